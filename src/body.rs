@@ -1,0 +1,214 @@
+//! Request, response, body and [`App`]: what servers, middleware and applications pass to one another.
+//!
+//! Nothing here knows a protocol, a config or a part.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tower::{Service, ServiceExt};
+
+use crate::error::BoxError;
+
+/// A request on its way to an application. Its extensions hold an [`Environ`](crate::environ::Environ).
+pub type Request = http::Request<Body>;
+/// A response on its way back.
+pub type Response = http::Response<Body>;
+/// The future of a boxed call.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A streamed body of [`Bytes`]: whole, from the wire, or any [`http_body::Body`].
+pub struct Body(Kind);
+
+enum Kind {
+    Full(Option<Bytes>),
+    Incoming(hyper::body::Incoming),
+    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
+}
+
+impl Body {
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Body(Kind::Full(None))
+    }
+
+    /// Wraps any body; a `Body` is passed on unwrapped.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut slot = Some(body);
+        if let Some(body) = (&mut slot as &mut dyn std::any::Any).downcast_mut::<Option<Body>>() {
+            return body.take().unwrap_or_else(Body::empty);
+        }
+        match slot.take() {
+            Some(body) => Body(Kind::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, Into::into)))),
+            None => Body::empty(),
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::empty()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Body").field("size_hint", &self.size_hint()).finish()
+    }
+}
+
+impl From<hyper::body::Incoming> for Body {
+    fn from(body: hyper::body::Incoming) -> Self {
+        Body(Kind::Incoming(body))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Incoming(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Kind::Incoming(body) => body.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An application: a cloneable, boxed tower service from [`Request`] to [`Response`], always ready.
+///
+/// An `Err` is a failure that no response was made for; servers answer 500, `error_page` shows its cause.
+#[derive(Clone)]
+pub struct App(Arc<dyn Call>);
+
+trait Call: Send + Sync {
+    fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>>;
+}
+
+struct Erased<S>(S);
+
+impl<S, B> Call for Erased<S>
+where
+    S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
+        let future = self.0.clone().oneshot(request);
+        Box::pin(async move {
+            match future.await {
+                Ok(response) => Ok(response.map(Body::new)),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+}
+
+impl App {
+    /// Boxes a service. It is cloned once a request and polled for readiness before each call.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        App(Arc::new(Erased(service)))
+    }
+
+    /// An app from an async function that always answers.
+    pub fn from_fn<F, Fut>(f: F) -> Self
+    where
+        F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        App::new(tower::service_fn(move |request| {
+            let response = f(request);
+            async move { Ok::<_, Infallible>(response.await) }
+        }))
+    }
+
+    /// Calls the app.
+    /// # Errors
+    /// What the application failed with, when it made no response.
+    pub fn handle(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
+        self.0.call(request)
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("App")
+    }
+}
+
+impl Service<Request> for App {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = BoxFuture<Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request)
+    }
+}

@@ -1,0 +1,71 @@
+//! Arguments in, exit code out: one file a subcommand, its `Args` and a `run` that calls `ops`.
+
+mod check;
+mod completions;
+mod config;
+mod create;
+mod list;
+mod plugin;
+mod report;
+mod request;
+mod routes;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Plugs any server, any middleware and any application together from one config file, and scaffolds new
+/// applications.
+#[derive(Debug, Parser)]
+#[command(name = "paster", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  paster create blog --template axum      a new application in ./blog
+  paster serve blog/server.toml --reload  serve it, and reload on every change
+  paster check blog/server.toml           find every fault without binding
+  paster serve --list-servers             the kinds of server")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Create(create::Args),
+    Check(check::Args),
+    Config(config::Args),
+    Request(request::Args),
+    Routes(routes::Args),
+    List(list::Args),
+    Plugin(plugin::Args),
+    Completions(completions::Args),
+    #[command(name = "__worker", hide = true)]
+    Worker(serve::WorkerArgs),
+    #[command(name = "__side", hide = true)]
+    Side(serve::SideArgs),
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => args.run(),
+        Command::Create(args) => args.run(),
+        Command::Check(args) => args.run(),
+        Command::Config(args) => args.run(),
+        Command::Request(args) => args.run(),
+        Command::Routes(args) => args.run(),
+        Command::List(args) => args.run(),
+        Command::Plugin(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Worker(args) => args.run(),
+        Command::Side(args) => args.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(errors) => {
+            report::errors(&errors);
+            ExitCode::from(errors.exit_code())
+        }
+    }
+}

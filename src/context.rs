@@ -1,0 +1,55 @@
+//! What surrounds the apps of one generation: its number, the mode, built libraries, carried state, host services.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Error;
+
+/// The surroundings in which `build` functions make parts.
+#[derive(Clone)]
+pub struct Context {
+    /// Number of the generation, from 1.
+    pub generation: u64,
+    /// Whether pages for developers (causes, live reload) may be shown.
+    pub development: bool,
+    /// The private copy of each plugin app's built library, by the app's name.
+    pub libraries: BTreeMap<String, PathBuf>,
+    /// What the same app of the generation before saved, by the app's name.
+    pub states: BTreeMap<String, Vec<u8>>,
+    /// Services of the supervisor.
+    pub host: Arc<dyn Host>,
+}
+
+/// Services that the supervisor gives to workers.
+pub trait Host: Send + Sync {
+    /// Sees that the side process `name` of the plugin app `app` runs, from `library`, and returns the path of
+    /// its Unix socket. A side process outlives workers and generations: where one of that name runs already it
+    /// is kept, also when it came from an older library.
+    /// # Errors
+    /// When there is no supervisor (`request`, `check`), or the process could not be started.
+    fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error>;
+}
+
+/// A host without a supervisor: `paster request`, `check` and tests.
+pub struct NoHost;
+
+impl Host for NoHost {
+    fn side_process(&self, app: &str, name: &str, _: &Path) -> Result<PathBuf, Error> {
+        Err(Error::new(format!("app `{app}` asked for the side process `{name}`, which needs a supervisor"))
+            .help("start it with `paster serve`"))
+    }
+}
+
+impl Context {
+    /// A context for one process without a supervisor.
+    pub fn alone(development: bool) -> Self {
+        Context {
+            generation: 1,
+            development,
+            libraries: BTreeMap::new(),
+            states: BTreeMap::new(),
+            host: Arc::new(NoHost),
+        }
+    }
+}

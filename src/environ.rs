@@ -1,0 +1,28 @@
+//! What is known of a request beside its head: the environ of RFC 3875, as typed values.
+//!
+//! A server's gate writes it once; `mount` moves a prefix from the path to `script_name`. No later part
+//! reads `Host`, a forwarded field or a raw path again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Facts about one request, in its extensions.
+#[derive(Debug, Clone)]
+pub struct Environ {
+    /// The other end of our socket; `None` on a Unix socket and the console.
+    pub peer: Option<SocketAddr>,
+    /// Who sent the request: the peer, or what a trusted peer forwarded.
+    pub client: Option<IpAddr>,
+    /// The address that we listen on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    pub listen: Arc<str>,
+    /// The one effective host, lower case, without its port (`SERVER_NAME`).
+    pub host: Arc<str>,
+    /// The port of the effective host, where it was given.
+    pub port: Option<u16>,
+    /// Whether the client's connection is TLS.
+    pub secure: bool,
+    /// Prefix that mounts have moved out of the URI's path: empty, or `/a/b` (`SCRIPT_NAME`).
+    pub script_name: Arc<str>,
+    /// The name of the server in the config (`main` of `[server.main]`).
+    pub server: Arc<str>,
+}

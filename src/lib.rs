@@ -1,0 +1,22 @@
+//! `paster` plugs any server, any middleware and any application together from one config file.
+//!
+//! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
+//! - floor 0: [`error`], [`body`], [`environ`]: what everything passes around;
+//! - floor 1: [`registry`], [`config`], [`context`]: kinds by name, the merged config, one generation's surroundings;
+//! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
+//! - floor 3: [`ops`]: what each command does, from plain values;
+//! - floor 4: [`cli`]: arguments in, exit code out.
+
+pub mod app;
+pub mod body;
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod environ;
+pub mod error;
+pub mod middleware;
+pub mod ops;
+pub mod plugin;
+pub mod registry;
+pub mod scaffold;
+pub mod server;

@@ -1,0 +1,4 @@
+//! What each command does, from plain values. No clap here.
+
+pub mod assemble;
+pub mod serve;

@@ -1,0 +1,1 @@
+//! `paster serve`: supervisor, workers, generations.

@@ -1,0 +1,1 @@
+//! Skeletons: manifest, render in memory, then write.

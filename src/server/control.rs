@@ -1,0 +1,47 @@
+//! What a generation tells its servers: serve, retire, drain; and the hand-over of idle connections.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// Phase of a generation, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Accepts and serves.
+    Serving,
+    /// A newer generation accepts: hand over idle connections, finish the rest, end when none is left.
+    Retired,
+    /// As retired, nothing is handed over, and what is left at `until` is closed.
+    Draining {
+        /// When the rest is closed.
+        until: Instant,
+    },
+}
+
+/// An idle HTTP/1 connection between two requests, on its way to the next generation.
+#[derive(Debug)]
+pub struct Idle {
+    /// Name of the server that it belongs to.
+    pub server: Arc<str>,
+    /// Which of the server's listeners it came from.
+    pub listener: usize,
+    /// The connected socket.
+    pub socket: OwnedFd,
+    /// Bytes already read from it that belong to the next request.
+    pub read: Bytes,
+}
+
+/// One server's end of the control of its generation.
+pub struct Control {
+    /// Name of the server.
+    pub server: Arc<str>,
+    /// The phase, and its changes.
+    pub phase: watch::Receiver<Phase>,
+    /// Idle connections that the generation before hands over.
+    pub adopted: mpsc::Receiver<Idle>,
+    /// Where to hand over idle connections once retired; closed when nobody takes them.
+    pub hand_over: mpsc::Sender<Idle>,
+}

@@ -1,0 +1,29 @@
+//! Backends: each accepts connections (or takes one request from elsewhere) and calls one app.
+//!
+//! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
+//! to every generation, so that no switch closes a listening socket. No figment, no supervisor here.
+
+pub mod control;
+pub mod listener;
+
+use crate::body::{App, BoxFuture};
+use crate::config::Table;
+use crate::error::Result;
+use crate::registry::Entry;
+use control::Control;
+use listener::{Listen, Socket};
+
+/// Checks the options of a `[server.NAME]` table and makes the server; starts nothing.
+pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
+
+/// Every kind of server.
+pub static SERVERS: &[Entry<Build>] = &[];
+
+/// One server of a generation.
+pub trait Server: Send {
+    /// What it listens on, in the order in which [`run`](Server::run) gets the sockets; empty for the console.
+    fn listen(&self) -> &[Listen];
+
+    /// Serves `app` until [`Control`] says that the generation is retired and its last connection is gone.
+    fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()>;
+}

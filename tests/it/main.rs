@@ -1,0 +1,6 @@
+//! The integration tests: one binary, a file for each feature.
+#![allow(missing_docs, reason = "tests are read, not linked")]
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+mod support;
+mod tidy;

@@ -1,0 +1,160 @@
+//! Starts the real program in a folder of its own, waits for its readiness, and ends it.
+#![allow(dead_code, reason = "each helper serves some of the files")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The longest wait for anything: far above what is usual, so that only a real fault ends it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The program under test in a cleared environment.
+pub(crate) fn paster() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paster"));
+    command.env_clear();
+    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR", "CARGO", "RUSTUP_TOOLCHAIN"]
+    {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A temporary folder with `files` (path, content) in it.
+pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+/// A running `paster serve --json`. Ends with the value: TERM first, then KILL.
+pub(crate) struct Serving {
+    child: Child,
+    events: Receiver<Value>,
+    stderr: std::sync::Arc<std::sync::Mutex<String>>,
+    /// Base URL of each server by its name, without a slash at the end.
+    pub(crate) urls: std::collections::BTreeMap<String, String>,
+}
+
+impl Serving {
+    /// Starts `paster serve --json ARGS` in `folder` and waits until the first generation is ready.
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Serving {
+        let mut command = paster();
+        command.arg("serve").arg("--json").args(args).current_dir(folder);
+        Serving::spawn(command)
+    }
+
+    /// The same with a command of the caller's.
+    pub(crate) fn spawn(mut command: Command) -> Serving {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, events) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let mut pipe = child.stderr.take().unwrap();
+        let copy = stderr.clone();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                copy.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
+            }
+        });
+        let mut serving = Serving { child, events, stderr, urls: Default::default() };
+        serving.wait_for("ready");
+        serving
+    }
+
+    /// Waits for the next event named `name` and returns it; URLs of `listening` events are kept on the way.
+    pub(crate) fn wait_for(&mut self, name: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(event) => {
+                    if event["event"] == "listening" {
+                        let server = event["server"].as_str().unwrap().to_string();
+                        let url = event["url"].as_str().unwrap().trim_end_matches('/').to_string();
+                        self.urls.entry(server).or_insert(url);
+                    }
+                    if event["event"] == name {
+                        return event;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no event `{name}`; stderr:\n{}", self.stderr()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("ended before `{name}`; stderr:\n{}", self.stderr())
+                }
+            }
+        }
+    }
+
+    /// Base URL of the server `main`.
+    pub(crate) fn url(&self) -> &str {
+        &self.urls["main"]
+    }
+
+    /// `host:port` of the server `main`.
+    pub(crate) fn address(&self) -> &str {
+        self.url().trim_start_matches("http://")
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// The supervisor's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name (`HUP`, `TERM`).
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Sends TERM and waits for the end; returns the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.code();
+        }
+        self.signal("TERM");
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10)); // poll of a process that is ending
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
