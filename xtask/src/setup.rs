@@ -1,0 +1,111 @@
+//! Installs what the tests need beside Rust: Node.js, a C compiler, Chromium, and a Python with ipykernel.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{root, target};
+
+/// Programs that the tests run: what one of the names is looked for as, Debian's packages for it, and why.
+const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
+    (&["cc"], &["gcc", "libc6-dev"], "builds the plugin written in C"),
+    (&["make"], &["make"], "builds the C skeleton"),
+    (&["git"], &["git"], "skeletons start a repository"),
+    (&["npm"], &["nodejs", "npm"], "builds the notebook's pages"),
+    (&["python3"], &["python3", "python3-venv", "python3-pip"], "runs kernels"),
+    (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
+];
+
+/// Where things are that were set up.
+pub(crate) struct Ready {
+    /// A Python with ipykernel and matplotlib.
+    pub(crate) python: PathBuf,
+    /// Chromium or Chrome.
+    pub(crate) chromium: PathBuf,
+}
+
+/// Installs all of it.
+pub(crate) fn everything() -> Result<Ready> {
+    packages(PROGRAMS)?;
+    let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
+    Ok(Ready { python: venv()?, chromium: chromium.context("no Chromium after its installation")? })
+}
+
+/// Installs the packages of those programs that are missing.
+pub(crate) fn packages(programs: &[(&[&str], &[&str], &str)]) -> Result<()> {
+    let missing: Vec<_> =
+        programs.iter().filter(|(names, ..)| !names.iter().any(|n| which(n).is_some())).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|(_, packages, _)| packages.iter().copied()).collect();
+    let reasons: Vec<String> =
+        missing.iter().map(|(names, _, why)| format!("  {} ({why})", names[0])).collect();
+    let root_user = which("id").is_some_and(|id| {
+        Command::new(id).arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
+    });
+    let install = format!("apt-get install --yes {}", packages.join(" "));
+    if which("apt-get").is_none() {
+        bail!(
+            "these programs are missing; install them with your system's packages:\n{}",
+            reasons.join("\n")
+        );
+    }
+    let sudo = !root_user;
+    if sudo && which("sudo").is_none() {
+        bail!("these programs are missing:\n{}\nas root: {install}", reasons.join("\n"));
+    }
+    eprintln!("installing: {}", packages.join(" "));
+    let apt = |arguments: &[&str]| -> Result<()> {
+        let mut command = if sudo { Command::new("sudo") } else { Command::new("apt-get") };
+        if sudo {
+            command.args(["-n", "apt-get"]);
+        }
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+        checked(&mut command).with_context(|| format!("by hand: {install}"))
+    };
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "--yes", "-qq", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments)
+}
+
+/// A virtual environment with the packages of `tests/requirements.txt`, made once for each content of it.
+fn venv() -> Result<PathBuf> {
+    let folder = target().join("test-venv");
+    let python = folder.join("bin/python");
+    let requirements = root().join("tests/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements).context("tests/requirements.txt")?;
+    let stamp = folder.join("installed.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && python.exists() {
+        return Ok(python);
+    }
+    eprintln!("installing the tests' Python packages into {}", folder.display());
+    checked(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    checked(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(python)
+}
+
+/// The first program of that name on `PATH`.
+pub(crate) fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    places.map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs a command and fails with its words when it fails.
+pub(crate) fn checked(command: &mut Command) -> Result<()> {
+    let words = format!("{command:?}");
+    let status = command.status().with_context(|| format!("cannot run {words}"))?;
+    if !status.success() {
+        bail!("{words} ended with {status}");
+    }
+    Ok(())
+}

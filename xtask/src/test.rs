@@ -1,0 +1,147 @@
+//! `cargo xtask test`: checks and tests of everything, summed into one line.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{root, setup, target};
+
+/// Passed and failed so far.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Runs one check that has no tests of its own: it counts as one.
+    fn check(&mut self, what: &str, command: &mut Command) {
+        let passed = stream(what, command, |_| ());
+        *if passed { &mut self.passed } else { &mut self.failed } += 1;
+    }
+
+    /// Runs a test command whose lines `count` reads. One that failed without a failed test counts as one.
+    fn tests(&mut self, what: &str, command: &mut Command, count: fn(&str) -> Option<(u64, u64)>) {
+        let (mut passed, mut failed) = (0, 0);
+        let succeeded = stream(what, command, |line| {
+            if let Some((more_passed, more_failed)) = count(line) {
+                passed += more_passed;
+                failed += more_failed;
+            }
+        });
+        if (!succeeded || passed == 0) && failed == 0 {
+            failed = 1;
+        }
+        self.passed += passed;
+        self.failed += failed;
+    }
+}
+
+/// Installs, builds, checks and tests, and prints the closing line; `quick` leaves out the browser tests.
+/// Whether all passed.
+pub(crate) fn run(quick: bool) -> Result<bool> {
+    let begun = Instant::now();
+    let ready = setup::everything()?;
+    let web = root().join("plugins/notebook/web");
+    let mut tally = Tally::default();
+    let npm = |arguments: &[&str]| {
+        let mut command = Command::new("npm");
+        command.args(arguments).current_dir(&web);
+        command
+    };
+    tally.check("npm ci", &mut npm(&["ci", "--no-audit", "--no-fund"]));
+    tally.check("npm run build", &mut npm(&["run", "build"]));
+    tally.check("npm run check", &mut npm(&["run", "check"]));
+    tally.check("cargo fmt", cargo().args(["fmt", "--all", "--check"]));
+    tally.check(
+        "cargo clippy",
+        cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    );
+    tally.tests(
+        "cargo test",
+        cargo()
+            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+            .env("PASTER_TEST_PYTHON", &ready.python)
+            .env("CARGO_TARGET_DIR", target()),
+        cargo_line,
+    );
+    if !quick {
+        tally.tests(
+            "npm test",
+            npm(&["test"])
+                .env("PASTER_BIN", target().join("debug/paster"))
+                .env("PASTER_TEST_PYTHON", &ready.python)
+                .env("CHROMIUM", &ready.chromium)
+                .env("CARGO_TARGET_DIR", target()),
+            node_line,
+        );
+    }
+    eprintln!("took {} s", begun.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command, passes its output on line by line, and tells whether it succeeded.
+fn stream(what: &str, command: &mut Command, mut each: impl FnMut(&str)) -> bool {
+    let begun = Instant::now();
+    println!("=== {what}");
+    let outcome = (|| -> Result<bool> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start")?;
+        let stdout = child.stdout.take().context("no output")?;
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            each(&line);
+        }
+        Ok(child.wait()?.success())
+    })();
+    let seconds = begun.elapsed().as_secs();
+    match outcome {
+        Ok(true) => println!("=== {what}: passed in {seconds} s"),
+        Ok(false) => println!("=== {what}: FAILED in {seconds} s"),
+        Err(ref error) => println!("=== {what}: FAILED: {error:#}"),
+    }
+    outcome.unwrap_or(false)
+}
+
+/// `test result: ok. 12 passed; 1 failed; …` of libtest.
+fn cargo_line(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |word: &str| -> Option<u64> {
+        let before = rest.split(word).next()?.trim_end();
+        before.rsplit([' ', ';']).next()?.parse().ok()
+    };
+    Some((number("passed")?, number("failed")?))
+}
+
+/// `# pass 12` and `# fail 1` of node's test runner with the TAP reporter; the spec reporter's `ℹ` too.
+fn node_line(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ "))?;
+    if let Some(count) = rest.strip_prefix("pass ") {
+        return Some((count.trim().parse().ok()?, 0));
+    }
+    Some((0, rest.strip_prefix("fail ")?.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lines_of_runners_are_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(super::cargo_line(line), Some((12, 3)));
+        assert_eq!(super::cargo_line("running 3 tests"), None);
+        assert_eq!(super::node_line("# pass 7"), Some((7, 0)));
+        assert_eq!(super::node_line("# fail 2"), Some((0, 2)));
+        assert_eq!(super::node_line("# tests 9"), None);
+    }
+}
