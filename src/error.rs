@@ -26,8 +26,10 @@ pub struct Origin {
     pub column: u32,
     /// Length of the marked text in characters, at least 1.
     pub width: u32,
-    /// The whole source line that is marked.
+    /// The source line that is marked: secrets in it masked, a very long one cut to the part around the mark.
     pub text: Arc<str>,
+    /// Where the mark starts in `text`: the count of characters before it.
+    pub mark: u32,
 }
 
 /// A place config comes from.

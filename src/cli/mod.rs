@@ -10,6 +10,7 @@ mod report;
 mod request;
 mod routes;
 mod serve;
+mod source;
 
 use std::process::ExitCode;
 

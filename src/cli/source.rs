@@ -1,0 +1,52 @@
+//! `[CONFIG] --profile NAME -D KEY=VALUE`: the arguments of every command that reads a config.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Sources;
+use crate::error::{Error, Result};
+
+/// Where the config comes from. Flatten it into a command's `Args`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct SourceArgs {
+    /// The config file [default: server.toml]
+    #[arg(value_name = "CONFIG", value_hint = clap::ValueHint::FilePath)]
+    pub(super) config: Option<PathBuf>,
+
+    /// Merge the table `[profile.NAME]` over the files
+    #[arg(long, value_name = "NAME", env = "PASTER_PROFILE", hide_env_values = true)]
+    pub(super) profile: Option<String>,
+
+    /// Set a key over everything else, such as `server.main.threads=4` (a TOML value, else a string)
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+impl SourceArgs {
+    /// The sources to hand to [`Config::load`](crate::config::Config::load): the file, or `server.toml` of the
+    /// working directory; the profile; the environment's `PASTER_…` variables; `-D`.
+    /// # Errors
+    /// When no file was named and there is no `server.toml`.
+    pub(super) fn sources(&self) -> Result<Sources> {
+        let file = match &self.config {
+            Some(file) => file.clone(),
+            None if Path::new("server.toml").exists() => "server.toml".into(),
+            None => {
+                return Err(Error::config("no `server.toml` in the working directory")
+                    .help("name a config file: `paster serve path/to/server.toml`")
+                    .help("or start from a skeleton: `paster create NAME --template notebook`")
+                    .into());
+            }
+        };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| name.starts_with("PASTER_"))
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .collect();
+        Ok(Sources {
+            file: Some(file),
+            profile: self.profile.clone().filter(|name| !name.is_empty()),
+            environment,
+            overrides: self.set.clone(),
+        })
+    }
+}
