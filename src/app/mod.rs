@@ -1,23 +1,69 @@
-//! Kinds of application: one file each.
+//! Kinds of application: one file each, from its `Options` to an [`App`].
+
+mod media;
+mod mount;
+mod redirect;
+mod respond;
 
 use crate::body::App;
 use crate::config::Table;
 use crate::context::Context;
 use crate::error::{Origin, Result};
-use crate::registry::Entry;
+use crate::registry::{Entry, options};
 
 /// Makes an application from its `[app.NAME]` table.
 pub type Build = fn(&Table, &mut Builder<'_>) -> Result<App>;
 
 /// Every kind of application.
-pub static APPS: &[Entry<Build>] = &[];
+pub static APPS: &[Entry<Build>] = &[
+    Entry {
+        name: "mount",
+        summary: "Hands each request to the app that is mounted at the longest matching prefix",
+        options: options::<mount::Options>,
+        build: mount::build,
+    },
+    Entry {
+        name: "redirect",
+        summary: "Sends every request to another address",
+        options: options::<redirect::Options>,
+        build: redirect::build,
+    },
+    Entry {
+        name: "respond",
+        summary: "Gives one fixed answer",
+        options: options::<respond::Options>,
+        build: respond::build,
+    },
+];
 
 /// What an application's `build` may use.
 pub struct Builder<'a> {
     /// The generation's surroundings.
     pub context: &'a Context,
-    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is for errors.
-    pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> Result<App>,
+    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is where
+    /// the name stands. A fault of that app is reported by the assembler, which goes on with a stand-in so that
+    /// all faults are found.
+    pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
     /// The plugin instances made so far: the worker probes, retires and shuts them down.
     pub instances: &'a mut Vec<crate::plugin::Instance>,
+}
+
+/// One way from an app to another.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Where it leads from: `/files`, `admin.example.org/`, `on 404`.
+    pub at: String,
+    /// Name of the app.
+    pub app: String,
+    /// Key of the app's name in the table, for errors.
+    pub key: String,
+}
+
+/// Where the app of `table` hands requests on, read from its options alone: `paster routes` builds nothing.
+/// Empty for kinds that answer themselves and for tables whose options are wrong.
+pub fn links(table: &Table) -> Vec<Link> {
+    match table.kind() {
+        Ok("mount") => mount::links(table),
+        _ => Vec::new(),
+    }
 }

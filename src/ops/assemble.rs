@@ -1,24 +1,277 @@
 //! From a merged config to its apps, each with its stack of middleware, and its servers.
+//!
+//! Each app is built once by its name and shared. All faults of all tables are gathered, also of apps that no
+//! server reaches: every table is built.
+//!
+//! Outermost in every stack stands a limit of 1 MiB for request bodies, unless the stack names a `body_limit` of
+//! its own. An app that hands requests on to others (`mount`, `cascade`) has none: the limits of those apps
+//! hold, so that one of them may allow more.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::app::{APPS, Builder};
 use crate::body::App;
-use crate::config::Config;
+use crate::config::{Config, Table};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Errors, Origin, Result};
+use crate::middleware::{MIDDLEWARE, body_limit};
+use crate::ops::trace::Trace;
 use crate::plugin::Instance;
-use crate::server::Server;
+use crate::registry;
+use crate::server::{SERVERS, Server};
 
 /// Everything one generation built from a config.
 pub struct Assembly {
     /// Each `[server.NAME]`: its name, the server and the app that it serves.
     pub servers: Vec<(String, Box<dyn Server>, App)>,
+    /// Each `[app.NAME]` with its middleware, by name.
+    pub apps: BTreeMap<String, App>,
     /// All plugin instances.
     pub instances: Vec<Instance>,
 }
 
-/// Builds all servers and the apps that they reach, starting nothing.
+/// Builds all servers and apps, starting nothing.
+/// # Errors
+/// Every fault of the config that building shows; a config without a server too.
+pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
+    let mut assembler = Assembler::new(config, context, None);
+    assembler.build_apps();
+    let servers = assembler.build_servers();
+    assembler.finish(servers)
+}
+
+/// Builds all apps and no server (`paster request`, tests); with a `trace`, each call of an app and of a middleware
+/// is timed there.
 /// # Errors
 /// Every fault of the config that building shows.
-pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
-    let _ = (config, context);
-    Err(Error::config("no server").into())
+pub fn assemble_apps(config: &Config, context: &Context, trace: Option<&Trace>) -> Result<Assembly> {
+    let mut assembler = Assembler::new(config, context, trace);
+    assembler.build_apps();
+    assembler.finish(Vec::new())
+}
+
+/// Name of the app that the server `table` serves.
+pub fn app_of_server(table: &Table) -> &str {
+    table.value().get("app").and_then(|app| app.as_str()).unwrap_or("main")
+}
+
+/// One entry of an app's `middleware = […]`.
+pub(crate) struct Layer {
+    /// The entry as written: name of a table or of a kind.
+    pub(crate) name: String,
+    /// The table, or one that says the kind alone.
+    pub(crate) table: Table,
+    /// Where the entry stands.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The stack of the app `table`, outermost first; faults go to `errors`.
+pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> Vec<Layer> {
+    let entries = match table.value().get("middleware") {
+        None => return Vec::new(),
+        Some(serde_json::Value::Array(entries)) => entries,
+        Some(_) => {
+            let error = table.error("middleware", "`middleware` is a list of names, outermost first");
+            errors.push(error.help("write `middleware = [\"access_log\", \"compress\"]`"));
+            return Vec::new();
+        }
+    };
+    let mut layers = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let key = format!("middleware.{index}");
+        let origin = table.origin(&key).or_else(|| table.origin("middleware"));
+        let Some(name) = entry.as_str() else {
+            errors.push(Error::config("an entry of `middleware` is a name in quotes").at(origin));
+            continue;
+        };
+        if let Some(table) = config.table("middleware", name) {
+            layers.push(Layer { name: name.to_owned(), table, origin });
+        } else if MIDDLEWARE.iter().any(|kind| kind.name == name) {
+            let table = Table::of_kind("middleware", name);
+            layers.push(Layer { name: name.to_owned(), table, origin });
+        } else {
+            errors.push(unknown_middleware(config, name).at(origin));
+        }
+    }
+    layers
+}
+
+fn unknown_middleware(config: &Config, name: &str) -> Error {
+    let error = Error::config(format!("unknown middleware `{name}`"));
+    let known = config.names("middleware").into_iter().chain(MIDDLEWARE.iter().map(|kind| kind.name));
+    match registry::nearest(name, known) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error
+            .help(format!("add a table `[middleware.{name}]`, or name a kind of `paster list middleware`")),
+    }
+}
+
+pub(crate) fn unknown_app(config: &Config, name: &str) -> Error {
+    let error = Error::config(format!("unknown app `{name}`"));
+    match registry::nearest(name, config.names("app")) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error.help(format!("add a table `[app.{name}]`")),
+    }
+}
+
+struct Assembler<'a> {
+    config: &'a Config,
+    context: &'a Context,
+    trace: Option<&'a Trace>,
+    apps: BTreeMap<String, App>,
+    /// Names of the apps that are being built, each resolved by the one before.
+    chain: Vec<String>,
+    instances: Vec<Instance>,
+    /// Middleware tables that were built at least once, so that each fault is reported once.
+    built: BTreeSet<String>,
+    errors: Vec<Error>,
+}
+
+impl<'a> Assembler<'a> {
+    fn new(config: &'a Config, context: &'a Context, trace: Option<&'a Trace>) -> Self {
+        Assembler {
+            config,
+            context,
+            trace,
+            apps: BTreeMap::new(),
+            chain: Vec::new(),
+            instances: Vec::new(),
+            built: BTreeSet::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn finish(self, servers: Vec<(String, Box<dyn Server>, App)>) -> Result<Assembly> {
+        Errors::check(self.errors)?;
+        Ok(Assembly { servers, apps: self.apps, instances: self.instances })
+    }
+
+    /// Builds every app, and each middleware table that no app names.
+    fn build_apps(&mut self) {
+        for name in self.config.names("app") {
+            self.app(name, None);
+        }
+        for name in self.config.names("middleware") {
+            if let Some(table) = self.config.table("middleware", name) {
+                let layer = Layer { name: name.to_owned(), table, origin: None };
+                if !self.built.contains(name) {
+                    self.wrap(layer, "", stand_in());
+                }
+            }
+        }
+    }
+
+    fn build_servers(&mut self) -> Vec<(String, Box<dyn Server>, App)> {
+        let mut servers = Vec::new();
+        for name in self.config.names("server") {
+            let Some(table) = self.config.table("server", name) else { continue };
+            let app = self.app(app_of_server(&table), table.origin("app").or_else(|| table.origin("")));
+            let built = table.kind().and_then(|kind| {
+                let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
+                (entry.build)(&table)
+            });
+            match built {
+                Ok(server) => servers.push((name.to_owned(), server, app)),
+                Err(errors) => self.errors.extend(errors),
+            }
+        }
+        if self.config.names("server").is_empty() {
+            let error = Error::config("no server: the config has no `[server.NAME]` table");
+            self.errors.push(error.help("add `[server.main]` with `use = \"http\"`"));
+        }
+        servers
+    }
+
+    /// The app `name` with its stack, built where it is not yet. `origin` is where the name stands. After a fault
+    /// this is a stand-in: it never serves, as the whole assembly fails.
+    fn app(&mut self, name: &str, origin: Option<Origin>) -> App {
+        if let Some(app) = self.apps.get(name) {
+            return app.clone();
+        }
+        if let Some(first) = self.chain.iter().position(|building| building == name) {
+            let mut links: Vec<_> = self.chain[first..].iter().map(|app| format!("`{app}`")).collect();
+            links.push(format!("`{name}`"));
+            let error =
+                Error::config(format!("app `{name}` hands requests to itself: {}", links.join(" → ")));
+            self.errors.push(error.at(origin).help("take one of these links away"));
+            return stand_in();
+        }
+        let Some(table) = self.config.table("app", name) else {
+            self.errors.push(unknown_app(self.config, name).at(origin));
+            self.apps.insert(name.to_owned(), stand_in());
+            return stand_in();
+        };
+        self.chain.push(name.to_owned());
+        let app = self.build(name, &table);
+        self.chain.pop();
+        self.apps.insert(name.to_owned(), app.clone());
+        app
+    }
+
+    fn build(&mut self, name: &str, table: &Table) -> App {
+        let mut instances = Vec::new();
+        let mut hands_on = false;
+        let built = table.kind().and_then(|kind| {
+            let entry = registry::find(APPS, "kind of app", kind).map_err(|e| e.at(table.origin("use")))?;
+            let context = self.context;
+            let mut resolve = |name: &str, origin| {
+                hands_on = true;
+                self.app(name, origin)
+            };
+            let mut builder = Builder { context, resolve: &mut resolve, instances: &mut instances };
+            (entry.build)(table, &mut builder)
+        });
+        self.instances.extend(instances);
+        let mut app = match built {
+            Ok(app) => self.watch(app, name, None),
+            Err(errors) => {
+                self.errors.extend(errors);
+                stand_in()
+            }
+        };
+        let layers = stack(self.config, table, &mut self.errors);
+        let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
+        for layer in layers.into_iter().rev() {
+            app = self.wrap(layer, name, app);
+        }
+        if limited || hands_on { app } else { body_limit::wrap(app, body_limit::DEFAULT_BYTES) }
+    }
+
+    /// Wraps `next`, the stack of `app` so far, with one more layer.
+    fn wrap(&mut self, layer: Layer, app: &str, next: App) -> App {
+        let first = self.built.insert(layer.name.clone());
+        let built = layer.table.kind().and_then(|kind| {
+            let entry = registry::find(MIDDLEWARE, "middleware", kind)
+                .map_err(|error| error.at(layer.table.origin("use")))?;
+            (entry.build)(&layer.table, self.context, next)
+        });
+        match built {
+            Ok(wrapped) => self.watch(wrapped, app, Some(&layer.name)),
+            Err(errors) => {
+                if first {
+                    // A kind without a table has no place of its own: the list's entry is it.
+                    self.errors.extend(errors.into_iter().map(|error| match error.origin {
+                        None => error.at(layer.origin.clone()),
+                        Some(_) => error,
+                    }));
+                }
+                stand_in()
+            }
+        }
+    }
+
+    /// Has the calls of a part timed and its failures named, where somebody will look: with a trace and in
+    /// development. Otherwise the part stays as it is, at no cost.
+    fn watch(&self, part: App, app: &str, middleware: Option<&str>) -> App {
+        match self.trace {
+            Some(trace) => trace.watch(part, app, middleware),
+            None if self.context.development => Trace::blame(part, app, middleware),
+            None => part,
+        }
+    }
+}
+
+/// What takes the place of an app that could not be built.
+fn stand_in() -> App {
+    App::from_call(|_| Box::pin(std::future::ready(Err("this app could not be built".into()))))
 }

@@ -2,5 +2,7 @@
 #![allow(missing_docs, reason = "tests are read, not linked")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod local;
+mod mount;
 mod support;
 mod tidy;

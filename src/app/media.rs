@@ -1,0 +1,22 @@
+//! The media type of a file, by its name.
+
+use std::path::Path;
+
+use http::HeaderValue;
+
+/// The `content-type` for a file of this name; text is said to be UTF-8. Unknown names are bytes.
+pub(super) fn media_type(path: &Path) -> HeaderValue {
+    let Some(kind) = mime_guess::from_path(path).first_raw() else {
+        return HeaderValue::from_static("application/octet-stream");
+    };
+    if is_text(kind) {
+        HeaderValue::try_from(format!("{kind}; charset=utf-8"))
+            .unwrap_or_else(|_| HeaderValue::from_static(kind))
+    } else {
+        HeaderValue::from_static(kind)
+    }
+}
+
+fn is_text(kind: &str) -> bool {
+    kind.starts_with("text/") || matches!(kind, "application/javascript" | "application/json")
+}

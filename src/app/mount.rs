@@ -1,0 +1,190 @@
+//! `mount`: several apps on one server, by prefix and by host (Paste's urlmap).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::respond::plain;
+use crate::app::{Builder, Link};
+use crate::body::{App, Request};
+use crate::config::Table;
+use crate::environ::Environ;
+use crate::error::{Error, Errors, Result};
+
+/// Options of an `[app.NAME]` table with `use = "mount"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// From a prefix to the name of an app: `"/files" = "files"`; with a host before it for that host alone
+    /// (`"admin.example.org/"`, `"example.org:8080/x"`). Hosts win over none, then the longest prefix wins.
+    routes: BTreeMap<String, String>,
+}
+
+/// One route: for which host and port, below which prefix, to which app.
+struct Route {
+    host: Option<String>,
+    port: Option<u16>,
+    /// Empty for `/`, else `/a/b` without a slash at its end.
+    prefix: String,
+    app: App,
+}
+
+/// Stand around an IPv6 address in a URL; hosts are compared without them.
+const BRACKETS: [char; 2] = ['[', ']'];
+
+/// Makes the app.
+pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let mut routes = Vec::new();
+    for (from, to) in &options.routes {
+        let key = format!("routes.{from}");
+        match parse(from) {
+            Ok((host, port, prefix)) => {
+                let app = (builder.resolve)(to, table.origin(&key));
+                routes.push(Route { host, port, prefix, app });
+            }
+            Err(why) => errors.push(parse_error(table, &key, from, why)),
+        }
+    }
+    if options.routes.is_empty() {
+        errors.push(table.error("routes", "a mount without routes").help("add `\"/\" = \"NAME OF AN APP\"`"));
+    }
+    Errors::check(errors)?;
+    // First those for a host with a port, then for a host, then the longest prefix.
+    routes.sort_by_key(|route| {
+        std::cmp::Reverse((route.host.is_some(), route.port.is_some(), route.prefix.len()))
+    });
+    let routes: Arc<[Route]> = routes.into();
+    let development = builder.context.development;
+    Ok(App::from_call(move |mut request| {
+        let found = routes.iter().find(|route| route.matches(&request));
+        match found {
+            Some(route) => {
+                route.move_prefix(&mut request);
+                route.app.handle(request)
+            }
+            None => {
+                let response = plain(StatusCode::NOT_FOUND, nothing_here(&routes, &request, development));
+                Box::pin(std::future::ready(Ok(response)))
+            }
+        }
+    }))
+}
+
+/// The routes as they stand in the table.
+pub(super) fn links(table: &Table) -> Vec<Link> {
+    let Ok(options) = table.options::<Options>() else { return Vec::new() };
+    let link = |(at, app): (String, String)| Link { key: format!("routes.{at}"), at, app };
+    options.routes.into_iter().map(link).collect()
+}
+
+fn parse_error(table: &Table, key: &str, from: &str, why: &str) -> Error {
+    table
+        .error(key, format!("`{from}` is no place to mount an app at: {why}"))
+        .help("write a prefix (`/files`) or a host with a prefix (`example.org/files`)")
+}
+
+/// Host, port and prefix of a route's key.
+fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static str> {
+    let from = from.strip_prefix("http://").or_else(|| from.strip_prefix("https://")).unwrap_or(from);
+    let slash = from.find('/').ok_or("it has no `/`")?;
+    let (authority, path) = from.split_at(slash);
+    if path.contains(['?', '#', '%']) || path.chars().any(|c| c.is_control() || c == ' ') {
+        return Err("a prefix has no `?`, `#`, `%`, space or control character");
+    }
+    let prefix = path.trim_end_matches('/');
+    if prefix.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err("a prefix has no empty and no dot segments");
+    }
+    if !prefix.is_ascii() {
+        return Err("a prefix is ASCII");
+    }
+    if authority.is_empty() {
+        return Ok((None, None, prefix.to_owned()));
+    }
+    let authority: http::uri::Authority = authority.parse().map_err(|_| "the host is not valid")?;
+    if authority.as_str().contains('@') {
+        return Err("a host has no user");
+    }
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => None,
+        _ => Some(authority.port_u16().ok_or("the port is not valid")?),
+    };
+    Ok((Some(authority.host().trim_matches(BRACKETS).to_ascii_lowercase()), port, prefix.to_owned()))
+}
+
+impl Route {
+    fn matches(&self, request: &Request) -> bool {
+        if let Some(host) = &self.host {
+            let Some(environ) = request.extensions().get::<Environ>() else { return false };
+            let default = if environ.secure { 443 } else { 80 };
+            if environ.host.trim_matches(BRACKETS) != host
+                || self.port.is_some_and(|port| port != environ.port.unwrap_or(default))
+            {
+                return false;
+            }
+        }
+        let rest = request.uri().path().strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Moves the prefix from the URI's path to `script_name`. A request for the prefix itself gets the path `/`.
+    fn move_prefix(&self, request: &mut Request) {
+        if self.prefix.is_empty() {
+            return;
+        }
+        let target = super::respond::path_and_query(request.uri());
+        let rest = &target[self.prefix.len()..];
+        let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+        let mut parts = request.uri().clone().into_parts();
+        // A part of a valid target that starts with `/` is a valid target.
+        parts.path_and_query = PathAndQuery::try_from(rest).ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+            environ.script_name = format!("{}{}", environ.script_name, self.prefix).into();
+        }
+    }
+}
+
+/// The text of a 404; names the prefixes in development alone.
+fn nothing_here(routes: &[Route], request: &Request, development: bool) -> String {
+    let mut text = format!("Nothing is mounted at {}\n", request.uri().path());
+    if development {
+        text += "\nMounted:\n";
+        for route in routes {
+            let host = route.host.as_deref().unwrap_or("");
+            let port = route.port.map(|port| format!(":{port}")).unwrap_or_default();
+            text += &format!("  {host}{port}{}/\n", route.prefix);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        let ok = |from: &str, host: Option<&str>, port, prefix: &str| {
+            assert_eq!(parse(from), Ok((host.map(str::to_owned), port, prefix.to_owned())), "{from}");
+        };
+        ok("/", None, None, "");
+        ok("/a/b/", None, None, "/a/b");
+        ok("Admin.example.org/", Some("admin.example.org"), None, "");
+        ok("http://example.org:8080/x", Some("example.org"), Some(8080), "/x");
+        ok("[::1]:80/", Some("::1"), Some(80), "");
+        for wrong in
+            ["", "files", "/a//b", "/a/../b", "/a?b", "/a%20b", "example.org:99999/", "u@example.org/"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `redirect`: sends every request to another address.
+
+use http::header::{HeaderValue, LOCATION};
+use http::{StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::respond::{path_and_query, plain};
+use crate::app::Builder;
+use crate::body::App;
+use crate::config::Table;
+use crate::error::{Errors, Result};
+
+/// Options of an `[app.NAME]` table with `use = "redirect"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Where to: an absolute URL (`https://example.org/new`) or a path of this host (`/new`).
+    to: String,
+    /// 301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method, 303 makes it GET.
+    #[serde(default = "temporary")]
+    status: u16,
+    /// Appends the request's path (below its mount) and query to `to`.
+    #[serde(default)]
+    keep_path: bool,
+    /// Appends the request's query to `to`; `keep_path` does so anyway.
+    #[serde(default)]
+    keep_query: bool,
+}
+
+fn temporary() -> u16 {
+    307
+}
+
+/// Makes the app.
+pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    if !matches!(options.status, 301 | 302 | 303 | 307 | 308) {
+        errors.push(
+            table
+                .error("status", format!("`{}` is no redirect", options.status))
+                .help("use 301, 302, 303, 307 or 308"),
+        );
+    }
+    let absolute =
+        options.to.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
+    let local = options.to.starts_with('/') && !options.to[1..].starts_with(['/', '\\']);
+    if !(absolute || local) || HeaderValue::try_from(&options.to).is_err() {
+        errors.push(
+            table
+                .error("to", format!("cannot redirect to `{}`", options.to))
+                .help("write a URL with its scheme (`https://example.org/new`) or a path from `/`"),
+        );
+    }
+    Errors::check(errors)?;
+    let status = StatusCode::from_u16(options.status).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
+    let Options { to, keep_path, keep_query, .. } = options;
+    Ok(App::from_call(move |request| {
+        let location = target(&to, request.uri(), keep_path, keep_query);
+        let mut response = plain(status, format!("See {location}\n"));
+        // The URI was parsed from a request, so its characters may stand in a header.
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        Box::pin(std::future::ready(Ok(response)))
+    }))
+}
+
+/// `to`, with the path and query of `uri` appended as asked.
+fn target(to: &str, uri: &Uri, keep_path: bool, keep_query: bool) -> String {
+    if keep_path {
+        let base = to.strip_suffix('/').unwrap_or(to);
+        // With `to = "/"` the base is empty: `//evil` must not become the start of the target.
+        let rest = path_and_query(uri).trim_start_matches(['/', '\\']);
+        return format!("{base}/{rest}");
+    }
+    match uri.query().filter(|_| keep_query) {
+        Some(query) => format!("{to}{}{query}", if to.contains('?') { '&' } else { '?' }),
+        None => to.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let check = |to, uri: &str, keep_path, keep_query, expected: &str| {
+            assert_eq!(target(to, &uri.parse().unwrap(), keep_path, keep_query), expected);
+        };
+        check("/new", "/a/b?c=d", false, false, "/new");
+        check("/new", "/a/b?c=d", false, true, "/new?c=d");
+        check("/new?x=1", "/a/b?c=d", false, true, "/new?x=1&c=d");
+        check("https://example.org/", "/a/b?c=d", true, false, "https://example.org/a/b?c=d");
+        check("https://example.org", "/", true, false, "https://example.org/");
+        check("/", "//evil.example/", true, false, "/evil.example/");
+        check("/", "/\\evil.example/", true, false, "/evil.example/");
+    }
+}

@@ -1,0 +1,117 @@
+//! `respond`: one fixed answer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::app::Builder;
+use crate::body::{App, Body, Response};
+use crate::config::{ConfigPath, Table};
+use crate::error::{Error, Errors, Result};
+
+/// Options of an `[app.NAME]` table with `use = "respond"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Status code, from 200 to 599.
+    #[serde(default = "ok")]
+    #[schemars(range(min = 200, max = 599))]
+    status: u16,
+    /// Header fields of the answer, name to value.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Text of the answer.
+    body: Option<String>,
+    /// File whose content is the answer, instead of `body`; read once, when the app is built.
+    file: Option<ConfigPath>,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+/// Makes the app. Without a `content-type` in `headers`, text is `text/plain; charset=utf-8` and a file what its
+/// name says.
+pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let status = StatusCode::from_u16(options.status).ok().filter(|s| (200..600).contains(&s.as_u16()));
+    if status.is_none() {
+        errors.push(
+            table
+                .error("status", format!("`{}` is no status of a response", options.status))
+                .help("use a number from 200 to 599"),
+        );
+    }
+    let mut headers = HeaderMap::new();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let body = match (options.body, &options.file) {
+        (Some(_), Some(_)) => {
+            errors
+                .push(table.error("file", "`body` and `file` exclude each other").help("remove one of them"));
+            Bytes::new()
+        }
+        (Some(body), None) => {
+            headers.insert(CONTENT_TYPE, text);
+            body.into()
+        }
+        (None, Some(file)) => {
+            headers.insert(CONTENT_TYPE, super::media::media_type(file));
+            match std::fs::read(file as &std::path::Path) {
+                Ok(content) => content.into(),
+                Err(error) => {
+                    let message = format!("cannot read the file `{}` to respond with", file.display());
+                    errors.push(table.error("file", message).because(error));
+                    Bytes::new()
+                }
+            }
+        }
+        (None, None) => Bytes::new(),
+    };
+    for (name, value) in &options.headers {
+        match header(table, &format!("headers.{name}"), name, value) {
+            Ok((name, value)) => {
+                headers.insert(name, value);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    Errors::check(errors)?;
+    let status = status.unwrap_or_default();
+    Ok(App::from_call(move |_| {
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers.clone();
+        Box::pin(std::future::ready(Ok(response)))
+    }))
+}
+
+/// A header field from a config, whose value stands at `key`.
+fn header(table: &Table, key: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let parsed_name = HeaderName::try_from(name).map_err(|_| {
+        table.error(key, format!("`{name}` is no header name")).help("use letters, digits and `-`")
+    })?;
+    let parsed_value = HeaderValue::try_from(value).map_err(|_| {
+        table
+            .error(key, format!("the value of header `{name}` has characters that no header may have"))
+            .help("remove line breaks and control characters")
+    })?;
+    Ok((parsed_name, parsed_value))
+}
+
+/// A small answer in plain text, for the messages of other kinds.
+pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = Response::new(Body::from(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The path with its query, `/` at least.
+pub(super) fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
+}

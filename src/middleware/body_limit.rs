@@ -1,0 +1,118 @@
+//! `body_limit`: refuses request bodies that are too long, by their announced length and while they stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::body::{App, Body, Response};
+use crate::config::Table;
+use crate::context::Context;
+use crate::error::{BoxError, Result};
+
+/// The limit of an app whose stack names none: 1 MiB.
+pub(crate) const DEFAULT_BYTES: u64 = 1024 * 1024;
+
+/// Options of a `[middleware.NAME]` table with `use = "body_limit"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Longest request body, in bytes.
+    #[serde(default = "default_bytes")]
+    max_bytes: u64,
+}
+
+fn default_bytes() -> u64 {
+    DEFAULT_BYTES
+}
+
+/// Wraps `next`: longer bodies are answered with 413 (RFC 9110, section 15.5.14).
+pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    Ok(wrap(next, options.max_bytes))
+}
+
+/// Wraps `next` with a limit in bytes.
+///
+/// A `Content-Length` above it is refused before the app is called. A body of unknown length is counted: the app
+/// sees [`TooLong`] from the body, and whatever it answers then, unless its response has begun, becomes 413.
+pub(crate) fn wrap(next: App, limit: u64) -> App {
+    App::from_call(move |request| {
+        let size = request.body().size_hint();
+        if size.lower() > limit {
+            return Box::pin(std::future::ready(Ok(too_long(limit))));
+        }
+        if size.upper().is_some_and(|most| most <= limit) {
+            return next.handle(request);
+        }
+        let exceeded = Arc::new(AtomicBool::new(false));
+        let flag = exceeded.clone();
+        let future =
+            next.handle(request.map(|body| Body::new(Limited { body, left: limit, limit, exceeded: flag })));
+        Box::pin(async move {
+            let result = future.await;
+            if exceeded.load(Ordering::Relaxed) { Ok(too_long(limit)) } else { result }
+        })
+    })
+}
+
+fn too_long(limit: u64) -> Response {
+    let mut response =
+        Response::new(Body::from(format!("The request's body is longer than {limit} bytes.\n")));
+    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// What reading a body past its limit gives.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body is longer than {0} bytes")]
+pub(crate) struct TooLong(u64);
+
+struct Limited {
+    body: Body,
+    left: u64,
+    limit: u64,
+    exceeded: Arc<AtomicBool>,
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.exceeded.load(Ordering::Relaxed) {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(task);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => {
+                    self.exceeded.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(TooLong(self.limit).into())));
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

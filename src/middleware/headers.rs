@@ -1,0 +1,135 @@
+//! `headers`: sets, appends and removes header fields on the way in and out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::body::App;
+use crate::config::Table;
+use crate::context::Context;
+use crate::error::{Error, Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "headers"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// What to do to each request before the app sees it.
+    #[serde(default)]
+    request: Changes,
+    /// What to do to each response.
+    #[serde(default)]
+    response: Changes,
+}
+
+/// Changes to header fields: `remove` first, then `set`, then `append`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Changes {
+    /// Names of fields to take away.
+    remove: Vec<String>,
+    /// Fields to set, replacing what is there.
+    set: BTreeMap<String, String>,
+    /// Fields to set only where there is none of that name.
+    set_missing: BTreeMap<String, String>,
+    /// Fields to add beside what is there.
+    append: BTreeMap<String, String>,
+}
+
+/// Names that frame a message or belong to one connection: the server's alone.
+const RESERVED: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Remove,
+    Set,
+    SetMissing,
+    Append,
+}
+
+type Steps = Arc<[(Action, HeaderName, HeaderValue)]>;
+
+/// Wraps `next`.
+pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let request_steps = steps(table, "request", options.request, &mut errors);
+    let response_steps = steps(table, "response", options.response, &mut errors);
+    Errors::check(errors)?;
+    Ok(App::from_call(move |mut request| {
+        apply(&request_steps, request.headers_mut());
+        let future = next.handle(request);
+        if response_steps.is_empty() {
+            return future;
+        }
+        let steps = response_steps.clone();
+        Box::pin(async move {
+            let mut response = future.await?;
+            apply(&steps, response.headers_mut());
+            Ok(response)
+        })
+    }))
+}
+
+fn apply(steps: &Steps, headers: &mut HeaderMap) {
+    for (action, name, value) in steps.iter() {
+        match action {
+            Action::Remove => {
+                headers.remove(name);
+            }
+            Action::Set => {
+                headers.insert(name, value.clone());
+            }
+            Action::SetMissing => {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
+            Action::Append => {
+                headers.append(name, value.clone());
+            }
+        }
+    }
+}
+
+/// The changes as steps in their order; faults go to `errors`.
+fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) -> Steps {
+    let removals = changes
+        .remove
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| (Action::Remove, format!("{key}.remove.{index}"), name, String::new()));
+    let valued = |action, word: &str, fields: BTreeMap<String, String>| {
+        let place = format!("{key}.{word}");
+        fields.into_iter().map(move |(name, value)| (action, format!("{place}.{name}"), name, value))
+    };
+    let all = removals
+        .chain(valued(Action::Set, "set", changes.set))
+        .chain(valued(Action::SetMissing, "set_missing", changes.set_missing))
+        .chain(valued(Action::Append, "append", changes.append));
+    let mut steps = Vec::new();
+    for (action, place, name, value) in all {
+        match step(table, &place, &name, &value) {
+            Ok((name, value)) => steps.push((action, name, value)),
+            Err(error) => errors.push(error),
+        }
+    }
+    steps.into()
+}
+
+fn step(table: &Table, place: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let header = HeaderName::try_from(name).map_err(|_| {
+        table.error(place, format!("`{name}` is no header name")).help("use letters, digits and `-`")
+    })?;
+    if RESERVED.contains(&header.as_str()) {
+        return Err(table
+            .error(place, format!("the header `{header}` cannot be changed"))
+            .help("the server sets it from the message and the connection"));
+    }
+    let value = HeaderValue::try_from(value).map_err(|_| {
+        table
+            .error(place, format!("the value of header `{name}` has characters that no header may have"))
+            .help("remove line breaks and control characters")
+    })?;
+    Ok((header, value))
+}

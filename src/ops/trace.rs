@@ -1,0 +1,130 @@
+//! Time and outcome of each part of a stack, for one request at a time (`paster request --trace`), and the name
+//! of the part in which a failure arose.
+//!
+//! Parts are wrapped when a stack is put together, so that a stack without a trace has nothing of this in it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use serde::Serialize;
+
+use crate::body::{App, Response};
+use crate::error::BoxError;
+use crate::middleware::failure::{Failure, Panicked};
+
+/// One call of one part.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// How many parts stand around it.
+    pub depth: usize,
+    /// Name of the app.
+    pub app: String,
+    /// Name of the middleware in the app's stack; `None` for the app itself.
+    pub middleware: Option<String>,
+    /// From the call to the response's head, in microseconds, parts inside included.
+    pub micros: u64,
+    /// The same without the parts inside.
+    pub own_micros: u64,
+    /// Status of the response, when there is one.
+    pub status: Option<u16>,
+    /// The error, when there is no response.
+    pub error: Option<String>,
+}
+
+/// Where the steps of a request gather. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Trace(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    steps: Vec<Step>,
+    /// Indices of the steps under way, the outermost first.
+    open: Vec<usize>,
+}
+
+impl Trace {
+    /// The steps so far, in the order in which they began.
+    pub fn steps(&self) -> Vec<Step> {
+        self.state().steps.clone()
+    }
+
+    /// Wraps a part so that its calls are steps of this trace and its failures carry its name.
+    pub(crate) fn watch(&self, part: App, app: &str, middleware: Option<&str>) -> App {
+        let trace = self.clone();
+        let part = Trace::blame(part, app, middleware);
+        let (app, middleware) = (app.to_owned(), middleware.map(str::to_owned));
+        App::from_call(move |request| {
+            let (trace, part) = (trace.clone(), part.clone());
+            let (app, middleware) = (app.clone(), middleware.clone());
+            Box::pin(async move {
+                let index = trace.begin(app, middleware);
+                let started = Instant::now();
+                let result = part.handle(request).await;
+                trace.end(index, started.elapsed(), &result);
+                result
+            })
+        })
+    }
+
+    /// Wraps a part so that its failures and panics carry its name. What comes from inside keeps the name it has.
+    pub(crate) fn blame(part: App, app: &str, middleware: Option<&str>) -> App {
+        let name: Arc<str> = match middleware {
+            Some(middleware) => format!("the middleware `{middleware}` of the app `{app}`"),
+            None => format!("the app `{app}`"),
+        }
+        .into();
+        App::from_call(move |request| {
+            let (part, name) = (part.clone(), name.clone());
+            Box::pin(async move {
+                let called = AssertUnwindSafe(async { part.handle(request).await }).catch_unwind().await;
+                let result = called.unwrap_or_else(|panic| Err(Panicked::new(&*panic).into()));
+                result.map_err(|cause| match cause.is::<Failure>() {
+                    true => cause,
+                    false => Failure { part: name.to_string(), cause }.into(),
+                })
+            })
+        })
+    }
+
+    fn begin(&self, app: String, middleware: Option<String>) -> usize {
+        let mut state = self.state();
+        let (index, depth) = (state.steps.len(), state.open.len());
+        state.steps.push(Step {
+            depth,
+            app,
+            middleware,
+            micros: 0,
+            own_micros: 0,
+            status: None,
+            error: None,
+        });
+        state.open.push(index);
+        index
+    }
+
+    fn end(&self, index: usize, took: Duration, result: &Result<Response, BoxError>) {
+        let mut state = self.state();
+        let micros = took.as_micros() as u64;
+        let depth = state.steps[index].depth;
+        let inside = state.steps[index + 1..].iter().take_while(|step| step.depth > depth);
+        let inner: u64 = inside.filter(|step| step.depth == depth + 1).map(|step| step.micros).sum();
+        let step = &mut state.steps[index];
+        step.micros = micros;
+        step.own_micros = micros.saturating_sub(inner);
+        match result {
+            Ok(response) => step.status = Some(response.status().as_u16()),
+            Err(error) => step.error = Some(error.to_string()),
+        }
+        // Steps inside it whose future was dropped (`timeout`) never end.
+        if let Some(position) = state.open.iter().position(|open| *open == index) {
+            state.open.truncate(position);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves steps that can still be shown.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,101 @@
+//! `mount`, `redirect`, `respond`, and the faults that assembling shows.
+
+use crate::local::{Local, faults, shown};
+
+const SITE: &str = r#"
+[app.main]
+use = "mount"
+[app.main.routes]
+"/" = "root"
+"/files" = "files"
+"/files/deep" = "deep"
+"admin.example.org/" = "admin"
+"example.org:8080/" = "port"
+"/moved" = "moved"
+[app.root]
+use = "respond"
+body = "root"
+[app.files]
+use = "respond"
+body = "files"
+[app.deep]
+use = "respond"
+body = "deep"
+[app.admin]
+use = "respond"
+body = "admin"
+[app.port]
+use = "respond"
+body = "port"
+[app.moved]
+use = "redirect"
+to = "https://example.org/new"
+keep_path = true
+status = 308
+"#;
+
+#[test]
+fn the_longest_prefix_of_the_most_exact_host_wins() {
+    let local = Local::new(SITE, &[]);
+    let check = |host: &str, target: &str, expected: &str| {
+        let request = http::Request::get(target).header("host", host);
+        assert_eq!(shown(&local.send(request, ""), &["location"]), expected, "{host} {target}");
+    };
+    check("localhost", "/", "200 - | root");
+    check("localhost", "/filesystem", "200 - | root");
+    check("localhost", "/files", "200 - | files");
+    check("localhost", "/files/", "200 - | files");
+    check("localhost", "/files/deeper", "200 - | files");
+    check("localhost", "/files/deep?x", "200 - | deep");
+    check("localhost", "/Files", "200 - | root");
+    check("admin.example.org", "/files", "200 - | admin");
+    check("example.org", "/files", "200 - | files");
+    check("example.org:8080", "/files", "200 - | port");
+    check(
+        "localhost",
+        "/moved/a?b=c",
+        "308 https://example.org/new/a?b=c | See https://example.org/new/a?b=c\n",
+    );
+    check("localhost", "/moved", "308 https://example.org/new/ | See https://example.org/new/\n");
+}
+
+#[test]
+fn nothing_mounted_names_the_mounts_in_development_alone() {
+    let config = "[app.main]\nuse = \"mount\"\nroutes = { \"/a\" = \"a\" }\n[app.a]\nuse = \"respond\"\n";
+    assert_eq!(shown(&Local::new(config, &[]).get("/b"), &[]), "404 | Nothing is mounted at /b\n");
+    let answer = shown(&Local::development(config, &[]).get("/b"), &[]);
+    assert_eq!(answer, "404 | Nothing is mounted at /b\n\nMounted:\n  /a/\n");
+}
+
+#[test]
+fn every_fault_of_every_table_is_found_at_once() {
+    let config = r#"
+[app.main]
+use = "mount"
+middleware = ["tiemout", "slow"]
+routes = { "/" = "mian", "nowhere" = "a", "/loop" = "loop" }
+[app.loop]
+use = "mount"
+routes = { "/" = "main" }
+[app.unreached]
+use = "respnod"
+[app.wrong]
+use = "respond"
+status = 99
+[app.bad]
+use = "redirect"
+to = "//evil.example/"
+[middleware.slow]
+use = "timeuot"
+"#;
+    insta::assert_snapshot!(faults(config), @r"
+    unknown app `mian` (did you mean `main`?)
+    app `main` hands requests to itself: `main` → `loop` → `main` (take one of these links away)
+    `nowhere` is no place to mount an app at: it has no `/` (write a prefix (`/files`) or a host with a prefix (`example.org/files`))
+    unknown middleware `tiemout` (did you mean `timeout`?)
+    unknown middleware `timeuot` (did you mean `timeout`?)
+    unknown kind of app `respnod` (did you mean `respond`?)
+    `99` is no status of a response (use a number from 200 to 599)
+    cannot redirect to `//evil.example/` (write a URL with its scheme (`https://example.org/new`) or a path from `/`)
+    ");
+}
