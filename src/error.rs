@@ -40,7 +40,7 @@ pub enum Source {
     File(PathBuf),
     /// An environment variable, by name.
     Environment(String),
-    /// A `-D key=value` argument or another flag, as typed.
+    /// A `-D key=value` argument, without its value: `-D key`.
     Argument(String),
     /// Built into paster.
     Default,

@@ -1,7 +1,19 @@
 //! The layered configuration: sources merged, origins kept, tables read by parts.
 //!
-//! Knows no clap, no part and no socket.
+//! In reading order: `sources` merges files, profile, environment and `-D` into a tree of `node`s, `document` parses
+//! one text and `origin` finds file and line; `expand` replaces `${…}`, `inherit` does `use = "app:main"`, `shape`
+//! checks the outline; `table` is what parts read, `schema` checks it. Knows no clap, no part and no socket.
 
+mod document;
+mod expand;
+mod explain;
+mod inherit;
+mod node;
+mod origin;
+mod schema;
+mod secret;
+mod shape;
+mod sources;
 mod table;
 
 use std::collections::BTreeMap;
@@ -10,7 +22,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, Origin, Result};
+use crate::error::{Error, Errors, Result, Source};
+pub use explain::Explained;
+pub use node::Place;
+use node::{Node, join};
 pub use table::{ConfigPath, Table};
 
 /// Where a configuration is read from.
@@ -27,14 +42,29 @@ pub struct Sources {
 }
 
 /// One merged configuration, with the origin of every value. Serializable: the supervisor sends it to workers.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Config {
     /// The merged tree: tables `server`, `app`, `middleware`, … .
     tree: Value,
-    /// For each key path (`server.main.listen`) every source that set it, the winner first.
-    origins: BTreeMap<String, Vec<Origin>>,
+    marks: Marks,
     /// All files read, includes too: what a reload watches.
     files: Vec<PathBuf>,
+    /// The working directory, for paths in the environment and on the command line.
+    folder: PathBuf,
+}
+
+/// What is known of each value, by its key path (`server.main.listen[0]`).
+type Marks = BTreeMap<String, Mark>;
+
+/// What is known of one value beside itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Mark {
+    /// Who set it, the winner first.
+    places: Vec<Place>,
+    /// Whether no one may see it.
+    secret: bool,
+    /// Whether a `${…}` stood in it.
+    expanded: bool,
 }
 
 impl Config {
@@ -42,18 +72,49 @@ impl Config {
     /// # Errors
     /// Every fault found, each with its place.
     pub fn load(sources: &Sources) -> Result<Config> {
-        let mut config = Config { tree: Value::Object(Default::default()), ..Config::default() };
-        if let Some(file) = &sources.file {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                Error::config(format!("cannot read the config file `{}`", file.display())).because(error)
-            })?;
-            let tree: toml_edit::DocumentMut =
-                text.parse().map_err(|error| Error::config("invalid TOML").because(error))?;
-            config.tree = toml_edit::de::from_document(tree)
-                .map_err(|error| Error::config("invalid TOML").because(error))?;
-            config.files.push(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+        let (config, errors) = Config::read(sources);
+        Errors::check(errors)?;
+        config.ok_or_else(|| Error::config("the config cannot be read").into())
+    }
+
+    /// The same, for commands that go on to look for more faults: what could be read, with the faults so far.
+    /// There is no config when a file is missing or no TOML, as all that followed would be guesses.
+    pub fn read(sources: &Sources) -> (Option<Config>, Vec<Error>) {
+        let folder = std::env::current_dir().unwrap_or_else(|_| ".".into());
+        let mut files = sources::Files::default();
+        let mut tree = match &sources.file {
+            Some(file) => files.read(file, None),
+            None => Node::root(),
+        };
+        let sources::Files { paths: mut read, incomplete, mut errors, .. } = files;
+        if incomplete {
+            return (None, errors);
         }
-        Ok(config)
+        sources::apply_profile(&mut tree, sources.profile.as_deref(), &mut errors);
+        sources::apply_environment(&mut tree, &sources.environment, &mut errors);
+        sources::apply_overrides(&mut tree, &sources.overrides, &mut errors);
+        shape::check(&tree, &mut errors);
+        let mut expander = expand::Expander::expand(&mut tree, &folder);
+        errors.append(&mut expander.errors);
+        for file in expander.files {
+            if !read.contains(&file) {
+                read.push(file);
+            }
+        }
+        inherit::apply(&mut tree, &mut errors);
+        let mut marks = Marks::new();
+        tree.walk("", &mut |path, node| {
+            let above = node::parent(path).and_then(|parent| marks.get(parent));
+            let named = node.table().is_none() && path.rsplit('.').next().is_some_and(secret::is_secret_name);
+            let secret = node.secret
+                || above.is_some_and(|mark: &Mark| mark.secret)
+                || named
+                || node.str().is_some_and(secret::has_password);
+            let mark = Mark { places: node.places.clone(), secret, expanded: node.expanded };
+            marks.insert(path.to_owned(), mark);
+        });
+        sort(&mut errors, &read);
+        (Some(Config { tree: tree.value(), marks, files: read, folder }), errors)
     }
 
     /// Names of the tables of `section`: `names("app")` gives `main` for `[app.main]`, in file order.
@@ -70,7 +131,13 @@ impl Config {
     /// The table `[section.name]`, when there is one.
     pub fn table(&self, section: &str, name: &str) -> Option<Table> {
         let value = self.tree.get(section)?.get(name)?.clone();
-        Some(Table::new(section, name, value, &self.origins))
+        Some(Table::new(section, name, value, &self.marks, &self.folder))
+    }
+
+    /// The key `key` at the top of the config (`reload`) as a table of its own, when it is set to a table.
+    pub fn section(&self, key: &str) -> Option<Table> {
+        let value = self.tree.get(key).filter(|value| value.is_object())?.clone();
+        Some(Table::new("", key, value, &self.marks, &self.folder))
     }
 
     /// The merged tree.
@@ -78,13 +145,37 @@ impl Config {
         &self.tree
     }
 
-    /// All files that were read, absolute.
+    /// All files that were read, absolute, the main one first; optional includes that are absent and files named by
+    /// `${file:…}` too.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
     /// Folder of the main config file; the working directory without one.
     pub fn folder(&self) -> &Path {
-        self.files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."))
+        self.files.first().and_then(|file| file.parent()).unwrap_or(&self.folder)
     }
+}
+
+/// Says where it came from, not what is in it: there may be secrets.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// Brings errors into the order in which the sources are read: by file, then by line.
+fn sort(errors: &mut [Error], files: &[PathBuf]) {
+    errors.sort_by_key(|error| match error.origin.as_deref() {
+        Some(origin) => {
+            let file = files.iter().position(|file| origin.source == Source::File(file.clone()));
+            (file.unwrap_or(files.len()), origin.line, origin.column)
+        }
+        None => (usize::MAX, 0, 0),
+    });
+}
+
+/// The key path of `[section.name]`.
+fn table_path(section: &str, name: &str) -> String {
+    join(&if section.is_empty() { String::new() } else { join("", section) }, name)
 }

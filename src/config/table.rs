@@ -1,6 +1,5 @@
 //! One table of the config, as a part reads it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -8,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, Origin, Result};
+use super::{Mark, Marks, node, schema, table_path};
+use crate::error::{Error, Origin, Result, Source};
 
 /// A file path in the config: relative to the folder of the file that wrote it, absolute once read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,35 +23,51 @@ impl std::ops::Deref for ConfigPath {
 }
 
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Table {
     section: String,
     name: String,
     value: Value,
-    origins: BTreeMap<String, Vec<Origin>>,
+    /// By key path from this table on: `""` is the table itself.
+    marks: Marks,
+    folder: PathBuf,
 }
 
 impl Table {
-    pub(super) fn new(
-        section: &str,
-        name: &str,
-        value: Value,
-        origins: &BTreeMap<String, Vec<Origin>>,
-    ) -> Self {
-        let prefix = format!("{section}.{name}");
-        let origins =
-            origins.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(k, v)| (k.clone(), v.clone()));
-        Table { section: section.into(), name: name.into(), value, origins: origins.collect() }
+    pub(super) fn new(section: &str, name: &str, value: Value, marks: &Marks, folder: &Path) -> Self {
+        let path = table_path(section, name);
+        let below = marks.range(path.clone()..).take_while(|(key, _)| key.starts_with(&path));
+        let own = below.filter_map(|(key, mark)| {
+            let rest = &key[path.len()..];
+            let key = match rest.strip_prefix('.') {
+                Some(key) => key,
+                None if rest.is_empty() || rest.starts_with('[') => rest,
+                None => return None, // `app.main2` beside `app.main`
+            };
+            Some((key.to_owned(), mark.clone()))
+        });
+        Table {
+            section: section.into(),
+            name: name.into(),
+            value,
+            marks: own.collect(),
+            folder: folder.into(),
+        }
     }
 
     /// A table that stands in no file: middleware named by its kind alone, tests.
     pub fn of_kind(section: &str, kind: &str) -> Self {
-        Table::new(section, kind, serde_json::json!({ "use": kind }), &BTreeMap::new())
+        Table::new(section, kind, serde_json::json!({ "use": kind }), &Marks::new(), Path::new("."))
     }
 
     /// `main` of `[app.main]`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// `app.main`, as its header reads.
+    pub fn path(&self) -> String {
+        table_path(&self.section, &self.name)
     }
 
     /// What `use = "…"` names.
@@ -60,7 +76,10 @@ impl Table {
     pub fn kind(&self) -> Result<&str> {
         match self.value.get("use").and_then(Value::as_str) {
             Some(kind) => Ok(kind),
-            None => Err(self.error("", format!("`[{}.{}]` has no `use`", self.section, self.name)).into()),
+            None => Err(self
+                .error("", format!("`[{}]` has no `use`", self.path()))
+                .help("name its kind, as in `use = \"…\"`: `paster list` shows the kinds")
+                .into()),
         }
     }
 
@@ -74,24 +93,100 @@ impl Table {
     /// # Errors
     /// Every unknown, missing or ill-typed key, each with its place.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
-        let mut value = self.value.clone();
-        if let Some(table) = value.as_object_mut() {
-            for key in ["use", "middleware", "app"] {
-                table.remove(key);
-            }
-        }
-        serde_json::from_value(value).map_err(|error| Error::config(error.to_string()).into())
+        let schema = schemars::schema_for!(T);
+        schema::read(self, "", self.check_options(schema.as_value())?)
     }
 
-    /// Where `key` of this table was written (`""`: the table itself; dots reach inner keys).
+    /// Checks the same keys against a kind's schema, as [`Entry::options`](crate::registry::Entry) gives it, and
+    /// resolves its paths.
+    /// # Errors
+    /// Every unknown, missing or ill-typed key, each with its place.
+    pub fn check_options(&self, schema: &Value) -> Result<Value> {
+        let mut value = self.value.clone();
+        if let Some(table) = value.as_object_mut() {
+            let reserved: &[&str] = match self.section.as_str() {
+                "server" => &["use", "app"],
+                "app" => &["use", "middleware"],
+                "middleware" => &["use"],
+                _ => &[],
+            };
+            reserved.iter().for_each(|key| drop(table.remove(*key)));
+        }
+        schema::check(self, "", schema, value)
+    }
+
+    /// Checks the inner table `key` (`settings`) against a JSON Schema that is known only at run time, and makes
+    /// its strings of `format: path` absolute. An absent table is an empty one.
+    /// # Errors
+    /// Every fault of the table, each with its place; a schema that is none.
+    pub fn resolve(&self, schema: &Value, key: &str) -> Result<Value> {
+        let value = match key {
+            "" => Some(&self.value),
+            key => self.value.get(key),
+        };
+        schema::check(self, key, schema, value.cloned().unwrap_or_else(|| Value::Object(Default::default())))
+    }
+
+    /// Where `key` of this table was written (`""`: the table itself). Dots reach inner keys, as in
+    /// `routes."/files"`; an item of a list is `listen[0]`. Where that key stands nowhere, the place of what it
+    /// lies in.
     pub fn origin(&self, key: &str) -> Option<Origin> {
-        let path = format!("{}.{}", self.section, self.name);
-        let path = if key.is_empty() { path } else { format!("{path}.{key}") };
-        self.origins.get(&path)?.first().cloned()
+        self.place(key).map(|place| place.origin.clone())
+    }
+
+    /// Where the name of `key` stands, for faults of the key rather than its value.
+    pub fn key_origin(&self, key: &str) -> Option<Origin> {
+        self.place(key).map(|place| place.key.as_ref().unwrap_or(&place.origin).clone())
     }
 
     /// A configuration error about `key` of this table.
     pub fn error(&self, key: &str, message: impl Into<String>) -> Error {
         Error::config(message).at(self.origin(key))
+    }
+
+    pub(super) fn mark(&self, key: &str) -> Option<&Mark> {
+        self.marks.get(key)
+    }
+
+    fn place(&self, key: &str) -> Option<&super::Place> {
+        let mut path = key;
+        loop {
+            if let Some(place) = self.marks.get(path).and_then(|mark| mark.places.first()) {
+                return Some(place);
+            }
+            if path.is_empty() {
+                return None;
+            }
+            path = node::parent(path).unwrap_or("");
+        }
+    }
+
+    /// Whether no one may see the value of `key`.
+    pub(super) fn is_secret(&self, key: &str) -> bool {
+        let mut path = key;
+        loop {
+            if self.marks.get(path).is_some_and(|mark| mark.secret) {
+                return true;
+            }
+            match node::parent(path) {
+                Some(parent) => path = parent,
+                None => return false,
+            }
+        }
+    }
+
+    /// The folder that a relative path in `key` starts from: that of the file that wrote it.
+    pub(super) fn base(&self, key: &str) -> &Path {
+        match self.place(key).map(|place| &place.origin.source) {
+            Some(Source::File(file)) => file.parent().unwrap_or(Path::new("/")),
+            _ => &self.folder,
+        }
+    }
+}
+
+/// Names the table only: there may be secrets in it.
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Table([{}])", self.path())
     }
 }

@@ -1,0 +1,330 @@
+//! Replaces `${…}` in strings: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, `${name}` of `[vars]`; `$${` is `${`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::node::{Data, Node, Place};
+use super::origin::narrowed;
+use super::secret;
+use crate::error::{Error, Source};
+use crate::registry::nearest;
+
+/// Deepest nesting of defaults in defaults, and of variables that use variables.
+const DEPTH_LIMIT: usize = 64;
+/// Longest text that references may make, and largest secret file.
+const TEXT_LIMIT_BYTES: usize = 1 << 20;
+
+/// What one reference or text gives.
+struct Piece {
+    data: Data,
+    secret: bool,
+}
+
+/// How far a variable of `[vars]` is.
+enum Variable {
+    /// Being worked out: meeting it again is a cycle.
+    Open,
+    Done(Data, bool),
+    /// Its fault has been reported where it is written.
+    Broken,
+}
+
+/// `None`: reported already.
+type Fault = Option<Error>;
+
+/// Replaces references; remembers the variables that it has worked out.
+pub(super) struct Expander<'a> {
+    /// `${here}` for what stands in no file.
+    folder: &'a Path,
+    /// `[vars]`, unless no variable may be used.
+    vars: Option<IndexMap<String, Node>>,
+    states: BTreeMap<String, Variable>,
+    open: Vec<String>,
+    /// The files that `${file:…}` named.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) errors: Vec<Error>,
+}
+
+impl<'a> Expander<'a> {
+    /// For `include`, which is read before there are variables.
+    pub(super) fn without_vars(folder: &'a Path) -> Self {
+        Expander {
+            folder,
+            vars: None,
+            states: BTreeMap::new(),
+            open: Vec::new(),
+            files: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Replaces all references of `tree`, those in `[vars]` first.
+    pub(super) fn expand(tree: &mut Node, folder: &'a Path) -> Self {
+        let vars = tree.get("vars").and_then(Node::table).cloned().unwrap_or_default();
+        let names: Vec<String> = vars.keys().cloned().collect();
+        let mut expander = Expander { vars: Some(vars), ..Expander::without_vars(folder) };
+        for name in &names {
+            expander.variable(name);
+        }
+        for (key, node) in tree.table_mut().into_iter().flatten() {
+            if key == "vars" {
+                for (name, node) in node.table_mut().into_iter().flatten() {
+                    if let Some(Variable::Done(data, secret)) = expander.states.get(name) {
+                        node.data = data.clone();
+                        node.secret |= secret;
+                    }
+                }
+            } else {
+                expander.node(node);
+            }
+        }
+        expander
+    }
+
+    /// One text whose references must give a text.
+    /// # Errors
+    /// The first fault in it.
+    pub(super) fn text(&mut self, text: &str, place: &Place) -> Result<String, Error> {
+        let fault = |error: Fault| error.unwrap_or_else(|| Error::config("a variable in it is faulty"));
+        match self.whole(text, place, 0).map_err(fault)?.data {
+            Data::Value(value) => Ok(plain(&value)),
+            _ => Err(Error::config("a text is wanted here, not a list").at(place.origin.clone())),
+        }
+    }
+
+    fn node(&mut self, node: &mut Node) {
+        match &mut node.data {
+            Data::Table(table) => table.values_mut().for_each(|node| self.node(node)),
+            Data::List(list) => list.iter_mut().for_each(|node| self.node(node)),
+            Data::Value(Value::String(text)) if text.contains("${") => {
+                let Some(place) = node.places.first() else { return };
+                match self.whole(text, place, 0) {
+                    Ok(piece) => {
+                        node.data = piece.data;
+                        node.secret |= piece.secret;
+                        node.expanded = true;
+                    }
+                    Err(fault) => self.errors.extend(fault),
+                }
+            }
+            Data::Value(_) => {}
+        }
+    }
+
+    /// Works out the variable `name` and reports its faults.
+    fn variable(&mut self, name: &str) {
+        if self.states.contains_key(name) {
+            return;
+        }
+        let Some(mut node) = self.vars.as_ref().and_then(|vars| vars.get(name)).cloned() else { return };
+        self.states.insert(name.to_owned(), Variable::Open);
+        self.open.push(name.to_owned());
+        let before = self.errors.len();
+        self.node(&mut node);
+        self.open.pop();
+        if size(&node) > TEXT_LIMIT_BYTES {
+            let message = format!("the variable `{name}` grows above {} MiB", TEXT_LIMIT_BYTES >> 20);
+            self.errors.push(Error::config(message).at(node.origin()));
+        }
+        // A fault that was reported for a variable inside leaves no new error here, but the reference unreplaced.
+        let whole = self.errors.len() == before && !self.is_broken_inside(&node);
+        let secret = node.secret || secret::is_secret_name(name);
+        let state = if whole { Variable::Done(node.data, secret) } else { Variable::Broken };
+        self.states.insert(name.to_owned(), state);
+    }
+
+    fn is_broken_inside(&self, node: &Node) -> bool {
+        match &node.data {
+            Data::Value(Value::String(text)) => !node.expanded && text.contains("${"),
+            Data::List(list) => list.iter().any(|node| self.is_broken_inside(node)),
+            _ => false,
+        }
+    }
+
+    /// Replaces the references of one text. When all of it is one reference, its value keeps its type.
+    fn whole(&mut self, text: &str, place: &Place, depth: usize) -> Result<Piece, Fault> {
+        let fault = |message: String| Error::config(message).at(place.origin.clone());
+        if depth > DEPTH_LIMIT {
+            return Err(Some(fault(format!("references are nested more than {DEPTH_LIMIT} deep"))));
+        }
+        let mut out = String::new();
+        let mut hidden = false;
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if let Some(before) = rest[..at].strip_suffix('$') {
+                out += before;
+                out += "${";
+                rest = &rest[at + 2..];
+                continue;
+            }
+            let Some(length) = closing(&rest[at + 2..]) else {
+                return Err(Some(
+                    fault("`${` is not closed".into())
+                        .help("close it with `}`; write `$${` for the characters `${`"),
+                ));
+            };
+            let end = at + 2 + length;
+            let piece = self.reference(&rest[at + 2..end], place, depth)?;
+            if at == 0 && end + 1 == text.len() {
+                return Ok(piece);
+            }
+            out += &rest[..at];
+            hidden |= piece.secret;
+            match &piece.data {
+                Data::Value(value) => out += &plain(value),
+                _ => {
+                    let name = &rest[at..=end];
+                    let error = Error::config(format!(
+                        "`{name}` is a list or a table and cannot stand within a text"
+                    ));
+                    return Err(Some(error.at(narrowed(Some(place.origin.clone()), name))));
+                }
+            }
+            if out.len() > TEXT_LIMIT_BYTES {
+                return Err(Some(fault(format!("the text grows above {} MiB", TEXT_LIMIT_BYTES >> 20))));
+            }
+            rest = &rest[end + 1..];
+        }
+        out += rest;
+        Ok(Piece { data: Data::Value(out.into()), secret: hidden })
+    }
+
+    /// The value of `${inner}`.
+    fn reference(&mut self, inner: &str, place: &Place, depth: usize) -> Result<Piece, Fault> {
+        let (name, default) = match inner.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inner, None),
+        };
+        let origin = || narrowed(Some(place.origin.clone()), &format!("${{{inner}}}"));
+        let fault = |message: String| Error::config(message).at(origin());
+        let text = |text: String, secret| Ok(Piece { data: Data::Value(text.into()), secret });
+        let folder = match &place.origin.source {
+            Source::File(path) => path.parent().unwrap_or(Path::new("/")).to_owned(),
+            _ => self.folder.to_owned(),
+        };
+        if name == "here" {
+            return text(folder.to_string_lossy().into_owned(), false);
+        }
+        if let Some(variable) = name.strip_prefix("env:") {
+            let found = if variable.is_empty() { None } else { std::env::var(variable).ok() };
+            return match (found, default) {
+                // As in a shell: the default serves for an empty variable too.
+                (Some(value), None) => text(value, secret::is_secret_name(variable)),
+                (Some(value), Some(_)) if !value.is_empty() => text(value, secret::is_secret_name(variable)),
+                (_, Some(default)) => self.whole(default, place, depth + 1),
+                (None, None) => {
+                    let error = fault(format!("the environment variable `{variable}` is not set"));
+                    Err(Some(error.help(format!("set it, or give a default: `${{env:{variable}:-…}}`"))))
+                }
+            };
+        }
+        if let Some(file) = name.strip_prefix("file:") {
+            let file = match self.whole(file, place, depth + 1)?.data {
+                Data::Value(value) => plain(&value),
+                _ => return Err(Some(fault("the path of `${file:…}` must be a text".into()))),
+            };
+            let path = folder.join(&file);
+            self.files.push(path.clone());
+            return match (read_secret(&path), default) {
+                (Ok(content), _) => text(content, true),
+                (Err(error), Some(default)) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.whole(default, place, depth + 1)
+                }
+                (Err(error), _) => Err(Some(
+                    fault(format!("cannot read `{}` for `${{file:…}}`", path.display())).because(error),
+                )),
+            };
+        }
+        if let Some((prefix, _)) = name.split_once(':') {
+            return Err(Some(fault(format!("unknown reference `${{{prefix}:…}}`"))
+                .help("known: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, `${name}` of `[vars]`; `$${` for the characters `${`")));
+        }
+        let Some(vars) = &self.vars else {
+            return Err(Some(
+                fault(format!("`${{{name}}}` cannot be used in `include`"))
+                    .help("files are included before `[vars]` is known: use `${here}` or `${env:NAME}`"),
+            ));
+        };
+        if !vars.contains_key(name) {
+            if let Some(default) = default {
+                return self.whole(default, place, depth + 1);
+            }
+            let error = fault(format!("unknown variable `{name}`"));
+            let known = vars.keys().map(String::as_str).chain(["here"]);
+            return Err(Some(match nearest(name, known) {
+                Some(near) => error.help(format!("did you mean `${{{near}}}`?")),
+                None => error.help(format!(
+                    "define it under `[vars]`, or write `$${{` for the characters `${{`{}",
+                    if name.to_ascii_uppercase() == name {
+                        format!("; the environment's is `${{env:{name}}}`")
+                    } else {
+                        String::new()
+                    }
+                )),
+            }));
+        }
+        if let Some(at) = self.open.iter().position(|open| open == name) {
+            let chain: Vec<_> = self.open[at..].iter().map(|name| format!("`{name}`")).collect();
+            let message =
+                format!("the variable `{name}` is made from itself: {} → `{name}`", chain.join(" → "));
+            return Err(Some(fault(message)));
+        }
+        if self.open.len() > DEPTH_LIMIT {
+            return Err(Some(fault(format!("variables use one another more than {DEPTH_LIMIT} deep"))));
+        }
+        self.variable(name);
+        match self.states.get(name) {
+            Some(Variable::Done(data, secret)) => Ok(Piece { data: data.clone(), secret: *secret }),
+            _ => Err(None),
+        }
+    }
+}
+
+/// Length of a reference up to its `}`, references within it skipped.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'$' if bytes.peek().is_some_and(|(_, next)| *next == b'{') => {
+                bytes.next();
+                depth += 1;
+            }
+            b'}' if depth == 0 => return Some(at),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn size(node: &Node) -> usize {
+    match &node.data {
+        Data::Table(table) => 1 + table.values().map(size).sum::<usize>(),
+        Data::List(list) => 1 + list.iter().map(size).sum::<usize>(),
+        Data::Value(Value::String(text)) => 1 + text.len(),
+        Data::Value(_) => 1,
+    }
+}
+
+fn read_secret(path: &Path) -> std::io::Result<String> {
+    let mut content = String::new();
+    let limit = TEXT_LIMIT_BYTES as u64;
+    std::fs::File::open(path)?.take(limit + 1).read_to_string(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(std::io::Error::other(format!("it is larger than {} MiB", limit >> 20)));
+    }
+    let trimmed = content.strip_suffix('\n').unwrap_or(&content);
+    Ok(trimmed.strip_suffix('\r').unwrap_or(trimmed).to_owned())
+}

@@ -1,0 +1,104 @@
+//! What `config show` and `config explain` print: values with secrets masked, and who set them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::node::join;
+use super::secret::masked;
+use super::{Config, Place};
+use crate::error::{Error, Result};
+use crate::registry::nearest;
+
+/// One key with every source that set it.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// The key path: `server.main.threads`.
+    pub key: String,
+    /// The value in force, masked when secret.
+    pub value: Value,
+    /// Who set it, the winner first; what each wrote is masked when secret.
+    pub places: Vec<Place>,
+}
+
+impl Config {
+    /// The merged tree with secrets masked.
+    pub fn masked(&self) -> Value {
+        self.mask("", &self.tree)
+    }
+
+    fn mask(&self, path: &str, value: &Value) -> Value {
+        if self.marks.get(path).is_some_and(|mark| mark.secret) {
+            return match value {
+                // What is in force is the secret itself, not a reference to it.
+                Value::String(_) => super::secret::MASK.into(),
+                _ => masked(value),
+            };
+        }
+        match value {
+            Value::Object(table) => {
+                table.iter().map(|(key, value)| (key.clone(), self.mask(&join(path, key), value))).collect()
+            }
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .map(|(index, value)| self.mask(&super::node::item(path, index), value))
+                .collect(),
+            _ => value.clone(),
+        }
+    }
+
+    /// Every source that set `key`, the winner first; for a table, the same for all keys in it.
+    /// # Errors
+    /// When nothing set it, with the nearest key that is set.
+    pub fn explain(&self, key: &str) -> Result<Vec<Explained>> {
+        let path = normal(key)?;
+        let mut found = Vec::new();
+        let masked = self.masked();
+        collect(&masked, "", &mut |at, value| {
+            let below =
+                at.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            if below || path.is_empty() {
+                let mark = self.marks.get(at);
+                let secret = mark.is_some_and(|mark| mark.secret);
+                let mut places = mark.map(|mark| mark.places.clone()).unwrap_or_default();
+                if secret {
+                    places.iter_mut().for_each(|place| place.written = super::secret::masked(&place.written));
+                }
+                found.push(Explained { key: at.to_owned(), value: value.clone(), places });
+            }
+        });
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let error = Error::usage(format!("nothing sets `{key}`"));
+        let known = self.marks.keys().map(String::as_str).filter(|known| !known.is_empty());
+        Err(match nearest(&path, known) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("`paster config show` prints all that is set"),
+        }
+        .into())
+    }
+}
+
+/// The key path as [`Config`] writes it.
+fn normal(key: &str) -> Result<String> {
+    if key.is_empty() {
+        return Ok(String::new());
+    }
+    match toml_edit::Key::parse(key.trim_matches(['[', ']'])) {
+        Ok(keys) => Ok(keys.iter().fold(String::new(), |path, key| join(&path, key.get()))),
+        Err(_) => Err(Error::usage(format!("`{key}` is not a dotted key"))
+            .help("it reads `server.main.threads`; quote what is not a plain word: `app.site.routes.\"/\"`")
+            .into()),
+    }
+}
+
+/// Calls `visit` for each value that is no table; a list counts as one value.
+fn collect(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
+    match value {
+        Value::Object(table) if !table.is_empty() || path.is_empty() => {
+            table.iter().for_each(|(key, value)| collect(value, &join(path, key), visit));
+        }
+        _ => visit(path, value),
+    }
+}

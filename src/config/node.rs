@@ -1,0 +1,170 @@
+//! The tree that sources are merged into: values, each with every place that set it.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Origin;
+
+/// One value, table or list.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) data: Data,
+    /// Who set it, the winner first. Never empty in a tree that was read.
+    pub(super) places: Vec<Place>,
+    /// Whether no one may see it: named like a secret, or made from one.
+    pub(super) secret: bool,
+    /// Whether a `${…}` stood in it: its text may then be read as the number or boolean that is wanted.
+    pub(super) expanded: bool,
+}
+
+/// What a [`Node`] holds.
+#[derive(Debug, Clone)]
+pub(super) enum Data {
+    Table(IndexMap<String, Node>),
+    List(Vec<Node>),
+    /// A string, number or boolean.
+    Value(Value),
+}
+
+/// Where a value was set, and what was written there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Place {
+    /// The value.
+    pub origin: Origin,
+    /// The key before it, when the source has text.
+    pub key: Option<Origin>,
+    /// By which way it came: ``profile `production` ``, ``inherited from `[app.main]` ``.
+    pub via: Option<String>,
+    /// The value as written there, before `${…}` was replaced; null for a table.
+    pub written: Value,
+}
+
+impl Node {
+    pub(super) fn new(data: Data, place: Place) -> Self {
+        Node { data, places: vec![place], secret: false, expanded: false }
+    }
+
+    /// A table that no source wrote.
+    pub(super) fn root() -> Self {
+        Node { data: Data::Table(IndexMap::new()), places: Vec::new(), secret: false, expanded: false }
+    }
+
+    pub(super) fn table(&self) -> Option<&IndexMap<String, Node>> {
+        match &self.data {
+            Data::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub(super) fn table_mut(&mut self) -> Option<&mut IndexMap<String, Node>> {
+        match &mut self.data {
+            Data::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        self.table()?.get(key)
+    }
+
+    pub(super) fn str(&self) -> Option<&str> {
+        match &self.data {
+            Data::Value(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Place of the value that won.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.places.first().map(|place| place.origin.clone())
+    }
+
+    /// Place of the key before the value that won.
+    pub(super) fn key_origin(&self) -> Option<Origin> {
+        let place = self.places.first()?;
+        Some(place.key.as_ref().unwrap_or(&place.origin).clone())
+    }
+
+    /// Merges `upper` over this: tables by key, everything else replaces.
+    pub(super) fn merge(&mut self, upper: Node) {
+        let Node { data, mut places, secret, expanded } = upper;
+        places.append(&mut self.places);
+        self.places = places;
+        self.secret = secret;
+        self.expanded = expanded;
+        match (&mut self.data, data) {
+            (Data::Table(lower), Data::Table(upper)) => {
+                for (key, node) in upper {
+                    match lower.get_mut(&key) {
+                        Some(below) => below.merge(node),
+                        None => {
+                            lower.insert(key, node);
+                        }
+                    }
+                }
+            }
+            (data, upper) => *data = upper,
+        }
+    }
+
+    /// Calls `visit` with this node and each below it, and the key path of each.
+    pub(super) fn walk(&self, path: &str, visit: &mut dyn FnMut(&str, &Node)) {
+        visit(path, self);
+        match &self.data {
+            Data::Table(table) => table.iter().for_each(|(key, node)| node.walk(&join(path, key), visit)),
+            Data::List(list) => {
+                list.iter().enumerate().for_each(|(index, node)| node.walk(&item(path, index), visit));
+            }
+            Data::Value(_) => {}
+        }
+    }
+
+    /// The same, with the right to change them.
+    pub(super) fn walk_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+        visit(self);
+        match &mut self.data {
+            Data::Table(table) => table.values_mut().for_each(|node| node.walk_mut(visit)),
+            Data::List(list) => list.iter_mut().for_each(|node| node.walk_mut(visit)),
+            Data::Value(_) => {}
+        }
+    }
+
+    /// The plain value.
+    pub(super) fn value(&self) -> Value {
+        match &self.data {
+            Data::Table(table) => table.iter().map(|(key, node)| (key.clone(), node.value())).collect(),
+            Data::List(list) => list.iter().map(Node::value).collect(),
+            Data::Value(value) => value.clone(),
+        }
+    }
+}
+
+/// The key path of `key` in the table at `path`: bare keys are dotted, others quoted (`app.site.routes."/"`).
+pub(super) fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let key = if bare { key.to_owned() } else { Value::from(key).to_string() };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// The key path of one item of the list at `path`: `server.main.listen[0]`.
+pub(super) fn item(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
+/// The path of what `path` lies in: `a.b[0]` gives `a.b`, `a.b` gives `a`; `None` for a path of one key.
+pub(super) fn parent(path: &str) -> Option<&str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut last = None;
+    for (at, c) in path.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '.' | '[' if !quoted => last = Some(at),
+            _ => {}
+        }
+    }
+    last.map(|at| &path[..at])
+}

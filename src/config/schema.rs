@@ -1,0 +1,488 @@
+//! Checks a table against a JSON Schema, in the user's words, and makes its paths absolute.
+
+use std::path::{Component, PathBuf};
+
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::paths::{Location, LocationSegment};
+use jsonschema::{JsonType, ValidationError};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::node::{item, join};
+use super::table::Table;
+use crate::error::{Error, Errors, Result};
+use crate::registry::nearest;
+
+/// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
+const DEPTH_LIMIT: usize = 8;
+
+/// Checks `value`, which stands at `base` in `table`, and returns it with absolute paths.
+/// # Errors
+/// Every fault, in the order of its place.
+pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value) -> Result<Value> {
+    let mut check = Check { table, base, schema, errors: Vec::new() };
+    check.prepare(schema, &mut value, base, 0);
+    let validator = jsonschema::options().build(schema).map_err(|error| {
+        Error::new(format!("the schema for `[{}]` is no valid JSON Schema", check.shown_table("")))
+            .because(error.to_string())
+    })?;
+    for error in validator.iter_errors(&value) {
+        check.report(&error);
+    }
+    let mut errors = check.errors;
+    errors.sort_by_key(|error| error.origin.as_ref().map(|origin| (origin.line, origin.column)));
+    Errors::check(errors)?;
+    Ok(value)
+}
+
+/// Makes a `T` of a checked value.
+/// # Errors
+/// What the schema cannot say and `T` refuses, with its place.
+pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &str, value: Value) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut path = base.to_owned();
+        for segment in error.path() {
+            match segment {
+                serde_path_to_error::Segment::Map { key } => path = join(&path, key),
+                serde_path_to_error::Segment::Seq { index } => path = item(&path, *index),
+                _ => {}
+            }
+        }
+        let inner = error.into_inner();
+        let message = match path.as_str() {
+            "" => format!("`[{}]`: {inner}", table.path()),
+            path if table.is_secret(path) => format!("the value of `{path}` is not valid"),
+            path => format!("`{path}`: {inner}"),
+        };
+        table.error(&path, message).into()
+    })
+}
+
+struct Check<'a> {
+    table: &'a Table,
+    /// Key path from the table to the checked value.
+    base: &'a str,
+    schema: &'a Value,
+    errors: Vec<Error>,
+}
+
+impl<'a> Check<'a> {
+    /// Follows the schema through the value: makes paths absolute, reads texts that came from `${…}` as the number
+    /// or boolean that is wanted.
+    fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &str, depth: usize) {
+        let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
+        for key in ["allOf", "anyOf", "oneOf"] {
+            for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
+                if self.fits(branch, value) {
+                    self.prepare(branch, value, path, depth + 1);
+                }
+            }
+        }
+        match value {
+            Value::String(text) => {
+                if schema.get("format").and_then(Value::as_str) == Some("path") {
+                    *text = absolute(self.table.base(path), text);
+                } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {
+                    let read = accepted(schema).into_iter().find_map(|kind| match kind {
+                        "string" => Some(Value::from(text.as_str())),
+                        "integer" => text.trim().parse::<i64>().ok().map(Value::from),
+                        "number" => text.trim().parse::<f64>().ok().map(Value::from),
+                        "boolean" => text.trim().parse::<bool>().ok().map(Value::from),
+                        _ => None,
+                    });
+                    if let Some(read) = read {
+                        *value = read;
+                    }
+                }
+            }
+            Value::Object(table) => {
+                let properties = schema.get("properties");
+                for (key, inner) in table {
+                    let below = properties.and_then(|properties| properties.get(key));
+                    if let Some(below) = below.or_else(|| schema.get("additionalProperties")) {
+                        self.prepare(below, inner, &join(path, key), 0);
+                    }
+                }
+            }
+            Value::Array(list) => {
+                let prefix = schema.get("prefixItems").and_then(Value::as_array);
+                for (index, inner) in list.iter_mut().enumerate() {
+                    let below = prefix.and_then(|prefix| prefix.get(index)).or_else(|| schema.get("items"));
+                    if let Some(below) = below {
+                        self.prepare(below, inner, &item(path, index), 0);
+                    }
+                }
+            }
+            Value::Number(number) => {
+                // schemars states no largest value for these.
+                let largest = match schema.get("format").and_then(Value::as_str) {
+                    Some("uint32") => Some(i64::from(u32::MAX)),
+                    Some("int32") => Some(i64::from(i32::MAX)),
+                    _ => None,
+                };
+                if let Some(largest) = largest.filter(|largest| number.as_i64().is_some_and(|n| n > *largest))
+                {
+                    let message =
+                        format!("`{path}` must be at most {largest}, not {}", self.found(path, value));
+                    self.errors.push(self.table.error(path, message));
+                }
+            }
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    /// The schema behind `$ref`s within the document.
+    fn follow(&self, schema: &'a Value) -> Option<&'a Value> {
+        let mut schema = schema;
+        for _ in 0..DEPTH_LIMIT {
+            match schema.get("$ref").and_then(Value::as_str) {
+                Some(reference) => schema = self.schema.pointer(reference.strip_prefix('#')?)?,
+                None => return Some(schema),
+            }
+        }
+        None
+    }
+
+    /// Whether a branch of `anyOf` or `oneOf` may be the one that is meant: its type and constants agree.
+    fn fits(&self, branch: &'a Value, value: &Value) -> bool {
+        let Some(branch) = self.follow(branch) else { return false };
+        let types = accepted(branch);
+        let mut fits = types.is_empty() || types.contains(&type_name(value));
+        fits |= types.contains(&"number") && value.is_number();
+        // A text from `${…}` may become another type.
+        fits |= value.is_string() && !types.iter().any(|kind| ["object", "array", "null"].contains(kind));
+        let constants = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
+        fits && constants
+            .filter_map(|(key, schema)| Some((schema.get("const")?, value.get(key)?)))
+            .all(|(constant, found)| constant == found)
+    }
+
+    /// Adds what one error of the validator means to the user.
+    fn report(&mut self, error: &ValidationError<'_>) {
+        let path = self.path(error.instance_path());
+        let value: &Value = error.instance();
+        let found = self.found(&path, value);
+        let near_schema = parent_schema(self.schema, error.schema_path());
+        let error = match error.kind() {
+            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                let known: Vec<&str> = near_schema
+                    .and_then(|schema| schema.get("properties")?.as_object())
+                    .into_iter()
+                    .flat_map(|properties| properties.keys().map(String::as_str))
+                    .collect();
+                for key in unexpected {
+                    self.unknown_key(&path, key, &known, value);
+                }
+                return;
+            }
+            Kind::Required { property } => {
+                let key = property.as_str().unwrap_or_default();
+                let property = near_schema.and_then(|schema| schema.get("properties")?.get(key));
+                let error = Error::config(format!("missing key `{key}` in `[{}]`", self.shown_table(&path)))
+                    .at(self.table.key_origin(&path));
+                error.help(self.how_to_add(key, property))
+            }
+            Kind::Type { kind } => self.wrong_type(&path, value, &type_names(kind)),
+            Kind::Enum { options } => match options.as_array() {
+                Some(options) => self.unknown_value(&path, value, options),
+                None => self.fault(&path, format!("must be {options}, not {found}")),
+            },
+            Kind::Constant { expected_value } => {
+                self.unknown_value(&path, value, std::slice::from_ref(expected_value.as_ref()))
+            }
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+                self.no_branch(error, context);
+                return;
+            }
+            Kind::OneOfMultipleValid { .. } => {
+                self.fault(&path, "fits several of the forms that it may have".to_owned())
+            }
+            Kind::Minimum { limit } => self.fault(&path, format!("must be at least {limit}, not {found}")),
+            Kind::Maximum { limit } => self.fault(&path, format!("must be at most {limit}, not {found}")),
+            Kind::ExclusiveMinimum { limit } => {
+                self.fault(&path, format!("must be more than {limit}, not {found}"))
+            }
+            Kind::ExclusiveMaximum { limit } => {
+                self.fault(&path, format!("must be less than {limit}, not {found}"))
+            }
+            Kind::MultipleOf { multiple_of } => {
+                self.fault(&path, format!("must be a multiple of {multiple_of}, not {found}"))
+            }
+            Kind::MinLength { limit: 1 } | Kind::MinItems { limit: 1 } | Kind::MinProperties { limit: 1 } => {
+                self.fault(&path, "must not be empty".to_owned())
+            }
+            Kind::MinLength { limit } => self.fault(&path, format!("must have at least {limit} characters")),
+            Kind::MaxLength { limit } => self.fault(&path, format!("must have at most {limit} characters")),
+            Kind::MinItems { limit } => self.fault(&path, format!("must have at least {limit} items")),
+            Kind::MaxItems { limit } => self.fault(&path, format!("must have at most {limit} items")),
+            Kind::AdditionalItems { limit } => self.fault(&path, format!("must have at most {limit} items")),
+            Kind::UniqueItems => self.fault(&path, "must not list anything twice".to_owned()),
+            Kind::Pattern { pattern } => {
+                self.fault(&path, format!("must match the pattern `{pattern}`, which {found} does not"))
+            }
+            Kind::Format { format } => {
+                self.fault(&path, format!("must be of the form `{format}`, not {found}"))
+            }
+            Kind::FalseSchema => self.fault(&path, "must not be set".to_owned()),
+            _ if self.table.is_secret(&path) => self.fault(&path, "is not valid".to_owned()),
+            _ => self.fault(&path, "is not valid".to_owned()).because(error.to_string()),
+        };
+        self.errors.push(error);
+    }
+
+    fn fault(&self, path: &str, what: String) -> Error {
+        let key = if path.is_empty() { format!("[{}]", self.table.path()) } else { path.to_owned() };
+        self.table.error(path, format!("`{key}` {what}"))
+    }
+
+    fn unknown_key(&mut self, path: &str, key: &str, known: &[&str], value: &Value) {
+        let error = Error::config(format!("unknown key `{key}` in `[{}]`", self.shown_table(path)))
+            .at(self.table.key_origin(&join(path, key)));
+        let unset = known.iter().copied().filter(|known| value.get(known).is_none());
+        self.errors.push(match nearest(key, unset) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None if known.is_empty() => error.help("it has no keys: remove this one"),
+            None => error.help(format!("known keys: `{}`", known.join("`, `"))),
+        });
+    }
+
+    fn unknown_value(&self, path: &str, value: &Value, options: &[Value]) -> Error {
+        let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+        let Some(text) = value.as_str().filter(|_| !names.is_empty()) else {
+            let listed: Vec<_> = options.iter().map(|option| format!("`{option}`")).collect();
+            return self
+                .fault(path, format!("must be {}, not {}", listed.join(" or "), self.found(path, value)));
+        };
+        let shown = if self.table.is_secret(path) { "…" } else { text };
+        let error = self.table.error(path, format!("unknown value `{}` for `{path}`", cut(shown)));
+        match nearest(text, names.iter().copied()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help(format!("known: `{}`", names.join("`, `"))),
+        }
+    }
+
+    fn wrong_type(&self, path: &str, value: &Value, wanted: &[&str]) -> Error {
+        let words: Vec<_> =
+            wanted.iter().filter(|kind| **kind != "null").map(|kind| type_words(kind)).collect();
+        let error =
+            self.fault(path, format!("must be {}, not {}", words.join(" or "), self.found(path, value)));
+        if self.table.is_secret(path) {
+            return error;
+        }
+        let key = path.rsplit(['.', '[']).next().unwrap_or(path).trim_end_matches(']');
+        match value {
+            Value::String(text) => {
+                let parsed = match text.trim() {
+                    text if wanted.contains(&"integer") => text.parse::<i64>().is_ok(),
+                    text if wanted.contains(&"number") => text.parse::<f64>().is_ok(),
+                    text if wanted.contains(&"boolean") => text.parse::<bool>().is_ok(),
+                    _ => false,
+                };
+                if parsed {
+                    error.help(format!("write it without quotes: `{}`", text.trim()))
+                } else if wanted.contains(&"array") {
+                    error.help(format!("write a list: `[{}]`", cut(&value.to_string())))
+                } else if wanted.contains(&"boolean") && ["yes", "no", "on", "off"].contains(&text.as_str()) {
+                    let boolean = ["yes", "on"].contains(&text.as_str());
+                    error.help(format!("write `{boolean}` without quotes"))
+                } else {
+                    error
+                }
+            }
+            Value::Number(_) | Value::Bool(_) if wanted.contains(&"string") => {
+                error.help(format!("write it in quotes: `\"{value}\"`"))
+            }
+            Value::Number(_) | Value::Bool(_) if wanted.contains(&"array") => {
+                error.help(format!("write a list: `[{value}]`"))
+            }
+            Value::Array(_) | Value::Object(_)
+                if !wanted.iter().any(|kind| ["array", "object"].contains(kind)) =>
+            {
+                error.help(format!("`{key}` takes one plain value"))
+            }
+            _ => error,
+        }
+    }
+
+    /// A value that is none of the forms that it may have: the nearest form says what is wrong.
+    fn no_branch(&mut self, whole: &ValidationError<'_>, context: &[Vec<ValidationError<'static>>]) {
+        let here = whole.instance_path();
+        let value: &Value = whole.instance();
+        let path = self.path(here);
+        let at_root = |error: &ValidationError<'_>| error.instance_path() == here;
+        let mut types = Vec::new();
+        let mut options = Vec::new();
+        let mut fitting: Vec<&Vec<ValidationError<'static>>> = Vec::new();
+        for branch in context {
+            let mut fits = true;
+            for error in branch.iter().filter(|error| at_root(error)) {
+                match error.kind() {
+                    Kind::Type { kind } => {
+                        types.extend(type_names(kind));
+                        fits = false;
+                    }
+                    Kind::Enum { options: known } => {
+                        options.extend(known.as_array().into_iter().flatten().cloned());
+                        fits = false;
+                    }
+                    Kind::Constant { expected_value } => {
+                        options.push(expected_value.as_ref().clone());
+                        fits = false;
+                    }
+                    _ => {}
+                }
+            }
+            if fits {
+                fitting.push(branch);
+            }
+        }
+        // Of several tables told apart by a key of constant value, the one with that value is meant.
+        let tag = |branch: &&Vec<ValidationError<'static>>| {
+            branch.iter().any(|error| {
+                !at_root(error) && matches!(error.kind(), Kind::Constant { .. } | Kind::Enum { .. })
+            })
+        };
+        if fitting.len() > 1 && fitting.iter().any(|branch| !tag(branch)) {
+            fitting.retain(|branch| !tag(branch));
+        } else if fitting.len() > 1 {
+            let tags = || fitting.iter().flat_map(|branch| branch.iter()).filter(|error| !at_root(error));
+            let known: Vec<Value> = tags()
+                .filter_map(|error| match error.kind() {
+                    Kind::Constant { expected_value } => Some(vec![expected_value.as_ref().clone()]),
+                    Kind::Enum { options } => options.as_array().cloned(),
+                    _ => None,
+                })
+                .flatten()
+                .collect();
+            let tagged =
+                tags().find(|error| matches!(error.kind(), Kind::Constant { .. } | Kind::Enum { .. }));
+            if let Some(error) = tagged {
+                let path = self.path(error.instance_path());
+                self.errors.push(self.unknown_value(&path, error.instance(), &known));
+                return;
+            }
+        }
+        if let Some(branch) = fitting.iter().min_by_key(|branch| branch.len()) {
+            branch.iter().for_each(|error| self.report(error));
+            return;
+        }
+        let error = if !options.is_empty() && (value.is_string() || types.is_empty()) {
+            self.unknown_value(&path, value, &options)
+        } else {
+            if !options.is_empty() {
+                types.push("string");
+            }
+            types.sort_unstable();
+            types.dedup();
+            self.wrong_type(&path, value, &types)
+        };
+        self.errors.push(error);
+    }
+
+    /// Key path in the table of a place in the checked value.
+    fn path(&self, location: &Location) -> String {
+        location.segments().fold(self.base.to_owned(), |path, segment| match segment {
+            LocationSegment::Property(key) => join(&path, &key),
+            LocationSegment::Index(index) => item(&path, index),
+        })
+    }
+
+    /// `app.main.settings` for the path `settings`.
+    fn shown_table(&self, path: &str) -> String {
+        let path = if path.is_empty() { self.base } else { path };
+        if path.is_empty() { self.table.path() } else { format!("{}.{path}", self.table.path()) }
+    }
+
+    /// The value in words: ``the string `"x"` ``; only its type where it is secret.
+    fn found(&self, path: &str, value: &Value) -> String {
+        match value {
+            Value::String(_) if self.table.is_secret(path) => "a string".into(),
+            _ if self.table.is_secret(path) => "this value".into(),
+            Value::String(_) => format!("the string `{}`", cut(&value.to_string())),
+            Value::Number(_) | Value::Bool(_) => format!("`{value}`"),
+            Value::Array(_) => "a list".into(),
+            Value::Object(_) => "a table".into(),
+            Value::Null => "nothing".into(),
+        }
+    }
+
+    fn how_to_add(&self, key: &str, property: Option<&'a Value>) -> String {
+        let resolved = property.and_then(|property| self.follow(property));
+        let sample = match resolved.map(accepted).unwrap_or_default().first() {
+            Some(&"string") => "\"…\"",
+            Some(&"array") => "[…]",
+            Some(&"object") => "{ … }",
+            Some(&"boolean") => "true",
+            _ => "…",
+        };
+        let key = join("", key);
+        let about =
+            [property, resolved].into_iter().flatten().find_map(|schema| schema.get("description")?.as_str());
+        let about =
+            about.and_then(|about| about.lines().next()).map(|line| line.trim().trim_end_matches('.'));
+        match about.filter(|about| !about.is_empty()) {
+            Some(about) => format!("add `{key} = {sample}`: {about}"),
+            None => format!("add `{key} = {sample}`"),
+        }
+    }
+}
+
+/// The schema that the failing keyword stands in.
+fn parent_schema<'s>(schema: &'s Value, keyword: &Location) -> Option<&'s Value> {
+    let (parent, _) = keyword.as_str().rsplit_once('/')?;
+    schema.pointer(parent)
+}
+
+/// The types that a schema names, in its order.
+fn accepted(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(kind)) => vec![kind],
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn type_names(kind: &TypeKind) -> Vec<&'static str> {
+    match kind {
+        TypeKind::Single(kind) => vec![kind.as_str()],
+        TypeKind::Multiple(kinds) => kinds.iter().map(JsonType::as_str).collect(),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn type_words(kind: &str) -> &'static str {
+    match kind {
+        "string" => "a string",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "`true` or `false`",
+        "array" => "a list",
+        "object" => "a table",
+        _ => "absent",
+    }
+}
+
+/// At most 60 characters of a value for a message.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// `path` from `base`, without `.` in it. `..` stays: what it leads to depends on symbolic links.
+fn absolute(base: &std::path::Path, path: &str) -> String {
+    let joined: PathBuf = base.join(path).components().filter(|part| *part != Component::CurDir).collect();
+    joined.to_string_lossy().into_owned()
+}

@@ -1,0 +1,81 @@
+//! Which values no one may see: in `config show`, in excerpts of source lines, in messages.
+
+use serde_json::Value;
+
+/// What stands in place of a secret.
+pub(super) const MASK: &str = "********";
+
+/// Whether a key is named like a secret: its last word is `password`, `token`, `key` and the like.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    let last = name.rsplit(['_', '-', '.']).next().unwrap_or(name).to_ascii_lowercase();
+    let words = ["password", "passwd", "passphrase", "secret", "token", "key", "credential", "apikey"];
+    words.iter().any(|word| last == *word || last.strip_suffix('s') == Some(word))
+}
+
+/// Whether a string carries a password within: `scheme://user:password@host`.
+pub(super) fn has_password(text: &str) -> bool {
+    text.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or("");
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':') && !user.ends_with(':'))
+    })
+}
+
+/// `value` with every string and number in it masked; a string that only refers to others (`${file:…}`) tells nothing.
+pub(super) fn masked(value: &Value) -> Value {
+    match value {
+        Value::String(text) if is_reference(text) => value.clone(),
+        Value::String(_) | Value::Number(_) => MASK.into(),
+        Value::Array(list) => list.iter().map(masked).collect(),
+        Value::Object(table) => table.iter().map(|(key, value)| (key.clone(), masked(value))).collect(),
+        Value::Bool(_) | Value::Null => value.clone(),
+    }
+}
+
+/// Whether all of `text` is one `${…}` without a default.
+pub(super) fn is_reference(text: &str) -> bool {
+    text.strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|inner| !inner.contains(['{', '}']) && !inner.contains(":-"))
+}
+
+/// Where the value of a secret starts in a line of broken TOML, by its look: after the first `=` or `:` that follows a key named
+/// like a secret.
+pub(super) fn starts_in_line(line: &str) -> Option<usize> {
+    for (at, _) in line.match_indices(['=', ':']) {
+        let name = line[..at].trim_end().trim_end_matches(['"', '\'']);
+        let start = name.rfind(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).map_or(0, |i| i + 1);
+        if is_secret_name(&name[start..]) {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["password", "API_KEY", "cookie_secrets", "token", "signing-key"] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in ["keyboard", "key_file", "token_ttl_secs", "monkey", "listen"] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls() {
+        assert!(has_password("postgres://ann:p@ss@db/x"));
+        assert!(!has_password("http://[::1]:80/a:b@c"));
+        assert!(!has_password("http://ann@host"));
+    }
+
+    #[test]
+    fn broken_lines() {
+        assert_eq!(starts_in_line("password = \"abc"), Some(10));
+        assert_eq!(starts_in_line("{ name = \"x\", \"token\" = 'y"), Some(23));
+        assert_eq!(starts_in_line("name = \"x"), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! The outline that every config has: the sections at the top, named tables in them, `use` in each.
+
+use indexmap::IndexMap;
+
+use super::node::{Node, join};
+use crate::error::Error;
+use crate::registry::nearest;
+
+/// The keys that may stand at the top of a config file.
+pub(super) const TOP_LEVEL: &[&str] =
+    &["include", "vars", "profile", "server", "app", "middleware", "reload"];
+/// The sections that hold one table for each part.
+pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
+
+/// Finds unknown names at the top, and sections and parts that are no tables.
+pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
+    let Some(table) = tree.table() else { return };
+    check_names(table, TOP_LEVEL, "", errors);
+    for section in SECTIONS.iter().copied() {
+        let Some(node) = table.get(section) else { continue };
+        let Some(parts) = node.table() else {
+            errors.push(not_a_table(node, section).help(format!("name a table in it: `[{section}.main]`")));
+            continue;
+        };
+        let named =
+            || parts.iter().filter(|(_, part)| part.get("use").is_some()).map(|(name, _)| name.as_str());
+        for (name, part) in parts {
+            let path = join(section, name);
+            match part.table() {
+                None => {
+                    let whole = format!("a {section} has a name: put the key under `[{section}.main]`");
+                    errors.push(not_a_table(part, &path).help(whole));
+                }
+                Some(table) if !table.contains_key("use") => {
+                    let error = Error::config(format!("`[{path}]` has no `use`")).at(part.key_origin());
+                    errors.push(match nearest(name, named()) {
+                        Some(near) => error.help(format!("did you mean `[{}]`?", join(section, near))),
+                        None => {
+                            error.help("name its kind, as in `use = \"…\"`: `paster list` shows the kinds")
+                        }
+                    });
+                }
+                Some(table) => {
+                    if let Some(kind) = table.get("use").filter(|kind| kind.str().is_none()) {
+                        let error = Error::config("`use` must be a string").at(kind.origin());
+                        errors.push(error.help("it names a kind, or another table: `use = \"app:main\"`"));
+                    }
+                }
+            }
+        }
+    }
+    if let Some(vars) = table.get("vars").filter(|vars| vars.table().is_none()) {
+        errors.push(not_a_table(vars, "vars").help("define variables under `[vars]`"));
+    }
+}
+
+/// Finds unknown names in `[profile.NAME]`, whether it is chosen or not.
+pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
+    let path = join("profile", name);
+    match node.table() {
+        Some(table) => check_names(table, &TOP_LEVEL_OF_PROFILE, &path, errors),
+        None => errors.push(not_a_table(node, &path).help(format!("write `[profile.{name}.server.main]`"))),
+    }
+}
+
+const TOP_LEVEL_OF_PROFILE: [&str; 5] = ["vars", "server", "app", "middleware", "reload"];
+
+fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
+    for (key, node) in table {
+        if known.contains(&key.as_str()) {
+            continue;
+        }
+        let place = if path.is_empty() { String::new() } else { format!(" in `[{path}]`") };
+        let what = if node.table().is_some() { "section" } else { "key" };
+        let error = Error::config(format!("unknown {what} `{key}`{place}")).at(node.key_origin());
+        errors.push(match nearest(key, known.iter().copied()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help(format!("known here: `{}`", known.join("`, `"))),
+        });
+    }
+}
+
+fn not_a_table(node: &Node, path: &str) -> Error {
+    Error::config(format!("`{path}` is not a table")).at(node.key_origin())
+}
