@@ -137,7 +137,7 @@ mod tests {
     fn marks_tabs_and_wide_characters() {
         assert_eq!(
             rendered("\tname = \"日本\" # x", 8, 4),
-            "error: no\n --> default:7:1\n  |\n7 |     name = \"日本\" # x\n  |            ^^^^^^\n"
+            "error: no\n --> default\n  |\n7 |     name = \"日本\" # x\n  |            ^^^^^^\n"
         );
     }
 
