@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -34,14 +35,31 @@ pub struct Idle {
     pub read: Bytes,
 }
 
+/// What a server is busy with, counted while it runs.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// Open connections, upgraded ones too.
+    pub connections: AtomicUsize,
+    /// Of these, those that were upgraded (WebSocket).
+    pub upgraded: AtomicUsize,
+    /// Requests whose response has not ended.
+    pub in_flight: AtomicUsize,
+    /// Requests that came so far, refused ones too.
+    pub requests: AtomicU64,
+    /// Requests that the application failed to answer (an error or a panic).
+    pub failed: AtomicU64,
+}
+
 /// One server's end of the control of its generation.
 pub struct Control {
     /// Name of the server.
     pub server: Arc<str>,
-    /// The phase, and its changes.
+    /// The phase, and its changes. A closed channel means that it no longer changes.
     pub phase: watch::Receiver<Phase>,
     /// Idle connections that the generation before hands over.
     pub adopted: mpsc::Receiver<Idle>,
     /// Where to hand over idle connections once retired; closed when nobody takes them.
     pub hand_over: mpsc::Sender<Idle>,
+    /// Counted by the server, read by who holds the other end.
+    pub load: Arc<Load>,
 }

@@ -4,12 +4,14 @@
 //! to every generation, so that no switch closes a listening socket. No figment, no supervisor here.
 
 pub mod control;
+pub mod gate;
+mod http;
 pub mod listener;
 
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
 use crate::error::Result;
-use crate::registry::Entry;
+use crate::registry::{self, Entry};
 use control::Control;
 use listener::{Listen, Socket};
 
@@ -17,7 +19,12 @@ use listener::{Listen, Socket};
 pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
 
 /// Every kind of server.
-pub static SERVERS: &[Entry<Build>] = &[];
+pub static SERVERS: &[Entry<Build>] = &[Entry {
+    name: "http",
+    summary: "Serves HTTP/1.1 and HTTP/2 on TCP and Unix sockets",
+    options: registry::options::<http::Options>,
+    build: http::build,
+}];
 
 /// One server of a generation.
 pub trait Server: Send {

@@ -1,0 +1,185 @@
+//! The gate's twin for responses: a head that means one thing, and no body where none may be.
+
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http_body::Body as _;
+
+use super::{Admitted, Refusal};
+use crate::body::{Body, Response};
+
+/// A short answer in plain text, made by the server itself.
+pub fn plain(status: StatusCode, text: &str) -> Response {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let text = if text.is_empty() { format!("{reason}\n") } else { format!("{reason}: {text}\n") };
+    let mut response = http::Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The answer to a refused request; over HTTP/1 the connection ends with it.
+pub fn refusal(refusal: Refusal, version: Version) -> Response {
+    let mut response = plain(refusal.status, refusal.reason);
+    let headers = response.headers_mut();
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(""));
+    }
+    if version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The answer of a server that is full.
+pub fn full() -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Brings a response to the form that may be sent.
+///
+/// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length that is the body's own,
+/// no hop-by-hop fields but a wish to close, no status that is no final answer. CR, LF and NUL cannot stand in
+/// a [`HeaderValue`]; `Date` is added by whoever writes the head.
+/// # Source
+/// RFC 9110 sections 6.4.1, 7.6.1, 8.6; RFC 9112 section 6.
+pub fn settle(mut response: Response, method: &Admitted, version: Version) -> Response {
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS && method.upgrade {
+        return response;
+    }
+    if status.is_informational() {
+        tracing::error!(status = status.as_u16(), "the application answered with a status that is no answer");
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+    }
+    strip_hops(response.headers_mut(), version);
+    let exact = response.body().size_hint().exact();
+    let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
+        tracing::error!(reason, "the application's response cannot be sent");
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+    }
+    if bodiless {
+        if method.head
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            && let Some(length @ 1..) = exact
+            && !response.headers().contains_key(CONTENT_LENGTH)
+        {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+fn strip_hops(headers: &mut HeaderMap, version: Version) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    let (mut close, mut hop) = (false, false);
+    for (name, value) in &*headers {
+        match *name {
+            CONNECTION => {
+                hop = true;
+                let options = value.as_bytes().split(|byte| *byte == b',');
+                close |= options.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            TRANSFER_ENCODING | UPGRADE | TE => hop = true,
+            _ => hop |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION,
+        }
+    }
+    if hop {
+        for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE, PROXY_CONNECTION] {
+            headers.remove(name);
+        }
+        if close && version < Version::HTTP_2 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// `exact` is the body's own length, where it is known.
+fn settle_length(
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    exact: Option<u64>,
+    bodiless: bool,
+) -> Result<(), &'static str> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return Ok(()) };
+    let mut several = false;
+    for line in lines {
+        several = true;
+        if line != first {
+            return Err("Content-Lengths differ");
+        }
+    }
+    let claimed = first.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    let first = several.then(|| first.clone());
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(CONTENT_LENGTH); // RFC 9110 section 8.6: never in a 204
+        return Ok(());
+    }
+    let Some(claimed) = claimed else { return Err("Content-Length is no number") };
+    match exact {
+        // A response without a body may say how long that of GET would be.
+        Some(exact) if exact != claimed && !bodiless => {
+            return Err("Content-Length is not the body's length");
+        }
+        _ => {}
+    }
+    if let Some(first) = first {
+        headers.insert(CONTENT_LENGTH, first);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, head: bool, fields: &[(&str, &str)], body: &'static str, expected: &str) {
+        let mut response = http::Response::new(Body::from(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        for (name, value) in fields {
+            response.headers_mut().append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        let response = settle(response, &Admitted { head, upgrade: false }, Version::HTTP_11);
+        let lines: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        let length = response.body().size_hint().exact().unwrap();
+        assert_eq!(format!("{} [{}] {length}", response.status().as_u16(), lines.join(", ")), expected);
+    }
+
+    #[test]
+    fn responses() {
+        check(200, false, &[], "hello", "200 [] 5");
+        check(200, true, &[], "hello", "200 [content-length: 5] 0");
+        check(200, true, &[("content-length", "9")], "", "200 [content-length: 9] 0");
+        check(204, false, &[("content-length", "5")], "hello", "204 [] 0");
+        check(304, false, &[("content-length", "5")], "hello", "304 [content-length: 5] 0");
+        check(
+            200,
+            false,
+            &[("content-length", "5"), ("content-length", "5")],
+            "hello",
+            "200 [content-length: 5] 5",
+        );
+        check(200, false, &[("transfer-encoding", "chunked"), ("keep-alive", "x")], "hello", "200 [] 5");
+        check(200, false, &[("connection", "x, Close")], "hello", "200 [connection: close] 5");
+        let failed = "500 [content-type: text/plain; charset=utf-8] 22";
+        check(200, false, &[("content-length", "5"), ("content-length", "6")], "hello", failed);
+        check(200, false, &[("content-length", "6")], "hello", failed);
+        check(200, false, &[("content-length", "5x")], "hello", failed);
+        check(103, false, &[], "", failed);
+        check(101, false, &[], "", failed);
+    }
+}

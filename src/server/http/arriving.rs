@@ -1,0 +1,220 @@
+//! A request's body on its way in: its pace, and what is left of it when the application wants no more.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep};
+
+use super::Pace;
+use super::link::Link;
+use crate::error::BoxError;
+
+/// Most bytes of an unwanted body that are read to save the connection.
+const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
+/// Longest time for it.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// The body came slower than the server's limit: 408.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body came too slowly")
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// Why a body failed, for whoever answers the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    None = 0,
+    Slow = 1,
+    Broken = 2,
+}
+
+/// The fate of one request's body, known to its body and its answer.
+#[derive(Debug, Default)]
+pub(super) struct Fate(std::sync::atomic::AtomicU8);
+
+impl Fate {
+    pub(super) fn fault(&self) -> Fault {
+        match self.0.load(Relaxed) {
+            1 => Fault::Slow,
+            2 => Fault::Broken,
+            _ => Fault::None,
+        }
+    }
+
+    fn set(&self, fault: Fault) {
+        self.0.store(fault as u8, Relaxed);
+    }
+}
+
+/// The body of one request.
+pub(super) struct Arriving {
+    body: Option<Incoming>,
+    /// HTTP/1 only: a stream of HTTP/2 is its own and is reset when dropped.
+    link: Option<Arc<Link>>,
+    /// The client waits for `100 Continue`, which hyper sends once the body is asked for.
+    invited: bool,
+    fate: Arc<Fate>,
+    pace: Pace,
+    runtime: Handle,
+    window: Option<Pin<Box<Sleep>>>,
+    arrived: u64,
+}
+
+impl Arriving {
+    /// Wraps a body that has not ended; call it within the server's runtime.
+    pub(super) fn new(
+        body: Incoming,
+        link: Option<Arc<Link>>,
+        invited: bool,
+        pace: Pace,
+        fate: Arc<Fate>,
+    ) -> Arriving {
+        if let Some(link) = &link {
+            link.body_open.store(true, Relaxed);
+        }
+        let runtime = Handle::current();
+        Arriving { body: Some(body), link, invited, fate, pace, runtime, window: None, arrived: 0 }
+    }
+
+    fn end(&mut self) {
+        self.body = None;
+        if let Some(link) = self.link.take() {
+            link.body_open.store(false, Relaxed);
+        }
+    }
+
+    /// Nothing has come: whether that has lasted too long.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.pace.bytes == 0 {
+            return Poll::Pending;
+        }
+        loop {
+            let window = match &mut self.window {
+                Some(window) => window,
+                empty => {
+                    self.arrived = 0;
+                    // The application may poll from a thread of another runtime.
+                    let _entered = self.runtime.enter();
+                    empty.insert(Box::pin(tokio::time::sleep(self.pace.window)))
+                }
+            };
+            ready!(window.as_mut().poll(cx));
+            if self.arrived < self.pace.bytes {
+                return Poll::Ready(());
+            }
+            self.window = None;
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.invited = false;
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.arrived += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if this.window.as_ref().is_some_and(|window| window.is_elapsed()) {
+                    this.window = None; // the application came back late: a new window begins
+                }
+                if this.body.as_ref().is_some_and(Incoming::is_end_stream) {
+                    this.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.fate.set(Fault::Broken);
+                this.body = None; // `body_open` stays: the connection is of no further use
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(this.wait(cx));
+                this.fate.set(Fault::Slow);
+                this.body = None;
+                Poll::Ready(Some(Err(TooSlow.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let (Some(link), Some(body)) = (self.link.take(), self.body.take()) {
+            // A client that was never invited will not send the body, and a long one costs more than a connection.
+            if self.invited || body.size_hint().lower() > DRAIN_LIMIT_BYTES {
+                link.close_next.store(true, Relaxed);
+            } else {
+                link.leave(body);
+            }
+        }
+    }
+}
+
+/// What the application left of a body, read so that the connection can go on.
+pub(super) struct Drain {
+    body: Incoming,
+    bytes: u64,
+    until: Instant,
+}
+
+impl Drain {
+    pub(super) fn new(body: Incoming) -> Drain {
+        Drain { body, bytes: 0, until: Instant::now() + DRAIN_TIME }
+    }
+
+    /// When to give up.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Reads on. `true`: the body has ended and the connection may go on; `false`: it is too long.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if self.body.is_end_stream() {
+                return Poll::Ready(true);
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(true),
+                Some(Err(_)) => return Poll::Ready(false),
+                Some(Ok(frame)) => self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            }
+            if self.bytes > DRAIN_LIMIT_BYTES {
+                return Poll::Ready(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! One connection, from its first byte to its end or its hand-over.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Instant, Sleep};
+
+use super::arriving::Drain;
+use super::exchange::{Exchange, TAKING, Taking};
+use super::link::{Link, Open, Socket, Stream};
+use super::run::{Place, Shared, Stage};
+use crate::server::control::Idle;
+use crate::server::gate::Wire;
+
+/// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest wait for the client's end of stream after ours, and most bytes that are read meanwhile.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_LIMIT_BYTES: usize = 256 * 1024;
+const TIMEOUT_RESPONSE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves one connection; `before` are bytes that were read from it already.
+pub(super) async fn serve(mut stream: Stream, before: Bytes, open: Open, place: Place) {
+    let shared = open.shared.clone();
+    let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), secure: false };
+    let mut timer = Timer::default();
+    let mut read = BytesMut::from(before);
+    loop {
+        match first_bytes(&mut stream, &mut read, &open, &mut timer).await {
+            First::Http1 => {
+                return http1(stream, read.freeze(), open, place, wire, timer).await;
+            }
+            First::Http2 => return http2(stream, read.freeze(), open, wire, timer).await,
+            First::Idle => match hand_over(stream, read.freeze(), &shared, &place).await {
+                None => return,
+                Some((again, bytes)) => {
+                    (stream, read) = (again, BytesMut::from(bytes));
+                    open.link.close_next.store(true, Relaxed);
+                }
+            },
+            First::Late if !read.is_empty() => {
+                // What does not fit at once is not worth waiting for.
+                let _ = stream.try_write(TIMEOUT_RESPONSE);
+                return linger(stream).await;
+            }
+            First::Late | First::Closed => return,
+        }
+    }
+}
+
+enum First {
+    Http1,
+    Http2,
+    /// Nothing decisive has come, and the generation is retired.
+    Idle,
+    Late,
+    Closed,
+}
+
+/// Reads until the bytes are the preface of HTTP/2 or cannot become it.
+async fn first_bytes(stream: &mut Stream, read: &mut BytesMut, open: &Open, timer: &mut Timer) -> First {
+    let (shared, link) = (&open.shared, &open.link);
+    let opened = Instant::now();
+    let mut head_since = None;
+    poll_fn(|cx| {
+        link.task.register(cx.waker());
+        loop {
+            if read.len() >= PREFACE.len() || !PREFACE.starts_with(read) {
+                let is_preface = read.starts_with(PREFACE);
+                return Poll::Ready(if is_preface { First::Http2 } else { First::Http1 });
+            }
+            let mut space = [0; 2048];
+            let mut space = ReadBuf::new(&mut space);
+            match Pin::new(&mut *stream).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) if !space.filled().is_empty() => read.extend_from_slice(space.filled()),
+                Poll::Ready(Ok(())) if !read.is_empty() => return Poll::Ready(First::Http1),
+                Poll::Ready(_) => return Poll::Ready(First::Closed),
+                Poll::Pending => break,
+            }
+        }
+        if link.is_aborted() {
+            return Poll::Ready(First::Closed);
+        }
+        match shared.stage() {
+            Stage::Serving => {}
+            Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
+            Stage::Draining if read.is_empty() => return Poll::Ready(First::Closed),
+            Stage::Retired | Stage::Draining => {}
+        }
+        let deadline = match read.is_empty() {
+            true => opened + shared.limits.idle_time,
+            false => *head_since.get_or_insert_with(Instant::now) + shared.limits.head_time,
+        };
+        if timer.poll(cx, deadline) { Poll::Ready(First::Late) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Gives an idle connection to the next generation, or gives it back when nobody takes it.
+async fn hand_over(stream: Stream, read: Bytes, shared: &Shared, place: &Place) -> Option<(Stream, Bytes)> {
+    let socket = match stream.into_fd() {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
+            return None;
+        }
+    };
+    let idle = Idle { server: shared.server.clone(), listener: place.index, socket, read };
+    match shared.hand_over.send(idle).await {
+        Ok(()) => None,
+        Err(SendError(idle)) => Some((Stream::from_fd(idle.socket).ok()?, idle.read)),
+    }
+}
+
+/// How the driving of an HTTP/1 connection ended.
+enum End {
+    /// hyper is done with it; `true`: because of an error.
+    Closed(bool),
+    /// Between two requests, and the generation is retired.
+    Idle,
+    /// A head did not come in time.
+    LateHead,
+    /// The client takes nothing.
+    Stalled,
+    /// Idle for long, gone, or time is up.
+    Quit,
+}
+
+async fn http1(
+    mut stream: Stream,
+    mut before: Bytes,
+    mut open: Open,
+    place: Place,
+    wire: Wire,
+    mut timer: Timer,
+) {
+    let shared = open.shared.clone();
+    let link = open.link.clone();
+    loop {
+        let exchange = Exchange::new(shared.clone(), link.clone(), wire.clone());
+        let io = TokioIo::new(Socket::new(stream, before, open));
+        let mut connection = shared.h1.serve_connection(io, exchange).with_upgrades();
+        let mut watch = Watch::new(&shared, &link);
+        let end = poll_fn(|cx| {
+            link.task.register(cx.waker());
+            loop {
+                if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(End::Closed(result.is_err()));
+                }
+                if !watch.drain(cx) {
+                    break;
+                }
+            }
+            watch.poll(cx, &mut timer)
+        })
+        .await;
+        let Some(parts) = connection.into_parts() else { return }; // upgraded
+        let socket = parts.io.into_inner();
+        match end {
+            End::Closed(failed) => {
+                let doubtful = failed || link.body_open.load(Relaxed);
+                if !socket.ended && (doubtful || has_more(&socket.stream)) {
+                    linger(socket.stream).await;
+                }
+                return;
+            }
+            End::Idle => {
+                let read = match socket.before.is_empty() {
+                    true => parts.read_buf,
+                    false => [parts.read_buf, socket.before].concat().into(),
+                };
+                match hand_over(socket.stream, read, &shared, &place).await {
+                    None => return,
+                    Some((again, bytes)) => {
+                        (stream, before, open) = (again, bytes, socket.open);
+                        link.close_next.store(true, Relaxed);
+                    }
+                }
+            }
+            End::LateHead => {
+                // What does not fit at once is not worth waiting for.
+                let _ = socket.stream.try_write(TIMEOUT_RESPONSE);
+                return linger(socket.stream).await;
+            }
+            End::Stalled => return socket.stream.reset_on_close(),
+            End::Quit => return,
+        }
+    }
+}
+
+/// What is looked at each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
+struct Watch<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+    drain: Option<Drain>,
+    served: usize,
+    idle_since: Instant,
+    head_since: Option<Instant>,
+    /// Since when no byte was taken, and how many were before.
+    stalled: Option<(u64, Instant)>,
+    half_closed: Option<(u64, Instant)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(shared: &'a Shared, link: &'a Link) -> Watch<'a> {
+        Watch {
+            shared,
+            link,
+            drain: None,
+            served: link.served.load(Relaxed),
+            idle_since: Instant::now(),
+            head_since: None,
+            stalled: None,
+            half_closed: None,
+        }
+    }
+
+    /// Reads what the app left of a body. `true`: hyper should be polled again.
+    fn drain(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(body) = self.link.take_leftover() {
+            self.drain = Some(Drain::new(body));
+        }
+        let Some(drain) = &mut self.drain else { return false };
+        let Poll::Ready(ended) = drain.poll(cx) else { return false };
+        self.drain = None;
+        if ended {
+            self.link.body_open.store(false, Relaxed);
+        }
+        true
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
+        let (link, limits) = (self.link, &self.shared.limits);
+        if link.is_aborted() {
+            return Poll::Ready(End::Quit);
+        }
+        if link.is_idle() {
+            match self.shared.stage() {
+                Stage::Serving => {}
+                Stage::Retired if !self.shared.hand_over.is_closed() => return Poll::Ready(End::Idle),
+                Stage::Draining if link.head_bytes.load(Relaxed) == 0 => return Poll::Ready(End::Quit),
+                Stage::Retired | Stage::Draining => {}
+            }
+        }
+        let busy = link.busy.load(Relaxed) > 0;
+        let mut deadline = None;
+        let mut end = End::Quit;
+        let mut at = |time: Instant, then: End| {
+            if deadline.is_none_or(|sooner| time < sooner) {
+                (deadline, end) = (Some(time), then);
+            }
+        };
+        let written = link.written.load(Relaxed);
+        if let Some(since) = since(&mut self.stalled, link.blocked.load(Relaxed), written) {
+            at(since + limits.write_stall, End::Stalled);
+        }
+        let half_closed = busy && link.half_closed.load(Relaxed);
+        if let Some(since) = since(&mut self.half_closed, half_closed, written) {
+            at(since + limits.half_close, End::Quit);
+        }
+        if let Some(drain) = &self.drain {
+            at(drain.until(), End::Quit);
+        } else if !busy {
+            let served = link.served.load(Relaxed);
+            if served != self.served {
+                (self.served, self.head_since) = (served, None);
+                self.idle_since = Instant::now();
+            }
+            if link.head_bytes.load(Relaxed) > 0 {
+                let since = *self.head_since.get_or_insert_with(Instant::now);
+                at(since + limits.head_time, End::LateHead);
+            } else {
+                at(self.idle_since + limits.idle_time, End::Quit);
+            }
+        }
+        match deadline {
+            Some(deadline) if timer.poll(cx, deadline) => Poll::Ready(end),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// Since when `holds` has held without a byte written.
+fn since(slot: &mut Option<(u64, Instant)>, holds: bool, written: u64) -> Option<Instant> {
+    if !holds {
+        *slot = None;
+    } else if slot.is_none_or(|(before, _)| before != written) {
+        *slot = Some((written, Instant::now()));
+    }
+    slot.map(|(_, since)| since)
+}
+
+async fn http2(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
+    let shared = open.shared.clone();
+    let link = open.link.clone();
+    link.multiplexed.store(true, Relaxed);
+    let exchange = Exchange::new(shared.clone(), link.clone(), wire);
+    let io = TokioIo::new(Socket::new(stream, before, open));
+    let mut connection = pin!(shared.h2.serve_connection(io, exchange));
+    let mut served = 0;
+    let mut idle_since = Instant::now();
+    let mut told = None;
+    let mut stalled = None;
+    poll_fn(|cx| {
+        link.task.register(cx.waker());
+        loop {
+            if connection.as_mut().poll(cx).is_ready() || link.is_aborted() {
+                return Poll::Ready(());
+            }
+            let now_served = link.served.load(Relaxed);
+            if now_served != served {
+                (served, idle_since) = (now_served, Instant::now());
+            }
+            let idle = link.busy.load(Relaxed) == 0;
+            let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
+            let stalls = blocked.map(|since| since + shared.limits.write_stall);
+            let deadline = match (told, idle) {
+                (Some(told), true) => Some(told + LINGER_TIME),
+                (None, true) => Some(idle_since + shared.limits.idle_time),
+                (_, false) => None,
+            };
+            let sooner = [deadline, stalls].into_iter().flatten().min();
+            let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
+            if late && (told.is_some() || sooner == stalls) {
+                return Poll::Ready(());
+            }
+            if told.is_none() && (late || shared.stage() > Stage::Serving) {
+                // GOAWAY: streams that have begun are finished, new ones go to another connection.
+                connection.as_mut().graceful_shutdown();
+                told = Some(Instant::now());
+                continue;
+            }
+            return Poll::Pending;
+        }
+    })
+    .await;
+}
+
+/// Spawns the streams of HTTP/2, and ends one whose client takes nothing: its own task sees what no socket shows.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    pub(super) stall: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let stall = self.stall;
+        let taking = Arc::<Taking>::default();
+        tokio::spawn(TAKING.scope(taking.clone(), async move {
+            let mut stream = pin!(stream);
+            let mut timer = Timer::default();
+            let mut last = None;
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let frames = taking.frames.load(Relaxed);
+                match since(&mut last, taking.waits.load(Relaxed), frames) {
+                    Some(since) if timer.poll(cx, since + stall) => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            })
+            .await;
+        }));
+    }
+}
+
+fn has_more(stream: &Stream) -> bool {
+    let mut byte = [0];
+    let read = match stream {
+        Stream::Tcp(stream) => stream.try_read(&mut byte),
+        Stream::Unix(stream) => stream.try_read(&mut byte),
+    };
+    matches!(read, Ok(1..))
+}
+
+/// Ends our side and reads a while what the client still sends: closing at once would reset the connection, and the
+/// client could lose the answer (RFC 9112 section 9.6).
+async fn linger(mut stream: Stream) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut space = vec![0; 16 * 1024];
+        let mut count = 0;
+        while count < LINGER_LIMIT_BYTES {
+            match stream.read(&mut space).await? {
+                0 => break,
+                more => count += more,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Late or broken, the connection is closed now.
+    let _ = tokio::time::timeout(LINGER_TIME, reading).await;
+}
+
+/// A deadline that may move: moving it later costs nothing, as the timer then only fires once too early.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Whether `deadline` has passed; else the task is woken then.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                if sleep.deadline() <= deadline && !sleep.is_elapsed() {
+                    return false; // armed, and its waker is this task's
+                }
+                if sleep.is_elapsed() && deadline <= Instant::now() {
+                    return true;
+                }
+                sleep.as_mut().reset(deadline);
+                sleep
+            }
+            empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline))),
+        };
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}

@@ -1,0 +1,330 @@
+//! One connection's socket, and what the parts of the connection know of one another.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::run::Shared;
+
+/// A connected socket.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The bare descriptor, non-blocking.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Stream::Tcp(stream) => stream.into_std()?.into(),
+            Stream::Unix(stream) => stream.into_std()?.into(),
+        })
+    }
+
+    /// A descriptor that another generation handed over.
+    pub(super) fn from_fd(socket: OwnedFd) -> io::Result<Stream> {
+        let unix = socket2::SockRef::from(&socket).local_addr()?.is_unix();
+        socket2::SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match unix {
+            true => Stream::Unix(UnixStream::from_std(socket.into())?),
+            false => Stream::Tcp(TcpStream::from_std(socket.into())?),
+        })
+    }
+
+    pub(super) fn peer(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Writes what fits at once.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Makes closing it send a reset, so that the kernel keeps nothing for a client that takes nothing.
+    pub(super) fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = self {
+            // A socket that is gone already needs no reset.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // sockets keep nothing back
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What the driver, the socket and the request of one connection tell one another.
+///
+/// All but the bodies and upgraded sockets live in one task, so relaxed atomics do.
+#[derive(Default)]
+pub(super) struct Link {
+    /// Requests whose response has not ended.
+    pub(super) busy: AtomicUsize,
+    /// Requests whose response has ended.
+    pub(super) served: AtomicUsize,
+    /// The current request's body has not been read to its end.
+    pub(super) body_open: AtomicBool,
+    /// HTTP/2: several requests at once, and nothing is handed over.
+    pub(super) multiplexed: AtomicBool,
+    /// The connection was or is being handed to the application (101).
+    pub(super) upgraded: AtomicBool,
+    /// All that was given to the socket was taken by it.
+    pub(super) flushed: AtomicBool,
+    /// The socket takes no more for now.
+    pub(super) blocked: AtomicBool,
+    /// Bytes written so far.
+    pub(super) written: AtomicU64,
+    /// Bytes read since the last head was complete.
+    pub(super) head_bytes: AtomicUsize,
+    /// The client has shut its sending side while a request is answered.
+    pub(super) half_closed: AtomicBool,
+    /// The next response ends the connection.
+    pub(super) close_next: AtomicBool,
+    /// Time is up: the socket answers with errors.
+    aborted: AtomicBool,
+    /// The task that drives the connection.
+    pub(super) task: AtomicWaker,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a Transfer-Encoding.
+    head: Mutex<Vec<u8>>,
+    /// A body that the application dropped before its end.
+    leftover: Mutex<Option<Incoming>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    /// Whether the connection stands between two requests, with nothing left to write.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.load(Relaxed) == 0
+            && !self.body_open.load(Relaxed)
+            && self.flushed.load(Relaxed)
+            && !self.upgraded.load(Relaxed)
+    }
+
+    /// Ends the connection whoever holds it.
+    pub(super) fn abort(&self) {
+        self.aborted.store(true, Relaxed);
+        self.task.wake();
+        self.reader.wake();
+        self.writer.wake();
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Relaxed)
+    }
+
+    /// A head is complete: forgets its bytes, and says whether `name` began one of its lines.
+    pub(super) fn take_head(&self, name: Option<&[u8]>) -> bool {
+        self.head_bytes.store(0, Relaxed);
+        let mut head = lock(&self.head);
+        let found = name.is_some_and(|name| {
+            let mut lines =
+                head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+            lines.by_ref().take_while(|line| !line.is_empty()).any(|line| {
+                line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+                    && line[name.len()..].trim_ascii_start().first() == Some(&b':')
+            })
+        });
+        head.clear();
+        found
+    }
+
+    /// Keeps the rest of a body that the application does not want, for the driver to drain.
+    pub(super) fn leave(&self, body: Incoming) {
+        *lock(&self.leftover) = Some(body);
+        self.task.wake();
+    }
+
+    pub(super) fn take_leftover(&self) -> Option<Incoming> {
+        lock(&self.leftover).take()
+    }
+}
+
+/// One open connection in the server's counts and its list.
+pub(super) struct Open {
+    pub(super) shared: Arc<Shared>,
+    pub(super) link: Arc<Link>,
+    pub(super) id: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.closed(self.id, self.link.upgraded.load(Relaxed));
+    }
+}
+
+/// The socket as hyper has it: bytes that were read before come first, and the [`Link`] is kept.
+pub(super) struct Socket {
+    pub(super) stream: Stream,
+    pub(super) before: Bytes,
+    pub(super) open: Open,
+    /// The client's end of stream was seen.
+    pub(super) ended: bool,
+    head_limit: usize,
+}
+
+impl Socket {
+    pub(super) fn new(stream: Stream, before: Bytes, open: Open) -> Socket {
+        open.link.flushed.store(true, Relaxed);
+        let head_limit = open.shared.limits.head_bytes;
+        Socket { stream, before, open, ended: false, head_limit }
+    }
+
+    /// Checks an upgraded connection against its abortion; its wakers are not the driver's.
+    fn check(&self, cx: &Context<'_>, waker: impl Fn(&Link) -> &AtomicWaker) -> io::Result<()> {
+        let link = &*self.open.link;
+        if link.upgraded.load(Relaxed) {
+            waker(link).register(cx.waker());
+        }
+        match link.is_aborted() {
+            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server ends")),
+            false => Ok(()),
+        }
+    }
+
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let link = &*self.open.link;
+        match &result {
+            Poll::Ready(Ok(count)) => {
+                link.written.fetch_add(*count as u64, Relaxed);
+                link.blocked.store(false, Relaxed);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => link.blocked.store(true, Relaxed),
+        }
+        link.flushed.store(false, Relaxed);
+        result
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx, |link| &link.reader)?;
+        let start = buf.filled().len();
+        if self.before.is_empty() {
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if !matches!(read, Poll::Ready(Ok(()))) {
+                return read;
+            }
+        } else {
+            let count = self.before.len().min(buf.remaining());
+            buf.put_slice(&self.before[..count]);
+            self.before.advance(count);
+        }
+        let count = buf.filled().len() - start;
+        let link = &*self.open.link;
+        let answering = link.busy.load(Relaxed) > 0;
+        if link.multiplexed.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        if count == 0 && buf.remaining() > 0 {
+            // The client may have gone, or only have said all it wanted to: the driver gives it time. A body
+            // that ends too early is an error at once.
+            if answering && !link.body_open.load(Relaxed) && !link.upgraded.load(Relaxed) {
+                link.half_closed.store(true, Relaxed);
+                return Poll::Pending;
+            }
+            self.ended = true;
+        } else if !answering {
+            link.head_bytes.fetch_add(count, Relaxed);
+            let mut head = lock(&link.head);
+            let room = self.head_limit.saturating_sub(head.len()).min(count);
+            head.extend_from_slice(&buf.filled()[start..start + room]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx, |link| &link.writer)?;
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx, |link| &link.writer)?;
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open.link.flushed.store(true, Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
