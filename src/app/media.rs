@@ -20,3 +20,12 @@ pub(super) fn media_type(path: &Path) -> HeaderValue {
 fn is_text(kind: &str) -> bool {
     kind.starts_with("text/") || matches!(kind, "application/javascript" | "application/json")
 }
+
+/// Whether content of this type gets smaller by compression.
+pub(super) fn compressible(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or("").trim_end();
+    is_text(kind)
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+        || matches!(kind, "application/wasm" | "application/xml" | "font/ttf" | "font/otf")
+}

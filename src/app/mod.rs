@@ -4,6 +4,7 @@ mod media;
 mod mount;
 mod redirect;
 mod respond;
+mod static_files;
 
 use crate::body::App;
 use crate::config::Table;
@@ -16,6 +17,12 @@ pub type Build = fn(&Table, &mut Builder<'_>) -> Result<App>;
 
 /// Every kind of application.
 pub static APPS: &[Entry<Build>] = &[
+    Entry {
+        name: "static",
+        summary: "Serves the files of a directory",
+        options: options::<static_files::Options>,
+        build: static_files::build,
+    },
     Entry {
         name: "mount",
         summary: "Hands each request to the app that is mounted at the longest matching prefix",

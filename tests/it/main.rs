@@ -6,5 +6,6 @@ mod http;
 mod inprocess;
 mod local;
 mod mount;
+mod static_files;
 mod support;
 mod tidy;

@@ -1,0 +1,103 @@
+//! Preconditions of RFC 9110, section 13: whether the client has the content already, or wants another one.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+
+/// What the preconditions of a request come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Answer as if there were none.
+    Proceed,
+    /// 304: the client has this content.
+    NotModified,
+    /// 412: the client wants a content that is gone.
+    Failed,
+}
+
+/// Judges a GET or HEAD for a content with this strong entity tag and time of change, in the order of section 13.2.2.
+pub(super) fn judge(headers: &HeaderMap, etag: &str, modified: SystemTime) -> Verdict {
+    let modified = whole_seconds(modified);
+    if headers.contains_key(IF_MATCH) {
+        if !lists(headers, IF_MATCH, etag, false) {
+            return Verdict::Failed;
+        }
+    } else if date(headers, IF_UNMODIFIED_SINCE).is_some_and(|since| modified > since) {
+        return Verdict::Failed;
+    }
+    if headers.contains_key(IF_NONE_MATCH) {
+        if lists(headers, IF_NONE_MATCH, etag, true) {
+            return Verdict::NotModified;
+        }
+    } else if date(headers, IF_MODIFIED_SINCE).is_some_and(|since| modified <= since) {
+        return Verdict::NotModified;
+    }
+    Verdict::Proceed
+}
+
+/// Whether a `Range` field holds: there is no `If-Range`, or it names exactly this content (section 13.1.5).
+pub(super) fn range_holds(headers: &HeaderMap, etag: &str, modified: SystemTime) -> bool {
+    let Some(value) = headers.get(IF_RANGE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    if value.starts_with('"') {
+        return value == etag;
+    }
+    httpdate::parse_http_date(value).is_ok_and(|date| date == whole_seconds(modified))
+}
+
+/// Whether one of the tags in all fields of this name is `etag`, or is `*`. A weak tag equals a strong one where
+/// `weak` allows it.
+fn lists(headers: &HeaderMap, name: http::HeaderName, etag: &str, weak: bool) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        // Our own tags have no comma inside; a foreign one with a comma matches nothing either way.
+        value.split(',').map(str::trim).any(|tag| {
+            tag == "*" || tag == etag || (weak && tag.strip_prefix("W/").is_some_and(|tag| tag == etag))
+        })
+    })
+}
+
+/// HTTP dates have whole seconds.
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let changed = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let changed = changed + Duration::from_millis(500);
+        let check = |fields: &[(&'static str, &'static str)], expected: Verdict| {
+            let headers = fields.iter().map(|(name, value)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            });
+            assert_eq!(judge(&headers.collect(), "\"a\"", changed), expected, "{fields:?}");
+        };
+        use Verdict::{Failed, NotModified, Proceed};
+        const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+        const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        check(&[], Proceed);
+        check(&[("if-none-match", "\"a\"")], NotModified);
+        check(&[("if-none-match", "\"b\", W/\"a\"")], NotModified);
+        check(&[("if-none-match", "*")], NotModified);
+        check(&[("if-none-match", "\"b\"")], Proceed);
+        check(&[("if-none-match", "\"b\""), ("if-modified-since", SAME)], Proceed);
+        check(&[("if-modified-since", SAME)], NotModified);
+        check(&[("if-modified-since", BEFORE)], Proceed);
+        check(&[("if-modified-since", "yesterday")], Proceed);
+        check(&[("if-match", "\"a\"")], Proceed);
+        check(&[("if-match", "W/\"a\"")], Failed);
+        check(&[("if-match", "\"b\"")], Failed);
+        check(&[("if-match", "*"), ("if-none-match", "\"a\"")], NotModified);
+        check(&[("if-unmodified-since", BEFORE)], Failed);
+        check(&[("if-unmodified-since", SAME)], Proceed);
+    }
+}

@@ -1,0 +1,110 @@
+//! The `Range` field: from text to the parts of a content. Knows no file.
+
+use std::ops::Range;
+
+/// More ranges than this are not worth an answer in parts.
+const MOST: usize = 16;
+
+/// What to answer to a `Range` field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// The whole content: the field asks for nothing sensible, and a server may ignore it.
+    Whole,
+    /// One or more parts, as byte offsets, in the order asked for. None is empty.
+    Some(Vec<Range<u64>>),
+    /// No part that is asked for exists: 416.
+    Unsatisfiable,
+}
+
+/// Reads a `Range` field's value for a content of `size` bytes.
+///
+/// A field that is ill-formed or of another unit is ignored, and so is one that asks for more than 16 ranges or
+/// in sum for more than the content (overlapping ranges): it would cost more than the whole.
+/// # Source
+/// RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
+pub(super) fn parse(value: &str, size: u64) -> Parts {
+    let Some((unit, set)) = value.split_once('=') else { return Parts::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Parts::Whole;
+    }
+    let mut parts = Vec::new();
+    for (index, spec) in set.split(',').enumerate() {
+        if index >= MOST {
+            return Parts::Whole;
+        }
+        match one(spec.trim_matches([' ', '\t']), size) {
+            Some(range) if range.is_empty() => {}
+            Some(range) => parts.push(range),
+            None => return Parts::Whole,
+        }
+    }
+    let sum: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    match parts.len() {
+        0 => Parts::Unsatisfiable,
+        2.. if sum > size => Parts::Whole,
+        _ => Parts::Some(parts),
+    }
+}
+
+/// One `first-last`, `first-` or `-length`; empty when it lies beyond the end, `None` when it is ill-formed.
+fn one(spec: &str, size: u64) -> Option<Range<u64>> {
+    let (first, last) = spec.split_once('-')?;
+    if first.is_empty() {
+        let length = number(last)?.min(size);
+        return Some(size - length..size);
+    }
+    let first = number(first)?;
+    let last = match last {
+        "" => u64::MAX,
+        last => number(last)?,
+    };
+    if last < first {
+        return None;
+    }
+    Some(first.min(size)..last.saturating_add(1).min(size))
+}
+
+/// Digits alone; more than a `u64` holds is a very large number.
+fn number(digits: &str) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_ten_bytes() {
+        let check = |value: &str, expected: &[(u64, u64)]| {
+            let expected = expected.iter().map(|(start, end)| *start..*end).collect();
+            assert_eq!(parse(value, 10), Parts::Some(expected), "{value}");
+        };
+        check("bytes=0-0", &[(0, 1)]);
+        check("Bytes = 2-4".replace(" = ", "=").as_str(), &[(2, 5)]);
+        check("bytes=5-", &[(5, 10)]);
+        check("bytes=-3", &[(7, 10)]);
+        check("bytes=-300", &[(0, 10)]);
+        check("bytes=8-99999999999999999999999999", &[(8, 10)]);
+        check("bytes=0-1, 4-5 ,-1", &[(0, 2), (4, 6), (9, 10)]);
+        check("bytes=0-1,50-60", &[(0, 2)]);
+        for value in ["bytes=10-", "bytes=50-60", "bytes=-0", "bytes=99999999999999999999-"] {
+            assert_eq!(parse(value, 10), Parts::Unsatisfiable, "{value}");
+        }
+        let many = format!("bytes={}", vec!["0-0"; 17].join(","));
+        for value in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=a-b",
+            "bytes=3-2",
+            "lines=0-1",
+            "bytes=+1-2",
+            "bytes=0-9,0-9",
+            &many,
+        ] {
+            assert_eq!(parse(value, 10), Parts::Whole, "{value}");
+        }
+        assert_eq!(parse("bytes=0-", 0), Parts::Unsatisfiable);
+    }
+}

@@ -1,0 +1,255 @@
+//! Opens files beneath a directory, so that no name leads out of it.
+//!
+//! The kernel resolves names by `openat2` with `RESOLVE_BENEATH`: no `..`, no absolute name, no symbolic link.
+//! Where there is no `openat2` (before Linux 5.6, or refused by a sandbox) each component is opened in turn
+//! without following links, which comes to the same.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// How long an opened root is believed to be what its path names. A build that replaces the directory is seen
+/// after that long.
+pub(super) const TRUST: Duration = Duration::from_secs(1);
+
+/// A directory whose files are served.
+#[derive(Debug)]
+pub(super) struct Tree {
+    path: PathBuf,
+    root: RwLock<(Instant, Arc<OwnedFd>)>,
+    trust: Duration,
+    /// Set once `openat2` turned out to be missing.
+    walk: AtomicBool,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A regular file.
+    File(Opened),
+    /// A directory.
+    Directory(OwnedFd),
+    /// Nothing, or nothing that is served: a link, a device, a pipe.
+    Nothing,
+    /// Something that this process may not read.
+    Forbidden,
+}
+
+/// A regular file, open for reading.
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
+    /// The file.
+    pub(super) file: Arc<File>,
+    /// What it was when it was opened.
+    pub(super) version: Version,
+}
+
+/// What tells one content of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Version {
+    device: u64,
+    inode: u64,
+    /// Length in bytes.
+    pub(super) size: u64,
+    seconds: i64,
+    nanos: u32,
+}
+
+impl Version {
+    fn of(stat: &rustix::fs::Stat) -> Version {
+        Version {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            seconds: stat.st_mtime,
+            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        }
+    }
+
+    /// The time of the last change.
+    pub(super) fn modified(&self) -> SystemTime {
+        let nanos = Duration::from_nanos(self.nanos.into());
+        match u64::try_from(self.seconds) {
+            Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + nanos,
+            Err(_) => SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Whether the last change is so young that another one may leave the same time: the kernel's clock for files
+    /// ticks every few milliseconds.
+    pub(super) fn is_hot(&self) -> bool {
+        SystemTime::now().duration_since(self.modified()).is_ok_and(|age| age < Duration::from_millis(50))
+    }
+
+    /// A strong entity tag. Hashed, so that it tells no inode number.
+    pub(super) fn etag(&self) -> HeaderValue {
+        let mut hasher = DefaultHasher::new();
+        (self.inode, self.size, self.seconds, self.nanos).hash(&mut hasher);
+        let tag = format!("\"{:x}-{:x}\"", self.size, hasher.finish());
+        HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+    }
+}
+
+impl Tree {
+    /// Opens the directory. `trust` is how long it is used before its path is looked up again.
+    pub(super) fn open(path: &Path, trust: Duration) -> std::io::Result<Tree> {
+        let root = Arc::new(open_root(path)?);
+        let root = RwLock::new((Instant::now(), root));
+        Ok(Tree { path: path.to_owned(), root, trust, walk: AtomicBool::new(false) })
+    }
+
+    /// Opens `name`, a relative path of plain components without `.` and `..`; empty for the root itself.
+    /// # Errors
+    /// What the system says, other than that there is nothing to serve.
+    pub(super) fn find(&self, name: &Path) -> std::io::Result<Found> {
+        let opened = self.root().and_then(|root| self.open_beneath(&root, name));
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(Found::Forbidden),
+            // NXIO: a socket, or a device without a driver.
+            Err(
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::LOOP
+                | Errno::XDEV
+                | Errno::NAMETOOLONG
+                | Errno::INVAL
+                | Errno::NXIO
+                | Errno::NODEV,
+            ) => return Ok(Found::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = rustix::fs::fstat(&fd)?;
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                Found::File(Opened { file: Arc::new(fd.into()), version: Version::of(&stat) })
+            }
+            FileType::Directory => Found::Directory(fd),
+            _ => Found::Nothing,
+        })
+    }
+
+    fn root(&self) -> Result<Arc<OwnedFd>, Errno> {
+        {
+            let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
+            if root.0.elapsed() < self.trust {
+                return Ok(root.1.clone());
+            }
+        }
+        let fresh = Arc::new(open_root(&self.path)?);
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), fresh.clone());
+        Ok(fresh)
+    }
+
+    fn open_beneath(&self, root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+        let name = if name.as_os_str().is_empty() { Path::new(".") } else { name };
+        if !self.walk.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+            match rustix::fs::openat2(root, name, flags(), Mode::empty(), resolve) {
+                Err(Errno::NOSYS) => self.walk.store(true, Ordering::Relaxed),
+                // A rename raced with the look-up: the walk below has no such race.
+                Err(Errno::AGAIN) => {}
+                result => return result,
+            }
+        }
+        walk(root, name)
+    }
+}
+
+/// Non-blocking, as opening a pipe would wait for its other end.
+fn flags() -> OFlags {
+    OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens component by component. `NOFOLLOW` with `DIRECTORY` refuses a link on the way.
+fn walk(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let mut folder: Option<OwnedFd> = None;
+    let parent = name.parent().unwrap_or(Path::new(""));
+    for component in parent.components() {
+        let std::path::Component::Normal(component) = component else { return Err(Errno::XDEV) };
+        let on = folder.as_ref().unwrap_or(root);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        folder = Some(rustix::fs::openat(on, component, flags, Mode::empty())?);
+    }
+    let last = match name.components().next_back() {
+        Some(std::path::Component::Normal(last)) => last,
+        Some(std::path::Component::CurDir) if name == Path::new(".") => ".".as_ref(),
+        _ => return Err(Errno::XDEV),
+    };
+    rustix::fs::openat(folder.as_ref().unwrap_or(root), last, flags(), Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks `name` up by `openat2` and by the walk; both must say the same.
+    fn check(tree: &Tree, name: &str, expected: &str) {
+        for by_walk in [false, true] {
+            tree.walk.store(by_walk, Ordering::Relaxed);
+            let found = match tree.find(Path::new(name)).unwrap() {
+                Found::File(_) => "file",
+                Found::Directory(_) => "directory",
+                Found::Nothing => "nothing",
+                Found::Forbidden => "forbidden",
+            };
+            assert_eq!(found, expected, "`{name}`, walk: {by_walk}");
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(folder.path().join("secret"), "secret").unwrap();
+        std::fs::write(root.join("sub/page"), "page").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("sub/page", root.join("inner")).unwrap();
+        std::os::unix::fs::symlink("..", root.join("up")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("pipe"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let tree = Tree::open(&root, Duration::ZERO).unwrap();
+        check(&tree, "", "directory");
+        check(&tree, "sub", "directory");
+        check(&tree, "sub/page", "file");
+        for name in ["absent", "link", "inner", "up", "up/secret", "pipe", "socket", "sub/page/x"] {
+            check(&tree, name, "nothing");
+        }
+        for name in ["../secret", "sub/../../secret", "/etc/passwd"] {
+            check(&tree, name, "nothing");
+        }
+    }
+
+    #[test]
+    fn a_replaced_root_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let tree = Tree::open(&root, Duration::ZERO).unwrap();
+        std::fs::remove_dir(&root).unwrap();
+        check(&tree, "page", "nothing");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("page"), "new").unwrap();
+        check(&tree, "page", "file");
+    }
+}
