@@ -1,12 +1,14 @@
 //! `paster serve`, and the hidden commands of the processes that it starts.
 
-use std::io::{IsTerminal, Write};
+mod screen;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::source::SourceArgs;
-use crate::error::{Errors, Result};
-use crate::ops::serve::{self, Event, Options};
+use crate::error::Result;
+use crate::ops::serve::{self, Options};
+use screen::Screen;
 
 /// Serves the applications of a config.
 #[derive(Debug, clap::Args)]
@@ -14,7 +16,7 @@ use crate::ops::serve::{self, Event, Options};
   paster serve                               what ./server.toml says
   paster serve blog/server.toml --reload     and reload on every change
   paster serve --listen 0.0.0.0:8000         on another address
-  paster serve --app admin -D app.admin.directory=public
+  paster serve --app admin --profile test    another app, with the profile `test`
   paster serve --list-servers                the kinds of server
 
 Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once.
@@ -69,14 +71,24 @@ pub(super) struct SideArgs {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let sources = self.source.sources()?;
-        let reload = match (self.reload, self.no_reload) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
+        let options = Options {
+            sources: self.source.sources()?,
+            servers: self.server,
+            app: self.app,
+            listen: self.listen,
+            reload: match (self.reload, self.no_reload) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            json: self.json,
         };
-        let options = Options { sources, reload, json: self.json };
-        let listener: serve::Listener = if self.json { Box::new(print_json) } else { Box::new(print) };
+        let listener: serve::Listener = if self.json {
+            Box::new(screen::print_json)
+        } else {
+            let screen = Screen::new(self.open);
+            Box::new(move |event| screen.show(event))
+        };
         serve::serve(options, listener).map(ExitCode::from)
     }
 }
@@ -91,22 +103,4 @@ impl SideArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         serve::side(&self.library, &self.name).map(ExitCode::from)
     }
-}
-
-fn print_json(event: &Event) {
-    let line = serde_json::to_string(event).expect("events have string keys only");
-    let mut out = std::io::stdout().lock();
-    // The reader is gone: the server has other duties.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-fn print(event: &Event) {
-    let text = match event {
-        Event::Listening { server, url } => format!("listening  {url}  ({server})"),
-        Event::Ready { ms, .. } => format!("ready      in {ms} ms"),
-        other => format!("{other:?}"),
-    };
-    let _ = std::io::stderr().is_terminal();
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-    let _: Option<Errors> = None;
 }

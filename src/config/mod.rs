@@ -140,6 +140,13 @@ impl Config {
         Some(Table::new("", key, value, &self.marks, &self.folder))
     }
 
+    /// Leaves only the tables of `section` whose names `keep` wants.
+    pub fn retain(&mut self, section: &str, keep: impl Fn(&str) -> bool) {
+        if let Some(tables) = self.tree.get_mut(section).and_then(Value::as_object_mut) {
+            tables.retain(|name, _| keep(name));
+        }
+    }
+
     /// The merged tree.
     pub fn tree(&self) -> &Value {
         &self.tree

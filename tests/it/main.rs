@@ -8,6 +8,7 @@ mod http;
 mod inprocess;
 mod local;
 mod mount;
+mod serve;
 mod static_files;
 mod support;
 mod tidy;

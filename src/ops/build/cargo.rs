@@ -71,8 +71,9 @@ impl Package {
             let error = Error::new(format!("cargo cannot read the crate in `{name}`"));
             return Err(Fault::with_output(&error, String::from_utf8_lossy(&output.stderr)));
         }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout)
-            .map_err(|cause| Fault::from(&Error::new("cargo's metadata has an unknown form").because(cause)))?;
+        let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|cause| {
+            Fault::from(&Error::new("cargo's metadata has an unknown form").because(cause))
+        })?;
         Package::new(manifest, metadata)
     }
 
@@ -92,7 +93,8 @@ impl Package {
         let steps = match root.metadata.as_ref().and_then(|all| all.get("paster")?.get("build")) {
             None => Vec::new(),
             Some(steps) => Vec::deserialize(steps).map_err(|cause| {
-                let error = Error::config(format!("`package.metadata.paster.build` in `{}`", manifest.display()));
+                let error =
+                    Error::config(format!("`package.metadata.paster.build` in `{}`", manifest.display()));
                 Fault::from(&error.because(cause))
             })?,
         };
@@ -226,7 +228,10 @@ pub(super) async fn build(
             tell(Progress::At { text, done: Some(heard.done) });
         }
     }
-    let status = child.wait().await.map_err(|cause| vec![Fault::from(&Error::new("cargo was lost").because(cause))])?;
+    let status = child
+        .wait()
+        .await
+        .map_err(|cause| vec![Fault::from(&Error::new("cargo was lost").because(cause))])?;
     group.ended();
     if !status.success() {
         return Err(vec![heard.fault(package)]);
@@ -271,9 +276,12 @@ impl Heard {
                 match message["reason"].as_str() {
                     Some("compiler-artifact") => {
                         self.done += 1;
-                        let ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
+                        let ours =
+                            message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
                         let is = |kind: &Value| kind == "cdylib";
-                        if ours && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is)) {
+                        if ours
+                            && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is))
+                        {
                             let files = message["filenames"].as_array().into_iter().flatten();
                             let ending = std::env::consts::DLL_EXTENSION;
                             let files = files.filter_map(Value::as_str).map(PathBuf::from);

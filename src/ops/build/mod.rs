@@ -41,15 +41,6 @@ pub enum Progress {
 /// Hears of progress: the app's name, and what is done.
 pub type Listener<'a> = &'a (dyn Fn(&str, Progress) + Send + Sync);
 
-/// The built libraries of a config.
-#[derive(Debug, Clone, Default)]
-pub struct Built {
-    /// Private copy of each plugin app's library, by the app's name.
-    pub libraries: BTreeMap<String, PathBuf>,
-    /// What they were made from, for watching.
-    pub inputs: Inputs,
-}
-
 /// What libraries are made from.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
@@ -128,7 +119,7 @@ pub async fn libraries(
             }
         };
         let copy = library.and_then(|library| {
-            crate::plugin::copy_by_hash(&library, folder).map_err(|errors| {
+            copy_by_hash(&library, folder).map_err(|errors| {
                 let place = table.origin("library").or_else(|| table.origin("crate"));
                 errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()
             })
@@ -164,7 +155,10 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
     let Some(written) = key("crate") else { return Ok(None) };
     let manifest = resolve(table, "crate", written).join("Cargo.toml");
     let manifest = manifest.canonicalize().map_err(|cause| {
-        let error = table.error("crate", format!("there is no crate in `{}`", manifest.parent().unwrap_or(&manifest).display()));
+        let error = table.error(
+            "crate",
+            format!("there is no crate in `{}`", manifest.parent().unwrap_or(&manifest).display()),
+        );
         error.help("name the folder that holds the plugin's `Cargo.toml`").because(cause)
     })?;
     let profile = key("profile").unwrap_or(match speed {
@@ -216,6 +210,18 @@ async fn build(
     stamp.write(&whole, &library, begun);
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
+}
+
+/// Copies a library into `folder`, named after its content: the same path loaded again would return the old code.
+fn copy_by_hash(library: &Path, folder: &Path) -> Result<PathBuf, crate::error::Errors> {
+    let failed =
+        |cause: std::io::Error| Error::new(format!("cannot copy `{}`", library.display())).because(cause);
+    let bytes = std::fs::read(library).map_err(failed)?;
+    let hash = stamp::hex(&<sha2::Sha256 as sha2::Digest>::digest(&bytes)[..12]);
+    let stem = library.file_stem().unwrap_or_default().to_string_lossy();
+    let copy = folder.join(format!("{stem}-{hash}.{}", std::env::consts::DLL_EXTENSION));
+    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&copy, bytes)).map_err(failed)?;
+    Ok(copy)
 }
 
 /// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.

@@ -178,7 +178,8 @@ pub(super) fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
                 let entries = fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
                 let skipped = ["target", "node_modules", ".git"];
                 left.extend(entries.filter(|entry| {
-                    !entry.is_symlink() && !skipped.iter().any(|name| entry.file_name() == Some(name.as_ref()))
+                    !entry.is_symlink()
+                        && !skipped.iter().any(|name| entry.file_name() == Some(name.as_ref()))
                 }));
             }
             _ => found.push(path),

@@ -31,7 +31,8 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         }
         run_one(step, &dir, tell).await?;
         // Without the record the next start compares times, which is all that is lost.
-        let _ = fs::create_dir_all(record.parent().unwrap_or(&record)).and_then(|()| fs::write(&record, &state));
+        let _ =
+            fs::create_dir_all(record.parent().unwrap_or(&record)).and_then(|()| fs::write(&record, &state));
     }
     Ok(())
 }
@@ -43,15 +44,21 @@ fn record(package: &Package, step: &Step) -> PathBuf {
 }
 
 fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
-    let times: Option<Vec<SystemTime>> =
-        step.outputs.iter().map(|output| fs::metadata(dir.join(output)).and_then(|found| found.modified()).ok()).collect();
+    let times: Option<Vec<SystemTime>> = step
+        .outputs
+        .iter()
+        .map(|output| fs::metadata(dir.join(output)).and_then(|found| found.modified()).ok())
+        .collect();
     let Some(times) = times else { return false };
     match fs::read_to_string(record) {
         Ok(recorded) => recorded == state,
         // Built by hand, or come with a package: by their times.
         Err(_) => {
             let inputs: Vec<_> = step.inputs.iter().map(|input| dir.join(input)).collect();
-            let newest = stamp::files(&inputs).iter().filter_map(|file| fs::metadata(file).ok()?.modified().ok()).max();
+            let newest = stamp::files(&inputs)
+                .iter()
+                .filter_map(|file| fs::metadata(file).ok()?.modified().ok())
+                .max();
             newest.is_none_or(|newest| times.iter().all(|time| *time >= newest))
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::child::{Child, News};
-use super::event::{Event, Fault};
+use super::event::Event;
 use super::message::{FromWorker, Start, ToWorker};
 use super::process::Process;
 use super::servers::{self, Bound};
@@ -17,6 +17,8 @@ use super::wire::Packet;
 use super::{Message, Shared};
 use crate::config::Config;
 use crate::error::Error;
+use crate::ops::build::{self, Speed};
+use crate::ops::fault::Fault;
 
 /// How long the old generation may take to save its state.
 const SAVING: Duration = Duration::from_secs(5);
@@ -26,6 +28,8 @@ const SAVING: Duration = Duration::from_secs(5);
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) process: Process,
+    /// Whether files are watched, and developers get pages of their own.
+    pub(super) reload: bool,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
 }
@@ -90,10 +94,17 @@ impl Attempt {
 
 /// Loads the config and sees that every library is built and copied.
 async fn plan(shared: &Arc<Shared>) -> Result<Plan, Vec<Fault>> {
-    let config = Config::load(&shared.options.sources).map_err(|errors| Fault::list(&errors))?;
-    let mut process = Process::read(&config).map_err(|errors| Fault::list(&errors))?;
-    process.reload = shared.options.reload.unwrap_or(process.reload);
-    Ok(Plan { config, process, libraries: BTreeMap::new() })
+    let config = super::load::load(&shared.options).map_err(|errors| Fault::list(&errors))?;
+    let process = Process::read(&config).map_err(|errors| Fault::list(&errors))?;
+    let reload = match shared.options.reload {
+        Some(reload) => reload,
+        None => Process::reload(&config).map_err(|errors| Fault::list(&errors))?,
+    };
+    let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
+    let speed = if reload { Speed::Development } else { Speed::Production };
+    let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
+    let _ = inputs;
+    Ok(Plan { config, process, reload, libraries: libraries? })
 }
 
 async fn saved_state(shared: &Shared) -> (Vec<(String, usize)>, Bytes) {
@@ -125,7 +136,7 @@ pub(super) async fn start(
     let order = ToWorker::Start(Box::new(Start {
         generation,
         run: shared.run.clone(),
-        development: plan.process.reload,
+        development: plan.reload,
         config: plan.config.clone(),
         process: plan.process.clone(),
         libraries: plan.libraries.clone(),
@@ -147,7 +158,9 @@ pub(super) async fn start(
                 }
                 Some(News::Said(..)) => {}
                 Some(News::Ended(status)) => {
-                    return Err(fail(Error::new(format!("the new worker crashed while starting ({status})"))));
+                    return Err(fail(Error::new(format!(
+                        "the new worker crashed while starting ({status})"
+                    ))));
                 }
                 None => return Err(fail(Error::new("the new worker is gone"))),
             }

@@ -59,12 +59,15 @@ impl Child {
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs)).process_group(0);
         if quiet {
-            command.stdout(Stdio::from(rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?));
+            command.stdout(Stdio::from(
+                rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?,
+            ));
         }
         if threads > 0 {
             command.env("PASTER_WORKER_THREADS", threads.to_string());
         }
-        let mut process = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
+        let mut process =
+            tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
         let pid = process.id().unwrap_or_default();
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
         let outbox = Outbox::new(stream.clone());

@@ -1,10 +1,9 @@
 //! What `paster serve` tells: events for the terminal, for `--json` and for the page of a developer.
 
-use std::fmt;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use crate::error::{Class, Error, Errors, Origin};
+use crate::ops::build::Progress;
+use crate::ops::fault::Fault;
 
 /// Something that happened, in the order in which it did. `cli` renders it.
 #[derive(Debug, Clone, Serialize)]
@@ -78,6 +77,11 @@ pub enum Event {
         /// What is wrong.
         errors: Vec<Fault>,
     },
+    /// Nothing could be served to begin with: the program ends.
+    Failed {
+        /// What is wrong.
+        errors: Vec<Fault>,
+    },
     /// A worker process has ended.
     WorkerExit {
         /// Its generation.
@@ -105,6 +109,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    pub(super) fn of_build(app: &str, progress: Progress) -> Event {
+        let app = app.to_owned();
+        match progress {
+            Progress::Begin => Event::Building { app },
+            Progress::At { text, done } => Event::Progress { app, text, done },
+            Progress::Warning(message) => Event::Warning { message },
+            Progress::End { ms } => Event::Built { app, ms },
+        }
+    }
+}
+
 /// Why a new generation is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,110 +135,4 @@ pub enum Reason {
     Hup,
     /// The worker has crashed.
     Crash,
-}
-
-/// An [`Error`] that can be sent to another process and to a page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// What is wrong.
-    pub message: String,
-    /// Where it stands.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub origin: Option<Origin>,
-    /// How to mend it.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub helps: Vec<String>,
-    /// The causes, outermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub causes: Vec<String>,
-    /// Output of a compiler or another program, plain text of several lines.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub output: String,
-    /// Exit code that it asks for.
-    pub code: u8,
-}
-
-impl Fault {
-    /// A fault with the output of the program that showed it.
-    pub(super) fn with_output(error: &Error, output: impl Into<String>) -> Self {
-        Fault { output: output.into(), ..Fault::from(error) }
-    }
-
-    /// All of `errors`.
-    pub(super) fn list(errors: &Errors) -> Vec<Fault> {
-        errors.iter().map(Fault::from).collect()
-    }
-
-    /// Back to an error to render; the program's output stays behind.
-    pub fn to_error(&self) -> Error {
-        let mut error = Error::new(self.message.clone()).at(self.origin.clone());
-        error.class = match self.code {
-            2 => Class::Usage,
-            78 => Class::Config,
-            _ => Class::Failed,
-        };
-        error.helps.clone_from(&self.helps);
-        error.cause = self.causes.iter().rev().fold(None, |below, text| {
-            Some(Box::new(Cause { text: text.clone(), below }) as crate::error::BoxError)
-        });
-        error
-    }
-}
-
-impl From<&Error> for Fault {
-    fn from(error: &Error) -> Self {
-        let below = |error: &dyn std::error::Error| error.source().map(ToString::to_string);
-        let mut causes = Vec::new();
-        let mut next = std::error::Error::source(error);
-        while let Some(cause) = next {
-            // Some types print their own cause: no need to say it twice.
-            if below(cause).is_none_or(|inner| cause.to_string() != inner) {
-                causes.push(cause.to_string());
-            }
-            next = cause.source();
-        }
-        Fault {
-            message: error.message.clone(),
-            origin: error.origin.as_deref().cloned(),
-            helps: error.helps.clone(),
-            causes,
-            output: String::new(),
-            code: error.class.exit_code(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Cause {
-    text: String,
-    below: Option<crate::error::BoxError>,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Cause {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.below.as_deref().map(|cause| cause as _)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_keeps_what_an_error_says() {
-        let error = Error::config("unknown middleware `tiemout`")
-            .help("did you mean `timeout`?")
-            .because(Cause { text: "outer".into(), below: Some("inner".into()) });
-        let fault = Fault::from(&error);
-        assert_eq!(fault.causes, ["outer", "inner"]);
-        let back = fault.to_error();
-        assert_eq!((back.message.as_str(), back.class), ("unknown middleware `tiemout`", Class::Config));
-        assert_eq!(Fault::from(&back), fault);
-    }
 }

@@ -42,6 +42,11 @@ impl Folder {
         Ok(Folder { folder, _lock: lock })
     }
 
+    /// Where copies of libraries go.
+    pub(super) fn libraries(&self) -> PathBuf {
+        self.path().join("libraries")
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }

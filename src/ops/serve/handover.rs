@@ -48,8 +48,7 @@ pub(super) async fn take_in(from: OwnedFd, takers: Takers, onward: mpsc::Sender<
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
         let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
-        let mut idle =
-            Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
+        let mut idle = Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
         if let Some(taker) = takers.find(&idle.server) {
             match taker.send(idle).await {
                 Ok(()) => continue,

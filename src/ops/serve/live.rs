@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::event::Fault;
 use super::message::Start;
 use crate::body::App;
+use crate::ops::fault::Fault;
 
 /// What the pages of developers are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Fault;
 use super::live::Status;
 use super::process::Process;
 use crate::config::Config;
+use crate::ops::fault::Fault;
 
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,7 +86,9 @@ pub(super) fn split(parts: &[(String, usize)], mut raw: bytes::Bytes) -> BTreeMa
 }
 
 /// The opposite of [`split`].
-pub(super) fn join(parts: impl IntoIterator<Item = (String, Vec<u8>)>) -> (Vec<(String, usize)>, bytes::Bytes) {
+pub(super) fn join(
+    parts: impl IntoIterator<Item = (String, Vec<u8>)>,
+) -> (Vec<(String, usize)>, bytes::Bytes) {
     let mut raw = Vec::new();
     let lengths = parts.into_iter().map(|(name, part)| {
         raw.extend_from_slice(&part);

@@ -10,6 +10,7 @@ mod event;
 mod folder;
 mod handover;
 mod live;
+mod load;
 mod log;
 mod message;
 mod process;
@@ -25,19 +26,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-pub use event::{Event, Fault, Reason};
+pub use event::{Event, Reason};
 pub use process::Process;
 pub use side::side;
 pub use worker::worker;
 
 use crate::config::Sources;
 use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
 
 /// What `paster serve` is asked to do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Where the config comes from.
     pub sources: Sources,
+    /// Serve only these servers of the config; all when empty.
+    pub servers: Vec<String>,
+    /// Serve this app instead of the servers' own.
+    pub app: Option<String>,
+    /// Listen here instead of where the config says.
+    pub listen: Vec<String>,
     /// `--reload` or `--no-reload`, over the config's own word.
     pub reload: Option<bool>,
     /// Whether standard output is kept for events: workers then write to standard error alone.

@@ -30,7 +30,8 @@ pub(super) fn servers(config: &Config) -> Result<Vec<(String, Box<dyn Server>, A
     }
     if servers.is_empty() && errors.is_empty() {
         errors.push(
-            Error::config("the config has no server").help("add a table `[server.main]` with `use = \"http\"`"),
+            Error::config("the config has no server")
+                .help("add a table `[server.main]` with `use = \"http\"`"),
         );
     }
     Errors::check(errors)?;
@@ -42,7 +43,7 @@ pub(super) fn servers(config: &Config) -> Result<Vec<(String, Box<dyn Server>, A
 pub(super) struct Bound {
     pub(super) server: String,
     /// Kind of the server: scheme of the URL that is shown.
-    kind: String,
+    pub(super) kind: String,
     pub(super) socket: Arc<Socket>,
     /// Whether this bind is new, so that it is to be announced.
     pub(super) new: bool,

@@ -15,10 +15,11 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::event::{Event, Fault};
+use super::event::Event;
 use super::supervisor::Backoff;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
 use crate::plugin::Library;
 
 /// Time between TERM and KILL.
@@ -175,6 +176,7 @@ pub fn side(library: &Path, name: &str) -> Result<u8> {
     let listener = worker::take_over_stdin().map_err(lost)?;
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     let parent = rustix::process::getppid().map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    let _ = std::fs::write("/proc/self/comm", "paster side"); // for `ps`
     super::log::start();
     std::thread::spawn(move || {
         if let Some(Ok(parent)) = parent {

@@ -10,13 +10,14 @@ use tokio::task::JoinHandle;
 
 use super::attempt::{Attempt, From, Plan, Prepared};
 use super::child::{Child, News};
-use super::event::{Event, Fault, Reason};
+use super::event::{Event, Reason};
 use super::live::Status;
 use super::message::{FromWorker, ToWorker};
 use super::servers::Bound;
 use super::wire::{self, Packet};
 use super::{Listener, Message, Options, Shared, folder, side};
-use crate::error::{Error, Errors, Result};
+use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
 
 /// What workers get beyond their own deadline before they are killed.
 const SLACK: Duration = Duration::from_secs(2);
@@ -74,7 +75,8 @@ struct Stopping {
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
-    let run = format!("{}-{}", std::process::id(), humantime::format_rfc3339_micros(std::time::SystemTime::now()));
+    let run =
+        format!("{}-{}", std::process::id(), humantime::format_rfc3339_micros(std::time::SystemTime::now()));
     let folder = folder::Folder::new()?;
     let shared = Arc::new(Shared { options, listener, run, folder, messages, sides: side::Sides::new() });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
@@ -83,7 +85,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
 
     let mut this = Supervisor {
-        shared,
+        shared: shared.clone(),
         began,
         plan: None,
         bound: Vec::new(),
@@ -125,7 +127,13 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     this.end().await;
     match outcome {
         Ok(()) => Ok(code),
-        Err(faults) => Errors::check(faults.iter().map(Fault::to_error).collect()).map(|()| 1),
+        Err(errors) => {
+            // The command line's fault before the config's before the rest, as `Errors::exit_code` has it.
+            let code =
+                [2, 78].into_iter().find(|code| errors.iter().any(|fault| fault.code == *code)).unwrap_or(1);
+            shared.tell(&Event::Failed { errors });
+            Ok(code)
+        }
     }
 }
 
@@ -341,7 +349,8 @@ impl Supervisor {
             running.task.abort();
             let _ = running.task.await; // aborted, as asked
         }
-        let children = self.current.take().map(|(child, _)| child).into_iter().chain(self.lingering.drain(..));
+        let children =
+            self.current.take().map(|(child, _)| child).into_iter().chain(self.lingering.drain(..));
         for child in children {
             child.kill().await;
         }

@@ -62,11 +62,9 @@ pub(super) fn stream(fd: OwnedFd) -> io::Result<UnixStream> {
 /// The other end is gone.
 pub(super) async fn send(stream: &UnixStream, packet: &Packet) -> io::Result<()> {
     let mut head = [0; 12];
-    for (place, length) in head.chunks_exact_mut(4).zip([
-        packet.json.len(),
-        packet.raw.len(),
-        packet.fds.len(),
-    ]) {
+    for (place, length) in
+        head.chunks_exact_mut(4).zip([packet.json.len(), packet.raw.len(), packet.fds.len()])
+    {
         let length = u32::try_from(length).map_err(|_| io::Error::other("packet too long"))?;
         place.copy_from_slice(&length.to_le_bytes());
     }

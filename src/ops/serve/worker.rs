@@ -14,15 +14,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::event::Fault;
 use super::handover::{self, Takers};
 use super::live::Live;
 use super::message::{self, FromWorker, Start, ToWorker};
 use super::wire::{self, Outbox, Packet};
+use crate::body::App;
 use crate::context::{Context, Host};
 use crate::error::Error;
-use crate::body::App;
 use crate::ops::assemble::assemble;
+use crate::ops::fault::Fault;
 use crate::plugin::Instance;
 use crate::server::Server;
 use crate::server::control::{Control, Idle, Phase};
@@ -40,6 +40,8 @@ pub fn worker() -> u8 {
     let Ok(control) = take_over_stdin() else { return 2 };
     // The control socket's end says the same, but a plugin may block every thread.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // What `ps` and `top` show; the name of the link that we were started by would say nothing.
+    let _ = std::fs::write("/proc/self/comm", "paster worker");
     super::log::start();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("serve");
@@ -77,7 +79,8 @@ async fn run(control: OwnedFd) -> u8 {
         _ => return 2,
     };
     let states = message::split(&start.states, packet.raw);
-    let host = Arc::new(Supervised { outbox: outbox.clone(), next: AtomicU64::new(0), waiting: Mutex::default() });
+    let host =
+        Arc::new(Supervised { outbox: outbox.clone(), next: AtomicU64::new(0), waiting: Mutex::default() });
     let live = Live::new(&start);
     let (orders, mut inbox) = mpsc::unbounded_channel();
     tokio::spawn(read(stream, host.clone(), live.clone(), orders));
@@ -310,8 +313,9 @@ impl Generation {
         let instances = self.instances.clone();
         let outbox = self.outbox.clone();
         tokio::task::spawn_blocking(move || {
-            let states =
-                instances.iter().filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
+            let states = instances
+                .iter()
+                .filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
             let (lengths, raw) = message::join(states);
             outbox.send(Packet { raw, ..Packet::new(&FromWorker::State(lengths)) });
         });
@@ -384,7 +388,9 @@ impl Host for Supervised {
         }));
         match answer.recv_timeout(Duration::from_secs(10)) {
             Ok(answer) => answer.map_err(|fault| fault.to_error()),
-            Err(_) => Err(Error::new(format!("the side process `{name}` of app `{app}` did not start in 10 s"))),
+            Err(_) => {
+                Err(Error::new(format!("the side process `{name}` of app `{app}` did not start in 10 s")))
+            }
         }
     }
 }
