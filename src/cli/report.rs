@@ -52,8 +52,9 @@ pub(super) fn values(errors: &Errors) -> Value {
             Some(origin) => origin_value(origin),
             None => json!({ "source": null, "file": null, "line": null, "column": null }),
         };
-        let causes: Vec<String> =
-            std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string).collect();
+        let causes: Vec<String> = std::iter::successors(error.source(), |cause| (*cause).source())
+            .map(ToString::to_string)
+            .collect();
         value["message"] = error.message.clone().into();
         value["helps"] = error.helps.clone().into();
         value["causes"] = causes.into();

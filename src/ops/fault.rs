@@ -13,7 +13,7 @@ pub struct Fault {
     pub message: String,
     /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub origin: Option<Origin>,
+    pub origin: Option<Box<Origin>>,
     /// How to mend it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub helps: Vec<String>,
@@ -40,7 +40,7 @@ impl Fault {
 
     /// Back to an error to render; the program's output stays behind.
     pub fn to_error(&self) -> Error {
-        let mut error = Error::new(self.message.clone()).at(self.origin.clone());
+        let mut error = Error::new(self.message.clone()).at(self.origin.as_deref().cloned());
         error.class = match self.code {
             2 => Class::Usage,
             78 => Class::Config,
@@ -68,7 +68,7 @@ impl From<&Error> for Fault {
         }
         Fault {
             message: error.message.clone(),
-            origin: error.origin.as_deref().cloned(),
+            origin: error.origin.clone(),
             helps: error.helps.clone(),
             causes,
             output: String::new(),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
 use crate::middleware::MIDDLEWARE;
+use crate::ops::serve::Process;
 use crate::server::SERVERS;
 
 /// One kind as the schema needs it.
@@ -44,7 +45,7 @@ pub fn schema() -> Value {
         let tables = json!({ "type": "object", "additionalProperties": table });
         properties.insert(section.into(), described(tables, about));
     }
-    properties.insert("process".into(), json!({ "type": "object" })); // TODO Process
+    properties.insert("process".into(), json!(schemars::schema_for!(Process)));
     // A profile holds parts of tables: what is missing in it stands in the file.
     let sections = ["vars", "server", "app", "middleware", "process"];
     let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();

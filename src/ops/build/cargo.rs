@@ -65,7 +65,7 @@ impl Package {
     pub(super) async fn read(manifest: &Path) -> Result<Package, Fault> {
         let mut command = cargo();
         command.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
-        let output = command.stdin(Stdio::null()).output().await.map_err(|cause| no_cargo(cause))?;
+        let output = command.stdin(Stdio::null()).output().await.map_err(no_cargo)?;
         let name = manifest.parent().unwrap_or(manifest).display();
         if !output.status.success() {
             let error = Error::new(format!("cargo cannot read the crate in `{name}`"));
@@ -282,11 +282,12 @@ impl Heard {
                         if ours
                             && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is))
                         {
-                            let files = message["filenames"].as_array().into_iter().flatten();
+                            let files =
+                                message["filenames"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
                             let ending = std::env::consts::DLL_EXTENSION;
                             let files = files.filter_map(Value::as_str).map(PathBuf::from);
                             self.library =
-                                files.filter(|file| file.extension().is_some_and(|e| e == ending)).last();
+                                files.rev().find(|file| file.extension().is_some_and(|e| e == ending));
                         }
                     }
                     Some("compiler-message") if message["message"]["level"] == "error" => {

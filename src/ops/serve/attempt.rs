@@ -96,10 +96,7 @@ impl Attempt {
 async fn plan(shared: &Arc<Shared>) -> Result<Plan, Vec<Fault>> {
     let config = super::load::load(&shared.options).map_err(|errors| Fault::list(&errors))?;
     let process = Process::read(&config).map_err(|errors| Fault::list(&errors))?;
-    let reload = match shared.options.reload {
-        Some(reload) => reload,
-        None => Process::reload(&config).map_err(|errors| Fault::list(&errors))?,
-    };
+    let reload = shared.options.reload.unwrap_or(process.reload);
     let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
     let speed = if reload { Speed::Development } else { Speed::Production };
     let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;

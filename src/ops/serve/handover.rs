@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::wire::{self, Packet};
@@ -38,8 +39,26 @@ impl Takers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn find(&self, server: &str) -> Option<mpsc::Sender<Idle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(server).cloned()
+    /// Gives a connection to its server; back comes one that nobody here takes.
+    ///
+    /// Sent under the lock: once [`Takers::retire`] has returned, nothing more reaches a server, so that none ends
+    /// with a connection still on the way to it.
+    async fn give(&self, mut idle: Idle) -> Option<Idle> {
+        loop {
+            let full = {
+                let takers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(taker) = takers.get(idle.server.as_ref()) else { return Some(idle) };
+                match taker.try_send(idle) {
+                    Ok(()) => return None,
+                    Err(TrySendError::Closed(back)) => return Some(back),
+                    Err(TrySendError::Full(back)) => {
+                        idle = back;
+                        taker.clone()
+                    }
+                }
+            };
+            let _ = full.reserve().await; // closed: seen by the next turn
+        }
     }
 }
 
@@ -48,15 +67,11 @@ pub(super) async fn take_in(from: OwnedFd, takers: Takers, onward: mpsc::Sender<
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
         let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
-        let mut idle = Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
-        if let Some(taker) = takers.find(&idle.server) {
-            match taker.send(idle).await {
-                Ok(()) => continue,
-                Err(back) => idle = back.0,
-            }
+        let idle = Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
+        if let Some(idle) = takers.give(idle).await {
+            // A server that is gone from the config: nobody onward can have it, and the connection closes there.
+            let _ = onward.send(idle).await;
         }
-        // A server that is gone from the config: nobody onward can have it, the connection closes.
-        let _ = onward.send(idle).await;
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) enum FromWorker {
     Ready,
     /// It is not, and the process ends.
     Failed(Vec<Fault>),
+    /// No server accepts connections any more, as [`ToWorker::Retire`] asked.
+    Retired,
     /// Name and length of each app's state among the raw bytes.
     State(Vec<(String, usize)>),
     /// A plugin asks for a side process.

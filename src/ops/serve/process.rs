@@ -6,12 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Options of the table `[process]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Process {
+    /// Watch the files and reload on every change, with pages for developers (`--reload`, `--no-reload`).
+    pub reload: bool,
     /// Threads that serve requests in each worker; 0: one for each processor.
     pub threads: usize,
     /// Longest time in which a new generation must be ready, builds not counted.
@@ -27,7 +29,14 @@ pub struct Process {
 
 impl Default for Process {
     fn default() -> Self {
-        Process { threads: 0, start_secs: 30, drain_secs: 300, grace_secs: 30, max_lingering: 8 }
+        Process {
+            reload: false,
+            threads: 0,
+            start_secs: 30,
+            drain_secs: 300,
+            grace_secs: 30,
+            max_lingering: 8,
+        }
     }
 }
 
@@ -37,20 +46,6 @@ impl Process {
     /// Unknown and ill-typed keys.
     pub fn read(config: &Config) -> Result<Process> {
         config.section("process").map_or_else(|| Ok(Process::default()), |table| table.options())
-    }
-
-    /// What the config says of `reload` at its top: watch the files, with pages for developers.
-    /// # Errors
-    /// When it is neither `true` nor `false`.
-    pub fn reload(config: &Config) -> Result<bool> {
-        match config.tree().get("reload") {
-            None => Ok(false),
-            Some(value) => value.as_bool().ok_or_else(|| {
-                Error::config("`reload` must be `true` or `false`")
-                    .help("write `reload = true` above all tables")
-                    .into()
-            }),
-        }
     }
 
     pub(super) fn start(&self) -> Duration {

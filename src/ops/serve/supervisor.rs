@@ -21,6 +21,8 @@ use crate::ops::fault::Fault;
 
 /// What workers get beyond their own deadline before they are killed.
 const SLACK: Duration = Duration::from_secs(2);
+/// How long an old generation may take to say that it accepts no more.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Time that INT gives to what is in flight.
 const FAST: Duration = Duration::from_millis(300);
 
@@ -58,6 +60,15 @@ struct Supervisor {
     backoff: Backoff,
     state_wanted: Option<oneshot::Sender<(Vec<(String, usize)>, Bytes)>>,
     stopping: Option<Stopping>,
+    announcing: Option<Announcing>,
+}
+
+/// A switch that is told of once the old generation accepts no more: whoever connects then gets the new one.
+struct Announcing {
+    old: u64,
+    generation: u64,
+    since: Instant,
+    cargo: Duration,
 }
 
 struct Running {
@@ -97,6 +108,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         backoff: Backoff::default(),
         state_wanted: None,
         stopping: None,
+        announcing: None,
     };
     this.shared.tell(&Event::Starting { pid: std::process::id() });
     this.make(Reason::Start, String::new());
@@ -135,6 +147,10 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
             Ok(code)
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn sleep_until(when: Option<tokio::time::Instant>) {
@@ -233,7 +249,9 @@ impl Supervisor {
         if self.stopping.is_some() {
             return; // dropping the child ends it
         }
-        self.lingering.extend(self.current.take().map(|(child, _)| child));
+        let old = self.current.take().map(|(child, _)| child);
+        let before = old.as_ref().map(|old| old.generation);
+        self.lingering.extend(old);
         let mut adopt = Vec::new();
         for old in &self.lingering {
             // Without a hand-over the old one keeps its connections until they end.
@@ -272,13 +290,30 @@ impl Supervisor {
                 shared.send(Message::News(generation, one));
             }
         });
-        let ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.tell(&if first {
-            Event::Ready { generation, ms: ms(self.began) }
-        } else {
-            let cargo_ms = u64::try_from(cargo.as_millis()).unwrap_or(u64::MAX);
-            Event::Reloaded { generation, ms: ms(running.since), cargo_ms }
+        if first {
+            self.shared.tell(&Event::Ready { generation, ms: millis(self.began.elapsed()) });
+            return;
+        }
+        self.announce(None);
+        let announcing =
+            Announcing { old: before.unwrap_or_default(), generation, since: running.since, cargo };
+        self.announcing = Some(announcing);
+        if before.is_none() {
+            return self.announce(None);
+        }
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            shared.send(Message::News(generation, News::Said(FromWorker::Retired, Bytes::new())));
         });
+    }
+
+    /// Tells of the last switch, when it waits for `old` or is to wait no longer.
+    fn announce(&mut self, old: Option<u64>) {
+        if let Some(one) = self.announcing.take_if(|one| old.is_none_or(|old| one.old == old)) {
+            let (ms, cargo_ms) = (millis(one.since.elapsed()), millis(one.cargo));
+            self.shared.tell(&Event::Reloaded { generation: one.generation, ms, cargo_ms });
+        }
     }
 
     fn news(&mut self, generation: u64, news: News) {
@@ -297,6 +332,8 @@ impl Supervisor {
             News::Said(FromWorker::Side { id, app, name, library }, _) => {
                 self.shared.side(child, id, app, name, library);
             }
+            // From the new generation itself: the old one has not answered in time.
+            News::Said(FromWorker::Retired, _) => self.announce((!serving).then_some(generation)),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
             News::Said(..) => {}
             News::Ended(status) => {
@@ -304,6 +341,7 @@ impl Supervisor {
                 let (pid, status) = (child.pid, status.to_string());
                 self.shared.tell(&Event::WorkerExit { generation, pid, status, expected });
                 self.lingering.retain(|child| child.generation != generation);
+                self.announce(Some(generation));
                 if serving {
                     self.state_wanted = None;
                     let lasted = self.current.take().map_or(Duration::ZERO, |(_, since)| since.elapsed());

@@ -25,7 +25,7 @@ use crate::ops::assemble::assemble;
 use crate::ops::fault::Fault;
 use crate::plugin::Instance;
 use crate::server::Server;
-use crate::server::control::{Control, Idle, Phase};
+use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
 
 /// Connections that wait between two stations of a hand-over.
@@ -212,6 +212,7 @@ struct Generation {
     takers: Takers,
     incoming: JoinSet<()>,
     hand_over: Option<mpsc::Sender<Idle>>,
+    loads: Vec<Arc<Load>>,
     target: watch::Sender<Option<Arc<UnixStream>>>,
     outgoing: JoinSet<()>,
     serving: bool,
@@ -237,6 +238,7 @@ impl Generation {
             takers: Takers::default(),
             incoming: JoinSet::new(),
             hand_over: Some(hand_over),
+            loads: Vec::new(),
             target,
             outgoing,
             serving: false,
@@ -256,12 +258,14 @@ impl Generation {
         for (name, server, app) in servers {
             let (taker, adopted) = mpsc::channel(QUEUE);
             self.takers.insert(&name, taker);
+            let load = Arc::<Load>::default();
+            self.loads.push(load.clone());
             let control = Control {
                 server: name.as_str().into(),
                 phase: self.phase.subscribe(),
                 adopted,
                 hand_over: hand_over.clone(),
-                load: Arc::default(),
+                load,
             };
             self.servers.spawn(server.run(bound.remove(name.as_str()).unwrap_or_default(), app, control));
         }
@@ -284,8 +288,15 @@ impl Generation {
         if self.end.is_some() || *self.phase.borrow() != Phase::Serving {
             return;
         }
-        self.phase.send_replace(Phase::Retired);
         self.takers.retire();
+        self.phase.send_replace(Phase::Retired);
+        let (loads, outbox) = (std::mem::take(&mut self.loads), self.outbox.clone());
+        tokio::spawn(async move {
+            for load in loads {
+                load.closed.notified().await;
+            }
+            outbox.send(Packet::new(&FromWorker::Retired));
+        });
         self.live.end();
         for instance in &self.instances {
             instance.retire();
@@ -301,8 +312,8 @@ impl Generation {
         }
         self.farewell = None;
         self.end = Some(until + SLACK);
-        self.phase.send_replace(Phase::Draining { until });
         self.takers.retire();
+        self.phase.send_replace(Phase::Draining { until });
         self.live.end();
         for instance in &self.instances {
             instance.shutdown();

@@ -251,11 +251,13 @@ pub(super) async fn run(
         match phase {
             Phase::Serving => {}
             Phase::Retired => {
-                listeners.abort_all();
+                listeners.shutdown().await;
+                shared.load.closed.notify_one();
                 shared.enter(Stage::Retired);
             }
             Phase::Draining { until: time } => {
-                listeners.abort_all();
+                listeners.shutdown().await;
+                shared.load.closed.notify_one();
                 until = Some(time);
                 shared.enter(Stage::Draining);
             }
