@@ -17,6 +17,8 @@ pub struct Context {
     pub libraries: BTreeMap<String, PathBuf>,
     /// What the same app of the generation before saved, by the app's name.
     pub states: BTreeMap<String, Vec<u8>>,
+    /// The whole merged config, for parts that read beyond their own table.
+    pub config: Arc<serde_json::Value>,
     /// Services of the supervisor.
     pub host: Arc<dyn Host>,
 }
@@ -49,6 +51,7 @@ impl Context {
             development,
             libraries: BTreeMap::new(),
             states: BTreeMap::new(),
+            config: Arc::default(),
             host: Arc::new(NoHost),
         }
     }

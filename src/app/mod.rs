@@ -2,6 +2,7 @@
 
 mod media;
 mod mount;
+mod plugin;
 mod redirect;
 mod respond;
 mod static_files;
@@ -28,6 +29,12 @@ pub static APPS: &[Entry<Build>] = &[
         summary: "Hands each request to the app that is mounted at the longest matching prefix",
         options: options::<mount::Options>,
         build: mount::build,
+    },
+    Entry {
+        name: "plugin",
+        summary: "Runs an application in a dynamic library: a Rust crate or any other over the C ABI",
+        options: options::<plugin::Options>,
+        build: plugin::build,
     },
     Entry {
         name: "redirect",

@@ -134,17 +134,10 @@ impl Config {
         Some(Table::new(section, name, value, &self.marks, &self.folder))
     }
 
-    /// The table `[key]` at the top of the config (`process`), when there is one.
+    /// The key `key` at the top of the config (`reload`) as a table of its own, when it is set to a table.
     pub fn section(&self, key: &str) -> Option<Table> {
-        let value = self.tree.get(key)?.clone();
+        let value = self.tree.get(key).filter(|value| value.is_object())?.clone();
         Some(Table::new("", key, value, &self.marks, &self.folder))
-    }
-
-    /// Leaves only the tables of `section` whose names `keep` wants.
-    pub fn retain(&mut self, section: &str, keep: impl Fn(&str) -> bool) {
-        if let Some(tables) = self.tree.get_mut(section).and_then(Value::as_object_mut) {
-            tables.retain(|name, _| keep(name));
-        }
     }
 
     /// The merged tree.

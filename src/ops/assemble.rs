@@ -8,6 +8,7 @@
 //! hold, so that one of them may allow more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::app::{APPS, Builder};
 use crate::body::App;
@@ -34,6 +35,7 @@ pub struct Assembly {
 /// # Errors
 /// Every fault of the config that building shows; a config without a server too.
 pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
+    let context = &with_config(config, context);
     let mut assembler = Assembler::new(config, context, None);
     assembler.build_apps();
     let servers = assembler.build_servers();
@@ -45,9 +47,15 @@ pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
 /// # Errors
 /// Every fault of the config that building shows.
 pub fn assemble_apps(config: &Config, context: &Context, trace: Option<&Trace>) -> Result<Assembly> {
+    let context = &with_config(config, context);
     let mut assembler = Assembler::new(config, context, trace);
     assembler.build_apps();
     assembler.finish(Vec::new())
+}
+
+/// The surroundings with the merged config in them.
+fn with_config(config: &Config, context: &Context) -> Context {
+    Context { config: Arc::new(config.tree().clone()), ..context.clone() }
 }
 
 /// Name of the app that the server `table` serves.

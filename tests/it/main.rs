@@ -2,13 +2,11 @@
 #![allow(missing_docs, reason = "tests are read, not linked")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
-mod gate;
-mod handover;
+mod border;
 mod http;
 mod inprocess;
 mod local;
 mod mount;
-mod serve;
 mod static_files;
 mod support;
 mod tidy;

@@ -59,14 +59,7 @@ impl Serving {
     }
 
     /// The same with a command of the caller's.
-    pub(crate) fn spawn(command: Command) -> Serving {
-        let mut serving = Serving::launch(command);
-        serving.wait_for("ready");
-        serving
-    }
-
-    /// The same without waiting for anything.
-    pub(crate) fn launch(mut command: Command) -> Serving {
+    pub(crate) fn spawn(mut command: Command) -> Serving {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, events) = channel();
@@ -88,7 +81,9 @@ impl Serving {
                 copy.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
             }
         });
-        Serving { child, events, stderr, urls: Default::default() }
+        let mut serving = Serving { child, events, stderr, urls: Default::default() };
+        serving.wait_for("ready");
+        serving
     }
 
     /// Waits for the next event named `name` and returns it; URLs of `listening` events are kept on the way.
@@ -134,17 +129,6 @@ impl Serving {
         self.child.id()
     }
 
-    /// Process ids of the children of the supervisor: workers and side processes.
-    pub(crate) fn children(&self) -> Vec<u32> {
-        children(self.pid())
-    }
-
-    /// Kills the supervisor and reaps it; its children are to notice.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Sends a signal by name (`HUP`, `TERM`).
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
@@ -157,11 +141,6 @@ impl Serving {
             return status.code();
         }
         self.signal("TERM");
-        self.end()
-    }
-
-    /// Waits for the end; returns the exit code, or `None` when a signal ended it.
-    pub(crate) fn end(&mut self) -> Option<i32> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -180,79 +159,20 @@ impl Drop for Serving {
     }
 }
 
-/// Process ids of the children of `pid`.
-pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().map(|id| id.parse().unwrap()).collect()
-}
-
-/// Whether a process is there and no zombie.
-pub(crate) fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
-}
-
-/// Waits until `done` says so.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5)); // poll of what tells nobody
-    }
-}
-
-/// One HTTP/1.1 connection, kept alive.
-pub(crate) struct Connection(BufReader<std::net::TcpStream>);
-
-impl Connection {
-    pub(crate) fn open(address: &str) -> Connection {
-        let stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Connection(BufReader::new(stream))
-    }
-
-    /// Sends GET and returns the response's head and body.
-    pub(crate) fn get(&mut self, path: &str) -> (String, String) {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-    }
-
-    /// Sends `head` as it is.
-    pub(crate) fn request(&mut self, head: &str) -> (String, String) {
-        use std::io::Write;
-        self.0.get_mut().write_all(head.as_bytes()).unwrap();
-        self.response()
-    }
-
-    /// Reads one response with a `content-length` or chunks.
-    pub(crate) fn response(&mut self) -> (String, String) {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "the connection was closed: {head:?}");
+/// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once a run.
+pub(crate) fn plugin(name: &str) -> PathBuf {
+    static BUILT: std::sync::Mutex<std::collections::BTreeSet<String>> =
+        std::sync::Mutex::new(std::collections::BTreeSet::new());
+    let library = Path::new(env!("CARGO_BIN_EXE_paster")).with_file_name(format!("lib{name}.so"));
+    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if built.insert(name.to_owned()) {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // With all features of the workspace unified, so that nothing that is built already is built again.
+        command.args(["build", "--quiet", "--package", name]).current_dir(root());
+        if library.parent().unwrap().ends_with("release") {
+            command.arg("--release");
         }
-        let lower = head.to_ascii_lowercase();
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let mut body = Vec::new();
-        if let Some(length) = length {
-            body.resize(length.parse().unwrap(), 0);
-            self.0.read_exact(&mut body).unwrap();
-        } else if lower.contains("transfer-encoding: chunked") {
-            loop {
-                let mut size = String::new();
-                self.0.read_line(&mut size).unwrap();
-                let size = usize::from_str_radix(size.trim(), 16).unwrap();
-                let mut chunk = vec![0; size + 2];
-                self.0.read_exact(&mut chunk).unwrap();
-                if size == 0 {
-                    break;
-                }
-                body.extend_from_slice(&chunk[..size]);
-            }
-        }
-        (head, String::from_utf8(body).unwrap())
+        assert!(command.status().unwrap().success(), "the plugin `{name}` does not build");
     }
-}
-
-/// The body of one GET on a new connection.
-pub(crate) fn get(serving: &Serving, path: &str) -> String {
-    Connection::open(serving.address()).get(path).1
+    library
 }

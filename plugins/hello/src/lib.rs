@@ -1,1 +1,114 @@
-//! Hello.
+//! The smallest plugin, there to be copied: an axum router, one setting and a `create`.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+
+/// The table `[app.NAME.settings]` of `server.toml`.
+#[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What `/` answers.
+    #[serde(default = "greeting")]
+    pub greeting: String,
+}
+
+fn greeting() -> String {
+    "Hello, world!".to_owned()
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { greeting: greeting() }
+    }
+}
+
+paster_sdk::plugin! {
+    settings: Settings,
+    create: create,
+}
+
+async fn create(settings: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, paster_sdk::BoxError> {
+    tracing::debug!(generation = host.generation(), "created");
+    Ok(paster_sdk::App::router(router(settings)))
+}
+
+/// The application itself: it knows nothing of paster.
+pub fn router(settings: Settings) -> Router {
+    Router::new()
+        .route("/", get(hello))
+        .route("/json", get(json))
+        .route("/stream", get(stream))
+        .route("/echo", post(echo))
+        .route("/ws", any(web_socket))
+        .with_state(settings.greeting.into())
+}
+
+/// The greeting: 13 bytes unless the setting says otherwise.
+async fn hello(State(greeting): State<axum::body::Bytes>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], greeting).into_response()
+}
+
+/// Some 10 KB of JSON, made for each request.
+async fn json() -> axum::Json<Vec<Item>> {
+    axum::Json((0..90).map(Item::numbered).collect())
+}
+
+/// One of the items of `/json`.
+#[derive(serde::Serialize)]
+struct Item {
+    id: u32,
+    name: String,
+    tags: [&'static str; 3],
+    price: f64,
+    in_stock: bool,
+}
+
+impl Item {
+    fn numbered(id: u32) -> Item {
+        let name = format!("item number {id:04}");
+        Item {
+            id,
+            name,
+            tags: ["small", "plain", "there to be copied"],
+            price: f64::from(id) * 1.25,
+            in_stock: true,
+        }
+    }
+}
+
+/// How much `/stream` sends.
+#[derive(serde::Deserialize)]
+struct Amount {
+    bytes: u64,
+}
+
+/// `?bytes=` zero bytes in pieces of 64 KiB, each made when the client has taken the one before.
+async fn stream(Query(Amount { bytes }): Query<Amount>) -> Body {
+    static PIECE: [u8; 64 << 10] = [0; 64 << 10];
+    Body::from_stream(futures_util::stream::unfold(bytes, |left| async move {
+        let count = left.min(PIECE.len() as u64);
+        let piece = axum::body::Bytes::from_static(&PIECE[..count as usize]);
+        (count > 0).then(|| (Ok::<_, std::convert::Infallible>(piece), left - count))
+    }))
+}
+
+/// Sends the request's body back as it arrives.
+async fn echo(request: Request) -> Body {
+    request.into_body()
+}
+
+/// A WebSocket that sends every message back.
+async fn web_socket(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |mut socket: WebSocket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    })
+}

@@ -1,1 +1,91 @@
-//! SDK.
+//! Turns an axum `Router` or any tower `Service` into a paster plugin.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     /// Who is greeted.
+//!     name: String,
+//! }
+//!
+//! async fn create(settings: Settings, _: paster_sdk::Host) -> Result<paster_sdk::App, paster_sdk::BoxError> {
+//!     let greeting = format!("Hello, {}!", settings.name);
+//!     Ok(paster_sdk::App::router(Router::new().route("/", get(|| async { greeting }))))
+//! }
+//!
+//! paster_sdk::plugin! { settings: Settings, create: create }
+//! # fn main() {}
+//! ```
+//!
+//! with `crate-type = ["cdylib"]` in `Cargo.toml`. Then `use = "plugin"` and `crate = "PATH"` in `server.toml`.
+//!
+//! - Handlers run on the host's threads with this library's own tokio runtime entered: `tokio::spawn`, timers and
+//!   sockets work as ever. A handler must not block; `spawn_blocking` is there.
+//! - A request's extensions hold an [`Environ`], and `hyper::upgrade::OnUpgrade` where the connection can be taken
+//!   over: axum's `WebSocketUpgrade` works unchanged.
+//! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
+//!   logged and counted. They need `panic = "unwind"`, cargo's default.
+//! - `tracing` events go to the host's log.
+
+mod app;
+mod body;
+#[doc(hidden)]
+pub mod border;
+mod environ;
+mod host;
+mod log;
+
+pub use app::App;
+pub use body::Body;
+pub use environ::Environ;
+pub use host::Host;
+#[doc(hidden)]
+pub use paster_abi as abi;
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes the library a plugin: exports `PASTER_PLUGIN`. Once in a crate.
+///
+/// - `settings`: a type with `serde::Deserialize` and `schemars::JsonSchema`; its schema is exported, and the host
+///   checks the config against it. `()` when there are none.
+/// - `create`: `async fn(Settings, Host) -> Result<App, BoxError>`.
+/// - `side`, optional: main functions of side processes by name, `fn(std::os::unix::net::UnixListener) -> i32`. They
+///   run in a process of their own, without `create`, and return its exit status.
+#[macro_export]
+macro_rules! plugin {
+    (
+        settings: $settings:ty,
+        create: $create:expr
+        $(, side: { $($name:literal => $main:expr),* $(,)? })?
+        $(,)?
+    ) => {
+        const _: () = {
+            struct Definition;
+
+            impl $crate::border::Definition for Definition {
+                type Settings = $settings;
+                const SIDES: &'static [(
+                    &'static str,
+                    fn(::std::os::unix::net::UnixListener) -> i32,
+                )] = &[$($(($name, $main)),*)?];
+                fn create(
+                    settings: $settings,
+                    host: $crate::Host,
+                ) -> impl ::std::future::Future<Output = ::std::result::Result<$crate::App, $crate::BoxError>> + Send
+                {
+                    $create(settings, host)
+                }
+            }
+
+            #[unsafe(no_mangle)]
+            static PASTER_PLUGIN: $crate::abi::Plugin = $crate::border::table::<Definition>(
+                env!("CARGO_PKG_NAME"),
+                env!("CARGO_PKG_VERSION"),
+                &[$($($crate::abi::Slice::new($name.as_bytes())),*)?],
+            );
+        };
+    };
+}

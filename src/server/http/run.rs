@@ -251,13 +251,11 @@ pub(super) async fn run(
         match phase {
             Phase::Serving => {}
             Phase::Retired => {
-                listeners.shutdown().await;
-                shared.load.closed.notify_one();
+                listeners.abort_all();
                 shared.enter(Stage::Retired);
             }
             Phase::Draining { until: time } => {
-                listeners.shutdown().await;
-                shared.load.closed.notify_one();
+                listeners.abort_all();
                 until = Some(time);
                 shared.enter(Stage::Draining);
             }
@@ -271,17 +269,7 @@ pub(super) async fn run(
                 Some(idle) => adopt(idle).await,
                 None => adoptions = false,
             },
-            () = shared.fewer_than(1), if retired => {
-                // What is still on its way here is passed on, and later senders learn that nobody listens.
-                control.adopted.close();
-                while let Some(idle) = control.adopted.recv().await {
-                    adopt(idle).await;
-                }
-                adoptions = false;
-                if shared.load.connections.load(Relaxed) == 0 {
-                    break;
-                }
-            }
+            () = shared.fewer_than(1), if retired => break,
             () = tokio::time::sleep_until(deadline), if until.is_some() => break,
             else => break,
         }

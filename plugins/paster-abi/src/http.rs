@@ -1,0 +1,221 @@
+//! The types of the crates `bytes`, `http` and `http-body` across the border, for both Rust sides.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{Buffer, Frame, Header, Slice, names};
+use crate::{FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_TRAILERS};
+
+/// Hands bytes over without copying them.
+pub fn buffer(bytes: Bytes) -> Buffer {
+    unsafe extern "C" fn release(owner: *mut core::ffi::c_void) {
+        // SAFETY: `owner` came from `Box::into_raw` below and is released once.
+        drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+    }
+    if bytes.is_empty() {
+        return Buffer::EMPTY;
+    }
+    let (data, len) = (bytes.as_ptr(), bytes.len());
+    Buffer { data, len, owner: Box::into_raw(Box::new(bytes)).cast(), release: Some(release) }
+}
+
+/// Takes a buffer over as bytes without copying them.
+/// # Safety
+/// The buffer must keep the ABI's promise: `len` bytes at `data` until its release.
+pub unsafe fn bytes(buffer: Buffer) -> Bytes {
+    struct Owner(Buffer);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            // SAFETY: `bytes` was called on the caller's word.
+            unsafe { self.0.bytes() }
+        }
+    }
+    match buffer.release {
+        Some(_) => Bytes::from_owner(Owner(buffer)),
+        // SAFETY: without a release the bytes live as long as the process.
+        None => Bytes::from_static(unsafe { Slice { data: buffer.data, len: buffer.len }.bytes() }),
+    }
+}
+
+/// Appends the fields of `map` to `out`, borrowed: `out` is valid while `map` is neither changed nor moved.
+pub fn lend_headers(map: &HeaderMap, out: &mut Vec<Header>) {
+    out.extend(map.iter().map(|(name, value)| {
+        let name = name.as_str().as_bytes();
+        Header { number: names::number(name), name: Slice::new(name), value: Slice::new(value.as_bytes()) }
+    }));
+}
+
+/// Copies header fields into a map: their values into one block of memory, well-known names by number.
+/// # Errors
+/// A field that is not valid, named.
+/// # Safety
+/// `headers` must point to `count` fields whose slices live for the call.
+pub unsafe fn read_headers(headers: *const Header, count: usize) -> Result<HeaderMap, String> {
+    static KNOWN: LazyLock<Vec<HeaderName>> =
+        LazyLock::new(|| names::NAMES.iter().map(|name| HeaderName::from_static(name)).collect());
+    if count == 0 || headers.is_null() {
+        return Ok(HeaderMap::new());
+    }
+    // SAFETY: as the caller says.
+    let fields = unsafe { core::slice::from_raw_parts(headers, count) };
+    let mut block = Vec::with_capacity(fields.iter().map(|field| field.value.len).sum());
+    for field in fields {
+        // SAFETY: as the caller says.
+        block.extend_from_slice(unsafe { field.value.bytes() });
+    }
+    let mut block = Bytes::from(block);
+    let mut map = HeaderMap::with_capacity(count);
+    for (index, field) in fields.iter().enumerate() {
+        let value =
+            if index + 1 == count { core::mem::take(&mut block) } else { block.split_to(field.value.len) };
+        // SAFETY: as the caller says.
+        let text = || unsafe { field.name.text() };
+        let name = match field.number.checked_sub(1).and_then(|index| KNOWN.get(index)) {
+            Some(name) => name.clone(),
+            // SAFETY: as the caller says.
+            None => HeaderName::from_bytes(unsafe { field.name.bytes() })
+                .map_err(|_| format!("`{}` is not a header name", text()))?,
+        };
+        let value = HeaderValue::from_maybe_shared(value)
+            .map_err(|_| format!("the value of the header `{}` has a control character", text()))?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// Trailer fields that are lent across until the next call.
+pub struct Trailers {
+    fields: Vec<Header>,
+    _map: HeaderMap,
+}
+
+// SAFETY: the fields borrow from the map beside them, whose text does not move with it and is only read.
+unsafe impl Send for Trailers {}
+
+impl Trailers {
+    /// Keeps `map` and lends its fields by `frame`.
+    pub fn lend(map: HeaderMap, frame: &mut Frame) -> Box<Trailers> {
+        let mut fields = Vec::with_capacity(map.len());
+        // The map comes to rest in its box first, then its fields are lent.
+        let mut kept = Box::new(Trailers { fields: Vec::new(), _map: map });
+        lend_headers(&kept._map, &mut fields);
+        kept.fields = fields;
+        frame.kind = FRAME_TRAILERS;
+        frame.headers = kept.fields.as_ptr();
+        frame.header_count = kept.fields.len();
+        kept
+    }
+}
+
+/// Writes what a body was polled to. `ended` says whether nothing follows a frame of data. Returns trailers, which
+/// must be kept until the next call.
+pub fn write_frame<E: std::fmt::Display>(
+    polled: Option<Result<http_body::Frame<Bytes>, E>>,
+    ended: bool,
+    out: &mut Frame,
+) -> Option<Box<Trailers>> {
+    match polled {
+        None => *out = Frame::END,
+        Some(Err(error)) => *out = Frame::error(error.to_string()),
+        Some(Ok(frame)) => match frame.into_data() {
+            Ok(data) => *out = Frame::data(buffer(data), ended),
+            Err(frame) => {
+                if let Ok(map) = frame.into_trailers() {
+                    return Some(Trailers::lend(map, out));
+                }
+                // A kind of frame that is neither has no meaning over HTTP.
+                *out = Frame::data(Buffer::EMPTY, ended);
+            }
+        },
+    }
+    None
+}
+
+/// A frame as it was read.
+pub struct ReadFrame {
+    /// What `poll_frame` of an `http_body::Body` answers.
+    pub frame: Option<Result<http_body::Frame<Bytes>, String>>,
+    /// Whether the body has ended with it.
+    pub ended: bool,
+}
+
+/// Reads a frame that the other side wrote.
+/// # Safety
+/// The frame must keep the ABI's promises.
+pub unsafe fn read_frame(frame: &mut Frame) -> ReadFrame {
+    match frame.kind {
+        // SAFETY: as the caller says.
+        FRAME_DATA => ReadFrame {
+            frame: Some(Ok(http_body::Frame::data(unsafe { bytes(frame.data.take()) }))),
+            ended: frame.last != 0,
+        },
+        FRAME_TRAILERS => {
+            // SAFETY: as the caller says.
+            let map = unsafe { read_headers(frame.headers, frame.header_count) };
+            ReadFrame { frame: Some(map.map(http_body::Frame::trailers)), ended: true }
+        }
+        FRAME_END => ReadFrame { frame: None, ended: true },
+        FRAME_ERROR => {
+            // SAFETY: as the caller says.
+            let reason = unsafe { frame.data.take().into_text() };
+            ReadFrame { frame: Some(Err(reason)), ended: true }
+        }
+        kind => {
+            ReadFrame { frame: Some(Err(format!("a body frame of the unknown kind {kind}"))), ended: true }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crossed(frame: http_body::Frame<Bytes>, ended: bool) -> ReadFrame {
+        let mut out = Frame::NONE;
+        let _kept = write_frame(Some(Ok::<_, String>(frame)), ended, &mut out);
+        // SAFETY: written by our own side, the trailers are kept.
+        unsafe { read_frame(&mut out) }
+    }
+
+    #[test]
+    fn data_crosses_without_a_copy() {
+        let data = Bytes::from(vec![7; 100_000]);
+        let read = crossed(http_body::Frame::data(data.clone()), true);
+        let back = read.frame.unwrap().unwrap().into_data().unwrap();
+        assert!(read.ended);
+        assert_eq!(back, data);
+        assert_eq!(back.as_ptr(), data.as_ptr());
+        drop(data);
+        assert_eq!(back.slice(99_990..).len(), 10);
+    }
+
+    #[test]
+    fn trailers_and_headers_cross() {
+        let mut map = HeaderMap::new();
+        map.append("content-type", HeaderValue::from_static("text/plain"));
+        map.append("x-own", HeaderValue::from_bytes(b"a\xffb").unwrap());
+        map.append("set-cookie", HeaderValue::from_static("a=1"));
+        map.append("set-cookie", HeaderValue::from_static(""));
+        let read = crossed(http_body::Frame::trailers(map.clone()), false);
+        assert!(read.ended);
+        assert_eq!(read.frame.unwrap().unwrap().into_trailers().unwrap(), map);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (name, value, expected) in [
+            (&b"bad name"[..], &b"x"[..], "`bad name` is not a header name"),
+            (b"x-a", b"a\r\nb", "the value of the header `x-a` has a control character"),
+        ] {
+            let field = Header { number: 0, name: Slice::new(name), value: Slice::new(value) };
+            // SAFETY: the field is on the stack.
+            assert_eq!(unsafe { read_headers(&field, 1) }.unwrap_err(), expected);
+        }
+        let mut frame = Frame { kind: 77, ..Frame::NONE };
+        // SAFETY: an unknown kind is refused before anything is read.
+        let read = unsafe { read_frame(&mut frame) };
+        assert_eq!(read.frame.unwrap().unwrap_err(), "a body frame of the unknown kind 77");
+    }
+}

@@ -1,0 +1,111 @@
+//! A request and its answer: what `call` gets and gives.
+
+use crate::{Address, Body, Buffer, Frame, Header, Io, LENGTH_UNKNOWN, Slice, Status, Waker};
+
+/// The request's connection can be taken over: answer 101 and wait for `upgraded`.
+pub const REQUEST_UPGRADABLE: u32 = 1;
+/// The client's connection is TLS.
+pub const REQUEST_SECURE: u32 = 2;
+
+/// A request. All slices are borrowed for the call of `call`; the body is the plugin's from then on.
+#[repr(C)]
+pub struct Request {
+    /// Size of this table in bytes.
+    pub size_bytes: usize,
+    /// `REQUEST_…` flags.
+    pub flags: u32,
+    /// HTTP version: 9, 10, 11, 20 or 30.
+    pub version: u16,
+    /// Port of the effective host, 0 when it was not given.
+    pub host_port: u16,
+    /// Method in upper case: `GET`.
+    pub method: Slice,
+    /// Path and query as the gate left them, percent-encoded, without the mount's prefix: `/a/b?c=d`.
+    pub target: Slice,
+    /// Header fields in order of arrival.
+    pub headers: *const Header,
+    /// Count of header fields.
+    pub header_count: usize,
+    /// The body, or null when there is none. The plugin drops it.
+    pub body: *mut Body,
+    /// Length of the body in bytes, or `LENGTH_UNKNOWN`.
+    pub body_length: u64,
+    /// Who sent the request.
+    pub client: Address,
+    /// The other end of the socket.
+    pub peer: Address,
+    /// The effective host, lower case, without a port.
+    pub host: Slice,
+    /// The address listened on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    pub listen: Slice,
+    /// Prefix that mounts took off the path: empty or `/a/b`.
+    pub script_name: Slice,
+    /// Name of the server in the config.
+    pub server: Slice,
+    /// Scheme of the target, when it has one.
+    pub scheme: Slice,
+    /// Authority of the target, when it has one (`CONNECT`, HTTP/2).
+    pub authority: Slice,
+    /// The `:protocol` of an extended CONNECT (RFC 8441), else empty.
+    pub protocol: Slice,
+}
+
+/// The head of an answer, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
+#[repr(C)]
+pub struct Head {
+    /// Size of this table in bytes.
+    pub size_bytes: usize,
+    /// Status, 100 to 999.
+    pub status: u32,
+    /// Header fields: valid until the next call of any function of the plugin by the same thread.
+    pub headers: *const Header,
+    /// Count of header fields.
+    pub header_count: usize,
+    /// Length of the body in bytes, or `LENGTH_UNKNOWN`.
+    pub body_length: u64,
+    /// The body's first frame where it is ready: `FRAME_NONE` asks the host to call `poll_body`.
+    pub first: Frame,
+    /// With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
+    pub error: Buffer,
+}
+
+/// A request being answered. The host calls `poll_head` until it is not pending, then `poll_body` until the body
+/// ends, or `upgraded` after an answer that switches protocols; then `drop`. A `drop` before the end says that the
+/// client has gone.
+#[repr(C)]
+pub struct Exchange {
+    /// What can be done with it.
+    pub table: *const ExchangeTable,
+}
+
+/// Functions of an exchange.
+#[repr(C)]
+pub struct ExchangeTable {
+    /// Size of this table in bytes.
+    pub size_bytes: usize,
+    /// Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is; the host answers 500.
+    pub poll_head:
+        unsafe extern "C" fn(exchange: *mut Exchange, waker: *const Waker, out: *mut Head) -> Status,
+    /// Asks for the next frame of the body. `READY`: `out` is written. After a frame that ends the body (`last`,
+    /// trailers, end, error) it is not called again. `PANICKED`: as an error frame.
+    pub poll_body:
+        unsafe extern "C" fn(exchange: *mut Exchange, waker: *const Waker, out: *mut Frame) -> Status,
+    /// Hands over the connection after a 101, or a 2xx to CONNECT. `io` is the plugin's from then on. Null when the
+    /// plugin never upgrades.
+    pub upgraded: Option<unsafe extern "C" fn(exchange: *mut Exchange, io: *mut Io)>,
+    /// Ends it.
+    pub drop: unsafe extern "C" fn(exchange: *mut Exchange),
+}
+
+impl Head {
+    /// An unwritten head.
+    pub const EMPTY: Head = Head {
+        size_bytes: size_of::<Head>(),
+        status: 0,
+        headers: core::ptr::null(),
+        header_count: 0,
+        body_length: LENGTH_UNKNOWN,
+        first: Frame::NONE,
+        error: Buffer::EMPTY,
+    };
+}

@@ -1,0 +1,209 @@
+//! A request being answered: the application's future, then its body, in one allocation behind the ABI's table.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::Body as HttpBody;
+use paster_abi as abi;
+use paster_abi::http::{Trailers, lend_headers, write_frame};
+
+use super::upgrade::Upgrade;
+use super::{panic_text, runtime};
+use crate::BoxError;
+
+#[repr(C)]
+pub(crate) struct Exchange<F, B> {
+    base: abi::Exchange,
+    state: State<F, B>,
+    /// The head's fields, lent to the host until its next call.
+    headers: http::HeaderMap,
+    trailers: Option<Box<Trailers>>,
+    upgrade: Option<Upgrade>,
+}
+
+enum State<F, B> {
+    Head(F),
+    Body(B),
+    /// The body's first frame panicked after the head was made: told by the next `poll_body`.
+    Panicked(String),
+    Over,
+}
+
+thread_local! {
+    /// Room for lent header fields: the host reads them before this thread calls any function again.
+    static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
+}
+
+impl<F, B, E> Exchange<F, B>
+where
+    F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
+    E: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    const TABLE: &'static abi::ExchangeTable = &abi::ExchangeTable {
+        size_bytes: size_of::<abi::ExchangeTable>(),
+        poll_head: Self::poll_head,
+        poll_body: Self::poll_body,
+        upgraded: Some(Self::upgraded),
+        drop: Self::drop,
+    };
+
+    /// Puts the future behind the table. The host owns the result.
+    pub(crate) fn start(future: F, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
+        Box::into_raw(Box::new(Exchange::<F, B> {
+            base: abi::Exchange { table: Self::TABLE },
+            state: State::Head(future),
+            headers: http::HeaderMap::new(),
+            trailers: None,
+            upgrade,
+        }))
+        .cast()
+    }
+
+    unsafe extern "C" fn poll_head(
+        exchange: *mut abi::Exchange,
+        waker: *const abi::Waker,
+        out: *mut abi::Head,
+    ) -> abi::Status {
+        // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and head.
+        let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
+        let _entered = runtime::enter();
+        // SAFETY: the waker lives for the call.
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| unsafe { abi::task::with(waker, |cx| this.head(cx, out)) }));
+        polled.unwrap_or_else(|panic| {
+            this.end();
+            out.error = abi::Buffer::of_vec(panic_text(panic).into_bytes());
+            abi::PANICKED
+        })
+    }
+
+    fn head(&mut self, cx: &mut Context<'_>, out: &mut abi::Head) -> abi::Status {
+        let State::Head(future) = &mut self.state else {
+            out.error = abi::Buffer::of_static(b"the head was asked for again");
+            return abi::FAILED;
+        };
+        // SAFETY: the exchange never moves: it lies in its box until `drop`, and `state` is only replaced.
+        let response = match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+            Poll::Pending => return abi::PENDING,
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(error)) => {
+                self.state = State::Over;
+                out.error = abi::Buffer::of_vec(describe(&*error.into()).into_bytes());
+                return abi::FAILED;
+            }
+        };
+        let (parts, body) = response.into_parts();
+        self.headers = parts.headers;
+        out.body_length = body.size_hint().exact().unwrap_or(abi::LENGTH_UNKNOWN);
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS || body.is_end_stream() {
+            self.state = State::Over;
+            out.first = abi::Frame::END;
+        } else {
+            self.state = State::Body(body);
+            // A body that has its first piece at hand saves the host a call. A panic in it comes after the head.
+            match catch_unwind(AssertUnwindSafe(|| self.frame(cx, &mut out.first))) {
+                Ok(_) => {}
+                Err(panic) => {
+                    self.end();
+                    self.state = State::Panicked(panic_text(panic));
+                    out.first = abi::Frame::NONE;
+                }
+            }
+        }
+        let mut lent = LENT.take();
+        lent.clear();
+        lend_headers(&self.headers, &mut lent);
+        out.status = parts.status.as_u16().into();
+        out.headers = lent.as_ptr();
+        out.header_count = lent.len();
+        LENT.set(lent);
+        abi::READY
+    }
+
+    unsafe extern "C" fn poll_body(
+        exchange: *mut abi::Exchange,
+        waker: *const abi::Waker,
+        out: *mut abi::Frame,
+    ) -> abi::Status {
+        // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and frame.
+        let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
+        let _entered = runtime::enter();
+        // SAFETY: the waker lives for the call.
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| unsafe { abi::task::with(waker, |cx| this.frame(cx, out)) }));
+        polled.unwrap_or_else(|panic| {
+            this.end();
+            *out = abi::Frame::error(panic_text(panic));
+            abi::PANICKED
+        })
+    }
+
+    fn frame(&mut self, cx: &mut Context<'_>, out: &mut abi::Frame) -> abi::Status {
+        let body = match &mut self.state {
+            State::Body(body) => body,
+            State::Panicked(text) => {
+                *out = abi::Frame::error(std::mem::take(text));
+                self.state = State::Over;
+                return abi::PANICKED;
+            }
+            _ => {
+                *out = abi::Frame::END;
+                return abi::READY;
+            }
+        };
+        // SAFETY: as in `head`.
+        let mut body = unsafe { Pin::new_unchecked(body) };
+        let polled = match body.as_mut().poll_frame(cx) {
+            Poll::Pending => return abi::PENDING,
+            Poll::Ready(polled) => polled.map(|frame| frame.map_err(|error| describe(&*error.into()))),
+        };
+        self.trailers = write_frame(polled, body.is_end_stream(), out);
+        abi::READY
+    }
+
+    unsafe extern "C" fn upgraded(exchange: *mut abi::Exchange, io: *mut abi::Io) {
+        // SAFETY: the host passes what `start` gave, one thread at a time.
+        let this = unsafe { &mut *exchange.cast::<Self>() };
+        // SAFETY: the host hands the byte stream over.
+        let io = unsafe { super::upgrade::ForeignIo::of(io) };
+        let _entered = runtime::enter();
+        if let Some(upgrade) = this.upgrade.take() {
+            upgrade.complete(io);
+        }
+    }
+
+    unsafe extern "C" fn drop(exchange: *mut abi::Exchange) {
+        let _entered = runtime::enter();
+        // SAFETY: `start` made it by `Box::into_raw`; it ends here, once.
+        let this = unsafe { Box::from_raw(exchange.cast::<Self>()) };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(this)));
+    }
+
+    /// Drops the future or body in its place after a panic; one in its destructor is swallowed.
+    fn end(&mut self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.state = State::Over));
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        // Wrappers that only pass on what their cause says would repeat it.
+        if !text.ends_with(&reason) {
+            text += ": ";
+            text += &reason;
+        }
+        cause = error.source();
+    }
+    text
+}

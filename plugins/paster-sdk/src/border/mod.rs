@@ -1,0 +1,303 @@
+//! The plugin's side of the border: the functions behind the exported table. All `unsafe` of the sdk stands here
+//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) alone.
+
+pub(crate) mod exchange;
+mod runtime;
+mod task;
+pub(crate) mod upgrade;
+
+use std::any::{Any, TypeId};
+use std::ffi::{c_int, c_void};
+use std::future::Future;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use paster_abi as abi;
+
+use crate::app::{App, Call, Hooks};
+use crate::environ::Environ;
+use crate::host::{Host, Phase};
+use crate::{Body, BoxError, log};
+
+/// What [`plugin!`](crate::plugin!) says of a plugin.
+pub trait Definition: 'static {
+    /// The type of its settings.
+    type Settings: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static;
+    /// Names and main functions of its side processes.
+    const SIDES: &'static [(&'static str, fn(UnixListener) -> i32)];
+    /// Makes the application.
+    fn create(settings: Self::Settings, host: Host) -> impl Future<Output = Result<App, BoxError>> + Send;
+}
+
+/// The table to export.
+pub const fn table<D: Definition>(
+    name: &'static str,
+    version: &'static str,
+    sides: &'static [abi::Slice],
+) -> abi::Plugin {
+    abi::Plugin {
+        abi_version: abi::ABI_VERSION,
+        size_bytes: size_of::<abi::Plugin>() as u32,
+        name: abi::Slice::new(name.as_bytes()),
+        version: abi::Slice::new(version.as_bytes()),
+        sides: sides.as_ptr(),
+        side_count: sides.len(),
+        settings_schema: Some(settings_schema::<D>),
+        create: Some(create::<D>),
+        call: Some(call),
+        health: Some(health),
+        save_state: Some(save_state),
+        retire: Some(retire),
+        shutdown: Some(shutdown),
+        destroy: Some(destroy),
+        list_tasks: None,
+        run_task: None,
+        run_side: Some(run_side::<D>),
+    }
+}
+
+/// An application as the host holds it.
+struct Instance {
+    call: Arc<dyn Call>,
+    hooks: Hooks,
+    host: Host,
+}
+
+/// The text of a panic's payload.
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("panic").to_owned(),
+    };
+    format!("panicked: {text}")
+}
+
+fn is_unit<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<()>()
+}
+
+unsafe extern "C" fn settings_schema<D: Definition>(out: *mut abi::Buffer) {
+    let schema = catch_unwind(|| {
+        let schema = match is_unit::<D::Settings>() {
+            true => schemars::json_schema!({ "type": "object", "additionalProperties": false }),
+            false => schemars::schema_for!(D::Settings),
+        };
+        schema.as_value().to_string().into_bytes()
+    });
+    // SAFETY: the host passes a live buffer.
+    unsafe { *out = abi::Buffer::of_vec(schema.unwrap_or_default()) };
+}
+
+fn settings<T: serde::de::DeserializeOwned + 'static>(json: &[u8]) -> Result<T, BoxError> {
+    let value = match is_unit::<T>() && json == b"{}" {
+        true => serde_json::from_slice(b"null"),
+        false => serde_json::from_slice(json),
+    };
+    value.map_err(|error| format!("settings: {error}").into())
+}
+
+unsafe extern "C" fn create<D: Definition>(
+    json: abi::Slice,
+    host: *const abi::Host,
+    saved: *const abi::Slice,
+    app: *mut *mut c_void,
+    error: *mut abi::Buffer,
+) -> abi::Status {
+    let made = catch_unwind(AssertUnwindSafe(|| -> Result<*mut Instance, BoxError> {
+        // SAFETY: the host's table lives as long as the process; the slices live for the call.
+        let (host, json, saved) = unsafe {
+            let saved = (!saved.is_null()).then(|| (*saved).bytes().to_vec());
+            (&*host, json.bytes(), saved)
+        };
+        log::to_host(host);
+        let settings = settings::<D::Settings>(json)?;
+        let host = Host::new(host, saved);
+        let App { call, hooks } = runtime::start()?.block_on(D::create(settings, host.clone()))?;
+        Ok(Box::into_raw(Box::new(Instance { call, hooks, host })))
+    }));
+    let (status, text) = match made {
+        Ok(Ok(instance)) => {
+            // SAFETY: the host passes a place for the pointer.
+            unsafe { *app = instance.cast() };
+            return abi::READY;
+        }
+        Ok(Err(error)) => (abi::FAILED, exchange::describe(&*error)),
+        Err(panic) => (abi::PANICKED, panic_text(panic)),
+    };
+    // SAFETY: the host passes a live buffer.
+    unsafe { *error = abi::Buffer::of_vec(text.into_bytes()) };
+    status
+}
+
+/// Runs `f` with the app, the runtime entered; `None` after a panic.
+///
+/// # Safety
+/// `app` must be what `create` wrote, not destroyed.
+unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T> {
+    // SAFETY: as the caller says; the host shares the app among threads, as `Instance` allows.
+    let instance = unsafe { &*app.cast::<Instance>() };
+    let _entered = runtime::enter();
+    catch_unwind(AssertUnwindSafe(|| f(instance))).ok()
+}
+
+unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
+    // SAFETY: the host passes a live request whose body is ours.
+    let (raw, body) = unsafe { (&*request, Body::of((*request).body, (*request).body_length)) };
+    // SAFETY: the host passes what `create` wrote.
+    let exchange = unsafe {
+        with(app, |instance| match head(raw) {
+            Ok(parts) => {
+                let mut request = http::Request::from_parts(parts, body);
+                let upgrade = match raw.flags & abi::REQUEST_UPGRADABLE != 0 {
+                    true => upgrade::Upgrade::prepare(),
+                    false => None,
+                };
+                let upgrade = upgrade.map(|(upgrade, on_upgrade)| {
+                    request.extensions_mut().insert(on_upgrade);
+                    upgrade
+                });
+                instance.call.call(request, upgrade)
+            }
+            Err(fault) => failed(fault),
+        })
+    };
+    exchange.unwrap_or_else(|| failed("panicked while the request was handed over".to_owned()))
+}
+
+/// An exchange that fails.
+fn failed(reason: String) -> *mut abi::Exchange {
+    let answer = async { Err::<http::Response<Body>, BoxError>(reason.into()) };
+    exchange::Exchange::start(answer, None)
+}
+
+/// Reads the head of a request.
+///
+/// # Safety
+/// Its slices must live for the call.
+unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
+    // SAFETY: as the caller says, for all slices below.
+    unsafe {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        let method = raw.method.bytes();
+        parts.method =
+            http::Method::from_bytes(method).map_err(|_| "the method is not a token".to_owned())?;
+        parts.uri = uri(raw).map_err(|error| format!("the request's target: {error}"))?;
+        parts.version = match raw.version {
+            9 => http::Version::HTTP_09,
+            10 => http::Version::HTTP_10,
+            20 => http::Version::HTTP_2,
+            30 => http::Version::HTTP_3,
+            _ => http::Version::HTTP_11,
+        };
+        parts.headers = abi::http::read_headers(raw.headers, raw.header_count)?;
+        parts.extensions.insert(Environ::of(raw));
+        #[cfg(feature = "http2")]
+        if raw.protocol.len > 0 {
+            let protocol: hyper::ext::Protocol = raw.protocol.text().as_str().into();
+            parts.extensions.insert(protocol);
+        }
+        Ok(parts)
+    }
+}
+
+/// Reads the target of a request.
+///
+/// # Safety
+/// Its slices must live for the call.
+unsafe fn uri(raw: &abi::Request) -> Result<http::Uri, http::Error> {
+    // SAFETY: as the caller says, for all slices below.
+    unsafe {
+        let target = match raw.target.len {
+            0 => None,
+            1 if raw.target.bytes() == b"/" => Some(http::uri::PathAndQuery::from_static("/")),
+            _ => {
+                let target = bytes::Bytes::copy_from_slice(raw.target.bytes());
+                Some(http::uri::PathAndQuery::from_maybe_shared(target)?)
+            }
+        };
+        if let (0, 0, Some(target)) = (raw.scheme.len, raw.authority.len, &target) {
+            return Ok(target.clone().into());
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = target;
+        if raw.scheme.len > 0 {
+            parts.scheme = Some(http::uri::Scheme::try_from(raw.scheme.bytes())?);
+        }
+        if raw.authority.len > 0 {
+            parts.authority = Some(http::uri::Authority::try_from(raw.authority.bytes())?);
+        }
+        Ok(http::Uri::from_parts(parts)?)
+    }
+}
+
+unsafe extern "C" fn health(app: *mut c_void) -> *mut abi::Task {
+    // SAFETY: the host passes what `create` wrote.
+    let probe = unsafe { with(app, |instance| instance.hooks.health.as_ref().map(|probe| probe())) };
+    match probe {
+        Some(None) => std::ptr::null_mut(),
+        Some(Some(probe)) => task::start(Box::pin(async move {
+            probe.await.map(|()| String::new()).map_err(|error| exchange::describe(&*error))
+        })),
+        None => task::start(Box::pin(async { Err("the health probe panicked".to_owned()) })),
+    }
+}
+
+unsafe extern "C" fn save_state(app: *mut c_void, out: *mut abi::Buffer) -> abi::Status {
+    // SAFETY: the host passes what `create` wrote.
+    let saved = unsafe { with(app, |instance| instance.hooks.save_state.as_ref().map(|save| save())) };
+    match saved {
+        None => abi::PANICKED,
+        Some(None) => abi::FAILED,
+        Some(Some(state)) => {
+            // SAFETY: the host passes a live buffer.
+            unsafe { *out = abi::Buffer::of_vec(state) };
+            abi::READY
+        }
+    }
+}
+
+unsafe extern "C" fn retire(app: *mut c_void) {
+    // SAFETY: the host passes what `create` wrote.
+    unsafe {
+        with(app, |instance| {
+            instance.host.advance(Phase::Retired);
+            if let Some(retire) = &instance.hooks.retire {
+                retire();
+            }
+        });
+    }
+}
+
+unsafe extern "C" fn shutdown(app: *mut c_void) {
+    // SAFETY: the host passes what `create` wrote.
+    unsafe {
+        with(app, |instance| {
+            instance.host.advance(Phase::Shutdown);
+            if let Some(shutdown) = &instance.hooks.shutdown {
+                tokio::spawn(shutdown());
+            }
+        });
+    }
+}
+
+unsafe extern "C" fn destroy(app: *mut c_void) {
+    let _entered = runtime::enter();
+    // SAFETY: `create` made it by `Box::into_raw`; the host ends it once and calls nothing after.
+    let instance = unsafe { Box::from_raw(app.cast::<Instance>()) };
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(instance)));
+}
+
+unsafe extern "C" fn run_side<D: Definition>(name: abi::Slice, socket: c_int) -> c_int {
+    log::to_stderr();
+    // SAFETY: the host passes a name for the call and a descriptor that is ours.
+    let (name, listener) = unsafe { (name.text(), UnixListener::from(OwnedFd::from_raw_fd(socket))) };
+    match D::SIDES.iter().find(|(side, _)| *side == name) {
+        Some((_, main)) => catch_unwind(AssertUnwindSafe(|| main(listener))).unwrap_or(101),
+        None => {
+            tracing::error!("no side process `{name}`");
+            1
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the host offers to an application.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use paster_abi as abi;
+use tokio::sync::watch;
+
+use crate::BoxError;
+
+/// The host's services for one application. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    table: &'static abi::Host,
+    saved: Option<Vec<u8>>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far the generation has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    Retired,
+    Shutdown,
+}
+
+impl Host {
+    pub(crate) fn new(table: &'static abi::Host, saved: Option<Vec<u8>>) -> Host {
+        Host(Arc::new(Inner { table, saved, phase: watch::Sender::new(Phase::Serving) }))
+    }
+
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.0.phase.send_if_modified(|now| {
+            let later = *now < phase;
+            *now = (*now).max(phase);
+            later
+        });
+    }
+
+    /// Name of the application in the config.
+    pub fn app(&self) -> &'static str {
+        // SAFETY: the host's table and its texts live as long as the process.
+        std::str::from_utf8(unsafe { self.0.table.app.bytes() }).unwrap_or_default()
+    }
+
+    /// Sees that the side process `name` runs and returns the path of its Unix socket. It outlives workers and
+    /// generations; one that runs already is kept. May block: call it in `create` or on a blocking thread.
+    /// # Errors
+    /// When there is no supervisor (`paster request`, `paster check`) or the process did not start.
+    pub fn side_process(&self, name: &str) -> Result<PathBuf, BoxError> {
+        let mut out = abi::Buffer::EMPTY;
+        let table = self.0.table;
+        // SAFETY: the table's function with its own context; the name lives for the call; `out` is written.
+        let (status, text) = unsafe {
+            let status = (table.side_process)(table.context, abi::Slice::new(name.as_bytes()), &mut out);
+            (status, out.into_text())
+        };
+        if status == abi::READY { Ok(text.into()) } else { Err(text.into()) }
+    }
+
+    /// What the generation before saved, when there was one and it saved something.
+    pub fn saved_state(&self) -> Option<&[u8]> {
+        self.0.saved.as_deref()
+    }
+
+    /// The whole merged config, read anew at each call.
+    pub fn config(&self) -> serde_json::Value {
+        let mut out = abi::Buffer::EMPTY;
+        // SAFETY: the table's function with its own context; `out` is written.
+        unsafe {
+            (self.0.table.config)(self.0.table.context, &mut out);
+            serde_json::from_slice(out.bytes()).unwrap_or_default()
+        }
+    }
+
+    /// Number of the generation, from 1.
+    pub fn generation(&self) -> u64 {
+        self.0.table.generation
+    }
+
+    /// Whether developers are served: pages may show causes.
+    pub fn development(&self) -> bool {
+        self.0.table.development != 0
+    }
+
+    /// Waits until a newer generation has taken over.
+    pub async fn retired(&self) {
+        self.reached(Phase::Retired).await;
+    }
+
+    /// Waits until the generation ends: close what is left.
+    pub async fn shutdown(&self) {
+        self.reached(Phase::Shutdown).await;
+    }
+
+    async fn reached(&self, phase: Phase) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.0.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+
+    /// Adds `count` to the application's counter `name`.
+    pub fn counter(&self, name: &str, count: u64) {
+        let table = self.0.table;
+        // SAFETY: the table's function with its own context; the name lives for the call.
+        unsafe { (table.count)(table.context, abi::Slice::new(name.as_bytes()), count) }
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("app", &self.app()).field("generation", &self.generation()).finish()
+    }
+}

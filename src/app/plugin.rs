@@ -1,0 +1,85 @@
+//! `plugin`: an application in a dynamic library, over the plugin border.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::app::Builder;
+use crate::body::App;
+use crate::config::{ConfigPath, Table};
+use crate::error::{Errors, Result};
+use crate::plugin::{Instance, Library};
+
+/// Options of an `[app.NAME]` table with `use = "plugin"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Folder of the plugin's crate: `paster serve` builds it with cargo.
+    #[serde(rename = "crate")]
+    source: Option<ConfigPath>,
+    /// A library that is built already, instead of `crate`.
+    library: Option<ConfigPath>,
+    /// Cargo profile that `crate` is built with: `dev` while developing, else `release`, unless said here.
+    #[allow(dead_code, reason = "read by who builds the crate")]
+    profile: Option<String>,
+    /// The plugin's own settings, checked against the schema that it exports: `paster plugin inspect` prints it.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read with the plugin's schema")]
+    settings: Map<String, Value>,
+}
+
+/// Makes the app: loads the library and has it create the app with its settings.
+pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let path = match (&options.source, &options.library) {
+        (Some(_), Some(_)) => {
+            return Err(table
+                .error("library", "`crate` and `library` exclude each other")
+                .help("keep `crate` to have paster build it, `library` to use what is built")
+                .into());
+        }
+        (None, None) => {
+            return Err(table
+                .error("", format!("`[{}]` names no plugin", table.path()))
+                .help("add `crate = \"FOLDER\"` of a plugin's crate, or `library = \"lib….so\"`")
+                .into());
+        }
+        (source, library) => {
+            let built = builder.context.libraries.get(table.name()).map(|path| path.as_path());
+            let key = if source.is_some() { "crate" } else { "library" };
+            let path: Option<&Path> = built.or(library.as_deref());
+            let path = path.ok_or_else(|| {
+                table
+                    .error(key, format!("the plugin of the app `{}` is not built", table.name()))
+                    .help("`paster serve` builds it; or name the built file by `library = \"lib….so\"`")
+            })?;
+            (path.to_owned(), key)
+        }
+    };
+    let (path, key) = path;
+    let place = |errors: Errors| locate(errors, table, key);
+    let library = Library::load(&path).map_err(place)?;
+    let settings = match &library.info().settings_schema {
+        Some(schema) => table.resolve(schema, "settings")?,
+        None => table.value().get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+    };
+    let instance = Instance::create(&library, table.name(), &settings, builder.context)
+        .map_err(|errors| locate(errors, table, "settings"))?;
+    let app = instance.app();
+    builder.instances.push(instance);
+    Ok(app)
+}
+
+/// Marks errors that have no place yet with that of `key`.
+fn locate(errors: Errors, table: &Table, key: &str) -> Errors {
+    let located = errors.into_iter().map(|error| match error.origin {
+        Some(_) => error,
+        None => error.at(table.origin(key)),
+    });
+    match Errors::check(located.collect()) {
+        Err(errors) => errors,
+        Ok(()) => table.error(key, "the plugin failed").into(),
+    }
+}

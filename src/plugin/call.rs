@@ -1,0 +1,319 @@
+//! A request through the border and its answer back.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
+use paster_abi as abi;
+use paster_abi::http::{lend_headers, read_frame, read_headers};
+
+use super::instance::Shared;
+use super::{body, upgrade};
+use crate::body::{Body, Request, Response};
+use crate::environ::Environ;
+use crate::error::BoxError;
+
+/// Why a plugin made no answer, or broke one off.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct CallError {
+    reason: String,
+    /// Whether the plugin panicked.
+    pub panicked: bool,
+}
+
+/// An error with its causes in one line.
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        // Wrappers that only pass on what their cause says would repeat it.
+        if !text.ends_with(&reason) {
+            text += ": ";
+            text += &reason;
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The plugin's app as a tower service.
+#[derive(Clone)]
+pub(super) struct Service(pub(super) Arc<Shared>);
+
+impl tower::Service<Request> for Service {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answer {
+        let on_upgrade;
+        let connect = *request.method() == Method::CONNECT;
+        let exchange = {
+            let (mut parts, body) = request.into_parts();
+            on_upgrade = parts.extensions.remove::<OnUpgrade>();
+            call(&self.0, &parts, body, on_upgrade.is_some())
+        };
+        Answer { exchange: Some(Exchange { raw: exchange, shared: self.0.clone() }), on_upgrade, connect }
+    }
+}
+
+thread_local! {
+    /// Room for lent header fields, for the time of one call.
+    static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
+}
+
+fn call(shared: &Shared, parts: &http::request::Parts, body: Body, upgradable: bool) -> *mut abi::Exchange {
+    let slice = |text: &str| abi::Slice::new(text.as_bytes());
+    let mut lent = LENT.take();
+    lent.clear();
+    lend_headers(&parts.headers, &mut lent);
+    let environ = parts.extensions.get::<Environ>();
+    let length = http_body::Body::size_hint(&body).exact().unwrap_or(abi::LENGTH_UNKNOWN);
+    let mut flags = if upgradable { abi::REQUEST_UPGRADABLE } else { 0 };
+    if environ.is_some_and(|environ| environ.secure) {
+        flags |= abi::REQUEST_SECURE;
+    }
+    let text = |f: fn(&Environ) -> &str| environ.map_or(abi::Slice::EMPTY, |environ| slice(f(environ)));
+    let request = abi::Request {
+        size_bytes: size_of::<abi::Request>(),
+        flags,
+        version: match parts.version {
+            Version::HTTP_09 => 9,
+            Version::HTTP_10 => 10,
+            Version::HTTP_2 => 20,
+            Version::HTTP_3 => 30,
+            _ => 11,
+        },
+        host_port: environ.and_then(|environ| environ.port).unwrap_or(0),
+        method: slice(parts.method.as_str()),
+        target: parts.uri.path_and_query().map_or(abi::Slice::EMPTY, |target| slice(target.as_str())),
+        headers: lent.as_ptr(),
+        header_count: lent.len(),
+        body: body::export(body),
+        body_length: length,
+        client: environ
+            .and_then(|environ| environ.client)
+            .map_or(abi::Address::NONE, |client| abi::Address::new(client, 0)),
+        peer: environ
+            .and_then(|environ| environ.peer)
+            .map_or(abi::Address::NONE, |peer| abi::Address::new(peer.ip(), peer.port())),
+        host: text(|environ| &environ.host),
+        listen: text(|environ| &environ.listen),
+        script_name: text(|environ| &environ.script_name),
+        server: text(|environ| &environ.server),
+        scheme: parts.uri.scheme_str().map_or(abi::Slice::EMPTY, slice),
+        authority: parts.uri.authority().map_or(abi::Slice::EMPTY, |authority| slice(authority.as_str())),
+        protocol: parts
+            .extensions
+            .get::<hyper::ext::Protocol>()
+            .map_or(abi::Slice::EMPTY, |protocol| slice(protocol.as_str())),
+    };
+    let exchange = match shared.table.call {
+        // SAFETY: the app is live, the request and all that it borrows live for the call.
+        Some(call) => unsafe { call(shared.app, &request) },
+        None => std::ptr::null_mut(),
+    };
+    LENT.set(lent);
+    exchange
+}
+
+/// A live exchange; null when the plugin made none. Dropped, it tells the plugin that the client has gone.
+struct Exchange {
+    raw: *mut abi::Exchange,
+    shared: Arc<Shared>,
+}
+
+// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+unsafe impl Send for Exchange {}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.raw.is_null() {
+            // SAFETY: the exchange is ours and ends here, once.
+            unsafe { ((*(*self.raw).table).drop)(self.raw) }
+        }
+    }
+}
+
+impl Exchange {
+    fn error(&self, status: abi::Status, reason: String) -> CallError {
+        let panicked = status == abi::PANICKED;
+        if panicked {
+            self.shared.services.count("panics", 1);
+        }
+        let reason = if reason.is_empty() { "the plugin gave no answer".to_owned() } else { reason };
+        CallError { reason, panicked }
+    }
+}
+
+/// The future of a plugin's answer.
+pub(super) struct Answer {
+    exchange: Option<Exchange>,
+    on_upgrade: Option<OnUpgrade>,
+    connect: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let exchange = self.exchange.as_ref().expect("a future is not polled after its end");
+        if exchange.raw.is_null() {
+            return Poll::Ready(Err(exchange.error(abi::FAILED, String::new()).into()));
+        }
+        let mut head = abi::Head::EMPTY;
+        let waker = abi::task::lend(cx.waker());
+        // SAFETY: the exchange is ours, one thread polls it (`&mut`), waker and head live for the call.
+        match unsafe { ((*(*exchange.raw).table).poll_head)(exchange.raw, &waker, &mut head) } {
+            abi::PENDING => Poll::Pending,
+            abi::READY => {
+                // SAFETY: the plugin has just written the head, and this thread has not called it since.
+                let read = unsafe { self.response(head) };
+                Poll::Ready(read.map_err(Into::into))
+            }
+            status => {
+                // SAFETY: the plugin wrote the reason.
+                let reason = unsafe { head.error.into_text() };
+                Poll::Ready(Err(exchange.error(status, reason).into()))
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Reads the head, and joins its body or its upgrade to the exchange.
+    ///
+    /// # Safety
+    /// `head` must be fresh from `poll_head`.
+    unsafe fn response(&mut self, mut head: abi::Head) -> Result<Response, CallError> {
+        let exchange = self.exchange.take().expect("an answer has one head");
+        let fault =
+            |reason| exchange.error(abi::FAILED, format!("the plugin's answer is not valid: {reason}"));
+        // SAFETY: as the caller says.
+        let headers = unsafe { read_headers(head.headers, head.header_count) }.map_err(fault)?;
+        let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.ok_or_else(|| fault(format!("{} is not a status", head.status)))?;
+        let mut response = Response::default();
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
+        if let (true, Some(on_upgrade)) = (switches, self.on_upgrade.take()) {
+            tokio::spawn(async move {
+                // When the client leaves before the upgrade, dropping the exchange tells the plugin.
+                if let Ok(io) = on_upgrade.await {
+                    exchange.upgrade(upgrade::export(io));
+                }
+            });
+            return Ok(response);
+        }
+        if switches && !self.connect {
+            return Err(fault("it switches protocols, which the request did not offer".to_owned()));
+        }
+        let first = match head.first.kind {
+            abi::FRAME_NONE => None,
+            // SAFETY: as the caller says.
+            _ => Some(unsafe { read_frame(&mut head.first) }),
+        };
+        *response.body_mut() = match first {
+            Some(first) if first.ended => match first.frame {
+                None => Body::empty(),
+                Some(Ok(frame)) if frame.is_data() => frame.into_data().unwrap_or_default().into(),
+                frame => Body::new(AnswerBody { first: frame, exchange: None, left: None }),
+            },
+            first => {
+                let left = (head.body_length != abi::LENGTH_UNKNOWN).then_some(head.body_length);
+                let first = first.and_then(|first| first.frame);
+                Body::new(AnswerBody { first, exchange: Some(exchange), left })
+            }
+        };
+        Ok(response)
+    }
+}
+
+impl Exchange {
+    fn upgrade(&self, io: *mut abi::Io) {
+        // SAFETY: the exchange is ours; the io is handed over.
+        unsafe {
+            match (*(*self.raw).table).upgraded {
+                Some(upgraded) => upgraded(self.raw, io),
+                None => ((*(*io).table).drop)(io),
+            }
+        }
+    }
+}
+
+/// What is left of an answer's body. A body that breaks off yields an error, never a clean end.
+struct AnswerBody {
+    first: Option<Result<Frame<Bytes>, String>>,
+    exchange: Option<Exchange>,
+    /// Bytes left, where the plugin said how many.
+    left: Option<u64>,
+}
+
+impl AnswerBody {
+    fn count(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(first) = self.first.take() {
+            let first = first.map_err(|reason| CallError { reason, panicked: false }.into());
+            if let Ok(frame) = &first {
+                self.count(frame);
+            }
+            return Poll::Ready(Some(first));
+        }
+        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
+        let mut frame = abi::Frame::NONE;
+        let waker = abi::task::lend(cx.waker());
+        // SAFETY: the exchange is ours, one thread polls it (`&mut`), waker and frame live for the call; the frame
+        // is read before the next call.
+        let (status, read) = unsafe {
+            let status = ((*(*exchange.raw).table).poll_body)(exchange.raw, &waker, &mut frame);
+            if status == abi::PENDING {
+                return Poll::Pending;
+            }
+            if status != abi::READY && frame.kind != abi::FRAME_ERROR {
+                frame = abi::Frame::error("the plugin broke the body off".to_owned());
+            }
+            (status, read_frame(&mut frame))
+        };
+        let polled = read.frame.map(|frame| frame.map_err(|reason| exchange.error(status, reason).into()));
+        if let Some(Ok(frame)) = &polled {
+            self.count(frame);
+        }
+        if read.ended {
+            self.exchange = None;
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.exchange.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,148 @@
+//! What the host offers to one app: log, counters, config, side processes.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use paster_abi as abi;
+use tracing::level_filters::LevelFilter;
+
+use crate::context::Context;
+
+/// What the functions of the host's table work on. It lives as long as the process, as a plugin's threads may call
+/// at any time; a worker makes one for each app.
+pub(super) struct Services {
+    app: String,
+    library: PathBuf,
+    config: Arc<serde_json::Value>,
+    host: Arc<dyn crate::context::Host>,
+    counters: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Services {
+    /// Makes the services and their table for the app `app`.
+    pub(super) fn publish(
+        app: &str,
+        library: PathBuf,
+        context: &Context,
+    ) -> (&'static Services, &'static abi::Host) {
+        let services: &'static Services = Box::leak(Box::new(Services {
+            app: app.to_owned(),
+            library,
+            config: context.config.clone(),
+            host: context.host.clone(),
+            counters: Mutex::default(),
+        }));
+        let log_level = match LevelFilter::current() {
+            LevelFilter::OFF => 0,
+            LevelFilter::ERROR => abi::LOG_ERROR,
+            LevelFilter::WARN => abi::LOG_WARN,
+            LevelFilter::INFO => abi::LOG_INFO,
+            LevelFilter::DEBUG => abi::LOG_DEBUG,
+            _ => abi::LOG_TRACE,
+        };
+        let table = Box::leak(Box::new(abi::Host {
+            size_bytes: size_of::<abi::Host>(),
+            context: std::ptr::from_ref(services).cast(),
+            generation: context.generation,
+            development: context.development.into(),
+            log_level,
+            app: abi::Slice::new(services.app.as_bytes()),
+            log,
+            count,
+            config,
+            side_process,
+        }));
+        (services, table)
+    }
+
+    /// Adds to a counter.
+    pub(super) fn count(&self, name: &str, count: u64) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        match counters.get_mut(name) {
+            Some(counter) => *counter += count,
+            None => {
+                counters.insert(name.to_owned(), count);
+            }
+        }
+    }
+
+    /// All counters.
+    pub(super) fn counters(&self) -> BTreeMap<String, u64> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The services behind `context`.
+///
+/// # Safety
+/// `context` must be that of a table made by [`Services::publish`].
+unsafe fn services(context: *const c_void) -> &'static Services {
+    // SAFETY: as the caller says; services are leaked on purpose.
+    unsafe { &*context.cast() }
+}
+
+unsafe extern "C" fn log(context: *const c_void, record: *const abi::LogRecord) {
+    // SAFETY: the plugin passes its table's context and a record that lives for the call.
+    let (app, level, target, message, fields) = unsafe {
+        let record = &*record;
+        let fields: &[abi::LogField] = match record.fields.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(record.fields, record.field_count),
+        };
+        let fields = fields
+            .iter()
+            .map(|field| format!("{}={}", field.name.text(), field.value.text()))
+            .collect::<Vec<_>>()
+            .join(" ");
+        (&services(context).app, record.level, record.target.text(), record.message.text(), fields)
+    };
+    // Field names of tracing are static, so a plugin's own stand in one field.
+    let fields = (!fields.is_empty()).then_some(fields);
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(
+                target: "plugin",
+                tracing::Level::$level,
+                app,
+                from = target,
+                fields,
+                "{message}"
+            )
+        };
+    }
+    match level {
+        abi::LOG_ERROR => event!(ERROR),
+        abi::LOG_WARN => event!(WARN),
+        abi::LOG_INFO => event!(INFO),
+        abi::LOG_DEBUG => event!(DEBUG),
+        _ => event!(TRACE),
+    }
+}
+
+unsafe extern "C" fn count(context: *const c_void, name: abi::Slice, count: u64) {
+    // SAFETY: the plugin passes its table's context and a name that lives for the call.
+    unsafe { services(context).count(&String::from_utf8_lossy(name.bytes()), count) }
+}
+
+unsafe extern "C" fn config(context: *const c_void, out: *mut abi::Buffer) {
+    // SAFETY: the plugin passes its table's context and a place for the buffer.
+    unsafe { *out = abi::Buffer::of_vec(services(context).config.to_string().into_bytes()) }
+}
+
+unsafe extern "C" fn side_process(
+    context: *const c_void,
+    name: abi::Slice,
+    out: *mut abi::Buffer,
+) -> abi::Status {
+    // SAFETY: the plugin passes its table's context and a name that lives for the call.
+    let (services, name) = unsafe { (services(context), name.text()) };
+    let (status, text) = match services.host.side_process(&services.app, &name, &services.library) {
+        Ok(path) => (abi::READY, path.to_string_lossy().into_owned()),
+        Err(error) => (abi::FAILED, super::call::describe(&error)),
+    };
+    // SAFETY: the plugin passes a place for the buffer.
+    unsafe { *out = abi::Buffer::of_vec(text.into_bytes()) };
+    status
+}

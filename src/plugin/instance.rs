@@ -1,0 +1,173 @@
+//! One app made by a plugin.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use paster_abi as abi;
+
+use super::call::Service;
+use super::host::Services;
+use super::library::Library;
+use crate::body::App;
+use crate::context::Context;
+use crate::error::{Error, Result};
+
+/// One app made by a plugin.
+#[derive(Clone)]
+pub struct Instance {
+    name: String,
+    app: App,
+    shared: Arc<Shared>,
+}
+
+/// The plugin's app; destroyed with its last user.
+pub(super) struct Shared {
+    pub(super) table: &'static abi::Plugin,
+    pub(super) app: *mut c_void,
+    pub(super) services: &'static Services,
+}
+
+// SAFETY: by the ABI's promise any number of threads may call with the same app at once.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.table.destroy {
+            // SAFETY: the last user is gone, so no exchange or task of the app is left.
+            unsafe { destroy(self.app) }
+        }
+    }
+}
+
+impl Instance {
+    /// Creates the app `name` with its settings, checked against the plugin's schema by the caller. The state that
+    /// the app of that name saved is in `context.states`. Blocks until the plugin has created it.
+    /// # Errors
+    /// What `create` said; a panic in it too.
+    pub fn create(
+        library: &Library,
+        name: &str,
+        settings: &serde_json::Value,
+        context: &Context,
+    ) -> Result<Instance> {
+        let failed = |reason: String| {
+            let plugin = &library.info().name;
+            Error::new(format!("the plugin `{plugin}` did not create the app `{name}`")).because(reason)
+        };
+        let (services, host) = Services::publish(name, library.path().to_owned(), context);
+        let settings = match settings {
+            serde_json::Value::Null => "{}".to_owned(),
+            settings => settings.to_string(),
+        };
+        let saved = context.states.get(name).map(|state| abi::Slice::new(state));
+        let saved = saved.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let mut app = std::ptr::null_mut();
+        let mut error = abi::Buffer::EMPTY;
+        let settings = abi::Slice::new(settings.as_bytes());
+        let create = library.table.create.ok_or_else(|| failed("it has no `create`".to_owned()))?;
+        // SAFETY: the host's table lives as long as the process, the rest for the call.
+        let (status, error) = unsafe {
+            let status = create(settings, host, saved, &mut app, &mut error);
+            (status, error.into_text())
+        };
+        if status != abi::READY {
+            return Err(failed(if error.is_empty() { "it gave no reason".to_owned() } else { error }).into());
+        }
+        let shared = Arc::new(Shared { table: library.table, app, services });
+        Ok(Instance { name: name.to_owned(), app: App::new(Service(shared.clone())), shared })
+    }
+
+    /// Name of the app in the config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The app to call.
+    pub fn app(&self) -> App {
+        self.app.clone()
+    }
+
+    /// The app's counters: what the plugin counted, and `panics`.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.shared.services.counters()
+    }
+
+    /// Runs the plugin's own health probe.
+    /// # Errors
+    /// What the plugin says is wrong.
+    pub async fn health(&self) -> Result<(), String> {
+        let task = match self.shared.table.health {
+            // SAFETY: the app is live.
+            Some(health) => Task(unsafe { health(self.shared.app) }),
+            None => return Ok(()),
+        };
+        if task.0.is_null() {
+            return Ok(());
+        }
+        let (status, text) = poll_fn(|cx| {
+            let mut out = abi::Buffer::EMPTY;
+            let waker = abi::task::lend(cx.waker());
+            // SAFETY: the task is ours, one thread polls it, the waker lives for the call.
+            let status = unsafe { ((*(*task.0).table).poll)(task.0, &waker, &mut out) };
+            match status {
+                abi::PENDING => Poll::Pending,
+                // SAFETY: the plugin wrote the text.
+                status => Poll::Ready((status, unsafe { out.into_text() })),
+            }
+        })
+        .await;
+        if status == abi::READY { Ok(()) } else { Err(text) }
+    }
+
+    /// State to carry to the next generation, when the plugin has any.
+    pub fn save_state(&self) -> Option<Vec<u8>> {
+        let mut out = abi::Buffer::EMPTY;
+        let save = self.shared.table.save_state?;
+        // SAFETY: the app is live; `out` is a live place whose bytes are copied before its release.
+        unsafe { (save(self.shared.app, &mut out) == abi::READY).then(|| out.bytes().to_vec()) }
+    }
+
+    /// Tells the plugin that a newer generation has taken over.
+    pub fn retire(&self) {
+        if let Some(retire) = self.shared.table.retire {
+            // SAFETY: the app is live.
+            unsafe { retire(self.shared.app) }
+        }
+    }
+
+    /// Tells the plugin to close what is left (WebSockets with 1012): the generation ends.
+    pub fn shutdown(&self) {
+        if let Some(shutdown) = self.shared.table.shutdown {
+            // SAFETY: the app is live.
+            unsafe { shutdown(self.shared.app) }
+        }
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A task of the plugin; null when there is nothing to wait for.
+struct Task(*mut abi::Task);
+
+// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+unsafe impl Send for Task {}
+// SAFETY: shared, it is not used: `poll_fn` above holds it alone.
+unsafe impl Sync for Task {}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: the task is ours and ends here, once.
+            unsafe { ((*(*self.0).table).drop)(self.0) }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A loaded library: checked before it is loaded, its table before any call.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use paster_abi as abi;
+
+use super::file;
+use crate::error::{Error, Result};
+
+/// What a plugin says about itself, read without creating an app.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Info {
+    /// The app's name.
+    pub name: String,
+    /// The app's version.
+    pub version: String,
+    /// Version of the ABI that it was built with.
+    pub abi_version: u32,
+    /// Size of its table in bytes.
+    pub size_bytes: u32,
+    /// JSON Schema of its settings, when it exports one.
+    pub settings_schema: Option<serde_json::Value>,
+    /// Names of the optional functions that it has.
+    pub functions: Vec<&'static str>,
+    /// Names of its side processes.
+    pub side_processes: Vec<String>,
+}
+
+/// A loaded library. Never unloaded.
+#[derive(Clone)]
+pub struct Library {
+    path: PathBuf,
+    pub(super) table: &'static abi::Plugin,
+    info: Arc<Info>,
+}
+
+impl Library {
+    /// Loads a plugin after checking its file, then its table's version and size.
+    /// # Errors
+    /// Not a library, no `PASTER_PLUGIN` symbol, another ABI: each says how to rebuild.
+    pub fn load(path: &Path) -> Result<Library> {
+        file::check(path)?;
+        // SAFETY: loading runs the library's initializers; to trust them is what naming a plugin in a config means.
+        // The library is never unloaded (below), so what it hands out stays valid.
+        let library = unsafe { libloading::os::unix::Library::open(Some(path), RTLD_NOW_LOCAL) }
+            .map_err(|error| cannot_load(path).because(error))?;
+        let library = std::mem::ManuallyDrop::new(library);
+        // SAFETY: the symbol is only taken as an address here; `check_table` reads it.
+        let symbol = unsafe { library.get::<*const abi::Plugin>(abi::SYMBOL.as_bytes()) };
+        let table: *const abi::Plugin = match symbol {
+            Ok(symbol) => symbol.into_raw().cast(),
+            Err(_) => {
+                return Err(cannot_load(path)
+                    .because(format!("it has no symbol `{}`: it is not a paster plugin", abi::SYMBOL))
+                    .help(
+                        "in Rust, `paster_sdk::plugin!` exports it; in C, `PASTER_EXPORT const PasterPlugin`",
+                    )
+                    .into());
+            }
+        };
+        let table = check_table(path, table)?;
+        let info = Arc::new(info(table));
+        Ok(Library { path: path.to_owned(), table, info })
+    }
+
+    /// What it says about itself.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Where it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs the plugin's side process `name` over `listener` until it ends (`paster __side`); returns its status.
+    pub fn run_side(&self, name: &str, listener: OwnedFd) -> i32 {
+        match self.table.run_side {
+            // SAFETY: the name lives for the call; the descriptor is handed over.
+            Some(run) => unsafe { run(abi::Slice::new(name.as_bytes()), listener.into_raw_fd()) },
+            None => {
+                tracing::error!("plugin `{}` has no side processes", self.info.name);
+                1
+            }
+        }
+    }
+}
+
+const RTLD_NOW_LOCAL: i32 = libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL;
+
+fn cannot_load(path: &Path) -> Error {
+    Error::new(format!("cannot load the plugin `{}`", path.display()))
+}
+
+/// Reads version and size, and nothing more before they are right.
+fn check_table(path: &Path, table: *const abi::Plugin) -> Result<&'static abi::Plugin> {
+    if table.is_null() || !table.is_aligned() {
+        return Err(cannot_load(path).because("`PASTER_PLUGIN` is not a plugin table").into());
+    }
+    // SAFETY: every version's table begins with these two numbers, and the symbol lives as long as the process.
+    let (version, size) = unsafe { ((*table).abi_version, (*table).size_bytes) };
+    if version != abi::ABI_VERSION {
+        let newer = version > abi::ABI_VERSION;
+        return Err(cannot_load(path)
+            .because(format!(
+                "it was built for version {version} of the plugin ABI; this paster {} speaks version {}",
+                env!("CARGO_PKG_VERSION"),
+                abi::ABI_VERSION
+            ))
+            .help(match newer {
+                true => {
+                    "update paster, or rebuild the plugin with the paster-sdk (or paster.h) of this version"
+                }
+                false => "rebuild the plugin with the paster-sdk (or paster.h) of this paster",
+            })
+            .into());
+    }
+    if (size as usize) < size_of::<abi::Plugin>() {
+        return Err(cannot_load(path)
+            .because(format!(
+                "its plugin table is {size} bytes, version {version} of the ABI has at least {}",
+                size_of::<abi::Plugin>()
+            ))
+            .help("set `size_bytes` to `sizeof(PasterPlugin)` and rebuild the plugin")
+            .into());
+    }
+    // SAFETY: version and size say that a whole table of this version lies there, a static of a library that is
+    // never unloaded.
+    let table = unsafe { &*table };
+    let missing: Vec<_> = [
+        ("create", table.create.is_none()),
+        ("call", table.call.is_none()),
+        ("destroy", table.destroy.is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(name, missing)| missing.then_some(format!("`{name}`")))
+    .collect();
+    if !missing.is_empty() {
+        let names = missing.join(", ");
+        return Err(cannot_load(path).because(format!("its plugin table lacks {names}")).into());
+    }
+    Ok(table)
+}
+
+fn info(table: &'static abi::Plugin) -> Info {
+    let mut schema = abi::Buffer::EMPTY;
+    // SAFETY: the table's texts and lists live as long as the process; `schema` is a live place.
+    let (name, version, side_processes, schema) = unsafe {
+        if let Some(write) = table.settings_schema {
+            write(&mut schema);
+        }
+        let sides = match table.sides.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(table.sides, table.side_count),
+        };
+        let sides = sides.iter().map(|side| side.text()).collect();
+        (table.name.text(), table.version.text(), sides, serde_json::from_slice(schema.bytes()).ok())
+    };
+    let functions = [
+        ("settings_schema", table.settings_schema.is_some()),
+        ("create", true),
+        ("call", true),
+        ("health", table.health.is_some()),
+        ("save_state", table.save_state.is_some()),
+        ("retire", table.retire.is_some()),
+        ("shutdown", table.shutdown.is_some()),
+        ("destroy", true),
+        ("list_tasks", table.list_tasks.is_some()),
+        ("run_task", table.run_task.is_some()),
+        ("run_side", table.run_side.is_some()),
+    ];
+    Info {
+        name,
+        version,
+        abi_version: table.abi_version,
+        size_bytes: table.size_bytes,
+        settings_schema: schema,
+        functions: functions.into_iter().filter_map(|(name, there)| there.then_some(name)).collect(),
+        side_processes,
+    }
+}

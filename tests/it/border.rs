@@ -1,0 +1,524 @@
+//! The plugin border, through real libraries: streams, upgrades, cancellation, panics, and libraries that are none.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use paster::body::{App, Body, Request};
+use paster::context::Context;
+use paster::environ::Environ;
+use paster::plugin::{CallError, Instance, Library};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{PATIENCE, plugin, root};
+
+fn instance(name: &str, settings: Value) -> Instance {
+    let library = Library::load(&plugin(name)).unwrap();
+    Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap()
+}
+
+fn get(path: &str) -> Request {
+    Request::new(Body::empty()).map_uri(path)
+}
+
+trait MapUri {
+    fn map_uri(self, path: &str) -> Self;
+}
+
+impl MapUri for Request {
+    fn map_uri(mut self, path: &str) -> Request {
+        *self.uri_mut() = path.parse().unwrap();
+        self
+    }
+}
+
+async fn text(app: &App, path: &str) -> String {
+    let body = app.handle(get(path)).await.unwrap().into_body();
+    String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn json_of(app: &App, path: &str) -> Value {
+    serde_json::from_str(&text(app, path).await).unwrap()
+}
+
+/// Serves `app` by plain hyper on a port of the system's, until the test's runtime ends.
+async fn serve(app: App) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let app = app.clone();
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let answer = app.handle(request.map(Body::from));
+                async move { answer.await.map_err(std::io::Error::other) }
+            });
+            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move {
+                let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    address
+}
+
+/// Waits until `check` holds of the faulty plugin's counters.
+async fn until(app: &App, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let counters = json_of(app, "/counters").await;
+        if check(&counters) {
+            return counters;
+        }
+        assert!(Instant::now() < end, "{what}: {counters}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_says_what_its_settings_say() {
+    let app = instance("hello", json!({})).app();
+    let response = app.handle(get("/")).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(response.headers()["content-length"], "13");
+    assert_eq!(text(&app, "/").await, "Hello, world!");
+    assert_eq!(app.handle(get("/nothing")).await.unwrap().status(), 404);
+    let json = text(&app, "/json").await;
+    assert!((9_000..11_000).contains(&json.len()), "{}", json.len());
+    let other = instance("hello", json!({ "greeting": "" })).app();
+    assert_eq!(text(&other, "/").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_stream_both_ways() {
+    let app = instance("hello", json!({})).app();
+    let address = serve(app.clone()).await;
+    let client = reqwest::Client::new();
+    let url = format!("http://{address}");
+    let streamed = client.get(format!("{url}/stream?bytes=3000001")).send().await.unwrap();
+    assert_eq!(streamed.bytes().await.unwrap().len(), 3_000_001);
+
+    let mut sent = Sha256::new();
+    let pieces: Vec<Bytes> = (0..200_u8).map(|n| Bytes::from(vec![n; 10_007 + usize::from(n)])).collect();
+    pieces.iter().for_each(|piece| sent.update(piece));
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces.map_ok()));
+    let answer = client.post(format!("{url}/echo")).body(body).send().await.unwrap();
+    let mut received = Sha256::new();
+    let mut stream = answer.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        received.update(piece.unwrap());
+    }
+    assert_eq!(received.finalize(), sent.finalize());
+}
+
+trait MapOk {
+    fn map_ok(self) -> Vec<Result<Bytes, std::convert::Infallible>>;
+}
+
+impl MapOk for Vec<Bytes> {
+    fn map_ok(self) -> Vec<Result<Bytes, std::convert::Infallible>> {
+        self.into_iter().map(Ok).collect()
+    }
+}
+
+/// A body crosses without a copy: what the echo sends back lies where the request's body lay.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_not_copied() {
+    let app = instance("hello", json!({})).app();
+    let sent = Bytes::from(vec![1; 1 << 20]);
+    let mut request = Request::new(sent.clone().into()).map_uri("/echo");
+    *request.method_mut() = http::Method::POST;
+    let mut body = app.handle(request).await.unwrap().into_body();
+    let back = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!((back.as_ptr(), back.len()), (sent.as_ptr(), sent.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn futures_wait_for_the_plugins_own_runtime() {
+    let app = instance("faulty", json!({})).app();
+    assert_eq!(text(&app, "/pending").await, "head 0 head 1 head 2 ");
+    // Also polled by a task that runs on another thread than it was called from.
+    let task = tokio::spawn(async move { text(&app, "/pending").await });
+    assert_eq!(task.await.unwrap(), "head 0 head 1 head 2 ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unread_body_stops_and_a_client_that_leaves_is_noticed() {
+    let app = instance("faulty", json!({})).app();
+    let address = serve(app.clone()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut last = until(&app, "it starts", |counters| counters["produced"].as_u64() > Some(0)).await;
+    // It stops once the sockets' buffers are full: no more between two looks, some time apart.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await; // to see that nothing happens takes time
+        let now = json_of(&app, "/counters").await;
+        if now["produced"] == last["produced"] {
+            break;
+        }
+        last = now;
+        assert!(Instant::now() < end, "an unread body goes on: {last}");
+    }
+    assert!(last["produced"].as_u64() < Some(64 << 20), "{last}");
+    drop(stream);
+
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let before = until(&app, "it waits", |counters| counters["started"] != counters["dropped"]).await;
+    drop(stream);
+    until(&app, "the app is told", |counters| counters["dropped"] == before["started"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_cross_both_ways() {
+    let app = instance("faulty", json!({})).app();
+    let mut map = http::HeaderMap::new();
+    map.insert("x-sum", http::HeaderValue::from_static("42"));
+    let frames = [http_body::Frame::data(Bytes::from_static(b"data")), http_body::Frame::trailers(map)];
+    let body = Body::new(StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, std::io::Error>))));
+    let mut request = Request::new(body).map_uri("/trailers");
+    *request.method_mut() = http::Method::POST;
+    let answer = app.handle(request).await.unwrap().into_body().collect().await.unwrap();
+    let trailers = answer.trailers().unwrap().clone();
+    assert_eq!(answer.to_bytes(), "data");
+    assert_eq!((&trailers["x-sum"], &trailers["x-seen"]), (&"42".parse().unwrap(), &"yes".parse().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_told_and_counted() {
+    let instance = instance("faulty", json!({}));
+    let app = instance.app();
+    let error = app.handle(get("/panic")).await.unwrap_err();
+    let error = error.downcast::<CallError>().unwrap();
+    assert_eq!((error.to_string().as_str(), error.panicked), ("panicked: a handler fell", true));
+    for (path, reason, pieces, panics) in [
+        ("/panic-first", "panicked: a body fell", 0, 2),
+        ("/panic-later", "panicked: a body fell", 1, 3),
+        ("/break-off", "the disk is gone", 1, 3),
+    ] {
+        let mut body = app.handle(get(path)).await.unwrap().into_body();
+        for _ in 0..pieces {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a piece");
+        }
+        assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), reason, "{path}");
+        assert!(body.frame().await.is_none());
+        assert_eq!(instance.counters()["panics"], panics, "{path}");
+    }
+    assert_eq!(text(&app, "/pending").await, "head 0 head 1 head 2 ", "the library lives on");
+}
+
+/// A chunked answer whose body panics is left unfinished: the client must not take it for whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_body_leaves_a_chunked_answer_unfinished() {
+    let app = instance("faulty", json!({})).app();
+    let address = serve(app).await;
+    for path in ["/panic-first", "/panic-later", "/break-off"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The connection may end by a reset: what counts is what came before.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.is_empty() || answer.contains("transfer-encoding: chunked"), "{answer}");
+        assert!(!answer.contains("\r\n0\r\n"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_echoes_in_order() {
+    let app = instance("hello", json!({})).app();
+    let address = serve(app).await;
+    let (mut socket, response) =
+        tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
+    assert_eq!(response.status(), 101);
+    for size in [0_usize, 1, 125, 126, 65_535, 65_536, 3 << 20] {
+        let message = tokio_tungstenite::tungstenite::Message::binary(vec![7; size]);
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    }
+    socket.close(None).await.unwrap();
+    while let Some(Ok(_)) = socket.next().await {}
+
+    // A request that offers no upgrade is refused by axum, as in process.
+    let response = reqwest::get(format!("http://{address}/ws")).await.unwrap();
+    assert_eq!(response.status(), 400);
+}
+
+/// Messages that nobody reads stop the client: the echo waits for its own writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_stream_has_back_pressure() {
+    let app = instance("hello", json!({})).app();
+    let address = serve(app).await;
+    let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
+    let (mut sink, mut stream) = socket.split();
+    let message = tokio_tungstenite::tungstenite::Message::binary(vec![1; 1 << 20]);
+    let mut sent = 0;
+    let quiet = std::time::Duration::from_millis(300);
+    while let Ok(done) = tokio::time::timeout(quiet, sink.send(message.clone())).await {
+        done.unwrap();
+        sent += 1;
+        assert!(sent < 64, "nothing holds the client back");
+    }
+    let mut received = 0;
+    while received < sent {
+        received += usize::from(stream.next().await.unwrap().unwrap().is_binary());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_told_of_its_request_and_host() {
+    let library = Library::load(&plugin("faulty")).unwrap();
+    let mut context = Context::alone(true);
+    context.generation = 5;
+    context.config = Arc::new(json!({ "server": { "main": {} } }));
+    context.states.insert("shop".to_owned(), b"from before".to_vec());
+    let instance = Instance::create(&library, "shop", &json!({}), &context).unwrap();
+    let app = instance.app();
+    let mut request = get("/environ?a=%20b");
+    request.headers_mut().append("cookie", http::HeaderValue::from_static("a=1"));
+    request.headers_mut().append("cookie", http::HeaderValue::from_static("b=2"));
+    request.headers_mut().append("x-own", http::HeaderValue::from_static("x"));
+    request.extensions_mut().insert(Environ {
+        peer: Some("[::1]:1234".parse().unwrap()),
+        client: Some("192.0.2.7".parse().unwrap()),
+        listen: "127.0.0.1:80".into(),
+        host: "shop.example".into(),
+        port: Some(8080),
+        secure: true,
+        script_name: "/shop".into(),
+        server: "main".into(),
+    });
+    let answer = app.handle(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&answer).unwrap(),
+        json!({
+            "client": "192.0.2.7", "peer": "[::1]:1234", "listen": "127.0.0.1:80", "host": "shop.example",
+            "port": 8080, "secure": true, "script_name": "/shop", "server": "main", "method": "GET",
+            "uri": "/environ?a=%20b", "version": "HTTP/1.1",
+            "headers": [["cookie", "a=1"], ["cookie", "b=2"], ["x-own", "x"]],
+        })
+    );
+    let about = json_of(&app, "/host").await;
+    assert_eq!(
+        about,
+        json!({
+            "app": "shop", "generation": 5, "development": true, "saved": "from before",
+            "config": { "server": { "main": {} } },
+            "side": { "Err": "app `shop` asked for the side process `echo`, which needs a supervisor" },
+        })
+    );
+    assert_eq!(instance.counters()["asked"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_is_handed_over_and_the_end_is_told() {
+    let first = instance("faulty", json!({}));
+    first.health().await.unwrap();
+    let saved = first.save_state().unwrap();
+    assert_eq!(saved, b"saved by generation 1");
+    let mut context = Context::alone(false);
+    context.states.insert("main".to_owned(), saved);
+    let library = Library::load(&plugin("faulty")).unwrap();
+    let second = Instance::create(&library, "main", &json!({}), &context).unwrap();
+    assert_eq!(json_of(&second.app(), "/host").await["saved"], "saved by generation 1");
+    first.retire();
+    until(&first.app(), "retired", |counters| counters["retired"].as_u64() >= Some(1)).await;
+    first.shutdown();
+    until(&first.app(), "shut down", |counters| counters["retired"].as_u64() >= Some(111)).await;
+
+    let ill = instance("faulty", json!({ "healthy": false }));
+    assert_eq!(ill.health().await.unwrap_err(), "the store is gone");
+    assert!(instance("hello", json!({})).save_state().is_none());
+}
+
+/// The errors of an app of kind `plugin`, as one line each with its helps.
+fn create_fault(name: &str, settings: Value) -> String {
+    let library = Library::load(&plugin(name)).unwrap();
+    fault(Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap_err())
+}
+
+fn fault(errors: paster::error::Errors) -> String {
+    let line = |error: paster::error::Error| {
+        let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause} ({})", error.helps.join("; "))
+    };
+    errors.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_create_that_fails_says_why() {
+    let check = |settings, expected: &str| assert_eq!(create_fault("faulty", settings), expected);
+    let prefix = "the plugin `faulty` did not create the app `main`";
+    check(json!({ "create": "fail" }), &format!("{prefix}: the store is not there ()"));
+    check(json!({ "create": "panic" }), &format!("{prefix}: panicked: no luck today ()"));
+    check(
+        json!({ "healty": true }),
+        &format!(
+            "{prefix}: settings: unknown field `healty`, expected `create` or `healthy` at line 1 column 9 ()"
+        ),
+    );
+}
+
+fn load_fault(path: &Path) -> String {
+    fault(Library::load(path).err().expect("it does not load")).replace(path.to_str().unwrap(), "FILE")
+}
+
+/// Compiles a C source to a library in `folder`.
+fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
+    let (file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+    std::fs::write(&file, source).unwrap();
+    let mut command = std::process::Command::new("cc");
+    command.args(["-shared", "-fPIC", "-I"]).arg(root().join("plugins/paster-abi/include"));
+    assert!(command.arg("-o").arg(&library).arg(&file).status().unwrap().success());
+    library
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_one_clear_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let whole = std::fs::read(plugin("hello")).unwrap();
+    let mut foreign = whole.clone();
+    foreign[18] = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
+    let other = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+    let arch = std::env::consts::ARCH;
+    let table = |version: &str, size: &str, functions: &str| {
+        format!(
+            "#include \"paster.h\"\n\
+             static PasterExchange *call(void *app, const PasterRequest *request) {{ return 0; }}\n\
+             static void destroy(void *app) {{}}\n\
+             PASTER_EXPORT const PasterPlugin PASTER_PLUGIN = {{ .abi_version = {version}, .size_bytes = {size},\n\
+             .name = PASTER_TEXT(\"c\"), .call = call, {functions} }};"
+        )
+    };
+    let compile = |name: &str, source: &str| compile(folder.path(), name, source);
+    let version = env!("CARGO_PKG_VERSION");
+    let size = size_of::<paster_abi::Plugin>();
+    let truncated = "the library is truncated (build it again)";
+    for (path, expected) in [
+        (file("empty.so", b""), "the file is empty (name the library that cargo or cc built: `lib….so`)".into()),
+        (
+            file("text.so", b"#!/bin/sh\n"),
+            "it is not a shared library (no ELF header) (name the library that cargo or cc built: `lib….so`)"
+                .into(),
+        ),
+        (
+            PathBuf::from(env!("CARGO_BIN_EXE_paster")),
+            String::from("it has no symbol `PASTER_PLUGIN`"),
+        ),
+        (file("head.so", &whole[..40]), truncated.into()),
+        (file("half.so", &whole[..whole.len() / 2]), truncated.into()),
+        (file("nearly.so", &whole[..whole.len() - 1]), truncated.into()),
+        (
+            file("foreign.so", &foreign),
+            format!("the library is for {other}, this paster runs on {arch} (build it for this machine's target)"),
+        ),
+        (
+            compile("none", "int other = 1;"),
+            "it has no symbol `PASTER_PLUGIN`: it is not a paster plugin (in Rust, `paster_sdk::plugin!` exports it; \
+             in C, `PASTER_EXPORT const PasterPlugin`)"
+                .into(),
+        ),
+        (
+            compile("newer", &table("PASTER_ABI_VERSION + 1", "sizeof(PasterPlugin)", "")),
+            format!(
+                "it was built for version 2 of the plugin ABI; this paster {version} speaks version 1 (update paster, \
+                 or rebuild the plugin with the paster-sdk (or paster.h) of this version)"
+            ),
+        ),
+        (
+            compile("older", &table("PASTER_ABI_VERSION - 1", "sizeof(PasterPlugin)", "")),
+            format!(
+                "it was built for version 0 of the plugin ABI; this paster {version} speaks version 1 (rebuild the \
+                 plugin with the paster-sdk (or paster.h) of this paster)"
+            ),
+        ),
+        (
+            compile("small", &table("PASTER_ABI_VERSION", "24", "")),
+            format!(
+                "its plugin table is 24 bytes, version 1 of the ABI has at least {size} (set `size_bytes` to \
+                 `sizeof(PasterPlugin)` and rebuild the plugin)"
+            ),
+        ),
+        (
+            compile("lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)", ".destroy = destroy")),
+            "its plugin table lacks `create` ()".into(),
+        ),
+    ] {
+        let fault = load_fault(&path);
+        if path.ends_with("paster") {
+            // A program may be position independent, which the loader refuses in words of its own.
+            assert!(fault.starts_with("cannot load the plugin `FILE`: "), "{fault}");
+            continue;
+        }
+        assert_eq!(fault, format!("cannot load the plugin `FILE`: {expected}"));
+    }
+    let missing = load_fault(&folder.path().join("missing.so"));
+    assert!(missing.starts_with("cannot read the library `FILE`: No such file"), "{missing}");
+}
+
+#[test]
+fn a_copy_is_named_by_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let copies = folder.path().join("copies");
+    let source = plugin("hello");
+    let copy = paster::plugin::copy_by_hash(&source, &copies).unwrap();
+    assert_eq!(copy, paster::plugin::copy_by_hash(&source, &copies).unwrap());
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&source).unwrap());
+    assert!(copy.file_name().unwrap().to_str().unwrap().starts_with("libhello-"));
+    assert_eq!(Library::load(&copy).unwrap().info().name, "hello");
+    let half = folder.path().join("libhalf.so");
+    std::fs::write(&half, &std::fs::read(&source).unwrap()[..100_000]).unwrap();
+    let error = paster::plugin::copy_by_hash(&half, &copies).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot load the plugin `{}`", half.display()));
+    assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 1);
+}
+
+#[test]
+fn a_side_process_gets_its_socket() {
+    use std::io::{Read, Write};
+    let library = Library::load(&plugin("faulty")).unwrap();
+    assert_eq!(library.info().side_processes, ["echo"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("side.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let side = std::thread::spawn(move || library.run_side("echo", listener.into()));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"over there").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    assert_eq!((back.as_str(), side.join().unwrap()), ("over there", 7));
+}
+
+#[test]
+fn inspect_prints_what_a_plugin_says() {
+    let output = crate::support::paster().args(["plugin", "inspect"]).arg(plugin("faulty")).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
+    faulty 0.1.0
+      ABI             version 1, table of 144 bytes
+      functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, run_side
+      side processes  echo
+      settings
+        create   one of "work", "fail", "panic"  optional      What `create` does.
+        healthy  boolean                         default true  Whether the health probe succeeds.
+    "#);
+    let output =
+        crate::support::paster().args(["plugin", "inspect", "--json"]).arg(plugin("hello")).output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["name"], "hello");
+    assert_eq!(info["settings_schema"]["properties"]["greeting"]["type"], "string");
+}
