@@ -40,7 +40,10 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(name.len()).div_ceil(3))
+        .filter(|(distance, candidate)| {
+            let (short, long) = (candidate.len().min(name.len()), candidate.len().max(name.len()));
+            *distance <= long.div_ceil(3) && *distance < short
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

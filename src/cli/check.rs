@@ -2,23 +2,67 @@
 
 use std::process::ExitCode;
 
-use super::source::SourceArgs;
-use crate::config::Config;
-use crate::context::Context;
-use crate::error::Result;
+use serde_json::json;
 
-/// Finds every fault of a config without binding.
+use super::report;
+use super::source::SourceArgs;
+use crate::error::{Errors, Result};
+use crate::ops::check::{Checked, check};
+
+/// Finds every fault of a config without binding a socket.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster check                             ./server.toml
+  paster check site/server.toml --profile production
+  paster check --json | jq '.errors[].file'
+
+Exit codes: 0 nothing is wrong, 78 the config is wrong.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
+
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let config = Config::load(&self.source.sources()?)?;
-        let assembly = crate::ops::assemble::assemble(&config, &Context::alone(false))?;
-        println!("ok: {} servers", assembly.servers.len());
+        let result = self.source.sources().and_then(|sources| check(&sources));
+        if self.json {
+            let (value, code) = match &result {
+                Ok(checked) => {
+                    let mut value = serde_json::to_value(checked).unwrap_or_default();
+                    value["ok"] = true.into();
+                    (value, ExitCode::SUCCESS)
+                }
+                Err(errors) => (
+                    json!({ "ok": false, "errors": report::values(errors) }),
+                    ExitCode::from(Errors::exit_code(errors)),
+                ),
+            };
+            println!("{value:#}");
+            return Ok(code);
+        }
+        let checked = result?;
+        println!("{}", summary(&checked));
+        for note in &checked.notes {
+            println!("note: {note}");
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn summary(checked: &Checked) -> String {
+    let count = |number: usize, one: &str, many: &str| match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {many}"),
+    };
+    let mut parts = vec![
+        count(checked.servers.len(), "server", "servers"),
+        count(checked.apps.len(), "app", "apps"),
+        count(checked.middleware.len(), "middleware table", "middleware tables"),
+    ];
+    parts.retain(|part| !part.starts_with("0 "));
+    format!("ok: {}", parts.join(", "))
 }

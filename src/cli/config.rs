@@ -1,15 +1,146 @@
-//! `paster config`.
+//! `paster config`: what is in force, who set it, and what could be set.
 
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
+use super::report;
+use super::source::SourceArgs;
+use crate::config::{Config, Explained};
 use crate::error::{Error, Result};
+use crate::ops::schema;
 
 /// Shows the merged config, where its values come from, and its schema.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Examples:
+  paster config show site/server.toml --profile production
+  paster config explain server.main.threads site/server.toml
+  paster config schema > server.schema.json    then `#:schema ./server.schema.json` on a config's first line")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print the merged config, secrets masked
+    Show {
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Print it as JSON
+        #[arg(long, conflicts_with = "toml")]
+        json: bool,
+        /// Print it as TOML (what it does unless told otherwise)
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Print every source that set a key, the one in force first
+    Explain {
+        /// The key, such as `server.main.threads`; a table stands for all keys in it
+        key: String,
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a JSON Schema of the config file, for editors
+    Schema,
+}
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        match self.command {
+            Command::Show { source, json, .. } => {
+                let config = Config::load(&source.sources()?)?;
+                print!("{}", show(&config, json)?);
+            }
+            Command::Explain { key, source, json } => {
+                let config = Config::load(&source.sources()?)?;
+                print!("{}", explain(&config, &key, json)?);
+            }
+            Command::Schema => println!("{:#}", schema::schema()),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show(config: &Config, json: bool) -> Result<String> {
+    let masked = config.masked();
+    if json {
+        return Ok(format!("{masked:#}\n"));
+    }
+    toml::to_string_pretty(&masked)
+        .map_err(|error| Error::new("the merged config cannot be written as TOML").because(error).into())
+}
+
+fn explain(config: &Config, key: &str, json: bool) -> Result<String> {
+    let found = match config.explain(key) {
+        Ok(found) => found,
+        // Set by nobody: what paster does without it is worth as much.
+        Err(errors) => match schema::default_of(config, key) {
+            Some(value) => vec![Explained { key: key.to_owned(), value, places: Vec::new() }],
+            None => return Err(errors),
+        },
+    };
+    if json {
+        let list: Vec<Value> = found.iter().map(|one| explained_value(config, one)).collect();
+        return Ok(format!("{:#}\n", Value::from(list)));
+    }
+    let mut text = String::new();
+    for one in &found {
+        text += &format!("{} = {}\n", one.key, literal(&one.value));
+        let mut rows: Vec<[String; 3]> = one
+            .places
+            .iter()
+            .map(|place| {
+                let via = place.via.clone().unwrap_or_default();
+                [report::place(&place.origin), literal(&place.written), via]
+            })
+            .collect();
+        if let Some(default) = schema::default_of(config, &one.key) {
+            rows.push(["default".into(), literal(&default), String::new()]);
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (first, second) = (width(0), width(1));
+        for [place, written, via] in &rows {
+            let row = format!("  {place:<first$}  {written:<second$}  {via}");
+            text += row.trim_end();
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+fn explained_value(config: &Config, one: &Explained) -> Value {
+    let sources: Vec<Value> = one
+        .places
+        .iter()
+        .map(|place| {
+            let mut value = report::origin_value(&place.origin);
+            value["written"] = place.written.clone();
+            value["via"] = place.via.clone().map_or(Value::Null, Value::from);
+            value
+        })
+        .collect();
+    let default = schema::default_of(config, &one.key).unwrap_or(Value::Null);
+    json!({ "key": one.key, "value": one.value, "sources": sources, "default": default })
+}
+
+/// A value as TOML on one line.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Array(list) => {
+            let items: Vec<_> = list.iter().map(literal).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(table) if table.is_empty() => "{}".into(),
+        Value::Object(table) => {
+            let items: Vec<_> =
+                table.iter().map(|(key, value)| format!("{key} = {}", literal(value))).collect();
+            format!("{{ {} }}", items.join(", "))
+        }
+        Value::Null => "(table)".into(),
+        other => other.to_string(),
     }
 }

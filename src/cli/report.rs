@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
+use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::error::{Error, Errors, Origin, Source};
@@ -42,6 +43,39 @@ pub(super) fn shown(path: &Path) -> String {
     let folder = std::env::current_dir().ok();
     let below = folder.and_then(|folder| path.strip_prefix(folder).ok());
     below.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display().to_string()
+}
+
+/// The errors for programs: a list of objects with `message`, `file`, `line`, `column`, `helps` and `causes`.
+pub(super) fn values(errors: &Errors) -> Value {
+    let value = |error: &Error| {
+        let mut value = match &error.origin {
+            Some(origin) => origin_value(origin),
+            None => json!({ "source": null, "file": null, "line": null, "column": null }),
+        };
+        let causes: Vec<String> = std::iter::successors(error.source(), |cause| (*cause).source())
+            .map(ToString::to_string)
+            .collect();
+        value["message"] = error.message.clone().into();
+        value["helps"] = error.helps.clone().into();
+        value["causes"] = causes.into();
+        value
+    };
+    errors.iter().map(value).collect()
+}
+
+/// A place for programs.
+pub(super) fn origin_value(origin: &Origin) -> Value {
+    let number = |number: u32| if number > 0 { Value::from(number) } else { Value::Null };
+    let file = match &origin.source {
+        Source::File(path) => path.display().to_string().into(),
+        _ => Value::Null,
+    };
+    json!({
+        "source": place(origin),
+        "file": file,
+        "line": number(origin.line),
+        "column": number(origin.column),
+    })
 }
 
 /// One error with its excerpt, causes and helps.

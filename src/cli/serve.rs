@@ -1,12 +1,58 @@
 //! `paster serve`, and the hidden commands of the processes that it starts.
 
+mod screen;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::error::{Error, Result};
+use super::source::SourceArgs;
+use crate::error::Result;
+use crate::ops::serve::{self, Options};
+use screen::Screen;
 
 /// Serves the applications of a config.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Examples:
+  paster serve                               what ./server.toml says
+  paster serve blog/server.toml --reload     and reload on every change
+  paster serve --listen 0.0.0.0:8000         on another address
+  paster serve --app admin --profile test    another app, with the profile `test`
+  paster serve --list-servers                the kinds of server
+
+Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once.
+Exit codes: 0 ended as asked, 1 failed, 2 command line, 78 configuration.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Serve only this `[server.NAME]`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    server: Vec<String>,
+
+    /// Serve this `[app.NAME]` instead of the one that the server names
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+
+    /// Listen here instead: `127.0.0.1:8000`, `unix:PATH`; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+
+    /// Reload when files change, with pages for developers
+    #[arg(long, overrides_with = "no_reload")]
+    reload: bool,
+
+    /// Do not, whatever the config says
+    #[arg(long)]
+    no_reload: bool,
+
+    /// Open the first address in the browser
+    #[arg(long)]
+    open: bool,
+
+    /// Print one JSON event a line on standard output
+    #[arg(long)]
+    json: bool,
+}
 
 /// One worker of a generation (started by the supervisor).
 #[derive(Debug, clap::Args)]
@@ -14,22 +60,47 @@ pub(super) struct WorkerArgs {}
 
 /// A side process of a plugin (started by the supervisor).
 #[derive(Debug, clap::Args)]
-pub(super) struct SideArgs {}
+pub(super) struct SideArgs {
+    /// The plugin's library.
+    #[arg(long)]
+    library: PathBuf,
+    /// Name of the side process.
+    #[arg(long)]
+    name: String,
+}
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        let options = Options {
+            sources: self.source.sources()?,
+            servers: self.server,
+            app: self.app,
+            listen: self.listen,
+            reload: match (self.reload, self.no_reload) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            json: self.json,
+        };
+        let listener: serve::Listener = if self.json {
+            Box::new(screen::print_json)
+        } else {
+            let screen = Screen::new(self.open);
+            Box::new(move |event| screen.show(event))
+        };
+        serve::serve(options, listener).map(ExitCode::from)
     }
 }
 
 impl WorkerArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        Ok(serve::worker().into())
     }
 }
 
 impl SideArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        serve::side(&self.library, &self.name).map(ExitCode::from)
     }
 }

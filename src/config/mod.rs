@@ -134,10 +134,17 @@ impl Config {
         Some(Table::new(section, name, value, &self.marks, &self.folder))
     }
 
-    /// The key `key` at the top of the config (`reload`) as a table of its own, when it is set to a table.
+    /// The table `[key]` at the top of the config (`process`), when there is one.
     pub fn section(&self, key: &str) -> Option<Table> {
-        let value = self.tree.get(key).filter(|value| value.is_object())?.clone();
+        let value = self.tree.get(key)?.clone();
         Some(Table::new("", key, value, &self.marks, &self.folder))
+    }
+
+    /// Leaves only the tables of `section` whose names `keep` wants.
+    pub fn retain(&mut self, section: &str, keep: impl Fn(&str) -> bool) {
+        if let Some(tables) = self.tree.get_mut(section).and_then(Value::as_object_mut) {
+            tables.retain(|name, _| keep(name));
+        }
     }
 
     /// The merged tree.

@@ -168,3 +168,28 @@ pub(super) fn parent(path: &str) -> Option<&str> {
     }
     last.map(|at| &path[..at])
 }
+
+/// `path` with quotes and brackets gone, for callers that join keys by dots alone: `routes."/"` and `routes./` are
+/// the same, as are `listen[0]` and `listen.0`.
+pub(super) fn loose(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(c) = rest.chars().next() {
+        let mut quoted = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        match c {
+            '"' => {
+                if let Some(Ok(key)) = quoted.next() {
+                    out += &key;
+                    rest = &rest[quoted.byte_offset()..];
+                    continue;
+                }
+                out.push(c);
+            }
+            '[' => out.push('.'),
+            ']' => {}
+            c => out.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}

@@ -8,7 +8,7 @@ use crate::registry::nearest;
 
 /// The keys that may stand at the top of a config file.
 pub(super) const TOP_LEVEL: &[&str] =
-    &["include", "vars", "profile", "server", "app", "middleware", "reload"];
+    &["include", "vars", "profile", "server", "app", "middleware", "process"];
 /// The sections that hold one table for each part.
 pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
 
@@ -63,7 +63,7 @@ pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     }
 }
 
-const TOP_LEVEL_OF_PROFILE: [&str; 5] = ["vars", "server", "app", "middleware", "reload"];
+const TOP_LEVEL_OF_PROFILE: [&str; 5] = ["vars", "server", "app", "middleware", "process"];
 
 fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
     for (key, node) in table {

@@ -150,6 +150,11 @@ impl Table {
 
     fn place(&self, key: &str) -> Option<&super::Place> {
         let mut path = key;
+        if !self.marks.contains_key(path) {
+            let wanted = node::loose(path);
+            let same = self.marks.keys().find(|known| node::loose(known) == wanted);
+            path = same.map_or(path, String::as_str);
+        }
         loop {
             if let Some(place) = self.marks.get(path).and_then(|mark| mark.places.first()) {
                 return Some(place);

@@ -1,5 +1,9 @@
 //! What each command does, from plain values. No clap here.
 
 pub mod assemble;
+pub mod build;
+pub mod check;
+pub mod fault;
+pub mod schema;
 pub mod serve;
 pub mod trace;

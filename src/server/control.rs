@@ -48,6 +48,8 @@ pub struct Load {
     pub requests: AtomicU64,
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
+    /// Told once, when a retired server no longer accepts connections.
+    pub closed: tokio::sync::Notify,
 }
 
 /// One server's end of the control of its generation.

@@ -230,12 +230,16 @@ fn holder(port: u16) -> Option<String> {
         })
     })?;
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name();
+        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
         let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
         let holds =
             |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&inode));
         if descriptors.flatten().any(holds) {
-            let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
-            return Some(format!("`{}` (process {})", name.trim(), process.file_name().to_string_lossy()));
+            let command = std::fs::read_to_string(process.path().join("comm")).ok()?;
+            return Some(format!("`{}` (process {})", command.trim(), name.to_string_lossy()));
         }
     }
     None

@@ -3,10 +3,3 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod border;
-mod http;
-mod inprocess;
-mod local;
-mod mount;
-mod static_files;
-mod support;
-mod tidy;

@@ -59,7 +59,14 @@ impl Serving {
     }
 
     /// The same with a command of the caller's.
-    pub(crate) fn spawn(mut command: Command) -> Serving {
+    pub(crate) fn spawn(command: Command) -> Serving {
+        let mut serving = Serving::launch(command);
+        serving.wait_for("ready");
+        serving
+    }
+
+    /// The same without waiting for anything.
+    pub(crate) fn launch(mut command: Command) -> Serving {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, events) = channel();
@@ -81,9 +88,7 @@ impl Serving {
                 copy.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
             }
         });
-        let mut serving = Serving { child, events, stderr, urls: Default::default() };
-        serving.wait_for("ready");
-        serving
+        Serving { child, events, stderr, urls: Default::default() }
     }
 
     /// Waits for the next event named `name` and returns it; URLs of `listening` events are kept on the way.
@@ -129,6 +134,17 @@ impl Serving {
         self.child.id()
     }
 
+    /// Process ids of the children of the supervisor: workers and side processes.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+
+    /// Kills the supervisor and reaps it; its children are to notice.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Sends a signal by name (`HUP`, `TERM`).
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
@@ -141,6 +157,11 @@ impl Serving {
             return status.code();
         }
         self.signal("TERM");
+        self.end()
+    }
+
+    /// Waits for the end; returns the exit code, or `None` when a signal ended it.
+    pub(crate) fn end(&mut self) -> Option<i32> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -159,6 +180,8 @@ impl Drop for Serving {
     }
 }
 
+}
+
 /// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once a run.
 pub(crate) fn plugin(name: &str) -> PathBuf {
     static BUILT: std::sync::Mutex<std::collections::BTreeSet<String>> =
@@ -175,4 +198,3 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
         assert!(command.status().unwrap().success(), "the plugin `{name}` does not build");
     }
     library
-}

@@ -1,1 +1,111 @@
-//! `paster serve`: supervisor, workers, generations.
+//! `paster serve`: a supervisor, which runs no plugin code, and a worker process for each generation.
+//!
+//! The supervisor binds the listening sockets, watches files, builds libraries, starts workers and switches from
+//! one generation to the next; a reload, a changed config, HUP and a crashed worker all take that one path. What
+//! happens is told as [`Event`]s; nothing here prints.
+
+mod attempt;
+mod child;
+mod event;
+mod folder;
+mod handover;
+mod live;
+mod load;
+mod log;
+mod message;
+mod process;
+mod servers;
+mod side;
+mod supervisor;
+mod wire;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+pub use event::{Event, Reason};
+pub use process::Process;
+pub use side::side;
+pub use worker::worker;
+
+use crate::config::Sources;
+use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
+
+/// What `paster serve` is asked to do.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the config comes from.
+    pub sources: Sources,
+    /// Serve only these servers of the config; all when empty.
+    pub servers: Vec<String>,
+    /// Serve this app instead of the servers' own.
+    pub app: Option<String>,
+    /// Listen here instead of where the config says.
+    pub listen: Vec<String>,
+    /// `--reload` or `--no-reload`, over the config's own word.
+    pub reload: Option<bool>,
+    /// Whether standard output is kept for events: workers then write to standard error alone.
+    pub json: bool,
+}
+
+/// Hears of events.
+pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Serves until it is told to end; returns the exit code.
+/// # Errors
+/// When nothing could be served to begin with.
+pub fn serve(options: Options, listener: Listener) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new("cannot start the supervisor").because(cause))?;
+    let code = runtime.block_on(supervisor::run(options, listener));
+    // A build that is still reading the disk must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// What the supervisor's tasks share.
+struct Shared {
+    options: Options,
+    listener: Listener,
+    /// Distinguishes this run from earlier ones.
+    run: String,
+    folder: folder::Folder,
+    messages: mpsc::UnboundedSender<Message>,
+    sides: side::Sides,
+}
+
+/// What the supervisor's loop is told by its tasks.
+enum Message {
+    /// An attempt has ended.
+    Attempted(Result<attempt::Prepared, Vec<Fault>>),
+    /// A worker does something.
+    News(u64, child::News),
+    /// An attempt wants the state of the generation that serves.
+    SaveState(oneshot::Sender<(Vec<(String, usize)>, Bytes)>),
+}
+
+impl Shared {
+    fn tell(&self, event: &Event) {
+        (self.listener)(event);
+    }
+
+    fn send(&self, message: Message) {
+        let _ = self.messages.send(message); // the loop has ended: nothing matters any more
+    }
+
+    /// Answers a worker that asks for a side process.
+    fn side(self: &Arc<Self>, child: &child::Child, id: u64, app: String, name: String, library: PathBuf) {
+        let reply = child.replier();
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let answer = side::Sides::ensure(&shared, app, name, library).await;
+            reply.send(wire::Packet::new(&message::ToWorker::Side(id, answer)));
+        });
+    }
+}

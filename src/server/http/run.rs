@@ -251,11 +251,13 @@ pub(super) async fn run(
         match phase {
             Phase::Serving => {}
             Phase::Retired => {
-                listeners.abort_all();
+                listeners.shutdown().await;
+                shared.load.closed.notify_one();
                 shared.enter(Stage::Retired);
             }
             Phase::Draining { until: time } => {
-                listeners.abort_all();
+                listeners.shutdown().await;
+                shared.load.closed.notify_one();
                 until = Some(time);
                 shared.enter(Stage::Draining);
             }
@@ -269,7 +271,17 @@ pub(super) async fn run(
                 Some(idle) => adopt(idle).await,
                 None => adoptions = false,
             },
-            () = shared.fewer_than(1), if retired => break,
+            () = shared.fewer_than(1), if retired => {
+                // What is still on its way here is passed on, and later senders learn that nobody listens.
+                control.adopted.close();
+                while let Some(idle) = control.adopted.recv().await {
+                    adopt(idle).await;
+                }
+                adoptions = false;
+                if shared.load.connections.load(Relaxed) == 0 {
+                    break;
+                }
+            }
             () = tokio::time::sleep_until(deadline), if until.is_some() => break,
             else => break,
         }

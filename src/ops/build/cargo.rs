@@ -1,0 +1,329 @@
+//! Asking cargo: what a crate is made from, and its library.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Inputs, Progress, Speed, Step};
+use crate::error::Error;
+use crate::ops::fault::Fault;
+
+/// A plugin's crate, as cargo sees it.
+#[derive(Debug)]
+pub(super) struct Package {
+    pub(super) manifest: PathBuf,
+    /// Where we build: a folder of our own, so that the user's builds and ours leave each other's results alone.
+    pub(super) target: PathBuf,
+    /// The workspace's folder, which holds `Cargo.lock`.
+    pub(super) workspace: PathBuf,
+    /// `Cargo.toml` of the crate and of everything local that it depends on.
+    pub(super) manifests: BTreeSet<PathBuf>,
+    pub(super) steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<MetadataPackage>,
+    resolve: Option<Resolve>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct MetadataPackage {
+    id: String,
+    name: String,
+    manifest_path: PathBuf,
+    source: Option<String>,
+    metadata: Option<Value>,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    dependencies: Vec<String>,
+}
+
+impl Package {
+    /// Asks cargo about the crate at `manifest`.
+    pub(super) async fn read(manifest: &Path) -> Result<Package, Fault> {
+        let mut command = cargo();
+        command.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
+        let output = command.stdin(Stdio::null()).output().await.map_err(no_cargo)?;
+        let name = manifest.parent().unwrap_or(manifest).display();
+        if !output.status.success() {
+            let error = Error::new(format!("cargo cannot read the crate in `{name}`"));
+            return Err(Fault::with_output(&error, String::from_utf8_lossy(&output.stderr)));
+        }
+        let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|cause| {
+            Fault::from(&Error::new("cargo's metadata has an unknown form").because(cause))
+        })?;
+        Package::new(manifest, metadata)
+    }
+
+    fn new(manifest: &Path, metadata: Metadata) -> Result<Package, Fault> {
+        let by_id: BTreeMap<_, _> = metadata.packages.iter().map(|one| (one.id.as_str(), one)).collect();
+        let root = metadata.packages.iter().find(|one| one.manifest_path == manifest);
+        let Some(root) = root else {
+            let error = Error::new(format!("`{}` is no package", manifest.display()))
+                .help("a workspace's own `Cargo.toml` builds no library: name the plugin's folder");
+            return Err(Fault::from(&error));
+        };
+        if !root.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "cdylib")) {
+            let error = Error::new(format!("the crate `{}` builds no plugin library", root.name))
+                .help(format!("add to `{}`: [lib] crate-type = [\"cdylib\"]", manifest.display()));
+            return Err(Fault::from(&error));
+        }
+        let steps = match root.metadata.as_ref().and_then(|all| all.get("paster")?.get("build")) {
+            None => Vec::new(),
+            Some(steps) => Vec::deserialize(steps).map_err(|cause| {
+                let error =
+                    Error::config(format!("`package.metadata.paster.build` in `{}`", manifest.display()));
+                Fault::from(&error.because(cause))
+            })?,
+        };
+        let nodes = metadata.resolve.as_ref().map(|resolve| &resolve.nodes[..]).unwrap_or_default();
+        let edges: BTreeMap<_, _> = nodes.iter().map(|node| (node.id.as_str(), &node.dependencies)).collect();
+        let mut manifests = BTreeSet::from([root.manifest_path.clone()]);
+        let mut seen = BTreeSet::new();
+        let mut left = vec![root.id.as_str()];
+        while let Some(id) = left.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            // What comes from a registry does not change, and depends on nothing local.
+            if let Some(package) = by_id.get(id).filter(|package| package.source.is_none()) {
+                manifests.insert(package.manifest_path.clone());
+                left.extend(edges.get(id).into_iter().flat_map(|ids| ids.iter().map(String::as_str)));
+            }
+        }
+        Ok(Package {
+            manifest: manifest.to_owned(),
+            target: metadata.target_directory.join("paster"),
+            workspace: metadata.workspace_root,
+            manifests,
+            steps,
+        })
+    }
+
+    /// Folder of the crate.
+    pub(super) fn folder(&self) -> &Path {
+        self.manifest.parent().unwrap_or(&self.manifest)
+    }
+
+    /// What to watch.
+    pub(super) fn inputs(&self) -> Inputs {
+        let folders = self.manifests.iter().filter_map(|manifest| manifest.parent()).map(Path::to_owned);
+        let outputs = self.steps.iter().flat_map(|step| {
+            let dir = self.folder().join(&step.dir);
+            step.outputs.iter().map(move |output| dir.join(output))
+        });
+        let mut outputs: BTreeSet<_> = outputs.collect();
+        outputs.insert(self.target.clone());
+        outputs.insert(self.workspace.join("target"));
+        outputs.insert(self.workspace.join("Cargo.lock"));
+        Inputs { folders: folders.collect(), files: BTreeSet::new(), outputs }
+    }
+}
+
+/// `cargo`, as the user has it.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set by `cargo run` for us alone; build scripts of the plugin must not take them for theirs.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text == "CARGO_MANIFEST_DIR" || text == "CARGO_MANIFEST_PATH" {
+            command.env_remove(&name);
+        }
+    }
+    command.kill_on_drop(true);
+    command
+}
+
+fn no_cargo(cause: std::io::Error) -> Fault {
+    let error = Error::new("cannot run `cargo`, which builds the plugins that a config names by `crate`")
+        .help("install Rust (https://rustup.rs), or name a built library: `library = \"libname.so\"`");
+    Fault::from(&error.because(cause))
+}
+
+/// The environment that makes a development build quick. It changes nothing in the user's `Cargo.toml`, and what
+/// the user has set wins.
+const QUICK: &[(&str, &str)] = &[
+    ("CARGO_PROFILE_DEV_DEBUG", "0"),
+    ("CARGO_PROFILE_DEV_BUILD_OVERRIDE_DEBUG", "0"),
+    ("CARGO_PROFILE_DEV_INCREMENTAL", "true"),
+];
+
+/// Ends a whole process group, however the future that waits for it ends: cargo starts compilers, npm starts node.
+pub(super) struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    pub(super) fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())))
+    }
+
+    pub(super) fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // An error means that all of it has ended.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Builds the crate's library and returns its path.
+/// # Errors
+/// What the compiler says.
+pub(super) async fn build(
+    package: &Package,
+    profile: &str,
+    speed: Speed,
+    tell: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<PathBuf, Vec<Fault>> {
+    let mut command = cargo();
+    command
+        .args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"])
+        .arg(&package.manifest)
+        .arg("--target-dir")
+        .arg(&package.target);
+    if speed == Speed::Development {
+        for (name, value) in QUICK.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
+            command.env(name, value);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(|cause| vec![no_cargo(cause)])?;
+    let group = Group::of(&child);
+    let mut messages = lines(child.stdout.take());
+    let mut words = lines(child.stderr.take());
+    let mut heard = Heard::default();
+    loop {
+        let line = tokio::select! {
+            Some(line) = messages.recv() => Line::Message(line),
+            Some(line) = words.recv() => Line::Word(line),
+            else => break,
+        };
+        if let Some(text) = heard.hear(line, package) {
+            tell(Progress::At { text, done: Some(heard.done) });
+        }
+    }
+    let status = child
+        .wait()
+        .await
+        .map_err(|cause| vec![Fault::from(&Error::new("cargo was lost").because(cause))])?;
+    group.ended();
+    if !status.success() {
+        return Err(vec![heard.fault(package)]);
+    }
+    heard.library.ok_or_else(|| {
+        let error = Error::new(format!("cargo built no library of `{}`", package.folder().display()));
+        vec![Fault::from(&error.help("add to its Cargo.toml: [lib] crate-type = [\"cdylib\"]"))]
+    })
+}
+
+enum Line {
+    Message(String),
+    Word(String),
+}
+
+/// What cargo has said so far.
+#[derive(Default)]
+struct Heard {
+    done: u64,
+    library: Option<PathBuf>,
+    /// Compiler errors, as the compiler rendered them.
+    errors: String,
+    /// The rest of standard error: cargo's own errors.
+    words: String,
+}
+
+impl Heard {
+    /// Takes in a line; returns what is worth showing.
+    fn hear(&mut self, line: Line, package: &Package) -> Option<String> {
+        match line {
+            Line::Word(line) => {
+                let text = line.trim();
+                let shown = ["Compiling", "Blocking", "Downloading", "Downloaded", "Updating", "Checking"];
+                if shown.iter().any(|word| text.starts_with(word)) {
+                    return Some(text.to_owned());
+                }
+                self.words += &line;
+                self.words.push('\n');
+            }
+            Line::Message(line) => {
+                let message: Value = serde_json::from_str(&line).ok()?;
+                match message["reason"].as_str() {
+                    Some("compiler-artifact") => {
+                        self.done += 1;
+                        let ours =
+                            message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
+                        let is = |kind: &Value| kind == "cdylib";
+                        if ours
+                            && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is))
+                        {
+                            let files =
+                                message["filenames"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
+                            let ending = std::env::consts::DLL_EXTENSION;
+                            let files = files.filter_map(Value::as_str).map(PathBuf::from);
+                            self.library =
+                                files.rev().find(|file| file.extension().is_some_and(|e| e == ending));
+                        }
+                    }
+                    Some("compiler-message") if message["message"]["level"] == "error" => {
+                        self.errors += message["message"]["rendered"].as_str().unwrap_or_default();
+                    }
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    fn fault(&self, package: &Package) -> Fault {
+        let error = Error::new(format!("the crate in `{}` does not build", package.folder().display()));
+        let output = if self.errors.is_empty() { &self.words } else { &self.errors };
+        Fault::with_output(&error, output.trim_end())
+    }
+}
+
+/// Reads lines in the background.
+pub(super) fn lines(
+    pipe: Option<impl AsyncRead + Send + Unpin + 'static>,
+) -> tokio::sync::mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+    if let Some(pipe) = pipe {
+        tokio::spawn(async move {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
+                let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
+                if sender.send(text).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        });
+    }
+    lines
+}

@@ -1,0 +1,245 @@
+//! Builds the libraries of plugin apps: front-end steps, cargo, a private copy named by content.
+//!
+//! A library that is known to be fresh is not built again, and cargo is not even asked ([`stamp`]).
+
+mod cargo;
+mod stamp;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::fault::Fault;
+use crate::config::{Config, Table};
+use crate::error::{Error, Source};
+
+/// What a build tells while it runs.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// The build of an app begins.
+    Begin,
+    /// What is at work, and how many crates are done.
+    At {
+        /// `Compiling axum v0.8.9`, `npm ci`.
+        text: String,
+        /// Crates done so far; `None` in a front-end step.
+        done: Option<u64>,
+    },
+    /// Something to know.
+    Warning(String),
+    /// The build has ended well.
+    End {
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+}
+
+/// Hears of progress: the app's name, and what is done.
+pub type Listener<'a> = &'a (dyn Fn(&str, Progress) + Send + Sync);
+
+/// What libraries are made from.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Folders of crates, and their local dependencies.
+    pub folders: BTreeSet<PathBuf>,
+    /// Single files: libraries that somebody else builds.
+    pub files: BTreeSet<PathBuf>,
+    /// What a build writes within the folders: not to be watched.
+    pub outputs: BTreeSet<PathBuf>,
+}
+
+impl Inputs {
+    fn extend(&mut self, other: Inputs) {
+        self.folders.extend(other.folders);
+        self.files.extend(other.files);
+        self.outputs.extend(other.outputs);
+    }
+}
+
+/// Which of cargo's profiles to build with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Speed {
+    /// Quick to build: `dev` without debug information.
+    Development,
+    /// Quick to run: `release`.
+    Production,
+}
+
+/// Where one app's library comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    File(PathBuf),
+    Crate { manifest: PathBuf, profile: String },
+}
+
+/// Builds what the plugin apps of `config` need and copies it to `folder`.
+///
+/// Also on failure the inputs are told, as far as they are known, so that the mending is noticed.
+pub async fn libraries(
+    config: &Config,
+    speed: Speed,
+    folder: &Path,
+    listener: Listener<'_>,
+) -> (Inputs, Result<BTreeMap<String, PathBuf>, Vec<Fault>>) {
+    let mut inputs = Inputs::default();
+    let mut faults = Vec::new();
+    let mut copies = BTreeMap::new();
+    let mut done: BTreeMap<Origin, Option<PathBuf>> = BTreeMap::new();
+    for name in config.names("app") {
+        let Some(table) = config.table("app", name) else { continue };
+        if table.kind().is_ok_and(|kind| kind != "plugin") {
+            continue;
+        }
+        let origin = match origin(&table, speed) {
+            Ok(Some(origin)) => origin,
+            Ok(None) => continue, // `assemble` says what is wrong with the table
+            Err(error) => {
+                faults.push(Fault::from(&error));
+                continue;
+            }
+        };
+        if let Some(copy) = done.get(&origin) {
+            copies.extend(copy.clone().map(|copy| (name.to_owned(), copy)));
+            continue;
+        }
+        let library = match &origin {
+            Origin::File(path) => {
+                inputs.files.insert(path.clone());
+                Ok(path.clone())
+            }
+            Origin::Crate { manifest, profile } => {
+                let tell = |progress| listener(name, progress);
+                let (found, library) = build(manifest, profile, speed, &tell).await;
+                inputs.extend(found);
+                library
+            }
+        };
+        let copy = library.and_then(|library| {
+            copy_by_hash(&library, folder).map_err(|errors| {
+                let place = table.origin("library").or_else(|| table.origin("crate"));
+                errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()
+            })
+        });
+        match copy {
+            Ok(copy) => {
+                copies.insert(name.to_owned(), copy.clone());
+                done.insert(origin, Some(copy));
+            }
+            Err(found) => {
+                faults.extend(found);
+                done.insert(origin, None);
+            }
+        }
+    }
+    (inputs, if faults.is_empty() { Ok(copies) } else { Err(faults) })
+}
+
+/// Where the library of the plugin app `table` comes from.
+/// # Errors
+/// A crate or library that is not there.
+fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
+    let key = |key: &str| table.value().get(key).and_then(Value::as_str);
+    if let Some(written) = key("library") {
+        let path = resolve(table, "library", written);
+        return match path.is_file() {
+            true => Ok(Some(Origin::File(path))),
+            false => Err(table
+                .error("library", format!("there is no library `{}`", path.display()))
+                .help("build it first, or name its crate: `crate = \"path/to/crate\"`")),
+        };
+    }
+    let Some(written) = key("crate") else { return Ok(None) };
+    let manifest = resolve(table, "crate", written).join("Cargo.toml");
+    let manifest = manifest.canonicalize().map_err(|cause| {
+        let error = table.error(
+            "crate",
+            format!("there is no crate in `{}`", manifest.parent().unwrap_or(&manifest).display()),
+        );
+        error.help("name the folder that holds the plugin's `Cargo.toml`").because(cause)
+    })?;
+    let profile = key("profile").unwrap_or(match speed {
+        Speed::Development => "dev",
+        Speed::Production => "release",
+    });
+    Ok(Some(Origin::Crate { manifest, profile: profile.to_owned() }))
+}
+
+/// A path of the table, relative to the file that says it.
+fn resolve(table: &Table, key: &str, written: &str) -> PathBuf {
+    let folder = match table.origin(key).map(|origin| origin.source) {
+        Some(Source::File(file)) => file.parent().map(Path::to_owned).unwrap_or_default(),
+        _ => PathBuf::new(),
+    };
+    let path = folder.join(written);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Sees that the library of the crate at `manifest` is fresh.
+async fn build(
+    manifest: &Path,
+    profile: &str,
+    speed: Speed,
+    tell: &(dyn Fn(Progress) + Send + Sync),
+) -> (Inputs, Result<PathBuf, Vec<Fault>>) {
+    let stamp = stamp::Stamp::of(manifest, profile, speed);
+    if let Some(known) = stamp.read() {
+        return (known.watched(), Ok(known.library));
+    }
+    let began = Instant::now();
+    let begun = std::time::SystemTime::now();
+    tell(Progress::Begin);
+    let whole = match cargo::Package::read(manifest).await {
+        Ok(package) => package,
+        Err(fault) => {
+            let folder = manifest.parent().unwrap_or(manifest).to_owned();
+            return (Inputs { folders: [folder].into(), ..Inputs::default() }, Err(vec![fault]));
+        }
+    };
+    let inputs = whole.inputs();
+    if let Err(fault) = steps::run(&whole, tell).await {
+        return (inputs, Err(vec![fault]));
+    }
+    let library = match cargo::build(&whole, profile, speed, tell).await {
+        Ok(library) => library,
+        Err(faults) => return (inputs, Err(faults)),
+    };
+    stamp.write(&whole, &library, begun);
+    tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
+    (inputs, Ok(library))
+}
+
+/// Copies a library into `folder`, named after its content: the same path loaded again would return the old code.
+fn copy_by_hash(library: &Path, folder: &Path) -> Result<PathBuf, crate::error::Errors> {
+    let failed =
+        |cause: std::io::Error| Error::new(format!("cannot copy `{}`", library.display())).because(cause);
+    let bytes = std::fs::read(library).map_err(failed)?;
+    let hash = stamp::hex(&<sha2::Sha256 as sha2::Digest>::digest(&bytes)[..12]);
+    let stem = library.file_stem().unwrap_or_default().to_string_lossy();
+    let copy = folder.join(format!("{stem}-{hash}.{}", std::env::consts::DLL_EXTENSION));
+    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&copy, bytes)).map_err(failed)?;
+    Ok(copy)
+}
+
+/// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// The program and its arguments.
+    run: Vec<String>,
+    /// Folder to run it in, relative to the crate.
+    #[serde(default)]
+    dir: PathBuf,
+    /// Files and folders that it reads, relative to `dir`.
+    #[serde(default)]
+    inputs: Vec<PathBuf>,
+    /// Files and folders that it writes, relative to `dir`.
+    outputs: Vec<PathBuf>,
+    /// A program without which the step is left out.
+    needs: Option<String>,
+    /// What to say then.
+    without: Option<String>,
+}

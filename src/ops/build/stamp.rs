@@ -1,0 +1,243 @@
+//! Knowing that a library is fresh without asking cargo, which takes longer than the whole start.
+//!
+//! After a build the times and sizes of all that went into it are recorded: the files of cargo's dep-info, the
+//! manifests, the lock file, cargo's own config files, the steps' inputs. As long as none has changed, cargo would
+//! find nothing to do either: its fingerprints look at the same.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cargo::Package;
+use super::{Inputs, Speed};
+
+/// The record of one crate and profile.
+pub(super) struct Stamp {
+    /// `None` where there is no place for caches.
+    file: Option<PathBuf>,
+    manifest: PathBuf,
+}
+
+/// What is recorded.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Known {
+    manifest: PathBuf,
+    pub(super) library: PathBuf,
+    /// All that went into it; folders stand for all files in them.
+    made_from: Vec<PathBuf>,
+    /// [`digest`] of the library and `made_from`.
+    state: String,
+    folders: BTreeSet<PathBuf>,
+    outputs: BTreeSet<PathBuf>,
+}
+
+impl Known {
+    pub(super) fn watched(&self) -> Inputs {
+        Inputs { folders: self.folders.clone(), files: BTreeSet::new(), outputs: self.outputs.clone() }
+    }
+
+    fn now(&self) -> String {
+        let mut all = self.made_from.clone();
+        all.push(self.library.clone());
+        digest(&all)
+    }
+}
+
+impl Stamp {
+    pub(super) fn of(manifest: &Path, profile: &str, speed: Speed) -> Stamp {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+        let mut hash = Sha256::new();
+        hash.update(format!("{} {profile} {speed:?} {}", manifest.display(), env!("CARGO_PKG_VERSION")));
+        // What changes a build beside files.
+        for (name, value) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let counts = text.starts_with("CARGO_PROFILE_")
+                || text.starts_with("CARGO_BUILD_")
+                || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN", "RUSTC"]
+                    .contains(&&*text);
+            if counts {
+                hash.update(format!("{text}={};", value.to_string_lossy()));
+            }
+        }
+        let name = hex(&hash.finalize()[..16]);
+        Stamp {
+            file: caches.map(|caches| caches.join("paster/builds").join(format!("{name}.json"))),
+            manifest: manifest.to_owned(),
+        }
+    }
+
+    /// The record, when it still holds.
+    pub(super) fn read(&self) -> Option<Known> {
+        let known: Known = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
+        let holds = known.manifest == self.manifest
+            && known.library.is_file()
+            && known.outputs_are_there()
+            && known.state == known.now();
+        holds.then_some(known)
+    }
+
+    /// Records a build that began at `begun`.
+    pub(super) fn write(&self, package: &Package, library: &Path, begun: SystemTime) {
+        let Some(file) = &self.file else { return };
+        let Some(made_from) = made_from(package, library) else { return };
+        // What was changed while the compiler ran may be in the library or not.
+        let changed = |path: &PathBuf| {
+            fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|modified| modified >= begun)
+        };
+        let sources = files(&made_from);
+        if sources.iter().any(|path| changed(path) && !path.ends_with("Cargo.lock")) {
+            return;
+        }
+        let inputs = package.inputs();
+        let mut known = Known {
+            manifest: self.manifest.clone(),
+            library: library.to_owned(),
+            made_from,
+            state: String::new(),
+            folders: inputs.folders,
+            outputs: inputs.outputs,
+        };
+        known.state = known.now();
+        let folder = file.parent().unwrap_or(file);
+        let text = serde_json::to_vec(&known).unwrap_or_default();
+        // A record that cannot be written costs a second at the next start, no more.
+        let _ = fs::create_dir_all(folder).and_then(|()| {
+            let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+            std::io::Write::write_all(&mut temporary, &text)?;
+            temporary.persist(file).map_err(|error| error.error)
+        });
+        forget_gone(folder);
+    }
+}
+
+impl Known {
+    /// Whether what the steps wrote is still there; `target` and `Cargo.lock` are among the outputs too.
+    fn outputs_are_there(&self) -> bool {
+        let target = |path: &Path| path.file_name().is_some_and(|name| name == "target" || name == "paster");
+        self.outputs.iter().all(|output| target(output) || output.exists() || self.left_out(output))
+    }
+
+    /// Outputs of steps that were left out for want of a program were never there.
+    fn left_out(&self, output: &Path) -> bool {
+        !self.made_from.iter().any(|path| path == output)
+    }
+}
+
+/// Everything that went into `library`.
+fn made_from(package: &Package, library: &Path) -> Option<Vec<PathBuf>> {
+    let mut all: BTreeSet<PathBuf> = package.manifests.clone();
+    // `target/paster/debug/libname.d`, beside the library: `library: source source …`.
+    let dep_info = fs::read_to_string(library.with_extension("d")).ok()?;
+    for line in dep_info.lines() {
+        let (_, sources) = line.split_once(": ").unwrap_or(("", ""));
+        all.extend(split_dep_info(sources).into_iter().map(PathBuf::from));
+    }
+    all.insert(package.workspace.join("Cargo.toml"));
+    all.insert(package.workspace.join("Cargo.lock"));
+    for folder in package.folder().ancestors() {
+        for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"] {
+            all.insert(folder.join(name));
+        }
+    }
+    for step in &package.steps {
+        let dir = package.folder().join(&step.dir);
+        all.extend(step.inputs.iter().map(|input| dir.join(input)));
+        all.extend(step.outputs.iter().map(|output| dir.join(output)).filter(|output| output.is_file()));
+    }
+    Some(all.into_iter().collect())
+}
+
+/// Splits a make rule's prerequisites: blanks within names are escaped by a backslash.
+fn split_dep_info(text: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => names.last_mut().expect("there is always one").extend(characters.next()),
+            ' ' => names.push(String::new()),
+            _ => names.last_mut().expect("there is always one").push(character),
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// All files that `paths` name, folders with everything in them but what other tools put there.
+pub(super) fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left: Vec<PathBuf> = paths.to_vec();
+    while let Some(path) = left.pop() {
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
+                let skipped = ["target", "node_modules", ".git"];
+                left.extend(entries.filter(|entry| {
+                    !entry.is_symlink()
+                        && !skipped.iter().any(|name| entry.file_name() == Some(name.as_ref()))
+                }));
+            }
+            _ => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A short text that changes when one of the files is changed, comes or goes.
+pub(super) fn digest(paths: &[PathBuf]) -> String {
+    let mut hash = Sha256::new();
+    for path in files(paths) {
+        let state = match fs::metadata(&path) {
+            Ok(meta) => format!("{} {} {} {}", meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()),
+            Err(_) => "absent".to_owned(),
+        };
+        hash.update(format!("{}\0{state}\0", path.display()));
+    }
+    hex(&hash.finalize())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Forgets crates that are no longer there.
+fn forget_gone(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let known = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+        if known.is_none_or(|known| !known.manifest.exists()) {
+            let _ = fs::remove_file(entry.path()); // another start may be as quick
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dep_info_with_blanks_in_names() {
+        assert_eq!(split_dep_info(r"/a/b.rs /with\ blank/c.rs"), ["/a/b.rs", "/with blank/c.rs"]);
+    }
+
+    #[test]
+    fn a_digest_sees_every_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("inner/file");
+        let now = || digest(&[folder.path().to_owned()]);
+        let mut seen = BTreeSet::from([now()]);
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(&file, "a").unwrap();
+        assert!(seen.insert(now()));
+        fs::write(&file, "ab").unwrap();
+        assert!(seen.insert(now()));
+        assert!(!seen.insert(now()));
+        fs::remove_file(&file).unwrap();
+        assert!(!seen.insert(now()), "as in the beginning");
+    }
+}

@@ -1,0 +1,112 @@
+//! Front-end steps before cargo: `npm ci`, a bundler. Data from the plugin's `Cargo.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use super::cargo::{Group, Package, lines};
+use super::{Progress, Step, stamp};
+use crate::error::Error;
+use crate::ops::fault::Fault;
+
+/// Runs the steps whose outputs are missing or older than their inputs, in order.
+/// # Errors
+/// A step that fails, with its output.
+pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Fault> {
+    for step in &package.steps {
+        let dir = package.folder().join(&step.dir);
+        let record = record(package, step);
+        let state = stamp::digest(&step.inputs.iter().map(|input| dir.join(input)).collect::<Vec<_>>());
+        if is_fresh(step, &dir, &record, &state) {
+            continue;
+        }
+        if let Some(program) = step.needs.as_ref().filter(|program| !is_there(program)) {
+            let default = format!("`{program}` is not installed: left out `{}`", step.run.join(" "));
+            tell(Progress::Warning(step.without.clone().unwrap_or(default)));
+            continue;
+        }
+        run_one(step, &dir, tell).await?;
+        // Without the record the next start compares times, which is all that is lost.
+        let _ =
+            fs::create_dir_all(record.parent().unwrap_or(&record)).and_then(|()| fs::write(&record, &state));
+    }
+    Ok(())
+}
+
+/// Where it stands with what inputs a step has run last.
+fn record(package: &Package, step: &Step) -> PathBuf {
+    let name = format!("{} {:?} {:?}", package.manifest.display(), step.dir, step.run);
+    package.target.join("steps").join(stamp::hex(&Sha256::digest(name)[..12]))
+}
+
+fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
+    let times: Option<Vec<SystemTime>> = step
+        .outputs
+        .iter()
+        .map(|output| fs::metadata(dir.join(output)).and_then(|found| found.modified()).ok())
+        .collect();
+    let Some(times) = times else { return false };
+    match fs::read_to_string(record) {
+        Ok(recorded) => recorded == state,
+        // Built by hand, or come with a package: by their times.
+        Err(_) => {
+            let inputs: Vec<_> = step.inputs.iter().map(|input| dir.join(input)).collect();
+            let newest = stamp::files(&inputs)
+                .iter()
+                .filter_map(|file| fs::metadata(file).ok()?.modified().ok())
+                .max();
+            newest.is_none_or(|newest| times.iter().all(|time| *time >= newest))
+        }
+    }
+}
+
+/// Whether a program is in the search path.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Fault> {
+    let line = step.run.join(" ");
+    tell(Progress::At { text: line.clone(), done: None });
+    let failed = |cause: std::io::Error| {
+        let error = Error::new(format!("cannot run `{line}` in `{}`", dir.display()));
+        Fault::from(&error.because(cause))
+    };
+    let (program, arguments) = step.run.split_first().ok_or_else(|| {
+        Fault::from(&Error::config("`run` of a step in `package.metadata.paster.build` names no program"))
+    })?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let group = Group::of(&child);
+    let (mut out, mut err) = (lines(child.stdout.take()), lines(child.stderr.take()));
+    let mut output = String::new();
+    loop {
+        let text = tokio::select! {
+            Some(text) = out.recv() => text,
+            Some(text) = err.recv() => text,
+            else => break,
+        };
+        output += &text;
+        output.push('\n');
+    }
+    let status = child.wait().await.map_err(failed)?;
+    group.ended();
+    if status.success() {
+        return Ok(());
+    }
+    let error = Error::new(format!("`{line}` failed in `{}` ({status})", dir.display()));
+    Err(Fault::with_output(&error, output.trim_end()))
+}

@@ -1,0 +1,61 @@
+//! What `paster check` does: every fault of a config, found without binding a socket.
+
+use serde::Serialize;
+
+use crate::config::{Config, Sources};
+use crate::context::Context;
+use crate::error::{Error, Errors, Result};
+use crate::ops::assemble::assemble;
+
+/// What was checked and found good.
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    /// Names of the `[server.NAME]` tables.
+    pub servers: Vec<String>,
+    /// Names of the `[app.NAME]` tables.
+    pub apps: Vec<String>,
+    /// Names of the `[middleware.NAME]` tables.
+    pub middleware: Vec<String>,
+    /// All files that were read.
+    pub files: Vec<std::path::PathBuf>,
+    /// What could not be checked, and why.
+    pub notes: Vec<String>,
+}
+
+/// Reads the config and builds everything short of binding.
+/// # Errors
+/// All faults of all files and tables.
+pub fn check(sources: &Sources) -> Result<Checked> {
+    let (config, mut errors) = Config::read(sources);
+    let Some(config) = config else {
+        Errors::check(errors)?;
+        return Err(Error::config("the config cannot be read").into());
+    };
+    if let Err(found) = assemble(&config, &Context::alone(false)) {
+        // What was read with a fault is built with the same fault: it is told once.
+        let known = errors.len();
+        for error in found {
+            if !errors[..known].iter().any(|other| same_place(other, &error)) {
+                errors.push(error);
+            }
+        }
+    }
+    Errors::check(errors)?;
+    let names = |section| config.names(section).into_iter().map(str::to_owned).collect();
+    Ok(Checked {
+        servers: names("server"),
+        apps: names("app"),
+        middleware: names("middleware"),
+        files: config.files().to_vec(),
+        notes: Vec::new(),
+    })
+}
+
+/// Whether two errors mark the same text.
+fn same_place(one: &Error, other: &Error) -> bool {
+    let (Some(one), Some(other)) = (&one.origin, &other.origin) else { return one.message == other.message };
+    let within = |column: u32, of: u32, width: u32| (of..of + width).contains(&column);
+    one.source == other.source
+        && one.line == other.line
+        && (within(one.column, other.column, other.width) || within(other.column, one.column, one.width))
+}

@@ -1,0 +1,218 @@
+//! The JSON Schema of the whole config file, made from the kinds' options, and the defaults that it states.
+
+use serde_json::{Map, Value, json};
+
+use crate::app::APPS;
+use crate::middleware::MIDDLEWARE;
+use crate::ops::serve::Process;
+use crate::server::SERVERS;
+
+/// One kind as the schema needs it.
+struct Kind {
+    name: &'static str,
+    summary: &'static str,
+    options: fn() -> schemars::Schema,
+}
+
+/// The kinds of a section: `server`, `app` or `middleware`.
+fn kinds(section: &str) -> Vec<Kind> {
+    // The entries differ in the type of their `build` only.
+    macro_rules! listed {
+        ($entries:expr) => {
+            $entries
+                .iter()
+                .map(|entry| Kind { name: entry.name, summary: entry.summary, options: entry.options })
+                .collect()
+        };
+    }
+    match section {
+        "server" => listed!(SERVERS),
+        "app" => listed!(APPS),
+        "middleware" => listed!(MIDDLEWARE),
+        _ => Vec::new(),
+    }
+}
+
+/// The schema of `server.toml` as editors use it: `use` picks the kind's options.
+pub fn schema() -> Value {
+    let mut definitions = Map::new();
+    let mut properties = Map::new();
+    let files = json!({ "type": "array", "items": { "type": "string" } });
+    properties.insert("include".into(), described(files, INCLUDE));
+    properties.insert("vars".into(), described(json!({ "type": "object" }), VARS));
+    for (section, about) in SECTIONS {
+        let table = section_schema(section, &mut definitions);
+        let tables = json!({ "type": "object", "additionalProperties": table });
+        properties.insert(section.into(), described(tables, about));
+    }
+    properties.insert("process".into(), json!(schemars::schema_for!(Process)));
+    // A profile holds parts of tables: what is missing in it stands in the file.
+    let sections = ["vars", "server", "app", "middleware", "process"];
+    let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();
+    let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
+    let profiles = json!({ "type": "object", "additionalProperties": profile });
+    properties.insert("profile".into(), described(profiles, PROFILE));
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "paster's config file, server.toml",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "$defs": definitions,
+    })
+}
+
+const INCLUDE: &str = "Files merged below this one, relative to it; a `?` at the end: it may be absent.";
+const VARS: &str = "Values for `${name}` in any text of the config.";
+const PROFILE: &str = "Tables merged over the files when chosen by `--profile NAME` or PASTER_PROFILE.";
+const SECTIONS: [(&str, &str); 3] = [
+    ("server", "Servers by name: what accepts connections and calls one app."),
+    ("app", "Applications by name."),
+    ("middleware", "Middleware by name, for the `middleware` list of an app."),
+];
+
+/// The schema of one table of a section.
+fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value {
+    let mut choices = Vec::new();
+    let mut names = Vec::new();
+    for kind in kinds(section) {
+        let definition = format!("{section}.{}", kind.name);
+        let mut options = hoisted((kind.options)().to_value(), &definition, definitions);
+        if let Some(table) = options.as_object_mut() {
+            table.remove("$schema");
+            table.remove("title");
+            let properties = table.entry("properties").or_insert_with(|| json!({}));
+            if let Some(properties) = properties.as_object_mut() {
+                properties.values_mut().for_each(allow_references);
+                properties.insert("use".into(), json!({ "const": kind.name }));
+                for (key, schema) in common(section) {
+                    properties.insert(key.into(), schema);
+                }
+            }
+        }
+        let reference = format!("#/$defs/{}", pointer(&definition));
+        definitions.insert(definition, options);
+        names.push(json!({ "const": kind.name, "description": kind.summary }));
+        choices.push(json!({
+            "if": { "properties": { "use": { "const": kind.name } }, "required": ["use"] },
+            "then": { "$ref": reference },
+        }));
+    }
+    names.push(json!({
+        "type": "string",
+        "pattern": format!("^{section}:"),
+        "description": "Another table of this section, whose keys this one overrides.",
+    }));
+    let about = "The kind, or another table to inherit from.";
+    json!({
+        "type": "object",
+        "properties": { "use": { "anyOf": names, "description": about } },
+        "required": ["use"],
+        "allOf": choices,
+    })
+}
+
+/// The keys that every table of a section may have beside its kind's options.
+fn common(section: &str) -> Vec<(&'static str, Value)> {
+    match section {
+        "server" => vec![(
+            "app",
+            described(json!({ "type": "string", "default": "main" }), "Name of the app that it serves."),
+        )],
+        "app" => vec![(
+            "middleware",
+            described(
+                json!({ "type": "array", "items": { "type": "string" } }),
+                "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
+            ),
+        )],
+        _ => Vec::new(),
+    }
+}
+
+fn described(mut schema: Value, about: &str) -> Value {
+    schema["description"] = about.into();
+    schema
+}
+
+/// Lets a number or boolean be written as a text with a `${…}` in it too.
+fn allow_references(schema: &mut Value) {
+    let plain = |kind: &Value| ["integer", "number", "boolean"].iter().any(|name| kind == name);
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().any(plain),
+        kind => plain(kind),
+    };
+    if !kinds {
+        return;
+    }
+    let mut outer = Map::new();
+    if let Some(table) = schema.as_object_mut() {
+        for key in ["description", "default"] {
+            if let Some(value) = table.remove(key) {
+                outer.insert(key.into(), value);
+            }
+        }
+    }
+    let reference = json!({ "type": "string", "pattern": "\\$\\{" });
+    outer.insert("anyOf".into(), json!([schema.take(), reference]));
+    *schema = outer.into();
+}
+
+/// Moves the definitions of one kind's schema into those of the whole, each under a name of its own.
+fn hoisted(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) -> Value {
+    let own = schema.as_object_mut().and_then(|table| table.remove("$defs"));
+    let prefix = format!("{name}.");
+    rename(&mut schema, &prefix);
+    if let Some(Value::Object(own)) = own {
+        for (key, mut definition) in own {
+            rename(&mut definition, &prefix);
+            definitions.insert(format!("{prefix}{key}"), definition);
+        }
+    }
+    schema
+}
+
+fn rename(schema: &mut Value, prefix: &str) {
+    match schema {
+        Value::Object(table) => {
+            if let Some(Value::String(reference)) = table.get_mut("$ref")
+                && let Some(key) = reference.strip_prefix("#/$defs/")
+            {
+                *reference = format!("#/$defs/{}{key}", pointer(prefix));
+            }
+            table.values_mut().for_each(|inner| rename(inner, prefix));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|inner| rename(inner, prefix)),
+        _ => {}
+    }
+}
+
+/// A name within a JSON Pointer.
+fn pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// The default that paster has for a key of a table whose kind is known: `server.main.threads` of kind `http`.
+pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
+    let mut keys = toml_edit::Key::parse(key).ok()?.into_iter().map(|key| key.get().to_owned());
+    let (section, name) = (keys.next()?, keys.next()?);
+    let keys: Vec<String> = keys.collect();
+    let table = config.table(&section, &name)?;
+    if section == "server" && keys == ["app"] {
+        return Some("main".into());
+    }
+    let kind = table.kind().ok()?;
+    let schema = (kinds(&section).into_iter().find(|known| known.name == kind)?.options)();
+    let root = schema.as_value();
+    let mut at = root;
+    for key in &keys {
+        at = at.get("properties")?.get(key)?;
+        if let Some(reference) = at.get("$ref").and_then(Value::as_str) {
+            // A default beside the reference is the nearer one.
+            if at.get("default").is_none() {
+                at = root.pointer(reference.strip_prefix('#')?)?;
+            }
+        }
+    }
+    at.get("default").cloned()
+}

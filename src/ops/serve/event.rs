@@ -1,0 +1,138 @@
+//! What `paster serve` tells: events for the terminal, for `--json` and for the page of a developer.
+
+use serde::Serialize;
+
+use crate::ops::build::Progress;
+use crate::ops::fault::Fault;
+
+/// Something that happened, in the order in which it did. `cli` renders it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The supervisor has begun.
+    Starting {
+        /// Its process id.
+        pid: u32,
+    },
+    /// An app's library is being built.
+    Building {
+        /// Name of the app.
+        app: String,
+    },
+    /// One more line of a build's progress: the crate or the step at work.
+    Progress {
+        /// Name of the app.
+        app: String,
+        /// What is being done.
+        text: String,
+        /// Finished parts, when they can be counted.
+        done: Option<u64>,
+    },
+    /// A build has ended well.
+    Built {
+        /// Name of the app.
+        app: String,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// Something to know that does not stop the start.
+    Warning {
+        /// Lower case, no full stop.
+        message: String,
+    },
+    /// A socket listens.
+    Listening {
+        /// Name of the server.
+        server: String,
+        /// Where to reach it.
+        url: String,
+    },
+    /// The first generation serves.
+    Ready {
+        /// Its number.
+        generation: u64,
+        /// From the program's start, in milliseconds.
+        ms: u64,
+    },
+    /// A new generation is being made.
+    Reloading {
+        /// Why.
+        reason: Reason,
+        /// What has changed, for people.
+        detail: String,
+    },
+    /// A new generation serves.
+    Reloaded {
+        /// Its number.
+        generation: u64,
+        /// From the reason's arrival, in milliseconds.
+        ms: u64,
+        /// Of these, spent in builds.
+        cargo_ms: u64,
+    },
+    /// A new generation could not be made; the old one, if there is one, serves on.
+    ReloadFailed {
+        /// Number of the generation that serves; 0 when none does.
+        generation: u64,
+        /// What is wrong.
+        errors: Vec<Fault>,
+    },
+    /// Nothing could be served to begin with: the program ends.
+    Failed {
+        /// What is wrong.
+        errors: Vec<Fault>,
+    },
+    /// A worker process has ended.
+    WorkerExit {
+        /// Its generation.
+        generation: u64,
+        /// Its process id.
+        pid: u32,
+        /// `exit status: 0`, `signal: 9 (SIGKILL)`.
+        status: String,
+        /// Whether it was meant to end.
+        expected: bool,
+    },
+    /// A side process has ended and is started anew.
+    SideExit {
+        /// Name of the app.
+        app: String,
+        /// Name of the side process.
+        name: String,
+        /// As for a worker.
+        status: String,
+    },
+    /// The supervisor is ending.
+    Stopping {
+        /// `TERM`, `INT`, or `done`.
+        reason: String,
+    },
+}
+
+impl Event {
+    pub(super) fn of_build(app: &str, progress: Progress) -> Event {
+        let app = app.to_owned();
+        match progress {
+            Progress::Begin => Event::Building { app },
+            Progress::At { text, done } => Event::Progress { app, text, done },
+            Progress::Warning(message) => Event::Warning { message },
+            Progress::End { ms } => Event::Built { app, ms },
+        }
+    }
+}
+
+/// Why a new generation is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The program's start.
+    Start,
+    /// Files of an app have changed.
+    Files,
+    /// A config file has changed.
+    Config,
+    /// The signal HUP.
+    Hup,
+    /// The worker has crashed.
+    Crash,
+}

@@ -1,0 +1,104 @@
+//! Idle connections on their way between generations, inside a worker.
+//!
+//! Each generation before sends what it has over a hand-over socket of its own. A worker that serves gives them to
+//! its servers; one that is retired itself passes them on, so that none is lost between three generations.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+
+use super::wire::{self, Packet};
+use crate::server::control::Idle;
+
+/// How long a connection waits for a generation that takes it, when the one that should have is gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    server: String,
+    listener: usize,
+}
+
+/// The servers that take connections; empty once the worker is retired.
+#[derive(Clone, Default)]
+pub(super) struct Takers(Arc<Mutex<HashMap<String, mpsc::Sender<Idle>>>>);
+
+impl Takers {
+    pub(super) fn insert(&self, server: &str, taker: mpsc::Sender<Idle>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned(), taker);
+    }
+
+    /// From now on all is passed on. The servers see their channels end.
+    pub(super) fn retire(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Gives a connection to its server; back comes one that nobody here takes.
+    ///
+    /// Sent under the lock: once [`Takers::retire`] has returned, nothing more reaches a server, so that none ends
+    /// with a connection still on the way to it.
+    async fn give(&self, mut idle: Idle) -> Option<Idle> {
+        loop {
+            let full = {
+                let takers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(taker) = takers.get(idle.server.as_ref()) else { return Some(idle) };
+                match taker.try_send(idle) {
+                    Ok(()) => return None,
+                    Err(TrySendError::Closed(back)) => return Some(back),
+                    Err(TrySendError::Full(back)) => {
+                        idle = back;
+                        taker.clone()
+                    }
+                }
+            };
+            let _ = full.reserve().await; // closed: seen by the next turn
+        }
+    }
+}
+
+/// Takes in what an older generation sends over `from` until it closes.
+pub(super) async fn take_in(from: OwnedFd, takers: Takers, onward: mpsc::Sender<Idle>) {
+    let Ok(from) = wire::stream(from) else { return };
+    while let Ok(Some(mut packet)) = wire::receive(&from).await {
+        let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
+        let idle = Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
+        if let Some(idle) = takers.give(idle).await {
+            // A server that is gone from the config: nobody onward can have it, and the connection closes there.
+            let _ = onward.send(idle).await;
+        }
+    }
+}
+
+/// Sends what comes from `idle` to the newest generation, whose socket `target` holds, until all senders are gone.
+pub(super) async fn send_on(
+    mut idle: mpsc::Receiver<Idle>,
+    mut target: watch::Receiver<Option<Arc<UnixStream>>>,
+) {
+    while let Some(Idle { server, listener, socket, read }) = idle.recv().await {
+        let head = Head { server: server.as_ref().to_owned(), listener };
+        let packet = Packet { raw: read, fds: vec![socket], ..Packet::new(&head) };
+        let delivered = async {
+            loop {
+                let to = target.borrow_and_update().clone();
+                if let Some(to) = to
+                    && wire::send(&to, &packet).await.is_ok()
+                {
+                    return;
+                }
+                // That generation is gone: the supervisor sends the socket of the next one.
+                if target.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, delivered).await.is_err() {
+            tracing::warn!(%server, "an idle connection was closed: no generation took it");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What supervisor and worker tell each other over the control socket.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::live::Status;
+use super::process::Process;
+use crate::config::Config;
+use crate::ops::fault::Fault;
+
+/// From the supervisor to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToWorker {
+    /// First of all. Carries the listening sockets in the order of `sockets`, and the saved states as raw bytes.
+    Start(Box<Start>),
+    /// Answer with [`FromWorker::State`].
+    SaveState,
+    /// Serve. Each descriptor is a hand-over socket from an older generation.
+    Serve,
+    /// A newer generation serves. The descriptor is the hand-over socket to it; a later one replaces it.
+    Retire,
+    /// End: close what is left after so many milliseconds.
+    Drain(u64),
+    /// What became of [`FromWorker::Side`].
+    Side(u64, Result<PathBuf, Fault>),
+    /// For the pages of developers.
+    Live(Status),
+}
+
+/// What a worker needs to build its generation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    /// Number of the generation.
+    pub(super) generation: u64,
+    /// Distinguishes runs of the supervisor, as each counts its generations from 1.
+    pub(super) run: String,
+    /// Whether pages for developers may be shown.
+    pub(super) development: bool,
+    /// The merged config.
+    pub(super) config: Config,
+    /// Its process options.
+    pub(super) process: Process,
+    /// Private copy of each plugin app's library.
+    pub(super) libraries: BTreeMap<String, PathBuf>,
+    /// Name and length of each app's saved state among the raw bytes.
+    pub(super) states: Vec<(String, usize)>,
+    /// The server that each socket belongs to, as written in the config.
+    pub(super) sockets: Vec<(String, String)>,
+    /// Set when nothing could be built: say so on every server instead of serving the apps.
+    pub(super) failed: Option<Vec<Fault>>,
+}
+
+/// From a worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromWorker {
+    /// Everything is built and healthy.
+    Ready,
+    /// It is not, and the process ends.
+    Failed(Vec<Fault>),
+    /// No server accepts connections any more, as [`ToWorker::Retire`] asked.
+    Retired,
+    /// Name and length of each app's state among the raw bytes.
+    State(Vec<(String, usize)>),
+    /// A plugin asks for a side process.
+    Side {
+        /// To be given back with the answer.
+        id: u64,
+        /// Name of the app.
+        app: String,
+        /// Name of the side process.
+        name: String,
+        /// The plugin's library.
+        library: PathBuf,
+    },
+    /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
+    Done(u8),
+}
+
+/// Splits raw bytes by the lengths that came with them.
+pub(super) fn split(parts: &[(String, usize)], mut raw: bytes::Bytes) -> BTreeMap<String, Vec<u8>> {
+    let take = |(name, length): &(String, usize)| {
+        let part = raw.split_to((*length).min(raw.len()));
+        (name.clone(), part.to_vec())
+    };
+    parts.iter().map(take).collect()
+}
+
+/// The opposite of [`split`].
+pub(super) fn join(
+    parts: impl IntoIterator<Item = (String, Vec<u8>)>,
+) -> (Vec<(String, usize)>, bytes::Bytes) {
+    let mut raw = Vec::new();
+    let lengths = parts.into_iter().map(|(name, part)| {
+        raw.extend_from_slice(&part);
+        (name, part.len())
+    });
+    (lengths.collect(), raw.into())
+}

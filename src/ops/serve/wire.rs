@@ -1,0 +1,214 @@
+//! Packets between the processes: JSON, raw bytes and descriptors over a Unix stream socket.
+//!
+//! A packet is three little-endian `u32` (length of the JSON, length of the raw bytes, count of the
+//! descriptors), the JSON, the raw bytes; the descriptors ride with the first byte (`SCM_RIGHTS`).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// The kernel's limit of descriptors in one message (`SCM_MAX_FD`).
+pub(super) const MOST_DESCRIPTORS: usize = 253;
+const LONGEST: usize = 1 << 30;
+
+/// One packet.
+#[derive(Debug, Default)]
+pub(super) struct Packet {
+    pub(super) json: Vec<u8>,
+    pub(super) raw: Bytes,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+impl Packet {
+    /// A packet of `message` alone.
+    pub(super) fn new(message: &impl Serialize) -> Packet {
+        let json = serde_json::to_vec(message).expect("messages have string keys only");
+        Packet { json, ..Packet::default() }
+    }
+
+    /// Its message.
+    pub(super) fn message<T: DeserializeOwned>(&self) -> io::Result<T> {
+        serde_json::from_slice(&self.json).map_err(io::Error::other)
+    }
+}
+
+/// Two connected sockets, close-on-exec and non-blocking.
+pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// A socket of [`pair`] within a runtime.
+pub(super) fn stream(fd: OwnedFd) -> io::Result<UnixStream> {
+    let stream = std::os::unix::net::UnixStream::from(fd);
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// Sends one packet whole.
+/// # Errors
+/// The other end is gone.
+pub(super) async fn send(stream: &UnixStream, packet: &Packet) -> io::Result<()> {
+    let mut head = [0; 12];
+    for (place, length) in
+        head.chunks_exact_mut(4).zip([packet.json.len(), packet.raw.len(), packet.fds.len()])
+    {
+        let length = u32::try_from(length).map_err(|_| io::Error::other("packet too long"))?;
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    let parts: [&[u8]; 3] = [&head, &packet.json, &packet.raw];
+    let total = parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut sent = 0;
+    while sent < total {
+        let mut skip = sent;
+        let rest = parts.map(|part| {
+            let from = skip.min(part.len());
+            skip -= from;
+            IoSlice::new(&part[from..])
+        });
+        let fds: Vec<BorrowedFd<'_>> =
+            if sent == 0 { packet.fds.iter().map(AsFd::as_fd).collect() } else { Vec::new() };
+        sent += stream.async_io(Interest::WRITABLE, || send_once(stream, &rest, &fds)).await?;
+    }
+    Ok(())
+}
+
+fn send_once(stream: &UnixStream, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("too many descriptors in one packet"));
+    }
+    Ok(rustix::net::sendmsg(stream, parts, &mut ancillary, SendFlags::NOSIGNAL)?)
+}
+
+/// Receives one packet; `None` when the other end has closed between two.
+/// # Errors
+/// A cut or malformed packet.
+pub(super) async fn receive(stream: &UnixStream) -> io::Result<Option<Packet>> {
+    let mut fds = Vec::new();
+    let mut head = [0; 12];
+    if !fill(stream, &mut head, &mut fds).await? {
+        return Ok(None);
+    }
+    let length = |index: usize| {
+        let bytes = [head[index], head[index + 1], head[index + 2], head[index + 3]];
+        u32::from_le_bytes(bytes) as usize
+    };
+    if length(0) > LONGEST || length(4) > LONGEST {
+        return Err(io::Error::other("packet too long"));
+    }
+    let mut body = vec![0; length(0) + length(4)];
+    if !body.is_empty() && !fill(stream, &mut body, &mut fds).await? {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if fds.len() != length(8) {
+        return Err(io::Error::other("a packet lost its descriptors"));
+    }
+    let raw = Bytes::from(body.split_off(length(0)));
+    Ok(Some(Packet { json: body, raw, fds }))
+}
+
+/// Fills `buffer`; `false` when the stream ended before its first byte.
+async fn fill(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<bool> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let rest = &mut buffer[filled..];
+        let count = stream.async_io(Interest::READABLE, || receive_once(stream, rest, fds)).await?;
+        if count == 0 {
+            return if filled == 0 { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+        filled += count;
+    }
+    Ok(true)
+}
+
+fn receive_once(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let received = rustix::net::recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::other("descriptors were cut off: too many open files"));
+    }
+    Ok(received.bytes)
+}
+
+/// A queue in front of a stream, so that a sender never waits for a stuck receiver.
+#[derive(Clone)]
+pub(super) struct Outbox(mpsc::UnboundedSender<(Packet, Option<oneshot::Sender<()>>)>);
+
+impl Outbox {
+    /// Sends in the background until the last clone is dropped or the other end is gone.
+    pub(super) fn new(stream: Arc<UnixStream>) -> Outbox {
+        let (sender, mut queue) = mpsc::unbounded_channel::<(Packet, Option<oneshot::Sender<()>>)>();
+        tokio::spawn(async move {
+            while let Some((packet, sent)) = queue.recv().await {
+                if send(&stream, &packet).await.is_err() {
+                    break;
+                }
+                if let Some(sent) = sent {
+                    let _ = sent.send(()); // nobody waits any more
+                }
+            }
+        });
+        Outbox(sender)
+    }
+
+    /// Queues a packet. When the other end is gone it is dropped: its exit is noticed elsewhere.
+    pub(super) fn send(&self, packet: Packet) {
+        let _ = self.0.send((packet, None));
+    }
+
+    /// Queues a packet and waits until it is sent.
+    pub(super) async fn deliver(&self, packet: Packet) {
+        let (sent, wait) = oneshot::channel();
+        if self.0.send((packet, Some(sent))).is_ok() {
+            let _ = wait.await; // an error means that the other end is gone
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_arrive_whole_and_in_order_with_their_descriptors() {
+        let (left, right) = pair().unwrap();
+        let (left, right) = (stream(left).unwrap(), stream(right).unwrap());
+        let sender = tokio::spawn(async move {
+            for size in [0, 1, 4096, 3_000_000] {
+                let (end, _) = pair().unwrap();
+                let fds = if size == 1 { Vec::new() } else { vec![end] };
+                let packet = Packet { raw: vec![7; size].into(), fds, ..Packet::new(&size) };
+                send(&left, &packet).await.unwrap();
+            }
+        });
+        for size in [0, 1, 4096, 3_000_000] {
+            let packet = receive(&right).await.unwrap().unwrap();
+            assert_eq!(packet.message::<usize>().unwrap(), size);
+            assert_eq!(packet.raw.len(), size);
+            assert_eq!(packet.fds.len(), usize::from(size != 1));
+        }
+        assert!(receive(&right).await.unwrap().is_none());
+        sender.await.unwrap();
+    }
+}

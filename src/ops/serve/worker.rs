@@ -1,0 +1,408 @@
+//! One generation in a process of its own: loads, builds, probes, serves, retires, drains, ends.
+//!
+//! Its standard input is the control socket. It ends when the supervisor does.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::handover::{self, Takers};
+use super::live::Live;
+use super::message::{self, FromWorker, Start, ToWorker};
+use super::wire::{self, Outbox, Packet};
+use crate::body::App;
+use crate::context::{Context, Host};
+use crate::error::Error;
+use crate::ops::assemble::assemble;
+use crate::ops::fault::Fault;
+use crate::plugin::Instance;
+use crate::server::Server;
+use crate::server::control::{Control, Idle, Load, Phase};
+use crate::server::listener::{Listen, Socket};
+
+/// Connections that wait between two stations of a hand-over.
+const QUEUE: usize = 64;
+/// What is granted to WebSockets and streams between "come back" and the end of an old generation.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How much longer than its own deadline a worker may take before it ends whatever still runs.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Runs the worker of this process to its end; returns the exit code.
+pub fn worker() -> u8 {
+    let Ok(control) = take_over_stdin() else { return 2 };
+    // The control socket's end says the same, but a plugin may block every thread.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // What `ps` and `top` show; the name of the link that we were started by would say nothing.
+    let _ = std::fs::write("/proc/self/comm", "paster worker");
+    super::log::start();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("serve");
+    if let Some(threads) =
+        std::env::var("PASTER_WORKER_THREADS").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0)
+    {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start threads");
+            return 1;
+        }
+    };
+    let code = runtime.block_on(run(control));
+    // Plugin code may still block a thread: it must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Takes the socket that the parent put in place of standard input, and puts `/dev/null` there.
+pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket)
+}
+
+async fn run(control: OwnedFd) -> u8 {
+    let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
+    let outbox = Outbox::new(stream.clone());
+    let Ok(Some(packet)) = wire::receive(&stream).await else { return 1 };
+    let (start, sockets) = match packet.message() {
+        Ok(ToWorker::Start(start)) => (start, packet.fds),
+        _ => return 2,
+    };
+    let states = message::split(&start.states, packet.raw);
+    let host =
+        Arc::new(Supervised { outbox: outbox.clone(), next: AtomicU64::new(0), waiting: Mutex::default() });
+    let live = Live::new(&start);
+    let (orders, mut inbox) = mpsc::unbounded_channel();
+    tokio::spawn(read(stream, host.clone(), live.clone(), orders));
+
+    let Built { servers, instances } = match build(&start, states, host, &live).await {
+        Ok(built) => built,
+        Err(faults) => {
+            outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
+            return 1;
+        }
+    };
+    let mut generation = Generation::new(start, instances, live, outbox.clone());
+    let mut waiting = Some((servers, sockets));
+    outbox.send(Packet::new(&FromWorker::Ready));
+
+    loop {
+        tokio::select! {
+            order = inbox.recv() => match order {
+                // The supervisor is gone; so are its listeners.
+                None => return 1,
+                Some((ToWorker::Serve, fds)) => {
+                    if let Some((servers, sockets)) = waiting.take() {
+                        generation.serve(servers, sockets);
+                    }
+                    generation.adopt(fds);
+                }
+                Some((ToWorker::Retire, mut fds)) => generation.retire(fds.pop()),
+                Some((ToWorker::Drain(ms), _)) => {
+                    if waiting.take().is_some() {
+                        return 0;
+                    }
+                    generation.drain(Duration::from_millis(ms));
+                }
+                Some((ToWorker::SaveState, _)) => generation.save_state(),
+                Some(_) => {}
+            },
+            code = generation.turn() => return code,
+        }
+    }
+}
+
+/// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
+async fn read(
+    stream: Arc<UnixStream>,
+    host: Arc<Supervised>,
+    live: Live,
+    orders: mpsc::UnboundedSender<(ToWorker, Vec<OwnedFd>)>,
+) {
+    while let Ok(Some(packet)) = wire::receive(&stream).await {
+        match packet.message() {
+            Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
+            Ok(ToWorker::Live(status)) => live.set(status),
+            Ok(order) => {
+                if orders.send((order, packet.fds)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(%error, "unknown message from the supervisor"),
+        }
+    }
+}
+
+/// What one generation serves with.
+struct Built {
+    servers: Vec<(String, Box<dyn Server>, App)>,
+    instances: Vec<Instance>,
+}
+
+/// Assembles the generation and probes its plugins, under the deadline of the process options.
+async fn build(
+    start: &Start,
+    states: BTreeMap<String, Vec<u8>>,
+    host: Arc<dyn Host>,
+    live: &Live,
+) -> Result<Built, Vec<Fault>> {
+    let context = Context {
+        generation: start.generation,
+        development: start.development,
+        libraries: start.libraries.clone(),
+        states,
+        host,
+        config: std::sync::Arc::default(), // the assembler puts the merged one in
+    };
+    let config = start.config.clone();
+    let failed = start.failed.is_some();
+    // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
+    let built = tokio::task::spawn_blocking(move || match failed {
+        true => super::servers::servers(&config).map(|servers| Built { servers, instances: Vec::new() }),
+        false => assemble(&config, &context)
+            .map(|assembly| Built { servers: assembly.servers, instances: assembly.instances }),
+    });
+    let mut built = match built.await {
+        Ok(built) => built.map_err(|errors| Fault::list(&errors))?,
+        Err(panic) => return Err(vec![Fault::from(&Error::new("the start panicked").because(panic))]),
+    };
+    let mut probes = JoinSet::new();
+    for instance in built.instances.clone() {
+        probes.spawn(async move {
+            instance.health().await.map_err(|why| {
+                let error = Error::new(format!("app `{}` is not healthy: {why}", instance.name()));
+                Fault::from(&error)
+            })
+        });
+    }
+    let mut faults = Vec::new();
+    while let Some(probe) = probes.join_next().await {
+        match probe {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => faults.push(fault),
+            Err(panic) => faults.push(Fault::from(&Error::new("a health probe panicked").because(panic))),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    for (_, _, app) in &mut built.servers {
+        *app = live.wrap(app.clone());
+    }
+    Ok(built)
+}
+
+/// The serving part of a worker.
+struct Generation {
+    start: Box<Start>,
+    instances: Vec<Instance>,
+    live: Live,
+    outbox: Outbox,
+    phase: watch::Sender<Phase>,
+    servers: JoinSet<()>,
+    takers: Takers,
+    incoming: JoinSet<()>,
+    hand_over: Option<mpsc::Sender<Idle>>,
+    loads: Vec<Arc<Load>>,
+    target: watch::Sender<Option<Arc<UnixStream>>>,
+    outgoing: JoinSet<()>,
+    serving: bool,
+    /// When "come back" is said to what still is connected.
+    farewell: Option<Instant>,
+    /// When the process ends, whatever still runs.
+    end: Option<Instant>,
+}
+
+impl Generation {
+    fn new(start: Box<Start>, instances: Vec<Instance>, live: Live, outbox: Outbox) -> Self {
+        let (hand_over, idle) = mpsc::channel(QUEUE);
+        let (target, newest) = watch::channel(None);
+        let mut outgoing = JoinSet::new();
+        outgoing.spawn(handover::send_on(idle, newest));
+        Generation {
+            start,
+            instances,
+            live,
+            outbox,
+            phase: watch::channel(Phase::Serving).0,
+            servers: JoinSet::new(),
+            takers: Takers::default(),
+            incoming: JoinSet::new(),
+            hand_over: Some(hand_over),
+            loads: Vec::new(),
+            target,
+            outgoing,
+            serving: false,
+            farewell: None,
+            end: None,
+        }
+    }
+
+    fn serve(&mut self, servers: Vec<(String, Box<dyn Server>, App)>, sockets: Vec<OwnedFd>) {
+        let Some(hand_over) = &self.hand_over else { return };
+        let mut bound: BTreeMap<&str, Vec<Socket>> = BTreeMap::new();
+        for ((server, listen), fd) in self.start.sockets.iter().zip(sockets) {
+            // It was parsed once by the supervisor; the descriptor counts.
+            let listen = Listen::parse(listen).unwrap_or(Listen::Fd(0));
+            bound.entry(server).or_default().push(Socket { listen, fd });
+        }
+        for (name, server, app) in servers {
+            let (taker, adopted) = mpsc::channel(QUEUE);
+            self.takers.insert(&name, taker);
+            let load = Arc::<Load>::default();
+            self.loads.push(load.clone());
+            let control = Control {
+                server: name.as_str().into(),
+                phase: self.phase.subscribe(),
+                adopted,
+                hand_over: hand_over.clone(),
+                load,
+            };
+            self.servers.spawn(server.run(bound.remove(name.as_str()).unwrap_or_default(), app, control));
+        }
+        self.serving = true;
+    }
+
+    fn adopt(&mut self, fds: Vec<OwnedFd>) {
+        let Some(hand_over) = &self.hand_over else { return };
+        for fd in fds {
+            self.incoming.spawn(handover::take_in(fd, self.takers.clone(), hand_over.clone()));
+        }
+    }
+
+    fn retire(&mut self, to: Option<OwnedFd>) {
+        if let Some(to) = to
+            && let Ok(to) = wire::stream(to)
+        {
+            self.target.send_replace(Some(Arc::new(to)));
+        }
+        if self.end.is_some() || *self.phase.borrow() != Phase::Serving {
+            return;
+        }
+        self.takers.retire();
+        self.phase.send_replace(Phase::Retired);
+        let (loads, outbox) = (std::mem::take(&mut self.loads), self.outbox.clone());
+        tokio::spawn(async move {
+            for load in loads {
+                load.closed.notified().await;
+            }
+            outbox.send(Packet::new(&FromWorker::Retired));
+        });
+        self.live.end();
+        for instance in &self.instances {
+            instance.retire();
+        }
+        self.farewell = Some(Instant::now() + self.start.process.drain());
+    }
+
+    /// Asks what is connected to leave, and closes what is left after `grace`.
+    fn drain(&mut self, grace: Duration) {
+        let until = Instant::now() + grace;
+        if self.end.is_some_and(|end| end <= until + SLACK) {
+            return;
+        }
+        self.farewell = None;
+        self.end = Some(until + SLACK);
+        self.takers.retire();
+        self.phase.send_replace(Phase::Draining { until });
+        self.live.end();
+        for instance in &self.instances {
+            instance.shutdown();
+        }
+    }
+
+    fn save_state(&self) {
+        let instances = self.instances.clone();
+        let outbox = self.outbox.clone();
+        tokio::task::spawn_blocking(move || {
+            let states = instances
+                .iter()
+                .filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
+            let (lengths, raw) = message::join(states);
+            outbox.send(Packet { raw, ..Packet::new(&FromWorker::State(lengths)) });
+        });
+    }
+
+    /// Waits for what time or a server's end brings; returns when the process is to end. Safe to cancel.
+    async fn turn(&mut self) -> u8 {
+        loop {
+            let ended = self.serving && self.servers.is_empty();
+            if ended && *self.phase.borrow() == Phase::Serving {
+                // A console has answered its one request.
+                self.outbox.deliver(Packet::new(&FromWorker::Done(0))).await;
+                return 0;
+            }
+            if ended && self.incoming.is_empty() {
+                self.hand_over = None;
+                if self.outgoing.is_empty() {
+                    return 0;
+                }
+            }
+            tokio::select! {
+                Some(server) = self.servers.join_next() => {
+                    if let Err(panic) = server {
+                        tracing::error!(%panic, "a server ended unexpectedly");
+                        return 1;
+                    }
+                }
+                Some(_) = self.incoming.join_next() => {}
+                Some(_) = self.outgoing.join_next() => {}
+                () = until(self.farewell) => self.drain(FAREWELL),
+                () = until(self.end) => return 0,
+            }
+        }
+    }
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Services of the supervisor, asked for over the control socket.
+struct Supervised {
+    outbox: Outbox,
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
+}
+
+impl Supervised {
+    fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(answer); // it has given up waiting
+        }
+    }
+}
+
+impl Host for Supervised {
+    fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = std::sync::mpsc::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.outbox.send(Packet::new(&FromWorker::Side {
+            id,
+            app: app.to_owned(),
+            name: name.to_owned(),
+            library: library.to_owned(),
+        }));
+        match answer.recv_timeout(Duration::from_secs(10)) {
+            Ok(answer) => answer.map_err(|fault| fault.to_error()),
+            Err(_) => {
+                Err(Error::new(format!("the side process `{name}` of app `{app}` did not start in 10 s")))
+            }
+        }
+    }
+}
