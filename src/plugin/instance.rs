@@ -109,18 +109,7 @@ impl Instance {
         if task.0.is_null() {
             return Ok(());
         }
-        let (status, text) = poll_fn(|cx| {
-            let mut out = abi::Buffer::EMPTY;
-            let waker = abi::task::lend(cx.waker());
-            // SAFETY: the task is ours, one thread polls it, the waker lives for the call.
-            let status = unsafe { ((*(*task.0).table).poll)(task.0, &waker, &mut out) };
-            match status {
-                abi::PENDING => Poll::Pending,
-                // SAFETY: the plugin wrote the text.
-                status => Poll::Ready((status, unsafe { out.into_text() })),
-            }
-        })
-        .await;
+        let (status, text) = poll_fn(|cx| task.poll(cx)).await;
         if status == abi::READY { Ok(()) } else { Err(text) }
     }
 
@@ -162,6 +151,20 @@ struct Task(*mut abi::Task);
 unsafe impl Send for Task {}
 // SAFETY: shared, it is not used: `poll_fn` above holds it alone.
 unsafe impl Sync for Task {}
+
+impl Task {
+    fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<(abi::Status, String)> {
+        let mut out = abi::Buffer::EMPTY;
+        let waker = abi::task::lend(cx.waker());
+        // SAFETY: the task is ours, one thread polls it, the waker lives for the call.
+        let status = unsafe { ((*(*self.0).table).poll)(self.0, &waker, &mut out) };
+        match status {
+            abi::PENDING => Poll::Pending,
+            // SAFETY: the plugin wrote the text.
+            status => Poll::Ready((status, unsafe { out.into_text() })),
+        }
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {

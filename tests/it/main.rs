@@ -3,3 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod border;
+mod gate;
+mod handover;
+mod http;
+mod inprocess;
+mod local;
+mod mount;
+mod serve;
+mod static_files;
+mod support;
+mod tidy;
