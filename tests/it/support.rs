@@ -180,6 +180,81 @@ impl Drop for Serving {
     }
 }
 
+/// Process ids of the children of `pid`.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+}
+
+/// Waits until `done` says so.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5)); // poll of what tells nobody
+    }
+}
+
+/// One HTTP/1.1 connection, kept alive.
+pub(crate) struct Connection(BufReader<std::net::TcpStream>);
+
+impl Connection {
+    pub(crate) fn open(address: &str) -> Connection {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Connection(BufReader::new(stream))
+    }
+
+    /// Sends GET and returns the response's head and body.
+    pub(crate) fn get(&mut self, path: &str) -> (String, String) {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
+    /// Sends `head` as it is.
+    pub(crate) fn request(&mut self, head: &str) -> (String, String) {
+        use std::io::Write;
+        self.0.get_mut().write_all(head.as_bytes()).unwrap();
+        self.response()
+    }
+
+    /// Reads one response with a `content-length` or chunks.
+    pub(crate) fn response(&mut self) -> (String, String) {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "the connection was closed: {head:?}");
+        }
+        let lower = head.to_ascii_lowercase();
+        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = Vec::new();
+        if let Some(length) = length {
+            body.resize(length.parse().unwrap(), 0);
+            self.0.read_exact(&mut body).unwrap();
+        } else if lower.contains("transfer-encoding: chunked") {
+            loop {
+                let mut size = String::new();
+                self.0.read_line(&mut size).unwrap();
+                let size = usize::from_str_radix(size.trim(), 16).unwrap();
+                let mut chunk = vec![0; size + 2];
+                self.0.read_exact(&mut chunk).unwrap();
+                if size == 0 {
+                    break;
+                }
+                body.extend_from_slice(&chunk[..size]);
+            }
+        }
+        (head, String::from_utf8(body).unwrap())
+    }
+}
+
+/// The body of one GET on a new connection.
+pub(crate) fn get(serving: &Serving, path: &str) -> String {
+    Connection::open(serving.address()).get(path).1
 }
 
 /// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once a run.
@@ -198,3 +273,4 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
         assert!(command.status().unwrap().success(), "the plugin `{name}` does not build");
     }
     library
+}
