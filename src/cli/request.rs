@@ -1,15 +1,189 @@
 //! `paster request`.
 
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+
+use super::source::SourceArgs;
+use crate::body::Response;
 use crate::error::{Error, Result};
+use crate::ops::request::{Asked, Done, Part, request};
+use crate::ops::trace::Step;
+use crate::server::console::encode_head;
 
 /// Sends one request to an application in this process and prints the response.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Examples:
+  paster request GET /                                 of ./server.toml, without a server
+  paster request POST /items site/server.toml -H 'Content-Type: application/json' -d '{\"name\":\"a\"}'
+  paster request GET / --trace                         with the time of each middleware
+  paster request GET /report --no-include > report.html
+
+Exit codes: 0 a response came, 1 none came, or with --fail it was 400 or above, 78 the config is wrong.")]
+pub(super) struct Args {
+    /// The method: GET, POST, …
+    method: String,
+
+    /// The path, perhaps with a query: /a?b=c
+    path: String,
+
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Add a header field
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+
+    /// Send a body: text, @FILE, or @- for standard input
+    #[arg(short, long, value_name = "DATA|@FILE")]
+    data: Option<String>,
+
+    /// Ask this app of the config [default: that of the server `main`]
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Print status line and fields, as is the default
+    #[arg(short, long, overrides_with = "no_include")]
+    include: bool,
+
+    /// Print the body alone
+    #[arg(long, overrides_with = "include")]
+    no_include: bool,
+
+    /// Print the time of each part of the stack to standard error
+    #[arg(long)]
+    trace: bool,
+
+    /// Exit with 1 when the status is 400 or above
+    #[arg(long)]
+    fail: bool,
+}
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        let asked = Asked {
+            sources: self.source.sources()?,
+            app: self.app.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            body: self.body()?,
+            trace: self.trace,
+        };
+        let mut out = std::io::stdout().lock();
+        let mut status = StatusCode::OK;
+        let mut whole = None;
+        let done = request(&asked, &mut |part| {
+            match part {
+                Part::Head(response) => {
+                    status = response.status();
+                    if self.json {
+                        whole = Some((describe(response), Vec::new()));
+                    } else if !self.no_include {
+                        out.write_all(&encode_head(response))?;
+                    }
+                }
+                Part::Data(data) => match &mut whole {
+                    Some((_, body)) => body.extend_from_slice(data),
+                    None => {
+                        out.write_all(data)?;
+                        out.flush()?;
+                    }
+                },
+            }
+            Ok(())
+        })?;
+        if let Some((mut value, body)) = whole {
+            match String::from_utf8(body) {
+                Ok(text) => value["body"] = text.into(),
+                Err(error) => value["body_base64"] = BASE64_STANDARD.encode(error.as_bytes()).into(),
+            }
+            value["micros"] = json!({ "head": micros(done.head), "whole": micros(done.whole) });
+            if self.trace {
+                value["trace"] = json!(done.steps);
+            }
+            // A closed pipe is the reader's wish.
+            let _ = writeln!(out, "{value:#}");
+        } else {
+            if out.is_terminal() {
+                let _ = writeln!(out); // the body may not end its last line
+            }
+            if self.trace {
+                eprint!("{}", table(&done));
+            }
+        }
+        let failed = self.fail && status.as_u16() >= 400;
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn body(&self) -> Result<Bytes> {
+        let Some(data) = &self.data else { return Ok(Bytes::new()) };
+        let Some(path) = data.strip_prefix('@') else { return Ok(data.clone().into()) };
+        let mut bytes = Vec::new();
+        let read = match path {
+            "-" => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
+            path => std::fs::read(PathBuf::from(path)).map(|content| bytes = content),
+        };
+        read.map_err(|cause| Error::usage(format!("cannot read the body from `{path}`")).because(cause))?;
+        Ok(bytes.into())
+    }
+}
+
+fn describe(response: &Response) -> serde_json::Value {
+    let status = response.status();
+    let headers: Vec<_> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    json!({ "status": status.as_u16(), "reason": status.canonical_reason(), "headers": headers })
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Own time and time with what is inside, one part a line, as deep as it stands.
+fn table(done: &Done) -> String {
+    let mut text = String::from("     own     total\n");
+    for step in &done.steps {
+        let Step { depth, app, middleware, micros, own_micros, status, error } = step;
+        let name = match middleware {
+            Some(middleware) => middleware.clone(),
+            None => format!("app {app}"),
+        };
+        let outcome = match (status, error) {
+            (Some(status), _) => status.to_string(),
+            (None, Some(error)) => format!("error: {error}"),
+            (None, None) => "not finished".into(),
+        };
+        let indent = "  ".repeat(*depth);
+        text.push_str(&format!(
+            "{:>8}  {:>8}  {indent}{name}  {outcome}\n",
+            time(*own_micros),
+            time(*micros)
+        ));
+    }
+    let (head, whole) = (time(micros(done.head)), time(micros(done.whole)));
+    text.push_str(&format!("head after {head}, whole response after {whole}\n"));
+    text
+}
+
+fn time(micros: u64) -> String {
+    match micros {
+        0..10_000 => format!("{micros} µs"),
+        10_000..10_000_000 => format!("{} ms", micros / 1000),
+        _ => format!("{} s", micros / 1_000_000),
     }
 }

@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod build;
 pub mod check;
 pub mod fault;
+pub mod request;
 pub mod schema;
 pub mod serve;
 pub mod trace;

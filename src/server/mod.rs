@@ -3,6 +3,7 @@
 //! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
 //! to every generation, so that no switch closes a listening socket. No figment, no supervisor here.
 
+pub mod console;
 pub mod control;
 pub mod gate;
 mod http;
@@ -19,12 +20,20 @@ use listener::{Listen, Socket};
 pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
 
 /// Every kind of server.
-pub static SERVERS: &[Entry<Build>] = &[Entry {
-    name: "http",
-    summary: "Serves HTTP/1.1 and HTTP/2 on TCP and Unix sockets",
-    options: registry::options::<http::Options>,
-    build: http::build,
-}];
+pub static SERVERS: &[Entry<Build>] = &[
+    Entry {
+        name: "console",
+        summary: "Performs one request and prints its response; no socket",
+        options: registry::options::<console::Options>,
+        build: console::build,
+    },
+    Entry {
+        name: "http",
+        summary: "Serves HTTP/1.1 and HTTP/2 on TCP and Unix sockets",
+        options: registry::options::<http::Options>,
+        build: http::build,
+    },
+];
 
 /// One server of a generation.
 pub trait Server: Send {

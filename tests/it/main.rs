@@ -10,6 +10,7 @@ mod inprocess;
 mod local;
 mod mount;
 mod serve;
+mod request;
 mod static_files;
 mod support;
 mod tidy;

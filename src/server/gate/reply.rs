@@ -75,6 +75,18 @@ pub fn settle(mut response: Response, method: &Admitted, version: Version) -> Re
     response
 }
 
+/// An error and its causes, for the log.
+pub(in crate::server) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
 fn strip_hops(headers: &mut HeaderMap, version: Version) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

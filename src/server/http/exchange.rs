@@ -168,7 +168,7 @@ impl Answering {
                     if let Some(ticket) = &self.ticket {
                         ticket.shared.load.failed.fetch_add(1, Relaxed);
                     }
-                    tracing::error!(error = chain(&*error), "the application failed");
+                    tracing::error!(error = reply::chain(&*error), "the application failed");
                 }
                 reply::plain(status, "")
             }
@@ -200,17 +200,6 @@ fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
         next = error.source();
     }
     StatusCode::INTERNAL_SERVER_ERROR
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -291,7 +280,7 @@ impl http_body::Body for Departing {
         };
         if let Poll::Ready(Some(Err(error))) = &frame {
             this.ticket.shared.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = chain(&**error), "the application failed in the middle of a body");
+            tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
         }
         if this.ticket.link.multiplexed.load(Relaxed) {
             let taken = matches!(frame, Poll::Ready(Some(Ok(_))));

@@ -1,0 +1,117 @@
+//! `paster request`: one request to an app of a config, in this process, through the gate that servers use.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+
+use super::assemble::{Assembly, app_of_server, assemble_apps, unknown_app};
+use super::trace::{Step, Trace};
+use crate::body::Response;
+use crate::config::{Config, Sources};
+use crate::context::Context;
+use crate::error::{Error, Errors, Result};
+use crate::server::console::{ask, perform};
+use crate::server::gate::Gate;
+
+/// Longest wait for what the apps still do when the response has ended.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// What to ask, and of whom.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Where the config comes from.
+    pub sources: Sources,
+    /// The app; by default that of the server `main`, or of the only server, else `main`.
+    pub app: Option<String>,
+    /// The method.
+    pub method: String,
+    /// The target: a path, perhaps with a query.
+    pub path: String,
+    /// Header fields, each `Name: value`.
+    pub headers: Vec<String>,
+    /// The body.
+    pub body: Bytes,
+    /// Whether each part of the stack is timed.
+    pub trace: bool,
+}
+
+/// A part of the response, as it comes.
+pub enum Part<'a> {
+    /// Status and fields; the body follows.
+    Head(&'a Response),
+    /// Some bytes of the body.
+    Data(&'a [u8]),
+}
+
+/// What is known once the response has ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Time of each part of the stack, with [`Asked::trace`].
+    pub steps: Vec<Step>,
+    /// Time to the response's head.
+    pub head: Duration,
+    /// Time to the end of its body.
+    pub whole: Duration,
+}
+
+/// Builds the apps of the config, asks one of them, and shows its response as it comes.
+/// # Errors
+/// Faults of the config and of the request; a body that breaks off; what `show` fails with.
+pub fn request(asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<Done> {
+    let request = ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
+        let errors = faults.into_iter().map(|fault| Error::usage(fault.message).help(fault.help)).collect();
+        Errors::check(errors).err().unwrap_or_else(|| Error::usage("no request").into())
+    })?;
+    let config = Config::load(&asked.sources)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
+    let done = runtime.block_on(async {
+        let context = Context::alone(false);
+        let trace = asked.trace.then(Trace::default);
+        let name = asked.app.clone().unwrap_or_else(|| usual_app(&config));
+        if config.table("app", &name).is_none() {
+            return Err(unknown_app(&config, &name).into());
+        }
+        let Assembly { apps, instances, .. } = assemble_apps(&config, &context, trace.as_ref())?;
+        let app = apps.get(&name).cloned().ok_or_else(|| unknown_app(&config, &name))?;
+        let began = Instant::now();
+        let response = perform(&app, &Gate::new("request".into()), request).await;
+        let head = began.elapsed();
+        let result = show_all(response, show).await;
+        for instance in &instances {
+            instance.shutdown();
+        }
+        result?;
+        let steps = trace.map(|trace| trace.steps()).unwrap_or_default();
+        Ok(Done { steps, head, whole: began.elapsed() })
+    });
+    runtime.shutdown_timeout(SHUTDOWN_TIME);
+    done
+}
+
+fn usual_app(config: &Config) -> String {
+    let servers = config.names("server");
+    let server = match servers.as_slice() {
+        [only] => Some(*only),
+        several => several.iter().find(|name| **name == "main").copied(),
+    };
+    let table = server.and_then(|server| config.table("server", server));
+    table.map_or("main".into(), |table| app_of_server(&table).to_owned())
+}
+
+async fn show_all(response: Response, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<()> {
+    let unwritten = |cause| Error::new("cannot write the response").because(cause);
+    show(Part::Head(&response)).map_err(unwritten)?;
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|cause| Error::new("the response's body broke off").because(cause))?;
+        if let Some(data) = frame.data_ref() {
+            show(Part::Data(data)).map_err(unwritten)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The `console` server: one request, given in its table, and the response on standard output. No socket.
+//!
+//! [`perform`] and [`encode_head`] also serve `paster request`.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Server;
+use super::control::Control;
+use super::gate::{Gate, Memory, Wire, reply};
+use super::listener::{Listen, Socket};
+use crate::body::{App, Body, BoxFuture, Request, Response};
+use crate::config::{ConfigPath, Table};
+use crate::error::{BoxError, Error, Errors, Result};
+
+/// Options of a `[server.NAME]` table with `use = "console"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// The method.
+    method: String,
+    /// The target: a path, perhaps with a query.
+    path: String,
+    /// Header fields, each as `Name: value`. `Host` is `localhost` unless given.
+    headers: Vec<String>,
+    /// The body.
+    body: Option<String>,
+    /// A file to send as the body.
+    body_file: Option<ConfigPath>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { method: "GET".into(), path: "/".into(), headers: Vec::new(), body: None, body_file: None }
+    }
+}
+
+struct Console {
+    gate: Gate,
+    request: Request,
+}
+
+/// Checks the options and makes the request.
+/// # Errors
+/// Every ill-formed part of the request; a body file that cannot be read.
+pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let body = match (options.body, &options.body_file) {
+        (Some(_), Some(_)) => {
+            errors.push(table.error("body", "`body` beside `body_file`").help("take one of them away"));
+            Bytes::new()
+        }
+        (None, Some(path)) => match std::fs::read(&**path) {
+            Ok(bytes) => bytes.into(),
+            Err(cause) => {
+                let message = format!("cannot read the body from `{}`", path.display());
+                errors.push(table.error("body_file", message).because(cause));
+                Bytes::new()
+            }
+        },
+        (text, None) => text.unwrap_or_default().into(),
+    };
+    let request = match ask(&options.method, &options.path, &options.headers, body) {
+        Ok(request) => Some(request),
+        Err(faults) => {
+            errors.extend(faults.into_iter().map(|fault| {
+                let origin = table.origin(fault.part.key());
+                Error::config(fault.message).at(origin).help(fault.help)
+            }));
+            None
+        }
+    };
+    Errors::check(errors)?;
+    let Some(request) = request else { return Err(table.error("", "no request").into()) };
+    Ok(Box::new(Console { gate: Gate::new(table.name().into()), request }))
+}
+
+impl Server for Console {
+    fn listen(&self) -> &[Listen] {
+        &[]
+    }
+
+    fn run(self: Box<Self>, _: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
+        Box::pin(async move {
+            let response = perform(&app, &self.gate, self.request).await;
+            if let Err(error) = print(response).await {
+                tracing::error!(%error, server = &*control.server, "the response was not printed whole");
+            }
+        })
+    }
+}
+
+/// Prints head and body as they come.
+async fn print(response: Response) -> Result<(), BoxError> {
+    let mut out = std::io::stdout();
+    out.write_all(&encode_head(&response))?;
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            out.write_all(data)?;
+            out.flush()?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// What of a request is ill-formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The method.
+    Method,
+    /// The target.
+    Path,
+    /// A header field.
+    Headers,
+}
+
+impl Part {
+    fn key(self) -> &'static str {
+        match self {
+            Part::Method => "method",
+            Part::Path => "path",
+            Part::Headers => "headers",
+        }
+    }
+}
+
+/// An ill-formed part of a request, and how to mend it.
+#[derive(Debug)]
+pub struct Fault {
+    /// Which part.
+    pub part: Part,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: &'static str,
+}
+
+/// Makes a request from its parts as people write them; `headers` are `Name: value`.
+///
+/// `Host` is `localhost` unless given, and a body has its Content-Length.
+/// # Errors
+/// Every part that is ill-formed.
+pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<Request, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut request = Request::new(Body::empty());
+    match Method::from_bytes(method.as_bytes()) {
+        Ok(method) => *request.method_mut() = method,
+        Err(_) => faults.push(Fault {
+            part: Part::Method,
+            message: format!("`{method}` is no method"),
+            help: "write `GET`, `POST`, …: letters, in upper case by custom",
+        }),
+    }
+    match path.parse::<Uri>() {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => faults.push(Fault {
+            part: Part::Path,
+            message: format!("`{path}` is no path"),
+            help: "write a path that begins with `/`, with spaces as `%20`",
+        }),
+    }
+    for line in headers {
+        match parse_field(line) {
+            Some((name, value)) => drop(request.headers_mut().append(name, value)),
+            None => faults.push(Fault {
+                part: Part::Headers,
+                message: format!("`{line}` is no header field"),
+                help: "write `Name: value`",
+            }),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let fields = request.headers_mut();
+    if !fields.contains_key(HOST) {
+        fields.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    if !body.is_empty() && !fields.contains_key(CONTENT_LENGTH) {
+        fields.insert(CONTENT_LENGTH, (body.len() as u64).into());
+    }
+    *request.body_mut() = body.into();
+    Ok(request)
+}
+
+fn parse_field(line: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.parse().ok()?, HeaderValue::from_str(value.trim()).ok()?))
+}
+
+/// Passes a request through the gate to `app`, as a server does.
+pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
+    let wire = Wire { peer: None, listen: "console".into(), secure: false };
+    let admitted = match gate.admit(&mut request, &wire, &mut Memory::default()) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return reply::refusal(refusal, Version::HTTP_2), // nothing to close
+    };
+    let response = app.handle(request).await.unwrap_or_else(|error| {
+        tracing::error!(error = reply::chain(&*error), "the application failed");
+        reply::plain(StatusCode::INTERNAL_SERVER_ERROR, "")
+    });
+    reply::settle(response, &admitted, Version::HTTP_11)
+}
+
+/// The status line and the fields, as HTTP/1.1 has them.
+pub fn encode_head(response: &Response) -> Vec<u8> {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or("Unknown");
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in response.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
