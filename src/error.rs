@@ -160,10 +160,17 @@ impl std::error::Error for Error {
 pub struct Errors(Vec<Error>);
 
 impl Errors {
-    /// The list as a result: `Ok` when nothing was gathered.
+    /// The list as a result: `Ok` when nothing was gathered. An error that was found twice is listed once.
     /// # Errors
     /// All of `errors`, when there are any.
-    pub fn check(errors: Vec<Error>) -> Result<()> {
+    pub fn check(mut errors: Vec<Error>) -> Result<()> {
+        for index in (1..errors.len()).rev() {
+            let (before, error) = (&errors[..index], &errors[index]);
+            let same = |other: &Error| other.message == error.message && other.origin == error.origin;
+            if error.origin.is_some() && before.iter().any(same) {
+                errors.remove(index);
+            }
+        }
         if errors.is_empty() { Ok(()) } else { Err(Errors(errors)) }
     }
 

@@ -13,34 +13,41 @@ use crate::error::{Error, Source};
 
 /// A document that is worse than this is reported by its first errors only: the rest mostly follows from them.
 const ERRORS_SHOWN: usize = 10;
+/// What the parser says of a key or table that stands twice.
+const DUPLICATE: &str = "duplicate key";
 
-/// Parses one TOML document. `via` is the way its values came, for [`Place::via`].
-/// # Errors
-/// Every syntax error found, each with its place.
-pub(super) fn parse(source: Source, text: String) -> Result<Node, Vec<Error>> {
+/// Parses one TOML document. Of a broken one this is what could be read, with every fault and its place.
+pub(super) fn parse(source: Source, text: String) -> (Node, Vec<Error>) {
     let copy = text.clone();
     let mut text = Text::new(source, text);
     let (root, broken) = DeTable::parse_recoverable(&copy);
-    if !broken.is_empty() {
-        let mut faults: Vec<(Range<usize>, String)> = broken
-            .iter()
-            .map(|error| (error.span().unwrap_or(copy.len()..copy.len()), error.message().to_owned()))
-            .collect();
-        faults.sort_by_key(|(span, _)| span.start);
-        // One slip often breaks the parser's rule in several ways on its line: the first of them says it best.
-        let line = |at: usize| copy[..copy.floor_char_boundary(at)].matches('\n').count();
-        faults.dedup_by_key(|(span, _)| line(span.start));
-        faults.truncate(ERRORS_SHOWN);
-        return Err(faults
-            .into_iter()
-            .map(|(span, message)| syntax_error(&mut text, span, message))
-            .collect());
-    }
-    let mut errors = Vec::new();
-    hide_secrets(root.get_ref(), false, &mut text);
+    let mut errors = syntax_errors(&mut text, &copy, &broken);
+    hide_secrets(root.get_ref(), &mut Vec::new(), &mut text);
     let place = Place { origin: text.origin(0..0), key: None, via: None, written: Value::Null };
     let node = table(root.get_ref(), place, &mut text, &mut errors);
-    if errors.is_empty() { Ok(node) } else { Err(errors) }
+    (node, errors)
+}
+
+/// The parser's faults without those that only follow from others.
+fn syntax_errors(text: &mut Text, copy: &str, broken: &[toml::de::Error]) -> Vec<Error> {
+    let end = copy.len()..copy.len();
+    let place = |error: &toml::de::Error| error.span().unwrap_or(end.clone());
+    let mut faults: Vec<_> = broken.iter().map(|error| (place(error), error.message().to_owned())).collect();
+    faults.sort_by_key(|(span, _)| span.start);
+    // One slip often breaks the parser's rule in several ways on its line: the first of them says it best.
+    let line = |at: usize| copy[..copy.floor_char_boundary(at)].matches('\n').count();
+    faults.dedup_by_key(|(span, _)| line(span.start));
+    // The keys of a table that stands twice follow from its header.
+    let mut twice = false;
+    faults.retain(|(span, message)| {
+        let header =
+            copy.lines().nth(line(span.start)).is_some_and(|text| text.trim_start().starts_with('['));
+        let follows = twice && !header && message.starts_with(DUPLICATE);
+        twice = if header { message.starts_with(DUPLICATE) } else { follows };
+        !follows
+    });
+    faults.truncate(ERRORS_SHOWN);
+    faults.into_iter().map(|(span, message)| syntax_error(text, span, message)).collect()
 }
 
 /// Parses one TOML value, as it stands in an environment variable or after `-D key=`: anything that is not a
@@ -64,44 +71,72 @@ pub(super) fn parse_value(text: &str, place: &Place) -> Result<Node, Vec<Error>>
 
 fn syntax_error(text: &mut Text, span: Range<usize>, message: String) -> Error {
     text.hide_by_look(span.start.min(text.text().len()));
-    let origin = text.origin(span);
-    let help = match message.as_str() {
-        m if m.starts_with("string values must be quoted") => Some("write it as `\"…\"`"),
-        m if m.starts_with("duplicate key") => Some("each key may be set once in a file: remove one of them"),
-        m if m.starts_with("invalid basic string") || m.starts_with("missing escaped value") => {
-            Some("close it with `\"`; in `'…'` a backslash stands for itself")
+    let (words, help) = match message.as_str() {
+        m if m.starts_with(DUPLICATE) => {
+            let key = text.text().get(span.clone()).unwrap_or_default();
+            let words = format!("`{key}` is set twice");
+            let help = match first_line_of(text.text(), span.start, key) {
+                Some(line) => format!("line {line} sets it first: remove one of them"),
+                None => "remove one of them".into(),
+            };
+            return Error::config(words).at(text.origin(span)).help(help);
         }
-        m if m.starts_with("invalid literal string") => Some("close it with `'`"),
-        m if m.starts_with("unclosed table") => Some("close the header with `]`"),
-        _ => None,
+        m if m.starts_with("string values must be quoted") => ("a text stands in quotes", "write `\"…\"`"),
+        m if m.starts_with("invalid basic string, expected `\"`") => {
+            ("the text is not closed", "close it with `\"`")
+        }
+        m if m.starts_with("invalid literal string") => ("the text is not closed", "close it with `'`"),
+        m if m.starts_with("missing escaped value") => {
+            (m, "write `\\\\` for a backslash, or put the text in `'…'`")
+        }
+        m if m.starts_with("unclosed table") => ("the header is not closed", "close it with `]`"),
+        m if m.starts_with("unclosed array") => ("the list is not closed", "close it with `]`"),
+        m if m.starts_with("unclosed inline table") => ("the table is not closed", "close it with `}`"),
+        m if m.starts_with("key with no value") => ("a key without a value", "write `key = value`"),
+        m => (m, ""),
     };
-    let error = Error::config(format!("invalid TOML: {message}")).at(origin);
-    match help {
-        Some(help) => error.help(help),
-        None => error,
+    let error = Error::config(format!("invalid TOML: {words}")).at(text.origin(span));
+    if help.is_empty() { error } else { error.help(help) }
+}
+
+/// The line, counted from 1, in which what stands twice at `at` stands first.
+fn first_line_of(text: &str, at: usize, key: &str) -> Option<usize> {
+    let before = &text[..at];
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number)?.trim();
+    let mut above = text.lines().take(number).enumerate().map(|(index, line)| (index + 1, line.trim()));
+    if line.starts_with('[') {
+        return above.find(|(_, other)| *other == line).map(|(index, _)| index);
     }
+    let above: Vec<_> = above.collect();
+    let own = above.iter().rev().take_while(|(_, other)| !other.starts_with('['));
+    let sets = |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    own.filter(|(_, other)| sets(other)).last().map(|(index, _)| *index)
 }
 
 /// Hides the values of keys named like secrets before any excerpt is made.
-fn hide_secrets(table: &DeTable<'_>, inherited: bool, text: &mut Text) {
+fn hide_secrets<'t>(table: &'t DeTable<'_>, keys: &mut Vec<&'t str>, text: &mut Text) {
     for (key, value) in table {
-        hide_value(value, inherited || secret::is_secret_name(key.get_ref()), text);
+        keys.push(key.get_ref());
+        hide_value(value, keys, text);
+        keys.pop();
     }
 }
 
-fn hide_value(value: &Spanned<DeValue<'_>>, secret: bool, text: &mut Text) {
+fn hide_value<'t>(value: &'t Spanned<DeValue<'_>>, keys: &mut Vec<&'t str>, text: &mut Text) {
+    let secret = || secret::is_secret_path(keys.iter().copied());
     match value.get_ref() {
-        DeValue::Table(table) => hide_secrets(table, secret, text),
-        DeValue::Array(list) => list.iter().for_each(|value| hide_value(value, secret, text)),
+        DeValue::Table(table) => hide_secrets(table, keys, text),
+        DeValue::Array(list) => list.iter().for_each(|value| hide_value(value, keys, text)),
         DeValue::String(string) => {
-            let hide = if secret { !secret::is_reference(string) } else { secret::has_password(string) };
+            let hide = if secret() { !secret::is_reference(string) } else { secret::has_password(string) };
             if hide {
                 let span = value.span();
                 let quotes = if text.text()[span.clone()].starts_with(['"', '\'']) { 1 } else { 0 };
                 text.hide(span.start + quotes..span.end.saturating_sub(quotes));
             }
         }
-        DeValue::Integer(_) | DeValue::Float(_) if secret => text.hide(value.span()),
+        DeValue::Integer(_) | DeValue::Float(_) if secret() => text.hide(value.span()),
         _ => {}
     }
 }

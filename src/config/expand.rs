@@ -87,12 +87,15 @@ impl<'a> Expander<'a> {
 
     /// One text whose references must give a text.
     /// # Errors
-    /// The first fault in it.
-    pub(super) fn text(&mut self, text: &str, place: &Place) -> Result<String, Error> {
-        let fault = |error: Fault| error.unwrap_or_else(|| Error::config("a variable in it is faulty"));
-        match self.whole(text, place, 0).map_err(fault)?.data {
-            Data::Value(value) => Ok(plain(&value)),
-            _ => Err(Error::config("a text is wanted here, not a list").at(place.origin.clone())),
+    /// Every fault in it.
+    pub(super) fn text(mut self, text: &str, place: &Place) -> Result<String, Vec<Error>> {
+        match self.whole(text, place, 0) {
+            Ok(Piece { data: Data::Value(value), .. }) => Ok(plain(&value)),
+            Ok(_) => Err(vec![Error::config("a text is wanted here, not a list").at(place.origin.clone())]),
+            Err(fault) => {
+                self.errors.extend(fault);
+                Err(self.errors)
+            }
         }
     }
 
@@ -153,6 +156,7 @@ impl<'a> Expander<'a> {
         }
         let mut out = String::new();
         let mut hidden = false;
+        let mut broken = false;
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             if let Some(before) = rest[..at].strip_suffix('$') {
@@ -168,15 +172,22 @@ impl<'a> Expander<'a> {
                 ));
             };
             let end = at + 2 + length;
-            let piece = self.reference(&rest[at + 2..end], place, depth)?;
+            let piece = self.reference(&rest[at + 2..end], place, depth);
             if at == 0 && end + 1 == text.len() {
-                return Ok(piece);
+                return piece;
             }
             out += &rest[..at];
-            hidden |= piece.secret;
-            match &piece.data {
-                Data::Value(value) => out += &plain(value),
-                _ => {
+            match piece {
+                Ok(Piece { data: Data::Value(value), secret }) => {
+                    out += &plain(&value);
+                    hidden |= secret;
+                }
+                // The other references of the text may be faulty too.
+                Err(fault) => {
+                    self.errors.extend(fault);
+                    broken = true;
+                }
+                Ok(_) => {
                     let name = &rest[at..=end];
                     let error = Error::config(format!(
                         "`{name}` is a list or a table and cannot stand within a text"
@@ -190,6 +201,9 @@ impl<'a> Expander<'a> {
             rest = &rest[end + 1..];
         }
         out += rest;
+        if broken {
+            return Err(None);
+        }
         Ok(Piece { data: Data::Value(out.into()), secret: hidden })
     }
 
@@ -235,7 +249,8 @@ impl<'a> Expander<'a> {
                     self.whole(default, place, depth + 1)
                 }
                 (Err(error), _) => Err(Some(
-                    fault(format!("cannot read `{}` for `${{file:…}}`", path.display())).because(error),
+                    fault(format!("cannot read `{}` for `${{file:…}}`", super::sources::shown(&path)))
+                        .because(error),
                 )),
             };
         }

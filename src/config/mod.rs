@@ -105,10 +105,10 @@ impl Config {
         let mut marks = Marks::new();
         tree.walk("", &mut |path, node| {
             let above = node::parent(path).and_then(|parent| marks.get(parent));
-            let named = node.table().is_none() && path.rsplit('.').next().is_some_and(secret::is_secret_name);
             let secret = node.secret
                 || above.is_some_and(|mark: &Mark| mark.secret)
-                || named
+                || node.table().is_none()
+                    && secret::is_secret_path(node::keys(path).iter().map(String::as_str))
                 || node.str().is_some_and(secret::has_password);
             let mark = Mark { places: node.places.clone(), secret, expanded: node.expanded };
             marks.insert(path.to_owned(), mark);
@@ -156,6 +156,11 @@ impl Config {
     /// `${file:…}` too.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// Brings errors into the order in which a reader meets their places: by file, then by line.
+    pub fn sort(&self, errors: &mut [Error]) {
+        sort(errors, &self.files);
     }
 
     /// Folder of the main config file; the working directory without one.

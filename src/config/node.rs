@@ -169,6 +169,32 @@ pub(super) fn parent(path: &str) -> Option<&str> {
     last.map(|at| &path[..at])
 }
 
+/// The keys of a key path; the index of an item is not a key.
+pub(super) fn keys(path: &str) -> Vec<String> {
+    let mut keys = vec![];
+    let mut rest = path;
+    while !rest.is_empty() {
+        rest = rest.trim_start_matches('.');
+        let mut quoted = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        if rest.starts_with('"')
+            && let Some(Ok(key)) = quoted.next()
+        {
+            keys.push(key);
+            rest = &rest[quoted.byte_offset()..];
+            continue;
+        }
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        if end > 0 {
+            keys.push(rest[..end].to_owned());
+        }
+        rest = &rest[end..];
+        if rest.starts_with('[') {
+            rest = rest.find(']').map_or("", |end| &rest[end + 1..]);
+        }
+    }
+    keys
+}
+
 /// `path` with quotes and brackets gone, for callers that join keys by dots alone: `routes."/"` and `routes./` are
 /// the same, as are `listen[0]` and `listen.0`.
 pub(super) fn loose(path: &str) -> String {
@@ -176,20 +202,33 @@ pub(super) fn loose(path: &str) -> String {
     let mut rest = path;
     while let Some(c) = rest.chars().next() {
         let mut quoted = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-        match c {
-            '"' => {
-                if let Some(Ok(key)) = quoted.next() {
-                    out += &key;
-                    rest = &rest[quoted.byte_offset()..];
-                    continue;
-                }
-                out.push(c);
+        let mut length = c.len_utf8();
+        match (c, quoted.next()) {
+            ('"', Some(Ok(key))) => {
+                out += &key;
+                length = quoted.byte_offset();
             }
-            '[' => out.push('.'),
-            ']' => {}
-            c => out.push(c),
+            ('[', _) => out.push('.'),
+            (']', _) => {}
+            (c, _) => out.push(c),
         }
-        rest = &rest[c.len_utf8()..];
+        rest = &rest[length..];
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_paths() {
+        let path = item(&join(&join("app", "x.y"), "list"), 3);
+        assert_eq!(path, "app.\"x.y\".list[3]");
+        assert_eq!(keys(&path), ["app", "x.y", "list"]);
+        assert_eq!(loose(&path), "app.x.y.list.3");
+        assert_eq!(parent(&path), Some("app.\"x.y\".list"));
+        assert_eq!(parent("app.\"x.y\""), Some("app"));
+        assert_eq!(parent("app"), None);
+    }
 }

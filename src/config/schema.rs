@@ -15,6 +15,8 @@ use crate::registry::nearest;
 
 /// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
 const DEPTH_LIMIT: usize = 8;
+/// Most names that a help lists.
+const KEYS_SHOWN: usize = 10;
 
 /// Checks `value`, which stands at `base` in `table`, and returns it with absolute paths.
 /// # Errors
@@ -179,7 +181,7 @@ impl<'a> Check<'a> {
                 let key = property.as_str().unwrap_or_default();
                 let property = near_schema.and_then(|schema| schema.get("properties")?.get(key));
                 let error = Error::config(format!("missing key `{key}` in `[{}]`", self.shown_table(&path)))
-                    .at(self.table.key_origin(&path));
+                    .at(self.table.origin(&path));
                 error.help(self.how_to_add(key, property))
             }
             Kind::Type { kind } => self.wrong_type(&path, value, &type_names(kind)),
@@ -242,7 +244,13 @@ impl<'a> Check<'a> {
         self.errors.push(match nearest(key, unset) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None if known.is_empty() => error.help("it has no keys: remove this one"),
-            None => error.help(format!("known keys: `{}`", known.join("`, `"))),
+            None => error.help(match nearest(key, known.iter().copied()) {
+                Some(near) => format!("`{near}` is set already: remove this one"),
+                None if known.len() > KEYS_SHOWN => {
+                    format!("known keys: `{}`, …: `paster list` shows all", known[..KEYS_SHOWN].join("`, `"))
+                }
+                None => format!("known keys: `{}`", known.join("`, `")),
+            }),
         });
     }
 
@@ -418,8 +426,10 @@ impl<'a> Check<'a> {
         let key = join("", key);
         let about =
             [property, resolved].into_iter().flatten().find_map(|schema| schema.get("description")?.as_str());
+        // Its first sentence, on one line.
+        let about = about.map(|about| about.split_whitespace().collect::<Vec<_>>().join(" "));
         let about =
-            about.and_then(|about| about.lines().next()).map(|line| line.trim().trim_end_matches('.'));
+            about.map(|about| about.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned());
         match about.filter(|about| !about.is_empty()) {
             Some(about) => format!("add `{key} = {sample}`: {about}"),
             None => format!("add `{key} = {sample}`"),

@@ -12,6 +12,18 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     words.iter().any(|word| last == *word || last.strip_suffix('s') == Some(word))
 }
 
+/// Whether a value at these keys is a secret: its own name says so, or that of a table around it. The names that users
+/// give to servers, apps and middleware say nothing.
+pub(super) fn is_secret_path<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
+    let keys: Vec<&str> = keys.into_iter().collect();
+    let named = if keys.first() == Some(&"profile") { 4 } else { 2 };
+    let (last, around) = match keys.split_last() {
+        Some((last, around)) => (*last, around.get(named..).unwrap_or_default()),
+        None => return false,
+    };
+    is_secret_name(last) || around.iter().any(|key| is_secret_name(key))
+}
+
 /// Whether a string carries a password within: `scheme://user:password@host`.
 pub(super) fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
@@ -45,7 +57,8 @@ pub(super) fn starts_in_line(line: &str) -> Option<usize> {
         let name = line[..at].trim_end().trim_end_matches(['"', '\'']);
         let start = name.rfind(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).map_or(0, |i| i + 1);
         if is_secret_name(&name[start..]) {
-            return Some(at + 1);
+            let value = line[at + 1..].trim_start();
+            return Some(line.len() - value.len());
         }
     }
     None
@@ -74,8 +87,8 @@ mod tests {
 
     #[test]
     fn broken_lines() {
-        assert_eq!(starts_in_line("password = \"abc"), Some(10));
-        assert_eq!(starts_in_line("{ name = \"x\", \"token\" = 'y"), Some(23));
+        assert_eq!(starts_in_line("password = \"abc"), Some(11));
+        assert_eq!(starts_in_line("{ name = \"x\", \"token\" = 'y"), Some(24));
         assert_eq!(starts_in_line("name = \"x"), None);
     }
 }

@@ -28,11 +28,12 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
             let path = join(section, name);
             match part.table() {
                 None => {
-                    let whole = format!("a {section} has a name: put the key under `[{section}.main]`");
+                    let whole =
+                        format!("tables of `{section}` have names: put the key under `[{section}.main]`");
                     errors.push(not_a_table(part, &path).help(whole));
                 }
                 Some(table) if !table.contains_key("use") => {
-                    let error = Error::config(format!("`[{path}]` has no `use`")).at(part.key_origin());
+                    let error = Error::config(format!("`[{path}]` has no `use`")).at(part.origin());
                     errors.push(match nearest(name, named()) {
                         Some(near) => error.help(format!("did you mean `[{}]`?", join(section, near))),
                         None => {
@@ -58,12 +59,13 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
 pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     let path = join("profile", name);
     match node.table() {
-        Some(table) => check_names(table, &TOP_LEVEL_OF_PROFILE, &path, errors),
+        Some(table) => check_names(table, TOP_LEVEL_OF_PROFILE, &path, errors),
         None => errors.push(not_a_table(node, &path).help(format!("write `[profile.{name}.server.main]`"))),
     }
 }
 
-const TOP_LEVEL_OF_PROFILE: [&str; 5] = ["vars", "server", "app", "middleware", "process"];
+/// The keys that may stand at the top of a profile.
+pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] = &["vars", "server", "app", "middleware", "process"];
 
 fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
     for (key, node) in table {
@@ -81,5 +83,5 @@ fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &st
 }
 
 fn not_a_table(node: &Node, path: &str) -> Error {
-    Error::config(format!("`{path}` is not a table")).at(node.key_origin())
+    Error::config(format!("`{path}` is not a table")).at(node.origin())
 }

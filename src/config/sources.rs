@@ -44,15 +44,10 @@ impl Files {
             .map_err(|error| {
                 vec![if error.origin.is_none() { error.at(included_by.cloned()) } else { error }]
             })
-            .and_then(|text| document::parse(Source::File(path.clone()), text));
-        let mut own = match parsed {
-            Ok(node) => node,
-            Err(mut errors) => {
-                self.incomplete = true;
-                self.errors.append(&mut errors);
-                return Node::root();
-            }
-        };
+            .map(|text| document::parse(Source::File(path.clone()), text));
+        let (mut own, mut errors) = parsed.unwrap_or_else(|errors| (Node::root(), errors));
+        self.incomplete |= !errors.is_empty();
+        self.errors.append(&mut errors);
         let include = own.table_mut().and_then(|table| table.shift_remove("include"));
         let identity = path.canonicalize().unwrap_or_else(|_| path.clone());
         self.open.push(identity);
@@ -90,8 +85,8 @@ impl Files {
         let place = entry.places.first()?;
         let text = match Expander::without_vars(folder).text(text, place) {
             Ok(text) => text,
-            Err(error) => {
-                self.errors.push(error);
+            Err(mut errors) => {
+                self.errors.append(&mut errors);
                 return None;
             }
         };
@@ -134,12 +129,18 @@ impl Files {
     }
 }
 
+/// `path` relative to the working directory when it lies below it.
+pub(super) fn shown(path: &Path) -> String {
+    let folder = std::env::current_dir().ok();
+    folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).display().to_string()
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
-    let shown = path.display();
+    let shown = shown(path);
     let fail = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             let error = Error::config(format!("there is no config file `{shown}`"));
@@ -159,7 +160,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     if path.is_dir() {
         let error = Error::config(format!("`{shown}` is a folder, not a config file"));
         return Err(if path.join("server.toml").is_file() {
-            error.help(format!("name the file in it: `{}`", path.join("server.toml").display()))
+            error.help(format!("name the file in it: `{shown}/server.toml`"))
         } else {
             error.help("name a TOML file")
         });
@@ -193,7 +194,7 @@ fn similar_file(path: &Path) -> Option<String> {
         .filter(|name| name.ends_with(".toml"))
         .collect();
     let near = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
-    Some(folder.join(near).display().to_string())
+    Some(shown(&folder.join(near)))
 }
 
 /// Takes `[profile]` out of the merged files and merges the table chosen by `name` over them.
@@ -225,8 +226,7 @@ pub(super) fn apply_profile(tree: &mut Node, name: Option<&str>, errors: &mut Ve
     match chosen {
         Some(mut node) => {
             if let Some(table) = node.table_mut() {
-                table.shift_remove("include");
-                table.shift_remove("profile");
+                table.retain(|key, _| shape::TOP_LEVEL_OF_PROFILE.contains(&key.as_str())); // others are reported
             }
             let via = format!("profile `{name}`");
             node.walk_mut(&mut |node| {
@@ -264,10 +264,10 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
         }
         let shown = if hidden(&path, value) { secret::MASK } else { value };
         let text = format!("{name}={shown}");
-        let origin = outside(Source::Environment(name.clone()), text, name.len() + 1);
+        let place = outside(Source::Environment(name.clone()), text, 0..name.len());
         let sections = || TOP_LEVEL.iter().copied().filter(|top| !["include", "profile"].contains(top));
         if !sections().any(|section| section == path[0]) || path.iter().any(String::is_empty) {
-            let error = Error::config(format!("`{name}` names no part of the config")).at(origin);
+            let error = Error::config(format!("`{name}` names no part of the config")).at(place.key);
             let near = nearest(&path[0], sections()).map(|near| near.to_ascii_uppercase());
             errors.push(match near {
                 Some(near) if path.iter().all(|key| !key.is_empty()) => {
@@ -279,7 +279,7 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
             });
             continue;
         }
-        set(tree, &path, value, origin, errors);
+        set(tree, &path, value, place, errors);
     }
 }
 
@@ -315,18 +315,18 @@ pub(super) fn apply_overrides(tree: &mut Node, overrides: &[String], errors: &mu
             }
         };
         let shown = if hidden(&path, value) { secret::MASK } else { value };
-        let origin =
-            outside(Source::Argument(format!("-D {key}")), format!("-D {key}={shown}"), key.len() + 4);
+        let text = format!("-D {key}={shown}");
+        let place = outside(Source::Argument(format!("-D {key}")), text, 3..3 + key.len());
         if ["include", "profile"].contains(&path[0].as_str()) {
             errors.push(usage(format!("`{}` cannot be set by -D", path[0])));
             continue;
         }
-        set(tree, &path, value, origin, errors);
+        set(tree, &path, value, place, errors);
     }
 }
 
 fn hidden(path: &[String], value: &str) -> bool {
-    path.iter().any(|key| secret::is_secret_name(key)) || secret::has_password(value)
+    secret::is_secret_path(path.iter().map(String::as_str)) || secret::has_password(value)
 }
 
 /// Where the key ends: the first `=` outside of quotes.
@@ -346,15 +346,23 @@ fn equals_sign(text: &str) -> Option<usize> {
     None
 }
 
-/// The place of a value that stands in no file: all of `text` after its first `before` bytes is marked.
-fn outside(source: Source, text: String, before: usize) -> Origin {
+/// The place of a value that stands in no file but in `text`: its key at `key`, after that `=` and the value.
+fn outside(source: Source, text: String, key: std::ops::Range<usize>) -> Place {
     let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-    let (mark, width) = (count(&text[..before]), count(&text[before..]).max(1));
-    Origin { source, line: 0, column: 0, width, text: text.into(), mark }
+    let text: std::sync::Arc<str> = text.into();
+    let mark = |span: std::ops::Range<usize>| Origin {
+        source: source.clone(),
+        line: 0,
+        column: 0,
+        width: count(&text[span.clone()]).max(1),
+        mark: count(&text[..span.start]),
+        text: text.clone(),
+    };
+    let origin = mark(key.end + 1..text.len());
+    Place { origin, key: Some(mark(key)), via: None, written: Value::Null }
 }
 
-fn set(tree: &mut Node, path: &[String], value: &str, origin: Origin, errors: &mut Vec<Error>) {
-    let place = Place { key: None, via: None, written: Value::Null, origin };
+fn set(tree: &mut Node, path: &[String], value: &str, place: Place, errors: &mut Vec<Error>) {
     let mut node = match document::parse_value(value, &place) {
         Ok(node) => node,
         Err(mut faults) => {

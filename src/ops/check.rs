@@ -35,11 +35,14 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         // What was read with a fault is built with the same fault: it is told once.
         let known = errors.len();
         for error in found {
-            if !errors[..known].iter().any(|other| same_place(other, &error)) {
+            if !errors[..known].iter().any(|other| same_place(other, &error))
+                && !(known > 0 && inherits(&error))
+            {
                 errors.push(error);
             }
         }
     }
+    config.sort(&mut errors);
     Errors::check(errors)?;
     let names = |section| config.names(section).into_iter().map(str::to_owned).collect();
     Ok(Checked {
@@ -58,4 +61,13 @@ fn same_place(one: &Error, other: &Error) -> bool {
     one.source == other.source
         && one.line == other.line
         && (within(one.column, other.column, other.width) || within(other.column, one.column, one.width))
+}
+
+/// Whether an error marks a `use` that inherits: where that failed, the fault of the line of tables is told already.
+fn inherits(error: &Error) -> bool {
+    let Some(origin) = &error.origin else { return false };
+    let marked: String = origin.text.chars().skip(origin.mark as usize).take(origin.width as usize).collect();
+    ["server:", "app:", "middleware:"]
+        .iter()
+        .any(|section| marked.trim_matches(['"', '\'']).starts_with(section))
 }

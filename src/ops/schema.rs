@@ -214,5 +214,5 @@ pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
             }
         }
     }
-    at.get("default").cloned()
+    at.get("default").filter(|value| !value.is_null()).cloned()
 }

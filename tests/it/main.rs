@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod border;
+mod config;
 mod gate;
 mod handover;
 mod http;
