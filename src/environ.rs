@@ -26,3 +26,12 @@ pub struct Environ {
     /// The name of the server in the config (`main` of `[server.main]`).
     pub server: Arc<str>,
 }
+
+/// Who the client proved to be (`REMOTE_USER`): set on the request by what authenticates it, and on the response
+/// for the access log outside of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteUser(pub Arc<str>);
+
+/// The id of a request, as `request_id` took or made it: on the request, and on the response for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(pub Arc<str>);

@@ -1,5 +1,6 @@
 //! Kinds of application: one file each, from its `Options` to an [`App`].
 
+mod cascade;
 mod media;
 mod mount;
 mod plugin;
@@ -35,6 +36,12 @@ pub static APPS: &[Entry<Build>] = &[
         summary: "Runs an application in a dynamic library: a Rust crate or any other over the C ABI",
         options: options::<plugin::Options>,
         build: plugin::build,
+    },
+    Entry {
+        name: "cascade",
+        summary: "Tries apps in turn until one has an answer",
+        options: options::<cascade::Options>,
+        build: cascade::build,
     },
     Entry {
         name: "redirect",
@@ -78,6 +85,7 @@ pub struct Link {
 pub fn links(table: &Table) -> Vec<Link> {
     match table.kind() {
         Ok("mount") => mount::links(table),
+        Ok("cascade") => cascade::links(table),
         _ => Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::respond::plain;
 use crate::app::{Builder, Link};
 use crate::body::{App, Request};
-use crate::config::Table;
+use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Result};
 
@@ -42,7 +42,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let mut routes = Vec::new();
     for (from, to) in &options.routes {
-        let key = format!("routes.{from}");
+        let key = join("routes", from);
         match parse(from) {
             Ok((host, port, prefix)) => {
                 let app = (builder.resolve)(to, table.origin(&key));
@@ -79,13 +79,13 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
 /// The routes as they stand in the table.
 pub(super) fn links(table: &Table) -> Vec<Link> {
     let Ok(options) = table.options::<Options>() else { return Vec::new() };
-    let link = |(at, app): (String, String)| Link { key: format!("routes.{at}"), at, app };
+    let link = |(at, app): (String, String)| Link { key: join("routes", &at), at, app };
     options.routes.into_iter().map(link).collect()
 }
 
 fn parse_error(table: &Table, key: &str, from: &str, why: &str) -> Error {
-    table
-        .error(key, format!("`{from}` is no place to mount an app at: {why}"))
+    Error::config(format!("`{from}` is no place to mount an app at: {why}"))
+        .at(table.key_origin(key))
         .help("write a prefix (`/files`) or a host with a prefix (`example.org/files`)")
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::app::Builder;
 use crate::body::{App, Body, Response};
-use crate::config::{ConfigPath, Table};
+use crate::config::{ConfigPath, Table, join};
 use crate::error::{Error, Errors, Result};
 
 /// Options of an `[app.NAME]` table with `use = "respond"`.
@@ -73,7 +73,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
         (None, None) => Bytes::new(),
     };
     for (name, value) in &options.headers {
-        match header(table, &format!("headers.{name}"), name, value) {
+        match header(table, &join("headers", name), name, value) {
             Ok((name, value)) => {
                 headers.insert(name, value);
             }

@@ -24,8 +24,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
-pub use node::Place;
-use node::{Node, join};
+use node::Node;
+pub use node::{Place, item, join};
 pub use table::{ConfigPath, Table};
 
 /// Where a configuration is read from.

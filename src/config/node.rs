@@ -141,14 +141,14 @@ impl Node {
 }
 
 /// The key path of `key` in the table at `path`: bare keys are dotted, others quoted (`app.site.routes."/"`).
-pub(super) fn join(path: &str, key: &str) -> String {
+pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let key = if bare { key.to_owned() } else { Value::from(key).to_string() };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
 /// The key path of one item of the list at `path`: `server.main.listen[0]`.
-pub(super) fn item(path: &str, index: usize) -> String {
+pub fn item(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::App;
-use crate::config::Table;
+use crate::config::{Table, item, join};
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 
@@ -94,14 +94,13 @@ fn apply(steps: &Steps, headers: &mut HeaderMap) {
 
 /// The changes as steps in their order; faults go to `errors`.
 fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) -> Steps {
-    let removals = changes
-        .remove
-        .into_iter()
-        .enumerate()
-        .map(|(index, name)| (Action::Remove, format!("{key}.remove.{index}"), name, String::new()));
+    let removals =
+        changes.remove.into_iter().enumerate().map(|(index, name)| {
+            (Action::Remove, item(&format!("{key}.remove"), index), name, String::new())
+        });
     let valued = |action, word: &str, fields: BTreeMap<String, String>| {
         let place = format!("{key}.{word}");
-        fields.into_iter().map(move |(name, value)| (action, format!("{place}.{name}"), name, value))
+        fields.into_iter().map(move |(name, value)| (action, join(&place, &name), name, value))
     };
     let all = removals
         .chain(valued(Action::Set, "set", changes.set))

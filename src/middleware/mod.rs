@@ -4,9 +4,17 @@
 //! [`App`]: one dynamic call, and one box where the layer has something to do after the call. A layer that
 //! passes a request on unchanged (`body_limit` without a body) returns the inner future and boxes nothing.
 
+mod access_log;
+mod auth_basic;
 pub(crate) mod body_limit;
+mod compress;
+mod error_page;
 pub mod failure;
 mod headers;
+mod lint;
+mod lowercase;
+mod request_id;
+mod secret;
 mod timeout;
 
 use crate::body::App;
@@ -21,16 +29,58 @@ pub type Build = fn(&Table, &Context, App) -> Result<App>;
 /// Every kind of middleware.
 pub static MIDDLEWARE: &[Entry<Build>] = &[
     Entry {
+        name: "access_log",
+        summary: "Writes one line a request in the common, combined or JSON format",
+        options: options::<access_log::Options>,
+        build: access_log::build,
+    },
+    Entry {
+        name: "auth_basic",
+        summary: "Asks for a name and a password that an htpasswd file knows",
+        options: options::<auth_basic::Options>,
+        build: auth_basic::build,
+    },
+    Entry {
         name: "body_limit",
         summary: "Answers 413 when a request's body is too long",
         options: options::<body_limit::Options>,
         build: body_limit::build,
     },
     Entry {
+        name: "compress",
+        summary: "Compresses responses with zstd, br or gzip",
+        options: options::<compress::Options>,
+        build: compress::build,
+    },
+    Entry {
+        name: "error_page",
+        summary: "Turns errors, panics and bare failures into pages that the client reads",
+        options: options::<error_page::Options>,
+        build: error_page::build,
+    },
+    Entry {
         name: "headers",
         summary: "Sets, appends and removes header fields of requests and responses",
         options: options::<headers::Options>,
         build: headers::build,
+    },
+    Entry {
+        name: "lint",
+        summary: "Checks that server and application keep the gateway's rules",
+        options: options::<lint::Options>,
+        build: lint::build,
+    },
+    Entry {
+        name: "lowercase",
+        summary: "Lower-cases text, as the smallest example of a middleware",
+        options: options::<lowercase::Options>,
+        build: lowercase::build,
+    },
+    Entry {
+        name: "request_id",
+        summary: "Gives each request an id that app, log and client know it by",
+        options: options::<request_id::Options>,
+        build: request_id::build,
     },
     Entry {
         name: "timeout",

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::app::{APPS, Builder};
 use crate::body::App;
-use crate::config::{Config, Table};
+use crate::config::{Config, Table, item};
 use crate::context::Context;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::middleware::{MIDDLEWARE, body_limit};
@@ -86,8 +86,7 @@ pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> 
     };
     let mut layers = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let key = format!("middleware.{index}");
-        let origin = table.origin(&key).or_else(|| table.origin("middleware"));
+        let origin = table.origin(&item("middleware", index));
         let Some(name) = entry.as_str() else {
             errors.push(Error::config("an entry of `middleware` is a name in quotes").at(origin));
             continue;
@@ -173,7 +172,7 @@ impl<'a> Assembler<'a> {
         let mut servers = Vec::new();
         for name in self.config.names("server") {
             let Some(table) = self.config.table("server", name) else { continue };
-            let app = self.app(app_of_server(&table), table.origin("app").or_else(|| table.origin("")));
+            let app = self.app(app_of_server(&table), table.origin("app"));
             let built = table.kind().and_then(|kind| {
                 let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
                 (entry.build)(&table)

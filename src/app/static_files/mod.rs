@@ -26,7 +26,7 @@ use super::media::{compressible, media_type};
 use super::respond::plain;
 use crate::app::Builder;
 use crate::body::{App, Request, Response};
-use crate::config::{ConfigPath, Table};
+use crate::config::{ConfigPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 use cache::Cache;
@@ -93,7 +93,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let trust = if builder.context.development { Duration::ZERO } else { tree::TRUST };
     for (place, name) in options.index.iter().enumerate() {
         if relative(&format!("/{name}")).is_none() || name.contains(['/', '%']) {
-            let error = table.error(&format!("index.{place}"), format!("`{name}` is no plain file name"));
+            let error = table.error(&item("index", place), format!("`{name}` is no plain file name"));
             errors.push(error.help("write a name such as `index.html`"));
         }
     }

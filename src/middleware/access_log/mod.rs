@@ -1,0 +1,160 @@
+//! `access_log`: one line a request, written in batches by a thread of its own ([`sink`]).
+
+mod line;
+mod sink;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::body::{App, Body};
+use crate::config::{ConfigPath, Table};
+use crate::context::Context;
+use crate::environ::{RemoteUser, RequestId};
+use crate::error::{BoxError, Errors, Result};
+use line::Record;
+use sink::{Sink, Target};
+
+/// Options of a `[middleware.NAME]` table with `use = "access_log"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// What a line looks like.
+    #[serde(default)]
+    format: Format,
+    /// Where the lines go, when there is no `file`.
+    #[serde(default)]
+    to: Stream,
+    /// File to append to. When it is moved away (logrotate) it is made anew within a second.
+    file: Option<ConfigPath>,
+}
+
+/// What a line looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    /// The common log format of CERN and Apache.
+    Common,
+    /// The same with referer and user agent.
+    #[default]
+    Combined,
+    /// A JSON object with the duration and the request's id too.
+    Json,
+}
+
+/// A stream of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Stream {
+    #[default]
+    Stderr,
+    Stdout,
+}
+
+/// Responses up to this length, in bytes, are logged when they are handed over: they fit a socket's buffer. Of longer
+/// ones and streams is logged, at their end, what was taken.
+const AT_ONCE: u64 = 64 * 1024;
+
+/// Wraps `next`. Only what [`Record`] has is logged: no cookie, no authorization; query values named like a secret
+/// are masked.
+pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let target = match (&options.file, options.to) {
+        (Some(file), _) => {
+            let opened = sink::open(file).map_err(|error| {
+                let message = format!("cannot open the log file `{}`", file.display());
+                table.error("file", message).because(error).help("create its folder, or correct the path")
+            });
+            Errors::check(opened.err().into_iter().collect())?;
+            Target::File(file.to_path_buf())
+        }
+        (None, Stream::Stderr) => Target::Stderr,
+        (None, Stream::Stdout) => Target::Stdout,
+    };
+    let log = Arc::new(Log { format: options.format, sink: Sink::new(target) });
+    Ok(App::from_call(move |request| {
+        let (started, time) = (Instant::now(), SystemTime::now());
+        // Status 499, as nginx writes it, stays when the client goes away before there is an answer.
+        let record = Record::of(&request, time);
+        let entry = Entry { log: log.clone(), record, started, bytes: 0 };
+        let response = next.handle(request);
+        Box::pin(async move {
+            let mut entry = entry;
+            let response = match response.await {
+                Ok(response) => response,
+                Err(error) => {
+                    entry.record.status = 500;
+                    return Err(error);
+                }
+            };
+            entry.record.status = response.status().as_u16();
+            entry.record.user = response.extensions().get::<RemoteUser>().map(|user| user.0.clone());
+            if let Some(id) = response.extensions().get::<RequestId>() {
+                entry.record.id = Some(id.0.clone());
+            }
+            match response.body().size_hint().exact() {
+                Some(length) if length <= AT_ONCE => {
+                    entry.bytes = length;
+                    Ok(response)
+                }
+                _ => Ok(response.map(|body| Body::new(Counted { body, entry }))),
+            }
+        })
+    }))
+}
+
+struct Log {
+    format: Format,
+    sink: Sink,
+}
+
+/// A line to be: written when it is dropped, so that a client that goes away has one too.
+struct Entry {
+    log: Arc<Log>,
+    record: Record,
+    started: Instant,
+    bytes: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let line = self.record.line(self.log.format, self.bytes, self.started.elapsed());
+        self.log.sink.write(line.as_bytes());
+    }
+}
+
+/// A body whose length is counted.
+struct Counted {
+    body: Body,
+    entry: Entry,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(task);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

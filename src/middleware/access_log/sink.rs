@@ -1,0 +1,173 @@
+//! Where lines go: gathered in memory, written by one thread in batches, so that no request waits for a disk.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What may wait in memory, in bytes. When the disk takes no more, lines beyond are dropped and counted.
+const MOST: usize = 4 * 1024 * 1024;
+/// How often it is looked whether the file was moved away.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the lines end.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Stderr,
+    Stdout,
+    File(PathBuf),
+}
+
+/// Takes lines. When it is dropped, what it holds is written first.
+pub(super) struct Sink {
+    shared: Arc<Shared>,
+    target: Target,
+    /// Started by the first line: a config that is only checked starts no thread.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    dropped: u64,
+    started: bool,
+    closed: bool,
+}
+
+impl Sink {
+    pub(super) fn new(target: Target) -> Sink {
+        Sink { shared: Arc::default(), target, thread: Mutex::new(None) }
+    }
+
+    /// Takes a line with its line break.
+    pub(super) fn write(&self, line: &[u8]) {
+        let mut state = self.shared.state();
+        if state.lines.len() + line.len() > MOST {
+            state.dropped += 1;
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        if !std::mem::replace(&mut state.started, true) {
+            drop(state);
+            let (shared, target) = (self.shared.clone(), self.target.clone());
+            let thread = std::thread::Builder::new().name("access_log".into());
+            match thread.spawn(move || shared.run(&target)) {
+                Ok(handle) => {
+                    *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+                }
+                // The next line tries again.
+                Err(error) => {
+                    self.shared.state().started = false;
+                    tracing::error!("cannot start the access log's thread: {error}");
+                }
+            }
+        } else if was_empty {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.shared.wake.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It panics nowhere; were it to, there is nothing left to write.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, target: &Target) {
+        let mut output = Output::new(target);
+        let mut batch = Vec::new();
+        loop {
+            let (dropped, closed) = {
+                let mut state = self.state();
+                while state.lines.is_empty() && !state.closed {
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                std::mem::swap(&mut batch, &mut state.lines);
+                (std::mem::take(&mut state.dropped), state.closed)
+            };
+            if let Err(error) = output.write(&batch) {
+                tracing::error!("cannot write the access log: {error}");
+            }
+            if dropped > 0 {
+                tracing::error!("the access log is too slow: {dropped} lines were dropped");
+            }
+            batch.clear();
+            if closed {
+                return;
+            }
+        }
+    }
+}
+
+/// The open end of a target.
+struct Output {
+    target: Target,
+    file: Option<File>,
+    looked: Instant,
+}
+
+impl Output {
+    fn new(target: &Target) -> Output {
+        Output { target: target.clone(), file: None, looked: Instant::now() }
+    }
+
+    fn write(&mut self, batch: &[u8]) -> std::io::Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let path = match &self.target {
+            Target::Stderr => return std::io::stderr().lock().write_all(batch),
+            Target::Stdout => {
+                let mut stdout = std::io::stdout().lock();
+                return stdout.write_all(batch).and_then(|()| stdout.flush());
+            }
+            Target::File(path) => path.clone(),
+        };
+        if self.file.is_some() && self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            if !self.is_still(&path) {
+                self.file = None;
+            }
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(&path)?),
+        };
+        file.write_all(batch)
+    }
+
+    /// Whether the path still names the open file.
+    fn is_still(&self, path: &Path) -> bool {
+        let named = std::fs::metadata(path).ok();
+        let open = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        named.map(identity) == open.map(identity)
+    }
+}
+
+/// Opens a log file to append to; its lines are nobody's business but the owner's and the group's.
+pub(super) fn open(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}

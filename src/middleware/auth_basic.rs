@@ -1,0 +1,258 @@
+//! `auth_basic`: asks for a name and a password (RFC 7617) that an htpasswd file knows.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use crate::body::{App, Body, Response};
+use crate::config::{ConfigPath, Table};
+use crate::context::Context;
+use crate::environ::RemoteUser;
+use crate::error::{Error, Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "auth_basic"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// File of `name:hash` lines with bcrypt hashes, as `htpasswd -B` writes it; read anew when it changes.
+    htpasswd: ConfigPath,
+    /// What the browser's question says that it is for.
+    #[serde(default = "restricted")]
+    realm: String,
+}
+
+fn restricted() -> String {
+    "restricted".into()
+}
+
+/// How long a file is believed unchanged.
+const TRUST: Duration = Duration::from_secs(1);
+/// Passwords that were right are remembered for this many users, as a bcrypt hash takes tens of milliseconds.
+const REMEMBERED: usize = 1024;
+/// Checks at once: more would take every processor.
+const AT_ONCE: usize = 2;
+/// Checked for unknown names, so that they take as long as known ones. Its password is in no list.
+const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGhVK";
+
+/// Wraps `next`: requests without a right name and password get 401; the others carry a [`RemoteUser`].
+pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let challenge = options.realm.replace(['\\', '"'], "'");
+    let challenge = HeaderValue::try_from(format!("Basic realm=\"{challenge}\", charset=\"UTF-8\""));
+    let challenge = challenge.map_err(|_| {
+        table.error("realm", "the realm has characters that no header may have").help("use plain letters")
+    });
+    let users = read(&options.htpasswd).map_err(|errors| {
+        errors.into_iter().map(|error| error.at(table.origin("htpasswd"))).collect::<Vec<_>>()
+    });
+    let (challenge, users) = match (challenge, users) {
+        (Ok(challenge), Ok(users)) => (challenge, users),
+        (challenge, users) => {
+            let mut errors: Vec<Error> = challenge.err().into_iter().collect();
+            errors.extend(users.err().unwrap_or_default());
+            Errors::check(errors)?;
+            unreachable!("one of them is an error")
+        }
+    };
+    let door = Arc::new(Door {
+        path: options.htpasswd.to_path_buf(),
+        state: Mutex::new(State { users: Arc::new(users), looked: Instant::now(), right: HashMap::new() }),
+        slots: Semaphore::new(AT_ONCE),
+        salt: uuid::Uuid::new_v4().into_bytes(),
+    });
+    Ok(App::from_call(move |mut request| {
+        let (door, next, challenge) = (door.clone(), next.clone(), challenge.clone());
+        Box::pin(async move {
+            let Some(user) = door.user(request.headers()).await else {
+                return Ok(unauthorized(challenge));
+            };
+            request.extensions_mut().insert(RemoteUser(user.clone()));
+            let mut response = next.handle(request).await?;
+            response.extensions_mut().insert(RemoteUser(user));
+            Ok(response)
+        })
+    }))
+}
+
+fn unauthorized(challenge: HeaderValue) -> Response {
+    let mut response = Response::new(Body::from("A name and a password are needed.\n"));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// What one reading of the file gave: hashes by name, and what the file was.
+#[derive(Debug, Default)]
+struct Users {
+    hashes: HashMap<String, String>,
+    version: Option<(SystemTime, u64)>,
+}
+
+struct Door {
+    path: PathBuf,
+    state: Mutex<State>,
+    slots: Semaphore,
+    salt: [u8; 16],
+}
+
+struct State {
+    users: Arc<Users>,
+    looked: Instant,
+    /// Digest of the last right password by name; emptied when the file changes.
+    right: HashMap<Arc<str>, [u8; 32]>,
+}
+
+impl Door {
+    /// The user whose right name and password the request carries.
+    async fn user(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        let (name, password) = credentials(headers)?;
+        self.refresh();
+        let digest = self.digest(&name, &password);
+        let (users, known) = {
+            let state = self.state();
+            (
+                state.users.clone(),
+                state.right.get_key_value(&*name).map(|(name, right)| (name.clone(), *right)),
+            )
+        };
+        if let Some((name, right)) = known
+            && bool::from(right.ct_eq(&digest))
+        {
+            return Some(name);
+        }
+        let hash = users.hashes.get(&*name).map_or(NOBODY, String::as_str).to_owned();
+        let exists = users.hashes.contains_key(&*name);
+        let _slot = self.slots.acquire().await.ok()?;
+        let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        if !(checked.await.unwrap_or(false) && exists) {
+            return None;
+        }
+        let name: Arc<str> = name.into();
+        let mut state = self.state();
+        // The file may have changed meanwhile: then this password may be wrong by now, next time.
+        if Arc::ptr_eq(&state.users, &users) {
+            if state.right.len() >= REMEMBERED {
+                state.right.clear();
+            }
+            state.right.insert(name.clone(), digest);
+        }
+        Some(name)
+    }
+
+    /// Reads the file anew when it changed. A file that cannot be read any more changes nothing but the log.
+    fn refresh(&self) {
+        {
+            let mut state = self.state();
+            if state.looked.elapsed() < TRUST {
+                return;
+            }
+            state.looked = Instant::now();
+            if version(&self.path).is_some_and(|version| state.users.version == Some(version)) {
+                return;
+            }
+        }
+        match read(&self.path) {
+            Ok(users) => {
+                let mut state = self.state();
+                state.users = Arc::new(users);
+                state.right.clear();
+            }
+            Err(errors) => {
+                for error in errors {
+                    tracing::error!(file = %self.path.display(), "htpasswd is kept as it was: {error}");
+                }
+            }
+        }
+    }
+
+    /// Salted, so that the memory holds nothing that a list of passwords could be tried on at other times.
+    fn digest(&self, name: &str, password: &[u8]) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(self.salt);
+        digest.update((name.len() as u64).to_le_bytes());
+        digest.update(name);
+        digest.update(password);
+        digest.finalize().into()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Name and password of an `Authorization: Basic` field.
+fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let (scheme, rest) = field.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let name = String::from_utf8(decoded[..colon].to_vec()).ok()?;
+    // bcrypt takes no NUL.
+    let password = decoded[colon + 1..].to_vec();
+    (!password.contains(&0)).then_some((name, password))
+}
+
+fn version(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Reads an htpasswd file.
+fn read(path: &Path) -> Result<Users, Vec<Error>> {
+    let version = version(path);
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("cannot read the password file `{}`", path.display());
+        vec![Error::config(message).because(error).help("make one with `htpasswd -B -c FILE NAME`")]
+    })?;
+    let mut users = Users { version, ..Users::default() };
+    let mut errors = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fault = match line.split_once(':') {
+            Some((name, hash)) if is_bcrypt(hash) => {
+                users.hashes.insert(name.to_owned(), hash.to_owned());
+                continue;
+            }
+            Some((_, hash)) if hash.starts_with("{SHA}") => "an unsalted SHA-1 hash, which is found in lists",
+            Some((_, hash)) if hash.starts_with("$apr1$") => "an MD5 hash, which is tried by the billion",
+            Some(_) => "no bcrypt hash",
+            None => "no `name:hash`",
+        };
+        let message = format!("line {} of `{}` has {fault}", index + 1, path.display());
+        errors.push(Error::config(message).help("write the entry with `htpasswd -B FILE NAME`"));
+    }
+    if errors.is_empty() { Ok(users) } else { Err(errors) }
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    ["$2y$", "$2b$", "$2a$"].iter().any(|start| hash.starts_with(start)) && hash.len() == 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_a_hash_that_takes_its_time() {
+        assert!(is_bcrypt(NOBODY));
+        assert_eq!(bcrypt::verify("guess", NOBODY).ok(), Some(false));
+    }
+}

@@ -1,0 +1,80 @@
+//! The built-in pages.
+
+use bytes::Bytes;
+use handlebars::html_escape;
+use http::StatusCode;
+use serde_json::json;
+
+use super::negotiate::Form;
+
+/// The media type and content of a page. `detail` is what the app said; `causes` are shown to developers alone.
+/// # Source
+/// RFC 9457, section 3, for the JSON form.
+pub(super) fn write(
+    form: Form,
+    status: StatusCode,
+    detail: Option<&str>,
+    causes: Option<&Vec<String>>,
+) -> (&'static str, Bytes) {
+    let title = title(status);
+    let content = match form {
+        Form::Html => html(status, title, detail.unwrap_or(advice(status))),
+        Form::Json => {
+            let mut problem = json!({ "type": "about:blank", "title": title, "status": status.as_u16() });
+            if let Some(detail) = detail {
+                problem["detail"] = detail.into();
+            }
+            if let Some(causes) = causes {
+                problem["causes"] = causes.clone().into();
+            }
+            format!("{problem}\n")
+        }
+        Form::Plain => {
+            let mut text = format!("{} {title}\n", status.as_u16());
+            if let Some(detail) = detail {
+                text += &format!("{detail}\n");
+            }
+            for cause in causes.into_iter().flatten() {
+                text += &format!("  {cause}\n");
+            }
+            text
+        }
+    };
+    (form.media(), content.into())
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Request failed")
+}
+
+/// A sentence for readers, where the app says none.
+fn advice(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "Sign in to see this page.",
+        403 => "You may not see this page.",
+        404 => "There is nothing at this address. It may have moved, or the address has a slip in it.",
+        405 => "This address does not take that kind of request.",
+        413 => "What was sent is too large.",
+        429 => "There were too many requests. Wait a little and try again.",
+        502..=504 => "The service does not answer just now. Try again in a minute.",
+        500..=599 => "Something went wrong on our side. It was noted; try again later.",
+        _ => "The request could not be answered.",
+    }
+}
+
+/// Style of the pages: no script, no other file.
+pub(super) const STYLE: &str = ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;margin:10vh auto;\
+max-width:44rem;padding:0 1.5rem}h1{font-size:1.5rem;line-height:1.3}.status{font-size:1rem;opacity:.7;margin:0}\
+pre,code{font-family:ui-monospace,monospace;font-size:.9em}pre{overflow-x:auto;padding:1rem;background:#8881;\
+border-radius:.4rem;white-space:pre-wrap}table{border-collapse:collapse;width:100%}th,td{text-align:left;\
+vertical-align:top;padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}th{font-weight:600;white-space:nowrap}";
+
+fn html(status: StatusCode, title: &str, text: &str) -> String {
+    let (number, text) = (status.as_u16(), html_escape(text));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
+         </head>\n<body>\n<main>\n<p class=\"status\">{number}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n</main>\n</body>\n\
+         </html>\n"
+    )
+}

@@ -1,0 +1,52 @@
+//! `lowercase`: lower-cases text. The smallest middleware that changes a response; start your own from it.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body_util::BodyExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::body::{App, Body, Response};
+use crate::config::Table;
+use crate::context::Context;
+use crate::error::Result;
+
+/// Options of a `[middleware.NAME]` table with `use = "lowercase"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Media types to change, by their beginning.
+    #[serde(default = "text")]
+    types: Vec<String>,
+}
+
+fn text() -> Vec<String> {
+    vec!["text/".into()]
+}
+
+/// Wraps `next`: the letters A to Z of its text become a to z, piece by piece as the body streams. Other letters
+/// stay, as lower-casing may change their length and with it the `content-length`.
+pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    Ok(App::from_call(move |request| {
+        let response = next.handle(request);
+        let types = options.types.clone();
+        Box::pin(async move {
+            let response = response.await?;
+            if !is_one_of(&types, &response) {
+                return Ok(response);
+            }
+            Ok(response.map(|body| Body::new(body.map_frame(|frame| frame.map_data(lower)))))
+        })
+    }))
+}
+
+fn lower(data: bytes::Bytes) -> bytes::Bytes {
+    data.to_ascii_lowercase().into()
+}
+
+/// Whether the body is of one of these types, and not compressed.
+fn is_one_of(types: &[String], response: &Response) -> bool {
+    let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let plain = !response.headers().contains_key(CONTENT_ENCODING);
+    plain && types.iter().any(|start| media.starts_with(start.as_str()))
+}
