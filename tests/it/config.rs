@@ -117,7 +117,7 @@ server.main.use = "http"
 server.main.threads = 6
   -D server.main.threads                             6
   environment variable PASTER_SERVER__MAIN__THREADS  5
-  server.toml:9:11                                   4        profile `production`
+  server.toml:9:11                                   4  profile `production`
   server.toml:5:11                                   3
   more/team.toml:1:23                                2
   common.toml:3:11                                   1
