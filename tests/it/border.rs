@@ -522,3 +522,91 @@ fn inspect_prints_what_a_plugin_says() {
     assert_eq!(info["name"], "hello");
     assert_eq!(info["settings_schema"]["properties"]["greeting"]["type"], "string");
 }
+
+/// `examples/hello-c`, built by the line that its README gives.
+fn c_example(folder: &Path) -> PathBuf {
+    let example = root().join("examples/hello-c");
+    let readme = std::fs::read_to_string(example.join("README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("cc ")).unwrap();
+    let library = folder.join("libhello_c.so");
+    let line = line.replace("libhello_c.so", library.to_str().unwrap()).replace("-Wall", "-Wall -Werror");
+    let status = std::process::Command::new("sh").args(["-c", &line]).current_dir(&example).status();
+    assert!(status.unwrap().success(), "{line}");
+    library
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_in_c_is_served_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = Library::load(&c_example(folder.path())).unwrap();
+    assert_eq!(library.info().functions, ["settings_schema", "create", "call", "destroy"]);
+    let instance = Instance::create(&library, "main", &json!({}), &Context::alone(false)).unwrap();
+    instance.health().await.unwrap();
+    let address = serve(instance.app()).await;
+    let url = |path: &str| format!("http://{address}{path}");
+    let client = reqwest::Client::new();
+    let get = async |path: &str| client.get(url(path)).send().await.unwrap();
+    let hello = get("/").await;
+    assert_eq!(hello.headers()["content-length"], "13");
+    assert_eq!(hello.text().await.unwrap(), "Hello from C\n");
+    let lines: String = (1..=1000).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(get("/stream").await.text().await.unwrap(), lines);
+    assert_eq!(get("/nothing").await.status(), 404);
+    let refused = get("/count?x").await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"POST".parse().unwrap()));
+
+    let pieces: Vec<Bytes> = (0..50_u8).map(|n| Bytes::from(vec![n; 30_011])).collect();
+    let sum = pieces
+        .iter()
+        .flatten()
+        .fold(2_166_136_261_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(16_777_619));
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces.map_ok()));
+    let answer = client.post(url("/count")).body(body).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), format!("1500550 bytes, FNV-1a {sum:08x}\n"));
+    let empty = client.post(url("/count")).send().await.unwrap();
+    assert_eq!(empty.text().await.unwrap(), "0 bytes, FNV-1a 811c9dc5\n");
+
+    // A client that leaves in the middle of its body.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"POST /count HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc").await.unwrap();
+    drop(stream);
+    assert_eq!(get("/").await.status(), 200);
+}
+
+/// The kind `plugin` in a config: faults of its settings with their place, and what to do where nothing is built.
+#[test]
+fn an_app_of_kind_plugin_is_made_from_its_table() {
+    let library = plugin("faulty").display().to_string();
+    let check = |table: &str, expected: &str| {
+        let config = format!("[app.main]\nuse = \"plugin\"\n{table}\n");
+        let folder = crate::support::folder(&[("server.toml", &config)]);
+        let config = crate::local::load(folder.path()).unwrap();
+        let made = paster::ops::assemble::assemble_apps(&config, &Context::alone(false), None);
+        let faults = match made {
+            Ok(assembly) => assembly.instances.iter().map(|made| format!("made {}", made.name())).collect(),
+            Err(errors) => errors
+                .into_iter()
+                .map(|error| {
+                    let line = error.origin.as_ref().map_or(0, |origin| origin.line);
+                    let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+                    format!("{line}: {error}{cause}")
+                })
+                .collect::<Vec<_>>(),
+        };
+        assert_eq!(faults.join("\n").replace(&library, "LIBRARY"), expected);
+    };
+    let library_is = format!("library = \"{library}\"");
+    check(&library_is, "made main");
+    check(&format!("{library_is}\nsettings.create = \"work\""), "made main");
+    check("", "1: `[app.main]` names no plugin");
+    check("crate = \".\"\nlibrary = \"x\"", "4: `crate` and `library` exclude each other");
+    check("crate = \".\"", "3: the plugin of the app `main` is not built");
+    check(
+        &format!("{library_is}\nsettings.create = \"fail\""),
+        "4: the plugin `faulty` did not create the app `main`: the store is not there",
+    );
+    check(
+        &format!("{library_is}\nsettings = {{ healty = true, healthy = 3 }}"),
+        "4: unknown key `healty` in `[app.main.settings]`\n4: `settings.healthy` must be `true` or `false`, not `3`",
+    );
+}

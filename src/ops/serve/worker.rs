@@ -162,7 +162,7 @@ async fn build(
         libraries: start.libraries.clone(),
         states,
         host,
-        config: std::sync::Arc::default(), // the assembler puts the merged one in
+        config: Arc::default(), // the assembler puts the merged one in
     };
     let config = start.config.clone();
     let failed = start.failed.is_some();
