@@ -1,0 +1,189 @@
+//! A cell's editor: CodeMirror with the notebook's keys, completion and inspection from the kernel.
+
+import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, type Completion, type CompletionContext, type CompletionResult, completionStatus, startCompletion } from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap, indentLess, indentMore, insertTab, toggleComment } from "@codemirror/commands";
+import { bracketMatching, indentOnInput, indentUnit } from "@codemirror/language";
+import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
+import { Compartment, EditorState, type Extension, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
+import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, type Tooltip } from "@codemirror/view";
+import type { Completion as Match } from "../protocol";
+import { colours, grammar } from "./languages";
+
+/** What the editor asks of its cell. */
+export interface Owner {
+  changed(text: string): void;
+  /** Up from the first line (-1), down from the last (1). Returns whether there is a cell to go to. */
+  leave(direction: -1 | 1): boolean;
+  complete: ((code: string, cursor: number) => Promise<{ matches: Match[]; start: number; end: number } | null>) | null;
+  inspect: ((code: string, cursor: number, detail: 0 | 1) => Promise<Node | null>) | null;
+}
+
+/** How an editor looks and reads. */
+export interface Setting {
+  language: string;
+  label: string;
+  lineNumbers: boolean;
+  readOnly: boolean;
+}
+
+const remote = StateEffect.define<null>();
+const setTip = StateEffect.define<Tooltip | null>();
+const tip = StateField.define<Tooltip | null>({
+  create: () => null,
+  update(value, transaction) {
+    for (const effect of transaction.effects) if (effect.is(setTip)) return effect.value;
+    return transaction.docChanged || transaction.selection !== undefined ? null : value;
+  },
+  provide: (field) => showTooltip.from(field),
+});
+
+const nonce = document.querySelector<HTMLScriptElement>("script[nonce]")?.nonce ?? "";
+const numbers = new Compartment();
+
+/** Makes an editor; an earlier `state` brings its undo history back. */
+export function makeEditor(parent: HTMLElement, text: string, setting: Setting, owner: Owner, state?: EditorState): EditorView {
+  const view = new EditorView({ parent, state: state ?? EditorState.create({ doc: text, extensions: extensions(setting, owner) }) });
+  if (state !== undefined) {
+    showLineNumbers(view, setting.lineNumbers);
+    if (state.doc.toString() !== text) setText(view, text);
+  }
+  return view;
+}
+
+/** Puts another text in, keeping the cursor and as much as is the same. */
+export function setText(view: EditorView, text: string): void {
+  const old = view.state.doc.toString();
+  if (old === text) return;
+  let start = 0;
+  while (start < old.length && start < text.length && old[start] === text[start]) start += 1;
+  let end = 0;
+  while (end < old.length - start && end < text.length - start && old[old.length - 1 - end] === text[text.length - 1 - end]) end += 1;
+  view.dispatch({
+    changes: { from: start, to: old.length - end, insert: text.slice(start, text.length - end) },
+    effects: remote.of(null),
+    annotations: Transaction.addToHistory.of(false),
+  });
+}
+
+export function showLineNumbers(view: EditorView, on: boolean): void {
+  view.dispatch({ effects: numbers.reconfigure(on ? lineNumbers() : []) });
+}
+
+function extensions(setting: Setting, owner: Owner): Extension {
+  return [
+    EditorView.cspNonce.of(nonce),
+    Prec.high(keymap.of(keys(owner))),
+    history(),
+    drawSelection(),
+    indentUnit.of("    "),
+    EditorState.tabSize.of(4),
+    EditorState.allowMultipleSelections.of(true),
+    EditorState.readOnly.of(setting.readOnly),
+    indentOnInput(),
+    bracketMatching(),
+    setting.language === "markdown" || setting.language === "" ? [] : closeBrackets(),
+    highlightSelectionMatches({ minSelectionLength: 3 }),
+    EditorView.lineWrapping,
+    grammar(setting.language),
+    colours,
+    numbers.of(setting.lineNumbers ? lineNumbers() : []),
+    tip,
+    autocompletion({ activateOnTyping: false, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
+    keymap.of([...closeBracketsKeymap, ...searchKeymap.filter((binding) => binding.key !== "Mod-f"), ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
+    EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
+    EditorView.updateListener.of((update) => {
+      if (!update.docChanged || update.transactions.some((one) => one.effects.some((effect) => effect.is(remote)))) return;
+      owner.changed(update.state.doc.toString());
+    }),
+  ];
+}
+
+function keys(owner: Owner) {
+  return [
+    { key: "Tab", run: (view: EditorView) => acceptCompletion(view) || tab(view, owner) },
+    {
+      key: "Shift-Tab",
+      run: (view: EditorView) => {
+        const { main } = view.state.selection;
+        if (owner.inspect === null || !main.empty || /^\s*$/.test(view.state.sliceDoc(view.state.doc.lineAt(main.head).from, main.head))) return indentLess(view);
+        void inspect(view, owner);
+        return true;
+      },
+    },
+    { key: "Mod-/", run: toggleComment },
+    { key: "Escape", run: hideTip },
+    { key: "ArrowUp", run: (view: EditorView) => edge(view, -1) && owner.leave(-1) },
+    { key: "ArrowDown", run: (view: EditorView) => edge(view, 1) && owner.leave(1) },
+  ];
+}
+
+/** Whether the cursor is in the first (or last) line and nothing is open that arrows belong to. */
+function edge(view: EditorView, direction: -1 | 1): boolean {
+  const { main } = view.state.selection;
+  if (!main.empty || completionStatus(view.state) !== null) return false;
+  const line = view.state.doc.lineAt(main.head).number;
+  if (line !== (direction < 0 ? 1 : view.state.doc.lines)) return false;
+  // A wrapped line has rows of its own.
+  const moved = view.moveVertically(main, direction > 0);
+  return moved.head === main.head || view.state.doc.lineAt(moved.head).number !== line || moved.head === (direction < 0 ? 0 : view.state.doc.length);
+}
+
+function tab(view: EditorView, owner: Owner): boolean {
+  const { main } = view.state.selection;
+  const line = view.state.doc.lineAt(main.head);
+  const before = view.state.sliceDoc(line.from, main.head);
+  if (!main.empty) return indentMore(view);
+  if (owner.complete !== null && /[^\s]$/.test(before)) return startCompletion(view);
+  if (view.state.readOnly) return false;
+  if (/^\s*$/.test(before) || owner.complete !== null) {
+    view.dispatch(view.state.replaceSelection(" ".repeat(4 - (before.length % 4))), { userEvent: "input" });
+    return true;
+  }
+  return insertTab(view);
+}
+
+async function completions(context: CompletionContext, owner: Owner): Promise<CompletionResult | null> {
+  const found = await owner.complete?.(context.state.doc.toString(), context.pos);
+  if (found === null || found === undefined || found.matches.length === 0 || context.aborted) return null;
+  const { start, end } = found;
+  const only = found.matches[0];
+  if (found.matches.length === 1 && only !== undefined && context.view !== undefined) {
+    const view = context.view;
+    queueMicrotask(() => view.dispatch({ changes: { from: start, to: end, insert: only.text }, selection: { anchor: start + only.text.length }, userEvent: "input.complete" }));
+    return null;
+  }
+  const options: Completion[] = found.matches.map(({ text, kind }, rank) => ({
+    label: text,
+    ...(kind === null ? {} : { detail: kind }),
+    boost: -Math.min(99, rank),
+  }));
+  return { from: start, to: end, options, filter: true, validFor: /^[\w.]*$/ };
+}
+
+async function inspect(view: EditorView, owner: Owner): Promise<void> {
+  const again = view.state.field(tip) !== null;
+  const pos = view.state.selection.main.head;
+  const content = await owner.inspect?.(view.state.doc.toString(), pos, again ? 1 : 0);
+  if (view.state.selection.main.head !== pos) return;
+  const box = document.createElement("div");
+  box.className = "inspection";
+  box.setAttribute("role", "tooltip");
+  box.tabIndex = 0;
+  if (content === null || content === undefined) box.textContent = "The kernel knows nothing about this name.";
+  else box.append(content);
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    hideTip(view);
+    view.focus();
+  });
+  const announce = document.getElementById("live");
+  if (announce !== null) announce.textContent = (box.textContent ?? "").slice(0, 500);
+  view.dispatch({ effects: setTip.of({ pos, above: true, strictSide: false, arrow: false, create: () => ({ dom: box }) }) });
+}
+
+function hideTip(view: EditorView): boolean {
+  if (view.state.field(tip) === null) return false;
+  view.dispatch({ effects: setTip.of(null) });
+  return true;
+}

@@ -1,0 +1,16 @@
+//! Starts the page that the address asks for.
+
+import "katex/dist/katex.css";
+import "./app.css";
+import { base, place } from "./transport/base";
+import { ListPage } from "./ui/list";
+import { NotebookPage } from "./ui/notebook";
+
+const here = place(new URL(location.href), base());
+if (here.page === "notebook") {
+  document.body.className = "notebook-page";
+  new NotebookPage(here.path).open(document.body);
+} else {
+  document.body.className = "list-page";
+  new ListPage(here.folder).open(document.body);
+}

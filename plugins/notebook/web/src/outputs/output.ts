@@ -1,0 +1,135 @@
+//! One output of a cell as an element, by its best MIME type.
+
+import type { JsonObject, Output } from "../protocol";
+import { h } from "../ui/dom";
+import { plain } from "./ansi";
+import { htmlFrame } from "./frame";
+import { jsonTree } from "./json";
+import { type Context, renderMarkdown, svgAddress } from "./markdown";
+import { formulaAt, setFormula } from "./math";
+import { TextView } from "./text";
+
+/** Types that can be shown, the best first. */
+const ORDER = [
+  "text/html",
+  "text/markdown",
+  "image/svg+xml",
+  "text/latex",
+  "image/png",
+  "image/jpeg",
+  "image/gif",
+  "image/webp",
+  "application/javascript",
+  "application/json",
+  "text/plain",
+] as const;
+
+type Shown = (typeof ORDER)[number];
+
+/** The best type of a bundle, or null where none can be shown. */
+export function bestType(data: JsonObject): Shown | null {
+  return ORDER.find((type) => type in data) ?? null;
+}
+
+/** An element for an output, and how text is appended to it where it is a stream. */
+export interface Shape {
+  element: HTMLElement;
+  append?: (text: string) => void;
+}
+
+/** Shows an output. `fresh`: it was made by a run in this page, so its scripts may run (in a sandboxed frame). */
+export function renderOutput(output: Output, fresh: boolean, context: Context): Shape {
+  switch (output.output_type) {
+    case "stream": {
+      const view = new TextView(output.text, output.name === "stderr" ? "stderr" : "stdout");
+      return { element: wrap(view.element, output.name === "stderr" ? "stderr" : "stdout"), append: (text) => view.append(text) };
+    }
+    case "error": {
+      const lines = output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`;
+      return { element: wrap(new TextView(lines, "error").element, "error") };
+    }
+    case "display_data":
+    case "execute_result":
+      return { element: wrap(bundle(output.data, output.metadata, fresh, context), output.output_type) };
+  }
+}
+
+function wrap(child: HTMLElement, kind: string): HTMLElement {
+  return h("div", { class: `output ${kind}` }, child);
+}
+
+function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context: Context): HTMLElement {
+  const type = bestType(data);
+  if (type === null) {
+    const names = Object.keys(data).join(", ");
+    return h("p", { class: "note" }, names === "" ? "An empty output." : `An output of a kind that cannot be shown here: ${names}`);
+  }
+  if (type === "application/json") return h("div", { class: "out-json" }, jsonTree(data[type]));
+  const text = joined(data[type]);
+  switch (type) {
+    case "text/html":
+      return htmlFrame(text, fresh);
+    case "application/javascript":
+      return htmlFrame(`<script>${text.replaceAll("</script", "<\\/script")}</script>`, fresh);
+    case "text/markdown": {
+      const element = h("div", { class: "markdown" });
+      element.append(renderMarkdown(text, context));
+      return element;
+    }
+    case "text/latex":
+      return latex(text, context);
+    case "text/plain":
+      return new TextView(text, "result").element;
+    case "image/svg+xml":
+      return image(svgAddress(text), type, data, metadata);
+    default:
+      return image(`data:${type};base64,${text.replace(/\s/g, "")}`, type, data, metadata);
+  }
+}
+
+function image(source: string, type: string, data: JsonObject, metadata: JsonObject): HTMLElement {
+  const said = joined(data["text/plain"]);
+  const about = said.startsWith("<") ? said.slice(1, -1) : said;
+  const element = h("img", { class: "out-image", src: source, alt: about === "" ? "Image made by the cell" : plain(about).slice(0, 200) });
+  const size = metadata[type];
+  if (typeof size === "object" && size !== null) {
+    const { width, height } = size as JsonObject;
+    if (typeof width === "number") element.width = width;
+    if (typeof height === "number") element.height = height;
+  }
+  return element;
+}
+
+/** LaTeX of an output: formulas between text, or one bare formula. */
+function latex(text: string, context: Context): HTMLElement {
+  const element = h("div", { class: "out-latex" });
+  let rest = text.trim();
+  if (formulaAt(rest, 0) === null && !/[$]|\\[([]/.test(rest)) rest = `$$${rest}$$`;
+  let words = "";
+  const flush = (): void => {
+    if (words !== "") element.append(words);
+    words = "";
+  };
+  for (let at = 0; at < rest.length; ) {
+    const formula = formulaAt(rest, at);
+    if (formula === null) {
+      words += rest[at] ?? "";
+      at += 1;
+      continue;
+    }
+    flush();
+    const span = h("span");
+    setFormula(span, formula.tex, formula.display, context.macros);
+    element.append(span);
+    at += formula.length;
+  }
+  flush();
+  return element;
+}
+
+/** nbformat keeps texts as a string or as a list of lines. */
+export function joined(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (Array.isArray(value)) return value.join("");
+  return value === undefined ? "" : JSON.stringify(value);
+}

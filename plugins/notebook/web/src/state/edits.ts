@@ -1,0 +1,215 @@
+//! Typed text on its way to the server: nothing typed is lost by a cut, a reload of the page or another writer.
+//!
+//! Each cell that is ahead of the server has a `Draft`: the text that the server last confirmed (`base`, with its revision)
+//! and what is on its way. One `set_source` a cell is under way at a time, as the next needs the revision it makes.
+
+import type { Reply } from "../protocol";
+
+/** A cell's text that the server does not have yet. */
+export interface Draft {
+  text: string;
+  base: string;
+  revision: number;
+  /** The text on its way. */
+  sent: string | null;
+  /** Somebody else's text, where it came first: the user decides. */
+  theirs: string | null;
+}
+
+/** A draft as it is kept for the next visit. */
+export interface Kept {
+  id: string;
+  base: string;
+  text: string;
+}
+
+/** What `Edits` asks of its owner. */
+export interface Host {
+  /** Sends `set_source`, repeated after a cut. */
+  send(id: string, source: string, revision: number): Promise<Reply>;
+  /** A cell's text is another now, not by the editor of this page. */
+  show(id: string, source: string, revision: number): void;
+  /** What is unsent changed: the status line and the kept copy follow. */
+  changed(): void;
+  /** A request failed for good. */
+  failed(id: string, error: Error): void;
+}
+
+export class Edits {
+  readonly drafts = new Map<string, Draft>();
+  #timers = new Map<string, ReturnType<typeof setTimeout>>();
+  #settled = new Map<string, (() => void)[]>();
+
+  constructor(private readonly host: Host, private readonly wait = 300) {}
+
+  /** Whether anything waits to be sent or confirmed. */
+  get dirty(): boolean {
+    return this.drafts.size > 0;
+  }
+
+  /** The user typed: `base` and `revision` are what the server confirmed last. */
+  type(id: string, text: string, base: string, revision: number): void {
+    const draft = this.drafts.get(id);
+    if (draft === undefined) {
+      if (text === base) return;
+      this.drafts.set(id, { text, base, revision, sent: null, theirs: null });
+    } else {
+      draft.text = text;
+      if (draft.sent === null && draft.theirs === null && text === draft.base) this.#drop(id);
+    }
+    this.host.changed();
+    this.#schedule(id);
+  }
+
+  /** Sends a cell's draft now; resolves once the server has it, or the user must decide. */
+  settle(id: string): Promise<void> {
+    const draft = this.drafts.get(id);
+    if (draft === undefined || draft.theirs !== null) return Promise.resolve();
+    this.#flush(id);
+    return new Promise((resolve) => this.#settled.set(id, [...(this.#settled.get(id) ?? []), resolve]));
+  }
+
+  /** Sends all drafts now. */
+  async settleAll(): Promise<void> {
+    await Promise.all([...this.drafts.keys()].map((id) => this.settle(id)));
+  }
+
+  /** The server says that a cell's text changed. Returns whether the page must show it (it is not what is typed here). */
+  changed(id: string, source: string, revision: number, own: boolean): boolean {
+    const draft = this.drafts.get(id);
+    if (draft === undefined) return !own;
+    // An answer that was lost with a connection comes as somebody's change: the text tells that it is ours.
+    if (own || source === draft.sent || source === draft.text) {
+      this.#confirm(id, draft, source, revision);
+      return false;
+    }
+    // Another writer came first. Our next `set_source` carries the old base and is answered `stale`, unless none is to come.
+    draft.theirs = source;
+    draft.revision = revision;
+    this.host.changed();
+    this.#wake(id);
+    return false;
+  }
+
+  /** After a snapshot: the server's text of a cell, or null where the cell is gone. Drafts are weighed and sent again. */
+  rebase(id: string, source: string | null, revision: number): void {
+    const draft = this.drafts.get(id);
+    if (draft === undefined || source === null) return;
+    if (source === draft.text) {
+      this.#drop(id);
+    } else if (source === draft.base || source === draft.sent) {
+      draft.base = source;
+      draft.revision = revision;
+      this.#schedule(id);
+    } else {
+      draft.theirs = source;
+      draft.revision = revision;
+    }
+    this.host.changed();
+  }
+
+  /** The user's decision between two texts. */
+  decide(id: string, keep: "mine" | "theirs"): void {
+    const draft = this.drafts.get(id);
+    if (draft === undefined || draft.theirs === null) return;
+    const { theirs, revision } = draft;
+    draft.theirs = null;
+    draft.base = theirs;
+    if (keep === "theirs") {
+      this.#drop(id);
+      this.host.show(id, theirs, revision);
+    } else {
+      this.#flush(id);
+    }
+    this.host.changed();
+  }
+
+  /** The cell is gone: nothing to send any more. */
+  forget(id: string): void {
+    if (!this.drafts.has(id)) return;
+    this.#drop(id);
+    this.host.changed();
+  }
+
+  /** What to keep for the next visit. */
+  kept(): Kept[] {
+    return [...this.drafts].map(([id, { base, text }]) => ({ id, base, text }));
+  }
+
+  /** Takes up a draft of an earlier visit, before `rebase`. */
+  restore({ id, base, text }: Kept): void {
+    if (!this.drafts.has(id)) this.drafts.set(id, { text, base, revision: 0, sent: null, theirs: null });
+  }
+
+  #schedule(id: string): void {
+    clearTimeout(this.#timers.get(id));
+    this.#timers.set(id, setTimeout(() => this.#flush(id), this.wait));
+  }
+
+  #flush(id: string): void {
+    clearTimeout(this.#timers.get(id));
+    this.#timers.delete(id);
+    const draft = this.drafts.get(id);
+    if (draft === undefined || draft.sent !== null || draft.theirs !== null) return;
+    if (draft.text === draft.base) {
+      this.#drop(id);
+      this.host.changed();
+      return;
+    }
+    const text = draft.text;
+    draft.sent = text;
+    this.host.send(id, text, draft.revision).then(
+      (reply) => this.#answered(id, draft, text, reply),
+      (error: unknown) => {
+        draft.sent = null;
+        this.host.failed(id, error instanceof Error ? error : new Error(String(error)));
+        this.#wake(id);
+      },
+    );
+  }
+
+  #answered(id: string, draft: Draft, text: string, reply: Reply): void {
+    if (this.drafts.get(id) !== draft) return;
+    if (reply.type === "stale") {
+      draft.sent = null;
+      if (reply.source === draft.text) {
+        this.#confirm(id, draft, reply.source, reply.revision);
+      } else if (reply.source === draft.base) {
+        // Only the count differs (the server started anew): nobody's text would be lost.
+        draft.revision = reply.revision;
+        this.#flush(id);
+      } else {
+        draft.theirs = reply.source;
+        draft.revision = reply.revision;
+        this.host.changed();
+        this.#wake(id);
+      }
+    } else if (reply.type === "edited" && draft.sent === text) {
+      this.#confirm(id, draft, text, reply.revision);
+    }
+  }
+
+  #confirm(id: string, draft: Draft, source: string, revision: number): void {
+    draft.base = source;
+    draft.revision = revision;
+    draft.sent = null;
+    draft.theirs = null;
+    this.host.show(id, draft.text, revision);
+    if (draft.text === source) this.#drop(id);
+    else this.#flush(id);
+    this.host.changed();
+  }
+
+  #drop(id: string): void {
+    clearTimeout(this.#timers.get(id));
+    this.#timers.delete(id);
+    this.drafts.delete(id);
+    this.#wake(id);
+  }
+
+  #wake(id: string): void {
+    const waiting = this.#settled.get(id) ?? [];
+    this.#settled.delete(id);
+    for (const resolve of waiting) resolve();
+  }
+}

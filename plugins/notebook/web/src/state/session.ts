@@ -1,0 +1,390 @@
+//! One open document: the connection, the document and the drafts together, and everything a user can do to them.
+
+import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Output, Reply } from "../protocol";
+import { type Connection, Cut, type Link, type Listener, Refused } from "../transport/connection";
+import { Edits, type Kept } from "./edits";
+import { Notebook } from "./notebook";
+
+/** A cell as it is cut, copied and put back. */
+export interface CellCopy {
+  cell_type: CellType;
+  source: string;
+  metadata: JsonObject;
+  attachments: JsonObject | null;
+  outputs: Output[];
+  execution_count: number | null;
+}
+
+/** What the session needs from outside. */
+export interface Surroundings {
+  connection(listener: Listener): Connection;
+  /** Unsent text of an earlier visit. */
+  take(): Kept[];
+  store(drafts: Kept[]): void;
+  /** Tells the user of a failure. */
+  report(message: string): void;
+  newId(): string;
+}
+
+interface Insertion {
+  index: number;
+  cell: Cell;
+  done: Promise<unknown>;
+}
+
+export class Session implements Listener {
+  readonly notebook: Notebook;
+  readonly edits: Edits;
+  readonly connection: Connection;
+  link_: { state: Link; message: string } = { state: "connecting", message: "" };
+  loaded = false;
+  #own = new Set<number>();
+  #inserting = new Map<string, Insertion>();
+  #deleted: { copies: { at: number; copy: CellCopy }[] }[] = [];
+  #storing: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(path: string, private readonly around: Surroundings) {
+    this.notebook = new Notebook(path);
+    this.edits = new Edits({
+      send: async (id, source, revision) => {
+        const insertion = this.#inserting.get(id);
+        if (insertion !== undefined) {
+          await insertion.done;
+          revision = this.notebook.cell(id)?.revision ?? revision;
+        }
+        return this.#ask({ type: "set_source", cell_id: id, source, base_revision: revision }, true);
+      },
+      show: (id, source, revision) => {
+        const cell = this.notebook.cell(id);
+        if (cell === undefined) return;
+        cell.revision = revision;
+        if (cell.source === source) return;
+        cell.source = source;
+        this.notebook.emit({ type: "source", id });
+      },
+      changed: () => {
+        this.#store();
+        this.notebook.emit({ type: "save" });
+        for (const id of this.edits.drafts.keys()) this.notebook.emit({ type: "draft", id });
+      },
+      failed: (_id, error) => {
+        if (error instanceof Refused) this.around.report(`Your last change is not saved: ${error.message}`);
+      },
+    });
+    this.connection = around.connection(this);
+  }
+
+  start(): void {
+    this.connection.start();
+  }
+
+  /** Stores what is unsent; called when the page is left. */
+  leave(): void {
+    if (this.#storing !== null) clearTimeout(this.#storing);
+    this.around.store(this.edits.kept());
+  }
+
+  /** Whether something typed or done here has not reached the server. */
+  get unsent(): boolean {
+    return this.edits.dirty || this.#inserting.size > 0;
+  }
+
+  // What the connection tells.
+
+  opened(document: Document): void {
+    if (!this.loaded) {
+      this.loaded = true;
+      for (const kept of this.around.take()) this.edits.restore(kept);
+    }
+    this.#take(() => this.notebook.load(document), document);
+  }
+
+  resumed(): void {
+    // The missed changes follow.
+  }
+
+  changed(change: Change, request: number | null): void {
+    if (change.type === "source_changed") {
+      const own = request !== null && this.#own.has(request);
+      const cell = this.notebook.cell(change.cell_id);
+      if (cell === undefined) return;
+      this.notebook.touch();
+      if (this.edits.changed(cell.id, change.source, change.revision, own)) {
+        cell.revision = change.revision;
+        if (cell.source !== change.source) {
+          cell.source = change.source;
+          this.notebook.emit({ type: "source", id: cell.id });
+        }
+      } else if (!this.edits.drafts.has(cell.id)) {
+        cell.revision = change.revision;
+      }
+      return;
+    }
+    if (change.type === "reloaded") {
+      this.#take(() => this.notebook.apply(change), change.document);
+      return;
+    }
+    if (change.type === "cell_deleted") {
+      const draft = this.edits.drafts.get(change.cell_id);
+      const cell = this.notebook.cell(change.cell_id);
+      const at = this.notebook.index(change.cell_id);
+      this.notebook.apply(change);
+      if (draft !== undefined) {
+        this.edits.forget(change.cell_id);
+        if (cell !== undefined && draft.text !== "") {
+          this.insert(at, cell.cell_type, draft.text);
+          this.around.report("A cell was deleted elsewhere while you typed in it. Your text is kept in a new cell.");
+        }
+      }
+      return;
+    }
+    this.notebook.apply(change);
+  }
+
+  link(state: Link, message: string): void {
+    this.link_ = { state, message };
+    this.notebook.emit({ type: "link" });
+  }
+
+  // What a user does.
+
+  /** The text of a cell is another now. */
+  edit(id: string, text: string): void {
+    const cell = this.notebook.cell(id);
+    if (cell === undefined || cell.source === text) return;
+    const base = this.edits.drafts.get(id)?.base ?? cell.source;
+    cell.source = text;
+    this.edits.type(id, text, base, cell.revision);
+  }
+
+  /** Inserts a cell, at once here and then on the server. Returns its id. */
+  insert(index: number, cell_type: CellType, source = "", copy: Partial<CellCopy> = {}): string {
+    const id = this.around.newId();
+    const cell: Cell = {
+      id, cell_type, source, revision: 0, metadata: copy.metadata ?? {}, attachments: copy.attachments ?? null,
+      outputs: copy.outputs ?? [], execution_count: copy.execution_count ?? null, state: "idle",
+    };
+    const done = this.#ask({ type: "insert_cell", index, cell_type, source, cell_id: id, ...extras(copy) }, true)
+      .catch((error: unknown) => {
+        this.#fail(error, "The cell could not be inserted");
+        this.notebook.apply({ type: "cell_deleted", cell_id: id });
+      })
+      .finally(() => {
+        this.#inserting.delete(id);
+        this.notebook.emit({ type: "save" });
+      });
+    this.#inserting.set(id, { index, cell, done });
+    this.notebook.apply({ type: "cell_inserted", index, cell });
+    return id;
+  }
+
+  /** Deletes cells; `undoDelete` brings them back. */
+  remove(ids: string[]): void {
+    const copies = [];
+    for (const id of ids) {
+      const at = this.notebook.index(id);
+      const cell = this.notebook.cells[at];
+      if (cell !== undefined) copies.push({ at, copy: copyOf(cell) });
+    }
+    if (copies.length === 0) return;
+    this.#deleted.push({ copies: copies.sort((a, b) => a.at - b.at) });
+    for (const id of ids) {
+      this.edits.forget(id);
+      this.notebook.apply({ type: "cell_deleted", cell_id: id });
+      void this.#do({ type: "delete_cell", cell_id: id }, true, "The cell could not be deleted");
+    }
+  }
+
+  get canUndoDelete(): boolean {
+    return this.#deleted.length > 0;
+  }
+
+  /** Puts the cells that were deleted last back where they stood. Returns the first one's id. */
+  undoDelete(): string | null {
+    const last = this.#deleted.pop();
+    let first: string | null = null;
+    for (const { at, copy } of last?.copies ?? []) first ??= this.insert(Math.min(at, this.notebook.cells.length), copy.cell_type, copy.source, copy);
+    return first;
+  }
+
+  /** Moves a cell so that it stands at `index` afterwards. */
+  move(id: string, index: number): void {
+    if (index < 0 || index >= this.notebook.cells.length || this.notebook.index(id) === index) return;
+    this.notebook.apply({ type: "cell_moved", cell_id: id, index });
+    void this.#do({ type: "move_cell", cell_id: id, index }, true, "The cell could not be moved");
+  }
+
+  async setType(id: string, cell_type: CellType): Promise<void> {
+    if (this.notebook.cell(id)?.cell_type === cell_type) return;
+    await this.edits.settle(id);
+    await this.#do({ type: "set_cell_type", cell_id: id, cell_type }, true, "The cell type could not be changed");
+  }
+
+  async setMetadata(id: string, metadata: JsonObject): Promise<void> {
+    this.notebook.apply({ type: "cell_metadata_changed", cell_id: id, metadata });
+    await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
+  }
+
+  /** Runs code cells, with the text they have now. */
+  async run(ids: string[]): Promise<void> {
+    await Promise.all(ids.map((id) => this.edits.settle(id)));
+    await Promise.all(ids.map((id) => this.#inserting.get(id)?.done));
+    const before = ids.map((id) => this.#runs(id)).join();
+    try {
+      await this.#ask({ type: "run", cell_ids: ids }, false);
+    } catch (error) {
+      if (!(error instanceof Cut)) return this.#fail(error, "The cell was not run");
+      // Whether it was queued is seen once the document is here again; a cell is never run twice for one keystroke.
+      await this.#online();
+      if (ids.map((id) => this.#runs(id)).join() === before) await this.#do({ type: "run", cell_ids: ids }, false, "The cell was not run");
+    }
+  }
+
+  async runAll(): Promise<void> {
+    await this.edits.settleAll();
+    await this.#do({ type: "run_all" }, false, "The cells were not run");
+  }
+
+  clearOutputs(ids: string[] | null): void {
+    void this.#do({ type: "clear_outputs", cell_ids: ids }, true, "The outputs could not be cleared");
+  }
+
+  async interrupt(): Promise<void> {
+    await this.#do({ type: "interrupt" }, true, "The kernel could not be interrupted");
+  }
+
+  async restart(run_all: boolean): Promise<void> {
+    if (run_all) await this.edits.settleAll();
+    await this.#do({ type: "restart", run_all }, false, "The kernel could not be restarted");
+  }
+
+  async startKernel(name: string | null): Promise<void> {
+    await this.#do({ type: "start_kernel", name }, false, "The kernel could not be started");
+  }
+
+  async shutdownKernel(): Promise<void> {
+    await this.#do({ type: "shutdown_kernel" }, true, "The kernel could not be shut down");
+  }
+
+  async complete(code: string, cursor: number): Promise<{ matches: Completion[]; start: number; end: number } | null> {
+    const reply = await this.#look({ type: "complete", code, cursor });
+    return reply?.type === "completions" ? reply : null;
+  }
+
+  async inspect(code: string, cursor: number, detail: 0 | 1): Promise<JsonObject | null> {
+    const reply = await this.#look({ type: "inspect", code, cursor, detail });
+    return reply?.type === "inspection" ? reply.data : null;
+  }
+
+  async answer(value: string): Promise<void> {
+    await this.#do({ type: "answer_input", value }, false, "Your answer did not reach the kernel");
+  }
+
+  async save(): Promise<void> {
+    await this.edits.settleAll();
+    await this.#do({ type: "save" }, true, "The notebook could not be saved");
+  }
+
+  async resolveConflict(keep: Keep): Promise<void> {
+    if (await this.#do({ type: "resolve_conflict", keep }, false, "The conflict could not be resolved")) {
+      this.notebook.conflict = null;
+      this.notebook.emit({ type: "conflict" });
+    }
+  }
+
+  // Inner parts.
+
+  /** Takes a snapshot: what is typed or inserted here and not yet on the server stays on top of it. */
+  #take(load: () => void, document: Document): void {
+    const confirmed = new Map(document.cells.map((cell) => [cell.id, { source: cell.source, revision: cell.revision }]));
+    for (const { index, cell } of this.#inserting.values()) {
+      if (!confirmed.has(cell.id)) document.cells.splice(index, 0, cell);
+    }
+    const lost: string[] = [];
+    for (const [id, draft] of [...this.edits.drafts]) {
+      const at = confirmed.get(id);
+      if (at === undefined && !this.#inserting.has(id)) {
+        this.edits.forget(id);
+        if (draft.text.trim() !== "") lost.push(draft.text);
+        continue;
+      }
+      const cell = document.cells.find((c) => c.id === id);
+      if (cell !== undefined) cell.source = draft.text;
+    }
+    load();
+    for (const id of [...this.edits.drafts.keys()]) {
+      const at = confirmed.get(id);
+      this.edits.rebase(id, at?.source ?? null, at?.revision ?? 0);
+    }
+    for (const text of lost) this.insert(this.notebook.cells.length, "code", text);
+    if (lost.length > 0) this.around.report("Unsaved text of cells that are gone was put at the end of the notebook.");
+  }
+
+  #ask(op: Operation, repeatable: boolean): Promise<Reply> {
+    return this.connection.request(op, { repeatable, sent: (id) => this.#own.add(id) });
+  }
+
+  /** Asks, and tells the user when it failed. */
+  async #do(op: Operation, repeatable: boolean, what: string): Promise<boolean> {
+    try {
+      await this.#ask(op, repeatable);
+      return true;
+    } catch (error) {
+      this.#fail(error, what);
+      return false;
+    }
+  }
+
+  /** Asks for something that may as well not come. */
+  async #look(op: Operation): Promise<Reply | null> {
+    if (!this.connection.online) return null;
+    try {
+      return await this.#ask(op, false);
+    } catch {
+      return null;
+    }
+  }
+
+  #fail(error: unknown, what: string): void {
+    this.around.report(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
+  #runs(id: string): string {
+    const cell = this.notebook.cell(id);
+    return cell === undefined ? "" : `${cell.state}${cell.execution_count}${this.notebook.started.get(id)}${this.notebook.elapsed.get(id)}`;
+  }
+
+  #online(): Promise<void> {
+    // A turn later the changes that a resume brings along have been taken.
+    return new Promise((resolve) => {
+      const stop = this.notebook.listen((event) => {
+        if (event.type !== "link" || this.link_.state !== "online") return;
+        stop();
+        setTimeout(resolve, 250);
+      });
+    });
+  }
+
+  #store(): void {
+    this.#storing ??= setTimeout(() => {
+      this.#storing = null;
+      this.around.store(this.edits.kept());
+    }, 200);
+  }
+}
+
+/** What `insert_cell` carries of a copied cell. */
+function extras(copy: Partial<CellCopy>): Partial<CellCopy> {
+  const { metadata, attachments, outputs, execution_count } = copy;
+  return {
+    ...(metadata !== undefined && Object.keys(metadata).length > 0 ? { metadata } : {}),
+    ...(attachments !== undefined && attachments !== null ? { attachments } : {}),
+    ...(outputs !== undefined && outputs.length > 0 ? { outputs, execution_count: execution_count ?? null } : {}),
+  };
+}
+
+/** A cell's content without its identity. */
+export function copyOf(cell: Cell): CellCopy {
+  const { cell_type, source, metadata, attachments, outputs, execution_count } = structuredClone(cell);
+  return { cell_type, source, metadata, attachments, outputs, execution_count };
+}

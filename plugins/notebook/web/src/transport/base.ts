@@ -1,0 +1,54 @@
+//! Where the notebook is mounted: the server writes it into `<base href>`.
+
+/** The mount prefix as a URL that ends in `/`. */
+export function base(): URL {
+  return new URL(".", document.baseURI);
+}
+
+/** `a b/c#d` as part of a URL: every name encoded, the slashes kept. */
+export function encodePath(path: string): string {
+  return path.split("/").map(encodeURIComponent).join("/");
+}
+
+/** The URL of `route` below the mount prefix; `path`, where given, is encoded and appended. */
+export function url(route: string, path?: string): URL {
+  if (path === undefined) return new URL(route, base());
+  return new URL(path === "" ? route : `${route}/${encodePath(path)}`, base());
+}
+
+/** What page this address asks for. */
+export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string };
+
+/** Reads a page's address. */
+export function place(location: URL, prefix: URL): Place {
+  let rest = location.pathname;
+  if (rest.startsWith(prefix.pathname)) rest = rest.slice(prefix.pathname.length);
+  const names = rest.split("/").filter((name) => name !== "").map(decode);
+  const first = names.shift();
+  if (first === "notebooks" && names.length > 0) return { page: "notebook", path: names.join("/") };
+  return { page: "list", folder: first === "tree" ? names.join("/") : "" };
+}
+
+/** The last name of a path. */
+export function fileName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** The folder of a path, "" for the top. */
+export function folderOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "" : path.slice(0, slash);
+}
+
+/** `folder` and `name` as one path. */
+export function join(folder: string, name: string): string {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
+function decode(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}

@@ -1,0 +1,229 @@
+//! The WebSocket of one document: connects, resumes after a cut, pairs requests with replies.
+//!
+//! Requests wait while there is no connection. What was sent and not answered when the connection broke is asked of
+//! the owner again (`onCut`), who knows whether it may be sent twice.
+
+import type { Change, Document, Operation, Reply, Request, ServerFrame } from "../protocol";
+
+/** What the connection does. */
+export type Link = "connecting" | "online" | "offline";
+
+/** The part of a `WebSocket` that is used; tests give their own. */
+export interface Socket {
+  onmessage: ((text: string) => void) | null;
+  onclose: (() => void) | null;
+  send(text: string): void;
+  close(): void;
+}
+
+/** What the connection tells its owner. */
+export interface Listener {
+  /** A whole document: the first, or a new one where the old place could not be resumed. */
+  opened(document: Document, instance: string): void;
+  /** The connection is back where it was; the missed changes follow. */
+  resumed(): void;
+  /** One change; `own` is the request that made it, where it is one of ours. */
+  changed(change: Change, own: number | null): void;
+  /** The state of the connection, and for people why it is so. */
+  link(link: Link, message: string): void;
+}
+
+/** A request that the server refused. */
+export class Refused extends Error {
+  override readonly name = "Refused";
+}
+
+/** A request that was sent, but whose answer was lost with the connection. */
+export class Cut extends Error {
+  override readonly name = "Cut";
+}
+
+/** What a request may suffer. */
+export interface Sending {
+  /** Send it again after a cut, as repeating it does no harm. */
+  repeatable: boolean;
+  /** Told the number that the request is sent with. */
+  sent?: (id: number) => void;
+}
+
+interface Waiting extends Sending {
+  id: number;
+  op: Operation;
+  isSent: boolean;
+  resolve: (reply: Reply) => void;
+  reject: (error: Error) => void;
+}
+
+/** Times in milliseconds; tests make them short. */
+export interface Pace {
+  first: number;
+  longest: number;
+}
+
+export class Connection {
+  #socket: Socket | null = null;
+  #open = false;
+  #instance: string | null = null;
+  #event = 0;
+  #waiting = new Map<number, Waiting>();
+  #nextId = 1;
+  #tries = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #stopped = false;
+
+  /** `connect` opens a socket; it is given what to resume from, or null for a snapshot. */
+  constructor(
+    private readonly connect: (resume: { instance: string; after: number } | null) => Socket,
+    private readonly listener: Listener,
+    private readonly diagnose: () => Promise<string> = async () => "",
+    private readonly pace: Pace = { first: 200, longest: 5000 },
+  ) {}
+
+  /** Connects, or connects again at once. */
+  start(): void {
+    this.#stopped = false;
+    if (this.#socket !== null) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.listener.link("connecting", "");
+    const resume = this.#instance === null ? null : { instance: this.#instance, after: this.#event };
+    const socket = this.connect(resume);
+    this.#socket = socket;
+    socket.onmessage = (text) => {
+      if (this.#socket === socket) this.#receive(JSON.parse(text) as ServerFrame);
+    };
+    socket.onclose = () => {
+      if (this.#socket === socket) this.#lost();
+    };
+  }
+
+  /** Closes for good. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#socket?.close();
+    this.#socket = null;
+    this.#open = false;
+  }
+
+  get online(): boolean {
+    return this.#open;
+  }
+
+  /** How many requests wait for an answer. */
+  get pending(): number {
+    return this.#waiting.size;
+  }
+
+  /** Sends a request, now or once there is a connection. Rejects with `Refused`, or with `Cut` where it may not be repeated. */
+  request(op: Operation, sending: Sending = { repeatable: false }): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = { ...sending, id: this.#nextId++, op, isSent: false, resolve, reject };
+      this.#waiting.set(waiting.id, waiting);
+      if (this.#open) this.#send(waiting);
+    });
+  }
+
+  #send(waiting: Waiting): void {
+    waiting.isSent = true;
+    waiting.sent?.(waiting.id);
+    const frame: Request = { id: waiting.id, op: waiting.op };
+    this.#socket?.send(JSON.stringify(frame));
+  }
+
+  #receive(frame: ServerFrame): void {
+    switch (frame.type) {
+      case "opened":
+        this.#instance = frame.instance;
+        this.#event = frame.event;
+        this.listener.opened(frame.document, frame.instance);
+        this.#ready();
+        break;
+      case "resumed":
+        this.listener.resumed();
+        this.#ready();
+        break;
+      case "changed":
+        // What a resume brings twice is dropped here.
+        if (frame.event <= this.#event) return;
+        this.#event = frame.event;
+        this.listener.changed(frame.change, frame.request);
+        break;
+      case "reply":
+        this.#take(frame.id)?.resolve(frame.reply);
+        break;
+      case "failed":
+        if (frame.id !== null) this.#take(frame.id)?.reject(new Refused(frame.message));
+        break;
+      case "closing":
+        this.#drop();
+        if (frame.again) this.start();
+        else this.#retry(frame.message);
+        break;
+    }
+  }
+
+  #take(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    return waiting;
+  }
+
+  #ready(): void {
+    this.#open = true;
+    this.#tries = 0;
+    this.listener.link("online", "");
+    for (const waiting of [...this.#waiting.values()]) {
+      if (!waiting.isSent) this.#send(waiting);
+    }
+  }
+
+  /** Forgets the socket; unanswered requests are queued again or given up. */
+  #drop(): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#open = false;
+    if (socket !== null) {
+      socket.onmessage = null;
+      socket.onclose = null;
+      socket.close();
+    }
+    for (const waiting of [...this.#waiting.values()]) {
+      if (!waiting.isSent) continue;
+      if (waiting.repeatable) {
+        waiting.isSent = false;
+      } else {
+        this.#waiting.delete(waiting.id);
+        waiting.reject(new Cut("the connection broke before the answer came"));
+      }
+    }
+  }
+
+  #lost(): void {
+    this.#drop();
+    this.#retry("");
+  }
+
+  #retry(message: string): void {
+    if (this.#stopped) return;
+    this.listener.link("offline", message);
+    const wait = Math.min(this.pace.longest, this.pace.first * 2 ** this.#tries++);
+    this.#timer = setTimeout(() => this.start(), wait * (0.75 + Math.random() / 2));
+    if (message === "") {
+      void this.diagnose().then((why) => {
+        if (why !== "" && !this.#open && !this.#stopped) this.listener.link("offline", why);
+      });
+    }
+  }
+}
+
+/** A browser's WebSocket as a `Socket`. */
+export function webSocket(target: URL): Socket {
+  const inner = new WebSocket(target);
+  const outer: Socket = { onmessage: null, onclose: null, send: (text) => inner.send(text), close: () => inner.close() };
+  inner.onmessage = ({ data }: MessageEvent<unknown>) => {
+    if (typeof data === "string") outer.onmessage?.(data);
+  };
+  inner.onclose = () => outer.onclose?.();
+  return outer;
+}

@@ -1,0 +1,162 @@
+//! Jupyter Server's REST interface: files, sessions and kernelspecs.
+
+import { encodePath, url } from "./base";
+
+/** A request that the server refused, or that did not reach it (`status` 0). */
+export class HttpError extends Error {
+  override readonly name = "HttpError";
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+/** One file, folder or notebook of `api/contents`. */
+export interface Entry {
+  name: string;
+  path: string;
+  type: "notebook" | "file" | "directory";
+  last_modified: string;
+  size: number | null;
+  writable: boolean;
+}
+
+/** A running kernel and the notebook it belongs to. */
+export interface Session {
+  id: string;
+  path: string;
+  kernel: { id: string; name: string; execution_state: string };
+}
+
+/** A kind of kernel that can be started. */
+export interface KernelSpec {
+  name: string;
+  displayName: string;
+  language: string;
+}
+
+/** The entries of a folder. */
+export async function list(folder: string): Promise<Entry[]> {
+  const model = await call<{ content?: Entry[] }>("GET", contents(folder, { content: "1" }));
+  return model.content ?? [];
+}
+
+/** One entry, without its content. */
+export function stat(path: string): Promise<Entry> {
+  return call("GET", contents(path, { content: "0" }));
+}
+
+/** Makes a new notebook or folder with a name of the server's choice. */
+export function create(folder: string, type: "notebook" | "directory"): Promise<Entry> {
+  return call("POST", contents(folder), { type });
+}
+
+/** Copies a file within its folder, under a name of the server's choice. */
+export function duplicate(path: string, folder: string): Promise<Entry> {
+  return call("POST", contents(folder), { copy_from: path });
+}
+
+/** Moves or renames. */
+export function rename(from: string, to: string): Promise<Entry> {
+  return call("PATCH", contents(from), { path: to });
+}
+
+/** Deletes a file, or an empty folder. */
+export async function remove(path: string): Promise<void> {
+  await call("DELETE", contents(path));
+}
+
+/** Stores a file from the user's machine. A notebook is sent as such, so that the server checks it. */
+export async function upload(folder: string, file: File): Promise<Entry> {
+  const path = folder === "" ? file.name : `${folder}/${file.name}`;
+  if (file.name.endsWith(".ipynb")) {
+    let content: unknown;
+    try {
+      content = JSON.parse(await file.text());
+    } catch {
+      throw new HttpError(400, `${file.name} is not a notebook: it holds no JSON`);
+    }
+    return call("PUT", contents(path), { type: "notebook", format: "json", content });
+  }
+  return call("PUT", contents(path), { type: "file", format: "base64", content: await base64(file) });
+}
+
+/** Kernels that run, each with its notebook. */
+export function sessions(): Promise<Session[]> {
+  return call("GET", url("api/sessions"));
+}
+
+/** Ends a session and its kernel. */
+export async function shutdown(session: string): Promise<void> {
+  await call("DELETE", url("api/sessions", session));
+}
+
+/** Kinds of kernel, the default first. */
+export async function kernelSpecs(): Promise<KernelSpec[]> {
+  type Model = { default: string; kernelspecs: Record<string, { name: string; spec: { display_name: string; language: string } }> };
+  const model = await call<Model>("GET", url("api/kernelspecs"));
+  return Object.values(model.kernelspecs)
+    .map(({ name, spec }) => ({ name, displayName: spec.display_name, language: spec.language }))
+    .sort((a, b) => Number(b.name === model.default) - Number(a.name === model.default) || a.displayName.localeCompare(b.displayName));
+}
+
+/** Where a file can be read or downloaded. */
+export function fileUrl(path: string, download = false): string {
+  const target = url(`files/${encodePath(path)}`);
+  if (download) target.searchParams.set("download", "1");
+  return target.href;
+}
+
+function contents(path: string, query: Record<string, string> = {}): URL {
+  const target = url("api/contents", path);
+  for (const [name, value] of Object.entries(query)) target.searchParams.set(name, value);
+  return target;
+}
+
+async function call<T>(method: string, target: URL, body?: unknown): Promise<T> {
+  const headers = new Headers({ accept: "application/json" });
+  if (body !== undefined) headers.set("content-type", "application/json");
+  const xsrf = cookie("_xsrf");
+  if (xsrf !== null && method !== "GET") headers.set("x-xsrftoken", xsrf);
+  let response: Response;
+  try {
+    response = await fetch(target, { method, headers, credentials: "same-origin", redirect: "manual", ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  } catch {
+    throw new HttpError(0, "The server does not answer. Is it still running?");
+  }
+  if (response.type === "opaqueredirect") throw new HttpError(401, "You are not signed in any more.");
+  if (!response.ok) throw new HttpError(response.status, await reason(response));
+  if (response.status === 204) return undefined as T;
+  // The shape is the server's promise (Jupyter's REST interface).
+  return (await response.json()) as T;
+}
+
+async function reason(response: Response): Promise<string> {
+  const text = await response.text().catch(() => "");
+  try {
+    const model = JSON.parse(text) as { message?: unknown };
+    if (typeof model.message === "string" && model.message !== "") return model.message;
+  } catch {
+    // Not JSON: an error page of a proxy, say.
+  }
+  return `The server answered ${response.status} ${response.statusText}`.trim();
+}
+
+function cookie(name: string): string | null {
+  for (const part of document.cookie.split("; ")) {
+    const equals = part.indexOf("=");
+    if (part.slice(0, equals) === name) return decodeURIComponent(part.slice(equals + 1));
+  }
+  return null;
+}
+
+function base64(file: Blob): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onerror = () => reject(reader.error ?? new Error("the file could not be read"));
+    reader.onload = () => {
+      const text = String(reader.result);
+      resolve(text.slice(text.indexOf(",") + 1));
+    };
+    reader.readAsDataURL(file);
+  });
+}

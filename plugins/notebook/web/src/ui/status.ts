@@ -1,0 +1,98 @@
+//! What the page says about saving, the connection and the kernel.
+
+import type { Keep, Kernel, KernelState } from "../protocol";
+import type { Notebook } from "../state/notebook";
+import type { Session } from "../state/session";
+import type { Link } from "../transport/connection";
+import * as rest from "../transport/rest";
+import { ask } from "./dialog";
+import { button, h } from "./dom";
+
+/** Kernel states in words. */
+export const KERNEL_WORDS: Record<KernelState, string> = {
+  none: "Not started",
+  starting: "Starting",
+  idle: "Idle",
+  busy: "Busy",
+  restarting: "Restarting",
+  dead: "Died",
+};
+
+/** The save state in words, and its kind for the style. */
+export function saveWords(notebook: Notebook, link: Link, unsent: boolean): [string, "ok" | "busy" | "bad"] {
+  if (notebook.saving.lastModified === "" && link !== "offline") return ["Opening …", "busy"];
+  if (!notebook.writable) return ["Read only", "ok"];
+  if (link === "offline") return [unsent ? "Offline, changes kept here" : "Offline", "bad"];
+  if (notebook.conflict !== null) return ["Not saved: changed on disk", "bad"];
+  if (notebook.saving.failure !== null) return ["Not saved", "bad"];
+  if (unsent || notebook.saving.unsaved) return ["Saving …", "busy"];
+  return ["Saved", "ok"];
+}
+
+/** What a notice can do. */
+export interface Acts {
+  retry(): void;
+  pick(): void;
+  restart(): void;
+  resolve(keep: Keep): void;
+}
+
+/** The notices below the toolbar; each is there as long as what it says holds. */
+export class Notices {
+  readonly element = h("div", { class: "notices" });
+  readonly #shown = new Map<string, { text: string; element: HTMLElement }>();
+
+  show(session: Session, acts: Acts): void {
+    const { notebook, link_ } = session;
+    const { kernel } = notebook;
+    this.#set("offline", link_.state === "offline" ? (link_.message === "" ? "The server does not answer. Trying again by itself; what you change is kept here until then." : link_.message) : null, "bad", () => [
+      button("Try now", () => acts.retry(), { class: "button" }),
+    ]);
+    this.#set("failure", notebook.saving.failure === null ? null : `The notebook could not be written: ${notebook.saving.failure}`, "bad", () => []);
+    this.#set("conflict", notebook.conflict === null ? null : `${notebook.conflict} Nothing is written until you choose; the other text is put into a copy beside the file.`, "bad", () => [
+      button("Keep what is here", () => acts.resolve("mine"), { class: "button" }),
+      button("Take what is on disk", () => acts.resolve("disk"), { class: "button" }),
+    ]);
+    const dead = kernel.state === "dead";
+    const none = kernel.state === "none" && kernel.message !== null;
+    this.#set("kernel", dead ? `The kernel died${kernel.message === null ? "." : `: ${kernel.message}`}` : none ? kernel.message : null, dead ? "bad" : "info", () =>
+      dead ? [button("Restart the kernel", () => acts.restart(), { class: "button" })] : [button("Choose a kernel", () => acts.pick(), { class: "button" })],
+    );
+  }
+
+  #set(name: string, text: string | null, kind: "bad" | "info", actions: () => HTMLElement[]): void {
+    const shown = this.#shown.get(name);
+    if (shown?.text === text || (shown === undefined && text === null)) return;
+    shown?.element.remove();
+    this.#shown.delete(name);
+    if (text === null) return;
+    const element = h("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status" }, h("p", {}, text), ...actions());
+    this.#shown.set(name, { text, element });
+    this.element.append(element);
+  }
+}
+
+/** Asks which kernel to use; null when dismissed. */
+export async function kernelPicker(present: Kernel): Promise<string | null> {
+  let specs: rest.KernelSpec[];
+  try {
+    specs = await rest.kernelSpecs();
+  } catch (error) {
+    await ask("Kernels", [h("p", {}, error instanceof Error ? error.message : String(error))], [{ label: "Close", value: null, kind: "main" }]);
+    return null;
+  }
+  if (specs.length === 0) {
+    await ask("No kernel was found", [h("p", {}, present.message ?? "Install Python 3, or a Jupyter kernel, and reload the page.")], [{ label: "Close", value: null, kind: "main" }]);
+    return null;
+  }
+  const group = h("div", { class: "choices", role: "radiogroup", "aria-label": "Kernel" });
+  const chosen = present.name ?? specs[0]?.name;
+  for (const spec of specs) {
+    const id = `kernel-${spec.name}`;
+    group.append(h("label", { for: id }, h("input", { type: "radio", name: "kernel", id, value: spec.name, checked: spec.name === chosen }), h("span", {}, spec.displayName), h("span", { class: "faint" }, spec.language)));
+  }
+  const running = present.state === "idle" || present.state === "busy";
+  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the present one; its variables are lost." : "");
+  const yes = await ask("Choose a kernel", [group, note], [{ label: "Cancel", value: false }, { label: "Start", value: true, kind: "main" }]);
+  return yes === true ? (group.querySelector<HTMLInputElement>("input:checked")?.value ?? null) : null;
+}

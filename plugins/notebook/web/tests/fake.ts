@@ -1,0 +1,157 @@
+//! A server of our own inside the browser driver, for what a real one does not do on demand: cuts, conflicts, hostile
+//! names. Serves dist/ with the policy headers of the real one.
+
+import { readFile } from "node:fs/promises";
+import type { BrowserContext, Page, WebSocketRoute } from "playwright-core";
+import type { Cell, Change, Document, Operation, Reply, Request, ServerFrame } from "../src/protocol";
+
+export const ORIGIN = "http://notebook.test";
+/** The mount prefix of the fake. */
+export const PREFIX = "/lab one/".replace(" ", "%20");
+
+const DIST = new URL("../../dist/", import.meta.url);
+const TYPES: Record<string, string> = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml", woff2: "font/woff2" };
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self' 'nonce-n0nce'; style-src 'self' 'nonce-n0nce'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self' ws:; " +
+  "frame-src 'self'; media-src 'self' data: blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const FRAME_POLICY =
+  "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; " +
+  "media-src data: blob:; connect-src 'none'; frame-ancestors 'self'";
+
+export function cell(id: string, part: Partial<Cell> = {}): Cell {
+  return { id, cell_type: "code", source: "", revision: 1, metadata: {}, attachments: null, outputs: [], execution_count: null, state: "idle", ...part };
+}
+
+export function notebook(cells: Cell[], part: Partial<Document> = {}): Document {
+  return {
+    path: "a.ipynb",
+    cells,
+    metadata: {},
+    kernel: { id: "k", name: "python3", display_name: "Python 3", language: "python", state: "idle", message: null },
+    unsaved: false,
+    conflict: false,
+    last_modified: new Date().toISOString(),
+    input: null,
+    writable: true,
+    ...part,
+  };
+}
+
+export interface FakeEntry {
+  name: string;
+  type?: string;
+  last_modified?: string;
+  size?: number | null;
+}
+
+/** What the fake serves, and what it was asked. */
+export class Fake {
+  document: Document = notebook([]);
+  entries: FakeEntry[] = [];
+  sessions: unknown[] = [];
+  requests: Request[] = [];
+  connections: URL[] = [];
+  calls: { method: string; path: string; body: unknown }[] = [];
+  /** Connections are refused while this is set. */
+  down = false;
+  /** Answers requests; without an answer the usual `done` is given. */
+  answer: (op: Operation) => Reply | null | "silence" = () => null;
+  event = 10;
+  #socket: WebSocketRoute | null = null;
+
+  async install(context: BrowserContext): Promise<void> {
+    await context.route(`${ORIGIN}/**`, async (route) => {
+      const address = new URL(route.request().url());
+      const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
+      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks)/.test(path) ? "index.html" : null;
+      if (this.down) return route.abort("connectionrefused");
+      if (file !== null) {
+        let body: Buffer | string = await readFile(new URL(file, DIST));
+        if (file === "index.html") body = body.toString().replaceAll("{{base}}", PREFIX).replaceAll("{{nonce}}", "n0nce");
+        const policy = file === "index.html" ? PAGE_POLICY : file === "frame.html" ? FRAME_POLICY : "";
+        return route.fulfill({ body, headers: { "content-type": TYPES[file.split(".").at(-1) ?? ""] ?? "text/plain", ...(policy === "" ? {} : { "content-security-policy": policy }) } });
+      }
+      const method = route.request().method();
+      const body: unknown = route.request().postDataJSON();
+      this.calls.push({ method, path, body });
+      const entry = (one: FakeEntry) => ({ last_modified: "2026-01-02T03:04:05Z", size: 1234, type: "notebook", writable: true, ...one, path: one.name });
+      if (path === "api/sessions") return route.fulfill({ json: this.sessions });
+      if (path === "api/kernelspecs") return route.fulfill({ json: { default: "python3", kernelspecs: { python3: { name: "python3", spec: { display_name: "Python 3", language: "python" } } } } });
+      if (path.startsWith("api/contents")) {
+        if (method === "GET") return route.fulfill({ json: { content: this.entries.map(entry) } });
+        return route.fulfill({ status: method === "DELETE" ? 204 : 200, ...(method === "DELETE" ? {} : { json: entry({ name: "made" }) }) });
+      }
+      return route.fulfill({ status: 404, json: { message: "no such thing" } });
+    });
+    await context.routeWebSocket(/\/api\/documents\//, (socket) => {
+      if (this.down) return void socket.close();
+      this.connections.push(new URL(socket.url()));
+      this.#socket = socket;
+      socket.onMessage((text) => this.#receive(JSON.parse(String(text)) as Request));
+      const asked = new URL(socket.url()).searchParams;
+      if (asked.get("instance") === "one") this.send({ type: "resumed", instance: "one", event: Number(asked.get("after")) });
+      else this.send({ type: "opened", instance: "one", event: this.event, document: structuredClone(this.document) });
+    });
+  }
+
+  send(frame: ServerFrame): void {
+    this.#socket?.send(JSON.stringify(frame));
+  }
+
+  change(change: Change, request: number | null = null): void {
+    this.event += 1;
+    this.send({ type: "changed", event: this.event, request, change });
+  }
+
+  /** Breaks the connection. */
+  cut(): void {
+    void this.#socket?.close({ code: 3001 });
+    this.#socket = null;
+  }
+
+  asked(type: Operation["type"]): Operation[] {
+    return this.requests.filter(({ op }) => op.type === type).map(({ op }) => op);
+  }
+
+  #receive({ id, op }: Request): void {
+    this.requests.push({ id, op });
+    const said = this.answer(op);
+    if (said === "silence") return;
+    if (said !== null) return this.send({ type: "reply", id, reply: said });
+    const { cells } = this.document;
+    if (op.type === "set_source") {
+      const one = cells.find((c) => c.id === op.cell_id);
+      if (one === undefined) return this.send({ type: "failed", id, message: "no such cell" });
+      if (op.base_revision !== one.revision && op.source !== one.source) return this.send({ type: "reply", id, reply: { type: "stale", source: one.source, revision: one.revision } });
+      one.source = op.source;
+      one.revision += 1;
+      this.change({ type: "source_changed", cell_id: one.id, source: one.source, revision: one.revision }, id);
+      return this.send({ type: "reply", id, reply: { type: "edited", revision: one.revision } });
+    }
+    if (op.type === "insert_cell") {
+      const made = cell(op.cell_id ?? "new", { cell_type: op.cell_type, source: op.source });
+      cells.splice(op.index, 0, made);
+      this.change({ type: "cell_inserted", index: op.index, cell: structuredClone(made) }, id);
+      return this.send({ type: "reply", id, reply: { type: "inserted", cell_id: made.id } });
+    }
+    if (op.type === "delete_cell") {
+      this.document.cells = cells.filter((c) => c.id !== op.cell_id);
+      this.change({ type: "cell_deleted", cell_id: op.cell_id }, id);
+    }
+    if (op.type === "set_cell_type") {
+      const one = cells.find((c) => c.id === op.cell_id);
+      if (one !== undefined) {
+        one.cell_type = op.cell_type;
+        this.change({ type: "cell_replaced", cell: structuredClone(one) }, id);
+      }
+    }
+    this.send({ type: "reply", id, reply: { type: "done" } });
+  }
+
+  /** Opens the notebook in a new page. */
+  async open(context: BrowserContext, path = "notebooks/a.ipynb"): Promise<Page> {
+    const page = await context.newPage();
+    await page.goto(`${ORIGIN}${PREFIX}${path}`);
+    return page;
+  }
+}
