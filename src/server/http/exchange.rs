@@ -147,16 +147,24 @@ impl Future for Answering {
         let Some(ticket) = this.ticket.take() else {
             return Poll::Pending; // polled after its end, which hyper never does
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            ticket.upgrade();
-        } else if this.version < Version::HTTP_2 && ticket.must_close() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => ticket.upgrade(),
+            status if this.version < Version::HTTP_2 && (this.ends(status) || ticket.must_close()) => {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         Poll::Ready(Ok(response.map(|body| Departing { body, ticket })))
     }
 }
 
 impl Answering {
+    /// Whether the connection is of no further use: whoever sent too much or too slowly may send on.
+    fn ends(&self, status: StatusCode) -> bool {
+        matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+            || self.fate.as_ref().is_some_and(|fate| fate.fault() != Fault::None)
+    }
+
     /// The app's response, or ours where it made none or made one only because the body failed it.
     fn judge(&self, answered: Result<Response, BoxError>) -> Response {
         let fault = self.fate.as_ref().map_or(Fault::None, |fate| fate.fault());
@@ -177,11 +185,7 @@ impl Answering {
                     Fault::Slow => StatusCode::REQUEST_TIMEOUT,
                     _ => StatusCode::BAD_REQUEST,
                 };
-                let mut response = reply::plain(status, "the body did not come whole");
-                if self.version < Version::HTTP_2 {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
+                reply::plain(status, "the body did not come whole")
             }
         }
     }
