@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod build;
 pub mod check;
+pub mod create;
 pub mod fault;
 pub mod request;
 pub mod schema;

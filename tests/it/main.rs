@@ -4,6 +4,7 @@
 
 mod border;
 mod config;
+mod create;
 mod gate;
 mod handover;
 mod http;
@@ -15,6 +16,7 @@ mod middleware;
 mod mount;
 mod request;
 mod serve;
+mod skeletons;
 mod static_files;
 mod support;
 mod tidy;

@@ -1,0 +1,60 @@
+//! Lists the files of `skeletons/`, so that they are embedded in the program.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let skeletons = root.join("skeletons");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", skeletons.display());
+    let mut text = String::from("&[\n");
+    for folder in sorted(&skeletons) {
+        let name = folder.file_name().expect("it is in a folder").to_str().expect("names are UTF-8");
+        writeln!(text, "    ({name:?}, &[").expect("memory takes it");
+        let mut files = Vec::new();
+        gather(&folder, &mut files);
+        for file in files {
+            let path =
+                file.strip_prefix(&folder).expect("it lies in there").to_str().expect("names are UTF-8");
+            let file_name = file.to_str().expect("names are UTF-8");
+            let executable = executable(&file);
+            writeln!(text, "        ({path:?}, {executable}, include_bytes!({file_name:?})),")
+                .expect("memory takes it");
+        }
+        text += "    ]),\n";
+    }
+    text += "]\n";
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
+    std::fs::write(out.join("skeletons.rs"), text).expect("the build's own folder takes it");
+}
+
+fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+    for path in sorted(folder) {
+        let kind = std::fs::symlink_metadata(&path).expect("it was just listed").file_type();
+        assert!(!kind.is_symlink(), "{}: a skeleton holds no symlinks", path.display());
+        if kind.is_dir() {
+            gather(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+fn sorted(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder can be read");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(unix)]
+fn executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).expect("it was just listed").permissions().mode() & 0o100 != 0
+}
+
+#[cfg(not(unix))]
+fn executable(_: &Path) -> bool {
+    false
+}

@@ -1,0 +1,159 @@
+//! A board of notes: routes, settings, and state that survives a reload.
+
+mod page;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Extension, Form, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use paster_sdk::{App, BoxError, Environ, Host};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The table `[app.NAME.settings]` of `server.toml`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Title of the page.
+    title: String,
+    /// How many notes are kept.
+    #[serde(default = "fifty")]
+    keep: usize,
+}
+
+fn fifty() -> usize {
+    50
+}
+
+/// One note.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+struct Note {
+    text: String,
+}
+
+/// What every handler can reach. Cheap to clone: each request gets its own.
+#[derive(Clone)]
+struct Board {
+    settings: Arc<Settings>,
+    notes: Arc<Mutex<VecDeque<Note>>>,
+}
+
+paster_sdk::plugin! {
+    settings: Settings,
+    create: create,
+}
+
+/// Makes the application: once at the start, and again for each new generation of the code.
+async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
+    let board = Board::new(settings, host.saved_state());
+    let saved = board.clone();
+    tracing::info!(generation = host.generation(), notes = board.notes().len(), "ready");
+    Ok(App::router(router(board)).save_state(move || saved.save()))
+}
+
+fn router(board: Board) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/notes", post(add))
+        .route("/notes.json", get(list))
+        .with_state(board)
+}
+
+async fn index(State(board): State<Board>, environ: Option<Extension<Environ>>) -> Html<String> {
+    let notes = board.notes().iter().cloned().collect::<Vec<_>>();
+    Html(page::render(&board.settings.title, &mounted_at(environ.as_deref()), &notes))
+}
+
+async fn add(State(board): State<Board>, environ: Option<Extension<Environ>>, Form(note): Form<Note>) -> Response {
+    let text = note.text.trim();
+    if text.is_empty() || text.chars().count() > 280 {
+        return (StatusCode::UNPROCESSABLE_ENTITY, "a note has 1 to 280 characters\n").into_response();
+    }
+    board.add(text);
+    Redirect::to(&format!("{}/", mounted_at(environ.as_deref()))).into_response()
+}
+
+async fn list(State(board): State<Board>) -> Json<Vec<Note>> {
+    Json(board.notes().iter().cloned().collect())
+}
+
+/// The prefix under which `server.toml` mounts this application: links begin with it.
+fn mounted_at(environ: Option<&Environ>) -> String {
+    environ.map(|environ| environ.script_name().to_owned()).unwrap_or_default()
+}
+
+impl Board {
+    /// A board with what the generation before has saved, if it can be read.
+    fn new(settings: Settings, saved: Option<&[u8]>) -> Board {
+        let notes = saved.and_then(|saved| serde_json::from_slice(saved).ok()).unwrap_or_default();
+        Board { settings: Arc::new(settings), notes: Arc::new(Mutex::new(notes)) }
+    }
+
+    /// What the next generation gets.
+    fn save(&self) -> Vec<u8> {
+        serde_json::to_vec(&*self.notes()).unwrap_or_default()
+    }
+
+    fn add(&self, text: &str) {
+        let mut notes = self.notes();
+        notes.push_front(Note { text: text.to_owned() });
+        notes.truncate(self.settings.keep);
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, VecDeque<Note>> {
+        // A handler that panicked leaves whole notes: each change is one call.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn board(saved: Option<&[u8]>) -> Board {
+        Board::new(Settings { title: "Tom & Co".into(), keep: 2 }, saved)
+    }
+
+    async fn send(board: &Board, request: Request<Body>) -> (StatusCode, String) {
+        let response = router(board.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn write(board: &Board, text: &str) -> StatusCode {
+        let form = "application/x-www-form-urlencoded";
+        let request = Request::post("/notes").header("content-type", form).body(format!("text={text}").into()).unwrap();
+        send(board, request).await.0
+    }
+
+    #[tokio::test]
+    async fn the_page_shows_notes_and_escapes_them() {
+        let board = board(None);
+        assert_eq!(write(&board, "%3Cb%3Ehi").await, StatusCode::SEE_OTHER);
+        let (status, body) = send(&board, Request::get("/").body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("<h1>Tom &amp; Co</h1>") && body.contains("&lt;b&gt;hi"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn the_newest_notes_are_kept_over_a_reload() {
+        let old = board(None);
+        for text in ["one", "two", "three"] {
+            write(&old, text).await;
+        }
+        assert_eq!(write(&old, "").await, StatusCode::UNPROCESSABLE_ENTITY);
+        let new = board(Some(&old.save()));
+        let (_, body) = send(&new, Request::get("/notes.json").body(Body::empty()).unwrap()).await;
+        assert_eq!(body, r#"[{"text":"three"},{"text":"two"}]"#);
+    }
+}

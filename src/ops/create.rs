@@ -1,0 +1,194 @@
+//! `paster create`: from a skeleton's name and some answers to a folder with an application.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Map, Value, json};
+
+use crate::config::{Config, Sources};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::scaffold::{
+    Answers, Do, Given, Plan, Question, Skeleton, Written, plain_component, render, resolve,
+};
+
+/// What to create.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// The folder to create; named after the skeleton where absent.
+    pub target: Option<PathBuf>,
+    /// A built-in skeleton's name, or a folder's path.
+    pub skeleton: String,
+    /// Answers given beforehand.
+    pub given: Given,
+}
+
+/// All that was found out before anything is written.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The skeleton.
+    pub skeleton: Skeleton,
+    /// The folder to create, as the user named it.
+    pub target: PathBuf,
+    /// The project's name: the folder's.
+    pub project: String,
+    /// All answers.
+    pub answers: Answers,
+    /// What happens to each file.
+    pub plan: Plan,
+    /// What is done afterwards.
+    pub posts: Vec<Do>,
+    /// What the user may do next, a line each.
+    pub next: Vec<String>,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Created {
+    /// What was written.
+    pub written: Written,
+    /// What was done afterwards.
+    pub done: Vec<Do>,
+    /// What was left out afterwards, and why.
+    pub notices: Vec<String>,
+}
+
+/// Opens the skeleton, answers its questions, renders it and compares with the target; writes nothing.
+///
+/// `ask` puts one question to the user, or returns `None` where nobody can be asked.
+/// # Errors
+/// Faults of the command line (names, answers), of the skeleton, and of what is in the way at the target.
+pub fn prepare(
+    order: &Order,
+    ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
+) -> Result<Prepared> {
+    let skeleton = Skeleton::open(&order.skeleton)?;
+    let target = order.target.clone().unwrap_or_else(|| PathBuf::from(&skeleton.manifest.about.name));
+    let project = project_name(&target)?;
+    let answers = resolve(&skeleton.manifest, built_in(&skeleton, &target, &project), &order.given, ask)?;
+    let plan = Plan::new(&target, render(&skeleton, &answers)?)?;
+    let posts = skeleton.posts(&answers)?;
+    let next = skeleton.next(&answers)?;
+    Ok(Prepared { skeleton, target, project, answers, plan, posts, next })
+}
+
+impl Prepared {
+    /// Refuses to touch a folder that is in use, unless `force`.
+    /// # Errors
+    /// A target with other files in it, with how to go on.
+    pub fn refuse_used(&self, force: bool) -> Result<()> {
+        if force || !self.plan.needs_force() {
+            return Ok(());
+        }
+        Err(Error::new(format!("`{}` is not empty", self.target.display()))
+            .help("give another name")
+            .help("`--diff` shows what would change there")
+            .help("`--force` writes into it; a file that is replaced stays beside the new one, with the ending `.bak`")
+            .into())
+    }
+
+    /// Writes the files and does what comes after.
+    /// # Errors
+    /// What could not be written: then nothing was. A failed check of the result: then the files are there.
+    pub fn write(&self) -> Result<Created> {
+        let mut created = Created { written: self.plan.write()?, ..Created::default() };
+        for post in &self.posts {
+            match post {
+                Do::GitInit => match git_init(&self.target) {
+                    Ok(()) => created.done.push(*post),
+                    Err(why) => created.notices.push(format!("no git repository: {why}")),
+                },
+                Do::Check => {
+                    let sources =
+                        Sources { file: Some(self.target.join("server.toml")), ..Sources::default() };
+                    let config = Config::load(&sources)?;
+                    super::assemble::assemble(&config, &Context::alone(false))?;
+                    created.done.push(*post);
+                }
+                Do::Chmod => {} // part of the files
+            }
+        }
+        Ok(created)
+    }
+}
+
+/// The last component of the target, which must be a name.
+fn project_name(target: &Path) -> Result<String> {
+    let shown = target.display();
+    let absolute = std::path::absolute(target)
+        .map_err(|error| Error::usage(format!("`{shown}` is no place for a project")).because(error))?;
+    let name = absolute.file_name().filter(|_| !target.ends_with(".."));
+    let name = name.ok_or_else(|| Error::usage(format!("`{shown}` has no name at its end")))?;
+    let name = name.to_str().ok_or_else(|| Error::usage(format!("the name of `{shown}` is not UTF-8")))?;
+    plain_component(name).map_err(|why| {
+        let kept: String =
+            name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+        let error = Error::usage(format!("`{}` cannot name a project: it {why}", name.escape_debug()));
+        let near = kept.trim_end_matches('.').to_owned();
+        if plain_component(&near).is_ok() { error.help(format!("`{near}` would do")) } else { error }
+    })?;
+    Ok(name.to_owned())
+}
+
+/// What every skeleton may use.
+fn built_in(skeleton: &Skeleton, target: &Path, project: &str) -> Map<String, Value> {
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let year = now.split('-').next().and_then(|year| year.parse::<i64>().ok()).unwrap_or_default();
+    // Asking git costs a process, so only where a template wants to know.
+    let user = |key: &str| if skeleton.mentions("user.") { git_config(key) } else { String::new() };
+    let values = json!({
+        "project": project,
+        "target": target.display().to_string(),
+        "year": year,
+        "user": {"name": user("user.name"), "email": user("user.email")},
+        "checkout": checkout().unwrap_or_default(),
+        "paster": env!("CARGO_PKG_VERSION"),
+    });
+    match values {
+        Value::Object(values) => values,
+        _ => Map::new(),
+    }
+}
+
+/// The source tree that this program was built from, when it is still there.
+fn checkout() -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("plugins/paster-sdk/Cargo.toml").is_file().then(|| root.display().to_string())
+}
+
+fn git_config(key: &str) -> String {
+    let output = git().args(["config", "--get", key]).output();
+    let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    text.and_then(|text| String::from_utf8(text).ok()).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// Makes a git repository of `target`. No name of the user's is an argument, so none can be taken for an option.
+fn git_init(target: &Path) -> Result<(), String> {
+    let absolute = std::path::absolute(target).map_err(|error| error.to_string())?;
+    if absolute.join(".git").exists() {
+        return Ok(());
+    }
+    if absolute.ancestors().skip(1).any(|folder| folder.join(".git").exists()) {
+        return Err("the folder lies in one already".into());
+    }
+    let output =
+        git().args(["init", "--quiet"]).current_dir(target).output().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "git is not installed".to_string(),
+            _ => error.to_string(),
+        })?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+/// git without what would point it to another repository.
+fn git() -> Command {
+    let mut git = Command::new("git");
+    git.stdin(Stdio::null());
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+        git.env_remove(name);
+    }
+    git
+}

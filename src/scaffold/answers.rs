@@ -1,0 +1,330 @@
+//! From questions to answers: what the user gave, what is asked, defaults and derived values, each checked.
+
+use regex::Regex;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::manifest::{BUILT_IN, Kind, Manifest, Var, condition};
+use super::names::crate_name;
+use super::template::Engine;
+use super::values::text;
+use crate::error::{Error, Errors, Result};
+use crate::registry::nearest;
+
+/// What the user said before any question.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `k=v` arguments, in order; the last of a name wins.
+    pub arguments: Vec<(String, String)>,
+    /// The answers file: weaker than arguments.
+    pub file: Map<String, Value>,
+    /// What that file is called, for errors.
+    pub file_name: String,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// A `k=v` argument.
+    Argument,
+    /// The answers file.
+    File,
+    /// A question on the terminal.
+    Asked,
+    /// The default.
+    Default,
+    /// Derived from other answers.
+    Derived,
+    /// Its condition fails: it is empty.
+    Unused,
+}
+
+/// One variable's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The variable.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+    /// Where the value is from.
+    pub how: How,
+    /// Whether it must not be shown.
+    pub secret: bool,
+}
+
+/// All answers: what templates see.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// The skeleton's variables, in its order.
+    pub vars: Vec<Answer>,
+    /// Every name with its value, built-in ones too.
+    pub(super) values: Value,
+}
+
+impl Answers {
+    /// The value of the variable `name`.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+}
+
+/// A question about one variable.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The variable.
+    pub var: &'a Var,
+    /// What stands if the user only presses Enter.
+    pub default: Option<Value>,
+}
+
+impl Question<'_> {
+    /// Reads what was typed.
+    /// # Errors
+    /// Why it will not do, as the end of a sentence.
+    pub fn read(&self, typed: &str) -> Result<Value, String> {
+        let value = self.var.read(typed)?;
+        self.var.accepts(&value)?;
+        Ok(value)
+    }
+}
+
+impl Var {
+    /// A value of this kind from `typed`, the text of an argument.
+    /// # Errors
+    /// What was expected, as the end of a sentence.
+    pub fn read(&self, typed: &str) -> Result<Value, String> {
+        Ok(match self.kind {
+            Kind::String | Kind::Secret | Kind::CrateName => typed.into(),
+            Kind::Int => {
+                typed.trim().parse::<i64>().map_err(|_| "must be a whole number".to_string())?.into()
+            }
+            Kind::Bool => match typed.trim().to_ascii_lowercase().as_str() {
+                "true" | "yes" | "y" | "on" | "1" => true.into(),
+                "false" | "no" | "n" | "off" | "0" => false.into(),
+                _ => return Err("must be `true` or `false`".into()),
+            },
+            Kind::List => {
+                let items = typed.split(',').map(str::trim).filter(|item| !item.is_empty());
+                items.map(Value::from).collect::<Vec<_>>().into()
+            }
+        })
+    }
+
+    /// Checks a value against the kind, the choices, the pattern and the range.
+    /// # Errors
+    /// What is wrong, as the end of a sentence that starts with the name.
+    pub fn accepts(&self, value: &Value) -> Result<(), String> {
+        match self.kind {
+            Kind::String | Kind::Secret => {
+                let value = value.as_str().ok_or("must be a text")?;
+                self.accepts_choice(value)?;
+            }
+            Kind::CrateName => {
+                let value = value.as_str().ok_or("must be a text")?;
+                crate_name(value).map_err(|(why, near)| {
+                    format!("cannot be `{value}`: as the name of a crate it {why}; `{near}` would do")
+                })?;
+            }
+            Kind::Bool => {
+                value.as_bool().ok_or("must be `true` or `false`")?;
+            }
+            Kind::Int => {
+                let value = value.as_i64().ok_or("must be a whole number")?;
+                if let Some([least, most]) = self.range
+                    && !(least..=most).contains(&value)
+                {
+                    return Err(format!("must be from {least} to {most}, not {value}"));
+                }
+            }
+            Kind::List => {
+                for item in value.as_array().ok_or("must be a list")? {
+                    self.accepts_choice(item.as_str().ok_or("must be a list of texts")?)?;
+                }
+            }
+        }
+        if let Some(pattern) = &self.pattern
+            && let Some(value) = value.as_str()
+        {
+            // The whole text must match, as a check that a part matches is hardly ever meant.
+            let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
+            if !whole.is_match(value) {
+                let shown = if self.kind == Kind::Secret {
+                    String::new()
+                } else {
+                    format!(", which `{value}` does not")
+                };
+                return Err(format!("must match `{pattern}`{shown}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn accepts_choice(&self, value: &str) -> Result<(), String> {
+        if self.choices.is_empty() || self.choices.iter().any(|(choice, _)| choice == value) {
+            return Ok(());
+        }
+        let names: Vec<_> = self.choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let near = nearest(value, self.choices.iter().map(|(name, _)| name.as_str()));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        Err(format!("must be one of {}, not `{value}`{hint}", names.join(", ")))
+    }
+
+    /// What it holds where its condition fails.
+    fn empty(&self) -> Value {
+        match self.kind {
+            Kind::String | Kind::Secret | Kind::CrateName => "".into(),
+            Kind::Int => Value::Null,
+            Kind::Bool => false.into(),
+            Kind::List => Value::Array(Vec::new()),
+        }
+    }
+}
+
+/// Answers every variable of `manifest`, starting from the `built_in` values.
+///
+/// `ask` puts one question to the user, or returns `None` where there is nobody to ask: then the default stands.
+/// # Errors
+/// All faults together, as faults of the command line: unknown names with the nearest known one, values that break
+/// their rules, every variable without a value. A fault in a template of a default.
+pub fn resolve(
+    manifest: &Manifest,
+    built_in: Map<String, Value>,
+    given: &Given,
+    ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
+) -> Result<Answers> {
+    let mut faults = unknown_names(manifest, given);
+    // Nobody should answer ten questions to learn that an argument was misspelt.
+    Errors::check(std::mem::take(&mut faults))?;
+    let engine = Engine::new();
+    let mut values = built_in;
+    let mut vars = Vec::new();
+    let mut missing = Vec::new();
+    for var in &manifest.vars {
+        let outcome = answer(var, &engine, &values, given, ask);
+        let (value, how) = match outcome {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                missing.push(var);
+                (var.empty(), How::Unused)
+            }
+            Err(errors) => {
+                faults.extend(errors);
+                (var.empty(), How::Unused)
+            }
+        };
+        values.insert(var.name.clone(), value.clone());
+        vars.push(Answer { name: var.name.clone(), value, how, secret: var.kind == Kind::Secret });
+    }
+    if !missing.is_empty() {
+        faults.push(missing_values(&missing));
+    }
+    Errors::check(faults)?;
+    Ok(Answers { vars, values: Value::Object(values) })
+}
+
+/// The answer to one variable; `None` where there is none.
+fn answer(
+    var: &Var,
+    engine: &Engine,
+    values: &Map<String, Value>,
+    given: &Given,
+    ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
+) -> Result<Option<(Value, How)>> {
+    let fault = |why: String| Error::usage(format!("`{}` {why}", var.name));
+    let argument = given.arguments.iter().rev().find(|(name, _)| *name == var.name);
+    let used = condition(var.when.as_deref())
+        .and_then(|condition| condition.map_or(Ok(true), |condition| condition.holds(values)))
+        .map_err(|why| Error::new(format!("the condition of `{}` fails: {why}", var.name)))?;
+    if !used {
+        if argument.is_some() {
+            let when = var.when.as_deref().unwrap_or_default();
+            return Err(fault(format!("is not used here: it needs {when}")).into());
+        }
+        return Ok(Some((var.empty(), How::Unused)));
+    }
+    if let Some((_, typed)) = argument {
+        let value = var.read(typed).map_err(fault)?;
+        var.accepts(&value).map_err(fault)?;
+        return Ok(Some((value, How::Argument)));
+    }
+    if let Some(value) = given.file.get(&var.name) {
+        var.accepts(value).map_err(|why| fault(format!("{why} (in `{}`)", given.file_name)))?;
+        return Ok(Some((value.clone(), How::File)));
+    }
+    let place = "skeleton.toml";
+    let written = var.value.as_ref().or(var.default.as_ref());
+    let default = match written {
+        Some(Value::String(template)) => {
+            let rendered = engine.render(place, template, &Value::Object(values.clone()))?;
+            Some(if var.kind == Kind::Int || var.kind == Kind::Bool {
+                var.read(&rendered).map_err(fault)?
+            } else {
+                Value::String(rendered)
+            })
+        }
+        other => other.cloned(),
+    };
+    if var.ask.is_some()
+        && var.value.is_none()
+        && let Some(value) = ask(&Question { var, default: default.clone() })?
+    {
+        var.accepts(&value).map_err(fault)?;
+        return Ok(Some((value, How::Asked)));
+    }
+    let Some(value) = default else { return Ok(None) };
+    var.accepts(&value).map_err(|why| {
+        let near = value.as_str().and_then(|value| crate_name(value).err()).map(|(_, near)| near);
+        let near = near.filter(|_| var.kind == Kind::CrateName).unwrap_or_else(|| "…".into());
+        fault(why).help(format!("add `{}={near}`, or choose another name for the project", var.name))
+    })?;
+    Ok(Some((value, if var.value.is_some() { How::Derived } else { How::Default })))
+}
+
+fn unknown_names(manifest: &Manifest, given: &Given) -> Vec<Error> {
+    let arguments = given.arguments.iter().map(|(name, _)| (name.as_str(), String::new()));
+    let in_file = given.file.keys().map(|name| (name.as_str(), format!(" in `{}`", given.file_name)));
+    let known = || manifest.vars.iter().map(|var| var.name.as_str());
+    let mut faults = Vec::new();
+    for (name, place) in arguments.chain(in_file) {
+        if manifest.var(name).is_some() {
+            continue;
+        }
+        let skeleton = &manifest.about.name;
+        let error = if BUILT_IN.contains(&name) {
+            Error::usage(format!("`{name}`{place} is set by paster itself"))
+        } else {
+            Error::usage(format!("the skeleton `{skeleton}` has no variable `{name}`{place}"))
+        };
+        faults.push(match nearest(name, known()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None if manifest.vars.is_empty() => error.help("it has no variables at all"),
+            None => error.help(format!(
+                "it has: {}",
+                known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            )),
+        });
+    }
+    faults
+}
+
+fn missing_values(missing: &[&Var]) -> Error {
+    let names: Vec<_> = missing.iter().map(|var| format!("`{}`", var.name)).collect();
+    let pairs: Vec<_> = missing.iter().map(|var| format!("{}=…", var.name)).collect();
+    let verb = if names.len() == 1 { "has" } else { "have" };
+    let mut error = Error::usage(format!("{} {verb} no value, and there is nobody to ask", names.join(", ")));
+    for var in missing {
+        if let Some(ask) = &var.ask {
+            error = error.help(format!("`{}` is: {ask}", var.name));
+        }
+    }
+    error.help(format!("add {}, or name a file of answers with `--answers`", pairs.join(" ")))
+}
+
+/// A value as a user may read it: secrets hidden.
+impl Answer {
+    /// The value as text, dots for a secret.
+    pub fn shown(&self) -> String {
+        if self.secret { "…".into() } else { text(&self.value) }
+    }
+}

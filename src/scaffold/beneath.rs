@@ -1,0 +1,202 @@
+//! Folders held open, in which every step names one plain component and follows no symlink.
+//!
+//! So nothing that is read or written here can lie outside the folder that was opened first, whatever changes on
+//! disk meanwhile. (`openat2` with `RESOLVE_BENEATH` says the same in one call, but not on every kernel and system.)
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+type Result<T> = std::io::Result<T>;
+
+/// An open folder.
+pub(super) struct Dir(OwnedFd);
+
+/// What an entry of a folder is, a symlink not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Entry {
+    File,
+    Folder,
+    Symlink,
+    Other,
+}
+
+/// A file that was read.
+pub(super) struct Found {
+    pub(super) bytes: Vec<u8>,
+    /// Its permission bits.
+    pub(super) mode: u32,
+}
+
+impl Dir {
+    /// Opens the folder at `path`, which the user named: symlinks on the way are the user's.
+    pub(super) fn open(path: &Path) -> Result<Dir> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Ok(Dir(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// A second handle of this folder.
+    pub(super) fn again(&self) -> Result<Dir> {
+        Ok(Dir(self.0.try_clone()?))
+    }
+
+    /// Opens the folder `name` in this one.
+    pub(super) fn child(&self, name: &str) -> Result<Dir> {
+        plain(name)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Dir(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
+    }
+
+    /// What `name` is; `None` when there is nothing.
+    pub(super) fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        plain(name)?;
+        match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Entry::of(FileType::from_raw_mode(stat.st_mode)))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All entries, in order of name.
+    /// # Errors
+    /// Also a name that is not UTF-8.
+    pub(super) fn entries(&self) -> Result<Vec<(String, Entry)>> {
+        let mut found = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().map_err(|_| {
+                std::io::Error::other(format!(
+                    "the name `{}` is not UTF-8",
+                    entry.file_name().to_string_lossy()
+                ))
+            })?;
+            if name == "." || name == ".." {
+                continue;
+            }
+            if let Some(kind) = self.entry(name)? {
+                found.push((name.to_owned(), kind));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Reads the plain file `name`, of at most `limit` bytes.
+    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Found> {
+        plain(name)?;
+        // NONBLOCK: a pipe in place of the file must not hold us up before its type is seen.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(std::io::Error::other("not a plain file"));
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(std::io::Error::other("too large"));
+        }
+        Ok(Found { bytes, mode: stat.st_mode & 0o777 })
+    }
+
+    /// Writes the new file `name`; fails where anything of that name exists. Without `exact` the user's mask applies.
+    pub(super) fn create(&self, name: &str, bytes: &[u8], mode: u32, exact: bool) -> Result<()> {
+        plain(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let first_mode = if exact { 0o600 } else { mode };
+        let file = rustix::fs::openat(&self.0, name, flags, Mode::from_raw_mode(first_mode))?;
+        let written = (|| {
+            let mut file = std::fs::File::from(file);
+            file.write_all(bytes)?;
+            if exact {
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+            }
+            Ok(())
+        })();
+        if written.is_err() {
+            // The first error is what the user must read.
+            let _ = self.remove(name);
+        }
+        written
+    }
+
+    /// Makes the folder `name`.
+    pub(super) fn make_folder(&self, name: &str) -> Result<()> {
+        plain(name)?;
+        Ok(rustix::fs::mkdirat(&self.0, name, Mode::from_raw_mode(0o777))?)
+    }
+
+    /// Gives `from` the name `to`, which must be free.
+    pub(super) fn rename_new(&self, from: &str, to: &str) -> Result<()> {
+        plain(from)?;
+        plain(to)?;
+        match rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                // A file system without that flag: a link refuses a taken name too.
+                rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(&self.0, from, AtFlags::empty())?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Gives `from` the name `to`: a file takes the place of a file, a folder that of an empty folder only.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        plain(from)?;
+        plain(to)?;
+        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    }
+
+    /// Gives the file `from` a second name `to`, which must be free.
+    pub(super) fn link(&self, from: &str, to: &str) -> Result<()> {
+        plain(from)?;
+        plain(to)?;
+        Ok(rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?)
+    }
+
+    /// Removes the file `name`.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        plain(name)?;
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
+    }
+
+    /// Removes the empty folder `name`.
+    pub(super) fn remove_folder(&self, name: &str) -> Result<()> {
+        plain(name)?;
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Removes the folder `name` with all that is in it; symlinks are removed, not followed.
+    pub(super) fn remove_tree(&self, name: &str) -> Result<()> {
+        let dir = self.child(name)?;
+        for (inner, entry) in dir.entries()? {
+            match entry {
+                Entry::Folder => dir.remove_tree(&inner)?,
+                _ => dir.remove(&inner)?,
+            }
+        }
+        self.remove_folder(name)
+    }
+}
+
+impl Entry {
+    fn of(kind: FileType) -> Entry {
+        match kind {
+            FileType::RegularFile => Entry::File,
+            FileType::Directory => Entry::Folder,
+            FileType::Symlink => Entry::Symlink,
+            _ => Entry::Other,
+        }
+    }
+}
+
+/// The last guard, whatever a caller forgot: a name that could lead elsewhere is refused.
+fn plain(name: &str) -> Result<()> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err(std::io::Error::other(format!("`{}` is not a plain name", name.escape_debug())));
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Renders a skeleton's files in memory: names and contents.
+
+use std::collections::BTreeMap;
+
+use super::answers::Answers;
+use super::manifest::{Do, FileRule, condition, permissions};
+use super::names::plain_component;
+use super::source::Skeleton;
+use super::template::Engine;
+use crate::error::{Error, Errors, Result};
+
+/// A file ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// Path below the target, `/` between components that were each checked to be plain.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Permission bits before the user's mask; exact where `exact_mode`.
+    pub mode: u32,
+    /// Whether the mode was asked for by a `chmod` and the mask does not apply.
+    pub exact_mode: bool,
+    /// Whether an existing file stays as it is.
+    pub once: bool,
+}
+
+/// Renders all files of `skeleton`, in order of path.
+/// # Errors
+/// Every fault together: templates with file and line, names that are not plain components, two files of one name,
+/// rules for files that do not exist.
+pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
+    let engine = Engine::new();
+    let mut faults = Vec::new();
+    let mut files = BTreeMap::<String, Rendered>::new();
+    for rule in &skeleton.manifest.files {
+        if !skeleton.files.iter().any(|file| file.source_path() == rule.path) {
+            faults.push(Error::new(format!(
+                "`[[file]]` names `{}`, which the skeleton does not have",
+                rule.path
+            )));
+        }
+    }
+    // Names as a file system without case sees them, folders too: whether file, and how first written.
+    let mut seen = BTreeMap::<String, (bool, String)>::new();
+    for file in &skeleton.files {
+        let rule = skeleton.manifest.files.iter().find(|rule| rule.path == file.source_path());
+        match render_one(&engine, skeleton, file, rule, answers) {
+            Ok(None) => {}
+            Ok(Some(rendered)) => match claim(&mut seen, &rendered.path) {
+                Ok(()) => {
+                    files.insert(rendered.path.clone(), rendered);
+                }
+                Err(other) => faults.push(Error::new(format!(
+                    "two files of the skeleton become `{}` and `{other}`, which are one name",
+                    rendered.path
+                ))),
+            },
+            Err(errors) => faults.extend(errors),
+        }
+    }
+    faults.extend(change_modes(&engine, skeleton, answers, &mut files).err().into_iter().flatten());
+    Errors::check(faults)?;
+    Ok(files.into_values().collect())
+}
+
+/// Notes a path and its folders; fails with the path that is in the way.
+fn claim(seen: &mut BTreeMap<String, (bool, String)>, path: &str) -> Result<(), String> {
+    let folders = path.match_indices('/').map(|(at, _)| (&path[..at], false));
+    for (part, is_file) in folders.chain([(path, true)]) {
+        match seen.get(&part.to_lowercase()) {
+            Some((was_file, first)) if *was_file || is_file || first != part => return Err(first.clone()),
+            Some(_) => {}
+            None => {
+                seen.insert(part.to_lowercase(), (is_file, part.to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn render_one(
+    engine: &Engine,
+    skeleton: &Skeleton,
+    file: &super::SkeletonFile,
+    rule: Option<&FileRule>,
+    answers: &Answers,
+) -> Result<Option<Rendered>> {
+    let source = file.source_path();
+    let place = skeleton.place(&source);
+    if !holds(rule.and_then(|rule| rule.when.as_deref()), answers, &format!("the condition of `{source}`"))? {
+        return Ok(None);
+    }
+    let (path, is_template) = match file.path.strip_suffix(".hbs") {
+        Some(path) => (path, true),
+        None => (file.path.as_str(), false),
+    };
+    let Some(path) = render_path(engine, &place, path, answers)? else { return Ok(None) };
+    let bytes = if is_template {
+        let text = std::str::from_utf8(&file.bytes)
+            .map_err(|error| Error::new(format!("the template `{place}` is not UTF-8")).because(error))?;
+        engine.render(&place, text, &answers.values)?.into_bytes()
+    } else {
+        file.bytes.to_vec()
+    };
+    let mode = if file.executable { 0o777 } else { 0o666 };
+    Ok(Some(Rendered { path, bytes, mode, exact_mode: false, once: rule.is_some_and(|rule| rule.once) }))
+}
+
+/// Renders a path component by component; `None` where one renders empty.
+fn render_path(engine: &Engine, place: &str, path: &str, answers: &Answers) -> Result<Option<String>> {
+    let mut names = Vec::new();
+    for template in components(path) {
+        let name = engine.render(place, template, &answers.values)?;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        plain_component(&name).map_err(|why| {
+            Error::new(format!(
+                "`{}` of the skeleton would become `{}`, which {why}",
+                place,
+                name.escape_debug()
+            ))
+        })?;
+        names.push(name);
+    }
+    Ok(Some(names.join("/")))
+}
+
+/// The components of a path of templates: a `/` within `{{…}}` or between an opened block and its end divides nothing.
+fn components(path: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let (mut start, mut at, mut blocks, mut inside) = (0, 0, 0_usize, false);
+    while let Some(rest) = path.get(at..).filter(|rest| !rest.is_empty()) {
+        if let Some(tag) = rest.strip_prefix("{{") {
+            inside = true;
+            match tag.as_bytes().first() {
+                Some(b'#') => blocks += 1,
+                Some(b'/') => blocks = blocks.saturating_sub(1),
+                _ => {}
+            }
+            at += 2;
+            // The sign after the braces may be the `/` of an end tag.
+            at += tag.chars().next().map_or(0, char::len_utf8);
+            continue;
+        }
+        if rest.starts_with("}}") {
+            inside = false;
+            at += 2;
+            continue;
+        }
+        if rest.starts_with('/') && !inside && blocks == 0 {
+            found.push(&path[start..at]);
+            start = at + 1;
+        }
+        at += rest.chars().next().map_or(1, char::len_utf8);
+    }
+    found.push(&path[start..]);
+    found
+}
+
+/// Whether a condition holds; `what` starts the sentence of its error.
+pub(super) fn holds(when: Option<&str>, answers: &Answers, what: &str) -> Result<bool> {
+    let values = answers.values.as_object();
+    let outcome = condition(when).and_then(|condition| match (condition, values) {
+        (Some(condition), Some(values)) => condition.holds(values),
+        _ => Ok(true),
+    });
+    Ok(outcome.map_err(|why| Error::new(format!("{what} fails: {why}")))?)
+}
+
+/// The `chmod` actions: done before writing, so that a file never exists with other permissions.
+fn change_modes(
+    engine: &Engine,
+    skeleton: &Skeleton,
+    answers: &Answers,
+    files: &mut BTreeMap<String, Rendered>,
+) -> Result<()> {
+    for post in skeleton.manifest.posts.iter().filter(|post| post.action == Do::Chmod) {
+        let (Some(path), Some(mode)) = (&post.path, post.mode.as_deref().and_then(permissions)) else {
+            continue;
+        };
+        if !holds(post.when.as_deref(), answers, "the condition of a `chmod`")? {
+            continue;
+        }
+        let path = engine.render(&skeleton.place("skeleton.toml"), path, &answers.values)?;
+        let file = files
+            .get_mut(&path)
+            .ok_or_else(|| Error::new(format!("`chmod` names `{path}`, which the skeleton does not make")))?;
+        file.mode = mode;
+        file.exact_mode = true;
+    }
+    Ok(())
+}
+
+impl Skeleton {
+    /// What to do once the files are written, `chmod` left out: it is part of the files.
+    /// # Errors
+    /// A condition that cannot be decided.
+    pub fn posts(&self, answers: &Answers) -> Result<Vec<Do>> {
+        let mut found = Vec::new();
+        for post in self.manifest.posts.iter().filter(|post| post.action != Do::Chmod) {
+            if holds(post.when.as_deref(), answers, "the condition of a `[[post]]`")? {
+                found.push(post.action);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The lines that say what to do next.
+    /// # Errors
+    /// A fault in one of the templates.
+    pub fn next(&self, answers: &Answers) -> Result<Vec<String>> {
+        let engine = Engine::new();
+        let place = self.place("skeleton.toml");
+        let lines = self.manifest.about.next.iter();
+        Ok(lines.map(|line| engine.render(&place, line, &answers.values)).collect::<Result<_, _>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::components;
+
+    #[test]
+    fn a_slash_within_braces_divides_nothing() {
+        for (path, expected) in [
+            ("a/b.txt", vec!["a", "b.txt"]),
+            ("{{a}}/b", vec!["{{a}}", "b"]),
+            ("{{#if x}}a{{/if}}/b", vec!["{{#if x}}a{{/if}}", "b"]),
+            ("x/{{#if x}}a/b{{else}}c{{/if}}.rs", vec!["x", "{{#if x}}a/b{{else}}c{{/if}}.rs"]),
+            ("{{default x 'a/b'}}/c", vec!["{{default x 'a/b'}}", "c"]),
+            ("a//b", vec!["a", "", "b"]),
+        ] {
+            assert_eq!(components(path), expected);
+        }
+    }
+}
