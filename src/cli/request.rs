@@ -84,7 +84,7 @@ impl Args {
         let mut out = std::io::stdout().lock();
         let mut status = StatusCode::OK;
         let mut whole = None;
-        let done = request(&asked, &mut |part| {
+        let done = request(&asked, &|text| eprintln!("{text}"), &mut |part| {
             match part {
                 Part::Head(response) => {
                     status = response.status();

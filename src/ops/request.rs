@@ -1,12 +1,16 @@
 //! `paster request`: one request to an app of a config, in this process, through the gate that servers use.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use super::assemble::{Assembly, app_of_server, assemble_apps, unknown_app};
+use super::build::{self, Progress, Speed};
+use super::fault::Fault;
 use super::trace::{Step, Trace};
 use crate::body::Response;
 use crate::config::{Config, Sources};
@@ -57,25 +61,35 @@ pub struct Done {
 }
 
 /// Builds the apps of the config, asks one of them, and shows its response as it comes.
+///
+/// Libraries of plugins that are not fresh are built first, quickly as for `serve --reload`; `note` hears of it,
+/// and of what a compiler that failed had to say.
 /// # Errors
-/// Faults of the config and of the request; a body that breaks off; what `show` fails with.
-pub fn request(asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<Done> {
+/// Faults of the config, of a build and of the request; a body that breaks off; what `show` fails with.
+pub fn request(
+    asked: &Asked,
+    note: &(dyn Fn(&str) + Send + Sync),
+    show: &mut dyn FnMut(Part<'_>) -> io::Result<()>,
+) -> Result<Done> {
     let request = ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
         let errors = faults.into_iter().map(|fault| Error::usage(fault.message).help(fault.help)).collect();
         Errors::check(errors).err().unwrap_or_else(|| Error::usage("no request").into())
     })?;
     let config = Config::load(&asked.sources)?;
+    let name = asked.app.clone().unwrap_or_else(|| usual_app(&config));
+    if config.table("app", &name).is_none() {
+        return Err(unknown_app(&config, &name).into());
+    }
+    let copies = tempfile::Builder::new().prefix("paster-request-").tempdir();
+    let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
     let done = runtime.block_on(async {
-        let context = Context::alone(false);
+        let mut context = Context::alone(false);
+        context.libraries = libraries(&config, copies.path(), note).await?;
         let trace = asked.trace.then(Trace::default);
-        let name = asked.app.clone().unwrap_or_else(|| usual_app(&config));
-        if config.table("app", &name).is_none() {
-            return Err(unknown_app(&config, &name).into());
-        }
         let Assembly { apps, instances, .. } = assemble_apps(&config, &context, trace.as_ref())?;
         let app = apps.get(&name).cloned().ok_or_else(|| unknown_app(&config, &name))?;
         let began = Instant::now();
@@ -91,6 +105,26 @@ pub fn request(asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) 
     });
     runtime.shutdown_timeout(SHUTDOWN_TIME);
     done
+}
+
+async fn libraries(
+    config: &Config,
+    folder: &Path,
+    note: &(dyn Fn(&str) + Send + Sync),
+) -> Result<BTreeMap<String, PathBuf>> {
+    let listener = |app: &str, progress: Progress| match progress {
+        Progress::Begin => note(&format!("building {app}")),
+        Progress::Warning(text) => note(&text),
+        Progress::At { .. } | Progress::End { .. } => {}
+    };
+    let (_, built) = build::libraries(config, Speed::Development, folder, &listener).await;
+    built.map_err(|faults| {
+        for fault in faults.iter().filter(|fault| !fault.output.is_empty()) {
+            note(&fault.output);
+        }
+        let errors = faults.iter().map(Fault::to_error).collect();
+        Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
+    })
 }
 
 fn usual_app(config: &Config) -> String {

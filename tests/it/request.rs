@@ -82,6 +82,33 @@ fn the_exit_code_is_that_of_the_exchange_unless_asked() {
 }
 
 #[test]
+fn a_plugin_is_asked_without_a_supervisor() {
+    let library = crate::support::plugin("hello");
+    let config = format!("[app.main]\nuse = \"plugin\"\nlibrary = {library:?}\n");
+    let output = run(&config, &["GET", "/", "--trace"], "");
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("HTTP/1.1 200 OK\r\n"), "{shown}{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("app main  200"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_server_console_prints_its_one_response() {
+    let config =
+        format!("{CONFIG}[server.once]\nuse = \"console\"\napp = \"missing\"\nheaders = [\"X-A: b\"]\n");
+    let folder = folder(&[("server.toml", &config)]);
+    let output = paster()
+        .args(["serve", "--server", "once"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("HTTP/1.1 404 Not Found\r\n"), "{shown}{}", text(&output.stderr));
+    assert!(shown.ends_with("\r\n\r\nnone\n"), "{shown}");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_gate_stands_before_the_app() {
     let output = run(CONFIG, &["GET", "/../etc/passwd"], "");
     assert!(text(&output.stdout).starts_with("HTTP/1.1 400 Bad Request\r\n"));
