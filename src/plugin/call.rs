@@ -62,7 +62,7 @@ impl tower::Service<Request> for Service {
         let exchange = {
             let (mut parts, body) = request.into_parts();
             on_upgrade = parts.extensions.remove::<OnUpgrade>();
-            call(&self.0, &parts, body, on_upgrade.is_some())
+            call(&self.0, &parts, body, on_upgrade.is_some(), connect)
         };
         Answer { exchange: Some(Exchange { raw: exchange, shared: self.0.clone() }), on_upgrade, connect }
     }
@@ -73,7 +73,13 @@ thread_local! {
     static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
 }
 
-fn call(shared: &Shared, parts: &http::request::Parts, body: Body, upgradable: bool) -> *mut abi::Exchange {
+fn call(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: Body,
+    upgradable: bool,
+    connect: bool,
+) -> *mut abi::Exchange {
     let slice = |text: &str| abi::Slice::new(text.as_bytes());
     let mut lent = LENT.take();
     lent.clear();
@@ -114,9 +120,9 @@ fn call(shared: &Shared, parts: &http::request::Parts, body: Body, upgradable: b
         server: text(|environ| &environ.server),
         scheme: parts.uri.scheme_str().map_or(abi::Slice::EMPTY, slice),
         authority: parts.uri.authority().map_or(abi::Slice::EMPTY, |authority| slice(authority.as_str())),
-        protocol: parts
-            .extensions
-            .get::<hyper::ext::Protocol>()
+        protocol: connect
+            .then(|| parts.extensions.get::<hyper::ext::Protocol>())
+            .flatten()
             .map_or(abi::Slice::EMPTY, |protocol| slice(protocol.as_str())),
     };
     let exchange = match shared.table.call {

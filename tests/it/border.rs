@@ -20,8 +20,33 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{PATIENCE, plugin, root};
 
+/// What the host's log got, a JSON object a line.
+static LOG: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+
+struct LogWriter;
+
+impl std::io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Loads a plugin; its events and panics go to [`LOG`], whose level it asks for when its first app is created.
+fn library(name: &str) -> Library {
+    static LOGGED: std::sync::Once = std::sync::Once::new();
+    LOGGED.call_once(|| {
+        let log = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO);
+        let _ = log.with_writer(|| LogWriter).try_init();
+    });
+    Library::load(&plugin(name)).unwrap()
+}
+
 fn instance(name: &str, settings: Value) -> Instance {
-    let library = Library::load(&plugin(name)).unwrap();
+    let library = library(name);
     Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap()
 }
 
@@ -276,7 +301,7 @@ async fn an_upgraded_stream_has_back_pressure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_is_told_of_its_request_and_host() {
-    let library = Library::load(&plugin("faulty")).unwrap();
+    let library = library("faulty");
     let mut context = Context::alone(true);
     context.generation = 5;
     context.config = Arc::new(json!({ "server": { "main": {} } }));
@@ -327,7 +352,7 @@ async fn state_is_handed_over_and_the_end_is_told() {
     assert_eq!(saved, b"saved by generation 1");
     let mut context = Context::alone(false);
     context.states.insert("main".to_owned(), saved);
-    let library = Library::load(&plugin("faulty")).unwrap();
+    let library = library("faulty");
     let second = Instance::create(&library, "main", &json!({}), &context).unwrap();
     assert_eq!(json_of(&second.app(), "/host").await["saved"], "saved by generation 1");
     first.retire();
@@ -342,7 +367,7 @@ async fn state_is_handed_over_and_the_end_is_told() {
 
 /// The errors of an app of kind `plugin`, as one line each with its helps.
 fn create_fault(name: &str, settings: Value) -> String {
-    let library = Library::load(&plugin(name)).unwrap();
+    let library = library(name);
     fault(Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap_err())
 }
 
@@ -490,7 +515,7 @@ fn a_copy_is_named_by_its_content() {
 #[test]
 fn a_side_process_gets_its_socket() {
     use std::io::{Read, Write};
-    let library = Library::load(&plugin("faulty")).unwrap();
+    let library = library("faulty");
     assert_eq!(library.info().side_processes, ["echo"]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("side.sock");
@@ -609,4 +634,27 @@ fn an_app_of_kind_plugin_is_made_from_its_table() {
         &format!("{library_is}\nsettings = {{ healty = true, healthy = 3 }}"),
         "4: unknown key `healty` in `[app.main.settings]`\n4: `settings.healthy` must be `true` or `false`, not `3`",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_panics_go_to_the_hosts_log() {
+    let app = instance("faulty", json!({})).app();
+    let quiet = std::time::Duration::from_millis(1);
+    assert!(tokio::time::timeout(quiet, app.handle(get("/wait"))).await.is_err());
+    app.handle(get("/panic")).await.unwrap_err();
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let find = |message: &str| {
+        let event = events.iter().find(|event| event["fields"]["message"] == message);
+        event.unwrap_or_else(|| panic!("no `{message}` in {log}"))
+    };
+    let event = find("waits for ever");
+    assert_eq!((&event["level"], &event["target"]), (&json!("INFO"), &json!("plugin")));
+    assert_eq!(
+        (&event["fields"]["from"], &event["fields"]["fields"]),
+        (&json!("faulty"), &json!("who=wait"))
+    );
+    let event = find("a handler fell");
+    assert_eq!((&event["level"], &event["fields"]["from"]), (&json!("ERROR"), &json!("panic")));
+    assert!(event["fields"]["fields"].as_str().unwrap().starts_with("place=tests/fixtures/plugins/faulty/"));
 }

@@ -28,7 +28,8 @@ pub(crate) struct Hooks {
     pub(crate) shutdown: Option<Box<dyn Fn() -> BoxFuture<()> + Send + Sync>>,
 }
 
-/// Begins to answer a request; the concrete future and body lie in one allocation.
+/// Begins to answer a request; the concrete future and body lie in one allocation. The service itself is called when
+/// the future is polled first, with the runtime entered.
 pub(crate) trait Call: Send + Sync {
     fn call(&self, request: http::Request<Body>, upgrade: Option<Upgrade>) -> *mut abi::Exchange;
 }
@@ -116,12 +117,12 @@ struct Router(axum::Router);
 #[cfg(feature = "axum")]
 impl Call for Router {
     fn call(&self, request: http::Request<Body>, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
-        // A router is always ready, and an empty body needs no box.
+        // An empty body needs no box.
         let request = request.map(|body| match http_body::Body::is_end_stream(&body) {
             true => axum::body::Body::empty(),
             false => axum::body::Body::new(body),
         });
-        Exchange::start(self.0.clone().call(request), upgrade)
+        Exchange::start(self.0.clone().oneshot(request), upgrade)
     }
 }
 

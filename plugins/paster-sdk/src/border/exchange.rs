@@ -164,7 +164,11 @@ where
             Poll::Pending => return abi::PENDING,
             Poll::Ready(polled) => polled.map(|frame| frame.map_err(|error| describe(&*error.into()))),
         };
-        self.trailers = write_frame(polled, body.is_end_stream(), out);
+        let ended = body.is_end_stream();
+        self.trailers = write_frame(polled, ended, out);
+        if ended || out.kind != abi::FRAME_DATA {
+            self.state = State::Over;
+        }
         abi::READY
     }
 
@@ -180,9 +184,12 @@ where
     }
 
     unsafe extern "C" fn drop(exchange: *mut abi::Exchange) {
-        let _entered = runtime::enter();
         // SAFETY: `start` made it by `Box::into_raw`; it ends here, once.
         let this = unsafe { Box::from_raw(exchange.cast::<Self>()) };
+        if matches!(this.state, State::Over) {
+            return; // nothing of the application is left
+        }
+        let _entered = runtime::enter();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(this)));
     }
 

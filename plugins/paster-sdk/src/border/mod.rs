@@ -145,25 +145,26 @@ unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T>
 unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
     // SAFETY: the host passes a live request whose body is ours.
     let (raw, body) = unsafe { (&*request, Body::of((*request).body, (*request).body_length)) };
-    // SAFETY: the host passes what `create` wrote.
-    let exchange = unsafe {
-        with(app, |instance| match head(raw) {
-            Ok(parts) => {
-                let mut request = http::Request::from_parts(parts, body);
-                let upgrade = match raw.flags & abi::REQUEST_UPGRADABLE != 0 {
-                    true => upgrade::Upgrade::prepare(),
-                    false => None,
-                };
-                let upgrade = upgrade.map(|(upgrade, on_upgrade)| {
-                    request.extensions_mut().insert(on_upgrade);
-                    upgrade
-                });
-                instance.call.call(request, upgrade)
+    // SAFETY: the host passes what `create` wrote, not destroyed; any thread may share it.
+    let instance = unsafe { &*app.cast::<Instance>() };
+    // No code of the application runs here: its service is called by the first `poll_head`.
+    let exchange = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the request lives for the call.
+        let mut parts = match unsafe { head(raw) } {
+            Ok(parts) => parts,
+            Err(fault) => return failed(fault),
+        };
+        let mut upgrade = None;
+        if raw.flags & abi::REQUEST_UPGRADABLE != 0 {
+            let _entered = runtime::enter();
+            if let Some((prepared, on_upgrade)) = upgrade::Upgrade::prepare() {
+                parts.extensions.insert(on_upgrade);
+                upgrade = Some(prepared);
             }
-            Err(fault) => failed(fault),
-        })
-    };
-    exchange.unwrap_or_else(|| failed("panicked while the request was handed over".to_owned()))
+        }
+        instance.call.call(http::Request::from_parts(parts, body), upgrade)
+    }));
+    exchange.unwrap_or_else(|panic| failed(panic_text(panic)))
 }
 
 /// An exchange that fails.
