@@ -1,15 +1,91 @@
 //! `paster list`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use crate::error::{Error, Result};
+use crate::ops::list::Section;
 
 /// Lists the kinds of server, middleware and application, and their options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Examples:
+  paster list                         every kind, with a line each
+  paster list middleware              those of one section
+  paster list middleware compress     the options of one kind
+  paster list apps --json")]
+pub(super) struct Args {
+    /// What to list [default: all]
+    #[arg(value_enum)]
+    section: Option<Word>,
+
+    /// The kind whose options to print
+    kind: Option<String>,
+
+    /// Print JSON, options included
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Word {
+    Servers,
+    Middleware,
+    Apps,
+}
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        Err(Error::new("not built yet").into())
+        let section = self.section.map(|word| match word {
+            Word::Servers => Section::Servers,
+            Word::Middleware => Section::Middleware,
+            Word::Apps => Section::Apps,
+        });
+        match (section, self.kind) {
+            (Some(section), Some(name)) => {
+                let kind = section.kind(&name)?;
+                match self.json {
+                    true => write(&format!("{:#}\n", json!(kind))),
+                    false => write(&section.describe(&kind, columns())),
+                }
+            }
+            (Some(section), None) => print_section(section, self.json),
+            (None, _) if self.json => {
+                let all = Section::ALL.map(|section| (section.name().to_owned(), json!(section.kinds())));
+                write(&format!("{:#}\n", serde_json::Value::Object(all.into_iter().collect())))
+            }
+            (None, _) => {
+                let parts = Section::ALL.map(|section| format!("{}:\n{}", section.name(), section.text()));
+                write(&parts.join("\n"))
+            }
+        }
+    }
+}
+
+/// Prints the kinds of one section: what `paster serve --list-servers` and its like print too.
+pub(super) fn print_section(section: Section, json: bool) -> Result<ExitCode> {
+    match json {
+        true => write(&format!("{:#}\n", json!(section.kinds()))),
+        false => write(&section.text()),
+    }
+}
+
+fn columns() -> usize {
+    terminal_columns().unwrap_or(100).clamp(40, 110)
+}
+
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+pub(super) fn write(text: &str) -> Result<ExitCode> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new("cannot write to standard output").because(error).into())
+        }
+        _ => Ok(ExitCode::SUCCESS),
     }
 }

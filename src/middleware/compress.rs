@@ -6,7 +6,7 @@ use http::header::{
     HeaderValue,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tower::Layer;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -33,7 +33,7 @@ pub(super) struct Options {
 }
 
 /// A coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Algorithm {
     Zstd,
@@ -42,7 +42,7 @@ enum Algorithm {
 }
 
 /// Time against size.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Level {
     /// Least time.

@@ -11,6 +11,7 @@ mod http;
 mod http2;
 mod inprocess;
 mod limits;
+mod list_routes;
 mod local;
 mod middleware;
 mod mount;

@@ -1,0 +1,153 @@
+//! Which app answers where: read from the config, nothing is built.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::assemble::{app_of_server, stack, unknown_app};
+use crate::app::links;
+use crate::config::Config;
+use crate::error::{Error, Errors, Origin, Result};
+
+/// All servers with what answers behind them.
+#[derive(Debug, Serialize)]
+pub struct Routes {
+    /// Each `[server.NAME]`, in file order.
+    pub servers: Vec<ServerRoute>,
+    /// Apps that no server reaches.
+    pub unreached: Vec<String>,
+}
+
+/// One server.
+#[derive(Debug, Serialize)]
+pub struct ServerRoute {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it listens, as written; empty for the kind's default.
+    pub listen: Vec<String>,
+    /// The app that it serves.
+    pub app: AppRoute,
+}
+
+/// One app at one place.
+#[derive(Debug, Serialize)]
+pub struct AppRoute {
+    /// Where it is reached from the app around it: a prefix, a host, a status. `None` for a server's own app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Its name.
+    pub app: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its stack, outermost first.
+    pub middleware: Vec<String>,
+    /// Where it hands requests on.
+    pub routes: Vec<AppRoute>,
+}
+
+/// Reads the routes of a config.
+/// # Errors
+/// Names of apps and middleware that there are not, and apps that hand requests to themselves.
+pub fn routes(config: &Config) -> Result<Routes> {
+    let mut walk = Walk { config, chain: Vec::new(), seen: BTreeSet::new(), errors: Vec::new() };
+    let mut servers = Vec::new();
+    for name in config.names("server") {
+        let Some(table) = config.table("server", name) else { continue };
+        let listen = match table.value().get("listen") {
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
+        let kind = match table.kind() {
+            Ok(kind) => kind.to_owned(),
+            Err(errors) => {
+                walk.errors.extend(errors);
+                continue;
+            }
+        };
+        if let Some(app) = walk.app(None, app_of_server(&table), table.origin("app")) {
+            servers.push(ServerRoute { name: name.to_owned(), kind, listen, app });
+        }
+    }
+    let unreached = config.names("app").into_iter().filter(|name| !walk.seen.contains(*name));
+    let unreached = unreached.map(str::to_owned).collect();
+    Errors::check(walk.errors)?;
+    Ok(Routes { servers, unreached })
+}
+
+struct Walk<'a> {
+    config: &'a Config,
+    chain: Vec<String>,
+    seen: BTreeSet<String>,
+    errors: Vec<Error>,
+}
+
+impl Walk<'_> {
+    fn app(&mut self, at: Option<String>, name: &str, origin: Option<Origin>) -> Option<AppRoute> {
+        let Some(table) = self.config.table("app", name) else {
+            self.errors.push(unknown_app(self.config, name).at(origin));
+            return None;
+        };
+        if self.chain.iter().any(|app| app == name) {
+            let error = Error::config(format!("app `{name}` hands requests to itself"));
+            self.errors.push(error.at(origin).help("take one of the links away"));
+            return None;
+        }
+        let kind = match table.kind() {
+            Ok(kind) => kind.to_owned(),
+            Err(errors) => {
+                self.errors.extend(errors);
+                return None;
+            }
+        };
+        let first = self.seen.insert(name.to_owned());
+        let mut faults = Vec::new();
+        let middleware =
+            stack(self.config, &table, &mut faults).into_iter().map(|layer| layer.name).collect();
+        if first {
+            self.errors.extend(faults);
+        }
+        self.chain.push(name.to_owned());
+        let mut routes = Vec::new();
+        for link in links(&table) {
+            routes.extend(self.app(Some(link.at), &link.app, table.origin(&link.key)));
+        }
+        self.chain.pop();
+        Some(AppRoute { at, app: name.to_owned(), kind, middleware, routes })
+    }
+}
+
+impl Routes {
+    /// The routes as a tree, for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for server in &self.servers {
+            let on = match &*server.listen {
+                [] => String::new(),
+                listen => format!(" on {}", listen.join(", ")),
+            };
+            text += &format!("{} ({}){on}\n", server.name, server.kind);
+            branch(&mut text, &server.app, "", true, 0);
+        }
+        if !self.unreached.is_empty() {
+            text += &format!("no server reaches: {}\n", self.unreached.join(", "));
+        }
+        text
+    }
+}
+
+/// One app and what is below it; `width` is that of the widest place beside it.
+fn branch(text: &mut String, route: &AppRoute, indent: &str, last: bool, width: usize) {
+    let (corner, below) = if last { ("└─", "   ") } else { ("├─", "│  ") };
+    let at = route.at.as_ref().map(|at| format!("{at:width$}  ")).unwrap_or_default();
+    let stack: String = route.middleware.iter().map(|name| format!("{name} → ")).collect();
+    *text += &format!("{indent}{corner} {at}{stack}{} ({})\n", route.app, route.kind);
+    let indent = format!("{indent}{below}");
+    let width = route.routes.iter().filter_map(|route| route.at.as_ref()).map(|at| at.chars().count()).max();
+    for (index, inner) in route.routes.iter().enumerate() {
+        branch(text, inner, &indent, index + 1 == route.routes.len(), width.unwrap_or(0));
+    }
+}

@@ -1,0 +1,101 @@
+//! `paster list` and `paster routes`, as they print.
+
+use insta::assert_snapshot;
+
+use crate::support::{folder, paster};
+
+/// Standard output of the program run in a folder with this `server.toml`; its errors when it fails.
+fn run(config: &str, args: &[&str]) -> String {
+    let folder = folder(&[("server.toml", config)]);
+    let output = paster().args(args).current_dir(folder.path()).output().unwrap();
+    let text = if output.status.success() { output.stdout } else { output.stderr };
+    String::from_utf8(text).unwrap()
+}
+
+const SITE: &str = r#"
+[server.main]
+use = "http"
+listen = ["127.0.0.1:0"]
+[server.staff]
+use = "http"
+listen = ["unix:staff.sock"]
+app = "admin"
+[app.main]
+use = "mount"
+middleware = ["access_log", "pages"]
+[app.main.routes]
+"/" = "files"
+"/api" = "tried"
+"admin.example.org/" = "admin"
+[app.files]
+use = "static"
+publish_dir = "absent"
+[app.tried]
+use = "cascade"
+apps = ["files", "admin"]
+[app.admin]
+use = "respond"
+middleware = ["compress"]
+[app.alone]
+use = "respond"
+[middleware.pages]
+use = "error_page"
+"#;
+
+#[test]
+fn routes_are_a_tree() {
+    assert_snapshot!(run(SITE, &["routes"]), @r"
+    main (http) on 127.0.0.1:0
+    └─ access_log → pages → main (mount)
+       ├─ /                   files (static)
+       ├─ /api                tried (cascade)
+       │  ├─ first   files (static)
+       │  └─ on 404  compress → admin (respond)
+       └─ admin.example.org/  compress → admin (respond)
+    staff (http) on unix:staff.sock
+    └─ compress → admin (respond)
+    no server reaches: alone
+    ");
+    let json: serde_json::Value = serde_json::from_str(&run(SITE, &["routes", "--json"])).unwrap();
+    assert_eq!(json["servers"][0]["app"]["routes"][1]["routes"][1]["at"], "on 404");
+    assert_eq!(json["unreached"], serde_json::json!(["alone"]));
+}
+
+#[test]
+fn routes_that_lead_nowhere_are_errors() {
+    let looped = SITE.replace("apps = [\"files\", \"admin\"]", "apps = [\"files\", \"main\", \"amdin\"]");
+    assert_snapshot!(run(&looped, &["routes"]), @r#"
+    error: app `main` hands requests to itself
+      --> server.toml:21:18
+       |
+    21 | apps = ["files", "main", "amdin"]
+       |                  ^^^^^^
+       = help: take one of the links away
+
+    error: unknown app `amdin`
+      --> server.toml:21:26
+       |
+    21 | apps = ["files", "main", "amdin"]
+       |                          ^^^^^^^
+       = help: did you mean `admin`?
+    "#);
+}
+
+#[test]
+fn lists_are_for_people_and_programs() {
+    let text = run("", &["list"]);
+    for line in ["servers:", "middleware:", "apps:", "timeout     Answers 504 when the application is slow"] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&run("", &["list", "--json"])).unwrap();
+    assert_eq!(json["servers"][0]["name"].as_str().map(str::is_empty), Some(false));
+    assert_snapshot!(run("", &["list", "middleware", "timeout"]), @r#"
+    timeout: Answers 504 when the application is slow
+
+    Options of a `[middleware.NAME]` table with `use = "timeout"`:
+
+      after_secs: whole number, default 30
+          Longest wait for the response head, in whole seconds.
+    "#);
+    assert!(run("", &["list", "middleware", "tiemout"]).contains("did you mean `timeout`?"));
+}
