@@ -13,6 +13,8 @@ pub struct Context {
     pub generation: u64,
     /// Whether pages for developers (causes, live reload) may be shown.
     pub development: bool,
+    /// Whether the config is only checked: nothing may be started, created or written, and no plugin makes its app.
+    pub checking: bool,
     /// The private copy of each plugin app's built library, by the app's name.
     pub libraries: BTreeMap<String, PathBuf>,
     /// What the same app of the generation before saved, by the app's name.
@@ -49,6 +51,7 @@ impl Context {
         Context {
             generation: 1,
             development,
+            checking: false,
             libraries: BTreeMap::new(),
             states: BTreeMap::new(),
             config: Arc::default(),

@@ -50,6 +50,9 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
             let built = builder.context.libraries.get(table.name()).map(|path| path.as_path());
             let key = if source.is_some() { "crate" } else { "library" };
             let path: Option<&Path> = built.or(library.as_deref());
+            if path.is_none() && builder.context.checking {
+                return Ok(checked()); // `check` says that it is not built
+            }
             let path = path.ok_or_else(|| {
                 table
                     .error(key, format!("the plugin of the app `{}` is not built", table.name()))
@@ -65,11 +68,19 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         Some(schema) => table.resolve(schema, "settings")?,
         None => table.value().get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new())),
     };
+    if builder.context.checking {
+        return Ok(checked());
+    }
     let instance = Instance::create(&library, table.name(), &settings, builder.context)
         .map_err(|errors| locate(errors, table, "settings"))?;
     let app = instance.app();
     builder.instances.push(instance);
     Ok(app)
+}
+
+/// What takes the app's place where a config is only checked.
+fn checked() -> App {
+    App::from_call(|_| Box::pin(std::future::ready(Err("this app was only checked".into()))))
 }
 
 /// Marks errors that have no place yet with that of `key`.

@@ -15,6 +15,8 @@ mod secret;
 mod shape;
 mod sources;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -55,8 +55,8 @@ pub(super) fn is_reference(text: &str) -> bool {
 pub(super) fn starts_in_line(line: &str) -> Option<usize> {
     for (at, _) in line.match_indices(['=', ':']) {
         let name = line[..at].trim_end().trim_end_matches(['"', '\'']);
-        let start = name.rfind(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).map_or(0, |i| i + 1);
-        if is_secret_name(&name[start..]) {
+        let word = name.rsplit(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).next();
+        if word.is_some_and(is_secret_name) {
             let value = line[at + 1..].trim_start();
             return Some(line.len() - value.len());
         }

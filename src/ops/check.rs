@@ -6,6 +6,8 @@ use crate::config::{Config, Sources};
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
+use crate::ops::build;
+use crate::ops::serve::Process;
 
 /// What was checked and found good.
 #[derive(Debug, Serialize)]
@@ -31,7 +33,15 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         Errors::check(errors)?;
         return Err(Error::config("the config cannot be read").into());
     };
-    if let Err(found) = assemble(&config, &Context::alone(false)) {
+    let mut found = Vec::new();
+    let (libraries, unbuilt) = build::built(&config).unwrap_or_else(|errors| {
+        found.extend(errors);
+        Default::default()
+    });
+    let context = Context { checking: true, libraries, ..Context::alone(false) };
+    found.extend(assemble(&config, &context).err().into_iter().flatten());
+    found.extend(Process::read(&config).err().into_iter().flatten());
+    if !found.is_empty() {
         // What was read with a fault is built with the same fault: it is told once.
         let known = errors.len();
         for error in found {
@@ -50,7 +60,12 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         apps: names("app"),
         middleware: names("middleware"),
         files: config.files().to_vec(),
-        notes: Vec::new(),
+        notes: unbuilt
+            .iter()
+            .map(|name| {
+                format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
+            })
+            .collect(),
     })
 }
 

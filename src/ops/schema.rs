@@ -195,14 +195,20 @@ fn pointer(name: &str) -> String {
 /// The default that paster has for a key of a table whose kind is known: `server.main.threads` of kind `http`.
 pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
     let mut keys = toml_edit::Key::parse(key).ok()?.into_iter().map(|key| key.get().to_owned());
-    let (section, name) = (keys.next()?, keys.next()?);
+    let section = keys.next()?;
+    let schema = match section.as_str() {
+        "process" => schemars::schema_for!(Process),
+        section => {
+            let name = keys.next()?;
+            let table = config.table(section, &name)?;
+            let kind = table.kind().ok()?;
+            (kinds(section).into_iter().find(|known| known.name == kind)?.options)()
+        }
+    };
     let keys: Vec<String> = keys.collect();
-    let table = config.table(&section, &name)?;
     if section == "server" && keys == ["app"] {
         return Some("main".into());
     }
-    let kind = table.kind().ok()?;
-    let schema = (kinds(&section).into_iter().find(|known| known.name == kind)?.options)();
     let root = schema.as_value();
     let mut at = root;
     for key in &keys {

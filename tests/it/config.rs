@@ -447,3 +447,49 @@ fn schema_fits_configs() {
     assert!(!valid("[app.main]\nbody = \"x\"\n"));
     assert!(!valid("[serve.main]\nuse = \"http\"\n"));
 }
+
+/// A plugin's settings are checked by the schema that its library exports; one that is not built is told of.
+#[test]
+fn check_knows_plugins() {
+    let config = r#"[server.main]
+use = "http"
+listen = ["127.0.0.1:0"]
+[app.main]
+use = "plugin"
+library = "LIBRARY"
+[app.main.settings]
+greeting = 7
+greting = "hi"
+[app.other]
+use = "plugin"
+crate = "CRATE"
+settings = { anything = 1 }
+"#;
+    let library = crate::support::plugin("hello");
+    let source = root().join("plugins/hello");
+    let place = |config: &str| {
+        config.replace("LIBRARY", library.to_str().unwrap()).replace("CRATE", source.to_str().unwrap())
+    };
+    let config = place(config);
+    // A cache of its own: nothing is known to be built there.
+    insta::assert_snapshot!(output(&[("server.toml", &config)], &["XDG_CACHE_HOME=/nonexistent"], &["check"]), @r#"
+error: `settings.greeting` must be a string, not `7`
+ --> server.toml:8:12
+  |
+8 | greeting = 7
+  |            ^
+  = help: write it in quotes: `"7"`
+
+error: unknown key `greting` in `[app.main.settings]`
+ --> server.toml:9:1
+  |
+9 | greting = "hi"
+  | ^^^^^^^
+  = help: `greeting` is set already: remove this one
+"#);
+    let good = config.replace("greeting = 7\ngreting = ", "greeting = ");
+    insta::assert_snapshot!(output(&[("server.toml", &good)], &["XDG_CACHE_HOME=/nonexistent"], &["check"]), @r#"
+ok: 1 server, 2 apps
+note: the settings of `[app.other]` are not checked: its plugin is not built yet
+"#);
+}

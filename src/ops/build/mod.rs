@@ -138,6 +138,40 @@ pub async fn libraries(
     (inputs, if faults.is_empty() { Ok(copies) } else { Err(faults) })
 }
 
+/// The libraries that are there without building anything, by app, and the names of the plugin apps whose crate is
+/// not built or has changed since.
+/// # Errors
+/// Crates and libraries that are not there.
+pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), Vec<Error>> {
+    let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for name in config.names("app") {
+        let Some(table) = config.table("app", name) else { continue };
+        if table.kind().is_ok_and(|kind| kind != "plugin") {
+            continue;
+        }
+        let mut library = None;
+        for speed in [Speed::Production, Speed::Development] {
+            match origin(&table, speed) {
+                Ok(Some(Origin::File(path))) => library = Some(path),
+                Ok(Some(Origin::Crate { manifest, profile })) => {
+                    let known = stamp::Stamp::of(&manifest, &profile, speed).read();
+                    library = library.or(known.map(|known| known.library));
+                }
+                Ok(None) => break, // `assemble` says what is wrong with the table
+                Err(error) => {
+                    errors.push(error);
+                    break;
+                }
+            }
+        }
+        match library {
+            Some(library) => drop(found.insert(name.to_owned(), library)),
+            None => missing.push(name.to_owned()),
+        }
+    }
+    if errors.is_empty() { Ok((found, missing)) } else { Err(errors) }
+}
+
 /// Where the library of the plugin app `table` comes from.
 /// # Errors
 /// A crate or library that is not there.

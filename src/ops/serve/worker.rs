@@ -159,6 +159,7 @@ async fn build(
     let context = Context {
         generation: start.generation,
         development: start.development,
+        checking: false,
         libraries: start.libraries.clone(),
         states,
         host,
