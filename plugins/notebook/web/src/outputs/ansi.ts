@@ -23,7 +23,7 @@ const PLAIN: Style = Object.freeze({ fg: null, bg: null, bold: false, dim: false
 // eslint-disable-next-line no-control-regex
 const TOKEN = /\x1b\[([0-9;:?<=>]*)([ -/]*[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|[\r\n\b\x07]|[^\x1b\r\n\b\x07]+|\x1b/g;
 // eslint-disable-next-line no-control-regex
-const UNFINISHED = /\x1b(?:\[[0-9;:?<=>]*[ -/]*|\][^\x07\x1b]*\x1b?)?$/;
+const UNFINISHED = /[\ud800-\udbff]$|\x1b(?:\[[0-9;:?<=>]*[ -/]*|\][^\x07\x1b]*\x1b?)?$/;
 
 /** Reads terminal text piece by piece. Finished lines are handed over once; the last one may still be rewritten. */
 export class Terminal {
@@ -48,7 +48,10 @@ export class Terminal {
         this.#styles = [];
         this.#column = 0;
       } else if (all === "\r") this.#column = 0;
-      else if (all === "\b") this.#column = Math.max(0, this.#column - 1);
+      else if (all === "\b") {
+        this.#split();
+        this.#column = Math.max(0, this.#column - 1);
+      }
       else if (token[2] === "m") this.#style = restyle(this.#style, token[1] ?? "");
       else if (token[2] === "K") this.#erase(token[1] ?? "");
       else if (all.charCodeAt(0) !== 0x1b && all !== "\x07") this.#write(all);

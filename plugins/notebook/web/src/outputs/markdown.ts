@@ -31,6 +31,7 @@ const CLEAN = {
   USE_PROFILES: { html: true },
   FORBID_TAGS: ["style", "form", "input", "textarea", "select", "option", "button", "dialog", "video", "audio", "source", "picture", "template", "slot"],
   FORBID_ATTR: ["style", "srcset", "background", "ping", "formaction", "target", "autofocus", "tabindex", "accesskey", "contenteditable", "popover", "popovertarget"],
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|attachment:|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
   SANITIZE_NAMED_PROPS: true,
   ALLOW_ARIA_ATTR: true,
   RETURN_DOM_FRAGMENT: true,

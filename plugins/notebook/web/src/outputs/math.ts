@@ -8,12 +8,19 @@ export type Macros = Record<string, string>;
 
 /** Sets `tex` into `element`; an error is shown in its place, as text. */
 export function setFormula(element: HTMLElement, tex: string, display: boolean, macros: Macros = {}): void {
+  // A cell that is set again defines its commands again.
+  for (const [, name] of tex.matchAll(/\\newcommand\*?\s*\{?\s*(\\[a-zA-Z]+)/g)) delete macros[name ?? ""];
   try {
-    katex.render(tex, element, { displayMode: display, throwOnError: false, strict: "ignore", trust: false, maxExpand: 1000, maxSize: 50, macros, globalGroup: true, output: "htmlAndMathml" });
+    katex.render(tex, element, { displayMode: display, throwOnError: true, strict: "ignore", trust: false, maxExpand: 1000, maxSize: 50, macros, globalGroup: true });
   } catch (error) {
     element.textContent = tex;
     element.title = error instanceof Error ? error.message : "";
     element.classList.add("math-error");
+    return;
+  }
+  // The page's policy refuses the few styles that KaTeX sets as attributes (widths of arrows), not those set by script.
+  for (const styled of element.querySelectorAll<HTMLElement | SVGElement>("[style]")) {
+    if (styled.style.length === 0) styled.style.cssText = styled.getAttribute("style") ?? "";
   }
 }
 

@@ -157,7 +157,7 @@ export function menu(anchor: HTMLElement, label: string, items: ({ label: string
     event.preventDefault();
     event.stopPropagation();
   });
-  document.body.append(list);
+  (document.querySelector("main") ?? document.body).append(list);
   const place = anchor.getBoundingClientRect();
   const left = Math.max(8, Math.min(place.left, innerWidth - list.offsetWidth - 8));
   const below = place.bottom + 4 + list.offsetHeight < innerHeight;

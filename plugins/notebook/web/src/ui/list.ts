@@ -131,7 +131,7 @@ export class ListPage {
   #show(): void {
     if (!this.#loaded) return;
     const words = this.#search.toLowerCase().split(/\s+/).filter((word) => word !== "");
-    const shown = this.#entries.filter((entry) => words.every((word) => entry.name.toLowerCase().includes(word)));
+    const shown = this.#entries.filter((entry) => words.every((word) => shownName(entry).toLowerCase().includes(word)));
     const { by, down } = this.#sort;
     shown.sort((a, b) => {
       if ((a.type === "directory") !== (b.type === "directory")) return a.type === "directory" ? -1 : 1;
@@ -165,12 +165,11 @@ export class ListPage {
     const more = button(`Actions for ${entry.name}`, () => this.#menu(more, entry, session), { icon: "more" });
     more.setAttribute("aria-haspopup", "menu");
     more.dataset["kind"] = "more";
-    const name = entry.type === "notebook" ? entry.name.replace(/\.ipynb$/, "") : entry.name;
     const state = session === undefined ? null : session.kernel.execution_state === "busy" ? "Busy" : "Running";
     return h(
       "tr",
       { "data-path": entry.path },
-      h("td", { class: "name" }, h("a", { href: address, "data-kind": "link", class: entry.type }, icon(entry.type === "notebook" ? "notebook" : entry.type === "directory" ? "folder" : "file"), h("span", {}, name))),
+      h("td", { class: "name" }, h("a", { href: address, "data-kind": "link", class: entry.type }, icon(entry.type === "notebook" ? "notebook" : entry.type === "directory" ? "folder" : "file"), h("span", {}, shownName(entry)))),
       h("td", { class: "state" }, state !== null && h("span", { class: `chip ${state.toLowerCase()}` }, state)),
       h("td", { class: "modified", title: new Date(entry.last_modified).toLocaleString() }, ago(entry.last_modified)),
       h("td", { class: "size" }, entry.type === "directory" || entry.size === null ? "" : bytes(entry.size)),
@@ -264,6 +263,10 @@ export class ListPage {
     }
     await this.#load();
   }
+}
+
+function shownName(entry: rest.Entry): string {
+  return entry.type === "notebook" ? entry.name.replace(/\.ipynb$/, "") : entry.name;
 }
 
 function message(error: unknown): string {

@@ -26,7 +26,7 @@ const EDITORS_KEPT = 12;
 export class NotebookPage implements Deck {
   readonly #session: Session;
   readonly #views = new Map<string, CellView>();
-  readonly #cells = h("main", { class: "cells", id: "cells", "aria-label": "Notebook" });
+  readonly #cells = h("div", { class: "cells" });
   readonly #title = button("Rename", () => void this.#rename(), { class: "title" });
   readonly #home = h("a", { class: "home", title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks"));
   readonly #save = h("span", { class: "save-state", role: "status" });
@@ -66,9 +66,7 @@ export class NotebookPage implements Deck {
     body.append(
       h("a", { class: "skip", href: `${location.pathname}#cells` }, "Skip to the cells"),
       h("header", { class: "top" }, h("div", { class: "bar" }, this.#home, h("h1", {}, this.#title), this.#save), this.#toolbar()),
-      this.#notices.element,
-      this.#cells,
-      end,
+      h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells, end),
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#setType(this.#kind.value as CellType));
@@ -148,7 +146,7 @@ export class NotebookPage implements Deck {
   }
 
   select(id: string, edit: boolean, extend: boolean): void {
-    if (!extend || this.#selected === null) this.#anchor = id;
+    if ((!extend && id !== this.#selected) || this.#anchor === null) this.#anchor = id;
     this.#selected = id;
     this.#editing = edit;
     this.#showSelection();
@@ -314,8 +312,8 @@ export class NotebookPage implements Deck {
     const { path } = this.#session.notebook;
     const name = fileName(path);
     this.#title.textContent = name.replace(/\.ipynb$/, "");
+    this.#title.removeAttribute("aria-label");
     this.#title.title = `${path}: rename`;
-    this.#title.setAttribute("aria-label", `${name}: rename`);
     const folder = folderOf(path);
     this.#home.href = folder === "" ? base().href : url("tree", folder).href;
     const here = url("notebooks", path);
@@ -332,9 +330,9 @@ export class NotebookPage implements Deck {
     this.#save.title = notebook.saving.lastModified === "" ? "" : `Last written ${new Date(notebook.saving.lastModified).toLocaleString()}`;
     const state = link_.state === "online" ? kernel.state : null;
     this.#kernel.dataset["state"] = state ?? "unknown";
-    fill(this.#kernel, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "kernel-name" }, kernel.display_name ?? kernel.name ?? "No kernel"), h("span", { class: "kernel-state" }, state === null ? "Not connected" : KERNEL_WORDS[state]));
+    this.#kernel.removeAttribute("aria-label");
+    fill(this.#kernel, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "visually-hidden" }, "Kernel: "), h("span", { class: "kernel-name" }, kernel.display_name ?? kernel.name ?? "No kernel"), h("span", { class: "kernel-state" }, state === null ? "Not connected" : KERNEL_WORDS[state]));
     this.#kernel.title = kernel.message ?? "Choose a kernel";
-    this.#kernel.setAttribute("aria-label", `Kernel ${kernel.display_name ?? kernel.name ?? "none"}, ${state === null ? "not connected" : KERNEL_WORDS[state]}. Choose another`);
     const running = notebook.running();
     const queued = notebook.queued().length;
     if (running === undefined && queued === 0) fill(this.#queue);
@@ -591,6 +589,7 @@ export class NotebookPage implements Deck {
 
   /** Selects a cell as a whole. */
   #select(id: string, extend = false): void {
+    if (!extend) this.#anchor = id;
     this.select(id, false, extend);
     const element = this.#views.get(id)?.element;
     element?.focus({ preventScroll: true });

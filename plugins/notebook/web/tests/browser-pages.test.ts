@@ -1,0 +1,470 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { launch } from "./browser";
+import { cell, Fake, notebook, ORIGIN, PREFIX } from "./fake";
+
+const EVIL_HTML = "<img src=x onerror=\"parent.document.title='owned'\"><script>document.title='owned'; top.owned = 1; parent.owned = 1; fetch('http://notebook.test/owned')</script><b>bold</b>";
+const EVIL_MARKDOWN = [
+  "<img src=x onerror=\"document.title='owned'\">",
+  "<script>document.title='owned'</script>",
+  "<a href=\"javascript:document.title='owned'\">link</a> [link](javascript:document.title='owned')",
+  "<iframe srcdoc=\"<script>parent.document.title='owned'</script>\"></iframe>",
+  "<svg><script>document.title='owned'</script><animate onbegin=\"document.title='owned'\"/></svg>",
+  "<math><mtext><table><mglyph><style><img src=x onerror=\"document.title='owned'\"></style></mglyph></table></mtext></math>",
+  "<form action=/owned><input name=documentElement><button>x</button></form>",
+  "<style>body{display:none}</style><div id=cells style=\"position:fixed\">over</div>",
+  "<span class=math data-tex=\"\\href{javascript:document.title='owned'}{x}\"></span> $\\href{javascript:document.title='owned'}{x}$ $\\htmlData{onclick=owned}{y}$",
+  "![x](http://tracker.invalid/pixel.png)",
+].join("\n\n");
+
+let browser: Browser;
+let axe: string;
+before(async () => {
+  browser = await launch();
+  axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+});
+after(() => browser.close());
+
+interface World {
+  fake: Fake;
+  context: BrowserContext;
+  /** What the browser complained about; checked to be empty at the end. */
+  complaints: string[];
+}
+
+/** Runs one case in a browser context of its own; no page may complain. */
+function page(name: string, run: (world: World) => Promise<void>, options: { colorScheme?: "dark" | "light"; complaints?: RegExp } = {}): void {
+  test(name, async () => {
+    const context = await browser.newContext({ colorScheme: options.colorScheme ?? "light" });
+    context.setDefaultTimeout(10_000);
+    const world: World = { fake: new Fake(), context, complaints: [] };
+    context.on("weberror", (error) => world.complaints.push(String(error.error().stack)));
+    context.on("console", (message) => {
+      if (message.type() === "error" && options.complaints?.test(message.text()) !== true) world.complaints.push(message.text());
+    });
+    try {
+      await world.fake.install(context);
+      await run(world);
+      assert.deepEqual(world.complaints, []);
+    } finally {
+      await context.close();
+    }
+  });
+}
+
+async function violations(page: Page): Promise<string[]> {
+  // Injected by the driver, past the page's policy.
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    type Axe = { run(options: unknown): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
+    const { violations } = await (window as unknown as { axe: Axe }).axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], iframes: false });
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary ?? ""}`));
+  });
+  return found;
+}
+
+const code = (page: Page, n: number) => page.locator(".cell").nth(n);
+
+page("the list: sorts, searches, shows what runs, links below the prefix", async ({ fake, context }) => {
+  fake.entries = [
+    { name: "b.ipynb", last_modified: "2026-02-01T00:00:00Z" },
+    { name: "a.ipynb", last_modified: "2026-01-01T00:00:00Z" },
+    { name: "folder", type: "directory" },
+    { name: "data.csv", type: "file" },
+  ];
+  fake.sessions = [{ id: "s1", path: "a.ipynb", kernel: { id: "k", name: "python3", execution_state: "busy" } }];
+  const list = await fake.open(context, "");
+  const names = () => list.locator("td.name").allInnerTexts();
+  await list.waitForSelector("td.name");
+  assert.deepEqual(await names(), ["folder", "b", "data.csv", "a"]);
+  await list.getByRole("button", { name: "Name" }).click();
+  assert.deepEqual(await names(), ["folder", "a", "b", "data.csv"]);
+  assert.equal(await list.locator("tr[data-path='a.ipynb'] .chip").innerText(), "Busy");
+  assert.equal(await list.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/a.ipynb`);
+  await list.getByRole("searchbox").fill("B");
+  assert.deepEqual(await names(), ["b"]);
+  await list.getByRole("searchbox").fill("nothing like it");
+  assert.match(await list.locator(".empty").innerText(), /No name holds/);
+});
+
+page("the list: rename, duplicate and delete ask the server, delete only after a question", async ({ fake, context }) => {
+  fake.entries = [{ name: "a.ipynb" }, { name: "b.ipynb" }];
+  const list = await fake.open(context, "");
+  const act = async (name: string) => {
+    await list.getByRole("button", { name: "Actions for a.ipynb" }).click();
+    await list.getByRole("menuitem", { name }).click();
+  };
+  await act("Rename");
+  await list.getByRole("textbox", { name: "Name" }).fill("b");
+  await list.getByRole("button", { name: "Rename", exact: true }).click();
+  assert.match(await list.locator(".error-text").innerText(), /of this name already/);
+  await list.getByRole("textbox", { name: "Name" }).fill("c/d");
+  await list.keyboard.press("Enter");
+  assert.match(await list.locator(".error-text").innerText(), /slash/);
+  await list.getByRole("textbox", { name: "Name" }).fill("new #1");
+  await list.keyboard.press("Enter");
+  await list.locator("dialog").waitFor({ state: "detached" });
+  await act("Duplicate");
+  await act("Delete");
+  await list.getByRole("button", { name: "Cancel" }).click();
+  await act("Delete");
+  await list.getByRole("button", { name: "Delete", exact: true }).click();
+  await list.locator("dialog").waitFor({ state: "detached" });
+  const asked = fake.calls.filter(({ method }) => method !== "GET").map(({ method, path, body }) => [method, path, body]);
+  assert.deepEqual(asked, [
+    ["PATCH", "api/contents/a.ipynb", { path: "new #1.ipynb" }],
+    ["POST", "api/contents", { copy_from: "a.ipynb" }],
+    ["DELETE", "api/contents/a.ipynb", null],
+  ]);
+});
+
+page("the list: a file is uploaded as a notebook or as bytes", async ({ fake, context }) => {
+  const list = await fake.open(context, "");
+  await list.waitForSelector(".empty:visible");
+  await list.setInputFiles("input[type=file]", [
+    { name: "n.ipynb", mimeType: "application/json", buffer: Buffer.from('{"cells": []}') },
+    { name: "d.bin", mimeType: "application/octet-stream", buffer: Buffer.from([0, 255, 1]) },
+  ]);
+  await list.waitForFunction(() => true);
+  while (fake.calls.filter(({ method }) => method === "PUT").length < 2) await list.waitForResponse(() => true);
+  assert.deepEqual(fake.calls.filter(({ method }) => method === "PUT").map(({ path, body }) => [path, body]), [
+    ["api/contents/n.ipynb", { type: "notebook", format: "json", content: { cells: [] } }],
+    ["api/contents/d.bin", { type: "file", format: "base64", content: "AP8B" }],
+  ]);
+});
+
+page("hostile names and outputs do nothing", async ({ fake, context }) => {
+  const evil = "<img src=x onerror=document.title='owned'>.ipynb";
+  fake.entries = [{ name: evil }, { name: "javascript:alert(1).ipynb" }];
+  const list = await fake.open(context, "");
+  await list.waitForSelector("td.name");
+  assert.equal(await list.locator("td img").count(), 0);
+  assert.equal(await list.title(), "Notebooks");
+  await list.close();
+
+  fake.document = notebook([
+    cell("m", { cell_type: "markdown", source: EVIL_MARKDOWN }),
+    cell("r", { cell_type: "raw", source: EVIL_HTML }),
+    cell("c", {
+      source: EVIL_HTML,
+      outputs: [
+        { output_type: "stream", name: "stdout", text: EVIL_HTML },
+        { output_type: "error", ename: EVIL_HTML, evalue: "", traceback: [EVIL_HTML] },
+        { output_type: "display_data", data: { "text/html": EVIL_HTML }, metadata: {} },
+        { output_type: "display_data", data: { "text/markdown": EVIL_MARKDOWN }, metadata: {} },
+        { output_type: "display_data", data: { "text/latex": "$\\href{javascript:document.title='owned'}{x}$" }, metadata: {} },
+        { output_type: "display_data", data: { "image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' onload='top.owned=1'><script>top.owned=1</script></svg>" }, metadata: {} },
+        { output_type: "display_data", data: { "application/javascript": "top.owned = 1" }, metadata: {} },
+        { output_type: "display_data", data: { "image/png": "\"><script>document.title='owned'</script>" }, metadata: {} },
+      ],
+    }),
+  ], { path: evil, kernel: { id: "k", name: EVIL_HTML, display_name: EVIL_HTML, language: "python", state: "dead", message: EVIL_HTML } });
+  const book = await fake.open(context, `notebooks/${encodeURIComponent(evil)}`);
+  await book.waitForSelector(".cell");
+  await book.locator("iframe").first().scrollIntoViewIfNeeded();
+  await book.frameLocator("iframe").first().locator("b").waitFor();
+  const state = await book.evaluate(() => ({
+    title: document.title,
+    owned: (window as { owned?: unknown }).owned,
+    scripts: document.querySelectorAll(".cell script, .cell style, .cell form, .cell [onerror], .cell [style*=position]").length,
+    links: [...document.querySelectorAll(".markdown a[href]")].map((a) => a.getAttribute("href")).filter((href) => !/^https?:/.test(href ?? "")),
+    sandbox: [...document.querySelectorAll("iframe")].map((frame) => frame.getAttribute("sandbox")),
+    cells: document.querySelectorAll("#cells").length,
+    remote: [...document.querySelectorAll("img")].map((image) => image.src).filter((src) => !src.startsWith("data:")),
+  }));
+  assert.doesNotMatch(state.title, /^owned/);
+  assert.equal(state.owned, undefined);
+  assert.equal(state.scripts, 0);
+  assert.deepEqual(state.links, []);
+  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts"]));
+  assert.equal(state.cells, 1);
+  assert.deepEqual(state.remote, [`${ORIGIN}${PREFIX}files/x`, `${ORIGIN}${PREFIX}files/x`]);
+  assert.ok(!fake.calls.some(({ path }) => path.includes("owned")));
+}, { complaints: /Failed to load resource|Blocked script execution|ERR_INVALID_URL|violates the following Content Security Policy/ });
+
+page("a fresh HTML output runs its scripts in the sandbox only, without network or the page", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "x" })]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell");
+  fake.change({ type: "cell_state_changed", cell_id: "c", state: "running", execution_count: 1 });
+  const html = `<p id=p>no script</p><script>
+    const said = [];
+    try { parent.document.title = 'owned'; said.push('reached the page'); } catch { said.push('page closed'); }
+    try { localStorage.x = 1; said.push('storage'); } catch { said.push('no storage'); }
+    fetch('${ORIGIN}${PREFIX}api/sessions').then(() => 'network', () => 'no network').then((n) => { said.push(n); document.getElementById('p').textContent = said.join(', '); });
+  </script>`;
+  fake.change({ type: "output_added", cell_id: "c", output: { output_type: "display_data", data: { "text/html": html }, metadata: {} } });
+  const text = book.frameLocator("iframe").locator("#p", { hasText: "page closed" });
+  await text.waitFor();
+  assert.equal(await text.innerText(), "page closed, no storage, no network");
+  assert.equal(await book.title(), "● a");
+  // Heights come from the frame, within bounds.
+  await book.waitForFunction(() => (document.querySelector("iframe")?.getBoundingClientRect().height ?? 0) > 20);
+}, { complaints: /Content Security Policy/ });
+
+page("typing is sent; a cut is survived; what was typed offline arrives", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "a = 1" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".cm-content, .static").first().click();
+  await book.keyboard.press("End");
+  await book.keyboard.type("0");
+  await book.locator(".save-state[data-kind=busy]").waitFor();
+  while (fake.asked("set_source").length === 0) await book.waitForTimeout(20);
+  assert.deepEqual(fake.asked("set_source"), [{ type: "set_source", cell_id: "c", source: "a = 10", base_revision: 1 }]);
+  fake.change({ type: "saved", last_modified: new Date().toISOString() });
+  await book.locator(".save-state", { hasText: "Saved" }).waitFor();
+
+  fake.down = true;
+  fake.cut();
+  await book.locator(".notice", { hasText: "does not answer" }).waitFor();
+  await book.keyboard.type("0");
+  await book.locator(".save-state", { hasText: "changes kept here" }).waitFor();
+  fake.down = false;
+  await book.getByRole("button", { name: "Try now" }).click();
+  while (fake.asked("set_source").length < 2) await book.waitForTimeout(20);
+  assert.equal(fake.document.cells[0]?.source, "a = 100");
+  assert.equal(fake.connections.at(-1)?.searchParams.get("instance"), "one");
+  await book.locator(".notice").waitFor({ state: "detached" });
+}, { complaints: /ERR_|WebSocket/ });
+
+page("unsent text is there again after the page was closed and opened", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "a = 1" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".cm-content, .static").first().click();
+  fake.down = true;
+  fake.cut();
+  await book.locator(".notice").waitFor();
+  await book.keyboard.press("End");
+  await book.keyboard.type("23");
+  fake.answer = () => "silence";
+  book.on("dialog", (dialog) => void dialog.accept());
+  await book.locator(".save-state", { hasText: "changes kept here" }).waitFor();
+  fake.down = false;
+  await book.reload();
+  await book.locator(".cell", { hasText: "a = 123" }).waitFor();
+  fake.answer = () => null;
+  fake.cut();
+  while (fake.document.cells[0]?.source !== "a = 123") await book.waitForTimeout(20);
+}, { complaints: /ERR_|WebSocket/ });
+
+page("two texts for one cell: the user sees both and chooses", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "start" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".static").click();
+  const one = fake.document.cells[0];
+  assert.ok(one);
+  one.source = "from another page";
+  one.revision = 5;
+  await book.keyboard.press("End");
+  await book.keyboard.type(" mine");
+  const clash = book.locator(".clash");
+  await clash.waitFor();
+  assert.match(await clash.innerText(), /from another page/);
+  await clash.getByRole("button", { name: "Keep mine" }).click();
+  await clash.waitFor({ state: "hidden" });
+  while (fake.document.cells[0]?.source !== "start mine") await book.waitForTimeout(20);
+});
+
+page("a file that changed on disk: nothing is written before the choice", async ({ fake, context }) => {
+  fake.document = notebook([cell("c")]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell");
+  fake.change({ type: "conflict", message: "git changed the file." });
+  const notice = book.locator(".notice", { hasText: "git changed the file" });
+  await notice.waitFor();
+  assert.match(await book.locator(".save-state").innerText(), /Not saved/);
+  await notice.getByRole("button", { name: "Keep what is here" }).click();
+  await notice.waitFor({ state: "detached" });
+  assert.deepEqual(fake.asked("resolve_conflict"), [{ type: "resolve_conflict", keep: "mine" }]);
+});
+
+page("keyboard alone: write, run, select, insert, move, delete, undo, change type, copy, merge", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "one" }), cell("b", { source: "two" })]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell.selected:focus");
+  const press = async (...keys: string[]) => {
+    for (const key of keys) await book.keyboard.press(key);
+  };
+  const shown = () => book.locator(".cell").evaluateAll((cells) => cells.map((one) => one.querySelector(".static, .cm-content, .markdown")?.textContent?.trim() ?? ""));
+  await press("Enter", "End");
+  await book.keyboard.type("!");
+  await press("Escape");
+  await press("j", "a");
+  assert.deepEqual(await shown(), ["one!", "", "two"]);
+  await press("Enter");
+  await book.keyboard.type("mid");
+  await press("Escape", "Alt+ArrowUp");
+  assert.deepEqual(await shown(), ["mid", "one!", "two"]);
+  await press("d", "d");
+  assert.deepEqual(await shown(), ["one!", "two"]);
+  await press("z");
+  assert.deepEqual(await shown(), ["mid", "one!", "two"]);
+  await press("c", "v");
+  assert.deepEqual(await shown(), ["mid", "mid", "one!", "two"]);
+  await press("Shift+ArrowDown", "Shift+M");
+  assert.deepEqual(await shown(), ["mid", "mid\none!", "two"]);
+  await press("m");
+  await book.locator(".cell.markdown-cell .markdown", { hasText: "one!" }).waitFor();
+  await press("Shift+Enter");
+  await book.locator(".cell.code.selected", { hasText: "two" }).waitFor();
+  await press("Shift+Enter");
+  // Past the last cell a new one is made, ready to be written in.
+  await book.locator(".cell.editing").waitFor();
+  while (fake.asked("run").length === 0) await book.waitForTimeout(20);
+  assert.deepEqual(fake.asked("run"), [{ type: "run", cell_ids: ["b"] }]);
+  // The editor is no trap: Escape, then Tab goes on.
+  await press("Escape", "Tab");
+  assert.equal(await book.evaluate(() => document.activeElement?.closest(".cm-editor") !== null), false);
+  await press("Escape", "h");
+  await book.locator("dialog", { hasText: "Keyboard shortcuts" }).waitFor();
+  await press("Escape");
+  await book.locator("dialog").waitFor({ state: "detached" });
+});
+
+page("split, and the text of both halves", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "one\ntwo" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".static").click();
+  await book.keyboard.press("Control+Home");
+  await book.keyboard.press("ArrowDown");
+  await book.keyboard.press("Control+Shift+Minus");
+  while (fake.document.cells.length < 2 || fake.document.cells[0]?.source !== "one") await book.waitForTimeout(20);
+  assert.deepEqual(fake.document.cells.map((c) => c.source), ["one", "two"]);
+});
+
+page("completion and inspection come from the kernel", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "" })]);
+  fake.answer = (op) => {
+    if (op.type === "complete") return { type: "completions", matches: op.code.endsWith("only") ? [{ text: "only_one", kind: null }] : [{ text: "print", kind: "function" }, { text: "property", kind: "class" }], start: 0, end: op.cursor };
+    if (op.type === "inspect") return { type: "inspection", data: { "text/plain": `\u001b[31mSignature:\u001b[0m detail ${op.detail}` } };
+    return null;
+  };
+  const book = await fake.open(context);
+  await book.locator(".cm-content").click();
+  await book.keyboard.type("pr");
+  await book.keyboard.press("Tab");
+  await book.locator(".cm-tooltip-autocomplete li").first().waitFor();
+  assert.deepEqual(await book.locator(".cm-completionLabel").allInnerTexts(), ["print", "property"]);
+  await book.waitForTimeout(100);
+  await book.keyboard.press("Enter");
+  await book.locator(".cm-content", { hasText: "print" }).waitFor();
+  await book.keyboard.press("Shift+Tab");
+  await book.locator(".inspection", { hasText: "Signature: detail 0" }).waitFor();
+  await book.keyboard.press("Shift+Tab");
+  await book.locator(".inspection", { hasText: "detail 1" }).waitFor();
+  await book.keyboard.press("Escape");
+  await book.locator(".inspection").waitFor({ state: "detached" });
+  assert.equal(await book.locator(".cm-editor.cm-focused").count(), 1, "the first Escape closes the help only");
+  await book.keyboard.press("Control+a");
+  await book.keyboard.type("only");
+  await book.keyboard.press("Tab");
+  await book.locator(".cm-content", { hasText: "only_one" }).waitFor();
+});
+
+page("streams grow in place, a long one is cut in the middle and shown whole when asked", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "x", state: "running" })]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell");
+  fake.change({ type: "output_added", cell_id: "c", output: { output_type: "stream", name: "stdout", text: "line 0\n" } });
+  for (let i = 1; i < 3000; i += 100) {
+    fake.change({ type: "text_appended", cell_id: "c", index: 0, text: Array.from({ length: 100 }, (_, k) => `line ${i + k}\n`).join("") });
+  }
+  await book.locator(".gap", { hasText: "3,001 lines" }).or(book.locator(".gap", { hasText: "3,002 lines" })).waitFor();
+  assert.ok((await book.locator(".out-text").innerText()).length < 20_000);
+  assert.match(await book.locator(".out-text").innerText(), /line 2999/);
+  await book.getByRole("button", { name: "Show all" }).click();
+  const all = (await book.locator(".out-text").innerText()).match(/line \d+/g) ?? [];
+  assert.equal(new Set(all).size, all.length);
+  assert.ok(all.length >= 3000, `${all.length}`);
+});
+
+page("a question of the program is answered in the page", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "input()", state: "running" })]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell");
+  fake.change({ type: "input_requested", input: { cell_id: "c", prompt: "Name: ", password: false } });
+  await book.getByLabel("Name:").fill("Ada");
+  await book.keyboard.press("Enter");
+  while (fake.asked("answer_input").length === 0) await book.waitForTimeout(20);
+  assert.deepEqual(fake.asked("answer_input"), [{ type: "answer_input", value: "Ada" }]);
+});
+
+page("Markdown: formulas are set, images and links are where the notebook is", async ({ fake, context }) => {
+  fake.document = notebook([
+    cell("m", {
+      cell_type: "markdown",
+      source: "# Title\n\n$\\newcommand{\\half}{\\frac12}\\half$ and $$\\int_0^1 x\\,dx$$\n\n![plot](plots/a%20b.png) [file](../data.csv) [there](#Title) ![pasted](attachment:p.png) [out](https://example.org)",
+      attachments: { "p.png": { "image/png": "AAAA" } },
+    }),
+    cell("n", { cell_type: "markdown", source: "$\\half$" }),
+  ], { path: "dir/sub/a.ipynb" });
+  const book = await fake.open(context, "notebooks/dir/sub/a.ipynb");
+  await book.locator(".katex").first().waitFor();
+  assert.equal(await book.locator(".katex-error, .math-error").count(), 0);
+  assert.equal(await book.locator(".katex").count(), 3, "a macro holds in later cells");
+  const found = await book.evaluate(() => ({ images: [...document.images].map((image) => image.src), links: [...document.querySelectorAll<HTMLAnchorElement>(".markdown a")].map((a) => [a.href, a.rel, a.target]) }));
+  assert.deepEqual(found.images, [`${ORIGIN}${PREFIX}files/dir/sub/plots/a%20b.png`, "data:image/png;base64,AAAA"]);
+  assert.deepEqual(found.links[0], [`${ORIGIN}${PREFIX}files/dir/data.csv`, "noopener noreferrer", "_blank"]);
+  assert.deepEqual(found.links[2], ["https://example.org/", "noopener noreferrer", "_blank"]);
+  await code(book, 0).locator(".markdown").dblclick();
+  await book.locator(".cm-content", { hasText: "# Title" }).waitFor();
+  await book.keyboard.press("Control+Enter");
+  await book.locator(".markdown h1", { hasText: "Title" }).waitFor();
+}, { complaints: /404|Failed to load|ERR_/ });
+
+page("a notebook of 1,000 cells opens and scrolls without editors", async ({ fake, context }) => {
+  fake.document = notebook(Array.from({ length: 1000 }, (_, i) => (i % 4 === 0 ? cell(`m${i}`, { cell_type: "markdown", source: `## Part ${i}\n\n$x_{${i}}$ and *text*` }) : cell(`c${i}`, { source: `import sys\nfor i in range(${i}):\n    print(i)`, execution_count: i, outputs: [{ output_type: "stream", name: "stdout", text: `result ${i}\n` }] }))));
+  const begun = performance.now();
+  const book = await fake.open(context);
+  await book.locator(".cell").nth(999).waitFor({ state: "attached" });
+  const took = performance.now() - begun;
+  console.log(`# 1,000 cells in ${Math.round(took)} ms`);
+  assert.equal(await book.locator(".cm-editor").count(), 0);
+  await book.keyboard.press("Control+End");
+  await book.locator(".cell.selected", { hasText: "result 999" }).waitFor();
+  assert.ok(took < 10_000, `${took} ms`);
+});
+
+for (const colorScheme of ["light", "dark"] as const) {
+  page(`no axe violation, ${colorScheme}`, async ({ fake, context }) => {
+    fake.entries = [{ name: "a.ipynb" }, { name: "folder", type: "directory" }, { name: "x.txt", type: "file" }];
+    fake.sessions = [{ id: "s", path: "a.ipynb", kernel: { id: "k", name: "p", execution_state: "busy" } }];
+    const list = await fake.open(context, "");
+    await list.waitForSelector("td.name");
+    assert.deepEqual(await violations(list), []);
+    await list.getByRole("button", { name: "Actions for a.ipynb" }).click();
+    assert.deepEqual(await violations(list), []);
+    await list.keyboard.press("Escape");
+    await list.getByRole("button", { name: "New folder" }).click();
+    assert.deepEqual(await violations(list), []);
+    fake.document = notebook([
+      cell("m", { cell_type: "markdown", source: "# Title\n\ntext $x^2$ `code` [link](https://example.org)\n\n> quote\n\n```python\nx = 'y' # z\n```" }),
+      cell("c", { source: "import os # comment\ndef f(x: int = 3): return 'text'\n@decorator\nclass A: pass", execution_count: 1, outputs: [
+        { output_type: "stream", name: "stdout", text: [...Array(16).keys()].map((n) => `\u001b[${n < 8 ? 30 + n : 82 + n}mcolour ${n}\u001b[0m \u001b[${n < 8 ? 40 + n : 92 + n}mback\u001b[0m`).join("\n") },
+        { output_type: "stream", name: "stderr", text: "warning \u001b[31mred\u001b[0m \u001b[33myellow\u001b[0m" },
+        { output_type: "display_data", data: { "image/png": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==" }, metadata: {} },
+        { output_type: "display_data", data: { "text/html": "<b>x</b>" }, metadata: {} },
+        { output_type: "display_data", data: { "application/json": { a: 1, b: ["x", null, true] } }, metadata: {} },
+        { output_type: "error", ename: "E", evalue: "v", traceback: ["\u001b[31mE\u001b[0m: \u001b[32mv\u001b[0m \u001b[36mc\u001b[0m"] }] }),
+      cell("s", { source: "scrolled", metadata: { scrolled: true }, outputs: [{ output_type: "stream", name: "stdout", text: "x\n".repeat(100) }] }),
+      cell("h", { source: "hidden", metadata: { jupyter: { source_hidden: true, outputs_hidden: true } }, outputs: [{ output_type: "stream", name: "stdout", text: "x" }] }),
+      cell("r", { cell_type: "raw", source: "raw" }),
+      cell("q", { source: "queued", state: "queued" }),
+      cell("w", { source: "running", state: "running" }),
+    ]);
+    const book = await fake.open(context);
+    await book.waitForSelector(".cell");
+    fake.change({ type: "conflict", message: "changed" });
+    assert.deepEqual(await violations(book), []);
+    await code(book, 1).locator(".static").click();
+    await book.waitForSelector(".cm-editor");
+    assert.deepEqual(await violations(book), []);
+    await book.keyboard.press("Escape");
+    await book.keyboard.press("h");
+    await book.waitForSelector("dialog");
+    assert.deepEqual(await violations(book), []);
+  }, { colorScheme });
+}

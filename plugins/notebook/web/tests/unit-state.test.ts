@@ -1,0 +1,336 @@
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+import type { Change, Operation, Request, ServerFrame } from "../src/protocol";
+import { Notebook } from "../src/state/notebook";
+import { Session } from "../src/state/session";
+import type { Kept } from "../src/state/edits";
+import { Connection, type Socket } from "../src/transport/connection";
+import { encodePath, place } from "../src/transport/base";
+import { combination, COMMAND, Keys } from "../src/ui/shortcuts";
+import { cell, notebook } from "./fake";
+
+/** A session over a socket that the test holds the other end of. */
+function world(kept: Kept[] = []) {
+  const sockets: (Socket & { sent: Request[]; resume: unknown; closed: boolean })[] = [];
+  const reports: string[] = [];
+  let stored: Kept[] = kept;
+  let next = 0;
+  const session = new Session("a.ipynb", {
+    connection: (listener) =>
+      new Connection(
+        (resume) => {
+          const sent: Request[] = [];
+          const socket = { onmessage: null, onclose: null, sent, resume, closed: false, send: (text: string) => void sent.push(JSON.parse(text) as Request), close() { this.closed = true; } };
+          sockets.push(socket);
+          return socket;
+        },
+        listener,
+        async () => "",
+        { first: 10, longest: 10 },
+      ),
+    take: () => stored,
+    store: (drafts) => void (stored = drafts),
+    report: (message) => void reports.push(message),
+    newId: () => `new${next++}`,
+  });
+  const last = () => {
+    const socket = sockets.at(-1);
+    assert.ok(socket);
+    return socket;
+  };
+  return {
+    session,
+    sockets,
+    reports,
+    stored: () => stored,
+    last,
+    say: (frame: ServerFrame) => last().onmessage?.(JSON.stringify(frame)),
+    change: (event: number, change: Change, request: number | null = null) => last().onmessage?.(JSON.stringify({ type: "changed", event, request, change })),
+    ops: () => last().sent.map(({ op }) => op),
+    find: <T extends Operation["type"]>(type: T) => last().sent.find(({ op }) => op.type === type),
+    cut: () => last().onclose?.(),
+  };
+}
+
+/** Lets promises and due timers run. */
+async function turn(ms = 0): Promise<void> {
+  for (let i = 0; i < 5; i++) await Promise.resolve();
+  mock.timers.tick(ms);
+  for (let i = 0; i < 5; i++) await Promise.resolve();
+}
+
+function opened(w: ReturnType<typeof world>, source = "one"): void {
+  w.session.start();
+  w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("c", { source, revision: 3 })]) });
+}
+
+async function timed(run: () => Promise<void>): Promise<void> {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    await run();
+  } finally {
+    mock.timers.reset();
+  }
+}
+
+test("typing is sent once, after a pause, with the revision it is based on", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "one t");
+    w.session.edit("c", "one two");
+    await turn(100);
+    assert.equal(w.ops().length, 0);
+    await turn(300);
+    assert.deepEqual(w.ops(), [{ type: "set_source", cell_id: "c", source: "one two", base_revision: 3 }]);
+    assert.equal(w.session.unsent, true);
+    w.change(6, { type: "source_changed", cell_id: "c", source: "one two", revision: 4 }, 1);
+    w.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });
+    await turn();
+    assert.equal(w.session.unsent, false);
+    w.session.edit("c", "one two three");
+    await turn(300);
+    assert.deepEqual(w.ops()[1], { type: "set_source", cell_id: "c", source: "one two three", base_revision: 4 });
+  }));
+
+test("what is typed while an edit is under way follows when that one is confirmed", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "a");
+    await turn(300);
+    w.session.edit("c", "ab");
+    await turn(300);
+    assert.equal(w.ops().length, 1);
+    w.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });
+    await turn();
+    assert.deepEqual(w.ops()[1], { type: "set_source", cell_id: "c", source: "ab", base_revision: 4 });
+  }));
+
+test("an edit whose answer was lost with the connection is sent again and counted once", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "typed");
+    await turn(300);
+    w.cut();
+    assert.equal(w.session.link_.state, "offline");
+    w.session.edit("c", "typed more");
+    await turn(20);
+    assert.deepEqual(w.last().resume, { instance: "i", after: 5 });
+    w.say({ type: "resumed", instance: "i", event: 5 });
+    // The server had taken the first one: the missed change says so, and belongs to no request of this connection.
+    w.change(6, { type: "source_changed", cell_id: "c", source: "typed", revision: 4 }, null);
+    await turn(300);
+    const edits = w.ops().filter((op) => op.type === "set_source");
+    assert.deepEqual(edits.at(-1), { type: "set_source", cell_id: "c", source: "typed more", base_revision: 4 });
+    assert.equal(w.session.edits.drafts.get("c")?.theirs, null);
+    assert.equal(w.session.notebook.cell("c")?.source, "typed more");
+  }));
+
+test("somebody else's text is shown, or put to the user where he typed too", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.change(6, { type: "source_changed", cell_id: "c", source: "theirs", revision: 4 });
+    assert.equal(w.session.notebook.cell("c")?.source, "theirs");
+    w.session.edit("c", "mine");
+    w.change(7, { type: "source_changed", cell_id: "c", source: "theirs 2", revision: 5 });
+    assert.equal(w.session.notebook.cell("c")?.source, "mine");
+    assert.equal(w.session.edits.drafts.get("c")?.theirs, "theirs 2");
+    await turn(300);
+    assert.equal(w.ops().length, 0, "nothing is sent before the decision");
+    w.session.edits.decide("c", "mine");
+    await turn();
+    assert.deepEqual(w.ops(), [{ type: "set_source", cell_id: "c", source: "mine", base_revision: 5 }]);
+  }));
+
+test("a stale answer asks the user; taking the other text ends the draft", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "mine");
+    await turn(300);
+    w.say({ type: "reply", id: 1, reply: { type: "stale", source: "theirs", revision: 9 } });
+    await turn();
+    assert.equal(w.session.edits.drafts.get("c")?.theirs, "theirs");
+    w.session.edits.decide("c", "theirs");
+    assert.equal(w.session.notebook.cell("c")?.source, "theirs");
+    assert.equal(w.session.unsent, false);
+  }));
+
+test("a stale answer for the same text (counts began anew) is only a new count", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "mine");
+    await turn(300);
+    w.say({ type: "reply", id: 1, reply: { type: "stale", source: "one", revision: 1 } });
+    await turn();
+    assert.deepEqual(w.ops()[1], { type: "set_source", cell_id: "c", source: "mine", base_revision: 1 });
+  }));
+
+test("drafts outlive the page: kept while unsent, taken up, sent, forgotten", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "unsent");
+    w.session.leave();
+    const kept = w.stored();
+    assert.deepEqual(kept, [{ id: "c", base: "one", text: "unsent" }]);
+    const again = world(kept);
+    opened(again);
+    assert.equal(again.session.notebook.cell("c")?.source, "unsent");
+    await turn(300);
+    assert.deepEqual(again.ops(), [{ type: "set_source", cell_id: "c", source: "unsent", base_revision: 3 }]);
+    again.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });
+    await turn(300);
+    assert.deepEqual(again.stored(), []);
+  }));
+
+test("a draft meets a file that changed meanwhile: the user decides; of a cell that is gone: a new cell", () =>
+  timed(async () => {
+    const w = world([{ id: "c", base: "old", text: "mine" }, { id: "gone", base: "", text: "kept text" }]);
+    opened(w, "changed on disk");
+    assert.equal(w.session.edits.drafts.get("c")?.theirs, "changed on disk");
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["mine", "kept text"]);
+    assert.equal(w.reports.length, 1);
+    assert.ok(w.find("insert_cell"));
+  }));
+
+test("cells made offline are there at once and sent when the server is back", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.cut();
+    const id = w.session.insert(1, "code", "x");
+    w.session.edit(id, "xy");
+    assert.equal(w.session.notebook.cells.length, 2);
+    await turn(400);
+    w.say({ type: "opened", instance: "j", event: 0, document: notebook([cell("c", { source: "one", revision: 1 })]) });
+    assert.equal(w.session.notebook.cells.length, 2, "it stays over a snapshot");
+    await turn();
+    const insert = w.find("insert_cell");
+    assert.deepEqual(insert?.op, { type: "insert_cell", index: 1, cell_type: "code", source: "x", cell_id: id });
+    w.change(1, { type: "cell_inserted", index: 1, cell: cell(id, { source: "x", revision: 7 }) }, insert?.id ?? 0);
+    w.say({ type: "reply", id: insert?.id ?? 0, reply: { type: "inserted", cell_id: id } });
+    await turn(400);
+    assert.equal(w.session.notebook.cells.length, 2);
+    assert.equal(w.session.notebook.cell(id)?.source, "xy");
+    assert.deepEqual(w.ops().at(-1), { type: "set_source", cell_id: id, source: "xy", base_revision: 7 });
+  }));
+
+test("a run whose answer was lost is not run twice", () =>
+  timed(async () => {
+    for (const [ran, expected] of [[true, 0], [false, 1]] as const) {
+      const w = world();
+      opened(w);
+      void w.session.run(["c"]);
+      await turn();
+      assert.ok(w.find("run"));
+      w.cut();
+      await turn(20);
+      w.say({ type: "resumed", instance: "i", event: 5 });
+      if (ran) w.change(6, { type: "cell_state_changed", cell_id: "c", state: "running", execution_count: 1 });
+      await turn(300);
+      await turn();
+      assert.equal(w.ops().filter((op) => op.type === "run").length, expected, `ran: ${ran}`);
+    }
+  }));
+
+test("a run waits for the text that was typed just before", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "new");
+    void w.session.run(["c"]);
+    await turn();
+    assert.deepEqual(w.ops().map((op) => op.type), ["set_source"]);
+    w.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });
+    await turn();
+    assert.deepEqual(w.ops().map((op) => op.type), ["set_source", "run"]);
+  }));
+
+test("no output is lost or doubled by a resume", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.change(6, { type: "output_added", cell_id: "c", output: { output_type: "stream", name: "stdout", text: "a" } });
+    w.change(7, { type: "text_appended", cell_id: "c", index: 0, text: "b" });
+    w.cut();
+    await turn(20);
+    assert.deepEqual(w.last().resume, { instance: "i", after: 7 });
+    w.say({ type: "resumed", instance: "i", event: 7 });
+    w.change(7, { type: "text_appended", cell_id: "c", index: 0, text: "b" });
+    w.change(8, { type: "text_appended", cell_id: "c", index: 0, text: "c" });
+    assert.deepEqual(w.session.notebook.cell("c")?.outputs, [{ output_type: "stream", name: "stdout", text: "abc" }]);
+  }));
+
+test("a closing frame that asks to come again is followed at once", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.say({ type: "closing", again: true, message: "a reload" });
+    assert.equal(w.sockets.length, 2);
+  }));
+
+test("a deletion is undone with outputs and metadata, where the cell stood", () =>
+  timed(async () => {
+    const w = world();
+    w.session.start();
+    w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("a"), cell("b", { source: "s", metadata: { x: 1 }, execution_count: 2, outputs: [{ output_type: "stream", name: "stdout", text: "o" }] }), cell("c")]) });
+    w.session.remove(["b"]);
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", "c"]);
+    const id = w.session.undoDelete();
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", id, "c"]);
+    assert.equal(w.session.notebook.cells[1]?.outputs.length, 1);
+    await turn();
+    assert.deepEqual(w.find("insert_cell")?.op, { type: "insert_cell", index: 1, cell_type: "code", source: "s", cell_id: id, metadata: { x: 1 }, outputs: [{ output_type: "stream", name: "stdout", text: "o" }], execution_count: 2 });
+  }));
+
+test("a text typed in a cell that is deleted elsewhere is kept in a new one", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.edit("c", "precious");
+    w.change(6, { type: "cell_deleted", cell_id: "c" });
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["precious"]);
+    assert.equal(w.reports.length, 1);
+  }));
+
+test("changes that this page made in advance do nothing when they come back", () => {
+  const book = new Notebook("a.ipynb", () => 0);
+  book.load(notebook([cell("a"), cell("b"), cell("c")]));
+  for (let i = 0; i < 2; i++) {
+    book.apply({ type: "cell_moved", cell_id: "a", index: 2 });
+    book.apply({ type: "cell_deleted", cell_id: "b" });
+    book.apply({ type: "cell_inserted", index: 0, cell: cell("d") });
+    assert.deepEqual(book.cells.map((c) => c.id), ["d", "c", "a"]);
+  }
+});
+
+test("addresses: pages below a prefix, names with odd characters", () => {
+  const at = (path: string, prefix = "/") => place(new URL(`http://h${path}`), new URL(`http://h${prefix}`));
+  assert.deepEqual(at("/"), { page: "list", folder: "" });
+  assert.deepEqual(at("/tree/a%20b/c"), { page: "list", folder: "a b/c" });
+  assert.deepEqual(at("/notebooks/x/%23%3F.ipynb"), { page: "notebook", path: "x/#?.ipynb" });
+  assert.deepEqual(at("/lab/notebooks/a.ipynb", "/lab/"), { page: "notebook", path: "a.ipynb" });
+  assert.deepEqual(at("/notebooks/%E0%A4%A"), { page: "notebook", path: "%E0%A4%A" });
+  assert.equal(encodePath("a b/#?%.ipynb"), "a%20b/%23%3F%25.ipynb");
+});
+
+test("keys: sequences, shift and modifiers", () => {
+  let now = 0;
+  const keys = new Keys(COMMAND, () => now);
+  assert.equal(keys.press("D"), null);
+  assert.equal(keys.press("D"), "delete");
+  assert.equal(keys.press("D"), null);
+  now += 5000;
+  assert.equal(keys.press("D"), null, "too late");
+  assert.equal(keys.press("A"), "above");
+  const plain = { ctrlKey: false, metaKey: false, altKey: false, shiftKey: false };
+  assert.equal(combination({ ...plain, key: "a" }), "A");
+  assert.equal(combination({ ...plain, key: "M", shiftKey: true }), "Shift+M");
+  assert.equal(combination({ ...plain, key: "Enter", shiftKey: true }), "Shift+Enter");
+  assert.equal(combination({ ...plain, key: "_", ctrlKey: true, shiftKey: true }), "Mod+Shift+-");
+});
