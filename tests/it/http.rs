@@ -2,9 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use paster::body::{App, Body, Request};
 use tokio::io::AsyncWriteExt;
 
-use crate::inprocess::{Running, ask, echo, read_to_end, says};
+use crate::inprocess::{Running, ask, echo, read_to_end, says, try_server};
 
 #[tokio::test]
 async fn keeps_a_connection() {
@@ -34,4 +37,70 @@ async fn pipelined_requests_are_answered_in_order() {
         text.split("\r\n\r\n").skip(1).map(|part| &part[..part.find("HTTP").unwrap_or(part.len())]).collect();
     assert_eq!(bodies, ["GET /1 0", "POST /2 3", "POST /3 2", "GET /4 0"]);
     running.end().await;
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let app = App::from_fn(|request: Request| async move {
+        let body = request.into_body().collect().await.unwrap();
+        let sum = body.trailers().unwrap()["x-sum"].clone();
+        let trailers = [("x-sum".parse().unwrap(), sum)].into_iter().collect();
+        let frames = [Frame::data(body.to_bytes()), Frame::trailers(trailers)].map(Ok::<_, std::io::Error>);
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        http::Response::builder().header("trailer", "x-sum").body(body).unwrap()
+    });
+    let running = Running::start("", app);
+    let text = running
+        .exchange(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE, close\r\nTransfer-Encoding: chunked\r\n\
+              Trailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n",
+        )
+        .await;
+    assert!(text.ends_with("\r\n3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n"), "{text}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_may_close_after_each_request() {
+    let running = Running::start("", says("hello"));
+    for request in
+        ["GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
+    {
+        assert!(running.exchange(request.as_bytes()).await.ends_with("hello"));
+    }
+    let mut kept = running.connect().await;
+    for _ in 0..2 {
+        let (head, _) = ask(&mut kept, "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").await;
+        assert!(head.contains("connection: keep-alive\r\n"), "{head}");
+    }
+    running.end().await;
+}
+
+#[test]
+fn every_wrong_option_is_named() {
+    let check = |options: &str, expected: &[&str]| {
+        let errors = try_server(options).err().expect("errors");
+        let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{options}");
+    };
+    check(
+        "listen = [\"8080\", \"127.0.0.1:80\", \"127.0.0.1:80\"]\nhosts = [\"a/b\"]\ntrusted_proxies = [\"all\"]",
+        &[
+            "`8080` has no port",
+            "`127.0.0.1:80` is listed twice",
+            "`a/b` is no host",
+            "`all` is no address or network",
+        ],
+    );
+    check("listen = []", &["`listen` is empty"]);
+    check("use = \"console\"\nlisten = []\nmethod = \"G T\"", &["unknown key `listen` in `[server.main]`"]);
+    check(
+        "use = \"console\" # listen\nmethod = \"G T\"\npath = \"a b\"\nheaders = [\"x\"]\nbody_file = \"/absent\"",
+        &[
+            "cannot read the body from `/absent`",
+            "`G T` is no method",
+            "`a b` is no path",
+            "`x` is no header field",
+        ],
+    );
 }

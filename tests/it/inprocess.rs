@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use paster::body::{App, Body, Request, Response};
 use paster::config::{Config, Sources};
+use paster::error::Errors;
 use paster::registry;
 use paster::server::control::{Control, Idle, Load, Phase};
 use paster::server::listener::{self, Socket};
@@ -30,6 +31,11 @@ pub(crate) struct Running {
 
 /// The server `main` of a table's text (its `listen` is a free port unless given).
 pub(crate) fn server(options: &str) -> Box<dyn Server> {
+    try_server(options).unwrap()
+}
+
+/// The same; the errors are those of building it.
+pub(crate) fn try_server(options: &str) -> Result<Box<dyn Server>, Errors> {
     let folder = tempfile::tempdir().unwrap();
     let listen = if options.contains("listen") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
     let kind = if options.contains("use =") { "" } else { "use = \"http\"\n" };
@@ -38,7 +44,7 @@ pub(crate) fn server(options: &str) -> Box<dyn Server> {
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
     let table = config.table("server", "main").unwrap();
     let entry = registry::find(SERVERS, "server", table.kind().unwrap()).unwrap();
-    (entry.build)(&table).unwrap()
+    (entry.build)(&table)
 }
 
 impl Running {

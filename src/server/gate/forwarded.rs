@@ -36,20 +36,21 @@ pub(super) struct Client {
 }
 
 impl Trusted {
-    /// Reads `trusted_proxies`: addresses, networks, or `unix` for every peer on a Unix socket.
-    /// # Errors
-    /// The entry that is none of these.
-    pub fn parse(entries: &[String], family: Family) -> Result<Trusted, String> {
-        let mut trusted = Trusted { family, ..Trusted::default() };
-        for entry in entries {
-            match (entry.as_str(), entry.parse::<IpNet>(), entry.parse::<IpAddr>()) {
-                ("unix", ..) => trusted.unix = true,
-                (_, Ok(net), _) => trusted.nets.push(net),
-                (_, _, Ok(address)) => trusted.nets.push(address.into()),
-                _ => return Err(entry.clone()),
-            }
+    /// Trusts nobody yet.
+    pub fn new(family: Family) -> Trusted {
+        Trusted { family, ..Trusted::default() }
+    }
+
+    /// Adds an address, a network, or `unix` for every peer on a Unix socket; `false` when the entry is none of
+    /// these.
+    pub fn add(&mut self, entry: &str) -> bool {
+        match (entry, entry.parse::<IpNet>(), entry.parse::<IpAddr>()) {
+            ("unix", ..) => self.unix = true,
+            (_, Ok(net), _) => self.nets.push(net),
+            (_, _, Ok(address)) => self.nets.push(address.into()),
+            _ => return false,
         }
-        Ok(trusted)
+        true
     }
 
     /// Whether fields of this peer are believed.
@@ -193,7 +194,8 @@ mod tests {
         lines: &[(&str, &str)],
         expected: Result<(&str, Option<bool>, Option<&str>), &str>,
     ) {
-        let trusted = Trusted::parse(&["10.0.0.0/8".into(), "::1".into()], family).unwrap();
+        let mut trusted = Trusted::new(family);
+        assert!(trusted.add("10.0.0.0/8") && trusted.add("::1") && !trusted.add("all"));
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(

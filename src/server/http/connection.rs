@@ -1,30 +1,27 @@
 //! One connection, from its first byte to its end or its hand-over.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc::error::SendError;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::arriving::Drain;
-use super::exchange::{Exchange, TAKING, Taking};
+use super::exchange::Exchange;
+use super::http2;
 use super::link::{Link, Open, Socket, Stream};
 use super::run::{Place, Shared, Stage};
+use super::wait::{Timer, has_more, linger, since};
 use crate::server::control::Idle;
 use crate::server::gate::Wire;
 
 /// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest wait for the client's end of stream after ours, and most bytes that are read meanwhile.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 const TIMEOUT_RESPONSE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -39,7 +36,7 @@ pub(super) async fn serve(mut stream: Stream, before: Bytes, open: Open, place: 
             First::Http1 => {
                 return http1(stream, read.freeze(), open, place, wire, timer).await;
             }
-            First::Http2 => return http2(stream, read.freeze(), open, wire, timer).await,
+            First::Http2 => return http2::serve(stream, read.freeze(), open, wire, timer).await,
             First::Idle => match hand_over(stream, read.freeze(), &shared, &place).await {
                 None => return,
                 Some((again, bytes)) => {
@@ -286,148 +283,5 @@ impl<'a> Watch<'a> {
             Some(deadline) if timer.poll(cx, deadline) => Poll::Ready(end),
             _ => Poll::Pending,
         }
-    }
-}
-
-/// Since when `holds` has held without a byte written.
-fn since(slot: &mut Option<(u64, Instant)>, holds: bool, written: u64) -> Option<Instant> {
-    if !holds {
-        *slot = None;
-    } else if slot.is_none_or(|(before, _)| before != written) {
-        *slot = Some((written, Instant::now()));
-    }
-    slot.map(|(_, since)| since)
-}
-
-async fn http2(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
-    let shared = open.shared.clone();
-    let link = open.link.clone();
-    link.multiplexed.store(true, Relaxed);
-    let exchange = Exchange::new(shared.clone(), link.clone(), wire);
-    let io = TokioIo::new(Socket::new(stream, before, open));
-    let mut connection = pin!(shared.h2.serve_connection(io, exchange));
-    let mut served = 0;
-    let mut idle_since = Instant::now();
-    let mut told = None;
-    let mut stalled = None;
-    poll_fn(|cx| {
-        link.task.register(cx.waker());
-        loop {
-            if connection.as_mut().poll(cx).is_ready() || link.is_aborted() {
-                return Poll::Ready(());
-            }
-            let now_served = link.served.load(Relaxed);
-            if now_served != served {
-                (served, idle_since) = (now_served, Instant::now());
-            }
-            let idle = link.busy.load(Relaxed) == 0;
-            let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
-            let stalls = blocked.map(|since| since + shared.limits.write_stall);
-            let deadline = match (told, idle) {
-                (Some(told), true) => Some(told + LINGER_TIME),
-                (None, true) => Some(idle_since + shared.limits.idle_time),
-                (_, false) => None,
-            };
-            let sooner = [deadline, stalls].into_iter().flatten().min();
-            let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
-            if late && (told.is_some() || sooner == stalls) {
-                return Poll::Ready(());
-            }
-            if told.is_none() && (late || shared.stage() > Stage::Serving) {
-                // GOAWAY: streams that have begun are finished, new ones go to another connection.
-                connection.as_mut().graceful_shutdown();
-                told = Some(Instant::now());
-                continue;
-            }
-            return Poll::Pending;
-        }
-    })
-    .await;
-}
-
-/// Spawns the streams of HTTP/2, and ends one whose client takes nothing: its own task sees what no socket shows.
-#[derive(Debug, Clone)]
-pub(super) struct Streams {
-    pub(super) stall: Duration,
-}
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let stall = self.stall;
-        let taking = Arc::<Taking>::default();
-        tokio::spawn(TAKING.scope(taking.clone(), async move {
-            let mut stream = pin!(stream);
-            let mut timer = Timer::default();
-            let mut last = None;
-            poll_fn(|cx| {
-                if stream.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                let frames = taking.frames.load(Relaxed);
-                match since(&mut last, taking.waits.load(Relaxed), frames) {
-                    Some(since) if timer.poll(cx, since + stall) => Poll::Ready(()),
-                    _ => Poll::Pending,
-                }
-            })
-            .await;
-        }));
-    }
-}
-
-fn has_more(stream: &Stream) -> bool {
-    let mut byte = [0];
-    let read = match stream {
-        Stream::Tcp(stream) => stream.try_read(&mut byte),
-        Stream::Unix(stream) => stream.try_read(&mut byte),
-    };
-    matches!(read, Ok(1..))
-}
-
-/// Ends our side and reads a while what the client still sends: closing at once would reset the connection, and the
-/// client could lose the answer (RFC 9112 section 9.6).
-async fn linger(mut stream: Stream) {
-    let reading = async {
-        stream.shutdown().await?;
-        let mut space = vec![0; 16 * 1024];
-        let mut count = 0;
-        while count < LINGER_LIMIT_BYTES {
-            match stream.read(&mut space).await? {
-                0 => break,
-                more => count += more,
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    // Late or broken, the connection is closed now.
-    let _ = tokio::time::timeout(LINGER_TIME, reading).await;
-}
-
-/// A deadline that may move: moving it later costs nothing, as the timer then only fires once too early.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    /// Whether `deadline` has passed; else the task is woken then.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        let sleep = match &mut self.sleep {
-            Some(sleep) => {
-                if sleep.deadline() <= deadline && !sleep.is_elapsed() {
-                    return false; // armed, and its waker is this task's
-                }
-                if sleep.is_elapsed() && deadline <= Instant::now() {
-                    return true;
-                }
-                sleep.as_mut().reset(deadline);
-                sleep
-            }
-            empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline))),
-        };
-        sleep.as_mut().poll(cx).is_ready()
     }
 }

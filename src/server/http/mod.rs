@@ -1,16 +1,19 @@
 //! The `http` server: HTTP/1.1 and HTTP/2 by prior knowledge, on TCP and Unix sockets.
 //!
 //! - `run`: accepts, counts, retires, ends;
-//! - `connection`: one connection, from its first byte to its end or its hand-over;
+//! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that;
 //! - `link`: the socket and what its connection's parts know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
-//! - `arriving`: the request's body: pace, and what the app left unread.
+//! - `arriving`: the request's body: pace, and what the app left unread;
+//! - `wait`: deadlines.
 
 mod arriving;
 mod connection;
 mod exchange;
+mod http2;
 mod link;
 mod run;
+mod wait;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use super::gate::host::Allowed;
 use super::listener::{Listen, Socket};
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
-use crate::error::{Errors, Result};
+use crate::error::{Error, Errors, Result};
 
 /// Options of a `[server.NAME]` table with `use = "http"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -149,15 +152,15 @@ struct Http {
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
+    let place = |key: &str, index| table.origin(&format!("{key}.{index}")).or_else(|| table.origin(key));
     let mut listen = Vec::new();
     for (index, text) in options.listen.iter().enumerate() {
-        let origin = || table.origin(&format!("listen.{index}")).or_else(|| table.origin("listen"));
         match Listen::parse(text) {
             Ok(entry) if listen.contains(&entry) && entry_is_fixed(&entry) => {
-                errors.push(table.error("listen", format!("`{text}` is listed twice")).at(origin()));
+                errors.push(Error::config(format!("`{text}` is listed twice")).at(place("listen", index)));
             }
             Ok(entry) => listen.push(entry),
-            Err(error) => errors.push(error.at(origin())),
+            Err(error) => errors.push(error.at(place("listen", index))),
         }
     }
     if options.listen.is_empty() {
@@ -165,25 +168,26 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
         errors.push(error.help("name at least one address, such as `127.0.0.1:8080`"));
     }
     let mut hosts = Vec::new();
-    for text in &options.hosts {
+    for (index, text) in options.hosts.iter().enumerate() {
         match Allowed::parse(text) {
             Some(entry) => hosts.push(entry),
             None => errors.push(
-                table
-                    .error("hosts", format!("`{text}` is no host"))
+                Error::config(format!("`{text}` is no host"))
+                    .at(place("hosts", index))
                     .help("write `example.org`, `*.example.org` or `localhost:8080`"),
             ),
         }
     }
-    let trusted =
-        Trusted::parse(&options.trusted_proxies, options.forwarded_fields).unwrap_or_else(|entry| {
+    let mut trusted = Trusted::new(options.forwarded_fields);
+    for (index, text) in options.trusted_proxies.iter().enumerate() {
+        if !trusted.add(text) {
             errors.push(
-                table
-                    .error("trusted_proxies", format!("`{entry}` is no address or network"))
+                Error::config(format!("`{text}` is no address or network"))
+                    .at(place("trusted_proxies", index))
                     .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
             );
-            Trusted::default()
-        });
+        }
+    }
     Errors::check(errors)?;
     let gate = Gate {
         hosts,

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connection::{self, Streams};
+use super::connection;
+use super::http2::Streams;
 use super::link::{Link, Open, Stream};
 use super::{DEFAULT_FIELDS, Limits};
 use crate::body::{App, BoxFuture, Request, Response};

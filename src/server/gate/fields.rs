@@ -1,0 +1,186 @@
+//! The fields of a request: framing, what is between two hops, and names that do not pass.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+
+use super::{Refusal, bad, forwarded, refuse};
+
+/// Fields between two hops, RFC 9110 section 7.6.1; `Connection` may name more.
+static HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Fields that `Connection` cannot name away: a client would use it to hide them from an inner part.
+const END_TO_END: [&str; 10] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "range",
+];
+
+/// What one pass over the fields found.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) hosts: u8,
+    pub(super) connection: bool,
+    pub(super) hop: bool,
+    pub(super) transfer_encoding: bool,
+    pub(super) lengths: u8,
+    pub(super) cookies: u8,
+    pub(super) forwarded: bool,
+    pub(super) dropped: bool,
+}
+
+/// One pass over all fields, without a change: the usual request needs none.
+pub(super) fn look(headers: &HeaderMap) -> Seen {
+    let mut seen = Seen::default();
+    for name in headers.iter().map(|(name, _)| name) {
+        match *name {
+            HOST => seen.hosts = seen.hosts.saturating_add(1),
+            CONNECTION => {
+                seen.connection = true;
+                seen.hop = true;
+            }
+            TRANSFER_ENCODING => {
+                seen.transfer_encoding = true;
+                seen.hop = true;
+            }
+            TE | UPGRADE => seen.hop = true,
+            CONTENT_LENGTH => seen.lengths = seen.lengths.saturating_add(1),
+            COOKIE => seen.cookies = seen.cookies.saturating_add(1),
+            FORWARDED => seen.forwarded = true,
+            _ => {
+                let name = name.as_str();
+                match name.as_bytes()[0] {
+                    b'x' => seen.forwarded |= forwarded::is_x_forwarded(name) || name == "x-real-ip",
+                    b'k' => seen.hop |= name == "keep-alive",
+                    b'p' => {
+                        seen.hop |= name == "proxy-connection";
+                        seen.dropped |= name == "proxy";
+                    }
+                    _ => {}
+                }
+                seen.dropped |= name.as_bytes().contains(&b'_');
+            }
+        }
+    }
+    seen
+}
+
+/// RFC 9112 section 6.1: the one coding that we know is `chunked`, applied once, and never beside a length.
+pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let mut lines = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let (first, second) = (lines.next(), lines.next());
+    let chunked = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if request.version() != Version::HTTP_11 {
+        return bad("Transfer-Encoding is of HTTP/1.1 alone");
+    }
+    if second.is_some() || !chunked {
+        let codings = || {
+            let lines = request.headers().get_all(TRANSFER_ENCODING).iter();
+            lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        };
+        if codings().all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+            return bad("Transfer-Encoding is not exactly `chunked`");
+        }
+        return refuse(StatusCode::NOT_IMPLEMENTED, "Transfer-Encoding is not exactly `chunked`");
+    }
+    if request.headers().contains_key(CONTENT_LENGTH) {
+        return bad("Content-Length beside Transfer-Encoding");
+    }
+    Ok(())
+}
+
+/// RFC 9112 section 6.3: digits alone, and all of them the same; one is left.
+pub(super) fn check_lengths(headers: &mut HeaderMap, count: u8) -> Result<(), Refusal> {
+    let first = headers.get(CONTENT_LENGTH).cloned();
+    let Some(first) = first else { return Ok(()) };
+    if first.is_empty() || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+        return bad("Content-Length is no number");
+    }
+    if count > 1 {
+        if headers.get_all(CONTENT_LENGTH).iter().any(|line| *line != first) {
+            return bad("Content-Lengths differ");
+        }
+        headers.insert(CONTENT_LENGTH, first);
+    }
+    Ok(())
+}
+
+/// Strips what is between two hops; keeps exactly `Connection: Upgrade` and `Upgrade: websocket` of a request
+/// that opens a WebSocket (RFC 6455 section 4.1), and says whether it is one.
+pub(super) fn settle_hops<B>(request: &mut Request<B>, connection: bool) -> bool {
+    let upgrade = connection && is_websocket(request);
+    let headers = request.headers_mut();
+    if connection {
+        let lines = headers.get_all(CONNECTION).iter();
+        let named: Vec<_> = lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|option| HeaderName::from_bytes(option.trim().as_bytes()).ok())
+            .filter(|name| *name != UPGRADE && !END_TO_END.contains(&name.as_str()))
+            .filter(|name| !forwarded::is_x_forwarded(name.as_str()))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    } else {
+        request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    }
+    upgrade
+}
+
+fn is_websocket<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let has = |name: HeaderName, token: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(token)))
+    };
+    request.version() == Version::HTTP_11
+        && *request.method() == Method::GET
+        && has(CONNECTION, "upgrade")
+        && has(UPGRADE, "websocket")
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
+}
+
+/// Drops `Proxy`, which CGI would make `HTTP_PROXY` (<https://httpoxy.org/>), and names with `_`, which fold
+/// onto those with `-`.
+pub(super) fn drop_names(headers: &mut HeaderMap) {
+    headers.remove("proxy");
+    let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// RFC 9113 section 8.2.3: cookies that HTTP/2 split are one field again.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}

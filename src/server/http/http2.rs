@@ -1,0 +1,98 @@
+//! One connection that speaks HTTP/2, and the tasks of its streams.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::exchange::{Exchange, TAKING, Taking};
+use super::link::{Open, Socket, Stream};
+use super::run::Stage;
+use super::wait::{LINGER_TIME, Timer, since};
+use crate::server::gate::Wire;
+
+/// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
+pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
+    let shared = open.shared.clone();
+    let link = open.link.clone();
+    link.multiplexed.store(true, Relaxed);
+    let exchange = Exchange::new(shared.clone(), link.clone(), wire);
+    let io = TokioIo::new(Socket::new(stream, before, open));
+    let mut connection = pin!(shared.h2.serve_connection(io, exchange));
+    let mut served = 0;
+    let mut idle_since = Instant::now();
+    let mut told = None;
+    let mut stalled = None;
+    poll_fn(|cx| {
+        link.task.register(cx.waker());
+        loop {
+            if connection.as_mut().poll(cx).is_ready() || link.is_aborted() {
+                return Poll::Ready(());
+            }
+            let now_served = link.served.load(Relaxed);
+            if now_served != served {
+                (served, idle_since) = (now_served, Instant::now());
+            }
+            let idle = link.busy.load(Relaxed) == 0;
+            let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
+            let stalls = blocked.map(|since| since + shared.limits.write_stall);
+            let deadline = match (told, idle) {
+                (Some(told), true) => Some(told + LINGER_TIME),
+                (None, true) => Some(idle_since + shared.limits.idle_time),
+                (_, false) => None,
+            };
+            let sooner = [deadline, stalls].into_iter().flatten().min();
+            let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
+            if late && (told.is_some() || sooner == stalls) {
+                return Poll::Ready(());
+            }
+            if told.is_none() && (late || shared.stage() > Stage::Serving) {
+                // GOAWAY: streams that have begun are finished, new ones go to another connection.
+                connection.as_mut().graceful_shutdown();
+                told = Some(Instant::now());
+                continue;
+            }
+            return Poll::Pending;
+        }
+    })
+    .await;
+}
+
+/// Spawns the streams of HTTP/2, and ends one whose client takes nothing: its own task sees what no socket shows.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    pub(super) stall: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let stall = self.stall;
+        let taking = Arc::<Taking>::default();
+        tokio::spawn(TAKING.scope(taking.clone(), async move {
+            let mut stream = pin!(stream);
+            let mut timer = Timer::default();
+            let mut last = None;
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let frames = taking.frames.load(Relaxed);
+                match since(&mut last, taking.waits.load(Relaxed), frames) {
+                    Some(since) if timer.poll(cx, since + stall) => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            })
+            .await;
+        }));
+    }
+}
