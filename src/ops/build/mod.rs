@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::fault::Fault;
 use crate::config::{Config, Table};
 use crate::error::{Error, Source};
+pub use stamp::files;
 
 /// What a build tells while it runs.
 #[derive(Debug, Clone)]
@@ -91,8 +92,15 @@ pub async fn libraries(
     let mut done: BTreeMap<Origin, Option<PathBuf>> = BTreeMap::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        if table.kind().is_ok_and(|kind| kind != "plugin") {
-            continue;
+        match table.kind() {
+            Ok("plugin") => {}
+            Ok("static") => {
+                // Read anew at each request; watched so that open pages are.
+                let directory = table.value().get("directory").and_then(Value::as_str);
+                inputs.folders.extend(directory.map(|written| resolve(&table, "directory", written)));
+                continue;
+            }
+            _ => continue,
         }
         let origin = match origin(&table, speed) {
             Ok(Some(origin)) => origin,
@@ -119,7 +127,7 @@ pub async fn libraries(
             }
         };
         let copy = library.and_then(|library| {
-            copy_by_hash(&library, folder).map_err(|errors| {
+            crate::plugin::copy_by_hash(&library, folder).map_err(|errors| {
                 let place = table.origin("library").or_else(|| table.origin("crate"));
                 errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()
             })
@@ -244,18 +252,6 @@ async fn build(
     stamp.write(&whole, &library, begun);
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
-}
-
-/// Copies a library into `folder`, named after its content: the same path loaded again would return the old code.
-fn copy_by_hash(library: &Path, folder: &Path) -> Result<PathBuf, crate::error::Errors> {
-    let failed =
-        |cause: std::io::Error| Error::new(format!("cannot copy `{}`", library.display())).because(cause);
-    let bytes = std::fs::read(library).map_err(failed)?;
-    let hash = stamp::hex(&<sha2::Sha256 as sha2::Digest>::digest(&bytes)[..12]);
-    let stem = library.file_stem().unwrap_or_default().to_string_lossy();
-    let copy = folder.join(format!("{stem}-{hash}.{}", std::env::consts::DLL_EXTENSION));
-    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&copy, bytes)).map_err(failed)?;
-    Ok(copy)
 }
 
 /// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.

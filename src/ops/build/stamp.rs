@@ -169,7 +169,7 @@ fn split_dep_info(text: &str) -> Vec<String> {
 }
 
 /// All files that `paths` name, folders with everything in them but what other tools put there.
-pub(super) fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left: Vec<PathBuf> = paths.to_vec();
     while let Some(path) = left.pop() {

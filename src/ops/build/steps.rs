@@ -29,12 +29,18 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
             tell(Progress::Warning(step.without.clone().unwrap_or(default)));
             continue;
         }
+        // A step that is cut off half-way leaves outputs that look fresh.
+        write(&record, "begun");
         run_one(step, &dir, tell).await?;
-        // Without the record the next start compares times, which is all that is lost.
-        let _ =
-            fs::create_dir_all(record.parent().unwrap_or(&record)).and_then(|()| fs::write(&record, &state));
+        write(&record, &state);
     }
     Ok(())
+}
+
+/// Without the record the next start compares times, which is all that is lost.
+fn write(record: &Path, state: &str) {
+    let folder = record.parent().unwrap_or(record);
+    let _ = fs::create_dir_all(folder).and_then(|()| fs::write(record, state));
 }
 
 /// Where it stands with what inputs a step has run last.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::child::{Child, News};
@@ -13,8 +13,9 @@ use super::event::Event;
 use super::message::{FromWorker, Start, ToWorker};
 use super::process::Process;
 use super::servers::{self, Bound};
+use super::watch::Scope;
 use super::wire::Packet;
-use super::{Message, Shared};
+use super::{Message, Shared, State};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ops::build::{self, Speed};
@@ -28,8 +29,6 @@ const SAVING: Duration = Duration::from_secs(5);
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) process: Process,
-    /// Whether files are watched, and developers get pages of their own.
-    pub(super) reload: bool,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
 }
@@ -43,6 +42,17 @@ pub(super) enum From {
     Plan(Box<Plan>, Duration),
 }
 
+/// How an attempt has ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What to watch for the next; `None` when it is not known.
+    pub(super) scope: Option<Scope>,
+    /// A worker that is ready, or everything that is wrong; the caller's world is as before.
+    pub(super) result: Result<Prepared, Vec<Fault>>,
+    /// A worker that says what is wrong, where nothing else serves and a mending is waited for.
+    pub(super) stand_in: Option<Prepared>,
+}
+
 /// A worker that waits for [`ToWorker::Serve`].
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -51,8 +61,6 @@ pub(super) struct Prepared {
     pub(super) child: Child,
     pub(super) news: mpsc::UnboundedReceiver<News>,
     pub(super) cargo: Duration,
-    /// Set when the worker only says why the apps could not be built.
-    pub(super) failed: Option<Vec<Fault>>,
 }
 
 /// What an attempt works with.
@@ -64,47 +72,88 @@ pub(super) struct Attempt {
     pub(super) bound: Vec<Bound>,
     /// Whether a generation serves, whose state is to be carried on.
     pub(super) carry: bool,
+    /// Set while builds run, which a further change may cut off.
+    pub(super) building: Arc<AtomicBool>,
 }
 
 impl Attempt {
     /// Runs the attempt to its end.
-    /// # Errors
-    /// Everything that is wrong; the caller's world is as before.
-    pub(super) async fn run(self) -> Result<Prepared, Vec<Fault>> {
+    pub(super) async fn run(self) -> Outcome {
         let began = Instant::now();
-        let (plan, cargo) = match self.from {
-            From::Plan(plan, pause) => {
+        let mut loaded = match self.from {
+            From::Plan(ref plan, pause) => {
                 tokio::time::sleep(pause).await;
-                (*plan, Duration::ZERO)
+                let plan = Plan::clone(plan);
+                Loaded { config: None, scope: None, plan: Ok(plan) }
             }
             From::Files => {
-                let plan = plan(&self.shared).await?;
-                (plan, began.elapsed())
+                self.building.store(true, Ordering::Relaxed);
+                let loaded = load(&self.shared).await;
+                self.building.store(false, Ordering::Relaxed);
+                loaded
             }
         };
-        let bound = servers::bind(&plan.config, &self.bound).map_err(|errors| Fault::list(&errors))?;
-        for one in bound.iter().filter(|one| one.new) {
-            self.shared.tell(&Event::Listening { server: one.server.clone(), url: one.url() });
+        let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
+        let result = match loaded.plan {
+            Ok(plan) => self.prepare(plan, cargo, None).await,
+            Err(faults) => Err(faults),
+        };
+        let mut stand_in = None;
+        if let (Err(faults), Some((config, process))) = (&result, loaded.config.take())
+            && process.reload
+            && self.generation == 1
+        {
+            let plan = Plan { config, process, libraries: BTreeMap::new() };
+            stand_in = self.prepare(plan, cargo, Some(faults.clone())).await.ok();
         }
+        Outcome { scope: loaded.scope, result, stand_in }
+    }
+
+    /// Binds and starts what `plan` says, or, with `failed`, a worker that says no more than that.
+    async fn prepare(
+        &self,
+        plan: Plan,
+        cargo: Duration,
+        failed: Option<Vec<Fault>>,
+    ) -> Result<Prepared, Vec<Fault>> {
+        let bound = servers::bind(&plan.config, &self.bound).map_err(|errors| Fault::list(&errors))?;
         let state = if self.carry { saved_state(&self.shared).await } else { Default::default() };
-        let (child, news) = start(&self.shared, &plan, &bound, self.generation, state, None).await?;
-        Ok(Prepared { plan, bound, child, news, cargo, failed: None })
+        let generation = if failed.is_some() { 0 } else { self.generation };
+        let (child, news) = start(&self.shared, &plan, &bound, generation, state, failed).await?;
+        Ok(Prepared { plan, bound, child, news, cargo })
     }
 }
 
-/// Loads the config and sees that every library is built and copied.
-async fn plan(shared: &Arc<Shared>) -> Result<Plan, Vec<Fault>> {
-    let config = super::load::load(&shared.options).map_err(|errors| Fault::list(&errors))?;
-    let process = Process::read(&config).map_err(|errors| Fault::list(&errors))?;
-    let reload = shared.options.reload.unwrap_or(process.reload);
-    let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
-    let speed = if reload { Speed::Development } else { Speed::Production };
-    let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
-    let _ = inputs;
-    Ok(Plan { config, process, reload, libraries: libraries? })
+/// What the files say.
+struct Loaded {
+    /// The config, when it could be read.
+    config: Option<(Config, Process)>,
+    scope: Option<Scope>,
+    plan: Result<Plan, Vec<Fault>>,
 }
 
-async fn saved_state(shared: &Shared) -> (Vec<(String, usize)>, Bytes) {
+/// Loads the config and sees that every library is built and copied.
+async fn load(shared: &Arc<Shared>) -> Loaded {
+    let config = super::load::load(&shared.options).and_then(|config| Ok((Process::read(&config)?, config)));
+    let (mut process, config) = match config {
+        Ok(config) => config,
+        Err(errors) => {
+            let file = shared.options.sources.file.iter().filter_map(|file| std::path::absolute(file).ok());
+            let scope = Scope { configs: file.collect(), ..Scope::default() };
+            return Loaded { config: None, scope: Some(scope), plan: Err(Fault::list(&errors)) };
+        }
+    };
+    process.reload = shared.options.reload.unwrap_or(process.reload);
+    let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
+    let speed = if process.reload { Speed::Development } else { Speed::Production };
+    let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
+    let scope = Scope { configs: config.files().iter().cloned().collect(), inputs };
+    let plan =
+        libraries.map(|libraries| Plan { config: config.clone(), process: process.clone(), libraries });
+    Loaded { config: Some((config, process)), scope: Some(scope), plan }
+}
+
+async fn saved_state(shared: &Shared) -> State {
     let (sender, state) = oneshot::channel();
     shared.send(Message::SaveState(sender));
     match tokio::time::timeout(SAVING, state).await {
@@ -124,7 +173,7 @@ pub(super) async fn start(
     plan: &Plan,
     bound: &[Bound],
     generation: u64,
-    (states, raw): (Vec<(String, usize)>, Bytes),
+    (states, raw): State,
     failed: Option<Vec<Fault>>,
 ) -> Result<(Child, mpsc::UnboundedReceiver<News>), Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
@@ -133,7 +182,7 @@ pub(super) async fn start(
     let order = ToWorker::Start(Box::new(Start {
         generation,
         run: shared.run.clone(),
-        development: plan.reload,
+        development: plan.process.reload,
         config: plan.config.clone(),
         process: plan.process.clone(),
         libraries: plan.libraries.clone(),

@@ -100,10 +100,15 @@ impl Live {
                 Some(Status::Failed { errors }) if is_near(&request) => errors.iter().map(text).collect(),
                 _ => String::new(),
             };
-            let page = format!("<!doctype html><meta charset=utf-8><title>It does not build yet</title><h1>It does not build yet</h1><pre>{}</pre>", escape(&errors));
+            let page = format!(
+                "<!doctype html><meta charset=utf-8><title>It does not build yet</title><h1>It does not build yet</h1><pre>{}</pre>",
+                escape(&errors)
+            );
             let mut response = Response::new(page.into());
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             std::future::ready(response)
         })
@@ -121,7 +126,8 @@ impl Live {
         if !is_navigation(&request) {
             return app.handle(request);
         }
-        for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE] {
+        for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE]
+        {
             // A compressed, partial or cached page has no room for the script.
             request.headers_mut().remove(name);
         }
@@ -137,18 +143,19 @@ impl Live {
         status.mark_changed();
         let generation = self.generation.clone();
         let begin = futures_util::stream::once(async { Bytes::from_static(b"retry: 100\n\n") });
-        let told = futures_util::stream::unfold((status, generation), |(mut status, generation)| async move {
-            let text = match tokio::time::timeout(HEARTBEAT, status.changed()).await {
-                Err(_) => Bytes::from_static(b":\n\n"),
-                Ok(Err(_)) => return None,
-                Ok(Ok(())) => {
-                    let status = status.borrow_and_update();
-                    let told = Told { generation: &generation, status: status.as_ref()? };
-                    format!("data: {}\n\n", serde_json::to_string(&told).ok()?).into()
-                }
-            };
-            Some((text, (status, generation)))
-        });
+        let told =
+            futures_util::stream::unfold((status, generation), |(mut status, generation)| async move {
+                let text = match tokio::time::timeout(HEARTBEAT, status.changed()).await {
+                    Err(_) => Bytes::from_static(b":\n\n"),
+                    Ok(Err(_)) => return None,
+                    Ok(Ok(())) => {
+                        let status = status.borrow_and_update();
+                        let told = Told { generation: &generation, status: status.as_ref()? };
+                        format!("data: {}\n\n", serde_json::to_string(&told).ok()?).into()
+                    }
+                };
+                Some((text, (status, generation)))
+            });
         let frames = begin.chain(told).map(|text| Ok::<_, BoxError>(Frame::data(text)));
         let mut response = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
         let headers = response.headers_mut();
@@ -212,7 +219,8 @@ fn inject(response: Response, tag: String, head: bool) -> Response {
 }
 
 fn lengthen(headers: &mut HeaderMap, by: usize) {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length + by));
     }

@@ -17,6 +17,7 @@ mod process;
 mod servers;
 mod side;
 mod supervisor;
+mod watch;
 mod wire;
 mod worker;
 
@@ -33,7 +34,6 @@ pub use worker::worker;
 
 use crate::config::Sources;
 use crate::error::{Error, Result};
-use crate::ops::fault::Fault;
 
 /// What `paster serve` is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +69,9 @@ pub fn serve(options: Options, listener: Listener) -> Result<u8> {
     code
 }
 
+/// Saved states of apps: name and length of each, and all of them one after the other.
+type State = (Vec<(String, usize)>, Bytes);
+
 /// What the supervisor's tasks share.
 struct Shared {
     options: Options,
@@ -82,12 +85,14 @@ struct Shared {
 
 /// What the supervisor's loop is told by its tasks.
 enum Message {
-    /// An attempt has ended.
-    Attempted(Result<attempt::Prepared, Vec<Fault>>),
+    /// The attempt of that number has ended.
+    Attempted(u64, Box<attempt::Outcome>),
+    /// Files have changed.
+    Changed { paths: Vec<PathBuf>, config: bool },
     /// A worker does something.
     News(u64, child::News),
     /// An attempt wants the state of the generation that serves.
-    SaveState(oneshot::Sender<(Vec<(String, usize)>, Bytes)>),
+    SaveState(oneshot::Sender<State>),
 }
 
 impl Shared {

@@ -1,6 +1,8 @@
 //! The supervisor's loop: what serves, what is being made, and the switch from one to the other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,14 +10,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::attempt::{Attempt, From, Plan, Prepared};
+use super::attempt::{Attempt, From, Outcome, Plan, Prepared};
 use super::child::{Child, News};
 use super::event::{Event, Reason};
 use super::live::Status;
 use super::message::{FromWorker, ToWorker};
 use super::servers::Bound;
+use super::watch::{Scope, Watch};
 use super::wire::{self, Packet};
-use super::{Listener, Message, Options, Shared, folder, side};
+use super::{Listener, Message, Options, Shared, State, folder, side};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
@@ -53,14 +56,19 @@ struct Supervisor {
     /// Number of the last generation that was switched to.
     generation: u64,
     current: Option<(Child, Instant)>,
+    /// Whether files are watched.
+    reload: bool,
     lingering: Vec<Child>,
     attempt: Option<Running>,
+    /// How many attempts there were.
+    attempts: u64,
     /// Why another attempt must follow the one that runs.
     again: Option<(Reason, String)>,
     backoff: Backoff,
-    state_wanted: Option<oneshot::Sender<(Vec<(String, usize)>, Bytes)>>,
+    state_wanted: Option<oneshot::Sender<State>>,
     stopping: Option<Stopping>,
     announcing: Option<Announcing>,
+    watch: Option<Watch>,
 }
 
 /// A switch that is told of once the old generation accepts no more: whoever connects then gets the new one.
@@ -72,9 +80,10 @@ struct Announcing {
 }
 
 struct Running {
+    number: u64,
     task: JoinHandle<()>,
     since: Instant,
-    reason: Reason,
+    building: Arc<AtomicBool>,
 }
 
 struct Stopping {
@@ -89,6 +98,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let run =
         format!("{}-{}", std::process::id(), humantime::format_rfc3339_micros(std::time::SystemTime::now()));
     let folder = folder::Folder::new()?;
+    let reload = options.reload.unwrap_or(false);
     let shared = Arc::new(Shared { options, listener, run, folder, messages, sides: side::Sides::new() });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -102,13 +112,16 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         bound: Vec::new(),
         generation: 0,
         current: None,
+        reload,
         lingering: Vec::new(),
         attempt: None,
+        attempts: 0,
         again: None,
         backoff: Backoff::default(),
         state_wanted: None,
         stopping: None,
         announcing: None,
+        watch: None,
     };
     this.shared.tell(&Event::Starting { pid: std::process::id() });
     this.make(Reason::Start, String::new());
@@ -149,6 +162,18 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     }
 }
 
+/// A few of the changed files, as a person would name them.
+fn summary(paths: &[PathBuf]) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let names =
+        paths.iter().take(2).map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string());
+    let mut text = names.collect::<Vec<_>>().join(", ");
+    if paths.len() > 2 {
+        text += &format!(" and {} more", paths.len() - 2);
+    }
+    text
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -166,15 +191,20 @@ impl Supervisor {
         if self.stopping.is_some() {
             return;
         }
-        if self.attempt.is_some() {
-            self.again = Some((reason, detail));
-            return;
+        if let Some(running) = &self.attempt {
+            if !running.building.load(Ordering::Relaxed) {
+                self.again = Some((reason, detail));
+                return;
+            }
+            // What it builds is out of date already.
+            running.task.abort();
+            self.attempt = None;
         }
         if reason != Reason::Start {
             self.shared.tell(&Event::Reloading { reason, detail });
             self.live(Status::Building);
         }
-        self.attempt(reason, From::Files);
+        self.attempt(From::Files);
     }
 
     /// Begins to make a generation from what was built before, after a pause that grows.
@@ -183,38 +213,55 @@ impl Supervisor {
         if self.stopping.is_none() && self.attempt.is_none() {
             let from = From::Plan(Box::new(plan.clone()), self.backoff.next(lasted));
             self.shared.tell(&Event::Reloading { reason: Reason::Crash, detail: "the worker ended".into() });
-            self.attempt(Reason::Crash, from);
+            self.attempt(from);
         }
     }
 
-    fn attempt(&mut self, reason: Reason, from: From) {
+    fn attempt(&mut self, from: From) {
+        let building = Arc::<AtomicBool>::default();
         let attempt = Attempt {
             shared: self.shared.clone(),
             from,
             generation: self.generation + 1,
             bound: self.bound.clone(),
             carry: self.current.is_some(),
+            building: building.clone(),
         };
-        let shared = self.shared.clone();
-        let task = tokio::spawn(async move { shared.send(Message::Attempted(attempt.run().await)) });
-        self.attempt = Some(Running { task, since: Instant::now(), reason });
+        self.attempts += 1;
+        let (number, shared) = (self.attempts, self.shared.clone());
+        let task =
+            tokio::spawn(
+                async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
+            );
+        self.attempt = Some(Running { number, task, since: Instant::now(), building });
     }
 
     /// # Errors
     /// What ends the supervisor: nothing can be served, and no change is waited for.
     fn hear(&mut self, message: Message) -> Result<(), Vec<Fault>> {
         match message {
-            Message::Attempted(outcome) => {
-                let Some(running) = self.attempt.take() else { return Ok(()) };
-                match outcome {
+            Message::Attempted(number, outcome) => {
+                // Of one that was cut off nothing is wanted any more.
+                let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
+                let Outcome { scope, result, stand_in } = *outcome;
+                let serves = result.as_ref().ok().or(stand_in.as_ref());
+                if let Some(serves) = serves {
+                    self.reload = serves.plan.process.reload;
+                }
+                self.follow(scope);
+                match result {
                     Ok(prepared) => self.switch(prepared, &running),
-                    Err(faults) => self.failed(faults)?,
+                    Err(faults) => self.failed(faults, stand_in, &running)?,
                 }
                 if let Some((reason, detail)) = self.again.take() {
                     self.make(reason, detail);
                 } else if self.current.is_none() {
                     self.replace(Duration::ZERO);
                 }
+            }
+            Message::Changed { paths, config } => {
+                let reason = if config { Reason::Config } else { Reason::Files };
+                self.make(reason, summary(&paths));
             }
             Message::News(generation, news) => self.news(generation, news),
             Message::SaveState(wanted) => {
@@ -228,12 +275,20 @@ impl Supervisor {
         Ok(())
     }
 
-    fn failed(&mut self, faults: Vec<Fault>) -> Result<(), Vec<Fault>> {
+    fn failed(
+        &mut self,
+        faults: Vec<Fault>,
+        stand_in: Option<Prepared>,
+        running: &Running,
+    ) -> Result<(), Vec<Fault>> {
         if self.stopping.is_some() {
             return Ok(());
         }
-        if self.generation == 0 {
+        if self.generation == 0 && !self.reload {
             return Err(faults);
+        }
+        if let (None, Some(stand_in)) = (&self.current, stand_in) {
+            self.switch(stand_in, running);
         }
         self.shared.tell(&Event::ReloadFailed {
             generation: self.current.as_ref().map_or(0, |(child, _)| child.generation),
@@ -241,6 +296,20 @@ impl Supervisor {
         });
         self.live(Status::Failed { errors: faults });
         Ok(())
+    }
+
+    /// Watches what the last attempt was made from.
+    fn follow(&mut self, scope: Option<Scope>) {
+        let Some(scope) = scope.filter(|_| self.reload) else { return };
+        if self.watch.is_none() {
+            match Watch::new(self.shared.clone()) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(errors) => self.shared.tell(&Event::Warning { message: errors.to_string() }),
+            }
+        }
+        if let Some(watch) = &self.watch {
+            watch.set(scope, &self.shared);
+        }
     }
 
     /// Lets the new generation serve and retires the one before.
@@ -270,6 +339,9 @@ impl Supervisor {
             old.tell(&ToWorker::Drain(5_000));
         }
 
+        for one in bound.iter().filter(|one| one.new) {
+            self.shared.tell(&Event::Listening { server: one.server.clone(), url: one.url() });
+        }
         let first = self.generation == 0;
         self.generation = child.generation;
         let gone: Vec<_> = self
@@ -280,7 +352,7 @@ impl Supervisor {
             .collect();
         self.bound = bound.into_iter().map(|one| Bound { new: false, ..one }).collect();
         gone.iter().for_each(super::servers::unlink);
-        self.plan = Some(plan);
+        self.plan = (child.generation > 0).then_some(plan);
 
         let shared = self.shared.clone();
         let (generation, mut news) = (child.generation, news);
@@ -290,6 +362,9 @@ impl Supervisor {
                 shared.send(Message::News(generation, one));
             }
         });
+        if generation == 0 {
+            return;
+        }
         if first {
             self.shared.tell(&Event::Ready { generation, ms: millis(self.began.elapsed()) });
             return;

@@ -27,7 +27,8 @@ const CEILING: Duration = Duration::from_millis(500);
 /// Larger files count as changed whenever they are written.
 const LARGEST_HASHED: u64 = 16 << 20;
 /// Folders that hold what tools make.
-const IGNORED: &[&str] = &["target", "node_modules", ".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".cache"];
+const IGNORED: &[&str] =
+    &["target", "node_modules", ".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".cache"];
 
 /// What is watched.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +46,10 @@ impl Scope {
         }
         // An included file that may be absent appears beside the one that names it.
         let beside = |config: &PathBuf| config.parent() == path.parent();
-        if path.extension() == Some(OsStr::new("toml")) && self.configs.iter().any(beside) && !is_temporary(path) {
+        if path.extension() == Some(OsStr::new("toml"))
+            && self.configs.iter().any(beside)
+            && !is_temporary(path)
+        {
             return true;
         }
         !is_temporary(path)
@@ -58,8 +62,13 @@ impl Scope {
 
     /// All folders to watch, each without its subfolders.
     fn folders(&self) -> BTreeSet<PathBuf> {
-        let mut found: BTreeSet<PathBuf> =
-            self.configs.iter().chain(&self.inputs.files).filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        let mut found: BTreeSet<PathBuf> = self
+            .configs
+            .iter()
+            .chain(&self.inputs.files)
+            .filter_map(|file| file.parent())
+            .map(Path::to_owned)
+            .collect();
         let mut left: Vec<PathBuf> = self.inputs.folders.iter().cloned().collect();
         while let Some(folder) = left.pop() {
             let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -67,7 +76,9 @@ impl Scope {
                 inner
                     .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
                     .map(|entry| entry.path())
-                    .filter(|path| !path.file_name().is_some_and(is_ignored) && !self.inputs.outputs.contains(path)),
+                    .filter(|path| {
+                        !path.file_name().is_some_and(is_ignored) && !self.inputs.outputs.contains(path)
+                    }),
             );
             found.insert(folder);
         }
@@ -84,7 +95,9 @@ fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = || name.bytes().all(|byte| byte.is_ascii_digit()); // vim's test of a folder: 4913
     name.ends_with('~')
-        || [".swp", ".swx", ".swo", ".tmp", ".bak", "___jb_tmp___", "___jb_old___"].iter().any(|end| name.ends_with(end))
+        || [".swp", ".swx", ".swo", ".tmp", ".bak", "___jb_tmp___", "___jb_old___"]
+            .iter()
+            .any(|end| name.ends_with(end))
         || name.starts_with(".#")
         || (name.starts_with('#') && name.ends_with('#'))
         || name == ".DS_Store"
@@ -123,7 +136,9 @@ impl Watch {
             }
         })
         .map_err(|cause| {
-            Error::new("cannot watch files").because(cause).help("serve with `--no-reload`, or raise fs.inotify.max_user_instances")
+            Error::new("cannot watch files")
+                .because(cause)
+                .help("serve with `--no-reload`, or raise fs.inotify.max_user_instances")
         })?;
         let state = Arc::new(Mutex::new(State { watcher, folders: BTreeSet::new() }));
         let watch = Watch { scope, state };
@@ -136,7 +151,11 @@ impl Watch {
         *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = scope.clone();
         let failed = self.state.lock().unwrap_or_else(PoisonError::into_inner).follow(&scope);
         if let Some((folder, error)) = failed.first() {
-            let more = if failed.len() > 1 { format!(" and {} more folders", failed.len() - 1) } else { String::new() };
+            let more = if failed.len() > 1 {
+                format!(" and {} more folders", failed.len() - 1)
+            } else {
+                String::new()
+            };
             let message = format!("cannot watch `{}`{more}: {error}", folder.display());
             shared.tell(&super::Event::Warning { message });
         }
@@ -205,7 +224,12 @@ async fn gather(
             .collect();
         if !changed.is_empty() {
             let config = changed.iter().any(|path| {
-                now.configs.contains(path) || now.configs.iter().any(|config| config.parent() == path.parent() && path.extension() == config.extension() && !path.ends_with("Cargo.toml"))
+                now.configs.contains(path)
+                    || now.configs.iter().any(|config| {
+                        config.parent() == path.parent()
+                            && path.extension() == config.extension()
+                            && !path.ends_with("Cargo.toml")
+                    })
             });
             shared.send(Message::Changed { paths: changed, config });
         }
@@ -238,7 +262,9 @@ mod tests {
             },
         };
         let check = |path: &str, expected: bool| assert_eq!(scope.wants(Path::new(path)), expected, "{path}");
-        for path in ["/app/server.toml", "/app/local.toml", "/app/src/lib.rs", "/lib/a/b.html", "/built/libapp.so"] {
+        for path in
+            ["/app/server.toml", "/app/local.toml", "/app/src/lib.rs", "/lib/a/b.html", "/built/libapp.so"]
+        {
             check(path, true);
         }
         for path in [

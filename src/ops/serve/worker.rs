@@ -198,7 +198,7 @@ async fn build(
         return Err(faults);
     }
     for (_, _, app) in &mut built.servers {
-        *app = live.wrap(app.clone());
+        *app = live.wrap(if failed { live.stand_in() } else { app.clone() });
     }
     Ok(built)
 }
