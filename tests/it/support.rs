@@ -22,6 +22,9 @@ pub(crate) fn paster() -> Command {
             command.env(name, value);
         }
     }
+    // What tests build and remember stays with the rest of this build, and is built once.
+    let target = Path::new(env!("CARGO_BIN_EXE_paster")).ancestors().nth(2).unwrap();
+    command.env("CARGO_TARGET_DIR", target).env("XDG_CACHE_HOME", target.join("tmp/cache"));
     command
 }
 
@@ -273,4 +276,11 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
         assert!(command.status().unwrap().success(), "the plugin `{name}` does not build");
     }
     library
+}
+
+/// Saves a file as careful editors do: a new file renamed over the old, so that nobody sees half of it.
+pub(crate) fn save(path: &Path, text: &str) {
+    let new = path.with_extension("new~");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
 }

@@ -1,0 +1,108 @@
+//! Generations that cannot start: the old one serves on, with one clear message each.
+
+use std::path::Path;
+
+use crate::support::{Serving, get, plugin, root, wait_until};
+
+/// A folder whose server serves `hello` as a plugin.
+struct Ground {
+    folder: tempfile::TempDir,
+    serving: Serving,
+}
+
+fn config(library: &Path, settings: &str) -> String {
+    format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[process]\nstart_secs = 2\n\
+         [app.main]\nuse = \"plugin\"\nlibrary = {library:?}\n[app.main.settings]\n{settings}\n"
+    )
+}
+
+impl Ground {
+    fn new() -> Ground {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("server.toml"), config(&plugin("hello"), "")).unwrap();
+        let serving = Serving::start(folder.path(), &[]);
+        Ground { folder, serving }
+    }
+
+    /// Reloads with a config that must fail with `words`, and sees that nothing else has changed.
+    fn check(&mut self, library: &Path, settings: &str, words: &[&str]) {
+        let text = config(library, settings);
+        std::fs::write(self.folder.path().join("server.toml"), text).unwrap();
+        self.serving.signal("HUP");
+        let failed = self.serving.wait_for("reload_failed");
+        assert_eq!(failed["generation"], 1);
+        let errors = failed["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1, "one message: {failed}");
+        let text = errors[0].to_string();
+        for word in words {
+            assert!(text.contains(word), "`{word}` is not in {text}");
+        }
+        assert_eq!(get(&self.serving, "/"), "Hello, world!");
+        let serving = &self.serving;
+        wait_until("the failed worker is gone", || serving.children().len() == 1);
+    }
+}
+
+/// Compiles a C source to a library.
+fn compile(folder: &Path, name: &str, source: &str) -> std::path::PathBuf {
+    let (file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+    std::fs::write(&file, source).unwrap();
+    let mut command = std::process::Command::new("cc");
+    command.args(["-shared", "-fPIC", "-I"]).arg(root().join("plugins/paster-abi/include"));
+    assert!(command.arg("-o").arg(&library).arg(&file).status().unwrap().success());
+    library
+}
+
+#[test]
+fn every_way_to_fail_leaves_the_old_generation() {
+    let mut ground = Ground::new();
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = plugin("faulty");
+    ground.check(&faulty, "create = \"panic\"", &["no luck today"]);
+    ground.check(&faulty, "create = \"fail\"", &["the store is not there"]);
+    ground.check(&faulty, "healthy = false", &["app `main` is not healthy", "the store is gone"]);
+    ground.check(&faulty, "unknown = 1", &["unknown"]);
+
+    let truncated = folder.path().join("libtruncated.so");
+    let whole = std::fs::read(plugin("hello")).unwrap();
+    std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
+    ground.check(&truncated, "", &["truncated"]);
+    ground.check(&folder.path().join("absent.so"), "", &["there is no library"]);
+
+    let empty = compile(folder.path(), "empty", "int nothing;");
+    ground.check(&empty, "", &["paster"]);
+    let dies = compile(
+        folder.path(),
+        "dies",
+        "#include <stdlib.h>\n__attribute__((constructor)) static void die(void) { abort(); }",
+    );
+    ground.check(&dies, "", &["crashed while starting", "SIGABRT"]);
+    let stuck = compile(
+        folder.path(),
+        "stuck",
+        "#include <unistd.h>\n__attribute__((constructor)) static void wait(void) { for (;;) pause(); }",
+    );
+    ground.check(&stuck, "", &["not ready within 2 s"]);
+
+    // And none of it has left anything behind that keeps the next from starting.
+    let text = config(&plugin("hello"), "greeting = \"mended\"");
+    std::fs::write(ground.folder.path().join("server.toml"), text).unwrap();
+    ground.serving.signal("HUP");
+    assert_eq!(ground.serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(get(&ground.serving, "/"), "mended");
+    assert_eq!(ground.serving.stop(), Some(0));
+}
+
+#[test]
+fn a_start_that_fails_ends_with_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("server.toml"), config(&plugin("faulty"), "create = \"panic\""))
+        .unwrap();
+    let mut command = crate::support::paster();
+    command.arg("serve").current_dir(folder.path());
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no luck today"), "{stderr}");
+}

@@ -1,0 +1,199 @@
+//! From a saved file to the new answer: watching, building, switching.
+
+use std::path::Path;
+
+use crate::support::{Serving, folder, get, plugin, root, save, wait_until};
+
+/// A small plugin of its own, on this repository's sdk.
+const SOURCE: &str = r#"
+//! A small plugin.
+use axum::response::Html;
+
+paster_sdk::plugin! { settings: Settings, create: create }
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Settings {}
+
+async fn create(_: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, paster_sdk::BoxError> {
+    let seen = host.saved_state().map(|state| String::from_utf8_lossy(state).into_owned()).unwrap_or_default();
+    let now = format!("{seen}{}", host.generation());
+    let state = now.clone();
+    let router = axum::Router::new()
+        .route("/", axum::routing::get(|| async { "first" }))
+        .route("/page", axum::routing::get(|| async { Html("<h1>page</h1>") }))
+        .route("/generations", axum::routing::get(|| async { now }));
+    Ok(paster_sdk::App::router(router).save_state(move || state.clone().into_bytes()))
+}
+"#;
+
+/// Its folder: a workspace of its own with our lock file, so that cargo asks no registry.
+pub(crate) fn crate_folder() -> tempfile::TempDir {
+    let sdk = root().join("plugins/paster-sdk");
+    let manifest = format!(
+        "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
+         [dependencies]\naxum = {{ version = \"0.8.9\", features = [\"ws\"] }}\npaster-sdk = {{ path = {sdk:?} }}\n\
+         schemars = \"1.2\"\nserde = {{ version = \"1\", features = [\"derive\", \"rc\"] }}\n[workspace]\n"
+    );
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let server = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"plugin\"\ncrate = \".\"\n";
+    folder(&[
+        ("Cargo.toml", &manifest),
+        ("Cargo.lock", &lock),
+        ("src/lib.rs", SOURCE),
+        ("server.toml", server),
+    ])
+}
+
+/// Replaces text in the plugin's source, as an editor does: a new file renamed over the old.
+pub(crate) fn edit(folder: &Path, from: &str, to: &str) {
+    let path = folder.join("src/lib.rs");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    save(&path, &text.replace(from, to));
+}
+
+#[test]
+fn an_edit_is_live_and_a_broken_one_changes_nothing() {
+    let folder = crate_folder();
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    assert_eq!(get(&serving, "/"), "first");
+
+    edit(folder.path(), "\"first\"", "\"second\"");
+    assert_eq!(serving.wait_for("reloading")["reason"], "files");
+    let reloaded = serving.wait_for("reloaded");
+    assert_eq!(reloaded["generation"], 2);
+    assert_eq!(get(&serving, "/"), "second");
+    let (ms, cargo) = (reloaded["ms"].as_u64().unwrap(), reloaded["cargo_ms"].as_u64().unwrap());
+    eprintln!("edit to live: {ms} ms, of it building {cargo} ms");
+    assert_eq!(get(&serving, "/generations"), "12", "the state came along");
+
+    edit(folder.path(), "\"second\"", "no_such_name");
+    let failed = serving.wait_for("reload_failed");
+    assert_eq!(failed["generation"], 2);
+    let error = &failed["errors"][0];
+    assert!(error["message"].as_str().unwrap().contains("does not build"), "{error}");
+    assert!(error["output"].as_str().unwrap().contains("no_such_name"), "{error}");
+    assert_eq!(get(&serving, "/"), "second");
+
+    edit(folder.path(), "no_such_name", "\"third\"");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    assert_eq!(get(&serving, "/"), "third");
+    assert_eq!(serving.stop(), Some(0));
+
+    // Built and known to be fresh: cargo is not asked.
+    let mut again = Serving::launch({
+        let mut command = crate::support::paster();
+        command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+        command.env("CARGO", "/nonexistent/cargo");
+        command
+    });
+    again.wait_for("ready");
+    assert_eq!(get(&again, "/"), "third");
+}
+
+#[test]
+fn a_start_that_does_not_build_waits_for_the_mending() {
+    let folder = crate_folder();
+    edit(folder.path(), "\"first\"", "no_such_name");
+    let mut command = crate::support::paster();
+    command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+    let mut serving = Serving::launch(command);
+    let failed = serving.wait_for("reload_failed");
+    assert_eq!(failed["generation"], 0);
+    let page = crate::support::Connection::open(serving.address()).get("/");
+    assert!(page.0.starts_with("HTTP/1.1 503 "), "{}", page.0);
+    assert!(page.1.contains("no_such_name"), "{}", page.1);
+    edit(folder.path(), "no_such_name", "\"mended\"");
+    assert_eq!(serving.wait_for("ready")["generation"], 1);
+    assert_eq!(get(&serving, "/"), "mended");
+}
+
+const HELLO: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+                     [app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
+
+#[test]
+fn config_files_and_their_includes_are_watched() {
+    let folder = folder(&[
+        (
+            "server.toml",
+            &format!("include = [\"conf/more.toml\", \"local.toml?\"]\n[process]\nreload = true\n{HELLO}"),
+        ),
+        ("conf/more.toml", ""),
+    ]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let address = serving.address().to_owned();
+    let file = |name: &str, text: &str| save(&folder.path().join(name), text);
+    file("local.toml", "[middleware.lowercase]\nuse = \"lowercase\"\n");
+    assert_eq!(serving.wait_for("reloading")["reason"], "config");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    file("conf/more.toml", "[app.other]\nuse = \"respnd\"\n");
+    assert_eq!(serving.wait_for("reload_failed")["generation"], 2);
+    file("conf/more.toml", "[app.other]\nuse = \"respond\"\nbody = \"\"\n");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    assert_eq!(crate::support::Connection::open(&address).get("/").1, "hello");
+}
+
+#[test]
+fn a_rebuilt_library_is_taken_and_a_touched_file_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libapp.so");
+    let place = |name: &str| {
+        std::fs::copy(plugin(name), folder.path().join("new")).unwrap();
+        std::fs::rename(folder.path().join("new"), &library).unwrap();
+    };
+    place("hello");
+    let text = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"plugin\"\nlibrary = \"libapp.so\"\n";
+    std::fs::write(folder.path().join("server.toml"), text).unwrap();
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    assert_eq!(get(&serving, "/"), "Hello, world!");
+    place("faulty");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(get(&serving, "/pending").trim(), "head 0 head 1 head 2");
+    // Written anew with what it holds: a second time nothing happens, so that the next event is the last change's.
+    place("faulty");
+    place("hello");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    assert_eq!(get(&serving, "/"), "Hello, world!");
+    wait_until("old workers are gone", || serving.children().len() == 1);
+}
+
+#[test]
+fn front_end_steps_run_when_their_inputs_are_newer() {
+    let folder = crate_folder();
+    let manifest = folder.path().join("Cargo.toml");
+    let steps = r#"
+[[package.metadata.paster.build]]
+run = ["sh", "-c", "cat in.txt > out.txt; echo run >> runs.log"]
+dir = "web"
+inputs = ["in.txt"]
+outputs = ["out.txt", "runs.log"]
+[[package.metadata.paster.build]]
+run = ["no-such-program"]
+outputs = ["never"]
+needs = "no-such-program"
+without = "no such program here: served without it"
+"#;
+    let text = std::fs::read_to_string(&manifest)
+        .unwrap()
+        .replace("[workspace]\n", &format!("[workspace]\n{steps}"));
+    std::fs::write(&manifest, text).unwrap();
+    std::fs::create_dir(folder.path().join("web")).unwrap();
+    std::fs::write(folder.path().join("web/in.txt"), "one").unwrap();
+    edit(folder.path(), "async { \"first\" }", "async { include_str!(\"../web/out.txt\") }");
+    let mut serving = Serving::launch({
+        let mut command = crate::support::paster();
+        command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+        command
+    });
+    let warning = serving.wait_for("warning");
+    assert_eq!(warning["message"], "no such program here: served without it");
+    serving.wait_for("ready");
+    assert_eq!(get(&serving, "/"), "one");
+    save(&folder.path().join("web/in.txt"), "two");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(get(&serving, "/"), "two");
+    edit(folder.path(), "<h1>page</h1>", "<h1>changed</h1>");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3, "nothing else has made a generation");
+    let runs = std::fs::read_to_string(folder.path().join("web/runs.log")).unwrap();
+    assert_eq!(runs, "run\nrun\n", "the step ran for its own inputs only");
+}
