@@ -26,11 +26,12 @@ async fn create(_: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, 
 }
 "#;
 
-/// Its folder: a workspace of its own with our lock file, so that cargo asks no registry.
-pub(crate) fn crate_folder() -> tempfile::TempDir {
+/// Its folder: a workspace of its own with our lock file, so that cargo asks no registry. The name is the test's
+/// own, as all build into one target folder.
+pub(crate) fn crate_folder(name: &str) -> tempfile::TempDir {
     let sdk = root().join("plugins/paster-sdk");
     let manifest = format!(
-        "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
+        "[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
          [dependencies]\naxum = {{ version = \"0.8.9\", features = [\"ws\"] }}\npaster-sdk = {{ path = {sdk:?} }}\n\
          schemars = \"1.2\"\nserde = {{ version = \"1\", features = [\"derive\", \"rc\"] }}\n[workspace]\n"
     );
@@ -54,7 +55,7 @@ pub(crate) fn edit(folder: &Path, from: &str, to: &str) {
 
 #[test]
 fn an_edit_is_live_and_a_broken_one_changes_nothing() {
-    let folder = crate_folder();
+    let folder = crate_folder("edited");
     let mut serving = Serving::start(folder.path(), &["--reload"]);
     assert_eq!(get(&serving, "/"), "first");
 
@@ -93,7 +94,7 @@ fn an_edit_is_live_and_a_broken_one_changes_nothing() {
 
 #[test]
 fn a_start_that_does_not_build_waits_for_the_mending() {
-    let folder = crate_folder();
+    let folder = crate_folder("unbuilt");
     edit(folder.path(), "\"first\"", "no_such_name");
     let mut command = crate::support::paster();
     command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
@@ -159,7 +160,7 @@ fn a_rebuilt_library_is_taken_and_a_touched_file_is_not() {
 
 #[test]
 fn front_end_steps_run_when_their_inputs_are_newer() {
-    let folder = crate_folder();
+    let folder = crate_folder("stepped");
     let manifest = folder.path().join("Cargo.toml");
     let steps = r#"
 [[package.metadata.paster.build]]
