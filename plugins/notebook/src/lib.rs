@@ -1,3 +1,14 @@
 //! The computational notebook: Jupyter's protocols and documents that live on the server, as a paster plugin.
 
+pub mod auth;
+mod clock;
+pub mod documents;
+pub mod files;
+pub mod format;
+pub mod http;
+pub mod kernel;
+mod plugin;
 pub mod protocol;
+pub mod sessions;
+pub mod settings;
+pub mod state;

@@ -478,8 +478,10 @@ pub enum Change {
         /// The question.
         input: Option<InputRequest>,
     },
-    /// All changes up to this event are on disk.
+    /// The file is written.
     Saved {
+        /// All events up to this one are in the file.
+        up_to: u64,
         /// When, RFC 3339.
         last_modified: String,
     },

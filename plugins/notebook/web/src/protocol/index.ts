@@ -488,6 +488,10 @@ kernel: Kernel, } | { "type": "input_requested",
  */
 input: InputRequest | null, } | { "type": "saved", 
 /**
+ * All events up to this one are in the file.
+ */
+up_to: number, 
+/**
  * When, RFC 3339.
  */
 last_modified: string, } | { "type": "save_failed", 

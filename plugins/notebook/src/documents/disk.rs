@@ -1,0 +1,180 @@
+//! A document's file: read, written, watched. What others wrote is never overwritten.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::files::{Expect, Facts, FileError, Files, RelativePath};
+use crate::format;
+
+use super::OpenError;
+use super::model::Model;
+
+/// Time between a change and its write, and at least between two writes.
+const AUTOSAVE: Duration = Duration::from_secs(1);
+/// Pause after a failed write.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The state of the file.
+pub(super) struct Disk {
+    files: Files,
+    limit_bytes: usize,
+    facts: Facts,
+    hash: [u8; 32],
+    /// When to write; `None`: nothing is to be written.
+    pub(super) due: Option<Instant>,
+    /// A write under way, with the event that it holds.
+    pub(super) saving: Option<(u64, JoinHandle<Result<(Facts, [u8; 32]), FileError>>)>,
+    /// Others wrote while we had changes.
+    pub(super) conflict: bool,
+}
+
+/// What a look at the file found.
+pub(super) enum Look {
+    /// As we left it.
+    Same,
+    /// Somebody wrote another content.
+    Changed,
+    /// It is gone.
+    Gone,
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+impl Disk {
+    pub(super) async fn open(
+        files: Files,
+        path: RelativePath,
+        limit_bytes: usize,
+    ) -> Result<(Disk, Model), OpenError> {
+        let (model, facts, hash) = read(files.clone(), path, limit_bytes).await?;
+        Ok((Disk { files, limit_bytes, facts, hash, due: None, saving: None, conflict: false }, model))
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Something changed: write within a second.
+    pub(super) fn touch(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + AUTOSAVE);
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.due.is_some() || self.saving.is_some()
+    }
+
+    /// Begins to write `model`, which holds all events up to `event`.
+    pub(super) fn save(&mut self, path: &RelativePath, model: &Model, event: u64) {
+        self.due = None;
+        let file = model.to_file();
+        let (files, path, facts) = (self.files.clone(), path.clone(), self.facts);
+        let task = tokio::task::spawn_blocking(move || {
+            let bytes = file.to_bytes();
+            let facts = files.write_expecting(&path, &bytes, Expect::Same(&facts))?;
+            Ok((facts, hash(&bytes)))
+        });
+        self.saving = Some((event, task));
+    }
+
+    /// The end of the write under way. Must only be awaited while there is one; may be cancelled.
+    pub(super) async fn saved(&mut self) -> (u64, Result<(), FileError>) {
+        let Some((event, task)) = &mut self.saving else { return std::future::pending().await };
+        let event = *event;
+        let result = match task.await {
+            Ok(result) => result,
+            Err(error) => Err(FileError::Unfit(format!("writing failed: {error}"))),
+        };
+        self.saving = None;
+        let result = match result {
+            Ok((facts, hash)) => {
+                (self.facts, self.hash) = (facts, hash);
+                Ok(())
+            }
+            Err(error) => {
+                self.due = Some(Instant::now() + RETRY);
+                Err(error)
+            }
+        };
+        (event, result)
+    }
+
+    /// Looks whether somebody else wrote the file.
+    pub(super) async fn look(&mut self, path: &RelativePath) -> Look {
+        let (files, looked, known, limit) = (self.files.clone(), path.clone(), self.facts, self.limit_bytes);
+        let found = tokio::task::spawn_blocking(move || match files.facts(&looked) {
+            Ok(facts) if facts.is_same_content(&known) => Ok(None),
+            Ok(_) => files.read(&looked, limit).map(|(bytes, facts)| Some((hash(&bytes), facts))),
+            Err(error) => Err(error),
+        });
+        match found.await {
+            Ok(Ok(None)) | Err(_) => Look::Same,
+            Ok(Ok(Some((hash, facts)))) if hash == self.hash => {
+                self.facts = facts;
+                Look::Same
+            }
+            Ok(Ok(Some(_))) => Look::Changed,
+            Ok(Err(FileError::NotFound(_))) => Look::Gone,
+            Ok(Err(_)) => Look::Changed,
+        }
+    }
+
+    /// Reads the file anew; nothing is to be written then.
+    pub(super) async fn reload(&mut self, path: &RelativePath) -> Result<Model, OpenError> {
+        let (model, facts, hash) = read(self.files.clone(), path.clone(), self.limit_bytes).await?;
+        (self.facts, self.hash) = (facts, hash);
+        self.due = None;
+        self.conflict = false;
+        Ok(model)
+    }
+
+    /// Makes our text hold: what is on disk goes into a copy, then the next write overwrites it.
+    pub(super) async fn keep_mine(&mut self, path: &RelativePath, model: &Model) -> Result<(), FileError> {
+        let (files, path, limit, file) =
+            (self.files.clone(), path.clone(), self.limit_bytes, model.to_file());
+        let written = tokio::task::spawn_blocking(move || {
+            match files.read(&path, limit) {
+                Ok((bytes, _)) => write_copy(&files, &path, &bytes)?,
+                Err(FileError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+            let bytes = file.to_bytes();
+            Ok((files.write(&path, &bytes)?, hash(&bytes)))
+        });
+        let written = written.await.map_err(|error| FileError::Unfit(format!("writing failed: {error}")))?;
+        (self.facts, self.hash) = written?;
+        self.due = None;
+        self.conflict = false;
+        Ok(())
+    }
+
+    /// Puts our text into a copy beside the file.
+    pub(super) async fn write_copy(&self, path: &RelativePath, model: &Model) -> Result<(), FileError> {
+        let (files, path, file) = (self.files.clone(), path.clone(), model.to_file());
+        let written = tokio::task::spawn_blocking(move || write_copy(&files, &path, &file.to_bytes())).await;
+        written.map_err(|error| FileError::Unfit(format!("writing failed: {error}")))?
+    }
+}
+
+fn write_copy(files: &Files, path: &RelativePath, bytes: &[u8]) -> Result<(), FileError> {
+    let (stem, ext) = path.split_name();
+    let folder = path.parent().unwrap_or_default();
+    let copy = files.free_path(&folder, |number| match number {
+        0 => format!("{stem}-conflict{ext}"),
+        number => format!("{stem}-conflict{number}{ext}"),
+    })?;
+    files.write_expecting(&copy, bytes, Expect::Absent).map(|_| ())
+}
+
+async fn read(files: Files, path: RelativePath, limit: usize) -> Result<(Model, Facts, [u8; 32]), OpenError> {
+    let task = tokio::task::spawn_blocking(move || {
+        let (bytes, facts) = files.read(&path, limit)?;
+        let file = format::parse(&bytes).map_err(|error| OpenError::Format(path.to_string(), error))?;
+        Ok((Model::new(file), facts, hash(&bytes)))
+    });
+    task.await.map_err(|error| OpenError::Busy(format!("reading failed: {error}")))?
+}

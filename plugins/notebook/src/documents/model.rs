@@ -1,0 +1,496 @@
+//! A document in memory and what operations do to it. No files, no sockets, no kernels: values in, changes out.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::format::{FileCell, NotebookFile, new_cell_id};
+use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
+
+/// Cells of one document.
+const MAX_CELLS: usize = 50_000;
+
+/// A cell and what the page does not see of it.
+#[derive(Debug, Clone)]
+pub(super) struct LiveCell {
+    pub(super) shown: Cell,
+    others: Object,
+    /// Bytes of its outputs.
+    pub(super) output_bytes: usize,
+    /// The next output replaces those that are there (`clear_output(wait=True)`).
+    clear_next: bool,
+    /// Message id of its latest run.
+    pub(super) run: Option<String>,
+}
+
+/// A notebook's content.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    pub(super) cells: Vec<LiveCell>,
+    pub(super) metadata: Object,
+    minor: u64,
+    others: Object,
+    /// Where the outputs of a display id are: cell id and index.
+    displays: HashMap<String, Vec<(String, usize)>>,
+}
+
+/// What an operation did.
+pub(super) type Done = Result<(Reply, Vec<Change>), String>;
+
+impl Model {
+    pub(super) fn new(file: NotebookFile) -> Model {
+        let mut model = Model {
+            cells: Vec::new(),
+            metadata: file.metadata,
+            minor: file.minor,
+            others: file.others,
+            displays: HashMap::new(),
+        };
+        for cell in file.cells {
+            // Ids that are absent or doubled are made anew.
+            let id =
+                cell.id.filter(|id| is_cell_id(id) && model.index(id).is_none()).unwrap_or_else(new_cell_id);
+            let output_bytes = cell.outputs.iter().map(size).sum();
+            let shown = Cell {
+                id,
+                cell_type: cell.cell_type,
+                source: cell.source,
+                revision: 1,
+                metadata: cell.metadata,
+                attachments: cell.attachments,
+                outputs: cell.outputs,
+                execution_count: cell.execution_count,
+                state: CellState::Idle,
+            };
+            model.cells.push(LiveCell {
+                shown,
+                others: cell.others,
+                output_bytes,
+                clear_next: false,
+                run: None,
+            });
+        }
+        model
+    }
+
+    pub(super) fn to_file(&self) -> NotebookFile {
+        let cells = self.cells.iter().map(|cell| FileCell {
+            id: Some(cell.shown.id.clone()),
+            cell_type: cell.shown.cell_type,
+            source: cell.shown.source.clone(),
+            metadata: cell.shown.metadata.clone(),
+            attachments: cell.shown.attachments.clone(),
+            outputs: cell.shown.outputs.clone(),
+            execution_count: cell.shown.execution_count,
+            others: cell.others.clone(),
+        });
+        // Cell ids need format 4.5.
+        NotebookFile {
+            cells: cells.collect(),
+            metadata: self.metadata.clone(),
+            minor: self.minor.max(5),
+            others: self.others.clone(),
+        }
+    }
+
+    pub(super) fn index(&self, id: &str) -> Option<usize> {
+        self.cells.iter().position(|cell| cell.shown.id == id)
+    }
+
+    pub(super) fn cell(&mut self, id: &str) -> Option<&mut LiveCell> {
+        self.cells.iter_mut().find(|cell| cell.shown.id == id)
+    }
+
+    fn known(&mut self, id: &str) -> Result<&mut LiveCell, String> {
+        self.cell(id).ok_or_else(|| format!("there is no cell `{id}` any more"))
+    }
+
+    pub(super) fn set_source(&mut self, id: &str, source: String, base_revision: u32) -> Done {
+        let cell = &mut self.known(id)?.shown;
+        if cell.source == source {
+            return Ok((Reply::Edited { revision: cell.revision }, Vec::new()));
+        }
+        if cell.revision != base_revision {
+            return Ok((Reply::Stale { source: cell.source.clone(), revision: cell.revision }, Vec::new()));
+        }
+        cell.revision += 1;
+        cell.source.clone_from(&source);
+        let revision = cell.revision;
+        Ok((
+            Reply::Edited { revision },
+            vec![Change::SourceChanged { cell_id: id.to_owned(), source, revision }],
+        ))
+    }
+
+    pub(super) fn insert_cell(
+        &mut self,
+        index: usize,
+        cell_type: CellType,
+        source: String,
+        id: Option<String>,
+    ) -> Done {
+        let id = match id {
+            Some(id) if !is_cell_id(&id) => {
+                return Err(format!("`{id}` cannot be a cell's id: 1 to 64 of A-Z a-z 0-9 - _"));
+            }
+            // Asked again after a cut connection.
+            Some(id) if self.index(&id).is_some() => {
+                return Ok((Reply::Inserted { cell_id: id }, Vec::new()));
+            }
+            Some(id) => id,
+            None => new_cell_id(),
+        };
+        if self.cells.len() >= MAX_CELLS {
+            return Err(format!("the notebook has {MAX_CELLS} cells already, the limit"));
+        }
+        let index = index.min(self.cells.len());
+        let shown = Cell {
+            id: id.clone(),
+            cell_type,
+            source,
+            revision: 1,
+            metadata: Object::new(),
+            attachments: None,
+            outputs: Vec::new(),
+            execution_count: None,
+            state: CellState::Idle,
+        };
+        let cell = LiveCell {
+            shown: shown.clone(),
+            others: Object::new(),
+            output_bytes: 0,
+            clear_next: false,
+            run: None,
+        };
+        self.cells.insert(index, cell);
+        Ok((Reply::Inserted { cell_id: id }, vec![Change::CellInserted { index, cell: shown }]))
+    }
+
+    pub(super) fn delete_cell(&mut self, id: &str) -> Done {
+        let Some(index) = self.index(id) else { return Ok((Reply::Done, Vec::new())) };
+        self.cells.remove(index);
+        Ok((Reply::Done, vec![Change::CellDeleted { cell_id: id.to_owned() }]))
+    }
+
+    pub(super) fn move_cell(&mut self, id: &str, to: usize) -> Done {
+        let from = self.index(id).ok_or_else(|| format!("there is no cell `{id}` any more"))?;
+        let to = to.min(self.cells.len() - 1);
+        if from == to {
+            return Ok((Reply::Done, Vec::new()));
+        }
+        let cell = self.cells.remove(from);
+        self.cells.insert(to, cell);
+        Ok((Reply::Done, vec![Change::CellMoved { cell_id: id.to_owned(), index: to }]))
+    }
+
+    pub(super) fn set_cell_type(&mut self, id: &str, cell_type: CellType) -> Done {
+        let cell = self.known(id)?;
+        if cell.shown.cell_type == cell_type {
+            return Ok((Reply::Done, Vec::new()));
+        }
+        cell.shown.cell_type = cell_type;
+        if cell_type != CellType::Code {
+            cell.shown.outputs.clear();
+            cell.shown.execution_count = None;
+            cell.output_bytes = 0;
+        }
+        Ok((Reply::Done, vec![Change::CellReplaced { cell: cell.shown.clone() }]))
+    }
+
+    pub(super) fn set_cell_metadata(&mut self, id: &str, metadata: Object) -> Done {
+        let cell = &mut self.known(id)?.shown;
+        if cell.metadata == metadata {
+            return Ok((Reply::Done, Vec::new()));
+        }
+        cell.metadata = metadata.clone();
+        Ok((Reply::Done, vec![Change::CellMetadataChanged { cell_id: id.to_owned(), metadata }]))
+    }
+
+    pub(super) fn set_metadata(&mut self, metadata: Object) -> Vec<Change> {
+        if self.metadata == metadata {
+            return Vec::new();
+        }
+        self.metadata = metadata.clone();
+        vec![Change::MetadataChanged { metadata }]
+    }
+
+    /// Removes a cell's outputs.
+    pub(super) fn clear(&mut self, id: &str) -> Vec<Change> {
+        let Some(cell) = self.cell(id) else { return Vec::new() };
+        cell.clear_next = false;
+        let was_empty = cell.shown.outputs.is_empty();
+        cell.shown.outputs.clear();
+        cell.output_bytes = 0;
+        for places in self.displays.values_mut() {
+            places.retain(|(cell_id, _)| cell_id != id);
+        }
+        if was_empty { Vec::new() } else { vec![Change::OutputsCleared { cell_id: id.to_owned() }] }
+    }
+
+    /// The same when the next output comes.
+    pub(super) fn clear_later(&mut self, id: &str) {
+        if let Some(cell) = self.cell(id) {
+            cell.clear_next = true;
+        }
+    }
+
+    pub(super) fn set_state(
+        &mut self,
+        id: &str,
+        state: CellState,
+        count: Option<Option<u32>>,
+    ) -> Vec<Change> {
+        let Some(cell) = self.cell(id) else { return Vec::new() };
+        let before = (cell.shown.state, cell.shown.execution_count);
+        cell.shown.state = state;
+        if let Some(count) = count {
+            cell.shown.execution_count = count;
+        }
+        let after = (cell.shown.state, cell.shown.execution_count);
+        if before == after {
+            return Vec::new();
+        }
+        vec![Change::CellStateChanged { cell_id: id.to_owned(), state, execution_count: after.1 }]
+    }
+
+    /// Adds an output, or its text to the stream before it.
+    pub(super) fn add_output(&mut self, id: &str, output: Output, display_id: Option<&str>) -> Vec<Change> {
+        let mut changes = match self.cell(id) {
+            Some(cell) if cell.clear_next => self.clear(id),
+            _ => Vec::new(),
+        };
+        let Some(cell) = self.cell(id) else { return changes };
+        cell.output_bytes += size(&output);
+        let index = cell.shown.outputs.len();
+        if let (Output::Stream { name, text }, Some(Output::Stream { name: last, text: whole })) =
+            (&output, cell.shown.outputs.last_mut())
+            && name == last
+        {
+            let index = index - 1;
+            let before = whole.len();
+            whole.push_str(text);
+            if rewrite_lines(whole, before) {
+                let output = Output::Stream { name: name.clone(), text: whole.clone() };
+                cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
+                changes.push(Change::OutputReplaced { cell_id: id.to_owned(), index, output });
+            } else {
+                changes.push(Change::TextAppended { cell_id: id.to_owned(), index, text: text.clone() });
+            }
+            return changes;
+        }
+        let mut output = output;
+        if let Output::Stream { text, .. } = &mut output {
+            rewrite_lines(text, 0);
+        }
+        cell.shown.outputs.push(output.clone());
+        if let Some(display_id) = display_id {
+            self.displays.entry(display_id.to_owned()).or_default().push((id.to_owned(), index));
+        }
+        changes.push(Change::OutputAdded { cell_id: id.to_owned(), output });
+        changes
+    }
+
+    /// Replaces what was shown under a display id, wherever it is.
+    pub(super) fn update_display(
+        &mut self,
+        display_id: &str,
+        data: &Object,
+        metadata: &Object,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (cell_id, index) in self.displays.get(display_id).cloned().unwrap_or_default() {
+            let Some(cell) = self.cell(&cell_id) else { continue };
+            let Some(output) = cell.shown.outputs.get_mut(index) else { continue };
+            match output {
+                Output::DisplayData { data: shown, metadata: about }
+                | Output::ExecuteResult { data: shown, metadata: about, .. } => {
+                    *shown = data.clone();
+                    *about = metadata.clone();
+                }
+                _ => continue,
+            }
+            let output = output.clone();
+            cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
+            changes.push(Change::OutputReplaced { cell_id, index, output });
+        }
+        changes
+    }
+
+    /// Display ids for a record, and back.
+    pub(super) fn displays(&self) -> Value {
+        let recent = self.displays.iter().filter(|(_, places)| !places.is_empty()).take(1000);
+        recent
+            .map(|(id, places)| (id.clone(), serde_json::to_value(places).unwrap_or_default()))
+            .collect::<Object>()
+            .into()
+    }
+
+    pub(super) fn restore_displays(&mut self, displays: &Value) {
+        if let Ok(displays) = serde_json::from_value(displays.clone()) {
+            self.displays = displays;
+        }
+    }
+}
+
+/// Whether a text can be a cell's id, as nbformat 4.5 wants it.
+pub(super) fn is_cell_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+fn size(output: &Output) -> usize {
+    fn value(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(value_of).sum(),
+            Value::Object(object) => object.iter().map(|(key, item)| key.len() + value_of(item)).sum(),
+            _ => 8,
+        }
+    }
+    fn value_of(item: &Value) -> usize {
+        value(item) + 8
+    }
+    match output {
+        Output::Stream { text, .. } => text.len(),
+        Output::DisplayData { data, .. } | Output::ExecuteResult { data, .. } => {
+            data.values().map(value).sum()
+        }
+        Output::Error { traceback, .. } => traceback.iter().map(String::len).sum(),
+    }
+}
+
+/// Lets carriage returns and backspaces from byte `from` on rewrite their line, as a terminal does, so that progress bars do not
+/// pile up. Returns whether text before `from` changed, or text after it is not what was appended.
+fn rewrite_lines(text: &mut String, from: usize) -> bool {
+    if !text[from..].contains(['\r', '\x08']) {
+        // A return that stood at the end is still waiting for its line.
+        let waiting =
+            from > 0 && text[..from].ends_with('\r') && !text[from..].starts_with('\n') && from < text.len();
+        if !waiting {
+            return false;
+        }
+    }
+    let start = text[..from].rfind('\n').map_or(0, |at| at + 1);
+    let tail = text.split_off(start);
+    let mut lines = tail.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        let last = lines.peek().is_none();
+        text.push_str(&rewrite_line(line, last));
+        if !last {
+            text.push('\n');
+        }
+    }
+    true
+}
+
+/// One line. A return at the very end of the last line is kept: what comes next decides.
+fn rewrite_line(line: &str, is_last: bool) -> String {
+    let (line, end) = match line.strip_suffix('\r') {
+        Some(rest) if is_last => (rest.trim_end_matches('\r'), "\r"),
+        Some(rest) => (rest.trim_end_matches('\r'), ""),
+        None => (line, ""),
+    };
+    let mut letters: Vec<char> = Vec::with_capacity(line.len());
+    for part in line.split('\r') {
+        // Colours have no width, so lines with them are replaced whole.
+        let coloured = part.contains('\x1b') || letters.contains(&'\x1b');
+        let mut fresh: Vec<char> = Vec::with_capacity(part.len());
+        for letter in part.chars() {
+            if letter == '\x08' {
+                fresh.pop();
+            } else {
+                fresh.push(letter);
+            }
+        }
+        if !coloured && fresh.len() < letters.len() {
+            letters.splice(..fresh.len(), fresh);
+        } else {
+            letters = fresh;
+        }
+    }
+    letters.into_iter().chain(end.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(sources: &[&str]) -> Model {
+        let cells = sources.iter().enumerate().map(|(at, source)| {
+            serde_json::json!({"cell_type": "code", "id": format!("c{at}"), "metadata": {}, "source": source, "outputs": [], "execution_count": null})
+        });
+        let file = serde_json::json!({"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells.collect::<Value>()});
+        Model::new(crate::format::from_json(file).unwrap())
+    }
+
+    fn stream(text: &str) -> Output {
+        Output::Stream { name: "stdout".into(), text: text.into() }
+    }
+
+    fn ids(model: &Model) -> Vec<&str> {
+        model.cells.iter().map(|cell| cell.shown.id.as_str()).collect()
+    }
+
+    #[test]
+    fn an_edit_on_an_old_base_changes_nothing() {
+        let mut model = model(&["a"]);
+        assert!(matches!(model.set_source("c0", "b".into(), 1), Ok((Reply::Edited { revision: 2 }, _))));
+        let (reply, changes) = model.set_source("c0", "c".into(), 1).unwrap();
+        assert!(matches!(reply, Reply::Stale { source, revision: 2 } if source == "b") && changes.is_empty());
+        // The same edit again, after a cut connection, is no conflict.
+        assert!(matches!(model.set_source("c0", "b".into(), 1), Ok((Reply::Edited { revision: 2 }, _))));
+    }
+
+    #[test]
+    fn cells_are_inserted_moved_deleted() {
+        let mut model = model(&["a", "b", "c"]);
+        model.insert_cell(1, CellType::Markdown, "x".into(), Some("new".into())).unwrap();
+        model.insert_cell(0, CellType::Markdown, "x".into(), Some("new".into())).unwrap();
+        assert_eq!(ids(&model), ["c0", "new", "c1", "c2"]);
+        model.move_cell("c0", 2).unwrap();
+        assert_eq!(ids(&model), ["new", "c1", "c0", "c2"]);
+        model.delete_cell("c1").unwrap();
+        model.delete_cell("c1").unwrap();
+        model.move_cell("new", 99).unwrap();
+        assert_eq!(ids(&model), ["c0", "c2", "new"]);
+        assert!(model.insert_cell(0, CellType::Code, String::new(), Some("a b".into())).is_err());
+    }
+
+    #[test]
+    fn text_is_gathered_and_returns_rewrite_lines() {
+        let mut model = model(&["a"]);
+        for text in ["one\n10%", "\r20%", "\r100%\n", "two\r\nthr\x08ee", "\r"] {
+            model.add_output("c0", stream(text), None);
+        }
+        assert_eq!(model.cells[0].shown.outputs, [stream("one\n100%\ntwo\nthee\r")]);
+        model.add_output("c0", stream("ab"), None);
+        assert_eq!(model.cells[0].shown.outputs, [stream("one\n100%\ntwo\nabee")]);
+        let changes = model.add_output("c0", stream("\nx"), None);
+        assert!(matches!(&changes[..], [Change::TextAppended { index: 0, text, .. }] if text == "\nx"));
+    }
+
+    #[test]
+    fn clear_output_waits_for_the_next() {
+        let mut model = model(&["a"]);
+        model.add_output("c0", stream("old"), None);
+        model.clear_later("c0");
+        assert_eq!(model.cells[0].shown.outputs.len(), 1);
+        let changes = model.add_output("c0", stream("new"), None);
+        assert!(matches!(&changes[..], [Change::OutputsCleared { .. }, Change::OutputAdded { .. }]));
+        assert_eq!(model.cells[0].shown.outputs, [stream("new")]);
+    }
+
+    #[test]
+    fn a_display_is_updated_wherever_it_is() {
+        let mut model = model(&["a", "b"]);
+        let data = |text: &str| Object::from_iter([("text/plain".to_owned(), text.into())]);
+        let display = |text: &str| Output::DisplayData { data: data(text), metadata: Object::new() };
+        model.add_output("c0", stream("x"), None);
+        model.add_output("c0", display("1"), Some("d"));
+        model.add_output("c1", display("1"), Some("d"));
+        assert_eq!(model.update_display("d", &data("2"), &Object::new()).len(), 2);
+        assert_eq!(model.cells[0].shown.outputs[1], display("2"));
+        model.clear("c0");
+        assert_eq!(model.update_display("d", &data("3"), &Object::new()).len(), 1);
+    }
+}

@@ -1,0 +1,224 @@
+//! Writing: a temporary file beside the target, synced, then renamed over it, the folder synced.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::{Facts, FileError, Files, RelativePath};
+
+/// What must hold of the target before it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expect<'a> {
+    /// Nothing.
+    Anything,
+    /// It does not exist.
+    Absent,
+    /// It has the content that these facts were taken with.
+    Same(&'a Facts),
+}
+
+impl Files {
+    /// Writes a file whole or not at all, keeping its mode where it exists.
+    /// # Errors
+    /// [`FileError::NotFound`] where its folder is absent, [`FileError::Unfit`] where it is a folder itself.
+    pub fn write(&self, path: &RelativePath, content: &[u8]) -> Result<Facts, FileError> {
+        self.write_expecting(path, content, Expect::Anything)
+    }
+
+    /// The same where `expect` holds.
+    /// # Errors
+    /// As [`Files::write`], and [`FileError::Changed`], [`FileError::Exists`].
+    pub(crate) fn write_expecting(
+        &self,
+        path: &RelativePath,
+        content: &[u8],
+        expect: Expect<'_>,
+    ) -> Result<Facts, FileError> {
+        let present = self.facts(path).ok();
+        match (expect, &present) {
+            (Expect::Absent, Some(_)) => return Err(FileError::Exists(path.to_string())),
+            (Expect::Same(known), Some(present)) if !known.is_same_content(present) => {
+                return Err(FileError::Changed(path.to_string()));
+            }
+            (Expect::Same(_), None) => return Err(FileError::NotFound(path.to_string())),
+            _ => {}
+        }
+        if present.is_some_and(|facts| facts.is_dir) {
+            return Err(FileError::Unfit(format!("`{path}` is a folder")));
+        }
+        if present.is_some_and(|facts| !facts.writable) {
+            let error = io::Error::from(io::ErrorKind::PermissionDenied);
+            return Err(FileError::Io { what: "write", path: path.to_string(), error });
+        }
+        let target = self.behind_link(path);
+        let folder = self.open_parent(&target)?;
+        let temporary = format!(".{}.paster-{}", truncated(target.name()), uuid::Uuid::new_v4().simple());
+        let failed = |error: io::Error| FileError::Io { what: "write", path: path.to_string(), error };
+        let written = self.write_temporary(&folder, &temporary, &target, content);
+        let renamed = written.and_then(|()| match expect {
+            Expect::Absent => {
+                // A hard link never replaces what came between.
+                rustix::fs::linkat(&folder, temporary.as_str(), &folder, target.name(), AtFlags::empty())?;
+                rustix::fs::unlinkat(&folder, temporary.as_str(), AtFlags::empty())?;
+                Ok(())
+            }
+            _ => Ok(rustix::fs::renameat(&folder, temporary.as_str(), &folder, target.name())?),
+        });
+        if let Err(error) = renamed {
+            let _ = rustix::fs::unlinkat(&folder, temporary.as_str(), AtFlags::empty());
+            return Err(if error.kind() == io::ErrorKind::AlreadyExists {
+                FileError::Exists(path.to_string())
+            } else {
+                failed(error)
+            });
+        }
+        // Some file systems cannot sync a folder; the rename is done all the same.
+        let _ = rustix::fs::fsync(&folder);
+        self.facts(path)
+    }
+
+    fn write_temporary(
+        &self,
+        folder: &OwnedFd,
+        name: &str,
+        target: &RelativePath,
+        content: &[u8],
+    ) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o666))?);
+        if let Ok(present) = rustix::fs::statat(folder, target.name(), AtFlags::empty()) {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(present.st_mode & 0o7777))?;
+        }
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
+    /// Where `path` is a link within the folder: the path that it leads to, so that the link stays one.
+    fn behind_link(&self, path: &RelativePath) -> RelativePath {
+        let found = || -> Option<RelativePath> {
+            let file = self.open_beneath(path, OFlags::PATH, Mode::empty()).ok()?;
+            let real =
+                std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)))
+                    .ok()?;
+            RelativePath::parse(real.strip_prefix(self.path()).ok()?.to_str()?).ok()
+        };
+        found().unwrap_or_else(|| path.clone())
+    }
+
+    /// Makes the folder that `checkpoint` lies in.
+    pub(crate) fn make_checkpoint_folder(&self, checkpoint: &RelativePath) -> Result<(), FileError> {
+        match checkpoint.parent().map(|folder| self.make_dir(&folder)) {
+            None | Some(Ok(()) | Err(FileError::Exists(_))) => Ok(()),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    /// Appends to (or with `first`, begins) the upload of `path`, which lies hidden beside it until [`Files::finish_upload`].
+    /// # Errors
+    /// [`FileError::Unfit`] where a later part comes without a first one.
+    pub fn add_to_upload(&self, path: &RelativePath, part: &[u8], first: bool) -> Result<(), FileError> {
+        let folder = self.open_parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = if first { flags | OFlags::CREATE | OFlags::TRUNC } else { flags };
+        let file = rustix::fs::openat(&folder, upload_name(path), flags, Mode::from_raw_mode(0o600));
+        let file = file.map_err(|errno| match errno {
+            rustix::io::Errno::NOENT => {
+                FileError::Unfit(format!("the upload of `{path}` has no first part: send `chunk` 1 first"))
+            }
+            errno => FileError::from_errno("upload", path, errno),
+        })?;
+        File::from(file).write_all(part).map_err(|error| FileError::Io {
+            what: "upload",
+            path: path.to_string(),
+            error,
+        })
+    }
+
+    /// Puts the upload in `path`'s place.
+    /// # Errors
+    /// Those of the system.
+    pub fn finish_upload(&self, path: &RelativePath) -> Result<(), FileError> {
+        let folder = self.open_parent(path)?;
+        let failed = |errno| FileError::from_errno("upload", path, errno);
+        let file =
+            rustix::fs::openat(&folder, upload_name(path), OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
+                .map_err(failed)?;
+        let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644));
+        rustix::fs::fsync(&file).map_err(failed)?;
+        rustix::fs::renameat(&folder, upload_name(path), &folder, path.name()).map_err(failed)?;
+        let _ = rustix::fs::fsync(&folder);
+        Ok(())
+    }
+}
+
+fn upload_name(path: &RelativePath) -> String {
+    format!(".{}.paster-upload", truncated(path.name()))
+}
+
+/// So much of a name that more may be added within the 255 bytes of a file name.
+fn truncated(name: &str) -> &str {
+    let mut end = name.len().min(180);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(&folder.path().join("root")).unwrap();
+        (folder, files)
+    }
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_link_out_of_the_folder_is_not_followed() {
+        let (folder, files) = files();
+        std::fs::write(folder.path().join("secret"), "s").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), files.path().join("out")).unwrap();
+        std::os::unix::fs::symlink("..", files.path().join("up")).unwrap();
+        for name in ["out", "up", "up/secret"] {
+            assert!(matches!(files.read(&path(name), 100), Err(FileError::NotFound(_))), "{name}");
+        }
+        assert!(files.list(&path("")).unwrap().is_empty());
+        assert!(files.write(&path("up/new"), b"x").is_err());
+        assert!(!folder.path().join("new").exists());
+    }
+
+    #[test]
+    fn a_link_within_stays_a_link_and_the_mode_stays() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, files) = files();
+        files.write(&path("a.txt"), b"1").unwrap();
+        std::fs::set_permissions(files.path().join("a.txt"), std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("a.txt", files.path().join("b.txt")).unwrap();
+        files.write(&path("b.txt"), b"2").unwrap();
+        assert!(files.path().join("b.txt").is_symlink());
+        assert_eq!(std::fs::read(files.path().join("a.txt")).unwrap(), b"2");
+        assert_eq!(
+            std::fs::metadata(files.path().join("a.txt")).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_changed_file_is_not_overwritten() {
+        let (_folder, files) = files();
+        let known = files.write(&path("a"), b"1").unwrap();
+        files.write(&path("a"), b"22").unwrap();
+        let refused = files.write_expecting(&path("a"), b"3", Expect::Same(&known));
+        assert!(matches!(refused, Err(FileError::Changed(_))));
+        assert!(matches!(files.write_expecting(&path("a"), b"3", Expect::Absent), Err(FileError::Exists(_))));
+        assert_eq!(files.read(&path("a"), 10).unwrap().0, b"22");
+    }
+}

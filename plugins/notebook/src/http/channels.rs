@@ -1,0 +1,167 @@
+//! `/api/kernels/ID/channels`: a kernel's messages over a WebSocket, in both of Jupyter's forms.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+
+use axum::extract::ws::{self, CloseFrame, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::error::{ApiError, Result};
+use crate::kernel::link::{Attachment, Delivery};
+use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
+use crate::state::Shared;
+
+const V1: &str = "v1.kernel.websocket.jupyter.org";
+/// Sessions of one client that are remembered.
+const MAX_SESSIONS: usize = 64;
+
+#[derive(Deserialize)]
+pub(super) struct ChannelsQuery {
+    session_id: Option<String>,
+}
+
+/// Where a client stopped reading, kept for its return under the same session id.
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    next: u64,
+    sessions: Vec<String>,
+}
+
+pub(super) async fn open(
+    State(notebook): State<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<ChannelsQuery>,
+    request: Request,
+) -> Result<Response> {
+    let session = query.session_id.filter(|session| !session.is_empty() && session.len() <= 200);
+    let key = session.as_ref().map(|session| format!("cursor/{id}/{session}"));
+    let kept = match &key {
+        Some(key) => notebook.link.kept(key).await?.remove(key),
+        None => None,
+    };
+    let cursor = kept.and_then(|value| serde_json::from_value::<Cursor>(value).ok());
+    let attachment = notebook.link.attach(&id, cursor.as_ref().map(|cursor| cursor.next), true).await?;
+    let (mut parts, _) = request.into_parts();
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &notebook).await;
+    let Ok(upgrade) = upgrade else {
+        return Err(ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "this address is a WebSocket: connect to it as one",
+        ));
+    };
+    let limit = notebook.settings.limits.message_bytes;
+    let upgrade = upgrade.protocols([V1]).max_message_size(limit).max_frame_size(limit);
+    let is_v1 = upgrade.selected_protocol().is_some();
+    let sessions = cursor.into_iter().flat_map(|cursor| cursor.sessions).chain(session);
+    let client =
+        Client { is_v1, sessions: sessions.collect(), requests: VecDeque::new(), next: attachment.from };
+    Ok(upgrade
+        .on_upgrade(async move |socket| {
+            notebook.channels.fetch_add(1, Ordering::Relaxed);
+            let client = client.serve(socket, attachment).await;
+            notebook.channels.fetch_sub(1, Ordering::Relaxed);
+            if let Some(key) = key {
+                let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
+                // Without a kernel there is nothing to come back to.
+                if notebook.link.kernel(&id).await.is_ok() {
+                    let _ = notebook.link.put(key, Some(json!(cursor))).await;
+                }
+            }
+        })
+        .into_response())
+}
+
+struct Client {
+    is_v1: bool,
+    /// Sessions that its messages named: replies to them are for it.
+    sessions: HashSet<String>,
+    /// Message ids that it sent, the newest last.
+    requests: VecDeque<String>,
+    /// Number of the next message to deliver.
+    next: u64,
+}
+
+impl Client {
+    async fn serve(mut self, socket: WebSocket, mut attachment: Attachment) -> Client {
+        let (mut sender, mut receiver) = socket.split();
+        loop {
+            tokio::select! {
+                delivery = attachment.reader.next() => match delivery {
+                    Some(Delivery::Message(number, bytes)) => {
+                        if let Some(frame) = self.frame(bytes)
+                            && sender.send(frame).await.is_err()
+                        {
+                            return self;
+                        }
+                        self.next = number + 1;
+                    }
+                    Some(Delivery::Gap(_, to)) => self.next = to,
+                    None => {
+                        let close = CloseFrame { code: close_code::NORMAL, reason: "the kernel is shut down".into() };
+                        let _ = sender.send(ws::Message::Close(Some(close))).await;
+                        return self;
+                    }
+                },
+                message = receiver.next() => {
+                    let parsed = match message {
+                        Some(Ok(ws::Message::Text(text))) => Message::parse_default_text(text.as_bytes()),
+                        Some(Ok(ws::Message::Binary(bytes))) if self.is_v1 => Message::parse_v1(&bytes),
+                        Some(Ok(ws::Message::Binary(bytes))) => Message::parse_default_binary(&bytes),
+                        Some(Ok(ws::Message::Ping(_) | ws::Message::Pong(_))) => continue,
+                        Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return self,
+                    };
+                    match parsed.and_then(|message| self.check(message)) {
+                        Ok(message) => if attachment.writer.send(&message).await.is_err() { return self },
+                        // Broken frames and unknown channels are harmless.
+                        Err(error) => tracing::warn!(%error, "a frame of a kernel client was dropped"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(&mut self, message: Message) -> Result<Message, MessageError> {
+        if message.channel == Channel::Iopub || !message.is_well_formed() {
+            return Err(MessageError::Json(
+                "a client sends JSON objects on shell, control and stdin".to_owned(),
+            ));
+        }
+        let header = message.header();
+        if header.msg_type.is_empty() || header.msg_id.is_empty() {
+            return Err(MessageError::Json("the header has no `msg_type` or no `msg_id`".to_owned()));
+        }
+        if !header.session.is_empty() && self.sessions.len() < MAX_SESSIONS {
+            self.sessions.insert(header.session);
+        }
+        self.requests.push_back(header.msg_id);
+        if self.requests.len() > 1000 {
+            self.requests.pop_front();
+        }
+        Ok(message)
+    }
+
+    /// The frame for a message, or `None` where it is for another client.
+    fn frame(&self, bytes: Bytes) -> Option<ws::Message> {
+        let message = Message::parse_v1(&bytes).ok()?;
+        if message.channel != Channel::Iopub {
+            let parent = message.parent();
+            if !self.sessions.contains(&parent.session) && !self.requests.contains(&parent.msg_id) {
+                return None;
+            }
+        }
+        Some(if self.is_v1 {
+            ws::Message::Binary(bytes)
+        } else {
+            match message.encode_default() {
+                DefaultFrame::Text(text) => ws::Message::Text(text.into()),
+                DefaultFrame::Binary(bytes) => ws::Message::Binary(bytes),
+            }
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! Errors as clients get them: a status and `{"message", "reason"}`.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, JsonRejection};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::files::FileError;
+use crate::kernel::wire::{Problem, ProblemKind};
+use crate::sessions::SessionError;
+
+/// An error answer.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+pub(super) type Result<T, E = ApiError> = std::result::Result<T, E>;
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into() }
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn missing(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"message": self.message, "reason": self.status.canonical_reason()})))
+            .into_response()
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> ApiError {
+        let status = match &error {
+            FileError::NotFound(_) => StatusCode::NOT_FOUND,
+            FileError::Exists(_) | FileError::Changed(_) => StatusCode::CONFLICT,
+            FileError::Unfit(_) => StatusCode::BAD_REQUEST,
+            FileError::Io { error, .. } => match error.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    StatusCode::FORBIDDEN
+                }
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    StatusCode::INSUFFICIENT_STORAGE
+                }
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        };
+        ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> ApiError {
+        let status = match problem.kind {
+            ProblemKind::UnknownKernel => StatusCode::NOT_FOUND,
+            ProblemKind::Malformed => StatusCode::BAD_REQUEST,
+            ProblemKind::Limit | ProblemKind::Lost | ProblemKind::Version => StatusCode::SERVICE_UNAVAILABLE,
+            ProblemKind::LaunchFailed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, problem.message)
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> ApiError {
+        match error {
+            SessionError::Host(problem) => problem.into(),
+            // Jupyter Server's answer where a kernelspec is absent.
+            other => ApiError::new(StatusCode::NOT_IMPLEMENTED, other.to_string()),
+        }
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> ApiError {
+        ApiError::new(
+            if rejection.status().is_success() { StatusCode::BAD_REQUEST } else { rejection.status() },
+            rejection.body_text(),
+        )
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> ApiError {
+        ApiError::new(rejection.status(), rejection.body_text())
+    }
+}
+
+/// A body as JSON whatever its type says; an empty one is an empty object, and anything but an object is refused.
+pub(super) fn object(
+    body: Result<bytes::Bytes, BytesRejection>,
+) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let body = body?;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(serde_json::Map::new());
+    }
+    match serde_json::from_slice(&body) {
+        Ok(serde_json::Value::Object(object)) => Ok(object),
+        Ok(_) => Err(ApiError::bad("the body must be a JSON object")),
+        Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
+    }
+}
+
+/// Runs what blocks (files) on a thread for that.
+pub(super) async fn blocking<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) => {
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the work failed: {error}")))
+        }
+    }
+}
+
+pub(super) async fn not_found() -> ApiError {
+    ApiError::missing("there is nothing at this address")
+}
+
+pub(super) async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
+}

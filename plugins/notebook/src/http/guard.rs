@@ -1,0 +1,311 @@
+//! Stands before every route: host, token or cookie, origin, forged requests, and the headers of every answer.
+//!
+//! A request is let in by a token (header or query), which no other page can know, or by the login cookie. A browser sends
+//! the cookie by itself, so with it every upgrade and unsafe method must come from our own pages.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use super::error::ApiError;
+use super::place::Place;
+use crate::auth::Verdict;
+use crate::state::Shared;
+
+/// Name of the cookie and of the header against forged requests, as Jupyter Server has them.
+const XSRF_COOKIE: &str = "_xsrf";
+const XSRF_HEADER: &str = "x-xsrftoken";
+/// Policy of our pages. Scripts of outputs run in `output-frame`, which has its own.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
+    media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let place = Place::of(&parts);
+    let page = is_page(&parts);
+    let mut cookies = Vec::new();
+    let response = match admit(&notebook, &parts, &place, page) {
+        Ok(Admitted::Through) => next.run(Request::from_parts(parts.clone(), body)).await,
+        Ok(Admitted::LoggedIn(target)) => {
+            cookies.push(login_cookie(&notebook, &place));
+            Redirect::to(&target).into_response()
+        }
+        Err(response) => response,
+    };
+    if page && valid_xsrf(&notebook, &parts.headers).is_none() {
+        cookies.push(xsrf_cookie(&notebook, &place));
+    }
+    finish(response, &cookies)
+}
+
+enum Admitted {
+    Through,
+    /// By `?token=` on a page: set the cookie and go there, without the token.
+    LoggedIn(String),
+}
+
+fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<Admitted, Response> {
+    let refuse = |status, message: &str| Err(ApiError::new(status, message).into_response());
+    if !host_allowed(notebook, parts, place) {
+        let message = "this host name is not allowed: add it to the setting `allowed_hosts`";
+        return refuse(StatusCode::FORBIDDEN, message);
+    }
+    let path = parts.uri.path();
+    let shown = shown_token(parts);
+    if is_public(path) && shown.as_ref().is_none_or(|shown| !shown.in_query) {
+        // The login form is unsafe, too: nobody shall be logged in by another page.
+        return if parts.method == Method::POST
+            && !is_own_origin(notebook, parts, place)
+            && parts.headers.contains_key(header::ORIGIN)
+        {
+            refuse(StatusCode::FORBIDDEN, "the request comes from another page")
+        } else {
+            Ok(Admitted::Through)
+        };
+    }
+    if let Some(shown) = shown {
+        // Another page can make the browser ask for any address, and would use up the allowed tries.
+        let foreign = text(&parts.headers, "sec-fetch-site")
+            .is_some_and(|site| site == "cross-site" || site == "same-site");
+        let navigation = text(&parts.headers, "sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+        if shown.in_query && foreign && !navigation {
+            return refuse(StatusCode::FORBIDDEN, "the request comes from another page");
+        }
+        return match notebook.auth.check_token(&shown.token) {
+            Verdict::Right if shown.in_query && page => Ok(Admitted::LoggedIn(without_token(parts, place))),
+            Verdict::Right => Ok(Admitted::Through),
+            Verdict::Wrong if page => {
+                Err(Redirect::to(&format!("{}login?failed=1", place.base())).into_response())
+            }
+            Verdict::Wrong => refuse(StatusCode::FORBIDDEN, "the token is wrong"),
+            Verdict::Throttled { wait_secs } => Err(throttled(wait_secs)),
+        };
+    }
+    let cookie = cookie(&parts.headers, notebook.auth.cookie_name());
+    if !cookie.is_some_and(|value| notebook.auth.check_cookie(value)) {
+        if page && parts.method == Method::GET {
+            let next = format!(
+                "{}{}",
+                place.prefix,
+                parts.uri.path_and_query().map_or("/", |target| target.as_str())
+            );
+            return Err(
+                Redirect::to(&format!("{}login?next={}", place.base(), encode(&next))).into_response()
+            );
+        }
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "log in first: show the token, or open the address that was printed at the start",
+        );
+    }
+    let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+    let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if (upgrade || !safe) && !is_own_origin(notebook, parts, place) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "the request comes from another page (its Origin is not this server's)",
+        );
+    }
+    if !safe {
+        let sent = text(&parts.headers, XSRF_HEADER);
+        let own = valid_xsrf(notebook, &parts.headers);
+        let equal = sent.zip(own).is_some_and(|(sent, own)| {
+            bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), own.as_bytes()))
+        });
+        if !equal {
+            let message = "the header `X-XSRFToken` must repeat the cookie `_xsrf`: reload the page, or send a token instead of the cookie";
+            return refuse(StatusCode::FORBIDDEN, message);
+        }
+    }
+    Ok(Admitted::Through)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What is answered without login. `/api` tells the version alone.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/login" | "/logout" | "/api" | "/api/" | "/favicon.ico" | "/output-frame")
+        || path.starts_with("/static/")
+}
+
+/// Whether a person looks at the answer.
+fn is_page(parts: &Parts) -> bool {
+    let path = parts.uri.path();
+    matches!(path, "/" | "/tree" | "/login") || path.starts_with("/tree/") || path.starts_with("/notebooks/")
+}
+
+struct ShownToken {
+    token: String,
+    in_query: bool,
+}
+
+fn shown_token(parts: &Parts) -> Option<ShownToken> {
+    if let Some(value) = text(&parts.headers, "authorization") {
+        let (scheme, token) = value.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer") {
+            return Some(ShownToken { token: token.trim().to_owned(), in_query: false });
+        }
+    }
+    let query = parts.uri.query()?;
+    let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+    Some(ShownToken { token: decode(token), in_query: true })
+}
+
+fn without_token(parts: &Parts, place: &Place) -> String {
+    let query = parts.uri.query().unwrap_or_default();
+    let rest: Vec<&str> =
+        query.split('&').filter(|pair| !pair.starts_with("token=") && !pair.is_empty()).collect();
+    let mark = if rest.is_empty() { "" } else { "?" };
+    // A path that begins with two slashes would be another host's.
+    let path = format!("/{}", parts.uri.path().trim_start_matches('/'));
+    format!("{}{path}{mark}{}", place.prefix, rest.join("&"))
+}
+
+/// `%41` and `+` of a query value.
+pub(super) fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = || Some((hex(*bytes.get(at + 1)?)?, hex(*bytes.get(at + 2)?)?));
+        match bytes[at] {
+            b'%' if digits().is_some() => {
+                let (high, low) = digits().unwrap_or_default();
+                out.push(high << 4 | low);
+                at += 2;
+            }
+            b'+' => out.push(b' '),
+            byte => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    (byte as char).to_digit(16).map(|digit| digit as u8)
+}
+
+/// Encodes for a query value or a path; slashes stay.
+pub(super) fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                out.push(byte as char)
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The host that the client asked for, as `name[:port]`.
+fn authority<'a>(parts: &'a Parts, place: &'a Place) -> Option<&'a str> {
+    place
+        .authority
+        .as_deref()
+        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
+        .or_else(|| text(&parts.headers, "host"))
+}
+
+fn host_allowed(notebook: &Shared, parts: &Parts, place: &Place) -> bool {
+    let Some(authority) = authority(parts, place) else { return false };
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let host = host.to_ascii_lowercase();
+    let local = match host.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    local || notebook.settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host))
+}
+
+/// Whether a browser says that one of our pages, or of an allowed origin, sent this.
+fn is_own_origin(notebook: &Shared, parts: &Parts, place: &Place) -> bool {
+    let Some(authority) = authority(parts, place) else { return false };
+    let scheme = if place.secure { "https" } else { "http" };
+    let own = format!("{scheme}://{authority}");
+    let matches = |origin: &str| {
+        origin.eq_ignore_ascii_case(&own)
+            || notebook.settings.allowed_origins.iter().any(|allowed| allowed.trim_end_matches('/') == origin)
+    };
+    match (
+        text(&parts.headers, "origin"),
+        text(&parts.headers, "sec-fetch-site"),
+        text(&parts.headers, "referer"),
+    ) {
+        (Some(origin), _, _) => matches(origin),
+        (None, Some(site), _) => site == "same-origin",
+        (None, None, Some(referer)) => {
+            let end = referer.match_indices('/').nth(2).map_or(referer.len(), |(at, _)| at);
+            matches(&referer[..end])
+        }
+        (None, None, None) => false,
+    }
+}
+
+/// The value of a request's cookie.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
+    cookie(headers, XSRF_COOKIE).filter(|value| notebook.auth.check_xsrf(value))
+}
+
+pub(super) fn login_cookie(notebook: &Shared, place: &Place) -> String {
+    let (value, life) = notebook.auth.new_cookie();
+    let secure = if place.secure { "; Secure" } else { "" };
+    format!(
+        "{}={value}; Path={}; Max-Age={life}; HttpOnly; SameSite=Lax{secure}",
+        notebook.auth.cookie_name(),
+        place.base()
+    )
+}
+
+pub(super) fn logout_cookie(notebook: &Shared, place: &Place) -> String {
+    format!("{}=; Path={}; Max-Age=0; HttpOnly; SameSite=Lax", notebook.auth.cookie_name(), place.base())
+}
+
+fn xsrf_cookie(notebook: &Shared, place: &Place) -> String {
+    let secure = if place.secure { "; Secure" } else { "" };
+    format!("{XSRF_COOKIE}={}; Path={}; SameSite=Lax{secure}", notebook.auth.new_xsrf(), place.base())
+}
+
+pub(super) fn throttled(wait_secs: u64) -> Response {
+    let message = format!("too many wrong tokens: try again in {wait_secs} s");
+    let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, wait_secs.into());
+    response
+}
+
+fn finish(mut response: Response, cookies: &[String]) -> Response {
+    let headers = response.headers_mut();
+    for cookie in cookies {
+        if let Ok(value) = HeaderValue::from_str(cookie) {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    set(header::REFERRER_POLICY, "same-origin");
+    set(header::CACHE_CONTROL, "no-store");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    response
+}

@@ -1,0 +1,98 @@
+//! `/api/kernelspecs` and `/api/kernels`.
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::error::{ApiError, Result, blocking, object};
+use super::place::Place;
+use crate::sessions::kernel_json;
+use crate::state::Shared;
+
+pub(super) async fn specs(State(notebook): State<Shared>, place: Place) -> Json<Value> {
+    let specs = notebook.finder.specs().await;
+    let shown: Map<String, Value> =
+        specs.specs.values().map(|spec| (spec.name.clone(), spec.to_json(&place.base()))).collect();
+    Json(json!({"default": specs.default, "kernelspecs": shown, "message": specs.message}))
+}
+
+pub(super) async fn spec(
+    State(notebook): State<Shared>,
+    place: Place,
+    Path(name): Path<String>,
+) -> Result<Json<Value>> {
+    let specs = notebook.finder.specs().await;
+    let spec = specs
+        .specs
+        .get(&name)
+        .ok_or_else(|| ApiError::missing(format!("there is no kernelspec `{name}`")))?;
+    Ok(Json(spec.to_json(&place.base())))
+}
+
+pub(super) async fn resource(
+    State(notebook): State<Shared>,
+    Path((name, file)): Path<(String, String)>,
+) -> Result<Response> {
+    let specs = notebook.finder.specs().await;
+    let path = specs.specs.get(&name).and_then(|spec| spec.resource(&file));
+    let path =
+        path.ok_or_else(|| ApiError::missing(format!("the kernelspec `{name}` has no file `{file}`")))?;
+    let kind = mime_guess::from_path(&file).first_or_octet_stream().to_string();
+    let missing = move |error: std::io::Error| ApiError::missing(format!("cannot read `{file}`: {error}"));
+    let content = blocking(move || std::fs::read(path).map_err(missing)).await?;
+    Ok(([(header::CONTENT_TYPE, kind)], content).into_response())
+}
+
+pub(super) async fn list(State(notebook): State<Shared>) -> Result<Json<Value>> {
+    Ok(Json(notebook.link.list().await?.iter().map(kernel_json).collect()))
+}
+
+pub(super) async fn start(
+    State(notebook): State<Shared>,
+    place: Place,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let body = object(body)?;
+    let name = optional_text(&body, "name")?;
+    let path = optional_text(&body, "path")?;
+    let id = optional_text(&body, "kernel_id")?;
+    if let Some(id) = id
+        && uuid::Uuid::parse_str(id).is_err()
+    {
+        return Err(ApiError::bad("`kernel_id` must be a UUID"));
+    }
+    let kernel = notebook.sessions.start_kernel(name, path, id.map(str::to_owned)).await?;
+    let location = format!("{}api/kernels/{}", place.base(), kernel.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(kernel_json(&kernel))).into_response())
+}
+
+/// The text `key` of a body; null counts as absent.
+pub(super) fn optional_text<'a>(body: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>> {
+    match body.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(ApiError::bad(format!("`{key}` must be a text"))),
+    }
+}
+
+pub(super) async fn show(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>> {
+    Ok(Json(kernel_json(&notebook.link.kernel(&id).await?)))
+}
+
+pub(super) async fn shutdown(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<StatusCode> {
+    notebook.link.shutdown(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn interrupt(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<StatusCode> {
+    notebook.link.interrupt(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn restart(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>> {
+    Ok(Json(kernel_json(&notebook.link.restart(&id).await?)))
+}

@@ -1,0 +1,69 @@
+//! The HTTP interface: Jupyter Server's, the pages, and the documents' WebSocket.
+
+mod channels;
+mod contents;
+mod documents;
+mod error;
+mod guard;
+mod kernels;
+mod login;
+mod pages;
+mod place;
+mod raw_files;
+mod sessions;
+mod status;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+
+use crate::state::Shared;
+
+pub use place::Place;
+
+/// All routes, behind the guard.
+pub fn router(notebook: Shared) -> Router {
+    let limit = DefaultBodyLimit::max(notebook.settings.limits.body_bytes);
+    Router::new()
+        .route("/", get(pages::root))
+        .route("/tree", get(pages::tree_root))
+        .route("/tree/", get(pages::tree_root))
+        .route("/tree/{*path}", get(pages::tree))
+        .route("/notebooks/{*path}", get(pages::notebook))
+        .route("/static/{*path}", get(pages::asset))
+        .route("/output-frame", get(pages::output_frame))
+        .route("/favicon.ico", get(pages::favicon))
+        .route("/login", get(login::form).post(login::submit))
+        .route("/logout", get(login::logout).post(login::logout))
+        .route("/files/{*path}", get(raw_files::get))
+        .route("/api", get(status::version))
+        .route("/api/", get(status::version))
+        .route("/api/status", get(status::status))
+        .route("/api/me", get(status::me))
+        .route("/api/kernelspecs", get(kernels::specs))
+        .route("/api/kernelspecs/{name}", get(kernels::spec))
+        .route("/kernelspecs/{name}/{file}", get(kernels::resource))
+        .route("/api/kernels", get(kernels::list).post(kernels::start))
+        .route("/api/kernels/{id}", get(kernels::show).delete(kernels::shutdown))
+        .route("/api/kernels/{id}/interrupt", post(kernels::interrupt))
+        .route("/api/kernels/{id}/restart", post(kernels::restart))
+        .route("/api/kernels/{id}/channels", any(channels::open))
+        .route("/api/sessions", get(sessions::list).post(sessions::open))
+        .route("/api/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::close))
+        .route("/api/contents", get(contents::get_root).post(contents::post_root))
+        .route("/api/contents/", get(contents::get_root).post(contents::post_root))
+        .route(
+            "/api/contents/{*path}",
+            get(contents::get)
+                .post(contents::post)
+                .put(contents::put)
+                .patch(contents::patch)
+                .delete(contents::delete),
+        )
+        .route("/api/documents/{*path}", any(documents::open))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(limit)
+        .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))
+        .with_state(notebook)
+}

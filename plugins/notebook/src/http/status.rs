@@ -1,0 +1,61 @@
+//! `/api`, `/api/status`, `/api/me`.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::error::{ApiError, Result};
+use crate::clock;
+use crate::state::Shared;
+
+/// The version of Jupyter Server's interface that clients may expect.
+const VERSION: &str = "2.21.0";
+
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({"version": VERSION, "paster": env!("CARGO_PKG_VERSION")}))
+}
+
+pub(super) async fn status(State(notebook): State<Shared>) -> Result<Json<Value>> {
+    let kernels = notebook.link.list().await?;
+    let started = clock::rfc3339(notebook.started);
+    let last = kernels.iter().map(|kernel| kernel.last_activity.clone()).chain([started.clone()]).max();
+    let connections = notebook.channels.load(Ordering::Relaxed) + notebook.documents.connections();
+    Ok(Json(
+        json!({"started": started, "last_activity": last, "kernels": kernels.len(), "connections": connections}),
+    ))
+}
+
+#[derive(Deserialize)]
+pub(super) struct MeQuery {
+    permissions: Option<String>,
+}
+
+pub(super) async fn me(Query(query): Query<MeQuery>) -> Result<Json<Value>> {
+    let asked: Map<String, Value> = match query.permissions.as_deref() {
+        None | Some("") => Map::new(),
+        Some(text) => serde_json::from_str(text).map_err(|error| {
+            ApiError::bad(format!("`permissions` must be an object of lists as JSON: {error}"))
+        })?,
+    };
+    let mut permissions = Map::new();
+    for (resource, actions) in asked {
+        let known = |action: &&Value| matches!(action.as_str(), Some("read" | "write" | "execute"));
+        let actions: Vec<Value> = actions
+            .as_array()
+            .ok_or_else(|| {
+                ApiError::bad(format!("`permissions`: the actions of `{resource}` must be a list"))
+            })?
+            .iter()
+            .filter(known)
+            .cloned()
+            .collect();
+        permissions.insert(resource, actions.into());
+    }
+    let identity = json!({
+        "username": "owner", "name": "Owner", "display_name": "Owner", "initials": "O", "avatar_url": null, "color": null,
+    });
+    Ok(Json(json!({"identity": identity, "permissions": permissions})))
+}

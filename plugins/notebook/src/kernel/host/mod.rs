@@ -1,0 +1,244 @@
+//! The kernel host: a side process that owns kernels, their sockets and their journals, and outlives reloads of the plugin.
+//!
+//! `running` drives one kernel, `session` serves one connection. Beside kernels the host keeps small values and locks for the
+//! plugin, since they must live as long as the kernels do.
+
+mod running;
+mod session;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{broadcast, oneshot};
+
+use self::running::Running;
+use super::reaper::Reaper;
+use super::wire::{Event, Launch, Problem, ProblemKind};
+
+/// Values that the plugin may keep, in bytes of JSON each and in number.
+const MAX_VALUE_BYTES: usize = 4 << 20;
+const MAX_VALUES: usize = 10_000;
+
+/// Runs the kernel host on `listener` until the program that started it ends it (SIGTERM) or is gone. Returns the exit code.
+pub fn main(listener: UnixListener) -> i32 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kernel host: cannot start its runtime: {error}");
+            return 1;
+        }
+    };
+    match runtime.block_on(serve(listener)) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("kernel host: {error}");
+            1
+        }
+    }
+}
+
+async fn serve(listener: UnixListener) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let host = Arc::new(Host::new()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Ctrl-C and a closed terminal reach the whole group: who started us decides when we end.
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let _hang_up = signal(SignalKind::hangup())?;
+    let parent = rustix::process::getppid();
+    let mut watch = tokio::time::interval(Duration::from_secs(5));
+    let mut orphaned = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => { tokio::spawn(session::serve(host.clone(), stream)); }
+                Err(error) => {
+                    tracing::warn!(%error, "kernel host: a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            _ = terminate.recv() => break,
+            _ = watch.tick() => {
+                // A parent that is gone may have passed us on to its successor: the plugin is connected then.
+                let alone = rustix::process::getppid() != parent && host.controls.load(Ordering::Relaxed) == 0;
+                orphaned = if alone { orphaned + 1 } else { 0 };
+                if orphaned >= 6 {
+                    break;
+                }
+            }
+        }
+    }
+    host.end().await;
+    Ok(())
+}
+
+/// All that the side process holds.
+struct Host {
+    /// 0700, removed at the end.
+    private: PathBuf,
+    kernels: Mutex<HashMap<String, Arc<Running>>>,
+    kept: Mutex<BTreeMap<String, Value>>,
+    locks: Mutex<HashMap<String, Lock>>,
+    events: broadcast::Sender<Event>,
+    reaper: Reaper,
+    /// Open control connections.
+    controls: AtomicU64,
+    connections: AtomicU64,
+}
+
+struct Lock {
+    /// Number of the connection that holds it.
+    holder: u64,
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    fn new() -> std::io::Result<Host> {
+        // Socket paths may have 107 bytes: a short folder.
+        let parent = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let parent = parent.filter(|path| path.as_os_str().len() < 40).unwrap_or_else(std::env::temp_dir);
+        let private = tempfile::Builder::new()
+            .prefix("paster-k-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)?
+            .keep();
+        let reaper = Reaper::start(&private)?;
+        Ok(Host {
+            private,
+            kernels: Mutex::default(),
+            kept: Mutex::default(),
+            locks: Mutex::default(),
+            events: broadcast::Sender::new(1024),
+            reaper,
+            controls: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        })
+    }
+
+    fn kernel(&self, id: &str) -> Result<Arc<Running>, Problem> {
+        let found = lock(&self.kernels).get(id).cloned();
+        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
+    }
+
+    fn start(self: &Arc<Self>, launch: Launch, id: Option<String>) -> Result<Arc<Running>, Problem> {
+        let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        if uuid::Uuid::parse_str(&id).is_err() {
+            return Err(Problem::new(ProblemKind::Malformed, "a kernel id must be a UUID"));
+        }
+        let mut kernels = lock(&self.kernels);
+        if let Some(present) = kernels.get(&id) {
+            return Ok(present.clone());
+        }
+        if kernels.len() >= launch.limits.kernels {
+            let message = format!(
+                "{} kernels run already, the limit: shut one down, or raise `limits.kernels` in the settings",
+                kernels.len()
+            );
+            return Err(Problem::new(ProblemKind::Limit, message));
+        }
+        let folder = self.private.join(&id[..13]);
+        let failed = |error| {
+            Problem::new(ProblemKind::LaunchFailed, format!("cannot make {}: {error}", folder.display()))
+        };
+        std::fs::DirBuilder::new().create(&folder).map_err(failed)?;
+        let kernel = Running::start(self.clone(), id.clone(), launch, folder);
+        kernels.insert(id, kernel.clone());
+        Ok(kernel)
+    }
+
+    fn forget(&self, id: &str) {
+        if lock(&self.kernels).remove(id).is_some() {
+            let _ = self.events.send(Event::KernelGone { id: id.to_owned() });
+        }
+    }
+
+    fn put(&self, key: String, value: Option<Value>) -> Result<(), Problem> {
+        let mut kept = lock(&self.kept);
+        let Some(value) = value else {
+            kept.remove(&key);
+            return Ok(());
+        };
+        if key.len() > 4096
+            || value.to_string().len() > MAX_VALUE_BYTES
+            || (kept.len() >= MAX_VALUES && !kept.contains_key(&key))
+        {
+            return Err(Problem::new(
+                ProblemKind::Limit,
+                format!("the kernel host cannot keep the value `{key}`: too large"),
+            ));
+        }
+        kept.insert(key, value);
+        Ok(())
+    }
+
+    fn kept(&self, prefix: &str) -> Value {
+        let kept = lock(&self.kept);
+        let found = kept.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        Value::Object(found.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// Takes the lock `key` for `connection`: `Ok` has it at once, `Err` gets it when the receiver fires.
+    fn lock(&self, key: &str, connection: u64, wait: bool) -> Result<bool, oneshot::Receiver<()>> {
+        let mut locks = lock(&self.locks);
+        let Some(present) = locks.get_mut(key) else {
+            locks.insert(key.to_owned(), Lock { holder: connection, waiting: VecDeque::new() });
+            return Ok(true);
+        };
+        if present.holder == connection {
+            return Ok(true);
+        }
+        if !wait {
+            return Ok(false);
+        }
+        let (sender, receiver) = oneshot::channel();
+        present.waiting.push_back((connection, sender));
+        let _ = self.events.send(Event::LockWanted { key: key.to_owned() });
+        Err(receiver)
+    }
+
+    fn unlock(&self, key: &str, connection: u64) {
+        let mut locks = lock(&self.locks);
+        let Some(present) = locks.get_mut(key) else { return };
+        if present.holder != connection {
+            return;
+        }
+        while let Some((next, sender)) = present.waiting.pop_front() {
+            present.holder = next;
+            if sender.send(()).is_ok() {
+                return;
+            }
+        }
+        locks.remove(key);
+        let _ = self.events.send(Event::LockFree { key: key.to_owned() });
+    }
+
+    fn unlock_all(&self, connection: u64) {
+        let held: Vec<String> = lock(&self.locks)
+            .iter_mut()
+            .filter_map(|(key, present)| {
+                present.waiting.retain(|(waiting, _)| *waiting != connection);
+                (present.holder == connection).then(|| key.clone())
+            })
+            .collect();
+        held.iter().for_each(|key| self.unlock(key, connection));
+    }
+
+    async fn end(&self) {
+        let kernels: Vec<_> = lock(&self.kernels).values().cloned().collect();
+        futures_util::future::join_all(kernels.iter().map(|kernel| kernel.shutdown())).await;
+        // Kills what is left and removes the private folder.
+        self.reaper.finish();
+    }
+}

@@ -1,0 +1,399 @@
+//! One kernel under the host: starts its process, connects, records every message, restarts it, says why it died.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Host, lock};
+use crate::clock;
+use crate::kernel::journal::Journal;
+use crate::kernel::message::{Channel, Message};
+use crate::kernel::process::Process;
+use crate::kernel::transport::{self, HOST_SESSION, Meeting, Sink, Transport};
+use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
+use crate::protocol::KernelState;
+
+/// Longest time from the start of a process to its first answer.
+const START: Duration = Duration::from_secs(60);
+/// Time a kernel gets to end by itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A kernel that the host knows, alive or dead.
+pub(super) struct Running {
+    pub(super) journal: Journal,
+    model: Mutex<KernelModel>,
+    connections: AtomicUsize,
+    orders: mpsc::UnboundedSender<Order>,
+    sends: mpsc::Sender<Message>,
+    /// True once it is forgotten.
+    pub(super) closed: watch::Sender<bool>,
+}
+
+enum Order {
+    Interrupt,
+    Restart(oneshot::Sender<Result<(), Problem>>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// How the life of one process ended.
+enum End {
+    Died(String),
+    Restart(oneshot::Sender<Result<(), Problem>>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+impl Running {
+    pub(super) fn start(host: Arc<Host>, id: String, launch: Launch, folder: PathBuf) -> Arc<Running> {
+        let (orders, order_queue) = mpsc::unbounded_channel();
+        let (sends, send_queue) = mpsc::channel(64);
+        let model = KernelModel {
+            id,
+            name: launch.name.clone(),
+            state: KernelState::Starting,
+            last_activity: clock::rfc3339(SystemTime::now()),
+            connections: 0,
+            next_entry: 1,
+            pid: None,
+            starts: 0,
+            info: None,
+            exit: None,
+        };
+        let kernel = Arc::new(Running {
+            journal: Journal::new(folder.clone(), launch.limits.journal_bytes),
+            model: Mutex::new(model),
+            connections: AtomicUsize::new(0),
+            orders,
+            sends,
+            closed: watch::Sender::new(false),
+        });
+        tokio::spawn(
+            Life { host, kernel: kernel.clone(), launch, folder, orders: order_queue, sends: send_queue }
+                .run(),
+        );
+        kernel
+    }
+
+    pub(super) fn model(&self) -> KernelModel {
+        let mut model = lock(&self.model).clone();
+        model.connections = self.connections.load(Ordering::Relaxed);
+        model.next_entry = self.journal.next();
+        model
+    }
+
+    /// Counts one connection more (`1`) or less (`-1`).
+    pub(super) fn count_connection(&self, by: isize) {
+        self.connections.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Queues a message; waits while the kernel is being started and the queue is full.
+    pub(super) async fn send(&self, message: Message) {
+        let _ = self.sends.send(message).await;
+    }
+
+    pub(super) fn interrupt(&self) {
+        let _ = self.orders.send(Order::Interrupt);
+    }
+
+    pub(super) async fn restart(&self) -> Result<(), Problem> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.orders.send(Order::Restart(sender));
+        let gone = |_| Problem::new(ProblemKind::UnknownKernel, "the kernel is shut down");
+        receiver.await.map_err(gone)?
+    }
+
+    pub(super) async fn shutdown(&self) {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.orders.send(Order::Shutdown(sender));
+        let _ = receiver.await;
+    }
+}
+
+/// The task behind a [`Running`].
+struct Life {
+    host: Arc<Host>,
+    kernel: Arc<Running>,
+    launch: Launch,
+    folder: PathBuf,
+    orders: mpsc::UnboundedReceiver<Order>,
+    sends: mpsc::Receiver<Message>,
+}
+
+impl Life {
+    async fn run(mut self) {
+        let mut restarting: Option<oneshot::Sender<Result<(), Problem>>> = None;
+        let shutdown = loop {
+            match self.process(&mut restarting).await {
+                End::Shutdown(reply) => break Some(reply),
+                End::Restart(reply) => restarting = Some(reply),
+                End::Died(reason) => {
+                    self.dead(&reason);
+                    if let Some(reply) = restarting.take() {
+                        let _ = reply.send(Err(Problem::new(
+                            ProblemKind::LaunchFailed,
+                            format!("the kernel {reason}"),
+                        )));
+                    }
+                    match self.wait_dead().await {
+                        Some(Order::Restart(reply)) => restarting = Some(reply),
+                        Some(Order::Shutdown(reply)) => break Some(reply),
+                        Some(Order::Interrupt) | None => break None,
+                    }
+                }
+            }
+            self.state(KernelState::Restarting, |model| model.exit = None);
+            self.record_status("restarting", None);
+        };
+        self.host.forget(&self.kernel.model().id);
+        self.kernel.closed.send_replace(true);
+        let _ = std::fs::remove_dir_all(&self.folder);
+        if let Some(reply) = shutdown {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Waits for a restart or the end; what is sent to a dead kernel goes nowhere.
+    async fn wait_dead(&mut self) -> Option<Order> {
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::Interrupt) => {}
+                    order => return order,
+                },
+                Some(_) = self.sends.recv() => {}
+            }
+        }
+    }
+
+    /// The life of one process.
+    async fn process(&mut self, restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>) -> End {
+        let start = self.kernel.model().starts + 1;
+        let folder = self.folder.join(start.to_string());
+        let (meeting, mut process) = match self.launch_in(&folder) {
+            Ok(launched) => launched,
+            Err(reason) => return End::Died(reason),
+        };
+        let id = process.id();
+        self.host.reaper.add(id);
+        self.state(KernelState::Starting, |model| {
+            model.pid = Some(id);
+            model.starts = start;
+        });
+        let end = self.drive(meeting, &mut process, restarting).await;
+        process.end_within(Duration::from_millis(100)).await;
+        self.host.reaper.remove(id);
+        lock(&self.kernel.model).pid = None;
+        let _ = std::fs::remove_dir_all(&folder);
+        end
+    }
+
+    fn launch_in(&self, folder: &PathBuf) -> Result<(Meeting, Process), String> {
+        let failed =
+            |what: &str, error: std::io::Error| format!("could not be started: cannot {what}: {error}");
+        std::fs::create_dir(folder).map_err(|error| failed("make its private folder", error))?;
+        let mut launch = self.launch.clone();
+        let meeting = match &launch.built_in {
+            Some(source) => {
+                let file = folder.join("paster_kernel.py");
+                transport::write_private(&file, source.as_bytes())
+                    .map_err(|error| failed("write its source", error))?;
+                launch.argv.push(file.to_string_lossy().into_owned());
+                Meeting::lines(folder)
+            }
+            None => Meeting::zmq(folder, &launch.name),
+        };
+        let meeting = meeting.map_err(|error| failed("make its connection file", error))?;
+        let process = Process::start(&launch, meeting.path()).map_err(|error| {
+            failed(&format!("run `{}` in {}", launch.argv.first().map_or("", |a| a), launch.folder), error)
+        })?;
+        Ok((meeting, process))
+    }
+
+    async fn drive(
+        &mut self,
+        meeting: Meeting,
+        process: &mut Process,
+        restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>,
+    ) -> End {
+        let (told, mut tidings) = mpsc::unbounded_channel();
+        let kernel = self.kernel.clone();
+        let events = self.host.events.clone();
+        let sink: Sink = Arc::new(move |message| {
+            if let Some(tiding) = kernel.take(message, &events) {
+                let _ = told.send(tiding);
+            }
+        });
+        let connecting = connect(meeting, sink, &mut tidings);
+        let transport = tokio::select! {
+            transport = connecting => match transport {
+                Ok(transport) => transport,
+                Err(reason) => return End::Died(reason),
+            },
+            reason = process.ended() => return End::Died(reason),
+            end = until_end(&mut self.orders) => return end,
+        };
+        self.state(KernelState::Idle, |_| {});
+        if let Some(reply) = restarting.take() {
+            let _ = reply.send(Ok(()));
+        }
+        loop {
+            tokio::select! {
+                reason = process.ended() => {
+                    // What it said last is still on its way through our sockets.
+                    self.settle().await;
+                    return End::Died(reason);
+                }
+                order = self.orders.recv() => match order {
+                    Some(Order::Interrupt) if self.launch.interrupt_by_message => {
+                        transport.send(transport::control_request("interrupt_request", &json!({})));
+                    }
+                    Some(Order::Interrupt) => process.signal(Signal::INT),
+                    Some(Order::Restart(reply)) => {
+                        self.stop(&transport, process, true).await;
+                        return End::Restart(reply);
+                    }
+                    Some(Order::Shutdown(reply)) => {
+                        self.stop(&transport, process, false).await;
+                        return End::Shutdown(reply);
+                    }
+                    None => return End::Died("was given up".to_owned()),
+                },
+                Some(message) = self.sends.recv() => transport.send(message),
+            }
+        }
+    }
+
+    async fn stop(&self, transport: &Transport, process: &mut Process, restart: bool) {
+        transport.send(transport::control_request("shutdown_request", &json!({"restart": restart})));
+        process.end_within(GRACE).await;
+        self.settle().await;
+    }
+
+    /// Waits until nothing new has been recorded for a moment.
+    async fn settle(&self) {
+        let mut grown = self.kernel.journal.grown();
+        let quiet = Duration::from_millis(40);
+        while let Ok(Ok(())) = tokio::time::timeout(quiet, grown.changed()).await {}
+    }
+
+    fn dead(&self, reason: &str) {
+        self.state(KernelState::Dead, |model| model.exit = Some(format!("the kernel {reason}")));
+        self.record_status("dead", Some(reason));
+    }
+
+    fn state(&self, state: KernelState, change: impl FnOnce(&mut KernelModel)) {
+        {
+            let mut model = lock(&self.kernel.model);
+            model.state = state;
+            change(&mut model);
+        }
+        let _ = self.host.events.send(Event::Kernel { model: self.kernel.model() });
+    }
+
+    /// Records a status message of the host's own, so that every reader sees it in its place.
+    fn record_status(&self, state: &str, reason: Option<&str>) {
+        let mut content = json!({"execution_state": state});
+        if let Some(reason) = reason {
+            content["reason"] = format!("the kernel {reason}").into();
+        }
+        let id = format!("host-{}", uuid::Uuid::new_v4().simple());
+        let message = Message::new(Channel::Iopub, "status", &id, HOST_SESSION, &content);
+        self.kernel.journal.append(message.encode_v1());
+    }
+}
+
+/// What the sink tells the start of a process.
+enum Tiding {
+    /// The kernel answered our `kernel_info_request`.
+    Answered,
+    /// Its iopub channel reaches us.
+    Heard,
+}
+
+impl Running {
+    /// Records a message of the kernel, but for answers to the host's own questions.
+    fn take(&self, message: Message, events: &tokio::sync::broadcast::Sender<Event>) -> Option<Tiding> {
+        let header = message.header();
+        let parent = message.parent();
+        if parent.session == HOST_SESSION {
+            if header.msg_type == "kernel_info_reply" {
+                lock(&self.model).info = Some(message.content());
+                return Some(Tiding::Answered);
+            }
+            return (message.channel == Channel::Iopub).then_some(Tiding::Heard);
+        }
+        let heard = message.channel == Channel::Iopub;
+        let state = match (message.channel, header.msg_type.as_str()) {
+            (Channel::Iopub, "iopub_welcome") => return Some(Tiding::Heard),
+            (Channel::Iopub, "status") => match message.content()["execution_state"].as_str() {
+                Some("busy") => Some(KernelState::Busy),
+                Some("idle") => Some(KernelState::Idle),
+                _ => None,
+            },
+            _ => None,
+        };
+        // Recorded first: who hears of the new state finds the message that made it.
+        self.journal.append(message.encode_v1());
+        let changed = {
+            let mut model = lock(&self.model);
+            model.last_activity = clock::rfc3339(SystemTime::now());
+            let changed = state.is_some_and(|state| {
+                // While it starts, the state is ours to tell.
+                !matches!(model.state, KernelState::Starting | KernelState::Restarting)
+                    && model.state != state
+            });
+            if changed && let Some(state) = state {
+                model.state = state;
+            }
+            changed
+        };
+        if changed {
+            let _ = events.send(Event::Kernel { model: self.model() });
+        }
+        heard.then_some(Tiding::Heard)
+    }
+}
+
+/// Connects and asks until the kernel answers and its iopub is heard: before that, output could be missed.
+async fn connect(
+    meeting: Meeting,
+    sink: Sink,
+    tidings: &mut mpsc::UnboundedReceiver<Tiding>,
+) -> Result<Transport, String> {
+    let connected = async {
+        let transport =
+            meeting.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
+        let (mut answered, mut heard) = (false, false);
+        let mut ask = tokio::time::interval(Duration::from_millis(500));
+        while !(answered && heard) {
+            tokio::select! {
+                _ = ask.tick() => transport.send(transport::kernel_info_request()),
+                Some(tiding) = tidings.recv() => match tiding {
+                    Tiding::Answered => answered = true,
+                    Tiding::Heard => heard = true,
+                },
+            }
+        }
+        Ok(transport)
+    };
+    match tokio::time::timeout(START, connected).await {
+        Ok(connected) => connected,
+        Err(_) => Err(format!("did not answer within {} s", START.as_secs())),
+    }
+}
+
+/// Waits for an order that ends a process which is not connected yet.
+async fn until_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> End {
+    loop {
+        match orders.recv().await {
+            Some(Order::Restart(reply)) => return End::Restart(reply),
+            Some(Order::Shutdown(reply)) => return End::Shutdown(reply),
+            Some(Order::Interrupt) => {}
+            None => return End::Died("was given up".to_owned()),
+        }
+    }
+}

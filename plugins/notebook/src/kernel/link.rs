@@ -1,0 +1,345 @@
+//! The plugin's link to the kernel host: one control connection for calls and events, an attachment for each reader of a kernel.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::message::Message;
+use super::wire::{
+    Answer, Call, Event, Frame, Hello, KernelModel, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind,
+    Reader, Role, encode_frame,
+};
+
+/// How long a call waits for the host to be reachable.
+const REACH: Duration = Duration::from_secs(10);
+
+/// What the link tells those who listen.
+#[derive(Debug, Clone)]
+pub enum Tiding {
+    /// The control connection stands (again): locks are gone, ask anew.
+    Connected,
+    /// The control connection is lost.
+    Lost,
+    /// From the host.
+    Event(Event),
+}
+
+/// The link. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    socket: Arc<PathBuf>,
+    calls: mpsc::UnboundedSender<Pending>,
+    tidings: broadcast::Sender<Tiding>,
+    numbers: Arc<AtomicU64>,
+}
+
+struct Pending {
+    call: NumberedCall,
+    reply: oneshot::Sender<Result<Value, Problem>>,
+}
+
+fn lost(error: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::Lost, format!("the kernel host cannot be reached: {error}"))
+}
+
+impl Link {
+    /// A link to the host behind `socket`. It connects by itself, again and again; it must be made within a tokio runtime.
+    pub fn new(socket: PathBuf) -> Link {
+        let (calls, queue) = mpsc::unbounded_channel();
+        let tidings = broadcast::Sender::new(1024);
+        let link = Link { socket: Arc::new(socket), calls, tidings, numbers: Arc::default() };
+        tokio::spawn(keep_connected(link.socket.clone(), queue, link.tidings.clone()));
+        link
+    }
+
+    /// A link to nothing: every call fails at once and says `reason`.
+    pub fn unavailable(reason: &str) -> Link {
+        let (calls, mut queue) = mpsc::unbounded_channel::<Pending>();
+        let problem = Problem::new(ProblemKind::Lost, format!("kernels cannot run: {reason}"));
+        tokio::spawn(async move {
+            while let Some(pending) = queue.recv().await {
+                let _ = pending.reply.send(Err(problem.clone()));
+            }
+        });
+        Link { socket: Arc::default(), calls, tidings: broadcast::Sender::new(1), numbers: Arc::default() }
+    }
+
+    /// What happens from now on.
+    pub fn tidings(&self) -> broadcast::Receiver<Tiding> {
+        self.tidings.subscribe()
+    }
+
+    async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let id = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        self.calls.send(Pending { call: NumberedCall { id, call }, reply }).map_err(lost)?;
+        let value = answer.await.map_err(lost)??;
+        serde_json::from_value(value).map_err(|error| Problem::new(ProblemKind::Malformed, error.to_string()))
+    }
+
+    /// Starts a kernel.
+    /// # Errors
+    /// [`ProblemKind::Limit`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`]. A program that fails later makes the kernel dead.
+    pub async fn start(&self, launch: Launch, id: Option<String>) -> Result<KernelModel, Problem> {
+        self.call(Call::Start { launch: Box::new(launch), id }).await
+    }
+
+    /// All kernels.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn list(&self) -> Result<Vec<KernelModel>, Problem> {
+        self.call(Call::List).await
+    }
+
+    /// One kernel.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
+    pub async fn kernel(&self, id: &str) -> Result<KernelModel, Problem> {
+        let found = self.list().await?.into_iter().find(|model| model.id == id);
+        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
+    }
+
+    /// Interrupts what a kernel runs.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
+    pub async fn interrupt(&self, id: &str) -> Result<(), Problem> {
+        self.call(Call::Interrupt { id: id.to_owned() }).await
+    }
+
+    /// Restarts a kernel and waits until it answers.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`].
+    pub async fn restart(&self, id: &str) -> Result<KernelModel, Problem> {
+        self.call(Call::Restart { id: id.to_owned() }).await
+    }
+
+    /// Ends a kernel.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
+    pub async fn shutdown(&self, id: &str) -> Result<(), Problem> {
+        self.call(Call::Shutdown { id: id.to_owned() }).await
+    }
+
+    /// Keeps a value for as long as the kernels live; `None` forgets it.
+    /// # Errors
+    /// [`ProblemKind::Limit`], [`ProblemKind::Lost`].
+    pub async fn put(&self, key: String, value: Option<Value>) -> Result<(), Problem> {
+        self.call(Call::Put { key, value }).await
+    }
+
+    /// The kept values whose keys begin with `prefix`.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn kept(&self, prefix: &str) -> Result<serde_json::Map<String, Value>, Problem> {
+        self.call(Call::Kept { prefix: prefix.to_owned() }).await
+    }
+
+    /// Takes a lock; `wait` asks its holder to let go and waits at most that long. Returns whether we have it.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn lock(&self, key: &str, wait: Option<Duration>) -> Result<bool, Problem> {
+        let call = self.call(Call::Lock { key: key.to_owned(), wait: wait.is_some() });
+        match tokio::time::timeout(wait.unwrap_or(REACH), call).await {
+            Ok(held) => held,
+            Err(_) => {
+                // It may still be granted: give it back then.
+                self.unlock(key).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets go of a lock.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn unlock(&self, key: &str) -> Result<(), Problem> {
+        self.call(Call::Unlock { key: key.to_owned() }).await
+    }
+
+    /// Attaches to a kernel's messages from number `from` on, or from now.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Version`], [`ProblemKind::Lost`].
+    pub async fn attach(
+        &self,
+        kernel: &str,
+        from: Option<u64>,
+        counted: bool,
+    ) -> Result<Attachment, Problem> {
+        let role = Role::Attach { kernel: kernel.to_owned(), from, counted };
+        let (reader, writer, welcome) = connect(&self.socket, role).await?;
+        let model = serde_json::from_value(welcome["model"].clone()).map_err(lost)?;
+        let from = welcome["from"].as_u64().unwrap_or(1);
+        Ok(Attachment {
+            model,
+            from,
+            reader: AttachmentReader { reader },
+            writer: AttachmentWriter { writer },
+        })
+    }
+}
+
+/// A reader and a writer of one kernel's messages.
+pub struct Attachment {
+    /// The kernel.
+    pub model: KernelModel,
+    /// Number of the first message that can come.
+    pub from: u64,
+    /// Messages from the kernel.
+    pub reader: AttachmentReader,
+    /// Messages to the kernel.
+    pub writer: AttachmentWriter,
+}
+
+/// Reads a kernel's messages.
+pub struct AttachmentReader {
+    reader: Reader<OwnedReadHalf>,
+}
+
+/// What comes from a kernel.
+#[derive(Debug)]
+pub enum Delivery {
+    /// A message with its number, in the v1 WebSocket form.
+    Message(u64, Bytes),
+    /// The messages `.0 .. .1` are no longer kept.
+    Gap(u64, u64),
+}
+
+impl AttachmentReader {
+    /// The next delivery; `None` when the kernel is shut down or the host is gone. May be cancelled and called again.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            match self.reader.next().await {
+                Ok(Some(Frame::Entry(number, bytes))) => return Some(Delivery::Message(number, bytes)),
+                Ok(Some(Frame::Gap(from, to))) => return Some(Delivery::Gap(from, to)),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Sends a kernel messages.
+pub struct AttachmentWriter {
+    writer: OwnedWriteHalf,
+}
+
+impl AttachmentWriter {
+    /// Sends a message.
+    /// # Errors
+    /// Those of the socket: the host is gone, or the kernel shut down.
+    pub async fn send(&mut self, message: &Message) -> io::Result<()> {
+        self.send_v1(message.encode_v1()).await
+    }
+
+    /// Sends a message that has the v1 WebSocket form already.
+    /// # Errors
+    /// As [`AttachmentWriter::send`].
+    pub async fn send_v1(&mut self, message: Bytes) -> io::Result<()> {
+        let mut out = BytesMut::new();
+        encode_frame(&Frame::Send(message), &mut out);
+        self.writer.write_all_buf(&mut out).await
+    }
+}
+
+async fn connect(
+    socket: &PathBuf,
+    role: Role,
+) -> Result<(Reader<OwnedReadHalf>, OwnedWriteHalf, Value), Problem> {
+    let stream = UnixStream::connect(socket).await.map_err(lost)?;
+    let (read, mut write) = stream.into_split();
+    let mut reader = Reader::new(read);
+    let hello = serde_json::to_vec(&Hello { protocol: PROTOCOL, role }).map_err(lost)?;
+    let mut out = BytesMut::new();
+    encode_frame(&Frame::Hello(hello.into()), &mut out);
+    write.write_all_buf(&mut out).await.map_err(lost)?;
+    match reader.next().await.map_err(lost)? {
+        Some(Frame::Answer(answer)) => {
+            let answer: Answer = serde_json::from_slice(&answer).map_err(lost)?;
+            Ok((reader, write, answer.result?))
+        }
+        _ => Err(lost("it closed the connection")),
+    }
+}
+
+async fn keep_connected(
+    socket: Arc<PathBuf>,
+    mut calls: mpsc::UnboundedReceiver<Pending>,
+    tidings: broadcast::Sender<Tiding>,
+) {
+    loop {
+        let deadline = tokio::time::Instant::now() + REACH;
+        let mut pause = Duration::from_millis(10);
+        let (reader, writer, _) = loop {
+            match connect(&socket, Role::Control).await {
+                Ok(connected) => break connected,
+                // What waits is told once the host stays away, or cannot be talked to at all.
+                Err(problem)
+                    if problem.kind == ProblemKind::Version || tokio::time::Instant::now() > deadline =>
+                {
+                    while let Ok(pending) = calls.try_recv() {
+                        let _ = pending.reply.send(Err(problem.clone()));
+                    }
+                    if calls.is_closed() {
+                        return;
+                    }
+                }
+                Err(_) if calls.is_closed() => return,
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        };
+        let _ = tidings.send(Tiding::Connected);
+        if converse(reader, writer, &mut calls, &tidings).await {
+            return;
+        }
+        let _ = tidings.send(Tiding::Lost);
+    }
+}
+
+/// Carries calls, answers and events until the connection is lost, or nobody holds the link any more (true).
+async fn converse(
+    mut reader: Reader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    calls: &mut mpsc::UnboundedReceiver<Pending>,
+    tidings: &broadcast::Sender<Tiding>,
+) -> bool {
+    let mut waiting: HashMap<u64, oneshot::Sender<Result<Value, Problem>>> = HashMap::new();
+    loop {
+        tokio::select! {
+            pending = calls.recv() => {
+                let Some(Pending { call, reply }) = pending else { return true };
+                let Ok(payload) = serde_json::to_vec(&call) else { continue };
+                let mut out = BytesMut::new();
+                encode_frame(&Frame::Call(payload.into()), &mut out);
+                waiting.insert(call.id, reply);
+                if writer.write_all_buf(&mut out).await.is_err() {
+                    return false;
+                }
+            }
+            frame = reader.next() => match frame {
+                Ok(Some(Frame::Answer(answer))) => if let Ok(answer) = serde_json::from_slice::<Answer>(&answer)
+                    && let Some(reply) = waiting.remove(&answer.id)
+                {
+                    let _ = reply.send(answer.result);
+                },
+                Ok(Some(Frame::Event(event))) => if let Ok(event) = serde_json::from_slice(&event) {
+                    let _ = tidings.send(Tiding::Event(event));
+                },
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            },
+        }
+    }
+}

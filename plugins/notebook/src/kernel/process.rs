@@ -1,0 +1,171 @@
+//! A kernel's process: start with limits in a group of its own, signals, and why it ended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::wire::{Launch, Limits};
+
+/// Bytes kept of what a process wrote to its own stdout and stderr.
+const TAIL_BYTES: usize = 4 << 10;
+
+/// A running process with its group.
+pub(super) struct Process {
+    child: Child,
+    pid: Pid,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `launch`'s program; `told` replaces `{connection_file}` or, for the built-in kernel, follows the arguments.
+    pub(super) fn start(launch: &Launch, told: &Path) -> io::Result<Process> {
+        let told = told.to_string_lossy();
+        let mut arguments: Vec<String> = launch
+            .argv
+            .iter()
+            .map(|part| {
+                part.replace("{connection_file}", &told).replace("{resource_dir}", &launch.resource_dir)
+            })
+            .collect();
+        if launch.built_in.is_some() {
+            arguments.push(told.into_owned());
+        }
+        let (program, arguments) =
+            arguments.split_first().ok_or_else(|| io::Error::other("the kernelspec has no argv"))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(&launch.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        // What the server was told by its environment may be secret.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PASTER_"))
+        {
+            command.env_remove(name);
+        }
+        command.env("JPY_PARENT_PID", std::process::id().to_string());
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        let mut child = command.spawn()?;
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .ok_or_else(|| io::Error::other("no process id"))?;
+        set_limits(pid, &launch.limits);
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let mut readers = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            readers.push(tokio::spawn(keep_tail(stdout, tail.clone())));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            readers.push(tokio::spawn(keep_tail(stderr, tail.clone())));
+        }
+        Ok(Process { child, pid, tail, readers })
+    }
+
+    /// Its id, which is its group's id too.
+    pub(super) fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// Signals its whole group.
+    pub(super) fn signal(&self, signal: Signal) {
+        // Fails only where the group is gone already.
+        let _ = rustix::process::kill_process_group(self.pid, signal);
+    }
+
+    /// Waits for its end, and says it for people: how it ended and what it wrote last. May be cancelled and called again.
+    pub(super) async fn ended(&mut self) -> String {
+        let how = match self.child.wait().await {
+            Ok(status) => describe(status),
+            Err(error) => format!("could not be waited for: {error}"),
+        };
+        // Children may hold the pipes open: do not wait long for the rest.
+        for reader in &mut self.readers {
+            let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
+        }
+        self.readers.clear();
+        let tail: Vec<u8> =
+            self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let tail = String::from_utf8_lossy(&tail);
+        let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(12)..].join("\n");
+        if last.is_empty() { how } else { format!("{how}; it wrote last:\n{last}") }
+    }
+
+    /// Waits for its end for `grace`, then kills it and its group.
+    pub(super) async fn end_within(&mut self, grace: Duration) {
+        if tokio::time::timeout(grace, self.child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            let _ = self.child.wait().await;
+        }
+        // What it left behind in its group.
+        self.signal(Signal::KILL);
+    }
+}
+
+fn set_limits(pid: Pid, limits: &Limits) {
+    let set = |resource: Resource, value: Option<u64>| {
+        let Some(value) = value else { return };
+        let limit = Rlimit { current: Some(value), maximum: Some(value) };
+        if let Err(error) = rustix::process::prlimit(Some(pid), resource, limit) {
+            tracing::warn!(?resource, %error, "a limit of a kernel could not be set");
+        }
+    };
+    set(Resource::Core, Some(0));
+    set(Resource::As, limits.memory_bytes);
+    set(Resource::Nproc, limits.processes);
+    set(Resource::Cpu, limits.cpu_secs);
+    set(Resource::Fsize, limits.file_bytes);
+}
+
+async fn keep_tail(mut pipe: impl AsyncRead + Unpin, tail: Arc<Mutex<VecDeque<u8>>>) {
+    let mut chunk = vec![0; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(&chunk[..count]);
+        let surplus = tail.len().saturating_sub(TAIL_BYTES);
+        tail.drain(..surplus);
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(9)) => "was killed (signal 9): by somebody, or because memory ran out".to_owned(),
+        (None, Some(number)) => match signal_name(number) {
+            Some(name) => format!("was ended by signal {number} ({name})"),
+            None => format!("was ended by signal {number}"),
+        },
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "hang-up",
+        2 => "interrupt",
+        4 => "illegal instruction",
+        6 => "abort",
+        7 => "bus error",
+        8 => "arithmetic error",
+        11 => "segmentation fault",
+        15 => "termination",
+        24 => "CPU time limit",
+        25 => "file size limit",
+        31 => "forbidden system call",
+        _ => return None,
+    })
+}

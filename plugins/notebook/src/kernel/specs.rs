@@ -1,0 +1,395 @@
+//! Which kernels this machine can start: installed kernelspecs, ipykernel of the configured Python, and the built-in kernel.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+
+use super::wire::{Launch, Limits};
+
+/// Name of the built-in kernel.
+pub const BUILT_IN: &str = "paster-python";
+/// The built-in kernel: one file of Python's standard library.
+const BUILT_IN_SOURCE: &str = include_str!("../../kernel/paster_kernel.py");
+/// How long a look at the machine holds.
+const FRESH: Duration = Duration::from_secs(10);
+/// Files of a kernelspec's folder that are shown to browsers.
+const RESOURCES: [(&str, &str); 5] = [
+    ("logo-64x64.png", "logo-64x64"),
+    ("logo-32x32.png", "logo-32x32"),
+    ("logo-svg.svg", "logo-svg"),
+    ("kernel.js", "kernel.js"),
+    ("kernel.css", "kernel.css"),
+];
+
+/// A kernel that can be started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// As in `/api/kernelspecs`.
+    pub name: String,
+    /// For people.
+    pub display_name: String,
+    /// As `python`.
+    pub language: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables to set.
+    pub env: Vec<(String, String)>,
+    /// Whether it is interrupted by a message instead of SIGINT.
+    pub interrupt_by_message: bool,
+    /// Anything.
+    pub metadata: Value,
+    /// Its folder; `None` for kernels that we make up.
+    pub folder: Option<PathBuf>,
+    /// Whether it is the built-in kernel.
+    pub built_in: bool,
+}
+
+impl Spec {
+    /// What the kernel host needs to start it in `folder`.
+    pub fn launch(&self, folder: &Path, extra_env: &[(String, String)], limits: Limits) -> Launch {
+        Launch {
+            name: self.name.clone(),
+            argv: self.argv.clone(),
+            env: self.env.iter().chain(extra_env).cloned().collect(),
+            folder: folder.to_string_lossy().into_owned(),
+            resource_dir: self
+                .folder
+                .as_deref()
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            interrupt_by_message: self.interrupt_by_message,
+            built_in: self.built_in.then(|| BUILT_IN_SOURCE.to_owned()),
+            limits,
+        }
+    }
+
+    /// As Jupyter Server shows it, with resources below `base` (which ends with a slash).
+    pub fn to_json(&self, base: &str) -> Value {
+        let env: Map<String, Value> =
+            self.env.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let mut resources = Map::new();
+        for (file, key) in RESOURCES {
+            if self.folder.as_deref().is_some_and(|folder| folder.join(file).is_file()) {
+                resources.insert(key.to_owned(), format!("{base}kernelspecs/{}/{file}", self.name).into());
+            }
+        }
+        json!({
+            "name": self.name,
+            "spec": {
+                "argv": self.argv,
+                "env": env,
+                "display_name": self.display_name,
+                "language": self.language,
+                "interrupt_mode": if self.interrupt_by_message { "message" } else { "signal" },
+                "metadata": self.metadata,
+            },
+            "resources": resources,
+        })
+    }
+
+    /// The path of one of its resource files, where it has it and may show it.
+    pub fn resource(&self, file: &str) -> Option<PathBuf> {
+        let known = RESOURCES.iter().any(|(name, _)| *name == file);
+        let path = self.folder.as_deref().filter(|_| known)?.join(file);
+        path.is_file().then_some(path)
+    }
+}
+
+/// The kernels of this machine, by name, and which one is the default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Specs {
+    /// By name.
+    pub specs: BTreeMap<String, Spec>,
+    /// Name of the default; `None` where there is none at all.
+    pub default: Option<String>,
+    /// What to do where there is none, for people.
+    pub message: Option<String>,
+}
+
+impl Specs {
+    /// The spec called `name`; or for a name that is not here, one of the same language, as notebooks from other machines name other kernels.
+    pub fn find(&self, name: Option<&str>, language: Option<&str>) -> Option<&Spec> {
+        let by_language = || {
+            let default = self.default.as_ref().and_then(|name| self.specs.get(name));
+            let language = language?;
+            default
+                .filter(|spec| spec.language == language)
+                .or_else(|| self.specs.values().find(|spec| spec.language == language))
+        };
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => self.specs.get(name).or_else(by_language),
+            None => by_language().or_else(|| self.specs.get(self.default.as_ref()?)),
+        }
+    }
+}
+
+/// Looks for kernels, not more often than every ten seconds.
+pub struct Finder {
+    python: Option<String>,
+    default: Option<String>,
+    found: Mutex<Option<(Instant, Specs)>>,
+}
+
+#[derive(Deserialize)]
+struct SpecFile {
+    argv: Vec<String>,
+    display_name: String,
+    #[serde(default)]
+    language: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    interrupt_mode: String,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Python {
+    executable: String,
+    prefix: PathBuf,
+    version: String,
+    ipykernel: bool,
+    user_data: Option<PathBuf>,
+}
+
+/// Asks a Python what it is. Written for every Python 3.
+const PROBE: &str = "import sys, json, os, importlib.util as u
+print(json.dumps({'executable': sys.executable, 'prefix': sys.prefix, 'version': '%d.%d.%d' % sys.version_info[:3],
+'ipykernel': u.find_spec('ipykernel') is not None, 'user_data': os.path.expanduser('~/.local/share/jupyter')}))";
+
+impl Finder {
+    /// `python` runs the built-in kernel and is asked for ipykernel (default: that of the active environment, else `python3`);
+    /// `default` is the name of the default kernel.
+    pub fn new(python: Option<String>, default: Option<String>) -> Finder {
+        Finder { python, default, found: Mutex::default() }
+    }
+
+    /// The kernels of this machine.
+    pub async fn specs(&self) -> Specs {
+        let mut found = self.found.lock().await;
+        if let Some((when, specs)) = &*found
+            && when.elapsed() < FRESH
+        {
+            return specs.clone();
+        }
+        let specs = self.look().await;
+        *found = Some((Instant::now(), specs.clone()));
+        specs
+    }
+
+    async fn look(&self) -> Specs {
+        let python = self.probe().await;
+        let mut specs = BTreeMap::new();
+        for folder in search_path(python.as_ref()) {
+            read_folder(&folder, python.as_ref(), &mut specs);
+        }
+        if let Some(python) = &python {
+            if python.ipykernel {
+                specs.entry("python3".to_owned()).or_insert_with(|| ipykernel_spec(python));
+            }
+            specs.insert(BUILT_IN.to_owned(), built_in_spec(python));
+        }
+        let named = self.default.clone().filter(|name| specs.contains_key(name));
+        if let (Some(wanted), None) = (&self.default, &named) {
+            tracing::warn!(kernel = %wanted, "the setting `default_kernel` names no installed kernel");
+        }
+        let python3 = || specs.contains_key("python3").then(|| "python3".to_owned());
+        let built_in = || specs.contains_key(BUILT_IN).then(|| BUILT_IN.to_owned());
+        let default = named.or_else(python3).or_else(built_in).or_else(|| specs.keys().next().cloned());
+        let message = specs.is_empty().then(|| {
+            "No kernel was found on this machine. Install Python 3 (on Debian: `sudo apt install python3`) and reload the \
+             page, or name one with the setting `python`."
+                .to_owned()
+        });
+        Specs { specs, default, message }
+    }
+
+    async fn probe(&self) -> Option<Python> {
+        let environment = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os);
+        let candidates: Vec<PathBuf> = match &self.python {
+            Some(python) => vec![python.into()],
+            None => environment
+                .map(|folder| Path::new(&folder).join("bin/python"))
+                .chain(["python3".into(), "python".into()])
+                .collect(),
+        };
+        for candidate in &candidates {
+            let mut command = tokio::process::Command::new(candidate);
+            command.args(["-c", PROBE]).stdin(std::process::Stdio::null()).kill_on_drop(true);
+            match tokio::time::timeout(Duration::from_secs(20), command.output()).await {
+                Ok(Ok(output)) if output.status.success() => match serde_json::from_slice(&output.stdout) {
+                    Ok(python) => return Some(python),
+                    Err(error) => {
+                        tracing::warn!(python = %candidate.display(), %error, "unexpected answer of a Python")
+                    }
+                },
+                Ok(Ok(output)) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    tracing::warn!(python = %candidate.display(), said = said.trim(), "a Python cannot be used");
+                }
+                Ok(Err(error)) if self.python.is_some() => {
+                    tracing::warn!(python = %candidate.display(), %error, "the setting `python` names no program that can be run");
+                }
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    tracing::warn!(python = %candidate.display(), "a Python did not answer within 20 s")
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Jupyter's search path for kernelspecs, first wins.
+fn search_path(python: Option<&Python>) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    if let Some(path) = std::env::var_os("JUPYTER_PATH") {
+        folders.extend(std::env::split_paths(&path));
+    }
+    folders.extend(python.map(|python| python.prefix.join("share/jupyter")));
+    match std::env::var_os("JUPYTER_DATA_DIR") {
+        Some(folder) => folders.push(folder.into()),
+        None => match std::env::var_os("XDG_DATA_HOME") {
+            Some(folder) => folders.push(Path::new(&folder).join("jupyter")),
+            None => folders.extend(python.and_then(|python| python.user_data.clone()).or_else(|| {
+                std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share/jupyter"))
+            })),
+        },
+    }
+    folders.extend(["/usr/local/share/jupyter".into(), "/usr/share/jupyter".into()]);
+    folders.into_iter().map(|folder| folder.join("kernels")).collect()
+}
+
+fn read_folder(folder: &Path, python: Option<&Python>, specs: &mut BTreeMap<String, Spec>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let folder = entry.path();
+        let file = folder.join("kernel.json");
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()).map(str::to_lowercase) else {
+            continue;
+        };
+        let valid = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if !valid || specs.contains_key(&name) {
+            continue;
+        }
+        let Ok(text) = std::fs::read(&file) else { continue };
+        match serde_json::from_slice::<SpecFile>(&text) {
+            Ok(read) => {
+                specs.insert(name.clone(), installed_spec(name, folder, read, python));
+            }
+            Err(error) => tracing::warn!(file = %file.display(), %error, "a kernelspec cannot be read"),
+        }
+    }
+}
+
+fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<&Python>) -> Spec {
+    let mut argv = file.argv;
+    // A spec inside a virtual environment says `python` and means that environment's.
+    if let (Some(python), Some(program)) = (python, argv.first_mut())
+        && folder.starts_with(&python.prefix)
+        && ["python", "python3"].contains(&program.as_str())
+    {
+        *program = python.executable.clone();
+    }
+    Spec {
+        name,
+        display_name: file.display_name,
+        language: file.language,
+        argv,
+        env: file.env.into_iter().collect(),
+        interrupt_by_message: file.interrupt_mode == "message",
+        metadata: if file.metadata.is_object() { file.metadata } else { json!({}) },
+        folder: Some(folder),
+        built_in: false,
+    }
+}
+
+fn python_spec(python: &Python, name: &str, display_name: &str, arguments: &[&str]) -> Spec {
+    let argv = std::iter::once(python.executable.as_str())
+        .chain(arguments.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    Spec {
+        name: name.to_owned(),
+        display_name: display_name.to_owned(),
+        language: "python".to_owned(),
+        argv,
+        env: Vec::new(),
+        interrupt_by_message: false,
+        metadata: json!({"python": python.version}),
+        folder: None,
+        built_in: false,
+    }
+}
+
+fn ipykernel_spec(python: &Python) -> Spec {
+    python_spec(
+        python,
+        "python3",
+        "Python 3 (ipykernel)",
+        &["-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    )
+}
+
+fn built_in_spec(python: &Python) -> Spec {
+    Spec { built_in: true, ..python_spec(python, BUILT_IN, "Python 3 (built in)", &["-u"]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, language: &str) -> (String, Spec) {
+        let python = Python {
+            executable: "/usr/bin/python3".into(),
+            prefix: "/usr".into(),
+            version: "3.11.0".into(),
+            ipykernel: false,
+            user_data: None,
+        };
+        (name.to_owned(), Spec { language: language.to_owned(), ..python_spec(&python, name, name, &[]) })
+    }
+
+    #[test]
+    fn an_absent_kernel_is_replaced_by_one_of_its_language() {
+        let specs = Specs {
+            specs: [spec("python3", "python"), spec("ir", "R")].into(),
+            default: Some("python3".into()),
+            message: None,
+        };
+        let name = |name, language| specs.find(name, language).map(|spec| spec.name.as_str());
+        assert_eq!(name(Some("conda-env-x-py"), Some("python")), Some("python3"));
+        assert_eq!(name(Some("ir"), None), Some("ir"));
+        assert_eq!(name(Some("julia-1.10"), Some("julia")), None);
+        assert_eq!(name(None, Some("R")), Some("ir"));
+        assert_eq!(name(None, None), Some("python3"));
+    }
+
+    #[test]
+    fn a_program_named_python_is_that_of_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernels = folder.path().join("share/jupyter/kernels");
+        for (name, text) in
+            [("python3", r#"{"argv": ["python", "-m", "x"], "display_name": "P"}"#), ("bad", "{")]
+        {
+            std::fs::create_dir_all(kernels.join(name)).unwrap();
+            std::fs::write(kernels.join(name).join("kernel.json"), text).unwrap();
+        }
+        let python = Python {
+            executable: folder.path().join("bin/python").to_string_lossy().into_owned(),
+            prefix: folder.path().into(),
+            version: "3.11.0".into(),
+            ipykernel: false,
+            user_data: None,
+        };
+        let mut specs = BTreeMap::new();
+        read_folder(&kernels, Some(&python), &mut specs);
+        assert_eq!(specs.keys().collect::<Vec<_>>(), ["python3"]);
+        assert_eq!(specs["python3"].argv[0], python.executable);
+    }
+}

@@ -1,0 +1,251 @@
+//! The connection between the kernel host and one kernel's process: ZeroMQ over Unix sockets as Jupyter's wire protocol has
+//! it, or a Unix socket with a JSON message a line for the built-in kernel.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use zeromq::util::PeerIdentity;
+use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSocket, ZmqMessage};
+
+use super::message::{Channel, DefaultFrame, Message};
+
+/// Session of the messages that the host itself sends; their replies stay in the host.
+pub(super) const HOST_SESSION: &str = "paster-kernel-host";
+/// Longest line of the built-in kernel, in bytes.
+const MAX_LINE: u64 = 256 << 20;
+
+/// Takes what a kernel sends.
+pub(super) type Sink = Arc<dyn Fn(Message) + Send + Sync>;
+
+/// Sends to one kernel's process. Dropping it ends the connection.
+pub(super) struct Transport {
+    shell: mpsc::UnboundedSender<Message>,
+    control: mpsc::UnboundedSender<Message>,
+    stdin: mpsc::UnboundedSender<Message>,
+    _tasks: JoinSet<()>,
+}
+
+impl Transport {
+    /// Queues `message`; a message on iopub goes nowhere.
+    pub(super) fn send(&self, message: Message) {
+        let queue = match message.channel {
+            Channel::Shell => &self.shell,
+            Channel::Control => &self.control,
+            Channel::Stdin => &self.stdin,
+            Channel::Iopub => return,
+        };
+        // A closed queue means that the process is gone, which is reported by its end.
+        let _ = queue.send(message);
+    }
+}
+
+/// Where a kernel's process is to be met.
+pub(super) enum Meeting {
+    /// Jupyter's wire protocol.
+    Zmq { base: PathBuf, key: String, connection_file: PathBuf },
+    /// The built-in kernel connects to us.
+    Lines(UnixListener, PathBuf),
+}
+
+impl Meeting {
+    /// Writes a connection file into `folder` (private, empty).
+    pub(super) fn zmq(folder: &Path, kernel_name: &str) -> io::Result<Meeting> {
+        let key = uuid::Uuid::new_v4().simple().to_string();
+        let base = folder.join("ipc");
+        let content = json!({
+            "transport": "ipc", "ip": base, "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4,
+            "hb_port": 5, "key": key, "signature_scheme": "hmac-sha256", "kernel_name": kernel_name,
+        });
+        let connection_file = folder.join("connection.json");
+        write_private(&connection_file, content.to_string().as_bytes())?;
+        Ok(Meeting::Zmq { base, key, connection_file })
+    }
+
+    /// Listens in `folder` (private, empty).
+    pub(super) fn lines(folder: &Path) -> io::Result<Meeting> {
+        let path = folder.join("socket");
+        Ok(Meeting::Lines(UnixListener::bind(&path)?, path))
+    }
+
+    /// The path that the process is told.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Meeting::Zmq { connection_file, .. } => connection_file,
+            Meeting::Lines(_, path) => path,
+        }
+    }
+
+    /// Connects, and returns once the process can be connected to. Waits without end: the caller watches the process and the clock.
+    pub(super) async fn connect(self, sink: Sink) -> io::Result<Transport> {
+        match self {
+            Meeting::Zmq { base, key, .. } => connect_zmq(&base, &key, sink).await,
+            Meeting::Lines(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(connect_lines(stream, sink))
+            }
+        }
+    }
+}
+
+/// Writes a file that only its owner can read.
+pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
+}
+
+fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
+    let (reader, mut writer) = stream.into_split();
+    let (sender, mut queue) = mpsc::unbounded_channel::<Message>();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some(message) = queue.recv().await {
+            let mut line = match (Message { buffers: Vec::new(), ..message }).encode_default() {
+                DefaultFrame::Text(text) => text.into_bytes(),
+                DefaultFrame::Binary(bytes) => bytes.to_vec(),
+            };
+            // In JSON a bare newline can only stand between tokens.
+            line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+            line.push(b'\n');
+            if writer.write_all(&line).await.is_err() {
+                return;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => match Message::parse_default_text(&line) {
+                    Ok(message) => sink(message),
+                    Err(error) => tracing::warn!(%error, "unreadable message from the built-in kernel"),
+                },
+            }
+        }
+    });
+    Transport { shell: sender.clone(), control: sender.clone(), stdin: sender, _tasks: tasks }
+}
+
+async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport> {
+    let signer = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(io::Error::other)?;
+    let signer = Arc::new(signer);
+    let endpoint = |port: u8| format!("ipc://{}-{port}", base.display());
+    let identity = PeerIdentity::try_from(Bytes::from(uuid::Uuid::new_v4().simple().to_string()))
+        .map_err(io::Error::other)?;
+    // Questions of a kernel come back to the identity that asked on the shell, so both sockets have the same.
+    let dealer = || {
+        let mut options = SocketOptions::default();
+        options.peer_identity(identity.clone());
+        DealerSocket::with_options(options)
+    };
+    let mut tasks = JoinSet::new();
+    let mut iopub = SubSocket::new();
+    iopub.subscribe("").await.map_err(io::Error::other)?;
+    connect_when_there(&mut iopub, &endpoint(2)).await;
+    let mut queues = Vec::new();
+    for (channel, port) in [(Channel::Shell, 1), (Channel::Stdin, 3), (Channel::Control, 4)] {
+        let mut socket = dealer();
+        connect_when_there(&mut socket, &endpoint(port)).await;
+        let (mut send, mut receive) = socket.split();
+        let (sender, mut queue) = mpsc::unbounded_channel::<Message>();
+        queues.push(sender);
+        let signing = signer.clone();
+        tasks.spawn(async move {
+            while let Some(message) = queue.recv().await {
+                if let Err(error) = send.send(encode_zmq(&signing, &message)).await {
+                    tracing::warn!(%error, "a message could not be sent to a kernel");
+                }
+            }
+        });
+        let (signer, sink) = (signer.clone(), sink.clone());
+        tasks.spawn(async move {
+            while let Ok(frames) = receive.recv().await {
+                take(&signer, channel, frames, &sink);
+            }
+        });
+    }
+    tasks.spawn(async move {
+        while let Ok(frames) = iopub.recv().await {
+            take(&signer, Channel::Iopub, frames, &sink);
+        }
+    });
+    let mut queues = queues.into_iter();
+    let mut next = || queues.next().ok_or_else(|| io::Error::other("three queues were made"));
+    Ok(Transport { shell: next()?, stdin: next()?, control: next()?, _tasks: tasks })
+}
+
+async fn connect_when_there<S: Socket>(socket: &mut S, endpoint: &str) {
+    // The kernel binds its sockets some time after its start, one after another.
+    while socket.connect(endpoint).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+}
+
+fn take(signer: &Hmac<Sha256>, channel: Channel, frames: ZmqMessage, sink: &Sink) {
+    match decode_zmq(signer, channel, frames) {
+        Ok(message) => sink(message),
+        Err(what) => tracing::warn!(what, channel = channel.name(), "unreadable message from a kernel"),
+    }
+}
+
+const DELIMITER: &[u8] = b"<IDS|MSG>";
+
+fn encode_zmq(signer: &Hmac<Sha256>, message: &Message) -> ZmqMessage {
+    let parts = [&message.header, &message.parent_header, &message.metadata, &message.content];
+    let mut mac = signer.clone();
+    parts.iter().for_each(|part| mac.update(part));
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut frames = ZmqMessage::from(Bytes::from_static(DELIMITER));
+    frames.push_back(signature.into());
+    for part in parts {
+        frames.push_back(part.clone());
+    }
+    for buffer in &message.buffers {
+        frames.push_back(buffer.clone());
+    }
+    frames
+}
+
+fn decode_zmq(signer: &Hmac<Sha256>, channel: Channel, frames: ZmqMessage) -> Result<Message, &'static str> {
+    let mut frames = frames.into_vec().into_iter().skip_while(|frame| frame != DELIMITER).skip(1);
+    let mut next = || frames.next().ok_or("too few frames");
+    let signature = next()?;
+    let (header, parent_header, metadata, content) = (next()?, next()?, next()?, next()?);
+    let mut mac = signer.clone();
+    [&header, &parent_header, &metadata, &content].iter().for_each(|part| mac.update(part));
+    let signature = decode_hex(&signature).ok_or("signature is not hexadecimal")?;
+    mac.verify_slice(&signature).map_err(|_| "wrong signature")?;
+    Ok(Message { channel, header, parent_header, metadata, content, buffers: frames.collect() })
+}
+
+fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    (text.len() % 2 == 0)
+        .then(|| text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect())
+        .flatten()
+}
+
+/// A `kernel_info_request` of the host's own.
+pub(super) fn kernel_info_request() -> Message {
+    let id = format!("host-{}", uuid::Uuid::new_v4().simple());
+    Message::new(Channel::Shell, "kernel_info_request", &id, HOST_SESSION, &json!({}))
+}
+
+/// A request of the host's own on the control channel.
+pub(super) fn control_request(msg_type: &str, content: &Value) -> Message {
+    let id = format!("host-{}", uuid::Uuid::new_v4().simple());
+    Message::new(Channel::Control, msg_type, &id, HOST_SESSION, content)
+}

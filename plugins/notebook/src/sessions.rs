@@ -1,0 +1,269 @@
+//! Which file has which kernel: Jupyter's sessions. They are kept by the kernel host, for as long as kernels live.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::files::{Files, RelativePath};
+use crate::kernel::link::Link;
+use crate::kernel::specs::{Finder, Spec};
+use crate::kernel::wire::{KernelModel, Limits, Problem, ProblemKind};
+
+const PREFIX: &str = "session/";
+
+/// A file (or anything with a path) and its kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id.
+    pub id: String,
+    /// Path below the served folder, or any name of a console.
+    pub path: String,
+    /// A display name, where the client gave one.
+    pub name: String,
+    /// `notebook`, `console`, …
+    pub r#type: String,
+    /// Its kernel.
+    pub kernel_id: String,
+}
+
+/// Why a session cannot be made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SessionError {
+    /// No such kernelspec.
+    #[error("there is no kernel named `{0}` on this machine")]
+    UnknownSpec(String),
+    /// No kernelspec at all; the text says what to do.
+    #[error("{0}")]
+    NoSpecs(String),
+    /// From the kernel host.
+    #[error(transparent)]
+    Host(#[from] Problem),
+}
+
+/// All sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    link: Link,
+    finder: Arc<Finder>,
+    files: Files,
+    limits: Limits,
+    /// One change at a time: two pages that open one file get one kernel.
+    changing: Arc<Mutex<()>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(link: Link, finder: Arc<Finder>, files: Files, limits: Limits) -> Sessions {
+        Sessions { link, finder, files, limits, changing: Arc::default() }
+    }
+
+    /// The sessions whose kernels are still there, each with its kernel.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn list(&self) -> Result<Vec<(Session, KernelModel)>, Problem> {
+        let kernels = self.link.list().await?;
+        let kept = self.link.kept(PREFIX).await?;
+        let sessions =
+            kept.into_iter().filter_map(|(_, value)| serde_json::from_value::<Session>(value).ok());
+        Ok(sessions
+            .filter_map(|session| {
+                let kernel = kernels.iter().find(|kernel| kernel.id == session.kernel_id)?.clone();
+                Some((session, kernel))
+            })
+            .collect())
+    }
+
+    /// One session.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn find(&self, id: &str) -> Result<Option<(Session, KernelModel)>, Problem> {
+        Ok(self.list().await?.into_iter().find(|(session, _)| session.id == id))
+    }
+
+    /// The session of a path.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn of_path(&self, path: &str) -> Result<Option<(Session, KernelModel)>, Problem> {
+        Ok(self.list().await?.into_iter().find(|(session, _)| session.path == path))
+    }
+
+    /// Starts a kernel by the name of its spec (or the default one), in the folder of `path`.
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn start_kernel(
+        &self,
+        name: Option<&str>,
+        path: Option<&str>,
+        id: Option<String>,
+    ) -> Result<KernelModel, SessionError> {
+        let specs = self.finder.specs().await;
+        let name = name.filter(|name| !name.is_empty());
+        let spec = match name {
+            Some(name) => specs.specs.get(name),
+            None => specs.find(None, None),
+        };
+        let Some(spec) = spec else {
+            return Err(match specs.message.clone() {
+                Some(message) => SessionError::NoSpecs(message),
+                None => SessionError::UnknownSpec(name.unwrap_or("default").to_owned()),
+            });
+        };
+        Ok(self.start_spec(spec, path, id).await?)
+    }
+
+    async fn start_spec(
+        &self,
+        spec: &Spec,
+        path: Option<&str>,
+        id: Option<String>,
+    ) -> Result<KernelModel, Problem> {
+        let folder = path.and_then(|path| RelativePath::parse(path).ok()).and_then(|path| {
+            let is_dir = self.files.facts(&path).map(|facts| facts.is_dir).unwrap_or(false);
+            let folder = if is_dir { Some(path) } else { path.parent() }?;
+            self.files.facts(&folder).ok().filter(|facts| facts.is_dir).map(|_| self.files.absolute(&folder))
+        });
+        let folder = folder.unwrap_or_else(|| self.files.path().to_owned());
+        let name = path.map(|path| {
+            ("JPY_SESSION_NAME".to_owned(), self.files.path().join(path).to_string_lossy().into_owned())
+        });
+        self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone()), id).await
+    }
+
+    /// The session of `path`, or a new one with a kernel that runs already or is started.
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn open(
+        &self,
+        path: &str,
+        name: &str,
+        kind: &str,
+        kernel_name: Option<&str>,
+        kernel_id: Option<&str>,
+    ) -> Result<(Session, KernelModel), SessionError> {
+        let _changing = self.changing.lock().await;
+        if let Some(present) = self.of_path(path).await? {
+            return Ok(present);
+        }
+        let kernel = match kernel_id {
+            Some(id) => self.link.kernel(id).await?,
+            None => self.start_kernel(kernel_name, Some(path), None).await?,
+        };
+        let session = Session {
+            id: uuid::Uuid::new_v4().to_string(),
+            path: path.to_owned(),
+            name: name.to_owned(),
+            r#type: kind.to_owned(),
+            kernel_id: kernel.id.clone(),
+        };
+        self.keep(&session).await?;
+        Ok((session, kernel))
+    }
+
+    async fn keep(&self, session: &Session) -> Result<(), Problem> {
+        self.link.put(format!("{PREFIX}{}", session.id), Some(json!(session))).await
+    }
+
+    /// Changes a session. A kernel that is left by it ends.
+    /// # Errors
+    /// [`SessionError`]; [`ProblemKind::UnknownKernel`] where there is no such session.
+    pub async fn change(&self, id: &str, change: &Value) -> Result<(Session, KernelModel), SessionError> {
+        let _changing = self.changing.lock().await;
+        let unknown = || Problem::new(ProblemKind::UnknownKernel, format!("there is no session `{id}`"));
+        let (mut session, mut kernel) = self.find(id).await?.ok_or_else(unknown)?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        if let Some(path) = text(&change["path"]) {
+            session.path = path;
+        }
+        if let Some(name) = text(&change["name"]) {
+            session.name = name;
+        }
+        if let Some(kind) = text(&change["type"]) {
+            session.r#type = kind;
+        }
+        let before = session.kernel_id.clone();
+        if let Some(kernel_id) = text(&change["kernel"]["id"]) {
+            kernel = self.link.kernel(&kernel_id).await?;
+        } else if let Some(name) = text(&change["kernel"]["name"]) {
+            kernel = self.start_kernel(Some(&name), Some(&session.path), None).await?;
+        }
+        session.kernel_id = kernel.id.clone();
+        self.keep(&session).await?;
+        if before != session.kernel_id
+            && !self.list().await?.iter().any(|(other, _)| other.kernel_id == before)
+        {
+            self.link.shutdown(&before).await?;
+        }
+        Ok((session, kernel))
+    }
+
+    /// Forgets a session and ends its kernel, where no other has it.
+    /// # Errors
+    /// As [`Sessions::change`].
+    pub async fn close(&self, id: &str) -> Result<(), Problem> {
+        let _changing = self.changing.lock().await;
+        let unknown = || Problem::new(ProblemKind::UnknownKernel, format!("there is no session `{id}`"));
+        let (session, _) = self.find(id).await?.ok_or_else(unknown)?;
+        self.link.put(format!("{PREFIX}{id}"), None).await?;
+        if !self.list().await?.iter().any(|(other, _)| other.kernel_id == session.kernel_id) {
+            self.link.shutdown(&session.kernel_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Follows a renamed file or folder.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn moved(&self, from: &RelativePath, to: &RelativePath) -> Result<(), Problem> {
+        let _changing = self.changing.lock().await;
+        for (mut session, _) in self.list().await? {
+            let Ok(path) = RelativePath::parse(&session.path) else { continue };
+            if let Some(path) = path.moved(from, to) {
+                session.path = path.to_string();
+                self.keep(&session).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A kernel as `/api/kernels` shows it.
+pub fn kernel_json(kernel: &KernelModel) -> Value {
+    use crate::protocol::KernelState;
+    let state = match kernel.state {
+        KernelState::None | KernelState::Starting => "starting",
+        KernelState::Idle => "idle",
+        KernelState::Busy => "busy",
+        KernelState::Restarting => "restarting",
+        KernelState::Dead => "dead",
+    };
+    json!({
+        "id": kernel.id,
+        "name": kernel.name,
+        "last_activity": kernel.last_activity,
+        "execution_state": state,
+        "connections": kernel.connections,
+        "reason": kernel.exit,
+    })
+}
+
+/// A session as `/api/sessions` shows it.
+pub fn session_json(session: &Session, kernel: &KernelModel) -> Value {
+    let mut shown = json!({
+        "id": session.id,
+        "path": session.path,
+        "name": session.name,
+        "type": session.r#type,
+        "kernel": kernel_json(kernel),
+    });
+    if session.r#type == "notebook" {
+        shown["notebook"] = json!({"path": session.path, "name": session.name});
+    }
+    shown
+}
+
+/// Now, for `last_activity` of what has none.
+pub fn now() -> String {
+    crate::clock::rfc3339(SystemTime::now())
+}

@@ -1,0 +1,93 @@
+//! The plugin's settings: the table `[app.NAME.settings]`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::kernel::wire;
+
+/// Settings of the notebook.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder whose notebooks and files are shown. Made where it is absent.
+    #[schemars(extend("format" = "path"))]
+    pub data_dir: PathBuf,
+    /// Folder for the token and keys, outside `data_dir`. Default: `paster/notebook-…` in `$XDG_STATE_HOME` or `~/.local/state`.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub state_dir: Option<PathBuf>,
+    /// Token that opens the notebook. Default: made at the first start and kept in `state_dir`.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Name of the kernelspec for new notebooks. Default: `python3` where ipykernel is installed, else the built-in kernel.
+    #[serde(default)]
+    pub default_kernel: Option<String>,
+    /// Python that runs the built-in kernel and is asked for ipykernel. Default: that of the active environment, else `python3`.
+    #[serde(default)]
+    pub python: Option<String>,
+    /// Host names that the notebook answers to, beside the local ones (`localhost`, `127.0.0.1`, `[::1]`).
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// Exact origins (`https://example.org`) whose pages may use the notebook, beside its own.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Limits of the notebook.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Kernels at once.
+    pub kernels: usize,
+    /// Longest request body (a saved notebook, an uploaded file), in bytes.
+    pub body_bytes: usize,
+    /// Longest WebSocket message, in bytes.
+    pub message_bytes: usize,
+    /// Output of one cell that is kept in the notebook, in bytes; what is beyond is kept in a file that can be downloaded.
+    pub cell_output_bytes: usize,
+    /// Messages of one kernel that are kept on disk for readers that come late, in bytes.
+    pub journal_bytes: u64,
+    /// Address space of a kernel, in bytes.
+    pub kernel_memory_bytes: Option<u64>,
+    /// Processes and threads of the user, as a kernel may make them.
+    pub kernel_processes: Option<u64>,
+    /// CPU time of a kernel, in seconds.
+    pub kernel_cpu_secs: Option<u64>,
+    /// Longest file that a kernel may write, in bytes.
+    pub kernel_file_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            kernels: 32,
+            body_bytes: 256 << 20,
+            message_bytes: 64 << 20,
+            cell_output_bytes: 10 << 20,
+            journal_bytes: 256 << 20,
+            kernel_memory_bytes: None,
+            kernel_processes: None,
+            kernel_cpu_secs: None,
+            kernel_file_bytes: None,
+        }
+    }
+}
+
+impl Limits {
+    /// As the kernel host takes them.
+    pub(crate) fn of_kernel(&self) -> wire::Limits {
+        wire::Limits {
+            memory_bytes: self.kernel_memory_bytes,
+            processes: self.kernel_processes,
+            cpu_secs: self.kernel_cpu_secs,
+            file_bytes: self.kernel_file_bytes,
+            kernels: self.kernels,
+            journal_bytes: self.journal_bytes,
+        }
+    }
+}

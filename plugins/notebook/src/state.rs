@@ -1,0 +1,72 @@
+//! What all requests share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+
+use crate::auth::Auth;
+use crate::documents::Documents;
+use crate::files::Files;
+use crate::kernel::link::Link;
+use crate::kernel::specs::Finder;
+use crate::sessions::Sessions;
+use crate::settings::Settings;
+
+/// What all requests share. Cheap to clone.
+pub type Shared = Arc<Notebook>;
+
+/// The notebook of one settings table.
+pub struct Notebook {
+    /// Its settings.
+    pub settings: Settings,
+    /// Who may come in.
+    pub auth: Auth,
+    /// The served folder.
+    pub files: Files,
+    /// The kernel host.
+    pub link: Link,
+    /// The kernels of this machine.
+    pub finder: Arc<Finder>,
+    /// Which file has which kernel.
+    pub sessions: Sessions,
+    /// Open documents.
+    pub documents: Documents,
+    /// When it was made.
+    pub started: SystemTime,
+    /// Open kernel WebSockets.
+    pub(crate) channels: AtomicUsize,
+}
+
+impl Notebook {
+    /// Opens the folders and the link. Must be called within a tokio runtime.
+    /// # Errors
+    /// Where a folder cannot be made or read, with its path.
+    pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
+        let files = Files::open(&settings.data_dir)?;
+        let auth = Auth::open(&settings, files.path())?;
+        let finder = Arc::new(Finder::new(settings.python.clone(), settings.default_kernel.clone()));
+        let sessions =
+            Sessions::new(link.clone(), finder.clone(), files.clone(), settings.limits.of_kernel());
+        let outputs = auth.state_dir().join("outputs");
+        let documents = Documents::new(
+            link.clone(),
+            files.clone(),
+            sessions.clone(),
+            finder.clone(),
+            outputs,
+            settings.limits.clone(),
+        );
+        Ok(Arc::new(Notebook {
+            settings,
+            auth,
+            files,
+            link,
+            finder,
+            sessions,
+            documents,
+            started: SystemTime::now(),
+            channels: AtomicUsize::new(0),
+        }))
+    }
+}

@@ -1,0 +1,87 @@
+//! A kernel host in a child process, which is this very test program run again.
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use notebook::kernel::host;
+
+const HOST_SOCKET: &str = "NOTEBOOK_TEST_HOST_SOCKET";
+
+/// Not a test: the body of the child process.
+#[test]
+fn kernel_host_process() {
+    if let Some(path) = std::env::var_os(HOST_SOCKET) {
+        let listener = UnixListener::bind(path).unwrap();
+        std::process::exit(host::main(listener));
+    }
+}
+
+/// A running kernel host. Dropping it ends it, and its kernels.
+pub(crate) struct Host {
+    child: Child,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Host {
+    pub(crate) fn start() -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "support::kernel_host_process", "--nocapture"])
+            .env(HOST_SOCKET, folder.path().join("host.sock"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Host { child, folder }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("host.sock")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as hard as can be.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// The Python with ipykernel that the test command sets up.
+pub(crate) fn test_python() -> String {
+    std::env::var("PASTER_TEST_PYTHON")
+        .expect("PASTER_TEST_PYTHON must name the python of a virtual environment with ipykernel: `cargo xtask test` makes one")
+}
+
+/// A Python without ipykernel.
+pub(crate) fn plain_python() -> String {
+    "python3".to_owned()
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+}
+
+/// Waits until `done`, looking again and again, for at most 20 s.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(tokio::time::Instant::now() < deadline, "waited 20 s in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
