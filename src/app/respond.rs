@@ -39,14 +39,7 @@ fn ok() -> u16 {
 pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
-    let status = StatusCode::from_u16(options.status).ok().filter(|s| (200..600).contains(&s.as_u16()));
-    if status.is_none() {
-        errors.push(
-            table
-                .error("status", format!("`{}` is no status of a response", options.status))
-                .help("use a number from 200 to 599"),
-        );
-    }
+    let status = StatusCode::from_u16(options.status).expect("the schema allows 200 to 599");
     let mut headers = HeaderMap::new();
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     let body = match (options.body, &options.file) {
@@ -81,7 +74,6 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
         }
     }
     Errors::check(errors)?;
-    let status = status.unwrap_or_default();
     Ok(App::from_call(move |_| {
         let mut response = Response::new(Body::from(body.clone()));
         *response.status_mut() = status;

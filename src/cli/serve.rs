@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::source::SourceArgs;
 use crate::error::Result;
+use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
 
@@ -49,9 +50,21 @@ pub(super) struct Args {
     #[arg(long)]
     open: bool,
 
-    /// Print one JSON event a line on standard output
+    /// Print one JSON event a line on standard output; with a list, the list as JSON
     #[arg(long)]
     json: bool,
+
+    /// List the kinds of server, each with a line
+    #[arg(long, help_heading = "Lists")]
+    list_servers: bool,
+
+    /// List the kinds of middleware
+    #[arg(long, help_heading = "Lists")]
+    list_middleware: bool,
+
+    /// List the kinds of application
+    #[arg(long, help_heading = "Lists")]
+    list_apps: bool,
 }
 
 /// One worker of a generation (started by the supervisor).
@@ -71,6 +84,15 @@ pub(super) struct SideArgs {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
+        for (wanted, section) in [
+            (self.list_servers, Section::Servers),
+            (self.list_middleware, Section::Middleware),
+            (self.list_apps, Section::Apps),
+        ] {
+            if wanted {
+                return super::list::print_section(section, self.json);
+            }
+        }
         let options = Options {
             sources: self.source.sources()?,
             servers: self.server,

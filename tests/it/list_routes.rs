@@ -97,5 +97,8 @@ fn lists_are_for_people_and_programs() {
       after_secs: whole number, default 30
           Longest wait for the response head, in whole seconds.
     "#);
+    assert_eq!(run("", &["serve", "--list-middleware"]), run("", &["list", "middleware"]));
+    assert_eq!(run("", &["serve", "--list-apps", "--json"]), run("", &["list", "apps", "--json"]));
+    assert!(run("", &["serve", "--list-servers"]).starts_with("console"));
     assert!(run("", &["list", "middleware", "tiemout"]).contains("did you mean `timeout`?"));
 }

@@ -73,6 +73,10 @@ fn every_app_has_a_limit_unless_its_stack_names_one() {
     let mounted = hello("\"more\"", raised).replace("app.main", "app.inner")
         + "[app.main]\nuse = \"mount\"\nroutes = { \"/\" = \"inner\" }\n";
     check(&Local::new(&mounted, &[]), 200);
+    // What it refuses gets its page.
+    let local = Local::new(&hello("\"error_page\"", ""), &[]);
+    let answer = local.send(Request::post("/").header("accept", "application/json"), long.clone());
+    assert_eq!(shown(&answer, &["content-type"]).split(" | ").next(), Some("413 application/problem+json"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ use = "timeuot"
     unknown middleware `tiemout` (did you mean `timeout`?)
     unknown middleware `timeuot` (did you mean `timeout`?)
     unknown kind of app `respnod` (did you mean `respond`?)
-    `99` is no status of a response (use a number from 200 to 599)
+    `status` must be at least 200, not `99` ()
     cannot redirect to `//evil.example/` (write a URL with its scheme (`https://example.org/new`) or a path from `/`)
     ");
 }

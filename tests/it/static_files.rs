@@ -1,10 +1,13 @@
 //! `static`: what it serves, and what it never serves.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use http::Request;
 use insta::assert_snapshot;
 
 use crate::local::{Answer, Local, shown};
-use crate::support::folder;
+use crate::support::{Serving, folder};
 
 const FILES: &[(&str, &str)] = &[
     ("outside.txt", "outside"),
@@ -102,6 +105,17 @@ fn a_directory_is_sent_to_its_slash_and_nowhere_else() {
     {
         check(target, "404 - | There is no such file.\n");
     }
+}
+
+#[test]
+fn a_mounted_directory_is_sent_to_its_slash_below_the_mount() {
+    let config = "[app.main]\nuse = \"mount\"\nroutes = { \"/files\" = \"files\" }\n\
+                  [app.files]\nuse = \"static\"\npublish_dir = \"www\"\nlisting = true\n";
+    let local = Local::new(config, FILES);
+    assert_eq!(local.get("/files/docs?a").headers()["location"], "/files/docs/?a");
+    assert_eq!(shown(&local.get("/files"), &[]), "200 | <p>root");
+    let listed = String::from_utf8(local.get("/files/docs/").body().to_vec()).unwrap();
+    assert!(listed.contains("<h1>Files in /files/docs/</h1>"), "{listed}");
 }
 
 #[test]
@@ -259,4 +273,48 @@ fn a_listing_shows_what_is_served() {
     for hidden in [".env", ".git", "link.txt", "pipe", "up", "Parent"] {
         assert!(!html.contains(&format!(">{hidden}")), "{hidden}");
     }
+}
+
+/// What the whole program answers to these bytes: the status line and the body.
+fn over_the_wire(serving: &Serving, request: &str) -> String {
+    let mut socket = TcpStream::connect(serving.address()).unwrap();
+    write!(socket, "GET {request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap_or("none").to_owned();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    format!("{status} {body}")
+}
+
+#[test]
+fn the_whole_program_serves_nothing_outside() {
+    let folder = folder(FILES);
+    let www = folder.path().join("www");
+    std::os::unix::fs::symlink("../outside.txt", www.join("link.txt")).unwrap();
+    let config = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+                  [app.main]\nuse = \"static\"\npublish_dir = \"www\"\nmiddleware = [\"log\"]\n\
+                  [middleware.log]\nuse = \"access_log\"\nfile = \"access.log\"\nformat = \"common\"\n";
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
+    let mut serving = Serving::start(folder.path(), &["server.toml"]);
+    assert_eq!(over_the_wire(&serving, "/ten.txt"), "200 0123456789");
+    for target in [
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/docs/..%2f..%2foutside.txt",
+        "/docs/..%5c..%5coutside.txt",
+        "/link.txt",
+        "/.env",
+        "/ten.txt%00",
+        "//outside.txt",
+    ] {
+        let answer = over_the_wire(&serving, target);
+        assert!(answer.starts_with('4') && !answer.contains("secret"), "{target}: {answer}");
+        assert!(!answer.ends_with(" outside"), "{target}: {answer}");
+    }
+    serving.stop();
+    let log = std::fs::read_to_string(folder.path().join("access.log")).unwrap();
+    assert!(
+        log.contains("\"GET /ten.txt HTTP/1.1\" 200 10\n"),
+        "the log is whole once the program ended: {log}"
+    );
 }
