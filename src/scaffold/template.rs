@@ -17,7 +17,7 @@ use crate::registry::nearest;
 /// Helpers of ours with one value in and one out.
 type Convert = fn(&Value) -> Result<Value, String>;
 
-const CONVERT: [(&str, Convert); 13] = [
+const CONVERT: [(&str, Convert); 14] = [
     ("snake", |value| Ok(text(value).to_snake_case().into())),
     ("kebab", |value| Ok(text(value).to_kebab_case().into())),
     ("camel", |value| Ok(text(value).to_lower_camel_case().into())),
@@ -29,12 +29,13 @@ const CONVERT: [(&str, Convert); 13] = [
     ("html", |value| Ok(html_escaped(&text(value)).into())),
     ("json", |value| Ok(value.to_string().into())),
     ("toml_str", |value| Ok(quoted(&text(value)).into())),
+    ("config_str", |value| Ok(quoted(&text(value).replace("${", "$${")).into())),
     ("py_str", |value| Ok(quoted(&text(value)).into())),
     ("shell_str", |value| shell_quoted(&text(value)).map(Value::from)),
 ];
 
 /// Every name that a template reads as a helper, so that no variable may bear it.
-pub(super) const HELPERS: [&str; 30] = [
+pub(super) const HELPERS: [&str; 31] = [
     "snake",
     "kebab",
     "camel",
@@ -46,6 +47,7 @@ pub(super) const HELPERS: [&str; 30] = [
     "html",
     "json",
     "toml_str",
+    "config_str",
     "py_str",
     "shell_str",
     "in",

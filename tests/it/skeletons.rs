@@ -1,12 +1,12 @@
 //! Every built-in skeleton, by its own tests: created, built, checked, served, requested, changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use paster::scaffold::{Case, Skeleton, built_in_names};
+use paster::scaffold::{Case, Serve, Skeleton, built_in_names};
 use serde_json::Value;
 
-use crate::support::{folder, paster, root};
+use crate::support::{Connection, Serving, folder, paster, root, wait_until};
 
 /// Runs the cases of one skeleton.
 fn check(name: &str) {
@@ -34,19 +34,71 @@ fn run(name: &str, case: &Case) {
     for path in &case.absent {
         assert!(!target.join(path).exists(), "{name}: {path} should not be there");
     }
+    if target.join("Cargo.toml").exists() {
+        // The versions that the workspace has: they are on disk already.
+        std::fs::copy(root().join("Cargo.lock"), target.join("Cargo.lock")).unwrap();
+    }
     for argv in &case.build {
         build(&target, argv);
     }
     if case.check {
         succeeds(paster().args(["check", "server.toml"]).current_dir(&target));
     }
+    if !case.serve.is_empty() {
+        serve(name, case, &target);
+    }
+}
+
+/// Serves the result, sends the requests, then changes a file and waits for what must come of it.
+fn serve(name: &str, case: &Case, target: &Path) {
+    let mut command = paster();
+    command.args(["serve", "server.toml", "--json", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
+    command.arg(if case.reload.is_some() { "--reload" } else { "--no-reload" });
+    command.current_dir(target).env("CARGO_TARGET_DIR", shared_target());
+    let mut serving = Serving::spawn(command);
+    for request in &case.serve {
+        if let Err(why) = answers(&serving, request) {
+            panic!("{name}: {why}\n{}", serving.stderr());
+        }
+    }
+    if let Some(reload) = &case.reload {
+        let file = target.join(&reload.file);
+        let old = std::fs::read_to_string(&file).unwrap();
+        assert!(old.contains(&reload.from), "{name}: {} has no `{}`", reload.file, reload.from);
+        std::fs::write(&file, old.replace(&reload.from, &reload.to)).unwrap();
+        if !reload.build.is_empty() {
+            build(target, &reload.build);
+        }
+        // A page that is read at each request needs no new generation: the answer is what counts.
+        wait_until(&format!("{name}: {}", reload.to), || answers(&serving, &reload.then).is_ok());
+    }
+    assert_eq!(serving.stop(), Some(0), "{name}");
+}
+
+/// Whether a request is answered as it must.
+fn answers(serving: &Serving, request: &Serve) -> Result<(), String> {
+    let (head, body) = Connection::open(serving.address()).get(&request.get);
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    let as_expected = request.body.as_ref().is_none_or(|expected| body.contains(expected));
+    if status == request.status.to_string() && as_expected {
+        return Ok(());
+    }
+    Err(format!("GET {}: expected {} {:?}, got\n{head}\n{body}", request.get, request.status, request.body))
+}
+
+/// One folder for all: each skeleton's dependencies are built once.
+fn shared_target() -> PathBuf {
+    root().join("target/skeletons")
 }
 
 fn build(folder: &Path, argv: &[String]) {
     let (program, args) = argv.split_first().unwrap();
     let mut command = Command::new(program);
-    // One folder for all: each skeleton's dependencies are built once.
-    command.args(args).current_dir(folder).env("CARGO_TARGET_DIR", root().join("target/skeletons"));
+    command.args(args).current_dir(folder).env("CARGO_TARGET_DIR", shared_target().join("paster"));
+    // As `serve --reload` builds, so that what one has built serves the other.
+    for (name, value) in [("DEBUG", "0"), ("BUILD_OVERRIDE_DEBUG", "0"), ("INCREMENTAL", "true")] {
+        command.env(format!("CARGO_PROFILE_DEV_{name}"), value);
+    }
     succeeds(&mut command);
 }
 
@@ -58,11 +110,34 @@ fn succeeds(command: &mut Command) {
 
 #[test]
 fn each_has_a_test_here() {
-    let here = ["axum", "static"];
+    let here = ["axum", "hello-c", "mount", "notebook", "static"];
     assert_eq!(built_in_names().collect::<Vec<_>>(), here);
 }
 
 #[test]
-fn statics() {
+fn a_static_site() {
     check("static");
+}
+
+#[test]
+fn two_apps_mounted() {
+    check("mount");
+}
+
+#[test]
+fn a_plugin_in_c() {
+    check("hello-c");
+    let copy = std::fs::read(root().join("skeletons/hello-c/files/paster.h")).unwrap();
+    let header = std::fs::read(root().join("plugins/paster-abi/include/paster.h")).unwrap();
+    assert!(copy == header, "copy plugins/paster-abi/include/paster.h to skeletons/hello-c/files/");
+}
+
+#[test]
+fn an_axum_application() {
+    check("axum");
+}
+
+#[test]
+fn a_notebook_server() {
+    check("notebook");
 }

@@ -1,0 +1,731 @@
+/* The C ABI between paster and its plugins. Generated from plugins/paster-abi: do not edit.
+ *
+ * A plugin is a shared library that exports one symbol:
+ *
+ *     PASTER_EXPORT const PasterPlugin PASTER_PLUGIN = {
+ *         .abi_version = PASTER_ABI_VERSION,
+ *         .size_bytes = sizeof(PasterPlugin),
+ *         .name = PASTER_TEXT("hello"),
+ *         .version = PASTER_TEXT("1.0"),
+ *         .create = create, .call = call, .destroy = destroy,
+ *     };
+ *
+ * - Who allocates, frees: a PasterBuffer carries its owner's release function; a PasterSlice is borrowed for the call.
+ * - Every table begins with its size in bytes; fields are only ever added at its end. Use no field beyond that size.
+ * - An object (PasterExchange, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first member points
+ *   to its table; what follows is its maker's own. One thread at a time calls its functions, not always the same one,
+ *   and none after its `drop`.
+ * - A `poll_` function never blocks. When it answers PASTER_PENDING it has kept a clone of the waker, and wakes it
+ *   once it is worth asking again.
+ * - No C++ exception and no longjmp may cross.
+ */
+
+#ifndef PASTER_H
+#define PASTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct PasterWaker;
+struct PasterBody;
+struct PasterIo;
+struct PasterTask;
+struct PasterExchange;
+
+/*
+ Version of the ABI. Raised when a change is not an addition at the end of a table.
+ */
+#define PASTER_ABI_VERSION 1
+
+/*
+ Length of a body that is not known before its end.
+ */
+#define PASTER_LENGTH_UNKNOWN UINT64_MAX
+
+/*
+ No frame: for `Head.first`, that the body must be asked with `poll_body`.
+ */
+#define PASTER_FRAME_NONE 0
+
+/*
+ `data` holds bytes of the body.
+ */
+#define PASTER_FRAME_DATA 1
+
+/*
+ `headers` holds the trailer fields; then the body has ended.
+ */
+#define PASTER_FRAME_TRAILERS 2
+
+/*
+ The body has ended whole.
+ */
+#define PASTER_FRAME_END 3
+
+/*
+ The body broke off: `data` holds the reason as text. What was received is not the whole.
+ */
+#define PASTER_FRAME_ERROR 4
+
+/*
+ `poll_read` and `poll_write` answer a count of bytes or this: not yet, the waker will be woken.
+ */
+#define PASTER_IO_PENDING -1
+
+/*
+ The byte stream failed.
+ */
+#define PASTER_IO_FAILED -2
+
+/*
+ The request's connection can be taken over: answer 101 and wait for `upgraded`.
+ */
+#define PASTER_REQUEST_UPGRADABLE 1
+
+/*
+ The client's connection is TLS.
+ */
+#define PASTER_REQUEST_SECURE 2
+
+/*
+ Level of a log record: an error.
+ */
+#define PASTER_LOG_ERROR 1
+
+/*
+ Level of a log record: a warning.
+ */
+#define PASTER_LOG_WARN 2
+
+/*
+ Level of a log record: what an operator wants to know.
+ */
+#define PASTER_LOG_INFO 3
+
+/*
+ Level of a log record: for developers.
+ */
+#define PASTER_LOG_DEBUG 4
+
+/*
+ Level of a log record: every step.
+ */
+#define PASTER_LOG_TRACE 5
+
+/*
+ What a function answers: one of `PENDING`, `READY`, `FAILED`, `PANICKED`.
+ */
+typedef uint32_t PasterStatus;
+
+/*
+ Borrowed bytes, valid for the call they are passed in unless said otherwise.
+ Text is UTF-8 without a NUL at its end. `data` may be null when `len` is 0.
+ */
+typedef struct PasterSlice {
+    /*
+     First byte.
+     */
+    const uint8_t *data;
+    /*
+     Count of bytes.
+     */
+    size_t len;
+} PasterSlice;
+
+/*
+ Bytes with their owner. The receiver reads `len` bytes at `data`, then calls `release(owner)` exactly once,
+ from any thread. With a null `release` there is nothing to free and the bytes live as long as the process.
+ */
+typedef struct PasterBuffer {
+    /*
+     First byte; may be null when `len` is 0.
+     */
+    const uint8_t *data;
+    /*
+     Count of bytes.
+     */
+    size_t len;
+    /*
+     Passed to `release`.
+     */
+    void *owner;
+    /*
+     Frees the bytes; null for static bytes.
+     */
+    void (*release)(void *owner);
+} PasterBuffer;
+
+/*
+ One header field. Names are lower case.
+ */
+typedef struct PasterHeader {
+    /*
+     The name's number in the list of well-known names that the headers are built with, or 0: a shortcut between
+     Rust sides. Writing 0 is always right, and `name` is always set.
+     */
+    size_t number;
+    /*
+     Name: lower-case token characters.
+     */
+    struct PasterSlice name;
+    /*
+     Value: any bytes but control characters.
+     */
+    struct PasterSlice value;
+} PasterHeader;
+
+/*
+ An IP address with a port.
+ */
+typedef struct PasterAddress {
+    /*
+     4, 6, or 0 when there is no address.
+     */
+    uint8_t family;
+    /*
+     Four octets of IPv4 or sixteen of IPv6, in network order.
+     */
+    uint8_t octets[16];
+    /*
+     Port in host byte order; 0 when it is not known.
+     */
+    uint16_t port;
+} PasterAddress;
+
+/*
+ Functions of a waker. Any thread may call them.
+ */
+typedef struct PasterWakerTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Writes a clone to `out`; each clone ends by one `wake` or one `drop`.
+     */
+    void (*clone)(const struct PasterWaker *waker, struct PasterWaker *out);
+    /*
+     Wakes, and ends the clone.
+     */
+    void (*wake)(const struct PasterWaker *waker);
+    /*
+     Wakes, and keeps the waker.
+     */
+    void (*wake_by_ref)(const struct PasterWaker *waker);
+    /*
+     Ends the clone without waking.
+     */
+    void (*drop)(const struct PasterWaker *waker);
+} PasterWakerTable;
+
+/*
+ Wakes the one who waits for a `poll_…` function. Passed by pointer and borrowed for the call; a function that
+ answers pending keeps a clone, three words by value. Two wakers of equal words wake the same one.
+ */
+typedef struct PasterWaker {
+    /*
+     What can be done with it.
+     */
+    const struct PasterWakerTable *table;
+    /*
+     The maker's own.
+     */
+    const void *data;
+    /*
+     The maker's own.
+     */
+    const void *extra;
+} PasterWaker;
+
+/*
+ A piece of a body. Its reader takes `data` over.
+ */
+typedef struct PasterFrame {
+    /*
+     One of `FRAME_…`.
+     */
+    uint32_t kind;
+    /*
+     With `FRAME_DATA`: 1 when the body ends after this piece, which spares asking for the end.
+     */
+    uint32_t last;
+    /*
+     The bytes, or the error's text.
+     */
+    struct PasterBuffer data;
+    /*
+     Trailer fields: valid until the next call of a function of the same object.
+     */
+    const struct PasterHeader *headers;
+    /*
+     Count of trailer fields.
+     */
+    size_t header_count;
+} PasterFrame;
+
+/*
+ Functions of a body.
+ */
+typedef struct PasterBodyTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Asks for the next frame. `READY`: `out` is written; `PENDING`: the waker will be woken.
+     */
+    PasterStatus (*poll_frame)(struct PasterBody *body,
+                               const struct PasterWaker *waker,
+                               struct PasterFrame *out);
+    /*
+     Ends it.
+     */
+    void (*drop)(struct PasterBody *body);
+} PasterBodyTable;
+
+/*
+ A body being read: a request's, made by the host. The reader drops it when it needs no more.
+ */
+typedef struct PasterBody {
+    /*
+     What can be done with it.
+     */
+    const struct PasterBodyTable *table;
+} PasterBody;
+
+/*
+ Functions of a byte stream.
+ */
+typedef struct PasterIoTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Reads up to `len` bytes into `data`; returns the count, 0 at the end, or `IO_PENDING` or `IO_FAILED`.
+     */
+    ptrdiff_t (*poll_read)(struct PasterIo *io, const struct PasterWaker *waker, uint8_t *data, size_t len);
+    /*
+     Writes up to `len` bytes; returns the count, or `IO_PENDING` or `IO_FAILED`.
+     */
+    ptrdiff_t (*poll_write)(struct PasterIo *io,
+                            const struct PasterWaker *waker,
+                            const uint8_t *data,
+                            size_t len);
+    /*
+     Sends what is buffered.
+     */
+    PasterStatus (*poll_flush)(struct PasterIo *io, const struct PasterWaker *waker);
+    /*
+     Ends the writing side.
+     */
+    PasterStatus (*poll_shutdown)(struct PasterIo *io, const struct PasterWaker *waker);
+    /*
+     Closes it.
+     */
+    void (*drop)(struct PasterIo *io);
+} PasterIoTable;
+
+/*
+ A stream of bytes both ways: an upgraded connection, made by the host, taken over by the plugin. Reading and
+ writing wait apart: each keeps its own waker, so a clone for reading does not replace the one for writing.
+ */
+typedef struct PasterIo {
+    /*
+     What can be done with it.
+     */
+    const struct PasterIoTable *table;
+} PasterIo;
+
+/*
+ Functions of a task.
+ */
+typedef struct PasterTaskTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     `READY`: done, `out` holds the result's text (may be empty). `FAILED`, `PANICKED`: `out` holds the reason.
+     */
+    PasterStatus (*poll)(struct PasterTask *task, const struct PasterWaker *waker, struct PasterBuffer *out);
+    /*
+     Ends it, cancelling what is not done.
+     */
+    void (*drop)(struct PasterTask *task);
+} PasterTaskTable;
+
+/*
+ Work of a plugin that the host waits for: a health probe, a task.
+ */
+typedef struct PasterTask {
+    /*
+     What can be done with it.
+     */
+    const struct PasterTaskTable *table;
+} PasterTask;
+
+/*
+ A request. All slices are borrowed for the call of `call`; the body is the plugin's from then on.
+ */
+typedef struct PasterRequest {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     `REQUEST_…` flags.
+     */
+    uint32_t flags;
+    /*
+     HTTP version: 9, 10, 11, 20 or 30.
+     */
+    uint16_t version;
+    /*
+     Port of the effective host, 0 when it was not given.
+     */
+    uint16_t host_port;
+    /*
+     Method in upper case: `GET`.
+     */
+    struct PasterSlice method;
+    /*
+     Path and query as the gate left them, percent-encoded, without the mount's prefix: `/a/b?c=d`.
+     */
+    struct PasterSlice target;
+    /*
+     Header fields in order of arrival.
+     */
+    const struct PasterHeader *headers;
+    /*
+     Count of header fields.
+     */
+    size_t header_count;
+    /*
+     The body, or null when there is none. The plugin drops it.
+     */
+    struct PasterBody *body;
+    /*
+     Length of the body in bytes, or `LENGTH_UNKNOWN`.
+     */
+    uint64_t body_length;
+    /*
+     Who sent the request.
+     */
+    struct PasterAddress client;
+    /*
+     The other end of the socket.
+     */
+    struct PasterAddress peer;
+    /*
+     The effective host, lower case, without a port.
+     */
+    struct PasterSlice host;
+    /*
+     The address listened on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+     */
+    struct PasterSlice listen;
+    /*
+     Prefix that mounts took off the path: empty or `/a/b`.
+     */
+    struct PasterSlice script_name;
+    /*
+     Name of the server in the config.
+     */
+    struct PasterSlice server;
+    /*
+     Scheme of the target, when it has one.
+     */
+    struct PasterSlice scheme;
+    /*
+     Authority of the target, when it has one (`CONNECT`, HTTP/2).
+     */
+    struct PasterSlice authority;
+    /*
+     The `:protocol` of an extended CONNECT (RFC 8441), else empty.
+     */
+    struct PasterSlice protocol;
+} PasterRequest;
+
+/*
+ The head of an answer, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
+ */
+typedef struct PasterHead {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Status, 100 to 999.
+     */
+    uint32_t status;
+    /*
+     Header fields: valid until the next call of any function of the plugin by the same thread.
+     */
+    const struct PasterHeader *headers;
+    /*
+     Count of header fields.
+     */
+    size_t header_count;
+    /*
+     Length of the body in bytes, or `LENGTH_UNKNOWN`.
+     */
+    uint64_t body_length;
+    /*
+     The body's first frame where it is ready: `FRAME_NONE` asks the host to call `poll_body`.
+     */
+    struct PasterFrame first;
+    /*
+     With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
+     */
+    struct PasterBuffer error;
+} PasterHead;
+
+/*
+ Functions of an exchange.
+ */
+typedef struct PasterExchangeTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is; the host answers 500.
+     */
+    PasterStatus (*poll_head)(struct PasterExchange *exchange,
+                              const struct PasterWaker *waker,
+                              struct PasterHead *out);
+    /*
+     Asks for the next frame of the body. `READY`: `out` is written. After a frame that ends the body (`last`,
+     trailers, end, error) it is not called again. `PANICKED`: as an error frame.
+     */
+    PasterStatus (*poll_body)(struct PasterExchange *exchange,
+                              const struct PasterWaker *waker,
+                              struct PasterFrame *out);
+    /*
+     Hands over the connection after a 101, or a 2xx to CONNECT. `io` is the plugin's from then on. Null when the
+     plugin never upgrades.
+     */
+    void (*upgraded)(struct PasterExchange *exchange, struct PasterIo *io);
+    /*
+     Ends it.
+     */
+    void (*drop)(struct PasterExchange *exchange);
+} PasterExchangeTable;
+
+/*
+ A request being answered. The host calls `poll_head` until it is not pending, then `poll_body` until the body
+ ends, or `upgraded` after an answer that switches protocols; then `drop`. A `drop` before the end says that the
+ client has gone.
+ */
+typedef struct PasterExchange {
+    /*
+     What can be done with it.
+     */
+    const struct PasterExchangeTable *table;
+} PasterExchange;
+
+/*
+ A name and a value of a log record.
+ */
+typedef struct PasterLogField {
+    /*
+     Name.
+     */
+    struct PasterSlice name;
+    /*
+     Value as text.
+     */
+    struct PasterSlice value;
+} PasterLogField;
+
+/*
+ One log record, borrowed for the call.
+ */
+typedef struct PasterLogRecord {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     One of `LOG_…`.
+     */
+    uint32_t level;
+    /*
+     The part that logs: a module's path.
+     */
+    struct PasterSlice target;
+    /*
+     What happened.
+     */
+    struct PasterSlice message;
+    /*
+     Fields.
+     */
+    const struct PasterLogField *fields;
+    /*
+     Count of fields.
+     */
+    size_t field_count;
+} PasterLogRecord;
+
+/*
+ What the host offers to one app. It lives as long as the process; any thread may call its functions.
+ */
+typedef struct PasterHost {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     The first argument of its functions.
+     */
+    const void *context;
+    /*
+     Number of the generation, from 1.
+     */
+    uint64_t generation;
+    /*
+     1 when developers are served: pages may show causes.
+     */
+    uint32_t development;
+    /*
+     The most detailed `LOG_…` level that is kept.
+     */
+    uint32_t log_level;
+    /*
+     Name of the app in the config.
+     */
+    struct PasterSlice app;
+    /*
+     Writes a log record.
+     */
+    void (*log)(const void *context, const struct PasterLogRecord *record);
+    /*
+     Adds `count` to the app's counter `name`.
+     */
+    void (*count)(const void *context, struct PasterSlice name, uint64_t count);
+    /*
+     Writes the whole merged config to `out`, as JSON.
+     */
+    void (*config)(const void *context, struct PasterBuffer *out);
+    /*
+     Sees that the side process `name` runs, and waits for it. `READY`: `out` holds the path of its Unix socket.
+     `FAILED`: `out` holds the reason.
+     */
+    PasterStatus (*side_process)(const void *context, struct PasterSlice name, struct PasterBuffer *out);
+} PasterHost;
+
+/*
+ What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null; `create`, `call` and
+ `destroy` must be there. `app` is the plugin's own pointer, as `create` wrote it; any number of threads may call
+ with the same `app` at once.
+ */
+typedef struct PasterPlugin {
+    /*
+     `PASTER_ABI_VERSION`.
+     */
+    uint32_t abi_version;
+    /*
+     Size of this table in bytes, when the plugin was built.
+     */
+    uint32_t size_bytes;
+    /*
+     Name of the application.
+     */
+    struct PasterSlice name;
+    /*
+     Version of the application.
+     */
+    struct PasterSlice version;
+    /*
+     Names of the side processes that `run_side` knows.
+     */
+    const struct PasterSlice *sides;
+    /*
+     Count of side processes.
+     */
+    size_t side_count;
+    /*
+     Writes the JSON Schema of the settings to `out`.
+     */
+    void (*settings_schema)(struct PasterBuffer *out);
+    /*
+     Makes an app from `settings` (JSON, checked against the schema) and from what the generation before saved
+     (`saved_state`, null without). May block. `READY`: `*app` is written. `FAILED`, `PANICKED`: `error` holds the
+     reason.
+     */
+    PasterStatus (*create)(struct PasterSlice settings,
+                           const struct PasterHost *host,
+                           const struct PasterSlice *saved_state,
+                           void **app,
+                           struct PasterBuffer *error);
+    /*
+     Begins to answer a request; never null. The request is borrowed for this call.
+     */
+    struct PasterExchange *(*call)(void *app, const struct PasterRequest *request);
+    /*
+     Begins a health probe; a null task means healthy.
+     */
+    struct PasterTask *(*health)(void *app);
+    /*
+     Writes state for the next generation to `out`. `READY`: there is some. `FAILED`: none.
+     */
+    PasterStatus (*save_state)(void *app, struct PasterBuffer *out);
+    /*
+     A newer generation has taken over: no new requests but on connections that are open.
+     */
+    void (*retire)(void *app);
+    /*
+     The generation ends soon: close what is left. Does not block.
+     */
+    void (*shutdown)(void *app);
+    /*
+     Frees the app. No exchange or task of it is left.
+     */
+    void (*destroy)(void *app);
+    /*
+     Writes the app's tasks to `out`, as a JSON array of `{"name", "summary"}`.
+     */
+    void (*list_tasks)(void *app, struct PasterBuffer *out);
+    /*
+     Begins the task `name` with arguments as JSON; null when there is none of that name.
+     */
+    struct PasterTask *(*run_task)(void *app, struct PasterSlice name, struct PasterSlice arguments);
+    /*
+     Runs the side process `name` over a listening Unix socket until it ends; returns the exit status. It is called
+     in a process of its own, without `create`.
+     */
+    int (*run_side)(struct PasterSlice name, int socket);
+} PasterPlugin;
+
+/*
+ Not yet: the waker that was passed will be woken.
+ */
+#define PASTER_PENDING 0
+
+/*
+ Done: the results are written.
+ */
+#define PASTER_READY 1
+
+/*
+ Failed: the error text is written where the function says.
+ */
+#define PASTER_FAILED 2
+
+/*
+ Failed by a panic (in Rust) or its like: a fault of the program, counted apart.
+ */
+#define PASTER_PANICKED 3
+
+#endif  /* PASTER_H */
+
+#if defined(_WIN32)
+#define PASTER_EXPORT __declspec(dllexport)
+#else
+#define PASTER_EXPORT __attribute__((visibility("default"), used))
+#endif
+
+/* A PasterSlice of a string literal, in an initializer. */
+#define PASTER_TEXT(literal) { (const uint8_t *)(literal), sizeof(literal) - 1 }
