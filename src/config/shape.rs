@@ -76,6 +76,9 @@ fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &st
         let what = if node.table().is_some() { "section" } else { "key" };
         let error = Error::config(format!("unknown {what} `{key}`{place}")).at(node.key_origin());
         errors.push(match nearest(key, known.iter().copied()) {
+            _ if key == "reload" && path.is_empty() => {
+                error.help("write it under `[process]`, or start with `paster serve --reload`")
+            }
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help(format!("known here: `{}`", known.join("`, `"))),
         });

@@ -33,23 +33,18 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         Errors::check(errors)?;
         return Err(Error::config("the config cannot be read").into());
     };
-    let mut found = Vec::new();
-    let (libraries, unbuilt) = build::built(&config).unwrap_or_else(|errors| {
-        found.extend(errors);
+    let (libraries, unbuilt) = build::built(&config).unwrap_or_else(|found| {
+        errors.extend(found);
         Default::default()
     });
+    errors.extend(Process::read(&config).err().into_iter().flatten());
     let context = Context { checking: true, libraries, ..Context::alone(false) };
-    found.extend(assemble(&config, &context).err().into_iter().flatten());
-    found.extend(Process::read(&config).err().into_iter().flatten());
-    if !found.is_empty() {
-        // What was read with a fault is built with the same fault: it is told once.
-        let known = errors.len();
-        for error in found {
-            if !errors[..known].iter().any(|other| same_place(other, &error))
-                && !(known > 0 && inherits(&error))
-            {
-                errors.push(error);
-            }
+    // What was read with a fault is built with the same fault: it is told once.
+    let known = errors.len();
+    for error in assemble(&config, &context).err().into_iter().flatten() {
+        let told = errors[..known].iter().any(|other| same_place(other, &error));
+        if !told && !(known > 0 && inherits(&error)) {
+            errors.push(error);
         }
     }
     config.sort(&mut errors);
