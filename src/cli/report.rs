@@ -108,6 +108,11 @@ pub(super) fn render(error: &Error, colour: bool) -> String {
     }
     let mut cause = error.source();
     while let Some(inner) = cause {
+        // Some types print their own cause: no need to say it twice.
+        if inner.source().is_some_and(|below| below.to_string() == inner.to_string()) {
+            cause = inner.source();
+            continue;
+        }
         // A message of several lines keeps its lines, each under the first.
         let inner_text = bare(&inner.to_string()).trim_end().replace('\n', &format!("\n{gutter}   "));
         text += &format!("{gutter} {} {inner_text}\n", paint(blue, "= caused by:"));

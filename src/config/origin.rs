@@ -19,6 +19,9 @@ pub(super) struct Text {
     whole: Vec<Option<Arc<str>>>,
     /// Spans of the values that are not shown, in order.
     secrets: Vec<Range<usize>>,
+    /// A byte and its count of characters from its line's start: places mostly come one after another, and a line
+    /// may be long.
+    counted: (usize, usize),
 }
 
 impl Text {
@@ -26,7 +29,7 @@ impl Text {
         let lines: Vec<_> =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let whole = vec![None; lines.len()];
-        Text { source, text, lines, whole, secrets: Vec::new() }
+        Text { source, text, lines, whole, secrets: Vec::new(), counted: (0, 0) }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -77,7 +80,12 @@ impl Text {
         let line = self.line_range(number);
         let start = start.min(line.end);
         let end = span.end.clamp(start, line.end);
-        let column = self.text[line.start..start].chars().count() + 1;
+        let (from, counted) = match self.counted {
+            (at, count) if (line.start..=start).contains(&at) => (at, count),
+            _ => (line.start, 0),
+        };
+        self.counted = (start, counted + self.text[from..start].chars().count());
+        let column = self.counted.1 + 1;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let secret = self.secrets.iter().any(|secret| secret.start < line.end && secret.end > line.start);
         let (text, mark, width) = if !secret && line.len() <= EXCERPT_CHARS {
@@ -99,18 +107,23 @@ impl Text {
 
     /// The line with its secrets masked and cut to a bearable length: text, start and width of the mark in it.
     fn excerpt(&self, line: Range<usize>, span: Range<usize>) -> (Arc<str>, usize, usize) {
+        // Of a very long line only what is near the mark is looked at; a secret that begins before is whole.
+        let reach = EXCERPT_CHARS;
+        let near = self.text.floor_char_boundary(span.start.saturating_sub(reach)).max(line.start);
+        let far = self.text.ceil_char_boundary(span.start + reach).min(line.end);
+        let secrets: Vec<_> =
+            self.secrets.iter().filter(|other| other.start < far && other.end > near).collect();
         let mut shown: Vec<char> = Vec::new();
         let (mut mark, mut end) = (None, None);
         let mut hidden = 0;
-        for (at, c) in self.text[line.clone()].char_indices().map(|(at, c)| (line.start + at, c)) {
+        for (at, c) in self.text[near..far].char_indices().map(|(at, c)| (near + at, c)) {
             if at >= span.start {
                 mark.get_or_insert(shown.len());
             }
             if at >= span.end {
                 end.get_or_insert(shown.len());
             }
-            let inside = self.secrets.iter().find(|secret| secret.contains(&at));
-            match inside {
+            match secrets.iter().find(|secret| secret.contains(&at)) {
                 Some(secret) if at < hidden || secret.end == hidden => {}
                 Some(secret) => {
                     shown.extend(MASK.chars());
@@ -121,16 +134,16 @@ impl Text {
         }
         let mark = mark.unwrap_or(shown.len());
         let width = end.unwrap_or(shown.len()).saturating_sub(mark);
-        if shown.len() <= EXCERPT_CHARS {
-            return (shown.into_iter().collect::<String>().into(), mark, width);
+        let (mut from, mut to) = (0, shown.len());
+        if shown.len() > EXCERPT_CHARS {
+            from = mark.saturating_sub(EXCERPT_CHARS / 4).min(shown.len() - EXCERPT_CHARS);
+            to = from + EXCERPT_CHARS;
         }
-        let from = mark.saturating_sub(EXCERPT_CHARS / 4).min(shown.len() - EXCERPT_CHARS);
-        let to = from + EXCERPT_CHARS;
-        let before = if from > 0 { "…" } else { "" };
-        let after = if to < shown.len() { "…" } else { "" };
+        let before = if from > 0 || near > line.start { "…" } else { "" };
+        let after = if to < shown.len() || far < line.end { "…" } else { "" };
         let text = format!("{before}{}{after}", shown[from..to].iter().collect::<String>());
-        let mark = mark - from + before.chars().count();
-        (text.into(), mark, width.min(EXCERPT_CHARS.saturating_sub(mark)).max(1))
+        let width = width.min(to.saturating_sub(mark));
+        (text.into(), mark - from + before.chars().count(), width)
     }
 }
 
