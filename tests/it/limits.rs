@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited, StreamBody};
 use paster::body::{App, Body, Request, Response};
@@ -37,6 +38,24 @@ async fn an_idle_connection_is_closed() {
     assert_eq!(read_to_end(&mut fresh).await, "");
     assert_eq!(read_to_end(&mut kept).await, "");
     running.wait_for_connections(0).await;
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_rested_goes_on() {
+    let running = Running::start("", says("hello"));
+    let mut stream = running.connect().await;
+    for _ in 0..2 {
+        ask(&mut stream, GET).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await; // the client's own pause
+    }
+    let halves = GET.split_at(7);
+    stream.write_all(halves.0.as_bytes()).await.unwrap();
+    assert_eq!(ask(&mut stream, halves.1).await.1, "hello");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    // What spoke HTTP/1 does not change over.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert_eq!(read_to_end(&mut stream).await, "");
     running.end().await;
 }
 

@@ -188,6 +188,12 @@ impl Link {
         found
     }
 
+    /// No head has begun: gives the room of the last one back.
+    pub(super) fn forget_head(&self) {
+        self.head_bytes.store(0, Relaxed);
+        *lock(&self.head) = Vec::new();
+    }
+
     /// Keeps the rest of a body that the application does not want, for the driver to drain.
     pub(super) fn leave(&self, body: Incoming) {
         *lock(&self.leftover) = Some(body);
