@@ -110,6 +110,9 @@ fn stream(address: &str, load: &Load) {
     }
 }
 
+/// What one client does.
+type Client = Box<dyn FnOnce(&str, &Load) + Send>;
+
 /// Resident memory of a process and its children, in KiB, without pages that files back.
 fn memory(pid: u32) -> u64 {
     let own = |pid: u32| {
@@ -132,7 +135,7 @@ fn reloads_under_load_lose_nothing() {
     let address: Arc<str> = serving.address().into();
     let load = Arc::<Load>::default();
     let mut clients = Vec::new();
-    let mut client = |run: Box<dyn FnOnce(&str, &Load) + Send>| {
+    let mut client = |run: Client| {
         let (address, load) = (address.clone(), load.clone());
         clients.push(thread::spawn(move || run(&address, &load)));
     };

@@ -21,6 +21,7 @@ mod mount;
 mod reload;
 mod request;
 mod serve;
+mod side;
 mod skeletons;
 mod static_files;
 mod support;

@@ -177,8 +177,8 @@ pub(super) async fn start(
     failed: Option<Vec<Fault>>,
 ) -> Result<(Child, mpsc::UnboundedReceiver<News>), Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
-    let (child, mut news) = Child::start(generation, plan.process.threads, shared.options.json)
-        .map_err(|errors| Fault::list(&errors))?;
+    let (child, mut news) =
+        Child::start(generation, shared.options.json).map_err(|errors| Fault::list(&errors))?;
     let order = ToWorker::Start(Box::new(Start {
         generation,
         run: shared.run.clone(),

@@ -48,11 +48,7 @@ impl Child {
     /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
     /// # Errors
     /// When no process can be made.
-    pub(super) fn start(
-        generation: u64,
-        threads: usize,
-        quiet: bool,
-    ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
+    pub(super) fn start(generation: u64, quiet: bool) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: std::io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         // What runs now, also when the file was replaced since.
@@ -62,9 +58,6 @@ impl Child {
             command.stdout(Stdio::from(
                 rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?,
             ));
-        }
-        if threads > 0 {
-            command.env("PASTER_WORKER_THREADS", threads.to_string());
         }
         let mut process =
             tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;

@@ -9,11 +9,14 @@ use crate::registry;
 use crate::server::listener::{self, Listen, Socket};
 use crate::server::{SERVERS, Server};
 
+/// A server by its name, and the app that it serves.
+pub(super) type Named = (String, Box<dyn Server>, App);
+
 /// Makes every server of `config`, with an app that is still to be replaced.
 /// # Errors
 /// Every fault of the `[server.NAME]` tables.
-pub(super) fn servers(config: &Config) -> Result<Vec<(String, Box<dyn Server>, App)>> {
-    let mut servers: Vec<(String, Box<dyn Server>, App)> = Vec::new();
+pub(super) fn servers(config: &Config) -> Result<Vec<Named>> {
+    let mut servers: Vec<Named> = Vec::new();
     let mut errors = Vec::new();
     for name in config.names("server") {
         let Some(table) = config.table("server", name) else { continue };

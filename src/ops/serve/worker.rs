@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -17,14 +18,13 @@ use tokio::time::Instant;
 use super::handover::{self, Takers};
 use super::live::Live;
 use super::message::{self, FromWorker, Start, ToWorker};
+use super::servers::Named;
 use super::wire::{self, Outbox, Packet};
-use crate::body::App;
 use crate::context::{Context, Host};
 use crate::error::Error;
 use crate::ops::assemble::assemble;
 use crate::ops::fault::Fault;
 use crate::plugin::Instance;
-use crate::server::Server;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
 
@@ -43,24 +43,28 @@ pub fn worker() -> u8 {
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.
     let _ = std::fs::write("/proc/self/comm", "paster worker");
     super::log::start();
+    // Orders are heard and deadlines kept on a thread of their own, whatever plugin code does to the others.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(control)),
+        Err(error) => {
+            tracing::error!(%error, "cannot hear the supervisor");
+            1
+        }
+    }
+}
+
+/// The threads that serve: one for each processor, or as many as the config says.
+fn threads(count: usize) -> std::io::Result<Handle> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("serve");
-    if let Some(threads) =
-        std::env::var("PASTER_WORKER_THREADS").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0)
-    {
-        builder.worker_threads(threads);
+    if count > 0 {
+        builder.worker_threads(count);
     }
-    let runtime = match builder.build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start threads");
-            return 1;
-        }
-    };
-    let code = runtime.block_on(run(control));
-    // Plugin code may still block a thread: it must not hold up the end.
-    runtime.shutdown_background();
-    code
+    let runtime = builder.build()?;
+    let handle = runtime.handle().clone();
+    // It lasts as long as the process, whose end does not wait for a thread that plugin code blocks.
+    std::mem::forget(runtime);
+    Ok(handle)
 }
 
 /// Takes the socket that the parent put in place of standard input, and puts `/dev/null` there.
@@ -85,14 +89,22 @@ async fn run(control: OwnedFd) -> u8 {
     let (orders, mut inbox) = mpsc::unbounded_channel();
     tokio::spawn(read(stream, host.clone(), live.clone(), orders));
 
-    let Built { servers, instances } = match build(&start, states, host, &live).await {
+    let threads = match threads(start.process.threads) {
+        Ok(threads) => threads,
+        Err(cause) => {
+            let fault = Fault::from(&Error::new("cannot start threads").because(cause));
+            outbox.deliver(Packet::new(&FromWorker::Failed(vec![fault]))).await;
+            return 1;
+        }
+    };
+    let Built { servers, instances } = match build(&start, states, host, &live, &threads).await {
         Ok(built) => built,
         Err(faults) => {
             outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
             return 1;
         }
     };
-    let mut generation = Generation::new(start, instances, live, outbox.clone());
+    let mut generation = Generation::new(start, instances, live, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
     outbox.send(Packet::new(&FromWorker::Ready));
 
@@ -145,7 +157,7 @@ async fn read(
 
 /// What one generation serves with.
 struct Built {
-    servers: Vec<(String, Box<dyn Server>, App)>,
+    servers: Vec<Named>,
     instances: Vec<Instance>,
 }
 
@@ -155,6 +167,7 @@ async fn build(
     states: BTreeMap<String, Vec<u8>>,
     host: Arc<dyn Host>,
     live: &Live,
+    threads: &Handle,
 ) -> Result<Built, Vec<Fault>> {
     let context = Context {
         generation: start.generation,
@@ -168,7 +181,7 @@ async fn build(
     let config = start.config.clone();
     let failed = start.failed.is_some();
     // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
-    let built = tokio::task::spawn_blocking(move || match failed {
+    let built = threads.spawn_blocking(move || match failed {
         true => super::servers::servers(&config).map(|servers| Built { servers, instances: Vec::new() }),
         false => assemble(&config, &context)
             .map(|assembly| Built { servers: assembly.servers, instances: assembly.instances }),
@@ -179,12 +192,13 @@ async fn build(
     };
     let mut probes = JoinSet::new();
     for instance in built.instances.clone() {
-        probes.spawn(async move {
+        let probe = async move {
             instance.health().await.map_err(|why| {
                 let error = Error::new(format!("app `{}` is not healthy: {why}", instance.name()));
                 Fault::from(&error)
             })
-        });
+        };
+        probes.spawn_on(probe, threads);
     }
     let mut faults = Vec::new();
     while let Some(probe) = probes.join_next().await {
@@ -209,6 +223,7 @@ struct Generation {
     instances: Vec<Instance>,
     live: Live,
     outbox: Outbox,
+    threads: Handle,
     phase: watch::Sender<Phase>,
     servers: JoinSet<()>,
     takers: Takers,
@@ -225,7 +240,7 @@ struct Generation {
 }
 
 impl Generation {
-    fn new(start: Box<Start>, instances: Vec<Instance>, live: Live, outbox: Outbox) -> Self {
+    fn new(start: Box<Start>, instances: Vec<Instance>, live: Live, outbox: Outbox, threads: Handle) -> Self {
         let (hand_over, idle) = mpsc::channel(QUEUE);
         let (target, newest) = watch::channel(None);
         let mut outgoing = JoinSet::new();
@@ -235,6 +250,7 @@ impl Generation {
             instances,
             live,
             outbox,
+            threads,
             phase: watch::channel(Phase::Serving).0,
             servers: JoinSet::new(),
             takers: Takers::default(),
@@ -249,7 +265,7 @@ impl Generation {
         }
     }
 
-    fn serve(&mut self, servers: Vec<(String, Box<dyn Server>, App)>, sockets: Vec<OwnedFd>) {
+    fn serve(&mut self, servers: Vec<Named>, sockets: Vec<OwnedFd>) {
         let Some(hand_over) = &self.hand_over else { return };
         let mut bound: BTreeMap<&str, Vec<Socket>> = BTreeMap::new();
         for ((server, listen), fd) in self.start.sockets.iter().zip(sockets) {
@@ -269,7 +285,8 @@ impl Generation {
                 hand_over: hand_over.clone(),
                 load,
             };
-            self.servers.spawn(server.run(bound.remove(name.as_str()).unwrap_or_default(), app, control));
+            let sockets = bound.remove(name.as_str()).unwrap_or_default();
+            self.servers.spawn_on(server.run(sockets, app, control), &self.threads);
         }
         self.serving = true;
     }
@@ -325,7 +342,7 @@ impl Generation {
     fn save_state(&self) {
         let instances = self.instances.clone();
         let outbox = self.outbox.clone();
-        tokio::task::spawn_blocking(move || {
+        self.threads.spawn_blocking(move || {
             let states = instances
                 .iter()
                 .filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
