@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -49,7 +49,8 @@ pub(crate) fn wrap(next: App, limit: u64) -> App {
         if size.lower() > limit {
             return Box::pin(std::future::ready(Ok(too_long(limit))));
         }
-        if size.upper().is_some_and(|most| most <= limit) {
+        // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
+        if size.upper().is_some_and(|most| most <= limit) || request.method() == Method::CONNECT {
             return next.handle(request);
         }
         let exceeded = Arc::new(AtomicBool::new(false));

@@ -78,17 +78,7 @@ impl Local {
     ) -> Result<Answer, BoxError> {
         let mut request: Request = request.body(body.into()).unwrap();
         let host = request.headers().get("host").map_or("localhost", |host| host.to_str().unwrap());
-        let authority: http::uri::Authority = host.parse().unwrap();
-        let environ = Environ {
-            peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 50000))),
-            client: Some(Ipv4Addr::LOCALHOST.into()),
-            listen: "127.0.0.1:8080".into(),
-            host: authority.host().into(),
-            port: authority.port_u16(),
-            secure: false,
-            script_name: "".into(),
-            server: "main".into(),
-        };
+        let environ = environ(host);
         request.extensions_mut().insert(environ);
         let app = self.app();
         self.runtime.block_on(async move {
@@ -106,6 +96,21 @@ impl Local {
     /// Waits on a future in the runtime of the apps.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+}
+
+/// What a server's gate says of a request from this machine for `host`.
+pub(crate) fn environ(host: &str) -> Environ {
+    let authority: http::uri::Authority = host.parse().unwrap();
+    Environ {
+        peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 50000))),
+        client: Some(Ipv4Addr::LOCALHOST.into()),
+        listen: "127.0.0.1:8080".into(),
+        host: authority.host().into(),
+        port: authority.port_u16(),
+        secure: false,
+        script_name: "".into(),
+        server: "main".into(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod border;
+mod cascade;
 mod config;
 mod create;
 mod faults;

@@ -8,7 +8,9 @@ use futures_util::StreamExt;
 use http::Request;
 use http_body_util::StreamBody;
 use insta::assert_snapshot;
-use paster::body::Body;
+use paster::body::{App, Body};
+use paster::context::Context;
+use paster::middleware::MIDDLEWARE;
 
 use crate::local::{Answer, Local, faults, load, shown};
 use crate::support::folder;
@@ -268,7 +270,7 @@ fn weak_hashes_are_refused() {
     let config = hello("\"door\"", "[middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n");
     let folder = folder(&[("server.toml", &config), ("users", "a:{SHA}x\nb:$apr1$x\nc\n")]);
     let config = load(folder.path()).unwrap();
-    let errors = paster::ops::assemble::assemble_apps(&config, &paster::context::Context::alone(false), None);
+    let errors = paster::ops::assemble::assemble_apps(&config, &Context::alone(false), None);
     let errors: Vec<_> = errors.err().unwrap().iter().map(ToString::to_string).collect();
     let shown = errors.join("\n").replace(&*folder.path().to_string_lossy(), "F");
     assert_snapshot!(shown, @r"
@@ -343,4 +345,96 @@ fn the_log_file_is_made_anew_when_it_was_moved_away() {
     }
     local.assembly.apps.clear();
     assert!(lines(&log.with_extension("old")) >= 1);
+}
+
+/// `kind` with default options around `app`, as the assembler builds it.
+fn wrap(kind: &str, strict: bool, app: App) -> App {
+    let entry = MIDDLEWARE.iter().find(|entry| entry.name == kind).unwrap();
+    let config = format!("[middleware.m]\nuse = \"{kind}\"\n{}", if strict { "strict = true\n" } else { "" });
+    let folder = folder(&[("server.toml", &config)]);
+    let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
+    (entry.build)(&table, &Context::alone(false), app).unwrap()
+}
+
+#[tokio::test]
+async fn panics_and_errors_become_500() {
+    let early = App::from_call(|_| panic!("secret reason"));
+    let late = App::from_fn(|request: paster::body::Request| async move {
+        assert!(request.uri().path().is_empty(), "secret reason");
+        http::Response::new(Body::empty())
+    });
+    let error = App::from_call(|_| Box::pin(std::future::ready(Err("secret reason".into()))));
+    for app in [early, late, error] {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = wrap("error_page", false, app).handle(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(&body[..], b"500 Internal Server Error\n");
+    }
+}
+
+#[tokio::test]
+async fn lint_counts_streamed_bodies() {
+    for (length, strict, fails) in
+        [("6", true, false), ("5", true, true), ("7", true, true), ("7", false, false), ("x", true, true)]
+    {
+        let app = App::from_fn(move |_| async move {
+            let response =
+                http::Response::builder().header("content-length", length).header("content-type", "a/b");
+            response.body(stream(&["123", "456"])).unwrap()
+        });
+        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(crate::local::environ("localhost"));
+        let result = match wrap("lint", strict, app).handle(request).await {
+            Ok(response) => http_body_util::BodyExt::collect(response.into_body()).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert_eq!(result.is_err(), fails, "content-length {length}, strict {strict}: {result:?}");
+    }
+}
+
+#[test]
+fn the_log_knows_user_id_and_the_length_of_streams() {
+    let folder = folder(&[("users", &format!("ann:{}\n", bcrypt::hash("pw", 4).unwrap()))]);
+    std::fs::create_dir(folder.path().join("www")).unwrap();
+    std::fs::write(folder.path().join("www/large.bin"), vec![0; 200_000]).unwrap();
+    let config = "[app.main]\nuse = \"static\"\npublish_dir = \"www\"\nmiddleware = [\"log\", \"request_id\", \"door\"]\n\
+                  [middleware.log]\nuse = \"access_log\"\nfile = \"access.log\"\nformat = \"json\"\n\
+                  [middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n";
+    let mut local = Local::in_folder(folder, config, false);
+    let credentials = base64::engine::general_purpose::STANDARD.encode("ann:pw");
+    let request = Request::get("/large.bin").header("authorization", format!("Basic {credentials}"));
+    let answer = local.send(request, "");
+    local.assembly.apps.clear();
+    let log = std::fs::read_to_string(local.folder.path().join("access.log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+    assert_eq!((&line["user"], &line["bytes"]), (&"ann".into(), &200_000.into()));
+    assert_eq!(line["request_id"], answer.headers()["x-request-id"].to_str().unwrap());
+}
+
+#[test]
+fn a_changed_password_holds_at_once_and_a_broken_file_changes_nothing() {
+    let config = hello("\"door\"", "[middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n");
+    let users = |password: &str| format!("ann:{}\n", bcrypt::hash(password, 4).unwrap());
+    let local = Local::new(&config, &[("users", &users("old"))]);
+    let status = |password: &str| {
+        let credentials = base64::engine::general_purpose::STANDARD.encode(format!("ann:{password}"));
+        send(&local, &[("authorization", &format!("Basic {credentials}"))]).status().as_u16()
+    };
+    assert_eq!((status("old"), status("new")), (200, 401));
+    let file = local.folder.path().join("users");
+    std::fs::write(&file, users("new")).unwrap();
+    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    while status("old") == 200 {
+        assert!(std::time::Instant::now() < end, "the file was never read anew");
+        local.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
+    }
+    assert_eq!(status("new"), 200);
+    std::fs::write(&file, "broken").unwrap();
+    // Longer than a reading is believed.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(1200) {
+        assert_eq!(status("new"), 200);
+    }
+    assert_eq!(status("old"), 401);
 }

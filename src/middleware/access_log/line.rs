@@ -1,11 +1,12 @@
 //! What is logged of a request, and how a line of each format reads.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, HeaderName, REFERER, USER_AGENT};
+use http::header::{HeaderValue, REFERER, USER_AGENT};
 use http::{Method, Uri, Version};
 use serde_json::json;
 
@@ -27,8 +28,8 @@ pub(super) struct Record {
     uri: Uri,
     version: Version,
     pub(super) status: u16,
-    referer: Option<String>,
-    agent: Option<String>,
+    referer: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
 }
 
 impl Record {
@@ -46,8 +47,8 @@ impl Record {
             uri: request.uri().clone(),
             version: request.version(),
             status: 499,
-            referer: text(request.headers(), REFERER).map(|referer| masked(&referer)),
-            agent: text(request.headers(), USER_AGENT),
+            referer: request.headers().get(REFERER).cloned(),
+            agent: request.headers().get(USER_AGENT).cloned(),
         }
     }
 
@@ -55,6 +56,8 @@ impl Record {
     pub(super) fn line(&self, format: Format, bytes: u64, took: Duration) -> String {
         let target = format!("{}{}", self.script_name, self.uri.path_and_query().map_or("/", |t| t.as_str()));
         let target = masked(&target);
+        let referer = self.referer.as_ref().map(|referer| masked(&text(referer)));
+        let agent = self.agent.as_ref().map(text);
         if format == Format::Json {
             let line = json!({
                 "time": humantime::format_rfc3339_micros(self.time).to_string(),
@@ -67,8 +70,8 @@ impl Record {
                 "status": self.status,
                 "bytes": bytes,
                 "micros": took.as_micros() as u64,
-                "referer": self.referer,
-                "user_agent": self.agent,
+                "referer": referer,
+                "user_agent": agent,
                 "request_id": self.id.as_deref(),
             });
             return format!("{line}\n");
@@ -85,9 +88,9 @@ impl Record {
         escape(&mut line, &target, false);
         let _ = write!(line, " {:?}\" {} {sent}", self.version, self.status);
         if format == Format::Combined {
-            for field in [&self.referer, &self.agent] {
+            for field in [referer.as_deref(), agent.as_deref()] {
                 line += " \"";
-                escape(&mut line, field.as_deref().unwrap_or("-"), false);
+                escape(&mut line, field.unwrap_or("-"), false);
                 line.push('"');
             }
         }
@@ -96,8 +99,8 @@ impl Record {
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 /// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 /// What may wait in memory, in bytes. When the disk takes no more, lines beyond are dropped and counted.
 const MOST: usize = 4 * 1024 * 1024;
+/// A batch is written when it is this long, in bytes, …
+const BATCH: usize = 64 * 1024;
+/// … or this long after its first line.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How often it is looked whether the file was moved away.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -55,7 +59,8 @@ impl Sink {
             state.dropped += 1;
             return;
         }
-        let was_empty = state.lines.is_empty();
+        let (before, after) = (state.lines.len(), state.lines.len() + line.len());
+        let wakes = before == 0 || (before < BATCH && after >= BATCH);
         state.lines.extend_from_slice(line);
         if !std::mem::replace(&mut state.started, true) {
             drop(state);
@@ -71,7 +76,7 @@ impl Sink {
                     tracing::error!("cannot start the access log's thread: {error}");
                 }
             }
-        } else if was_empty {
+        } else if wakes {
             self.shared.wake.notify_one();
         }
     }
@@ -103,6 +108,9 @@ impl Shared {
                 while state.lines.is_empty() && !state.closed {
                     state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
+                let fills = |state: &mut State| state.lines.len() < BATCH && !state.closed;
+                let waited = self.wake.wait_timeout_while(state, PATIENCE, fills);
+                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 std::mem::swap(&mut batch, &mut state.lines);
                 (std::mem::take(&mut state.dropped), state.closed)
             };

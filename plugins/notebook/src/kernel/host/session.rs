@@ -58,8 +58,12 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
             }
         },
         Err(error) => {
-            return write_json(&mut write, Frame::Answer, &refused(ProblemKind::Malformed, error.to_string()))
-                .await;
+            return write_json(
+                &mut write,
+                Frame::Answer,
+                &refused(ProblemKind::Malformed, error.to_string()),
+            )
+            .await;
         }
     };
     match hello.role {
