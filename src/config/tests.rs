@@ -87,6 +87,22 @@ fn paths_start_from_the_file_that_says_them() {
 }
 
 #[test]
+fn paths_outside_of_files_start_from_the_working_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    std::fs::write(&file, "[middleware.x]\nuse = \"k\"\ncount = 1\n").unwrap();
+    let environment = vec![("PASTER_MIDDLEWARE__X__FILES".into(), "[\"b\", \"${here}/c\"]".into())];
+    let overrides = vec!["middleware.x.file=a".into()];
+    let sources = Sources { file: Some(file), environment, overrides, ..Sources::default() };
+    let table = Config::load(&sources).unwrap().table("middleware", "x").unwrap();
+    let options: Options = table.options().unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(options.file.as_deref(), Some(&*here.join("a")));
+    let files: Vec<PathBuf> = options.files.iter().map(|file| file.to_path_buf()).collect();
+    assert_eq!(files, [here.join("b"), here.join("c")]);
+}
+
+#[test]
 fn all_faults_of_a_table() {
     let text = "[middleware.x]\nuse = \"k\"\ncuont = 1\nform = \"very-long\"\non = 1\nfiles = [\"a\", 2]\n";
     insta::assert_snapshot!(refused(text), @r#"

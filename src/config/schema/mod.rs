@@ -1,0 +1,184 @@
+//! Checks a table against a JSON Schema, in the user's words, and makes its paths absolute.
+
+mod words;
+
+use std::path::{Component, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::config::node::{item, join};
+use crate::config::table::Table;
+use crate::error::{Error, Errors, Result};
+
+/// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
+const DEPTH_LIMIT: usize = 8;
+
+/// Checks `value`, which stands at `base` in `table`, and returns it with absolute paths.
+/// # Errors
+/// Every fault, in the order of its place.
+pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value) -> Result<Value> {
+    let mut check = Check { table, base, schema, errors: Vec::new() };
+    check.prepare(schema, &mut value, base, 0);
+    let validator = jsonschema::options().build(schema).map_err(|error| {
+        Error::new(format!("the schema for `[{}]` is no valid JSON Schema", check.shown_table("")))
+            .because(error.to_string())
+    })?;
+    for error in validator.iter_errors(&value) {
+        check.report(&error);
+    }
+    let mut errors = check.errors;
+    errors.sort_by_key(|error| error.origin.as_ref().map(|origin| (origin.line, origin.column)));
+    Errors::check(errors)?;
+    Ok(value)
+}
+
+/// Makes a `T` of a checked value.
+/// # Errors
+/// What the schema cannot say and `T` refuses, with its place.
+pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &str, value: Value) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut path = base.to_owned();
+        for segment in error.path() {
+            match segment {
+                serde_path_to_error::Segment::Map { key } => path = join(&path, key),
+                serde_path_to_error::Segment::Seq { index } => path = item(&path, *index),
+                _ => {}
+            }
+        }
+        let inner = error.into_inner();
+        let message = match path.as_str() {
+            "" => format!("`[{}]`: {inner}", table.path()),
+            path if table.is_secret(path) => format!("the value of `{path}` is not valid"),
+            path => format!("`{path}`: {inner}"),
+        };
+        table.error(&path, message).into()
+    })
+}
+
+struct Check<'a> {
+    table: &'a Table,
+    /// Key path from the table to the checked value.
+    base: &'a str,
+    schema: &'a Value,
+    errors: Vec<Error>,
+}
+
+impl<'a> Check<'a> {
+    /// Follows the schema through the value: makes paths absolute, reads texts that came from `${…}` as the number
+    /// or boolean that is wanted.
+    fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &str, depth: usize) {
+        let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
+        for key in ["allOf", "anyOf", "oneOf"] {
+            for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
+                if self.fits(branch, value) {
+                    self.prepare(branch, value, path, depth + 1);
+                }
+            }
+        }
+        match value {
+            Value::String(text) => {
+                if schema.get("format").and_then(Value::as_str) == Some("path") {
+                    *text = absolute(self.table.base(path), text);
+                } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {
+                    let read = accepted(schema).into_iter().find_map(|kind| match kind {
+                        "string" => Some(Value::from(text.as_str())),
+                        "integer" => text.trim().parse::<i64>().ok().map(Value::from),
+                        "number" => text.trim().parse::<f64>().ok().map(Value::from),
+                        "boolean" => text.trim().parse::<bool>().ok().map(Value::from),
+                        _ => None,
+                    });
+                    if let Some(read) = read {
+                        *value = read;
+                    }
+                }
+            }
+            Value::Object(table) => {
+                let properties = schema.get("properties");
+                for (key, inner) in table {
+                    let below = properties.and_then(|properties| properties.get(key));
+                    if let Some(below) = below.or_else(|| schema.get("additionalProperties")) {
+                        self.prepare(below, inner, &join(path, key), 0);
+                    }
+                }
+            }
+            Value::Array(list) => {
+                let prefix = schema.get("prefixItems").and_then(Value::as_array);
+                for (index, inner) in list.iter_mut().enumerate() {
+                    let below = prefix.and_then(|prefix| prefix.get(index)).or_else(|| schema.get("items"));
+                    if let Some(below) = below {
+                        self.prepare(below, inner, &item(path, index), 0);
+                    }
+                }
+            }
+            Value::Number(number) => {
+                // schemars states no largest value for these.
+                let largest = match schema.get("format").and_then(Value::as_str) {
+                    Some("uint32") => Some(i64::from(u32::MAX)),
+                    Some("int32") => Some(i64::from(i32::MAX)),
+                    _ => None,
+                };
+                if let Some(largest) = largest.filter(|largest| number.as_i64().is_some_and(|n| n > *largest))
+                {
+                    let message =
+                        format!("`{path}` must be at most {largest}, not {}", self.found(path, value));
+                    self.errors.push(self.table.error(path, message));
+                }
+            }
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    /// The schema behind `$ref`s within the document.
+    fn follow(&self, schema: &'a Value) -> Option<&'a Value> {
+        let mut schema = schema;
+        for _ in 0..DEPTH_LIMIT {
+            match schema.get("$ref").and_then(Value::as_str) {
+                Some(reference) => schema = self.schema.pointer(reference.strip_prefix('#')?)?,
+                None => return Some(schema),
+            }
+        }
+        None
+    }
+
+    /// Whether a branch of `anyOf` or `oneOf` may be the one that is meant: its type and constants agree.
+    fn fits(&self, branch: &'a Value, value: &Value) -> bool {
+        let Some(branch) = self.follow(branch) else { return false };
+        let types = accepted(branch);
+        let mut fits = types.is_empty() || types.contains(&type_name(value));
+        fits |= types.contains(&"number") && value.is_number();
+        // A text from `${…}` may become another type.
+        fits |= value.is_string() && !types.iter().any(|kind| ["object", "array", "null"].contains(kind));
+        let constants = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
+        fits && constants
+            .filter_map(|(key, schema)| Some((schema.get("const")?, value.get(key)?)))
+            .all(|(constant, found)| constant == found)
+    }
+}
+
+/// The types that a schema names, in its order.
+fn accepted(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(kind)) => vec![kind],
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// `path` from `base`, without `.` in it. `..` stays: what it leads to depends on symbolic links.
+fn absolute(base: &std::path::Path, path: &str) -> String {
+    let joined: PathBuf = base.join(path).components().filter(|part| *part != Component::CurDir).collect();
+    joined.to_string_lossy().into_owned()
+}
