@@ -7,6 +7,7 @@ mod cascade;
 mod config;
 mod create;
 mod faults;
+mod examples;
 mod gate;
 mod handover;
 mod http;

@@ -1,0 +1,49 @@
+//! Peers for `cargo xtask bench`: `bench-peer raw|axum`. Prints `listening 127.0.0.1:PORT`, serves until it is ended.
+
+use std::convert::Infallible;
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let peer = std::env::args().nth(1).unwrap_or_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening {}", listener.local_addr()?);
+    match peer.as_str() {
+        "raw" => {
+            let service = service_fn(|_: Request<Incoming>| async {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"Hello, world!"))))
+            });
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let mut builder = http1::Builder::new();
+                let connection =
+                    builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        }
+        "axum" => {
+            let router = hello::router(hello::Settings::default());
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let mut builder = http1::Builder::new();
+                let service = TowerToHyperService::new(router.clone());
+                let connection =
+                    builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection.with_upgrades());
+            }
+        }
+        other => bail!("unknown peer `{other}`: raw or axum"),
+    }
+}

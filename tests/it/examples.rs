@@ -1,0 +1,47 @@
+//! Every example runs as it lies; only its port is the system's.
+
+use crate::support::{Serving, paster, root};
+
+fn serve(example: &str) -> Serving {
+    let folder = root().join("examples").join(example);
+    Serving::start(&folder, &["server.toml", "-D", "server.main.listen=[\"127.0.0.1:0\"]"])
+}
+
+async fn text(url: String) -> (u16, String) {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let response = client.get(url).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[test]
+fn every_example_passes_the_check() {
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let folder = entry.unwrap().path();
+        let output = paster().arg("check").arg(folder.join("server.toml")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}:\n{stderr}", folder.display());
+        assert!(folder.join("README.md").is_file(), "{} has no README", folder.display());
+    }
+}
+
+#[tokio::test]
+async fn a_directory() {
+    let serving = serve("static");
+    let (status, page) = text(format!("{}/", serving.url())).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("<h1>A directory on the web</h1>"), "{page}");
+}
+
+#[tokio::test]
+async fn several_applications() {
+    let serving = serve("mount");
+    assert!(text(format!("{}/", serving.url())).await.1.contains("<h1>Front</h1>"));
+    assert!(text(format!("{}/docs/", serving.url())).await.1.contains("<h1>Docs</h1>"));
+    assert!((300..400).contains(&text(format!("{}/old", serving.url())).await.0));
+}
+
+#[tokio::test]
+async fn the_smallest_plugin() {
+    let serving = serve("hello");
+    assert_eq!(text(format!("{}/", serving.url())).await, (200, "Hello, world!".to_owned()));
+}
