@@ -80,6 +80,9 @@ pub(super) struct SideArgs {
     /// Name of the side process.
     #[arg(long)]
     name: String,
+    /// Process id of the supervisor.
+    #[arg(long)]
+    parent: u32,
 }
 
 impl Args {
@@ -123,6 +126,6 @@ impl WorkerArgs {
 
 impl SideArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        serve::side(&self.library, &self.name).map(ExitCode::from)
+        serve::side(&self.library, &self.name, self.parent).map(ExitCode::from)
     }
 }

@@ -55,6 +55,7 @@ fn exit_codes_say_whose_fault_it_is() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(&[("server.toml", HELLO)], &["--listen", &address], 1, "another port");
+    check(&[("server.toml", HELLO)], &["--listen", &address, "--reload"], 1, "another port");
 }
 
 #[test]

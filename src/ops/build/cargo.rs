@@ -132,7 +132,11 @@ impl Package {
         let folders = self.manifests.iter().filter_map(|manifest| manifest.parent()).map(Path::to_owned);
         let outputs = self.steps.iter().flat_map(|step| {
             let dir = self.folder().join(&step.dir);
-            step.outputs.iter().map(move |output| dir.join(output))
+            // A folder that a step writes to is all its own: `dist` of `dist/app.js`.
+            step.outputs.iter().map(move |output| match output.parent() {
+                Some(folder) if folder != Path::new("") => dir.join(folder),
+                _ => dir.join(output),
+            })
         });
         let mut outputs: BTreeSet<_> = outputs.collect();
         outputs.insert(self.target.clone());

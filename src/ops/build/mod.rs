@@ -150,6 +150,7 @@ pub async fn libraries(
 /// not built or has changed since.
 /// # Errors
 /// Crates and libraries that are not there.
+#[allow(clippy::type_complexity, reason = "two lists that no other place passes on")]
 pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), Vec<Error>> {
     let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
     for name in config.names("app") {
@@ -234,22 +235,26 @@ async fn build(
     let began = Instant::now();
     let begun = std::time::SystemTime::now();
     tell(Progress::Begin);
-    let whole = match cargo::Package::read(manifest).await {
+    let package = match cargo::Package::read(manifest).await {
         Ok(package) => package,
         Err(fault) => {
             let folder = manifest.parent().unwrap_or(manifest).to_owned();
             return (Inputs { folders: [folder].into(), ..Inputs::default() }, Err(vec![fault]));
         }
     };
-    let inputs = whole.inputs();
-    if let Err(fault) = steps::run(&whole, tell).await {
-        return (inputs, Err(vec![fault]));
-    }
-    let library = match cargo::build(&whole, profile, speed, tell).await {
+    let inputs = package.inputs();
+    let complete = match steps::run(&package, tell).await {
+        Ok(complete) => complete,
+        Err(fault) => return (inputs, Err(vec![fault])),
+    };
+    let library = match cargo::build(&package, profile, speed, tell).await {
         Ok(library) => library,
         Err(faults) => return (inputs, Err(faults)),
     };
-    stamp.write(&whole, &library, begun);
+    if complete {
+        // What was left out for want of a program is looked at again at the next start.
+        stamp.write(&package, &library, begun);
+    }
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
 }

@@ -75,10 +75,7 @@ impl Stamp {
     /// The record, when it still holds.
     pub(super) fn read(&self) -> Option<Known> {
         let known: Known = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
-        let holds = known.manifest == self.manifest
-            && known.library.is_file()
-            && known.outputs_are_there()
-            && known.state == known.now();
+        let holds = known.manifest == self.manifest && known.library.is_file() && known.state == known.now();
         holds.then_some(known)
     }
 
@@ -90,11 +87,11 @@ impl Stamp {
         let changed = |path: &PathBuf| {
             fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|modified| modified >= begun)
         };
-        let sources = files(&made_from);
-        if sources.iter().any(|path| changed(path) && !path.ends_with("Cargo.lock")) {
+        let inputs = package.inputs();
+        let written = |path: &PathBuf| inputs.outputs.iter().any(|output| path.starts_with(output));
+        if files(&made_from).iter().any(|path| changed(path) && !written(path)) {
             return;
         }
-        let inputs = package.inputs();
         let mut known = Known {
             manifest: self.manifest.clone(),
             library: library.to_owned(),
@@ -113,19 +110,6 @@ impl Stamp {
             temporary.persist(file).map_err(|error| error.error)
         });
         forget_gone(folder);
-    }
-}
-
-impl Known {
-    /// Whether what the steps wrote is still there; `target` and `Cargo.lock` are among the outputs too.
-    fn outputs_are_there(&self) -> bool {
-        let target = |path: &Path| path.file_name().is_some_and(|name| name == "target" || name == "paster");
-        self.outputs.iter().all(|output| target(output) || output.exists() || self.left_out(output))
-    }
-
-    /// Outputs of steps that were left out for want of a program were never there.
-    fn left_out(&self, output: &Path) -> bool {
-        !self.made_from.iter().any(|path| path == output)
     }
 }
 

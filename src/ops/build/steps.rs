@@ -13,10 +13,12 @@ use super::{Progress, Step, stamp};
 use crate::error::Error;
 use crate::ops::fault::Fault;
 
-/// Runs the steps whose outputs are missing or older than their inputs, in order.
+/// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all that had to
+/// run could.
 /// # Errors
 /// A step that fails, with its output.
-pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Fault> {
+pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<bool, Fault> {
+    let mut whole = true;
     for step in &package.steps {
         let dir = package.folder().join(&step.dir);
         let record = record(package, step);
@@ -27,6 +29,7 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         if let Some(program) = step.needs.as_ref().filter(|program| !is_there(program)) {
             let default = format!("`{program}` is not installed: left out `{}`", step.run.join(" "));
             tell(Progress::Warning(step.without.clone().unwrap_or(default)));
+            whole = false;
             continue;
         }
         // A step that is cut off half-way leaves outputs that look fresh.
@@ -34,7 +37,7 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         run_one(step, &dir, tell).await?;
         write(&record, &state);
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// Without the record the next start compares times, which is all that is lost.

@@ -84,43 +84,85 @@ impl Attempt {
             From::Plan(ref plan, pause) => {
                 tokio::time::sleep(pause).await;
                 let plan = Plan::clone(plan);
-                Loaded { config: None, scope: None, plan: Ok(plan) }
+                let bound = servers::bind(&plan.config, &self.bound);
+                Loaded {
+                    config: None,
+                    scope: None,
+                    made: bound.map(|bound| (plan, bound)).map_err(|errors| Fault::list(&errors)),
+                    bound: Vec::new(),
+                }
             }
             From::Files => {
                 self.building.store(true, Ordering::Relaxed);
-                let loaded = load(&self.shared).await;
+                let loaded = self.load().await;
                 self.building.store(false, Ordering::Relaxed);
                 loaded
             }
         };
         let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
-        let result = match loaded.plan {
-            Ok(plan) => self.prepare(plan, cargo, None).await,
+        let result = match loaded.made {
+            Ok((plan, bound)) => self.prepare(plan, bound, cargo, None).await,
             Err(faults) => Err(faults),
         };
         let mut stand_in = None;
         if let (Err(faults), Some((config, process))) = (&result, loaded.config.take())
             && process.reload
             && self.generation == 1
+            && !loaded.bound.is_empty()
         {
             let plan = Plan { config, process, libraries: BTreeMap::new() };
-            stand_in = self.prepare(plan, cargo, Some(faults.clone())).await.ok();
+            stand_in = self.prepare(plan, loaded.bound, cargo, Some(faults.clone())).await.ok();
         }
         Outcome { scope: loaded.scope, result, stand_in }
     }
 
-    /// Binds and starts what `plan` says, or, with `failed`, a worker that says no more than that.
+    /// Starts what `plan` says, or, with `failed`, a worker that says no more than that.
     async fn prepare(
         &self,
         plan: Plan,
+        bound: Vec<Bound>,
         cargo: Duration,
         failed: Option<Vec<Fault>>,
     ) -> Result<Prepared, Vec<Fault>> {
-        let bound = servers::bind(&plan.config, &self.bound).map_err(|errors| Fault::list(&errors))?;
         let state = if self.carry { saved_state(&self.shared).await } else { Default::default() };
         let generation = if failed.is_some() { 0 } else { self.generation };
         let (child, news) = start(&self.shared, &plan, &bound, generation, state, failed).await?;
         Ok(Prepared { plan, bound, child, news, cargo })
+    }
+
+    /// Loads the config, binds what is new in it, and sees that every library is built and copied. An address that
+    /// cannot be had is told before anybody waits for a build.
+    async fn load(&self) -> Loaded {
+        let shared = &self.shared;
+        let config =
+            super::load::load(&shared.options).and_then(|config| Ok((Process::read(&config)?, config)));
+        let (mut process, config) = match config {
+            Ok(config) => config,
+            Err(errors) => {
+                let file =
+                    shared.options.sources.file.iter().filter_map(|file| std::path::absolute(file).ok());
+                let scope = Some(Scope { configs: file.collect(), ..Scope::default() });
+                return Loaded { config: None, scope, bound: Vec::new(), made: Err(Fault::list(&errors)) };
+            }
+        };
+        process.reload = shared.options.reload.unwrap_or(process.reload);
+        let mut scope = Scope { configs: config.files().iter().cloned().collect(), ..Scope::default() };
+        let bound = match servers::bind(&config, &self.bound) {
+            Ok(bound) => bound,
+            Err(errors) => {
+                // What was watched goes on to be: saving a file gives no address free.
+                let made = Err(Fault::list(&errors));
+                return Loaded { config: Some((config, process)), scope: None, bound: Vec::new(), made };
+            }
+        };
+        let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
+        let speed = if process.reload { Speed::Development } else { Speed::Production };
+        let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
+        scope.inputs = inputs;
+        let made = libraries.map(|libraries| {
+            (Plan { config: config.clone(), process: process.clone(), libraries }, bound.clone())
+        });
+        Loaded { config: Some((config, process)), scope: Some(scope), bound, made }
     }
 }
 
@@ -129,28 +171,9 @@ struct Loaded {
     /// The config, when it could be read.
     config: Option<(Config, Process)>,
     scope: Option<Scope>,
-    plan: Result<Plan, Vec<Fault>>,
-}
-
-/// Loads the config and sees that every library is built and copied.
-async fn load(shared: &Arc<Shared>) -> Loaded {
-    let config = super::load::load(&shared.options).and_then(|config| Ok((Process::read(&config)?, config)));
-    let (mut process, config) = match config {
-        Ok(config) => config,
-        Err(errors) => {
-            let file = shared.options.sources.file.iter().filter_map(|file| std::path::absolute(file).ok());
-            let scope = Scope { configs: file.collect(), ..Scope::default() };
-            return Loaded { config: None, scope: Some(scope), plan: Err(Fault::list(&errors)) };
-        }
-    };
-    process.reload = shared.options.reload.unwrap_or(process.reload);
-    let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
-    let speed = if process.reload { Speed::Development } else { Speed::Production };
-    let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
-    let scope = Scope { configs: config.files().iter().cloned().collect(), inputs };
-    let plan =
-        libraries.map(|libraries| Plan { config: config.clone(), process: process.clone(), libraries });
-    Loaded { config: Some((config, process)), scope: Some(scope), plan }
+    /// The sockets, whether or not the rest could be made.
+    bound: Vec<Bound>,
+    made: Result<(Plan, Vec<Bound>), Vec<Fault>>,
 }
 
 async fn saved_state(shared: &Shared) -> State {

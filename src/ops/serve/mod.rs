@@ -89,6 +89,8 @@ enum Message {
     Attempted(u64, Box<attempt::Outcome>),
     /// Files have changed.
     Changed { paths: Vec<PathBuf>, config: bool },
+    /// The switch to that generation is to be told of, whatever the old one is doing.
+    Late(u64),
     /// A worker does something.
     News(u64, child::News),
     /// An attempt wants the state of the generation that serves.

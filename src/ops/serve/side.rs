@@ -144,6 +144,7 @@ fn spawn(
 ) -> std::io::Result<tokio::process::Child> {
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
+    command.arg("--parent").arg(std::process::id().to_string());
     command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
     if shared.options.json {
         command.stdout(Stdio::from(rustix::io::dup(std::io::stderr())?));
@@ -171,18 +172,20 @@ async fn end(process: &mut tokio::process::Child) {
 /// It gets TERM when the supervisor dies, and is ended some seconds later if it does not follow.
 /// # Errors
 /// When the library cannot be loaded.
-pub fn side(library: &Path, name: &str) -> Result<u8> {
+pub fn side(library: &Path, name: &str, parent: u32) -> Result<u8> {
     let lost = |cause: std::io::Error| Error::new("the side process has no socket").because(cause);
     let listener = worker::take_over_stdin().map_err(lost)?;
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-    let parent = rustix::process::getppid().map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    let parent =
+        Pid::from_raw(parent.cast_signed()).filter(|parent| rustix::process::getppid() == Some(*parent));
+    let Some(Ok(parent)) = parent.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
+        return Ok(1); // it has died while we were starting
+    };
     let _ = std::fs::write("/proc/self/comm", "paster side"); // for `ps`
     super::log::start();
     std::thread::spawn(move || {
-        if let Some(Ok(parent)) = parent {
-            let mut ended = [rustix::event::PollFd::new(&parent, rustix::event::PollFlags::IN)];
-            while rustix::event::poll(&mut ended, None).is_err() {}
-        }
+        let mut ended = [rustix::event::PollFd::new(&parent, rustix::event::PollFlags::IN)];
+        while rustix::event::poll(&mut ended, None).is_err() {}
         std::thread::sleep(GRACE);
         std::process::exit(1);
     });

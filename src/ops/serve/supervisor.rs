@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -73,6 +72,8 @@ struct Supervisor {
 
 /// A switch that is told of once the old generation accepts no more: whoever connects then gets the new one.
 struct Announcing {
+    /// Whether nothing but a stand-in has served before.
+    first: bool,
     old: u64,
     generation: u64,
     since: Instant,
@@ -263,6 +264,11 @@ impl Supervisor {
                 let reason = if config { Reason::Config } else { Reason::Files };
                 self.make(reason, summary(&paths));
             }
+            Message::Late(generation) => {
+                if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
+                    self.announce(None);
+                }
+            }
             Message::News(generation, news) => self.news(generation, news),
             Message::SaveState(wanted) => {
                 // Without a worker the sender is dropped, which says that there is no state.
@@ -284,7 +290,8 @@ impl Supervisor {
         if self.stopping.is_some() {
             return Ok(());
         }
-        if self.generation == 0 && !self.reload {
+        // Without a watch no change could be noticed: an address is taken, say.
+        if self.generation == 0 && self.watch.is_none() {
             return Err(faults);
         }
         if let (None, Some(stand_in)) = (&self.current, stand_in) {
@@ -365,13 +372,9 @@ impl Supervisor {
         if generation == 0 {
             return;
         }
-        if first {
-            self.shared.tell(&Event::Ready { generation, ms: millis(self.began.elapsed()) });
-            return;
-        }
         self.announce(None);
-        let announcing =
-            Announcing { old: before.unwrap_or_default(), generation, since: running.since, cargo };
+        let old = before.unwrap_or_default();
+        let announcing = Announcing { first, old, generation, since: running.since, cargo };
         self.announcing = Some(announcing);
         if before.is_none() {
             return self.announce(None);
@@ -379,15 +382,20 @@ impl Supervisor {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
-            shared.send(Message::News(generation, News::Said(FromWorker::Retired, Bytes::new())));
+            shared.send(Message::Late(generation));
         });
     }
 
     /// Tells of the last switch, when it waits for `old` or is to wait no longer.
     fn announce(&mut self, old: Option<u64>) {
         if let Some(one) = self.announcing.take_if(|one| old.is_none_or(|old| one.old == old)) {
-            let (ms, cargo_ms) = (millis(one.since.elapsed()), millis(one.cargo));
-            self.shared.tell(&Event::Reloaded { generation: one.generation, ms, cargo_ms });
+            let generation = one.generation;
+            self.shared.tell(&if one.first {
+                Event::Ready { generation, ms: millis(self.began.elapsed()) }
+            } else {
+                let (ms, cargo_ms) = (millis(one.since.elapsed()), millis(one.cargo));
+                Event::Reloaded { generation, ms, cargo_ms }
+            });
         }
     }
 
@@ -407,8 +415,7 @@ impl Supervisor {
             News::Said(FromWorker::Side { id, app, name, library }, _) => {
                 self.shared.side(child, id, app, name, library);
             }
-            // From the new generation itself: the old one has not answered in time.
-            News::Said(FromWorker::Retired, _) => self.announce((!serving).then_some(generation)),
+            News::Said(FromWorker::Retired, _) => self.announce(Some(generation)),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
             News::Said(..) => {}
             News::Ended(status) => {
