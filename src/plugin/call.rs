@@ -210,6 +210,9 @@ impl Answer {
         let headers = unsafe { read_headers(head.headers, head.header_count) }.map_err(fault)?;
         let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.ok_or_else(|| fault(format!("{} is not a status", head.status)))?;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(fault(format!("{status} is not a final status")));
+        }
         let mut response = Response::default();
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -13,6 +13,7 @@ mod handover;
 mod http;
 mod http2;
 mod inprocess;
+mod libraries;
 mod limits;
 mod list_routes;
 mod live;

@@ -1,0 +1,231 @@
+//! Plugin libraries: what they say of themselves, what is refused and why, private copies, side processes.
+
+use std::path::{Path, PathBuf};
+
+use paster::context::Context;
+use paster::plugin::{Instance, Library};
+use serde_json::{Value, json};
+
+use crate::border::library;
+use crate::support::{plugin, root};
+
+/// The errors of an app of kind `plugin`, as one line each with its helps.
+fn create_fault(name: &str, settings: Value) -> String {
+    let library = library(name);
+    fault(Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap_err())
+}
+
+fn fault(errors: paster::error::Errors) -> String {
+    let line = |error: paster::error::Error| {
+        let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause} ({})", error.helps.join("; "))
+    };
+    errors.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_create_that_fails_says_why() {
+    let check = |settings, expected: &str| assert_eq!(create_fault("faulty", settings), expected);
+    let prefix = "the plugin `faulty` did not create the app `main`";
+    check(json!({ "create": "fail" }), &format!("{prefix}: the store is not there ()"));
+    check(json!({ "create": "panic" }), &format!("{prefix}: panicked: no luck today ()"));
+    check(
+        json!({ "healty": true }),
+        &format!(
+            "{prefix}: settings: unknown field `healty`, expected `create` or `healthy` at line 1 column 9 ()"
+        ),
+    );
+}
+
+fn load_fault(path: &Path) -> String {
+    fault(Library::load(path).err().expect("it does not load")).replace(path.to_str().unwrap(), "FILE")
+}
+
+/// Compiles a C source to a library in `folder`.
+fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
+    let (file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+    std::fs::write(&file, source).unwrap();
+    let mut command = std::process::Command::new("cc");
+    command.args(["-shared", "-fPIC", "-I"]).arg(root().join("plugins/paster-abi/include"));
+    assert!(command.arg("-o").arg(&library).arg(&file).status().unwrap().success());
+    library
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_one_clear_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let whole = std::fs::read(plugin("hello")).unwrap();
+    let mut foreign = whole.clone();
+    foreign[18] = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
+    let other = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+    let arch = std::env::consts::ARCH;
+    let table = |version: &str, size: &str, functions: &str| {
+        format!(
+            "#include \"paster.h\"\n\
+             static PasterExchange *call(void *app, const PasterRequest *request) {{ return 0; }}\n\
+             static void destroy(void *app) {{}}\n\
+             PASTER_EXPORT const PasterPlugin PASTER_PLUGIN = {{ .abi_version = {version}, .size_bytes = {size},\n\
+             .name = PASTER_TEXT(\"c\"), .call = call, {functions} }};"
+        )
+    };
+    let compile = |name: &str, source: &str| compile(folder.path(), name, source);
+    let version = env!("CARGO_PKG_VERSION");
+    let size = size_of::<paster_abi::Plugin>();
+    let truncated = "the library is truncated (build it again)";
+    for (path, expected) in [
+        (file("empty.so", b""), "the file is empty (name the library that cargo or cc built: `lib….so`)".into()),
+        (
+            file("text.so", b"#!/bin/sh\n"),
+            "it is not a shared library (no ELF header) (name the library that cargo or cc built: `lib….so`)"
+                .into(),
+        ),
+        (
+            PathBuf::from(env!("CARGO_BIN_EXE_paster")),
+            String::from("it has no symbol `PASTER_PLUGIN`"),
+        ),
+        (file("head.so", &whole[..40]), truncated.into()),
+        (file("half.so", &whole[..whole.len() / 2]), truncated.into()),
+        (file("nearly.so", &whole[..whole.len() - 1]), truncated.into()),
+        (
+            file("foreign.so", &foreign),
+            format!("the library is for {other}, this paster runs on {arch} (build it for this machine's target)"),
+        ),
+        (
+            compile("none", "int other = 1;"),
+            "it has no symbol `PASTER_PLUGIN`: it is not a paster plugin (in Rust, `paster_sdk::plugin!` exports it; \
+             in C, `PASTER_EXPORT const PasterPlugin`)"
+                .into(),
+        ),
+        (
+            compile("newer", &table("PASTER_ABI_VERSION + 1", "sizeof(PasterPlugin)", "")),
+            format!(
+                "it was built for version 2 of the plugin ABI; this paster {version} speaks version 1 (update paster, \
+                 or rebuild the plugin with the paster-sdk (or paster.h) of this version)"
+            ),
+        ),
+        (
+            compile("older", &table("PASTER_ABI_VERSION - 1", "sizeof(PasterPlugin)", "")),
+            format!(
+                "it was built for version 0 of the plugin ABI; this paster {version} speaks version 1 (rebuild the \
+                 plugin with the paster-sdk (or paster.h) of this paster)"
+            ),
+        ),
+        (
+            compile("small", &table("PASTER_ABI_VERSION", "24", "")),
+            format!(
+                "its plugin table is 24 bytes, version 1 of the ABI has at least {size} (set `size_bytes` to \
+                 `sizeof(PasterPlugin)` and rebuild the plugin)"
+            ),
+        ),
+        (
+            compile("lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)", ".destroy = destroy")),
+            "its plugin table lacks `create` ()".into(),
+        ),
+    ] {
+        let fault = load_fault(&path);
+        if path.ends_with("paster") {
+            // A program may be position independent, which the loader refuses in words of its own.
+            assert!(fault.starts_with("cannot load the plugin `FILE`: "), "{fault}");
+            continue;
+        }
+        assert_eq!(fault, format!("cannot load the plugin `FILE`: {expected}"));
+    }
+    let missing = load_fault(&folder.path().join("missing.so"));
+    assert!(missing.starts_with("cannot read the library `FILE`: No such file"), "{missing}");
+}
+
+#[test]
+fn a_copy_is_named_by_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let copies = folder.path().join("copies");
+    let source = plugin("hello");
+    let copy = paster::plugin::copy_by_hash(&source, &copies).unwrap();
+    assert_eq!(copy, paster::plugin::copy_by_hash(&source, &copies).unwrap());
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&source).unwrap());
+    assert!(copy.file_name().unwrap().to_str().unwrap().starts_with("libhello-"));
+    assert_eq!(Library::load(&copy).unwrap().info().name, "hello");
+    let half = folder.path().join("libhalf.so");
+    std::fs::write(&half, &std::fs::read(&source).unwrap()[..100_000]).unwrap();
+    let error = paster::plugin::copy_by_hash(&half, &copies).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot load the plugin `{}`", half.display()));
+    assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 1);
+}
+
+#[test]
+fn a_side_process_gets_its_socket() {
+    use std::io::{Read, Write};
+    let library = library("faulty");
+    assert_eq!(library.info().side_processes, ["echo"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("side.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let side = std::thread::spawn(move || library.run_side("echo", listener.into()));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"over there").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    assert_eq!((back.as_str(), side.join().unwrap()), ("over there", 7));
+}
+
+#[test]
+fn inspect_prints_what_a_plugin_says() {
+    let output = crate::support::paster().args(["plugin", "inspect"]).arg(plugin("faulty")).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
+    faulty 0.1.0
+      ABI             version 1, table of 144 bytes
+      functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, run_side
+      side processes  echo
+      settings
+        create   one of "work", "fail", "panic"  optional      What `create` does.
+        healthy  boolean                         default true  Whether the health probe succeeds.
+    "#);
+    let output =
+        crate::support::paster().args(["plugin", "inspect", "--json"]).arg(plugin("hello")).output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["name"], "hello");
+    assert_eq!(info["settings_schema"]["properties"]["greeting"]["type"], "string");
+}
+
+/// The kind `plugin` in a config: faults of its settings with their place, and what to do where nothing is built.
+#[test]
+fn an_app_of_kind_plugin_is_made_from_its_table() {
+    let library = plugin("faulty").display().to_string();
+    let check = |table: &str, expected: &str| {
+        let config = format!("[app.main]\nuse = \"plugin\"\n{table}\n");
+        let folder = crate::support::folder(&[("server.toml", &config)]);
+        let config = crate::local::load(folder.path()).unwrap();
+        let made = paster::ops::assemble::assemble_apps(&config, &Context::alone(false), None);
+        let faults = match made {
+            Ok(assembly) => assembly.instances.iter().map(|made| format!("made {}", made.name())).collect(),
+            Err(errors) => errors
+                .into_iter()
+                .map(|error| {
+                    let line = error.origin.as_ref().map_or(0, |origin| origin.line);
+                    let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+                    format!("{line}: {error}{cause}")
+                })
+                .collect::<Vec<_>>(),
+        };
+        assert_eq!(faults.join("\n").replace(&library, "LIBRARY"), expected);
+    };
+    let library_is = format!("library = \"{library}\"");
+    check(&library_is, "made main");
+    check(&format!("{library_is}\nsettings.create = \"work\""), "made main");
+    check("", "1: `[app.main]` names no plugin");
+    check("crate = \".\"\nlibrary = \"x\"", "4: `crate` and `library` exclude each other");
+    check("crate = \".\"", "3: the plugin of the app `main` is not built");
+    check(
+        &format!("{library_is}\nsettings.create = \"fail\""),
+        "4: the plugin `faulty` did not create the app `main`: the store is not there",
+    );
+    check(
+        &format!("{library_is}\nsettings = {{ healty = true, healthy = 3 }}"),
+        "4: unknown key `healty` in `[app.main.settings]`\n4: `settings.healthy` must be `true` or `false`, not `3`",
+    );
+}
