@@ -47,29 +47,57 @@ pub fn lend_headers(map: &HeaderMap, out: &mut Vec<Header>) {
     }));
 }
 
+/// Whether the other side's header values are checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// They came from a `HeaderValue` of the host's: checked already.
+    Values,
+    /// They are checked here.
+    Nothing,
+}
+
 /// Copies header fields into a map: their values into one block of memory, well-known names by number.
 /// # Errors
 /// A field that is not valid, named.
 /// # Safety
 /// `headers` must point to `count` fields whose slices live for the call.
 pub unsafe fn read_headers(headers: *const Header, count: usize) -> Result<HeaderMap, String> {
+    // SAFETY: as the caller says.
+    unsafe { read_block(&[], headers, count, Trust::Nothing) }.map(|(_, map)| map)
+}
+
+/// The same with other `texts`, which lie one after the other in the same block: one allocation serves all.
+/// # Errors
+/// As [`read_headers`].
+/// # Safety
+/// As [`read_headers`]; `texts` live for the call too.
+pub unsafe fn read_block(
+    texts: &[Slice],
+    headers: *const Header,
+    count: usize,
+    trust: Trust,
+) -> Result<(Bytes, HeaderMap), String> {
     static KNOWN: LazyLock<Vec<HeaderName>> =
         LazyLock::new(|| names::NAMES.iter().map(|name| HeaderName::from_static(name)).collect());
-    if count == 0 || headers.is_null() {
-        return Ok(HeaderMap::new());
-    }
-    // SAFETY: as the caller says.
-    let fields = unsafe { core::slice::from_raw_parts(headers, count) };
-    let mut block = Vec::with_capacity(fields.iter().map(|field| field.value.len).sum());
-    for field in fields {
+    let fields: &[Header] = match headers.is_null() {
+        true => &[],
         // SAFETY: as the caller says.
-        block.extend_from_slice(unsafe { field.value.bytes() });
+        false => unsafe { core::slice::from_raw_parts(headers, count) },
+    };
+    let len = texts.iter().map(|text| text.len).sum::<usize>();
+    let mut block = Vec::with_capacity(len + fields.iter().map(|field| field.value.len).sum::<usize>());
+    for slice in texts.iter().chain(fields.iter().map(|field| &field.value)) {
+        // SAFETY: as the caller says.
+        block.extend_from_slice(unsafe { slice.bytes() });
     }
     let mut block = Bytes::from(block);
-    let mut map = HeaderMap::with_capacity(count);
+    let texts = block.split_to(len);
+    let mut map = HeaderMap::with_capacity(fields.len());
     for (index, field) in fields.iter().enumerate() {
-        let value =
-            if index + 1 == count { core::mem::take(&mut block) } else { block.split_to(field.value.len) };
+        let value = match index + 1 == fields.len() {
+            true => core::mem::take(&mut block),
+            false => block.split_to(field.value.len),
+        };
         // SAFETY: as the caller says.
         let text = || unsafe { field.name.text() };
         let name = match field.number.checked_sub(1).and_then(|index| KNOWN.get(index)) {
@@ -78,11 +106,15 @@ pub unsafe fn read_headers(headers: *const Header, count: usize) -> Result<Heade
             None => HeaderName::from_bytes(unsafe { field.name.bytes() })
                 .map_err(|_| format!("`{}` is not a header name", text()))?,
         };
-        let value = HeaderValue::from_maybe_shared(value)
-            .map_err(|_| format!("the value of the header `{}` has a control character", text()))?;
+        let value = match trust {
+            // SAFETY: the values came from `HeaderValue`s.
+            Trust::Values => unsafe { HeaderValue::from_maybe_shared_unchecked(value) },
+            Trust::Nothing => HeaderValue::from_maybe_shared(value)
+                .map_err(|_| format!("the value of the header `{}` has a control character", text()))?,
+        };
         map.append(name, value);
     }
-    Ok(map)
+    Ok((texts, map))
 }
 
 /// Trailer fields that are lent across until the next call.

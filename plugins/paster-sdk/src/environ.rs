@@ -20,23 +20,24 @@ pub struct Environ {
 }
 
 impl Environ {
-    /// Copies a request's facts.
-    /// # Safety
-    /// The slices of `request` must live for the call.
-    pub(crate) unsafe fn of(request: &abi::Request) -> Environ {
-        let parts = [request.host, request.listen, request.script_name, request.server];
-        let mut text = Vec::with_capacity(parts.iter().map(|part| part.len).sum());
-        let ends = parts.map(|part| {
-            // SAFETY: as the caller says.
-            text.extend_from_slice(unsafe { part.bytes() });
-            text.len() as u32
+    /// The texts of a request that an environ holds, in its order.
+    pub(crate) fn texts(request: &abi::Request) -> [abi::Slice; 4] {
+        [request.host, request.listen, request.script_name, request.server]
+    }
+
+    /// A request's facts, with [`Environ::texts`] one after the other in `text`.
+    pub(crate) fn of(request: &abi::Request, text: Bytes) -> Environ {
+        let mut end = 0;
+        let ends = Environ::texts(request).map(|part| {
+            end += part.len as u32;
+            end
         });
         Environ {
             client: request.client,
             peer: request.peer,
             port: request.host_port,
             secure: request.flags & abi::REQUEST_SECURE != 0,
-            text: text.into(),
+            text,
             ends,
         }
     }

@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use paster_abi as abi;
+use paster_abi::http::{Trust, read_block};
 
 use crate::app::{App, Call, Hooks};
 use crate::environ::Environ;
@@ -184,7 +185,6 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
         let method = raw.method.bytes();
         parts.method =
             http::Method::from_bytes(method).map_err(|_| "the method is not a token".to_owned())?;
-        parts.uri = uri(raw).map_err(|error| format!("the request's target: {error}"))?;
         parts.version = match raw.version {
             9 => http::Version::HTTP_09,
             10 => http::Version::HTTP_10,
@@ -192,8 +192,13 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
             30 => http::Version::HTTP_3,
             _ => http::Version::HTTP_11,
         };
-        parts.headers = abi::http::read_headers(raw.headers, raw.header_count)?;
-        parts.extensions.insert(Environ::of(raw));
+        let [host, listen, script_name, server] = Environ::texts(raw);
+        let texts = [host, listen, script_name, server, raw.target];
+        let (mut text, headers) = read_block(&texts, raw.headers, raw.header_count, Trust::Values)?;
+        let target = text.split_off(text.len() - raw.target.len);
+        parts.headers = headers;
+        parts.uri = uri(raw, target).map_err(|error| format!("the request's target: {error}"))?;
+        parts.extensions.insert(Environ::of(raw, text));
         #[cfg(feature = "http2")]
         if raw.protocol.len > 0 {
             let protocol: hyper::ext::Protocol = raw.protocol.text().as_str().into();
@@ -207,16 +212,13 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
 ///
 /// # Safety
 /// Its slices must live for the call.
-unsafe fn uri(raw: &abi::Request) -> Result<http::Uri, http::Error> {
+unsafe fn uri(raw: &abi::Request, target: bytes::Bytes) -> Result<http::Uri, http::Error> {
     // SAFETY: as the caller says, for all slices below.
     unsafe {
-        let target = match raw.target.len {
-            0 => None,
-            1 if raw.target.bytes() == b"/" => Some(http::uri::PathAndQuery::from_static("/")),
-            _ => {
-                let target = bytes::Bytes::copy_from_slice(raw.target.bytes());
-                Some(http::uri::PathAndQuery::from_maybe_shared(target)?)
-            }
+        let target = match &target[..] {
+            [] => None,
+            [b'/'] => Some(http::uri::PathAndQuery::from_static("/")),
+            _ => Some(http::uri::PathAndQuery::from_maybe_shared(target)?),
         };
         if let (0, 0, Some(target)) = (raw.scheme.len, raw.authority.len, &target) {
             return Ok(target.clone().into());
