@@ -14,7 +14,8 @@ use crate::error::Result;
 pub struct Process {
     /// Watch the files and reload on every change, with pages for developers (`--reload`, `--no-reload`).
     pub reload: bool,
-    /// Threads that serve requests in each worker; 0: one for each processor.
+    /// Threads that serve requests in each worker; 0: the largest `threads` of the servers, else one for each
+    /// processor.
     pub threads: usize,
     /// Longest time in which a new generation must be ready, builds not counted.
     pub start_secs: u64,
@@ -41,11 +42,20 @@ impl Default for Process {
 }
 
 impl Process {
-    /// Reads the table `[process]` of `config`.
+    /// Reads the table `[process]` of `config`, and `threads` of its servers.
     /// # Errors
     /// Unknown and ill-typed keys.
     pub fn read(config: &Config) -> Result<Process> {
-        config.section("process").map_or_else(|| Ok(Process::default()), |table| table.options())
+        let mut process: Process = match config.section("process") {
+            Some(table) => table.options()?,
+            None => Process::default(),
+        };
+        if process.threads == 0 {
+            let servers = config.names("server").into_iter().filter_map(|name| config.table("server", name));
+            let threads = servers.filter_map(|table| table.value().get("threads")?.as_u64());
+            process.threads = threads.max().map_or(0, |threads| threads as usize);
+        }
+        Ok(process)
     }
 
     pub(super) fn start(&self) -> Duration {

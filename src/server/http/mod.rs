@@ -38,7 +38,8 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct Options {
     /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3`; port 0 lets the system choose.
     pub listen: Vec<String>,
-    /// Threads of each worker that serve requests; by default one a processor.
+    /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
+    /// the largest number holds.
     pub threads: Option<NonZeroUsize>,
     /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
     pub hosts: Vec<String>,
