@@ -260,6 +260,27 @@ async fn a_long_body_that_the_app_leaves_ends_the_connection_after_the_answer() 
 }
 
 #[tokio::test]
+async fn a_body_that_never_comes_does_not_cut_the_answer() {
+    let go = Arc::<Notify>::default();
+    let later = go.clone();
+    let app = App::from_fn(move |_| {
+        let later = later.clone();
+        let end = async move {
+            later.notified().await;
+            Ok::<_, std::convert::Infallible>(http_body::Frame::data("the end".into()))
+        };
+        async { Response::new(Body::new(StreamBody::new(futures_util::stream::once(end)))) }
+    });
+    let running = Running::start("", app);
+    let mut stream = running.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await; // the client's own pause
+    go.notify_one();
+    assert!(read_to_end(&mut stream).await.ends_with("\r\n7\r\nthe end\r\n0\r\n\r\n"));
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_body_limit_of_the_app_is_413() {
     let app = App::new(tower::service_fn(|request: Request| async move {
         let body = Limited::new(request.into_body(), 1000).collect().await?;

@@ -145,6 +145,8 @@ enum End {
     Nap,
     /// A head did not come in time.
     LateHead,
+    /// What the app left of a body does not come; the response goes on.
+    Undrained,
     /// The client takes nothing.
     Stalled,
     /// Idle for long, gone, or time is up.
@@ -166,11 +168,14 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Closed(result.is_err()));
             }
-            if !watch.drain(cx) {
-                break;
+            if watch.drain(cx) {
+                continue;
+            }
+            match watch.poll(cx, timer) {
+                Poll::Ready(End::Undrained) => {} // the next turn gives it up
+                other => return other,
             }
         }
-        watch.poll(cx, timer)
     })
     .await;
     let idle_since = watch.idle_since;
@@ -206,7 +211,7 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             socket.stream.reset_on_close();
             None
         }
-        End::Quit => None,
+        End::Quit | End::Undrained => None,
     }
 }
 
@@ -243,7 +248,12 @@ impl<'a> Watch<'a> {
             self.drain = Some(Drain::new(body));
         }
         let Some(drain) = &mut self.drain else { return false };
-        let Poll::Ready(ended) = drain.poll(cx) else { return false };
+        let ended = match drain.poll(cx) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending if drain.until() <= Instant::now() => false,
+            Poll::Pending => return false,
+        };
+        // Dropped before its end, it makes hyper close the connection once the response is out.
         self.drain = None;
         if ended {
             self.link.body_open.store(false, Relaxed);
@@ -281,7 +291,7 @@ impl<'a> Watch<'a> {
             at(since + limits.half_close, End::Quit);
         }
         if let Some(drain) = &self.drain {
-            at(drain.until(), End::Quit);
+            at(drain.until(), End::Undrained);
         } else if !busy {
             let served = link.served.load(Relaxed);
             if served != self.served {
