@@ -176,6 +176,7 @@ fn error_pages_have_the_form_that_the_client_reads() {
          \"detail\":\"There is no such file.\"}",
     );
     check(&local, "*/*", "404 text/plain; charset=utf-8 There is no such file.");
+    assert_eq!(local.get("/absent").headers()["vary"], "accept", "a cache keeps the forms apart");
     let own = config.replace("[\"error_page\"]", "[\"pages\"]")
         + "[middleware.pages]\nuse = \"error_page\"\npages = { \"4xx\" = \"404.html\" }\n";
     let local = Local::new(&own, &files);

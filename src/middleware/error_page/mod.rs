@@ -130,17 +130,21 @@ impl Pages {
     }
 
     /// Gives an answer from 400 on its page.
-    async fn dress(&self, request: &Parts, response: Response) -> Result<Response, BoxError> {
+    async fn dress(&self, request: &Parts, mut response: Response) -> Result<Response, BoxError> {
         let media = response.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or("");
         let media = media.split(';').next().unwrap_or("").trim();
         let size = response.body().size_hint();
         let is_plain = media.is_empty() || media.eq_ignore_ascii_case("text/plain");
-        let empty = size.exact() == Some(0);
+        // The answer to a HEAD is always empty: its type alone says whether there would be a page.
+        let empty = size.exact() == Some(0) && (is_plain || request.method != Method::HEAD);
         let form = form(&request.headers);
         let short = size.upper().is_some_and(|most| most <= DETAIL)
             && !response.headers().contains_key(CONTENT_ENCODING);
         // Text for a client that reads text, and text too long to be a message, stay as they are.
         if !(empty || is_plain && short && form != Form::Plain) {
+            if is_plain && short {
+                response.headers_mut().append(VARY, ACCEPT.into());
+            }
             return Ok(response);
         }
         let (head, body) = response.into_parts();
