@@ -117,11 +117,10 @@ class Stream(io.TextIOBase):
             self.parent = parent
             self.parts.append(text)
             self.size += len(text)
-            full = self.size > 1 << 18
-            if full:
+            if self.size > 1 << 18:
                 self._send()
-        if not full:
-            self.kernel.flush_soon.set()
+            else:
+                self.kernel.flush_soon.set()
         return len(text)
 
     def flush(self):

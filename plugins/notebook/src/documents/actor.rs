@@ -12,7 +12,7 @@ use super::disk::{Disk, Look};
 use super::execution::Engine;
 use super::log::Log;
 use super::model::{Done, Model};
-use super::{Documents, OpenError, PREFIX};
+use super::{Documents, OpenError, PREFIX, Unreadable};
 use crate::clock;
 use crate::files::{FileError, RelativePath};
 use crate::kernel::link::Tiding;
@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// A page comes.
     Connect { resume: Option<(String, u64)>, reply: oneshot::Sender<(u64, mpsc::Receiver<Utf8Bytes>)> },
     /// A page asks something.
-    Request { client: u64, request: Result<Request, String> },
+    Request { client: u64, request: Result<Request, Unreadable> },
     /// A page is gone.
     Disconnect { client: u64 },
     /// Write now, and look at the file.
@@ -147,7 +147,7 @@ impl Actor {
                     Err(broadcast::error::RecvError::Lagged(_)) => self.refresh_kernel().await,
                     Err(broadcast::error::RecvError::Closed) => break,
                 },
-                () = sleep_until(due) => self.begin_save(),
+                () = sleep_until(due) => self.begin_save().await,
                 _ = tick.tick() => {
                     self.expire_questions();
                     if !self.clients.is_empty() && self.disk.saving.is_none() {
@@ -199,8 +199,8 @@ impl Actor {
                     self.answer(client, id, result);
                 }
             }
-            Command::Request { client, request: Err(message) } => {
-                self.tell_one(client, &ServerFrame::Failed { id: None, message })
+            Command::Request { client, request: Err(Unreadable { id, message }) } => {
+                self.tell_one(client, &ServerFrame::Failed { id, message })
             }
             Command::Restarted { client, id, result, run_all } => {
                 self.author = Some((client, id));
@@ -357,18 +357,30 @@ impl Actor {
             return Err("the file was changed on disk: decide which text stays first".to_owned());
         }
         self.finish_saving().await?;
-        self.begin_save();
+        self.begin_save().await;
         self.finish_saving().await
     }
 
-    fn begin_save(&mut self) {
-        self.mark();
-        self.disk.save(&self.path, &self.model, self.log.last());
+    async fn begin_save(&mut self) {
+        match self.disk.encode(&self.model).await {
+            Ok((bytes, hash)) => {
+                self.mark(&hash);
+                // Kept first: should we end between the two, the next owner sees which of both files it has.
+                self.keep_record().await;
+                self.disk.save(&self.path, (bytes, hash), self.log.last());
+            }
+            Err(error) => self.after_save(self.log.last(), Err(error)).await,
+        }
+    }
+
+    pub(super) fn disk_hash(&self) -> &[u8] {
+        self.disk.hash()
     }
 
     /// The file holds all that the model does.
     async fn keep_clean_record(&mut self) {
-        self.mark();
+        let hash = self.disk.hash().to_vec();
+        self.mark(&hash);
         self.commit_mark();
         self.keep_record().await;
     }
@@ -394,6 +406,9 @@ impl Actor {
     }
 
     async fn after_save(&mut self, event: u64, result: Result<(), FileError>) {
+        if result.is_err() {
+            self.disk.due.get_or_insert_with(|| Instant::now() + LOOK);
+        }
         match result {
             Ok(()) => {
                 self.commit_mark();
@@ -472,7 +487,8 @@ impl Actor {
             }
             Keep::Mine => {
                 self.disk.keep_mine(&self.path, &self.model).await.map_err(|error| error.to_string())?;
-                self.mark();
+                let hash = self.disk.hash().to_vec();
+                self.mark(&hash);
                 self.after_save(self.log.last(), Ok(())).await;
                 Ok(())
             }

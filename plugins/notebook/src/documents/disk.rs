@@ -17,6 +17,9 @@ const AUTOSAVE: Duration = Duration::from_secs(1);
 /// Pause after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// What a write left: the file's facts and the hash of its content.
+type Written = Result<(Facts, [u8; 32]), FileError>;
+
 /// The state of the file.
 pub(super) struct Disk {
     files: Files,
@@ -26,7 +29,7 @@ pub(super) struct Disk {
     /// When to write; `None`: nothing is to be written.
     pub(super) due: Option<Instant>,
     /// A write under way, with the event that it holds.
-    pub(super) saving: Option<(u64, JoinHandle<Result<(Facts, [u8; 32]), FileError>>)>,
+    pub(super) saving: Option<(u64, JoinHandle<Written>)>,
     /// Others wrote while we had changes.
     pub(super) conflict: bool,
 }
@@ -68,17 +71,28 @@ impl Disk {
         self.due.is_some() || self.saving.is_some()
     }
 
-    /// Begins to write `model`, which holds all events up to `event`.
-    pub(super) fn save(&mut self, path: &RelativePath, model: &Model, event: u64) {
-        self.due = None;
+    /// The file that `model` makes, with its hash.
+    pub(super) async fn encode(&self, model: &Model) -> Result<(Vec<u8>, [u8; 32]), FileError> {
         let file = model.to_file();
-        let (files, path, facts) = (self.files.clone(), path.clone(), self.facts);
-        let task = tokio::task::spawn_blocking(move || {
+        let encoded = tokio::task::spawn_blocking(move || {
             let bytes = file.to_bytes();
-            let facts = files.write_expecting(&path, &bytes, Expect::Same(&facts))?;
-            Ok((facts, hash(&bytes)))
+            let hash = hash(&bytes);
+            (bytes, hash)
         });
-        self.saving = Some((event, task));
+        encoded.await.map_err(|error| FileError::Unfit(format!("writing failed: {error}")))
+    }
+
+    /// Begins to write a file that holds all events up to `event`.
+    pub(super) fn save(&mut self, path: &RelativePath, (bytes, hash): (Vec<u8>, [u8; 32]), event: u64) {
+        self.due = None;
+        let (files, path, facts) = (self.files.clone(), path.clone(), self.facts);
+        let write = move || Ok((files.write_expecting(&path, &bytes, Expect::Same(&facts))?, hash));
+        self.saving = Some((event, tokio::task::spawn_blocking(write)));
+    }
+
+    /// Hash of the file as we know it.
+    pub(super) fn hash(&self) -> &[u8] {
+        &self.hash
     }
 
     /// The end of the write under way. Must only be awaited while there is one; may be cancelled.

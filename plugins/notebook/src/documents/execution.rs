@@ -41,7 +41,7 @@ pub(super) struct Engine {
     /// Requests that are answered when the kernel is ready.
     starting: Vec<(u64, u32)>,
     /// As of the write under way, and as of the file.
-    marked: Mark,
+    marked: Option<Mark>,
     saved: Mark,
     recorded: bool,
     outputs: PathBuf,
@@ -58,9 +58,14 @@ struct Execution {
     started: bool,
 }
 
-#[derive(Debug, Clone, Default)]
+/// How far a state of the file is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Mark {
+    /// Hash of the file; empty for one that we have not written.
+    hash: Vec<u8>,
+    /// The file holds what the kernel said up to this message.
     entry: u64,
+    /// The runs that the file knows of and that had not ended then.
     pending: Vec<Execution>,
     displays: Value,
 }
@@ -69,13 +74,17 @@ struct Mark {
 #[derive(Serialize, Deserialize)]
 struct Record {
     kernel_id: String,
-    /// The file holds what the kernel said up to this message.
-    entry: u64,
-    /// The runs that the file knows of and that had not ended then.
-    pending: Vec<Execution>,
-    /// Runs that began after: their cells are to be cleared first.
+    saved: Mark,
+    /// A write that was begun: whether it was finished, the file's hash tells.
+    writing: Option<Mark>,
+    /// Runs that began after both: their cells are to be cleared first.
     later: Vec<Execution>,
-    displays: Value,
+}
+
+/// Whether a record tells of cells that run.
+pub(super) fn is_running(record: &Value) -> bool {
+    let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    some(&record["saved"]["pending"]) || some(&record["later"])
 }
 
 struct Question {
@@ -111,7 +120,7 @@ impl Engine {
             pending: Vec::new(),
             questions: HashMap::new(),
             starting: Vec::new(),
-            marked: Mark::default(),
+            marked: None,
             saved: Mark::default(),
             recorded: false,
             outputs,
@@ -168,18 +177,21 @@ impl Actor {
         format!("{PREFIX}{}", self.path)
     }
 
-    /// The model as it is now goes to disk.
-    pub(super) fn mark(&mut self) {
-        self.engine.marked = Mark {
+    /// The model as it is now goes to disk, as a file with this hash.
+    pub(super) fn mark(&mut self, hash: &[u8]) {
+        self.engine.marked = Some(Mark {
+            hash: hash.to_vec(),
             entry: self.engine.entry,
             pending: self.engine.pending.clone(),
             displays: self.model.displays(),
-        };
+        });
     }
 
     /// What was marked is on disk.
     pub(super) fn commit_mark(&mut self) {
-        self.engine.saved = std::mem::take(&mut self.engine.marked);
+        if let Some(marked) = self.engine.marked.take() {
+            self.engine.saved = marked;
+        }
     }
 
     /// Tells the kernel host how far the file is.
@@ -191,15 +203,10 @@ impl Actor {
             }
             return;
         };
-        let saved = &self.engine.saved;
-        let is_new = |execution: &&Execution| !saved.pending.iter().any(|old| old.msg_id == execution.msg_id);
-        let record = Record {
-            kernel_id,
-            entry: saved.entry,
-            pending: saved.pending.clone(),
-            later: self.engine.pending.iter().filter(is_new).cloned().collect(),
-            displays: saved.displays.clone(),
-        };
+        let (saved, writing) = (self.engine.saved.clone(), self.engine.marked.clone());
+        let is_new = |run: &&Execution| !saved.pending.iter().any(|old| old.msg_id == run.msg_id);
+        let later = self.engine.pending.iter().filter(is_new).cloned().collect();
+        let record = Record { kernel_id, saved, writing, later };
         self.engine.recorded = true;
         if let Err(problem) = link.put(self.key(), Some(json!(record))).await {
             tracing::warn!(%problem, document = %self.path, "the state of a running notebook could not be kept");
@@ -215,21 +222,31 @@ impl Actor {
         let record = kept.and_then(|record| serde_json::from_value::<Record>(record).ok());
         match record.filter(|record| record.kernel_id == kernel.id) {
             Some(record) => {
-                self.engine.entry = record.entry;
-                self.engine.pending = record.pending;
-                self.model.restore_displays(&record.displays);
-                self.mark();
-                self.commit_mark();
-                for execution in record.later {
-                    let execution = Execution { replied: false, idle: false, started: false, ..execution };
-                    let changes = self.model.clear(&execution.cell_id);
+                let written = record.writing.filter(|mark| mark.hash == self.disk_hash());
+                let mark = written.unwrap_or(record.saved);
+                self.engine.entry = mark.entry;
+                self.engine.pending = mark.pending.clone();
+                self.model.restore_displays(&mark.displays);
+                for run in record
+                    .later
+                    .into_iter()
+                    .filter(|run| !mark.pending.iter().any(|known| known.msg_id == run.msg_id))
+                {
+                    let changes = self.model.clear(&run.cell_id);
                     self.change(changes, true);
-                    self.engine.pending.push(execution);
+                    self.engine.pending.push(Execution {
+                        replied: false,
+                        idle: false,
+                        started: false,
+                        ..run
+                    });
                 }
+                let from = mark.entry + 1;
+                self.engine.saved = mark;
                 for (cell_id, state) in self.engine.states() {
                     self.model.set_state(&cell_id, state, None);
                 }
-                self.attach(&kernel, Some(record.entry + 1)).await;
+                self.attach(&kernel, Some(from)).await;
             }
             None => self.attach(&kernel, None).await,
         }
@@ -442,6 +459,19 @@ impl Actor {
         }
     }
 
+    /// Takes all that the kernel has said so far, so that what is old cannot be taken for news of a new run.
+    async fn catch_up(&mut self) {
+        let Some(id) = self.engine.kernel.id.clone() else { return };
+        let Ok(model) = self.documents.0.link.kernel(&id).await else { return };
+        while self.engine.reader.is_some() && self.engine.entry + 1 < model.next_entry {
+            match tokio::time::timeout(Duration::from_secs(5), self.engine.next()).await {
+                Ok(delivery) => Box::pin(self.deliver(delivery)).await,
+                Err(_) => break,
+            }
+        }
+        self.kernel_event(model);
+    }
+
     /// The end of a restart.
     pub(super) async fn restarted(
         &mut self,
@@ -450,6 +480,7 @@ impl Actor {
         result: Result<(), String>,
         run_all: bool,
     ) {
+        self.catch_up().await;
         let result = match result {
             Ok(()) if run_all => {
                 let all = self.model.cells.iter().map(|cell| cell.shown.id.clone()).collect();
@@ -618,10 +649,10 @@ impl Actor {
             // While it runs, its messages tell busy and idle, in their order among the outputs.
             _ if !matches!(self.engine.kernel.state, KernelState::Idle | KernelState::Busy) => {
                 self.set_kernel_state(KernelState::Idle, None);
-                self.learn_language(model.info.as_ref());
             }
             _ => {}
         }
+        self.learn_language(model.info.as_ref());
         if matches!(model.state, KernelState::Idle | KernelState::Busy | KernelState::Dead) {
             for (client, id) in std::mem::take(&mut self.engine.starting) {
                 let result = match (model.state, &model.exit) {

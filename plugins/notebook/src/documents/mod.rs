@@ -71,6 +71,15 @@ pub enum OpenError {
     Busy(String),
 }
 
+/// A request that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its number, where that much can be read.
+    pub id: Option<u32>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
 /// A page's connection to a document.
 pub struct Connection {
     /// Frames for the page.
@@ -82,7 +91,7 @@ pub struct Connection {
 
 impl Connection {
     /// Hands in a request; its reply comes among the frames.
-    pub fn request(&self, request: Result<Request, String>) {
+    pub fn request(&self, request: Result<Request, Unreadable>) {
         let _ = self.commands.send(Command::Request { client: self.id, request });
     }
 }
@@ -252,33 +261,33 @@ impl Documents {
 
 /// Takes over documents whose cells still run and that nobody owns: their outputs are to be recorded with no page open.
 async fn adopt(documents: Weak<Inner>, mut tidings: broadcast::Receiver<Tiding>) {
+    // The first look needs no tiding: the link may stand already.
+    let mut prefix = Some(PREFIX.to_owned());
     loop {
-        let tiding = match tidings.recv().await {
-            Ok(tiding) => tiding,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        let Some(inner) = documents.upgrade() else { return };
-        let prefix = match tiding {
-            Tiding::Connected => PREFIX.to_owned(),
-            Tiding::Event(Event::LockFree { key }) if key.starts_with(PREFIX) => key,
-            _ => continue,
-        };
-        if inner.retired.load(Ordering::Relaxed) {
-            continue;
+        if let Some(prefix) = prefix.take() {
+            let Some(inner) = documents.upgrade() else { return };
+            tokio::spawn(adopt_below(Documents(inner), prefix));
         }
-        tokio::spawn(async move {
-            let documents = Documents(inner);
-            let Ok(records) = documents.0.link.kept(&prefix).await else { return };
-            for (key, record) in records {
-                let running = record["pending"].as_array().is_some_and(|pending| !pending.is_empty());
-                let path = key.strip_prefix(PREFIX).map(RelativePath::parse);
-                if let (true, Some(Ok(path))) = (running, path)
-                    && let Err(error) = documents.open(&path, None).await
-                {
-                    tracing::debug!(%error, document = %path, "a running document was not taken over");
-                }
-            }
-        });
+        match tidings.recv().await {
+            Ok(Tiding::Connected) => prefix = Some(PREFIX.to_owned()),
+            Ok(Tiding::Event(Event::LockFree { key })) if key.starts_with(PREFIX) => prefix = Some(key),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn adopt_below(documents: Documents, prefix: String) {
+    let Ok(records) = documents.0.link.kept(&prefix).await else { return };
+    for (key, record) in records {
+        if documents.0.retired.load(Ordering::Relaxed) {
+            return;
+        }
+        let path = key.strip_prefix(PREFIX).map(RelativePath::parse);
+        if let (true, Some(Ok(path))) = (execution::is_running(&record), path)
+            && let Err(error) = documents.open(&path, None).await
+        {
+            tracing::debug!(%error, document = %path, "a running document was not taken over");
+        }
     }
 }

@@ -83,14 +83,47 @@ struct Client {
     sessions: HashSet<String>,
     /// Message ids that it sent, the newest last.
     requests: VecDeque<String>,
-    /// Number of the next message to deliver.
+    /// Number of the first message that the client has not confirmed.
     next: u64,
+}
+
+/// Confirmation by ping and pong: a pong says that all before its ping has arrived, which a written socket does not.
+#[derive(Default)]
+struct Confirm {
+    /// Number of the newest message sent.
+    sent: u64,
+    /// What the ping on its way confirms.
+    asked: Option<u64>,
+}
+
+impl Confirm {
+    /// The ping to send now, one at a time.
+    fn ping(&mut self, confirmed: u64) -> Option<ws::Message> {
+        if self.asked.is_some() || self.sent < confirmed {
+            return None;
+        }
+        self.asked = Some(self.sent);
+        Some(ws::Message::Ping(Bytes::copy_from_slice(&self.sent.to_be_bytes())))
+    }
+
+    /// The number that a pong confirms.
+    fn pong(&mut self, payload: &[u8]) -> Option<u64> {
+        let asked = self.asked.filter(|asked| asked.to_be_bytes() == payload)?;
+        self.asked = None;
+        Some(asked)
+    }
 }
 
 impl Client {
     async fn serve(mut self, socket: WebSocket, mut attachment: Attachment) -> Client {
         let (mut sender, mut receiver) = socket.split();
+        let mut confirm = Confirm::default();
         loop {
+            if let Some(ping) = confirm.ping(self.next)
+                && sender.send(ping).await.is_err()
+            {
+                return self;
+            }
             tokio::select! {
                 delivery = attachment.reader.next() => match delivery {
                     Some(Delivery::Message(number, bytes)) => {
@@ -99,9 +132,9 @@ impl Client {
                         {
                             return self;
                         }
-                        self.next = number + 1;
+                        confirm.sent = number;
                     }
-                    Some(Delivery::Gap(_, to)) => self.next = to,
+                    Some(Delivery::Gap(_, to)) => confirm.sent = to - 1,
                     None => {
                         let close = CloseFrame { code: close_code::NORMAL, reason: "the kernel is shut down".into() };
                         let _ = sender.send(ws::Message::Close(Some(close))).await;
@@ -113,7 +146,13 @@ impl Client {
                         Some(Ok(ws::Message::Text(text))) => Message::parse_default_text(text.as_bytes()),
                         Some(Ok(ws::Message::Binary(bytes))) if self.is_v1 => Message::parse_v1(&bytes),
                         Some(Ok(ws::Message::Binary(bytes))) => Message::parse_default_binary(&bytes),
-                        Some(Ok(ws::Message::Ping(_) | ws::Message::Pong(_))) => continue,
+                        Some(Ok(ws::Message::Pong(payload))) => {
+                            if let Some(number) = confirm.pong(&payload) {
+                                self.next = number + 1;
+                            }
+                            continue;
+                        }
+                        Some(Ok(ws::Message::Ping(_))) => continue,
                         Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return self,
                     };
                     match parsed.and_then(|message| self.check(message)) {

@@ -8,8 +8,9 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
-use crate::documents::{Connection, OpenError};
+use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
+use crate::protocol::Request as PageRequest;
 use crate::state::Shared;
 
 #[derive(Deserialize)]
@@ -69,13 +70,25 @@ async fn converse(socket: WebSocket, mut connection: Connection) {
             },
             message = receiver.next() => match message {
                 Some(Ok(Message::Text(text))) => {
-                    let request = serde_json::from_str(&text).map_err(|error| format!("the request cannot be read: {error}"));
+                    let request = read_request(&text);
                     connection.request(request);
                 }
-                Some(Ok(Message::Binary(_))) => connection.request(Err("requests are text frames".to_owned())),
+                Some(Ok(Message::Binary(_))) => {
+                    connection.request(Err(Unreadable { id: None, message: "requests are text frames".to_owned() }));
+                },
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             },
         }
     }
+}
+
+fn read_request(text: &str) -> std::result::Result<PageRequest, Unreadable> {
+    serde_json::from_str(text).map_err(|error| {
+        let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|value| value["id"].as_u64());
+        Unreadable {
+            id: id.and_then(|id| id.try_into().ok()),
+            message: format!("the request cannot be read: {error}"),
+        }
+    })
 }

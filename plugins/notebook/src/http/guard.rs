@@ -18,10 +18,10 @@ use crate::state::Shared;
 /// Name of the cookie and of the header against forged requests, as Jupyter Server has them.
 const XSRF_COOKIE: &str = "_xsrf";
 const XSRF_HEADER: &str = "x-xsrftoken";
-/// Policy of our pages. Scripts of outputs run in `output-frame`, which has its own.
+/// Policy of our pages. Scripts of outputs run in `static/frame.html`, which has its own.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
-    media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
 
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
@@ -48,6 +48,7 @@ enum Admitted {
     LoggedIn(String),
 }
 
+#[expect(clippy::result_large_err, reason = "once a request, and the answer is sent as it is")]
 fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<Admitted, Response> {
     let refuse = |status, message: &str| Err(ApiError::new(status, message).into_response());
     if !host_allowed(notebook, parts, place) {
@@ -130,8 +131,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// What is answered without login. `/api` tells the version alone.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/api" | "/api/" | "/favicon.ico" | "/output-frame")
-        || path.starts_with("/static/")
+    matches!(path, "/login" | "/logout" | "/api" | "/api/" | "/favicon.ico") || path.starts_with("/static/")
 }
 
 /// Whether a person looks at the answer.

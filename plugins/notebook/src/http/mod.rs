@@ -31,7 +31,6 @@ pub fn router(notebook: Shared) -> Router {
         .route("/tree/{*path}", get(pages::tree))
         .route("/notebooks/{*path}", get(pages::notebook))
         .route("/static/{*path}", get(pages::asset))
-        .route("/output-frame", get(pages::output_frame))
         .route("/favicon.ico", get(pages::favicon))
         .route("/login", get(login::form).post(login::submit))
         .route("/logout", get(login::logout).post(login::logout))

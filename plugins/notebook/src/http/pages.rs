@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use rust_embed::RustEmbed;
 
 use super::error::{ApiError, blocking};
@@ -19,45 +19,13 @@ use crate::state::Shared;
 #[allow_missing = true]
 struct Built;
 
-/// Policy of the frame: scripts and styles that stand in the output run, nothing is fetched, and its origin is nobody's.
+/// The page that the front end fills.
+const INDEX: &str = "index.html";
+/// The frame that rich output is shown in: what stands in the output runs, nothing is fetched, and its origin is nobody's.
+const FRAME: &str = "frame.html";
 const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; \
     img-src data: blob:; font-src data:; media-src data: blob:; connect-src data: blob:; form-action 'none'; base-uri 'none'; \
-    frame-ancestors 'self'; sandbox allow-scripts allow-popups";
-
-/// Shows what its parent sends, and tells its height. `innerHTML` would leave scripts dead, so each is made anew, in order.
-const FRAME: &str = r#"<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Output</title>
-<style>html{color-scheme:light dark}body{margin:0;font:14px/1.4 system-ui,sans-serif;overflow:auto hidden}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.25em .6em;text-align:right;border-bottom:1px solid #8884}
-img,svg{max-width:100%}</style></head><body><script>
-(() => {
-  const parent = window.parent;
-  let told = -1;
-  const tell = () => {
-    const height = Math.ceil(document.documentElement.getBoundingClientRect().height);
-    if (height !== told) { told = height; parent.postMessage({type: "paster-size", height}, "*"); }
-  };
-  new ResizeObserver(tell).observe(document.documentElement);
-  let shown = false;
-  addEventListener("message", async event => {
-    if (event.source !== parent || !event.data || event.data.type !== "paster-show" || shown) return;
-    shown = true;
-    const holder = document.createElement("template");
-    holder.innerHTML = String(event.data.html);
-    const scripts = [...holder.content.querySelectorAll("script")];
-    document.body.append(holder.content);
-    for (const old of scripts) {
-      const script = document.createElement("script");
-      for (const {name, value} of old.attributes) script.setAttribute(name, value);
-      script.textContent = old.textContent;
-      old.replaceWith(script);
-    }
-    tell();
-  });
-  parent.postMessage({type: "paster-ready"}, "*");
-})();
-</script></body></html>
-"#;
+    frame-ancestors 'self'; sandbox allow-scripts";
 
 /// Text for HTML, in content and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -69,7 +37,7 @@ pub(super) async fn root(place: Place) -> Redirect {
 }
 
 pub(super) async fn tree_root(place: Place) -> Response {
-    page(&place, "tree", &RelativePath::default())
+    page(&place)
 }
 
 pub(super) async fn tree(
@@ -84,7 +52,7 @@ pub(super) async fn tree(
         let kind = if path.is_notebook() { "notebooks" } else { "files" };
         return Ok(Redirect::to(&format!("{}{kind}/{}", place.base(), encode(path.as_str()))).into_response());
     }
-    Ok(page(&place, "tree", &path))
+    Ok(page(&place))
 }
 
 pub(super) async fn notebook(
@@ -98,30 +66,19 @@ pub(super) async fn notebook(
     if facts.is_dir {
         return Ok(Redirect::to(&format!("{}tree/{}", place.base(), encode(path.as_str()))).into_response());
     }
-    Ok(page(&place, "notebook", &path))
+    Ok(page(&place))
 }
 
-fn page(place: &Place, kind: &str, path: &RelativePath) -> Response {
-    if Built::get("app.js").is_none() {
-        return (StatusCode::OK, Html(unbuilt(place))).into_response();
+fn page(place: &Place) -> Response {
+    let built = Built::get(INDEX).filter(|_| Built::get("app.js").is_some());
+    match built.as_ref().and_then(|file| std::str::from_utf8(&file.data).ok()) {
+        // Scripts are files of ours, which the policy allows without a nonce.
+        Some(index) => {
+            Html(index.replace("{{base}}", &escape(&place.base())).replace(" nonce=\"{{nonce}}\"", ""))
+                .into_response()
+        }
+        None => Html(unbuilt(place)).into_response(),
     }
-    let base = escape(&place.base());
-    let title = if path.is_root() { "Notebook" } else { path.name() };
-    let style = match Built::get("app.css") {
-        Some(_) => format!("<link rel=\"stylesheet\" href=\"{base}static/app.css\">"),
-        None => String::new(),
-    };
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\" data-base=\"{base}\" data-page=\"{kind}\" data-path=\"{}\" data-version=\"{}\"><head>\
-         <meta charset=\"utf-8\"><title>{}</title><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">{style}\
-         <script type=\"module\" src=\"{base}static/app.js\"></script></head><body><div id=\"app\"></div>\
-         <noscript>The notebook needs JavaScript. Its files can be reached at <a href=\"{base}api/contents\">api/contents</a>.\
-         </noscript></body></html>\n",
-        escape(path.as_str()),
-        env!("CARGO_PKG_VERSION"),
-        escape(title),
-    ))
-    .into_response()
 }
 
 fn unbuilt(place: &Place) -> String {
@@ -154,17 +111,18 @@ pub(super) async fn asset(Path(path): Path<String>) -> Result<Response, ApiError
         (header::ETAG, format!("\"{tag}\"")),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
     ];
-    Ok((headers, body).into_response())
-}
-
-pub(super) async fn output_frame() -> Response {
-    let headers = [(header::CONTENT_SECURITY_POLICY, FRAME_POLICY), (header::CACHE_CONTROL, "max-age=3600")];
-    (headers, Html(FRAME)).into_response()
+    let mut response = (headers, body).into_response();
+    if path == FRAME {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FRAME_POLICY));
+    }
+    Ok(response)
 }
 
 pub(super) async fn favicon() -> Response {
-    match Built::get("favicon.ico") {
-        Some(file) => ([(header::CONTENT_TYPE, "image/x-icon")], file.data.into_owned()).into_response(),
+    match Built::get("icon.svg") {
+        Some(file) => ([(header::CONTENT_TYPE, "image/svg+xml")], file.data.into_owned()).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }

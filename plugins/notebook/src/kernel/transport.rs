@@ -233,7 +233,8 @@ fn decode_zmq(signer: &Hmac<Sha256>, channel: Channel, frames: ZmqMessage) -> Re
 
 fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    (text.len() % 2 == 0)
+    text.len()
+        .is_multiple_of(2)
         .then(|| text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect())
         .flatten()
 }

@@ -1,4 +1,9 @@
 //! The notebook against real kernels, in process: the router with a kernel host in a child process.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod documents;
 mod host;
+mod rest;
+mod server;
 mod support;

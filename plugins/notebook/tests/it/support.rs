@@ -41,10 +41,6 @@ impl Host {
         self.folder.path().join("host.sock")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Ends it as hard as can be.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,331 @@
+//! The notebook behind axum's own server on a port of the system's choice, with a kernel host in a child process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use notebook::http::router;
+use notebook::kernel::link::Link;
+use notebook::settings::Settings;
+use notebook::state::{Notebook, Shared};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use crate::support::{Host, plain_python};
+
+pub(crate) const TOKEN: &str = "the token of the tests";
+
+/// A running notebook. Several may share one kernel host and folder, as two generations do.
+pub(crate) struct Server {
+    pub(crate) host: Arc<Host>,
+    pub(crate) notebook: Shared,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Server {
+    /// With the built-in kernel of the plain Python.
+    pub(crate) async fn start() -> Server {
+        Server::start_with(
+            Arc::new(Host::start()),
+            json!({"python": plain_python(), "default_kernel": "paster-python"}),
+        )
+        .await
+    }
+
+    pub(crate) async fn start_with(host: Arc<Host>, more: Value) -> Server {
+        let mut settings = json!({
+            "data_dir": host.folder.path().join("data"), "state_dir": host.folder.path().join("state"), "token": TOKEN,
+        });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: Settings = serde_json::from_value(settings).unwrap();
+        // A runtime of its own, as a worker process has.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let socket = host.socket();
+        let started = runtime.spawn(async move {
+            let notebook = Notebook::open(settings, Link::new(socket)).unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let app = router(notebook.clone());
+            tokio::spawn(async move {
+                axum::serve(
+                    axum::serve::ListenerExt::tap_io(listener, |io| io.set_nodelay(true).unwrap()),
+                    app,
+                )
+                .await
+                .unwrap()
+            });
+            (notebook, url)
+        });
+        let (notebook, url) = started.await.unwrap();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Server { host, notebook, url, client, runtime: Some(runtime) }
+    }
+
+    /// Ends it as a crash would: nothing is saved or told. Its tasks live on a runtime of their own.
+    pub(crate) async fn abandon(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub(crate) fn data(&self, path: &str) -> std::path::PathBuf {
+        self.host.folder.path().join("data").join(path)
+    }
+
+    /// Sends a request with the token; returns status and JSON body (null for none).
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let text = body.map(|body| body.to_string());
+        self.send(method, path, text, &[("authorization", &format!("token {TOKEN}"))]).await
+    }
+
+    /// Sends a request as it is.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
+        let response = self.raw(method, path, body, headers).await;
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Response {
+        let mut request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        request.send().await.unwrap()
+    }
+
+    pub(crate) async fn socket(&self, path: &str, subprotocol: Option<&str>) -> Socket {
+        let mut request = format!("{}{path}", self.url.replace("http", "ws")).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("token {TOKEN}").parse().unwrap());
+        if let Some(subprotocol) = subprotocol {
+            request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().unwrap());
+        }
+        let (stream, response) = tokio_tungstenite::connect_async(request).await.unwrap();
+        assert_eq!(
+            response.headers().get("sec-websocket-protocol").map(|name| name.to_str().unwrap()),
+            subprotocol
+        );
+        Socket(stream)
+    }
+
+    /// Writes a notebook with code cells `c0`, `c1`, …
+    pub(crate) fn write_notebook(&self, path: &str, kernel: &str, sources: &[&str]) {
+        let cells: Value = sources
+            .iter()
+            .enumerate()
+            .map(|(at, source)| {
+                json!({"cell_type": "code", "id": format!("c{at}"), "metadata": {}, "source": source, "outputs": [], "execution_count": null})
+            })
+            .collect();
+        let metadata = json!({"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}, "kept": [1, {"x": null}]});
+        let notebook = json!({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5});
+        std::fs::write(self.data(path), notebook.to_string()).unwrap();
+    }
+}
+
+/// A WebSocket.
+pub(crate) struct Socket(
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+);
+
+impl Socket {
+    pub(crate) async fn send_json(&mut self, value: &Value) {
+        self.0.send(Message::text(value.to_string())).await.unwrap();
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: Bytes) {
+        self.0.send(Message::Binary(bytes)).await.unwrap();
+    }
+
+    /// The next message that is not a ping; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.0.next())
+                .await
+                .expect("a message within 60 s");
+            match next {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(message)) => return Some(message),
+            }
+        }
+    }
+
+    pub(crate) async fn next_json(&mut self) -> Value {
+        match self.next().await.expect("a message") {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected text, got {other:?}"),
+        }
+    }
+}
+
+/// A page with a document: applies what the server tells, as the front end does.
+pub(crate) struct Page {
+    socket: Socket,
+    pub(crate) instance: String,
+    pub(crate) event: u64,
+    pub(crate) document: Value,
+    pub(crate) resumed: bool,
+    requests: u32,
+}
+
+impl Page {
+    pub(crate) async fn open(server: &Server, path: &str, resume: Option<(&str, u64)>) -> Page {
+        let query =
+            resume.map_or(String::new(), |(instance, after)| format!("?instance={instance}&after={after}"));
+        let mut socket = server.socket(&format!("/api/documents/{path}{query}"), None).await;
+        let first = socket.next_json().await;
+        let resumed = first["type"] == "resumed";
+        assert!(resumed || first["type"] == "opened", "{first}");
+        Page {
+            instance: first["instance"].as_str().unwrap().to_owned(),
+            event: first["event"].as_u64().unwrap(),
+            document: first["document"].clone(),
+            socket,
+            resumed,
+            requests: 0,
+        }
+    }
+
+    /// Comes back after a cut, with what it knows.
+    pub(crate) async fn reopen(self, server: &Server, path: &str) -> Page {
+        let Page { instance, event, document, socket, .. } = self;
+        drop(socket);
+        let mut page = Page::open(server, path, Some((&instance, event))).await;
+        if page.resumed {
+            page.document = document;
+        }
+        page
+    }
+
+    /// The next frame, applied; `None` at the end of the connection.
+    pub(crate) async fn step(&mut self) -> Option<Value> {
+        let frame: Value = match self.socket.next().await? {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected text, got {other:?}"),
+        };
+        if frame["type"] == "changed" {
+            assert_eq!(frame["event"].as_u64().unwrap(), self.event + 1, "events have no gaps");
+            self.event += 1;
+            self.apply(&frame["change"]);
+        }
+        Some(frame)
+    }
+
+    fn apply(&mut self, change: &Value) {
+        let at = |document: &Value, id: &Value| {
+            document["cells"].as_array().unwrap().iter().position(|cell| cell["id"] == *id)
+        };
+        let cell = at(&self.document, &change["cell_id"]);
+        let cells = self.document["cells"].as_array_mut().unwrap();
+        let index = change["index"].as_u64().unwrap_or_default() as usize;
+        match change["type"].as_str().unwrap() {
+            "outputs_cleared" => cells[cell.unwrap()]["outputs"] = json!([]),
+            "output_added" => {
+                cells[cell.unwrap()]["outputs"].as_array_mut().unwrap().push(change["output"].clone())
+            }
+            "output_replaced" => cells[cell.unwrap()]["outputs"][index] = change["output"].clone(),
+            "text_appended" => {
+                let text = &mut cells[cell.unwrap()]["outputs"][index]["text"];
+                *text = format!("{}{}", text.as_str().unwrap(), change["text"].as_str().unwrap()).into();
+            }
+            "cell_state_changed" => {
+                let cell = &mut cells[cell.unwrap()];
+                cell["state"] = change["state"].clone();
+                cell["execution_count"] = change["execution_count"].clone();
+            }
+            "source_changed" => {
+                cells[cell.unwrap()]["source"] = change["source"].clone();
+                cells[cell.unwrap()]["revision"] = change["revision"].clone();
+            }
+            "cell_inserted" => cells.insert(index, change["cell"].clone()),
+            "cell_deleted" => drop(cells.remove(cell.unwrap())),
+            "kernel_changed" => self.document["kernel"] = change["kernel"].clone(),
+            "input_requested" => self.document["input"] = change["input"].clone(),
+            "reloaded" => self.document = change["document"].clone(),
+            "conflict" => self.document["conflict"] = true.into(),
+            "metadata_changed"
+            | "saved"
+            | "cell_moved"
+            | "cell_replaced"
+            | "cell_metadata_changed"
+            | "moved" => {}
+            other => panic!("unknown change {other}"),
+        }
+    }
+
+    /// Sends a request without waiting.
+    pub(crate) async fn post(&mut self, op: Value) -> u32 {
+        self.requests += 1;
+        self.socket.send_json(&json!({"id": self.requests, "op": op})).await;
+        self.requests
+    }
+
+    /// Sends a request and returns its reply, or the message of its failure.
+    pub(crate) async fn ask(&mut self, op: Value) -> Result<Value, String> {
+        let id = self.post(op).await;
+        loop {
+            let frame = self.step().await.expect("the connection is open");
+            match frame["type"].as_str().unwrap() {
+                "reply" if frame["id"] == id => return Ok(frame["reply"].clone()),
+                "failed" if frame["id"] == id => return Err(frame["message"].as_str().unwrap().to_owned()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes on until `done` of the document.
+    pub(crate) async fn until(&mut self, mut done: impl FnMut(&Value) -> bool) {
+        while !done(&self.document) {
+            self.step().await.expect("the connection is open");
+        }
+    }
+
+    pub(crate) async fn until_idle(&mut self) {
+        self.until(|document| {
+            document["cells"].as_array().unwrap().iter().all(|cell| cell["state"] == "idle")
+        })
+        .await;
+    }
+
+    pub(crate) fn cell(&self, index: usize) -> &Value {
+        &self.document["cells"][index]
+    }
+
+    /// All text that a cell printed to stdout.
+    pub(crate) fn text(&self, index: usize) -> String {
+        let outputs = self.cell(index)["outputs"].as_array().unwrap();
+        outputs
+            .iter()
+            .filter(|output| output["name"] == "stdout")
+            .map(|output| output["text"].as_str().unwrap())
+            .collect()
+    }
+}
