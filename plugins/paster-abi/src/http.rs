@@ -178,11 +178,11 @@ pub struct ReadFrame {
 /// The frame must keep the ABI's promises.
 pub unsafe fn read_frame(frame: &mut Frame) -> ReadFrame {
     match frame.kind {
-        // SAFETY: as the caller says.
-        FRAME_DATA => ReadFrame {
-            frame: Some(Ok(http_body::Frame::data(unsafe { bytes(frame.data.take()) }))),
-            ended: frame.last != 0,
-        },
+        FRAME_DATA => {
+            // SAFETY: as the caller says.
+            let data = unsafe { bytes(frame.data.take()) };
+            ReadFrame { frame: Some(Ok(http_body::Frame::data(data))), ended: frame.last != 0 }
+        }
         FRAME_TRAILERS => {
             // SAFETY: as the caller says.
             let map = unsafe { read_headers(frame.headers, frame.header_count) };

@@ -12,6 +12,7 @@ use crate::border::exchange::Exchange;
 use crate::border::upgrade::Upgrade;
 use crate::{Body, BoxError};
 
+type Hook<T> = Box<dyn Fn() -> T + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An application: a service and what the host may ask beside requests.
@@ -22,10 +23,10 @@ pub struct App {
 
 #[derive(Default)]
 pub(crate) struct Hooks {
-    pub(crate) health: Option<Box<dyn Fn() -> BoxFuture<Result<(), BoxError>> + Send + Sync>>,
-    pub(crate) save_state: Option<Box<dyn Fn() -> Vec<u8> + Send + Sync>>,
-    pub(crate) retire: Option<Box<dyn Fn() + Send + Sync>>,
-    pub(crate) shutdown: Option<Box<dyn Fn() -> BoxFuture<()> + Send + Sync>>,
+    pub(crate) health: Option<Hook<BoxFuture<Result<(), BoxError>>>>,
+    pub(crate) save_state: Option<Hook<Vec<u8>>>,
+    pub(crate) retire: Option<Hook<()>>,
+    pub(crate) shutdown: Option<Hook<BoxFuture<()>>>,
 }
 
 /// Begins to answer a request; the concrete future and body lie in one allocation. The service itself is called when

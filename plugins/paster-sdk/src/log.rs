@@ -47,7 +47,10 @@ fn install(layer: ToSink) {
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let text = panic.payload_as_str().unwrap_or("panic");
+            let payload = panic.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let text =
+                text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             match tracing::enabled!(target: "panic", Level::ERROR) {
                 true => tracing::error!(target: "panic", place, "{text}"),

@@ -22,12 +22,15 @@ use crate::environ::Environ;
 use crate::host::{Host, Phase};
 use crate::{Body, BoxError, log};
 
+/// Name and main function of a side process.
+pub type Side = (&'static str, fn(UnixListener) -> i32);
+
 /// What [`plugin!`](crate::plugin!) says of a plugin.
 pub trait Definition: 'static {
     /// The type of its settings.
     type Settings: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static;
     /// Names and main functions of its side processes.
-    const SIDES: &'static [(&'static str, fn(UnixListener) -> i32)];
+    const SIDES: &'static [Side];
     /// Makes the application.
     fn create(settings: Self::Settings, host: Host) -> impl Future<Output = Result<App, BoxError>> + Send;
 }
