@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ops::fault::Fault;
 
 /// A plugin's crate, as cargo sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Package {
     pub(super) manifest: PathBuf,
     /// Where we build: a folder of our own, so that the user's builds and ours leave each other's results alone.
@@ -120,6 +120,18 @@ impl Package {
             manifests,
             steps,
         })
+    }
+
+    /// What decides on everything here: manifests, and cargo's own config.
+    pub(super) fn outline(&self) -> Vec<PathBuf> {
+        let mut files: BTreeSet<PathBuf> = self.manifests.clone();
+        files.insert(self.workspace.join("Cargo.toml"));
+        for folder in self.folder().ancestors() {
+            for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"] {
+                files.insert(folder.join(name));
+            }
+        }
+        files.into_iter().collect()
     }
 
     /// Folder of the crate.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::Fault;
@@ -164,6 +164,7 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
                 Ok(Some(Origin::File(path))) => library = Some(path),
                 Ok(Some(Origin::Crate { manifest, profile })) => {
                     let known = stamp::Stamp::of(&manifest, &profile, speed).read();
+                    let known = known.filter(|known| known.is_fresh());
                     library = library.or(known.map(|known| known.library));
                 }
                 Ok(None) => break, // `assemble` says what is wrong with the table
@@ -229,13 +230,18 @@ async fn build(
     tell: &(dyn Fn(Progress) + Send + Sync),
 ) -> (Inputs, Result<PathBuf, Vec<Fault>>) {
     let stamp = stamp::Stamp::of(manifest, profile, speed);
-    if let Some(known) = stamp.read() {
-        return (known.watched(), Ok(known.library));
+    let known = stamp.read();
+    if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+        return (known.watched(), Ok(known.library.clone()));
     }
     let began = Instant::now();
     let begun = std::time::SystemTime::now();
     tell(Progress::Begin);
-    let package = match cargo::Package::read(manifest).await {
+    let package = match known.as_ref().and_then(|known| known.package()) {
+        Some(package) => Ok(package.clone()),
+        None => cargo::Package::read(manifest).await,
+    };
+    let package = match package {
         Ok(package) => package,
         Err(fault) => {
             let folder = manifest.parent().unwrap_or(manifest).to_owned();
@@ -251,16 +257,13 @@ async fn build(
         Ok(library) => library,
         Err(faults) => return (inputs, Err(faults)),
     };
-    if complete {
-        // What was left out for want of a program is looked at again at the next start.
-        stamp.write(&package, &library, begun);
-    }
+    stamp.write(&package, &library, begun, complete);
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
 }
 
 /// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
     /// The program and its arguments.

@@ -26,19 +26,29 @@ pub(super) struct Stamp {
 /// What is recorded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Known {
-    manifest: PathBuf,
+    package: Package,
+    /// [`digest`] of what decides on the package.
+    outline: String,
     pub(super) library: PathBuf,
     /// All that went into it; folders stand for all files in them.
     made_from: Vec<PathBuf>,
-    /// [`digest`] of the library and `made_from`.
+    /// [`digest`] of the library and `made_from`; empty where it was not certain.
     state: String,
-    folders: BTreeSet<PathBuf>,
-    outputs: BTreeSet<PathBuf>,
 }
 
 impl Known {
+    /// Whether cargo would find nothing to do.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.library.is_file() && self.state == self.now()
+    }
+
+    /// What cargo says of the crate, while nothing has changed that it would say it from.
+    pub(super) fn package(&self) -> Option<&Package> {
+        (self.outline == digest(&self.package.outline())).then_some(&self.package)
+    }
+
     pub(super) fn watched(&self) -> Inputs {
-        Inputs { folders: self.folders.clone(), files: BTreeSet::new(), outputs: self.outputs.clone() }
+        self.package.inputs()
     }
 
     fn now(&self) -> String {
@@ -72,35 +82,33 @@ impl Stamp {
         }
     }
 
-    /// The record, when it still holds.
+    /// The record, whether or not it still holds.
     pub(super) fn read(&self) -> Option<Known> {
         let known: Known = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
-        let holds = known.manifest == self.manifest && known.library.is_file() && known.state == known.now();
-        holds.then_some(known)
+        (known.package.manifest == self.manifest).then_some(known)
     }
 
-    /// Records a build that began at `begun`.
-    pub(super) fn write(&self, package: &Package, library: &Path, begun: SystemTime) {
+    /// Records a build that began at `begun`; `complete` says whether all its steps have run.
+    pub(super) fn write(&self, package: &Package, library: &Path, begun: SystemTime, complete: bool) {
         let Some(file) = &self.file else { return };
         let Some(made_from) = made_from(package, library) else { return };
         // What was changed while the compiler ran may be in the library or not.
         let changed = |path: &PathBuf| {
             fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|modified| modified >= begun)
         };
-        let inputs = package.inputs();
-        let written = |path: &PathBuf| inputs.outputs.iter().any(|output| path.starts_with(output));
-        if files(&made_from).iter().any(|path| changed(path) && !written(path)) {
-            return;
-        }
+        let outputs = package.inputs().outputs;
+        let written = |path: &PathBuf| outputs.iter().any(|output| path.starts_with(output));
+        let certain = complete && !files(&made_from).iter().any(|path| changed(path) && !written(path));
         let mut known = Known {
-            manifest: self.manifest.clone(),
+            package: package.clone(),
+            outline: digest(&package.outline()),
             library: library.to_owned(),
             made_from,
             state: String::new(),
-            folders: inputs.folders,
-            outputs: inputs.outputs,
         };
-        known.state = known.now();
+        if certain {
+            known.state = known.now();
+        }
         let folder = file.parent().unwrap_or(file);
         let text = serde_json::to_vec(&known).unwrap_or_default();
         // A record that cannot be written costs a second at the next start, no more.
@@ -115,20 +123,15 @@ impl Stamp {
 
 /// Everything that went into `library`.
 fn made_from(package: &Package, library: &Path) -> Option<Vec<PathBuf>> {
-    let mut all: BTreeSet<PathBuf> = package.manifests.clone();
+    let mut all = BTreeSet::new();
     // `target/paster/debug/libname.d`, beside the library: `library: source source …`.
     let dep_info = fs::read_to_string(library.with_extension("d")).ok()?;
     for line in dep_info.lines() {
         let (_, sources) = line.split_once(": ").unwrap_or(("", ""));
         all.extend(split_dep_info(sources).into_iter().map(PathBuf::from));
     }
-    all.insert(package.workspace.join("Cargo.toml"));
+    all.extend(package.outline());
     all.insert(package.workspace.join("Cargo.lock"));
-    for folder in package.folder().ancestors() {
-        for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"] {
-            all.insert(folder.join(name));
-        }
-    }
     for step in &package.steps {
         let dir = package.folder().join(&step.dir);
         all.extend(step.inputs.iter().map(|input| dir.join(input)));
@@ -194,7 +197,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 fn forget_gone(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let known = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
-        if known.is_none_or(|known| !known.manifest.exists()) {
+        if known.is_none_or(|known| !known.package.manifest.exists()) {
             let _ = fs::remove_file(entry.path()); // another start may be as quick
         }
     }
