@@ -1,4 +1,4 @@
-// Builds the front end into dist/: app.js, app.css, frame.html, index.html and KaTeX's fonts.
+// Builds the front end into dist/: app.js, app.css, icon.svg and KaTeX's fonts. The page itself is written by the server (src/http/pages.rs).
 // `node build.mjs --watch` builds again after each change, unminified.
 import { context } from "esbuild";
 import { cp, mkdir, rm } from "node:fs/promises";
@@ -9,7 +9,7 @@ const watch = process.argv.includes("--watch");
 
 await rm(here("dist"), { recursive: true, force: true });
 await mkdir(here("dist"), { recursive: true });
-for (const page of ["index.html", "frame.html", "icon.svg"]) await cp(here(`src/${page}`), here(`dist/${page}`));
+await cp(here("src/icon.svg"), here("dist/icon.svg"));
 
 const build = await context({
   absWorkingDir: here("."),

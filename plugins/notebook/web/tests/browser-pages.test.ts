@@ -179,7 +179,7 @@ page("hostile names and outputs do nothing", async ({ fake, context }) => {
   assert.equal(state.owned, undefined);
   assert.equal(state.scripts, 0);
   assert.deepEqual(state.links, []);
-  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts"]));
+  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts allow-popups"]));
   assert.equal(state.cells, 1);
   assert.deepEqual(state.remote, [`${ORIGIN}${PREFIX}files/x`, `${ORIGIN}${PREFIX}files/x`]);
   assert.ok(!fake.calls.some(({ path }) => path.includes("owned")));

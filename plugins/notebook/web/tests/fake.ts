@@ -11,12 +11,19 @@ export const PREFIX = "/lab one/".replace(" ", "%20");
 
 const DIST = new URL("../../dist/", import.meta.url);
 const TYPES: Record<string, string> = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml", woff2: "font/woff2" };
-const PAGE_POLICY =
-  "default-src 'none'; script-src 'self' 'nonce-n0nce'; style-src 'self' 'nonce-n0nce'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self' ws:; " +
-  "frame-src 'self'; media-src 'self' data: blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
-const FRAME_POLICY =
-  "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; " +
-  "media-src data: blob:; connect-src 'none'; frame-ancestors 'self'";
+/** The real server's texts: its page policy, its frame and the frame's policy, read from its source. */
+async function served(): Promise<{ page: string; frame: string; framePolicy: string }> {
+  const source = async (name: string) => readFile(new URL(`../../../src/http/${name}`, import.meta.url), "utf8");
+  const text = (from: string, name: string): string => {
+    const raw = new RegExp(`const ${name}: &str = r#"([\\s\\S]*?)"#;`).exec(from)?.[1];
+    const plain = new RegExp(`const ${name}: &str = "([\\s\\S]*?)";`).exec(from)?.[1]?.replace(/\\\n\s*/g, "");
+    const found = raw ?? plain;
+    if (found === undefined) throw new Error(`${name} is not in the server's source`);
+    return found;
+  };
+  const [pages, guard] = await Promise.all([source("pages.rs"), source("guard.rs")]);
+  return { page: text(guard, "PAGE_POLICY"), frame: text(pages, "FRAME"), framePolicy: text(pages, "FRAME_POLICY") };
+}
 
 export function cell(id: string, part: Partial<Cell> = {}): Cell {
   return { id, cell_type: "code", source: "", revision: 1, metadata: {}, attachments: null, outputs: [], execution_count: null, state: "idle", ...part };
@@ -60,16 +67,16 @@ export class Fake {
   #socket: WebSocketRoute | null = null;
 
   async install(context: BrowserContext): Promise<void> {
+    const { page, frame, framePolicy } = await served();
     await context.route(`${ORIGIN}/**`, async (route) => {
       const address = new URL(route.request().url());
       const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
-      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks)/.test(path) ? "index.html" : null;
       if (this.down) return route.abort("connectionrefused");
-      if (file !== null) {
-        let body: Buffer | string = await readFile(new URL(file, DIST));
-        if (file === "index.html") body = body.toString().replaceAll("{{base}}", PREFIX).replaceAll("{{nonce}}", "n0nce");
-        const policy = file === "index.html" ? PAGE_POLICY : file === "frame.html" ? FRAME_POLICY : "";
-        return route.fulfill({ body, headers: { "content-type": TYPES[file.split(".").at(-1) ?? ""] ?? "text/plain", ...(policy === "" ? {} : { "content-security-policy": policy }) } });
+      if (path.startsWith("static/")) return route.fulfill({ body: await readFile(new URL(path.slice(7), DIST)), headers: { "content-type": TYPES[path.split(".").at(-1) ?? ""] ?? "text/plain" } });
+      if (path === "output-frame") return route.fulfill({ body: frame, headers: { "content-type": "text/html", "content-security-policy": framePolicy } });
+      if (/^(?:$|tree|notebooks)/.test(path)) {
+        const body = `<!doctype html><html lang="en" data-base="${PREFIX}"><head><meta charset="utf-8"><title>Notebook</title><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="${PREFIX}static/app.css"><script type="module" src="${PREFIX}static/app.js"></script></head><body></body></html>`;
+        return route.fulfill({ body, headers: { "content-type": "text/html", "content-security-policy": page } });
       }
       const method = route.request().method();
       const body: unknown = route.request().postDataJSON();

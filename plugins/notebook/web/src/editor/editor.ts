@@ -37,7 +37,6 @@ const tip = StateField.define<Tooltip | null>({
   provide: (field) => showTooltip.from(field),
 });
 
-const nonce = document.querySelector<HTMLScriptElement>("script[nonce]")?.nonce ?? "";
 const numbers = new Compartment();
 
 /** Makes an editor; an earlier `state` brings its undo history back. */
@@ -71,7 +70,6 @@ export function showLineNumbers(view: EditorView, on: boolean): void {
 
 function extensions(setting: Setting, owner: Owner): Extension {
   return [
-    EditorView.cspNonce.of(nonce),
     Prec.high(keymap.of(keys(owner))),
     history(),
     drawSelection(),

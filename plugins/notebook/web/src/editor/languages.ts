@@ -1,10 +1,10 @@
 //! Grammars, and colouring without an editor.
 
-import { markdown } from "@codemirror/lang-markdown";
 import { python, pythonLanguage } from "@codemirror/lang-python";
-import { HighlightStyle, type Language, syntaxHighlighting } from "@codemirror/language";
+import { defineLanguageFacet, HighlightStyle, Language, syntaxHighlighting } from "@codemirror/language";
 import type { Extension } from "@codemirror/state";
 import { classHighlighter, highlightCode, tagHighlighter, tags } from "@lezer/highlight";
+import { GFM, parser as markdownParser } from "@lezer/markdown";
 
 // The same classes with and without an editor, so that one style sheet colours both.
 const highlighter = tagHighlighter([
@@ -22,9 +22,12 @@ export const colours: Extension = [
   syntaxHighlighting(highlighter),
 ];
 
+// Not @codemirror/lang-markdown: it brings the grammars of HTML, CSS and JavaScript along.
+const markdownLanguage = new Language(defineLanguageFacet(), markdownParser.configure(GFM), [], "markdown");
+
 /** The grammar of an editor. */
 export function grammar(language: string): Extension {
-  if (language === "markdown") return markdown();
+  if (language === "markdown") return markdownLanguage;
   if (isPython(language)) return python();
   return [];
 }
@@ -34,6 +37,7 @@ function isPython(language: string): boolean {
 }
 
 function parser(language: string): Language | null {
+  if (language === "markdown") return markdownLanguage;
   return isPython(language) ? pythonLanguage : null;
 }
 
