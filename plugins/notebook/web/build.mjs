@@ -1,4 +1,5 @@
-// Builds the front end into dist/: app.js, app.css, icon.svg and KaTeX's fonts. The page itself is written by the server (src/http/pages.rs).
+// Builds the front end into dist/: app.js, app.css, frame.html, icon.svg, KaTeX's fonts and index.html, in which the server
+// puts the mount prefix for {{base}}.
 // `node build.mjs --watch` builds again after each change, unminified.
 import { context } from "esbuild";
 import { cp, mkdir, rm } from "node:fs/promises";
@@ -9,7 +10,7 @@ const watch = process.argv.includes("--watch");
 
 await rm(here("dist"), { recursive: true, force: true });
 await mkdir(here("dist"), { recursive: true });
-await cp(here("src/icon.svg"), here("dist/icon.svg"));
+for (const file of ["index.html", "frame.html", "icon.svg"]) await cp(here(`src/${file}`), here(`dist/${file}`));
 
 const build = await context({
   absWorkingDir: here("."),

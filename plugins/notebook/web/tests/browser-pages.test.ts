@@ -179,7 +179,7 @@ page("hostile names and outputs do nothing", async ({ fake, context }) => {
   assert.equal(state.owned, undefined);
   assert.equal(state.scripts, 0);
   assert.deepEqual(state.links, []);
-  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts allow-popups"]));
+  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts"]));
   assert.equal(state.cells, 1);
   assert.deepEqual(state.remote, [`${ORIGIN}${PREFIX}files/x`, `${ORIGIN}${PREFIX}files/x`]);
   assert.ok(!fake.calls.some(({ path }) => path.includes("owned")));
@@ -214,7 +214,7 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
   await book.locator(".save-state[data-kind=busy]").waitFor();
   while (fake.asked("set_source").length === 0) await book.waitForTimeout(20);
   assert.deepEqual(fake.asked("set_source"), [{ type: "set_source", cell_id: "c", source: "a = 10", base_revision: 1 }]);
-  fake.change({ type: "saved", last_modified: new Date().toISOString() });
+  fake.change({ type: "saved", up_to: fake.event, last_modified: new Date().toISOString() });
   await book.locator(".save-state", { hasText: "Saved" }).waitFor();
 
   fake.down = true;

@@ -11,18 +11,16 @@ export const PREFIX = "/lab one/".replace(" ", "%20");
 
 const DIST = new URL("../../dist/", import.meta.url);
 const TYPES: Record<string, string> = { js: "text/javascript", css: "text/css", html: "text/html", svg: "image/svg+xml", woff2: "font/woff2" };
-/** The real server's texts: its page policy, its frame and the frame's policy, read from its source. */
-async function served(): Promise<{ page: string; frame: string; framePolicy: string }> {
+/** The real server's policies for its pages and for the frame, read from its source. */
+async function served(): Promise<{ page: string; frame: string }> {
   const source = async (name: string) => readFile(new URL(`../../../src/http/${name}`, import.meta.url), "utf8");
   const text = (from: string, name: string): string => {
-    const raw = new RegExp(`const ${name}: &str = r#"([\\s\\S]*?)"#;`).exec(from)?.[1];
-    const plain = new RegExp(`const ${name}: &str = "([\\s\\S]*?)";`).exec(from)?.[1]?.replace(/\\\n\s*/g, "");
-    const found = raw ?? plain;
+    const found = new RegExp(`const ${name}: &str = "([\\s\\S]*?)";`).exec(from)?.[1]?.replace(/\\\n\s*/g, "");
     if (found === undefined) throw new Error(`${name} is not in the server's source`);
     return found;
   };
   const [pages, guard] = await Promise.all([source("pages.rs"), source("guard.rs")]);
-  return { page: text(guard, "PAGE_POLICY"), frame: text(pages, "FRAME"), framePolicy: text(pages, "FRAME_POLICY") };
+  return { page: text(guard, "PAGE_POLICY"), frame: text(pages, "FRAME_POLICY") };
 }
 
 export function cell(id: string, part: Partial<Cell> = {}): Cell {
@@ -67,16 +65,17 @@ export class Fake {
   #socket: WebSocketRoute | null = null;
 
   async install(context: BrowserContext): Promise<void> {
-    const { page, frame, framePolicy } = await served();
+    const { page, frame } = await served();
     await context.route(`${ORIGIN}/**`, async (route) => {
       const address = new URL(route.request().url());
       const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
       if (this.down) return route.abort("connectionrefused");
-      if (path.startsWith("static/")) return route.fulfill({ body: await readFile(new URL(path.slice(7), DIST)), headers: { "content-type": TYPES[path.split(".").at(-1) ?? ""] ?? "text/plain" } });
-      if (path === "output-frame") return route.fulfill({ body: frame, headers: { "content-type": "text/html", "content-security-policy": framePolicy } });
-      if (/^(?:$|tree|notebooks)/.test(path)) {
-        const body = `<!doctype html><html lang="en" data-base="${PREFIX}"><head><meta charset="utf-8"><title>Notebook</title><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="${PREFIX}static/app.css"><script type="module" src="${PREFIX}static/app.js"></script></head><body></body></html>`;
-        return route.fulfill({ body, headers: { "content-type": "text/html", "content-security-policy": page } });
+      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks)/.test(path) ? "index.html" : null;
+      if (file !== null) {
+        const body = await readFile(new URL(file, DIST));
+        const policy = file === "index.html" ? page : file === "frame.html" ? frame : "";
+        const headers = { "content-type": TYPES[file.split(".").at(-1) ?? ""] ?? "text/plain", ...(policy === "" ? {} : { "content-security-policy": policy }) };
+        return route.fulfill({ body: file === "index.html" ? body.toString().replaceAll("{{base}}", PREFIX) : body, headers });
       }
       const method = route.request().method();
       const body: unknown = route.request().postDataJSON();

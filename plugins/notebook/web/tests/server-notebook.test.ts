@@ -108,7 +108,7 @@ on("create, run sys.version, rename, see it in the list, duplicate, delete", asy
   await page.locator("h1", { hasText: "First steps" }).waitFor();
   assert.match(page.url(), /notebooks\/First%20steps\.ipynb$/);
   // The name is new, the kernel and its variables are not.
-  await page.getByRole("button", { name: "Add a code cell" }).click();
+  await page.getByRole("button", { name: "Code", exact: true }).click();
   await run(page, 1, "sys.platform");
   await cell(page, 1).locator(".output", { hasText: "linux" }).waitFor();
   await onDisk("First steps.ipynb", (cells) => cells.length === 2 && (cells[1]?.outputs?.length ?? 0) === 1);
@@ -264,7 +264,7 @@ on("names with odd characters and folders", async (page) => {
   await page.getByRole("link", { name: "a folder #1" }).click();
   await page.getByRole("link", { name: name.replace(".ipynb", "") }).click();
   await page.locator("h1", { hasText: name.replace(".ipynb", "") }).waitFor();
-  await page.getByRole("button", { name: "Add a code cell" }).click();
+  await page.getByRole("button", { name: "Code", exact: true }).click();
   await page.keyboard.insertText("1 + 1");
   const until = Date.now() + 10_000;
   while (!(await readFile(join(server.data, "a folder #1", name), "utf8")).includes("1 + 1")) assert.ok(Date.now() < until);

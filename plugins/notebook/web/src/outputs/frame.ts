@@ -5,7 +5,6 @@ import { url } from "../transport/base";
 import { button, h } from "../ui/dom";
 
 const TALLEST = 2000;
-const frames = new WeakSet<HTMLIFrameElement>();
 
 /** HTML in a frame. Without `scripts` it is cleaned first; where that took something away, the user may ask for it. */
 export function htmlFrame(html: string, scripts: boolean): HTMLElement {
@@ -27,19 +26,20 @@ export function htmlFrame(html: string, scripts: boolean): HTMLElement {
 }
 
 function frame(html: string): HTMLIFrameElement {
-  const element = h("iframe", { sandbox: "allow-scripts allow-popups", title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: url("output-frame").href });
-  frames.add(element);
-  // Each load is a new start, also after the cell was moved in the page. The frame's origin is opaque, so it has no name to
-  // send to; only this window's content can receive it.
-  element.addEventListener("load", () => element.contentWindow?.postMessage({ type: "paster-show", html }, "*"));
+  const element = h("iframe", { sandbox: "allow-scripts", title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: url("static/frame.html").href });
+  // Each load is a new start, also after the cell was moved in the page.
+  element.addEventListener("load", () => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (typeof data !== "object" || data === null) return;
+      if ("ready" in data) {
+        channel.port1.postMessage({ html, dark: matchMedia("(prefers-color-scheme: dark)").matches });
+      } else if ("height" in data && typeof data.height === "number" && Number.isFinite(data.height)) {
+        element.style.height = `${Math.min(TALLEST, Math.max(16, data.height))}px`;
+      }
+    };
+    // The frame's origin is opaque, so it has no name to send to; only this window's content can receive it.
+    element.contentWindow?.postMessage("start", "*", [channel.port2]);
+  });
   return element;
 }
-
-/** Frames tell their heights. Only a frame of ours is listened to, and only a number is taken from it. */
-addEventListener("message", ({ source, data }: MessageEvent<unknown>) => {
-  if (typeof data !== "object" || data === null || !("type" in data) || data.type !== "paster-size") return;
-  if (!("height" in data) || typeof data.height !== "number" || !Number.isFinite(data.height)) return;
-  for (const element of document.querySelectorAll("iframe")) {
-    if (element.contentWindow === source && frames.has(element)) element.style.height = `${Math.min(TALLEST, Math.max(16, data.height))}px`;
-  }
-});

@@ -38,6 +38,9 @@ export class Notebook {
   saving: Saving = { unsaved: false, lastModified: "", failure: null };
   conflict: string | null = null;
   writable = true;
+  /** Number of the last change that came, and of the last one that belongs into the file. */
+  event = 0;
+  #touched = 0;
   /** When a cell began to run, and how long its last run took, in milliseconds; of runs that this page saw. */
   readonly started = new Map<string, number>();
   readonly elapsed = new Map<string, number>();
@@ -192,7 +195,7 @@ export class Notebook {
         this.emit({ type: "input" });
         break;
       case "saved":
-        this.saving = { unsaved: false, lastModified: change.last_modified, failure: null };
+        this.saving = { unsaved: this.#touched > change.up_to, lastModified: change.last_modified, failure: null };
         // Saving ends a conflict: nothing is written while there is one.
         if (this.conflict !== null) {
           this.conflict = null;
@@ -221,6 +224,7 @@ export class Notebook {
 
   /** The document is newer than the file until the next `saved`. */
   touch(): void {
+    this.#touched = this.event;
     if (this.saving.unsaved) return;
     this.saving = { ...this.saving, unsaved: true };
     this.emit({ type: "save" });

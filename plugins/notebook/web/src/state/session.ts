@@ -103,7 +103,8 @@ export class Session implements Listener {
     // The missed changes follow.
   }
 
-  changed(change: Change, request: number | null): void {
+  changed(change: Change, request: number | null, event: number): void {
+    this.notebook.event = event;
     if (change.type === "source_changed") {
       const own = request !== null && this.#own.has(request);
       const cell = this.notebook.cell(change.cell_id);

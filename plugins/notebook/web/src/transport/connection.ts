@@ -22,8 +22,8 @@ export interface Listener {
   opened(document: Document, instance: string): void;
   /** The connection is back where it was; the missed changes follow. */
   resumed(): void;
-  /** One change; `own` is the request that made it, where it is one of ours. */
-  changed(change: Change, own: number | null): void;
+  /** Change number `event`; `own` is the request that made it, where it is one of ours. */
+  changed(change: Change, own: number | null, event: number): void;
   /** The state of the connection, and for people why it is so. */
   link(link: Link, message: string): void;
 }
@@ -147,7 +147,7 @@ export class Connection {
         // What a resume brings twice is dropped here.
         if (frame.event <= this.#event) return;
         this.#event = frame.event;
-        this.listener.changed(frame.change, frame.request);
+        this.listener.changed(frame.change, frame.request, frame.event);
         break;
       case "reply":
         this.#take(frame.id)?.resolve(frame.reply);
