@@ -1,8 +1,8 @@
-//! Where the notebook is mounted: the server writes it into `<base href>`.
+//! Where the notebook is mounted: the server writes it into `<html data-base>`.
 
 /** The mount prefix as a URL that ends in `/`. */
 export function base(): URL {
-  return new URL(".", document.baseURI);
+  return new URL(document.documentElement.dataset["base"] ?? "/", document.baseURI);
 }
 
 /** `a b/c#d` as part of a URL: every name encoded, the slashes kept. */

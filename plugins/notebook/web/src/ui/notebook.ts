@@ -770,7 +770,7 @@ function isEditor(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest(".cm-content") !== null;
 }
 
-/** Goes to a heading of the notebook, as `<base>` would send `#…` elsewhere. */
+/** Goes to a heading of the notebook; its ids are made safe, so a plain `#…` would miss them. */
 function followAnchor(event: MouseEvent): void {
   const link = event.target instanceof Element ? event.target.closest<HTMLElement>("a[data-anchor]") : null;
   if (link === null) return;
