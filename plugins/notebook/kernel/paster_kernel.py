@@ -520,27 +520,29 @@ class Kernel:
             content = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
             reply = (kind.replace("_request", "_reply"), content)
         self.flush()
+        failed = kind == "execute_request" and reply[1]["status"] == "error"
+        # Only what waited at the failure is dropped: what a client sends once it has seen the reply runs.
+        waiting = self.waiting_cells() if failed and request["content"].get("stop_on_error", True) else []
         self.connection.send("shell", reply[0], reply[1], request)
         self.connection.send("iopub", "status", {"execution_state": "idle"}, request)
-        if kind == "execute_request" and reply[1]["status"] == "error" and request["content"].get("stop_on_error", True):
-            self.abort_queue()
+        for cell in waiting:
+            self.connection.send("iopub", "status", {"execution_state": "busy"}, cell)
+            self.connection.send("shell", "execute_reply", {"status": "aborted"}, cell)
+            self.connection.send("iopub", "status", {"execution_state": "idle"}, cell)
 
-    def abort_queue(self):
-        """The cells that wait behind a failed one are not run."""
-        kept = []
+    def waiting_cells(self):
+        """Takes the cells out of the queue; other requests stay in it."""
+        cells, others = [], []
         while True:
             try:
                 request = self.requests.get_nowait()
             except queue.Empty:
                 break
-            if request["header"]["msg_type"] != "execute_request":
-                kept.append(request)
-                continue
-            self.connection.send("iopub", "status", {"execution_state": "busy"}, request)
-            self.connection.send("shell", "execute_reply", {"status": "aborted"}, request)
-            self.connection.send("iopub", "status", {"execution_state": "idle"}, request)
-        for request in kept:
+            is_cell = request is not None and request["header"]["msg_type"] == "execute_request"
+            (cells if is_cell else others).append(request)
+        for request in others:
             self.requests.put(request)
+        return cells
 
     def kernel_info(self, request):
         version = "%d.%d.%d" % sys.version_info[:3]
