@@ -208,8 +208,11 @@ impl Args {
     }
 }
 
+/// A name, when there is one, and answers.
+type Words = (Option<PathBuf>, Vec<(String, String)>);
+
 /// `NAME` and `KEY=VALUE`, in any order: what starts like `key=` is an answer, all else a name.
-fn split_words(words: &[String]) -> Result<(Option<PathBuf>, Vec<(String, String)>)> {
+fn split_words(words: &[String]) -> Result<Words> {
     let mut target = None;
     let mut arguments = Vec::new();
     for word in words {

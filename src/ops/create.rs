@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, Sources};
-use crate::context::Context;
+use crate::config::Sources;
 use crate::error::{Error, Result};
 use crate::scaffold::{
     Answers, Do, Given, Plan, Question, Skeleton, Written, plain_component, render, resolve,
@@ -101,8 +100,7 @@ impl Prepared {
                 Do::Check => {
                     let sources =
                         Sources { file: Some(self.target.join("server.toml")), ..Sources::default() };
-                    let config = Config::load(&sources)?;
-                    super::assemble::assemble(&config, &Context::alone(false))?;
+                    super::check::check(&sources)?;
                     created.done.push(*post);
                 }
                 Do::Chmod => {} // part of the files

@@ -53,8 +53,9 @@ fn run(name: &str, case: &Case) {
 fn serve(name: &str, case: &Case, target: &Path) {
     let mut command = paster();
     command.args(["serve", "server.toml", "--json", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
-    command.arg(if case.reload.is_some() { "--reload" } else { "--no-reload" });
-    command.current_dir(target).env("CARGO_TARGET_DIR", shared_target());
+    // Watching, also where nothing is changed: a development build is the quicker one.
+    command.arg("--reload").current_dir(target).env("CARGO_TARGET_DIR", shared_target());
+    command.env("XDG_STATE_HOME", target.join("state"));
     let mut serving = Serving::spawn(command);
     for request in &case.serve {
         if let Err(why) = answers(&serving, request) {
@@ -86,9 +87,9 @@ fn answers(serving: &Serving, request: &Serve) -> Result<(), String> {
     Err(format!("GET {}: expected {} {:?}, got\n{head}\n{body}", request.get, request.status, request.body))
 }
 
-/// One folder for all: each skeleton's dependencies are built once.
+/// The tests' own folder for builds: what one plugin has built of the dependencies, the next one finds.
 fn shared_target() -> PathBuf {
-    root().join("target/skeletons")
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 fn build(folder: &Path, argv: &[String]) {

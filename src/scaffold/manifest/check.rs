@@ -1,0 +1,133 @@
+//! What can be wrong with a manifest that was read.
+
+use regex::Regex;
+
+use super::{BUILT_IN, Do, Kind, Manifest, Var};
+use crate::scaffold::condition::Condition;
+use crate::scaffold::template::HELPERS;
+
+/// Hears a fault: the keys that lead to it, which one of a list of tables, and the message.
+type Hear<'a> = &'a mut dyn FnMut(&[&str], Option<usize>, String);
+
+impl Manifest {
+    /// Reports all that is wrong to `fault`.
+    pub(super) fn check(&self, fault: Hear<'_>) {
+        if let Some(needed) = &self.about.paster {
+            let ours = env!("CARGO_PKG_VERSION");
+            match (semver::VersionReq::parse(needed), semver::Version::parse(ours)) {
+                (Ok(needs), Ok(version)) if needs.matches(&version) => {}
+                (Ok(_), _) => fault(
+                    &["skeleton", "paster"],
+                    None,
+                    format!("the skeleton needs paster {needed}, this is {ours}"),
+                ),
+                (Err(error), _) => fault(&["skeleton", "paster"], None, format!("not a version: {error}")),
+            }
+        }
+        let mut known: Vec<&str> = BUILT_IN.to_vec();
+        for var in &self.vars {
+            self.check_var(var, &known, fault);
+            known.push(&var.name);
+        }
+        for (index, rule) in self.files.iter().enumerate() {
+            check_condition(rule.when.as_deref(), &known, &mut |why| {
+                fault(&["file", "when"], Some(index), why);
+            });
+        }
+        for (index, post) in self.posts.iter().enumerate() {
+            check_condition(post.when.as_deref(), &known, &mut |why| {
+                fault(&["post", "when"], Some(index), why);
+            });
+            match (post.action, &post.path, &post.mode) {
+                (Do::Chmod, Some(_), Some(mode)) if permissions(mode).is_some() => {}
+                (Do::Chmod, Some(_), Some(_)) => {
+                    fault(&["post", "mode"], Some(index), "not permission bits such as `755`".into());
+                }
+                (Do::Chmod, ..) => {
+                    fault(&["post", "do"], Some(index), "`chmod` needs `path` and `mode`".into())
+                }
+                (_, None, None) => {}
+                _ => fault(&["post", "do"], Some(index), "only `chmod` takes `path` and `mode`".into()),
+            }
+        }
+        for (index, case) in self.tests.iter().enumerate() {
+            for name in case.vars.keys().filter(|name| *name != "project" && self.var(name).is_none()) {
+                fault(&["test", "vars"], Some(index), format!("unknown variable `{name}`"));
+            }
+        }
+    }
+
+    fn check_var(&self, var: &Var, known: &[&str], fault: Hear<'_>) {
+        let name = var.name.as_str();
+        let mut fault = |key: &str, message: String| {
+            let keys = ["vars", name, key];
+            fault(if key.is_empty() { &keys[..2] } else { &keys }, None, message);
+        };
+        if !is_variable_name(name) {
+            fault("", format!("`{name}` cannot name a variable: small letters, digits and `_` only"));
+        }
+        if BUILT_IN.contains(&name) || HELPERS.contains(&name) {
+            fault("", format!("`{name}` is taken: templates know it already"));
+        }
+        check_condition(var.when.as_deref(), known, &mut |why| fault("when", why));
+        if let Some(pattern) = &var.pattern
+            && let Err(error) = Regex::new(pattern)
+        {
+            fault(
+                "pattern",
+                format!("not a regular expression: {}", error.to_string().lines().last().unwrap_or_default()),
+            );
+        }
+        if var.range.is_some_and(|[least, most]| var.kind != Kind::Int || least > most) {
+            fault("range", "a range is two numbers in order, for an `int`".into());
+        }
+        if var.default.is_some() && var.value.is_some() {
+            fault("value", "a variable has a `default` or a `value`, not both".into());
+        }
+        if var.value.is_some() && var.ask.is_some() {
+            fault("ask", "a variable with a `value` is never asked".into());
+        }
+        if !var.choices.is_empty() && matches!(var.kind, Kind::Int | Kind::Bool) {
+            fault("choices", "choices are for texts and lists".into());
+        }
+        for (key, value) in [("default", &var.default), ("value", &var.value)] {
+            let Some(value) = value else { continue };
+            if value.as_str().is_some_and(|text| text.contains("{{")) {
+                continue; // known once it is rendered
+            }
+            if let Err(why) = var.accepts(value) {
+                fault(key, format!("`{name}` {why}"));
+            }
+        }
+    }
+}
+
+/// A `when` as a condition; its syntax was checked when the manifest was read.
+pub(in crate::scaffold) fn condition(when: Option<&str>) -> std::result::Result<Option<Condition>, String> {
+    when.map(Condition::parse).transpose()
+}
+
+fn check_condition(when: Option<&str>, known: &[&str], fault: &mut dyn FnMut(String)) {
+    match condition(when) {
+        Err(why) => fault(format!("the condition does not parse: {why}")),
+        Ok(Some(condition)) => {
+            for name in condition.variables() {
+                if !known.contains(&name) {
+                    fault(format!("the condition names `{name}`, which is no variable above"));
+                }
+            }
+        }
+        Ok(None) => {}
+    }
+}
+
+/// The permission bits of `mode`, in octal, without set-user-id and its kin.
+pub(in crate::scaffold) fn permissions(mode: &str) -> Option<u32> {
+    u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777 && mode.len() <= 4)
+}
+
+/// Whether `name` is written as a variable's name.
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}

@@ -1,0 +1,161 @@
+//! From the text of `skeleton.toml` to a [`Manifest`], with the place of each fault.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_json::Value;
+use toml_edit::{Document, Item};
+
+use super::{About, Case, FileRule, Manifest, Post, Var};
+use crate::error::{Error, Errors, Result};
+use crate::registry::nearest;
+use crate::scaffold::place;
+
+/// Keys that the format knows and this version does not do, each with what it would do.
+const LATER: [(&str, &str, &str); 6] = [
+    ("skeleton", "extends", "layers of skeletons"),
+    ("skeleton", "adds", "adding to an existing project"),
+    ("file", "merge", "merging files"),
+    ("test", "golden", "comparing the whole tree"),
+    ("test", "matrix", "tests of all combinations"),
+    ("post", "argv", "running commands"),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    skeleton: About,
+    #[serde(default, deserialize_with = "in_order")]
+    vars: Vec<Var>,
+    #[serde(default)]
+    file: Vec<FileRule>,
+    #[serde(default)]
+    post: Vec<Post>,
+    #[serde(default)]
+    test: Vec<Case>,
+}
+
+impl Manifest {
+    /// Reads `text`, which stands in the file `place`.
+    /// # Errors
+    /// Every fault, with its line: wrong TOML, keys that are unknown or not done yet, conditions and patterns that
+    /// do not parse, references to variables that do not stand above, defaults that break their own rules.
+    pub fn parse(place: &str, text: &str) -> Result<Manifest> {
+        let reader = Reader { place, text };
+        let document = Document::parse(text)
+            .map_err(|error| reader.error(error.span(), format!("invalid TOML: {}", error.message())))?;
+        reader.refuse_later_keys(&document)?;
+        let raw: Raw = toml_edit::de::from_str(text).map_err(|error| reader.read_error(&error))?;
+        let manifest = Manifest {
+            about: raw.skeleton,
+            vars: raw.vars,
+            files: raw.file,
+            posts: raw.post,
+            tests: raw.test,
+        };
+        let mut faults = Vec::new();
+        manifest.check(&mut |keys: &[&str], index, message: String| {
+            let mut item = Some(document.as_item());
+            for key in keys {
+                item = item.and_then(|item| item.get(key));
+                if let (Some(Item::ArrayOfTables(_)), Some(index)) = (item, index) {
+                    item = item.and_then(|item| item.get::<usize>(index));
+                }
+            }
+            faults.push(reader.error(item.and_then(Item::span), message));
+        });
+        Errors::check(faults)?;
+        Ok(manifest)
+    }
+}
+
+/// `["a", "b"]` or `{ a = "label" }`.
+pub(super) fn choices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    use serde::de::Error as _;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let choices: Option<Vec<_>> = match Value::deserialize(deserializer)? {
+        Value::Array(items) => items.iter().map(|item| Some((text(item)?, text(item)?))).collect(),
+        Value::Object(items) => {
+            items.iter().map(|(name, label)| Some((name.clone(), text(label)?))).collect()
+        }
+        _ => None,
+    };
+    choices
+        .filter(|choices| !choices.is_empty())
+        .ok_or_else(|| D::Error::custom("choices are texts: `[\"a\", \"b\"]` or `{ a = \"what it means\" }`"))
+}
+
+/// `[vars]` in the order of the file.
+fn in_order<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Var>, D::Error> {
+    struct InOrder;
+    impl<'de> serde::de::Visitor<'de> for InOrder {
+        type Value = Vec<Var>;
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a table of variables")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Vec<Var>, A::Error> {
+            let mut vars = Vec::new();
+            while let Some((name, var)) = map.next_entry::<String, Var>()? {
+                vars.push(Var { name, ..var });
+            }
+            Ok(vars)
+        }
+    }
+    deserializer.deserialize_map(InOrder)
+}
+
+/// The text being read, for errors with places.
+struct Reader<'a> {
+    place: &'a str,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn error(&self, span: Option<Range<usize>>, message: impl Into<String>) -> Error {
+        Error::new(message).at(span.map(|span| place::of_span(self.place, self.text, &span)))
+    }
+
+    /// An error of serde, with the nearest known key.
+    fn read_error(&self, error: &toml_edit::de::Error) -> Error {
+        let message = error.message().lines().next().unwrap_or_default();
+        let found = self.error(error.span(), message);
+        // "unknown field `kint`, expected one of `a`, `b`": the quoted words are the names.
+        let names: Vec<_> = message.split('`').skip(1).step_by(2).collect();
+        match names.split_first() {
+            Some((name, known)) if message.starts_with("unknown ") => {
+                match nearest(name, known.iter().copied()) {
+                    Some(near) => found.help(format!("did you mean `{near}`?")),
+                    None => found,
+                }
+            }
+            _ => found,
+        }
+    }
+
+    /// Keys that this version knows of but does not do are refused by name, never left out in silence.
+    fn refuse_later_keys(&self, document: &Document<&str>) -> Result<()> {
+        let mut faults = Vec::new();
+        let mut refuse = |item: &Item, key: &str, what: &str| {
+            let fault = self
+                .error(item.span(), format!("`{key}` ({what}) is not supported by this version of paster"));
+            faults.push(fault.help(format!("leave `{key}` out")));
+        };
+        for (table, key, what) in LATER {
+            match document.get(table) {
+                Some(Item::ArrayOfTables(tables)) => {
+                    tables.iter().filter_map(|table| table.get(key)).for_each(|item| refuse(item, key, what));
+                }
+                Some(table) => {
+                    if let Some(item) = table.get(key) {
+                        refuse(item, key, what);
+                    }
+                }
+                None => {}
+            }
+        }
+        if let Some(item) = document.get("migrate") {
+            refuse(item, "migrate", "moving files between versions of a skeleton");
+        }
+        Errors::check(faults)
+    }
+}
