@@ -29,3 +29,4 @@ mod skeletons;
 mod static_files;
 mod support;
 mod tidy;
+mod transcripts;

@@ -103,7 +103,7 @@ impl Manifest {
 }
 
 /// A `when` as a condition; its syntax was checked when the manifest was read.
-pub(in crate::scaffold) fn condition(when: Option<&str>) -> std::result::Result<Option<Condition>, String> {
+pub(in crate::scaffold) fn condition(when: Option<&str>) -> Result<Option<Condition>, String> {
     when.map(Condition::parse).transpose()
 }
 

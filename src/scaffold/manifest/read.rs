@@ -70,7 +70,9 @@ impl Manifest {
 }
 
 /// `["a", "b"]` or `{ a = "label" }`.
-pub(super) fn choices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+pub(super) fn choices<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, String)>, D::Error> {
     use serde::de::Error as _;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let choices: Option<Vec<_>> = match Value::deserialize(deserializer)? {
