@@ -201,13 +201,17 @@ pub fn resolve(
     let mut vars = Vec::new();
     let mut missing = Vec::new();
     for var in &manifest.vars {
-        let outcome = answer(var, &engine, &values, given, ask);
+        let mut stopped = false;
+        let mut ask = |question: &Question<'_>| ask(question).inspect_err(|_| stopped = true);
+        let outcome = answer(var, &engine, &values, given, &mut ask);
         let (value, how) = match outcome {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 missing.push(var);
                 (var.empty(), How::Unused)
             }
+            // Who breaks off a question is not asked the next one.
+            Err(errors) if stopped => return Err(errors),
             Err(errors) => {
                 faults.extend(errors);
                 (var.empty(), How::Unused)

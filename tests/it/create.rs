@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use paster::scaffold::{Given, Manifest, resolve};
 use serde_json::Value;
 
 use crate::support::{folder, paster, root};
@@ -472,4 +473,18 @@ fn creating_takes_less_than_100_ms() {
         .min()
         .unwrap();
     assert!(fastest.as_millis() < 100, "{fastest:?}");
+}
+
+#[test]
+fn who_breaks_off_a_question_is_asked_no_more() {
+    let text =
+        "[skeleton]\nname = \"a\"\nsummary = \"b\"\n[vars.one]\nask = \"One\"\n[vars.two]\nask = \"Two\"\n";
+    let manifest = Manifest::parse("skeleton.toml", text).unwrap();
+    let mut asked = Vec::new();
+    let errors = resolve(&manifest, Default::default(), &Given::default(), &mut |question| {
+        asked.push(question.var.name.clone());
+        Err(paster::error::Error::new("cancelled").into())
+    })
+    .unwrap_err();
+    assert_eq!((asked, errors.to_string().as_str()), (vec!["one".to_owned()], "cancelled"));
 }
