@@ -43,7 +43,8 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     let known = errors.len();
     for error in assemble(&config, &context).err().into_iter().flatten() {
         let told = errors[..known].iter().any(|other| same_place(other, &error));
-        if !told && !(known > 0 && inherits(&error)) {
+        let follows = known > 0 && inherits(&error);
+        if !told && !follows {
             errors.push(error);
         }
     }

@@ -136,7 +136,8 @@ mod tests {
             })
         };
         core::mem::drop(host);
-        kept.0.clone().wake();
+        let again = kept.0.clone();
+        again.wake();
         kept.0.wake_by_ref();
         std::thread::spawn(move || kept.1.wake()).join().unwrap();
         assert_eq!(count.0.load(Ordering::SeqCst), 4);

@@ -201,10 +201,11 @@ impl Gate {
         match request.headers().get(HOST).map(|value| parse_host(value.as_bytes())) {
             Some(None) => return bad("invalid Host"),
             None if request.version() < Version::HTTP_2 => return bad("no Host"),
-            Some(Some(other)) if request.version() >= Version::HTTP_2 => {
-                if parse_host(authority.as_bytes()).is_none_or(|host| host != other) {
-                    return bad("Host and :authority differ");
-                }
+            Some(Some(other))
+                if request.version() >= Version::HTTP_2
+                    && parse_host(authority.as_bytes()).is_none_or(|host| host != other) =>
+            {
+                return bad("Host and :authority differ");
             }
             _ => {}
         }

@@ -35,6 +35,10 @@ impl Exchange {
         Exchange { shared, link, wire, memory: Mutex::default() }
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refusal is a whole response; boxing it would cost the usual case"
+    )]
     fn begin(&self, request: http::Request<Incoming>) -> Result<Answering, (Response, Ticket)> {
         let ticket = Ticket::new(&self.shared, &self.link);
         let version = request.version();

@@ -281,7 +281,7 @@ impl Actor {
     /// Tells the pages which kernel this document has, or would have.
     async fn describe_kernel(&mut self, model: Option<&KernelModel>) {
         let specs = self.documents.0.finder.specs().await;
-        let wanted = &self.model.metadata["kernelspec"];
+        let wanted = self.model.metadata.get("kernelspec").cloned().unwrap_or_default();
         let spec = match model {
             Some(model) => specs.specs.get(&model.name),
             None => specs.find(wanted["name"].as_str(), wanted["language"].as_str()),
@@ -325,7 +325,7 @@ impl Actor {
         }
         let inner = self.documents.0.clone();
         let specs = inner.finder.specs().await;
-        let wanted = &self.model.metadata["kernelspec"];
+        let wanted = self.model.metadata.get("kernelspec").cloned().unwrap_or_default();
         let spec = match name {
             Some(name) => specs
                 .specs
