@@ -42,7 +42,7 @@ app = "${prefix === "" ? "main" : "site"}"
 
 [app.main]
 use = "plugin"
-${library === null ? `crate = ${quoted(resolve(ROOT, "plugins/notebook"))}` : `library = ${quoted(library)}`}
+${library === null ? `crate = ${quoted(resolve(ROOT, "plugins/notebook"))}\nprofile = "dev"` : `library = ${quoted(library)}`}
 [app.main.settings]
 data_dir = ${quoted(server.data)}
 state_dir = ${quoted(join(server.folder, "state"))}
