@@ -5,9 +5,11 @@
 
 pub mod console;
 pub mod control;
+mod desk;
 pub mod gate;
 mod http;
 pub mod listener;
+mod pace;
 
 use crate::body::{App, BoxFuture};
 use crate::config::Table;

@@ -1,7 +1,5 @@
 //! A request's body on its way in: its pace, and what is left of it when the application wants no more.
 
-use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,55 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::Pace;
 use super::link::Link;
 use crate::error::BoxError;
+use crate::server::pace::{Clock, Fate, Fault, Pace, TooSlow};
 
 /// Most bytes of an unwanted body that are read to save the connection.
 const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
 /// Longest time for it.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-
-/// The body came slower than the server's limit: 408.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TooSlow;
-
-impl fmt::Display for TooSlow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body came too slowly")
-    }
-}
-
-impl std::error::Error for TooSlow {}
-
-/// Why a body failed, for whoever answers the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    None = 0,
-    Slow = 1,
-    Broken = 2,
-}
-
-/// The fate of one request's body, known to its body and its answer.
-#[derive(Debug, Default)]
-pub(super) struct Fate(std::sync::atomic::AtomicU8);
-
-impl Fate {
-    pub(super) fn fault(&self) -> Fault {
-        match self.0.load(Relaxed) {
-            1 => Fault::Slow,
-            2 => Fault::Broken,
-            _ => Fault::None,
-        }
-    }
-
-    fn set(&self, fault: Fault) {
-        self.0.store(fault as u8, Relaxed);
-    }
-}
 
 /// The body of one request.
 pub(super) struct Arriving {
@@ -69,10 +28,7 @@ pub(super) struct Arriving {
     /// The client waits for `100 Continue`, which hyper sends once the body is asked for.
     invited: bool,
     fate: Arc<Fate>,
-    pace: Pace,
-    runtime: Handle,
-    window: Option<Pin<Box<Sleep>>>,
-    arrived: u64,
+    clock: Clock,
 }
 
 impl Arriving {
@@ -87,37 +43,13 @@ impl Arriving {
         if let Some(link) = &link {
             link.body_open.store(true, Relaxed);
         }
-        let runtime = Handle::current();
-        Arriving { body: Some(body), link, invited, fate, pace, runtime, window: None, arrived: 0 }
+        Arriving { body: Some(body), link, invited, fate, clock: Clock::new(pace) }
     }
 
     fn end(&mut self) {
         self.body = None;
         if let Some(link) = self.link.take() {
             link.body_open.store(false, Relaxed);
-        }
-    }
-
-    /// Nothing has come: whether that has lasted too long.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.pace.bytes == 0 {
-            return Poll::Pending;
-        }
-        loop {
-            let window = match &mut self.window {
-                Some(window) => window,
-                empty => {
-                    self.arrived = 0;
-                    // The application may poll from a thread of another runtime.
-                    let _entered = self.runtime.enter();
-                    empty.insert(Box::pin(tokio::time::sleep(self.pace.window)))
-                }
-            };
-            ready!(window.as_mut().poll(cx));
-            if self.arrived < self.pace.bytes {
-                return Poll::Ready(());
-            }
-            self.window = None;
         }
     }
 }
@@ -135,10 +67,7 @@ impl http_body::Body for Arriving {
         this.invited = false;
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.arrived += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if this.window.as_ref().is_some_and(|window| window.is_elapsed()) {
-                    this.window = None; // the application came back late: a new window begins
-                }
+                this.clock.arrived(frame.data_ref().map_or(0, Bytes::len));
                 if this.body.as_ref().is_some_and(Incoming::is_end_stream) {
                     this.end();
                 }
@@ -154,7 +83,7 @@ impl http_body::Body for Arriving {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ready!(this.wait(cx));
+                ready!(this.clock.wait(cx));
                 this.fate.set(Fault::Slow);
                 this.body = None;
                 Poll::Ready(Some(Err(TooSlow.into())))

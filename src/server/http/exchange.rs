@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +12,15 @@ use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::arriving::{Arriving, Fate, Fault, TooSlow};
+use super::arriving::Arriving;
 use super::link::Link;
 use super::run::Shared;
-use crate::body::{Body, BoxFuture, Request, Response};
+use crate::body::{Body, Request, Response};
 use crate::error::BoxError;
+use crate::server::desk::{self, Leaving, Work};
 use crate::server::gate::{Admitted, Memory, Refusal, Wire, reply};
+use crate::server::pace::{Fate, Fault};
 
 /// The service of one connection.
 pub(super) struct Exchange {
@@ -61,7 +61,7 @@ impl Exchange {
                 return Err((reply::refusal(refusal, version), ticket));
             }
         };
-        if ticket.number > self.shared.limits.in_flight {
+        if ticket.desk.is_too_many() {
             if version < Version::HTTP_2 && !body.is_end_stream() {
                 self.link.body_open.store(true, Relaxed);
                 self.link.leave(body);
@@ -79,21 +79,8 @@ impl Exchange {
         };
         let (parts, ()) = request.into_parts();
         let request = Request::from_parts(parts, body);
-        let answer = match &self.shared.one_at_a_time {
-            None => self.shared.call(request),
-            Some(turn) => {
-                let (turn, shared) = (turn.clone(), self.shared.clone());
-                Box::pin(async move {
-                    // The semaphore is never closed.
-                    let permit = turn.acquire_owned().await.ok();
-                    let mut response = shared.call(request).await?;
-                    let body = std::mem::take(response.body_mut());
-                    *response.body_mut() = Body::new(Held { body, _permit: permit });
-                    Ok(response)
-                })
-            }
-        };
-        Ok(Answering { state: State::Running(answer), admitted, version, fate, ticket: Some(ticket) })
+        let work = ticket.desk.begin(request);
+        Ok(Answering { state: State::Running(work), admitted, version, fate, ticket: Some(ticket) })
     }
 }
 
@@ -126,7 +113,7 @@ pub(super) struct Answering {
 
 enum State {
     Made(Option<Response>),
-    Running(BoxFuture<Result<Response, BoxError>>),
+    Running(Work),
 }
 
 impl Future for Answering {
@@ -136,29 +123,28 @@ impl Future for Answering {
         let this = &mut *self;
         let response = match &mut this.state {
             State::Made(response) => response.take().unwrap_or_else(|| reply::plain(StatusCode::OK, "")),
-            State::Running(answer) => {
-                let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
-                let answered = match polled {
-                    Ok(polled) => ready!(polled),
-                    Err(panic) => Err(panic_text(&*panic).into()),
-                };
+            State::Running(work) => {
+                let Some(ticket) = &this.ticket else { return Poll::Pending }; // as below
+                let fate = &this.fate;
+                let fault = || fate.as_ref().map_or(Fault::None, |fate| fate.fault());
+                let response = ready!(work.poll(cx, &ticket.desk, fault));
                 // The app's future ends here, not with the response's body.
                 this.state = State::Made(None);
-                this.judge(answered)
+                response
             }
         };
         let mut response = reply::settle(response, &this.admitted, this.version);
-        let Some(ticket) = this.ticket.take() else {
+        let Some(Ticket { desk, seat }) = this.ticket.take() else {
             return Poll::Pending; // polled after its end, which hyper never does
         };
         match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => ticket.upgrade(),
-            status if this.version < Version::HTTP_2 && (this.ends(status) || ticket.must_close()) => {
+            StatusCode::SWITCHING_PROTOCOLS => seat.upgrade(),
+            status if this.version < Version::HTTP_2 && (this.ends(status) || seat.must_close()) => {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }
-        Poll::Ready(Ok(response.map(|body| Departing { body, ticket })))
+        Poll::Ready(Ok(response.map(|body| Departing { body: Leaving::new(body, desk), seat })))
     }
 }
 
@@ -168,72 +154,31 @@ impl Answering {
         matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
             || self.fate.as_ref().is_some_and(|fate| fate.fault() != Fault::None)
     }
-
-    /// The app's response, or ours where it made none or made one only because the body failed it.
-    fn judge(&self, answered: Result<Response, BoxError>) -> Response {
-        let fault = self.fate.as_ref().map_or(Fault::None, |fate| fate.fault());
-        match answered {
-            Ok(response) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
-            Err(error) if fault == Fault::None => {
-                let status = status_of(&*error);
-                if status == StatusCode::INTERNAL_SERVER_ERROR {
-                    if let Some(ticket) = &self.ticket {
-                        ticket.shared.load.failed.fetch_add(1, Relaxed);
-                    }
-                    tracing::error!(error = reply::chain(&*error), "the application failed");
-                }
-                reply::plain(status, "")
-            }
-            _ => {
-                let status = match fault {
-                    Fault::Slow => StatusCode::REQUEST_TIMEOUT,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                reply::plain(status, "the body did not come whole")
-            }
-        }
-    }
 }
 
-/// The status for an app's error: what a body limit or a slow body means, else 500.
-fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return StatusCode::PAYLOAD_TOO_LARGE;
-        }
-        if error.is::<TooSlow>() {
-            return StatusCode::REQUEST_TIMEOUT;
-        }
-        next = error.source();
-    }
-    StatusCode::INTERNAL_SERVER_ERROR
+/// One request at the desk and on its connection.
+struct Ticket {
+    desk: desk::Ticket,
+    seat: Seat,
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    format!("panic: {text}")
-}
-
-/// One request in the counts, until its response has ended or is dropped.
-pub(super) struct Ticket {
+/// One request on its connection, until its response has ended or is dropped.
+struct Seat {
     shared: Arc<Shared>,
     link: Arc<Link>,
-    number: usize,
 }
 
 impl Ticket {
     fn new(shared: &Arc<Shared>, link: &Arc<Link>) -> Ticket {
         link.busy.fetch_add(1, Relaxed);
-        shared.load.requests.fetch_add(1, Relaxed);
-        let number = shared.load.in_flight.fetch_add(1, Relaxed) + 1;
-        Ticket { shared: shared.clone(), link: link.clone(), number }
+        Ticket { desk: shared.desk.take(), seat: Seat { shared: shared.clone(), link: link.clone() } }
     }
+}
 
+impl Seat {
     fn upgrade(&self) {
         if !self.link.upgraded.swap(true, Relaxed) {
-            self.shared.load.upgraded.fetch_add(1, Relaxed);
+            self.shared.desk.load().upgraded.fetch_add(1, Relaxed);
         }
     }
 
@@ -242,9 +187,8 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.shared.load.in_flight.fetch_sub(1, Relaxed);
         self.link.served.fetch_add(1, Relaxed);
         if self.link.busy.fetch_sub(1, Relaxed) == 1 && self.link.multiplexed.load(Relaxed) {
             self.link.task.wake();
@@ -254,8 +198,8 @@ impl Drop for Ticket {
 
 /// A response's body on its way out.
 pub(super) struct Departing {
-    body: Body,
-    ticket: Ticket,
+    body: Leaving,
+    seat: Seat,
 }
 
 /// What a stream of HTTP/2 tells the task that watches it.
@@ -281,16 +225,8 @@ impl http_body::Body for Departing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
-            Ok(frame) => frame,
-            // A panic in the middle of a body must not look like its end.
-            Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),
-        };
-        if let Poll::Ready(Some(Err(error))) = &frame {
-            this.ticket.shared.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
-        }
-        if this.ticket.link.multiplexed.load(Relaxed) {
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if this.seat.link.multiplexed.load(Relaxed) {
             let taken = matches!(frame, Poll::Ready(Some(Ok(_))));
             // Outside a stream's task there is nobody to tell.
             let _ = TAKING.try_with(|taking| {
@@ -299,32 +235,6 @@ impl http_body::Body for Departing {
             });
         }
         frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A body that keeps the turn of `one_at_a_time` until it ends.
-struct Held {
-    body: Body,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

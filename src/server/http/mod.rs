@@ -28,6 +28,7 @@ use super::gate::Gate;
 use super::gate::forwarded::{Family, Trusted};
 use super::gate::host::Allowed;
 use super::listener::{Listen, Socket};
+use super::pace::Pace;
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
 use crate::error::{Error, Errors, Result};
@@ -129,14 +130,6 @@ struct Limits {
     connections: usize,
     in_flight: usize,
     one_at_a_time: bool,
-}
-
-/// The slowest pace of a request's body.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    /// Bytes that must arrive in each window; 0: any pace.
-    bytes: u64,
-    window: Duration,
 }
 
 /// A checked `http` server.

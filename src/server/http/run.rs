@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,9 +19,9 @@ use super::connection;
 use super::http2::Streams;
 use super::link::{Link, Open, Stream};
 use super::{DEFAULT_FIELDS, Limits};
-use crate::body::{App, BoxFuture, Request, Response};
-use crate::error::BoxError;
+use crate::body::App;
 use crate::server::control::{Control, Idle, Load, Phase};
+use crate::server::desk::Desk;
 use crate::server::gate::Gate;
 use crate::server::listener::Socket;
 
@@ -34,13 +34,12 @@ const ABORT_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) gate: Arc<Gate>,
     pub(super) limits: Limits,
+    pub(super) desk: Arc<Desk>,
     pub(super) load: Arc<Load>,
     pub(super) server: Arc<str>,
     pub(super) hand_over: mpsc::Sender<Idle>,
-    pub(super) one_at_a_time: Option<Arc<Semaphore>>,
     pub(super) h1: http1::Builder,
     pub(super) h2: http2::Builder<Streams>,
-    app: App,
     stage: AtomicU8,
     links: Mutex<HashMap<u64, Arc<Link>>>,
     next_id: AtomicU64,
@@ -85,23 +84,18 @@ impl Shared {
             .keep_alive_timeout(Duration::from_secs(20));
         Shared {
             gate,
+            desk: Desk::new(app, control.load.clone(), limits.in_flight, limits.one_at_a_time),
             load: control.load.clone(),
             server: control.server.clone(),
             hand_over: control.hand_over.clone(),
-            one_at_a_time: limits.one_at_a_time.then(|| Arc::new(Semaphore::new(1))),
             limits,
             h1,
             h2,
-            app,
             stage: AtomicU8::new(Stage::Serving as u8),
             links: Mutex::default(),
             next_id: AtomicU64::new(0),
             closed: Notify::new(),
         }
-    }
-
-    pub(super) fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
-        self.app.handle(request)
     }
 
     pub(super) fn stage(&self) -> Stage {

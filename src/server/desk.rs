@@ -1,0 +1,219 @@
+//! The desk: what every backend does with one request once it is admitted, whatever it came by.
+//!
+//! It counts, sheds what is too much, passes one at a time where the app wants that, stops panics, makes an answer of
+//! the app's failure, and watches the body on its way out. No protocol, no socket here.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::control::Load;
+use super::gate::reply;
+use super::pace::{Fault, TooSlow};
+use crate::body::{App, Body, BoxFuture, Request, Response};
+use crate::error::BoxError;
+
+/// One server's desk.
+pub(super) struct Desk {
+    app: App,
+    load: Arc<Load>,
+    /// Most requests in flight.
+    limit: usize,
+    turn: Option<Arc<Semaphore>>,
+}
+
+impl Desk {
+    /// `limit` is the most requests in flight; with `one_at_a_time` the app has one request at a time.
+    pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Desk> {
+        let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
+        Arc::new(Desk { app, load, limit, turn })
+    }
+
+    /// What the server is busy with.
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Takes a request in: counts it, refused or not.
+    pub(super) fn take(self: &Arc<Self>) -> Ticket {
+        self.load.requests.fetch_add(1, Relaxed);
+        let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
+        Ticket { desk: self.clone(), number }
+    }
+}
+
+/// One request in the counts, until its response has ended or is dropped.
+pub(super) struct Ticket {
+    desk: Arc<Desk>,
+    number: usize,
+}
+
+impl Ticket {
+    /// Whether there are too many in flight already: answer [`reply::full`].
+    pub(super) fn is_too_many(&self) -> bool {
+        self.number > self.desk.limit
+    }
+
+    /// Passes an admitted request to the app.
+    pub(super) fn begin(&self, request: Request) -> Work {
+        let app = &self.desk.app;
+        Work(match &self.desk.turn {
+            None => app.handle(request),
+            Some(turn) => {
+                let (turn, app) = (turn.clone(), app.clone());
+                Box::pin(async move {
+                    // The semaphore is never closed.
+                    let permit = turn.acquire_owned().await.ok();
+                    let mut response = app.handle(request).await?;
+                    let body = std::mem::take(response.body_mut());
+                    *response.body_mut() = Body::new(Held { body, _permit: permit });
+                    Ok(response)
+                })
+            }
+        })
+    }
+
+    /// The app's response, or ours where it made none or made one only because the request's body failed it.
+    fn judge(&self, answered: Result<Response, BoxError>, fault: Fault) -> Response {
+        match answered {
+            Ok(response) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
+            Err(error) if fault == Fault::None => {
+                let status = status_of(&*error);
+                if status == StatusCode::INTERNAL_SERVER_ERROR {
+                    self.desk.load.failed.fetch_add(1, Relaxed);
+                    tracing::error!(error = reply::chain(&*error), "the application failed");
+                }
+                reply::plain(status, "")
+            }
+            _ => {
+                let status = match fault {
+                    Fault::Slow => StatusCode::REQUEST_TIMEOUT,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                reply::plain(status, "the body did not come whole")
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.desk.load.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The app at work on one request; dropping it ends the work.
+pub(super) struct Work(BoxFuture<Result<Response, BoxError>>);
+
+impl Work {
+    /// Polls the app; its failure or panic becomes an answer. `fault` is that of the request's body by then.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        ticket: &Ticket,
+        fault: impl FnOnce() -> Fault,
+    ) -> Poll<Response> {
+        let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(polled) => ready!(polled),
+            Err(panic) => Err(panic_text(&*panic).into()),
+        };
+        Poll::Ready(ticket.judge(answered, fault()))
+    }
+}
+
+/// The status for an app's error: what a body limit or a slow body means, else 500.
+fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return StatusCode::PAYLOAD_TOO_LARGE;
+        }
+        if error.is::<TooSlow>() {
+            return StatusCode::REQUEST_TIMEOUT;
+        }
+        next = error.source();
+    }
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    format!("panic: {text}")
+}
+
+/// A response's body on its way out, with the ticket of its request.
+pub(super) struct Leaving {
+    body: Body,
+    ticket: Ticket,
+}
+
+impl Leaving {
+    pub(super) fn new(body: Body, ticket: Ticket) -> Leaving {
+        Leaving { body, ticket }
+    }
+}
+
+impl http_body::Body for Leaving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
+            Ok(frame) => frame,
+            // A panic in the middle of a body must not look like its end.
+            Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),
+        };
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            this.ticket.desk.load.failed.fetch_add(1, Relaxed);
+            tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that keeps the turn of `one_at_a_time` until it ends.
+struct Held {
+    body: Body,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,103 @@
+//! The pace of a request's body on its way in, and what became of the body, for whoever answers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
+
+/// The slowest pace of a request's body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Bytes that must arrive in each window; 0: any pace.
+    pub(super) bytes: u64,
+    pub(super) window: Duration,
+}
+
+/// The body came slower than the server's limit: 408.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body came too slowly")
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// Why a body failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    None = 0,
+    Slow = 1,
+    Broken = 2,
+}
+
+/// The fate of one request's body, known to its body and its answer.
+#[derive(Debug, Default)]
+pub(super) struct Fate(AtomicU8);
+
+impl Fate {
+    pub(super) fn fault(&self) -> Fault {
+        match self.0.load(Relaxed) {
+            1 => Fault::Slow,
+            2 => Fault::Broken,
+            _ => Fault::None,
+        }
+    }
+
+    pub(super) fn set(&self, fault: Fault) {
+        self.0.store(fault as u8, Relaxed);
+    }
+}
+
+/// Measures the pace of one body, while the application waits for more of it.
+pub(super) struct Clock {
+    pace: Pace,
+    runtime: Handle,
+    window: Option<Pin<Box<Sleep>>>,
+    arrived: u64,
+}
+
+impl Clock {
+    /// Call it within the server's runtime.
+    pub(super) fn new(pace: Pace) -> Clock {
+        Clock { pace, runtime: Handle::current(), window: None, arrived: 0 }
+    }
+
+    /// So many bytes have come.
+    pub(super) fn arrived(&mut self, bytes: usize) {
+        self.arrived += bytes as u64;
+        if self.window.as_ref().is_some_and(|window| window.is_elapsed()) {
+            self.window = None; // the application came back late: a new window begins
+        }
+    }
+
+    /// Nothing has come: ready when that has lasted too long.
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.pace.bytes == 0 {
+            return Poll::Pending;
+        }
+        loop {
+            let window = match &mut self.window {
+                Some(window) => window,
+                empty => {
+                    self.arrived = 0;
+                    // The application may poll from a thread of another runtime.
+                    let _entered = self.runtime.enter();
+                    empty.insert(Box::pin(tokio::time::sleep(self.pace.window)))
+                }
+            };
+            ready!(window.as_mut().poll(cx));
+            if self.arrived < self.pace.bytes {
+                return Poll::Ready(());
+            }
+            self.window = None;
+        }
+    }
+}
