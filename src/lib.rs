@@ -2,7 +2,8 @@
 //!
 //! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`body`], [`environ`]: what everything passes around;
-//! - floor 1: [`registry`], [`config`], [`context`]: kinds by name, the merged config, one generation's surroundings;
+//! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
+//!   surroundings, the gateway protocols;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.
@@ -10,6 +11,7 @@
 pub mod app;
 pub mod body;
 pub mod cli;
+pub mod codec;
 pub mod config;
 pub mod context;
 pub mod environ;

@@ -11,7 +11,7 @@ fn floor(module: &str) -> Option<u8> {
         "cli" => 4,
         "ops" => 3,
         "server" | "middleware" | "app" | "plugin" | "scaffold" => 2,
-        "config" | "registry" | "context" => 1,
+        "config" | "registry" | "context" | "codec" => 1,
         "error" | "body" | "environ" => 0,
         _ => return None,
     })

@@ -1,0 +1,125 @@
+//! The response of a CGI program, which SCGI and FastCGI applications send too: fields, an empty line, the body.
+//!
+//! # Source
+//! RFC 3875 section 6.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, LOCATION, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::{Fault, malformed};
+
+/// What a head means.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A document, or a redirect of the client's: status and fields, the body follows.
+    Document {
+        /// 200 unless the program said otherwise; 302 for a `Location` alone.
+        status: StatusCode,
+        /// The fields, without `Status`.
+        headers: HeaderMap,
+    },
+    /// The server shall answer as if this path, with its query, had been asked for (section 6.2.2).
+    LocalRedirect(String),
+}
+
+/// Reads the head at the start of `input`, to the empty line; lines end with LF or CR LF.
+///
+/// Returns what it means with the count of bytes consumed, or `None` when `input` ends too early: call again with more.
+/// # Errors
+/// [`Fault::TooLong`] when the head is longer than `limit_bytes` or has more than `limit_fields` fields;
+/// [`Fault::Malformed`]: a head that begins with a status line of HTTP too (`nph-` programs are not supported).
+pub fn parse_head(
+    input: &[u8],
+    limit_bytes: usize,
+    limit_fields: usize,
+) -> Result<Option<(Answer, usize)>, Fault> {
+    if input.starts_with(b"HTTP/") {
+        return malformed("a status line of HTTP: programs that write their own (nph) are not supported");
+    }
+    let Some((end, consumed)) = find_end(input) else {
+        return if input.len() > limit_bytes { Err(Fault::TooLong) } else { Ok(None) };
+    };
+    if consumed > limit_bytes {
+        return Err(Fault::TooLong);
+    }
+    let mut status = None;
+    let mut headers = HeaderMap::new();
+    let mut count = 0;
+    for line in input[..end].split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue; // behind the last field
+        }
+        count += 1;
+        if count > limit_fields {
+            return Err(Fault::TooLong);
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return malformed("a line of the head is no field");
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"status") {
+            if status.replace(parse_status(value)?).is_some() {
+                return malformed("more than one Status");
+            }
+            continue;
+        }
+        let Ok(name) = HeaderName::from_bytes(name) else { return malformed("a field's name is not valid") };
+        let Ok(value) = HeaderValue::from_bytes(value) else {
+            return malformed("a field's value is not valid");
+        };
+        if name == CONTENT_LENGTH && headers.get(&name).is_some_and(|known| *known != value) {
+            return malformed("Content-Lengths differ");
+        }
+        headers.append(name, value);
+    }
+    if count == 0 {
+        return malformed("the head has no field");
+    }
+    // What is between two hops is the server's own affair.
+    for name in [CONNECTION, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    let location = headers.get(LOCATION).filter(|_| status.is_none());
+    let answer = match location.map(|location| location.to_str()) {
+        Some(Ok(path)) if path.starts_with('/') && !path.starts_with("//") => {
+            Answer::LocalRedirect(path.to_owned())
+        }
+        Some(_) => Answer::Document { status: StatusCode::FOUND, headers },
+        None => Answer::Document { status: status.unwrap_or(StatusCode::OK), headers },
+    };
+    Ok(Some((answer, consumed)))
+}
+
+/// Where the fields end, and where the body begins.
+fn find_end(input: &[u8]) -> Option<(usize, usize)> {
+    let mut start = 0;
+    loop {
+        let length = input[start..].iter().position(|byte| *byte == b'\n')?;
+        if matches!(&input[start..start + length], b"" | b"\r") {
+            return Some((start, start + length + 1));
+        }
+        start += length + 1;
+    }
+}
+
+/// `200 OK`: three digits, and perhaps a reason.
+fn parse_status(value: &[u8]) -> Result<StatusCode, Fault> {
+    let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    match StatusCode::from_bytes(digits) {
+        Ok(status) if !status.is_informational() => Ok(status),
+        _ => malformed("Status is no final status"),
+    }
+}
+
+/// Writes a response's head: `Status` first, so that no `Location` is taken for a redirect of the server's.
+pub fn encode_head(status: StatusCode, headers: &HeaderMap, out: &mut Vec<u8>) {
+    let reason = status.canonical_reason().unwrap_or("Unknown");
+    out.extend_from_slice(format!("Status: {} {reason}\r\n", status.as_u16()).as_bytes());
+    for (name, value) in headers.iter().filter(|(name, _)| **name != CONNECTION) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,311 @@
+//! FastCGI: records, and the pairs of names and values in them.
+//!
+//! # Source
+//! FastCGI Specification 1.0, 1996-04-29: <https://fastcgi-archives.github.io/FastCGI_Specification.html>.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{Fault, Variables, malformed};
+
+/// The only version there is.
+pub const VERSION: u8 = 1;
+/// Bytes of a record's header.
+pub const HEADER_BYTES: usize = 8;
+/// Most bytes of a record's content.
+pub const CONTENT_LIMIT_BYTES: usize = 65_535;
+/// The id of management records.
+pub const MANAGEMENT: u16 = 0;
+
+/// Types of records, section 8.
+pub mod kind {
+    /// To the application: a request begins.
+    pub const BEGIN_REQUEST: u8 = 1;
+    /// To the application: the client has gone.
+    pub const ABORT_REQUEST: u8 = 2;
+    /// From the application: the request has ended.
+    pub const END_REQUEST: u8 = 3;
+    /// To the application: variables, a stream.
+    pub const PARAMS: u8 = 4;
+    /// To the application: the body, a stream.
+    pub const STDIN: u8 = 5;
+    /// From the application: a CGI response, a stream.
+    pub const STDOUT: u8 = 6;
+    /// From the application: messages, a stream.
+    pub const STDERR: u8 = 7;
+    /// To a filter: a second body, a stream.
+    pub const DATA: u8 = 8;
+    /// To the application, management: what values has it?
+    pub const GET_VALUES: u8 = 9;
+    /// Its answer.
+    pub const GET_VALUES_RESULT: u8 = 10;
+    /// From the application, management: a type that it does not know.
+    pub const UNKNOWN_TYPE: u8 = 11;
+
+    /// Whether records of this type make a stream, which an empty one ends.
+    pub const fn is_stream(kind: u8) -> bool {
+        matches!(kind, PARAMS | STDIN | STDOUT | STDERR | DATA)
+    }
+}
+
+/// The role that answers a request; authorizers are 2, filters 3.
+pub const RESPONDER: u16 = 1;
+
+/// How a request has ended, section 5.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was answered, or aborted.
+    RequestComplete = 0,
+    /// Another request is open on the connection.
+    CantMultiplex = 1,
+    /// The application is full.
+    Overloaded = 2,
+    /// The role is none that the application plays.
+    UnknownRole = 3,
+}
+
+/// A record's header, section 3.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Its type, of [`kind`].
+    pub kind: u8,
+    /// Id of the request; [`MANAGEMENT`] for none.
+    pub id: u16,
+    /// Bytes of content behind the header.
+    pub content_length: u16,
+    /// Bytes behind the content that mean nothing.
+    pub padding_length: u8,
+}
+
+impl Header {
+    /// Reads a header.
+    /// # Errors
+    /// [`Fault::Malformed`] for another version.
+    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, Fault> {
+        let [version, kind, id_high, id_low, length_high, length_low, padding_length, _] = *bytes;
+        if version != VERSION {
+            return malformed("a record of another version than 1");
+        }
+        Ok(Header {
+            kind,
+            id: u16::from_be_bytes([id_high, id_low]),
+            content_length: u16::from_be_bytes([length_high, length_low]),
+            padding_length,
+        })
+    }
+
+    /// The header of a record with padding to a multiple of eight bytes, as the document asks for.
+    pub fn padded(kind: u8, id: u16, content_length: u16) -> Header {
+        Header { kind, id, content_length, padding_length: (content_length.wrapping_neg() & 7) as u8 }
+    }
+
+    /// Writes it.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let [id_high, id_low] = self.id.to_be_bytes();
+        let [length_high, length_low] = self.content_length.to_be_bytes();
+        [VERSION, self.kind, id_high, id_low, length_high, length_low, self.padding_length, 0]
+    }
+}
+
+/// A record, or a part of one that belongs to a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The record's header; an empty content ends a stream.
+    pub header: Header,
+    /// The content, or as much of it as has come.
+    pub content: Bytes,
+}
+
+/// Takes records off a buffer as they come.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Header of the record that has begun, bytes of its content that are still to come.
+    open: Option<(Header, usize)>,
+    /// Bytes of padding that are still to come.
+    padding: usize,
+}
+
+impl Reader {
+    /// Whether it stands between two records.
+    pub fn is_between(&self) -> bool {
+        self.open.is_none() && self.padding == 0
+    }
+
+    /// Takes the next record off `buffer`, `None` when more bytes are needed. A stream's record may come in several
+    /// parts, each with the same header; every other record comes whole.
+    /// # Errors
+    /// [`Fault::Malformed`] for another version: nothing more can be read.
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Fault> {
+        let skip = self.padding.min(buffer.len());
+        buffer.advance(skip);
+        self.padding -= skip;
+        if self.padding > 0 {
+            return Ok(None);
+        }
+        let (header, left) = match self.open {
+            Some(open) => open,
+            None => {
+                let Some(bytes) = buffer.first_chunk() else {
+                    return match buffer.first() {
+                        Some(version) if *version != VERSION => {
+                            malformed("a record of another version than 1")
+                        }
+                        _ => Ok(None),
+                    };
+                };
+                let header = Header::parse(bytes)?;
+                buffer.advance(HEADER_BYTES);
+                (header, header.content_length.into())
+            }
+        };
+        let ready = left.min(buffer.len());
+        if ready < left && (ready == 0 || !kind::is_stream(header.kind)) {
+            self.open = Some((header, left));
+            return Ok(None);
+        }
+        let content = buffer.split_to(ready).freeze();
+        if ready < left {
+            self.open = Some((header, left - ready));
+        } else {
+            self.open = None;
+            self.padding = header.padding_length.into();
+        }
+        Ok(Some(Part { header, content }))
+    }
+}
+
+/// Writes `content` as records of one type, padded; none at all when it is empty (see [`put_end`]).
+pub fn put(out: &mut Vec<u8>, kind: u8, id: u16, content: &[u8]) {
+    // A multiple of eight, so that only the last record needs padding.
+    for piece in content.chunks(CONTENT_LIMIT_BYTES & !7) {
+        // A piece is shorter than 65,536 bytes.
+        let header = Header::padded(kind, id, u16::try_from(piece.len()).unwrap_or(u16::MAX));
+        out.extend_from_slice(&header.encode());
+        out.extend_from_slice(piece);
+        out.resize(out.len() + usize::from(header.padding_length), 0);
+    }
+}
+
+/// Writes the empty record that ends a stream.
+pub fn put_end(out: &mut Vec<u8>, kind: u8, id: u16) {
+    out.extend_from_slice(&Header::padded(kind, id, 0).encode());
+}
+
+/// The content of `BEGIN_REQUEST`, section 5.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// The role that is wanted.
+    pub role: u16,
+    /// Whether the connection stays open after the request.
+    pub keep: bool,
+}
+
+impl Begin {
+    /// Reads it.
+    /// # Errors
+    /// [`Fault::Malformed`] when it is not eight bytes long.
+    pub fn parse(content: &[u8]) -> Result<Begin, Fault> {
+        match *content {
+            [high, low, flags, _, _, _, _, _] => {
+                Ok(Begin { role: u16::from_be_bytes([high, low]), keep: flags & 1 != 0 })
+            }
+            _ => malformed("BEGIN_REQUEST is not eight bytes long"),
+        }
+    }
+
+    /// Writes the record.
+    pub fn put(&self, out: &mut Vec<u8>, id: u16) {
+        let [high, low] = self.role.to_be_bytes();
+        put(out, kind::BEGIN_REQUEST, id, &[high, low, self.keep.into(), 0, 0, 0, 0, 0]);
+    }
+}
+
+/// The content of `END_REQUEST`, section 5.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Exit status, 0 for success.
+    pub app_status: u32,
+    /// How it ended; `None` for a number that the document does not know.
+    pub ending: Option<Ending>,
+}
+
+impl End {
+    /// Reads it.
+    /// # Errors
+    /// [`Fault::Malformed`] when it is not eight bytes long.
+    pub fn parse(content: &[u8]) -> Result<End, Fault> {
+        let [a, b, c, d, ending, _, _, _] = *content else {
+            return malformed("END_REQUEST is not eight bytes long");
+        };
+        let ending = match ending {
+            0 => Some(Ending::RequestComplete),
+            1 => Some(Ending::CantMultiplex),
+            2 => Some(Ending::Overloaded),
+            3 => Some(Ending::UnknownRole),
+            _ => None,
+        };
+        Ok(End { app_status: u32::from_be_bytes([a, b, c, d]), ending })
+    }
+}
+
+/// Writes `END_REQUEST`.
+pub fn put_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, ending: Ending) {
+    let [a, b, c, d] = app_status.to_be_bytes();
+    put(out, kind::END_REQUEST, id, &[a, b, c, d, ending as u8, 0, 0, 0]);
+}
+
+/// Writes `UNKNOWN_TYPE`, the answer to a management record of type `unknown`, section 4.2.
+pub fn put_unknown_type(out: &mut Vec<u8>, unknown: u8) {
+    put(out, kind::UNKNOWN_TYPE, MANAGEMENT, &[unknown, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// Reads pairs of names and values, section 3.4: both lengths, each in one byte or in four, then name and value.
+/// # Errors
+/// [`Fault::Malformed`] when a pair is cut off. No length can overflow: each is checked against what is there.
+pub fn parse_pairs(mut bytes: &[u8]) -> Result<Variables, Fault> {
+    let mut variables = Variables::new();
+    while !bytes.is_empty() {
+        let (Some(name), Some(value)) = (take_length(&mut bytes), take_length(&mut bytes)) else {
+            return malformed("a pair's lengths are cut off");
+        };
+        let Some((name, rest)) = bytes.split_at_checked(name) else {
+            return malformed("a pair's name is cut off");
+        };
+        let Some((value, rest)) = rest.split_at_checked(value) else {
+            return malformed("a pair's value is cut off");
+        };
+        variables.push(name, value);
+        bytes = rest;
+    }
+    Ok(variables)
+}
+
+fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let length;
+    (length, *bytes) = match **bytes {
+        [short @ 0..=127, ref rest @ ..] => (short.into(), rest),
+        [a, b, c, d, ref rest @ ..] => (u32::from_be_bytes([a & 0x7f, b, c, d]) as usize, rest),
+        _ => return None,
+    };
+    Some(length)
+}
+
+/// Writes the pairs of `variables`, each length in as few bytes as it fits.
+/// # Errors
+/// [`Fault::TooLong`] for a name or value of 2 GiB or more.
+pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, Fault> {
+    let mut out = Vec::new();
+    for (name, value) in variables.iter() {
+        for length in [name.len(), value.len()] {
+            match u8::try_from(length) {
+                Ok(short @ 0..=127) => out.push(short),
+                _ => match u32::try_from(length) {
+                    Ok(long @ 0..=0x7fff_ffff) => out.extend_from_slice(&(long | 0x8000_0000).to_be_bytes()),
+                    _ => return Err(Fault::TooLong),
+                },
+            }
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    }
+    Ok(out)
+}
