@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::inflight::Flight;
+
 /// Facts about one request, in its extensions.
 #[derive(Debug, Clone)]
 pub struct Environ {
@@ -25,6 +27,8 @@ pub struct Environ {
     pub script_name: Arc<str>,
     /// The name of the server in the config (`main` of `[server.main]`).
     pub server: Arc<str>,
+    /// Its place among the requests in flight.
+    pub flight: Flight,
 }
 
 /// Who the client proved to be (`REMOTE_USER`): set on the request by what authenticates it, and on the response

@@ -1,7 +1,7 @@
 //! `paster` plugs any server, any middleware and any application together from one config file.
 //!
 //! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
-//! - floor 0: [`error`], [`body`], [`environ`]: what everything passes around;
+//! - floor 0: [`error`], [`body`], [`inflight`], [`environ`]: what everything passes around;
 //! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
 //!   surroundings, the gateway protocols;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod context;
 pub mod environ;
 pub mod error;
+pub mod inflight;
 pub mod middleware;
 pub mod ops;
 pub mod plugin;

@@ -68,6 +68,9 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
             .unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string())
             .into();
         set(request.headers_mut(), &header, &id);
+        if let Some(environ) = request.extensions().get::<Environ>() {
+            environ.flight.name(&id);
+        }
         request.extensions_mut().insert(RequestId(id.clone()));
         let response = next.handle(request);
         let header = header.clone();

@@ -19,6 +19,7 @@ use crate::app::{APPS, Builder};
 use crate::body::App;
 use crate::config::{Config, Table, item};
 use crate::context::Context;
+use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::middleware::{MIDDLEWARE, body_limit};
 use crate::ops::trace::Trace;
@@ -34,6 +35,17 @@ pub struct Assembly {
     pub apps: BTreeMap<String, App>,
     /// All plugin instances.
     pub instances: Vec<Instance>,
+    /// The parts of all stacks: the first has number 1 in [`Flight::enter`](crate::inflight::Flight::enter).
+    pub parts: Vec<Part>,
+}
+
+/// A part of a stack, as a request in flight names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Name of the app.
+    pub app: String,
+    /// Name of the middleware in the app's stack; `None` for the app itself.
+    pub middleware: Option<String>,
 }
 
 /// Builds all servers and apps, starting nothing.
@@ -134,6 +146,7 @@ struct Assembler<'a> {
     /// Names of the apps that are being built, each resolved by the one before.
     chain: Vec<String>,
     instances: Vec<Instance>,
+    parts: Vec<Part>,
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
     errors: Vec<Error>,
@@ -148,6 +161,7 @@ impl<'a> Assembler<'a> {
             apps: BTreeMap::new(),
             chain: Vec::new(),
             instances: Vec::new(),
+            parts: Vec::new(),
             built: BTreeSet::new(),
             errors: Vec::new(),
         }
@@ -155,7 +169,7 @@ impl<'a> Assembler<'a> {
 
     fn finish(self, servers: Vec<(String, Box<dyn Server>, App)>) -> Result<Assembly> {
         Errors::check(self.errors)?;
-        Ok(Assembly { servers, apps: self.apps, instances: self.instances })
+        Ok(Assembly { servers, apps: self.apps, instances: self.instances, parts: self.parts })
     }
 
     /// Builds every app, and each middleware table that no app names.
@@ -275,9 +289,21 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Has the calls of a part timed and its failures named, where somebody will look: with a trace and in
-    /// development. Otherwise the part stays as it is, at no cost.
-    fn watch(&self, part: App, app: &str, middleware: Option<&str>) -> App {
+    /// Has calls of the part noted in the table of requests in flight; and has them timed and failures named where
+    /// somebody will look: with a trace and in development.
+    fn watch(&mut self, part: App, app: &str, middleware: Option<&str>) -> App {
+        self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
+        let number = u32::try_from(self.parts.len()).unwrap_or(0);
+        let part = self.observe(part, app, middleware);
+        App::from_call(move |request| {
+            if let Some(environ) = request.extensions().get::<Environ>() {
+                environ.flight.enter(number);
+            }
+            part.handle(request)
+        })
+    }
+
+    fn observe(&self, part: App, app: &str, middleware: Option<&str>) -> App {
         match self.trace {
             Some(trace) => trace.watch(part, app, middleware),
             None if self.context.development => Trace::blame(part, app, middleware),

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::inflight::Table;
+
 /// Phase of a generation, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -48,6 +50,8 @@ pub struct Load {
     pub requests: AtomicU64,
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
+    /// The requests in flight that have reached the app.
+    pub table: Table,
     /// Told once, when a retired server no longer accepts connections.
     pub closed: tokio::sync::Notify,
 }

@@ -1,14 +1,14 @@
 //! The desk: what every backend does with one request once it is admitted, whatever it came by.
 //!
 //! It counts, sheds what is too much, passes one at a time where the app wants that, stops panics, makes an answer of
-//! the app's failure, and watches the body on its way out. No protocol, no socket here.
+//! the app's failure, lists what is in flight, drops what is cancelled, and watches the body on its way out. No protocol, no socket here.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -19,7 +19,9 @@ use super::control::Load;
 use super::gate::reply;
 use super::pace::{Fault, TooSlow};
 use crate::body::{App, Body, BoxFuture, Request, Response};
+use crate::environ::Environ;
 use crate::error::BoxError;
+use crate::inflight::Seat;
 
 /// One server's desk.
 pub(super) struct Desk {
@@ -46,7 +48,7 @@ impl Desk {
     pub(super) fn take(self: &Arc<Self>) -> Ticket {
         self.load.requests.fetch_add(1, Relaxed);
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
-        Ticket { desk: self.clone(), number }
+        Ticket { desk: self.clone(), number, seat: None }
     }
 }
 
@@ -54,6 +56,8 @@ impl Desk {
 pub(super) struct Ticket {
     desk: Arc<Desk>,
     number: usize,
+    /// Its place among the requests in flight, once the app has it.
+    seat: Option<Seat>,
 }
 
 impl Ticket {
@@ -63,7 +67,13 @@ impl Ticket {
     }
 
     /// Passes an admitted request to the app.
-    pub(super) fn begin(&self, request: Request) -> Work {
+    pub(super) fn begin(&mut self, mut request: Request) -> Work {
+        let client = request.extensions().get::<Environ>().and_then(|environ| environ.client);
+        let seat = self.desk.load.table.begin(request.method(), request.uri().path(), client);
+        if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+            environ.flight = seat.flight();
+        }
+        self.seat = Some(seat);
         let app = &self.desk.app;
         Work(match &self.desk.turn {
             None => app.handle(request),
@@ -78,6 +88,16 @@ impl Ticket {
                     Ok(response)
                 })
             }
+        })
+    }
+
+    /// Whether the request was cancelled by `paster cancel`; else `waiting` has it woken when it is.
+    fn is_cancelled(&self, waiting: Option<&Context<'_>>) -> bool {
+        self.seat.as_ref().is_some_and(|seat| {
+            if let Some(cx) = waiting {
+                seat.wake(cx.waker());
+            }
+            seat.cancelled()
         })
     }
 
@@ -107,6 +127,9 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.desk.load.in_flight.fetch_sub(1, Relaxed);
+        if let Some(seat) = self.seat.take() {
+            self.desk.load.table.end(seat);
+        }
     }
 }
 
@@ -121,12 +144,23 @@ impl Work {
         ticket: &Ticket,
         fault: impl FnOnce() -> Fault,
     ) -> Poll<Response> {
+        if ticket.is_cancelled(None) {
+            return Poll::Ready(cancelled());
+        }
         let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(polled) => ready!(polled),
+            Ok(Poll::Ready(answered)) => answered,
+            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return Poll::Ready(cancelled()),
+            Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => Err(panic_text(&*panic).into()),
         };
         Poll::Ready(ticket.judge(answered, fault()))
     }
+}
+
+/// The answer to a request that was cancelled before it had one.
+fn cancelled() -> Response {
+    tracing::warn!("a request was cancelled by hand");
+    reply::plain(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
 }
 
 /// The status for an app's error: what a body limit or a slow body means, else 500.
@@ -158,6 +192,9 @@ pub(super) struct Leaving {
 
 impl Leaving {
     pub(super) fn new(body: Body, ticket: Ticket) -> Leaving {
+        if let Some(seat) = &ticket.seat {
+            seat.sending();
+        }
         Leaving { body, ticket }
     }
 }
@@ -171,7 +208,15 @@ impl http_body::Body for Leaving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        let cut = || {
+            tracing::warn!("a request was cancelled by hand in the middle of its answer");
+            Poll::Ready(Some(Err("the request was cancelled".into())))
+        };
+        if this.ticket.is_cancelled(None) {
+            return cut();
+        }
         let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
+            Ok(Poll::Pending) if this.ticket.is_cancelled(Some(cx)) => return cut(),
             Ok(frame) => frame,
             // A panic in the middle of a body must not look like its end.
             Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),

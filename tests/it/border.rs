@@ -321,6 +321,7 @@ async fn an_app_is_told_of_its_request_and_host() {
         secure: true,
         script_name: "/shop".into(),
         server: "main".into(),
+        flight: Default::default(),
     });
     let answer = app.handle(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(

@@ -111,6 +111,7 @@ pub(crate) fn environ(host: &str) -> Environ {
         secure: false,
         script_name: "".into(),
         server: "main".into(),
+        flight: Default::default(),
     }
 }
 

@@ -138,6 +138,7 @@ impl Gate {
             secure: wire.secure,
             script_name: self.empty.clone(),
             server: self.server.clone(),
+            flight: Default::default(),
         };
         if seen.forwarded {
             self.believe(request.headers_mut(), wire, &mut environ)?;

@@ -40,7 +40,7 @@ impl Exchange {
         reason = "a refusal is a whole response; boxing it would cost the usual case"
     )]
     fn begin(&self, request: http::Request<Incoming>) -> Result<Answering, (Response, Ticket)> {
-        let ticket = Ticket::new(&self.shared, &self.link);
+        let mut ticket = Ticket::new(&self.shared, &self.link);
         let version = request.version();
         let (parts, body) = request.into_parts();
         let mut request = http::Request::from_parts(parts, ());

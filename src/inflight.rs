@@ -1,0 +1,325 @@
+//! The requests in flight: what `paster top`, `ps` and `cancel` see of them.
+//!
+//! A server enters a request when its gate has let it through, and takes it out when the response has ended. Threads
+//! share no lock for that: the table has a shard for each of them, whose lock is taken by another thread only when a
+//! request ends elsewhere than it began, and when somebody looks. While a request is under way, parts write into its
+//! own [`Progress`] without a lock.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+/// More threads than this share shards.
+const SHARDS: usize = 32;
+/// Longest part of a path that is kept, in bytes.
+const PATH: usize = 119;
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The application makes the response's head.
+    Answering,
+    /// The response's body is on its way.
+    Sending,
+}
+
+/// What happens to one request, written without a lock. It is used again for later requests.
+#[derive(Debug, Default)]
+pub struct Progress {
+    part: AtomicU32,
+    sending: AtomicU8,
+    cancelled: AtomicBool,
+    waker: AtomicWaker,
+    named: AtomicBool,
+    id: Mutex<Option<Arc<str>>>,
+}
+
+/// A request's handle to its [`Progress`], in its environ; empty where nobody keeps a table.
+#[derive(Debug, Clone, Default)]
+pub struct Flight(Option<Arc<Progress>>);
+
+impl Flight {
+    /// Notes that the part of that number is called (the numbers are the assembler's, from 1).
+    #[inline]
+    pub fn enter(&self, part: u32) {
+        if let Some(progress) = &self.0 {
+            progress.part.store(part, Relaxed);
+        }
+    }
+
+    /// Notes the id that `request_id` gave the request.
+    pub fn name(&self, id: &Arc<str>) {
+        if let Some(progress) = &self.0 {
+            *progress.id() = Some(id.clone());
+            progress.named.store(true, Relaxed);
+        }
+    }
+}
+
+impl Progress {
+    fn id(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request's place in the table: give it back with [`Table::end`].
+#[derive(Debug)]
+pub struct Seat {
+    progress: Arc<Progress>,
+    shard: u32,
+    index: u32,
+}
+
+impl Seat {
+    /// What the parts of the stack get.
+    pub fn flight(&self) -> Flight {
+        Flight(Some(self.progress.clone()))
+    }
+
+    /// The head is made; the body follows.
+    #[inline]
+    pub fn sending(&self) {
+        self.progress.sending.store(1, Relaxed);
+    }
+
+    /// Whether somebody has cancelled the request.
+    #[inline]
+    pub fn cancelled(&self) -> bool {
+        self.progress.cancelled.load(Relaxed)
+    }
+
+    /// Has `waker` woken when the request is cancelled. To be called before waiting; look at
+    /// [`cancelled`](Seat::cancelled) after it.
+    pub fn wake(&self, waker: &Waker) {
+        self.progress.waker.register(waker);
+    }
+}
+
+/// All requests in flight of one server.
+#[derive(Debug)]
+pub struct Table(Box<[Shard]>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))] // a cache line of its own
+struct Shard(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// 0 when it is free.
+    number: u64,
+    began: Instant,
+    method: Method,
+    path: Path,
+    client: Option<IpAddr>,
+    progress: Arc<Progress>,
+}
+
+/// The beginning of a path, kept in place.
+#[derive(Debug)]
+struct Path {
+    length: u8,
+    bytes: [u8; PATH],
+}
+
+impl Path {
+    fn set(&mut self, path: &str) {
+        let length = path.len().min(PATH);
+        self.bytes[..length].copy_from_slice(&path.as_bytes()[..length]);
+        self.length = if path.len() > PATH { u8::MAX } else { length as u8 };
+    }
+
+    fn text(&self) -> String {
+        let cut = self.length == u8::MAX;
+        let length = if cut { PATH } else { self.length.into() };
+        let text = String::from_utf8_lossy(&self.bytes[..length]);
+        if cut { format!("{text}…") } else { text.into_owned() }
+    }
+}
+
+/// One request, as somebody who looks sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its number among the table's requests, never used again.
+    pub number: u64,
+    /// When it began.
+    pub began: Instant,
+    /// Its method.
+    pub method: Method,
+    /// Its path without the query; a long one cut.
+    pub path: String,
+    /// Who sent it.
+    pub client: Option<IpAddr>,
+    /// The id that `request_id` gave it.
+    pub id: Option<Arc<str>>,
+    /// Number of the part that was called last; 0 before the first.
+    pub part: u32,
+    /// Where it is.
+    pub phase: Phase,
+}
+
+thread_local! {
+    /// Which shard this thread enters requests into.
+    static HOME: Cell<usize> = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        Cell::new(THREADS.fetch_add(1, Relaxed) % SHARDS)
+    };
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table((0..SHARDS).map(|_| Shard::default()).collect())
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Enters a request.
+    pub fn begin(&self, method: &Method, path: &str, client: Option<IpAddr>) -> Seat {
+        let shard = HOME.with(Cell::get);
+        let began = Instant::now();
+        let mut slots = self.0[shard].lock();
+        let slots = &mut *slots;
+        slots.count += 1;
+        let number = slots.count * SHARDS as u64 + shard as u64;
+        let index = match slots.free.pop() {
+            Some(index) => {
+                let slot = &mut slots.slots[index as usize];
+                slot.number = number;
+                slot.began = began;
+                slot.method.clone_from(method);
+                slot.client = client;
+                index
+            }
+            None => {
+                slots.slots.push(Slot {
+                    number,
+                    began,
+                    method: method.clone(),
+                    path: Path { length: 0, bytes: [0; PATH] },
+                    client,
+                    progress: Arc::default(),
+                });
+                (slots.slots.len() - 1) as u32
+            }
+        };
+        let slot = &mut slots.slots[index as usize];
+        slot.path.set(path);
+        Seat { progress: slot.progress.clone(), shard: shard as u32, index }
+    }
+
+    /// Takes a request out.
+    pub fn end(&self, seat: Seat) {
+        let progress = &seat.progress;
+        progress.part.store(0, Relaxed);
+        progress.sending.store(0, Relaxed);
+        if progress.named.load(Relaxed) {
+            *progress.id() = None;
+            progress.named.store(false, Relaxed);
+        }
+        let mut slots = self.0[seat.shard as usize].lock();
+        let slots = &mut *slots;
+        let slot = &mut slots.slots[seat.index as usize];
+        slot.number = 0;
+        if progress.cancelled.load(Relaxed) {
+            // A waker that is still to be told must not meet the next request.
+            slot.progress = Arc::default();
+        }
+        slots.free.push(seat.index);
+    }
+
+    /// All requests, the oldest first.
+    pub fn list(&self) -> Vec<Seen> {
+        let mut all = Vec::new();
+        for shard in &self.0 {
+            all.extend(shard.lock().slots.iter().filter(|slot| slot.number > 0).map(Slot::seen));
+        }
+        all.sort_by_key(|seen| seen.began);
+        all
+    }
+
+    /// Cancels the requests that `wanted` picks; returns how many.
+    pub fn cancel(&self, wanted: impl Fn(u64, Option<&str>) -> bool) -> usize {
+        let mut count = 0;
+        for shard in &self.0 {
+            for slot in shard.lock().slots.iter().filter(|slot| slot.number > 0) {
+                if wanted(slot.number, slot.progress.id().as_deref()) {
+                    slot.progress.cancelled.store(true, Relaxed);
+                    slot.progress.waker.wake();
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+}
+
+impl Slot {
+    fn seen(&self) -> Seen {
+        Seen {
+            number: self.number,
+            began: self.began,
+            method: self.method.clone(),
+            path: self.path.text(),
+            client: self.client,
+            id: self.progress.id().clone(),
+            part: self.progress.part.load(Relaxed),
+            phase: match self.progress.sending.load(Relaxed) {
+                0 => Phase::Answering,
+                _ => Phase::Sending,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_and_go_and_slots_are_used_again() {
+        let table = Table::default();
+        let long = "/é".repeat(80);
+        let first = table.begin(&Method::GET, "/one", None);
+        let second = table.begin(&Method::POST, &long, Some([127, 0, 0, 1].into()));
+        second.flight().enter(3);
+        second.sending();
+        second.flight().name(&"abc".into());
+        let seen = table.list();
+        assert_eq!((seen[0].path.as_str(), seen[0].part, seen[0].phase), ("/one", 0, Phase::Answering));
+        assert!(seen[1].path.ends_with('…') && seen[1].path.len() < 130, "{}", seen[1].path);
+        assert_eq!((seen[1].part, seen[1].phase, seen[1].id.as_deref()), (3, Phase::Sending, Some("abc")));
+        let number = seen[0].number;
+        table.end(second);
+        let third = table.begin(&Method::GET, "/three", None);
+        let seen = table.list();
+        assert_eq!((seen.len(), seen[1].part, seen[1].id.as_deref()), (2, 0, None));
+        assert_eq!(table.cancel(|at, id| at == number || id == Some("abc")), 1);
+        assert!(first.cancelled() && !third.cancelled());
+        table.end(first);
+        let fourth = table.begin(&Method::GET, "/four", None);
+        assert!(!fourth.cancelled(), "a new request does not inherit it");
+        table.end(third);
+        table.end(fourth);
+        assert!(table.list().is_empty());
+    }
+}
