@@ -30,3 +30,4 @@ mod static_files;
 mod support;
 mod tidy;
 mod transcripts;
+mod workers;

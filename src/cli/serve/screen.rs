@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::report;
 use crate::ops::fault::Fault;
-use crate::ops::serve::{Event, Reason};
+use crate::ops::serve::{Event, Reason, Why};
 
 /// Standard error of `paster serve`.
 pub(super) struct Screen {
@@ -88,7 +88,7 @@ impl Screen {
                 let why = match reason {
                     Reason::Files | Reason::Config => format!("{detail} changed"),
                     Reason::Hup => "asked by HUP".to_owned(),
-                    Reason::Start | Reason::Crash => detail.clone(),
+                    Reason::Start | Reason::Rollback => detail.clone(),
                 };
                 self.line("", &format!("reloading: {why}"));
             }
@@ -109,10 +109,20 @@ impl Screen {
             }
             Event::Failed { errors } => self.faults(errors),
             Event::WorkerExit { expected: true, .. } => {}
-            Event::WorkerExit { generation, pid, status, .. } => {
+            Event::WorkerExit { generation, worker, pid, status, .. } => {
                 self.line(
                     "31",
-                    &format!("the worker of generation {generation} (process {pid}) ended: {status}"),
+                    &format!("worker {worker} of generation {generation} (process {pid}) ended: {status}"),
+                );
+            }
+            Event::WorkerReady { reason: Why::Rolling, .. } => {}
+            Event::WorkerReady { generation, worker, pid, ms, .. } => {
+                self.line(
+                    "32",
+                    &format!(
+                        "worker {worker} of generation {generation} serves anew after {} (process {pid})",
+                        span(*ms)
+                    ),
                 );
             }
             Event::SideExit { app, name, status } => {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
-use super::child::{Child, News};
+use super::child::{Child, Name, News};
 use super::event::Event;
 use super::message::{FromWorker, Start, ToWorker};
 use super::process::Process;
@@ -33,13 +34,20 @@ pub(super) struct Plan {
     pub(super) libraries: BTreeMap<String, PathBuf>,
 }
 
+impl Plan {
+    /// How many workers serve it. What listens nowhere (a console) answers once, so one does it.
+    pub(super) fn workers(&self, bound: &[Bound]) -> usize {
+        if bound.is_empty() { 1 } else { self.process.workers.count() }
+    }
+}
+
 /// Where an attempt begins.
 #[derive(Debug)]
 pub(super) enum From {
     /// At the files.
     Files,
-    /// At what was built before: its worker has crashed.
-    Plan(Box<Plan>, Duration),
+    /// At what was built before: it is to serve again.
+    Plan(Box<Plan>),
 }
 
 /// How an attempt has ended.
@@ -47,21 +55,26 @@ pub(super) enum From {
 pub(super) struct Outcome {
     /// What to watch for the next; `None` when it is not known.
     pub(super) scope: Option<Scope>,
-    /// A worker that is ready, or everything that is wrong; the caller's world is as before.
+    /// Workers that are ready, or everything that is wrong; the caller's world is as before.
     pub(super) result: Result<Prepared, Vec<Fault>>,
     /// A worker that says what is wrong, where nothing else serves and a mending is waited for.
     pub(super) stand_in: Option<Prepared>,
 }
 
-/// A worker that waits for [`ToWorker::Serve`].
+/// Workers that wait for [`ToWorker::Serve`].
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// Number of the generation; 0 for a stand-in.
+    pub(super) generation: u64,
     pub(super) plan: Plan,
     pub(super) bound: Vec<Bound>,
-    pub(super) child: Child,
-    pub(super) news: mpsc::UnboundedReceiver<News>,
+    /// All of the generation, or only the first where the others follow one by one.
+    pub(super) workers: Vec<Ready>,
     pub(super) cargo: Duration,
 }
+
+/// A worker that is ready, and what it will tell.
+pub(super) type Ready = (Child, mpsc::UnboundedReceiver<News>);
 
 /// What an attempt works with.
 pub(super) struct Attempt {
@@ -70,8 +83,8 @@ pub(super) struct Attempt {
     pub(super) generation: u64,
     /// The sockets that are bound already.
     pub(super) bound: Vec<Bound>,
-    /// Whether a generation serves, whose state is to be carried on.
-    pub(super) carry: bool,
+    /// How many workers serve, whose states are to be carried on.
+    pub(super) carry: usize,
     /// Set while builds run, which a further change may cut off.
     pub(super) building: Arc<AtomicBool>,
 }
@@ -81,8 +94,7 @@ impl Attempt {
     pub(super) async fn run(self) -> Outcome {
         let began = Instant::now();
         let mut loaded = match self.from {
-            From::Plan(ref plan, pause) => {
-                tokio::time::sleep(pause).await;
+            From::Plan(ref plan) => {
                 let plan = Plan::clone(plan);
                 let bound = servers::bind(&plan.config, &self.bound);
                 Loaded {
@@ -124,10 +136,22 @@ impl Attempt {
         cargo: Duration,
         failed: Option<Vec<Fault>>,
     ) -> Result<Prepared, Vec<Fault>> {
-        let state = if self.carry { saved_state(&self.shared).await } else { Default::default() };
-        let generation = if failed.is_some() { 0 } else { self.generation };
-        let (child, news) = start(&self.shared, &plan, &bound, generation, state, failed).await?;
-        Ok(Prepared { plan, bound, child, news, cargo })
+        let (generation, wanted) = match failed {
+            Some(_) => (0, 1),
+            // One by one: the others are made once this one serves.
+            None if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            None => (self.generation, plan.workers(&bound)),
+        };
+        // A worker gets the state of the one before it in its place; those that have no such one, the first's.
+        let states =
+            join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
+        let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
+        let start = |index| {
+            let name = self.shared.name(generation, index);
+            start(&self.shared, &plan, &bound, name, state(index), failed.clone())
+        };
+        let workers = try_join_all((0..wanted).map(start)).await?;
+        Ok(Prepared { generation, plan, bound, workers, cargo })
     }
 
     /// Loads the config, binds what is new in it, and sees that every library is built and copied. An address that
@@ -176,34 +200,35 @@ struct Loaded {
     made: Result<(Plan, Vec<Bound>), Vec<Fault>>,
 }
 
-async fn saved_state(shared: &Shared) -> State {
+/// Asks the worker at the post `index` for its state.
+pub(super) async fn saved_state(shared: &Shared, index: usize) -> State {
     let (sender, state) = oneshot::channel();
-    shared.send(Message::SaveState(sender));
+    shared.send(Message::SaveState(index, sender));
     match tokio::time::timeout(SAVING, state).await {
         Ok(Ok(state)) => state,
         Ok(Err(_)) => Default::default(), // it has ended meanwhile
         Err(_) => {
-            let message = "the old generation did not save its state in time: the new one begins without";
+            let message = "an old worker did not save its state in time: the new one begins without";
             shared.tell(&Event::Warning { message: message.into() });
             Default::default()
         }
     }
 }
 
-/// Starts the worker and waits until it is ready.
+/// Starts a worker and waits until it is ready.
 pub(super) async fn start(
     shared: &Arc<Shared>,
     plan: &Plan,
     bound: &[Bound],
-    generation: u64,
+    name: Name,
     (states, raw): State,
     failed: Option<Vec<Fault>>,
-) -> Result<(Child, mpsc::UnboundedReceiver<News>), Vec<Fault>> {
+) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
-    let (child, mut news) =
-        Child::start(generation, shared.options.json).map_err(|errors| Fault::list(&errors))?;
+    let (child, mut news) = Child::start(name, shared.options.json).map_err(|errors| Fault::list(&errors))?;
     let order = ToWorker::Start(Box::new(Start {
-        generation,
+        generation: name.generation,
+        worker: name.index,
         run: shared.run.clone(),
         development: plan.process.reload,
         config: plan.config.clone(),

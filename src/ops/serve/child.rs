@@ -5,10 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::message::{FromWorker, ToWorker};
+use super::running::Running;
 use super::wire::{self, Outbox, Packet};
 use crate::error::{Error, Result};
 
@@ -21,34 +23,35 @@ pub(super) enum News {
     Ended(ExitStatus),
 }
 
-/// A running worker. It is killed when this is dropped.
-#[derive(Debug)]
-pub(super) struct Child {
+/// Which worker a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    /// Distinguishes it from all other workers of this supervisor.
+    pub(super) id: u64,
     /// Its generation.
     pub(super) generation: u64,
+    /// Its place among the workers of its generation, from 0.
+    pub(super) index: usize,
+}
+
+/// A running worker process. It is killed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) name: Name,
     /// Its process id.
     pub(super) pid: u32,
-    outbox: OutboxDebug,
+    outbox: Outbox,
     kill: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
 }
 
-/// An [`Outbox`] has nothing to show.
-struct OutboxDebug(Outbox);
-
-impl std::fmt::Debug for OutboxDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Outbox")
-    }
-}
-
 impl Child {
-    /// Starts the worker of `generation`. Its news comes over the returned channel; [`News::Ended`] is the last.
+    /// Starts a worker. Its news comes over the returned channel; [`News::Ended`] is the last.
     ///
     /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
     /// # Errors
     /// When no process can be made.
-    pub(super) fn start(generation: u64, quiet: bool) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
+    pub(super) fn start(name: Name, quiet: bool) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: std::io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         // What runs now, also when the file was replaced since.
@@ -59,10 +62,18 @@ impl Child {
                 rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?,
             ));
         }
-        let mut process =
-            tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
-        let pid = process.id().unwrap_or_default();
+        let process = Running::start(&mut command).map_err(failed)?;
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
+        Ok(Child::watch(name, process, stream))
+    }
+
+    /// Speaks to a process over `stream`, and waits for its end.
+    fn watch(
+        name: Name,
+        mut process: Running,
+        stream: Arc<UnixStream>,
+    ) -> (Child, mpsc::UnboundedReceiver<News>) {
+        let pid = process.pid();
         let outbox = Outbox::new(stream.clone());
         let (kill, killed) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
@@ -72,16 +83,16 @@ impl Child {
             let status = tokio::select! {
                 status = process.wait() => status,
                 _ = killed => {
-                    let _ = process.start_kill(); // an error means that it has ended already
+                    process.signal(Signal::KILL);
                     process.wait().await
                 }
             };
             // What it said last must come before its end.
             let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
-            let _ = sender.send(News::Ended(status.unwrap_or_default()));
+            let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
-        Ok((Child { generation, pid, outbox: OutboxDebug(outbox), kill, ended }, news))
+        (Child { name, pid, outbox, kill, ended }, news)
     }
 
     /// Kills the process and waits until it is reaped.
@@ -97,12 +108,12 @@ impl Child {
 
     /// A handle for answers that take a while.
     pub(super) fn replier(&self) -> Outbox {
-        self.outbox.0.clone()
+        self.outbox.clone()
     }
 
     /// Sends an order with what belongs to it.
     pub(super) fn send(&self, packet: Packet) {
-        self.outbox.0.send(packet);
+        self.outbox.send(packet);
     }
 }
 

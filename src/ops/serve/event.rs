@@ -82,10 +82,25 @@ pub enum Event {
         /// What is wrong.
         errors: Vec<Fault>,
     },
+    /// A worker serves in the place of another of its generation.
+    WorkerReady {
+        /// Its generation.
+        generation: u64,
+        /// Its place among the workers, from 0.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// Why the one before was replaced.
+        reason: Why,
+        /// From the reason's arrival, in milliseconds.
+        ms: u64,
+    },
     /// A worker process has ended.
     WorkerExit {
         /// Its generation.
         generation: u64,
+        /// Its place among the workers, from 0.
+        worker: usize,
         /// Its process id.
         pid: u32,
         /// `exit status: 0`, `signal: 9 (SIGKILL)`.
@@ -133,6 +148,16 @@ pub enum Reason {
     Config,
     /// The signal HUP.
     Hup,
-    /// The worker has crashed.
-    Crash,
+    /// The generation before the one that serves was asked for.
+    Rollback,
+}
+
+/// Why one worker is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It has ended by itself.
+    Ended,
+    /// It is of an older generation, and its turn has come.
+    Rolling,
 }

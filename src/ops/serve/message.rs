@@ -34,6 +34,8 @@ pub(super) enum ToWorker {
 pub(super) struct Start {
     /// Number of the generation.
     pub(super) generation: u64,
+    /// Its place among the workers of the generation, from 0.
+    pub(super) worker: usize,
     /// Distinguishes runs of the supervisor, as each counts its generations from 1.
     pub(super) run: String,
     /// Whether pages for developers may be shown.

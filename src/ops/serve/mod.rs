@@ -1,11 +1,18 @@
-//! `paster serve`: a supervisor, which runs no plugin code, and a worker process for each generation.
+//! `paster serve`: a supervisor, which runs no plugin code, and the worker processes of each generation.
 //!
 //! The supervisor binds the listening sockets, watches files, builds libraries, starts workers and switches from
-//! one generation to the next; a reload, a changed config, HUP and a crashed worker all take that one path. What
-//! happens is told as [`Event`]s; nothing here prints.
+//! one generation to the next; a reload, a changed config and HUP all take that one path. A worker that ends,
+//! hangs or has served long enough is replaced alone. What happens is told as [`Event`]s; nothing here prints.
+//!
+//! - `supervisor`: the loop; `switch` from one generation to the next, `replace` one worker;
+//! - `crew`: what the supervisor knows of the workers; `child` and `running`: a worker's process;
+//! - `attempt`: makes a generation; changes nothing that serves;
+//! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other.
 
 mod attempt;
+mod backoff;
 mod child;
+mod crew;
 mod event;
 mod folder;
 mod handover;
@@ -14,6 +21,7 @@ mod load;
 mod log;
 mod message;
 mod process;
+mod running;
 mod servers;
 mod side;
 mod supervisor;
@@ -23,17 +31,19 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-pub use event::{Event, Reason};
+pub use event::{Event, Reason, Why};
 pub use process::Process;
 pub use side::side;
 pub use worker::worker;
 
 use crate::config::Sources;
 use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
 
 /// What `paster serve` is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -81,20 +91,24 @@ struct Shared {
     folder: folder::Folder,
     messages: mpsc::UnboundedSender<Message>,
     sides: side::Sides,
+    /// How many workers there were.
+    started: AtomicU64,
 }
 
 /// What the supervisor's loop is told by its tasks.
 enum Message {
     /// The attempt of that number has ended.
     Attempted(u64, Box<attempt::Outcome>),
+    /// The making of that number, of a worker for the post, has ended.
+    Made { post: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
     /// Files have changed.
     Changed { paths: Vec<PathBuf>, config: bool },
     /// The switch to that generation is to be told of, whatever the old one is doing.
     Late(u64),
-    /// A worker does something.
+    /// A worker of that id does something.
     News(u64, child::News),
-    /// An attempt wants the state of the generation that serves.
-    SaveState(oneshot::Sender<State>),
+    /// The state of the worker at that post is wanted for the next one.
+    SaveState(usize, oneshot::Sender<State>),
 }
 
 impl Shared {
@@ -104,6 +118,11 @@ impl Shared {
 
     fn send(&self, message: Message) {
         let _ = self.messages.send(message); // the loop has ended: nothing matters any more
+    }
+
+    /// Names a worker that is to be started.
+    fn name(&self, generation: u64, index: usize) -> child::Name {
+        child::Name { id: self.started.fetch_add(1, Ordering::Relaxed) + 1, generation, index }
     }
 
     /// Answers a worker that asks for a side process.

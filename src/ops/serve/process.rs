@@ -1,12 +1,16 @@
 //! The table `[process]`: how the processes of `paster serve` start, reload and end.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error;
 
 /// Options of the table `[process]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +18,13 @@ use crate::error::Result;
 pub struct Process {
     /// Watch the files and reload on every change, with pages for developers (`--reload`, `--no-reload`).
     pub reload: bool,
+    /// Worker processes that share the listening sockets: a number, or "auto" for one a processor. What an
+    /// application keeps in memory, each of them keeps for itself.
+    pub workers: Workers,
+    /// Replace the workers one by one on a reload, so that at most one is there twice, instead of all at once when
+    /// all new ones are ready. Old and new ones serve side by side meanwhile. When the first new one fails, the
+    /// reload does; a later one is tried again while the old one in its place serves on.
+    pub rolling: bool,
     /// Threads that serve requests in each worker; 0: the largest `threads` of the servers, else one for each
     /// processor.
     pub threads: usize,
@@ -28,10 +39,105 @@ pub struct Process {
     pub max_lingering: usize,
 }
 
+/// How many workers: a number from 1, or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// So many.
+    Count(NonZeroUsize),
+    /// One for each processor that the program may run on.
+    Auto,
+}
+
+impl Workers {
+    /// How many that is here.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Workers::Count(count) => count.get(),
+            Workers::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        }
+    }
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Workers::Count(NonZeroUsize::MIN)
+    }
+}
+
+impl Serialize for Workers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Workers::Count(count) => count.serialize(serializer),
+            Workers::Auto => serializer.serialize_str("auto"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Wanted;
+        impl Visitor<'_> for Wanted {
+            type Value = Workers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number of processes from 1 to {MOST_WORKERS}, or \"auto\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Workers, E> {
+                let number = usize::try_from(count).ok().filter(|count| *count <= MOST_WORKERS);
+                let number = number.and_then(NonZeroUsize::new);
+                number
+                    .map(Workers::Count)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(count), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, count: i64) -> Result<Workers, E> {
+                match u64::try_from(count) {
+                    Ok(count) => self.visit_u64(count),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Workers, E> {
+                match text {
+                    "auto" => Ok(Workers::Auto),
+                    // As the environment and `-D` may bring it.
+                    _ => match text.parse() {
+                        Ok(count) => self.visit_u64(count),
+                        Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                    },
+                }
+            }
+        }
+        deserializer.deserialize_any(Wanted)
+    }
+}
+
+impl JsonSchema for Workers {
+    fn schema_name() -> Cow<'static, str> {
+        "Workers".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{ "type": "integer", "minimum": 1, "maximum": MOST_WORKERS }, { "const": "auto" }]
+        })
+    }
+}
+
+/// More than this is a slip of the hand, and one message carries a descriptor for each.
+const MOST_WORKERS: usize = 200;
+
 impl Default for Process {
     fn default() -> Self {
         Process {
             reload: false,
+            workers: Workers::default(),
+            rolling: false,
             threads: 0,
             start_secs: 30,
             drain_secs: 300,
@@ -45,7 +151,7 @@ impl Process {
     /// Reads the table `[process]` of `config`, and `threads` of its servers.
     /// # Errors
     /// Unknown and ill-typed keys.
-    pub fn read(config: &Config) -> Result<Process> {
+    pub fn read(config: &Config) -> error::Result<Process> {
         let mut process: Process = match config.section("process") {
             Some(table) => table.options()?,
             None => Process::default(),

@@ -15,8 +15,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::backoff::Backoff;
 use super::event::Event;
-use super::supervisor::Backoff;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;

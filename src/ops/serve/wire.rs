@@ -155,6 +155,12 @@ fn receive_once(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) 
 #[derive(Clone)]
 pub(super) struct Outbox(mpsc::UnboundedSender<(Packet, Option<oneshot::Sender<()>>)>);
 
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outbox")
+    }
+}
+
 impl Outbox {
     /// Sends in the background until the last clone is dropped or the other end is gone.
     pub(super) fn new(stream: Arc<UnixStream>) -> Outbox {

@@ -274,6 +274,10 @@ impl Generation {
             bound.entry(server).or_default().push(Socket { listen, fd });
         }
         for (name, server, app) in servers {
+            // What listens nowhere (a console) answers once, not once a worker.
+            if self.start.worker > 0 && server.listen().is_empty() {
+                continue;
+            }
             let (taker, adopted) = mpsc::channel(QUEUE);
             self.takers.insert(&name, taker);
             let load = Arc::<Load>::default();

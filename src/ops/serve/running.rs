@@ -1,0 +1,84 @@
+//! A child process, watched by its descriptor: also one that the program before this one has started.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+use std::{fmt, io};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use tokio::io::unix::AsyncFd;
+
+/// A process that runs, or has ended and is still to be reaped. It is killed when this is dropped.
+pub(super) struct Running {
+    pid: Pid,
+    fd: AsyncFd<OwnedFd>,
+    ended: bool,
+}
+
+impl Running {
+    /// Starts `command`.
+    ///
+    /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
+    /// # Errors
+    /// When no process can be made.
+    pub(super) fn start(command: &mut Command) -> io::Result<Running> {
+        let child = command.spawn()?;
+        Running::adopt(child.id())
+    }
+
+    /// Takes charge of the child `pid` of this process, which nobody has reaped yet.
+    /// # Errors
+    /// When it is no child of this process.
+    pub(super) fn adopt(pid: u32) -> io::Result<Running> {
+        let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        #[expect(
+            deprecated,
+            reason = "an `OwnedFd` keeps what `register` asks its callers to keep"
+        )]
+        let fd = AsyncFd::new(fd)?;
+        Ok(Running { pid, fd, ended: false })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().cast_unsigned()
+    }
+
+    /// Waits for its end and reaps it. Safe to cancel.
+    pub(super) async fn wait(&mut self) -> ExitStatus {
+        loop {
+            // An error of either call is impossible for a child of ours; it would leave nothing to wait for.
+            let Ok(mut ready) = self.fd.readable().await else { return ExitStatus::default() };
+            match rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
+                Ok(None) => ready.clear_ready(),
+                Ok(Some((_, status))) => {
+                    self.ended = true;
+                    return ExitStatus::from_raw(status.as_raw());
+                }
+                Err(_) => {
+                    self.ended = true;
+                    return ExitStatus::default();
+                }
+            }
+        }
+    }
+
+    /// Sends a signal; one that has ended gets none.
+    pub(super) fn signal(&self, signal: Signal) {
+        if !self.ended {
+            let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal); // it may have ended just now
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid.as_raw_pid())
+    }
+}

@@ -1,0 +1,387 @@
+//! The supervisor's loop: what serves, what is being made, and what is to happen next.
+//!
+//! - here: messages and signals, attempts at a new generation, the end;
+//! - `switch`: from one generation to the next, all workers at once or one by one;
+//! - `replace`: one worker for another of the same generation.
+
+mod replace;
+mod switch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::attempt::{Attempt, From, Outcome, Plan, Prepared};
+use super::child::News;
+use super::crew::{Announcing, Crew, Worker};
+use super::event::{Event, Reason};
+use super::live::Status;
+use super::message::{FromWorker, ToWorker};
+use super::servers::Bound;
+use super::watch::{Scope, Watch};
+use super::{Listener, Message, Options, Shared, folder, side};
+use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
+
+/// What workers get beyond their own deadline before they are killed.
+const SLACK: Duration = Duration::from_secs(2);
+/// Time that INT gives to what is in flight.
+const FAST: Duration = Duration::from_millis(300);
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    began: Instant,
+    /// The sockets of the generation that serves.
+    bound: Vec<Bound>,
+    /// Number of the last generation that was switched to.
+    generation: u64,
+    /// What serves; `None` before the first switch.
+    crew: Option<Crew>,
+    /// What served before it, for a rollback: its libraries are private copies and still there.
+    previous: Option<Plan>,
+    /// Workers that are retired and have connections left, oldest first.
+    lingering: Vec<Worker>,
+    /// How many times workers were retired.
+    turns: u64,
+    /// Whether files are watched.
+    reload: bool,
+    attempt: Option<Trying>,
+    /// How many attempts and makings there were.
+    tasks: u64,
+    /// Why another attempt must follow the one that runs.
+    again: Option<(Reason, String)>,
+    stopping: Option<Stopping>,
+    announcing: Option<Announcing>,
+    watch: Option<Watch>,
+}
+
+/// An attempt that runs.
+struct Trying {
+    number: u64,
+    _task: AbortOnDropHandle<()>,
+    since: Instant,
+    building: Arc<AtomicBool>,
+}
+
+struct Stopping {
+    code: u8,
+    deadline: tokio::time::Instant,
+}
+
+/// Runs the supervisor to its end; returns the exit code.
+pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
+    let began = Instant::now();
+    let (messages, mut inbox) = mpsc::unbounded_channel();
+    let run =
+        format!("{}-{}", std::process::id(), humantime::format_rfc3339_micros(std::time::SystemTime::now()));
+    let folder = folder::Folder::new()?;
+    let reload = options.reload.unwrap_or(false);
+    let shared = Arc::new(Shared {
+        options,
+        listener,
+        run,
+        folder,
+        messages,
+        sides: side::Sides::new(),
+        started: AtomicU64::new(0),
+    });
+    let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
+    let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+
+    let mut this = Supervisor {
+        shared: shared.clone(),
+        began,
+        bound: Vec::new(),
+        generation: 0,
+        crew: None,
+        previous: None,
+        lingering: Vec::new(),
+        turns: 0,
+        reload,
+        attempt: None,
+        tasks: 0,
+        again: None,
+        stopping: None,
+        announcing: None,
+        watch: None,
+    };
+    this.shared.tell(&Event::Starting { pid: std::process::id() });
+    this.make(Reason::Start, String::new());
+    let outcome = loop {
+        if this.stopping.is_some() && this.workers().next().is_none() {
+            break Ok(());
+        }
+        let deadline = this.stopping.as_ref().map(|stopping| stopping.deadline);
+        tokio::select! {
+            Some(message) = inbox.recv() => {
+                if let Err(faults) = this.hear(message) {
+                    break Err(faults);
+                }
+            }
+            _ = hup.recv() => this.make(Reason::Hup, "HUP".into()),
+            _ = term.recv() => {
+                let grace = this.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());
+                this.stop("TERM", grace, 0);
+            }
+            _ = int.recv() => match this.stopping {
+                None => this.stop("INT", FAST, 0),
+                Some(_) => break Ok(()),
+            },
+            () = sleep_until(deadline) => break Ok(()),
+        }
+    };
+    let code = this.stopping.as_ref().map_or(0, |stopping| stopping.code);
+    this.end().await;
+    match outcome {
+        Ok(()) => Ok(code),
+        Err(errors) => {
+            // The command line's fault before the config's before the rest, as `Errors::exit_code` has it.
+            let code =
+                [2, 78].into_iter().find(|code| errors.iter().any(|fault| fault.code == *code)).unwrap_or(1);
+            shared.tell(&Event::Failed { errors });
+            Ok(code)
+        }
+    }
+}
+
+/// A few of the changed files, as a person would name them.
+fn summary(paths: &[PathBuf]) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let names =
+        paths.iter().take(2).map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string());
+    let mut text = names.collect::<Vec<_>>().join(", ");
+    if paths.len() > 2 {
+        text += &format!(" and {} more", paths.len() - 2);
+    }
+    text
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn sleep_until(when: Option<tokio::time::Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Supervisor {
+    /// All workers, retired ones too.
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.crew.iter().flat_map(Crew::workers).chain(&self.lingering)
+    }
+
+    /// Number of the generation that serves; 0: none.
+    fn serving(&self) -> u64 {
+        self.crew.as_ref().map_or(0, |crew| crew.generation)
+    }
+
+    /// A number that no task had before.
+    fn next_task(&mut self) -> u64 {
+        self.tasks += 1;
+        self.tasks
+    }
+
+    /// Begins to make a generation from the files, or remembers to once the running attempt has ended.
+    fn make(&mut self, reason: Reason, detail: String) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Some(running) = &self.attempt {
+            if !running.building.load(Ordering::Relaxed) {
+                self.again = Some((reason, detail));
+                return;
+            }
+            // What it builds is out of date already.
+            self.attempt = None;
+        }
+        if reason != Reason::Start {
+            self.shared.tell(&Event::Reloading { reason, detail });
+            self.live(Status::Building);
+        }
+        self.attempt(From::Files);
+    }
+
+    /// Begins to make a generation from what served before the one that serves: its config, and its libraries as
+    /// they were. The files stay as they are, and the next reload takes them again.
+    /// # Errors
+    /// When nothing served before, or another generation is being made.
+    #[expect(dead_code, reason = "for the control socket")]
+    fn rollback(&mut self) -> Result<(), Error> {
+        let Some(previous) = &self.previous else {
+            return Err(Error::new("there is no generation before the one that serves"));
+        };
+        if self.attempt.is_some() || self.stopping.is_some() {
+            return Err(Error::new("another generation is being made, or the server is ending"));
+        }
+        let from = From::Plan(Box::new(previous.clone()));
+        let detail = "to the generation before".to_owned();
+        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail });
+        self.attempt(from);
+        Ok(())
+    }
+
+    fn attempt(&mut self, from: From) {
+        let building = Arc::<AtomicBool>::default();
+        let attempt = Attempt {
+            shared: self.shared.clone(),
+            from,
+            generation: self.generation + 1,
+            bound: self.bound.clone(),
+            carry: self.crew.as_ref().map_or(0, |crew| crew.posts.len()),
+            building: building.clone(),
+        };
+        let (number, shared) = (self.next_task(), self.shared.clone());
+        let task =
+            tokio::spawn(
+                async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
+            );
+        let _task = AbortOnDropHandle::new(task);
+        self.attempt = Some(Trying { number, _task, since: Instant::now(), building });
+    }
+
+    /// # Errors
+    /// What ends the supervisor: nothing can be served, and no change is waited for.
+    fn hear(&mut self, message: Message) -> Result<(), Vec<Fault>> {
+        match message {
+            Message::Attempted(number, outcome) => {
+                // Of one that was cut off nothing is wanted any more.
+                let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
+                let Outcome { scope, result, stand_in } = *outcome;
+                let serves = result.as_ref().ok().or(stand_in.as_ref());
+                if let Some(serves) = serves {
+                    self.reload = serves.plan.process.reload;
+                }
+                self.follow(scope);
+                match result {
+                    Ok(prepared) => self.switch(prepared, &running),
+                    Err(faults) => self.failed(faults, stand_in, &running)?,
+                }
+                if let Some((reason, detail)) = self.again.take() {
+                    self.make(reason, detail);
+                }
+            }
+            Message::Made { post, number, result } => self.made(post, number, result),
+            Message::Changed { paths, config } => {
+                let reason = if config { Reason::Config } else { Reason::Files };
+                self.make(reason, summary(&paths));
+            }
+            Message::Late(generation) => {
+                if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
+                    self.announce();
+                }
+            }
+            Message::News(id, news) => self.news(id, news),
+            Message::SaveState(post, wanted) => {
+                // Without a worker the sender is dropped, which says that there is no state.
+                let post = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
+                if let Some(worker) = post.and_then(|post| post.worker.as_mut()) {
+                    worker.child.tell(&ToWorker::SaveState);
+                    worker.state_wanted = Some(wanted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(
+        &mut self,
+        faults: Vec<Fault>,
+        stand_in: Option<Prepared>,
+        running: &Trying,
+    ) -> Result<(), Vec<Fault>> {
+        if self.stopping.is_some() {
+            return Ok(());
+        }
+        // Without a watch no change could be noticed: an address is taken, say.
+        if self.generation == 0 && self.watch.is_none() {
+            return Err(faults);
+        }
+        if let (None, Some(stand_in)) = (&self.crew, stand_in) {
+            self.switch(stand_in, running);
+        }
+        self.shared.tell(&Event::ReloadFailed { generation: self.serving(), errors: faults.clone() });
+        self.live(Status::Failed { errors: faults });
+        Ok(())
+    }
+
+    /// Watches what the last attempt was made from.
+    fn follow(&mut self, scope: Option<Scope>) {
+        let Some(scope) = scope.filter(|_| self.reload) else { return };
+        if self.watch.is_none() {
+            match Watch::new(self.shared.clone()) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(errors) => self.shared.tell(&Event::Warning { message: errors.to_string() }),
+            }
+        }
+        if let Some(watch) = &self.watch {
+            watch.set(scope, &self.shared);
+        }
+    }
+
+    fn news(&mut self, id: u64, news: News) {
+        let crew =
+            self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
+        let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
+        match news {
+            News::Said(FromWorker::State(lengths), raw) => {
+                if let Some(wanted) = worker.state_wanted.take() {
+                    let _ = wanted.send((lengths, raw)); // the attempt has given up
+                }
+            }
+            News::Said(FromWorker::Side { id, app, name, library }, _) => {
+                self.shared.side(&worker.child, id, app, name, library);
+            }
+            News::Said(FromWorker::Retired, _) => self.retired(id),
+            News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
+            News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}
+            News::Ended(status) => self.ended(id, status),
+        }
+    }
+
+    /// Tells the developers' pages.
+    fn live(&self, status: Status) {
+        let order = ToWorker::Live(status);
+        self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
+    }
+
+    /// Begins the end: no new connections, `grace` for what is in flight.
+    fn stop(&mut self, reason: &str, grace: Duration, code: u8) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.shared.tell(&Event::Stopping { reason: reason.into() });
+        self.stopping = Some(Stopping { code, deadline: tokio::time::Instant::now() + grace + SLACK });
+        self.attempt = None;
+        self.crew.iter_mut().flat_map(|crew| &mut crew.posts).for_each(|post| post.making = None);
+        let order = ToWorker::Drain(millis(grace));
+        self.workers().for_each(|worker| worker.child.tell(&order));
+        self.unbind();
+    }
+
+    fn unbind(&mut self) {
+        for bound in std::mem::take(&mut self.bound) {
+            super::servers::unlink(&bound.socket.listen);
+        }
+    }
+
+    /// Ends every process that is left and waits for it.
+    async fn end(mut self) {
+        self.unbind();
+        self.attempt = None;
+        let posts = self.crew.take().into_iter().flat_map(|crew| crew.posts);
+        let workers = posts.filter_map(|post| post.worker).chain(self.lingering.drain(..));
+        let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
+        futures_util::future::join_all(children).await;
+        self.shared.sides.stop().await;
+    }
+}

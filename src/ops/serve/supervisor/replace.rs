@@ -1,0 +1,90 @@
+//! One worker for another of the same generation; its siblings go on.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::Message;
+use super::super::attempt::{self, Ready};
+use super::super::crew::Making;
+use super::super::event::{Event, Why};
+use super::{Supervisor, millis};
+use crate::ops::fault::Fault;
+
+impl Supervisor {
+    /// The worker at `post` has ended after `lasted`: another one takes its place.
+    pub(super) fn lost(&mut self, post: usize, lasted: Duration, status: ExitStatus) {
+        let Some(crew) = &mut self.crew else { return };
+        let backoff = &mut crew.posts[post].backoff;
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        let pause = if killed { backoff.next_of_killed() } else { backoff.next(lasted) };
+        self.fill(post, Why::Ended, pause);
+    }
+
+    /// Begins to make the worker that replaces one of an older generation, in a rolling reload.
+    pub(super) fn renew(&mut self, post: usize) {
+        self.fill(post, Why::Rolling, Duration::ZERO);
+    }
+
+    /// Begins to make a worker for `post`, unless one is being made already.
+    pub(super) fn fill(&mut self, post: usize, why: Why, pause: Duration) {
+        let number = self.next_task();
+        let (shared, bound) = (self.shared.clone(), self.bound.clone());
+        let Some(crew) = &mut self.crew else { return };
+        // A stand-in has nothing to say that its next attempt does not.
+        if self.stopping.is_some() || crew.generation == 0 || crew.posts[post].making.is_some() {
+            return;
+        }
+        let (plan, name) = (crew.plan.clone(), shared.name(crew.generation, post));
+        let carry = crew.posts[post].worker.is_some();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let state = if carry { attempt::saved_state(&shared, post).await } else { Default::default() };
+            let result = attempt::start(&shared, &plan, &bound, name, state, None).await.map(Box::new);
+            shared.send(Message::Made { post, number, result });
+        });
+        let _task = AbortOnDropHandle::new(task);
+        crew.posts[post].making = Some(Making { number, why, since: Instant::now(), _task });
+    }
+
+    /// Lets a worker that is ready take its post, or tries again.
+    pub(super) fn made(&mut self, post: usize, number: u64, result: Result<Box<Ready>, Vec<Fault>>) {
+        let place = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
+        // Of one that was cut off nothing is wanted any more; dropping the worker ends it.
+        let Some(place) = place else { return };
+        let Some(making) = place.making.take_if(|making| making.number == number) else { return };
+        let ready = match result {
+            Ok(ready) => *ready,
+            Err(faults) => {
+                let pause = place.backoff.next(Duration::ZERO).max(Duration::from_millis(100));
+                let what: Vec<_> = faults.iter().map(|fault| fault.message.clone()).collect();
+                let message = format!(
+                    "worker {post} could not be started: {}; tried again in {} ms",
+                    what.join("; "),
+                    pause.as_millis()
+                );
+                self.shared.tell(&Event::Warning { message });
+                return self.fill(post, making.why, pause);
+            }
+        };
+        let (name, pid) = (ready.0.name, ready.0.pid);
+        let worker = self.welcome(ready);
+        let old: Vec<_> =
+            self.crew.as_mut().and_then(|crew| crew.posts[post].worker.replace(worker)).into_iter().collect();
+        if making.why == Why::Rolling {
+            self.wait_for(&old);
+        }
+        self.retire(old);
+        self.shared.tell(&Event::WorkerReady {
+            generation: name.generation,
+            worker: name.index,
+            pid,
+            reason: making.why,
+            ms: millis(making.since.elapsed()),
+        });
+        self.roll();
+    }
+}

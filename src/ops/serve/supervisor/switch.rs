@@ -1,0 +1,220 @@
+//! From one generation to the next.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::attempt::{Prepared, Ready};
+use super::super::crew::{Announcing, Crew, Post, Worker};
+use super::super::event::Event;
+use super::super::message::ToWorker;
+use super::super::servers::{self, Bound};
+use super::super::wire::{self, Packet};
+use super::super::{Message, Shared};
+use super::{Supervisor, Trying, millis};
+
+/// How long an old worker may take to say that it accepts no more.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What connections of an old generation get when there are too many of them.
+const CROWDED: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// Lets the new generation serve and retires the one before; in a rolling reload, that of its first post.
+    pub(super) fn switch(&mut self, prepared: Prepared, running: &Trying) {
+        let Prepared { generation, plan, bound, workers, cargo } = prepared;
+        if self.stopping.is_some() {
+            return; // dropping the workers ends them
+        }
+        let before = self.crew.take();
+        let first = before.as_ref().is_none_or(|crew| crew.generation == 0);
+        let (previous, mut posts) =
+            before.map_or_else(Default::default, |crew| (Some(crew.plan), crew.posts));
+        if !first {
+            self.previous = previous;
+        }
+        for one in bound.iter().filter(|one| one.new) {
+            self.shared.tell(&Event::Listening { server: one.server.clone(), url: one.url() });
+        }
+        let wanted = plan.workers(&bound);
+        self.bind(bound);
+        posts.iter_mut().for_each(|post| post.making = None);
+        posts.resize_with(posts.len().max(wanted), Post::default);
+        let together = workers.len() == wanted;
+        let mut old = Vec::new();
+        for (post, ready) in posts.iter_mut().zip(workers) {
+            old.extend(post.worker.replace(self.welcome(ready)));
+            post.backoff = Default::default();
+        }
+        if together {
+            old.extend(posts.drain(wanted..).filter_map(|post| post.worker));
+        }
+        if generation > 0 {
+            self.generation = generation;
+        }
+        self.crew = Some(Crew { generation, plan, posts });
+        let waiting = old.iter().map(Worker::id).collect();
+        self.retire(old);
+        if generation == 0 {
+            return;
+        }
+        self.announce();
+        self.announcing = Some(Announcing { first, generation, since: running.since, cargo, waiting });
+        self.roll();
+    }
+
+    /// Goes on with what a rolling reload has left to do.
+    pub(super) fn roll(&mut self) {
+        let Some(crew) = &mut self.crew else { return };
+        let wanted = crew.plan.workers(&self.bound);
+        match crew.behind() {
+            Some(post) if post < wanted => return self.renew(post),
+            Some(_) => {
+                let old: Vec<_> = crew.posts.drain(wanted..).filter_map(|post| post.worker).collect();
+                self.wait_for(&old);
+                self.retire(old);
+            }
+            None => {}
+        }
+        self.announce_when_due();
+    }
+
+    /// Remembers that a switch is not over before these accept no more.
+    pub(super) fn wait_for(&mut self, old: &[Worker]) {
+        if let Some(one) = &mut self.announcing {
+            one.waiting.extend(old.iter().map(Worker::id));
+        }
+    }
+
+    /// Hears a worker that is ready.
+    pub(super) fn welcome(&self, (child, mut news): Ready) -> Worker {
+        let (shared, id): (Arc<Shared>, u64) = (self.shared.clone(), child.name.id);
+        tokio::spawn(async move {
+            while let Some(one) = news.recv().await {
+                shared.send(Message::News(id, one));
+            }
+        });
+        Worker::new(child)
+    }
+
+    /// Retires `old`, whose posts others have now, and lets these serve.
+    pub(super) fn retire(&mut self, old: Vec<Worker>) {
+        self.turns += 1;
+        let turn = self.turns;
+        let now = Instant::now();
+        self.lingering.extend(old.into_iter().map(|worker| Worker { retired: Some((now, turn)), ..worker }));
+        self.connect();
+        let Some(crew) = &self.crew else { return };
+        // Too many: those of the oldest turns leave.
+        let mut turns: Vec<u64> =
+            self.lingering.iter().filter_map(|worker| worker.retired).map(|(_, turn)| turn).collect();
+        turns.dedup();
+        let excess = turns.len().saturating_sub(crew.plan.process.max_lingering);
+        let leaves =
+            |worker: &&Worker| worker.retired.is_some_and(|(_, turn)| turns[..excess].contains(&turn));
+        for worker in self.lingering.iter().filter(leaves) {
+            worker.child.tell(&ToWorker::Drain(millis(CROWDED)));
+        }
+    }
+
+    /// Sees that every retired worker has somebody to give its idle connections to, and that whoever has a post serves.
+    fn connect(&mut self) {
+        let Some(crew) = &mut self.crew else { return };
+        let mut adopt: BTreeMap<usize, Vec<OwnedFd>> = BTreeMap::new();
+        for old in &mut self.lingering {
+            if old.heir.is_some_and(|heir| crew.post_of(heir).is_some()) {
+                continue;
+            }
+            let heir = crew.heir_of(old.child.name.index);
+            old.heir = heir.and_then(|post| crew.posts[post].worker.as_ref()).map(Worker::id);
+            // Without a hand-over the old one keeps its connections until they end.
+            let fds = match (heir, wire::pair()) {
+                (Some(heir), Ok((out, into))) => {
+                    adopt.entry(heir).or_default().push(into);
+                    vec![out]
+                }
+                _ => Vec::new(),
+            };
+            old.child.send(Packet { fds, ..Packet::new(&ToWorker::Retire) });
+        }
+        for (index, post) in crew.posts.iter_mut().enumerate() {
+            let fds = adopt.remove(&index);
+            if let Some(worker) = &mut post.worker
+                && (!worker.serving || fds.is_some())
+            {
+                worker.serving = true;
+                worker.child.send(Packet { fds: fds.unwrap_or_default(), ..Packet::new(&ToWorker::Serve) });
+            }
+        }
+    }
+
+    /// Takes over the sockets of a new generation, and closes those that it has no more.
+    fn bind(&mut self, bound: Vec<Bound>) {
+        let kept = |old: &Bound| bound.iter().any(|new| Arc::ptr_eq(&old.socket, &new.socket));
+        let gone: Vec<_> =
+            self.bound.iter().filter(|old| !kept(old)).map(|old| old.socket.listen.clone()).collect();
+        self.bound = bound.into_iter().map(|one| Bound { new: false, ..one }).collect();
+        gone.iter().for_each(servers::unlink);
+    }
+
+    /// Hears that a worker accepts no more.
+    pub(super) fn retired(&mut self, id: u64) {
+        if let Some(one) = &mut self.announcing {
+            one.waiting.retain(|waiting| *waiting != id);
+        }
+        self.announce_when_due();
+    }
+
+    fn announce_when_due(&mut self) {
+        let (Some(one), Some(crew)) = (&self.announcing, &self.crew) else { return };
+        if crew.behind().is_some() {
+            return;
+        }
+        if one.waiting.is_empty() {
+            return self.announce();
+        }
+        let (shared, generation) = (self.shared.clone(), one.generation);
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            shared.send(Message::Late(generation));
+        });
+    }
+
+    /// Tells of the last switch, when nobody has heard of it yet.
+    pub(super) fn announce(&mut self) {
+        if let Some(one) = self.announcing.take() {
+            let generation = one.generation;
+            self.shared.tell(&if one.first {
+                Event::Ready { generation, ms: millis(self.began.elapsed()) }
+            } else {
+                let (ms, cargo_ms) = (millis(one.since.elapsed()), millis(one.cargo));
+                Event::Reloaded { generation, ms, cargo_ms }
+            });
+        }
+    }
+
+    /// Hears that a worker has ended.
+    pub(super) fn ended(&mut self, id: u64, status: ExitStatus) {
+        let post = self.crew.as_ref().and_then(|crew| crew.post_of(id));
+        let worker = match (post, &mut self.crew) {
+            (Some(post), Some(crew)) => crew.posts[post].worker.take(),
+            _ => {
+                let place = self.lingering.iter().position(|worker| worker.id() == id);
+                place.map(|place| self.lingering.remove(place))
+            }
+        };
+        let Some(worker) = worker else { return };
+        self.shared.tell(&Event::WorkerExit {
+            generation: worker.generation(),
+            worker: worker.child.name.index,
+            pid: worker.child.pid,
+            status: status.to_string(),
+            expected: post.is_none() || self.stopping.is_some(),
+        });
+        if let Some(post) = post {
+            self.lost(post, worker.since.elapsed(), status);
+        }
+        self.retired(id);
+    }
+}
