@@ -18,7 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::control::Load;
 use super::gate::reply;
 use super::pace::{Fault, TooSlow};
-use crate::body::{App, Body, BoxFuture, Request, Response};
+use crate::body::file::Part;
+use crate::body::{App, Body, BoxFuture, Request, Response, Watch};
 use crate::environ::Environ;
 use crate::error::BoxError;
 use crate::inflight::Seat;
@@ -81,11 +82,8 @@ impl Ticket {
                 let (turn, app) = (turn.clone(), app.clone());
                 Box::pin(async move {
                     // The semaphore is never closed.
-                    let permit = turn.acquire_owned().await.ok();
-                    let mut response = app.handle(request).await?;
-                    let body = std::mem::take(response.body_mut());
-                    *response.body_mut() = Body::new(Held { body, _permit: permit });
-                    Ok(response)
+                    let turn = Turn(turn.acquire_owned().await.ok());
+                    Ok(app.handle(request).await?.map(|body| body.watched(turn)))
                 })
             }
         })
@@ -197,6 +195,11 @@ impl Leaving {
         }
         Leaving { body, ticket }
     }
+
+    /// [`Body::next_part`], for a server whose socket can send files.
+    pub(super) fn next_part(&mut self) -> Option<Part> {
+        self.body.next_part()
+    }
 }
 
 impl http_body::Body for Leaving {
@@ -237,28 +240,9 @@ impl http_body::Body for Leaving {
     }
 }
 
-/// A body that keeps the turn of `one_at_a_time` until it ends.
-struct Held {
-    body: Body,
-    _permit: Option<OwnedSemaphorePermit>,
-}
+/// The turn of `one_at_a_time`, kept until the response's body ends.
+struct Turn(Option<OwnedSemaphorePermit>);
 
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+impl Watch for Turn {
+    fn taken(&mut self, _: u64) {}
 }

@@ -1,11 +1,10 @@
 //! `static`: the files of a directory.
 //!
 //! A request's path becomes plain names ([`relative`]), which [`tree`] opens beneath the directory. Files of up to
-//! 64 KiB are answered from [`cache`], larger ones are read as they are sent ([`content`]).
+//! 64 KiB are answered from [`cache`]; larger ones are bodies of their file, which a server may send without reading.
 
 mod cache;
 mod conditional;
-mod content;
 mod listing;
 mod page;
 mod range;

@@ -13,10 +13,10 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::conditional::{Verdict, judge, range_holds};
-use super::content::{Content, Piece, read_whole};
 use super::range::{Parts, parse};
 use super::tree::{Opened, Version};
 use crate::app::respond::plain;
+use crate::body::file::{FileBody, Piece, read_at};
 use crate::body::{Body, Request, Response};
 
 /// A content coding of a precompressed file.
@@ -217,7 +217,7 @@ impl Page {
             pieces.push(Piece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
             set(&mut response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
         }
-        let length: u64 = pieces.iter().map(Piece::len).sum();
+        let length: u64 = pieces.iter().map(Piece::length).sum();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         *response.body_mut() = self.body(pieces);
         response
@@ -225,7 +225,7 @@ impl Page {
 
     fn body(&self, mut pieces: Vec<Piece>) -> Body {
         if let Some(file) = &self.file {
-            return Body::new(Content::new(file.clone(), pieces));
+            return FileBody::new(file.clone(), pieces).into();
         }
         let slice = |range: &Range<u64>| self.bytes.slice(range.start as usize..range.end as usize);
         if let [Piece::File(range)] = &*pieces {
@@ -247,4 +247,17 @@ fn set(response: &mut Response, name: http::HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
     }
+}
+
+/// The whole file as it is now, at most `limit` bytes.
+fn read_whole(file: &File, limit: u64) -> std::io::Result<Bytes> {
+    let mut whole = Vec::new();
+    while (whole.len() as u64) < limit {
+        let part = read_at(file, whole.len() as u64, limit - whole.len() as u64)?;
+        if part.is_empty() {
+            break;
+        }
+        if whole.is_empty() { whole = part } else { whole.extend(part) }
+    }
+    Ok(whole.into())
 }

@@ -3,21 +3,18 @@
 mod line;
 mod sink;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{App, Body};
+use crate::body::{App, Watch};
 use crate::config::{ConfigPath, Table};
 use crate::context::Context;
 use crate::environ::{RemoteUser, RequestId};
-use crate::error::{BoxError, Errors, Result};
+use crate::error::{Errors, Result};
 use line::Record;
 use sink::{Sink, Target};
 
@@ -103,7 +100,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
                     entry.bytes = length;
                     Ok(response)
                 }
-                _ => Ok(response.map(|body| Body::new(Counted { body, entry }))),
+                _ => Ok(response.map(|body| body.watched(entry))),
             }
         })
     }))
@@ -129,32 +126,8 @@ impl Drop for Entry {
     }
 }
 
-/// A body whose length is counted.
-struct Counted {
-    body: Body,
-    entry: Entry,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(task);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Watch for Entry {
+    fn taken(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 }

@@ -144,7 +144,7 @@ impl Future for Answering {
             }
             _ => {}
         }
-        Poll::Ready(Ok(response.map(|body| Departing { body: Leaving::new(body, desk), seat })))
+        Poll::Ready(Ok(response.map(|body| Departing { body: Leaving::new(body, desk), seat, promised: false })))
     }
 }
 
@@ -200,6 +200,8 @@ impl Drop for Seat {
 pub(super) struct Departing {
     body: Leaving,
     seat: Seat,
+    /// A part of a file was given out.
+    promised: bool,
 }
 
 /// What a stream of HTTP/2 tells the task that watches it.
@@ -225,6 +227,13 @@ impl http_body::Body for Departing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        let outgoing = &this.seat.link.outgoing;
+        if outgoing.is_allowed()
+            && let Some(part) = this.body.next_part()
+        {
+            let first = !std::mem::replace(&mut this.promised, true);
+            return Poll::Ready(Some(Ok(Frame::data(outgoing.promise(part, first)))));
+        }
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if this.seat.link.multiplexed.load(Relaxed) {
             let taken = matches!(frame, Poll::Ready(Some(Ok(_))));

@@ -1,7 +1,7 @@
 //! One connection's socket, and what the parts of the connection know of one another.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::run::Shared;
+use super::sendfile::{self, Outgoing};
 
 /// A connected socket.
 pub(super) enum Stream {
@@ -52,6 +53,29 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Whether [`try_send`](Stream::try_send) may write to the descriptor itself.
+    pub(super) fn takes_files(&self) -> bool {
+        matches!(self, Stream::Tcp(_) | Stream::Unix(_))
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Lets `send` write to the descriptor, once it is ready for that.
+    pub(super) fn try_send(
+        &self,
+        send: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
+            Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
         }
     }
 
@@ -143,6 +167,8 @@ pub(super) struct Link {
     writer: AtomicWaker,
     /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a Transfer-Encoding.
     head: Mutex<Vec<u8>>,
+    /// Parts of files on their way to the socket.
+    pub(super) outgoing: Outgoing,
     /// A body that the application dropped before its end.
     leftover: Mutex<Option<Incoming>>,
 }
@@ -231,6 +257,8 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(stream: Stream, before: Bytes, open: Open) -> Socket {
         open.link.flushed.store(true, Relaxed);
+        let multiplexed = open.link.multiplexed.load(Relaxed);
+        open.link.outgoing.allow(!multiplexed && stream.takes_files());
         let head_limit = open.shared.limits.head_bytes;
         Socket { stream, before, open, ended: false, head_limit }
     }
@@ -253,6 +281,10 @@ impl Socket {
             Poll::Ready(Ok(count)) => {
                 link.written.fetch_add(*count as u64, Relaxed);
                 link.blocked.store(false, Relaxed);
+            }
+            Poll::Ready(Err(error)) if sendfile::is_fault(error) => {
+                self.open.shared.load.failed.fetch_add(1, Relaxed);
+                tracing::error!(%error, "a response ends unfinished");
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => link.blocked.store(true, Relaxed),
@@ -307,7 +339,10 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx, |link| &link.writer)?;
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let result = match self.open.link.outgoing.is_used() {
+            false => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, &[IoSlice::new(bytes)]),
+        };
         self.wrote(result)
     }
 
@@ -317,7 +352,10 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx, |link| &link.writer)?;
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let result = match self.open.link.outgoing.is_used() {
+            false => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, slices),
+        };
         self.wrote(result)
     }
 

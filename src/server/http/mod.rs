@@ -4,6 +4,7 @@
 //! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that;
 //! - `link`: the socket and what its connection's parts know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
+//! - `sendfile`: files that the kernel sends by itself;
 //! - `arriving`: the request's body: pace, and what the app left unread;
 //! - `wait`: deadlines.
 
@@ -13,6 +14,7 @@ mod exchange;
 mod http2;
 mod link;
 mod run;
+mod sendfile;
 mod wait;
 
 use std::num::{NonZeroU32, NonZeroUsize};

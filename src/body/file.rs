@@ -1,4 +1,4 @@
-//! The body of a file's answer: parts of the file and bytes between them, read by 64 KiB.
+//! A body made of parts of a file and bytes between them, read by 64 KiB, or given out as parts that nobody has read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -18,9 +18,12 @@ use crate::error::BoxError;
 /// Bytes read at once: a larger piece costs memory for each connection, and no less time.
 const CHUNK: u64 = 64 * 1024;
 
+/// Most bytes of a part. Few enough that a client which goes away has taken about as many as were counted.
+pub const LARGEST_PART: u64 = 4 * CHUNK;
+
 /// A piece of a body.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub enum Piece {
     /// These bytes.
     Bytes(Bytes),
     /// These bytes of the file.
@@ -28,7 +31,8 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    pub(super) fn len(&self) -> u64 {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
         match self {
             Piece::Bytes(bytes) => bytes.len() as u64,
             Piece::File(range) => range.end - range.start,
@@ -36,8 +40,19 @@ impl Piece {
     }
 }
 
-/// A body made of pieces.
-pub(super) struct Content {
+/// Bytes of a file that a socket can be given without anyone reading them.
+#[derive(Debug)]
+pub struct Part {
+    /// The file.
+    pub file: Arc<File>,
+    /// The first byte.
+    pub start: u64,
+    /// How many bytes, at least one. The file may have become shorter.
+    pub length: usize,
+}
+
+/// A body made of pieces of one file.
+pub struct FileBody {
     file: Arc<File>,
     pieces: VecDeque<Piece>,
     left: u64,
@@ -45,15 +60,49 @@ pub(super) struct Content {
     reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
 }
 
-impl Content {
-    pub(super) fn new(file: Arc<File>, pieces: impl IntoIterator<Item = Piece>) -> Content {
-        let pieces: VecDeque<_> = pieces.into_iter().filter(|piece| piece.len() > 0).collect();
-        let left = pieces.iter().map(Piece::len).sum();
-        Content { file, pieces, left, reading: None }
+impl FileBody {
+    /// A body of these pieces, in this order.
+    pub fn new(file: Arc<File>, pieces: impl IntoIterator<Item = Piece>) -> FileBody {
+        let pieces: VecDeque<_> = pieces.into_iter().filter(|piece| piece.length() > 0).collect();
+        let left = pieces.iter().map(Piece::length).sum();
+        FileBody { file, pieces, left, reading: None }
+    }
+
+    /// Takes the next bytes unread, as many as lie in memory. `None`: they are to be had by `poll_frame` alone, as
+    /// they are no file's or the disk must be waited for.
+    pub(super) fn next_part(&mut self) -> Option<Part> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let Some(Piece::File(range)) = self.pieces.front() else { return None };
+        let start = range.start;
+        let most = range.end.min(start + LARGEST_PART);
+        let mut end = start;
+        while end < most {
+            let next = most.min(end + CHUNK);
+            if !in_memory(&self.file, next - 1) {
+                break;
+            }
+            end = next;
+        }
+        let length = end - start;
+        self.advance(length);
+        (length > 0).then(|| Part { file: self.file.clone(), start, length: length as usize })
+    }
+
+    /// Goes on by bytes of the file.
+    fn advance(&mut self, count: u64) {
+        self.left -= count;
+        if let Some(Piece::File(range)) = self.pieces.front_mut() {
+            range.start += count;
+            if range.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
     }
 }
 
-impl HttpBody for Content {
+impl HttpBody for FileBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -95,13 +144,7 @@ impl HttpBody for Content {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) => return Poll::Ready(Some(Err(error.into()))),
         };
-        this.left -= bytes.len() as u64;
-        if let Some(Piece::File(range)) = this.pieces.front_mut() {
-            range.start += bytes.len() as u64;
-            if range.is_empty() {
-                this.pieces.pop_front();
-            }
-        }
+        this.advance(bytes.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
@@ -123,7 +166,9 @@ fn in_memory(file: &File, offset: u64) -> bool {
 }
 
 /// Up to `length` bytes at `offset`; fewer at the end of the file.
-fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
+/// # Errors
+/// What the system says.
+pub fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length as usize);
     loop {
         match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), offset) {
@@ -135,17 +180,4 @@ fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
     // The allocator may have given more than was asked for.
     bytes.truncate(length as usize);
     Ok(bytes)
-}
-
-/// The whole file as it is now, at most `limit` bytes.
-pub(super) fn read_whole(file: &File, limit: u64) -> std::io::Result<Bytes> {
-    let mut whole = Vec::new();
-    while (whole.len() as u64) < limit {
-        let part = read_at(file, whole.len() as u64, limit - whole.len() as u64)?;
-        if part.is_empty() {
-            break;
-        }
-        if whole.is_empty() { whole = part } else { whole.extend(part) }
-    }
-    Ok(whole.into())
 }

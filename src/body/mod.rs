@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows a protocol, a config or a part.
 
+pub mod file;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tower::{Service, ServiceExt};
 
 use crate::error::BoxError;
+use file::{FileBody, Part};
 
 /// A request on its way to an application. Its extensions hold an [`Environ`](crate::environ::Environ).
 pub type Request = http::Request<Body>;
@@ -21,13 +24,27 @@ pub type Response = http::Response<Body>;
 /// The future of a boxed call.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A streamed body of [`Bytes`]: whole, from the wire, or any [`http_body::Body`].
+/// A streamed body of [`Bytes`]: whole, from the wire, of a file, or any [`http_body::Body`].
 pub struct Body(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
     Incoming(hyper::body::Incoming),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
+    File(Box<FileBody>),
+    Watched(Box<Watched<dyn Watch>>),
+}
+
+struct Watched<W: ?Sized> {
+    body: Body,
+    watch: W,
+}
+
+/// Follows a body on its way out without standing in the way of how it is sent. It is dropped with the body: at its
+/// end, or when nobody wants the rest.
+pub trait Watch: Send {
+    /// So many more bytes were taken. Up to 512 KiB of them may never reach a client that goes away.
+    fn taken(&mut self, bytes: u64);
 }
 
 impl Body {
@@ -51,6 +68,26 @@ impl Body {
             None => Body::empty(),
         }
     }
+
+    /// The same body, followed by `watch`. A middleware that only counts uses this: a body of its own round the
+    /// other would have every file read.
+    pub fn watched(self, watch: impl Watch + 'static) -> Self {
+        Body(Kind::Watched(Box::new(Watched { body: self, watch })))
+    }
+
+    /// Takes the next bytes as a part of a file, where they are one that lies in memory. For servers alone, whose
+    /// socket can send it; `None` says that `poll_frame` has what comes next.
+    pub fn next_part(&mut self) -> Option<Part> {
+        match &mut self.0 {
+            Kind::File(body) => body.next_part(),
+            Kind::Watched(watched) => {
+                let part = watched.body.next_part()?;
+                watched.watch.taken(part.length as u64);
+                Some(part)
+            }
+            Kind::Full(_) | Kind::Incoming(_) | Kind::Boxed(_) => None,
+        }
+    }
 }
 
 impl Default for Body {
@@ -68,6 +105,12 @@ impl std::fmt::Debug for Body {
 impl From<hyper::body::Incoming> for Body {
     fn from(body: hyper::body::Incoming) -> Self {
         Body(Kind::Incoming(body))
+    }
+}
+
+impl From<FileBody> for Body {
+    fn from(body: FileBody) -> Self {
+        Body(Kind::File(Box::new(body)))
     }
 }
 
@@ -109,6 +152,14 @@ impl HttpBody for Body {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            Kind::File(body) => Pin::new(&mut **body).poll_frame(cx),
+            Kind::Watched(watched) => {
+                let polled = Pin::new(&mut watched.body).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    watched.watch.taken(frame.data_ref().map_or(0, |data| data.len() as u64));
+                }
+                polled
+            }
         }
     }
 
@@ -117,6 +168,8 @@ impl HttpBody for Body {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
+            Kind::File(body) => body.is_end_stream(),
+            Kind::Watched(watched) => watched.body.is_end_stream(),
         }
     }
 
@@ -125,6 +178,8 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Incoming(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
+            Kind::File(body) => body.size_hint(),
+            Kind::Watched(watched) => watched.body.size_hint(),
         }
     }
 }

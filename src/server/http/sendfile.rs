@@ -1,0 +1,158 @@
+//! Files that go from the kernel's memory to the socket without passing through ours.
+//!
+//! hyper knows bodies as bytes alone. So the outermost body gives it *placeholders*: slices of one region of zeros
+//! that is never read. hyper queues slices without copying them where the socket takes several at once, and hands
+//! them to the socket; the socket knows them by their address, and sends the part of a file that each stands for.
+//! hyper counts them as any bytes, so keep-alive, pipelining and limits stay as they are.
+//!
+//! A placeholder must never be sent as it is: a write that cannot be matched with the parts that were promised is an
+//! error, which ends the connection. Nothing but the body of a plain HTTP/1 connection may make one.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+use super::link::Stream;
+use crate::body::file::{LARGEST_PART, Part, read_at};
+
+/// Bytes that are copied at once where a file cannot be sent as it is.
+const COPIED: usize = 64 * 1024;
+
+/// Zeros that the allocator has from the kernel: as nobody touches them they take no memory.
+static PLACEHOLDERS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; LARGEST_PART as usize]);
+
+fn is_placeholder(slice: &[u8]) -> bool {
+    PLACEHOLDERS.as_ptr_range().contains(&slice.as_ptr()) && !slice.is_empty()
+}
+
+/// The parts of files that hyper has placeholders of, the next one first.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// Whether the socket can send files.
+    allowed: AtomicBool,
+    /// Whether there was ever a part: until then nothing has to be looked at.
+    used: AtomicBool,
+    parts: Mutex<VecDeque<Part>>,
+}
+
+impl Outgoing {
+    pub(super) fn allow(&self, allowed: bool) {
+        self.allowed.store(allowed, Relaxed);
+    }
+
+    /// Whether parts may be promised.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.allowed.load(Relaxed)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, VecDeque<Part>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a part, and gives what stands for it. With the `first` part of a response whatever an earlier one has
+    /// promised is void: hyper asks for a body only once the one before is out.
+    pub(super) fn promise(&self, part: Part, first: bool) -> Bytes {
+        let placeholder = Bytes::from_static(&PLACEHOLDERS[..part.length]);
+        let mut parts = self.parts();
+        if first {
+            parts.clear();
+        }
+        parts.push_back(part);
+        self.used.store(true, Relaxed);
+        placeholder
+    }
+
+    /// Whether a write must go through [`send`].
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Relaxed)
+    }
+}
+
+/// Writes `slices`, and for placeholders among them the parts of files that they stand for.
+/// # Errors
+/// Those of the socket. [`is_fault`] tells those of the file, which may have become too short, and of a placeholder
+/// that stands for nothing.
+pub(super) fn send(
+    stream: &Stream,
+    outgoing: &Outgoing,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut parts = outgoing.parts();
+    let count = slices.iter().position(|slice| is_placeholder(slice));
+    let part = parts.front_mut();
+    if count.map(|count| slices[count].len()) != part.as_ref().map(|part| part.length) {
+        return Poll::Ready(Err(fault("a part of a file and its place in the response do not match")));
+    }
+    let (head, mut part) = (&slices[..count.unwrap_or(slices.len())], part);
+    let sent = loop {
+        ready!(stream.poll_write_ready(cx))?;
+        let sent = stream.try_send(|socket| match &mut part {
+            None => write(socket, head, SendFlags::empty()),
+            Some(part) if head.is_empty() => send_part(socket, part),
+            Some(part) => {
+                let written = write(socket, head, SendFlags::MORE)?;
+                let whole = head.iter().map(|slice| slice.len()).sum::<usize>();
+                // Whatever stops the file now stops it again at the next call.
+                let more = if written == whole { send_part(socket, part).unwrap_or(0) } else { 0 };
+                Ok(written + more)
+            }
+        });
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => break sent,
+        }
+    };
+    if part.is_some_and(|part| part.length == 0) {
+        parts.pop_front();
+    }
+    Poll::Ready(sent)
+}
+
+fn write(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    let mut nothing = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(socket, slices, &mut nothing, flags | SendFlags::NOSIGNAL)?)
+}
+
+/// Sends what the socket takes of a part.
+fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
+    let mut offset = part.start;
+    let sent = match rustix::fs::sendfile(socket, &part.file, Some(&mut offset), part.length) {
+        Ok(sent) => sent,
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS) => copy_part(socket, part)?,
+        Err(Errno::IO) => return Err(fault("the file cannot be read")),
+        Err(error) => return Err(error.into()),
+    };
+    if sent == 0 {
+        return Err(fault("the file became shorter while it was sent"));
+    }
+    part.start += sent as u64;
+    part.length -= sent;
+    Ok(sent)
+}
+
+/// The same by way of our memory.
+fn copy_part(socket: BorrowedFd<'_>, part: &Part) -> io::Result<usize> {
+    let bytes = read_at(&part.file, part.start, part.length.min(COPIED) as u64)?;
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    Ok(rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL)?)
+}
+
+fn fault(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Whether an error of [`send`] is ours rather than the client's.
+pub(super) fn is_fault(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
