@@ -1,5 +1,7 @@
 //! `compress`: compresses responses for clients that accept it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use http::StatusCode;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
@@ -12,7 +14,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 
-use crate::body::{App, Response};
+use crate::body::{App, Body, Response};
 use crate::config::Table;
 use crate::context::Context;
 use crate::error::Result;
@@ -88,6 +90,12 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
                 if !response.headers().contains_key(CONTENT_ENCODING) {
                     response.extensions_mut().insert(Plain);
                 }
+                if response.headers().contains_key(CONTENT_ENCODING)
+                    || !(Worth { min_bytes: options.min_bytes }).should_compress(&response)
+                {
+                    let body = std::mem::take(response.body_mut());
+                    response.extensions_mut().insert(Aside(Arc::new(Mutex::new(body))));
+                }
                 Ok(response)
             })
         }
@@ -112,11 +120,19 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
         let response = compressed.handle(request);
         Box::pin(async move {
             let mut response = response.await?;
+            if let Some(Aside(body)) = response.extensions_mut().remove() {
+                *response.body_mut() =
+                    std::mem::take(&mut body.lock().unwrap_or_else(PoisonError::into_inner));
+            }
             weaken_etag(&mut response);
             Ok(response)
         })
     }))
 }
+
+/// The body of a response that stays as it is: round the library, which would wrap it, and have every file read.
+#[derive(Clone)]
+struct Aside(Arc<Mutex<Body>>);
 
 /// Marks a response that left the app uncompressed.
 #[derive(Debug, Clone, Copy)]

@@ -82,7 +82,7 @@ impl Ticket {
                 let (turn, app) = (turn.clone(), app.clone());
                 Box::pin(async move {
                     // The semaphore is never closed.
-                    let turn = Turn(turn.acquire_owned().await.ok());
+                    let turn = Turn { _permit: turn.acquire_owned().await.ok() };
                     Ok(app.handle(request).await?.map(|body| body.watched(turn)))
                 })
             }
@@ -241,7 +241,9 @@ impl http_body::Body for Leaving {
 }
 
 /// The turn of `one_at_a_time`, kept until the response's body ends.
-struct Turn(Option<OwnedSemaphorePermit>);
+struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Watch for Turn {
     fn taken(&mut self, _: u64) {}

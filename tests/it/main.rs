@@ -23,6 +23,7 @@ mod middleware;
 mod mount;
 mod reload;
 mod request;
+mod sendfile;
 mod serve;
 mod side;
 mod skeletons;

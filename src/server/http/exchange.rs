@@ -144,7 +144,11 @@ impl Future for Answering {
             }
             _ => {}
         }
-        Poll::Ready(Ok(response.map(|body| Departing { body: Leaving::new(body, desk), seat, promised: false })))
+        Poll::Ready(Ok(response.map(|body| Departing {
+            body: Leaving::new(body, desk),
+            seat,
+            promised: false,
+        })))
     }
 }
 

@@ -156,3 +156,87 @@ fn fault(text: &str) -> io::Error {
 pub(super) fn is_fault(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn part(start: u64, length: usize) -> Part {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        Part { file: Arc::new(file), start, length }
+    }
+
+    fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), theirs)
+    }
+
+    /// Sends all slices that are left, as hyper does.
+    async fn send_all(stream: &Stream, outgoing: &Outgoing, mut left: Vec<Bytes>) -> io::Result<usize> {
+        let mut whole = 0;
+        while !left.is_empty() {
+            let slices: Vec<_> = left.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            let mut sent = std::future::poll_fn(|cx| send(stream, outgoing, cx, &slices)).await?;
+            whole += sent;
+            for bytes in &mut left {
+                sent -= bytes.split_to(sent.min(bytes.len())).len();
+            }
+            left.retain(|bytes| !bytes.is_empty());
+        }
+        Ok(whole)
+    }
+
+    #[tokio::test]
+    async fn parts_stand_where_they_were_promised() {
+        let (stream, mut peer) = pair();
+        let outgoing = Outgoing::default();
+        let slices = vec![
+            Bytes::from_static(b"head "),
+            outgoing.promise(part(1, 3), true),
+            outgoing.promise(part(8, 2), false),
+            Bytes::from_static(b" tail"),
+        ];
+        assert_eq!(send_all(&stream, &outgoing, slices).await.unwrap(), 15);
+        assert_eq!(send_all(&stream, &outgoing, vec![Bytes::from_static(b" more")]).await.unwrap(), 5);
+        drop(stream);
+        let mut text = String::new();
+        peer.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "head 12389 tail more");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_padded() {
+        let (stream, mut peer) = pair();
+        let outgoing = Outgoing::default();
+        let placeholder = outgoing.promise(part(0, 4), true);
+        let shorter = send_all(&stream, &outgoing, vec![placeholder.slice(1..)]).await;
+        let missing = send_all(&stream, &outgoing, vec![Bytes::from_static(b"0000")]).await;
+        outgoing.promise(part(0, 2), true);
+        let longer = send_all(&stream, &outgoing, vec![placeholder.clone()]).await;
+        outgoing.parts().clear();
+        let empty = send_all(&stream, &outgoing, vec![placeholder]).await;
+        let beyond = send_all(&stream, &outgoing, vec![outgoing.promise(part(10, 2), true)]).await;
+        for result in [shorter, missing, longer, empty, beyond] {
+            assert!(is_fault(&result.unwrap_err()));
+        }
+        drop(stream);
+        assert_eq!(peer.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_sent_is_copied() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(copy_part(ours.as_fd(), &part(2, 5)).unwrap(), 5);
+        assert_eq!(copy_part(ours.as_fd(), &part(10, 5)).unwrap(), 0);
+        drop(ours);
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "23456");
+    }
+}
