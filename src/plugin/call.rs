@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use paster_abi as abi;
-use paster_abi::http::{lend_headers, read_frame, read_headers};
+use paster_abi::http::{Trust, lend_headers, read_frame, read_head, recycle};
 
 use super::instance::Shared;
 use super::{body, upgrade};
@@ -43,29 +43,14 @@ pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The plugin's app as a tower service.
-#[derive(Clone)]
-pub(super) struct Service(pub(super) Arc<Shared>);
-
-impl tower::Service<Request> for Service {
-    type Response = Response;
-    type Error = BoxError;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Answer {
-        let on_upgrade;
-        let connect = *request.method() == Method::CONNECT;
-        let exchange = {
-            let (mut parts, body) = request.into_parts();
-            on_upgrade = parts.extensions.remove::<OnUpgrade>();
-            call(&self.0, &parts, body, on_upgrade.is_some(), connect)
-        };
-        Answer { exchange: Some(Exchange { raw: exchange, shared: self.0.clone() }), on_upgrade, connect }
-    }
+/// Begins to answer a request.
+pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
+    let connect = *request.method() == Method::CONNECT;
+    let (mut parts, body) = request.into_parts();
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let raw = call(shared, &parts, body, on_upgrade.is_some(), connect);
+    recycle(parts.headers);
+    Answer { exchange: Some(Exchange { raw, shared: shared.clone() }), on_upgrade, connect }
 }
 
 thread_local! {
@@ -185,7 +170,7 @@ impl Future for Answer {
             abi::PENDING => Poll::Pending,
             abi::READY => {
                 // SAFETY: the plugin has just written the head, and this thread has not called it since.
-                let read = unsafe { self.response(head) };
+                let read = unsafe { self.response(&mut head) };
                 Poll::Ready(read.map_err(Into::into))
             }
             status => {
@@ -202,12 +187,13 @@ impl Answer {
     ///
     /// # Safety
     /// `head` must be fresh from `poll_head`.
-    unsafe fn response(&mut self, mut head: abi::Head) -> Result<Response, CallError> {
+    unsafe fn response(&mut self, head: &mut abi::Head) -> Result<Response, CallError> {
         let exchange = self.exchange.take().expect("an answer has one head");
         let fault =
             |reason| exchange.error(abi::FAILED, format!("the plugin's answer is not valid: {reason}"));
         // SAFETY: as the caller says.
-        let headers = unsafe { read_headers(head.headers, head.header_count) }.map_err(fault)?;
+        let read = unsafe { read_head(&[head.body], head.headers, head.header_count, Trust::Nothing) };
+        let (body, headers) = read.map_err(fault)?;
         let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.ok_or_else(|| fault(format!("{} is not a status", head.status)))?;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -236,7 +222,7 @@ impl Answer {
         };
         *response.body_mut() = match first {
             Some(first) if first.ended => match first.frame {
-                None => Body::empty(),
+                None => body.into(),
                 Some(Ok(frame)) if frame.is_data() => frame.into_data().unwrap_or_default().into(),
                 frame => Body::new(AnswerBody { first: frame, exchange: None, left: None }),
             },

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use paster_abi as abi;
 
-use super::call::Service;
+use super::call;
 use super::host::Services;
 use super::library::Library;
 use crate::body::App;
@@ -79,7 +79,9 @@ impl Instance {
             return Err(failed(if error.is_empty() { "it gave no reason".to_owned() } else { error }).into());
         }
         let shared = Arc::new(Shared { table: library.table, app, services });
-        Ok(Instance { name: name.to_owned(), app: App::new(Service(shared.clone())), shared })
+        let called = shared.clone();
+        let app = App::from_call(move |request| Box::pin(call::answer(&called, request)));
+        Ok(Instance { name: name.to_owned(), app, shared })
     }
 
     /// Name of the app in the config.

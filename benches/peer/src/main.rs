@@ -13,6 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
+/// The plugin's own source: built into the program as it is built into the library, optimised alike.
+#[path = "../../../plugins/hello/src/lib.rs"]
+#[allow(unreachable_pub, reason = "public in the library")]
+mod hello;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let peer = std::env::args().nth(1).unwrap_or_default();

@@ -479,6 +479,11 @@ typedef struct PasterHead {
      With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
      */
     struct PasterBuffer error;
+    /*
+     The whole of a small body, lent as `headers` are, which spares a buffer: then `first` is `FRAME_END`. Only
+     where `size_bytes` says that the host knows it.
+     */
+    struct PasterSlice body;
 } PasterHead;
 
 /*

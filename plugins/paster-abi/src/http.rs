@@ -41,10 +41,15 @@ pub unsafe fn bytes(buffer: Buffer) -> Bytes {
 
 /// Appends the fields of `map` to `out`, borrowed: `out` is valid while `map` is neither changed nor moved.
 pub fn lend_headers(map: &HeaderMap, out: &mut Vec<Header>) {
-    out.extend(map.iter().map(|(name, value)| {
+    out.reserve(map.len());
+    for (name, value) in map {
         let name = name.as_str().as_bytes();
-        Header { number: names::number(name), name: Slice::new(name), value: Slice::new(value.as_bytes()) }
-    }));
+        out.push(Header {
+            number: names::number(name),
+            name: Slice::new(name),
+            value: Slice::new(value.as_bytes()),
+        });
+    }
 }
 
 /// Whether the other side's header values are checked.
@@ -63,15 +68,16 @@ pub enum Trust {
 /// `headers` must point to `count` fields whose slices live for the call.
 pub unsafe fn read_headers(headers: *const Header, count: usize) -> Result<HeaderMap, String> {
     // SAFETY: as the caller says.
-    unsafe { read_block(&[], headers, count, Trust::Nothing) }.map(|(_, map)| map)
+    unsafe { read_head(&[], headers, count, Trust::Nothing) }.map(|(_, map)| map)
 }
 
-/// The same with other `texts`, which lie one after the other in the same block: one allocation serves all.
+/// The same with other `texts`, which lie one after the other in the same block. Neither block nor map is allocated
+/// where this thread has spare ones: see [`recycle`].
 /// # Errors
 /// As [`read_headers`].
 /// # Safety
 /// As [`read_headers`]; `texts` live for the call too.
-pub unsafe fn read_block(
+pub unsafe fn read_head(
     texts: &[Slice],
     headers: *const Header,
     count: usize,
@@ -85,22 +91,19 @@ pub unsafe fn read_block(
         false => unsafe { core::slice::from_raw_parts(headers, count) },
     };
     let len = texts.iter().map(|text| text.len).sum::<usize>();
-    let mut block = Vec::with_capacity(len + fields.iter().map(|field| field.value.len).sum::<usize>());
-    for slice in texts.iter().chain(fields.iter().map(|field| &field.value)) {
-        // SAFETY: as the caller says.
-        block.extend_from_slice(unsafe { slice.bytes() });
-    }
-    let mut block = Bytes::from(block);
+    let whole = len + fields.iter().map(|field| field.value.len).sum::<usize>();
+    // SAFETY: as the caller says: the slices live for the call, and `whole` is the sum of their lengths.
+    let mut block =
+        unsafe { spare::copied(whole, texts.iter().chain(fields.iter().map(|field| &field.value))) };
     let texts = block.split_to(len);
-    let mut map = HeaderMap::with_capacity(fields.len());
-    for (index, field) in fields.iter().enumerate() {
-        let value = match index + 1 == fields.len() {
-            true => core::mem::take(&mut block),
-            false => block.split_to(field.value.len),
-        };
+    let mut map = spare::map();
+    map.reserve(fields.len());
+    let known: &[HeaderName] = &KNOWN;
+    for field in fields {
+        let value = block.split_to(field.value.len);
         // SAFETY: as the caller says.
         let text = || unsafe { field.name.text() };
-        let name = match field.number.checked_sub(1).and_then(|index| KNOWN.get(index)) {
+        let name = match field.number.checked_sub(1).and_then(|index| known.get(index)) {
             Some(name) => name.clone(),
             // SAFETY: as the caller says.
             None => HeaderName::from_bytes(unsafe { field.name.bytes() })
@@ -115,6 +118,78 @@ pub unsafe fn read_block(
         map.append(name, value);
     }
     Ok((texts, map))
+}
+
+/// Keeps a map's memory for the next head that this thread reads.
+pub fn recycle(map: HeaderMap) {
+    spare::keep(map);
+}
+
+/// Memory that a thread uses again, head after head.
+mod spare {
+    use core::cell::Cell;
+
+    use bytes::{Bytes, BytesMut};
+    use http::HeaderMap;
+
+    use crate::Slice;
+
+    /// Size of the block that small heads share. A value that is kept keeps its block, as one that hyper has read
+    /// keeps its connection's buffer.
+    const BLOCK_BYTES: usize = 4096;
+    /// A head above it gets a block of its own.
+    const SMALL_BYTES: usize = 1024;
+    /// A map with more room than this is not kept.
+    const MAP_FIELDS: usize = 64;
+
+    std::thread_local! {
+        static BLOCK: Cell<Option<BytesMut>> = const { Cell::new(None) };
+        static MAP: Cell<Option<HeaderMap>> = const { Cell::new(None) };
+    }
+
+    /// Copies `slices` one after the other.
+    /// # Safety
+    /// They must live for the call, and the sum of their lengths be `len`.
+    pub(super) unsafe fn copied<'a>(len: usize, slices: impl Iterator<Item = &'a Slice>) -> Bytes {
+        if len == 0 {
+            return Bytes::new();
+        }
+        let small = len <= SMALL_BYTES;
+        let kept = if small { BLOCK.take() } else { None };
+        let mut block =
+            kept.unwrap_or_else(|| BytesMut::with_capacity(if small { BLOCK_BYTES } else { len }));
+        block.reserve(len);
+        let mut at = block.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        for slice in slices {
+            if slice.len > 0 {
+                // SAFETY: the caller says that the slice lives; the block has room for all of them together.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(slice.data, at, slice.len);
+                    at = at.add(slice.len);
+                }
+            }
+        }
+        // SAFETY: the block was empty, and `len` bytes have been written.
+        unsafe { block.set_len(len) };
+        if !small {
+            return block.freeze();
+        }
+        let bytes = block.split().freeze();
+        BLOCK.set(Some(block));
+        bytes
+    }
+
+    /// An empty map, with room where there is a spare one.
+    pub(super) fn map() -> HeaderMap {
+        MAP.take().unwrap_or_default()
+    }
+
+    pub(super) fn keep(mut map: HeaderMap) {
+        if (1..=MAP_FIELDS).contains(&map.capacity()) {
+            map.clear();
+            MAP.set(Some(map));
+        }
+    }
 }
 
 /// Trailer fields that are lent across until the next call.
@@ -233,6 +308,42 @@ mod tests {
         let read = crossed(http_body::Frame::trailers(map.clone()), false);
         assert!(read.ended);
         assert_eq!(read.frame.unwrap().unwrap().into_trailers().unwrap(), map);
+    }
+
+    #[test]
+    fn heads_share_blocks_and_maps() {
+        let read = |values: &[&str]| {
+            let fields: Vec<_> = values
+                .iter()
+                .map(|value| Header {
+                    number: 0,
+                    name: Slice::new(b"x-own"),
+                    value: Slice::new(value.as_bytes()),
+                })
+                .collect();
+            // SAFETY: the fields are on the heap for the call.
+            let read =
+                unsafe { read_head(&[Slice::new(b"text")], fields.as_ptr(), fields.len(), Trust::Nothing) };
+            let (text, map) = read.unwrap();
+            assert_eq!(text, "text");
+            assert!(map.get_all("x-own").iter().eq(values.iter()));
+            (text, map)
+        };
+        let (first, map) = read(&["a", "", "c"]);
+        recycle(map);
+        let (second, map) = read(&["d"]);
+        assert_eq!(second.as_ptr() as usize - first.as_ptr() as usize, 6, "one block");
+        // What is kept stays as it was while others come and go, small and large.
+        for length in [0, 1, 1000, 1024, 1025, 5000] {
+            for _ in 0..10 {
+                recycle(read(&[&"x".repeat(length)]).1);
+            }
+        }
+        assert_eq!(
+            (&first[..], &second[..], &map["x-own"]),
+            (&b"text"[..], &b"text"[..], &"d".parse().unwrap())
+        );
+        assert_eq!(read(&[]).1.len(), 0);
     }
 
     #[test]

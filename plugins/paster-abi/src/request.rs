@@ -67,6 +67,9 @@ pub struct Head {
     pub first: Frame,
     /// With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
     pub error: Buffer,
+    /// The whole of a small body, lent as `headers` are, which spares a buffer: then `first` is `FRAME_END`. Only
+    /// where `size_bytes` says that the host knows it.
+    pub body: Slice,
 }
 
 /// A request being answered. The host calls `poll_head` until it is not pending, then `poll_body` until the body
@@ -107,5 +110,11 @@ impl Head {
         body_length: LENGTH_UNKNOWN,
         first: Frame::NONE,
         error: Buffer::EMPTY,
+        body: Slice::EMPTY,
     };
+
+    /// Whether the host that made it reads `body`.
+    pub const fn has_body(&self) -> bool {
+        self.size_bytes >= core::mem::offset_of!(Head, body) + size_of::<Slice>()
+    }
 }

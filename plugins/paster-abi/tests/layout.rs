@@ -13,6 +13,7 @@ fn no_field_of_version_1_moves() {
         ("Host", offset_of!(Host, side_process), 72),
         ("Request", offset_of!(Request, protocol), 216),
         ("Head", offset_of!(Head, error), 96),
+        ("Head", offset_of!(Head, body), 128),
         ("ExchangeTable", offset_of!(ExchangeTable, drop), 32),
         ("BodyTable", offset_of!(BodyTable, drop), 16),
         ("IoTable", offset_of!(IoTable, drop), 40),

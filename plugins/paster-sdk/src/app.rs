@@ -29,10 +29,9 @@ pub(crate) struct Hooks {
     pub(crate) shutdown: Option<Hook<BoxFuture<()>>>,
 }
 
-/// Begins to answer a request; the concrete future and body lie in one allocation. The service itself is called when
-/// the future is polled first, with the runtime entered.
+/// Begins to answer a request, with the runtime entered; the concrete future and body lie in one allocation.
 pub(crate) trait Call: Send + Sync {
-    fn call(&self, request: http::Request<Body>, upgrade: Option<Upgrade>) -> *mut abi::Exchange;
+    fn call(&self, head: http::request::Parts, body: Body, upgrade: Option<Upgrade>) -> *mut abi::Exchange;
 }
 
 struct Erased<S>(S);
@@ -45,8 +44,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    fn call(&self, request: http::Request<Body>, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
-        Exchange::start(self.0.clone().oneshot(request), upgrade)
+    fn call(&self, head: http::request::Parts, body: Body, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
+        Exchange::start(self.0.clone().oneshot(http::Request::from_parts(head, body)), upgrade)
     }
 }
 
@@ -117,13 +116,15 @@ struct Router(axum::Router);
 
 #[cfg(feature = "axum")]
 impl Call for Router {
-    fn call(&self, request: http::Request<Body>, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
+    fn call(&self, head: http::request::Parts, body: Body, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
         // An empty body needs no box.
-        let request = request.map(|body| match http_body::Body::is_end_stream(&body) {
+        let body = match http_body::Body::is_end_stream(&body) {
             true => axum::body::Body::empty(),
             false => axum::body::Body::new(body),
-        });
-        Exchange::start(self.0.clone().oneshot(request), upgrade)
+        };
+        // A router is always ready.
+        let answer = self.0.clone().call(http::Request::from_parts(head, body));
+        Exchange::start(answer, upgrade)
     }
 }
 

@@ -1,8 +1,9 @@
 //! A request being answered: the application's future, then its body, in one allocation behind the ABI's table.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body as HttpBody;
 use paster_abi as abi;
-use paster_abi::http::{Trailers, lend_headers, write_frame};
+use paster_abi::http::{Trailers, lend_headers, recycle, write_frame};
 
 use super::upgrade::Upgrade;
 use super::{panic_text, runtime};
@@ -29,10 +30,15 @@ pub(crate) struct Exchange<F, B> {
 enum State<F, B> {
     Head(F),
     Body(B),
+    /// A small body, lent to the host with the head.
+    Lent(#[expect(dead_code, reason = "kept for the host, which reads it")] Bytes),
     /// The body's first frame panicked after the head was made: told by the next `poll_body`.
     Panicked(String),
     Over,
 }
+
+/// A body up to this length is lent with the head: the host copies it, which costs less than a buffer.
+const LENT_BYTES: usize = 1024;
 
 thread_local! {
     /// Room for lent header fields: the host reads them before this thread calls any function again.
@@ -55,6 +61,7 @@ where
     };
 
     /// Puts the future behind the table. The host owns the result.
+    #[inline]
     pub(crate) fn start(future: F, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
         Box::into_raw(Box::new(Exchange::<F, B> {
             base: abi::Exchange { table: Self::TABLE },
@@ -73,7 +80,7 @@ where
     ) -> abi::Status {
         // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and head.
         let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
-        let _entered = runtime::enter();
+        runtime::enter();
         // SAFETY: the waker lives for the call.
         let polled =
             catch_unwind(AssertUnwindSafe(|| unsafe { abi::task::with(waker, |cx| this.head(cx, out)) }));
@@ -108,8 +115,8 @@ where
         } else {
             self.state = State::Body(body);
             // A body that has its first piece at hand saves the host a call. A panic in it comes after the head.
-            match catch_unwind(AssertUnwindSafe(|| self.frame(cx, &mut out.first))) {
-                Ok(_) => {}
+            match catch_unwind(AssertUnwindSafe(|| self.first(cx, out))) {
+                Ok(()) => {}
                 Err(panic) => {
                     self.end();
                     self.state = State::Panicked(panic_text(panic));
@@ -134,7 +141,7 @@ where
     ) -> abi::Status {
         // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and frame.
         let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
-        let _entered = runtime::enter();
+        runtime::enter();
         // SAFETY: the waker lives for the call.
         let polled =
             catch_unwind(AssertUnwindSafe(|| unsafe { abi::task::with(waker, |cx| this.frame(cx, out)) }));
@@ -165,11 +172,43 @@ where
             Poll::Ready(polled) => polled.map(|frame| frame.map_err(|error| describe(&*error.into()))),
         };
         let ended = body.is_end_stream();
+        self.write(polled, ended, out);
+        abi::READY
+    }
+
+    /// The body's first frame, asked for with the head.
+    fn first(&mut self, cx: &mut Context<'_>, out: &mut abi::Head) {
+        let State::Body(body) = &mut self.state else { return };
+        // SAFETY: as in `head`.
+        let mut body = unsafe { Pin::new_unchecked(body) };
+        let Poll::Ready(polled) = body.as_mut().poll_frame(cx) else { return };
+        let ended = body.is_end_stream();
+        let polled = match polled {
+            Some(Ok(frame)) if ended && out.has_body() => match frame.into_data() {
+                Ok(data) if data.len() <= LENT_BYTES => {
+                    out.first = abi::Frame::END;
+                    out.body = abi::Slice::new(&data);
+                    self.state = State::Lent(data);
+                    return;
+                }
+                Ok(data) => Some(Ok(http_body::Frame::data(data))),
+                Err(frame) => Some(Ok(frame)),
+            },
+            polled => polled.map(|frame| frame.map_err(|error| describe(&*error.into()))),
+        };
+        self.write(polled, ended, &mut out.first);
+    }
+
+    fn write(
+        &mut self,
+        polled: Option<Result<http_body::Frame<Bytes>, String>>,
+        ended: bool,
+        out: &mut abi::Frame,
+    ) {
         self.trailers = write_frame(polled, ended, out);
         if ended || out.kind != abi::FRAME_DATA {
             self.state = State::Over;
         }
-        abi::READY
     }
 
     unsafe extern "C" fn upgraded(exchange: *mut abi::Exchange, io: *mut abi::Io) {
@@ -177,7 +216,7 @@ where
         let this = unsafe { &mut *exchange.cast::<Self>() };
         // SAFETY: the host hands the byte stream over.
         let io = unsafe { super::upgrade::ForeignIo::of(io) };
-        let _entered = runtime::enter();
+        runtime::enter();
         if let Some(upgrade) = this.upgrade.take() {
             upgrade.complete(io);
         }
@@ -185,11 +224,9 @@ where
 
     unsafe extern "C" fn drop(exchange: *mut abi::Exchange) {
         // SAFETY: `start` made it by `Box::into_raw`; it ends here, once.
-        let this = unsafe { Box::from_raw(exchange.cast::<Self>()) };
-        if matches!(this.state, State::Over) {
-            return; // nothing of the application is left
-        }
-        let _entered = runtime::enter();
+        let mut this = unsafe { Box::from_raw(exchange.cast::<Self>()) };
+        recycle(std::mem::take(&mut this.headers));
+        runtime::enter();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(this)));
     }
 
@@ -197,6 +234,16 @@ where
     fn end(&mut self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.state = State::Over));
     }
+}
+
+/// An exchange that fails.
+pub(super) fn failed(reason: String) -> *mut abi::Exchange {
+    Exchange::start(async { Err::<http::Response<crate::Body>, BoxError>(reason.into()) }, None)
+}
+
+/// An exchange of an application that panicked before there was one.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> *mut abi::Exchange {
+    Exchange::start(async { resume_unwind(panic) as Result<http::Response<crate::Body>, BoxError> }, None)
 }
 
 /// An error with its causes in one line.

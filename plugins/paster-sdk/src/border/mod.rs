@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use paster_abi as abi;
-use paster_abi::http::{Trust, read_block};
+use paster_abi::http::{Trust, read_head};
 
 use crate::app::{App, Call, Hooks};
 use crate::environ::Environ;
@@ -142,7 +142,7 @@ unsafe extern "C" fn create<D: Definition>(
 unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T> {
     // SAFETY: as the caller says; the host shares the app among threads, as `Instance` allows.
     let instance = unsafe { &*app.cast::<Instance>() };
-    let _entered = runtime::enter();
+    runtime::enter();
     catch_unwind(AssertUnwindSafe(|| f(instance))).ok()
 }
 
@@ -151,30 +151,23 @@ unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mu
     let (raw, body) = unsafe { (&*request, Body::of((*request).body, (*request).body_length)) };
     // SAFETY: the host passes what `create` wrote, not destroyed; any thread may share it.
     let instance = unsafe { &*app.cast::<Instance>() };
-    // No code of the application runs here: its service is called by the first `poll_head`.
+    runtime::enter();
     let exchange = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the request lives for the call.
         let mut parts = match unsafe { head(raw) } {
             Ok(parts) => parts,
-            Err(fault) => return failed(fault),
+            Err(fault) => return exchange::failed(fault),
         };
         let mut upgrade = None;
-        if raw.flags & abi::REQUEST_UPGRADABLE != 0 {
-            let _entered = runtime::enter();
-            if let Some((prepared, on_upgrade)) = upgrade::Upgrade::prepare() {
-                parts.extensions.insert(on_upgrade);
-                upgrade = Some(prepared);
-            }
+        if raw.flags & abi::REQUEST_UPGRADABLE != 0
+            && let Some((prepared, on_upgrade)) = upgrade::Upgrade::prepare()
+        {
+            parts.extensions.insert(on_upgrade);
+            upgrade = Some(prepared);
         }
-        instance.call.call(http::Request::from_parts(parts, body), upgrade)
+        instance.call.call(parts, body, upgrade)
     }));
-    exchange.unwrap_or_else(|panic| failed(panic_text(panic)))
-}
-
-/// An exchange that fails.
-fn failed(reason: String) -> *mut abi::Exchange {
-    let answer = async { Err::<http::Response<Body>, BoxError>(reason.into()) };
-    exchange::Exchange::start(answer, None)
+    exchange.unwrap_or_else(exchange::panicked)
 }
 
 /// Reads the head of a request.
@@ -197,7 +190,7 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
         };
         let [host, listen, script_name, server] = Environ::texts(raw);
         let texts = [host, listen, script_name, server, raw.target];
-        let (mut text, headers) = read_block(&texts, raw.headers, raw.header_count, Trust::Values)?;
+        let (mut text, headers) = read_head(&texts, raw.headers, raw.header_count, Trust::Values)?;
         let target = text.split_off(text.len() - raw.target.len);
         parts.headers = headers;
         parts.uri = uri(raw, target).map_err(|error| format!("the request's target: {error}"))?;
@@ -289,7 +282,7 @@ unsafe extern "C" fn shutdown(app: *mut c_void) {
 }
 
 unsafe extern "C" fn destroy(app: *mut c_void) {
-    let _entered = runtime::enter();
+    runtime::enter();
     // SAFETY: `create` made it by `Box::into_raw`; the host ends it once and calls nothing after.
     let instance = unsafe { Box::from_raw(app.cast::<Instance>()) };
     let _ = catch_unwind(AssertUnwindSafe(|| drop(instance)));

@@ -1,8 +1,9 @@
-//! The library's one tokio runtime: host threads enter it while they poll; spawned tasks run on its workers.
+//! The library's one tokio runtime: host threads enter it before they poll; spawned tasks run on its workers.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
-use tokio::runtime::{Builder, EnterGuard, Runtime};
+use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -20,7 +21,18 @@ pub(crate) fn start() -> std::io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Enters the runtime for as long as the guard lives; `None` before [`start`].
-pub(crate) fn enter() -> Option<EnterGuard<'static>> {
-    RUNTIME.get().map(Runtime::enter)
+/// Sees that this thread has the runtime entered; nothing before [`start`].
+///
+/// A thread that has entered stays so: there is one runtime, it lives as long as the process, and to enter and leave
+/// it for every request would cost as much as routing one.
+pub(crate) fn enter() {
+    thread_local! {
+        static ENTERED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !ENTERED.get()
+        && let Some(runtime) = RUNTIME.get()
+    {
+        std::mem::forget(runtime.enter());
+        ENTERED.set(true);
+    }
 }

@@ -31,7 +31,7 @@ unsafe extern "C" fn poll(
 ) -> abi::Status {
     // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and buffer.
     let (this, out) = unsafe { (&mut *task.cast::<Task>(), &mut *out) };
-    let _entered = runtime::enter();
+    runtime::enter();
     let Some(work) = &mut this.work else { return abi::FAILED };
     // SAFETY: the waker lives for the call.
     let polled =
@@ -47,7 +47,7 @@ unsafe extern "C" fn poll(
 }
 
 unsafe extern "C" fn drop(task: *mut abi::Task) {
-    let _entered = runtime::enter();
+    runtime::enter();
     // SAFETY: `start` made it by `Box::into_raw`; it ends here, once.
     let this = unsafe { Box::from_raw(task.cast::<Task>()) };
     let _ = catch_unwind(AssertUnwindSafe(|| std::mem::drop(this)));
