@@ -6,10 +6,13 @@
 pub mod console;
 pub mod control;
 mod desk;
+mod fastcgi;
 pub mod gate;
+mod gateway;
 mod http;
 pub mod listener;
 mod pace;
+mod scgi;
 
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
@@ -30,10 +33,22 @@ pub static SERVERS: &[Entry<Build>] = &[
         build: console::build,
     },
     Entry {
+        name: "fastcgi",
+        summary: "Serves a web server in front (nginx, Apache, lighttpd) by FastCGI, connections kept",
+        options: registry::options::<gateway::Options>,
+        build: fastcgi::build,
+    },
+    Entry {
         name: "http",
         summary: "Serves HTTP/1.1 and HTTP/2 on TCP and Unix sockets",
         options: registry::options::<http::Options>,
         build: http::build,
+    },
+    Entry {
+        name: "scgi",
+        summary: "Serves a web server in front (nginx, Apache, lighttpd) by SCGI, a connection a request",
+        options: registry::options::<gateway::Options>,
+        build: scgi::build,
     },
 ];
 

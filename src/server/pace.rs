@@ -1,4 +1,4 @@
-//! The pace of a request's body on its way in, and what became of the body, for whoever answers.
+//! Clocks of a connection: deadlines that move, and the pace of a request's body, with what became of the body.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// The slowest pace of a request's body.
 #[derive(Debug, Clone, Copy)]
@@ -100,4 +100,40 @@ impl Clock {
             self.window = None;
         }
     }
+}
+
+/// A deadline that may move: moving it later costs nothing, as the timer then only fires once too early.
+#[derive(Default)]
+pub(super) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Whether `deadline` has passed; else the task is woken then.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                if sleep.deadline() <= deadline && !sleep.is_elapsed() {
+                    return false; // armed, and its waker is this task's
+                }
+                if sleep.is_elapsed() && deadline <= Instant::now() {
+                    return true;
+                }
+                sleep.as_mut().reset(deadline);
+                sleep
+            }
+            empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline))),
+        };
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Since when `holds` has held without a byte written.
+pub(super) fn since(slot: &mut Option<(u64, Instant)>, holds: bool, written: u64) -> Option<Instant> {
+    if !holds {
+        *slot = None;
+    } else if slot.is_none_or(|(before, _)| before != written) {
+        *slot = Some((written, Instant::now()));
+    }
+    slot.map(|(_, since)| since)
 }

@@ -54,7 +54,7 @@ impl Trusted {
     }
 
     /// Whether fields of this peer are believed.
-    pub(super) fn trusts(&self, peer: Option<SocketAddr>) -> bool {
+    pub(in crate::server) fn trusts(&self, peer: Option<SocketAddr>) -> bool {
         peer.map_or(self.unix, |peer| self.contains(peer.ip()))
     }
 

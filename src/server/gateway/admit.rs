@@ -1,0 +1,101 @@
+//! From the variables of a web server to an admitted request.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{HeaderValue, Request, StatusCode};
+
+use crate::codec::variables::{Split, to_request};
+use crate::codec::{Fault, Variables};
+use crate::environ::{Environ, RemoteUser};
+use crate::server::gate::forwarded::Trusted;
+use crate::server::gate::host::parse_host;
+use crate::server::gate::{Admitted, Gate, Memory, Refusal, Wire, path};
+
+/// The gate of a server behind a web server.
+#[derive(Debug)]
+pub(in crate::server) struct Fronts {
+    pub(in crate::server) gate: Gate,
+    /// The web servers that are believed.
+    pub(in crate::server) believed: Trusted,
+    /// Whether `REMOTE_USER` counts.
+    pub(in crate::server) remote_user: bool,
+}
+
+/// Whether what the other end says of the client is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Belief {
+    /// If it is one of the listed web servers.
+    Listed,
+    /// It is who started us.
+    Always,
+}
+
+/// A request that the gate has let in.
+pub(in crate::server) struct Welcome {
+    pub(in crate::server) request: Request<()>,
+    pub(in crate::server) admitted: Admitted,
+    /// Bytes of the body, where that was said.
+    pub(in crate::server) content_length: Option<u64>,
+}
+
+impl Fronts {
+    /// Reads a request from its variables and passes it through the gate.
+    ///
+    /// For a believed web server the gate's peer is the client that it names, so that forwarded fields count only when
+    /// that one is a trusted proxy.
+    /// # Errors
+    /// The status to answer with.
+    pub(in crate::server) fn admit(
+        &self,
+        variables: &Variables,
+        split: Split,
+        belief: Belief,
+        peer: Option<SocketAddr>,
+        listen: &Arc<str>,
+        memory: &mut Memory,
+    ) -> Result<Welcome, Refusal> {
+        let passed = to_request(variables, split).map_err(refusal)?;
+        let mut request = passed.request;
+        let believed = belief == Belief::Always || self.believed.trusts(peer);
+        let mut wire = Wire { peer, listen: listen.clone(), secure: false };
+        if believed {
+            wire.peer = passed.remote;
+            wire.secure = passed.secure;
+            let server = passed.server.filter(|server| parse_host(server.as_bytes()).is_some());
+            if let Some(Ok(host)) = server.as_deref().map(HeaderValue::from_str)
+                && !request.headers().contains_key(HOST)
+            {
+                request.headers_mut().insert(HOST, host);
+            }
+        }
+        let bad = |reason| Refusal { status: StatusCode::BAD_REQUEST, reason };
+        let prefix = match passed.script_name.is_empty() {
+            true => Cow::Borrowed(""),
+            false => path::normalise(&passed.script_name, self.gate.encoded_slashes).map_err(bad)?,
+        };
+        let admitted = self.gate.admit(&mut request, &wire, memory)?;
+        if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+            environ.peer = peer;
+            if !prefix.is_empty() {
+                environ.script_name = prefix.into();
+            }
+        }
+        if let Some(user) = passed.user.filter(|_| believed && self.remote_user) {
+            request.extensions_mut().insert(RemoteUser(user.into()));
+        }
+        Ok(Welcome { request, admitted, content_length: passed.content_length })
+    }
+}
+
+/// The answer to a head that cannot be read.
+pub(in crate::server) fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::TooLong => {
+            Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "the head is too long" }
+        }
+        Fault::Malformed(reason) => Refusal { status: StatusCode::BAD_REQUEST, reason },
+    }
+}

@@ -1,0 +1,464 @@
+//! One connection, from its first byte to its end or its hand-over.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::Version;
+use http_body::Body as _;
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::admit::{Belief, refusal};
+use super::hall::{Hall, Place, Stage};
+use super::inbox::{Arriving, Inbox};
+use super::stream::{Out, Stream};
+use super::{Event, Protocol};
+use crate::body::{Body, Response};
+use crate::codec::variables::Split;
+use crate::codec::{Fault, Variables, cgi};
+use crate::server::control::Idle;
+use crate::server::desk::{Leaving, Ticket, Work};
+use crate::server::gate::{Admitted, Memory, Refusal, reply};
+use crate::server::pace::{Timer, since};
+
+/// Bytes that are read at once, of a head and of a body.
+const HEAD_READ_BYTES: usize = 4 * 1024;
+const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bytes that may wait to be written before the application is asked for more.
+const WAITING_BYTES: usize = 64 * 1024;
+/// Longest wait for the other's end of stream after ours, and most bytes that are read meanwhile.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_LIMIT_BYTES: usize = 256 * 1024;
+
+/// Serves one connection; `before` are bytes that were read from it already.
+pub(super) async fn serve<P: Protocol>(stream: Stream, before: Bytes, hall: &Arc<Hall>, place: Place) {
+    let mut line = Line {
+        stream,
+        read: before.into(),
+        out: Out::default(),
+        protocol: P::new(hall.limits.head_bytes, hall.limits.connections),
+        ended: false,
+        timer: Timer::default(),
+    };
+    let mut memory = Memory::default();
+    let peer = line.stream.peer();
+    loop {
+        let exchange = match line.next_head(hall).await {
+            Next::Request(variables) => {
+                let ticket = hall.desk.take();
+                line.begin(hall, ticket, &variables, |fronts| {
+                    fronts.admit(&variables, Split::Path, Belief::Listed, peer, &place.listen, &mut memory)
+                })
+            }
+            Next::Refused(fault) => {
+                tracing::debug!(%fault, "request refused");
+                if !line.protocol.answers() {
+                    return;
+                }
+                line.refuse(hall.desk.take(), refusal(fault), false)
+            }
+            Next::Idle => match line.hand_over(hall, &place).await {
+                Some(back) => {
+                    line = back;
+                    continue;
+                }
+                None => return,
+            },
+            Next::Closed => return line.linger().await,
+            Next::Gone => return,
+        };
+        match line.drive(exchange, hall).await {
+            End::Keep if !hall.closes_connections() => {}
+            End::Keep | End::Close => return,
+            End::Linger => return line.linger().await,
+            End::Reset => return line.stream.reset_on_close(),
+        }
+    }
+}
+
+/// One connection and what was read from it.
+struct Line<P> {
+    stream: Stream,
+    read: BytesMut,
+    out: Out,
+    protocol: P,
+    /// The other's end of stream was seen.
+    ended: bool,
+    timer: Timer,
+}
+
+/// What comes next on a connection.
+enum Next {
+    Request(Variables),
+    Refused(Fault),
+    /// Nothing has begun, and the generation is retired.
+    Idle,
+    /// The protocol wants it closed.
+    Closed,
+    /// The other has gone, is too late, or time is up.
+    Gone,
+}
+
+/// How a request ended.
+enum End {
+    /// The connection may go on.
+    Keep,
+    Close,
+    /// The other may still be sending.
+    Linger,
+    /// What was sent must not be taken for whole.
+    Reset,
+}
+
+/// One request that is answered.
+struct Exchange {
+    state: State,
+    inbox: Arc<Inbox>,
+    /// Bytes of the body that are still to come, where that was said.
+    left: Option<u64>,
+    /// The body has come whole, or will not.
+    body_over: bool,
+    admitted: Admitted,
+}
+
+enum State {
+    Working(Work, Ticket),
+    Sending(Leaving),
+    /// All is given out; `true`: the connection may go on.
+    Ended(bool),
+}
+
+impl<P: Protocol> Line<P> {
+    /// Waits for the next head.
+    async fn next_head(&mut self, hall: &Hall) -> Next {
+        let mut stage = hall.stage.subscribe();
+        let since = Instant::now();
+        let mut head_since = None;
+        loop {
+            let now = *stage.borrow_and_update();
+            if self.protocol.is_between() && self.read.is_empty() && self.out.len() == 0 {
+                match now {
+                    Stage::Retired if P::KEEPS && !hall.hand_over.is_closed() => return Next::Idle,
+                    Stage::Draining | Stage::Over => return Next::Gone,
+                    _ => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                next = poll_fn(|cx| self.poll_head(cx, hall, since, &mut head_since)) => return next,
+                // The sender lives as long as the hall.
+                _ = stage.changed() => {}
+            }
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        hall: &Hall,
+        since: Instant,
+        head_since: &mut Option<Instant>,
+    ) -> Poll<Next> {
+        loop {
+            match self.protocol.next(&mut self.read, &mut self.out) {
+                Ok(Some(Event::Head(variables))) => return Poll::Ready(Next::Request(variables)),
+                Ok(Some(Event::Close)) => return Poll::Ready(Next::Closed),
+                Ok(Some(Event::Body(_) | Event::End | Event::Abort)) => continue,
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Next::Refused(fault)),
+            }
+            while self.out.len() > 0 {
+                match self.out.poll_write(&mut self.stream, cx) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Next::Gone),
+                    Poll::Pending => break,
+                }
+            }
+            if self.out.len() > WAITING_BYTES {
+                break;
+            }
+            self.read.reserve(HEAD_READ_BYTES);
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Gone),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        let deadline = if self.protocol.is_between() && self.read.is_empty() {
+            *head_since = None;
+            since + hall.limits.idle_time
+        } else {
+            *head_since.get_or_insert_with(Instant::now) + hall.limits.head_time
+        };
+        if self.timer.poll(cx, deadline) { Poll::Ready(Next::Gone) } else { Poll::Pending }
+    }
+
+    /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
+    async fn hand_over(self, hall: &Hall, place: &Place) -> Option<Self> {
+        let Line { stream, read, out, protocol, ended, timer } = self;
+        let socket = match stream.into_fd() {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
+                return None;
+            }
+        };
+        let idle = Idle { server: hall.server.clone(), listener: place.index, socket, read: read.freeze() };
+        let Err(SendError(idle)) = hall.hand_over.send(idle).await else { return None };
+        let stream = Stream::from_fd(idle.socket).ok()?;
+        Some(Line { stream, read: idle.read.into(), out, protocol, ended, timer })
+    }
+
+    /// Passes a request through the gate to the app.
+    fn begin(
+        &mut self,
+        hall: &Hall,
+        mut ticket: Ticket,
+        variables: &Variables,
+        admit: impl FnOnce(&super::Fronts) -> Result<super::admit::Welcome, Refusal>,
+    ) -> Exchange {
+        let welcome = match admit(&hall.fronts) {
+            Ok(welcome) => welcome,
+            Err(refusal) => {
+                tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
+                let head = variables.get("REQUEST_METHOD") == Some(b"HEAD");
+                return self.refuse(ticket, refusal, head);
+            }
+        };
+        let mut exchange = Exchange {
+            state: State::Ended(false),
+            inbox: Arc::default(),
+            left: welcome.content_length,
+            body_over: false,
+            admitted: welcome.admitted,
+        };
+        if ticket.is_too_many() {
+            exchange.send(self, reply::full(), ticket);
+            return exchange;
+        }
+        // Nearly always a body that is none, or a short one, came along with the head.
+        if exchange.take(self).is_some() {
+            exchange.state = State::Ended(self.protocol.end(&mut self.out));
+            return exchange;
+        }
+        let arriving = Arriving::new(exchange.inbox.clone(), hall.limits.body_pace, exchange.whole());
+        let body = if arriving.is_end_stream() { Body::empty() } else { Body::new(arriving) };
+        let work = ticket.begin(welcome.request.map(|()| body));
+        exchange.state = State::Working(work, ticket);
+        exchange
+    }
+
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, head: bool) -> Exchange {
+        let mut exchange = Exchange {
+            state: State::Ended(false),
+            inbox: Arc::default(),
+            left: None,
+            body_over: false,
+            admitted: Admitted { head, upgrade: false },
+        };
+        exchange.send(self, reply::refusal(refusal, Version::HTTP_2), ticket);
+        exchange
+    }
+
+    /// Drives a request to its end.
+    async fn drive(&mut self, mut exchange: Exchange, hall: &Hall) -> End {
+        let mut written = 0;
+        let (mut stalled, mut half_closed) = (None, None);
+        poll_fn(|cx| {
+            exchange.inbox.reading.register(cx.waker());
+            loop {
+                let answered = match exchange.poll_answer(self, cx) {
+                    Ok(progress) => progress,
+                    Err(Broken) => return Poll::Ready(End::Reset),
+                };
+                let mut blocked = false;
+                while self.out.len() > 0 && !blocked {
+                    match self.out.poll_write(&mut self.stream, cx) {
+                        Poll::Ready(Ok(count)) => written += count as u64,
+                        Poll::Ready(Err(_)) => return Poll::Ready(End::Close),
+                        Poll::Pending => blocked = true,
+                    }
+                }
+                if let State::Ended(keep) = exchange.state
+                    && self.out.len() == 0
+                {
+                    return Poll::Ready(match (keep, exchange.body_over || self.ended) {
+                        (true, _) => End::Keep,
+                        (false, true) => End::Close,
+                        (false, false) => End::Linger,
+                    });
+                }
+                let read = match exchange.poll_read(self, cx) {
+                    Ok(progress) => progress,
+                    Err(Broken) => return Poll::Ready(End::Close),
+                };
+                if read || (answered && !blocked) {
+                    continue;
+                }
+                let stall =
+                    since(&mut stalled, blocked, written).map(|since| since + hall.limits.write_stall);
+                let closed = since(&mut half_closed, self.ended, written);
+                let closed = closed.map(|since| since + hall.limits.half_close);
+                let Some(deadline) = [stall, closed].into_iter().flatten().min() else {
+                    return Poll::Pending;
+                };
+                if !self.timer.poll(cx, deadline) {
+                    return Poll::Pending;
+                }
+                return Poll::Ready(End::Reset);
+            }
+        })
+        .await
+    }
+
+    /// Ends our side and reads a while what the other still sends: closing at once would reset the connection, and the
+    /// answer could be lost.
+    async fn linger(mut self) {
+        let reading = async {
+            while self.out.len() > 0 {
+                poll_fn(|cx| self.out.poll_write(&mut self.stream, cx)).await?;
+            }
+            poll_fn(|cx| self.stream.poll_shutdown(cx)).await?;
+            let mut count = self.read.len();
+            while count < LINGER_LIMIT_BYTES {
+                self.read.clear();
+                self.read.reserve(HEAD_READ_BYTES);
+                match poll_fn(|cx| poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)).await? {
+                    0 => break,
+                    more => count += more,
+                }
+            }
+            io::Result::Ok(())
+        };
+        // Late or broken, the connection is closed now.
+        let _ = tokio::time::timeout(LINGER_TIME, reading).await;
+    }
+}
+
+/// The connection, or the answer, has broken off.
+struct Broken;
+
+impl Exchange {
+    /// Length of the whole body as far as it is known before any of it is given out.
+    fn whole(&self) -> Option<u64> {
+        self.left.map(|left| left + self.inbox.waiting() as u64)
+    }
+
+    /// Polls the app and its body for as long as there is room. `true`: something was given out.
+    fn poll_answer<P: Protocol>(&mut self, line: &mut Line<P>, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        let mut progress = false;
+        if let State::Working(work, ticket) = &mut self.state {
+            let inbox = &self.inbox;
+            let Poll::Ready(response) = work.poll(cx, ticket, || inbox.fault()) else { return Ok(false) };
+            // The app's future ends here, not with the response's body.
+            let State::Working(_, ticket) = std::mem::replace(&mut self.state, State::Ended(false)) else {
+                return Err(Broken);
+            };
+            self.send(line, response, ticket);
+            progress = true;
+        }
+        while let State::Sending(body) = &mut self.state
+            && line.out.len() < WAITING_BYTES
+        {
+            match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        line.protocol.put(data, &mut line.out);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Err(Broken),
+                Poll::Ready(None) => self.state = State::Ended(line.protocol.end(&mut line.out)),
+                Poll::Pending => return Ok(progress),
+            }
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// Begins the answer.
+    fn send<P: Protocol>(&mut self, line: &mut Line<P>, response: Response, ticket: Ticket) {
+        // As over HTTP/2: `Connection` is between the web server and its client.
+        let (parts, body) = reply::settle(response, &self.admitted, Version::HTTP_2).into_parts();
+        let mut head = Vec::with_capacity(256);
+        cgi::encode_head(parts.status, &parts.headers, &mut head);
+        line.protocol.put(head.into(), &mut line.out);
+        self.state = match body.is_end_stream() {
+            true => State::Ended(line.protocol.end(&mut line.out)),
+            false => State::Sending(Leaving::new(body, ticket)),
+        };
+    }
+
+    /// Reads while the body has room. `true`: something came that the app may wait for.
+    fn poll_read<P: Protocol>(&mut self, line: &mut Line<P>, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        if line.ended || !self.inbox.has_room() {
+            return Ok(false);
+        }
+        let size = if self.body_over { HEAD_READ_BYTES } else { BODY_READ_BYTES };
+        line.read.reserve(size);
+        match poll_read_buf(Pin::new(&mut line.stream), cx, &mut line.read) {
+            Poll::Ready(Ok(0)) => {
+                line.ended = true;
+                self.inbox.fail();
+                let told_all = std::mem::replace(&mut self.body_over, true);
+                if told_all && line.stream.is_gone() { Err(Broken) } else { Ok(true) }
+            }
+            Poll::Ready(Ok(_)) => {
+                if self.take(line).is_some() {
+                    self.state = State::Ended(line.protocol.end(&mut line.out));
+                }
+                Ok(true)
+            }
+            Poll::Ready(Err(_)) => Err(Broken),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Takes what was read: `Some` when the client has gone.
+    fn take<P: Protocol>(&mut self, line: &mut Line<P>) -> Option<Broken> {
+        loop {
+            match line.protocol.next(&mut line.read, &mut line.out) {
+                Ok(None) => return None,
+                Ok(Some(Event::Body(data))) => {
+                    match self.left.map(|left| left.checked_sub(data.len() as u64)) {
+                        Some(None) => self.break_off(),
+                        left => {
+                            self.left = left.flatten();
+                            self.inbox.push(data);
+                        }
+                    }
+                }
+                Ok(Some(Event::End)) => {
+                    match self.left {
+                        Some(1..) => self.break_off(),
+                        _ => self.inbox.end(),
+                    }
+                    self.body_over = true;
+                }
+                Ok(Some(Event::Abort)) => {
+                    self.break_off();
+                    return Some(Broken);
+                }
+                Ok(Some(Event::Head(_) | Event::Close)) => {}
+                Err(_) => {
+                    line.read.advance(line.read.len());
+                    line.ended = true; // nothing more can be read
+                    self.break_off();
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn break_off(&mut self) {
+        self.inbox.fail();
+        self.body_over = true;
+    }
+}

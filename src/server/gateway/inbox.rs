@@ -1,0 +1,160 @@
+//! A request's body between the connection that reads it and the application that wants it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Frame, SizeHint};
+
+use crate::error::BoxError;
+use crate::server::pace::{Clock, Fate, Fault, Pace, TooSlow};
+
+/// Most bytes that are read before the application wants them.
+const ROOM_BYTES: usize = 256 * 1024;
+
+/// What lies between the two.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    /// The application's task.
+    wanting: AtomicWaker,
+    /// The connection's task.
+    pub(super) reading: AtomicWaker,
+    fate: Fate,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    ended: bool,
+    /// The application wants no more.
+    unwanted: bool,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that the application has not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Whether the connection may read on.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().bytes < ROOM_BYTES
+    }
+
+    /// Bytes have come.
+    pub(super) fn push(&self, data: Bytes) {
+        let mut state = self.lock();
+        if !state.unwanted && !data.is_empty() {
+            state.bytes += data.len();
+            state.chunks.push_back(data);
+            drop(state);
+            self.wanting.wake();
+        }
+    }
+
+    /// The body has come whole.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.wanting.wake();
+    }
+
+    /// The body will not come whole.
+    pub(super) fn fail(&self) {
+        if !self.lock().ended {
+            self.fate.set(Fault::Broken);
+            self.wanting.wake();
+        }
+    }
+
+    pub(super) fn fault(&self) -> Fault {
+        self.fate.fault()
+    }
+}
+
+/// The body as the application has it.
+pub(super) struct Arriving {
+    inbox: Arc<Inbox>,
+    clock: Clock,
+    /// Bytes that are still to come, where that is known.
+    left: Option<u64>,
+    over: bool,
+}
+
+impl Arriving {
+    /// Call it within the server's runtime.
+    pub(super) fn new(inbox: Arc<Inbox>, pace: Pace, left: Option<u64>) -> Arriving {
+        Arriving { inbox, clock: Clock::new(pace), left, over: false }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        this.inbox.wanting.register(cx.waker());
+        let mut state = this.inbox.lock();
+        if let Some(data) = state.chunks.pop_front() {
+            let was_full = state.bytes >= ROOM_BYTES;
+            state.bytes -= data.len();
+            drop(state);
+            if was_full {
+                this.inbox.reading.wake();
+            }
+            this.clock.arrived(data.len());
+            this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if state.ended {
+            this.over = true;
+            return Poll::Ready(None);
+        }
+        drop(state);
+        if this.inbox.fault() == Fault::None {
+            ready!(this.clock.wait(cx));
+            this.inbox.fate.set(Fault::Slow);
+        }
+        this.over = true;
+        Poll::Ready(Some(Err(match this.inbox.fault() {
+            Fault::Slow => TooSlow.into(),
+            _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off").into(),
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.inbox.lock();
+        self.over || (state.ended && state.chunks.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let mut state = self.inbox.lock();
+        state.unwanted = true;
+        state.chunks.clear();
+        state.bytes = 0;
+        drop(state);
+        self.inbox.reading.wake();
+    }
+}

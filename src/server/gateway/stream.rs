@@ -1,0 +1,190 @@
+//! The socket of a connection, and what waits to be written to it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::server::listener::Socket;
+
+/// A connected socket.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The bare descriptor, non-blocking.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Stream::Tcp(stream) => stream.into_std()?.into(),
+            Stream::Unix(stream) => stream.into_std()?.into(),
+        })
+    }
+
+    /// A descriptor that another generation handed over.
+    pub(super) fn from_fd(socket: OwnedFd) -> io::Result<Stream> {
+        let unix = socket2::SockRef::from(&socket).local_addr()?.is_unix();
+        socket2::SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match unix {
+            true => Stream::Unix(UnixStream::from_std(socket.into())?),
+            false => Stream::Tcp(TcpStream::from_std(socket.into())?),
+        })
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Makes closing it send a reset: whoever reads the answer must not take it for whole.
+    pub(super) fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = self {
+            // A socket that is gone already needs no reset.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
+    /// After the end of the other's stream: whether it is certain that the other has gone altogether, which only a Unix
+    /// socket tells.
+    pub(super) fn is_gone(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let Stream::Unix(stream) = self else { return false };
+        let fd = stream.as_fd();
+        let mut asked = [PollFd::new(&fd, PollFlags::empty())];
+        let polled = poll(&mut asked, Some(&Timespec::default()));
+        polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+/// A listening socket.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(super) fn new(socket: Socket) -> io::Result<Listener> {
+        let unix = socket.is_unix();
+        let fd: OwnedFd = socket.fd;
+        Ok(match unix {
+            true => Listener::Unix(UnixListener::from_std(fd.into())?),
+            false => Listener::Tcp(TcpListener::from_std(fd.into())?),
+        })
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it a small answer waits for the acknowledgement of the one before.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Pieces up to this length are copied behind one another rather than kept apart.
+const COPY_LIMIT_BYTES: usize = 4 * 1024;
+/// Pieces that are written at once.
+const SLICES: usize = 16;
+
+/// Bytes that wait to be written, in order.
+#[derive(Default)]
+pub(in crate::server) struct Out {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces behind the others.
+    tail: BytesMut,
+    len: usize,
+}
+
+impl Out {
+    /// Bytes that wait.
+    pub(in crate::server) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a copy.
+    pub(in crate::server) fn copy(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Adds bytes, copied only when they are few.
+    pub(in crate::server) fn push(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPY_LIMIT_BYTES {
+            return self.copy(&bytes);
+        }
+        self.freeze();
+        self.len += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    fn freeze(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+    }
+
+    /// Writes what the socket takes, and returns how much that was; pending when it takes nothing.
+    pub(super) fn poll_write(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.freeze();
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        let count = ready!(stream.poll_write(cx, &slices[..self.pieces.len().min(SLICES)]))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.len -= count;
+        let mut left = count;
+        while let Some(first) = self.pieces.front_mut() {
+            let taken = left.min(first.len());
+            first.advance(taken);
+            left -= taken;
+            if !first.is_empty() {
+                break;
+            }
+            self.pieces.pop_front();
+        }
+        Poll::Ready(Ok(count))
+    }
+}

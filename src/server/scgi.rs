@@ -1,0 +1,83 @@
+//! The `scgi` server: a head, a body, an answer, and the end of the connection.
+//!
+//! # Source
+//! SCGI, 2008-06-23: <https://python.ca/scgi/protocol.txt>.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::Server;
+use super::gateway::{self, Event, Out, Protocol};
+use crate::codec::{Fault, scgi};
+use crate::config::Table;
+use crate::error::Result;
+
+/// Checks the options and makes the server.
+/// # Errors
+/// Every ill-formed address, host and network.
+pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
+    gateway::build::<Scgi>(table, "127.0.0.1:4000")
+}
+
+/// One connection.
+struct Scgi {
+    head_limit_bytes: usize,
+    state: State,
+}
+
+enum State {
+    Head,
+    /// So many bytes of the body are still to come.
+    Body(u64),
+    Over,
+}
+
+impl Protocol for Scgi {
+    const KEEPS: bool = false;
+
+    fn new(head_limit_bytes: usize, _: usize) -> Self {
+        Scgi { head_limit_bytes, state: State::Head }
+    }
+
+    fn next(&mut self, read: &mut BytesMut, _: &mut Out) -> Result<Option<Event>, Fault> {
+        match &mut self.state {
+            State::Head => {
+                let Some((head, used)) = scgi::parse_head(read, self.head_limit_bytes)? else {
+                    return Ok(None);
+                };
+                read.advance(used);
+                self.state = State::Body(head.content_length);
+                Ok(Some(Event::Head(head.variables)))
+            }
+            State::Body(0) => {
+                self.state = State::Over;
+                Ok(Some(Event::End))
+            }
+            State::Body(_) if read.is_empty() => Ok(None),
+            State::Body(left) => {
+                let size = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
+                *left -= size as u64;
+                Ok(Some(Event::Body(read.split_to(size).freeze())))
+            }
+            State::Over => {
+                read.clear(); // nothing that is sent behind the body means anything
+                Ok(None)
+            }
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
+    fn answers(&self) -> bool {
+        true
+    }
+
+    fn put(&mut self, data: Bytes, out: &mut Out) {
+        out.push(data);
+    }
+
+    fn end(&mut self, _: &mut Out) -> bool {
+        false
+    }
+}
