@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
@@ -23,6 +24,24 @@ pub struct Context {
     pub config: Arc<serde_json::Value>,
     /// Services of the supervisor.
     pub host: Arc<dyn Host>,
+    /// Asks those who write log files to open them anew.
+    pub reopen: Reopen,
+}
+
+/// A request to open log files anew, as somebody has moved them (USR1). Clones hear the same.
+#[derive(Debug, Clone, Default)]
+pub struct Reopen(Arc<AtomicU64>);
+
+impl Reopen {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many times it was asked for: a file that was opened at a lower count is to be opened anew.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Services that the supervisor gives to workers.
@@ -56,6 +75,7 @@ impl Context {
             states: BTreeMap::new(),
             config: Arc::default(),
             host: Arc::new(NoHost),
+            reopen: Reopen::default(),
         }
     }
 }

@@ -83,6 +83,9 @@ pub(super) struct SideArgs {
     /// Process id of the supervisor.
     #[arg(long)]
     parent: u32,
+    /// As whom and within which limits it runs.
+    #[arg(long)]
+    standing: String,
 }
 
 impl Args {
@@ -126,6 +129,6 @@ impl WorkerArgs {
 
 impl SideArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        serve::side(&self.library, &self.name, self.parent).map(ExitCode::from)
+        serve::side(&self.library, &self.name, self.parent, &self.standing).map(ExitCode::from)
     }
 }

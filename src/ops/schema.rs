@@ -45,7 +45,8 @@ pub fn schema() -> Value {
         let tables = json!({ "type": "object", "additionalProperties": table });
         properties.insert(section.into(), described(tables, about));
     }
-    properties.insert("process".into(), json!(schemars::schema_for!(Process)));
+    let process = hoisted(schemars::schema_for!(Process).to_value(), "process", &mut definitions);
+    properties.insert("process".into(), process);
     // A profile holds parts of tables: what is missing in it stands in the file.
     let sections = ["vars", "server", "app", "middleware", "process"];
     let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();

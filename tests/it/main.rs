@@ -22,6 +22,7 @@ mod load;
 mod local;
 mod middleware;
 mod mount;
+mod process;
 mod reload;
 mod request;
 mod scgi;

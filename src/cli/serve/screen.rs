@@ -88,7 +88,7 @@ impl Screen {
                 let why = match reason {
                     Reason::Files | Reason::Config => format!("{detail} changed"),
                     Reason::Hup => "asked by HUP".to_owned(),
-                    Reason::Start | Reason::Rollback => detail.clone(),
+                    Reason::Start | Reason::Rollback | Reason::Program => detail.clone(),
                 };
                 self.line("", &format!("reloading: {why}"));
             }
@@ -114,6 +114,14 @@ impl Screen {
                     "31",
                     &format!("worker {worker} of generation {generation} (process {pid}) ended: {status}"),
                 );
+            }
+            Event::WorkerHung { worker, pid, ms, doing, .. } => {
+                let doing = match doing.as_slice() {
+                    [] => String::new(),
+                    some => format!("; waiting for their answer: {}", some.join(", ")),
+                };
+                let text = format!("worker {worker} (process {pid}) has hung for {}{doing}", span(*ms));
+                self.line("31", &text);
             }
             Event::WorkerReady { reason: Why::Rolling, .. } => {}
             Event::WorkerReady { generation, worker, pid, ms, .. } => {

@@ -60,7 +60,7 @@ const AT_ONCE: u64 = 64 * 1024;
 
 /// Wraps `next`. Only what [`Record`] has is logged: no cookie, no authorization; query values named like a secret
 /// are masked.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
+pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let target = match (&options.file, options.to) {
         (Some(file), _) => {
@@ -74,7 +74,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
         (None, Stream::Stderr) => Target::Stderr,
         (None, Stream::Stdout) => Target::Stdout,
     };
-    let log = Arc::new(Log { format: options.format, sink: Sink::new(target) });
+    let log = Arc::new(Log { format: options.format, sink: Sink::new(target, context.reopen.clone()) });
     Ok(App::from_call(move |request| {
         let (started, time) = (Instant::now(), SystemTime::now());
         // Status 499, as nginx writes it, stays when the client goes away before there is an answer.

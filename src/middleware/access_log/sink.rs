@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::context::Reopen;
+
 /// What may wait in memory, in bytes. When the disk takes no more, lines beyond are dropped and counted.
 const MOST: usize = 4 * 1024 * 1024;
 /// A batch is written when it is this long, in bytes, …
@@ -29,6 +31,7 @@ pub(super) enum Target {
 pub(super) struct Sink {
     shared: Arc<Shared>,
     target: Target,
+    reopen: Reopen,
     /// Started by the first line: a config that is only checked starts no thread.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -48,8 +51,8 @@ struct State {
 }
 
 impl Sink {
-    pub(super) fn new(target: Target) -> Sink {
-        Sink { shared: Arc::default(), target, thread: Mutex::new(None) }
+    pub(super) fn new(target: Target, reopen: Reopen) -> Sink {
+        Sink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
     }
 
     /// Takes a line with its line break.
@@ -64,9 +67,9 @@ impl Sink {
         state.lines.extend_from_slice(line);
         if !std::mem::replace(&mut state.started, true) {
             drop(state);
-            let (shared, target) = (self.shared.clone(), self.target.clone());
+            let (shared, output) = (self.shared.clone(), Output::new(&self.target, self.reopen.clone()));
             let thread = std::thread::Builder::new().name("access_log".into());
-            match thread.spawn(move || shared.run(&target)) {
+            match thread.spawn(move || shared.run(output)) {
                 Ok(handle) => {
                     *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
                 }
@@ -99,8 +102,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, target: &Target) {
-        let mut output = Output::new(target);
+    fn run(&self, mut output: Output) {
         let mut batch = Vec::new();
         loop {
             let (dropped, closed) = {
@@ -133,11 +135,15 @@ struct Output {
     target: Target,
     file: Option<File>,
     looked: Instant,
+    reopen: Reopen,
+    /// At which count of `reopen` the file was opened.
+    opened: u64,
 }
 
 impl Output {
-    fn new(target: &Target) -> Output {
-        Output { target: target.clone(), file: None, looked: Instant::now() }
+    fn new(target: &Target, reopen: Reopen) -> Output {
+        let opened = reopen.count();
+        Output { target: target.clone(), file: None, looked: Instant::now(), reopen, opened }
     }
 
     fn write(&mut self, batch: &[u8]) -> std::io::Result<()> {
@@ -152,6 +158,10 @@ impl Output {
             }
             Target::File(path) => path.clone(),
         };
+        let asked = self.reopen.count();
+        if asked != self.opened {
+            (self.file, self.opened) = (None, asked);
+        }
         if self.file.is_some() && self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             if !self.is_still(&path) {

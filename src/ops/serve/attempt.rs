@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::child::{Child, Name, News};
 use super::event::Event;
 use super::message::{FromWorker, Start, ToWorker};
+use super::pid_file::PidFile;
 use super::process::Process;
 use super::servers::{self, Bound};
+use super::standing::Standing;
 use super::watch::Scope;
 use super::wire::Packet;
 use super::{Message, Shared, State};
@@ -26,10 +29,11 @@ use crate::ops::fault::Fault;
 const SAVING: Duration = Duration::from_secs(5);
 
 /// What a generation is made from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) process: Process,
+    pub(super) standing: Standing,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
 }
@@ -71,6 +75,8 @@ pub(super) struct Prepared {
     /// All of the generation, or only the first where the others follow one by one.
     pub(super) workers: Vec<Ready>,
     pub(super) cargo: Duration,
+    /// A pid file that was not held before.
+    pub(super) pid_file: Option<PidFile>,
 }
 
 /// A worker that is ready, and what it will tell.
@@ -87,6 +93,8 @@ pub(super) struct Attempt {
     pub(super) carry: usize,
     /// Set while builds run, which a further change may cut off.
     pub(super) building: Arc<AtomicBool>,
+    /// The pid file that is held.
+    pub(super) pid_file: Option<PathBuf>,
 }
 
 impl Attempt {
@@ -102,6 +110,7 @@ impl Attempt {
                     scope: None,
                     made: bound.map(|bound| (plan, bound)).map_err(|errors| Fault::list(&errors)),
                     bound: Vec::new(),
+                    pid_file: None,
                 }
             }
             From::Files => {
@@ -122,9 +131,10 @@ impl Attempt {
             && self.generation == 1
             && !loaded.bound.is_empty()
         {
-            let plan = Plan { config, process, libraries: BTreeMap::new() };
+            let plan = Plan { config, process, standing: Standing::default(), libraries: BTreeMap::new() };
             stand_in = self.prepare(plan, loaded.bound, cargo, Some(faults.clone())).await.ok();
         }
+        let result = result.map(|prepared| Prepared { pid_file: loaded.pid_file, ..prepared });
         Outcome { scope: loaded.scope, result, stand_in }
     }
 
@@ -151,7 +161,7 @@ impl Attempt {
             start(&self.shared, &plan, &bound, name, state(index), failed.clone())
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
-        Ok(Prepared { generation, plan, bound, workers, cargo })
+        Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
     }
 
     /// Loads the config, binds what is new in it, and sees that every library is built and copied. An address that
@@ -166,17 +176,22 @@ impl Attempt {
                 let file =
                     shared.options.sources.file.iter().filter_map(|file| std::path::absolute(file).ok());
                 let scope = Some(Scope { configs: file.collect(), ..Scope::default() });
-                return Loaded { config: None, scope, bound: Vec::new(), made: Err(Fault::list(&errors)) };
+                let made = Err(Fault::list(&errors));
+                return Loaded { config: None, scope, bound: Vec::new(), pid_file: None, made };
             }
         };
         process.reload = shared.options.reload.unwrap_or(process.reload);
+        let standing = Standing::of(&process, &config);
         let mut scope = Scope { configs: config.files().iter().cloned().collect(), ..Scope::default() };
-        let bound = match servers::bind(&config, &self.bound) {
-            Ok(bound) => bound,
+        let bound = servers::bind(&config, &self.bound);
+        let taken = bound.and_then(|bound| Ok((bound, standing?, self.pid_file(&process)?)));
+        let (bound, standing, pid_file) = match taken {
+            Ok(taken) => taken,
             Err(errors) => {
                 // What was watched goes on to be: saving a file gives no address free.
                 let made = Err(Fault::list(&errors));
-                return Loaded { config: Some((config, process)), scope: None, bound: Vec::new(), made };
+                let config = Some((config, process));
+                return Loaded { config, scope: None, bound: Vec::new(), pid_file: None, made };
             }
         };
         let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
@@ -184,9 +199,17 @@ impl Attempt {
         let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
         scope.inputs = inputs;
         let made = libraries.map(|libraries| {
-            (Plan { config: config.clone(), process: process.clone(), libraries }, bound.clone())
+            (Plan { config: config.clone(), process: process.clone(), standing, libraries }, bound.clone())
         });
-        Loaded { config: Some((config, process)), scope: Some(scope), bound, made }
+        Loaded { config: Some((config, process)), scope: Some(scope), bound, pid_file, made }
+    }
+
+    /// Takes the pid file, where it is another than the one that is held.
+    fn pid_file(&self, process: &Process) -> crate::error::Result<Option<PidFile>> {
+        match &process.pid_file {
+            Some(path) if self.pid_file.as_deref() != Some(&**path) => Ok(Some(PidFile::take(path)?)),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -197,6 +220,8 @@ struct Loaded {
     scope: Option<Scope>,
     /// The sockets, whether or not the rest could be made.
     bound: Vec<Bound>,
+    /// A pid file that was not held before.
+    pid_file: Option<PidFile>,
     made: Result<(Plan, Vec<Bound>), Vec<Fault>>,
 }
 
@@ -225,7 +250,9 @@ pub(super) async fn start(
     failed: Option<Vec<Fault>>,
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
-    let (child, mut news) = Child::start(name, shared.options.json).map_err(|errors| Fault::list(&errors))?;
+    shared.open_to(&plan.standing);
+    let (child, mut news) =
+        Child::start(name, &plan.standing, shared.options.json).map_err(|errors| Fault::list(&errors))?;
     let order = ToWorker::Start(Box::new(Start {
         generation: name.generation,
         worker: name.index,
@@ -233,6 +260,7 @@ pub(super) async fn start(
         development: plan.process.reload,
         config: plan.config.clone(),
         process: plan.process.clone(),
+        standing: plan.standing.clone(),
         libraries: plan.libraries.clone(),
         states,
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::message::{FromWorker, ToWorker};
 use super::running::Running;
+use super::standing::Standing;
 use super::wire::{self, Outbox, Packet};
 use crate::error::{Error, Result};
 
@@ -41,7 +42,7 @@ pub(super) struct Child {
     /// Its process id.
     pub(super) pid: u32,
     outbox: Outbox,
-    kill: oneshot::Sender<()>,
+    kill: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -51,12 +52,17 @@ impl Child {
     /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
     /// # Errors
     /// When no process can be made.
-    pub(super) fn start(name: Name, quiet: bool) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
+    pub(super) fn start(
+        name: Name,
+        standing: &Standing,
+        quiet: bool,
+    ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: std::io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         // What runs now, also when the file was replaced since.
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs)).process_group(0);
+        standing.dress(&mut command);
         if quiet {
             command.stdout(Stdio::from(
                 rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?,
@@ -92,13 +98,18 @@ impl Child {
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
-        (Child { name, pid, outbox, kill, ended }, news)
+        (Child { name, pid, outbox, kill: Some(kill), ended }, news)
     }
 
     /// Kills the process and waits until it is reaped.
-    pub(super) async fn kill(self) {
-        drop(self.kill);
+    pub(super) async fn kill(mut self) {
+        self.strike();
         let _ = self.ended.await; // an error means that it was reaped before
+    }
+
+    /// Kills the process; its end is told as any other.
+    pub(super) fn strike(&mut self) {
+        self.kill = None;
     }
 
     /// Sends an order.

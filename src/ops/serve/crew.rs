@@ -8,8 +8,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::State;
 use super::attempt::Plan;
 use super::backoff::Backoff;
+use super::beat::Beat;
 use super::child::Child;
 use super::event::Why;
+use super::process::Process;
 
 /// One worker that is ready, serves, or is retired.
 #[derive(Debug)]
@@ -25,11 +27,38 @@ pub(super) struct Worker {
     pub(super) heir: Option<u64>,
     /// Who waits for its saved state.
     pub(super) state_wanted: Option<oneshot::Sender<State>>,
+    /// When it last gave a sign of life, and which.
+    pub(super) heard: Instant,
+    pub(super) beat: Beat,
+    /// Its memory when it first told of it, in KiB.
+    pub(super) first_kib: Option<u64>,
+    /// What became of it when it gave no more.
+    pub(super) hung: Option<Hung>,
+}
+
+/// In which way a worker hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hung {
+    /// None of its threads takes up work.
+    Whole,
+    /// Some do.
+    Partly,
 }
 
 impl Worker {
     pub(super) fn new(child: Child) -> Worker {
-        Worker { child, since: Instant::now(), serving: false, retired: None, heir: None, state_wanted: None }
+        Worker {
+            child,
+            since: Instant::now(),
+            serving: false,
+            retired: None,
+            heir: None,
+            state_wanted: None,
+            heard: Instant::now(),
+            beat: Beat::default(),
+            first_kib: None,
+            hung: None,
+        }
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -38,6 +67,36 @@ impl Worker {
 
     pub(super) fn generation(&self) -> u64 {
         self.child.name.generation
+    }
+
+    /// Notes a sign of life.
+    pub(super) fn hear(&mut self, beat: Beat) {
+        self.heard = Instant::now();
+        self.first_kib.get_or_insert(beat.memory_kib);
+        self.beat = beat;
+    }
+
+    /// Whether it has taken up no work for `limit`, and since when.
+    pub(super) fn silence(&self, limit: Duration) -> Option<(Hung, Duration)> {
+        let silent = self.heard.elapsed().max(Duration::from_millis(self.beat.silent_ms));
+        let held = Duration::from_millis(self.beat.held_ms);
+        let whole = (silent >= limit).then_some((Hung::Whole, silent));
+        whole.or((held >= limit).then_some((Hung::Partly, held)))
+    }
+
+    /// Why it has served long enough, if it has.
+    pub(super) fn spent(&self, process: &Process) -> Option<Why> {
+        // Siblings that began together are not due together.
+        let spread = self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15) % (process.max_requests / 10 + 1);
+        let grown = self.beat.memory_kib.saturating_sub(self.first_kib.unwrap_or(u64::MAX)) / 1024;
+        let due = |limit: u64, reached: u64| limit > 0 && reached >= limit;
+        if due(process.max_requests, self.beat.requests.saturating_sub(spread)) {
+            return Some(Why::Requests);
+        }
+        if due(process.max_growth_mb, grown) {
+            return Some(Why::Growth);
+        }
+        due(process.max_age_secs, self.since.elapsed().as_secs()).then_some(Why::Age)
     }
 }
 

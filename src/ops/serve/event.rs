@@ -95,6 +95,19 @@ pub enum Event {
         /// From the reason's arrival, in milliseconds.
         ms: u64,
     },
+    /// A worker, or some of its threads, took up no work for too long: it is replaced.
+    WorkerHung {
+        /// Its generation.
+        generation: u64,
+        /// Its place among the workers, from 0.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// For how long, in milliseconds.
+        ms: u64,
+        /// The oldest requests that waited for their answer, as far as it could tell.
+        doing: Vec<String>,
+    },
     /// A worker process has ended.
     WorkerExit {
         /// Its generation.
@@ -150,6 +163,8 @@ pub enum Reason {
     Hup,
     /// The generation before the one that serves was asked for.
     Rollback,
+    /// The signal USR2: the program's file was replaced.
+    Program,
 }
 
 /// Why one worker is replaced.
@@ -160,4 +175,12 @@ pub enum Why {
     Ended,
     /// It is of an older generation, and its turn has come.
     Rolling,
+    /// It took up no work any more.
+    Hung,
+    /// It has served `max_requests`.
+    Requests,
+    /// It has grown by `max_growth_mb`.
+    Growth,
+    /// It has served for `max_age_secs`.
+    Age,
 }

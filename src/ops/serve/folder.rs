@@ -47,6 +47,28 @@ impl Folder {
         self.path().join("libraries")
     }
 
+    /// Lets a group enter and read the libraries, but change nothing.
+    /// # Errors
+    /// When this process may not do that.
+    pub(super) fn open_to(&self, group: u32) -> std::io::Result<()> {
+        let open = |path: &Path, mode: u32| -> std::io::Result<()> {
+            if fs::metadata(path)?.gid() != group {
+                std::os::unix::fs::chown(path, None, Some(group))?;
+                fs::set_permissions(path, Permissions::from_mode(mode))?;
+            }
+            Ok(())
+        };
+        open(self.path(), 0o750)?;
+        let libraries = self.libraries();
+        if libraries.exists() {
+            open(&libraries, 0o750)?;
+        }
+        for entry in fs::read_dir(&libraries).into_iter().flatten().flatten() {
+            open(&entry.path(), 0o640)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }

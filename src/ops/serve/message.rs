@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::beat::Beat;
 use super::live::Status;
 use super::process::Process;
+use super::standing::Standing;
 use crate::config::Config;
 use crate::ops::fault::Fault;
 
@@ -27,6 +29,8 @@ pub(super) enum ToWorker {
     Side(u64, Result<PathBuf, Fault>),
     /// For the pages of developers.
     Live(Status),
+    /// Open the log files anew: somebody has moved them.
+    Reopen,
 }
 
 /// What a worker needs to build its generation.
@@ -44,6 +48,8 @@ pub(super) struct Start {
     pub(super) config: Config,
     /// Its process options.
     pub(super) process: Process,
+    /// As whom and within which limits it runs.
+    pub(super) standing: Standing,
     /// Private copy of each plugin app's library.
     pub(super) libraries: BTreeMap<String, PathBuf>,
     /// Name and length of each app's saved state among the raw bytes.
@@ -59,6 +65,8 @@ pub(super) struct Start {
 pub(super) enum FromWorker {
     /// Everything is built and healthy.
     Ready,
+    /// A sign of life, about once a second.
+    Beat(Beat),
     /// It is not, and the process ends.
     Failed(Vec<Fault>),
     /// No server accepts connections any more, as [`ToWorker::Retire`] asked.

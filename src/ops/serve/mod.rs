@@ -11,6 +11,7 @@
 
 mod attempt;
 mod backoff;
+mod beat;
 mod child;
 mod crew;
 mod event;
@@ -20,10 +21,13 @@ mod live;
 mod load;
 mod log;
 mod message;
+mod notify;
+mod pid_file;
 mod process;
 mod running;
 mod servers;
 mod side;
+mod standing;
 mod supervisor;
 mod watch;
 mod wire;
@@ -89,6 +93,7 @@ struct Shared {
     /// Distinguishes this run from earlier ones.
     run: String,
     folder: folder::Folder,
+    notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,
     sides: side::Sides,
     /// How many workers there were.
@@ -113,7 +118,20 @@ enum Message {
 
 impl Shared {
     fn tell(&self, event: &Event) {
+        self.notify.hear(event);
         (self.listener)(event);
+    }
+
+    /// Lets processes of that standing reach what is kept for them: the copies of libraries, and the sockets of side
+    /// processes.
+    fn open_to(&self, standing: &standing::Standing) {
+        if let Some((_, group)) = standing.owner()
+            && let Err(error) = self.folder.open_to(group)
+        {
+            let message = format!("workers may not reach the private folder: {error}");
+            self.tell(&Event::Warning { message });
+        }
+        self.sides.stand(standing);
     }
 
     fn send(&self, message: Message) {

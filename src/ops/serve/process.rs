@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigPath};
 use crate::error;
 
 /// Options of the table `[process]`.
@@ -35,8 +35,58 @@ pub struct Process {
     pub drain_secs: u64,
     /// How long requests may still run when the server ends on TERM.
     pub grace_secs: u64,
-    /// How many old generations may stay for the sake of their connections; past that the oldest is drained.
+    /// How many old generations may stay for the sake of their connections; past that the oldest is drained. A worker
+    /// that is replaced alone counts as one.
     pub max_lingering: usize,
+    /// What becomes of WebSockets after a reload: `keep` leaves them with the old generation until they end or
+    /// `drain_secs` is over, `drain` asks their clients to come back as soon as nothing else is left.
+    pub websockets: WebSockets,
+    /// How long a worker, or one of its serving threads, may take up no work before it is replaced; 0: any time. An
+    /// application that computes or blocks for longer in one go needs more.
+    pub heartbeat_secs: u64,
+    /// Replace a worker after about so many requests (up to a tenth more, so that not all are due at once); 0: never.
+    pub max_requests: u64,
+    /// Replace a worker once its memory has grown by so many MiB since it became ready; 0: never.
+    pub max_growth_mb: u64,
+    /// Replace a worker after so many seconds; 0: never.
+    pub max_age_secs: u64,
+    /// The user, by name or number, as whom workers and side processes run. The supervisor stays who it is, so that it
+    /// can bind new addresses on a reload; it runs no application. Only root can name another than itself.
+    pub user: Option<String>,
+    /// Their group, by name or number; by default the user's own. The user's further groups come with it.
+    pub group: Option<String>,
+    /// Their file mode creation mask, as four or three octal digits: "027".
+    pub umask: Option<String>,
+    /// Their resource limits.
+    pub limits: Limits,
+    /// Where to write the supervisor's process id. The file is locked while the server runs and removed at its end.
+    pub pid_file: Option<ConfigPath>,
+}
+
+/// What becomes of WebSockets after a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum WebSockets {
+    /// They stay until they end or `drain_secs` is over.
+    #[default]
+    Keep,
+    /// Their clients are asked to come back as soon as nothing else is left.
+    Drain,
+}
+
+/// Resource limits of workers and side processes (setrlimit(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct Limits {
+    /// Most open files and connections; by default as many as the system's hard limit allows.
+    pub open_files: Option<u64>,
+    /// Largest core dump in MiB; 0: none. By default as the program was started.
+    pub core_mb: Option<u64>,
+    /// Most address space in MiB, beyond which an allocation fails and the process ends. By default as the program was
+    /// started.
+    pub address_space_mb: Option<u64>,
 }
 
 /// How many workers: a number from 1, or `auto`.
@@ -143,6 +193,16 @@ impl Default for Process {
             drain_secs: 300,
             grace_secs: 30,
             max_lingering: 8,
+            websockets: WebSockets::default(),
+            heartbeat_secs: 30,
+            max_requests: 0,
+            max_growth_mb: 0,
+            max_age_secs: 0,
+            user: None,
+            group: None,
+            umask: None,
+            limits: Limits::default(),
+            pid_file: None,
         }
     }
 }
@@ -162,6 +222,17 @@ impl Process {
             process.threads = threads.max().map_or(0, |threads| threads as usize);
         }
         Ok(process)
+    }
+
+    /// How long a worker may give no sign of life.
+    pub(super) fn heartbeat(&self) -> Option<Duration> {
+        (self.heartbeat_secs > 0).then(|| Duration::from_secs(self.heartbeat_secs))
+    }
+
+    /// How often it gives one.
+    pub(super) fn beat(&self) -> Duration {
+        let second = Duration::from_secs(1);
+        self.heartbeat().map_or(second, |silence| (silence / 4).min(second))
     }
 
     pub(super) fn start(&self) -> Duration {

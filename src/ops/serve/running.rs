@@ -32,10 +32,7 @@ impl Running {
     pub(super) fn adopt(pid: u32) -> io::Result<Running> {
         let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        #[expect(
-            deprecated,
-            reason = "an `OwnedFd` keeps what `register` asks its callers to keep"
-        )]
+        #[expect(deprecated, reason = "an `OwnedFd` keeps what `register` asks its callers to keep")]
         let fd = AsyncFd::new(fd)?;
         Ok(Running { pid, fd, ended: false })
     }

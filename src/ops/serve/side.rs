@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
 use super::event::Event;
+use super::running::Running;
+use super::standing::Standing;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
@@ -30,6 +32,8 @@ pub(super) struct Sides {
     known: Mutex<BTreeMap<(String, String), Side>>,
     keepers: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
+    /// As whom the next one is started.
+    standing: Mutex<Standing>,
 }
 
 struct Side {
@@ -40,7 +44,21 @@ struct Side {
 
 impl Sides {
     pub(super) fn new() -> Sides {
-        Sides { known: Mutex::default(), keepers: Mutex::default(), stop: watch::Sender::new(false) }
+        Sides {
+            known: Mutex::default(),
+            keepers: Mutex::default(),
+            stop: watch::Sender::new(false),
+            standing: Mutex::default(),
+        }
+    }
+
+    /// Has those that are started from now on run with that standing.
+    pub(super) fn stand(&self, standing: &Standing) {
+        self.standing().clone_from(standing);
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees that the side process `name` of `app` runs; returns the path of its socket.
@@ -58,9 +76,12 @@ impl Sides {
         }
         // Short, as a Unix socket's path may have 107 bytes; names are the plugin's and may hold anything.
         let path = shared.folder.path().join(format!("side{}.sock", known.len()));
-        let start = || -> std::io::Result<(OwnedFd, tokio::process::Child)> {
+        let start = || -> std::io::Result<(OwnedFd, Running)> {
             let _ = std::fs::remove_file(&path); // of a side process that ended by itself
             let listener = OwnedFd::from(std::os::unix::net::UnixListener::bind(&path)?);
+            if let Some((user, group)) = sides.standing().owner() {
+                std::os::unix::fs::chown(&path, Some(user), Some(group))?;
+            }
             let process = spawn(shared, &listener, &library, &name)?;
             Ok((listener, process))
         };
@@ -100,12 +121,12 @@ struct Keeper {
 
 impl Keeper {
     /// Starts the process anew whenever it dies, until the supervisor ends or the process ends by itself.
-    async fn keep(self, mut process: tokio::process::Child, mut stop: watch::Receiver<bool>) {
+    async fn keep(self, mut process: Running, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
             let status = tokio::select! {
-                status = process.wait() => status.unwrap_or_default(),
+                status = process.wait() => status,
                 () = told(&mut stop) => return end(&mut process).await,
             };
             let (app, name) = (self.app.clone(), self.name.clone());
@@ -136,20 +157,18 @@ impl Keeper {
     }
 }
 
-fn spawn(
-    shared: &Shared,
-    listener: &OwnedFd,
-    library: &Path,
-    name: &str,
-) -> std::io::Result<tokio::process::Child> {
+fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> std::io::Result<Running> {
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
     command.arg("--parent").arg(std::process::id().to_string());
+    let standing = shared.sides.standing().clone();
+    command.arg("--standing").arg(serde_json::to_string(&standing)?);
+    standing.dress(&mut command);
     command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
     if shared.options.json {
         command.stdout(Stdio::from(rustix::io::dup(std::io::stderr())?));
     }
-    tokio::process::Command::from(command).kill_on_drop(true).spawn()
+    Running::start(&mut command)
 }
 
 /// Waits until the supervisor ends.
@@ -157,13 +176,11 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await; // an error means that the supervisor has ended
 }
 
-async fn end(process: &mut tokio::process::Child) {
-    let pid = process.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    if let Some(pid) = pid {
-        let _ = rustix::process::kill_process(pid, Signal::TERM); // it may have ended just now
-    }
+async fn end(process: &mut Running) {
+    process.signal(Signal::TERM);
     if tokio::time::timeout(GRACE, process.wait()).await.is_err() {
-        let _ = process.kill().await;
+        process.signal(Signal::KILL);
+        process.wait().await;
     }
 }
 
@@ -172,9 +189,12 @@ async fn end(process: &mut tokio::process::Child) {
 /// It gets TERM when the supervisor dies, and is ended some seconds later if it does not follow.
 /// # Errors
 /// When the library cannot be loaded.
-pub fn side(library: &Path, name: &str, parent: u32) -> Result<u8> {
+pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u8> {
     let lost = |cause: std::io::Error| Error::new("the side process has no socket").because(cause);
     let listener = worker::take_over_stdin().map_err(lost)?;
+    let standing: Standing = serde_json::from_str(standing)
+        .map_err(|cause| Error::usage("the side process cannot read its standing").because(cause))?;
+    standing.take()?;
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     let parent =
         Pid::from_raw(parent.cast_signed()).filter(|parent| rustix::process::getppid() == Some(*parent));

@@ -13,14 +13,16 @@ use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::beat::Pulse;
 use super::handover::{self, Takers};
 use super::live::Live;
 use super::message::{self, FromWorker, Start, ToWorker};
+use super::process::WebSockets;
 use super::servers::Named;
 use super::wire::{self, Outbox, Packet};
-use crate::context::{Context, Host};
+use crate::context::{Context, Host, Reopen};
 use crate::error::Error;
 use crate::ops::assemble::assemble;
 use crate::ops::fault::Fault;
@@ -32,14 +34,15 @@ use crate::server::listener::{Listen, Socket};
 const QUEUE: usize = 64;
 /// What is granted to WebSockets and streams between "come back" and the end of an old generation.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How often it is looked whether only WebSockets are left.
+const GLANCE: Duration = Duration::from_millis(100);
 /// How much longer than its own deadline a worker may take before it ends whatever still runs.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
     let Ok(control) = take_over_stdin() else { return 2 };
-    // The control socket's end says the same, but a plugin may block every thread.
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    die_with_parent();
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.
     let _ = std::fs::write("/proc/self/comm", "paster worker");
     super::log::start();
@@ -51,6 +54,12 @@ pub fn worker() -> u8 {
             1
         }
     }
+}
+
+/// The control socket's end says the same, but a plugin may block every thread. To be said again after a change of
+/// the user, with which the kernel forgets it.
+fn die_with_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }
 
 /// The threads that serve: one for each processor, or as many as the config says.
@@ -82,7 +91,14 @@ async fn run(control: OwnedFd) -> u8 {
         Ok(ToWorker::Start(start)) => (start, packet.fds),
         _ => return 2,
     };
+    // While there is one thread, and nothing of an application is loaded.
+    if let Err(error) = start.standing.take() {
+        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+        return 1;
+    }
+    die_with_parent();
     let states = message::split(&start.states, packet.raw);
+    let reopen = Reopen::default();
     let host =
         Arc::new(Supervised { outbox: outbox.clone(), next: AtomicU64::new(0), waiting: Mutex::default() });
     let live = Live::new(&start);
@@ -97,13 +113,17 @@ async fn run(control: OwnedFd) -> u8 {
             return 1;
         }
     };
-    let Built { servers, instances } = match build(&start, states, host, &live, &threads).await {
-        Ok(built) => built,
-        Err(faults) => {
-            outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
-            return 1;
-        }
-    };
+    let Built { servers, instances } =
+        match build(&start, states, host, &live, &threads, reopen.clone()).await {
+            Ok(built) => built,
+            Err(faults) => {
+                outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
+                return 1;
+            }
+        };
+    let mut pulse = Pulse::new(threads.clone());
+    let mut beats = tokio::time::interval(start.process.beat());
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut generation = Generation::new(start, instances, live, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
     outbox.send(Packet::new(&FromWorker::Ready));
@@ -127,8 +147,10 @@ async fn run(control: OwnedFd) -> u8 {
                     generation.drain(Duration::from_millis(ms));
                 }
                 Some((ToWorker::SaveState, _)) => generation.save_state(),
+                Some((ToWorker::Reopen, _)) => reopen.ask(),
                 Some(_) => {}
             },
+            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Beat(pulse.feel(&generation.loads)))),
             code = generation.turn() => return code,
         }
     }
@@ -168,6 +190,7 @@ async fn build(
     host: Arc<dyn Host>,
     live: &Live,
     threads: &Handle,
+    reopen: Reopen,
 ) -> Result<Built, Vec<Fault>> {
     let context = Context {
         generation: start.generation,
@@ -176,6 +199,7 @@ async fn build(
         libraries: start.libraries.clone(),
         states,
         host,
+        reopen,
         config: Arc::default(), // the assembler puts the merged one in
     };
     let config = start.config.clone();
@@ -313,7 +337,7 @@ impl Generation {
         }
         self.takers.retire();
         self.phase.send_replace(Phase::Retired);
-        let (loads, outbox) = (std::mem::take(&mut self.loads), self.outbox.clone());
+        let (loads, outbox) = (self.loads.clone(), self.outbox.clone());
         tokio::spawn(async move {
             for load in loads {
                 load.closed.notified().await;
@@ -355,6 +379,11 @@ impl Generation {
         });
     }
 
+    /// Whether WebSockets are to leave as soon as nothing else is left.
+    fn lets_web_sockets_go(&self) -> bool {
+        self.farewell.is_some() && self.start.process.websockets == WebSockets::Drain
+    }
+
     /// Waits for what time or a server's end brings; returns when the process is to end. Safe to cancel.
     async fn turn(&mut self) -> u8 {
         loop {
@@ -380,9 +409,20 @@ impl Generation {
                 Some(_) = self.incoming.join_next() => {}
                 Some(_) = self.outgoing.join_next() => {}
                 () = until(self.farewell) => self.drain(FAREWELL),
+                () = only_web_sockets(&self.loads), if self.lets_web_sockets_go() => self.drain(FAREWELL),
                 () = until(self.end) => return 0,
             }
         }
+    }
+}
+
+/// Waits until every connection that is left is a WebSocket.
+async fn only_web_sockets(loads: &[Arc<Load>]) {
+    let others = |load: &Arc<Load>| {
+        load.connections.load(Ordering::Relaxed).saturating_sub(load.upgraded.load(Ordering::Relaxed))
+    };
+    while loads.iter().any(|load| others(load) > 0) {
+        tokio::time::sleep(GLANCE).await;
     }
 }
 

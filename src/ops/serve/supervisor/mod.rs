@@ -2,8 +2,10 @@
 //!
 //! - here: messages and signals, attempts at a new generation, the end;
 //! - `switch`: from one generation to the next, all workers at once or one by one;
-//! - `replace`: one worker for another of the same generation.
+//! - `replace`: one worker for another of the same generation;
+//! - `care`: which worker must be replaced or ended.
 
+mod care;
 mod replace;
 mod switch;
 
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{Attempt, From, Outcome, Plan, Prepared};
@@ -22,6 +25,8 @@ use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
 use super::live::Status;
 use super::message::{FromWorker, ToWorker};
+use super::notify::Notify;
+use super::pid_file::PidFile;
 use super::servers::Bound;
 use super::watch::{Scope, Watch};
 use super::{Listener, Message, Options, Shared, folder, side};
@@ -58,6 +63,10 @@ struct Supervisor {
     stopping: Option<Stopping>,
     announcing: Option<Announcing>,
     watch: Option<Watch>,
+    pid_file: Option<PidFile>,
+    /// When the workers were looked at, and when the service manager was told that we live.
+    looked: Instant,
+    told_alive: Instant,
 }
 
 /// An attempt that runs.
@@ -86,6 +95,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         listener,
         run,
         folder,
+        notify: Notify::new(),
         messages,
         sides: side::Sides::new(),
         started: AtomicU64::new(0),
@@ -94,6 +104,10 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut usr1 = signal(SignalKind::user_defined1()).map_err(failed)?;
+    let mut looks =
+        tokio::time::interval(shared.notify.every().map_or(care::EVERY, |every| every.min(care::EVERY)));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut this = Supervisor {
         shared: shared.clone(),
@@ -111,6 +125,9 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         stopping: None,
         announcing: None,
         watch: None,
+        pid_file: None,
+        looked: began,
+        told_alive: began,
     };
     this.shared.tell(&Event::Starting { pid: std::process::id() });
     this.make(Reason::Start, String::new());
@@ -125,6 +142,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
                     break Err(faults);
                 }
             }
+            _ = looks.tick() => this.look(),
+            _ = usr1.recv() => this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen)),
             _ = hup.recv() => this.make(Reason::Hup, "HUP".into()),
             _ = term.recv() => {
                 let grace = this.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());
@@ -239,6 +258,7 @@ impl Supervisor {
             bound: self.bound.clone(),
             carry: self.crew.as_ref().map_or(0, |crew| crew.posts.len()),
             building: building.clone(),
+            pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
         };
         let (number, shared) = (self.next_task(), self.shared.clone());
         let task =
@@ -341,6 +361,7 @@ impl Supervisor {
             News::Said(FromWorker::Side { id, app, name, library }, _) => {
                 self.shared.side(&worker.child, id, app, name, library);
             }
+            News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
             News::Said(FromWorker::Retired, _) => self.retired(id),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
             News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}

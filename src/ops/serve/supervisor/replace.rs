@@ -29,6 +29,16 @@ impl Supervisor {
         self.fill(post, Why::Rolling, Duration::ZERO);
     }
 
+    /// Begins to make the worker that replaces one that hangs.
+    pub(super) fn supersede(&mut self, post: usize) {
+        self.fill(post, Why::Hung, Duration::ZERO);
+    }
+
+    /// Begins to make the worker that replaces one that has served long enough.
+    pub(super) fn recycle(&mut self, post: usize, why: Why) {
+        self.fill(post, why, Duration::ZERO);
+    }
+
     /// Begins to make a worker for `post`, unless one is being made already.
     pub(super) fn fill(&mut self, post: usize, why: Why, pause: Duration) {
         let number = self.next_task();
@@ -39,7 +49,8 @@ impl Supervisor {
             return;
         }
         let (plan, name) = (crew.plan.clone(), shared.name(crew.generation, post));
-        let carry = crew.posts[post].worker.is_some();
+        // One that hangs does not answer.
+        let carry = crew.posts[post].worker.as_ref().is_some_and(|worker| worker.hung.is_none());
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             let state = if carry { attempt::saved_state(&shared, post).await } else { Default::default() };
@@ -77,7 +88,9 @@ impl Supervisor {
         if making.why == Why::Rolling {
             self.wait_for(&old);
         }
+        let ids: Vec<_> = old.iter().map(|old| old.id()).collect();
         self.retire(old);
+        ids.into_iter().for_each(|id| self.dismiss(id));
         self.shared.tell(&Event::WorkerReady {
             generation: name.generation,
             worker: name.index,

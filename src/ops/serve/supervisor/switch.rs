@@ -23,7 +23,7 @@ const CROWDED: Duration = Duration::from_secs(5);
 impl Supervisor {
     /// Lets the new generation serve and retires the one before; in a rolling reload, that of its first post.
     pub(super) fn switch(&mut self, prepared: Prepared, running: &Trying) {
-        let Prepared { generation, plan, bound, workers, cargo } = prepared;
+        let Prepared { generation, plan, bound, workers, cargo, pid_file } = prepared;
         if self.stopping.is_some() {
             return; // dropping the workers ends them
         }
@@ -36,6 +36,13 @@ impl Supervisor {
         }
         for one in bound.iter().filter(|one| one.new) {
             self.shared.tell(&Event::Listening { server: one.server.clone(), url: one.url() });
+        }
+        if plan.process.pid_file.is_none() || pid_file.is_some() {
+            self.pid_file = pid_file;
+        }
+        if first && generation > 0 && plan.standing.is_root() && plan.process.user.is_none() && !self.reload {
+            let message = "the applications run as root: name a `user` in `[process]`";
+            self.shared.tell(&Event::Warning { message: message.into() });
         }
         let wanted = plan.workers(&bound);
         self.bind(bound);

@@ -1,0 +1,115 @@
+//! A worker's signs of life: that its serving threads take up work, and what it has used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use crate::inflight::{Phase, Seen};
+use crate::server::control::Load;
+
+/// Requests that are named when a thread is held.
+const NAMED: usize = 3;
+
+/// What a worker tells of itself, about once a second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Beat {
+    /// For how long no serving thread has taken up a new piece of work, in milliseconds.
+    pub(super) silent_ms: u64,
+    /// For how long one piece of work has held one of the threads, in milliseconds.
+    pub(super) held_ms: u64,
+    /// Requests so far.
+    pub(super) requests: u64,
+    /// Open connections.
+    pub(super) connections: usize,
+    /// Memory that no file backs, in KiB.
+    pub(super) memory_kib: u64,
+    /// The oldest requests that wait for their answer: told when a thread is held.
+    pub(super) doing: Vec<String>,
+}
+
+/// Feels whether the threads of a worker are alive, from a thread of its own.
+pub(super) struct Pulse {
+    threads: Handle,
+    /// How many pieces of work were given to the threads, when the last was, and how many they have taken up.
+    sent: u64,
+    since: Instant,
+    taken: Arc<AtomicU64>,
+    /// Of each thread: how often it has parked or gone on, its time at work, and since when neither has changed.
+    held: Vec<(u64, Duration, Instant)>,
+}
+
+impl Pulse {
+    pub(super) fn new(threads: Handle) -> Pulse {
+        Pulse { threads, sent: 0, since: Instant::now(), taken: Arc::default(), held: Vec::new() }
+    }
+
+    /// To be called regularly: what is seen is what has happened since the last time.
+    pub(super) fn feel(&mut self, loads: &[Arc<Load>]) -> Beat {
+        let now = Instant::now();
+        let silent = match self.taken.load(Relaxed) == self.sent {
+            true => {
+                (self.sent, self.since) = (self.sent + 1, now);
+                let (taken, number) = (self.taken.clone(), self.sent);
+                self.threads.spawn(async move { taken.store(number, Relaxed) });
+                Duration::ZERO
+            }
+            false => now - self.since,
+        };
+        let held = self.held(now);
+        let doing = if silent.max(held) > Duration::from_secs(1) { doing(loads) } else { Vec::new() };
+        Beat {
+            silent_ms: millis(silent),
+            held_ms: millis(held),
+            requests: loads.iter().map(|load| load.requests.load(Relaxed)).sum(),
+            connections: loads.iter().map(|load| load.connections.load(Relaxed)).sum(),
+            memory_kib: memory(),
+            doing,
+        }
+    }
+
+    /// The longest time for which one piece of work has held a thread.
+    fn held(&mut self, now: Instant) -> Duration {
+        let metrics = self.threads.metrics();
+        self.held.resize(metrics.num_workers(), (0, Duration::ZERO, now));
+        let mut longest = Duration::ZERO;
+        for (index, held) in self.held.iter_mut().enumerate() {
+            let parks = metrics.worker_park_unpark_count(index);
+            let busy = metrics.worker_total_busy_duration(index);
+            let parked = parks % 2 == 1;
+            if parked || (parks, busy) != (held.0, held.1) {
+                *held = (parks, busy, now);
+            }
+            longest = longest.max(now - held.2);
+        }
+        longest
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The oldest requests that wait for their answer.
+fn doing(loads: &[Arc<Load>]) -> Vec<String> {
+    let mut seen: Vec<_> = loads.iter().flat_map(|load| load.table.list()).collect();
+    seen.retain(|one| matches!(one.phase, Phase::Answering));
+    seen.sort_by_key(|one| one.began);
+    seen.truncate(NAMED);
+    let name =
+        |one: &Seen| format!("{} {} ({:.1} s)", one.method, one.path, one.began.elapsed().as_secs_f64());
+    seen.iter().map(name).collect()
+}
+
+/// Resident memory of this process that no file backs, in KiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0)
+    };
+    of("RssAnon:") + of("RssShmem:")
+}

@@ -1,0 +1,204 @@
+//! As whom and within which limits workers and side processes run.
+//!
+//! The supervisor resolves the names once, and stays who it is; each process takes its standing itself, before it
+//! loads anything of an application.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit};
+use serde::{Deserialize, Serialize};
+
+use super::process::{Limits, Process};
+use crate::config::Config;
+use crate::error::{Error, Errors, Result};
+
+/// What a process takes on before it does anything else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Standing {
+    who: Option<Who>,
+    umask: Option<u32>,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Who {
+    uid: u32,
+    gid: u32,
+    /// All groups.
+    groups: Vec<u32>,
+    name: String,
+    home: PathBuf,
+}
+
+impl Standing {
+    /// Finds out what `process` asks for.
+    /// # Errors
+    /// Names that do not exist; a user that this process may not become; an umask that is none.
+    pub(super) fn of(process: &Process, config: &Config) -> Result<Standing> {
+        let mut errors = Vec::new();
+        let place = |key: &str| config.section("process").and_then(|table| table.origin(key));
+        let mut keep = |key: &str, error: Error| errors.push(error.at(place(key)));
+        let who = who(process).unwrap_or_else(|(key, error)| {
+            keep(key, error);
+            None
+        });
+        let umask = process.umask.as_deref().and_then(|text| {
+            let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+            if mask.is_none() {
+                let error = Error::config(format!("`{text}` is no file mode creation mask"));
+                keep("umask", error.help("write three octal digits, such as \"027\""));
+            }
+            mask
+        });
+        Errors::check(errors)?;
+        Ok(Standing { who, umask, limits: process.limits.clone() })
+    }
+
+    /// The group that must reach what the supervisor keeps for the processes, where they run as somebody else.
+    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+        self.who.as_ref().map(|who| (who.uid, who.gid))
+    }
+
+    /// Whether applications run as root.
+    pub(super) fn is_root(&self) -> bool {
+        match &self.who {
+            Some(who) => who.uid == 0,
+            None => rustix::process::geteuid().is_root(),
+        }
+    }
+
+    /// Prepares the environment of a process that is to take this standing.
+    pub(super) fn dress(&self, command: &mut Command) {
+        // systemd hears from the supervisor alone.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
+        if let Some(who) = &self.who {
+            command.env("HOME", &who.home).env("USER", &who.name).env("LOGNAME", &who.name);
+        }
+    }
+
+    /// Takes it on. To be called while the process has one thread and has loaded nothing.
+    /// # Errors
+    /// When the system refuses; the process must end then.
+    pub(super) fn take(&self) -> Result<(), Error> {
+        self.limit()?;
+        if let Some(mask) = self.umask {
+            rustix::process::umask(Mode::from_raw_mode(mask));
+        }
+        let Some(who) = &self.who else { return Ok(()) };
+        let failed = |what: &str, cause: nix::Error| {
+            Error::new(format!("cannot run as user `{}`: {what}", who.name)).because(cause)
+        };
+        let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
+        // In this order: the right to change groups goes with root.
+        nix::unistd::setgroups(&groups).map_err(|cause| failed("setting its groups", cause))?;
+        nix::unistd::setgid(Gid::from_raw(who.gid)).map_err(|cause| failed("setting its group", cause))?;
+        nix::unistd::setuid(Uid::from_raw(who.uid)).map_err(|cause| failed("setting its id", cause))?;
+        // Looked at again: what follows must not run as root by an oversight of anybody.
+        let back = who.uid != 0 && nix::unistd::setuid(Uid::from_raw(0)).is_ok();
+        if back
+            || rustix::process::geteuid().as_raw() != who.uid
+            || rustix::process::getegid().as_raw() != who.gid
+        {
+            return Err(Error::new(format!("the process could not become user `{}` for good", who.name)));
+        }
+        Ok(())
+    }
+
+    fn limit(&self) -> Result<(), Error> {
+        // Each connection is a descriptor, and the usual soft limit of 1,024 is there for old programs only.
+        let open = rustix::process::getrlimit(Resource::Nofile);
+        let open = self.limits.open_files.or(open.maximum);
+        set(Resource::Nofile, open, "open_files")?;
+        const MIB: u64 = 1 << 20;
+        if let Some(core) = self.limits.core_mb {
+            set(Resource::Core, core.checked_mul(MIB), "core_mb")?;
+        }
+        if let Some(space) = self.limits.address_space_mb {
+            set(Resource::As, space.checked_mul(MIB), "address_space_mb")?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets the soft limit, and raises the hard one where it is lower.
+fn set(resource: Resource, wanted: Option<u64>, key: &str) -> Result<(), Error> {
+    let now = rustix::process::getrlimit(resource);
+    let above = match (wanted, now.maximum) {
+        (Some(wanted), Some(maximum)) => wanted > maximum,
+        (None, Some(_)) => true,
+        _ => false,
+    };
+    let maximum = if above { wanted } else { now.maximum };
+    rustix::process::setrlimit(resource, Rlimit { current: wanted, maximum }).map_err(|cause| {
+        Error::new(format!("cannot set the limit `{key}` of `[process]`"))
+            .because(cause)
+            .help("only root can set one above the hard limit that the program was started with")
+    })
+}
+
+/// # Errors
+/// With the key that is wrong.
+fn who(process: &Process) -> Result<Option<Who>, (&'static str, Error)> {
+    let (user, key) = match (&process.user, &process.group) {
+        (Some(user), _) => (find_user(user).map_err(|error| ("user", error))?, "user"),
+        (None, Some(_)) => {
+            let us = User::from_uid(nix::unistd::geteuid()).ok().flatten();
+            let unnamed = || ("group", Error::config("this process has no user entry: name a `user` too"));
+            (us.ok_or_else(unnamed)?, "group")
+        }
+        (None, None) => return Ok(None),
+    };
+    let gid = match &process.group {
+        Some(group) => find_group(group).map_err(|error| ("group", error))?,
+        None => user.gid,
+    };
+    let (uid, root) = (nix::unistd::geteuid(), nix::unistd::geteuid().is_root());
+    if !root {
+        if uid == user.uid && gid == nix::unistd::getegid() {
+            return Ok(None); // it is so already
+        }
+        let error = Error::config(format!("only root can run its workers as user `{}`", user.name));
+        return Err((key, error.help("start paster as root, or leave `user` and `group` out")));
+    }
+    let name = CString::new(user.name.clone()).unwrap_or_default();
+    let mut groups = nix::unistd::getgrouplist(&name, gid).unwrap_or_default();
+    if !groups.contains(&gid) {
+        groups.push(gid);
+    }
+    Ok(Some(Who {
+        uid: user.uid.as_raw(),
+        gid: gid.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+        name: user.name,
+        home: user.dir,
+    }))
+}
+
+fn find_user(text: &str) -> Result<User, Error> {
+    let found = match text.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)),
+        Err(_) => User::from_name(text),
+    };
+    match found {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(Error::config(format!("this machine has no user `{text}`"))),
+        Err(cause) => Err(Error::config(format!("cannot look up the user `{text}`")).because(cause)),
+    }
+}
+
+fn find_group(text: &str) -> Result<Gid, Error> {
+    if let Ok(number) = text.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(Error::config(format!("this machine has no group `{text}`"))),
+        Err(cause) => Err(Error::config(format!("cannot look up the group `{text}`")).because(cause)),
+    }
+}
