@@ -1,12 +1,18 @@
 //! Kinds of application: one file each, from its `Options` to an [`App`].
 
 mod cascade;
+mod cgi;
+mod fastcgi;
+mod hand_off;
 mod media;
 mod mount;
 mod plugin;
+mod proxy;
 mod redirect;
 mod respond;
+mod scgi;
 mod static_files;
+mod upstream;
 
 use crate::body::App;
 use crate::config::Table;
@@ -36,6 +42,30 @@ pub static APPS: &[Entry<Build>] = &[
         summary: "Runs an application in a dynamic library: a Rust crate or any other over the C ABI",
         options: options::<plugin::Options>,
         build: plugin::build,
+    },
+    Entry {
+        name: "proxy",
+        summary: "Hands requests to upstreams over HTTP: HTTP/1.1 with WebSockets, or HTTP/2",
+        options: options::<proxy::Options>,
+        build: proxy::build,
+    },
+    Entry {
+        name: "fastcgi",
+        summary: "Hands requests to upstreams over FastCGI; serves a PHP site",
+        options: options::<fastcgi::Options>,
+        build: fastcgi::build,
+    },
+    Entry {
+        name: "scgi",
+        summary: "Hands requests to upstreams over SCGI",
+        options: options::<scgi::Options>,
+        build: scgi::build,
+    },
+    Entry {
+        name: "cgi",
+        summary: "Runs a program for each request (CGI)",
+        options: options::<cgi::Options>,
+        build: cgi::build,
     },
     Entry {
         name: "cascade",
@@ -86,6 +116,7 @@ pub fn links(table: &Table) -> Vec<Link> {
     match table.kind() {
         Ok("mount") => mount::links(table),
         Ok("cascade") => cascade::links(table),
+        Ok("proxy" | "fastcgi" | "scgi") => hand_off::links(table),
         _ => Vec::new(),
     }
 }

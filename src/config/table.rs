@@ -60,6 +60,11 @@ impl Table {
         Table::new(section, kind, serde_json::json!({ "use": kind }), &Marks::new(), Path::new("."))
     }
 
+    /// The table of a part that this one's part is made of: of the same name and place, with other values.
+    pub fn inner(&self, value: Value) -> Self {
+        Table { value, ..self.clone() }
+    }
+
     /// `main` of `[app.main]`.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,0 +1,235 @@
+//! `cgi`: a program for each request.
+//!
+//! # Source
+//! RFC 3875.
+
+mod program;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+pub(super) use self::program::{Program, plain_text};
+use super::scgi::one_gib;
+use super::upstream::{
+    Address, Balance, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, Group, Head, HealthOptions,
+    Outgoing, Plan, PoolOptions, Protocol, Reason, Secs, Sends, Stop, Stream, Target, Timeouts,
+    check_variables, duration, secs,
+};
+use crate::app::Builder;
+use crate::body::{App, Body};
+use crate::codec::Variables;
+use crate::config::{ConfigPath, Table};
+use crate::error::{Errors, Result};
+
+/// Where programs are looked for by those that a CGI program starts.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Options of an `[app.NAME]` table with `use = "cgi"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// The program that is run for each request. The path behind the mount is its `PATH_INFO`.
+    program: ConfigPath,
+    /// Arguments of the program.
+    #[serde(default)]
+    args: Vec<String>,
+    /// Variables beside those of RFC 3875, or in their place. Of paster's own environment the program sees nothing; its
+    /// `PATH` is `/usr/local/bin:/usr/bin:/bin` unless said here.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Directory that the program starts in; that of the program itself without it.
+    working_dir: Option<ConfigPath>,
+    /// Most programs that run at a time; further requests wait.
+    #[serde(default = "sixteen")]
+    max_processes: NonZeroU32,
+    /// Longest wait for one of these to end; then 503.
+    #[serde(default = "ten")]
+    queue_secs: Secs,
+    /// Longest wait for the head of the answer; then 504.
+    #[serde(default = "a_minute")]
+    head_secs: Secs,
+    /// Longest pause between two pieces of the answer's body; then it is broken off.
+    #[serde(default = "a_minute")]
+    pause_secs: Secs,
+    /// Longest time for a request in all. When it is over, or when the client goes, the program and all that it has
+    /// started in its process group are asked to end (TERM), and killed 2 s later.
+    #[serde(default = "five_minutes")]
+    time_limit_secs: Secs,
+    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
+    /// name, as `CONTENT_LENGTH` is told first. (`body_limit` comes before it.)
+    #[serde(default = "one_gib")]
+    spool_limit_bytes: u64,
+}
+
+fn sixteen() -> NonZeroU32 {
+    secs(16)
+}
+
+fn ten() -> Secs {
+    secs(10)
+}
+
+fn a_minute() -> Secs {
+    secs(60)
+}
+
+fn five_minutes() -> Secs {
+    secs(300)
+}
+
+/// The program as an app.
+struct Cgi {
+    gateway: Gateway,
+    name: Arc<str>,
+    program: PathBuf,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    working_dir: PathBuf,
+    slots: Arc<Semaphore>,
+    time_limit: std::time::Duration,
+}
+
+/// Makes the app; runs nothing yet.
+pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    check_variables(table, "env", &options.env, &mut errors);
+    let program = options.program.to_path_buf();
+    let shown = program.display().to_string();
+    match program.metadata() {
+        Ok(found) if !found.is_file() => {
+            errors.push(table.error("program", format!("`{shown}` is no file")).help("name a program"));
+        }
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            let error = table.error("program", format!("the program `{shown}` may not be run"));
+            errors.push(error.help(format!("make it executable: `chmod +x {shown}`")));
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let message = format!("cannot find the program `{shown}`");
+            errors.push(table.error("program", message).because(error).help("correct the path"));
+        }
+    }
+    let own = program.parent().unwrap_or(std::path::Path::new("/")).to_owned();
+    let working_dir = options.working_dir.as_ref().map_or(own, |folder| folder.to_path_buf());
+    if options.working_dir.is_some() && !working_dir.is_dir() {
+        let message = format!("`{}` is no directory to start the program in", working_dir.display());
+        errors.push(table.error("working_dir", message));
+    }
+    Errors::check(errors)?;
+    // One upstream that is always there: the program.
+    let address = Address {
+        target: Target::Unix(program.clone()),
+        shown,
+        tls: false,
+        authority: String::new(),
+        base: String::new(),
+    };
+    let timeouts = Timeouts {
+        head_secs: options.head_secs,
+        pause_secs: options.pause_secs,
+        queue_secs: options.queue_secs,
+        ..Timeouts::default()
+    };
+    let group = Arc::new(Group::new(Plan {
+        app: table.name().to_owned(),
+        addresses: vec![address],
+        balance: Balance::default(),
+        timeouts,
+        pool: PoolOptions { max_idle: 0, ..PoolOptions::default() },
+        health: HealthOptions::default(),
+        tls: None,
+        development: builder.context.development,
+    }));
+    let cgi = Arc::new(Cgi {
+        gateway: Gateway {
+            group,
+            hand_off: None,
+            spool_limit: options.spool_limit_bytes,
+            variables: BTreeMap::new(),
+        },
+        name: table.name().into(),
+        program,
+        args: options.args,
+        env: options.env,
+        working_dir,
+        slots: Arc::new(Semaphore::new(options.max_processes.get() as usize)),
+        time_limit: duration(options.time_limit_secs),
+    });
+    Ok(App::from_call(move |request| {
+        let cgi = cgi.clone();
+        Box::pin(async move { cgi.gateway.answer(&*cgi, request).await })
+    }))
+}
+
+impl Sends for Cgi {
+    type Protocol = Plain;
+
+    async fn send(
+        &self,
+        gateway: &Gateway,
+        _: &Parts,
+        variables: Variables,
+        body: Body,
+    ) -> Result<(Exchange<Plain>, Head), Failure> {
+        let group = &gateway.group;
+        let lease = group.uncounted(0);
+        let member = lease.member.clone();
+        let failed = |reason| Failure::Upstream(member.fault(reason));
+        let wait =
+            tokio::time::timeout(duration(group.timeouts.queue_secs), self.slots.clone().acquire_owned());
+        let Ok(Ok(permit)) = wait.await else { return Err(failed(Reason::Full)) };
+        let program = Program::start(self.command(&variables), &self.name, permit);
+        let program = program.map_err(|error| failed(Reason::Unreachable(error)))?;
+        let connection = Connection::new(Stream::Program(Box::new(program)));
+        let end = Some(Instant::now() + self.time_limit);
+        let mut exchange =
+            Exchange::new(group.clone(), lease, connection, body, end, |_, _| Plain(CgiAnswer::default()));
+        match exchange.head().await {
+            Ok(head) => Ok((exchange, head)),
+            Err(Stop::Client(error)) => Err(Failure::Client(error)),
+            Err(Stop::Upstream(reason)) => Err(failed(reason)),
+        }
+    }
+}
+
+impl Cgi {
+    fn command(&self, variables: &Variables) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env_clear().env("PATH", PATH).current_dir(&self.working_dir);
+        for (name, value) in variables.iter() {
+            command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+        }
+        command.env("SCRIPT_FILENAME", &self.program).envs(&self.env);
+        command
+    }
+}
+
+/// The answer of a program: a document that ends with its output.
+struct Plain(CgiAnswer);
+
+impl Protocol for Plain {
+    fn data(&mut self, data: Bytes, out: &mut Outgoing) {
+        out.push(data);
+    }
+
+    fn end(&mut self, _: Option<HeaderMap>, _: &mut Outgoing) {}
+
+    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+        self.0.plain(input, ended)
+    }
+}

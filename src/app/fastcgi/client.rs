@@ -1,0 +1,141 @@
+//! FastCGI as a web server speaks it.
+//!
+//! # Source
+//! FastCGI Specification 1.0, 1996-04-29.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use crate::app::cgi::plain_text;
+use crate::app::upstream::{CgiAnswer, Decoded, Kept, Outgoing, Protocol, Reason};
+use crate::codec::fastcgi::{
+    Begin, CONTENT_LIMIT_BYTES, End, Ending, Header, RESPONDER, Reader, kind, put, put_end,
+};
+
+/// The one request that is open on a connection.
+const ID: u16 = 1;
+/// Longest line of the log.
+const LINE: usize = 4096;
+
+/// One request and its answer.
+pub(super) struct Fastcgi {
+    app: Arc<str>,
+    keep: bool,
+    reader: Reader,
+    answer: CgiAnswer,
+    /// The start of the document, until its head is there whole.
+    document: BytesMut,
+    /// What has come of a line for the log.
+    line: Vec<u8>,
+    over: bool,
+}
+
+impl Fastcgi {
+    /// Writes the head of a request; `pairs` are its variables, encoded.
+    pub(super) fn begin(app: &Arc<str>, pairs: &[u8], keep: bool, out: &mut Outgoing) -> Fastcgi {
+        let mut head = Vec::with_capacity(pairs.len() + 64);
+        Begin { role: RESPONDER, keep }.put(&mut head, ID);
+        put(&mut head, kind::PARAMS, ID, pairs);
+        put_end(&mut head, kind::PARAMS, ID);
+        out.put(&head);
+        Fastcgi {
+            app: app.clone(),
+            keep,
+            reader: Reader::default(),
+            answer: CgiAnswer::default(),
+            document: BytesMut::new(),
+            line: Vec::new(),
+            over: false,
+        }
+    }
+
+    fn log(&mut self, content: &[u8]) {
+        for byte in content {
+            if *byte == b'\n' || self.line.len() >= LINE {
+                self.flush_log();
+            }
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn flush_log(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if !line.trim_ascii().is_empty() {
+            tracing::warn!(app = &*self.app, "{}", plain_text(&line));
+        }
+    }
+
+    /// What `END_REQUEST` says.
+    fn end_of_request(&mut self, content: &[u8]) -> Result<(), Reason> {
+        self.flush_log();
+        self.over = true;
+        let end = End::parse(content)?;
+        match end.ending {
+            Some(Ending::RequestComplete) => {}
+            Some(Ending::CantMultiplex) => return Err(Reason::Refused("another request is open")),
+            Some(Ending::Overloaded) => return Err(Reason::Refused("it is overloaded")),
+            Some(Ending::UnknownRole) => return Err(Reason::Refused("it is no responder")),
+            None => return Err(Reason::Malformed("the request has ended in no known way")),
+        }
+        match (self.answer.has_head(), self.answer.is_short(), self.document.is_empty()) {
+            (true, false, _) => Ok(()),
+            (true, true, _) => Err(Reason::BrokenOff),
+            (false, _, true) => Err(Reason::Malformed("it is empty")),
+            (false, _, false) => Err(Reason::Malformed("its head has no end")),
+        }
+    }
+}
+
+impl Protocol for Fastcgi {
+    fn data(&mut self, mut data: Bytes, out: &mut Outgoing) {
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(CONTENT_LIMIT_BYTES & !7));
+            let header = Header::padded(kind::STDIN, ID, u16::try_from(piece.len()).unwrap_or(u16::MAX));
+            out.put(&header.encode());
+            out.push(piece);
+            out.put(&[0; 8][..usize::from(header.padding_length)]);
+        }
+    }
+
+    fn end(&mut self, _: Option<HeaderMap>, out: &mut Outgoing) {
+        let mut record = Vec::new();
+        put_end(&mut record, kind::STDIN, ID);
+        out.put(&record);
+    }
+
+    fn decode(&mut self, input: &mut BytesMut, _: bool) -> Result<Decoded, Reason> {
+        loop {
+            if self.over {
+                return Ok(match self.reader.is_between() || self.reader.next(input)?.is_none() {
+                    // Padding may follow.
+                    _ if !self.reader.is_between() => Decoded::More,
+                    _ => Decoded::End(self.keep.then_some(Kept(None))),
+                });
+            }
+            let Some(part) = self.reader.next(input)? else { return Ok(Decoded::More) };
+            match part.header.kind {
+                _ if part.header.id != ID => {} // of management, or of a request that we gave up
+                kind::STDOUT if self.answer.has_head() => {
+                    let data = self.answer.body(part.content);
+                    if !data.is_empty() {
+                        return Ok(Decoded::Data(data));
+                    }
+                }
+                kind::STDOUT => {
+                    self.document.extend_from_slice(&part.content);
+                    if let Some(head) = self.answer.head(&mut self.document, false)? {
+                        return Ok(Decoded::Head(head));
+                    }
+                    continue;
+                }
+                kind::STDERR => self.log(&part.content),
+                kind::END_REQUEST => self.end_of_request(&part.content)?,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `fastcgi`: an application behind FastCGI, such as a PHP site behind php-fpm.
+
+mod client;
+mod site;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::client::Fastcgi;
+use self::site::{Meaning, Site};
+use super::hand_off::HandOff;
+use super::respond::plain;
+use super::scgi::one_gib;
+use super::static_files;
+use super::upstream::{
+    Address, Balance, Exchange, Failure, Gateway, Group, Head, HealthOptions, Plan, PoolOptions, Question,
+    Sends, Timeouts, addresses, ask, check_health, check_variables, question_parts, watch,
+};
+use crate::app::Builder;
+use crate::body::{App, Body, Request, Response};
+use crate::codec::Variables;
+use crate::codec::fastcgi::encode_pairs;
+use crate::config::{ConfigPath, Table, item};
+use crate::environ::Environ;
+use crate::error::{BoxError, Errors, Result};
+
+/// Options of an `[app.NAME]` table with `use = "fastcgi"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Addresses of the upstreams: `127.0.0.1:9000`, `unix:/run/php/php-fpm.sock`.
+    upstreams: Vec<String>,
+    /// How one of several upstreams is chosen.
+    #[serde(default)]
+    balance: Balance,
+    /// Directory of a site of scripts: a path that names one is answered by the upstream with its `SCRIPT_FILENAME`, any
+    /// other file by paster. Without it the upstream has every request, as an application.
+    root: Option<ConfigPath>,
+    /// Script that stands for its directory, with `root`.
+    #[serde(default = "index_php")]
+    index: String,
+    /// Endings of scripts, with `root`: what follows the first of them in a path is `PATH_INFO`. Files with one in the
+    /// middle of their name (`config.php.bak`) are not served.
+    #[serde(default = "dot_php")]
+    split_path: Vec<String>,
+    /// Script for paths that name nothing, with `root`: `/index.php` for most frameworks. Without it they get 404.
+    fallback: Option<String>,
+    /// Parameters to add to those of RFC 3875, or to put in their place.
+    #[serde(default)]
+    params: BTreeMap<String, String>,
+    /// Keeps connections for further requests (`pool`). A process of php-fpm that has an idle one serves nobody else,
+    /// so keep fewer than it has processes.
+    #[serde(default)]
+    keep_connections: bool,
+    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
+    /// name, as the length is sent first. (`body_limit` comes before it.)
+    #[serde(default = "one_gib")]
+    spool_limit_bytes: u64,
+    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
+    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
+    #[serde(default)]
+    hand_off: BTreeMap<String, String>,
+    /// How long upstreams are waited for.
+    #[serde(default)]
+    timeouts: Timeouts,
+    /// The connections to each upstream.
+    #[serde(default)]
+    pool: PoolOptions,
+    /// When an upstream counts as out of order.
+    #[serde(default)]
+    health: HealthOptions,
+}
+
+fn index_php() -> String {
+    "index.php".to_owned()
+}
+
+fn dot_php() -> Vec<String> {
+    vec![".php".to_owned()]
+}
+
+/// The upstreams as an app.
+struct Fast {
+    gateway: Gateway,
+    name: Arc<str>,
+    keep: bool,
+    site: Option<Site>,
+}
+
+/// Makes the app; connects to nothing yet.
+pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
+    check_variables(table, "params", &options.params, &mut errors);
+    check_health(table, &options.health, &mut errors);
+    if options.index.contains('/') || options.index.is_empty() {
+        let error = table.error("index", format!("`{}` is no plain file name", options.index));
+        errors.push(error.help("write a name such as `index.php`"));
+    }
+    for (place, ending) in options.split_path.iter().enumerate() {
+        if ending.len() < 2 || !ending.starts_with('.') || ending.contains('/') {
+            let error = table.error(&item("split_path", place), format!("`{ending}` is no ending of a file"));
+            errors.push(error.help("write one such as `.php`"));
+        }
+    }
+    if let Some(script) = options.fallback.as_ref().filter(|script| !script.starts_with('/')) {
+        let error = table.error("fallback", format!("`{script}` is no path of the site"));
+        errors.push(error.help("write one such as `/index.php`"));
+    }
+    if options.root.is_none() && options.fallback.is_some() {
+        errors.push(table.error("fallback", "`fallback` has no meaning without `root`"));
+    }
+    let hand_off = HandOff::new(table, &options.hand_off, builder, &mut errors);
+    let mut site = None;
+    if let Some(root) = options.root {
+        let files = serde_json::json!({ "use": "static", "publish_dir": &*root });
+        match static_files::build(&table.inner(files), builder) {
+            Ok(files) => {
+                let endings = options.split_path.iter().map(|ending| ending.to_ascii_lowercase()).collect();
+                let (index, fallback) = (options.index, options.fallback);
+                site = Some(Site { root: root.to_path_buf(), index, endings, fallback, files });
+            }
+            Err(found) => errors.extend(found.into_iter().map(|error| error.at(table.origin("root")))),
+        }
+    }
+    Errors::check(errors)?;
+    let mut pool = options.pool;
+    if !options.keep_connections {
+        pool.max_idle = 0;
+    }
+    let group = Arc::new(Group::new(Plan {
+        app: table.name().to_owned(),
+        addresses,
+        balance: options.balance,
+        timeouts: options.timeouts,
+        pool,
+        health: options.health,
+        tls: None,
+        development: builder.context.development,
+    }));
+    let fast = Arc::new(Fast {
+        gateway: Gateway {
+            group,
+            hand_off,
+            spool_limit: options.spool_limit_bytes,
+            variables: options.params,
+        },
+        name: table.name().into(),
+        keep: options.keep_connections,
+        site,
+    });
+    if !builder.context.checking {
+        watch(&fast.gateway.group, &question(&fast));
+    }
+    Ok(App::from_call(move |request| {
+        let fast = fast.clone();
+        Box::pin(async move { fast.answer(request).await })
+    }))
+}
+
+impl Fast {
+    async fn answer(&self, request: Request) -> Result<Response, BoxError> {
+        if let Some(site) = &self.site {
+            match site.find(request.uri().path()) {
+                Meaning::Script { .. } => {}
+                Meaning::File => return site.files.handle(request).await,
+                Meaning::Nothing => return Ok(plain(StatusCode::NOT_FOUND, "There is no such page.\n")),
+            }
+        }
+        self.gateway.answer(self, request).await
+    }
+
+    /// The parameters of a request, encoded.
+    fn pairs(&self, parts: &Parts, mut variables: Variables) -> Result<Vec<u8>, BoxError> {
+        // php-fpm refuses requests that do not have it, as a sign that a web server sent them.
+        if variables.get("REDIRECT_STATUS").is_none() {
+            variables.push("REDIRECT_STATUS", "200");
+        }
+        if let Some(site) = &self.site {
+            let Meaning::Script { name, info } = site.find(parts.uri.path()) else {
+                return Err("a local redirect to a path that is no script".into());
+            };
+            use std::os::unix::ffi::OsStrExt;
+            let mount = parts.extensions.get::<Environ>().map(|environ| environ.script_name.clone());
+            let mount = mount.unwrap_or_default();
+            let mut set = |key: &str, value: &[u8]| {
+                if !self.gateway.variables.contains_key(key) {
+                    variables.set(key, value);
+                }
+            };
+            let script = format!("{mount}{name}");
+            set("SCRIPT_NAME", script.as_bytes());
+            set("PATH_INFO", info.as_bytes());
+            set("SCRIPT_FILENAME", site.file(&name).as_os_str().as_bytes());
+            set("DOCUMENT_ROOT", site.root().as_os_str().as_bytes());
+            set("DOCUMENT_URI", format!("{script}{info}").as_bytes());
+            if !info.is_empty() {
+                set("PATH_TRANSLATED", site.file(&info).as_os_str().as_bytes());
+            }
+        }
+        encode_pairs(&variables).map_err(Into::into)
+    }
+}
+
+impl Sends for Fast {
+    type Protocol = Fastcgi;
+
+    async fn send(
+        &self,
+        gateway: &Gateway,
+        parts: &Parts,
+        variables: Variables,
+        body: Body,
+    ) -> Result<(Exchange<Fastcgi>, Head), Failure> {
+        let pairs = self.pairs(parts, variables).map_err(Failure::Client)?;
+        gateway.send(parts, body, |_, out| Fastcgi::begin(&self.name, &pairs, self.keep, out)).await
+    }
+}
+
+/// The question of active health checks: a GET, for a site of the script that the path names.
+fn question(fast: &Arc<Fast>) -> Question {
+    let fast = Arc::downgrade(fast);
+    Arc::new(move |group, index| {
+        let fast = fast.clone();
+        Box::pin(async move {
+            let Some(fast) = fast.upgrade() else { return Ok(()) };
+            let parts = question_parts(&group, Method::GET);
+            let pairs =
+                fast.pairs(&parts, fast.gateway.question(&parts)).map_err(|error| error.to_string())?;
+            ask(&group, index, |out, _| Fastcgi::begin(&fast.name, &pairs, false, out)).await
+        })
+    })
+}

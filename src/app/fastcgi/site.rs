@@ -1,0 +1,176 @@
+//! A PHP site: which script a path means, and which plain file.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+
+use crate::body::App;
+
+/// The directory of a site.
+pub(super) struct Site {
+    pub(super) root: PathBuf,
+    /// Name of the script that stands for a directory.
+    pub(super) index: String,
+    /// Endings of scripts, lower case: `.php`.
+    pub(super) endings: Vec<String>,
+    /// Script for paths that name nothing: `/index.php`.
+    pub(super) fallback: Option<String>,
+    /// Serves the files that are no scripts.
+    pub(super) files: App,
+}
+
+/// What a path means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// A script and what follows it in the path; both decoded, both beginning with a slash or empty.
+    Script { name: String, info: String },
+    /// A file that is none, or a directory without an index script.
+    File,
+    /// Nothing that is there, or nothing that may be seen.
+    Nothing,
+}
+
+impl Site {
+    /// Finds what `path` means: a request's, normalised by the gate, below the mount.
+    ///
+    /// A script is a regular file whose name has one of the endings: it is looked for before a FastCGI server sees its
+    /// name, as some take the directory part of a path for a script when there is none. A name with an ending in the
+    /// middle (`config.php.bak`) and hidden names are never served.
+    pub(super) fn find(&self, path: &str) -> Meaning {
+        let Some(names) = names(path) else { return Meaning::Nothing };
+        for (index, name) in names.iter().enumerate() {
+            let lower = name.to_ascii_lowercase();
+            if self.endings.iter().any(|ending| lower.ends_with(ending)) {
+                let script = format!("/{}", names[..=index].join("/"));
+                let rest: String = names[index + 1..].iter().map(|name| format!("/{name}")).collect();
+                let slash = if path.ends_with('/') { "/" } else { "" };
+                return match self.is_file(&script) {
+                    true => Meaning::Script { name: script, info: rest + slash },
+                    false => self.fallback(),
+                };
+            }
+            if self.endings.iter().any(|ending| lower.contains(ending)) {
+                return Meaning::Nothing;
+            }
+        }
+        let below = names.join("/");
+        match self.below(&below).metadata() {
+            Ok(found) if found.is_dir() => {
+                let script = if below.is_empty() { String::new() } else { format!("/{below}") };
+                let script = format!("{script}/{}", self.index);
+                match path.ends_with('/') && self.is_file(&script) {
+                    true => Meaning::Script { name: script, info: String::new() },
+                    // The files' app adds the slash, or has an index page.
+                    false => Meaning::File,
+                }
+            }
+            Ok(found) if found.is_file() && !path.ends_with('/') => Meaning::File,
+            _ => self.fallback(),
+        }
+    }
+
+    fn fallback(&self) -> Meaning {
+        match &self.fallback {
+            Some(script) if self.is_file(script) => {
+                Meaning::Script { name: script.clone(), info: String::new() }
+            }
+            _ => Meaning::Nothing,
+        }
+    }
+
+    fn is_file(&self, script: &str) -> bool {
+        self.below(script).metadata().is_ok_and(|found| found.is_file())
+    }
+
+    fn below(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The path of a script's file.
+    pub(super) fn file(&self, script: &str) -> PathBuf {
+        self.below(script)
+    }
+
+    /// The directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The decoded names of a path; `None` where one may not be seen: hidden, or with a slash or control character in it.
+fn names(path: &str) -> Option<Vec<String>> {
+    let path = path.strip_prefix('/')?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Some(Vec::new());
+    }
+    let mut names = Vec::new();
+    for (depth, segment) in path.split('/').enumerate() {
+        let name = OsString::from_vec(percent_decode_str(segment).collect()).into_string().ok()?;
+        let hidden = name.starts_with('.') && (depth > 0 || name != ".well-known");
+        if name.is_empty() || hidden || name.contains(['/', '\\']) || name.chars().any(char::is_control) {
+            return None;
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Response;
+
+    #[test]
+    fn meanings() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in
+            ["index.php", "a b.php", "style.css", "blog/index.php", "docs/index.html", "old.php.bak", ".env"]
+        {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("dir.php")).unwrap();
+        let site = |fallback: Option<&str>| Site {
+            root: folder.path().to_owned(),
+            index: "index.php".to_owned(),
+            endings: vec![".php".to_owned()],
+            fallback: fallback.map(str::to_owned),
+            files: App::from_fn(|_| async { Response::default() }),
+        };
+        let script =
+            |name: &str, info: &str| Meaning::Script { name: name.to_owned(), info: info.to_owned() };
+        let bare = site(None);
+        for (path, expected) in [
+            ("/", script("/index.php", "")),
+            ("/index.php", script("/index.php", "")),
+            ("/index.php/a/b%20c", script("/index.php", "/a/b c")),
+            ("/index.php/a/", script("/index.php", "/a/")),
+            ("/a%20b.php", script("/a b.php", "")),
+            ("/blog/", script("/blog/index.php", "")),
+            ("/blog", Meaning::File),
+            ("/docs/", Meaning::File),
+            ("/style.css", Meaning::File),
+            ("/style.css/x.php", Meaning::Nothing),
+            ("/style.css/", Meaning::Nothing),
+            ("/missing.php", Meaning::Nothing),
+            ("/dir.php", Meaning::Nothing),
+            ("/INDEX.PHP", Meaning::Nothing),
+            ("/old.php.bak", Meaning::Nothing),
+            ("/.env", Meaning::Nothing),
+            ("/.git/index.php", Meaning::Nothing),
+            ("/missing", Meaning::Nothing),
+            ("//index.php", Meaning::Nothing),
+        ] {
+            assert_eq!(bare.find(path), expected, "{path}");
+        }
+        let framework = site(Some("/index.php"));
+        assert_eq!(framework.find("/posts/1"), script("/index.php", ""));
+        assert_eq!(framework.find("/missing.php"), script("/index.php", ""));
+        assert_eq!(framework.find("/style.css"), Meaning::File);
+        assert_eq!(framework.find("/.env"), Meaning::Nothing);
+    }
+}

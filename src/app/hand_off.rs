@@ -1,0 +1,141 @@
+//! The hand-off of an answer: an upstream says which file is to be sent, and an app of the config sends it.
+
+use std::collections::BTreeMap;
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, EXPIRES, HeaderName, IF_RANGE, RANGE, SET_COOKIE,
+};
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::respond::plain;
+use super::{Builder, Link};
+use crate::body::{App, Body, Request, Response};
+use crate::config::{Table, join};
+use crate::environ::Environ;
+use crate::error::{BoxError, Error};
+
+/// The field by which an upstream hands a request on (nginx's name for it).
+const FIELD: HeaderName = HeaderName::from_static("x-accel-redirect");
+
+/// The apps that upstreams may hand requests to, the longest prefix first.
+pub(super) struct HandOff(Vec<(String, App)>);
+
+impl HandOff {
+    /// Reads `hand_off` of `table`; `None` when it names no app.
+    pub(super) fn new(
+        table: &Table,
+        routes: &BTreeMap<String, String>,
+        builder: &mut Builder<'_>,
+        errors: &mut Vec<Error>,
+    ) -> Option<HandOff> {
+        let mut found = Vec::new();
+        for (prefix, app) in routes {
+            let key = join("hand_off", prefix);
+            let app = (builder.resolve)(app, table.origin(&key));
+            let path = prefix.trim_end_matches('/');
+            if !prefix.starts_with('/') || !is_plain(path) {
+                let error = Error::config(format!("`{prefix}` is no prefix to hand off at"));
+                errors.push(error.at(table.key_origin(&key)).help("write one such as `/protected`"));
+            }
+            found.push((path.to_owned(), app));
+        }
+        found.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        (!found.is_empty()).then_some(HandOff(found))
+    }
+
+    /// Does what the answer says: where it names a path, the app there answers the request instead, as for a GET (or
+    /// a HEAD). Of the upstream's fields those that say what the file is to the client stay, and its cookies.
+    pub(super) async fn apply(&self, parts: &Parts, mut response: Response) -> Result<Response, BoxError> {
+        let Some(target) = response.headers_mut().remove(FIELD) else { return Ok(response) };
+        let target = target.to_str().unwrap_or_default();
+        let Some((prefix, app, uri)) = self.find(target) else {
+            tracing::error!(target, "an upstream hands a request to a path that is in no `hand_off`");
+            return Ok(plain(
+                StatusCode::BAD_GATEWAY,
+                "The answer was handed to a place that is not there.\n",
+            ));
+        };
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = if parts.method == Method::HEAD { Method::HEAD } else { Method::GET };
+        *request.uri_mut() = uri;
+        for (name, value) in &parts.headers {
+            let name_text = name.as_str();
+            if matches!(*name, RANGE | IF_RANGE)
+                || name_text.starts_with("if-")
+                || name_text.starts_with("accept")
+            {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        if let Some(environ) = parts.extensions.get::<Environ>() {
+            request.extensions_mut().insert(Environ { script_name: prefix.into(), ..environ.clone() });
+        }
+        let mut answer = app.handle(request).await?;
+        let success = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
+        for name in [CONTENT_TYPE, CONTENT_DISPOSITION, CACHE_CONTROL, EXPIRES] {
+            if let Some(value) = response.headers_mut().remove(&name).filter(|_| success) {
+                answer.headers_mut().insert(name, value);
+            }
+        }
+        for cookie in response.headers().get_all(SET_COOKIE) {
+            answer.headers_mut().append(SET_COOKIE, cookie.clone());
+        }
+        Ok(answer)
+    }
+
+    /// The app for a target, with its prefix and the target behind it.
+    fn find(&self, target: &str) -> Option<(&str, &App, Uri)> {
+        let path = target.split('?').next().unwrap_or_default();
+        if !path.starts_with('/') || !is_plain(path) {
+            return None;
+        }
+        self.0.iter().find_map(|(prefix, app)| {
+            let rest = target.strip_prefix(prefix.as_str())?;
+            let uri = rest.starts_with('/').then(|| rest.parse().ok())??;
+            Some((prefix.as_str(), app, uri))
+        })
+    }
+}
+
+/// The apps as they stand in the table.
+pub(super) fn links(table: &Table) -> Vec<Link> {
+    let routes = table.value().get("hand_off").and_then(|routes| routes.as_object());
+    let link = |(prefix, app): (&String, &serde_json::Value)| {
+        let at = format!("X-Accel-Redirect {prefix}");
+        Some(Link { at, app: app.as_str()?.to_owned(), key: join("hand_off", prefix) })
+    };
+    routes.into_iter().flatten().filter_map(link).collect()
+}
+
+/// Whether a path, decoded, has no dot segment, backslash or control character, as of a request behind the gate.
+fn is_plain(path: &str) -> bool {
+    let Ok(decoded) = percent_decode_str(path).decode_utf8() else { return false };
+    !decoded.chars().any(|c| c.is_control() || c == '\\')
+        && !decoded.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let app = || App::from_fn(|_| async { Response::default() });
+        let hand_off = HandOff(vec![("/private/deep".to_owned(), app()), ("/private".to_owned(), app())]);
+        let check = |target: &str, expected: Option<(&str, &str)>| {
+            let found = hand_off.find(target).map(|(prefix, _, uri)| (prefix, uri.to_string()));
+            assert_eq!(found.as_ref().map(|(prefix, uri)| (*prefix, uri.as_str())), expected, "{target}");
+        };
+        check("/private/a.pdf", Some(("/private", "/a.pdf")));
+        check("/private/deep/a%20b?c=d", Some(("/private/deep", "/a%20b?c=d")));
+        check("/privateer/a", None);
+        check("/private", None);
+        check("/private/../etc/passwd", None);
+        check("/private/%2e%2e/etc/passwd", None);
+        check("/private/a%5cb", None);
+        check("http://elsewhere/private/a", None);
+        check("private/a", None);
+    }
+}

@@ -1,0 +1,195 @@
+//! What the upstream is told of a request: its target and its header fields.
+
+use std::net::IpAddr;
+
+use http::Uri;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::app::upstream::Member;
+use crate::environ::Environ;
+
+/// Which fields tell the upstream of the client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Forwarding {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and, under a mount, `-Prefix`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both families.
+    Both,
+    /// None.
+    None,
+}
+
+/// What becomes of the prefix that mounts have taken from the path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Prefix {
+    /// The upstream sees the path behind it; redirects to its own paths get the prefix.
+    #[default]
+    Strip,
+    /// The upstream sees the whole path.
+    Keep,
+}
+
+/// The `Host` that the upstream sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HostField {
+    /// The client's.
+    Client,
+    /// That of the upstream's address.
+    Upstream,
+    /// This one.
+    Fixed(String),
+}
+
+/// How requests are put to upstreams.
+#[derive(Debug)]
+pub(super) struct Wording {
+    pub(super) host: HostField,
+    pub(super) forwarding: Forwarding,
+    pub(super) prefix: Prefix,
+}
+
+/// Fields that are not the client's to set: what is between two hops, what we write ourselves, and those by which a
+/// client could have frameworks hand files out (`X-Accel-Mapping` and `X-Sendfile-Type` of Rack, say).
+fn is_dropped(name: &HeaderName) -> bool {
+    match *name {
+        HOST | CONNECTION | UPGRADE | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT | TE | FORWARDED => true,
+        _ => {
+            let name = name.as_str();
+            match name.as_bytes()[0] {
+                b'x' => {
+                    name.starts_with("x-forwarded-")
+                        || name.starts_with("x-accel-")
+                        || matches!(name, "x-real-ip" | "x-sendfile-type")
+                }
+                b'k' => name == "keep-alive",
+                b'p' => matches!(name, "proxy-connection" | "proxy-authorization"),
+                _ => false,
+            }
+        }
+    }
+}
+
+impl Wording {
+    /// The target, in pieces: what is in front of the request's own path, and the path with its query.
+    pub(super) fn target<'a>(&self, parts: &'a Parts, member: &'a Member) -> (&'a str, &'a str, &'a str) {
+        let own = target_of(&parts.uri);
+        let mount = match (self.prefix, parts.extensions.get::<Environ>()) {
+            (Prefix::Keep, Some(environ)) => &*environ.script_name,
+            _ => "",
+        };
+        if own == "*" { ("", "", own) } else { (&member.address.base, mount, own) }
+    }
+
+    /// The `Host` of the request to `member`.
+    pub(super) fn host<'a>(&'a self, parts: &'a Parts, member: &'a Member) -> &'a [u8] {
+        match &self.host {
+            HostField::Client => client_host(parts).unwrap_or(member.address.authority.as_bytes()),
+            HostField::Upstream => member.address.authority.as_bytes(),
+            HostField::Fixed(host) => host.as_bytes(),
+        }
+    }
+
+    /// Gives every field to `put`, but for `Host` and the framing.
+    pub(super) fn fields(&self, parts: &Parts, mut put: impl FnMut(&str, &[u8])) {
+        for (name, value) in &parts.headers {
+            if !is_dropped(name) {
+                put(name.as_str(), value.as_bytes());
+            }
+        }
+        let Some(environ) = parts.extensions.get::<Environ>() else { return };
+        let proto = if environ.secure { "https" } else { "http" };
+        let host = client_host(parts);
+        if matches!(self.forwarding, Forwarding::XForwarded | Forwarding::Both) {
+            if let Some(client) = environ.client {
+                with_text(client, |text| put("x-forwarded-for", text));
+            }
+            put("x-forwarded-proto", proto.as_bytes());
+            if let Some(host) = host {
+                put("x-forwarded-host", host);
+            }
+            if !environ.script_name.is_empty() && self.prefix == Prefix::Strip {
+                put("x-forwarded-prefix", environ.script_name.as_bytes());
+            }
+        }
+        if matches!(self.forwarding, Forwarding::Forwarded | Forwarding::Both) {
+            let client = match environ.client {
+                Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+                Some(address) => address.to_string(),
+                None => "unknown".to_owned(),
+            };
+            let mut text = format!("for={client};proto={proto}").into_bytes();
+            if let Some(host) = host {
+                // A valid host has no quote and no backslash in it.
+                text.extend_from_slice(b";host=\"");
+                text.extend_from_slice(host);
+                text.push(b'"');
+            }
+            put("forwarded", &text);
+        }
+    }
+}
+
+/// Path and query, at least `/`.
+fn target_of(uri: &Uri) -> &str {
+    match uri.path_and_query() {
+        Some(target) if target.as_str().starts_with(['/', '*']) => target.as_str(),
+        _ => "/",
+    }
+}
+
+fn client_host(parts: &Parts) -> Option<&[u8]> {
+    parts.headers.get(HOST).map(|host| host.as_bytes())
+}
+
+/// The text of an address without an allocation.
+fn with_text(address: IpAddr, then: impl FnOnce(&[u8])) {
+    use std::io::Write;
+    let mut buffer = [0; 48];
+    let mut rest = &mut buffer[..];
+    let written = write!(rest, "{address}").is_ok();
+    let left = rest.len();
+    if written {
+        then(&buffer[..48 - left]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_names() {
+        for (name, dropped) in [
+            ("x-forwarded-for", true),
+            ("x-forwarded-ssl", true),
+            ("x-accel-mapping", true),
+            ("x-sendfile-type", true),
+            ("forwarded", true),
+            ("te", true),
+            ("expect", true),
+            ("authorization", false),
+            ("trailer", false),
+            ("x-requested-with", false),
+            ("range", false),
+        ] {
+            assert_eq!(is_dropped(&HeaderName::from_static(name)), dropped, "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_as_text() {
+        for text in ["127.0.0.1", "2001:db8:1111:2222:3333:4444:5555:6666"] {
+            with_text(text.parse().unwrap(), |found| assert_eq!(found, text.as_bytes()));
+        }
+    }
+}

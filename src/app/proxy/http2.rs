@@ -1,0 +1,279 @@
+//! HTTP/2 to upstreams: one connection each, on which requests run side by side.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderName, TE};
+use http::request::Parts;
+use http::{HeaderValue, Uri, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Mutex;
+use tokio::time::{Sleep, sleep};
+
+use super::fields::Wording;
+use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, duration, judge};
+use crate::body::{Body, Response};
+use crate::error::BoxError;
+
+/// How often a connection is probed while requests wait on it, and how long the answer may take.
+const PROBE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// The connections, in the order of the upstreams.
+pub(super) struct Connections(Vec<Mutex<Option<SendRequest<Sent>>>>);
+
+impl Connections {
+    pub(super) fn new(group: &Group) -> Connections {
+        Connections(group.members.iter().map(|_| Mutex::default()).collect())
+    }
+
+    /// A handle on the connection to a member, made where there is none; and whether it was there.
+    async fn sender(
+        &self,
+        group: &Group,
+        index: usize,
+        member: &Member,
+    ) -> Result<(SendRequest<Sent>, bool), Reason> {
+        // Who comes while it is being made waits for it here.
+        let mut slot = self.0[index].lock().await;
+        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok((sender.clone(), true));
+        }
+        let connection = group.connect(member).await?;
+        let (sender, driver) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PROBE.0)
+            .keep_alive_timeout(PROBE.1)
+            .adaptive_window(true)
+            .handshake(TokioIo::new(connection.stream))
+            .await
+            .map_err(Reason::Http2)?;
+        tokio::spawn(async move {
+            // Each request hears of the connection's end by itself.
+            let _ = driver.await;
+        });
+        *slot = Some(sender.clone());
+        Ok((sender, false))
+    }
+
+    /// A question of our own.
+    pub(super) async fn ask(
+        &self,
+        group: &Arc<Group>,
+        index: usize,
+        wording: &Wording,
+        parts: &Parts,
+    ) -> Result<(), String> {
+        let member = &group.members[index];
+        let (mut sender, _) = self.sender(group, index, member).await.map_err(|reason| reason.to_string())?;
+        let sent = Sent { body: Body::empty(), progress: Arc::default() };
+        let request = request(wording, parts, member, sent).map_err(|error| error.to_string())?;
+        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        judge(answer.status())
+    }
+}
+
+/// Sends one request.
+/// # Errors
+/// The failure of the last upstream that was asked, or of the request's body.
+pub(super) async fn run(
+    connections: &Connections,
+    group: &Arc<Group>,
+    wording: &Wording,
+    parts: &Parts,
+    body: Body,
+    repeats: bool,
+) -> Result<Response, Failure> {
+    let mut body = body;
+    let mut tried = 0u64;
+    let mut again = true;
+    loop {
+        let lease = group.lease(tried).await.map_err(Failure::Upstream)?;
+        let member = lease.member.clone();
+        let (mut sender, kept) = match connections.sender(group, lease.index, &member).await {
+            Ok(found) => found,
+            Err(reason) => {
+                group.failed(&member);
+                tried |= 1 << lease.index;
+                group.next(&member, tried, reason)?;
+                continue;
+            }
+        };
+        let progress = Arc::new(Progress::default());
+        let request = request(wording, parts, &member, Sent { body, progress: progress.clone() });
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Err(Failure::Client(error)),
+        };
+        let mut answer = Box::pin(async move {
+            sender.ready().await.map_err(|error| (error, None))?;
+            sender.try_send_request(request).await.map_err(|mut error| {
+                let message = error.take_message();
+                (error.into_error(), message)
+            })
+        });
+        let limit = duration(group.timeouts.head_secs);
+        let error = loop {
+            let before = progress.moved.load(Relaxed);
+            match tokio::time::timeout(limit, &mut answer).await {
+                Ok(Ok(response)) => {
+                    member.succeeded();
+                    return Ok(response.map(|body| paced(body, group, lease)));
+                }
+                Ok(Err(error)) => break error,
+                // The client may still be sending.
+                Err(_) if progress.moved.load(Relaxed) != before => {}
+                Err(_) => {
+                    group.failed(&member);
+                    return Err(Failure::Upstream(member.fault(Reason::HeadTimeout)));
+                }
+            }
+        };
+        let (error, unsent) = error;
+        if progress.failed.load(Relaxed) > 0 {
+            return Err(Failure::Client(error.into()));
+        }
+        match unsent.map(|request| request.into_body().body) {
+            // It was not sent: the connection had ended.
+            Some(back) if kept && again && (repeats || progress.moved.load(Relaxed) == 0) => {
+                body = back;
+                again = false;
+            }
+            _ => {
+                group.failed(&member);
+                return Err(Failure::Upstream(member.fault(Reason::Http2(error))));
+            }
+        }
+    }
+}
+
+fn request(
+    wording: &Wording,
+    parts: &Parts,
+    member: &Member,
+    body: Sent,
+) -> Result<http::Request<Sent>, BoxError> {
+    let (base, mount, own) = wording.target(parts, member);
+    let scheme = if member.address.tls { "https" } else { "http" };
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(wording.host(parts, member))
+        .path_and_query(format!("{base}{mount}{own}"))
+        .build()?;
+    let mut request = http::Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    wording.fields(parts, |name, value| {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    });
+    // Trailers are passed on; gRPC asks for the word.
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    Ok(request)
+}
+
+/// What became of a request's body.
+#[derive(Default)]
+struct Progress {
+    moved: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// A request's body that tells of its progress.
+struct Sent {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl http_body::Body for Sent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.progress.moved.fetch_add(1, Relaxed);
+        if matches!(frame, Some(Err(_))) {
+            self.progress.failed.store(1, Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn paced(body: Incoming, group: &Arc<Group>, lease: Lease) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    Body::new(Paced {
+        body,
+        limit: duration(group.timeouts.pause_secs),
+        wait: None,
+        lease,
+        group: group.clone(),
+    })
+}
+
+/// An answer's body with a limit on its pauses. Dropped before its end, it resets the stream.
+struct Paced {
+    body: Incoming,
+    limit: Duration,
+    wait: Option<Pin<Box<Sleep>>>,
+    lease: Lease,
+    group: Arc<Group>,
+}
+
+impl http_body::Body for Paced {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let reason = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => Reason::Http2(error),
+            Poll::Ready(frame) => {
+                this.wait = None;
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            }
+            Poll::Pending => {
+                let limit = this.limit;
+                ready!(this.wait.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+                Reason::Stalled
+            }
+        };
+        this.group.failed(&this.lease.member);
+        let fault: Fault = this.lease.member.fault(reason);
+        Poll::Ready(Some(Err(fault.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,327 @@
+//! `proxy`: an application behind HTTP on another socket.
+
+mod fields;
+mod http1;
+mod http2;
+mod tls;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::{HOST, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::fields::{Forwarding, HostField, Prefix, Wording};
+use self::http1::Http1;
+use self::http2::Connections;
+use self::tls::TlsOptions;
+use super::hand_off::HandOff;
+use super::upstream::{
+    Address, Balance, Group, HealthOptions, Member, Plan, PoolOptions, Question, Secs, Timeouts, addresses,
+    ask, check_health, duration, may_repeat, question_parts, run, secs, watch,
+};
+use crate::app::Builder;
+use crate::body::{App, Request, Response};
+use crate::config::Table;
+use crate::environ::Environ;
+use crate::error::{BoxError, Errors, Result};
+
+/// Options of an `[app.NAME]` table with `use = "proxy"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Addresses of the upstreams: `http://127.0.0.1:9000`, with a path that is put before every request's
+    /// (`http://10.0.0.7/base`), `https://api.example.org`, `unix:/run/app.sock`.
+    upstreams: Vec<String>,
+    /// How one of several upstreams is chosen.
+    #[serde(default)]
+    balance: Balance,
+    /// What is spoken to upstreams.
+    #[serde(default)]
+    protocol: Version,
+    /// The `Host` that upstreams see: `client` for the client's own, `upstream` for that of the address, or any other.
+    #[serde(default = "client")]
+    host: String,
+    /// Which fields tell upstreams of the client, from what the server knows of it. What the client or a peer wrote in
+    /// such fields is never passed on.
+    #[serde(default)]
+    forwarding: Forwarding,
+    /// What becomes of the prefix that mounts have taken from the path.
+    #[serde(default)]
+    prefix: Prefix,
+    /// How long a WebSocket may be without a byte either way; up to twice as long may pass until it is closed.
+    #[serde(default = "an_hour")]
+    websocket_idle_secs: Secs,
+    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
+    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
+    #[serde(default)]
+    hand_off: BTreeMap<String, String>,
+    /// How long upstreams are waited for.
+    #[serde(default)]
+    timeouts: Timeouts,
+    /// The connections to each upstream.
+    #[serde(default)]
+    pool: PoolOptions,
+    /// When an upstream counts as out of order.
+    #[serde(default)]
+    health: HealthOptions,
+    /// TLS to `https` upstreams.
+    tls: Option<TlsOptions>,
+}
+
+/// What is spoken to upstreams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Version {
+    /// HTTP/1.1, with WebSockets.
+    #[default]
+    Http1,
+    /// HTTP/2 by prior knowledge, over TLS by ALPN; without WebSockets.
+    Http2,
+}
+
+fn client() -> String {
+    "client".to_owned()
+}
+
+fn an_hour() -> Secs {
+    secs(3600)
+}
+
+/// The upstreams as an app.
+struct Proxy {
+    group: Arc<Group>,
+    wording: Wording,
+    http2: Option<Connections>,
+    websocket_idle: std::time::Duration,
+    hand_off: Option<HandOff>,
+}
+
+/// Makes the app; connects to nothing yet.
+pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let found = addresses(table, &options.upstreams, Address::http, &mut errors);
+    let http2 = options.protocol == Version::Http2;
+    let mut tls = None;
+    if options.tls.is_some() || found.iter().any(|address| address.tls) {
+        match options.tls.unwrap_or_default().load(table, http2) {
+            Ok(loaded) => tls = Some(loaded),
+            Err(found) => errors.extend(found),
+        }
+    }
+    let host = match options.host.as_str() {
+        "client" => HostField::Client,
+        "upstream" => HostField::Upstream,
+        host if host.parse::<http::uri::Authority>().is_ok_and(|host| !host.as_str().contains('@')) => {
+            HostField::Fixed(host.to_owned())
+        }
+        other => {
+            let error = table.error("host", format!("`{other}` is no host"));
+            errors.push(error.help("write `client`, `upstream`, or a host such as `example.org:8080`"));
+            HostField::Client
+        }
+    };
+    check_health(table, &options.health, &mut errors);
+    let hand_off = HandOff::new(table, &options.hand_off, builder, &mut errors);
+    Errors::check(errors)?;
+    let group = Arc::new(Group::new(Plan {
+        app: table.name().to_owned(),
+        addresses: found,
+        balance: options.balance,
+        timeouts: options.timeouts,
+        pool: options.pool,
+        health: options.health,
+        tls,
+        development: builder.context.development,
+    }));
+    let proxy = Arc::new(Proxy {
+        wording: Wording { host, forwarding: options.forwarding, prefix: options.prefix },
+        http2: http2.then(|| Connections::new(&group)),
+        websocket_idle: duration(options.websocket_idle_secs),
+        hand_off,
+        group,
+    });
+    if !builder.context.checking {
+        watch(&proxy.group, &question(&proxy));
+    }
+    Ok(App::from_call(move |request| {
+        let proxy = proxy.clone();
+        Box::pin(async move { proxy.answer(request).await })
+    }))
+}
+
+impl Proxy {
+    async fn answer(&self, request: Request) -> Result<Response, BoxError> {
+        let (mut parts, body) = request.into_parts();
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+        let repeats = may_repeat(&parts.method);
+        if let Some(connections) = &self.http2 {
+            let sent = http2::run(connections, &self.group, &self.wording, &parts, body, repeats).await;
+            return match sent {
+                Ok(response) => self.settle(&parts, None, response).await,
+                Err(failure) => failure.settle(&self.group),
+            };
+        }
+        let keep = self.group.pool.max_idle > 0;
+        let upgrade = on_upgrade.is_some();
+        let sent = run(&self.group, body, repeats, |member, out, body| {
+            http1::write(&self.wording, &parts, member, upgrade, keep, body, out)
+        });
+        let (exchange, head) = match sent.await {
+            Ok(answer) => answer,
+            Err(failure) => return failure.settle(&self.group),
+        };
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(on_upgrade)) = (head.status, on_upgrade) {
+            let mut response = Response::default();
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            if let Some((connection, lease)) = exchange.into_tunnel() {
+                tunnel::spawn(on_upgrade, connection, lease, self.websocket_idle);
+            }
+            return Ok(response);
+        }
+        let member = exchange.member().clone();
+        let response = exchange.into_response(head);
+        self.settle(&parts, Some(&member), response).await
+    }
+
+    /// What is left to be done to an answer.
+    async fn settle(
+        &self,
+        parts: &Parts,
+        member: Option<&Member>,
+        mut response: Response,
+    ) -> Result<Response, BoxError> {
+        if response.headers().contains_key(LOCATION) {
+            let members = self.group.members.iter().map(|member| &**member);
+            for member in member.into_iter().chain(members) {
+                if self.relocate(parts, member, response.headers_mut()) {
+                    break;
+                }
+            }
+        }
+        match &self.hand_off {
+            Some(hand_off) => hand_off.apply(parts, response).await,
+            None => Ok(response),
+        }
+    }
+
+    /// Turns a redirect to a place on the upstream into one to the same place on us; `false`: it leads elsewhere.
+    fn relocate(&self, parts: &Parts, member: &Member, headers: &mut HeaderMap) -> bool {
+        let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else {
+            return false;
+        };
+        let mount = match (self.wording.prefix, parts.extensions.get::<Environ>()) {
+            (Prefix::Strip, Some(environ)) => &*environ.script_name,
+            _ => "",
+        };
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let Some(location) = relocated(location, &member.address, mount, host) else { return false };
+        if let Ok(location) = HeaderValue::try_from(location) {
+            headers.insert(LOCATION, location);
+        }
+        true
+    }
+}
+
+/// Where a redirect of the upstream at `address` leads from outside: `None` for a place that is not the upstream's
+/// or needs no change. `host` is the client's, by which the upstream may call itself.
+fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>) -> Option<String> {
+    let own = |rest: &str, authority: &str| {
+        let rest = rest.get(authority.len()..).filter(|_| {
+            rest.as_bytes()
+                .get(..authority.len())
+                .is_some_and(|own| own.eq_ignore_ascii_case(authority.as_bytes()))
+        })?;
+        (rest.is_empty() || rest.starts_with(['/', '?'])).then(|| rest.to_owned())
+    };
+    let (origin, path) = match location.split_once("://") {
+        Some((scheme, rest))
+            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
+        {
+            match own(rest, &address.authority) {
+                // By its own address: outside that is ours, and a path says it best.
+                Some(path) => (String::new(), path),
+                None => {
+                    let host = host?;
+                    (format!("{scheme}://{host}"), own(rest, host)?)
+                }
+            }
+        }
+        _ if location.starts_with('/') && !location.starts_with("//") => (String::new(), location.to_owned()),
+        _ => return None,
+    };
+    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    let begins = |prefix: &str| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    };
+    let path = match &*address.base {
+        "" => &*path,
+        base if begins(base) => &path[base.len()..],
+        _ => &*path,
+    };
+    // An upstream that knows of `X-Forwarded-Prefix` has put it there already.
+    let known = !mount.is_empty()
+        && path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
+    let mount = if known { "" } else { mount };
+    let path = if path.is_empty() && mount.is_empty() { "/" } else { path };
+    let found = format!("{origin}{mount}{path}");
+    (found != location).then_some(found)
+}
+
+/// The question of active health checks: a GET on a connection of its own.
+fn question(proxy: &Arc<Proxy>) -> Question {
+    let proxy = Arc::downgrade(proxy);
+    Arc::new(move |group, index| {
+        let proxy = proxy.clone();
+        Box::pin(async move {
+            let Some(proxy) = proxy.upgrade() else { return Ok(()) };
+            let mut parts = question_parts(&group, Method::GET);
+            parts.extensions.clear();
+            if let Some(connections) = &proxy.http2 {
+                return connections.ask(&group, index, &proxy.wording, &parts).await;
+            }
+            ask::<Http1>(&group, index, |out, body| {
+                http1::write(&proxy.wording, &parts, &group.members[index], false, false, body, out)
+            })
+            .await
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects() {
+        let check = |location: &str, upstream: &str, mount: &str, expected: Option<&str>| {
+            let address = Address::http(upstream).unwrap();
+            let found = relocated(location, &address, mount, Some("example.org"));
+            assert_eq!(found.as_deref(), expected, "{location} of {upstream} under {mount}");
+        };
+        let here = "http://127.0.0.1:9000";
+        check("/login", here, "", None);
+        check("/login?a=b", here, "/app", Some("/app/login?a=b"));
+        check("/app/login", here, "/app", None);
+        check("/application", here, "/app", Some("/app/application"));
+        check("http://127.0.0.1:9000/a", here, "", Some("/a"));
+        check("http://127.0.0.1:9000", here, "/app", Some("/app/"));
+        check("http://127.0.0.1:90001/a", here, "", None);
+        check("https://example.org/a", here, "", None);
+        check("https://example.org/a", here, "/app", Some("https://example.org/app/a"));
+        check("https://example.org/app/a", here, "/app", None);
+        check("https://elsewhere.org/a", here, "/app", None);
+        check("//elsewhere.org/a", here, "/app", None);
+        check("next", here, "/app", None);
+        check("/base/a", "http://10.0.0.1/base", "", Some("/a"));
+        check("/base", "http://10.0.0.1/base", "/app", Some("/app"));
+        check("/base", "http://10.0.0.1/base", "", Some("/"));
+    }
+}

@@ -1,0 +1,70 @@
+//! TLS to upstreams: whom to believe.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::app::upstream::Tls;
+use crate::config::{ConfigPath, Table};
+use crate::error::{Error, Errors, Result};
+
+/// TLS to `https` upstreams.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsOptions {
+    /// File of the certificates (PEM) of the authorities that are believed, instead of the public ones (Mozilla's
+    /// list). There is no way to believe everyone.
+    ca_file: Option<ConfigPath>,
+    /// The name that the upstream's certificate must have, instead of the address's host.
+    server_name: Option<String>,
+}
+
+impl TlsOptions {
+    /// Reads the certificates.
+    /// # Errors
+    /// A file that cannot be read or holds none; a name that is none.
+    pub(super) fn load(&self, table: &Table, http2: bool) -> Result<Tls> {
+        let mut roots = RootCertStore::empty();
+        let mut errors = Vec::new();
+        match &self.ca_file {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(file) => {
+                let fail = |error: Error| error.help("name a file with `-----BEGIN CERTIFICATE-----` in it");
+                let message = format!("cannot read the certificates `{}`", file.display());
+                match CertificateDer::pem_file_iter(file as &std::path::Path).map(Iterator::collect) {
+                    Ok(Ok::<Vec<_>, _>(certificates)) if !certificates.is_empty() => {
+                        let (added, _) = roots.add_parsable_certificates(certificates);
+                        if added == 0 {
+                            errors.push(fail(table.error("tls.ca_file", message)));
+                        }
+                    }
+                    Ok(Ok(_)) => {
+                        errors.push(fail(table.error("tls.ca_file", message).because("it holds none")))
+                    }
+                    Ok(Err(error)) | Err(error) => {
+                        errors.push(fail(table.error("tls.ca_file", message).because(error)));
+                    }
+                }
+            }
+        }
+        let name = match self.server_name.clone().map(ServerName::try_from).transpose() {
+            Ok(name) => name,
+            Err(error) => {
+                errors.push(table.error("tls.server_name", "it is no name of a host").because(error));
+                None
+            }
+        };
+        Errors::check(errors)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::new("cannot set TLS up").because(error))?;
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        Ok(Tls { config: Arc::new(config), name })
+    }
+}

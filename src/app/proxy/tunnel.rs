@@ -1,0 +1,74 @@
+//! Two connections joined: a WebSocket between client and upstream.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::app::upstream::{Connection, Lease};
+
+/// Bytes that are read at a time.
+const PIECE: usize = 8 * 1024;
+
+/// Joins the client's connection, once it has changed protocols, with the upstream's: until both have ended, one
+/// breaks, or neither has sent anything for `idle` (twice that at most).
+pub(super) fn spawn(client: OnUpgrade, upstream: Connection, lease: Lease, idle: Duration) {
+    tokio::spawn(async move {
+        let _lease = lease;
+        // A client that has left before its connection changed over is no failure.
+        let Ok(client) = client.await else { return };
+        let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
+        let Connection { stream, input, .. } = upstream;
+        let (upstream_read, upstream_write) = tokio::io::split(stream);
+        let moved = AtomicU64::new(0);
+        let both = async {
+            tokio::try_join!(
+                copy(client_read, upstream_write, BytesMut::new(), &moved),
+                copy(upstream_read, client_write, input, &moved)
+            )
+        };
+        tokio::select! {
+            // However it ended, both connections end with it.
+            _ = both => {}
+            () = quiet(&moved, idle) => {}
+        }
+    });
+}
+
+/// Copies until the end of `from`, which is passed on.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut buffer: BytesMut,
+    moved: &AtomicU64,
+) -> io::Result<()> {
+    loop {
+        if !buffer.is_empty() {
+            to.write_all_buf(&mut buffer).await?;
+            to.flush().await?;
+        }
+        buffer.reserve(PIECE);
+        let count = from.read_buf(&mut buffer).await?;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        moved.fetch_add(count as u64, Relaxed);
+    }
+}
+
+/// Ends when nothing was moved for `idle`.
+async fn quiet(moved: &AtomicU64, idle: Duration) {
+    let mut before = moved.load(Relaxed);
+    loop {
+        tokio::time::sleep(idle).await;
+        let now = moved.load(Relaxed);
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,146 @@
+//! Where an upstream is: its address as written in a config.
+
+use std::path::PathBuf;
+
+/// An upstream's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) struct Address {
+    /// As the config has it: `http://127.0.0.1:9000`.
+    pub(in crate::app) shown: String,
+    /// What to connect to.
+    pub(in crate::app) target: Target,
+    /// Whether TLS is spoken on it.
+    pub(in crate::app) tls: bool,
+    /// Host and port as a request names them; `localhost` for a Unix socket.
+    pub(in crate::app) authority: String,
+    /// Path in front of every request's own: empty, or `/base` without a slash at its end.
+    pub(in crate::app) base: String,
+}
+
+/// What to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) enum Target {
+    /// A name or an address, without brackets, and a port.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads `http://host:port/base`, `https://host`, `unix:PATH` or `host:port`.
+    /// # Errors
+    /// What is wrong with the text.
+    pub(in crate::app) fn http(text: &str) -> Result<Address, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+            None => ("http".to_owned(), text),
+        };
+        let tls = match &*scheme {
+            "http" => false,
+            "https" => true,
+            other => return Err(format!("`{other}` is not spoken: it is `http` or `https`")),
+        };
+        if let Some(path) = rest.strip_prefix("unix:") {
+            if tls {
+                return Err("TLS is not spoken on Unix sockets".to_owned());
+            }
+            return Address::unix(text, path);
+        }
+        let (authority, base) = match rest.find('/') {
+            Some(slash) => (&rest[..slash], rest[slash..].trim_end_matches('/')),
+            None => (rest, ""),
+        };
+        if base.contains(['?', '#']) || base.chars().any(|c| c.is_control() || c == ' ' || !c.is_ascii()) {
+            return Err("its path has no `?`, `#`, space, control or non-ASCII character".to_owned());
+        }
+        let (host, port) = host_and_port(authority, Some(if tls { 443 } else { 80 }))?;
+        Ok(Address {
+            shown: text.to_owned(),
+            target: Target::Tcp(host, port),
+            tls,
+            authority: authority.to_ascii_lowercase(),
+            base: base.to_owned(),
+        })
+    }
+
+    /// Reads `host:port` or `unix:PATH`.
+    /// # Errors
+    /// What is wrong with the text.
+    pub(in crate::app) fn socket(text: &str) -> Result<Address, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Address::unix(text, path);
+        }
+        if text.contains('/') {
+            return Err("it is `host:port` or `unix:PATH`, without a scheme".to_owned());
+        }
+        let (host, port) = host_and_port(text, None)?;
+        let (authority, base) = (text.to_ascii_lowercase(), String::new());
+        Ok(Address { shown: text.to_owned(), target: Target::Tcp(host, port), tls: false, authority, base })
+    }
+
+    fn unix(text: &str, path: &str) -> Result<Address, String> {
+        if path.is_empty() {
+            return Err("`unix:` names no path".to_owned());
+        }
+        Ok(Address {
+            shown: text.to_owned(),
+            target: Target::Unix(path.into()),
+            tls: false,
+            authority: "localhost".to_owned(),
+            base: String::new(),
+        })
+    }
+}
+
+/// Host without brackets, and port. `default` is the port where none is written; without it one must be.
+fn host_and_port(text: &str, default: Option<u16>) -> Result<(String, u16), String> {
+    let authority: http::uri::Authority =
+        text.parse().map_err(|_| "its host and port are not valid".to_owned())?;
+    if authority.as_str().contains('@') {
+        return Err("a name and password are not sent: use the `headers` middleware".to_owned());
+    }
+    let host = authority.host().trim_matches(['[', ']']);
+    if host.is_empty() {
+        return Err("it names no host".to_owned());
+    }
+    let written = authority.as_str().rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let port = match (authority.port_u16(), default) {
+        (Some(port @ 1..), _) => port,
+        (None, Some(port)) if !written => port,
+        (None, None) if !written => return Err("it names no port".to_owned()),
+        _ => return Err("its port is not from 1 to 65535".to_owned()),
+    };
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let http = |text: &str, target: Target, tls: bool, authority: &str, base: &str| {
+            let found = Address::http(text).unwrap();
+            assert_eq!((found.target, found.tls), (target, tls), "{text}");
+            assert_eq!((&*found.authority, &*found.base), (authority, base), "{text}");
+        };
+        let tcp = |host: &str, port| Target::Tcp(host.to_owned(), port);
+        http("http://127.0.0.1:9000", tcp("127.0.0.1", 9000), false, "127.0.0.1:9000", "");
+        http("127.0.0.1:9000", tcp("127.0.0.1", 9000), false, "127.0.0.1:9000", "");
+        http("https://Example.org", tcp("Example.org", 443), true, "example.org", "");
+        http("http://[::1]:81/a/b/", tcp("::1", 81), false, "[::1]:81", "/a/b");
+        http("http://[::1]", tcp("::1", 80), false, "[::1]", "");
+        http("unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
+        http("http://unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
+        for wrong in
+            ["", "ftp://a", "http://", "http://a:0", "http://a:x", "http://u:p@a", "http://a/?b", "unix:"]
+        {
+            assert!(Address::http(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Address::socket("127.0.0.1:4000").unwrap().target, tcp("127.0.0.1", 4000));
+        assert_eq!(Address::socket("unix:a.sock").unwrap().target, Target::Unix("a.sock".into()));
+        for wrong in ["127.0.0.1", "http://127.0.0.1:4000", "a:70000", "unix:"] {
+            assert!(Address::socket(wrong).is_err(), "{wrong}");
+        }
+    }
+}

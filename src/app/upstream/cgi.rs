@@ -1,0 +1,264 @@
+//! What SCGI, FastCGI and CGI have in common: a request is meta-variables, an answer is a document of CGI.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri};
+use http_body::Body as _;
+
+use super::exchange::{Decoded, Exchange, Head, Protocol};
+use super::failure::Reason;
+use super::group::{Group, Member};
+use super::outgoing::Outgoing;
+use super::run::{Failure, may_repeat, run};
+use super::spool::{TooLong, spool};
+use crate::app::hand_off::HandOff;
+use crate::app::respond::plain;
+use crate::body::{Body, Request, Response};
+use crate::codec::cgi::{Answer, parse_head};
+use crate::codec::variables::from_request;
+use crate::codec::{Fault, Variables};
+use crate::environ::Environ;
+use crate::error::BoxError;
+
+/// Longest head of an answer, and most fields in it.
+const HEAD_LIMIT: (usize, usize) = (64 * 1024, 128);
+/// Most local redirects that one request is led through.
+const REDIRECTS: u32 = 10;
+/// Fields of a client by which a framework could be made to hand files out.
+const NOT_THE_CLIENTS: [&str; 3] = ["x-accel-mapping", "x-accel-redirect", "x-sendfile-type"];
+
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Reason {
+        match fault {
+            Fault::TooLong => Reason::Malformed("its head is too long"),
+            Fault::Malformed(rule) => Reason::Malformed(rule),
+        }
+    }
+}
+
+/// Reads a document of CGI.
+#[derive(Default)]
+pub(in crate::app) struct CgiAnswer {
+    headed: bool,
+    left: Option<u64>,
+}
+
+impl CgiAnswer {
+    /// Whether the head was read.
+    pub(in crate::app) fn has_head(&self) -> bool {
+        self.headed
+    }
+
+    /// Whether a part of the announced length is missing.
+    pub(in crate::app) fn is_short(&self) -> bool {
+        self.left.is_some_and(|left| left > 0)
+    }
+
+    /// The head, once it is there whole.
+    /// # Errors
+    /// When it is malformed.
+    pub(in crate::app) fn head(&mut self, input: &mut BytesMut, ended: bool) -> Result<Option<Head>, Reason> {
+        let Some((answer, length)) = parse_head(input, HEAD_LIMIT.0, HEAD_LIMIT.1)? else {
+            return match ended && !input.is_empty() {
+                true => Err(Reason::Malformed("its head has no end")),
+                false => Ok(None),
+            };
+        };
+        input.advance(length);
+        self.headed = true;
+        Ok(Some(match answer {
+            Answer::Document { status, mut headers } => {
+                let length = headers
+                    .get(CONTENT_LENGTH)
+                    .map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
+                let length = match length {
+                    Some(None) => return Err(Reason::Malformed("its Content-Length is no number")),
+                    Some(length) => length,
+                    None => None,
+                };
+                if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+                    headers.remove(CONTENT_LENGTH);
+                } else {
+                    self.left = length;
+                }
+                Head { status, headers, length: self.left, redirect: None }
+            }
+            Answer::LocalRedirect(path) => Head {
+                status: StatusCode::FOUND,
+                headers: Default::default(),
+                length: None,
+                redirect: Some(path),
+            },
+        }))
+    }
+
+    /// As much of `data` as belongs to the body: what is longer than announced is cut off.
+    pub(in crate::app) fn body(&mut self, mut data: Bytes) -> Bytes {
+        if let Some(left) = &mut self.left {
+            data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= data.len() as u64;
+        }
+        data
+    }
+
+    /// The next part of a document that ends with its connection.
+    /// # Errors
+    /// When it is malformed or cut off.
+    pub(in crate::app) fn plain(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+        if !self.headed {
+            return Ok(self.head(input, ended)?.map_or(Decoded::More, Decoded::Head));
+        }
+        if self.left == Some(0) {
+            return Ok(Decoded::End(None));
+        }
+        if !input.is_empty() {
+            return Ok(Decoded::Data(self.body(input.split().freeze())));
+        }
+        match (ended, self.left) {
+            (true, Some(_)) => Err(Reason::BrokenOff),
+            (true, None) => Ok(Decoded::End(None)),
+            (false, _) => Ok(Decoded::More),
+        }
+    }
+}
+
+/// A kind of application that is asked by meta-variables.
+pub(in crate::app) trait Sends: Sync {
+    /// What it speaks.
+    type Protocol: Protocol;
+
+    /// Sends one request, and waits for the head of its answer.
+    fn send(
+        &self,
+        gateway: &Gateway,
+        parts: &Parts,
+        variables: Variables,
+        body: Body,
+    ) -> impl Future<Output = Result<(Exchange<Self::Protocol>, Head), Failure>> + Send;
+}
+
+/// An application behind meta-variables, as its kind sends requests to it.
+pub(in crate::app) struct Gateway {
+    pub(in crate::app) group: Arc<Group>,
+    pub(in crate::app) hand_off: Option<HandOff>,
+    /// Longest body of unknown length.
+    pub(in crate::app) spool_limit: u64,
+    /// Variables that the config adds or replaces.
+    pub(in crate::app) variables: BTreeMap<String, String>,
+}
+
+impl Gateway {
+    /// Gives the answer to a request, through local redirects.
+    pub(in crate::app) async fn answer(
+        &self,
+        kind: &impl Sends,
+        request: Request,
+    ) -> Result<Response, BoxError> {
+        let mut request = request;
+        for _ in 0..REDIRECTS {
+            let (mut parts, body) = request.into_parts();
+            let body = match spool(body, self.spool_limit).await? {
+                Ok(body) => body,
+                Err(TooLong) => {
+                    let text = format!("A body without a length may have {} bytes.\n", self.spool_limit);
+                    return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
+                }
+            };
+            for name in NOT_THE_CLIENTS {
+                parts.headers.remove(name);
+            }
+            let variables = self.variables(&parts, &body)?;
+            let (exchange, head) = match kind.send(self, &parts, variables, body).await {
+                Ok(sent) => sent,
+                Err(failure) => return failure.settle(&self.group),
+            };
+            let Some(path) = &head.redirect else {
+                let response = exchange.into_response(head);
+                return match &self.hand_off {
+                    Some(hand_off) => hand_off.apply(&parts, response).await,
+                    None => Ok(response),
+                };
+            };
+            match redirected(parts, path) {
+                Ok(next) => request = next,
+                Err(response) => return Ok(*response),
+            }
+        }
+        Ok(plain(StatusCode::BAD_GATEWAY, format!("More than {REDIRECTS} local redirects.\n")))
+    }
+
+    fn variables(&self, parts: &Parts, body: &Body) -> Result<Variables, BoxError> {
+        let environ = parts.extensions.get::<Environ>().ok_or("the request came through no gate")?;
+        let mut variables = from_request(parts, environ, Some(body.size_hint().exact().unwrap_or(0)));
+        for (name, value) in &self.variables {
+            variables.set(name, value);
+        }
+        Ok(variables)
+    }
+
+    /// The variables of a question of our own.
+    pub(in crate::app) fn question(&self, parts: &Parts) -> Variables {
+        self.variables(parts, &Body::empty()).unwrap_or_default()
+    }
+
+    /// Sends one request to the group; `write` puts its head.
+    pub(in crate::app) async fn send<P: Protocol>(
+        &self,
+        parts: &Parts,
+        body: Body,
+        mut write: impl FnMut(&Member, &mut Outgoing) -> P + Send,
+    ) -> Result<(Exchange<P>, Head), Failure> {
+        run(&self.group, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
+    }
+}
+
+/// The request for the path of a local redirect: a GET without a body. A path outside of our mount is the client's to
+/// ask for.
+fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
+    let mount =
+        parts.extensions.get::<Environ>().map(|environ| environ.script_name.clone()).unwrap_or_default();
+    let plain_path = path.split('?').next().unwrap_or_default();
+    let climbs = plain_path.split('/').any(|segment| matches!(segment, "." | ".."));
+    let inner = path.strip_prefix(&*mount).filter(|rest| rest.starts_with('/') && !climbs);
+    match inner.and_then(|rest| rest.parse::<Uri>().ok()) {
+        Some(uri) => {
+            parts.uri = uri;
+            if parts.method != Method::HEAD {
+                parts.method = Method::GET;
+            }
+            for name in [CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, RANGE] {
+                parts.headers.remove(name);
+            }
+            Ok(Request::from_parts(parts, Body::empty()))
+        }
+        None => {
+            let mut response = plain(StatusCode::FOUND, format!("See {path}\n"));
+            if let Ok(location) = HeaderValue::try_from(path) {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            Err(Box::new(response))
+        }
+    }
+}
+
+/// The head of a question of our own: the path of the health check.
+pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
+    let mut request = http::Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = group.health.path.as_deref().and_then(|path| path.parse().ok()).unwrap_or_default();
+    request.extensions_mut().insert(Environ {
+        peer: None,
+        client: None,
+        listen: "".into(),
+        host: "localhost".into(),
+        port: None,
+        secure: false,
+        script_name: "".into(),
+        server: "".into(),
+    });
+    request.into_parts().0
+}

@@ -1,0 +1,42 @@
+//! One limit on waiting, cheap to set anew for each wait.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Bounds one wait after the other. The timer behind it is moved only when it fires or must fire earlier, so that
+/// a wait which ends in time costs no more than a look at the clock.
+#[derive(Default)]
+pub(super) struct Clock {
+    sleep: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Instant>,
+}
+
+impl Clock {
+    /// Nothing is waited for.
+    pub(super) fn stop(&mut self) {
+        self.deadline = None;
+    }
+
+    /// Waits on; the wait began when this was first called since [`Clock::stop`]. Ready: it has lasted for `limit`,
+    /// or past `end`.
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>, limit: Duration, end: Option<Instant>) -> Poll<()> {
+        let deadline = *self.deadline.get_or_insert_with(|| {
+            let deadline = Instant::now() + limit;
+            end.map_or(deadline, |end| end.min(deadline))
+        });
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The upstreams of one app: which one takes a request, and its connections.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::address::Address;
+use super::clock::Clock;
+use super::failure::{Fault, Reason};
+use super::health::Health;
+use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, duration};
+use super::outgoing::Outgoing;
+use super::run::Failure;
+use super::stream::{Stream, Tls};
+
+/// Most upstreams of one app, so that those tried fit a set of bits.
+pub(super) const MOST: usize = 64;
+/// Most upstreams that are tried for one request.
+const TRIES: u32 = 3;
+/// A kept connection gives a buffer above this size back.
+const KEPT_BUFFER: usize = 16 * 1024;
+
+/// The upstreams of one app.
+pub(in crate::app) struct Group {
+    pub(in crate::app) members: Vec<Arc<Member>>,
+    pub(super) balance: Balance,
+    pub(super) next: AtomicUsize,
+    pub(in crate::app) timeouts: Timeouts,
+    pub(in crate::app) pool: PoolOptions,
+    pub(in crate::app) health: HealthOptions,
+    pub(in crate::app) tls: Option<Tls>,
+    /// Whether pages may name addresses and causes.
+    pub(in crate::app) development: bool,
+}
+
+/// One upstream.
+pub(in crate::app) struct Member {
+    /// The name that everyone may see.
+    pub(in crate::app) name: String,
+    pub(in crate::app) address: Address,
+    pub(super) health: Health,
+    slots: Arc<Semaphore>,
+    idle: Mutex<Kept>,
+}
+
+/// What one app's table says of its upstreams.
+pub(in crate::app) struct Plan {
+    /// Name of the app.
+    pub(in crate::app) app: String,
+    pub(in crate::app) addresses: Vec<Address>,
+    pub(in crate::app) balance: Balance,
+    pub(in crate::app) timeouts: Timeouts,
+    pub(in crate::app) pool: PoolOptions,
+    pub(in crate::app) health: HealthOptions,
+    pub(in crate::app) tls: Option<Tls>,
+    pub(in crate::app) development: bool,
+}
+
+#[derive(Default)]
+struct Kept {
+    connections: Vec<Idle>,
+    /// Whether a task sees to those that were kept long enough.
+    swept: bool,
+}
+
+struct Idle {
+    connection: Connection,
+    until: Instant,
+}
+
+/// A connection with what belongs to it.
+pub(in crate::app) struct Connection {
+    pub(in crate::app) stream: Stream,
+    /// What was read and not yet used.
+    pub(in crate::app) input: BytesMut,
+    pub(super) output: Outgoing,
+    pub(super) clock: Clock,
+}
+
+impl Connection {
+    pub(in crate::app) fn new(stream: Stream) -> Connection {
+        Connection { stream, input: BytesMut::new(), output: Outgoing::default(), clock: Clock::default() }
+    }
+}
+
+/// The right to one connection of an upstream, until it is dropped.
+pub(in crate::app) struct Lease {
+    pub(in crate::app) member: Arc<Member>,
+    /// Its place in the group.
+    pub(in crate::app) index: usize,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Group {
+    /// Makes the group; starts nothing.
+    pub(in crate::app) fn new(plan: Plan) -> Group {
+        let Plan { app, addresses, balance, timeouts, pool, health, tls, development } = plan;
+        let several = addresses.len() > 1;
+        let member = |(index, address): (usize, Address)| {
+            Arc::new(Member {
+                name: if several { format!("{app} {}", index + 1) } else { app.clone() },
+                address,
+                health: Health::new(),
+                slots: Arc::new(Semaphore::new(pool.max_connections.get() as usize)),
+                idle: Mutex::default(),
+            })
+        };
+        let members = addresses.into_iter().take(MOST).enumerate().map(member).collect();
+        Group { members, balance, next: AtomicUsize::new(0), timeouts, pool, health, tls, development }
+    }
+
+    /// Whether more than `tried` is left that may be asked.
+    pub(super) fn has_more(&self, tried: u64) -> bool {
+        let may = |(index, member): (usize, &Arc<Member>)| {
+            tried & 1 << index == 0 && !member.health.is_out() && !member.health.is_checked_out()
+        };
+        self.members.iter().enumerate().any(may)
+    }
+
+    /// Chooses an upstream that is not among `tried`, and waits until it has a connection free.
+    /// # Errors
+    /// When all are out of order, or the wait took too long.
+    pub(in crate::app) async fn lease(&self, tried: u64) -> Result<Lease, Fault> {
+        let Some(index) = self.choose(tried) else {
+            return Err(self.members[0].fault(Reason::Out));
+        };
+        let member = &self.members[index];
+        let permit = match member.slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let wait = member.slots.clone().acquire_owned();
+                match tokio::time::timeout(duration(self.timeouts.queue_secs), wait).await {
+                    Ok(Ok(permit)) => permit,
+                    _ => return Err(member.fault(Reason::Full)),
+                }
+            }
+        };
+        Ok(Lease { member: member.clone(), index, _permit: Some(permit) })
+    }
+
+    /// A lease that counts for nothing: for questions of our own, and for programs, which are counted elsewhere.
+    pub(in crate::app) fn uncounted(&self, index: usize) -> Lease {
+        Lease { member: self.members[index].clone(), index, _permit: None }
+    }
+
+    /// The upstream for a request: among those in order; else, rather than none, among those that failed lately.
+    fn choose(&self, tried: u64) -> Option<usize> {
+        if let [only] = &self.members[..] {
+            return (tried == 0 && !only.health.is_checked_out()).then_some(0);
+        }
+        let count = self.members.len();
+        let start = self.next.fetch_add(1, Relaxed);
+        let order = || (0..count).map(|step| (start + step) % count).filter(|index| tried & 1 << index == 0);
+        let usable = |failed: bool| {
+            order().filter(move |index| {
+                let health = &self.members[*index].health;
+                !health.is_checked_out() && (failed || !health.is_out())
+            })
+        };
+        let free = |index: &usize| self.members[*index].slots.available_permits();
+        let pick = |failed: bool| match self.balance {
+            Balance::RoundRobin => usable(failed).find(|index| free(index) > 0).or(usable(failed).next()),
+            // `max_by_key` takes the last of equals: the order is turned, so that equals take turns.
+            Balance::LeastBusy => usable(failed).collect::<Vec<_>>().into_iter().rev().max_by_key(free),
+        };
+        pick(false).or_else(|| pick(true))
+    }
+
+    /// A new connection to `member`.
+    /// # Errors
+    /// When it cannot be had, or not in time.
+    pub(in crate::app) async fn connect(&self, member: &Member) -> Result<Connection, Reason> {
+        let connect = Stream::connect(&member.address, self.tls.as_ref());
+        match tokio::time::timeout(duration(self.timeouts.connect_secs), connect).await {
+            Ok(Ok(stream)) => Ok(Connection::new(stream)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Reason::ConnectTimeout),
+            Ok(Err(error)) => Err(Reason::Unreachable(error)),
+            Err(_) => Err(Reason::ConnectTimeout),
+        }
+    }
+
+    /// Counts a failure of `member`.
+    pub(in crate::app) fn failed(&self, member: &Member) {
+        if member.health.fail(&self.health) && self.members.len() > 1 {
+            let (upstream, address, out_secs) = (&*member.name, &*member.address.shown, self.health.out_secs);
+            tracing::warn!(upstream, address, "left out for {out_secs} s: it failed too often");
+        }
+    }
+
+    /// Goes on to another upstream after a failure of `member`, if there is one that was not `tried`.
+    /// # Errors
+    /// The failure, when nobody is left.
+    pub(in crate::app) fn next(&self, member: &Member, tried: u64, reason: Reason) -> Result<(), Failure> {
+        let fault = member.fault(reason);
+        if tried.count_ones() < TRIES && self.has_more(tried) {
+            fault.log();
+            return Ok(());
+        }
+        Err(Failure::Upstream(fault))
+    }
+
+    /// Keeps a connection for the next request. `most` is how long the upstream said that it keeps it.
+    pub(super) fn keep(&self, member: &Arc<Member>, mut connection: Connection, most: Option<Duration>) {
+        let mut time = duration(self.pool.idle_secs);
+        if let Some(most) = most {
+            // It must not be used just as the upstream closes it.
+            time = time.min(most.saturating_sub(Duration::from_secs(1)));
+        }
+        if self.pool.max_idle == 0 || time.is_zero() {
+            return;
+        }
+        connection.clock.stop();
+        if connection.input.capacity() > KEPT_BUFFER {
+            connection.input = BytesMut::new();
+        }
+        let mut kept = member.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.connections.len() < self.pool.max_idle as usize {
+            kept.connections.push(Idle { connection, until: Instant::now() + time });
+            if !std::mem::replace(&mut kept.swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(member)));
+            }
+        }
+    }
+}
+
+/// Closes idle connections that were kept long enough, until there are none.
+async fn sweep(member: std::sync::Weak<Member>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(member) = member.upgrade() else { return };
+        let now = Instant::now();
+        let mut over = Vec::new();
+        let mut kept = member.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = 0;
+        while index < kept.connections.len() {
+            let idle = &mut kept.connections[index];
+            if idle.until <= now || !idle.connection.stream.is_quiet() {
+                over.push(kept.connections.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        let done = kept.connections.is_empty();
+        kept.swept = !done;
+        drop(kept);
+        drop(over); // closed outside of the lock
+        if done {
+            return;
+        }
+    }
+}
+
+impl Member {
+    /// A kept connection that the upstream has not closed.
+    pub(super) fn take(&self) -> Option<Connection> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).connections.pop()?;
+            let mut connection = idle.connection;
+            if connection.stream.is_quiet() && idle.until > Instant::now() {
+                return Some(connection);
+            }
+        }
+    }
+
+    pub(in crate::app) fn succeeded(&self) {
+        self.health.succeeded();
+    }
+
+    /// A failure of this upstream.
+    pub(in crate::app) fn fault(&self, reason: Reason) -> Fault {
+        Fault { name: self.name.clone(), address: self.address.shown.clone(), reason }
+    }
+}

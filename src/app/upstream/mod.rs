@@ -1,0 +1,89 @@
+//! What the kinds of application share that ask another program: addresses, choice among several, pools, limits,
+//! health, retries and the pages for failures.
+//!
+//! [`run`] sends a request through a [`Group`] in some [`Protocol`]; [`exchange`] moves the bytes. Each kind has its
+//! protocol and its options; nothing here knows one of them, but for the program that [`stream`] can be.
+
+mod address;
+mod cgi;
+mod clock;
+mod exchange;
+mod failure;
+mod group;
+mod health;
+mod options;
+mod outgoing;
+mod run;
+mod spool;
+mod stream;
+
+pub(super) use address::{Address, Target};
+pub(super) use cgi::{CgiAnswer, Gateway, Sends, question_parts};
+pub(super) use exchange::{Decoded, Exchange, Head, Kept, Protocol, Stop};
+pub(super) use failure::{Fault, Reason};
+pub(super) use group::{Connection, Group, Lease, Member, Plan};
+pub(super) use health::{Question, watch};
+pub(super) use options::{Balance, HealthOptions, PoolOptions, Secs, Timeouts, duration, secs};
+pub(super) use outgoing::Outgoing;
+pub(super) use run::{Failure, ask, judge, may_repeat, run};
+pub(super) use stream::{Stream, Tls};
+
+use std::collections::BTreeMap;
+
+use crate::config::{Table, item};
+use crate::error::Error;
+
+/// Reads the list `upstreams` of a table.
+pub(super) fn addresses(
+    table: &Table,
+    texts: &[String],
+    parse: fn(&str) -> Result<Address, String>,
+    errors: &mut Vec<Error>,
+) -> Vec<Address> {
+    if texts.is_empty() {
+        errors.push(table.error("upstreams", "no upstream").help("name one at least"));
+    }
+    if texts.len() > group::MOST {
+        let message = format!("more than {} upstreams", group::MOST);
+        errors.push(table.error("upstreams", message).help("put a second proxy in between"));
+    }
+    let mut found = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match parse(text) {
+            Ok(address) => found.push(address),
+            Err(why) => {
+                let message = format!("`{text}` is no address of an upstream: {why}");
+                errors.push(table.error(&item("upstreams", index), message));
+            }
+        }
+    }
+    found
+}
+
+/// Checks the path of health checks.
+pub(super) fn check_health(table: &Table, options: &HealthOptions, errors: &mut Vec<Error>) {
+    let is_path =
+        |text: &str| text.starts_with('/') && !text.contains('#') && text.parse::<http::Uri>().is_ok();
+    if options.path.as_deref().is_some_and(|path| !is_path(path)) {
+        errors.push(table.error("health.path", "it is no path").help("write one such as `/health`"));
+    }
+}
+
+/// Checks variables that the config adds.
+pub(super) fn check_variables(
+    table: &Table,
+    key: &str,
+    variables: &BTreeMap<String, String>,
+    errors: &mut Vec<Error>,
+) {
+    for (name, value) in variables {
+        let at = crate::config::join(key, name);
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let error = Error::config(format!("`{name}` is no name of a variable")).at(table.key_origin(&at));
+            errors.push(error.help("write one such as `APP_ENV`"));
+        }
+        if value.contains('\0') {
+            errors.push(table.error(&at, "a variable has no NUL in it"));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Options that the kinds with upstreams share, each a table within the app's own.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whole seconds, at least one.
+pub(in crate::app) type Secs = NonZeroU32;
+
+pub(in crate::app) const fn secs(count: u32) -> Secs {
+    match NonZeroU32::new(count) {
+        Some(count) => count,
+        None => NonZeroU32::MIN,
+    }
+}
+
+pub(in crate::app) fn duration(secs: Secs) -> Duration {
+    Duration::from_secs(secs.get().into())
+}
+
+/// How an upstream is chosen among several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::app) enum Balance {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastBusy,
+}
+
+/// How long an upstream is waited for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::app) struct Timeouts {
+    /// Longest wait for a connection, TLS included; then the next upstream is tried, and 504 is answered after the
+    /// last.
+    pub(in crate::app) connect_secs: Secs,
+    /// Longest wait for the head of the answer, and for the upstream to take a piece of the request; then 504.
+    pub(in crate::app) head_secs: Secs,
+    /// Longest pause between two pieces of the answer's body; then it is broken off.
+    pub(in crate::app) pause_secs: Secs,
+    /// Longest wait for a free connection where `pool.max_connections` are in use; then 503.
+    pub(in crate::app) queue_secs: Secs,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { connect_secs: secs(5), head_secs: secs(60), pause_secs: secs(60), queue_secs: secs(10) }
+    }
+}
+
+/// The connections to each upstream.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::app) struct PoolOptions {
+    /// Most connections to one upstream at a time, WebSockets too; further requests wait.
+    pub(in crate::app) max_connections: NonZeroU32,
+    /// Most idle connections kept for one upstream; 0 keeps none.
+    pub(in crate::app) max_idle: u32,
+    /// How long an idle connection is kept, unless the upstream said less by `Keep-Alive: timeout=…`.
+    pub(in crate::app) idle_secs: Secs,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        PoolOptions { max_connections: secs(1024), max_idle: 64, idle_secs: secs(30) }
+    }
+}
+
+/// When an upstream counts as out of order.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::app) struct HealthOptions {
+    /// Failures within `window_secs` after which an upstream is left out for `out_secs`. (An upstream without
+    /// another that could take its place is tried all the same.)
+    pub(in crate::app) max_fails: NonZeroU32,
+    /// The time in which failures are counted together.
+    pub(in crate::app) window_secs: Secs,
+    /// How long an upstream that failed is left out.
+    pub(in crate::app) out_secs: Secs,
+    /// Path to ask each upstream for every `interval_secs`: while the answer is no 2xx or 3xx it is left out.
+    /// Without a path nothing is asked.
+    pub(in crate::app) path: Option<String>,
+    /// Time between two of these questions.
+    pub(in crate::app) interval_secs: Secs,
+    /// Longest wait for the answer to one.
+    pub(in crate::app) timeout_secs: Secs,
+}
+
+impl Default for HealthOptions {
+    fn default() -> Self {
+        HealthOptions {
+            max_fails: secs(3),
+            window_secs: secs(10),
+            out_secs: secs(10),
+            path: None,
+            interval_secs: secs(5),
+            timeout_secs: secs(2),
+        }
+    }
+}

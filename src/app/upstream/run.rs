@@ -1,0 +1,140 @@
+//! A request to one of several upstreams: who is asked, who is asked again, and what is answered when nobody is left.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::exchange::{Exchange, Head, Protocol, Stop};
+use super::failure::{Fault, Reason};
+use super::group::{Group, Member};
+use super::outgoing::Outgoing;
+use crate::body::{Body, Response};
+use crate::error::BoxError;
+
+/// Why a request got no answer of an upstream.
+pub(in crate::app) enum Failure {
+    /// The last upstream that was asked failed.
+    Upstream(Fault),
+    /// The request's body failed.
+    Client(BoxError),
+}
+
+impl Failure {
+    /// The answer, or the error for whoever serves the client; the upstream's failure goes to the log.
+    pub(in crate::app) fn settle(self, group: &Group) -> Result<Response, BoxError> {
+        match self {
+            Failure::Upstream(fault) => {
+                fault.log();
+                Ok(fault.answer(group.development))
+            }
+            Failure::Client(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a request may be sent a second time (RFC 9110, section 9.2.2).
+pub(in crate::app) fn may_repeat(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// Sends a request; `write` puts its head into the buffer, for each upstream that is tried.
+///
+/// Where no connection can be had the next upstream is tried: nothing was sent. A request that was sent is sent again
+/// only if it `repeats`, nothing of its body was taken and no byte of an answer came: once more to the same upstream
+/// where the connection was a kept one, else to the next.
+/// # Errors
+/// The last failure.
+pub(in crate::app) async fn run<P: Protocol>(
+    group: &Arc<Group>,
+    body: Body,
+    repeats: bool,
+    mut write: impl FnMut(&Member, &mut Outgoing, &Body) -> P + Send,
+) -> Result<(Exchange<P>, Head), Failure> {
+    let mut body = body;
+    let mut tried = 0u64;
+    let mut fresh = false;
+    loop {
+        let lease = group.lease(tried).await.map_err(Failure::Upstream)?;
+        let member = lease.member.clone();
+        let kept = if fresh { None } else { member.take() };
+        let was_kept = kept.is_some();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => match group.connect(&member).await {
+                Ok(connection) => connection,
+                Err(reason) => {
+                    group.failed(&member);
+                    tried |= 1 << lease.index;
+                    group.next(&member, tried, reason)?;
+                    continue;
+                }
+            },
+        };
+        let index = lease.index;
+        let mut exchange = Exchange::new(group.clone(), lease, connection, body, None, |out, body| {
+            write(&member, out, body)
+        });
+        let reason = match exchange.head().await {
+            Ok(head) => {
+                member.succeeded();
+                return Ok((exchange, head));
+            }
+            Err(Stop::Client(error)) => return Err(Failure::Client(error)),
+            Err(Stop::Upstream(reason)) => reason,
+        };
+        let lost = matches!(reason, Reason::Closed | Reason::Broken(_));
+        let again = match exchange.take_untouched() {
+            Some(again) if repeats && lost && !exchange.has_answer() => again,
+            _ => {
+                group.failed(&member);
+                return Err(Failure::Upstream(member.fault(reason)));
+            }
+        };
+        body = again;
+        if was_kept {
+            // It was closed just as it was used, which is nobody's fault.
+            fresh = true;
+            continue;
+        }
+        fresh = false;
+        group.failed(&member);
+        tried |= 1 << index;
+        group.next(&member, tried, reason)?;
+    }
+}
+
+/// A question of our own to the upstream at `index`, on a connection of its own: whether it answers, and with 2xx or
+/// 3xx.
+/// # Errors
+/// What is wrong, for the log.
+pub(in crate::app) async fn ask<P: Protocol>(
+    group: &Arc<Group>,
+    index: usize,
+    write: impl FnOnce(&mut Outgoing, &Body) -> P,
+) -> Result<(), String> {
+    let lease = group.uncounted(index);
+    let told = |reason: Reason| match std::error::Error::source(&reason) {
+        Some(cause) => format!("{reason}: {cause}"),
+        None => reason.to_string(),
+    };
+    let connection = group.connect(&lease.member).await.map_err(told)?;
+    let mut exchange = Exchange::new(group.clone(), lease, connection, Body::empty(), None, write);
+    match exchange.head().await {
+        Ok(head) => judge(head.status),
+        Err(Stop::Upstream(reason)) => Err(told(reason)),
+        Err(Stop::Client(error)) => Err(error.to_string()),
+    }
+}
+
+/// Whether the answer to such a question is good.
+/// # Errors
+/// What is wrong with it.
+pub(in crate::app) fn judge(status: StatusCode) -> Result<(), String> {
+    match status.is_success() || status.is_redirection() {
+        true => Ok(()),
+        false => Err(format!("it answered with {status}")),
+    }
+}
