@@ -1,5 +1,6 @@
 //! Kinds of application: one file each, from its `Options` to an [`App`].
 
+mod argument;
 mod cascade;
 mod cgi;
 mod fastcgi;
@@ -13,6 +14,8 @@ mod respond;
 mod scgi;
 mod static_files;
 mod upstream;
+
+pub use argument::{config_of, from_argument};
 
 use crate::body::App;
 use crate::config::Table;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::source::SourceArgs;
-use crate::error::Result;
+use crate::app::{config_of, from_argument};
+use crate::config::{Argument, Sources};
+use crate::error::{Error, Result};
 use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
@@ -20,6 +22,14 @@ use screen::Screen;
   paster serve --app admin --profile test    another app, with the profile `test`
   paster serve --list-servers                the kinds of server
 
+Without a config file:
+  paster serve --app static:./public         the files of a directory
+  paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
+  paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
+  paster serve --app scgi:127.0.0.1:4000     or scgi:unix:PATH
+  paster serve --app cgi:./program           a program for each request
+Such an app is [app.main] with access_log, error_page and body_limit: -D sets the rest.
+
 Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once.
 Exit codes: 0 ended as asked, 1 failed, 2 command line, 78 configuration.")]
 pub(super) struct Args {
@@ -30,8 +40,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 
-    /// Serve this `[app.NAME]` instead of the one that the server names
-    #[arg(long, value_name = "NAME")]
+    /// Serve this `[app.NAME]` instead of the one that the server names; or, without a config file, one of its own:
+    /// `static:DIRECTORY`, `proxy:URL`, `fastcgi:ADDRESS`, `scgi:ADDRESS`, `cgi:PROGRAM`
+    #[arg(long, value_name = "NAME|KIND:…")]
     app: Option<String>,
 
     /// Listen here instead: `127.0.0.1:8000`, `unix:PATH`; may be repeated
@@ -99,10 +110,11 @@ impl Args {
                 return super::list::print_section(section, self.json);
             }
         }
+        let (sources, app) = self.sources()?;
         let options = Options {
-            sources: self.source.sources()?,
+            sources,
             servers: self.server,
-            app: self.app,
+            app,
             listen: self.listen,
             reload: match (self.reload, self.no_reload) {
                 (true, _) => Some(true),
@@ -118,6 +130,23 @@ impl Args {
             Box::new(move |event| screen.show(event))
         };
         serve::serve(options, listener).map(ExitCode::from)
+    }
+}
+
+impl Args {
+    /// Where the config comes from, and the app of it that is wanted: `--app KIND:…` is a config of its own.
+    fn sources(&self) -> Result<(Sources, Option<String>)> {
+        let written = self.app.as_deref().map(from_argument).transpose()?.flatten();
+        let (Some(table), Some(text)) = (written, &self.app) else {
+            return Ok((self.source.sources()?, self.app.clone()));
+        };
+        if let Some(file) = &self.source.config {
+            let error = Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
+            let help = format!("leave `{}` out, or name an app of it", file.display());
+            return Err(error.help(help).into());
+        }
+        let argument = Argument { option: "--app".to_owned(), text: text.clone(), tree: config_of(table) };
+        Ok((Sources { argument: Some(argument), ..self.source.around(None) }, None))
     }
 }
 

@@ -33,20 +33,27 @@ impl SourceArgs {
             None => {
                 return Err(Error::config("no `server.toml` in the working directory")
                     .help("name a config file: `paster serve path/to/server.toml`")
+                    .help("or serve without one: `paster serve --app static:./public`, `--app proxy:http://127.0.0.1:9000`")
                     .help("or start from a skeleton: `paster create NAME --template notebook`")
                     .into());
             }
         };
+        Ok(self.around(Some(file)))
+    }
+
+    /// The sources around the file, or around what takes its place.
+    pub(super) fn around(&self, file: Option<PathBuf>) -> Sources {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with("PASTER_"))
             .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
             .collect();
-        Ok(Sources {
-            file: Some(file),
+        Sources {
+            file,
+            argument: None,
             profile: self.profile.clone().filter(|name| !name.is_empty()),
             environment,
             overrides: self.set.clone(),
-        })
+        }
     }
 }

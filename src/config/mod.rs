@@ -35,12 +35,25 @@ pub use table::{ConfigPath, Table};
 pub struct Sources {
     /// The file named on the command line.
     pub file: Option<PathBuf>,
+    /// A config that an argument of the command line stands for, in place of a file's.
+    pub argument: Option<Argument>,
     /// Name of the profile to merge last of the files.
     pub profile: Option<String>,
     /// `PASTER_…` variables, as name and value.
     pub environment: Vec<(String, String)>,
     /// `-D key=value` arguments and what other flags stand for, in order, each `key=value`.
     pub overrides: Vec<String>,
+}
+
+/// What one argument of the command line says in short.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Argument {
+    /// The option: `--app`.
+    pub option: String,
+    /// What was written behind it.
+    pub text: String,
+    /// The tables that it stands for.
+    pub tree: Value,
 }
 
 /// One merged configuration, with the origin of every value. Serializable: the supervisor sends it to workers.
@@ -91,6 +104,9 @@ impl Config {
         let sources::Files { paths: mut read, incomplete, mut errors, .. } = files;
         if incomplete {
             return (None, errors);
+        }
+        if let Some(argument) = &sources.argument {
+            sources::apply_argument(&mut tree, argument);
         }
         sources::apply_profile(&mut tree, sources.profile.as_deref(), &mut errors);
         sources::apply_environment(&mut tree, &sources.environment, &mut errors);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::document;
+use super::{Argument, document};
 use super::expand::Expander;
 use super::node::{Data, Node, Place};
 use super::secret;
@@ -281,6 +281,26 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
         }
         set(tree, &path, value, place, errors);
     }
+}
+
+/// Merges what an argument of the command line stands for: every value of it has its place there.
+pub(super) fn apply_argument(tree: &mut Node, argument: &Argument) {
+    let Argument { option, text, tree: said } = argument;
+    let shown = if secret::has_password(text) { secret::MASK } else { text };
+    let place = outside(Source::Argument(option.clone()), format!("{option} {shown}"), 0..option.len());
+    tree.merge(node_of(said, &place));
+}
+
+/// A value that stands at `place` with all that is in it.
+fn node_of(value: &Value, place: &Place) -> Node {
+    let data = match value {
+        Value::Object(table) => {
+            Data::Table(table.iter().map(|(key, value)| (key.clone(), node_of(value, place))).collect())
+        }
+        Value::Array(list) => Data::List(list.iter().map(|value| node_of(value, place)).collect()),
+        value => Data::Value(value.clone()),
+    };
+    Node::new(data, Place { written: value.clone(), ..place.clone() })
 }
 
 /// How the config spells what a variable's name says in capitals: `-` and the like are `_` there.
