@@ -38,7 +38,9 @@ pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
         }
     };
     if rest.is_empty() {
-        return Err(Error::usage(format!("`--app {text}` says the kind alone")).help(format!("write {FORMS}")));
+        return Err(
+            Error::usage(format!("`--app {text}` says the kind alone")).help(format!("write {FORMS}"))
+        );
     }
     let value = match key {
         "upstreams" => Value::from(rest.split(',').map(str::trim).collect::<Vec<_>>()),

@@ -141,7 +141,8 @@ impl Args {
             return Ok((self.source.sources()?, self.app.clone()));
         };
         if let Some(file) = &self.source.config {
-            let error = Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
+            let error =
+                Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
             let help = format!("leave `{}` out, or name an app of it", file.display());
             return Err(error.help(help).into());
         }

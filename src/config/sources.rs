@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Argument, document};
 use super::expand::Expander;
 use super::node::{Data, Node, Place};
 use super::secret;
 use super::shape::{self, TOP_LEVEL};
+use super::{Argument, document};
 use crate::error::{Error, Origin, Source};
 use crate::registry::nearest;
 

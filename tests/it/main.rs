@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod border;
+mod bridge;
+mod bridges_proxy;
 mod cascade;
 mod config;
 mod create;

@@ -259,6 +259,7 @@ pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
         secure: false,
         script_name: "".into(),
         server: "".into(),
+        flight: Default::default(),
     });
     request.into_parts().0
 }
