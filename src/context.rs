@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::body::BoxFuture;
+use crate::counts::{Counts, Parts};
 use crate::error::Error;
+use crate::vitals::Vitals;
 
 /// The surroundings in which `build` functions make parts.
 #[derive(Clone)]
@@ -26,6 +29,10 @@ pub struct Context {
     pub host: Arc<dyn Host>,
     /// Asks those who write log files to open them anew.
     pub reopen: Reopen,
+    /// What the parts of all stacks count.
+    pub parts: Arc<Parts>,
+    /// How the apps are.
+    pub vitals: Arc<Vitals>,
 }
 
 /// A request to open log files anew, as somebody has moved them (USR1). Clones hear the same.
@@ -52,6 +59,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// When there is no supervisor (`request`, `check`), or the process could not be started.
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error>;
+
+    /// What all workers and the supervisor have counted.
+    /// # Errors
+    /// When there is no supervisor, or it does not answer.
+    fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
+        Box::pin(std::future::ready(Err(Error::new("there is no supervisor that counts"))))
+    }
 }
 
 /// A host without a supervisor: `paster request`, `check` and tests.
@@ -76,6 +90,8 @@ impl Context {
             config: Arc::default(),
             host: Arc::new(NoHost),
             reopen: Reopen::default(),
+            parts: Arc::default(),
+            vitals: Arc::default(),
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Environ {
     pub peer: Option<SocketAddr>,
     /// Who sent the request: the peer, or what a trusted peer forwarded.
     pub client: Option<IpAddr>,
+    /// Whether the peer said that it speaks for somebody else and is not believed: who the client is, nobody knows.
+    pub relayed: bool,
     /// The address that we listen on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub listen: Arc<str>,
     /// The one effective host, lower case, without its port (`SERVER_NAME`).

@@ -2,6 +2,7 @@
 //!
 //! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`body`], [`inflight`], [`environ`]: what everything passes around;
+//!   [`counts`], [`spans`], [`vitals`]: what is seen of it;
 //! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
 //!   surroundings, the gateway protocols;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod context;
+pub mod counts;
 pub mod environ;
 pub mod error;
 pub mod inflight;
@@ -23,3 +25,5 @@ pub mod plugin;
 pub mod registry;
 pub mod scaffold;
 pub mod server;
+pub mod spans;
+pub mod vitals;

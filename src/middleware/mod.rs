@@ -10,11 +10,15 @@ mod compress;
 mod error_page;
 pub mod failure;
 mod headers;
+mod health;
 mod lint;
 mod lowercase;
+mod metrics;
+mod peers;
 mod request_id;
 mod secret;
 mod timeout;
+mod trace;
 
 use crate::body::App;
 use crate::config::Table;
@@ -64,6 +68,12 @@ pub static MIDDLEWARE: &[Entry<Build>] = &[
         build: headers::build,
     },
     Entry {
+        name: "health",
+        summary: "Answers whether the process is alive and whether the apps are ready",
+        options: options::<health::Options>,
+        build: health::build,
+    },
+    Entry {
         name: "lint",
         summary: "Checks that server and application keep the gateway's rules",
         options: options::<lint::Options>,
@@ -76,6 +86,12 @@ pub static MIDDLEWARE: &[Entry<Build>] = &[
         build: lowercase::build,
     },
     Entry {
+        name: "metrics",
+        summary: "Answers what all workers have counted, for Prometheus",
+        options: options::<metrics::Options>,
+        build: metrics::build,
+    },
+    Entry {
         name: "request_id",
         summary: "Gives each request an id that app, log and client know it by",
         options: options::<request_id::Options>,
@@ -86,5 +102,11 @@ pub static MIDDLEWARE: &[Entry<Build>] = &[
         summary: "Answers 504 when the application is slow",
         options: options::<timeout::Options>,
         build: timeout::build,
+    },
+    Entry {
+        name: "trace",
+        summary: "Sends a span of each request and each part of its stack to an OpenTelemetry collector",
+        options: options::<trace::Options>,
+        build: trace::build,
     },
 ];

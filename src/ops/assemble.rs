@@ -19,6 +19,7 @@ use crate::app::{APPS, Builder};
 use crate::body::App;
 use crate::config::{Config, Table, item};
 use crate::context::Context;
+use crate::counts::Place;
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::middleware::{MIDDLEWARE, body_limit};
@@ -149,6 +150,8 @@ struct Assembler<'a> {
     parts: Vec<Part>,
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
+    /// Whether each part is timed: somebody reads the times.
+    timed: bool,
     errors: Vec<Error>,
 }
 
@@ -163,6 +166,7 @@ impl<'a> Assembler<'a> {
             instances: Vec::new(),
             parts: Vec::new(),
             built: BTreeSet::new(),
+            timed: is_timed(config),
             errors: Vec::new(),
         }
     }
@@ -263,7 +267,7 @@ impl<'a> Assembler<'a> {
         for layer in layers.into_iter().rev() {
             app = self.wrap(layer, name, app);
         }
-        app
+        self.context.parts.watch(app, name, Place::Whole)
     }
 
     /// Wraps `next`, the stack of `app` so far, with one more layer.
@@ -304,12 +308,26 @@ impl<'a> Assembler<'a> {
     }
 
     fn observe(&self, part: App, app: &str, middleware: Option<&str>) -> App {
+        let part = if self.timed {
+            let place = middleware.map_or(Place::Inner, |name| Place::Middleware(name.into()));
+            self.context.parts.watch(part, app, place)
+        } else {
+            part
+        };
         match self.trace {
             Some(trace) => trace.watch(part, app, middleware),
             None if self.context.development => Trace::blame(part, app, middleware),
             None => part,
         }
     }
+}
+
+/// Whether a stack has a middleware that tells the times of parts: each timed call costs an allocation.
+fn is_timed(config: &Config) -> bool {
+    let tells = |layer: &Layer| layer.table.kind().is_ok_and(|kind| ["metrics", "trace"].contains(&kind));
+    config.names("app").into_iter().filter_map(|name| config.table("app", name)).any(|table| {
+        stack(config, &table, &mut Vec::new()).iter().any(tells) // its faults are told when it is built
+    })
 }
 
 /// What takes the place of an app that could not be built.

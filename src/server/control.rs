@@ -2,12 +2,14 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::counts::{Counts, Times, Value};
 use crate::inflight::Table;
 
 /// Phase of a generation, in this order.
@@ -52,8 +54,88 @@ pub struct Load {
     pub failed: AtomicU64,
     /// The requests in flight that have reached the app.
     pub table: Table,
+    /// What it has done so far.
+    pub served: Served,
     /// Told once, when a retired server no longer accepts connections.
     pub closed: tokio::sync::Notify,
+}
+
+/// How a request has ended; the classes of a status are 0 to 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome(pub u8);
+
+impl Outcome {
+    /// The client left before there was an answer.
+    pub const GONE: Outcome = Outcome(5);
+    /// It was not passed to the application: the gate's or a limit's doing.
+    pub const REFUSED: Outcome = Outcome(6);
+    const NAMES: [&'static str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refused"];
+}
+
+/// What a server has done, for `metrics`. Fields that every request touches stand together.
+#[derive(Debug, Default)]
+pub struct Served {
+    outcomes: [AtomicU64; 7],
+    sent: AtomicU64,
+    duration: Times,
+    received: AtomicU64,
+    connections: AtomicU64,
+    turns: Times,
+    /// From a connection's acceptance to its first call of the application.
+    pub first_calls: Times,
+}
+
+impl Served {
+    /// Counts a request at its end, with the bytes of its response's body.
+    #[inline]
+    pub fn ended(&self, outcome: Outcome, took: Duration, bytes: u64) {
+        self.outcomes[usize::from(outcome.0) % Outcome::NAMES.len()].fetch_add(1, Relaxed);
+        self.duration.add(took);
+        if bytes > 0 {
+            self.sent.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// Counts bytes of a request's body.
+    pub fn received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts a connection that was taken in.
+    pub fn connected(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a wait for the turn.
+    pub fn waited(&self, time: Duration) {
+        self.turns.add(time);
+    }
+}
+
+impl Load {
+    /// Writes all of it into `counts`, for the server of that name in that generation.
+    pub fn count(&self, server: &str, generation: u64, counts: &mut Counts) {
+        let server = [("server", server)];
+        let count = |counter: &AtomicU64| Value::Count(counter.load(Relaxed));
+        let level = |counter: &AtomicUsize| Value::Level(counter.load(Relaxed) as i64);
+        let served = &self.served;
+        for (name, outcome) in Outcome::NAMES.iter().zip(&served.outcomes) {
+            counts.put("paster_requests_total", &[server[0], ("outcome", name)], count(outcome));
+        }
+        counts.put("paster_response_bytes_total", &server, count(&served.sent));
+        counts.put("paster_request_bytes_total", &server, count(&served.received));
+        counts.put("paster_request_duration_seconds", &server, served.duration.value());
+        counts.put("paster_connections_total", &server, count(&served.connections));
+        counts.put("paster_turn_wait_seconds", &server, served.turns.value());
+        counts.put("paster_accept_to_app_seconds", &server, served.first_calls.value());
+        counts.put("paster_request_failures_total", &server, count(&self.failed));
+        counts.put("paster_connections_open", &server, level(&self.connections));
+        counts.put("paster_connections_upgraded", &server, level(&self.upgraded));
+        counts.put("paster_requests_in_flight", &server, level(&self.in_flight));
+        let generation = generation.to_string();
+        let requests = count(&self.requests);
+        counts.put("paster_generation_requests_total", &[("generation", &generation)], requests);
+    }
 }
 
 /// One server's end of the control of its generation.

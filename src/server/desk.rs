@@ -7,19 +7,21 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::control::Load;
+use super::control::{Load, Outcome};
 use super::gate::reply;
 use super::pace::{Fault, TooSlow};
 use crate::body::file::Part;
 use crate::body::{App, Body, BoxFuture, Request, Response, Watch};
+use crate::counts::class_of;
 use crate::environ::Environ;
 use crate::error::BoxError;
 use crate::inflight::Seat;
@@ -49,7 +51,8 @@ impl Desk {
     pub(super) fn take(self: &Arc<Self>) -> Ticket {
         self.load.requests.fetch_add(1, Relaxed);
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
-        Ticket { desk: self.clone(), number, seat: None }
+        let outcome = AtomicU8::new(Outcome::REFUSED.0);
+        Ticket { desk: self.clone(), number, seat: None, began: Instant::now(), outcome, bytes: 0 }
     }
 }
 
@@ -59,6 +62,11 @@ pub(super) struct Ticket {
     number: usize,
     /// Its place among the requests in flight, once the app has it.
     seat: Option<Seat>,
+    began: Instant,
+    /// An [`Outcome`].
+    outcome: AtomicU8,
+    /// Of the response's body, so far.
+    bytes: u64,
 }
 
 impl Ticket {
@@ -69,6 +77,7 @@ impl Ticket {
 
     /// Passes an admitted request to the app.
     pub(super) fn begin(&mut self, mut request: Request) -> Work {
+        *self.outcome.get_mut() = Outcome::GONE.0;
         let client = request.extensions().get::<Environ>().and_then(|environ| environ.client);
         let seat = self.desk.load.table.begin(request.method(), request.uri().path(), client);
         if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
@@ -76,14 +85,19 @@ impl Ticket {
         }
         self.seat = Some(seat);
         let app = &self.desk.app;
+        let request = match request.body().is_end_stream() {
+            true => request,
+            false => request.map(|body| body.watched(Received(self.desk.clone()))),
+        };
         Work(match &self.desk.turn {
             None => app.handle(request),
             Some(turn) => {
-                let (turn, app) = (turn.clone(), app.clone());
+                let (turn, desk, came) = (turn.clone(), self.desk.clone(), Instant::now());
                 Box::pin(async move {
                     // The semaphore is never closed.
                     let turn = Turn { _permit: turn.acquire_owned().await.ok() };
-                    Ok(app.handle(request).await?.map(|body| body.watched(turn)))
+                    desk.load.served.waited(came.elapsed());
+                    Ok(desk.app.handle(request).await?.map(|body| body.watched(turn)))
                 })
             }
         })
@@ -128,6 +142,8 @@ impl Drop for Ticket {
         if let Some(seat) = self.seat.take() {
             self.desk.load.table.end(seat);
         }
+        let outcome = Outcome(*self.outcome.get_mut());
+        self.desk.load.served.ended(outcome, self.began.elapsed(), self.bytes);
     }
 }
 
@@ -142,16 +158,20 @@ impl Work {
         ticket: &Ticket,
         fault: impl FnOnce() -> Fault,
     ) -> Poll<Response> {
+        let done = |response: Response| {
+            ticket.outcome.store(class_of(response.status()) as u8, Relaxed);
+            Poll::Ready(response)
+        };
         if ticket.is_cancelled(None) {
-            return Poll::Ready(cancelled());
+            return done(cancelled());
         }
         let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
             Ok(Poll::Ready(answered)) => answered,
-            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return Poll::Ready(cancelled()),
+            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return done(cancelled()),
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => Err(panic_text(&*panic).into()),
         };
-        Poll::Ready(ticket.judge(answered, fault()))
+        done(ticket.judge(answered, fault()))
     }
 }
 
@@ -198,7 +218,9 @@ impl Leaving {
 
     /// [`Body::next_part`], for a server whose socket can send files.
     pub(super) fn next_part(&mut self) -> Option<Part> {
-        self.body.next_part()
+        let part = self.body.next_part();
+        self.ticket.bytes += part.as_ref().map_or(0, |part| part.length as u64);
+        part
     }
 }
 
@@ -224,6 +246,9 @@ impl http_body::Body for Leaving {
             // A panic in the middle of a body must not look like its end.
             Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),
         };
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            this.ticket.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
         if let Poll::Ready(Some(Err(error))) = &frame {
             this.ticket.desk.load.failed.fetch_add(1, Relaxed);
             tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
@@ -237,6 +262,15 @@ impl http_body::Body for Leaving {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Counts the bytes of a request's body.
+struct Received(Arc<Desk>);
+
+impl Watch for Received {
+    fn taken(&mut self, bytes: u64) {
+        self.0.load.served.received(bytes);
     }
 }
 

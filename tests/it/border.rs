@@ -315,6 +315,7 @@ async fn an_app_is_told_of_its_request_and_host() {
     request.extensions_mut().insert(Environ {
         peer: Some("[::1]:1234".parse().unwrap()),
         client: Some("192.0.2.7".parse().unwrap()),
+        relayed: false,
         listen: "127.0.0.1:80".into(),
         host: "shop.example".into(),
         port: Some(8080),

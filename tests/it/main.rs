@@ -22,6 +22,7 @@ mod list_routes;
 mod live;
 mod load;
 mod local;
+mod metrics;
 mod middleware;
 mod mount;
 mod process;

@@ -253,6 +253,7 @@ pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
     request.extensions_mut().insert(Environ {
         peer: None,
         client: None,
+        relayed: false,
         listen: "".into(),
         host: "localhost".into(),
         port: None,

@@ -10,6 +10,7 @@ use super::live::Status;
 use super::process::Process;
 use super::standing::Standing;
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::ops::fault::Fault;
 
 /// From the supervisor to a worker.
@@ -31,6 +32,10 @@ pub(super) enum ToWorker {
     Live(Status),
     /// Open the log files anew: somebody has moved them.
     Reopen,
+    /// Answer with [`FromWorker::Counted`] and this number.
+    Count(u64),
+    /// The answer to [`FromWorker::Counts`].
+    Counts(u64, Counts),
 }
 
 /// What a worker needs to build its generation.
@@ -84,6 +89,10 @@ pub(super) enum FromWorker {
         /// The plugin's library.
         library: PathBuf,
     },
+    /// What this worker has counted so far; 0 where it was not asked.
+    Counted(u64, Counts),
+    /// What all workers have counted is wanted; the number is to be given back.
+    Counts(u64),
     /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
     Done(u8),
 }

@@ -13,6 +13,7 @@ mod attempt;
 mod backoff;
 mod beat;
 mod child;
+mod counting;
 mod crew;
 mod event;
 mod folder;
@@ -29,6 +30,7 @@ mod servers;
 mod side;
 mod standing;
 mod supervisor;
+mod tally;
 mod watch;
 mod wire;
 mod worker;
@@ -98,6 +100,8 @@ struct Shared {
     sides: side::Sides,
     /// How many workers there were.
     started: AtomicU64,
+    /// What the supervisor counts.
+    seen: tally::Seen,
 }
 
 /// What the supervisor's loop is told by its tasks.
@@ -112,6 +116,8 @@ enum Message {
     Late(u64),
     /// A worker of that id does something.
     News(u64, child::News),
+    /// The workers' counts of that round have been waited for long enough.
+    CountsLate(u64),
     /// The state of the worker at that post is wanted for the next one.
     SaveState(usize, oneshot::Sender<State>),
 }
@@ -119,6 +125,7 @@ enum Message {
 impl Shared {
     fn tell(&self, event: &Event) {
         self.notify.hear(event);
+        self.seen.note(event);
         (self.listener)(event);
     }
 

@@ -11,24 +11,28 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::beat::Pulse;
+use super::counting::Counting;
 use super::handover::{self, Takers};
 use super::live::Live;
 use super::message::{self, FromWorker, Start, ToWorker};
 use super::process::WebSockets;
 use super::servers::Named;
 use super::wire::{self, Outbox, Packet};
+use crate::body::BoxFuture;
 use crate::context::{Context, Host, Reopen};
+use crate::counts::{Counts, Parts};
 use crate::error::Error;
 use crate::ops::assemble::assemble;
 use crate::ops::fault::Fault;
 use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
+use crate::vitals::Vitals;
 
 /// Connections that wait between two stations of a hand-over.
 const QUEUE: usize = 64;
@@ -36,6 +40,10 @@ const QUEUE: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How often it is looked whether only WebSockets are left.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How often the supervisor is told what was counted.
+const REPORT: Duration = Duration::from_secs(5);
+/// Longest wait for what all workers have counted.
+const COUNTING: Duration = Duration::from_secs(2);
 /// How much longer than its own deadline a worker may take before it ends whatever still runs.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -99,11 +107,17 @@ async fn run(control: OwnedFd) -> u8 {
     die_with_parent();
     let states = message::split(&start.states, packet.raw);
     let reopen = Reopen::default();
-    let host =
-        Arc::new(Supervised { outbox: outbox.clone(), next: AtomicU64::new(0), waiting: Mutex::default() });
+    let host = Arc::new(Supervised {
+        outbox: outbox.clone(),
+        next: AtomicU64::new(0),
+        waiting: Mutex::default(),
+        counts: Mutex::default(),
+    });
     let live = Live::new(&start);
+    let (parts, vitals) = (Arc::<Parts>::default(), Arc::<Vitals>::default());
+    let counting = Counting::new(start.generation, parts.clone());
     let (orders, mut inbox) = mpsc::unbounded_channel();
-    tokio::spawn(read(stream, host.clone(), live.clone(), orders));
+    tokio::spawn(read(stream, host.clone(), live.clone(), counting.clone(), orders));
 
     let threads = match threads(start.process.threads) {
         Ok(threads) => threads,
@@ -114,7 +128,7 @@ async fn run(control: OwnedFd) -> u8 {
         }
     };
     let Built { servers, instances } =
-        match build(&start, states, host, &live, &threads, reopen.clone()).await {
+        match build(&start, states, host, (parts, vitals.clone()), &live, &threads, reopen.clone()).await {
             Ok(built) => built,
             Err(faults) => {
                 outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
@@ -124,15 +138,20 @@ async fn run(control: OwnedFd) -> u8 {
     let mut pulse = Pulse::new(threads.clone());
     let mut beats = tokio::time::interval(start.process.beat());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut generation = Generation::new(start, instances, live, outbox.clone(), threads);
+    counting.plugins(&instances);
+    let sight = (counting.clone(), vitals);
+    let mut generation = Generation::new(start, instances, live, sight, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
     outbox.send(Packet::new(&FromWorker::Ready));
 
-    loop {
+    let mut report = tokio::time::interval(REPORT);
+    let code = loop {
         tokio::select! {
+            // What a worker that is killed has counted since is lost.
+            _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
             order = inbox.recv() => match order {
                 // The supervisor is gone; so are its listeners.
-                None => return 1,
+                None => break 1,
                 Some((ToWorker::Serve, fds)) => {
                     if let Some((servers, sockets)) = waiting.take() {
                         generation.serve(servers, sockets);
@@ -142,7 +161,7 @@ async fn run(control: OwnedFd) -> u8 {
                 Some((ToWorker::Retire, mut fds)) => generation.retire(fds.pop()),
                 Some((ToWorker::Drain(ms), _)) => {
                     if waiting.take().is_some() {
-                        return 0;
+                        break 0;
                     }
                     generation.drain(Duration::from_millis(ms));
                 }
@@ -151,9 +170,12 @@ async fn run(control: OwnedFd) -> u8 {
                 Some(_) => {}
             },
             _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Beat(pulse.feel(&generation.loads)))),
-            code = generation.turn() => return code,
+            code = generation.turn() => break code,
         }
-    }
+    };
+    let last = Packet::new(&FromWorker::Counted(0, counting.counts()));
+    let _ = tokio::time::timeout(SLACK, outbox.deliver(last)).await; // the supervisor may be gone
+    code
 }
 
 /// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
@@ -161,12 +183,17 @@ async fn read(
     stream: Arc<UnixStream>,
     host: Arc<Supervised>,
     live: Live,
+    counting: Counting,
     orders: mpsc::UnboundedSender<(ToWorker, Vec<OwnedFd>)>,
 ) {
     while let Ok(Some(packet)) = wire::receive(&stream).await {
         match packet.message() {
             Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
             Ok(ToWorker::Live(status)) => live.set(status),
+            Ok(ToWorker::Count(round)) => {
+                host.outbox.send(Packet::new(&FromWorker::Counted(round, counting.counts())));
+            }
+            Ok(ToWorker::Counts(id, counts)) => host.counted(id, counts),
             Ok(order) => {
                 if orders.send((order, packet.fds)).is_err() {
                     return;
@@ -188,6 +215,7 @@ async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
     host: Arc<dyn Host>,
+    (parts, vitals): (Arc<Parts>, Arc<Vitals>),
     live: &Live,
     threads: &Handle,
     reopen: Reopen,
@@ -201,6 +229,8 @@ async fn build(
         host,
         reopen,
         config: Arc::default(), // the assembler puts the merged one in
+        parts,
+        vitals: vitals.clone(),
     };
     let config = start.config.clone();
     let failed = start.failed.is_some();
@@ -235,6 +265,14 @@ async fn build(
     if !faults.is_empty() {
         return Err(faults);
     }
+    for instance in &built.instances {
+        let probed = instance.clone();
+        let probe = move || -> BoxFuture<_> {
+            let instance = probed.clone();
+            Box::pin(async move { instance.health().await })
+        };
+        vitals.add(instance.name(), Arc::new(probe));
+    }
     for (_, _, app) in &mut built.servers {
         *app = live.wrap(if failed { live.stand_in() } else { app.clone() });
     }
@@ -246,6 +284,8 @@ struct Generation {
     start: Box<Start>,
     instances: Vec<Instance>,
     live: Live,
+    counting: Counting,
+    vitals: Arc<Vitals>,
     outbox: Outbox,
     threads: Handle,
     phase: watch::Sender<Phase>,
@@ -264,7 +304,14 @@ struct Generation {
 }
 
 impl Generation {
-    fn new(start: Box<Start>, instances: Vec<Instance>, live: Live, outbox: Outbox, threads: Handle) -> Self {
+    fn new(
+        start: Box<Start>,
+        instances: Vec<Instance>,
+        live: Live,
+        (counting, vitals): (Counting, Arc<Vitals>),
+        outbox: Outbox,
+        threads: Handle,
+    ) -> Self {
         let (hand_over, idle) = mpsc::channel(QUEUE);
         let (target, newest) = watch::channel(None);
         let mut outgoing = JoinSet::new();
@@ -273,6 +320,8 @@ impl Generation {
             start,
             instances,
             live,
+            counting,
+            vitals,
             outbox,
             threads,
             phase: watch::channel(Phase::Serving).0,
@@ -306,6 +355,7 @@ impl Generation {
             self.takers.insert(&name, taker);
             let load = Arc::<Load>::default();
             self.loads.push(load.clone());
+            self.counting.server(&name, load.clone());
             let control = Control {
                 server: name.as_str().into(),
                 phase: self.phase.subscribe(),
@@ -356,6 +406,10 @@ impl Generation {
         let until = Instant::now() + grace;
         if self.end.is_some_and(|end| end <= until + SLACK) {
             return;
+        }
+        if *self.phase.borrow() == Phase::Serving {
+            // Nothing newer serves: the whole server ends.
+            self.vitals.end();
         }
         self.farewell = None;
         self.end = Some(until + SLACK);
@@ -438,6 +492,7 @@ struct Supervised {
     outbox: Outbox,
     next: AtomicU64,
     waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
+    counts: Mutex<BTreeMap<u64, oneshot::Sender<Counts>>>,
 }
 
 impl Supervised {
@@ -449,7 +504,33 @@ impl Supervised {
     }
 }
 
+impl Supervised {
+    fn counted(&self, id: u64, counts: Counts) {
+        let asker = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(asker) = asker {
+            let _ = asker.send(counts); // it has given up waiting
+        }
+    }
+}
+
 impl Host for Supervised {
+    fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever went away before the answer came is forgotten.
+        waiting.retain(|_, asker| !asker.is_closed());
+        waiting.insert(id, sender);
+        drop(waiting);
+        self.outbox.send(Packet::new(&FromWorker::Counts(id)));
+        Box::pin(async move {
+            match tokio::time::timeout(COUNTING, answer).await {
+                Ok(Ok(counts)) => Ok(counts),
+                _ => Err(Error::new("the supervisor does not say what the workers count")),
+            }
+        })
+    }
+
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = std::sync::mpsc::channel();

@@ -132,6 +132,7 @@ impl Gate {
         let mut environ = Environ {
             peer: wire.peer,
             client: wire.peer.map(|peer| peer.ip()),
+            relayed: false,
             listen: wire.listen.clone(),
             host,
             port,
@@ -245,6 +246,7 @@ impl Gate {
     fn believe(&self, headers: &mut HeaderMap, wire: &Wire, environ: &mut Environ) -> Result<(), Refusal> {
         if !self.trusted.trusts(wire.peer) {
             forwarded::strip(headers);
+            environ.relayed = true;
             return Ok(());
         }
         let client = self.trusted.read(headers).or_else(bad)?;

@@ -79,6 +79,12 @@ impl Exchange {
         };
         let (parts, ()) = request.into_parts();
         let request = Request::from_parts(parts, body);
+        if self.link.served.load(Relaxed) == 0
+            && self.link.busy.load(Relaxed) == 1
+            && let Some(accepted) = self.link.accepted.get()
+        {
+            self.shared.load.served.first_calls.add(accepted.elapsed());
+        }
         let work = ticket.desk.begin(request);
         Ok(Answering { state: State::Running(work), admitted, version, fate, ticket: Some(ticket) })
     }

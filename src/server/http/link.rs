@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -137,6 +137,8 @@ impl AsyncWrite for Stream {
 /// All but the bodies and upgraded sockets live in one task, so relaxed atomics do.
 #[derive(Default)]
 pub(super) struct Link {
+    /// When it was accepted; unset where another generation did that.
+    pub(super) accepted: OnceLock<std::time::Instant>,
     /// Requests whose response has not ended.
     pub(super) busy: AtomicUsize,
     /// Requests whose response has ended.

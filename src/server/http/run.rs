@@ -153,9 +153,10 @@ impl Shared {
 }
 
 /// Takes a connection in: counts it, and starts its task.
-fn open(shared: &Arc<Shared>, stream: Stream, before: Bytes, place: Place) {
+fn open(shared: &Arc<Shared>, stream: Stream, before: Bytes, place: Place, link: Link) {
     let id = shared.next_id.fetch_add(1, Relaxed);
-    let link = Arc::<Link>::default();
+    let link = Arc::new(link);
+    shared.load.served.connected();
     shared.load.connections.fetch_add(1, Relaxed);
     shared.links().insert(id, link.clone());
     let open = Open { shared: shared.clone(), link, id };
@@ -195,7 +196,11 @@ async fn accept(shared: Arc<Shared>, listener: Listener, place: Place) {
         // Full: further connections wait in the kernel's queue rather than be dropped.
         shared.fewer_than(shared.limits.connections).await;
         match listener.accept().await {
-            Ok(stream) => open(&shared, stream, Bytes::new(), place.clone()),
+            Ok(stream) => {
+                let link = Link::default();
+                link.accepted.get_or_init(std::time::Instant::now);
+                open(&shared, stream, Bytes::new(), place.clone(), link);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, listen = &*place.listen, "cannot accept a connection: waiting for room");
@@ -303,7 +308,7 @@ async fn adopt(shared: &Arc<Shared>, idle: Idle, places: &[Place]) {
     let place = places.get(idle.listener).cloned();
     let place = place.unwrap_or_else(|| Place { index: idle.listener, listen: "".into() });
     match Stream::from_fd(idle.socket) {
-        Ok(stream) => open(shared, stream, idle.read, place),
+        Ok(stream) => open(shared, stream, idle.read, place, Link::default()),
         Err(error) => tracing::warn!(%error, "cannot take on a connection of the generation before"),
     }
 }

@@ -28,8 +28,10 @@ use super::message::{FromWorker, ToWorker};
 use super::notify::Notify;
 use super::pid_file::PidFile;
 use super::servers::Bound;
+use super::tally::{Asker, Tally};
 use super::watch::{Scope, Watch};
-use super::{Listener, Message, Options, Shared, folder, side};
+use super::wire::Packet;
+use super::{Listener, Message, Options, Shared, folder, side, tally};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
@@ -67,6 +69,7 @@ struct Supervisor {
     /// When the workers were looked at, and when the service manager was told that we live.
     looked: Instant,
     told_alive: Instant,
+    tally: Tally,
 }
 
 /// An attempt that runs.
@@ -99,6 +102,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         messages,
         sides: side::Sides::new(),
         started: AtomicU64::new(0),
+        seen: tally::Seen::new(),
     });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -128,6 +132,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         pid_file: None,
         looked: began,
         told_alive: began,
+        tally: Tally::default(),
     };
     this.shared.tell(&Event::Starting { pid: std::process::id() });
     this.make(Reason::Start, String::new());
@@ -301,6 +306,11 @@ impl Supervisor {
                 }
             }
             Message::News(id, news) => self.news(id, news),
+            Message::CountsLate(round) => {
+                if self.tally.waits(round) {
+                    self.tell_counts();
+                }
+            }
             Message::SaveState(post, wanted) => {
                 // Without a worker the sender is dropped, which says that there is no state.
                 let post = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
@@ -365,8 +375,34 @@ impl Supervisor {
             News::Said(FromWorker::Retired, _) => self.retired(id),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
             News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}
+            News::Said(FromWorker::Counted(round, counts), _) => {
+                if self.tally.counted(id, round, counts) {
+                    self.tell_counts();
+                }
+            }
+            News::Said(FromWorker::Counts(number), _) => {
+                let reply = worker.child.replier();
+                self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
+            }
             News::Ended(status) => self.ended(id, status),
         }
+    }
+
+    /// Has all workers count, and tells the sum.
+    fn count(&mut self, asker: Asker) {
+        let ids: Vec<u64> = self.workers().map(Worker::id).collect();
+        let Some(round) = self.tally.ask(asker, ids.into_iter()) else { return };
+        self.workers().for_each(|worker| worker.child.tell(&ToWorker::Count(round)));
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(tally::PATIENCE).await;
+            shared.send(Message::CountsLate(round));
+        });
+    }
+
+    fn tell_counts(&mut self) {
+        let own = self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation));
+        self.tally.tell(&own);
     }
 
     /// Tells the developers' pages.

@@ -212,6 +212,9 @@ impl Supervisor {
             }
         };
         let Some(worker) = worker else { return };
+        if self.tally.ended(id) {
+            self.tell_counts();
+        }
         self.shared.tell(&Event::WorkerExit {
             generation: worker.generation(),
             worker: worker.child.name.index,

@@ -1,0 +1,147 @@
+//! What the apps and middleware of one generation count.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use super::{Counts, Value};
+use crate::body::{App, BoxFuture, Response};
+use crate::error::BoxError;
+use crate::spans::{Open, Recorder};
+
+/// What an answer is counted as, by its status.
+pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Index of a status in [`CLASSES`].
+#[inline]
+pub fn class_of(status: http::StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
+}
+
+/// What of an app a part is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The app with its whole stack.
+    Whole,
+    /// One middleware, with what is inside it.
+    Middleware(Arc<str>),
+    /// The app without its middleware.
+    Inner,
+}
+
+/// What one part of a stack counts.
+#[derive(Debug)]
+pub struct Part {
+    app: Arc<str>,
+    place: Place,
+    classes: [AtomicU64; CLASSES.len()],
+    errors: AtomicU64,
+    nanos: AtomicU64,
+    calls: AtomicU64,
+}
+
+/// The parts of a generation.
+#[derive(Debug, Default)]
+pub struct Parts(Mutex<Vec<Arc<Part>>>);
+
+impl Parts {
+    /// Wraps a part of the app `app` so that its calls are counted, and are spans where a request is traced.
+    pub fn watch(&self, inner: App, app: &str, place: Place) -> App {
+        let spans = place != Place::Whole;
+        let part = Arc::new(Part {
+            app: app.into(),
+            place,
+            classes: Default::default(),
+            errors: AtomicU64::default(),
+            nanos: AtomicU64::default(),
+            calls: AtomicU64::default(),
+        });
+        self.list().push(part.clone());
+        App::from_call(move |mut request| {
+            let recorder = if spans { request.extensions_mut().get_mut::<Recorder>() } else { None };
+            let span = recorder.map(|recorder| recorder.open(&part.app, part.middleware()));
+            let part = part.clone();
+            let began = Instant::now();
+            let work = inner.handle(request);
+            Box::pin(Timed { work, part, began, span })
+        })
+    }
+
+    /// What they have counted so far.
+    pub fn count(&self, counts: &mut Counts) {
+        for part in self.list().iter() {
+            part.count(counts);
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Part {
+    fn middleware(&self) -> Option<&Arc<str>> {
+        match &self.place {
+            Place::Middleware(name) => Some(name),
+            Place::Whole | Place::Inner => None,
+        }
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let times = Value::Times { count: read(&self.calls), nanos: read(&self.nanos), buckets: Vec::new() };
+        let app = ("app", &*self.app);
+        match &self.place {
+            Place::Whole => {
+                for (class, count) in CLASSES.iter().zip(&self.classes) {
+                    let labels = [app, ("class", class)];
+                    counts.put("paster_app_requests_total", &labels, Value::Count(read(count)));
+                }
+                counts.put("paster_app_errors_total", &[app], Value::Count(read(&self.errors)));
+                counts.put("paster_app_duration_seconds", &[app], times);
+            }
+            Place::Middleware(name) => {
+                let labels = [app, ("middleware", &**name)];
+                let failed = read(&self.errors) + read(&self.classes[CLASSES.len() - 1]);
+                counts.put("paster_middleware_errors_total", &labels, Value::Count(failed));
+                counts.put("paster_middleware_duration_seconds", &labels, times);
+            }
+            Place::Inner => counts.put("paster_app_inner_duration_seconds", &[app], times),
+        }
+    }
+
+    fn ended(&self, began: Instant, result: &Result<Response, BoxError>) {
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
+        match result {
+            Ok(response) => self.classes[class_of(response.status())].fetch_add(1, Relaxed),
+            Err(_) => self.errors.fetch_add(1, Relaxed),
+        };
+    }
+}
+
+/// The future of a counted call. One whose client has gone is dropped and not counted.
+struct Timed {
+    work: BoxFuture<Result<Response, BoxError>>,
+    part: Arc<Part>,
+    began: Instant,
+    span: Option<Open>,
+}
+
+impl Future for Timed {
+    type Output = Result<Response, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let result = ready!(this.work.as_mut().poll(cx));
+        this.part.ended(this.began, &result);
+        if let Some(span) = this.span.take() {
+            span.close(&result);
+        }
+        Poll::Ready(result)
+    }
+}

@@ -1,0 +1,221 @@
+//! [`Counts`] as text for Prometheus: its own format and OpenMetrics.
+//!
+//! The crates there are keep live metrics of one process; these are sums over processes that come as values, for
+//! which an encoder of some lines is all that is needed.
+//!
+//! # Source
+//! Prometheus text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>; OpenMetrics 1.0.0:
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>.
+
+use std::fmt::Write;
+
+use super::{BOUNDS, Counts, Series, Value};
+
+/// Which text is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What an `Accept` field asks for: OpenMetrics where it is named with at least the weight of plain text.
+    pub fn accepted(accept: &str) -> Format {
+        let weight = |wanted: &str| {
+            let mut entries = accept.split(',').map(|entry| entry.split(';').map(str::trim));
+            entries.find_map(|mut entry| {
+                entry.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+                let weight = entry.find_map(|word| word.strip_prefix("q="));
+                Some(weight.map_or(1.0, |weight| weight.parse::<f64>().unwrap_or(0.0)))
+            })
+        };
+        let open = weight("application/openmetrics-text").unwrap_or(0.0);
+        match open > 0.0 && open >= weight("text/plain").unwrap_or(0.0) {
+            true => Format::OpenMetrics,
+            false => Format::Text,
+        }
+    }
+
+    /// Value of its `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What each family is for.
+const HELP: &[(&str, &str)] = &[
+    ("paster_info", "The program that counts."),
+    ("paster_start_time_seconds", "When the supervisor began, in seconds since 1970."),
+    ("paster_generation", "Number of the generation that serves."),
+    (
+        "paster_reloads_total",
+        "New generations, by outcome: done (it serves) or failed (the old one serves on).",
+    ),
+    ("paster_worker_exits_total", "Workers that have ended, by whether they were meant to."),
+    (
+        "paster_worker_restarts_total",
+        "Workers that took the place of another of their generation, by the reason.",
+    ),
+    ("paster_side_process_exits_total", "Side processes that have ended and were started anew."),
+    ("paster_workers", "Worker processes, by generation."),
+    ("paster_generation_requests_total", "Requests, by generation; only of generations that still run."),
+    ("paster_connections_total", "Connections taken in, those handed over by an older generation included."),
+    ("paster_connections_open", "Open connections."),
+    ("paster_connections_upgraded", "Open connections that became WebSockets."),
+    ("paster_requests_in_flight", "Requests whose response has not ended."),
+    (
+        "paster_requests_total",
+        "Requests that have ended, by outcome: class of the status, refused (by the request gate or the limit of \
+         requests in flight), gone (the client left before there was an answer).",
+    ),
+    (
+        "paster_request_failures_total",
+        "Requests whose application failed: an error, a panic, a body that broke off.",
+    ),
+    ("paster_request_duration_seconds", "From a request's head to the end of its response."),
+    ("paster_response_bytes_total", "Bytes of response bodies."),
+    ("paster_request_bytes_total", "Bytes of request bodies."),
+    (
+        "paster_accept_to_app_seconds",
+        "From the acceptance of a connection to its first call of an application.",
+    ),
+    ("paster_turn_wait_seconds", "Waits for the turn where one_at_a_time holds."),
+    ("paster_app_requests_total", "Answers of each app with its stack, by class of the status."),
+    ("paster_app_errors_total", "Calls of each app with its stack that ended without a response."),
+    ("paster_app_duration_seconds", "From the call of an app with its stack to the head of its response."),
+    ("paster_app_inner_duration_seconds", "The same of each app without its middleware."),
+    ("paster_middleware_errors_total", "Calls of a middleware that ended without a response or with 5xx."),
+    (
+        "paster_middleware_duration_seconds",
+        "From the call of a middleware to the head of its response, with everything inside it.",
+    ),
+    ("paster_plugin_counter_total", "What plugins count."),
+    ("paster_process_resident_bytes", "Memory in use by the workers."),
+    ("paster_process_cpu_seconds_total", "Processor time of the workers."),
+    ("paster_process_open_fds", "Open descriptors of the workers."),
+];
+
+/// Writes `counts` in the given format.
+pub fn encode(counts: &Counts, format: Format) -> String {
+    let mut text = String::new();
+    let mut family = "";
+    for (series, value) in counts.iter() {
+        if series.family != family {
+            family = &series.family;
+            head(&mut text, family, value, format);
+        }
+        sample(&mut text, series, value);
+    }
+    if format == Format::OpenMetrics {
+        text.push_str("# EOF\n");
+    }
+    text
+}
+
+// Writing to a string does not fail.
+fn head(text: &mut String, family: &str, value: &Value, format: Format) {
+    let info = format == Format::OpenMetrics && family.ends_with("_info");
+    let kind = match value {
+        _ if info => "info",
+        Value::Count(_) => "counter",
+        Value::Level(_) => "gauge",
+        Value::Times { buckets, .. } if buckets.is_empty() => "summary",
+        Value::Times { .. } => "histogram",
+    };
+    let name = match format {
+        Format::OpenMetrics => {
+            let ending = if info { "_info" } else { "_total" };
+            family.strip_suffix(ending).unwrap_or(family)
+        }
+        Format::Text => family,
+    };
+    if let Some((_, help)) = HELP.iter().find(|(name, _)| *name == family) {
+        let _ = writeln!(text, "# HELP {name} {help}");
+    }
+    let _ = writeln!(text, "# TYPE {name} {kind}");
+}
+
+fn sample(text: &mut String, series: &Series, value: &Value) {
+    let name = &series.family;
+    match value {
+        Value::Count(count) if name.contains("_seconds") => {
+            // Times are counted in nanoseconds.
+            let _ = writeln!(text, "{name}{} {}", Labels(series, None), seconds(*count));
+        }
+        Value::Count(count) => {
+            let _ = writeln!(text, "{name}{} {count}", Labels(series, None));
+        }
+        Value::Level(level) => {
+            let _ = writeln!(text, "{name}{} {level}", Labels(series, None));
+        }
+        Value::Times { count, nanos, buckets } => {
+            let mut sum = 0;
+            for (index, bucket) in buckets.iter().enumerate() {
+                sum += bucket;
+                let bound = BOUNDS.get(index).map_or("+Inf".to_owned(), |bound| format!("{bound:?}"));
+                let _ = writeln!(text, "{name}_bucket{} {sum}", Labels(series, Some(&bound)));
+            }
+            let _ = writeln!(text, "{name}_sum{} {}", Labels(series, None), seconds(*nanos));
+            let _ = writeln!(text, "{name}_count{} {count}", Labels(series, None));
+        }
+    }
+}
+
+fn seconds(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+/// The labels of a series, and `le` of a bucket.
+struct Labels<'a>(&'a Series, Option<&'a str>);
+
+impl std::fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let own = self.0.labels.iter().map(|(name, value)| (&**name, &**value));
+        let mut separator = '{';
+        for (name, value) in own.chain(self.1.map(|bound| ("le", bound))) {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            write!(f, "{separator}{name}=\"{value}\"")?;
+            separator = ',';
+        }
+        if separator == ',' { f.write_char('}') } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counts::Times;
+
+    #[test]
+    fn both_formats() {
+        let times = Times::default();
+        times.add(std::time::Duration::from_millis(2));
+        let mut counts = Counts::default();
+        counts.put("paster_app_errors_total", &[("app", "a\"\\\n")], Value::Count(2));
+        counts.put("paster_connections_open", &[], Value::Level(3));
+        counts.put("paster_turn_wait_seconds", &[("server", "main")], times.value());
+        let text = encode(&counts, Format::Text);
+        assert!(text.contains("# TYPE paster_app_errors_total counter\n"), "{text}");
+        assert!(text.contains("paster_app_errors_total{app=\"a\\\"\\\\\\n\"} 2\n"), "{text}");
+        assert!(text.contains("paster_turn_wait_seconds_bucket{server=\"main\",le=\"0.001\"} 0\n"), "{text}");
+        assert!(text.contains("paster_turn_wait_seconds_bucket{server=\"main\",le=\"+Inf\"} 1\n"), "{text}");
+        assert!(text.contains("paster_turn_wait_seconds_sum{server=\"main\"} 0.002000000\n"), "{text}");
+        let open = encode(&counts, Format::OpenMetrics);
+        assert!(open.contains("# TYPE paster_app_errors counter\n") && open.ends_with("# EOF\n"), "{open}");
+    }
+
+    #[test]
+    fn what_is_accepted() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+        assert_eq!(Format::accepted("text/plain"), Format::Text);
+        assert_eq!(Format::accepted("application/openmetrics-text;q=0.1, text/plain"), Format::Text);
+        assert_eq!(Format::accepted(""), Format::Text);
+    }
+}

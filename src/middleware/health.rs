@@ -1,0 +1,70 @@
+//! `health`: addresses that say whether the process is alive and whether the apps are ready.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::metrics::plain;
+use super::peers::Peers;
+use crate::body::App;
+use crate::config::Table;
+use crate::context::Context;
+use crate::environ::Environ;
+use crate::error::{Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "health"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Path that is answered 200 as long as the process serves: when it is not, start the server anew.
+    alive: String,
+    /// Path that is answered 200 when the health probe of every app says so, else 503; 503 also while the server ends:
+    /// send it nothing more then. An answer holds for a second.
+    ready: String,
+    /// Clients that read why an app is not ready: addresses, networks, `loopback`, `unix`. Others get the status alone.
+    allow: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { alive: "/healthz".into(), ready: "/readyz".into(), allow: vec!["loopback".into()] }
+    }
+}
+
+/// Wraps `next`.
+pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    for (key, path) in [("alive", &options.alive), ("ready", &options.ready)] {
+        if !path.starts_with('/') {
+            errors.push(table.error(key, format!("`{path}` is no path")).help("begin it with `/`"));
+        }
+    }
+    let allow = Arc::new(Peers::read(table, "allow", &options.allow, &mut errors));
+    Errors::check(errors)?;
+    let vitals = context.vitals.clone();
+    Ok(App::from_call(move |request| {
+        let path = request.uri().path();
+        if path == options.alive {
+            return Box::pin(std::future::ready(Ok(plain(StatusCode::OK, "alive\n".into()))));
+        }
+        if path != options.ready {
+            return next.handle(request);
+        }
+        let told = allow.allow(request.extensions().get::<Environ>());
+        let vitals = vitals.clone();
+        Box::pin(async move {
+            if vitals.is_ending() {
+                return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n".into()));
+            }
+            let faults = vitals.faults().await;
+            Ok(match faults.is_empty() {
+                true => plain(StatusCode::OK, "ready\n".into()),
+                false if told => plain(StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n"),
+                false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+            })
+        })
+    }))
+}

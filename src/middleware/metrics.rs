@@ -1,0 +1,106 @@
+//! `metrics`: what all workers have counted, for Prometheus.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::{HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::peers::Peers;
+use crate::body::{App, Body, Response};
+use crate::config::Table;
+use crate::context::{Context, Host};
+use crate::counts::prometheus::{Format, encode};
+use crate::counts::{Counts, Parts};
+use crate::environ::Environ;
+use crate::error::{Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "metrics"`.
+///
+/// For an address of its own put it before an app that has nothing else to say, such as a `respond` with `status = 404`,
+/// and give that app a server.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Path that is answered; all others are passed on.
+    path: String,
+    /// Clients that get an answer: addresses, networks (`10.0.0.0/8`), `loopback`, `unix` for any peer on a Unix socket;
+    /// for others the path does not exist. Behind a proxy on this machine name it in the server's `trusted_proxies`, as
+    /// everybody comes from loopback otherwise.
+    allow: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { path: "/metrics".into(), allow: vec!["loopback".into()] }
+    }
+}
+
+struct Metrics {
+    path: String,
+    allow: Peers,
+    host: Arc<dyn Host>,
+    parts: Arc<Parts>,
+}
+
+/// Wraps `next`.
+pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    if !options.path.starts_with('/') {
+        errors.push(table.error("path", format!("`{}` is no path", options.path)).help("begin it with `/`"));
+    }
+    let allow = Peers::read(table, "allow", &options.allow, &mut errors);
+    Errors::check(errors)?;
+    let (host, parts) = (context.host.clone(), context.parts.clone());
+    let metrics = Arc::new(Metrics { path: options.path, allow, host, parts });
+    Ok(App::from_call(move |request| {
+        if request.uri().path() != metrics.path || !metrics.allow.allow(request.extensions().get::<Environ>())
+        {
+            return next.handle(request);
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n".into());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Box::pin(std::future::ready(Ok(response)));
+        }
+        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let format = Format::accepted(accept);
+        let alone =
+            request.extensions().get::<Environ>().is_some_and(|environ| &*environ.listen == "console");
+        let metrics = metrics.clone();
+        Box::pin(async move { Ok(metrics.answer(format, alone).await) })
+    }))
+}
+
+impl Metrics {
+    /// With `alone`, in a process without a supervisor, that process is all there is (`paster request`).
+    async fn answer(&self, format: Format, alone: bool) -> Response {
+        let counts = match self.host.counts().await {
+            Ok(counts) => counts,
+            Err(error) if !alone => return plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+            Err(_) => {
+                let mut counts = Counts::default();
+                self.parts.count(&mut counts);
+                counts
+            }
+        };
+        let mut response = Response::new(Body::from(encode(&counts, format)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, HeaderValue::from_static("accept"));
+        response
+    }
+}
+
+/// A short answer.
+pub(super) fn plain(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,201 @@
+//! Sends spans in batches from a thread of its own. Nothing here makes a request wait.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+
+use super::encode::{self, Request};
+
+/// A batch is sent when it has so many spans, …
+const BATCH: usize = 512;
+/// … or this long after its first one.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest time for one batch.
+const SENDING: Duration = Duration::from_secs(5);
+/// Pause after a batch that could not be sent; doubled up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How often dropped spans are told of.
+const TELLING: Duration = Duration::from_secs(60);
+/// Longest wait for what is left when the generation ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where spans go, and what is said about all of them.
+pub(super) struct Target {
+    pub(super) uri: Uri,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) service: String,
+    pub(super) generation: u64,
+}
+
+/// Takes spans. When it is dropped, what it holds is sent first, if the collector is quick.
+pub(super) struct Exporter {
+    shared: Arc<Shared>,
+    limit: usize,
+}
+
+struct Shared {
+    target: Target,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Request>,
+    spans: usize,
+    dropped: u64,
+    /// Started by the first span: a config that is only checked starts no thread.
+    started: bool,
+    closed: bool,
+    ended: bool,
+}
+
+impl Exporter {
+    /// `limit` is how many spans may wait.
+    pub(super) fn new(target: Target, limit: usize) -> Exporter {
+        let shared = Shared { target, state: Mutex::default(), changed: Condvar::new() };
+        Exporter { shared: Arc::new(shared), limit }
+    }
+
+    /// Takes the spans of one request, or drops them when too many wait.
+    pub(super) fn send(&self, request: Request) {
+        let mut state = self.shared.state();
+        let spans = request.spans();
+        if state.spans + spans > self.limit {
+            state.dropped += spans as u64;
+            return;
+        }
+        let before = state.spans;
+        state.spans += spans;
+        state.waiting.push(request);
+        if !std::mem::replace(&mut state.started, true) {
+            drop(state);
+            let shared = self.shared.clone();
+            if let Err(error) = std::thread::Builder::new().name("trace".into()).spawn(move || shared.run()) {
+                self.shared.state().started = false; // the next span tries again
+                tracing::error!("cannot start the thread that sends spans: {error}");
+            }
+        } else if before == 0 || (before < BATCH && before + spans >= BATCH) {
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        if state.started {
+            let waits = |state: &mut State| !state.ended;
+            // An error means that a thread panicked with the lock: nothing is left to wait for.
+            drop(self.shared.changed.wait_timeout_while(state, FAREWELL, waits));
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => self.send_all(&runtime),
+            Err(error) => tracing::error!("cannot send spans: {error}"),
+        }
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn send_all(&self, runtime: &tokio::runtime::Runtime) {
+        let mut pause = None;
+        let (mut lost, mut told) = (0, None::<Instant>);
+        loop {
+            let (batch, dropped, closed) = self.batch(pause);
+            lost += dropped;
+            if !batch.is_empty() {
+                let spans: usize = batch.iter().map(|request| request.spans()).sum();
+                let sent = runtime.block_on(async {
+                    match tokio::time::timeout(SENDING, post(&self.target, &batch)).await {
+                        Ok(sent) => sent,
+                        Err(_) => Err(format!("no answer within {} s", SENDING.as_secs())),
+                    }
+                });
+                match sent {
+                    Ok(()) => pause = None,
+                    Err(why) => {
+                        lost += spans as u64;
+                        if pause.is_none() {
+                            tracing::warn!("spans cannot be sent to {}: {why}", self.target.uri);
+                        }
+                        pause = Some(pause.map_or(PAUSE.0, |pause: Duration| (pause * 2).min(PAUSE.1)));
+                    }
+                }
+            }
+            if lost > 0 && (closed || told.is_none_or(|told| told.elapsed() >= TELLING)) {
+                tracing::warn!("{lost} spans were lost");
+                (lost, told) = (0, Some(Instant::now()));
+            }
+            if closed {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next batch, or for the end; after a failure for `pause` first.
+    fn batch(&self, pause: Option<Duration>) -> (Vec<Request>, u64, bool) {
+        let mut state = self.state();
+        if let Some(pause) = pause {
+            let waited = self.changed.wait_timeout_while(state, pause, |state| !state.closed);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        while state.waiting.is_empty() && !state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let fills = |state: &mut State| state.spans < BATCH && !state.closed;
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, fills);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.spans = 0;
+        let batch = std::mem::take(&mut state.waiting);
+        (batch, std::mem::take(&mut state.dropped), state.closed)
+    }
+}
+
+/// Sends one batch on a connection of its own.
+async fn post(target: &Target, batch: &[Request]) -> Result<(), String> {
+    let failed = |error: &dyn std::error::Error| error.to_string();
+    let authority = target.uri.authority().ok_or("it names no host")?;
+    let host = authority.host().trim_matches(['[', ']']);
+    let port = authority.port_u16().unwrap_or(80);
+    let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let driver = tokio::spawn(connection);
+    let body = encode::encode(&target.service, target.generation, batch);
+    let mut request = http::Request::post(target.uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header(HOST, authority.as_str())
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| failed(&error))?;
+    for (name, value) in &target.headers {
+        request.headers_mut().insert(name, value.clone());
+    }
+    let answered = sender.send_request(request).await;
+    let result = match answered {
+        Ok(response) if response.status().is_success() => {
+            // What it rejects in part stands in the body; nothing can be done about it here.
+            response.into_body().collect().await.map(drop).map_err(|error| failed(&error))
+        }
+        Ok(response) => Err(format!("it answers {}", response.status())),
+        Err(error) => Err(failed(&error)),
+    };
+    driver.abort();
+    result
+}

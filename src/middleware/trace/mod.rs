@@ -1,0 +1,198 @@
+//! `trace`: a span of each request, and of each part of its stack, for an OpenTelemetry collector.
+//!
+//! - `parent`: the field `traceparent`, in and out;
+//! - `encode`: spans as OTLP's JSON;
+//! - `export`: the queue, and the thread that sends what is in it.
+//!
+//! Not the opentelemetry crates: they bring a metrics and a log pipeline, gRPC types and a second HTTP client along, for
+//! one POST of JSON.
+
+mod encode;
+mod export;
+mod parent;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::header::USER_AGENT;
+use http::{HeaderName, HeaderValue, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::encode::Request as Ended;
+use self::export::{Exporter, Target};
+use self::parent::Parent;
+use crate::body::{App, Request, Response, Watch};
+use crate::config::{Table, join};
+use crate::context::Context;
+use crate::environ::{Environ, RequestId};
+use crate::error::{Errors, Result};
+use crate::spans::{Recorder, new_id};
+
+/// Options of a `[middleware.NAME]` table with `use = "trace"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Where spans are sent, by OTLP over HTTP with JSON. A collector that is away costs spans and nothing else.
+    endpoint: String,
+    /// Header fields sent along, such as an `authorization`.
+    headers: BTreeMap<String, String>,
+    /// Name of the service (`service.name`).
+    service: String,
+    /// Which part of the requests is traced that no caller has decided on, from 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    sample: f64,
+    /// Whether a caller's `traceparent` is continued, with its word whether the request is traced; else each request
+    /// begins a trace of its own.
+    trust_parent: bool,
+    /// Most spans that wait to be sent; further ones are dropped, and counted in the log.
+    queue_spans: NonZeroUsize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            endpoint: "http://127.0.0.1:4318/v1/traces".into(),
+            headers: BTreeMap::new(),
+            service: "paster".into(),
+            sample: 1.0,
+            trust_parent: true,
+            queue_spans: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+struct Tracing {
+    sample: f64,
+    trust_parent: bool,
+    exporter: Exporter,
+}
+
+/// Wraps `next`: the request goes on with a `traceparent` of its own, which plugins and upstreams see too.
+pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let uri = options.endpoint.parse::<Uri>().ok();
+    let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
+    if uri.is_none() {
+        let message = format!("`{}` is no address that spans can be sent to", options.endpoint);
+        let help = "write `http://HOST:4318/v1/traces`; for a collector over TLS run one on this machine that sends on";
+        errors.push(table.error("endpoint", message).help(help));
+    }
+    let mut headers = Vec::new();
+    for (name, value) in &options.headers {
+        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            _ => errors.push(table.error(&join("headers", name), format!("`{name}` is no header field"))),
+        }
+    }
+    Errors::check(errors)?;
+    let Some(uri) = uri else { return Err(table.error("endpoint", "no endpoint").into()) };
+    let target = Target { uri, headers, service: options.service, generation: context.generation };
+    let exporter = Exporter::new(target, options.queue_spans.get());
+    let tracing = Arc::new(Tracing { sample: options.sample, trust_parent: options.trust_parent, exporter });
+    Ok(App::from_call(move |mut request| {
+        let given = if tracing.trust_parent { Parent::read(request.headers()) } else { None };
+        let parent = given.unwrap_or_else(|| Parent::begin(tracing.sample));
+        let own = new_id();
+        parent.write(request.headers_mut(), own);
+        if !parent.sampled {
+            return next.handle(request);
+        }
+        let began = Instant::now();
+        let recorder = Recorder::new(began, own);
+        let mut open = Open {
+            tracing: tracing.clone(),
+            recorder: recorder.clone(),
+            began,
+            ended: Some(describe(&request, &parent, own, given.is_some())),
+        };
+        request.extensions_mut().insert(recorder);
+        let response = next.handle(request);
+        Box::pin(async move {
+            match response.await {
+                Ok(response) => {
+                    open.answered(&response);
+                    Ok(response.map(|body| body.watched(open)))
+                }
+                Err(error) => {
+                    open.failed(&*error);
+                    Err(error)
+                }
+            }
+        })
+    }))
+}
+
+/// What the span of a request says before there is an answer. The query stays out: there may be secrets in it.
+fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -> Ended {
+    let environ = request.extensions().get::<Environ>();
+    let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let path = match environ {
+        Some(environ) => format!("{}{}", environ.script_name, request.uri().path()),
+        None => request.uri().path().to_owned(),
+    };
+    Ended {
+        trace: parent.trace,
+        id: own,
+        parent: continued.then_some(parent.span),
+        method: request.method().to_string(),
+        path,
+        scheme: if environ.is_some_and(|environ| environ.secure) { "https" } else { "http" },
+        host: environ.map(|environ| environ.host.to_string()).unwrap_or_default(),
+        port: environ.and_then(|environ| environ.port),
+        client: environ.and_then(|environ| environ.client),
+        agent: agent.map(str::to_owned),
+        request_id: request.extensions().get::<RequestId>().map(|id| id.0.to_string()),
+        began: SystemTime::now(),
+        took: Default::default(),
+        status: None,
+        error: None,
+        parts: Vec::new(),
+    }
+}
+
+/// The span of a request under way. It ends when it is dropped, so that a client that goes away has one too.
+struct Open {
+    tracing: Arc<Tracing>,
+    recorder: Recorder,
+    began: Instant,
+    ended: Option<Ended>,
+}
+
+impl Open {
+    fn answered(&mut self, response: &Response) {
+        if let Some(ended) = &mut self.ended {
+            ended.status = Some(response.status().as_u16());
+            if let Some(id) = response.extensions().get::<RequestId>() {
+                ended.request_id = Some(id.0.to_string());
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &(dyn std::error::Error + Send + Sync)) {
+        if let Some(ended) = &mut self.ended {
+            ended.error = Some(error.to_string());
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mut ended) = self.ended.take() {
+            ended.took = self.began.elapsed();
+            ended.parts = self.recorder.take();
+            self.tracing.exporter.send(ended);
+        }
+    }
+}
+
+/// It is kept by the response's body, whose end is that of the span.
+impl Watch for Open {
+    fn taken(&mut self, _: u64) {}
+}

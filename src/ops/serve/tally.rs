@@ -1,0 +1,183 @@
+//! The sum of what all workers count, and what the supervisor counts itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::event::Event;
+use crate::counts::{Counts, Value};
+
+/// Longest wait for a worker's counts; of one that is late its last ones are taken.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who gets a sum.
+pub(super) type Asker = Box<dyn FnOnce(Counts) + Send>;
+
+/// The counts of all workers.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Of the workers that have ended.
+    ended: Counts,
+    /// The last ones of each worker, by its id.
+    last: BTreeMap<u64, Counts>,
+    /// How many times workers were asked.
+    rounds: u64,
+    asking: Option<Round>,
+}
+
+struct Round {
+    number: u64,
+    waiting: BTreeSet<u64>,
+    askers: Vec<Asker>,
+}
+
+impl Tally {
+    /// Notes that somebody wants the sum. With a number, those workers are to be asked in that round.
+    pub(super) fn ask(&mut self, asker: Asker, workers: impl Iterator<Item = u64>) -> Option<u64> {
+        if let Some(round) = &mut self.asking {
+            round.askers.push(asker);
+            return None;
+        }
+        self.rounds += 1;
+        let round = Round { number: self.rounds, waiting: workers.collect(), askers: vec![asker] };
+        self.asking = Some(round);
+        Some(self.rounds)
+    }
+
+    /// A worker's counts, asked for or not (round 0). Whether the sum is to be told now.
+    pub(super) fn counted(&mut self, worker: u64, round: u64, counts: Counts) -> bool {
+        self.last.insert(worker, counts);
+        match &mut self.asking {
+            Some(asking) if asking.number == round => {
+                asking.waiting.remove(&worker);
+                asking.waiting.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// A worker has ended: what it counted stays. Whether the sum is to be told now.
+    pub(super) fn ended(&mut self, worker: u64) -> bool {
+        if let Some(last) = self.last.remove(&worker) {
+            self.ended.add(&last.ended());
+        }
+        self.asking.as_mut().is_some_and(|asking| asking.waiting.remove(&worker) && asking.waiting.is_empty())
+    }
+
+    /// Whether that round is still waited for.
+    pub(super) fn waits(&self, round: u64) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.number == round)
+    }
+
+    /// Tells the sum, with `own` in it, to all who asked.
+    pub(super) fn tell(&mut self, own: &Counts) {
+        let Some(round) = self.asking.take() else { return };
+        let mut sum = self.ended.clone();
+        self.last.values().for_each(|counts| sum.add(counts));
+        sum.add(own);
+        round.askers.into_iter().for_each(|asker| asker(sum.clone()));
+    }
+}
+
+/// What the supervisor counts: its events.
+pub(super) struct Seen {
+    began: SystemTime,
+    counts: Mutex<Counts>,
+}
+
+impl Seen {
+    pub(super) fn new() -> Seen {
+        let mut counts = Counts::default();
+        // Series that begin with their first event would hide it from who looks at differences.
+        for outcome in ["done", "failed"] {
+            counts.put("paster_reloads_total", &[("outcome", outcome)], Value::Count(0));
+        }
+        for expected in ["true", "false"] {
+            counts.put("paster_worker_exits_total", &[("expected", expected)], Value::Count(0));
+        }
+        Seen { began: SystemTime::now(), counts: Mutex::new(counts) }
+    }
+
+    /// Counts an event.
+    pub(super) fn note(&self, event: &Event) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = Value::Count(1);
+        match event {
+            Event::Reloaded { .. } => counts.put("paster_reloads_total", &[("outcome", "done")], one),
+            Event::ReloadFailed { .. } => counts.put("paster_reloads_total", &[("outcome", "failed")], one),
+            Event::WorkerExit { expected, .. } => {
+                let expected = if *expected { "true" } else { "false" };
+                counts.put("paster_worker_exits_total", &[("expected", expected)], one);
+            }
+            Event::WorkerReady { reason, .. } => {
+                let reason = serde_json::to_value(reason).unwrap_or_default();
+                let reason = reason.as_str().unwrap_or("other");
+                counts.put("paster_worker_restarts_total", &[("reason", reason)], one);
+            }
+            Event::SideExit { app, .. } => {
+                counts.put("paster_side_process_exits_total", &[("app", app)], one);
+            }
+            _ => {}
+        }
+    }
+
+    /// All of it, with the generation that serves and the generation of each worker.
+    pub(super) fn counts(&self, serving: u64, workers: impl Iterator<Item = u64>) -> Counts {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        counts.put("paster_start_time_seconds", &[], Value::Level(began.cast_signed()));
+        counts.put("paster_info", &[("version", env!("CARGO_PKG_VERSION"))], Value::Level(1));
+        counts.put("paster_generation", &[], Value::Level(serving.cast_signed()));
+        for generation in workers {
+            counts.put("paster_workers", &[("generation", &generation.to_string())], Value::Level(1));
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn counts(count: u64, level: i64) -> Counts {
+        let mut counts = Counts::default();
+        counts.put("count_total", &[], Value::Count(count));
+        counts.put("level", &[], Value::Level(level));
+        counts
+    }
+
+    #[test]
+    fn sums_never_go_backwards() {
+        let mut tally = Tally::default();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let asker = || {
+            let told = told.clone();
+            Box::new(move |sum: Counts| {
+                told.lock()
+                    .unwrap()
+                    .push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
+            }) as Asker
+        };
+        assert_eq!(tally.ask(asker(), [1, 2].into_iter()), Some(1));
+        assert_eq!(tally.ask(asker(), [1, 2].into_iter()), None, "the second asks with the first");
+        assert!(!tally.counted(1, 1, counts(5, 1)));
+        assert!(tally.counted(2, 1, counts(7, 1)));
+        tally.tell(&Counts::default());
+        // The first ends; the second is late, so its last counts hold.
+        assert!(!tally.ended(1));
+        assert_eq!(tally.ask(asker(), [2].into_iter()), Some(2));
+        assert!(tally.waits(2));
+        tally.tell(&Counts::default());
+        assert!(!tally.counted(2, 2, counts(9, 3)), "nobody waits any more");
+        assert_eq!(tally.ask(asker(), [2].into_iter()), Some(3));
+        assert!(tally.ended(2), "nobody is left to wait for");
+        tally.tell(&Counts::default());
+        let told = told.lock().unwrap();
+        let both = (Some(Value::Count(12)), Some(Value::Level(2)));
+        assert_eq!(told[..2], [both.clone(), both]);
+        assert_eq!(told[2], (Some(Value::Count(12)), Some(Value::Level(1))));
+        assert_eq!(told[3], (Some(Value::Count(14)), None));
+    }
+}
