@@ -12,6 +12,8 @@ mod routes;
 mod serve;
 mod source;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -49,7 +51,7 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(words(std::env::args_os().collect())).command {
         Command::Serve(args) => args.run(),
         Command::Create(args) => args.run(),
         Command::Check(args) => args.run(),
@@ -69,4 +71,24 @@ pub fn main() -> ExitCode {
             ExitCode::from(errors.exit_code())
         }
     }
+}
+
+/// The words of the command line, without those that a web server may have added when it runs us as a CGI program.
+///
+/// A query without `=` comes as further words (RFC 3875 section 4.4), so that a client could write options. Under a web
+/// server the path of the config is therefore the last word that counts; without one, no word counts that such a query
+/// may have brought.
+fn words(mut words: Vec<OsString>) -> Vec<OsString> {
+    if std::env::var_os("GATEWAY_INTERFACE").is_none() {
+        return words;
+    }
+    let query = std::env::var_os("QUERY_STRING").unwrap_or_default();
+    let may_add = !query.is_empty() && !query.as_encoded_bytes().contains(&b'=');
+    let config = words.iter().skip(2).position(|word| Path::new(word).is_file());
+    match config {
+        Some(at) => words.truncate(at + 3),
+        None if may_add => words.truncate(2),
+        None => {}
+    }
+    words
 }

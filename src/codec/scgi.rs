@@ -27,15 +27,15 @@ pub struct Head {
 /// [`Fault::TooLong`] when the netstring claims more than `limit_bytes`, as soon as it does; [`Fault::Malformed`].
 pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(Head, usize)>, Fault> {
     let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 1 && input[0] == b'0' {
+        return malformed("the netstring's length begins with a zero");
+    }
     let mut length: usize = 0;
     for digit in &input[..digits] {
         length = length.saturating_mul(10).saturating_add((digit - b'0').into());
         if length > limit_bytes {
             return Err(Fault::TooLong);
         }
-    }
-    if digits > 1 && input[0] == b'0' {
-        return malformed("the netstring's length begins with a zero");
     }
     match input.get(digits) {
         None => return Ok(None),

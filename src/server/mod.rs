@@ -3,6 +3,7 @@
 //! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
 //! to every generation, so that no switch closes a listening socket. No figment, no supervisor here.
 
+pub mod cgi;
 pub mod console;
 pub mod control;
 mod desk;
@@ -26,6 +27,12 @@ pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
 
 /// Every kind of server.
 pub static SERVERS: &[Entry<Build>] = &[
+    Entry {
+        name: "cgi",
+        summary: "Answers one request of a web server (Apache, lighttpd) that runs it as a CGI program",
+        options: registry::options::<cgi::Options>,
+        build: cgi::build,
+    },
     Entry {
         name: "console",
         summary: "Performs one request and prints its response; no socket",

@@ -6,6 +6,7 @@ mod border;
 mod bridge;
 mod bridges_proxy;
 mod cascade;
+mod cgi;
 mod config;
 mod create;
 mod examples;

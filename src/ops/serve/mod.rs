@@ -12,6 +12,7 @@
 mod attempt;
 mod backoff;
 mod beat;
+mod cgi;
 mod child;
 mod counting;
 mod crew;
@@ -75,6 +76,9 @@ pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 /// # Errors
 /// When nothing could be served to begin with.
 pub fn serve(options: Options, listener: Listener) -> Result<u8> {
+    if let Some(config) = cgi::config(&options) {
+        return cgi::serve(config);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use admit::Fronts;
+pub(super) use admit::{Belief, Fronts};
 pub(super) use stream::Out;
 
 use super::Server;

@@ -1,0 +1,76 @@
+//! `paster serve` as a CGI program: one request in this process, without a supervisor.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Options, load};
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::{Error, Errors, Result};
+use crate::ops::assemble::{Assembly, assemble};
+use crate::ops::build::{self, Speed};
+use crate::ops::fault::Fault;
+use crate::server::cgi::is_asked;
+use crate::server::control::{Control, Load, Phase};
+
+/// The config, if its server is one that a web server starts for each request. Faults of the config are told by whoever
+/// reads it next.
+pub(super) fn config(options: &Options) -> Option<Config> {
+    let config = load::load(options).ok()?;
+    let is_cgi = |name: &str| {
+        config.table("server", name).is_some_and(|table| table.kind().is_ok_and(|kind| kind == "cgi"))
+    };
+    config.names("server").iter().any(|name| is_cgi(name)).then_some(config)
+}
+
+/// Answers the request that the environment holds; returns the exit code: 0, or 1 when the app failed.
+/// # Errors
+/// When there is no request, another server beside this one, or a fault that keeps the app from being made.
+pub(super) fn serve(config: Config) -> Result<u8> {
+    if let [_, _, ..] = config.names("server")[..] {
+        let error =
+            Error::usage("a server of kind `cgi` answers one request, and the config has others beside it");
+        return Err(error.help("say which one to serve: `--server NAME`").into());
+    }
+    if !is_asked() {
+        let error = Error::usage("there is no request in the environment: `REQUEST_METHOD` is not set");
+        return Err(error
+            .help("a web server runs this as a CGI program; `use = \"http\"` serves without one")
+            .help("to try it: REQUEST_METHOD=GET REQUEST_URI=/ HTTP_HOST=localhost paster serve …")
+            .into());
+    }
+    super::log::start();
+    // The pages of one request need no more, and a thread less starts sooner.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
+    let copies = tempfile::Builder::new().prefix("paster-cgi-").tempdir();
+    let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
+    let failed = runtime.block_on(async {
+        let mut context = Context::alone(false);
+        let (_, built) = build::libraries(&config, Speed::Production, copies.path(), &|_, _| {}).await;
+        context.libraries = built.map_err(|faults| {
+            let errors = faults.iter().map(Fault::to_error).collect();
+            Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
+        })?;
+        let Assembly { servers, instances, .. } = assemble(&config, &context)?;
+        let load = Arc::<Load>::default();
+        for (name, server, app) in servers {
+            // Nothing ever changes: the other ends are gone.
+            let (_, phase) = watch::channel(Phase::Serving);
+            let ((hand_over, _), (_, adopted)) = (mpsc::channel(1), mpsc::channel(1));
+            let control = Control { server: name.into(), phase, adopted, hand_over, load: load.clone() };
+            server.run(Vec::new(), app, control).await;
+        }
+        for instance in &instances {
+            instance.shutdown();
+        }
+        Result::Ok(load.failed.load(Relaxed) > 0)
+    });
+    // Standard input may be waited for, which nobody wants any more.
+    runtime.shutdown_background();
+    failed.map(u8::from)
+}

@@ -1,0 +1,243 @@
+//! The `cgi` server: one request from the environment and standard input, its answer on standard output. No socket.
+//!
+//! The web server that started us is believed what it says of the client, and has limits of its own for time. An answer
+//! that breaks off cannot be told from a short one where no `Content-Length` was sent: CGI has no other end than ours.
+//!
+//! # Source
+//! RFC 3875.
+
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::unfold;
+use http::{Request, Version};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+
+use super::Server;
+use super::control::Control;
+use super::desk::{Desk, Leaving};
+use super::gate::forwarded::{Family, Trusted};
+use super::gate::{Admitted, Gate, Memory, reply};
+use super::gateway::{Belief, Fronts, hosts, networks};
+use super::listener::{Listen, Socket};
+use super::pace::{Fate, Fault};
+use crate::body::{App, Body, BoxFuture};
+use crate::codec::variables::Split;
+use crate::codec::{Variables, cgi};
+use crate::config::Table;
+use crate::error::{Errors, Result};
+
+/// Bytes of the body that are read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Options of a `[server.NAME]` table with `use = "cgi"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Whether `REMOTE_USER` of the web server is the user, as if a middleware had found out.
+    remote_user: bool,
+    /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
+    hosts: Vec<String>,
+    /// Proxies in front of the web server whose forwarded fields are believed: addresses, networks. Nobody by default.
+    trusted_proxies: Vec<String>,
+    /// Which fields they write: `x_forwarded` or `forwarded` (RFC 7239).
+    forwarded_fields: Family,
+    /// Whether `%2f` and `%5c` may stand in a path; else 400.
+    encoded_slashes: bool,
+    /// Most header fields, then 431.
+    fields_limit: NonZeroUsize,
+    /// Longest request target, then 414.
+    target_limit_bytes: NonZeroUsize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let size = |value| NonZeroUsize::new(value).unwrap_or(NonZeroUsize::MIN);
+        Options {
+            remote_user: false,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_fields: Family::default(),
+            encoded_slashes: false,
+            fields_limit: size(100),
+            target_limit_bytes: size(8 * 1024),
+        }
+    }
+}
+
+struct Cgi(Fronts);
+
+/// Checks the options and makes the server.
+/// # Errors
+/// Every ill-formed host and network.
+pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
+    let options: Options = table.options()?;
+    let mut errors = Vec::new();
+    let hosts = hosts(table, &options.hosts, &mut errors);
+    let mut trusted = Trusted::new(options.forwarded_fields);
+    networks(table, "trusted_proxies", &options.trusted_proxies, &mut trusted, &mut errors);
+    Errors::check(errors)?;
+    let gate = Gate {
+        hosts,
+        trusted,
+        target_limit_bytes: options.target_limit_bytes.get(),
+        fields_limit: options.fields_limit.get(),
+        encoded_slashes: options.encoded_slashes,
+        ..Gate::new(table.name().into())
+    };
+    Ok(Box::new(Cgi(Fronts { gate, believed: Trusted::default(), remote_user: options.remote_user })))
+}
+
+/// Whether the environment holds a request.
+pub fn is_asked() -> bool {
+    std::env::var_os("REQUEST_METHOD").is_some()
+}
+
+impl Server for Cgi {
+    fn listen(&self) -> &[Listen] {
+        &[]
+    }
+
+    fn run(self: Box<Self>, _: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
+        Box::pin(async move {
+            let mut variables = Variables::new();
+            for (name, value) in std::env::vars_os() {
+                variables.push(name.as_bytes(), value.as_bytes());
+            }
+            if let Err(error) = answer(&self.0, &variables, app, &control).await {
+                tracing::info!(%error, "the answer was not written whole");
+            }
+        })
+    }
+}
+
+/// Answers the request; the body is read from standard input as the app wants it.
+async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Control) -> io::Result<()> {
+    let desk = Desk::new(app, control.load.clone(), usize::MAX, false);
+    let mut ticket = desk.take();
+    let welcome =
+        fronts.admit(variables, Split::Prefix, Belief::Always, None, &"cgi".into(), &mut Memory::default());
+    let (response, admitted) = match welcome {
+        Ok(welcome) => {
+            let fate = Arc::<Fate>::default();
+            let request = with_body(welcome.request, variables, welcome.content_length, &fate);
+            let mut work = ticket.begin(request);
+            let response = poll_fn(|cx| work.poll(cx, &ticket, || fate.fault())).await;
+            (response, welcome.admitted)
+        }
+        Err(refusal) => {
+            tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
+            let head = variables.get("REQUEST_METHOD") == Some(b"HEAD");
+            (reply::refusal(refusal, Version::HTTP_2), Admitted { head, upgrade: false })
+        }
+    };
+    // As over HTTP/2: `Connection` is between the web server and its client.
+    let (parts, body) = reply::settle(response, &admitted, Version::HTTP_2).into_parts();
+    // Not Rust's own standard output, which looks for line ends.
+    let mut out = File::from(rustix::io::dup(rustix::stdio::stdout())?);
+    let mut head = Vec::with_capacity(256);
+    cgi::encode_head(parts.status, &parts.headers, &mut head);
+    out.write_all(&head)?;
+    let mut body = Leaving::new(body, ticket);
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.map_err(io::Error::other)?.data_ref() {
+            out.write_all(data)?;
+        }
+    }
+    Ok(())
+}
+
+/// The request with its body: so many bytes as were said, or all that comes where the web server has undone a chunked
+/// body and says no length.
+fn with_body(
+    request: Request<()>,
+    variables: &Variables,
+    length: Option<u64>,
+    fate: &Arc<Fate>,
+) -> Request<Body> {
+    let chunked = variables.get("HTTP_TRANSFER_ENCODING").is_some();
+    let left = match length {
+        Some(length) => length,
+        None if chunked => u64::MAX,
+        None => 0,
+    };
+    if left == 0 {
+        return request.map(|()| Body::empty());
+    }
+    let input = rustix::io::dup(rustix::stdio::stdin()).map(File::from);
+    let state = (input.map(tokio::fs::File::from_std), BytesMut::new(), left, fate.clone());
+    let frames = unfold(state, move |(mut input, mut space, left, fate)| async move {
+        let read = match &mut input {
+            Ok(input) => read(input, &mut space, left).await,
+            Err(error) => Err((*error).into()),
+        };
+        let frame = match read {
+            Ok(data) if data.is_empty() && (left == 0 || length.is_none()) => return None,
+            Ok(data) if data.is_empty() => {
+                fate.set(Fault::Broken);
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off"))
+            }
+            Ok(data) => Ok(data),
+            Err(error) => {
+                fate.set(Fault::Broken);
+                Err(error)
+            }
+        };
+        let left = left - frame.as_ref().map_or(left, |data| data.len() as u64);
+        Some((frame.map(Frame::data), (input, space, left, fate)))
+    });
+    request.map(|()| match length {
+        Some(length) => Body::new(Sized { frames: Box::pin(StreamBody::new(frames)), left: length }),
+        None => Body::new(StreamBody::new(frames)),
+    })
+}
+
+/// Reads up to `left` bytes; none at the end.
+async fn read(input: &mut tokio::fs::File, space: &mut BytesMut, left: u64) -> io::Result<Bytes> {
+    if left == 0 {
+        return Ok(Bytes::new());
+    }
+    space.reserve(READ_BYTES);
+    input.take(left).read_buf(space).await?;
+    Ok(space.split().freeze())
+}
+
+/// A body that knows its length.
+struct Sized<B> {
+    frames: Pin<Box<B>>,
+    left: u64,
+}
+
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for Sized<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = self.frames.as_mut().poll_frame(cx);
+        if let std::task::Poll::Ready(Some(Ok(frame))) = &frame {
+            self.left -= frame.data_ref().map_or(0, |data| data.len() as u64).min(self.left);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left)
+    }
+}
