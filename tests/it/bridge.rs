@@ -169,9 +169,12 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // TERM first: servers with workers take them along.
+impl Program {
+    /// Ends it with TERM first: servers with workers take them along.
+    pub(crate) fn end(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
         let _ = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while std::time::Instant::now() < end {
@@ -182,6 +185,19 @@ impl Drop for Program {
         }
         self.kill();
     }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Process ids of the children of any thread of `pid`.
+pub(crate) fn all_children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    texts.flat_map(|text| text.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
 /// A port that was free a moment ago, for programs that cannot bind port 0: try again when it was taken.

@@ -4,6 +4,8 @@
 
 mod border;
 mod bridge;
+mod bridges_cgi;
+mod bridges_gateways;
 mod bridges_proxy;
 mod cascade;
 mod cgi;
@@ -34,6 +36,7 @@ mod request;
 mod scgi;
 mod sendfile;
 mod serve;
+mod serve_app;
 mod side;
 mod skeletons;
 mod static_files;

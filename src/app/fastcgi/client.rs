@@ -109,11 +109,19 @@ impl Protocol for Fastcgi {
 
     fn decode(&mut self, input: &mut BytesMut, _: bool) -> Result<Decoded, Reason> {
         loop {
+            if self.answer.has_head() && !self.document.is_empty() {
+                // What came behind the head in its record.
+                let data = self.answer.body(self.document.split().freeze());
+                if !data.is_empty() {
+                    return Ok(Decoded::Data(data));
+                }
+            }
             if self.over {
-                return Ok(match self.reader.is_between() || self.reader.next(input)?.is_none() {
-                    // Padding may follow.
-                    _ if !self.reader.is_between() => Decoded::More,
-                    _ => Decoded::End(self.keep.then_some(Kept(None))),
+                // Padding of the last record may follow.
+                self.reader.next(input)?;
+                return Ok(match self.reader.is_between() {
+                    true => Decoded::End(self.keep.then_some(Kept(None))),
+                    false => Decoded::More,
                 });
             }
             let Some(part) = self.reader.next(input)? else { return Ok(Decoded::More) };
@@ -130,7 +138,6 @@ impl Protocol for Fastcgi {
                     if let Some(head) = self.answer.head(&mut self.document, false)? {
                         return Ok(Decoded::Head(head));
                     }
-                    continue;
                 }
                 kind::STDERR => self.log(&part.content),
                 kind::END_REQUEST => self.end_of_request(&part.content)?,
