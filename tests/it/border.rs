@@ -278,6 +278,29 @@ async fn a_web_socket_echoes_in_order() {
     assert_eq!(response.status(), 400);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn web_sockets_are_told_to_come_back_when_the_generation_ends() {
+    let instance = instance("hello", json!({}));
+    let address = serve(instance.app()).await;
+    let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
+    let (mut sink, mut stream) = socket.split();
+    let message = tokio_tungstenite::tungstenite::Message::text("one");
+    sink.send(message.clone()).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), message);
+    // One that goes on sending is told, too.
+    let sending = tokio::spawn(async move { while sink.send(message.clone()).await.is_ok() {} });
+    instance.shutdown();
+    let code = loop {
+        match stream.next().await.unwrap().unwrap() {
+            tokio_tungstenite::tungstenite::Message::Close(frame) => break u16::from(frame.unwrap().code),
+            echo => assert!(echo.is_text()),
+        }
+    };
+    assert_eq!(code, 1012);
+    drop(stream);
+    sending.await.unwrap();
+}
+
 /// Messages that nobody reads stop the client: the echo waits for its own writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgraded_stream_has_back_pressure() {

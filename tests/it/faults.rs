@@ -64,6 +64,26 @@ fn every_way_to_fail_leaves_the_old_generation() {
     ground.check(&faulty, "healthy = false", &["app `main` is not healthy", "the store is gone"]);
     ground.check(&faulty, "unknown = 1", &["unknown"]);
 
+    let table = |version: &str, size: &str| {
+        format!(
+            "#include \"paster.h\"\nPASTER_EXPORT const PasterPlugin PASTER_PLUGIN = {{ .abi_version = {version},\n\
+             .size_bytes = {size}, .name = PASTER_TEXT(\"c\") }};"
+        )
+    };
+    let newer = compile(folder.path(), "newer", &table("PASTER_ABI_VERSION + 1", "sizeof(PasterPlugin)"));
+    ground.check(
+        &newer,
+        "",
+        &["version 2 of the plugin ABI", "speaks version 1", "update paster, or rebuild"],
+    );
+    let small = compile(folder.path(), "small", &table("PASTER_ABI_VERSION", "24"));
+    ground.check(&small, "", &["its plugin table is 24 bytes", "rebuild the plugin"]);
+    let lacking = compile(folder.path(), "lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)"));
+    ground.check(&lacking, "", &["its plugin table lacks `create`, `call`, `destroy`"]);
+    let unresolved =
+        compile(folder.path(), "unresolved", "void nowhere(void); void paster(void) { nowhere(); }");
+    ground.check(&unresolved, "", &["cannot load the plugin", "undefined symbol: nowhere"]);
+
     let truncated = folder.path().join("libtruncated.so");
     let whole = std::fs::read(plugin("hello")).unwrap();
     std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
@@ -71,7 +91,7 @@ fn every_way_to_fail_leaves_the_old_generation() {
     ground.check(&folder.path().join("absent.so"), "", &["there is no library"]);
 
     let empty = compile(folder.path(), "empty", "int nothing;");
-    ground.check(&empty, "", &["paster"]);
+    ground.check(&empty, "", &["it has no symbol `PASTER_PLUGIN`: it is not a paster plugin"]);
     let dies = compile(
         folder.path(),
         "dies",

@@ -1,6 +1,7 @@
 //! Chores of this repository. `cargo xtask help` lists them.
 
 mod bench;
+mod sanitize;
 mod setup;
 mod test;
 
@@ -12,6 +13,7 @@ Chores of this repository:
   cargo xtask test [--quick]     install what the tests need, check and test everything; closes on `N passed, N failed`
   cargo xtask setup              only install what the tests need
   cargo xtask bench [NAME…]      measure against peers in one run and print the tables (needs nginx, caddy and wrk)
+  cargo xtask sanitize [NAME…]   watch the plugin border with miri, address and thread (needs a nightly toolchain)
 
   --quick leaves out the browser tests
 ";
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(false),
         ["test", "--quick"] => test::run(true),
         ["setup"] => setup::everything().map(|_| true),
+        ["sanitize", names @ ..] => sanitize::run(names),
         ["bench", names @ ..] => bench::run(names),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -51,6 +51,22 @@ pub enum Operation {
         source: String,
         /// The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to have one made.
         cell_id: Option<String>,
+        /// Its metadata; none by default. This and the rest are a deleted or copied cell's.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional = nullable, type = "JsonObject | null"))]
+        metadata: Option<Object>,
+        /// Its attachments.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional = nullable, type = "JsonObject | null"))]
+        attachments: Option<Object>,
+        /// Outputs of a code cell.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional = nullable))]
+        outputs: Option<Vec<Output>>,
+        /// The number in `In [n]` of a code cell.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional = nullable))]
+        execution_count: Option<u32>,
     },
     /// Removes a cell. Replies `done`, also where it is gone already.
     DeleteCell {

@@ -8,6 +8,10 @@ use tokio::sync::watch;
 
 use crate::BoxError;
 
+/// How long a client may take to answer a close.
+#[cfg(feature = "axum")]
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The host's services for one application. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
@@ -98,6 +102,31 @@ impl Host {
     async fn reached(&self, phase: Phase) {
         // The sender lives in `self`, so the wait cannot fail.
         let _ = self.0.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+
+    /// The next message of a WebSocket. When the generation ends, closes it with 1012 (service restart), upon which
+    /// clients come back to the next generation, and returns `None`.
+    #[cfg(feature = "axum")]
+    pub async fn receive(
+        &self,
+        socket: &mut axum::extract::ws::WebSocket,
+    ) -> Option<Result<axum::extract::ws::Message, axum::Error>> {
+        use axum::extract::ws::{CloseFrame, Message, close_code};
+        tokio::select! {
+            message = socket.recv() => return message,
+            () = self.shutdown() => {}
+        }
+        let close = CloseFrame { code: close_code::RESTART, reason: "service restart".into() };
+        // What the client sends until it has read this must be taken, or a reset would overtake it.
+        let goodbye = async {
+            socket.send(Message::Close(Some(close))).await?;
+            while let Some(message) = socket.recv().await {
+                message?;
+            }
+            Ok::<_, axum::Error>(())
+        };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        None
     }
 
     /// Adds `count` to the application's counter `name`.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::disk::{Disk, Look};
 use super::execution::Engine;
 use super::log::Log;
-use super::model::{Done, Model};
+use super::model::{Done, Model, NewCell};
 use super::{Documents, OpenError, PREFIX, Unreadable};
 use crate::clock;
 use crate::files::{FileError, RelativePath};
@@ -315,8 +315,25 @@ impl Actor {
             Operation::SetSource { cell_id, source, base_revision } => {
                 self.model.set_source(&cell_id, source, base_revision)
             }
-            Operation::InsertCell { index, cell_type, source, cell_id } => {
-                self.model.insert_cell(index, cell_type, source, cell_id)
+            Operation::InsertCell {
+                index,
+                cell_type,
+                source,
+                cell_id,
+                metadata,
+                attachments,
+                outputs,
+                execution_count,
+            } => {
+                let new = NewCell {
+                    cell_type,
+                    source,
+                    metadata: metadata.unwrap_or_default(),
+                    attachments,
+                    outputs: outputs.unwrap_or_default(),
+                    execution_count,
+                };
+                self.model.insert_cell(index, cell_id, new)
             }
             Operation::DeleteCell { cell_id } => self.model.delete_cell(&cell_id),
             Operation::MoveCell { cell_id, index } => self.model.move_cell(&cell_id, index),

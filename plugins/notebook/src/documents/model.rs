@@ -34,6 +34,17 @@ pub(super) struct Model {
     displays: HashMap<String, Vec<(String, usize)>>,
 }
 
+/// The content of a cell to insert.
+#[derive(Debug, Clone)]
+pub(super) struct NewCell {
+    pub(super) cell_type: CellType,
+    pub(super) source: String,
+    pub(super) metadata: Object,
+    pub(super) attachments: Option<Object>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) execution_count: Option<u32>,
+}
+
 /// What an operation did.
 pub(super) type Done = Result<(Reply, Vec<Change>), String>;
 
@@ -122,13 +133,7 @@ impl Model {
         ))
     }
 
-    pub(super) fn insert_cell(
-        &mut self,
-        index: usize,
-        cell_type: CellType,
-        source: String,
-        id: Option<String>,
-    ) -> Done {
+    pub(super) fn insert_cell(&mut self, index: usize, id: Option<String>, new: NewCell) -> Done {
         let id = match id {
             Some(id) if !is_cell_id(&id) => {
                 return Err(format!("`{id}` cannot be a cell's id: 1 to 64 of A-Z a-z 0-9 - _"));
@@ -144,21 +149,28 @@ impl Model {
             return Err(format!("the notebook has {MAX_CELLS} cells already, the limit"));
         }
         let index = index.min(self.cells.len());
+        let NewCell { cell_type, source, metadata, attachments, outputs, execution_count } = new;
+        // Only code has outputs.
+        let (outputs, execution_count) = match cell_type {
+            CellType::Code => (outputs, execution_count),
+            _ => (Vec::new(), None),
+        };
+        let output_bytes = outputs.iter().map(size).sum();
         let shown = Cell {
             id: id.clone(),
             cell_type,
             source,
             revision: 1,
-            metadata: Object::new(),
-            attachments: None,
-            outputs: Vec::new(),
-            execution_count: None,
+            metadata,
+            attachments,
+            outputs,
+            execution_count,
             state: CellState::Idle,
         };
         let cell = LiveCell {
             shown: shown.clone(),
             others: Object::new(),
-            output_bytes: 0,
+            output_bytes,
             clear_next: false,
             run: None,
         };
@@ -444,8 +456,16 @@ mod tests {
     #[test]
     fn cells_are_inserted_moved_deleted() {
         let mut model = model(&["a", "b", "c"]);
-        model.insert_cell(1, CellType::Markdown, "x".into(), Some("new".into())).unwrap();
-        model.insert_cell(0, CellType::Markdown, "x".into(), Some("new".into())).unwrap();
+        let new = |cell_type| NewCell {
+            cell_type,
+            source: "x".into(),
+            metadata: Object::from_iter([("tags".to_owned(), Value::Array(Vec::new()))]),
+            attachments: None,
+            outputs: vec![stream("kept")],
+            execution_count: Some(3),
+        };
+        model.insert_cell(1, Some("new".into()), new(CellType::Markdown)).unwrap();
+        model.insert_cell(0, Some("new".into()), new(CellType::Markdown)).unwrap();
         assert_eq!(ids(&model), ["c0", "new", "c1", "c2"]);
         model.move_cell("c0", 2).unwrap();
         assert_eq!(ids(&model), ["new", "c1", "c0", "c2"]);
@@ -453,7 +473,12 @@ mod tests {
         model.delete_cell("c1").unwrap();
         model.move_cell("new", 99).unwrap();
         assert_eq!(ids(&model), ["c0", "c2", "new"]);
-        assert!(model.insert_cell(0, CellType::Code, String::new(), Some("a b".into())).is_err());
+        assert!(model.insert_cell(0, Some("a b".into()), new(CellType::Code)).is_err());
+        model.insert_cell(9, None, new(CellType::Code)).unwrap();
+        let [.., markdown, code] = &model.cells[..] else { panic!("four cells") };
+        assert_eq!((&markdown.shown.outputs[..], markdown.shown.execution_count), (&[][..], None));
+        assert_eq!((&code.shown.outputs[..], code.shown.execution_count), (&[stream("kept")][..], Some(3)));
+        assert_eq!((code.output_bytes, code.shown.metadata.len()), (size(&stream("kept")), 1));
     }
 
     #[test]

@@ -215,6 +215,19 @@ async fn two_pages_see_each_other_and_late_edits_are_told() {
     let inserted = two.ask(json!({"type": "insert_cell", "index": 1, "cell_type": "markdown", "source": "*x*", "cell_id": "new"})).await.unwrap();
     assert_eq!(inserted, json!({"type": "inserted", "cell_id": "new"}));
     one.until(|document| document["cells"].as_array().unwrap().len() == 2).await;
+    // A deleted cell comes back whole.
+    let outputs = json!([{"output_type": "stream", "name": "stdout", "text": "kept\n"}]);
+    let back = json!({
+        "type": "insert_cell", "index": 2, "cell_type": "code", "source": "c", "cell_id": "back",
+        "metadata": {"tags": ["x"]}, "attachments": null, "outputs": outputs, "execution_count": 7,
+    });
+    two.ask(back).await.unwrap();
+    one.until(|document| document["cells"].as_array().unwrap().len() == 3).await;
+    let cell = one.cell(2);
+    assert_eq!(
+        (&cell["outputs"], &cell["execution_count"], &cell["metadata"]["tags"][0]),
+        (&outputs, &json!(7), &json!("x"))
+    );
     assert!(one.ask(json!({"type": "explode"})).await.unwrap_err().contains("unknown variant `explode`"));
     until("the change to be saved by itself", || {
         file(&server, "a.ipynb")["cells"][1]["source"] == json!(["*x*"])

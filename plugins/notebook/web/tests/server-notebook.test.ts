@@ -228,14 +228,15 @@ on("two pages of one notebook see each other", async (page) => {
   await other.close();
 });
 
-on("undo of a deletion brings the cell back where it stood", async (page) => {
+on("undo of a deletion brings the cell back where it stood, with its outputs", async (page) => {
   await server.write("undo.ipynb", [{ cell_type: "code", source: "print('kept')", outputs: [{ output_type: "stream", name: "stdout", text: "kept\n" }] }, { cell_type: "code", source: "2" }]);
   await open(page, "undo.ipynb");
   await page.keyboard.press("d");
   await page.keyboard.press("d");
   await onDisk("undo.ipynb", (cells) => cells.length === 1);
   await page.keyboard.press("z");
-  await onDisk("undo.ipynb", (cells) => cells.length === 2 && source(cells[0]?.source) === "print('kept')");
+  await onDisk("undo.ipynb", (cells) => cells.length === 2 && source(cells[0]?.source) === "print('kept')" && JSON.stringify(cells[0]?.outputs).includes("kept"));
+  await cell(page, 0).locator(".output", { hasText: "kept" }).waitFor();
 });
 
 on("a file that another program changes while there are edits here asks; without edits it is read again", async (page) => {

@@ -48,7 +48,23 @@ source: string,
 /**
  * The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to have one made.
  */
-cell_id: string | null, } | { "type": "delete_cell", 
+cell_id: string | null, 
+/**
+ * Its metadata; none by default. This and the rest are a deleted or copied cell's.
+ */
+metadata?: JsonObject | null, 
+/**
+ * Its attachments.
+ */
+attachments?: JsonObject | null, 
+/**
+ * Outputs of a code cell.
+ */
+outputs?: Array<Output> | null, 
+/**
+ * The number in `In [n]` of a code cell.
+ */
+execution_count?: number | null, } | { "type": "delete_cell", 
 /**
  * The cell.
  */

@@ -165,14 +165,7 @@ export class Session implements Listener {
       id, cell_type, source, revision: 0, metadata: copy.metadata ?? {}, attachments: copy.attachments ?? null,
       outputs: copy.outputs ?? [], execution_count: copy.execution_count ?? null, state: "idle",
     };
-    const bare: Operation = { type: "insert_cell", index, cell_type, source, cell_id: id };
-    const more = extras(copy);
-    const done = this.#ask({ ...bare, ...more }, true)
-      .catch((error: unknown) => {
-        // A server that takes no outputs with a cell still takes the cell.
-        if (!(error instanceof Refused) || Object.keys(more).length === 0) throw error;
-        return this.#ask(bare, true);
-      })
+    const done = this.#ask({ type: "insert_cell", index, cell_type, source, cell_id: id, ...extras(copy) }, true)
       .catch((error: unknown) => {
         this.#fail(error, "The cell could not be inserted");
         this.notebook.apply({ type: "cell_deleted", cell_id: id });
