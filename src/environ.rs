@@ -41,3 +41,17 @@ pub struct RemoteUser(pub Arc<str>);
 /// The id of a request, as `request_id` took or made it: on the request, and on the response for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
+
+/// Who the client is by the certificate that it has shown, which one of the server's authorities has signed: on the
+/// request, from the handshake alone, never from a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject: `C=DE, O=Example, CN=ada`.
+    pub subject: Arc<str>,
+    /// The common name of the subject; it is the [`RemoteUser`] too.
+    pub common_name: Option<Arc<str>>,
+    /// Its serial number as pairs of hexadecimal digits: `01:a2`.
+    pub serial: Arc<str>,
+    /// SHA-256 of the certificate in hexadecimal digits, lower case.
+    pub sha256: Arc<str>,
+}

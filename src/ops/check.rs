@@ -41,7 +41,15 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     let context = Context { checking: true, libraries, ..Context::alone(false) };
     // What was read with a fault is built with the same fault: it is told once.
     let known = errors.len();
-    for error in assemble(&config, &context).err().into_iter().flatten() {
+    let (assembly, found) = match assemble(&config, &context) {
+        Ok(assembly) => (Some(assembly), None),
+        Err(found) => (None, Some(found)),
+    };
+    let warnings = assembly.iter().flat_map(|assembly| &assembly.servers).flat_map(|(name, server, _)| {
+        server.warnings().into_iter().map(move |warning| format!("`[server.{name}]`: {warning}"))
+    });
+    let warnings: Vec<String> = warnings.collect();
+    for error in found.into_iter().flatten() {
         let told = errors[..known].iter().any(|other| same_place(other, &error));
         let follows = known > 0 && inherits(&error);
         if !told && !follows {
@@ -61,6 +69,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
             .map(|name| {
                 format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
             })
+            .chain(warnings)
             .collect(),
     })
 }

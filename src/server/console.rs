@@ -198,7 +198,7 @@ fn parse_field(line: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// Passes a request through the gate to `app`, as a server does.
 pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
-    let wire = Wire { peer: None, listen: "console".into(), secure: false };
+    let wire = Wire { listen: "console".into(), ..Wire::default() };
     let admitted = match gate.admit(&mut request, &wire, &mut Memory::default()) {
         Ok(admitted) => admitted,
         Err(refusal) => return reply::refusal(refusal, Version::HTTP_2), // nothing to close

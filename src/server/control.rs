@@ -1,5 +1,6 @@
 //! What a generation tells its servers: serve, retire, drain; and the hand-over of idle connections.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -8,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+
+use super::tls::tickets::Secret;
 
 use crate::counts::{Counts, Times, Value};
 use crate::inflight::Table;
@@ -37,6 +40,10 @@ pub struct Idle {
     pub socket: OwnedFd,
     /// Bytes already read from it that belong to the next request.
     pub read: Bytes,
+    /// Who is at its other end, as a PROXY header may have said long ago.
+    pub peer: Option<SocketAddr>,
+    /// Whether such a header said that the client's own connection is TLS.
+    pub secure: bool,
 }
 
 /// What a server is busy with, counted while it runs.
@@ -140,6 +147,8 @@ impl Load {
 
 /// One server's end of the control of its generation.
 pub struct Control {
+    /// What this run's TLS session tickets are made of.
+    pub tickets: Secret,
     /// Name of the server.
     pub server: Arc<str>,
     /// The phase, and its changes. A closed channel means that it no longer changes.

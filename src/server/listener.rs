@@ -15,15 +15,67 @@ use crate::error::{Error, Result};
 /// Connections that the kernel keeps for us until they are accepted; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// One entry of `listen = [...]`: `host:port`, `unix:PATH`, `fd:N`.
+/// The first descriptor that systemd passes, sd_listen_fds(3).
+const FIRST_PASSED: i32 = 3;
+
+/// One entry of `listen = [...]`: `host:port`, `unix:PATH`, `fd:N`, `systemd`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Listen {
     /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
-    /// A Unix socket's path.
-    Unix(PathBuf),
+    /// A Unix socket's path, and who may connect.
+    Unix(PathBuf, Access),
     /// An inherited descriptor.
     Fd(i32),
+    /// The sockets that systemd has passed, all or those of that name (`FileDescriptorName=`).
+    Systemd(Option<String>),
+}
+
+/// Who may connect to a Unix socket: `,mode=660,user=app,group=www-data` behind its path. What is not said is as the
+/// process's umask, user and group make it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner, by name or number.
+    pub user: Option<String>,
+    /// Group, by name or number.
+    pub group: Option<String>,
+}
+
+impl Access {
+    /// Takes the options off the end of `text`.
+    fn parse(mut text: &str) -> Result<(&str, Access), Error> {
+        let mut access = Access::default();
+        while let Some((before, option)) = text.rsplit_once(',') {
+            let Some((name, value)) = option.split_once('=') else { break };
+            let twice = match name {
+                "mode" => {
+                    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+                    let mode = mode.ok_or_else(|| {
+                        Error::config(format!("`{option}` is no mode")).help("write it in octal: `mode=660`")
+                    })?;
+                    access.mode.replace(mode).is_some()
+                }
+                "user" => access.user.replace(value.to_owned()).is_some(),
+                "group" => access.group.replace(value.to_owned()).is_some(),
+                _ => break, // part of the path
+            };
+            if twice {
+                return Err(Error::config(format!("`{name}` is said twice")));
+            }
+            text = before;
+        }
+        Ok((text, access))
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mode.map_or(Ok(()), |mode| write!(f, ",mode={mode:o}"))?;
+        self.user.iter().try_for_each(|user| write!(f, ",user={user}"))?;
+        self.group.iter().try_for_each(|group| write!(f, ",group={group}"))
+    }
 }
 
 impl Listen {
@@ -31,12 +83,22 @@ impl Listen {
     /// # Errors
     /// Says what the entry should look like.
     pub fn parse(text: &str) -> Result<Listen, Error> {
-        let form = "write `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock` or `fd:3`";
+        let form = "write `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3` or `systemd`";
         if let Some(path) = text.strip_prefix("unix:") {
+            let (path, access) = Access::parse(path)?;
             if path.is_empty() {
                 return Err(Error::config(format!("`{text}` names no path")).help(form));
             }
-            return Ok(Listen::Unix(path.into()));
+            return Ok(Listen::Unix(path.into(), access));
+        }
+        if text == "systemd" {
+            return Ok(Listen::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return match name {
+                "" => Err(Error::config(format!("`{text}` names no socket")).help(form)),
+                name => Ok(Listen::Systemd(Some(name.to_owned()))),
+            };
         }
         if let Some(number) = text.strip_prefix("fd:") {
             return match number.parse() {
@@ -68,12 +130,60 @@ impl Listen {
     }
 }
 
+impl Listen {
+    /// Whether both are the same place, whoever may connect there.
+    pub fn is_at(&self, other: &Listen) -> bool {
+        match (self, other) {
+            (Listen::Unix(one, _), Listen::Unix(other, _)) => one == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// The entries that `systemd` stands for in this process; any other stands for itself.
+/// # Errors
+/// When systemd has passed none, or none of that name.
+/// # Source
+/// sd_listen_fds(3): `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`.
+pub fn expand(listen: &Listen) -> Result<Vec<Listen>, Error> {
+    let Listen::Systemd(name) = listen else { return Ok(vec![listen.clone()]) };
+    let set = |name: &str| std::env::var(name).ok();
+    of_environment(std::process::id(), name.as_deref(), set)
+}
+
+fn of_environment(
+    pid: u32,
+    name: Option<&str>,
+    set: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<Listen>, Error> {
+    // Descriptors that were passed to a parent are not ours.
+    let ours = set("LISTEN_PID").is_some_and(|text| text.parse() == Ok(pid));
+    let count = set("LISTEN_FDS").and_then(|text| text.parse::<i32>().ok()).filter(|_| ours).unwrap_or(0);
+    if count <= 0 {
+        return Err(Error::new("systemd has passed no socket")
+            .help("start it by a socket unit (`.socket` beside `.service`), or list addresses"));
+    }
+    let names = set("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<&str> = names.split(':').collect();
+    let of_index = |index: i32| usize::try_from(index).ok().and_then(|index| names.get(index).copied());
+    let wanted = |index: &i32| name.is_none_or(|name| of_index(*index) == Some(name));
+    let found: Vec<Listen> =
+        (0..count).filter(wanted).map(|index| Listen::Fd(FIRST_PASSED + index)).collect();
+    match (found.is_empty(), name) {
+        (true, Some(name)) => Err(Error::new(format!("systemd has passed no socket named `{name}`"))
+            .help(format!("it has passed: {}", names.join(", ")))),
+        _ => Ok(found),
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listen::Tcp(address) => write!(f, "{address}"),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+            Listen::Unix(path, access) => write!(f, "unix:{}{access}", path.display()),
             Listen::Fd(number) => write!(f, "fd:{number}"),
+            Listen::Systemd(None) => f.write_str("systemd"),
+            Listen::Systemd(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -120,8 +230,9 @@ impl Socket {
 pub fn bind(listen: &Listen) -> Result<Socket> {
     let fd = match listen {
         Listen::Tcp(address) => bind_tcp(*address)?,
-        Listen::Unix(path) => bind_unix(path)?,
+        Listen::Unix(path, access) => bind_unix(path, access)?,
         Listen::Fd(number) => inherited(*number)?,
+        Listen::Systemd(_) => return Err(Error::new(format!("`{listen}` stands for several sockets")).into()),
     };
     Ok(Socket { listen: listen.clone(), fd })
 }
@@ -156,7 +267,57 @@ fn bind_tcp(address: SocketAddr) -> Result<OwnedFd> {
     })
 }
 
-fn bind_unix(path: &Path) -> Result<OwnedFd> {
+/// Lets those connect to a socket that is bound already whom its entry names.
+/// # Errors
+/// Names the path, and what is missing.
+pub fn grant(listen: &Listen) -> Result<()> {
+    match listen {
+        Listen::Unix(path, access) => give(path, access).map_err(Into::into),
+        _ => Ok(()),
+    }
+}
+
+/// Sets owner, group and mode of a path, in the order in which nobody gets more than asked for.
+fn give(path: &Path, access: &Access) -> Result<(), Error> {
+    let failed = |what: &str, cause: io::Error| {
+        let error = Error::new(format!("cannot set the {what} of the Unix socket `{}`", path.display()));
+        let error = match cause.kind() {
+            io::ErrorKind::PermissionDenied => {
+                error.help("only root may give a socket away; a user may choose among the own groups")
+            }
+            _ => error,
+        };
+        error.because(cause)
+    };
+    let number = |name: &Option<String>, file: &str, what: &str| match name {
+        None => Ok(None),
+        Some(name) => match name.parse().ok().or_else(|| number_of(name, file)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Error::new(format!("there is no {what} `{name}`"))),
+        },
+    };
+    let user = number(&access.user, "/etc/passwd", "user")?;
+    let group = number(&access.group, "/etc/group", "group")?;
+    if user.is_some() || group.is_some() {
+        std::os::unix::fs::chown(path, user, group).map_err(|cause| failed("owner", cause))?;
+    }
+    if let Some(mode) = access.mode {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, mode).map_err(|cause| failed("mode", cause))?;
+    }
+    Ok(())
+}
+
+/// The number of a name in `/etc/passwd` or `/etc/group`.
+fn number_of(name: &str, file: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+fn bind_unix(path: &Path, access: &Access) -> Result<OwnedFd> {
     let failed = |what: &str, cause: io::Error| {
         Error::new(format!("cannot {what} the Unix socket `{}`", path.display())).because(cause)
     };
@@ -182,14 +343,21 @@ fn bind_unix(path: &Path) -> Result<OwnedFd> {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        socket.listen(BACKLOG)?;
         Ok(socket)
     };
-    bound().map(OwnedFd::from).map_err(|cause| {
+    let socket = bound().map_err(|cause| {
         let missing = cause.kind() == io::ErrorKind::NotFound;
         let error = failed("listen on", cause);
-        if missing { error.help("its folder does not exist: create it first").into() } else { error.into() }
-    })
+        if missing { error.help("its folder does not exist: create it first") } else { error }
+    })?;
+    // Nobody can connect before `listen`: until then it does not matter what the umask has left open.
+    let granted =
+        give(path, access).and_then(|()| socket.listen(BACKLOG).map_err(|cause| failed("listen on", cause)));
+    if let Err(error) = granted {
+        let _ = std::fs::remove_file(path); // it is of no use to anybody
+        return Err(error.into());
+    }
+    Ok(socket.into())
 }
 
 /// Takes a copy of an inherited descriptor; the number itself stays open.
@@ -263,6 +431,16 @@ mod tests {
         check("[::1]:8080", "[::1]:8080");
         check("unix:/tmp/a b", "unix:/tmp/a b");
         check("unix:", "`unix:` names no path");
+        check("unix:/tmp/a,mode=0660,group=www-data", "unix:/tmp/a,mode=660,group=www-data");
+        check("unix:/tmp/a,user=0,mode=600", "unix:/tmp/a,mode=600,user=0");
+        check("unix:/tmp/a,b=c", "unix:/tmp/a,b=c");
+        check("unix:/tmp/a,mode=8", "`mode=8` is no mode");
+        check("unix:/tmp/a,mode=1777", "`mode=1777` is no mode");
+        check("unix:/tmp/a,mode=600,mode=666", "`mode` is said twice");
+        check("unix:,mode=600", "`unix:,mode=600` names no path");
+        check("systemd", "systemd");
+        check("systemd:web", "systemd:web");
+        check("systemd:", "`systemd:` names no socket");
         check("fd:3", "fd:3");
         check("fd:-1", "`-1` is no descriptor");
         check(":80", "`:80` has no host");
@@ -282,14 +460,49 @@ mod tests {
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let listen = Listen::Unix(folder.path().join("a.sock"));
+        let listen = Listen::Unix(folder.path().join("a.sock"), Access::default());
         let first = bind(&listen).unwrap();
         assert!(bind(&listen).unwrap_err().to_string().contains("another program listens"));
         drop(first);
         bind(&listen).unwrap();
         std::fs::write(folder.path().join("file"), "x").unwrap();
-        let errors = bind(&Listen::Unix(folder.path().join("file"))).unwrap_err();
+        let errors = bind(&Listen::Unix(folder.path().join("file"), Access::default())).unwrap_err();
         assert!(errors.to_string().contains("is no socket"));
+    }
+
+    #[test]
+    fn systemds_sockets_are_ours_alone() {
+        let passed = |pid: u32, name: Option<&str>| {
+            let set = |name: &str| {
+                let value = match name {
+                    "LISTEN_PID" => "7",
+                    "LISTEN_FDS" => "3",
+                    _ => "web:admin:web",
+                };
+                Some(value.to_owned())
+            };
+            of_environment(pid, name, set).map_err(|error| error.to_string())
+        };
+        assert_eq!(passed(7, None), Ok(vec![Listen::Fd(3), Listen::Fd(4), Listen::Fd(5)]));
+        assert_eq!(passed(7, Some("web")), Ok(vec![Listen::Fd(3), Listen::Fd(5)]));
+        assert_eq!(passed(7, Some("x")), Err("systemd has passed no socket named `x`".into()));
+        assert_eq!(passed(8, None), Err("systemd has passed no socket".into()));
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_mode_that_is_asked_for() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        for mode in [0o600, 0o666] {
+            let listen = Listen::parse(&format!("unix:{},mode={mode:o}", path.display())).unwrap();
+            let bound = bind(&listen).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            drop(bound);
+        }
+        let nobody = Listen::parse(&format!("unix:{},user=no-such-user", path.display())).unwrap();
+        assert!(bind(&nobody).unwrap_err().to_string().contains("there is no user `no-such-user`"));
+        assert!(!path.exists(), "what could not be made as asked for is not left open");
     }
 
     #[test]

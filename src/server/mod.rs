@@ -13,7 +13,11 @@ mod gateway;
 mod http;
 pub mod listener;
 mod pace;
+pub mod proxy_protocol;
 mod scgi;
+mod tls;
+
+pub use tls::tickets;
 
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
@@ -47,7 +51,7 @@ pub static SERVERS: &[Entry<Build>] = &[
     },
     Entry {
         name: "http",
-        summary: "Serves HTTP/1.1 and HTTP/2 on TCP and Unix sockets",
+        summary: "Serves HTTP/1.1 and HTTP/2, with TLS or without, on TCP and Unix sockets",
         options: registry::options::<http::Options>,
         build: http::build,
     },
@@ -63,6 +67,17 @@ pub static SERVERS: &[Entry<Build>] = &[
 pub trait Server: Send {
     /// What it listens on, in the order in which [`run`](Server::run) gets the sockets; empty for the console.
     fn listen(&self) -> &[Listen];
+
+    /// Whether TLS is spoken on that entry of [`listen`](Server::listen).
+    fn is_secure(&self, listen: usize) -> bool {
+        let _ = listen;
+        false
+    }
+
+    /// What `check` and the log should tell though it stops nothing: lower case, no full stop.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Serves `app` until [`Control`] says that the generation is retired and its last connection is gone.
     fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()>;

@@ -10,6 +10,7 @@ use paster::error::Errors;
 use paster::registry;
 use paster::server::control::{Control, Idle, Load, Phase};
 use paster::server::listener::{self, Socket};
+use paster::server::tickets::Secret;
 use paster::server::{SERVERS, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,6 +28,12 @@ pub(crate) struct Running {
     pub(crate) handed: Option<mpsc::Receiver<Idle>>,
     pub(crate) load: Arc<Load>,
     pub(crate) task: JoinHandle<()>,
+}
+
+/// What the tickets of all generations in this process are made of.
+fn tickets() -> Secret {
+    static SECRET: std::sync::OnceLock<Secret> = std::sync::OnceLock::new();
+    SECRET.get_or_init(Secret::random).clone()
 }
 
 /// The server `main` of a table's text (its `listen` is a free port unless given).
@@ -62,6 +69,7 @@ impl Running {
         let (hand_over, handed) = mpsc::channel(16);
         let load = Arc::<Load>::default();
         let control = Control {
+            tickets: tickets(),
             server: "main".into(),
             phase: phases,
             adopted: adoptions,

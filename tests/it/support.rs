@@ -69,9 +69,13 @@ impl Serving {
     }
 
     /// The same without waiting for anything.
-    pub(crate) fn launch(mut command: Command) -> Serving {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn launch(command: Command) -> Serving {
+        Serving::launch_with(command, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    pub(crate) fn launch_with(mut command: Command, stdin: Stdio) -> Serving {
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, events) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {

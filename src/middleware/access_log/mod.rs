@@ -78,7 +78,9 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     Ok(App::from_call(move |request| {
         let (started, time) = (Instant::now(), SystemTime::now());
         // Status 499, as nginx writes it, stays when the client goes away before there is an answer.
-        let record = Record::of(&request, time);
+        let mut record = Record::of(&request, time);
+        // By its certificate; what asks for a name and a password further in says so on the response.
+        record.user = request.extensions().get::<RemoteUser>().map(|user| user.0.clone());
         let entry = Entry { log: log.clone(), record, started, bytes: 0 };
         let response = next.handle(request);
         Box::pin(async move {
@@ -91,7 +93,9 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
                 }
             };
             entry.record.status = response.status().as_u16();
-            entry.record.user = response.extensions().get::<RemoteUser>().map(|user| user.0.clone());
+            if let Some(user) = response.extensions().get::<RemoteUser>() {
+                entry.record.user = Some(user.0.clone());
+            }
             if let Some(id) = response.extensions().get::<RequestId>() {
                 entry.record.id = Some(id.0.clone());
             }

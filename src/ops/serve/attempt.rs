@@ -257,6 +257,7 @@ pub(super) async fn start(
         generation: name.generation,
         worker: name.index,
         run: shared.run.clone(),
+        tickets: shared.tickets.clone(),
         development: plan.process.reload,
         config: plan.config.clone(),
         process: plan.process.clone(),

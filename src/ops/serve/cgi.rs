@@ -62,7 +62,9 @@ pub(super) fn serve(config: Config) -> Result<u8> {
             // Nothing ever changes: the other ends are gone.
             let (_, phase) = watch::channel(Phase::Serving);
             let ((hand_over, _), (_, adopted)) = (mpsc::channel(1), mpsc::channel(1));
-            let control = Control { server: name.into(), phase, adopted, hand_over, load: load.clone() };
+            let tickets = crate::server::tickets::Secret::random();
+            let control =
+                Control { tickets, server: name.into(), phase, adopted, hand_over, load: load.clone() };
             server.run(Vec::new(), app, control).await;
         }
         for instance in &instances {

@@ -4,6 +4,7 @@
 //! its servers; one that is retired itself passes them on, so that none is lost between three generations.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Head {
     server: String,
     listener: usize,
+    peer: Option<SocketAddr>,
+    secure: bool,
 }
 
 /// The servers that take connections; empty once the worker is retired.
@@ -67,7 +70,8 @@ pub(super) async fn take_in(from: OwnedFd, takers: Takers, onward: mpsc::Sender<
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
         let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
-        let idle = Idle { server: head.server.into(), listener: head.listener, socket, read: packet.raw };
+        let Head { server, listener, peer, secure } = head;
+        let idle = Idle { server: server.into(), listener, socket, read: packet.raw, peer, secure };
         if let Some(idle) = takers.give(idle).await {
             // A server that is gone from the config: nobody onward can have it, and the connection closes there.
             let _ = onward.send(idle).await;
@@ -80,8 +84,8 @@ pub(super) async fn send_on(
     mut idle: mpsc::Receiver<Idle>,
     mut target: watch::Receiver<Option<Arc<UnixStream>>>,
 ) {
-    while let Some(Idle { server, listener, socket, read }) = idle.recv().await {
-        let head = Head { server: server.as_ref().to_owned(), listener };
+    while let Some(Idle { server, listener, socket, read, peer, secure }) = idle.recv().await {
+        let head = Head { server: server.as_ref().to_owned(), listener, peer, secure };
         let packet = Packet { raw: read, fds: vec![socket], ..Packet::new(&head) };
         let delivered = async {
             loop {

@@ -12,6 +12,7 @@ use super::standing::Standing;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::ops::fault::Fault;
+use crate::server::tickets::Secret;
 
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub(super) struct Start {
     pub(super) run: String,
     /// Whether pages for developers may be shown.
     pub(super) development: bool,
+    /// What TLS session tickets are made of, the same for every worker of the run.
+    pub(super) tickets: Secret,
     /// The merged config.
     pub(super) config: Config,
     /// Its process options.

@@ -51,6 +51,7 @@ pub use worker::worker;
 use crate::config::Sources;
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
+use crate::server::tickets::Secret;
 
 /// What `paster serve` is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +99,8 @@ struct Shared {
     listener: Listener,
     /// Distinguishes this run from earlier ones.
     run: String,
+    /// What TLS session tickets of this run are made of.
+    tickets: Secret,
     folder: folder::Folder,
     notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,

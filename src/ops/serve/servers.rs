@@ -71,14 +71,27 @@ impl Bound {
 /// # Errors
 /// Every address that cannot be bound.
 pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
-    let wanted: Vec<(String, Listen)> = servers(config)?
-        .iter()
-        .flat_map(|(name, server, _)| server.listen().iter().map(|listen| (name.clone(), listen.clone())))
-        .collect();
+    let mut wanted: Vec<(String, Listen)> = Vec::new();
+    let mut secure = Vec::new();
+    let mut errors = Vec::new();
+    for (name, server, _) in servers(config)? {
+        for (index, listen) in server.listen().iter().enumerate() {
+            match listener::expand(listen) {
+                Ok(all) => all.into_iter().for_each(|one| {
+                    wanted.push((name.clone(), one));
+                    secure.push(server.is_secure(index));
+                }),
+                Err(error) => {
+                    let table = config.table("server", &name);
+                    errors.push(error.at(table.and_then(|table| table.origin("listen"))));
+                }
+            }
+        }
+    }
     let mut left: Vec<&Bound> = old.iter().collect();
     let mut take = |server: Option<&str>, listen: &Listen| {
         let same = |bound: &&Bound| {
-            bound.socket.listen == *listen && server.is_none_or(|server| bound.server == server)
+            bound.socket.listen.is_at(listen) && server.is_none_or(|server| bound.server == server)
         };
         left.iter().position(same).map(|found| left.remove(found).socket.clone())
     };
@@ -90,12 +103,16 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
         }
     }
     let mut bound = Vec::new();
-    let mut errors = Vec::new();
-    for ((server, listen), kept) in wanted.into_iter().zip(kept) {
+    for (((server, listen), kept), secure) in wanted.into_iter().zip(kept).zip(secure) {
         let new = kept.is_none();
         let table = config.table("server", &server);
-        let kind = table.as_ref().and_then(|table| table.kind().ok()).unwrap_or("http").to_owned();
-        match kept.map_or_else(|| listener::bind(&listen).map(Arc::new), Ok) {
+        let mut kind = table.as_ref().and_then(|table| table.kind().ok()).unwrap_or("http").to_owned();
+        if secure {
+            kind.push('s');
+        }
+        // A socket that is kept may be opened to others now.
+        let kept = kept.map(|socket| listener::grant(&listen).map(|()| socket));
+        match kept.unwrap_or_else(|| listener::bind(&listen).map(Arc::new)) {
             Ok(socket) => bound.push(Bound { server, kind, socket, new }),
             Err(found) => errors.extend(found.into_iter().map(|error| match (&error.origin, &table) {
                 (None, Some(table)) => error.at(table.origin("listen").or_else(|| table.origin(""))),
@@ -109,7 +126,7 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
 
 /// Removes the file of a Unix socket that is no longer listened on.
 pub(super) fn unlink(listen: &Listen) {
-    if let Listen::Unix(path) = listen {
+    if let Listen::Unix(path, _) = listen {
         let _ = std::fs::remove_file(path); // somebody may have been tidier
     }
 }

@@ -357,6 +357,7 @@ impl Generation {
             self.loads.push(load.clone());
             self.counting.server(&name, load.clone());
             let control = Control {
+                tickets: self.start.tickets.clone(),
                 server: name.as_str().into(),
                 phase: self.phase.subscribe(),
                 adopted,

@@ -18,7 +18,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use crate::environ::Environ;
+use crate::environ::{ClientCertificate, Environ, RemoteUser};
 use fields::{Seen, check_lengths, check_transfer_encoding, drop_names, join_cookies, look, settle_hops};
 use forwarded::Trusted;
 use host::{Allowed, parse_host};
@@ -43,7 +43,7 @@ pub struct Gate {
 }
 
 /// What a backend knows of the connection that a request came by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Wire {
     /// The other end of our socket; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
@@ -51,6 +51,8 @@ pub struct Wire {
     pub listen: Arc<str>,
     /// Whether the connection is TLS.
     pub secure: bool,
+    /// What the client has proved by its certificate.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// The last host of a connection: nearly always the next request names it again.
@@ -146,6 +148,11 @@ impl Gate {
         }
         let head = *request.method() == Method::HEAD;
         request.extensions_mut().insert(environ);
+        if let Some(certificate) = &wire.certificate {
+            let name = certificate.common_name.as_ref().unwrap_or(&certificate.subject);
+            request.extensions_mut().insert(RemoteUser(name.clone()));
+            request.extensions_mut().insert(ClientCertificate::clone(certificate));
+        }
         Ok(Admitted { head, upgrade })
     }
 

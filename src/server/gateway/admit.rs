@@ -60,7 +60,7 @@ impl Fronts {
         let passed = to_request(variables, split).map_err(refusal)?;
         let mut request = passed.request;
         let believed = belief == Belief::Always || self.believed.trusts(peer);
-        let mut wire = Wire { peer, listen: listen.clone(), secure: false };
+        let mut wire = Wire { peer, listen: listen.clone(), ..Wire::default() };
         if believed {
             wire.peer = passed.remote;
             wire.secure = passed.secure;

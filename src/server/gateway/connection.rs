@@ -209,7 +209,14 @@ impl<P: Protocol> Line<P> {
                 return None;
             }
         };
-        let idle = Idle { server: hall.server.clone(), listener: place.index, socket, read: read.freeze() };
+        let idle = Idle {
+            server: hall.server.clone(),
+            listener: place.index,
+            socket,
+            read: read.freeze(),
+            peer: None, // asked of the socket again
+            secure: false,
+        };
         let Err(SendError(idle)) = hall.hand_over.send(idle).await else { return None };
         let stream = Stream::from_fd(idle.socket).ok()?;
         Some(Line { stream, read: idle.read.into(), out, protocol, ended, timer })

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::Instant;
 
+use super::arrive::{Arrived, Speaks, arrive};
 use super::arriving::Drain;
 use super::exchange::Exchange;
 use super::http2;
@@ -40,25 +41,43 @@ struct Rest {
     is_http1: bool,
 }
 
+/// Serves one connection that has just been accepted.
+pub(super) async fn begin(stream: Stream, open: Open, place: Place) {
+    let Some(Arrived { stream, read, wire, speaks }) = arrive(stream, &open, &place).await else { return };
+    serve(stream, read, open, place, wire, speaks).await;
+}
+
 /// Serves one connection; `before` are bytes that were read from it already.
-pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, place: Place) {
-    let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), secure: false };
+pub(super) async fn serve(
+    stream: Stream,
+    before: Bytes,
+    open: Open,
+    place: Place,
+    wire: Wire,
+    speaks: Speaks,
+) {
     let mut timer = Timer::default();
     let idle_since = Instant::now();
-    let mut rest = Rest { stream, read: before.into(), open, idle_since, is_http1: false };
+    let is_http1 = speaks == Speaks::Http1;
+    let mut rest = Rest { stream, read: before.into(), open, idle_since, is_http1 };
     loop {
         let next = match first_bytes(&mut rest, &mut timer).await {
+            // It has agreed on HTTP/2 and does not speak it: RFC 9113 section 3.4.
+            First::Http1 if speaks == Speaks::Http2 => return,
             First::Http1 => http1(rest, &place, &wire, &mut timer).await,
             First::Http2 => {
                 return http2::serve(rest.stream, rest.read.freeze(), rest.open, wire, timer).await;
             }
-            First::Idle => hand_over(rest, &place).await,
+            First::Idle => hand_over(rest, &place, &wire).await,
             First::Late if !rest.read.is_empty() => {
                 // What does not fit at once is not worth waiting for.
                 let _ = rest.stream.try_write(TIMEOUT_RESPONSE);
                 return linger(rest.stream).await;
             }
-            First::Late | First::Closed => return,
+            First::Late | First::Closed => {
+                rest.stream.say_goodbye();
+                return;
+            }
         };
         let Some(next) = next else { return };
         rest = next;
@@ -104,6 +123,7 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
         }
         match shared.stage() {
             Stage::Serving => {}
+            Stage::Retired if link.pinned.load(Relaxed) => link.close_next.store(true, Relaxed),
             Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
             Stage::Draining if read.is_empty() => return Poll::Ready(First::Closed),
             Stage::Retired | Stage::Draining => {}
@@ -118,7 +138,7 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
 }
 
 /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
-async fn hand_over(rest: Rest, place: &Place) -> Option<Rest> {
+async fn hand_over(rest: Rest, place: &Place, wire: &Wire) -> Option<Rest> {
     let Rest { stream, read, open, idle_since, is_http1 } = rest;
     let shared = open.shared.clone();
     let socket = match stream.into_fd() {
@@ -128,7 +148,14 @@ async fn hand_over(rest: Rest, place: &Place) -> Option<Rest> {
             return None;
         }
     };
-    let idle = Idle { server: shared.server.clone(), listener: place.index, socket, read: read.freeze() };
+    let idle = Idle {
+        server: shared.server.clone(),
+        listener: place.index,
+        socket,
+        read: read.freeze(),
+        peer: wire.peer,
+        secure: wire.secure,
+    };
     let Err(SendError(idle)) = shared.hand_over.send(idle).await else { return None };
     open.link.close_next.store(true, Relaxed);
     let stream = Stream::from_fd(idle.socket).ok()?;
@@ -180,11 +207,11 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
     .await;
     let idle_since = watch.idle_since;
     let parts = connection.into_parts()?; // else it is upgraded
-    let socket = parts.io.into_inner();
+    let mut socket = parts.io.into_inner();
     match end {
         End::Closed(failed) => {
             let doubtful = failed || link.body_open.load(Relaxed);
-            if !socket.ended && (doubtful || has_more(&socket.stream)) {
+            if !socket.ended && (doubtful || has_more(&mut socket.stream)) {
                 linger(socket.stream).await;
             }
             None
@@ -198,7 +225,7 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             let rest = Rest { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
             match end {
                 End::Nap => Some(rest),
-                _ => hand_over(rest, place).await,
+                _ => hand_over(rest, place, wire).await,
             }
         }
         End::LateHead => {
@@ -211,7 +238,10 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             socket.stream.reset_on_close();
             None
         }
-        End::Quit | End::Undrained => None,
+        End::Quit | End::Undrained => {
+            socket.stream.say_goodbye();
+            None
+        }
     }
 }
 
@@ -266,9 +296,14 @@ impl<'a> Watch<'a> {
         if link.is_aborted() {
             return Poll::Ready(End::Quit);
         }
+        let pinned = link.pinned.load(Relaxed);
+        if pinned && self.shared.stage() == Stage::Retired {
+            link.close_next.store(true, Relaxed);
+        }
         if link.is_idle() {
             match self.shared.stage() {
                 Stage::Serving => {}
+                Stage::Retired if pinned => {}
                 Stage::Retired if !self.shared.hand_over.is_closed() => return Poll::Ready(End::Idle),
                 Stage::Draining if link.head_bytes.load(Relaxed) == 0 => return Poll::Ready(End::Quit),
                 Stage::Retired | Stage::Draining => {}

@@ -14,8 +14,11 @@ use tokio::time::Instant;
 use super::exchange::{Exchange, TAKING, Taking};
 use super::link::{Open, Socket, Stream};
 use super::run::Stage;
-use super::wait::{LINGER_TIME, Timer, since};
+use super::wait::{Timer, since};
 use crate::server::gate::Wire;
+
+/// Longest wait for the client's word that it has heard our GOAWAY.
+const GOODBYE_TIME: Duration = Duration::from_secs(10);
 
 /// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
 pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
@@ -43,7 +46,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
             let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
             let stalls = blocked.map(|since| since + shared.limits.write_stall);
             let deadline = match (told, idle) {
-                (Some(told), true) => Some(told + LINGER_TIME),
+                (Some(told), true) => Some(told + GOODBYE_TIME),
                 (None, true) => Some(idle_since + shared.limits.idle_time),
                 (_, false) => None,
             };

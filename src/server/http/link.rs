@@ -8,26 +8,31 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
+use super::arrive::Beneath;
 use super::run::Shared;
 use super::sendfile::{self, Outgoing};
 
-/// A connected socket.
+/// A connected socket, bare or under TLS.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<Beneath>>),
 }
 
 impl Stream {
-    /// The bare descriptor, non-blocking.
+    /// The bare descriptor, non-blocking; what TLS knows of its connection has none.
     pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
         Ok(match self {
             Stream::Tcp(stream) => stream.into_std()?.into(),
             Stream::Unix(stream) => stream.into_std()?.into(),
+            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
@@ -45,14 +50,28 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().ok(),
             Stream::Unix(_) => None,
+            Stream::Tls(stream) => stream.get_ref().0.stream.peer(),
         }
     }
 
     /// Writes what fits at once.
-    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Tls(stream) => {
+                let writing = async { stream.write_all(bytes).await.and(stream.flush().await) };
+                let written = writing.now_or_never().unwrap_or(Err(io::ErrorKind::WouldBlock.into()));
+                written.map(|()| bytes.len())
+            }
+        }
+    }
+
+    /// Tells a TLS client that nothing follows, so that it can tell the end from a cut (RFC 8446 section 6.1).
+    pub(super) fn say_goodbye(&mut self) {
+        if let Stream::Tls(stream) = self {
+            // What does not fit at once is not worth waiting for.
+            let _ = stream.shutdown().now_or_never();
         }
     }
 
@@ -65,6 +84,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Tls(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 
@@ -76,14 +96,19 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
             Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// Makes closing it send a reset, so that the kernel keeps nothing for a client that takes nothing.
     pub(super) fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
-            // A socket that is gone already needs no reset.
-            let _ = stream.set_zero_linger();
+        match self {
+            Stream::Tcp(stream) => {
+                // A socket that is gone already needs no reset.
+                let _ = stream.set_zero_linger();
+            }
+            Stream::Unix(_) => {}
+            Stream::Tls(stream) => stream.get_ref().0.stream.reset_on_close(),
         }
     }
 }
@@ -93,6 +118,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -102,6 +128,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -113,6 +140,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -120,14 +148,18 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // sockets keep nothing back
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())), // sockets keep nothing back
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -161,6 +193,8 @@ pub(super) struct Link {
     pub(super) half_closed: AtomicBool,
     /// The next response ends the connection.
     pub(super) close_next: AtomicBool,
+    /// TLS: it cannot be handed over, and ends with the response after its generation is retired.
+    pub(super) pinned: AtomicBool,
     /// Time is up: the socket answers with errors.
     aborted: AtomicBool,
     /// The task that drives the connection.
@@ -365,9 +399,16 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.open.link.flushed.store(true, Relaxed);
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        let link = &*self.open.link;
+        if link.pinned.load(Relaxed) {
+            link.blocked.store(flushed.is_pending(), Relaxed);
+        }
+        if flushed.is_ready() {
+            link.flushed.store(true, Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

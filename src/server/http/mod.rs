@@ -1,6 +1,7 @@
-//! The `http` server: HTTP/1.1 and HTTP/2 by prior knowledge, on TCP and Unix sockets.
+//! The `http` server: HTTP/1.1 and HTTP/2, with TLS or without, on TCP and Unix sockets.
 //!
 //! - `run`: accepts, counts, retires, ends;
+//! - `arrive`: what comes before the first request, the PROXY header and TLS; `redirect` leads plain clients to TLS;
 //! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that;
 //! - `link`: the socket and what its connection's parts know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
@@ -8,11 +9,13 @@
 //! - `arriving`: the request's body: pace, and what the app left unread;
 //! - `wait`: deadlines.
 
+mod arrive;
 mod arriving;
 mod connection;
 mod exchange;
 mod http2;
 mod link;
+mod redirect;
 mod run;
 mod sendfile;
 mod wait;
@@ -31,16 +34,28 @@ use super::gate::forwarded::{Family, Trusted};
 use super::gate::host::Allowed;
 use super::listener::{Listen, Socket};
 use super::pace::Pace;
+use super::tls::{self, Tls};
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
 use crate::error::{Error, Errors, Result};
+use run::Entrance;
 
 /// Options of a `[server.NAME]` table with `use = "http"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3`; port 0 lets the system choose.
+    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock` (with access: `unix:/run/app.sock,mode=660,
+    /// user=app,group=www-data`), `fd:3`, `systemd` or `systemd:NAME` for the sockets of a systemd unit; port 0 lets the
+    /// system choose.
     pub listen: Vec<String>,
+    /// Serves HTTPS, with these certificates.
+    pub tls: Option<tls::Options>,
+    /// Leads plain clients to HTTPS with 308 and answers challenges of ACME: `true` listens on port 80 of the same
+    /// addresses, `"0.0.0.0:8080"` there.
+    pub redirect_http: RedirectHttp,
+    /// Load balancers that say by the PROXY protocol (1 or 2) who the client is: addresses, networks, or `unix`. When set,
+    /// nobody else can connect, and they must say it.
+    pub proxy_protocol: Vec<String>,
     /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
     /// the largest number holds.
     pub threads: Option<NonZeroUsize>,
@@ -95,6 +110,9 @@ impl Default for Options {
         }
         Options {
             listen: vec!["127.0.0.1:8080".into()],
+            tls: None,
+            redirect_http: RedirectHttp::Whether(false),
+            proxy_protocol: Vec::new(),
             threads: None,
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -114,6 +132,16 @@ impl Default for Options {
             one_at_a_time: false,
         }
     }
+}
+
+/// Whether and where plain clients are led to HTTPS.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RedirectHttp {
+    /// On port 80 of the addresses that are listened on.
+    Whether(bool),
+    /// At this address.
+    At(String),
 }
 
 /// hyper's own limit, which it keeps without an allocation.
@@ -137,7 +165,11 @@ struct Limits {
 /// A checked `http` server.
 #[derive(Debug)]
 struct Http {
+    /// Those that lead to TLS come last.
     listen: Vec<Listen>,
+    redirects: usize,
+    tls: Option<Tls>,
+    balancers: Option<Trusted>,
     gate: Gate,
     limits: Limits,
 }
@@ -174,16 +206,32 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
             ),
         }
     }
-    let mut trusted = Trusted::new(options.forwarded_fields);
-    for (index, text) in options.trusted_proxies.iter().enumerate() {
-        if !trusted.add(text) {
-            errors.push(
-                Error::config(format!("`{text}` is no address or network"))
-                    .at(place("trusted_proxies", index))
-                    .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
-            );
+    let mut peers = |key: &str, texts: &[String]| {
+        let mut trusted = Trusted::new(options.forwarded_fields);
+        for (index, text) in texts.iter().enumerate() {
+            if !trusted.add(text) {
+                errors.push(
+                    Error::config(format!("`{text}` is no address or network"))
+                        .at(place(key, index))
+                        .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
+                );
+            }
         }
-    }
+        trusted
+    };
+    let trusted = peers("trusted_proxies", &options.trusted_proxies);
+    let balancers = peers("proxy_protocol", &options.proxy_protocol);
+    let redirects = redirects(table, &options, &listen).unwrap_or_else(|error| {
+        errors.push(error);
+        Vec::new()
+    });
+    let tls = match &options.tls {
+        None => None,
+        Some(tls) => Tls::build(table, tls, &options.hosts).map(Some).unwrap_or_else(|found| {
+            errors.extend(found);
+            None
+        }),
+    };
     Errors::check(errors)?;
     let gate = Gate {
         hosts,
@@ -193,7 +241,49 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
         encoded_slashes: options.encoded_slashes,
         ..Gate::new(table.name().into())
     };
-    Ok(Box::new(Http { listen, gate, limits: Limits::from(&options) }))
+    Ok(Box::new(Http {
+        redirects: redirects.len(),
+        listen: [listen, redirects].concat(),
+        tls,
+        balancers: Some(balancers).filter(|_| !options.proxy_protocol.is_empty()),
+        gate,
+        limits: Limits::from(&options),
+    }))
+}
+
+/// Where plain clients are led to TLS.
+fn redirects(table: &Table, options: &Options, listen: &[Listen]) -> Result<Vec<Listen>, Error> {
+    let wanted = match &options.redirect_http {
+        RedirectHttp::Whether(false) => return Ok(Vec::new()),
+        RedirectHttp::Whether(true) => {
+            let tcp = listen.iter().filter_map(|entry| match entry {
+                Listen::Tcp(address) => Some(Listen::Tcp((address.ip(), 80).into())),
+                _ => None,
+            });
+            tcp.fold(Vec::new(), |mut all, entry| {
+                if !all.contains(&entry) {
+                    all.push(entry);
+                }
+                all
+            })
+        }
+        RedirectHttp::At(text) => {
+            vec![Listen::parse(text).map_err(|error| error.at(table.origin("redirect_http")))?]
+        }
+    };
+    let error = |message: &str| table.error("redirect_http", message);
+    if options.tls.is_none() {
+        return Err(error("`redirect_http` leads to HTTPS, which this server does not serve")
+            .help("add the table `[server.NAME.tls]`"));
+    }
+    if wanted.is_empty() {
+        return Err(error("`redirect_http` does not know where to listen")
+            .help("say it: `redirect_http = \"0.0.0.0:80\"`"));
+    }
+    match wanted.iter().find(|entry| listen.contains(entry) && entry_is_fixed(entry)) {
+        Some(twice) => Err(error(&format!("`{twice}` is listened on for HTTPS already"))),
+        None => Ok(wanted),
+    }
 }
 
 /// Port 0 is another port each time.
@@ -227,8 +317,37 @@ impl Server for Http {
         &self.listen
     }
 
-    fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
-        let Http { gate, limits, .. } = *self;
-        Box::pin(run::run(Arc::new(gate), limits, sockets, app, control))
+    fn is_secure(&self, listen: usize) -> bool {
+        self.tls.is_some() && listen + self.redirects < self.listen.len()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.tls.as_ref().map_or(Vec::new(), Tls::warnings)
+    }
+
+    fn run(self: Box<Self>, sockets: Vec<Socket>, mut app: App, control: Control) -> BoxFuture<()> {
+        let warnings = self.warnings();
+        let Http { gate, limits, redirects, tls, balancers, .. } = *self;
+        Box::pin(async move {
+            for warning in warnings {
+                tracing::warn!(server = &*control.server, "{warning}");
+            }
+            let tls = match tls.map(|tls| tls.start(&control.server, &control.tickets)).transpose() {
+                Ok(tls) => tls,
+                Err(error) => {
+                    // The options were checked: this is no fault of the config.
+                    tracing::error!(server = &*control.server, %error, "cannot serve HTTPS");
+                    return;
+                }
+            };
+            let (secure, plain) = sockets.split_at(sockets.len().saturating_sub(redirects));
+            if !plain.is_empty() {
+                let from: Arc<[String]> = plain.iter().map(Socket::address).collect();
+                let port = secure.iter().find_map(|socket| socket.address().rsplit_once(':')?.1.parse().ok());
+                app = redirect::wrap(app, from, port.unwrap_or(443), tls.clone());
+            }
+            let entrance = Entrance { tls, balancers, plain_listeners: redirects };
+            run::run(Arc::new(gate), limits, entrance, sockets, app, control).await;
+        })
     }
 }

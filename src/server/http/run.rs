@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, UnixListener};
@@ -15,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::arrive::Speaks;
 use super::connection;
 use super::http2::Streams;
 use super::link::{Link, Open, Stream};
@@ -22,8 +22,10 @@ use super::{DEFAULT_FIELDS, Limits};
 use crate::body::App;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::desk::Desk;
-use crate::server::gate::Gate;
+use crate::server::gate::forwarded::Trusted;
+use crate::server::gate::{Gate, Wire};
 use crate::server::listener::Socket;
+use crate::server::tls::Terminator;
 
 /// Pause after an error that says that the process or the machine has no room for another connection.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +36,7 @@ const ABORT_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) gate: Arc<Gate>,
     pub(super) limits: Limits,
+    pub(super) entrance: Entrance,
     pub(super) desk: Arc<Desk>,
     pub(super) load: Arc<Load>,
     pub(super) server: Arc<str>,
@@ -60,10 +63,22 @@ pub(super) enum Stage {
 pub(super) struct Place {
     pub(super) index: usize,
     pub(super) listen: Arc<str>,
+    /// Nothing is encrypted here, though the server speaks TLS elsewhere.
+    pub(super) plain: bool,
+}
+
+/// What stands before a connection's first request.
+#[derive(Default)]
+pub(super) struct Entrance {
+    pub(super) tls: Option<Arc<Terminator>>,
+    /// Peers that say by the PROXY protocol who the client is; nobody else is let in then.
+    pub(super) balancers: Option<Trusted>,
+    /// The last so many listeners are plain: they lead clients to TLS.
+    pub(super) plain_listeners: usize,
 }
 
 impl Shared {
-    fn new(gate: Arc<Gate>, limits: Limits, app: App, control: &Control) -> Shared {
+    fn new(gate: Arc<Gate>, limits: Limits, entrance: Entrance, app: App, control: &Control) -> Shared {
         let mut h1 = http1::Builder::new();
         // Our own clock tells a slow head from an idle connection, which hyper's cannot; a client that has shut
         // its sending side is recognised by the socket (`link`), so hyper watches for the end of the stream.
@@ -89,6 +104,7 @@ impl Shared {
             server: control.server.clone(),
             hand_over: control.hand_over.clone(),
             limits,
+            entrance,
             h1,
             h2,
             stage: AtomicU8::new(Stage::Serving as u8),
@@ -152,15 +168,14 @@ impl Shared {
     }
 }
 
-/// Takes a connection in: counts it, and starts its task.
-fn open(shared: &Arc<Shared>, stream: Stream, before: Bytes, place: Place, link: Link) {
+/// Counts a connection in.
+fn open(shared: &Arc<Shared>, link: Link) -> Open {
     let id = shared.next_id.fetch_add(1, Relaxed);
     let link = Arc::new(link);
     shared.load.served.connected();
     shared.load.connections.fetch_add(1, Relaxed);
     shared.links().insert(id, link.clone());
-    let open = Open { shared: shared.clone(), link, id };
-    tokio::spawn(connection::serve(stream, before, open, place));
+    Open { shared: shared.clone(), link, id }
 }
 
 enum Listener {
@@ -199,7 +214,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, place: Place) {
             Ok(stream) => {
                 let link = Link::default();
                 link.accepted.get_or_init(std::time::Instant::now);
-                open(&shared, stream, Bytes::new(), place.clone(), link);
+                tokio::spawn(connection::begin(stream, open(&shared, link), place.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -225,15 +240,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 pub(super) async fn run(
     gate: Arc<Gate>,
     limits: Limits,
+    entrance: Entrance,
     sockets: Vec<Socket>,
     app: App,
     mut control: Control,
 ) {
-    let shared = Arc::new(Shared::new(gate, limits, app, &control));
+    let first_plain = match entrance.tls {
+        Some(_) => sockets.len().saturating_sub(entrance.plain_listeners),
+        None => 0,
+    };
+    let shared = Arc::new(Shared::new(gate, limits, entrance, app, &control));
     let mut listeners = JoinSet::new();
     let mut places = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
-        let place = Place { index, listen: socket.address().into() };
+        let place = Place { index, listen: socket.address().into(), plain: index >= first_plain };
         places.push(place.clone());
         match Listener::new(socket) {
             Ok(listener) => drop(listeners.spawn(accept(shared.clone(), listener, place))),
@@ -306,9 +326,16 @@ async fn adopt(shared: &Arc<Shared>, idle: Idle, places: &[Place]) {
     };
     // A listener that this generation no longer has: the connection lives on all the same.
     let place = places.get(idle.listener).cloned();
-    let place = place.unwrap_or_else(|| Place { index: idle.listener, listen: "".into() });
+    let place = place.unwrap_or_else(|| Place { index: idle.listener, listen: "".into(), plain: true });
     match Stream::from_fd(idle.socket) {
-        Ok(stream) => open(shared, stream, idle.read, place, Link::default()),
+        Ok(stream) => {
+            let open = open(shared, Link::default());
+            // It was plain when it came; where that is over, so it is after the next response.
+            open.link.close_next.store(!place.plain, Relaxed);
+            let Idle { peer, secure, read, .. } = idle;
+            let wire = Wire { peer, listen: place.listen.clone(), secure, certificate: None };
+            tokio::spawn(connection::serve(stream, read, open, place, wire, Speaks::Either));
+        }
         Err(error) => tracing::warn!(%error, "cannot take on a connection of the generation before"),
     }
 }

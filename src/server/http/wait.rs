@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::link::Stream;
@@ -12,11 +13,14 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
 /// Whether the client has sent something that nobody has read.
-pub(super) fn has_more(stream: &Stream) -> bool {
+pub(super) fn has_more(stream: &mut Stream) -> bool {
     let mut byte = [0];
     let read = match stream {
         Stream::Tcp(stream) => stream.try_read(&mut byte),
         Stream::Unix(stream) => stream.try_read(&mut byte),
+        Stream::Tls(stream) => {
+            stream.read(&mut byte).now_or_never().unwrap_or(Err(std::io::ErrorKind::WouldBlock.into()))
+        }
     };
     matches!(read, Ok(1..))
 }

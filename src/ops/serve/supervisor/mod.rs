@@ -97,6 +97,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         options,
         listener,
         run,
+        tickets: crate::server::tickets::Secret::random(),
         folder,
         notify: Notify::new(),
         messages,

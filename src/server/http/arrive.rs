@@ -1,0 +1,224 @@
+//! What comes before the first request: the PROXY header, and the handshake of TLS.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::link::{Link, Open, Stream};
+use super::run::{Place, Shared, Stage};
+use super::wait::linger;
+use crate::server::gate::Wire;
+use crate::server::proxy_protocol::{self, Client, Header};
+use crate::server::tls::{Outcome, Terminator};
+
+/// First byte of every TLS connection: the content type of a handshake record, RFC 8446 section 5.1.
+const HANDSHAKE: u8 = 22;
+const PLAIN_RESPONSE: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 37\r\n\r\n\
+      this port speaks HTTPS: use https://\n";
+
+/// A connection on which requests may come.
+pub(super) struct Arrived {
+    pub(super) stream: Stream,
+    /// Bytes that were read already.
+    pub(super) read: Bytes,
+    pub(super) wire: Wire,
+    pub(super) speaks: Speaks,
+}
+
+/// What the two sides have agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// Nothing: the first bytes tell.
+    Either,
+    Http1,
+    Http2,
+}
+
+/// Waits for what comes before the first request; `None` when the connection is not to be served.
+pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option<Arrived> {
+    let Open { shared, link, .. } = open;
+    let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), ..Wire::default() };
+    let entrance = &shared.entrance;
+    if entrance.balancers.is_none() && (entrance.tls.is_none() || place.plain) {
+        return Some(Arrived { stream, read: Bytes::new(), wire, speaks: Speaks::Either });
+    }
+    let mut arriving = pin!(prepare(stream, wire, shared, link, place));
+    // Nothing is owed to a client that has not asked for anything yet.
+    poll_fn(|cx| {
+        link.task.register(cx.waker());
+        if link.is_aborted() || shared.stage() == Stage::Draining {
+            return Poll::Ready(None);
+        }
+        arriving.as_mut().poll(cx)
+    })
+    .await
+}
+
+async fn prepare(
+    mut stream: Stream,
+    mut wire: Wire,
+    shared: &Shared,
+    link: &Arc<Link>,
+    place: &Place,
+) -> Option<Arrived> {
+    let mut read = Bytes::new();
+    if let Some(balancers) = &shared.entrance.balancers {
+        if !balancers.trusts(wire.peer) {
+            tracing::debug!(peer = ?wire.peer, "refused: no peer that speaks the PROXY protocol");
+            return None;
+        }
+        let header = match timeout(shared.limits.head_time, header(&mut stream)).await {
+            Ok(Ok(Some((header, rest)))) => {
+                read = rest;
+                header
+            }
+            Ok(Ok(None)) => return None,
+            Ok(Err(reason)) => {
+                tracing::warn!(peer = ?wire.peer, reason, "refused: the PROXY header is malformed");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(peer = ?wire.peer, "refused: the PROXY header does not come");
+                return None;
+            }
+        };
+        match header.client {
+            Client::Peer => {}
+            Client::Address(address) => wire.peer = Some(address),
+            Client::Unix => wire.peer = None,
+        }
+        wire.secure = header.secure.unwrap_or(false);
+    }
+    let Some(tls) = shared.entrance.tls.as_ref().filter(|_| !place.plain) else {
+        return Some(Arrived { stream, read, wire, speaks: Speaks::Either });
+    };
+    match timeout(tls.handshake_time(), secure(tls, stream, read, wire.clone(), link)).await {
+        Ok(Ok(arrived)) => arrived,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = ?wire.peer, %error, "no TLS with a client");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(peer = ?wire.peer, "no TLS with a client: it is too slow");
+            None
+        }
+    }
+}
+
+/// Reads the PROXY header, with what came behind it; `None` when the peer has gone.
+async fn header(stream: &mut Stream) -> Result<Option<(Header, Bytes)>, proxy_protocol::Malformed> {
+    let mut read = BytesMut::with_capacity(1024);
+    loop {
+        if let Some((header, length)) = proxy_protocol::parse(&read)? {
+            read.advance(length);
+            return Ok(Some((header, read.freeze())));
+        }
+        match stream.read_buf(&mut read).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Makes the handshake.
+async fn secure(
+    tls: &Terminator,
+    mut stream: Stream,
+    mut before: Bytes,
+    wire: Wire,
+    link: &Arc<Link>,
+) -> io::Result<Option<Arrived>> {
+    if before.is_empty() {
+        let mut read = BytesMut::with_capacity(1024);
+        if stream.read_buf(&mut read).await? == 0 {
+            return Ok(None);
+        }
+        before = read.freeze();
+    }
+    if before.first() != Some(&HANDSHAKE) {
+        if before[0].is_ascii_uppercase() {
+            // Somebody has forgotten the `s`: what does not fit at once is not worth waiting for.
+            let _ = stream.try_write(PLAIN_RESPONSE);
+            linger(stream).await;
+        }
+        return Ok(None);
+    }
+    let beneath = Beneath { stream, before, link: link.clone() };
+    let Outcome::Secured(secured) = tls.accept(beneath).await? else { return Ok(None) };
+    link.pinned.store(true, Relaxed);
+    Ok(Some(Arrived {
+        speaks: if secured.http2 { Speaks::Http2 } else { Speaks::Http1 },
+        wire: Wire { secure: true, certificate: secured.client, ..wire },
+        stream: Stream::Tls(Box::new(secured.stream)),
+        read: Bytes::new(),
+    }))
+}
+
+/// What TLS runs over: the bare socket, and the bytes that were read before the handshake.
+pub(super) struct Beneath {
+    pub(super) stream: Stream,
+    before: Bytes,
+    link: Arc<Link>,
+}
+
+impl Beneath {
+    /// A client that takes the last KiB of a response slowly makes progress all the same.
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &result {
+            self.link.written.fetch_add(*count as u64, Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Beneath {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.before.len().min(buf.remaining());
+        buf.put_slice(&self.before[..count]);
+        self.before.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Beneath {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,101 @@
+//! Answers to an authority's challenges, as files that every process of the server reads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ClientHello;
+
+use super::keep;
+use crate::error::BoxError;
+
+/// In the cache folder.
+pub(super) const FOLDER: &str = "challenges";
+/// What an authority speaks for tls-alpn-01, RFC 8737 section 6.2.
+const PROTOCOL: &[u8] = b"acme-tls/1";
+
+/// A prepared answer, taken away at its end.
+pub(super) struct Prepared(PathBuf);
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // a leftover harms nobody
+    }
+}
+
+/// Prepares http-01 (RFC 8555 section 8.3).
+/// # Errors
+/// A token that is no token; a folder that cannot be written.
+pub(super) fn prepare_http(folder: &Path, token: &str, answer: &str) -> io::Result<Prepared> {
+    let file = http_file(folder, token).ok_or(io::ErrorKind::InvalidData)?;
+    keep(&file, answer.as_bytes())?;
+    Ok(Prepared(file))
+}
+
+/// Prepares tls-alpn-01 (RFC 8737 section 3): a certificate for the name that carries the digest.
+/// # Errors
+/// A name that is none; a folder that cannot be written.
+pub(super) fn prepare_tls(folder: &Path, name: &str, digest: &[u8]) -> Result<Prepared, BoxError> {
+    let file = tls_file(folder, name).ok_or("no name")?;
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    keep(&file, (certificate.pem() + &key.serialize_pem()).as_bytes())?;
+    Ok(Prepared(file))
+}
+
+/// The answer to http-01 for a token that is waited for.
+pub(super) fn http(folder: &Path, token: &str) -> Option<String> {
+    std::fs::read_to_string(http_file(folder, token)?).ok()
+}
+
+/// The answer to tls-alpn-01, where the client is an authority and its name is waited for.
+pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+    // RFC 8737 section 3: the authority offers this protocol alone.
+    let mut offered = hello.alpn()?;
+    if offered.next() != Some(PROTOCOL) || offered.next().is_some() {
+        return None;
+    }
+    let text = std::fs::read(tls_file(folder, &hello.server_name()?.to_ascii_lowercase())?).ok()?;
+    let certificate = CertificateDer::from_pem_slice(&text).ok()?;
+    let key = PrivateKeyDer::from_pem_slice(&text).ok()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).ok()?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Some(Arc::new(config))
+}
+
+/// A token is base64url (RFC 8555 section 8.1): nothing that leads elsewhere.
+fn http_file(folder: &Path, token: &str) -> Option<PathBuf> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_token = (1..=200).contains(&token.len()) && token.bytes().all(fits);
+    is_token.then(|| folder.join(FOLDER).join(format!("{token}.http")))
+}
+
+fn tls_file(folder: &Path, name: &str) -> Option<PathBuf> {
+    super::is_name(name).then(|| folder.join(FOLDER).join(format!("{name}.pem")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_there_while_it_is_prepared() {
+        let folder = tempfile::tempdir().unwrap();
+        super::super::make_folder(folder.path()).unwrap();
+        let prepared = prepare_http(folder.path(), "a_B-1", "a_B-1.thumb").unwrap();
+        assert_eq!(http(folder.path(), "a_B-1").unwrap(), "a_B-1.thumb");
+        drop(prepared);
+        assert!(http(folder.path(), "a_B-1").is_none());
+        assert!(prepare_http(folder.path(), "../lock", "x").is_err());
+        assert!(http(folder.path(), "").is_none());
+        assert!(prepare_tls(folder.path(), "../lock", &[0; 32]).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! One order: account, challenges, certificate (RFC 8555 section 7).
+
+use std::path::Path;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
+    OrderStatus, RetryPolicy,
+};
+use sha2::{Digest, Sha256};
+
+use super::challenge::{self, Prepared};
+use super::client::Client;
+use super::{Settings, keep};
+use crate::error::{BoxError, Error};
+
+/// How long the authority may take to look, and then to sign.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Orders a certificate; returns its chain and its key as PEM.
+/// # Errors
+/// What the authority says, or why it could not be asked.
+pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
+    let failed = |what: &'static str| {
+        move |cause: instant_acme::Error| Error::new(what).because(BoxError::from(cause))
+    };
+    let account = account(settings).await?;
+    let names: Vec<Identifier> = settings.domains.iter().cloned().map(Identifier::Dns).collect();
+    let order = account.new_order(&NewOrder::new(&names)).await;
+    let mut order = order.map_err(failed("the authority takes no order"))?;
+    // Until the authority has looked; then they are taken away.
+    let prepared = prepare(&settings.folder, &mut order).await?;
+    let retries = RetryPolicy::new().timeout(PATIENCE);
+    let ready = order.poll_ready(&retries).await;
+    if !matches!(ready, Ok(OrderStatus::Ready)) {
+        let why = refusal(&mut order).await;
+        let error = Error::new("the authority could not verify that the names lead here");
+        let error = error.help("the names must lead to this server on port 443, or 80 with `redirect_http`");
+        return Err(match (why, ready) {
+            (Some(why), _) => error.because(why),
+            (None, Err(cause)) => error.because(BoxError::from(cause)),
+            (None, Ok(_)) => error,
+        });
+    }
+    drop(prepared);
+    let key =
+        order.finalize().await.map_err(failed("the authority refuses the request for a certificate"))?;
+    let chain =
+        order.poll_certificate(&retries).await.map_err(failed("the authority gives no certificate"))?;
+    Ok(chain + "\n" + &key)
+}
+
+/// The account of the cache folder, made with the authority where there is none.
+async fn account(settings: &Settings) -> Result<Account, Error> {
+    let digest = Sha256::digest(&settings.directory);
+    let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = settings.folder.join(format!("account-{digest}.json"));
+    let client = Box::new(Client::new(settings.directory_ca.as_deref())?);
+    let failed = |cause: instant_acme::Error| {
+        Error::new(format!("no account with `{}`", settings.directory)).because(BoxError::from(cause))
+    };
+    if let Ok(text) = std::fs::read(&file) {
+        let credentials: AccountCredentials = serde_json::from_slice(&text).map_err(|_| {
+            Error::new(format!("`{}` holds no account", file.display())).help("move it away: another is made")
+        })?;
+        return Account::builder_with_http(client).from_credentials(credentials).await.map_err(failed);
+    }
+    let contact: Vec<&str> = settings.contact.iter().map(String::as_str).collect();
+    // The terms were agreed to in the config, or there would be no settings.
+    let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+    let made = Account::builder_with_http(client).create(&new, settings.directory.clone(), None).await;
+    let (account, credentials) = made.map_err(failed)?;
+    let text = serde_json::to_vec(&credentials).map_err(|cause| Error::new("an account").because(cause))?;
+    keep(&file, &text).map_err(|cause| {
+        Error::new(format!("cannot keep the account `{}`", file.display())).because(cause)
+    })?;
+    Ok(account)
+}
+
+/// Prepares the answers to every open challenge and tells the authority to look.
+///
+/// tls-alpn-01 where it is offered, as our port is the one that is called; else http-01.
+async fn prepare(folder: &Path, order: &mut Order) -> Result<Vec<Prepared>, Error> {
+    let failed = |cause: BoxError| Error::new("a challenge cannot be answered").because(cause);
+    let mut prepared = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(|cause| failed(cause.into()))?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let offers = |kind: &ChallengeType| authorization.challenges.iter().any(|one| one.r#type == *kind);
+        let kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
+        let Some(kind) = kinds.into_iter().find(offers) else {
+            return Err(Error::new("the authority offers neither tls-alpn-01 nor http-01"));
+        };
+        // An authority may try both in its own order; what is prepared costs nothing.
+        let name = match authorization.identifier().identifier {
+            Identifier::Dns(name) => name.to_ascii_lowercase(),
+            _ => return Err(Error::new("the authority asks for what is no DNS name")),
+        };
+        let Some(mut challenge) = authorization.challenge(kind.clone()) else { continue };
+        let answer = challenge.key_authorization();
+        prepared.push(match kind {
+            ChallengeType::TlsAlpn01 => {
+                challenge::prepare_tls(folder, &name, answer.digest().as_ref()).map_err(failed)?
+            }
+            _ => challenge::prepare_http(folder, &challenge.token, answer.as_str())
+                .map_err(|cause| failed(cause.into()))?,
+        });
+        challenge.set_ready().await.map_err(|cause| failed(cause.into()))?;
+    }
+    Ok(prepared)
+}
+
+/// What the authority found, in its own words.
+async fn refusal(order: &mut Order) -> Option<String> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.ok()?;
+        let name = authorization.identifier().to_string();
+        let state = authorization.refresh().await.ok()?;
+        let problem = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        if let Some(problem) = problem {
+            return Some(format!("{name}: {problem}"));
+        }
+    }
+    None
+}

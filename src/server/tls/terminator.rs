@@ -1,0 +1,163 @@
+//! The handshake, with what the certificates are at that moment.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::certificate::{Choice, client};
+use super::tickets::{Secret, Tickets};
+use super::{ClientCertificates, Loaded, MinVersion, Settings, acme, watch};
+use crate::environ::ClientCertificate;
+use crate::error::Error;
+
+/// What the client may speak after the handshake, best first (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Makes the TLS of one server's connections.
+#[derive(Debug)]
+pub(crate) struct Terminator {
+    settings: Settings,
+    server: String,
+    secret: Secret,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+/// A connection after its handshake.
+pub(crate) struct Secured<S> {
+    pub(crate) stream: TlsStream<S>,
+    /// The client asked for HTTP/2.
+    pub(crate) http2: bool,
+    pub(crate) client: Option<Arc<ClientCertificate>>,
+}
+
+/// How a handshake ended.
+pub(crate) enum Outcome<S> {
+    Secured(Box<Secured<S>>),
+    /// An authority has looked at its challenge: nothing more comes.
+    Challenged,
+}
+
+impl Terminator {
+    /// Makes it and starts what keeps its certificates fresh.
+    pub(super) fn start(
+        settings: Settings,
+        loaded: Loaded,
+        server: &str,
+        secret: &Secret,
+    ) -> Result<Arc<Terminator>, Error> {
+        let looks = loaded.looks.clone();
+        let config = configure(&settings, loaded, server, secret)?;
+        let terminator = Arc::new(Terminator {
+            settings,
+            server: server.to_owned(),
+            secret: secret.clone(),
+            config: RwLock::new(Arc::new(config)),
+        });
+        tokio::spawn(watch::watch(Arc::downgrade(&terminator), terminator.settings.watched(), looks));
+        if let Some(settings) = &terminator.settings.acme {
+            tokio::spawn(acme::keep_fresh(settings.clone(), Arc::downgrade(&terminator)));
+        }
+        Ok(terminator)
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The longest time for [`accept`](Self::accept).
+    pub(crate) fn handshake_time(&self) -> Duration {
+        self.settings.handshake_time
+    }
+
+    /// What an authority asks for over plain HTTP (RFC 8555 section 8.3), for a token.
+    pub(crate) fn http_challenge(&self, token: &str) -> Option<String> {
+        self.settings.acme.as_ref()?.http_challenge(token)
+    }
+
+    /// From now on new connections get what was read anew; those that are open keep theirs.
+    pub(super) fn renew(&self, loaded: Loaded) -> Result<(), Error> {
+        let config = configure(&self.settings, loaded, &self.server, &self.secret)?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(())
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the handshake; the caller keeps the time.
+    /// # Errors
+    /// When the client has gone, speaks something else or offers nothing that both know.
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Outcome<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        if let Some(acme) = &self.settings.acme
+            && let Some(config) = acme.tls_challenge(&hello.client_hello())
+        {
+            let mut stream = hello.into_stream(config).await?;
+            // RFC 8737 section 3: nothing is exchanged after the handshake.
+            stream.shutdown().await?;
+            return Ok(Outcome::Challenged);
+        }
+        let stream = hello.into_stream(self.config()).await?;
+        let connection = stream.get_ref().1;
+        let http2 = connection.alpn_protocol() == Some(PROTOCOLS[0]);
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        let client = match shown {
+            None => None,
+            // It was verified, so that it can be read: who cannot be named is not let in as if he had none.
+            Some(shown) => Some(Arc::new(client(shown).ok_or(io::ErrorKind::InvalidData)?)),
+        };
+        Ok(Outcome::Secured(Box::new(Secured { stream, http2, client })))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn configure(
+    settings: &Settings,
+    loaded: Loaded,
+    server: &str,
+    secret: &Secret,
+) -> Result<ServerConfig, Error> {
+    let failed = |cause: rustls::Error| Error::new("TLS cannot be set up").because(cause);
+    let versions: &[_] = match settings.min_version {
+        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        MinVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).map_err(failed)?;
+    let mut policy = vec![settings.client_certificates as u8];
+    let builder = match loaded.roots {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            policy.extend(roots.digest);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.store, provider());
+            let verifier = match settings.client_certificates {
+                ClientCertificates::Optional => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            let cannot = "clients' certificates cannot be checked";
+            builder.with_client_cert_verifier(
+                verifier.build().map_err(|cause| Error::new(cannot).because(cause))?,
+            )
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Choice(loaded.certificates)));
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    // A session is in its ticket alone: the next connection may come to another worker.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::new(Tickets::new(secret, server, &policy));
+    Ok(config)
+}

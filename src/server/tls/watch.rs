@@ -1,0 +1,58 @@
+//! Takes in certificate files that have changed, without a new generation.
+//!
+//! The files are looked at rather than watched: a renewal may be a rename, a symbolic link that is switched (certbot,
+//! Kubernetes) or a write in place, on any kind of file system, and a look costs two system calls.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::terminator::Terminator;
+
+/// Time between two looks. A change is taken in once two looks have seen the same: certificate and key are seldom
+/// replaced at one time.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Device, file, size and time of the last change; `None`: not there.
+pub(super) type Look = Option<(u64, u64, u64, i64, i64)>;
+
+fn look(path: &Path) -> Look {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+}
+
+/// What `files` look like now.
+pub(super) fn looks(files: &[PathBuf]) -> Vec<Look> {
+    files.iter().map(|file| look(file)).collect()
+}
+
+/// Looks until the terminator is gone; `taken` is what was taken in last.
+pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut taken: Vec<Look>) {
+    let mut last = taken.clone();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(terminator) = terminator.upgrade() else { return };
+        let files = files.clone();
+        // A hanging network folder must not hold up requests.
+        let Ok(now) = tokio::task::spawn_blocking(move || looks(&files)).await else { return };
+        let settled = std::mem::replace(&mut last, now) == last;
+        if !settled || last == taken {
+            continue;
+        }
+        taken.clone_from(&last);
+        let settings = terminator.settings().clone();
+        let Ok(loaded) = tokio::task::spawn_blocking(move || settings.load()).await else { return };
+        let renewed = match loaded {
+            Ok(loaded) => terminator.renew(loaded).map_err(|error| vec![error]),
+            Err(faults) => Err(faults.into_iter().map(|fault| fault.error).collect()),
+        };
+        match renewed {
+            Ok(()) => tracing::info!("changed certificates were taken in"),
+            Err(errors) => {
+                let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                tracing::error!(error = text.join("; "), "the certificates stay as they were");
+            }
+        }
+    }
+}
