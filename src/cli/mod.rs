@@ -47,6 +47,8 @@ enum Command {
     Worker(serve::WorkerArgs),
     #[command(name = "__side", hide = true)]
     Side(serve::SideArgs),
+    #[command(name = "__successor", hide = true)]
+    Successor(serve::SuccessorArgs),
 }
 
 /// Runs the program on the process's arguments.
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => args.run(),
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),
+        Command::Successor(args) => args.run(),
     };
     match result {
         Ok(code) => code,

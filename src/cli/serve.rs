@@ -30,7 +30,8 @@ Without a config file:
   paster serve --app cgi:./program           a program for each request
 Such an app is [app.main] with access_log, error_page and body_limit: -D sets the rest.
 
-Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once.
+Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once; USR1 opens log files
+anew, USR2 lets a replaced program take over.
 Exit codes: 0 ended as asked, 1 failed, 2 command line, 78 configuration.")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -81,6 +82,10 @@ pub(super) struct Args {
 /// One worker of a generation (started by the supervisor).
 #[derive(Debug, clap::Args)]
 pub(super) struct WorkerArgs {}
+
+/// Reads what a supervisor would leave to this program (started by it before it does).
+#[derive(Debug, clap::Args)]
+pub(super) struct SuccessorArgs {}
 
 /// A side process of a plugin (started by the supervisor).
 #[derive(Debug, clap::Args)]
@@ -154,6 +159,12 @@ impl Args {
 impl WorkerArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         Ok(serve::worker().into())
+    }
+}
+
+impl SuccessorArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::successor().map(ExitCode::from)
     }
 }
 

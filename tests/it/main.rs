@@ -42,6 +42,7 @@ mod serve_app;
 mod side;
 mod skeletons;
 mod static_files;
+mod succession;
 mod support;
 mod tidy;
 mod tls;

@@ -1,13 +1,16 @@
 //! The supervisor's end of a worker process.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use super::message::{FromWorker, ToWorker};
 use super::running::Running;
@@ -25,7 +28,7 @@ pub(super) enum News {
 }
 
 /// Which worker a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Name {
     /// Distinguishes it from all other workers of this supervisor.
     pub(super) id: u64,
@@ -42,6 +45,9 @@ pub(super) struct Child {
     /// Its process id.
     pub(super) pid: u32,
     outbox: Outbox,
+    stream: Arc<UnixStream>,
+    /// Held while a packet of the worker is read.
+    reading: Arc<Mutex<()>>,
     kill: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
 }
@@ -57,16 +63,15 @@ impl Child {
         standing: &Standing,
         quiet: bool,
     ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
-        let failed = |cause: std::io::Error| Error::new("cannot start a worker process").because(cause);
+        let failed = |cause: io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         // What runs now, also when the file was replaced since.
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs)).process_group(0);
         standing.dress(&mut command);
         if quiet {
-            command.stdout(Stdio::from(
-                rustix::io::dup(std::io::stderr()).map_err(std::io::Error::from).map_err(failed)?,
-            ));
+            command
+                .stdout(Stdio::from(rustix::io::dup(io::stderr()).map_err(io::Error::from).map_err(failed)?));
         }
         let process = Running::start(&mut command).map_err(failed)?;
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
@@ -81,11 +86,13 @@ impl Child {
     ) -> (Child, mpsc::UnboundedReceiver<News>) {
         let pid = process.pid();
         let outbox = Outbox::new(stream.clone());
+        let turn = Arc::<Mutex<()>>::default();
+        let (own, reader) = (stream.clone(), turn.clone());
         let (kill, killed) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let (sender, news) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let reading = tokio::spawn(read(stream, sender.clone()));
+            let reading = tokio::spawn(read(stream, sender.clone(), reader));
             let status = tokio::select! {
                 status = process.wait() => status,
                 _ = killed => {
@@ -98,7 +105,27 @@ impl Child {
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
-        (Child { name, pid, outbox, kill: Some(kill), ended }, news)
+        (Child { name, pid, outbox, stream: own, reading: turn, kill: Some(kill), ended }, news)
+    }
+
+    /// Takes charge of a worker that another supervisor has started in this process.
+    /// # Errors
+    /// When it is no child of this process.
+    pub(super) fn adopt(
+        name: Name,
+        pid: u32,
+        socket: OwnedFd,
+    ) -> io::Result<(Child, mpsc::UnboundedReceiver<News>)> {
+        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?)))
+    }
+
+    /// Stops speaking to the worker between two packets, as long as the guard lives; returns its socket too.
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(super) async fn pause(&self) -> io::Result<(OwnedFd, OwnedMutexGuard<()>)> {
+        self.outbox.flush().await;
+        let guard = self.reading.clone().lock_owned().await;
+        Ok((self.stream.as_fd().try_clone_to_owned()?, guard))
     }
 
     /// Kills the process and waits until it is reaped.
@@ -128,8 +155,11 @@ impl Child {
     }
 }
 
-async fn read(stream: Arc<UnixStream>, news: mpsc::UnboundedSender<News>) {
-    while let Ok(Some(packet)) = wire::receive(&stream).await {
+async fn read(stream: Arc<UnixStream>, news: mpsc::UnboundedSender<News>, turn: Arc<Mutex<()>>) {
+    loop {
+        wire::arriving(&stream).await;
+        let _turn = turn.lock().await;
+        let Ok(Some(packet)) = wire::receive(&stream).await else { break };
         let Ok(message) = packet.message() else { break };
         if news.send(News::Said(message, packet.raw)).is_err() {
             break;

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 /// with the next start.
 #[derive(Debug)]
 pub(super) struct Folder {
-    folder: tempfile::TempDir,
+    path: PathBuf,
     // Locked as long as the supervisor lives: that is how another one tells a folder in use from one left behind.
-    _lock: File,
+    lock: File,
 }
 
 const PREFIX: &str = "paster-";
@@ -39,7 +39,17 @@ impl Folder {
         let lock = File::create(folder.path().join("lock")).map_err(failed)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|cause| failed(cause.into()))?;
-        Ok(Folder { folder, _lock: lock })
+        Ok(Folder { path: folder.keep(), lock })
+    }
+
+    /// Takes charge of one that another supervisor has made in this process, and holds with `lock`.
+    pub(super) fn adopt(path: PathBuf, lock: File) -> Folder {
+        Folder { path, lock }
+    }
+
+    /// Its lock, for a successor.
+    pub(super) fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// Where copies of libraries go.
@@ -70,7 +80,13 @@ impl Folder {
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path); // the next start sweeps what is left
     }
 }
 

@@ -30,6 +30,7 @@ mod running;
 mod servers;
 mod side;
 mod standing;
+mod succession;
 mod supervisor;
 mod tally;
 mod watch;
@@ -46,6 +47,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use event::{Event, Reason, Why};
 pub use process::Process;
 pub use side::side;
+pub use succession::successor;
 pub use worker::worker;
 
 use crate::config::Sources;
@@ -117,6 +119,8 @@ enum Message {
     Attempted(u64, Box<attempt::Outcome>),
     /// The making of that number, of a worker for the post, has ended.
     Made { post: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
+    /// A new program has shown, or not, that it can take over.
+    Rehearsed(Result<(), Error>),
     /// Files have changed.
     Changed { paths: Vec<PathBuf>, config: bool },
     /// The switch to that generation is to be told of, whatever the old one is doing.

@@ -4,10 +4,12 @@
 //! as inetd did; the kernel's queue holds connections while the process starts or is started anew.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use super::backoff::Backoff;
 use super::event::Event;
 use super::running::Running;
 use super::standing::Standing;
+use super::succession::Kept;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
@@ -38,6 +41,9 @@ pub(super) struct Sides {
 
 struct Side {
     path: PathBuf,
+    listener: Arc<OwnedFd>,
+    /// 0 while it is started anew.
+    pid: Arc<AtomicU32>,
     /// The library to start it from the next time.
     library: watch::Sender<PathBuf>,
 }
@@ -69,14 +75,16 @@ impl Sides {
         library: PathBuf,
     ) -> Result<PathBuf, Fault> {
         let sides = &shared.sides;
-        let mut known = sides.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sides.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(side) = known.get(&(app.clone(), name.clone())) {
             side.library.send_replace(library);
             return Ok(side.path.clone());
         }
         // Short, as a Unix socket's path may have 107 bytes; names are the plugin's and may hold anything.
-        let path = shared.folder.path().join(format!("side{}.sock", known.len()));
-        let start = || -> std::io::Result<(OwnedFd, Running)> {
+        let taken = |path: &PathBuf| known.values().any(|side| side.path == *path);
+        let mut paths = (0..).map(|number| shared.folder.path().join(format!("side{number}.sock")));
+        let path = paths.find(|path| !taken(path)).unwrap_or_default();
+        let start = || -> io::Result<(OwnedFd, Running)> {
             let _ = std::fs::remove_file(&path); // of a side process that ended by itself
             let listener = OwnedFd::from(std::os::unix::net::UnixListener::bind(&path)?);
             if let Some((user, group)) = sides.standing().owner() {
@@ -89,18 +97,63 @@ impl Sides {
             let error = Error::new(format!("cannot start the side process `{name}` of app `{app}`"));
             Fault::from(&error.because(cause))
         })?;
+        drop(known);
+        sides.keep(shared, (app, name), path.clone(), library, listener, Some(process));
+        Ok(path)
+    }
+
+    fn keep(
+        &self,
+        shared: &Arc<Shared>,
+        (app, name): (String, String),
+        path: PathBuf,
+        library: PathBuf,
+        listener: OwnedFd,
+        process: Option<Running>,
+    ) {
         let keeper = Keeper {
             shared: shared.clone(),
             app: app.clone(),
             name: name.clone(),
-            listener,
+            listener: Arc::new(listener),
             library: watch::Sender::new(library),
+            pid: Arc::new(AtomicU32::new(process.as_ref().map_or(0, Running::pid))),
         };
-        known.insert((app, name), Side { path: path.clone(), library: keeper.library.clone() });
+        let (listener, library, pid) = (keeper.listener.clone(), keeper.library.clone(), keeper.pid.clone());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((app, name), Side { path, listener, pid, library });
         drop(known);
-        let mut keepers = sides.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        keepers.spawn(keeper.keep(process, sides.stop.subscribe()));
-        Ok(path)
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.spawn(keeper.keep(process, self.stop.subscribe()));
+    }
+
+    /// All of them, for a successor, each with its listener.
+    pub(super) fn leave(&self) -> io::Result<Vec<(Kept, OwnedFd)>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = known.iter().map(|((app, name), side)| {
+            let kept = Kept {
+                app: app.clone(),
+                name: name.clone(),
+                path: side.path.clone(),
+                library: side.library.borrow().clone(),
+                pid: side.pid.load(Ordering::Relaxed),
+            };
+            Ok((kept, side.listener.try_clone()?))
+        });
+        all.collect()
+    }
+
+    /// The processes that run.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|side| side.pid.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Takes charge of one that another supervisor has started in this process.
+    pub(super) fn adopt(shared: &Arc<Shared>, kept: Kept, listener: OwnedFd) {
+        let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
+        let Kept { app, name, path, library, .. } = kept;
+        shared.sides.keep(shared, (app, name), path, library, listener, process);
     }
 
     /// Ends all of them: TERM, then KILL.
@@ -115,49 +168,52 @@ struct Keeper {
     shared: Arc<Shared>,
     app: String,
     name: String,
-    listener: OwnedFd,
+    listener: Arc<OwnedFd>,
     library: watch::Sender<PathBuf>,
+    pid: Arc<AtomicU32>,
 }
 
 impl Keeper {
     /// Starts the process anew whenever it dies, until the supervisor ends or the process ends by itself.
-    async fn keep(self, mut process: Running, mut stop: watch::Receiver<bool>) {
+    async fn keep(self, mut process: Option<Running>, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
-            let status = tokio::select! {
-                status = process.wait() => status,
-                () = told(&mut stop) => return end(&mut process).await,
-            };
-            let (app, name) = (self.app.clone(), self.name.clone());
-            if status.success() {
-                let mut known = self.shared.sides.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.remove(&(app, name));
-                return;
-            }
-            self.shared.tell(&Event::SideExit { app, name, status: status.to_string() });
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(backoff.next(began.elapsed())) => {}
-                    () = told(&mut stop) => return,
+            if let Some(process) = &mut process {
+                let status = tokio::select! {
+                    status = process.wait() => status,
+                    () = told(&mut stop) => return end(process).await,
+                };
+                let (app, name) = (self.app.clone(), self.name.clone());
+                if status.success() {
+                    let mut known = self.shared.sides.known.lock().unwrap_or_else(PoisonError::into_inner);
+                    known.remove(&(app, name));
+                    return;
                 }
-                let library = self.library.borrow().clone();
-                match spawn(&self.shared, &self.listener, &library, &self.name) {
-                    Ok(again) => {
-                        process = again;
-                        break;
-                    }
-                    Err(error) => {
-                        let message = format!("cannot start the side process `{}` again: {error}", self.name);
-                        self.shared.tell(&Event::Warning { message });
-                    }
+                self.shared.tell(&Event::SideExit { app, name, status: status.to_string() });
+            }
+            self.pid.store(0, Ordering::Relaxed);
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(began.elapsed())) => {}
+                () = told(&mut stop) => return,
+            }
+            let library = self.library.borrow().clone();
+            match spawn(&self.shared, &self.listener, &library, &self.name) {
+                Ok(again) => {
+                    self.pid.store(again.pid(), Ordering::Relaxed);
+                    process = Some(again);
+                }
+                Err(error) => {
+                    process = None;
+                    let message = format!("cannot start the side process `{}` again: {error}", self.name);
+                    self.shared.tell(&Event::Warning { message });
                 }
             }
         }
     }
 }
 
-fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> std::io::Result<Running> {
+fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> io::Result<Running> {
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
     command.arg("--parent").arg(std::process::id().to_string());
@@ -166,7 +222,7 @@ fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> std
     standing.dress(&mut command);
     command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
     if shared.options.json {
-        command.stdout(Stdio::from(rustix::io::dup(std::io::stderr())?));
+        command.stdout(Stdio::from(rustix::io::dup(io::stderr())?));
     }
     Running::start(&mut command)
 }
@@ -190,7 +246,7 @@ async fn end(process: &mut Running) {
 /// # Errors
 /// When the library cannot be loaded.
 pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u8> {
-    let lost = |cause: std::io::Error| Error::new("the side process has no socket").because(cause);
+    let lost = |cause: io::Error| Error::new("the side process has no socket").because(cause);
     let listener = worker::take_over_stdin().map_err(lost)?;
     let standing: Standing = serde_json::from_str(standing)
         .map_err(|cause| Error::usage("the side process cannot read its standing").because(cause))?;

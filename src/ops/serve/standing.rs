@@ -73,6 +73,7 @@ impl Standing {
 
     /// Prepares the environment of a process that is to take this standing.
     pub(super) fn dress(&self, command: &mut Command) {
+        super::succession::disown(command);
         // systemd hears from the supervisor alone.
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             command.env_remove(name);

@@ -57,6 +57,15 @@ pub(super) fn stream(fd: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
+/// Waits until a packet begins to arrive, or the other end has closed.
+pub(super) async fn arriving(stream: &UnixStream) {
+    let peek = || {
+        let mut byte = [0];
+        Ok(rustix::net::recv(stream, &mut byte, RecvFlags::PEEK)?)
+    };
+    let _ = stream.async_io(Interest::READABLE, peek).await; // an error is seen by who receives
+}
+
 /// Sends one packet whole.
 /// # Errors
 /// The other end is gone.
@@ -153,7 +162,7 @@ fn receive_once(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) 
 
 /// A queue in front of a stream, so that a sender never waits for a stuck receiver.
 #[derive(Clone)]
-pub(super) struct Outbox(mpsc::UnboundedSender<(Packet, Option<oneshot::Sender<()>>)>);
+pub(super) struct Outbox(mpsc::UnboundedSender<(Option<Packet>, Option<oneshot::Sender<()>>)>);
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,10 +173,12 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// Sends in the background until the last clone is dropped or the other end is gone.
     pub(super) fn new(stream: Arc<UnixStream>) -> Outbox {
-        let (sender, mut queue) = mpsc::unbounded_channel::<(Packet, Option<oneshot::Sender<()>>)>();
+        let (sender, mut queue) = mpsc::unbounded_channel::<(Option<Packet>, Option<oneshot::Sender<()>>)>();
         tokio::spawn(async move {
             while let Some((packet, sent)) = queue.recv().await {
-                if send(&stream, &packet).await.is_err() {
+                if let Some(packet) = packet
+                    && send(&stream, &packet).await.is_err()
+                {
                     break;
                 }
                 if let Some(sent) = sent {
@@ -180,11 +191,20 @@ impl Outbox {
 
     /// Queues a packet. When the other end is gone it is dropped: its exit is noticed elsewhere.
     pub(super) fn send(&self, packet: Packet) {
-        let _ = self.0.send((packet, None));
+        let _ = self.0.send((Some(packet), None));
     }
 
     /// Queues a packet and waits until it is sent.
     pub(super) async fn deliver(&self, packet: Packet) {
+        self.wait(Some(packet)).await;
+    }
+
+    /// Waits until all that is queued is sent.
+    pub(super) async fn flush(&self) {
+        self.wait(None).await;
+    }
+
+    async fn wait(&self, packet: Option<Packet>) {
         let (sent, wait) = oneshot::channel();
         if self.0.send((packet, Some(sent))).is_ok() {
             let _ = wait.await; // an error means that the other end is gone

@@ -3,10 +3,12 @@
 //! - here: messages and signals, attempts at a new generation, the end;
 //! - `switch`: from one generation to the next, all workers at once or one by one;
 //! - `replace`: one worker for another of the same generation;
+//! - `succeed`: a new program in the place of this one;
 //! - `care`: which worker must be replaced or ended.
 
 mod care;
 mod replace;
+mod succeed;
 mod switch;
 
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use super::servers::Bound;
 use super::tally::{Asker, Tally};
 use super::watch::{Scope, Watch};
 use super::wire::Packet;
-use super::{Listener, Message, Options, Shared, folder, side, tally};
+use super::{Listener, Message, Options, Shared, folder, side, succession, tally};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
@@ -65,6 +67,8 @@ struct Supervisor {
     stopping: Option<Stopping>,
     announcing: Option<Announcing>,
     watch: Option<Watch>,
+    /// A new program can take over.
+    succeeding: bool,
     pid_file: Option<PidFile>,
     /// When the workers were looked at, and when the service manager was told that we live.
     looked: Instant,
@@ -89,9 +93,17 @@ struct Stopping {
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
-    let run =
-        format!("{}-{}", std::process::id(), humantime::format_rfc3339_micros(std::time::SystemTime::now()));
-    let folder = folder::Folder::new()?;
+    succession::program(); // while nobody can have changed the working directory
+    let mut inherited = succession::inherited().await?;
+    let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
+    let (run, started, folder) = match &mut inherited {
+        Some((estate, descriptors)) => {
+            let lock = descriptors.next().ok_or_else(|| Error::new("the program before left no lock"))?;
+            let folder = folder::Folder::adopt(estate.folder.clone(), lock.into());
+            (estate.run.clone(), estate.started, folder)
+        }
+        None => (format!("{}-{now}", std::process::id()), 0, folder::Folder::new()?),
+    };
     let reload = options.reload.unwrap_or(false);
     let shared = Arc::new(Shared {
         options,
@@ -102,7 +114,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         notify: Notify::new(),
         messages,
         sides: side::Sides::new(),
-        started: AtomicU64::new(0),
+        started: AtomicU64::new(started),
         seen: tally::Seen::new(),
     });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
@@ -110,6 +122,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut usr1 = signal(SignalKind::user_defined1()).map_err(failed)?;
+    let mut usr2 = signal(SignalKind::user_defined2()).map_err(failed)?;
+    succession::accept_signals();
     let mut looks =
         tokio::time::interval(shared.notify.every().map_or(care::EVERY, |every| every.min(care::EVERY)));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,16 +144,34 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         stopping: None,
         announcing: None,
         watch: None,
+        succeeding: false,
         pid_file: None,
         looked: began,
         told_alive: began,
         tally: Tally::default(),
     };
-    this.shared.tell(&Event::Starting { pid: std::process::id() });
-    this.make(Reason::Start, String::new());
+    match inherited {
+        Some((estate, descriptors)) => {
+            this.inherit(estate, descriptors)?;
+            this.make(Reason::Program, "the program was replaced".into());
+            this.refill();
+        }
+        None => {
+            this.shared.tell(&Event::Starting { pid: std::process::id() });
+            this.make(Reason::Start, String::new());
+        }
+    }
     let outcome = loop {
         if this.stopping.is_some() && this.workers().next().is_none() {
             break Ok(());
+        }
+        if std::mem::take(&mut this.succeeding) {
+            // What was said before is heard before.
+            while let Ok(message) = inbox.try_recv() {
+                let _ = this.hear(message); // what ends a supervisor ends one that serves nothing
+            }
+            let Err(error) = this.succeed().await;
+            this.not_succeeded(&error);
         }
         let deadline = this.stopping.as_ref().map(|stopping| stopping.deadline);
         tokio::select! {
@@ -149,6 +181,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
                 }
             }
             _ = looks.tick() => this.look(),
+            _ = usr2.recv() => this.rehearse(),
             _ = usr1.recv() => this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen)),
             _ = hup.recv() => this.make(Reason::Hup, "HUP".into()),
             _ = term.recv() => {
@@ -296,6 +329,8 @@ impl Supervisor {
                     self.make(reason, detail);
                 }
             }
+            Message::Rehearsed(Ok(())) => self.succeeding = self.stopping.is_none(),
+            Message::Rehearsed(Err(error)) => self.not_succeeded(&error),
             Message::Made { post, number, result } => self.made(post, number, result),
             Message::Changed { paths, config } => {
                 let reason = if config { Reason::Config } else { Reason::Files };

@@ -1,0 +1,231 @@
+//! USR2: the program's file was replaced, and the new one takes over in this very process.
+//!
+//! The supervisor executes the new program in its own place (execve(2)): it keeps its process id, its children,
+//! its lock on the pid file, and systemd's trust. What it held goes along as an [`Estate`] and descriptors, through a
+//! socket that stands in for standard input. The workers serve on meanwhile; the new supervisor makes a generation of
+//! its own program and retires them as in any reload. Before that, the new program must show that it can read the
+//! estate; whatever fails, the old one goes on.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::Plan;
+use super::child::Name;
+use super::wire::{self, MOST_DESCRIPTORS, Packet};
+use super::worker;
+use crate::error::{Error, Result};
+
+/// Tells the new program, by its process id, that it is a successor.
+const VARIABLE: &str = "PASTER_PREDECESSOR";
+/// How long the new program may take to read the estate.
+const REHEARSAL: Duration = Duration::from_secs(10);
+
+/// What one supervisor leaves to the next. Descriptors travel beside it, in the order of the fields: standard input, the
+/// folder's lock, the pid file, the bound sockets, the workers' sockets, the side processes' listeners.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Estate {
+    pub(super) run: String,
+    pub(super) generation: u64,
+    pub(super) turns: u64,
+    pub(super) started: u64,
+    pub(super) reload: bool,
+    pub(super) folder: PathBuf,
+    pub(super) pid_file: Option<PathBuf>,
+    pub(super) bound: Vec<Held>,
+    pub(super) serving: u64,
+    pub(super) plan: Plan,
+    pub(super) previous: Option<Plan>,
+    pub(super) posts: usize,
+    pub(super) workers: Vec<Heir>,
+    pub(super) sides: Vec<Kept>,
+}
+
+/// A bound socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) server: String,
+    pub(super) kind: String,
+    pub(super) listen: String,
+}
+
+/// A worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Heir {
+    pub(super) name: Name,
+    pub(super) pid: u32,
+    /// Its post; `None` when it is retired.
+    pub(super) post: Option<usize>,
+    /// In which turn it was retired.
+    pub(super) turn: Option<u64>,
+}
+
+/// A side process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) app: String,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) library: PathBuf,
+    /// 0: it is being started anew.
+    pub(super) pid: u32,
+}
+
+/// The program's path as it was called, so that a file or a link that was replaced since is found.
+pub(super) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let found = match called.components().count() {
+            0 => None,
+            1 => std::env::var_os("PATH").and_then(|path| {
+                std::env::split_paths(&path).map(|folder| folder.join(&called)).find(|file| file.is_file())
+            }),
+            _ => std::path::absolute(&called).ok(),
+        };
+        found.or_else(|| std::env::current_exe().ok()).unwrap_or(called)
+    })
+}
+
+/// Has the new program read `estate`, in a process of its own.
+/// # Errors
+/// When it cannot be started or does not understand it.
+pub(super) async fn rehearse(estate: Vec<u8>) -> Result<(), Error> {
+    let program = program();
+    let failed = |cause: io::Error| {
+        Error::new(format!("the program `{}` cannot take over", program.display())).because(cause)
+    };
+    let file = memory(&estate).map_err(failed)?;
+    let mut command = Command::new(program);
+    command.arg("__successor").stdin(Stdio::from(file)).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    match tokio::time::timeout(REHEARSAL, output).await {
+        Err(_) => Err(failed(io::Error::other("it did not answer in time"))),
+        Ok(Err(cause)) => Err(failed(cause)),
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(failed(io::Error::other(format!("{}: {}", output.status, said.trim()))))
+        }
+    }
+}
+
+/// The other side of [`rehearse`] (`paster __successor`).
+/// # Errors
+/// When what comes on standard input is no estate that this program understands.
+pub fn successor() -> Result<u8> {
+    let read: io::Result<Estate> = serde_json::from_reader(io::stdin().lock()).map_err(Into::into);
+    read.map_err(|cause| Error::new("this program cannot take over from the one that runs").because(cause))?;
+    Ok(0)
+}
+
+/// Puts the new program in the place of this one. Returns only when that fails; all is as before then.
+pub(super) async fn execute(estate: &[u8], descriptors: Vec<OwnedFd>) -> Error {
+    let failed =
+        |cause: io::Error| Error::new(format!("cannot execute `{}`", program().display())).because(cause);
+    let stdin = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(stdin) => stdin,
+        Err(cause) => return failed(cause),
+    };
+    let replaced = async {
+        let into = pack(estate, &stdin, descriptors).await?;
+        let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
+        let path = text(program().as_os_str().to_owned())?;
+        let arguments = std::env::args_os().map(text).collect::<io::Result<Vec<_>>>()?;
+        let variables = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
+        let predecessor = (VARIABLE.into(), std::process::id().to_string().into());
+        let environment = variables.chain([predecessor]).map(|(name, value): (OsString, OsString)| {
+            text(OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        });
+        let environment = environment.collect::<io::Result<Vec<_>>>()?;
+        rustix::stdio::dup2_stdin(&into)?;
+        // One that comes now waits for the successor's handlers.
+        signals().thread_block()?;
+        let Err(cause) = nix::unistd::execve(&path, &arguments, &environment);
+        Err::<(), _>(io::Error::from(cause))
+    };
+    let cause = replaced.await.err().unwrap_or_else(|| io::Error::other("it returned"));
+    accept_signals();
+    let _ = rustix::stdio::dup2_stdin(&stdin); // nobody reads it
+    failed(cause)
+}
+
+/// The signals that a supervisor acts on.
+fn signals() -> SigSet {
+    [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2].into_iter().collect()
+}
+
+/// Lets signals come that a predecessor has kept waiting. To be called once their handlers are there.
+pub(super) fn accept_signals() {
+    let _ = signals().thread_unblock(); // impossible for a valid set
+}
+
+/// How many descriptors follow, in the first packet.
+#[derive(Serialize, Deserialize)]
+struct Count(usize);
+
+/// A socket from which [`inherited`] reads the estate and the descriptors.
+async fn pack(estate: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+    let (out, into) = wire::pair()?;
+    let out = wire::stream(out)?;
+    let mut all = vec![OwnedFd::from(memory(estate)?), stdin.try_clone()?];
+    all.extend(descriptors);
+    wire::send(&out, &Packet::new(&Count(all.len()))).await?;
+    while !all.is_empty() {
+        let rest = all.split_off(all.len().min(MOST_DESCRIPTORS));
+        wire::send(&out, &Packet { fds: all, ..Packet::new(&()) }).await?;
+        all = rest;
+    }
+    Ok(into)
+}
+
+/// What the predecessor in this process has left, where there was one.
+/// # Errors
+/// When it cannot be read: the workers are lost then.
+pub(super) async fn inherited() -> Result<Option<(Estate, std::vec::IntoIter<OwnedFd>)>> {
+    let predecessor = std::env::var(VARIABLE).ok().and_then(|pid| pid.parse::<u32>().ok());
+    if predecessor != Some(std::process::id()) {
+        return Ok(None);
+    }
+    let read = async {
+        let stream = wire::stream(worker::take_over_stdin()?)?;
+        let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let Count(count) = wire::receive(&stream).await?.ok_or_else(cut)?.message()?;
+        let mut all = Vec::new();
+        while all.len() < count {
+            all.extend(wire::receive(&stream).await?.ok_or_else(cut)?.fds);
+        }
+        let mut all = all.into_iter();
+        let mut file = File::from(all.next().ok_or_else(cut)?);
+        rustix::stdio::dup2_stdin(all.next().ok_or_else(cut)?)?;
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        Ok::<_, io::Error>((serde_json::from_slice(&text)?, all))
+    };
+    let failed = |cause| Error::new("cannot take over from the program that ran before").because(cause);
+    Ok(Some(read.await.map_err(failed)?))
+}
+
+/// Has [`inherited`] find nothing in the processes that are started.
+pub(super) fn disown(command: &mut Command) {
+    command.env_remove(VARIABLE);
+}
+
+/// A file in memory, to be read from its start.
+fn memory(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("estate", MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}

@@ -1,0 +1,195 @@
+//! USR2: what this supervisor leaves to a new program, and what it was left.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::super::child::Child;
+use super::super::crew::{Crew, Post, Worker};
+use super::super::event::{Event, Why};
+use super::super::pid_file::PidFile;
+use super::super::running::Running;
+use super::super::servers::Bound;
+use super::super::side::Sides;
+use super::super::succession::{self, Estate, Heir, Held};
+use super::super::{Message, Shared};
+use super::Supervisor;
+use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
+use crate::server::listener::{Listen, Socket};
+
+/// How long the workers may take to come to the end of what they are saying.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    /// Finds out, in a process of its own, whether the program's file can take over.
+    pub(super) fn rehearse(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let estate = match self.estate() {
+            Ok(estate) => estate,
+            Err(error) => return self.not_succeeded(&error),
+        };
+        let shared = self.shared.clone();
+        tokio::spawn(async move { shared.send(Message::Rehearsed(succession::rehearse(estate).await)) });
+    }
+
+    /// Tells that the new program does not take over.
+    pub(super) fn not_succeeded(&self, error: &Error) {
+        self.shared
+            .tell(&Event::ReloadFailed { generation: self.serving(), errors: vec![Fault::from(error)] });
+    }
+
+    /// Puts the new program in the place of this one.
+    /// # Errors
+    /// Whatever stands against it; all is as before then.
+    pub(super) async fn succeed(&mut self) -> Result<Infallible, Error> {
+        let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
+        // What is being made would be of this program.
+        self.attempt = None;
+        let posts = self.crew.iter_mut().flat_map(|crew| &mut crew.posts);
+        posts.for_each(|post| post.making = None);
+        let paused = async {
+            let all = self.workers().map(|worker| worker.child.pause());
+            futures_util::future::try_join_all(all).await
+        };
+        let late = |_| std::io::Error::other("a worker does not come to an end of what it says");
+        let paused = tokio::time::timeout(PAUSE, paused).await.map_err(late).and_then(|paused| paused);
+        let outcome = match paused {
+            Ok(paused) => {
+                let (sockets, _guards): (Vec<_>, Vec<_>) = paused.into_iter().unzip();
+                match self.descriptors(sockets) {
+                    Ok(descriptors) => Err(succession::execute(&self.estate()?, descriptors).await),
+                    Err(cause) => Err(failed(cause)),
+                }
+            }
+            Err(cause) => Err(failed(cause)),
+        };
+        self.refill();
+        outcome
+    }
+
+    /// Makes workers for the posts that have none, or one of an older generation.
+    pub(super) fn refill(&mut self) {
+        let Some(crew) = &self.crew else { return };
+        let empty: Vec<_> = (0..crew.posts.len()).filter(|post| crew.posts[*post].worker.is_none()).collect();
+        empty.into_iter().for_each(|post| self.fill(post, Why::Ended, Duration::ZERO));
+        self.roll();
+    }
+
+    /// All but the descriptors.
+    fn estate(&self) -> Result<Vec<u8>, Error> {
+        let Some(crew) = self.crew.as_ref().filter(|crew| crew.generation > 0) else {
+            return Err(Error::new("nothing serves yet that a new program could take over"));
+        };
+        let heirs = self.workers().map(|worker| Heir {
+            name: worker.child.name,
+            pid: worker.child.pid,
+            post: crew.post_of(worker.id()),
+            turn: worker.retired.map(|(_, turn)| turn),
+        });
+        let held = self.bound.iter().map(|bound| Held {
+            server: bound.server.clone(),
+            kind: bound.kind.clone(),
+            listen: bound.socket.listen.to_string(),
+        });
+        let failed = |cause| Error::new("cannot list the side processes").because(cause);
+        let sides = self.shared.sides.leave().map_err(failed)?;
+        let estate = Estate {
+            run: self.shared.run.clone(),
+            generation: self.generation,
+            turns: self.turns,
+            started: self.shared.started.load(Ordering::Relaxed),
+            reload: self.reload,
+            folder: self.shared.folder.path().to_owned(),
+            pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
+            bound: held.collect(),
+            serving: crew.generation,
+            plan: crew.plan.clone(),
+            previous: self.previous.clone(),
+            posts: crew.posts.len(),
+            workers: heirs.collect(),
+            sides: sides.into_iter().map(|(kept, _)| kept).collect(),
+        };
+        serde_json::to_vec(&estate).map_err(|cause| Error::new("cannot write the estate").because(cause))
+    }
+
+    /// The descriptors in the order that [`Estate`] has them, after standard input.
+    fn descriptors(&self, workers: Vec<OwnedFd>) -> std::io::Result<Vec<OwnedFd>> {
+        let mut all = vec![self.shared.folder.lock().try_clone()?.into()];
+        if let Some(held) = &self.pid_file {
+            all.push(held.file.try_clone()?.into());
+        }
+        for bound in &self.bound {
+            all.push(bound.socket.fd.try_clone()?);
+        }
+        all.extend(workers);
+        all.extend(self.shared.sides.leave()?.into_iter().map(|(_, listener)| listener));
+        Ok(all)
+    }
+
+    /// Takes over what the program before has left, but for the folder.
+    /// # Errors
+    /// When it left less than it said.
+    pub(super) fn inherit(
+        &mut self,
+        estate: Estate,
+        mut descriptors: impl Iterator<Item = OwnedFd>,
+    ) -> Result<()> {
+        let mut next = || descriptors.next().ok_or_else(|| Error::new("the program before left too little"));
+        self.generation = estate.generation;
+        self.turns = estate.turns;
+        self.reload = estate.reload;
+        self.previous = estate.previous;
+        if let Some(path) = estate.pid_file {
+            self.pid_file = Some(PidFile { path, file: File::from(next()?) });
+        }
+        for Held { server, kind, listen } in estate.bound {
+            let listen = Listen::parse(&listen)?;
+            let socket = Arc::new(Socket { listen, fd: next()? });
+            self.bound.push(Bound { server, kind, socket, new: false });
+        }
+        let mut posts: Vec<Post> = Vec::new();
+        posts.resize_with(estate.posts, Post::default);
+        self.shared.sides.stand(&estate.plan.standing);
+        for heir in estate.workers {
+            let socket = next()?;
+            let Ok(ready) = Child::adopt(heir.name, heir.pid, socket) else { continue }; // it has just ended
+            let worker = Worker { serving: true, ..self.welcome(ready) };
+            match heir.post.and_then(|post| posts.get_mut(post)) {
+                Some(post) => post.worker = Some(worker),
+                None => {
+                    let retired = Some((Instant::now(), heir.turn.unwrap_or_default()));
+                    self.lingering.push(Worker { retired, ..worker });
+                }
+            }
+        }
+        for kept in estate.sides {
+            Sides::adopt(&self.shared, kept, next()?);
+        }
+        self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
+        let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
+        reap_others(&self.shared, &known);
+        Ok(())
+    }
+}
+
+/// Ends children that nobody has told of: workers that were being made, builds.
+fn reap_others(shared: &Shared, workers: &[u32]) {
+    let pid = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let sides = shared.sides.pids();
+    for child in text.split_whitespace().filter_map(|child| child.parse().ok()) {
+        if !workers.contains(&child)
+            && !sides.contains(&child)
+            && let Ok(mut process) = Running::adopt(child)
+        {
+            process.signal(rustix::process::Signal::KILL);
+            tokio::spawn(async move { process.wait().await });
+        }
+    }
+}

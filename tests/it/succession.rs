@@ -1,0 +1,122 @@
+//! USR2: the program's file is replaced under load, and the new one takes over.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::load::{all_kinds, hello};
+use crate::support::{Connection, Serving, folder, get, paster, runs, wait_until};
+use crate::traffic::Clients;
+use crate::workers::config;
+
+/// Starts a copy of the program that lies in `folder`.
+fn start(folder: &Path) -> Serving {
+    place(folder, Path::new(env!("CARGO_BIN_EXE_paster")));
+    let mut command = Command::new(folder.join("paster"));
+    command.env_clear().envs(paster().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["serve", "--json"]).current_dir(folder);
+    Serving::spawn(command)
+}
+
+/// Replaces the program's file, as a package manager does.
+fn place(folder: &Path, program: &Path) {
+    std::fs::copy(program, folder.join("new")).unwrap();
+    std::fs::rename(folder.join("new"), folder.join("paster")).unwrap();
+}
+
+fn executes(pid: u32) -> u64 {
+    std::fs::metadata(format!("/proc/{pid}/exe")).unwrap().ino()
+}
+
+#[test]
+fn a_replaced_program_takes_over_and_loses_nothing() {
+    let folder = folder(&[("server.toml", &hello("pid_file = \"run.pid\"", ""))]);
+    let mut serving = start(folder.path());
+    let mut clients = Clients::of(serving.address());
+    all_kinds(&mut clients);
+    let traffic = clients.traffic.clone();
+    wait_until("the load runs", || traffic.requests.load(Relaxed) > 50);
+    for generation in 2..=4 {
+        place(folder.path(), Path::new(env!("CARGO_BIN_EXE_paster")));
+        serving.signal("USR2");
+        assert_eq!(serving.wait_for("reloading")["reason"], "program");
+        assert_eq!(serving.wait_for("reloaded")["generation"], generation);
+        let new = std::fs::metadata(folder.path().join("paster")).unwrap().ino();
+        assert_eq!(executes(serving.pid()), new);
+        let before = traffic.requests.load(Relaxed);
+        wait_until("requests are answered", || traffic.requests.load(Relaxed) > before + 20);
+    }
+    // And it takes all the other signals.
+    serving.signal("HUP");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 5);
+    clients.stop().assert_whole();
+    wait_until("the old workers are gone", || serving.children().len() == 2);
+    let new = executes(serving.pid());
+    assert!(serving.children().into_iter().all(|pid| executes(pid) == new));
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("run.pid")).unwrap().trim(),
+        serving.pid().to_string()
+    );
+    let children = serving.children();
+    assert_eq!(serving.stop(), Some(0));
+    assert!(!children.iter().any(|pid| runs(*pid)));
+    assert!(!folder.path().join("run.pid").exists());
+}
+
+#[test]
+fn side_processes_go_along_and_everything_dies_with_the_successor() {
+    let folder = folder(&[("server.toml", &config("workers = 2"))]);
+    let mut serving = start(folder.path());
+    let mut kept = Connection::open(serving.address());
+    let told = kept.get("/host").1;
+    let side = |serving: &Serving| {
+        let is_side = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"__side")
+        };
+        serving.children().into_iter().find(is_side)
+    };
+    wait_until("the side process runs", || side(&serving).is_some());
+    let first = side(&serving);
+    serving.signal("USR2");
+    serving.wait_for("reloaded");
+    wait_until("the old workers are gone", || serving.children().len() == 3);
+    assert_eq!(side(&serving), first, "kept");
+    let socket = |told: &str| serde_json::from_str::<serde_json::Value>(told).unwrap()["side"].clone();
+    assert_eq!(
+        socket(&kept.get("/host").1),
+        socket(&told),
+        "the connection and the socket's path went along"
+    );
+    // The successor reaps what it did not start, and starts it anew.
+    crate::workers::kill(first.unwrap());
+    assert_eq!(serving.wait_for("side_exit")["name"], "echo");
+    wait_until("it runs again", || side(&serving).is_some_and(|pid| Some(pid) != first));
+    let all = serving.children();
+    serving.kill();
+    wait_until("all have ended", || !all.iter().any(|pid| runs(*pid)));
+}
+
+#[test]
+fn a_program_that_cannot_take_over_changes_nothing() {
+    let folder = folder(&[("server.toml", &config("")), ("broken", "#!/bin/sh\necho too old >&2\nexit 3\n")]);
+    let mut serving = start(folder.path());
+    let worker = get(&serving, "/pid");
+    let before = executes(serving.pid());
+    let mut check = |word: &str| {
+        serving.signal("USR2");
+        let failed = serving.wait_for("reload_failed");
+        assert!(failed.to_string().contains(word), "{failed}");
+        assert_eq!((get(&serving, "/pid"), executes(serving.pid())), (worker.clone(), before));
+    };
+    std::fs::remove_file(folder.path().join("paster")).unwrap();
+    check("No such file");
+    place(folder.path(), &folder.path().join("broken"));
+    check("denied");
+    let mut permissions = std::fs::metadata(folder.path().join("paster")).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    std::fs::set_permissions(folder.path().join("paster"), permissions).unwrap();
+    check("too old");
+    assert_eq!(serving.stop(), Some(0));
+}
