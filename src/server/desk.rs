@@ -218,6 +218,9 @@ impl Leaving {
 
     /// [`Body::next_part`], for a server whose socket can send files.
     pub(super) fn next_part(&mut self) -> Option<Part> {
+        if self.ticket.is_cancelled(None) {
+            return None; // `poll_frame` has the error
+        }
         let part = self.body.next_part();
         self.ticket.bytes += part.as_ref().map_or(0, |part| part.length as u64);
         part

@@ -1,4 +1,4 @@
-//! Peers for `cargo xtask bench`: `bench-peer raw|axum`. Prints `listening 127.0.0.1:PORT`, serves until it is ended.
+//! Peers for `cargo xtask bench`: `bench-peer raw|raw-h2|axum`. Prints `listening 127.0.0.1:PORT`, serves until it is ended.
 
 use std::convert::Infallible;
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
@@ -24,10 +24,19 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening {}", listener.local_addr()?);
     match peer.as_str() {
+        "raw-h2" => {
+            let service = service_fn(hello_world);
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                let connection =
+                    builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        }
         "raw" => {
-            let service = service_fn(|_: Request<Incoming>| async {
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"Hello, world!"))))
-            });
+            let service = service_fn(hello_world);
             loop {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
@@ -49,6 +58,10 @@ async fn main() -> Result<()> {
                 tokio::spawn(connection.with_upgrades());
             }
         }
-        other => bail!("unknown peer `{other}`: raw or axum"),
+        other => bail!("unknown peer `{other}`: raw, raw-h2 or axum"),
     }
+}
+
+async fn hello_world(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::new(Bytes::from_static(b"Hello, world!"))))
 }

@@ -1,0 +1,260 @@
+//! `cargo xtask bench`: paster beside its peers, in turn within one run, as ratios.
+//!
+//! The servers of a comparison run on one core, the load generator (wrk, h2load) and what stands behind a proxy on
+//! another, where there are two. The figure to trust is CPU time per request, of all processes of a server, read from
+//! `/proc`: it changes little when the machine is busy with other things.
+
+mod load;
+mod peers;
+mod server;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{checked, packages};
+use crate::{root, target};
+use load::{Figures, Load};
+use peers::Bench;
+use server::Service;
+
+/// Rounds of each comparison; every server has one run in each.
+const ROUNDS: usize = 5;
+/// Length of one run, in seconds.
+const SECONDS: u64 = 1;
+
+/// One comparison: what is asked for how, and who answers. The first is paster.
+struct Case {
+    name: &'static str,
+    path: &'static str,
+    load: Load,
+    contenders: &'static [(&'static str, Start)],
+}
+
+/// Starts a contender.
+type Start = fn(&Bench) -> Result<Service>;
+
+const RAW: (&str, Start) = ("raw hyper", |b| b.peer("raw"));
+const AXUM: (&str, Start) = ("axum", |b| b.peer("axum"));
+const HTTP1: Load = Load::Http1 { connections: 64 };
+/// Over SCGI and FastCGI each request is a connection: more at once find the queues of the slower peers full.
+const GATEWAY: Load = Load::Http1 { connections: 16 };
+
+const CASES: &[Case] = &[
+    Case {
+        name: "respond",
+        path: "/",
+        load: HTTP1,
+        contenders: &[
+            ("paster", |b| b.paster("respond")),
+            RAW,
+            ("nginx", |b| b.nginx("", "", peers::HELLO)),
+            ("caddy", |b| b.caddy("", "http", "respond \"Hello, world!\"")),
+        ],
+    },
+    Case {
+        name: "respond-log",
+        path: "/",
+        load: HTTP1,
+        contenders: &[
+            ("paster", |b| b.paster("respond-log")),
+            RAW,
+            ("nginx", |b| b.nginx("access_log access-nginx.log;", "", peers::HELLO)),
+        ],
+    },
+    Case {
+        name: "respond-h2",
+        path: "/",
+        load: Load::Http2,
+        contenders: &[
+            ("paster", |b| b.paster("respond")),
+            ("raw hyper", |b| b.peer("raw-h2")),
+            ("nginx", |b| b.nginx("", "http2", peers::HELLO)),
+            ("caddy", |b| b.caddy("servers {\n protocols h1 h2c\n}", "http", "respond \"Hello, world!\"")),
+        ],
+    },
+    Case { name: "hello", path: "/", load: HTTP1, contenders: &[("paster", |b| b.paster("plugin")), AXUM] },
+    Case {
+        name: "json",
+        path: "/json",
+        load: HTTP1,
+        contenders: &[("paster", |b| b.paster("plugin")), AXUM],
+    },
+    Case {
+        name: "stream",
+        path: "/stream?bytes=1048576",
+        load: HTTP1,
+        contenders: &[("paster", |b| b.paster("plugin")), AXUM],
+    },
+    Case { name: "static-10k", path: "/10k.bin", load: HTTP1, contenders: FILES },
+    Case { name: "static-1m", path: "/1m.bin", load: HTTP1, contenders: FILES },
+    Case { name: "tls-10k", path: "/10k.bin", load: HTTP1, contenders: TLS_FILES },
+    Case { name: "tls-1m", path: "/1m.bin", load: HTTP1, contenders: TLS_FILES },
+    Case {
+        name: "proxy",
+        path: "/",
+        load: HTTP1,
+        contenders: &[
+            ("paster", |b| b.proxy(|b, back| b.paster_to("proxy", &format!("upstreams = ['{back}']")))),
+            ("nginx", |b| b.proxy(peers::nginx_proxy)),
+            ("caddy", |b| b.proxy(|b, back| b.caddy("", "http", &format!("reverse_proxy {back}")))),
+        ],
+    },
+    Case {
+        name: "scgi",
+        path: "/",
+        load: GATEWAY,
+        contenders: &[
+            ("nginx, paster", |b| b.behind_nginx("scgi", Bench::paster_gateway)),
+            ("nginx, uWSGI", |b| b.behind_nginx("scgi", Bench::uwsgi)),
+            ("nginx, flup", |b| b.behind_nginx("scgi", Bench::flup)),
+        ],
+    },
+    Case {
+        name: "fastcgi",
+        path: "/",
+        load: GATEWAY,
+        contenders: &[
+            ("nginx, paster", |b| b.behind_nginx("fastcgi", Bench::paster_gateway)),
+            ("nginx, uWSGI", |b| b.behind_nginx("fastcgi", Bench::uwsgi)),
+            ("nginx, flup", |b| b.behind_nginx("fastcgi", Bench::flup)),
+        ],
+    },
+];
+
+const FILES: &[(&str, Start)] = &[
+    ("paster", |b| b.paster("static")),
+    ("nginx", |b| b.nginx("", "", "root public;")),
+    ("caddy", |b| b.caddy("", "http", "root * public\nfile_server")),
+];
+
+const TLS_FILES: &[(&str, Start)] = &[
+    ("paster", |b| b.paster("static-tls")),
+    ("nginx", |b| b.nginx("ssl_certificate cert.pem; ssl_certificate_key key.pem;", "ssl", "root public;")),
+    ("caddy", |b| b.caddy("", "https", "tls cert.pem key.pem\nroot * public\nfile_server")),
+];
+
+/// Runs the named comparisons (all without names) and prints one table.
+pub(crate) fn run(names: &[&str]) -> Result<bool> {
+    let known: Vec<&str> = CASES.iter().map(|case| case.name).chain(["start"]).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        bail!("unknown benchmark `{unknown}`; known: {}", known.join(", "));
+    }
+    packages(&[
+        (&["wrk"], &["wrk"], "makes the load"),
+        (&["h2load"], &["nghttp2-client"], "makes the load over HTTP/2"),
+        (&["nginx"], &["nginx-light"], "a peer"),
+        (&["caddy"], &["caddy"], "a peer"),
+        (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "a peer"),
+        (&["python3"], &["python3", "python3-venv", "python3-pip"], "runs a peer"),
+        (&["openssl"], &["openssl"], "makes a certificate"),
+        (&["taskset"], &["util-linux"], "pins processes"),
+    ])?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(root()).args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "paster",
+        "-p",
+        "bench-peer",
+        "-p",
+        "hello",
+    ]);
+    checked(&mut cargo)?;
+    let folder = target().join("bench");
+    let bench = peers::prepare(&folder)?;
+    println!(
+        "Each ratio is of paster to the peer in the same round, above 1 where paster is better: median of {ROUNDS}, \
+         least to greatest.\n"
+    );
+    println!("| what | server | requests/s | ratio | CPU µs a request | ratio | memory MiB |");
+    println!("|---|---|---|---|---|---|---|");
+    let mut whole = true;
+    for case in CASES.iter().filter(|case| names.is_empty() || names.contains(&case.name)) {
+        if let Err(error) = compare(case, &bench) {
+            println!("| {} | {error:#} | | | | | |", case.name);
+            whole = false;
+        }
+    }
+    if names.is_empty() || names.contains(&"start") {
+        start(&bench)?;
+    }
+    Ok(whole)
+}
+
+fn compare(case: &Case, bench: &Bench) -> Result<()> {
+    let mut services = Vec::new();
+    for (name, start) in case.contenders {
+        match start(bench) {
+            Ok(service) => services.push((*name, service)),
+            Err(error) if services.is_empty() => return Err(error),
+            Err(error) => println!("| {} | {name}: {error:#} | | | | | |", case.name),
+        }
+    }
+    let mut figures: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
+    for round in 0..=ROUNDS {
+        for (name, service) in &services {
+            let one = case.load.run(service, case.path, SECONDS)?;
+            // The first round warms up.
+            if round > 0 {
+                figures.entry(name).or_default().push(one);
+            }
+        }
+    }
+    let paster = &figures[services[0].0];
+    for (index, (name, _)) in services.iter().enumerate() {
+        let own = &figures[name];
+        let ratios = |of: fn(&Figures, &Figures) -> f64| match index {
+            0 => "–".to_owned(),
+            _ => spread(paster.iter().zip(own).map(|(paster, own)| of(paster, own)).collect()),
+        };
+        println!(
+            "| {} | {name} | {:.0} | {} | {:.1} | {} | {:.0} |",
+            case.name,
+            median(own.iter().map(|f| f.per_second).collect()),
+            ratios(|paster, own| paster.per_second / own.per_second),
+            median(own.iter().map(|f| f.cpu_micros).collect()),
+            ratios(|paster, own| own.cpu_micros / paster.cpu_micros),
+            median(own.iter().map(|f| f.memory_mib).collect()),
+        );
+    }
+    Ok(())
+}
+
+/// Time from start to ready for the hello plugin, and memory at rest.
+fn start(bench: &Bench) -> Result<()> {
+    let mut times = Vec::new();
+    let mut memory = Vec::new();
+    for _ in 0..10 {
+        let service = bench.paster("plugin")?;
+        times.push(service.ready_secs() * 1e3);
+        memory.push(service.memory_mib());
+    }
+    println!(
+        "\nhello plugin: ready after {:.0} ms, {:.1} MiB at rest (PSS of the process tree; medians of 10)",
+        median(times),
+        median(memory)
+    );
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Median with the least and the greatest.
+fn spread(values: Vec<f64>) -> String {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = values.iter().copied().fold(0.0, f64::max);
+    format!("{:.2} ({least:.2}–{greatest:.2})", median(values))
+}
+
+/// The release build's file of this name.
+fn built(name: &str) -> std::path::PathBuf {
+    target().join("release").join(Path::new(name))
+}
