@@ -28,6 +28,7 @@ use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 use node::Node;
 pub use node::{Place, item, join};
+pub use secret::is_secret_field;
 pub use table::{ConfigPath, Table};
 
 /// Where a configuration is read from.

@@ -12,6 +12,12 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     words.iter().any(|word| last == *word || last.strip_suffix('s') == Some(word))
 }
 
+/// Whether a field of a log line is named like what nobody may read.
+pub fn is_secret_field(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    is_secret_name(&lower) || ["authorization", "cookie"].iter().any(|word| lower.contains(word))
+}
+
 /// Whether a value at these keys is a secret: its own name says so, or that of a table around it. The names that users
 /// give to servers, apps and middleware say nothing.
 pub(super) fn is_secret_path<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {

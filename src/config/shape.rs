@@ -8,7 +8,7 @@ use crate::registry::nearest;
 
 /// The keys that may stand at the top of a config file.
 pub(super) const TOP_LEVEL: &[&str] =
-    &["include", "vars", "profile", "server", "app", "middleware", "process"];
+    &["include", "vars", "profile", "server", "app", "middleware", "process", "log"];
 /// The sections that hold one table for each part.
 pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
 
@@ -65,7 +65,7 @@ pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
 }
 
 /// The keys that may stand at the top of a profile.
-pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] = &["vars", "server", "app", "middleware", "process"];
+pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] = &["vars", "server", "app", "middleware", "process", "log"];
 
 fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
     for (key, node) in table {

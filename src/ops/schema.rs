@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
 use crate::middleware::MIDDLEWARE;
-use crate::ops::serve::Process;
+use crate::ops::serve::{Log, Process};
 use crate::server::SERVERS;
 
 /// One kind as the schema needs it.
@@ -47,8 +47,10 @@ pub fn schema() -> Value {
     }
     let process = hoisted(schemars::schema_for!(Process).to_value(), "process", &mut definitions);
     properties.insert("process".into(), process);
+    let log = hoisted(schemars::schema_for!(Log).to_value(), "log", &mut definitions);
+    properties.insert("log".into(), log);
     // A profile holds parts of tables: what is missing in it stands in the file.
-    let sections = ["vars", "server", "app", "middleware", "process"];
+    let sections = ["vars", "server", "app", "middleware", "process", "log"];
     let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();
     let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
     let profiles = json!({ "type": "object", "additionalProperties": profile });
@@ -199,6 +201,7 @@ pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
     let section = keys.next()?;
     let schema = match section.as_str() {
         "process" => schemars::schema_for!(Process),
+        "log" => schemars::schema_for!(Log),
         section => {
             let name = keys.next()?;
             let table = config.table(section, &name)?;

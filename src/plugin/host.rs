@@ -93,13 +93,12 @@ unsafe extern "C" fn log(context: *const c_void, record: *const abi::LogRecord) 
         };
         let fields = fields
             .iter()
-            .map(|field| format!("{}={}", field.name.text(), field.value.text()))
-            .collect::<Vec<_>>()
-            .join(" ");
+            .map(|field| (field.name.text().to_string(), field.value.text().to_string().into()))
+            .collect::<serde_json::Map<_, serde_json::Value>>();
         (&services(context).app, record.level, record.target.text(), record.message.text(), fields)
     };
-    // Field names of tracing are static, so a plugin's own stand in one field.
-    let fields = (!fields.is_empty()).then_some(fields);
+    // Field names of tracing are static, so a plugin's own stand in one field, which the log takes apart.
+    let fields = (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string());
     macro_rules! event {
         ($level:ident) => {
             tracing::event!(

@@ -27,6 +27,7 @@ mod list_routes;
 mod live;
 mod load;
 mod local;
+mod logs;
 mod metrics;
 mod middleware;
 mod mount;

@@ -63,7 +63,10 @@ fn receive(stream: TcpStream) -> Option<(BTreeMap<String, String>, Vec<u8>)> {
     let length = fields.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").ok()?;
+    stream
+        .get_mut()
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        .ok()?;
     Some((fields, body))
 }
 
@@ -103,7 +106,10 @@ fn a_collector_gets_a_span_of_each_request_and_each_part() {
                traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n";
     Connection::open(serving.address()).request(ask);
     let (spans, fields) = collector.spans(5);
-    assert_eq!((fields["target"].as_str(), fields["content-type"].as_str()), ("/v1/traces", "application/json"));
+    assert_eq!(
+        (fields["target"].as_str(), fields["content-type"].as_str()),
+        ("/v1/traces", "application/json")
+    );
     assert_eq!(fields["authorization"], "Bearer s3cr3t");
     assert!(spans.iter().all(|span| span["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736"), "{spans:#?}");
     let by_name: BTreeMap<&str, &Value> =

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::child::{Child, Name, News};
 use super::event::Event;
+use super::log::Log;
 use super::message::{FromWorker, Start, ToWorker};
 use super::pid_file::PidFile;
 use super::process::Process;
@@ -168,8 +169,10 @@ impl Attempt {
     /// cannot be had is told before anybody waits for a build.
     async fn load(&self) -> Loaded {
         let shared = &self.shared;
-        let config =
-            super::load::load(&shared.options).and_then(|config| Ok((Process::read(&config)?, config)));
+        let config = super::load::load(&shared.options).and_then(|config| {
+            Log::read(&config)?;
+            Ok((Process::read(&config)?, config))
+        });
         let (mut process, config) = match config {
             Ok(config) => config,
             Err(errors) => {

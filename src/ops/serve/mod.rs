@@ -45,6 +45,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use event::{Event, Reason, Why};
+pub use log::Log;
 pub use process::Process;
 pub use side::side;
 pub use succession::successor;

@@ -19,6 +19,7 @@ use super::beat::Pulse;
 use super::counting::Counting;
 use super::handover::{self, Takers};
 use super::live::Live;
+use super::log::{Log, Whose};
 use super::message::{self, FromWorker, Start, ToWorker};
 use super::process::WebSockets;
 use super::servers::Named;
@@ -53,14 +54,11 @@ pub fn worker() -> u8 {
     die_with_parent();
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.
     let _ = std::fs::write("/proc/self/comm", "paster worker");
-    super::log::start();
     // Orders are heard and deadlines kept on a thread of their own, whatever plugin code does to the others.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(control)),
-        Err(error) => {
-            tracing::error!(%error, "cannot hear the supervisor");
-            1
-        }
+        // The exit code is all that it can say.
+        Err(_) => 1,
     }
 }
 
@@ -105,8 +103,14 @@ async fn run(control: OwnedFd) -> u8 {
         return 1;
     }
     die_with_parent();
-    let states = message::split(&start.states, packet.raw);
     let reopen = Reopen::default();
+    let whose = Whose { generation: start.generation, worker: start.worker };
+    let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has told of its faults
+    if let Err(error) = super::log::start(&log, Some(whose), reopen.clone()) {
+        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+        return 1;
+    }
+    let states = message::split(&start.states, packet.raw);
     let host = Arc::new(Supervised {
         outbox: outbox.clone(),
         next: AtomicU64::new(0),
