@@ -456,7 +456,7 @@ async fn events_and_panics_go_to_the_hosts_log() {
     assert_eq!((&event["level"], &event["target"]), (&json!("INFO"), &json!("plugin")));
     assert_eq!(
         (&event["fields"]["from"], &event["fields"]["fields"]),
-        (&json!("faulty"), &json!("who=wait"))
+        (&json!("faulty"), &json!("{\"who\":\"wait\"}"))
     );
     let event = find("a handler fell");
     assert_eq!((&event["level"], &event["fields"]["from"]), (&json!("ERROR"), &json!("panic")));
