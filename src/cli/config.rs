@@ -14,6 +14,7 @@ use crate::ops::schema;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
+  paster config show --app static:./public > server.toml    a config to begin with
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json    then `#:schema ./server.schema.json` on a config's first line")]
 pub(super) struct Args {
@@ -27,6 +28,9 @@ enum Command {
     Show {
         #[command(flatten)]
         source: SourceArgs,
+        /// The config that `paster serve --app KIND:…` serves by, instead of a file's
+        #[arg(long, value_name = "KIND:…", conflicts_with = "config")]
+        app: Option<String>,
         /// Print it as JSON
         #[arg(long, conflicts_with = "toml")]
         json: bool,
@@ -51,8 +55,13 @@ enum Command {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Show { source, json, .. } => {
-                let config = Config::load(&source.sources()?)?;
+            Command::Show { source, app, json, .. } => {
+                let (sources, named) = source.with_app(app.as_deref())?;
+                if let Some(name) = named {
+                    let error = Error::usage(format!("`--app {name}` says no kind"));
+                    return Err(error.help("write one such as `--app static:./public`").into());
+                }
+                let config = Config::load(&sources)?;
                 print!("{}", show(&config, json)?);
             }
             Command::Explain { key, source, json } => {

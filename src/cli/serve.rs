@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::source::SourceArgs;
-use crate::app::{config_of, from_argument};
-use crate::config::{Argument, Sources};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
@@ -28,7 +26,8 @@ Without a config file:
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
   paster serve --app scgi:127.0.0.1:4000     or scgi:unix:PATH
   paster serve --app cgi:./program           a program for each request
-Such an app is [app.main] with access_log, error_page and body_limit: -D sets the rest.
+Such an app is [app.main] with access_log, error_page and body_limit: -D sets the rest, and
+`paster config show --app …` prints it as the start of a config file.
 
 Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once; USR1 opens log files
 anew, USR2 lets a replaced program take over.
@@ -115,7 +114,7 @@ impl Args {
                 return super::list::print_section(section, self.json);
             }
         }
-        let (sources, app) = self.sources()?;
+        let (sources, app) = self.source.with_app(self.app.as_deref())?;
         let options = Options {
             sources,
             servers: self.server,
@@ -135,24 +134,6 @@ impl Args {
             Box::new(move |event| screen.show(event))
         };
         serve::serve(options, listener).map(ExitCode::from)
-    }
-}
-
-impl Args {
-    /// Where the config comes from, and the app of it that is wanted: `--app KIND:…` is a config of its own.
-    fn sources(&self) -> Result<(Sources, Option<String>)> {
-        let written = self.app.as_deref().map(from_argument).transpose()?.flatten();
-        let (Some(table), Some(text)) = (written, &self.app) else {
-            return Ok((self.source.sources()?, self.app.clone()));
-        };
-        if let Some(file) = &self.source.config {
-            let error =
-                Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
-            let help = format!("leave `{}` out, or name an app of it", file.display());
-            return Err(error.help(help).into());
-        }
-        let argument = Argument { option: "--app".to_owned(), text: text.clone(), tree: config_of(table) };
-        Ok((Sources { argument: Some(argument), ..self.source.around(None) }, None))
     }
 }
 

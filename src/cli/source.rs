@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Sources;
+use crate::app::{config_of, from_argument};
+use crate::config::{Argument, Sources};
 use crate::error::{Error, Result};
 
 /// Where the config comes from. Flatten it into a command's `Args`.
@@ -41,8 +42,25 @@ impl SourceArgs {
         Ok(self.around(Some(file)))
     }
 
+    /// The same, with the app that `--app` names: `KIND:…` is a config of its own, in place of a file.
+    /// # Errors
+    /// As [`SourceArgs::sources`]; an argument that says no app; a file beside it.
+    pub(super) fn with_app(&self, app: Option<&str>) -> Result<(Sources, Option<String>)> {
+        let (Some(table), Some(text)) = (app.map(from_argument).transpose()?.flatten(), app) else {
+            return Ok((self.sources()?, app.map(str::to_owned)));
+        };
+        if let Some(file) = &self.config {
+            let error =
+                Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
+            let help = format!("leave `{}` out, or name an app of it", file.display());
+            return Err(error.help(help).into());
+        }
+        let argument = Argument { option: "--app".to_owned(), text: text.to_owned(), tree: config_of(table) };
+        Ok((Sources { argument: Some(argument), ..self.around(None) }, None))
+    }
+
     /// The sources around the file, or around what takes its place.
-    pub(super) fn around(&self, file: Option<PathBuf>) -> Sources {
+    fn around(&self, file: Option<PathBuf>) -> Sources {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with("PASTER_"))

@@ -378,3 +378,19 @@ fn a_local_redirect_is_followed_within_the_app() {
     assert!(connection.get("/loop").0.starts_with("HTTP/1.1 502 "));
     assert_eq!(get(&serving, "/plain"), "GET /plain ");
 }
+
+#[test]
+fn the_example_of_a_php_site_runs() {
+    let (mut php, listen) = php(|place| place.join("fpm.sock").display().to_string());
+    php.program.wait_for_socket(Path::new(&listen));
+    // php-fpm's user may not see where this repository lies.
+    let site = php.place.path().join("site");
+    let copied =
+        Command::new("cp").arg("-r").arg(crate::support::root().join("examples/php")).arg(&site).status();
+    assert!(copied.unwrap().success());
+    open_to_all(php.place.path());
+    let upstreams = format!("app.main.upstreams=[\"unix:{listen}\"]");
+    let serving = Serving::start(&site, &["-D", &upstreams, "--listen", "127.0.0.1:0"]);
+    let page = get(&serving, "/posts/%3C1%3E");
+    assert!(page.contains("<h1>PHP ") && page.contains("<code>/posts/%3C1%3E</code>"), "{page}");
+}

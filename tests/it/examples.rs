@@ -48,3 +48,19 @@ async fn the_smallest_plugin() {
     let serving = serve("hello");
     assert_eq!(text(format!("{}/", serving.url())).await, (200, "Hello, world!".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_files_beside_it() {
+    let upstream = crate::bridge::mirror();
+    let folder = root().join("examples/proxy");
+    let upstreams = format!("app.api.upstreams=[\"{}\"]", upstream.url());
+    let listen = "server.main.listen=[\"127.0.0.1:0\"]";
+    let serving = Serving::start(&folder, &["server.toml", "-D", listen, "-D", &upstreams]);
+    assert!(text(format!("{}/", serving.url())).await.1.contains("<h1>Front</h1>"));
+    let (status, seen) = text(format!("{}/api/users?page=2", serving.url())).await;
+    assert_eq!(status, 200);
+    assert!(
+        seen.starts_with("GET /users?page=2 HTTP/1.1") && seen.contains("x-forwarded-prefix: /api"),
+        "{seen}"
+    );
+}

@@ -66,3 +66,17 @@ fn slips_are_explained() {
     check(&["--app", "static:./nowhere"], 78, &["cannot open the directory"]);
     check(&["--app", "cgi:./nowhere"], 78, &["cannot find the program"]);
 }
+
+#[test]
+fn the_config_behind_it_is_one_to_begin_with() {
+    let place = folder(&[("public/a.txt", "from a file")]);
+    let show = paster()
+        .args(["config", "show", "--app", "static:./public"])
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(show.status.success());
+    std::fs::write(place.path().join("server.toml"), show.stdout).unwrap();
+    let serving = Serving::start(place.path(), &["--listen", "127.0.0.1:0"]);
+    assert_eq!(get(&serving, "/a.txt"), "from a file");
+}

@@ -259,7 +259,10 @@ impl<P: Protocol> Exchange<P> {
                     if count >= self.read {
                         self.read = (self.read * 2).min(READ.1);
                     }
-                    connection.clock.stop();
+                    // A head has one limit, however it comes.
+                    if self.headed {
+                        connection.clock.stop();
+                    }
                 }
                 Poll::Ready(Err(error)) => {
                     let reset =
