@@ -249,7 +249,7 @@ fn bind_tcp(address: SocketAddr) -> Result<OwnedFd> {
     bound().map(OwnedFd::from).map_err(|cause| {
         let error = Error::new(format!("cannot listen on `{address}`"));
         let error = match cause.kind() {
-            io::ErrorKind::AddrInUse => match holder(address.port()) {
+            io::ErrorKind::AddrInUse => match holder(address) {
                 Some(holder) => {
                     error.help(format!("{holder} listens there: stop it, or choose another port"))
                 }
@@ -386,17 +386,29 @@ pub fn copy_of(number: i32) -> io::Result<OwnedFd> {
     Ok(pidfd_getfd(this.as_fd(), number, PidfdGetfdFlags::empty())?)
 }
 
-/// Who listens on a TCP port, as far as `/proc` shows it to us.
-fn holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let text = std::fs::read_to_string(table).ok()?;
-        text.lines().skip(1).find_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-            let listens = *state == "0A" && local.ends_with(&format!(":{port:04X}"));
-            listens.then(|| format!("socket:[{inode}]"))
-        })
-    })?;
+/// The socket that listens on an address, or on its port at another, as `/proc` names it.
+fn listening(address: SocketAddr) -> Option<String> {
+    let hex = |word: &[u8; 4]| format!("{:08X}", u32::from_ne_bytes(*word));
+    let host = match address.ip() {
+        std::net::IpAddr::V4(ip) => hex(&ip.octets()),
+        std::net::IpAddr::V6(ip) => ip.octets().as_chunks().0.iter().map(hex).collect(),
+    };
+    let port = format!(":{:04X}", address.port());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let found = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let at = local.strip_suffix(&port).filter(|_| *state == "0A")?;
+        Some((at != host, format!("socket:[{inode}]")))
+    });
+    found.min_by_key(|(elsewhere, _)| *elsewhere).map(|(_, inode)| inode)
+}
+
+/// Who listens on an address, as far as `/proc` shows it to us.
+fn holder(address: SocketAddr) -> Option<String> {
+    // The table is read in pieces while others change it: a line may be missed.
+    let inode = (0..5).find_map(|_| listening(address))?;
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let name = process.file_name();
         if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
@@ -406,7 +418,7 @@ fn holder(port: u16) -> Option<String> {
         let holds =
             |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&inode));
         if descriptors.flatten().any(holds) {
-            let command = std::fs::read_to_string(process.path().join("comm")).ok()?;
+            let command = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(format!("`{}` (process {})", command.trim(), name.to_string_lossy()));
         }
     }

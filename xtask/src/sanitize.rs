@@ -32,7 +32,14 @@ const WATCHES: &[Watch] = &[
         cargo: &["miri"],
         runs: &[ABI, SDK],
     },
-    Watch { name: "address", needs: None, flags: "-Zsanitizer=address", cargo: &[], runs: &[ABI, SDK, HOST] },
+    // A loaded library takes the sanitizer from the program, which must export it.
+    Watch {
+        name: "address",
+        needs: None,
+        flags: "-Zsanitizer=address -Clink-arg=-Wl,--export-dynamic",
+        cargo: &[],
+        runs: &[ABI, SDK, HOST],
+    },
     Watch {
         name: "thread",
         // The standard library must be built alike, or its own synchronisation is not seen.

@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// A page comes.
     Connect { resume: Option<(String, u64)>, reply: oneshot::Sender<(u64, mpsc::Receiver<Utf8Bytes>)> },
     /// A page asks something.
-    Request { client: u64, request: Result<Request, Unreadable> },
+    Request { client: u64, request: Box<Result<Request, Unreadable>> },
     /// A page is gone.
     Disconnect { client: u64 },
     /// Write now, and look at the file.
@@ -191,17 +191,19 @@ impl Actor {
             Command::Disconnect { client } => {
                 self.clients.remove(&client);
             }
-            Command::Request { client, request: Ok(Request { id, op }) } => {
-                self.author = Some((client, id));
-                let result = self.operate(client, id, op).await;
-                self.author = None;
-                if let Some(result) = result {
-                    self.answer(client, id, result);
+            Command::Request { client, request } => match *request {
+                Ok(Request { id, op }) => {
+                    self.author = Some((client, id));
+                    let result = self.operate(client, id, op).await;
+                    self.author = None;
+                    if let Some(result) = result {
+                        self.answer(client, id, result);
+                    }
                 }
-            }
-            Command::Request { client, request: Err(Unreadable { id, message }) } => {
-                self.tell_one(client, &ServerFrame::Failed { id, message })
-            }
+                Err(Unreadable { id, message }) => {
+                    self.tell_one(client, &ServerFrame::Failed { id, message })
+                }
+            },
             Command::Restarted { client, id, result, run_all } => {
                 self.author = Some((client, id));
                 self.restarted(client, id, result, run_all).await;

@@ -92,7 +92,7 @@ pub struct Connection {
 impl Connection {
     /// Hands in a request; its reply comes among the frames.
     pub fn request(&self, request: Result<Request, Unreadable>) {
-        let _ = self.commands.send(Command::Request { client: self.id, request });
+        let _ = self.commands.send(Command::Request { client: self.id, request: Box::new(request) });
     }
 }
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// More slices than this in one message are refused (four parts and the buffers).
 pub const MAX_SLICES: usize = 1024;
+/// Session of the messages that documents send.
+pub const DOCUMENT_SESSION: &str = "paster-document";
 
 /// The channel that a message travels on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -66,6 +66,31 @@ async fn cells_run_and_the_file_is_written() {
 }
 
 #[tokio::test]
+async fn an_interrupt_drops_the_queue_of_a_cell_that_catches_it() {
+    let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
+    for kernel in ["python3", "paster-python"] {
+        let path = format!("{kernel}.ipynb");
+        let catches = "import time\nprint('go', flush=True)\ntry: time.sleep(600)\nexcept KeyboardInterrupt: print('caught')";
+        server.write_notebook(&path, kernel, &["print('first')", catches, "print('must not run')", "1"]);
+        let mut page = Page::open(&server, &path, None).await;
+        page.ask(json!({"type": "run_all"})).await.unwrap();
+        page.until(|document| document["cells"][1]["outputs"].to_string().contains("go")).await;
+        page.ask(json!({"type": "interrupt"})).await.unwrap();
+        page.until_idle().await;
+        assert_eq!((page.text(0), page.text(1)), ("first\n".to_owned(), "go\ncaught\n".to_owned()));
+        assert_eq!(
+            (&page.cell(2)["outputs"], &page.cell(3)["outputs"]),
+            (&json!([]), &json!([])),
+            "{kernel}"
+        );
+        // And the kernel goes on.
+        page.ask(json!({"type": "run", "cell_ids": ["c2"]})).await.unwrap();
+        page.until_idle().await;
+        assert_eq!(page.text(2), "must not run\n");
+    }
+}
+
+#[tokio::test]
 async fn completion_inspection_and_input() {
     let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
     for kernel in ["python3", "paster-python"] {

@@ -4,10 +4,10 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::{Actor, Execution, SESSION};
+use super::{Actor, Execution};
 use crate::format::read_output;
 use crate::kernel::link::Delivery;
-use crate::kernel::message::{Channel, Header, Message};
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
 use crate::protocol::{CellState, InputRequest, KernelState, Object, Output};
 
 impl Actor {
@@ -49,7 +49,7 @@ impl Actor {
             (Channel::Shell, "complete_reply" | "inspect_reply") => {
                 self.answer_question(&parent.msg_id, Some(&message.content()))
             }
-            (Channel::Stdin, "input_request") if parent.session == SESSION => {
+            (Channel::Stdin, "input_request") if parent.session == DOCUMENT_SESSION => {
                 let content = message.content();
                 let input = InputRequest {
                     cell_id: self.execution(&parent.msg_id).map(|execution| execution.cell_id.clone()),
@@ -149,7 +149,7 @@ impl Actor {
     }
 
     pub(super) fn take_output(&mut self, kind: &str, message: &Message, parent: &Header) {
-        if parent.session != SESSION {
+        if parent.session != DOCUMENT_SESSION {
             return;
         }
         // The cell's id is the first part of our message ids, so that also late outputs (of threads) find it.

@@ -17,11 +17,8 @@ use self::questions::{Asked, Question, code_points};
 use super::PREFIX;
 use super::actor::{Actor, Command};
 use crate::kernel::link::{AttachmentReader, Delivery};
-use crate::kernel::message::{Channel, Message};
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::protocol::{CellState, CellType, Change, InputRequest, Kernel, KernelState, Operation, Reply};
-
-/// Session of the messages that documents send.
-const SESSION: &str = "paster-document";
 
 /// The kernel's side of a document.
 pub(super) struct Engine {
@@ -318,7 +315,7 @@ impl Actor {
                     Channel::Stdin,
                     "input_reply",
                     &new_msg_id("input"),
-                    SESSION,
+                    DOCUMENT_SESSION,
                     &content,
                 ));
                 self.set_input(None);
@@ -391,7 +388,8 @@ impl Actor {
             let content = json!({
                 "code": source, "silent": false, "store_history": true, "user_expressions": {}, "allow_stdin": true, "stop_on_error": true,
             });
-            let mut message = Message::new(Channel::Shell, "execute_request", &msg_id, SESSION, &content);
+            let mut message =
+                Message::new(Channel::Shell, "execute_request", &msg_id, DOCUMENT_SESSION, &content);
             // Some kernels and tools (debuggers, ipywidgets) look at these.
             message.metadata =
                 json!({"cellId": cell_id, "deletedCells": [], "recordTiming": false}).to_string().into();

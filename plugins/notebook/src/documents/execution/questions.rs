@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Actor, SESSION, new_msg_id};
-use crate::kernel::message::{Channel, Message};
+use super::{Actor, new_msg_id};
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::protocol::{Completion, KernelState, Reply};
 
 /// How long a question to the kernel (completion, inspection) may take.
@@ -42,7 +42,7 @@ impl Actor {
             return Some(Ok(nothing(kind)));
         }
         let msg_id = new_msg_id("ask");
-        self.engine.send(Message::new(Channel::Shell, msg_type, &msg_id, SESSION, &content));
+        self.engine.send(Message::new(Channel::Shell, msg_type, &msg_id, DOCUMENT_SESSION, &content));
         self.engine
             .questions
             .insert(msg_id, Question { client, id, deadline: Instant::now() + PATIENCE, code, kind });

@@ -3,6 +3,7 @@
 //! `running` drives one kernel, `session` serves one connection. Beside kernels the host keeps small values and locks for the
 //! plugin, since they must live as long as the kernels do.
 
+mod queue;
 mod running;
 mod session;
 

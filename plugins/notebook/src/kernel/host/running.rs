@@ -9,10 +9,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::queue::Queue;
 use super::{Host, lock};
 use crate::clock;
 use crate::kernel::journal::Journal;
-use crate::kernel::message::{Channel, Message};
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::kernel::process::Process;
 use crate::kernel::transport::{self, HOST_SESSION, Meeting, Sink, Transport};
 use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
@@ -240,6 +241,7 @@ impl Life {
         if let Some(reply) = restarting.take() {
             let _ = reply.send(Ok(()));
         }
+        let mut queue = Queue::default();
         loop {
             tokio::select! {
                 reason = process.ended() => {
@@ -247,7 +249,11 @@ impl Life {
                     self.settle().await;
                     return End::Died(reason);
                 }
-                order = self.orders.recv() => match order {
+                order = self.orders.recv() => {
+                    if matches!(order, Some(Order::Interrupt)) {
+                        self.abort(&mut queue);
+                    }
+                    match order {
                     Some(Order::Interrupt) if self.launch.interrupt_by_message => {
                         transport.send(transport::control_request("interrupt_request", &json!({})));
                     }
@@ -261,9 +267,25 @@ impl Life {
                         return End::Shutdown(reply);
                     }
                     None => return End::Died("was given up".to_owned()),
+                    }
+                }
+                Some(tiding) = tidings.recv() => if let Tiding::Replied { msg_id, failed } = tiding {
+                    if failed {
+                        self.abort(&mut queue);
+                    }
+                    queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
                 },
-                Some(message) = self.sends.recv() => transport.send(message),
+                Some(message) = self.sends.recv() => {
+                    queue.push(message).into_iter().for_each(|message| transport.send(message));
+                }
             }
+        }
+    }
+
+    /// Drops the runs that wait, and records it as a kernel would tell it.
+    fn abort(&self, queue: &mut Queue) {
+        for message in queue.drop_waiting() {
+            self.kernel.journal.append(message.encode_v1());
         }
     }
 
@@ -306,12 +328,19 @@ impl Life {
     }
 }
 
-/// What the sink tells the start of a process.
+/// What the sink tells.
 enum Tiding {
     /// The kernel answered our `kernel_info_request`.
     Answered,
     /// Its iopub channel reaches us.
     Heard,
+    /// A document's run has ended.
+    Replied {
+        /// Of its request.
+        msg_id: String,
+        /// Its followers are not to be run.
+        failed: bool,
+    },
 }
 
 impl Running {
@@ -336,6 +365,9 @@ impl Running {
             },
             _ => None,
         };
+        let replied = parent.session == DOCUMENT_SESSION && header.msg_type == "execute_reply";
+        let replied = replied
+            .then(|| Tiding::Replied { msg_id: parent.msg_id, failed: message.content()["status"] != "ok" });
         // Recorded first: who hears of the new state finds the message that made it.
         self.journal.append(message.encode_v1());
         let changed = {
@@ -354,7 +386,7 @@ impl Running {
         if changed {
             let _ = events.send(Event::Kernel { model: self.model() });
         }
-        heard.then_some(Tiding::Heard)
+        replied.or(heard.then_some(Tiding::Heard))
     }
 }
 
@@ -375,6 +407,7 @@ async fn connect(
                 Some(tiding) = tidings.recv() => match tiding {
                     Tiding::Answered => answered = true,
                     Tiding::Heard => heard = true,
+                    Tiding::Replied { .. } => {}
                 },
             }
         }

@@ -1,0 +1,97 @@
+//! Runs that documents have queued, handed to the kernel one at a time.
+//!
+//! A kernel drops what waits in its own queue after an error only. So the queue is kept here: an interrupt drops it even
+//! where the running cell catches `KeyboardInterrupt` and goes on. Messages of other clients pass it by.
+
+use std::collections::VecDeque;
+
+use serde_json::json;
+
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
+use crate::kernel::transport::HOST_SESSION;
+
+#[derive(Default)]
+pub(super) struct Queue {
+    /// Message id of the run that the kernel has.
+    running: Option<String>,
+    waiting: VecDeque<Message>,
+}
+
+impl Queue {
+    /// Takes a message to the kernel; returns what can be sent now.
+    pub(super) fn push(&mut self, message: Message) -> Option<Message> {
+        if message.channel != Channel::Shell {
+            return Some(message);
+        }
+        let header = message.header();
+        if header.session != DOCUMENT_SESSION || header.msg_type != "execute_request" {
+            return Some(message);
+        }
+        if self.running.is_some() {
+            self.waiting.push_back(message);
+            return None;
+        }
+        self.running = Some(header.msg_id);
+        Some(message)
+    }
+
+    /// A run has its reply: returns the next one to send. Before it is asked, a failed run's followers are dropped.
+    pub(super) fn replied(&mut self, msg_id: &str) -> Option<Message> {
+        if self.running.as_deref() != Some(msg_id) {
+            return None;
+        }
+        let next = self.waiting.pop_front();
+        self.running = next.as_ref().map(|message| message.header().msg_id);
+        next
+    }
+
+    /// Drops what waits; returns what a kernel would say to it.
+    pub(super) fn drop_waiting(&mut self) -> Vec<Message> {
+        self.waiting.drain(..).flat_map(|request| aborted(&request)).collect()
+    }
+}
+
+/// Busy, the reply and idle, as of a kernel that aborts a request.
+fn aborted(request: &Message) -> [Message; 3] {
+    let say = |channel, kind: &str, content| {
+        let id = format!("host-{}", uuid::Uuid::new_v4().simple());
+        let mut message = Message::new(channel, kind, &id, HOST_SESSION, &content);
+        message.parent_header = request.header.clone();
+        message
+    };
+    [
+        say(Channel::Iopub, "status", json!({"execution_state": "busy"})),
+        say(Channel::Shell, "execute_reply", json!({"status": "aborted"})),
+        say(Channel::Iopub, "status", json!({"execution_state": "idle"})),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, session: &str) -> Message {
+        Message::new(Channel::Shell, "execute_request", id, session, &json!({}))
+    }
+
+    fn id(message: Option<Message>) -> Option<String> {
+        message.map(|message| message.header().msg_id)
+    }
+
+    #[test]
+    fn runs_of_documents_wait_for_one_another() {
+        let mut queue = Queue::default();
+        let ours = |id| run(id, DOCUMENT_SESSION);
+        assert_eq!(id(queue.push(ours("a"))).as_deref(), Some("a"));
+        assert_eq!(id(queue.push(ours("b"))), None);
+        assert_eq!(id(queue.push(run("x", "a client's"))).as_deref(), Some("x"));
+        assert_eq!(id(queue.push(ours("c"))), None);
+        assert_eq!(id(queue.replied("x")), None);
+        assert_eq!(id(queue.replied("a")).as_deref(), Some("b"));
+        let said = queue.drop_waiting();
+        assert!(said.iter().all(|message| message.parent().msg_id == "c"));
+        assert_eq!(said[1].content()["status"], "aborted");
+        assert_eq!(id(queue.replied("b")), None);
+        assert_eq!(id(queue.push(ours("d"))).as_deref(), Some("d"));
+    }
+}
