@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "tests are read, not linked")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod acme;
+mod authority;
 mod border;
 mod bridge;
 mod bridges_cgi;

@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ClientHello;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::keep;
 use crate::error::BoxError;
@@ -65,8 +66,11 @@ pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerCo
     let certificate = CertificateDer::from_pem_slice(&text).ok()?;
     let key = PrivateKeyDer::from_pem_slice(&text).ok()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // Not checked against one another: the extension is critical, and rustls does not know it.
+    let key = CertifiedKey::new(vec![certificate], provider.key_provider.load_private_key(key).ok()?);
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).ok()?;
+    let key = Arc::new(SingleCertAndKey::from(key));
+    let mut config = builder.with_no_client_auth().with_cert_resolver(key);
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Some(Arc::new(config))
 }
