@@ -96,6 +96,11 @@ impl Seat {
         self.progress.cancelled.load(Relaxed)
     }
 
+    /// It was answered so: what is still to come is the answer to that.
+    pub fn answered(&self) {
+        self.progress.cancelled.store(false, Relaxed);
+    }
+
     /// Has `waker` woken when the request is cancelled. To be called before waiting; look at
     /// [`cancelled`](Seat::cancelled) after it.
     pub fn wake(&self, waker: &Waker) {
@@ -258,7 +263,7 @@ impl Table {
     }
 
     /// Cancels the requests that `wanted` picks; returns how many.
-    pub fn cancel(&self, wanted: impl Fn(u64, Option<&str>) -> bool) -> usize {
+    pub fn cancel(&self, mut wanted: impl FnMut(u64, Option<&str>) -> bool) -> usize {
         let mut count = 0;
         for shard in &self.0 {
             for slot in shard.lock().slots.iter().filter(|slot| slot.number > 0) {

@@ -1,16 +1,24 @@
 //! Arguments in, exit code out: one file a subcommand, its `Args` and a `run` that calls `ops`.
 
+mod cancel;
 mod check;
 mod completions;
 mod config;
+mod control;
 mod create;
 mod list;
+mod logs;
 mod plugin;
+mod ps;
+mod reload;
 mod report;
 mod request;
 mod routes;
 mod serve;
 mod source;
+mod stop;
+mod task;
+mod top;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -38,6 +46,14 @@ enum Command {
     Create(create::Args),
     Check(check::Args),
     Config(config::Args),
+    Ps(ps::Args),
+    Top(top::Args),
+    Logs(logs::Args),
+    Reload(reload::Args),
+    Rollback(reload::RollbackArgs),
+    Cancel(cancel::Args),
+    Task(task::Args),
+    Stop(stop::Args),
     Request(request::Args),
     Routes(routes::Args),
     List(list::Args),
@@ -49,6 +65,8 @@ enum Command {
     Side(serve::SideArgs),
     #[command(name = "__successor", hide = true)]
     Successor(serve::SuccessorArgs),
+    #[command(name = "__task", hide = true)]
+    TaskProgram(serve::TaskArgs),
 }
 
 /// Runs the program on the process's arguments.
@@ -58,6 +76,14 @@ pub fn main() -> ExitCode {
         Command::Create(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Config(args) => args.run(),
+        Command::Ps(args) => args.run(),
+        Command::Top(args) => args.run(),
+        Command::Logs(args) => args.run(),
+        Command::Reload(args) => args.run(),
+        Command::Rollback(args) => args.run(),
+        Command::Cancel(args) => args.run(),
+        Command::Task(args) => args.run(),
+        Command::Stop(args) => args.run(),
         Command::Request(args) => args.run(),
         Command::Routes(args) => args.run(),
         Command::List(args) => args.run(),
@@ -66,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),
         Command::Successor(args) => args.run(),
+        Command::TaskProgram(args) => args.run(),
     };
     match result {
         Ok(code) => code,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::error::{Error, Errors, Origin, Source};
+use crate::ops::fault::Fault;
 
 /// Widest excerpt of a source line, in terminal columns.
 const EXCERPT_COLUMNS: usize = 100;
@@ -19,6 +20,20 @@ pub(super) fn errors(errors: &Errors) {
     let text: Vec<String> = errors.iter().map(|error| render(error, colour)).collect();
     // Standard error is gone: nobody is left to tell.
     let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
+}
+
+/// Prints faults to standard error, each with the output of the program that showed it.
+pub(super) fn faults(faults: &[Fault]) {
+    let colour = coloured(&std::io::stderr());
+    let text: Vec<String> = faults.iter().map(|one| fault(one, colour)).collect();
+    // Standard error is gone: nobody is left to tell.
+    let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
+}
+
+/// A fault with the output of the program that showed it.
+pub(super) fn fault(fault: &Fault, colour: bool) -> String {
+    let error = render(&fault.to_error(), colour);
+    if fault.output.is_empty() { error } else { format!("{}\n\n{error}", fault.output) }
 }
 
 /// Whether `stream` is a terminal whose user wants colours.

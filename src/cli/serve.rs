@@ -103,6 +103,17 @@ pub(super) struct SideArgs {
     standing: String,
 }
 
+/// The program of a scheduled task (started by a worker).
+#[derive(Debug, clap::Args)]
+pub(super) struct TaskArgs {
+    /// Process id of the worker.
+    #[arg(long)]
+    parent: u32,
+    /// The program with its arguments.
+    #[arg(last = true)]
+    words: Vec<String>,
+}
+
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         for (wanted, section) in [
@@ -146,6 +157,12 @@ impl WorkerArgs {
 impl SuccessorArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         serve::successor().map(ExitCode::from)
+    }
+}
+
+impl TaskArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::become_program(&self.words, self.parent).map(ExitCode::from)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::registry::nearest;
 
 /// The keys that may stand at the top of a config file.
 pub(super) const TOP_LEVEL: &[&str] =
-    &["include", "vars", "profile", "server", "app", "middleware", "process", "log"];
+    &["include", "vars", "profile", "server", "app", "middleware", "task", "process", "log"];
 /// The sections that hold one table for each part.
 pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
 
@@ -50,6 +50,20 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
             }
         }
     }
+    if let Some(tasks) = table.get("task") {
+        match tasks.table() {
+            None => {
+                let error = not_a_table(tasks, "task");
+                errors.push(error.help("name a table in it: `[task.sweep]`"));
+            }
+            Some(tasks) => {
+                for (name, task) in tasks.iter().filter(|(_, task)| task.table().is_none()) {
+                    let error = not_a_table(task, &join("task", name));
+                    errors.push(error.help("tables of `task` have names: put the key under `[task.sweep]`"));
+                }
+            }
+        }
+    }
     if let Some(vars) = table.get("vars").filter(|vars| vars.table().is_none()) {
         errors.push(not_a_table(vars, "vars").help("define variables under `[vars]`"));
     }
@@ -65,7 +79,8 @@ pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
 }
 
 /// The keys that may stand at the top of a profile.
-pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] = &["vars", "server", "app", "middleware", "process", "log"];
+pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] =
+    &["vars", "server", "app", "middleware", "task", "process", "log"];
 
 fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
     for (key, node) in table {

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
 use crate::ops::build;
-use crate::ops::serve::{Log, Process};
+use crate::ops::serve::{Log, Process, check_tasks};
 
 /// What was checked and found good.
 #[derive(Debug, Serialize)]
@@ -39,6 +39,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     });
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
+    errors.extend(check_tasks(&config).err().into_iter().flatten());
     let context = Context { checking: true, libraries, ..Context::alone(false) };
     // What was read with a fault is built with the same fault: it is told once.
     let known = errors.len();

@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod build;
 pub mod check;
+pub mod control;
 pub mod create;
 pub mod fault;
 pub mod list;

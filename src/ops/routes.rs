@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assemble::{app_of_server, stack, unknown_app};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Errors, Origin, Result};
 
 /// All servers with what answers behind them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Routes {
     /// Each `[server.NAME]`, in file order.
     pub servers: Vec<ServerRoute>,
@@ -20,7 +20,7 @@ pub struct Routes {
 }
 
 /// One server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ServerRoute {
     /// Its name.
     pub name: String,
@@ -33,10 +33,10 @@ pub struct ServerRoute {
 }
 
 /// One app at one place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AppRoute {
     /// Where it is reached from the app around it: a prefix, a host, a status. `None` for a server's own app.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at: Option<String>,
     /// Its name.
     pub app: String,

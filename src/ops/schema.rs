@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
 use crate::middleware::MIDDLEWARE;
-use crate::ops::serve::{Log, Process};
+use crate::ops::serve::{Log, Process, TaskOptions};
 use crate::server::SERVERS;
 
 /// One kind as the schema needs it.
@@ -47,10 +47,13 @@ pub fn schema() -> Value {
     }
     let process = hoisted(schemars::schema_for!(Process).to_value(), "process", &mut definitions);
     properties.insert("process".into(), process);
+    let task = hoisted(schemars::schema_for!(TaskOptions).to_value(), "task", &mut definitions);
+    let tasks = json!({ "type": "object", "additionalProperties": task });
+    properties.insert("task".into(), described(tasks, TASKS));
     let log = hoisted(schemars::schema_for!(Log).to_value(), "log", &mut definitions);
     properties.insert("log".into(), log);
     // A profile holds parts of tables: what is missing in it stands in the file.
-    let sections = ["vars", "server", "app", "middleware", "process", "log"];
+    let sections = ["vars", "server", "app", "middleware", "task", "process", "log"];
     let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();
     let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
     let profiles = json!({ "type": "object", "additionalProperties": profile });
@@ -67,6 +70,7 @@ pub fn schema() -> Value {
 
 const INCLUDE: &str = "Files merged below this one, relative to it; a `?` at the end: it may be absent.";
 const VARS: &str = "Values for `${name}` in any text of the config.";
+const TASKS: &str = "Work by name, run on a schedule, once for the whole server.";
 const PROFILE: &str = "Tables merged over the files when chosen by `--profile NAME` or PASTER_PROFILE.";
 const SECTIONS: [(&str, &str); 3] = [
     ("server", "Servers by name: what accepts connections and calls one app."),
@@ -202,6 +206,10 @@ pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
     let schema = match section.as_str() {
         "process" => schemars::schema_for!(Process),
         "log" => schemars::schema_for!(Log),
+        "task" => {
+            config.table("task", &keys.next()?)?;
+            schemars::schema_for!(TaskOptions)
+        }
         section => {
             let name = keys.next()?;
             let table = config.table(section, &name)?;

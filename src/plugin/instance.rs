@@ -23,6 +23,16 @@ pub struct Instance {
     shared: Arc<Shared>,
 }
 
+/// A task as its plugin lists it.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+pub struct TaskName {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    #[serde(default)]
+    pub summary: String,
+}
+
 /// The plugin's app; destroyed with its last user.
 pub(super) struct Shared {
     pub(super) table: &'static abi::Plugin,
@@ -113,6 +123,38 @@ impl Instance {
         }
         let (status, text) = poll_fn(|cx| task.poll(cx)).await;
         if status == abi::READY { Ok(()) } else { Err(text) }
+    }
+
+    /// The plugin's tasks.
+    pub fn tasks(&self) -> Vec<TaskName> {
+        let Some(list) = self.shared.table.list_tasks else { return Vec::new() };
+        let mut out = abi::Buffer::EMPTY;
+        // SAFETY: the app is live; `out` is a live place that is read before its release.
+        unsafe {
+            list(self.shared.app, &mut out);
+            serde_json::from_slice(out.bytes()).unwrap_or_default()
+        }
+    }
+
+    /// Runs the task `name` with `arguments`; returns its result. Dropping the future ends it.
+    /// # Errors
+    /// What the task failed with, a panic too; that there is none of that name.
+    pub async fn run_task(&self, name: &str, arguments: &serde_json::Value) -> Result<String, String> {
+        let task = match self.shared.table.run_task {
+            Some(run) => {
+                let arguments = arguments.to_string();
+                let (name, arguments) =
+                    (abi::Slice::new(name.as_bytes()), abi::Slice::new(arguments.as_bytes()));
+                // SAFETY: the app is live, both slices live for the call.
+                Task(unsafe { run(self.shared.app, name, arguments) })
+            }
+            None => Task(std::ptr::null_mut()),
+        };
+        if task.0.is_null() {
+            return Err(format!("the app `{}` has no task `{name}`", self.name));
+        }
+        let (status, text) = poll_fn(|cx| task.poll(cx)).await;
+        if status == abi::READY { Ok(text) } else { Err(text) }
     }
 
     /// State to carry to the next generation, when the plugin has any.

@@ -12,5 +12,5 @@ mod upgrade;
 
 pub use call::CallError;
 pub use file::copy_by_hash;
-pub use instance::Instance;
+pub use instance::{Instance, TaskName};
 pub use library::{Info, Library};

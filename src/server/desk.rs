@@ -113,6 +113,15 @@ impl Ticket {
         })
     }
 
+    /// The answer to a request that was cancelled before it had one.
+    fn cancelled(&self) -> Response {
+        if let Some(seat) = &self.seat {
+            seat.answered();
+        }
+        tracing::warn!("a request was cancelled by hand");
+        reply::plain(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
+    }
+
     /// The app's response, or ours where it made none or made one only because the request's body failed it.
     fn judge(&self, answered: Result<Response, BoxError>, fault: Fault) -> Response {
         match answered {
@@ -163,22 +172,16 @@ impl Work {
             Poll::Ready(response)
         };
         if ticket.is_cancelled(None) {
-            return done(cancelled());
+            return done(ticket.cancelled());
         }
         let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
             Ok(Poll::Ready(answered)) => answered,
-            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return done(cancelled()),
+            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return done(ticket.cancelled()),
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => Err(panic_text(&*panic).into()),
         };
         done(ticket.judge(answered, fault()))
     }
-}
-
-/// The answer to a request that was cancelled before it had one.
-fn cancelled() -> Response {
-    tracing::warn!("a request was cancelled by hand");
-    reply::plain(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
 }
 
 /// The status for an app's error: what a body limit or a slow body means, else 500.

@@ -27,6 +27,14 @@ pub(crate) struct Hooks {
     pub(crate) save_state: Option<Hook<Vec<u8>>>,
     pub(crate) retire: Option<Hook<()>>,
     pub(crate) shutdown: Option<Hook<BoxFuture<()>>>,
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// Work that the host may ask for by name.
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) summary: String,
+    pub(crate) run: Box<dyn Fn(serde_json::Value) -> BoxFuture<Result<String, BoxError>> + Send + Sync>,
 }
 
 /// Begins to answer a request, with the runtime entered; the concrete future and body lie in one allocation.
@@ -107,6 +115,31 @@ impl App {
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.hooks.shutdown = Some(Box::new(move || Box::pin(shutdown())));
+        self
+    }
+
+    /// Registers work that a `[task.NAME]` of the config runs on a schedule (`task = "…"`), and `paster task run` by
+    /// hand. `run` gets the table's `arguments` (null without); the text that it returns is the run's result. One
+    /// generation runs it once for the whole server; its future is dropped when it takes too long.
+    ///
+    /// ```
+    /// # let router = axum::Router::new();
+    /// paster_sdk::App::router(router).task("sweep", "Removes drafts that nobody opened for a month", |_| async {
+    ///     Ok::<_, std::io::Error>("3 drafts removed".to_owned())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn task<F, Fut, E>(mut self, name: &str, summary: &str, run: F) -> App
+    where
+        F: Fn(serde_json::Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let run = move |arguments| -> BoxFuture<Result<String, BoxError>> {
+            let work = run(arguments);
+            Box::pin(async move { work.await.map_err(Into::into) })
+        };
+        self.hooks.tasks.push(Task { name: name.into(), summary: summary.into(), run: Box::new(run) });
         self
     }
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::report;
 use crate::ops::fault::Fault;
-use crate::ops::serve::{Event, Reason, Why};
+use crate::ops::serve::Event;
 
 /// Standard error of `paster serve`.
 pub(super) struct Screen {
@@ -68,86 +68,34 @@ impl Screen {
     }
 
     fn tell(&self, event: &Event, state: &mut State) {
+        if let Event::ReloadFailed { errors, .. } | Event::Failed { errors } = event {
+            self.faults(errors);
+        }
+        let style = match event {
+            Event::Ready { .. } | Event::Reloaded { .. } | Event::WorkerReady { .. } => "32",
+            Event::Warning { .. } | Event::ReloadFailed { .. } => "33",
+            Event::WorkerExit { .. }
+            | Event::WorkerHung { .. }
+            | Event::SideExit { .. }
+            | Event::TaskEnded { ok: false, .. } => "31",
+            // `paster ps` and `logs` show it; here it would bury the rest.
+            Event::TaskEnded { .. } => return,
+            _ => "",
+        };
         match event {
-            Event::Built { app, ms } => self.line("", &format!("built {app} in {}", span(*ms))),
-            Event::Warning { message } => self.line("33", &format!("warning: {message}")),
-            Event::Listening { server, url } => {
-                let shown = if self.colour { format!("\x1b[1;4m{url}\x1b[0m") } else { url.clone() };
-                self.line("", &format!("serving {shown} ({server})"));
-                state.first.get_or_insert_with(|| url.clone());
+            Event::Listening { server, url } if self.colour => {
+                self.line("", &format!("serving \x1b[1;4m{url}\x1b[0m ({server})"));
             }
-            Event::Ready { ms, .. } => {
-                self.line("32", &format!("ready in {}", span(*ms)));
-                if std::mem::take(&mut state.open)
-                    && let Some(url) = &state.first
-                {
+            event => event.text().into_iter().for_each(|text| self.line(style, &text)),
+        }
+        match event {
+            Event::Listening { url, .. } => drop(state.first.get_or_insert_with(|| url.clone())),
+            Event::Ready { .. } if std::mem::take(&mut state.open) => {
+                if let Some(url) = &state.first {
                     open(url);
                 }
             }
-            Event::Reloading { reason, detail } => {
-                let why = match reason {
-                    Reason::Files | Reason::Config => format!("{detail} changed"),
-                    Reason::Hup => "asked by HUP".to_owned(),
-                    Reason::Start | Reason::Rollback | Reason::Program => detail.clone(),
-                };
-                self.line("", &format!("reloading: {why}"));
-            }
-            Event::Reloaded { generation, ms, cargo_ms } => {
-                let build = match cargo_ms {
-                    0..=4 => String::new(),
-                    ms => format!(", {} of it building", span(*ms)),
-                };
-                self.line("32", &format!("generation {generation} serves after {}{build}", span(*ms)));
-            }
-            Event::ReloadFailed { generation, errors } => {
-                self.faults(errors);
-                let outcome = match generation {
-                    0 => "nothing serves yet: waiting for the next change".to_owned(),
-                    number => format!("generation {number} serves on"),
-                };
-                self.line("33", &outcome);
-            }
-            Event::Failed { errors } => self.faults(errors),
-            Event::WorkerExit { expected: true, .. } => {}
-            Event::WorkerExit { generation, worker, pid, status, .. } => {
-                self.line(
-                    "31",
-                    &format!("worker {worker} of generation {generation} (process {pid}) ended: {status}"),
-                );
-            }
-            Event::WorkerHung { worker, pid, ms, doing, .. } => {
-                let doing = match doing.as_slice() {
-                    [] => String::new(),
-                    some => format!("; waiting for their answer: {}", some.join(", ")),
-                };
-                let text = format!("worker {worker} (process {pid}) has hung for {}{doing}", span(*ms));
-                self.line("31", &text);
-            }
-            Event::WorkerReady { reason: Why::Rolling, .. } => {}
-            Event::WorkerReady { generation, worker, pid, ms, .. } => {
-                self.line(
-                    "32",
-                    &format!(
-                        "worker {worker} of generation {generation} serves anew after {} (process {pid})",
-                        span(*ms)
-                    ),
-                );
-            }
-            Event::SideExit { app, name, status } => {
-                self.line(
-                    "31",
-                    &format!("the side process {name} of app {app} ended: {status}; starting it anew"),
-                );
-            }
-            Event::Stopping { reason } => {
-                let text = match reason.as_str() {
-                    "TERM" => "ending on TERM: waiting for what is in flight",
-                    "INT" => "ending",
-                    _ => return,
-                };
-                self.line("", text);
-            }
-            Event::Starting { .. } | Event::Building { .. } | Event::Progress { .. } => {}
+            _ => {}
         }
     }
 
@@ -155,7 +103,7 @@ impl Screen {
     fn faults(&self, faults: &[Fault]) {
         let mut text = String::new();
         for fault in faults {
-            text += &render(fault, self.colour);
+            text += &report::fault(fault, self.colour);
         }
         // Nobody is left to tell.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
@@ -170,23 +118,6 @@ impl Screen {
         };
         // Nobody is left to tell.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    }
-}
-
-/// A fault with the output of the program that showed it.
-pub(super) fn render(fault: &Fault, colour: bool) -> String {
-    let mut text = String::new();
-    if !fault.output.is_empty() {
-        text += &fault.output;
-        text += "\n\n";
-    }
-    text + &report::render(&fault.to_error(), colour)
-}
-
-fn span(ms: u64) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        _ => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
     }
 }
 

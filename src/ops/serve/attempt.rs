@@ -18,11 +18,12 @@ use super::pid_file::PidFile;
 use super::process::Process;
 use super::servers::{self, Bound};
 use super::standing::Standing;
+use super::tasks;
 use super::watch::Scope;
 use super::wire::Packet;
 use super::{Message, Shared, State};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Errors};
 use crate::ops::build::{self, Speed};
 use crate::ops::fault::Fault;
 
@@ -170,8 +171,20 @@ impl Attempt {
     async fn load(&self) -> Loaded {
         let shared = &self.shared;
         let config = super::load::load(&shared.options).and_then(|config| {
-            Log::read(&config)?;
-            Ok((Process::read(&config)?, config))
+            let process = Process::read(&config);
+            let tasks = tasks::read(&config);
+            let log = Log::read(&config);
+            match (process, tasks, log) {
+                (Ok(process), Ok(_), Ok(_)) => Ok((process, config)),
+                (process, tasks, log) => {
+                    let faults = process.err().into_iter().chain(tasks.err()).chain(log.err()).flatten();
+                    let mut faults: Vec<Error> = faults.collect();
+                    config.sort(&mut faults);
+                    Err(Errors::check(faults)
+                        .err()
+                        .unwrap_or_else(|| Error::new("the config is wrong").into()))
+                }
+            }
         });
         let (mut process, config) = match config {
             Ok(config) => config,
@@ -279,6 +292,7 @@ pub(super) async fn start(
             match news.recv().await {
                 Some(News::Said(FromWorker::Ready, _)) => return Ok(()),
                 Some(News::Said(FromWorker::Failed(faults), _)) => return Err(faults),
+                Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
                 Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
                     shared.side(&child, id, app, name, library);
                 }

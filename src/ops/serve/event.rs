@@ -130,9 +130,20 @@ pub enum Event {
         /// As for a worker.
         status: String,
     },
+    /// A run of a scheduled task has ended.
+    TaskEnded {
+        /// Name of the task.
+        name: String,
+        /// Whether it ended well.
+        ok: bool,
+        /// How long it took, in milliseconds.
+        ms: u64,
+        /// Its result, or why it failed.
+        text: String,
+    },
     /// The supervisor is ending.
     Stopping {
-        /// `TERM`, `INT`, or `done`.
+        /// `TERM`, `INT`, `stop` (the command), or `done`.
         reason: String,
     },
 }
@@ -146,6 +157,72 @@ impl Event {
             Progress::Warning(message) => Event::Warning { message },
             Progress::End { ms } => Event::Built { app, ms },
         }
+    }
+
+    /// The event in a line, for the terminal and the log; `None` when it says nothing there. Faults are not in it.
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
+            Event::Starting { .. } | Event::Progress { .. } | Event::WorkerExit { expected: true, .. } => {
+                return None;
+            }
+            Event::Building { app } => format!("building {app}"),
+            Event::Built { app, ms } => format!("built {app} in {}", span(*ms)),
+            Event::Warning { message } => format!("warning: {message}"),
+            Event::Listening { server, url } => format!("serving {url} ({server})"),
+            Event::Ready { ms, .. } => format!("ready in {}", span(*ms)),
+            Event::Reloading { reason, detail } => match reason {
+                Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
+                Reason::Hup => "reloading: asked by HUP".to_owned(),
+                Reason::Start | Reason::Rollback | Reason::Command | Reason::Program => {
+                    format!("reloading: {detail}")
+                }
+            },
+            Event::Reloaded { generation, ms, cargo_ms } => {
+                let build = match cargo_ms {
+                    0..=4 => String::new(),
+                    ms => format!(", {} of it building", span(*ms)),
+                };
+                format!("generation {generation} serves after {}{build}", span(*ms))
+            }
+            Event::ReloadFailed { generation: 0, .. } => {
+                "nothing serves yet: waiting for the next change".to_owned()
+            }
+            Event::ReloadFailed { generation, .. } => format!("generation {generation} serves on"),
+            Event::Failed { .. } => return None,
+            Event::WorkerReady { reason: Why::Rolling, .. } => return None,
+            Event::WorkerReady { generation, worker, pid, ms, .. } => {
+                let time = span(*ms);
+                format!("worker {worker} of generation {generation} serves anew after {time} (process {pid})")
+            }
+            Event::WorkerExit { generation, worker, pid, status, .. } => {
+                format!("worker {worker} of generation {generation} (process {pid}) ended: {status}")
+            }
+            Event::WorkerHung { worker, pid, ms, doing, .. } => {
+                let doing = match doing.as_slice() {
+                    [] => String::new(),
+                    some => format!("; waiting for their answer: {}", some.join(", ")),
+                };
+                format!("worker {worker} (process {pid}) has hung for {}{doing}", span(*ms))
+            }
+            Event::SideExit { app, name, status } => {
+                format!("the side process {name} of app {app} ended: {status}; starting it anew")
+            }
+            Event::TaskEnded { name, ok: true, ms, .. } => format!("task {name} ended well in {}", span(*ms)),
+            Event::TaskEnded { name, text, .. } => format!("task {name} failed: {text}"),
+            Event::Stopping { reason } => match reason.as_str() {
+                "TERM" => "ending on TERM: waiting for what is in flight".to_owned(),
+                "stop" => "ending, as asked by `paster stop`".to_owned(),
+                "INT" => "ending".to_owned(),
+                _ => return None,
+            },
+        })
+    }
+}
+
+fn span(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        _ => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
     }
 }
 
@@ -165,6 +242,8 @@ pub enum Reason {
     Rollback,
     /// The signal USR2: the program's file was replaced.
     Program,
+    /// `paster reload`.
+    Command,
 }
 
 /// Why one worker is replaced.

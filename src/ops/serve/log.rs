@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level as Severity, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -115,10 +116,15 @@ pub(super) struct Whose {
     pub(super) worker: usize,
 }
 
-/// Starts it; without `whose`, lines say nothing of the process.
+/// Starts it; without `whose`, lines say nothing of the process. Each line goes to `copy` too, while it has room.
 /// # Errors
 /// When the file cannot be opened.
-pub(super) fn start(log: &Log, whose: Option<Whose>, reopen: Reopen) -> Result<(), Error> {
+pub(super) fn start(
+    log: &Log,
+    whose: Option<Whose>,
+    copy: Option<mpsc::Sender<Vec<u8>>>,
+    reopen: Reopen,
+) -> Result<(), Error> {
     let sink = match &log.file {
         None => Sink::Stderr,
         Some(path) => {
@@ -138,7 +144,7 @@ pub(super) fn start(log: &Log, whose: Option<Whose>, reopen: Reopen) -> Result<(
         && std::env::var_os("NO_COLOR").is_none();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(sink)
+        .with_writer(Sinks { sink, copy })
         .with_ansi(colours)
         .event_format(Lines { format: log.format, whose })
         .try_init(); // an error means that a log is there already
@@ -164,7 +170,13 @@ fn open(path: &Path) -> io::Result<File> {
     std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-impl<'a> MakeWriter<'a> for Sink {
+/// Where lines go, and their copies.
+struct Sinks {
+    sink: Sink,
+    copy: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl<'a> MakeWriter<'a> for Sinks {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
@@ -173,11 +185,14 @@ impl<'a> MakeWriter<'a> for Sink {
 }
 
 /// Takes one line, which comes in one piece.
-struct Line<'a>(&'a Sink);
+struct Line<'a>(&'a Sinks);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.0 {
+        if let Some(copy) = &self.0.copy {
+            let _ = copy.try_send(uncoloured(line)); // it stands where it belongs all the same
+        }
+        match &self.0.sink {
             Sink::Stderr => io::stderr().write_all(line)?,
             Sink::File(open_file, reopen) => {
                 let mut open_file = open_file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,5 +348,27 @@ impl Visit for Fields {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, json!(value));
+    }
+}
+
+/// `line` without the sequences that set colours.
+fn uncoloured(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\x1b[") {
+        plain.extend_from_slice(&rest[..at]);
+        let end = rest[at..].iter().position(|byte| *byte == b'm');
+        rest = end.map_or(&[], |end| &rest[at + end + 1..]);
+    }
+    plain.extend_from_slice(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn copies_have_no_colours() {
+        assert_eq!(super::uncoloured(b"\x1b[2mtime\x1b[0m \x1b[31mERROR\x1b[0m no\n"), b"time ERROR no\n");
+        assert_eq!(super::uncoloured(b"plain [m\n"), b"plain [m\n");
     }
 }

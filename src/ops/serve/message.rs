@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::beat::Beat;
 use super::live::Status;
 use super::process::Process;
+use super::question::{Answer, Question};
 use super::standing::Standing;
 use crate::config::Config;
 use crate::counts::Counts;
@@ -37,6 +38,8 @@ pub(super) enum ToWorker {
     Count(u64),
     /// The answer to [`FromWorker::Counts`].
     Counts(u64, Counts),
+    /// Answer with [`FromWorker::Answer`] of that number.
+    Ask(u64, Question),
 }
 
 /// What a worker needs to build its generation.
@@ -96,6 +99,10 @@ pub(super) enum FromWorker {
     Counted(u64, Counts),
     /// What all workers have counted is wanted; the number is to be given back.
     Counts(u64),
+    /// To [`ToWorker::Ask`] of that number.
+    Answer(u64, Box<Answer>),
+    /// The raw bytes are lines of the log, which stand on standard error already.
+    Log,
     /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
     Done(u8),
 }

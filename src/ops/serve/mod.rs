@@ -7,13 +7,17 @@
 //! - `supervisor`: the loop; `switch` from one generation to the next, `replace` one worker;
 //! - `crew`: what the supervisor knows of the workers; `child` and `running`: a worker's process;
 //! - `attempt`: makes a generation; changes nothing that serves;
-//! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other.
+//! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other;
+//! - `control`: the socket of `paster ps` and its like; `question`s to workers and their `answers`;
+//! - `tasks`: work on a schedule; `side`: processes of plugins; `ring`: the last of the log.
 
+mod answers;
 mod attempt;
 mod backoff;
 mod beat;
 mod cgi;
 mod child;
+mod control;
 mod counting;
 mod crew;
 mod event;
@@ -22,10 +26,13 @@ mod handover;
 mod live;
 mod load;
 mod log;
+mod memory;
 mod message;
 mod notify;
 mod pid_file;
 mod process;
+mod question;
+mod ring;
 mod running;
 mod servers;
 mod side;
@@ -33,6 +40,8 @@ mod standing;
 mod succession;
 mod supervisor;
 mod tally;
+mod tasks;
+mod teller;
 mod watch;
 mod wire;
 mod worker;
@@ -49,6 +58,8 @@ pub use log::Log;
 pub use process::Process;
 pub use side::side;
 pub use succession::successor;
+pub use tasks::run::become_program;
+pub use tasks::{TaskOptions, check as check_tasks};
 pub use worker::worker;
 
 use crate::config::Sources;
@@ -99,7 +110,7 @@ type State = (Vec<(String, usize)>, Bytes);
 /// What the supervisor's tasks share.
 struct Shared {
     options: Options,
-    listener: Listener,
+    teller: teller::Teller,
     /// Distinguishes this run from earlier ones.
     run: String,
     /// What TLS session tickets of this run are made of.
@@ -108,6 +119,8 @@ struct Shared {
     notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,
     sides: side::Sides,
+    tasks: tasks::Keeper,
+    questions: question::Questions,
     /// How many workers there were.
     started: AtomicU64,
     /// What the supervisor counts.
@@ -130,6 +143,10 @@ enum Message {
     News(u64, child::News),
     /// The workers' counts of that round have been waited for long enough.
     CountsLate(u64),
+    /// A task is due.
+    Due(String),
+    /// The control socket asks for something, and waits for what becomes of it.
+    Control(Box<crate::ops::control::Ask>, oneshot::Sender<control::Outcome>),
     /// The state of the worker at that post is wanted for the next one.
     SaveState(usize, oneshot::Sender<State>),
 }
@@ -138,7 +155,7 @@ impl Shared {
     fn tell(&self, event: &Event) {
         self.notify.hear(event);
         self.seen.note(event);
-        (self.listener)(event);
+        self.teller.tell(event);
     }
 
     /// Lets processes of that standing reach what is kept for them: the copies of libraries, and the sockets of side
@@ -155,6 +172,11 @@ impl Shared {
 
     fn send(&self, message: Message) {
         let _ = self.messages.send(message); // the loop has ended: nothing matters any more
+    }
+
+    /// Keeps lines that a worker has logged.
+    fn worker_log(&self, pid: u32, lines: Bytes) {
+        self.teller.log.push(ring::Piece::new(format!("worker {pid}"), lines));
     }
 
     /// Names a worker that is to be started.

@@ -28,6 +28,9 @@ pub struct Process {
     /// Threads that serve requests in each worker; 0: the largest `threads` of the servers, else one for each
     /// processor.
     pub threads: usize,
+    /// A control socket at this place, beside the usual one in the user's folder: for `paster ps --control PATH` of
+    /// root, who controls servers of other users.
+    pub control: Option<ConfigPath>,
     /// Longest time in which a new generation must be ready, builds not counted.
     pub start_secs: u64,
     /// How long connections of an old generation may stay after a reload (WebSockets, streams) before they are
@@ -189,6 +192,7 @@ impl Default for Process {
             workers: Workers::default(),
             rolling: false,
             threads: 0,
+            control: None,
             start_secs: 30,
             drain_secs: 300,
             grace_secs: 30,

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ use super::standing::Standing;
 use super::succession::Kept;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
+use crate::ops::control::SideInfo;
 use crate::ops::fault::Fault;
 use crate::plugin::Library;
 
@@ -46,6 +48,14 @@ struct Side {
     pid: Arc<AtomicU32>,
     /// The library to start it from the next time.
     library: watch::Sender<PathBuf>,
+    run: Arc<Mutex<Run>>,
+}
+
+/// The process as it is now.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    since: Instant,
+    restarts: u64,
 }
 
 impl Sides {
@@ -90,7 +100,8 @@ impl Sides {
             if let Some((user, group)) = sides.standing().owner() {
                 std::os::unix::fs::chown(&path, Some(user), Some(group))?;
             }
-            let process = spawn(shared, &listener, &library, &name)?;
+            make_log(&path)?;
+            let process = spawn(shared, &listener, &library, &name, &path)?;
             Ok((listener, process))
         };
         let (listener, process) = start().map_err(|cause| {
@@ -118,10 +129,13 @@ impl Sides {
             listener: Arc::new(listener),
             library: watch::Sender::new(library),
             pid: Arc::new(AtomicU32::new(process.as_ref().map_or(0, Running::pid))),
+            path: path.clone(),
+            run: Arc::new(Mutex::new(Run { since: Instant::now(), restarts: 0 })),
         };
+        let run = keeper.run.clone();
         let (listener, library, pid) = (keeper.listener.clone(), keeper.library.clone(), keeper.pid.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((app, name), Side { path, listener, pid, library });
+        known.insert((app, name), Side { path, listener, pid, library, run });
         drop(known);
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.spawn(keeper.keep(process, self.stop.subscribe()));
@@ -153,7 +167,28 @@ impl Sides {
     pub(super) fn adopt(shared: &Arc<Shared>, kept: Kept, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
         let Kept { app, name, path, library, .. } = kept;
+        if process.is_some() {
+            read_log(shared, &name, &path);
+        }
         shared.sides.keep(shared, (app, name), path, library, listener, process);
+    }
+
+    /// What is known of each, its memory not yet.
+    pub(super) fn infos(&self) -> Vec<SideInfo> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let info = |((app, name), side): (&(String, String), &Side)| {
+            let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
+            SideInfo {
+                app: app.clone(),
+                name: name.clone(),
+                pid: Some(side.pid.load(Ordering::Relaxed)).filter(|pid| *pid > 0),
+                age_secs: run.since.elapsed().as_secs_f64(),
+                memory_bytes: None,
+                restarts: run.restarts,
+                socket: side.path.clone(),
+            }
+        };
+        known.iter().map(info).collect()
     }
 
     /// Ends all of them: TERM, then KILL.
@@ -171,6 +206,8 @@ struct Keeper {
     listener: Arc<OwnedFd>,
     library: watch::Sender<PathBuf>,
     pid: Arc<AtomicU32>,
+    path: PathBuf,
+    run: Arc<Mutex<Run>>,
 }
 
 impl Keeper {
@@ -198,9 +235,12 @@ impl Keeper {
                 () = told(&mut stop) => return,
             }
             let library = self.library.borrow().clone();
-            match spawn(&self.shared, &self.listener, &library, &self.name) {
+            match spawn(&self.shared, &self.listener, &library, &self.name, &self.path) {
                 Ok(again) => {
                     self.pid.store(again.pid(), Ordering::Relaxed);
+                    let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+                    *run = Run { since: Instant::now(), restarts: run.restarts + 1 };
+                    drop(run);
                     process = Some(again);
                 }
                 Err(error) => {
@@ -213,7 +253,43 @@ impl Keeper {
     }
 }
 
-fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> io::Result<Running> {
+/// Where what a side process writes to standard error goes: a named pipe beside its socket. The process holds both
+/// ends of it, so that nothing is lost while a new program takes the place of the supervisor.
+fn log_of(socket: &Path) -> PathBuf {
+    socket.with_extension("log")
+}
+
+fn make_log(socket: &Path) -> io::Result<()> {
+    let path = log_of(socket);
+    let _ = std::fs::remove_file(&path); // of one that ended by itself
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0)?)
+}
+
+/// Passes on what the side process writes, until it ends.
+fn read_log(shared: &Shared, name: &str, socket: &Path) {
+    let open = || -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // does not wait for a writer
+        let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
+        rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
+        Ok(pipe)
+    };
+    match open() {
+        Ok(pipe) => shared.teller.log.tee(format!("side {name}"), pipe),
+        Err(error) => {
+            let message = format!("the log of the side process `{name}` cannot be read: {error}");
+            shared.tell(&Event::Warning { message });
+        }
+    }
+}
+
+fn spawn(
+    shared: &Shared,
+    listener: &OwnedFd,
+    library: &Path,
+    name: &str,
+    socket: &Path,
+) -> io::Result<Running> {
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
     command.arg("--parent").arg(std::process::id().to_string());
@@ -221,6 +297,9 @@ fn spawn(shared: &Shared, listener: &OwnedFd, library: &Path, name: &str) -> io:
     command.arg("--standing").arg(serde_json::to_string(&standing)?);
     standing.dress(&mut command);
     command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
+    let log = std::fs::File::options().read(true).write(true).open(log_of(socket))?;
+    command.stderr(log);
+    read_log(shared, name, socket);
     if shared.options.json {
         command.stdout(Stdio::from(rustix::io::dup(io::stderr())?));
     }
@@ -258,7 +337,7 @@ pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u
         return Ok(1); // it has died while we were starting
     };
     let _ = std::fs::write("/proc/self/comm", "paster side"); // for `ps`
-    super::log::start(&Default::default(), None, Default::default())?;
+    super::log::start(&Default::default(), None, None, Default::default())?;
     std::thread::spawn(move || {
         let mut ended = [rustix::event::PollFd::new(&parent, rustix::event::PollFlags::IN)];
         while rustix::event::poll(&mut ended, None).is_err() {}

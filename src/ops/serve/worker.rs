@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::answers::Known;
 use super::beat::Pulse;
 use super::counting::Counting;
 use super::handover::{self, Takers};
@@ -22,19 +23,27 @@ use super::live::Live;
 use super::log::{Log, Whose};
 use super::message::{self, FromWorker, Start, ToWorker};
 use super::process::WebSockets;
+use super::question::Question;
 use super::servers::Named;
+use super::tasks::{self, run::Means};
 use super::wire::{self, Outbox, Packet};
 use crate::body::BoxFuture;
 use crate::context::{Context, Host, Reopen};
 use crate::counts::{Counts, Parts};
-use crate::error::Error;
-use crate::ops::assemble::assemble;
+use crate::error::{Error, Errors};
+use crate::ops::assemble::{Assembly, assemble};
 use crate::ops::fault::Fault;
 use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
 use crate::vitals::Vitals;
 
+/// Copies of log lines that wait to be sent.
+const LINES: usize = 512;
+/// Log lines are sent together up to this length, in bytes.
+const BATCH: usize = 64 << 10;
+/// How long tasks that are cut off may take to end.
+const FAST: Duration = Duration::from_millis(500);
 /// Connections that wait between two stations of a hand-over.
 const QUEUE: usize = 64;
 /// What is granted to WebSockets and streams between "come back" and the end of an old generation.
@@ -105,8 +114,10 @@ async fn run(control: OwnedFd) -> u8 {
     die_with_parent();
     let reopen = Reopen::default();
     let whose = Whose { generation: start.generation, worker: start.worker };
+    let (copy, lines) = mpsc::channel(LINES);
+    tokio::spawn(send_log(lines, outbox.clone()));
     let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has told of its faults
-    if let Err(error) = super::log::start(&log, Some(whose), reopen.clone()) {
+    if let Err(error) = super::log::start(&log, Some(whose), Some(copy), reopen.clone()) {
         outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
         return 1;
     }
@@ -131,7 +142,7 @@ async fn run(control: OwnedFd) -> u8 {
             return 1;
         }
     };
-    let Built { servers, instances } =
+    let Built { servers, instances, known } =
         match build(&start, states, host, (parts, vitals.clone()), &live, &threads, reopen.clone()).await {
             Ok(built) => built,
             Err(faults) => {
@@ -144,7 +155,7 @@ async fn run(control: OwnedFd) -> u8 {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counting.plugins(&instances);
     let sight = (counting.clone(), vitals);
-    let mut generation = Generation::new(start, instances, live, sight, outbox.clone(), threads);
+    let mut generation = Generation::new(start, instances, known, live, sight, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
     outbox.send(Packet::new(&FromWorker::Ready));
 
@@ -171,6 +182,7 @@ async fn run(control: OwnedFd) -> u8 {
                 }
                 Some((ToWorker::SaveState, _)) => generation.save_state(),
                 Some((ToWorker::Reopen, _)) => reopen.ask(),
+                Some((ToWorker::Ask(number, question), _)) => generation.answer(number, question),
                 Some(_) => {}
             },
             _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Beat(pulse.feel(&generation.loads)))),
@@ -208,10 +220,23 @@ async fn read(
     }
 }
 
+/// Sends copies of log lines to the supervisor; when it takes none, newer ones are dropped.
+async fn send_log(mut lines: mpsc::Receiver<Vec<u8>>, outbox: Outbox) {
+    while let Some(mut raw) = lines.recv().await {
+        while raw.len() < BATCH
+            && let Ok(more) = lines.try_recv()
+        {
+            raw.extend_from_slice(&more);
+        }
+        outbox.deliver(Packet { raw: raw.into(), ..Packet::new(&FromWorker::Log) }).await;
+    }
+}
+
 /// What one generation serves with.
 struct Built {
     servers: Vec<Named>,
     instances: Vec<Instance>,
+    known: Known,
 }
 
 /// Assembles the generation and probes its plugins, under the deadline of the process options.
@@ -239,13 +264,21 @@ async fn build(
     let config = start.config.clone();
     let failed = start.failed.is_some();
     // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
-    let built = threads.spawn_blocking(move || match failed {
-        true => super::servers::servers(&config).map(|servers| Built { servers, instances: Vec::new() }),
-        false => assemble(&config, &context)
-            .map(|assembly| Built { servers: assembly.servers, instances: assembly.instances }),
+    let generation = start.generation;
+    let built = threads.spawn_blocking(move || {
+        if failed {
+            let work = Means { instances: Vec::new(), apps: BTreeMap::new() };
+            let known = Known::new(generation, Vec::new(), work);
+            let servers = super::servers::servers(&config)?;
+            return Ok(Built { servers, instances: Vec::new(), known });
+        }
+        let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;
+        tasks::check_plugins(&config, &instances)?;
+        let known = Known::new(generation, parts, Means { instances: instances.clone(), apps });
+        Ok(Built { servers, instances, known })
     });
     let mut built = match built.await {
-        Ok(built) => built.map_err(|errors| Fault::list(&errors))?,
+        Ok(built) => built.map_err(|errors: Errors| Fault::list(&errors))?,
         Err(panic) => return Err(vec![Fault::from(&Error::new("the start panicked").because(panic))]),
     };
     let mut probes = JoinSet::new();
@@ -287,6 +320,9 @@ async fn build(
 struct Generation {
     start: Box<Start>,
     instances: Vec<Instance>,
+    known: Known,
+    /// Scheduled tasks that run here.
+    running: JoinSet<()>,
     live: Live,
     counting: Counting,
     vitals: Arc<Vitals>,
@@ -311,6 +347,7 @@ impl Generation {
     fn new(
         start: Box<Start>,
         instances: Vec<Instance>,
+        known: Known,
         live: Live,
         (counting, vitals): (Counting, Arc<Vitals>),
         outbox: Outbox,
@@ -323,6 +360,8 @@ impl Generation {
         Generation {
             start,
             instances,
+            known,
+            running: JoinSet::new(),
             live,
             counting,
             vitals,
@@ -358,11 +397,13 @@ impl Generation {
             let (taker, adopted) = mpsc::channel(QUEUE);
             self.takers.insert(&name, taker);
             let load = Arc::<Load>::default();
+            let server_name: Arc<str> = name.as_str().into();
+            self.known.add(server_name.clone(), load.clone());
             self.loads.push(load.clone());
             self.counting.server(&name, load.clone());
             let control = Control {
                 tickets: self.start.tickets.clone(),
-                server: name.as_str().into(),
+                server: server_name,
                 phase: self.phase.subscribe(),
                 adopted,
                 hand_over: hand_over.clone(),
@@ -426,6 +467,10 @@ impl Generation {
         }
     }
 
+    fn answer(&mut self, number: u64, question: Question) {
+        self.known.answer(number, question, &self.outbox, &self.threads, &mut self.running);
+    }
+
     fn save_state(&self) {
         let instances = self.instances.clone();
         let outbox = self.outbox.clone();
@@ -452,7 +497,7 @@ impl Generation {
                 self.outbox.deliver(Packet::new(&FromWorker::Done(0))).await;
                 return 0;
             }
-            if ended && self.incoming.is_empty() {
+            if ended && self.incoming.is_empty() && self.running.is_empty() {
                 self.hand_over = None;
                 if self.outgoing.is_empty() {
                     return 0;
@@ -466,10 +511,15 @@ impl Generation {
                     }
                 }
                 Some(_) = self.incoming.join_next() => {}
+                Some(_) = self.running.join_next() => {}
                 Some(_) = self.outgoing.join_next() => {}
                 () = until(self.farewell) => self.drain(FAREWELL),
                 () = only_web_sockets(&self.loads), if self.lets_web_sockets_go() => self.drain(FAREWELL),
-                () = until(self.end) => return 0,
+                () = until(self.end) => {
+                    // Programs of tasks are ended with their children.
+                    let _ = tokio::time::timeout(FAST, self.running.shutdown()).await; // too slow
+                    return 0;
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 pub(crate) mod exchange;
 mod runtime;
 mod task;
+mod tasks;
 pub(crate) mod upgrade;
 
 use std::any::{Any, TypeId};
@@ -56,8 +57,8 @@ pub const fn table<D: Definition>(
         retire: Some(retire),
         shutdown: Some(shutdown),
         destroy: Some(destroy),
-        list_tasks: None,
-        run_task: None,
+        list_tasks: Some(tasks::list),
+        run_task: Some(tasks::run),
         run_side: Some(run_side::<D>),
     }
 }

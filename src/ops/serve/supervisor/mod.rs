@@ -4,9 +4,11 @@
 //! - `switch`: from one generation to the next, all workers at once or one by one;
 //! - `replace`: one worker for another of the same generation;
 //! - `succeed`: a new program in the place of this one;
-//! - `care`: which worker must be replaced or ended.
+//! - `care`: which worker must be replaced or ended;
+//! - `control`: what the control socket asks for.
 
 mod care;
+mod control;
 mod replace;
 mod succeed;
 mod switch;
@@ -23,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{Attempt, From, Outcome, Plan, Prepared};
 use super::child::News;
+use super::control::Endpoint;
 use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
 use super::live::Status;
@@ -31,9 +34,10 @@ use super::notify::Notify;
 use super::pid_file::PidFile;
 use super::servers::Bound;
 use super::tally::{Asker, Tally};
+use super::teller::Teller;
 use super::watch::{Scope, Watch};
 use super::wire::Packet;
-use super::{Listener, Message, Options, Shared, folder, side, succession, tally};
+use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
@@ -74,6 +78,8 @@ struct Supervisor {
     looked: Instant,
     told_alive: Instant,
     tally: Tally,
+    /// The control sockets: the usual one, and the one that the config names.
+    endpoints: [Option<Endpoint>; 2],
 }
 
 /// An attempt that runs.
@@ -107,13 +113,15 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let reload = options.reload.unwrap_or(false);
     let shared = Arc::new(Shared {
         options,
-        listener,
+        teller: Teller::new(listener),
         run,
         tickets: crate::server::tickets::Secret::random(),
         folder,
         notify: Notify::new(),
         messages,
         sides: side::Sides::new(),
+        tasks: Default::default(),
+        questions: Default::default(),
         started: AtomicU64::new(started),
         seen: tally::Seen::new(),
     });
@@ -149,7 +157,18 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         looked: began,
         told_alive: began,
         tally: Tally::default(),
+        endpoints: [None, None],
     };
+    match endpoint::open_default(&shared) {
+        Ok(endpoint) => this.endpoints[0] = Some(endpoint),
+        Err(errors) => {
+            let message = format!(
+                "{}: `paster ps` and its like will not find this server",
+                control::described(&errors)
+            );
+            shared.tell(&Event::Warning { message });
+        }
+    }
     match inherited {
         Some((estate, descriptors)) => {
             this.inherit(estate, descriptors)?;
@@ -273,7 +292,6 @@ impl Supervisor {
     /// they were. The files stay as they are, and the next reload takes them again.
     /// # Errors
     /// When nothing served before, or another generation is being made.
-    #[expect(dead_code, reason = "for the control socket")]
     fn rollback(&mut self) -> Result<(), Error> {
         let Some(previous) = &self.previous else {
             return Err(Error::new("there is no generation before the one that serves"));
@@ -336,6 +354,8 @@ impl Supervisor {
                 let reason = if config { Reason::Config } else { Reason::Files };
                 self.make(reason, summary(&paths));
             }
+            Message::Due(name) => self.run_task(&name, None),
+            Message::Control(ask, reply) => self.control(*ask, reply),
             Message::Late(generation) => {
                 if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
                     self.announce();
@@ -399,6 +419,9 @@ impl Supervisor {
             self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
         let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
         match news {
+            News::Said(FromWorker::Answer(number, answer), _) => {
+                self.shared.questions.answered(number, *answer)
+            }
             News::Said(FromWorker::State(lengths), raw) => {
                 if let Some(wanted) = worker.state_wanted.take() {
                     let _ = wanted.send((lengths, raw)); // the attempt has given up
@@ -420,7 +443,11 @@ impl Supervisor {
                 let reply = worker.child.replier();
                 self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
             }
-            News::Ended(status) => self.ended(id, status),
+            News::Said(FromWorker::Log, lines) => self.shared.worker_log(worker.child.pid, lines),
+            News::Ended(status) => {
+                self.shared.questions.ended(worker.child.pid);
+                self.ended(id, status);
+            }
         }
     }
 
@@ -455,6 +482,7 @@ impl Supervisor {
         self.shared.tell(&Event::Stopping { reason: reason.into() });
         self.stopping = Some(Stopping { code, deadline: tokio::time::Instant::now() + grace + SLACK });
         self.attempt = None;
+        self.shared.tasks.stop();
         self.crew.iter_mut().flat_map(|crew| &mut crew.posts).for_each(|post| post.making = None);
         let order = ToWorker::Drain(millis(grace));
         self.workers().for_each(|worker| worker.child.tell(&order));

@@ -11,6 +11,7 @@ use super::super::crew::{Announcing, Crew, Post, Worker};
 use super::super::event::Event;
 use super::super::message::ToWorker;
 use super::super::servers::{self, Bound};
+use super::super::tasks;
 use super::super::wire::{self, Packet};
 use super::super::{Message, Shared};
 use super::{Supervisor, Trying, millis};
@@ -60,6 +61,9 @@ impl Supervisor {
         if generation > 0 {
             self.generation = generation;
         }
+        self.open_configured(plan.process.control.as_deref());
+        // They were read once already: a fault of theirs has stopped the attempt.
+        self.shared.tasks.set(&self.shared, tasks::read(&plan.config).unwrap_or_default());
         self.crew = Some(Crew { generation, plan, posts });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);

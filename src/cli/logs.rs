@@ -1,0 +1,72 @@
+//! `paster logs`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::control::{ServerArgs, plain, time};
+use crate::error::{Errors, Result};
+use crate::ops::control::{Ask, LogLine, Reply};
+use crate::ops::fault::Fault;
+
+/// Shows the last lines of a running server's log: of the supervisor, the workers and the side processes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster logs                the last 50 lines
+  paster logs -f             and what comes, until Ctrl-C
+  paster logs --lines 1000 --json
+
+The server keeps the last MiB in memory. The access log goes where its `to` says and is not part of it.
+Exit codes: 0 shown, 1 no server answers, 2 not clear which server.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Go on with what comes
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How many lines to begin with
+    #[arg(short = 'n', long, default_value_t = 50)]
+    lines: usize,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut server = self.server.connect()?;
+        server.say(&Ask::Logs { lines: self.lines, follow: self.follow })?;
+        let mut out = std::io::stdout().lock();
+        let colour = super::report::coloured(&out);
+        while let Some(reply) = server.next()? {
+            let line = match reply {
+                Reply::Line(line) if self.json => json!(line).to_string(),
+                Reply::Line(line) => shown(&line, colour),
+                Reply::Done(_) => break,
+                Reply::Failed(faults) => {
+                    Errors::check(faults.iter().map(Fault::to_error).collect())?;
+                    break;
+                }
+            };
+            if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+                break; // nobody reads on
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn shown(line: &LogLine, colour: bool) -> String {
+    let text = match std::io::stdout().is_terminal() {
+        true => plain(&line.text),
+        false => line.text.clone(),
+    };
+    match colour {
+        true => format!("\x1b[2m{} {}\x1b[0m {text}", time(line.at_ms), line.from),
+        false => format!("{} {} {text}", time(line.at_ms), line.from),
+    }
+}

@@ -1,0 +1,169 @@
+//! `paster ps`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::control::{Columns, ServerArgs, bytes, span, span_secs, time};
+use super::list::write;
+use crate::error::Result;
+use crate::ops::control::{Ask, InFlight, Ps, TaskInfo};
+
+/// Shows what a running server consists of: supervisor, workers, side processes, tasks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster ps                     the only server that runs, or that of ./server.toml
+  paster ps site/server.toml    the one of that config
+  paster ps --json              the same for programs
+
+Memory is the proportional set size: what processes share counts by its share.
+Exit codes: 0 shown, 1 no server answers, 2 several run and it is not clear which is meant.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let ps: Ps = self.server.connect()?.done(&Ask::Ps)?;
+        match self.json {
+            true => write(&format!("{:#}\n", json!(ps))),
+            false => write(&text(&ps)),
+        }
+    }
+}
+
+/// All of it, for people.
+pub(super) fn text(ps: &Ps) -> String {
+    let mut text = format!("{}\n", headline(ps));
+    for (server, url) in &ps.supervisor.listening {
+        text += &format!("{server} on {url}\n");
+    }
+    let tables = [workers(ps), side_processes(ps), tasks(&ps.tasks)];
+    for table in tables.iter().filter(|table| !table.is_empty()) {
+        text += "\n";
+        text += &table.text();
+    }
+    text
+}
+
+/// The supervisor in a line.
+pub(super) fn headline(ps: &Ps) -> String {
+    let of = &ps.supervisor;
+    let config = of.config.as_deref().map(super::report::shown).map(|path| format!(" {path}"));
+    let count = |count: u64, one: &str| match count {
+        0 => String::new(),
+        1 => format!(", 1 {one}"),
+        many => format!(", {many} {one}s"),
+    };
+    format!(
+        "paster {} (process {}, {}){}: {} generation {} for {}{}{}",
+        of.version,
+        of.pid,
+        bytes(of.memory_bytes),
+        config.unwrap_or_default(),
+        of.state,
+        of.generation,
+        span_secs(of.age_secs),
+        count(of.failures, "failed reload"),
+        count(of.crashes, "crash").replace("crashs", "crashes"),
+    )
+}
+
+pub(super) fn workers(ps: &Ps) -> Columns {
+    let mut table = Columns::new(&[
+        "WORKER",
+        "GENERATION",
+        "STATE",
+        "AGE",
+        "MEMORY",
+        "CONNECTIONS",
+        "IN FLIGHT",
+        "REQUESTS",
+        "FAILED",
+    ]);
+    for worker in &ps.workers {
+        let mut row = vec![
+            worker.pid.to_string(),
+            worker.generation.to_string(),
+            worker.state.clone(),
+            span_secs(worker.age_secs),
+            bytes(worker.memory_bytes),
+        ];
+        match worker.load {
+            Some(load) => {
+                let upgraded = match load.upgraded {
+                    0 => String::new(),
+                    count => format!(" ({count} upgraded)"),
+                };
+                row.push(format!("{}{upgraded}", load.connections));
+                row.extend([load.in_flight, load.requests, load.failed].map(|count| count.to_string()));
+            }
+            None => row.push("does not answer".to_owned()),
+        }
+        table.row(row);
+    }
+    table
+}
+
+fn side_processes(ps: &Ps) -> Columns {
+    let mut table = Columns::new(&["SIDE PROCESS", "NAME", "APP", "AGE", "MEMORY", "RESTARTS"]);
+    for side in &ps.side_processes {
+        table.row([
+            side.pid.map_or_else(|| "waits".to_owned(), |pid| pid.to_string()),
+            side.name.clone(),
+            side.app.clone(),
+            span_secs(side.age_secs),
+            bytes(side.memory_bytes),
+            side.restarts.to_string(),
+        ]);
+    }
+    table
+}
+
+/// The tasks.
+pub(super) fn tasks(tasks: &[TaskInfo]) -> Columns {
+    let mut table = Columns::new(&["TASK", "SCHEDULE", "RUNS", "NEXT", "LAST", "RESULT"]);
+    for task in tasks {
+        let (last, result) = match &task.last {
+            Some(run) => {
+                let word = if run.ok == Some(true) { "ok" } else { "failed" };
+                let line = run.text.lines().next().unwrap_or_default();
+                let line: String = line.chars().take(60).collect();
+                (time(run.began_ms), format!("{word} in {} {line}", span(run.ms.unwrap_or(0))))
+            }
+            None => Default::default(),
+        };
+        let next = match (task.running, task.next_ms) {
+            (0, Some(next)) => time(next),
+            (0, None) => "-".to_owned(),
+            _ => "runs now".to_owned(),
+        };
+        table.row([task.name.clone(), task.schedule.clone(), task.runs.clone(), next, last, result]);
+    }
+    table
+}
+
+/// The requests in flight.
+pub(super) fn requests(requests: &[InFlight]) -> Columns {
+    let mut table =
+        Columns::new(&["REQUEST", "AGE", "PHASE", "METHOD", "PATH", "APP", "IN", "CLIENT", "WORKER"]);
+    for one in requests {
+        table.row([
+            one.request_id.clone().unwrap_or_else(|| one.id.clone()),
+            span(one.age_ms),
+            format!("{:?}", one.phase).to_lowercase(),
+            one.method.clone(),
+            one.path.clone(),
+            one.app.clone().unwrap_or_else(|| "-".to_owned()),
+            one.middleware.clone().unwrap_or_else(|| "app".to_owned()),
+            one.client.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{} (generation {})", one.worker, one.generation),
+        ]);
+    }
+    table
+}

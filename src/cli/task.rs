@@ -1,0 +1,109 @@
+//! `paster task list` and `paster task run`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::control::{ServerArgs, span};
+use super::list::write;
+use super::ps;
+use crate::error::Result;
+use crate::ops::control::{Ask, TaskInfo, TaskRun};
+
+/// Lists a running server's scheduled tasks, and runs one now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster task list                  what is scheduled, next and last runs
+  paster task run sweep             begin a run now
+  paster task run sweep --wait      and print its result
+
+A task is a table of the config:
+  [task.sweep]
+  every = \"5m\"                      or  cron = \"0 3 * * *\"
+  app = \"main\"
+  task = \"sweep\"                    or  request = \"POST /sweep\"  or  command = [\"sweep.sh\"]")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the tasks with their next and last runs
+    List(ListArgs),
+    /// Run a task now, whatever its schedule says
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster task list
+  paster task list site/server.toml --json")]
+struct ListArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster task run sweep
+  paster task run sweep --wait --json
+
+Exit codes: 0 begun (with --wait: it ended well), 1 it failed or cannot run now, 2 not clear which server.")]
+struct RunArgs {
+    /// Name of the task
+    name: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Wait for the end and print the result
+    #[arg(long)]
+    wait: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::List(args) => list(&args),
+            Command::Run(args) => run(args),
+        }
+    }
+}
+
+fn list(args: &ListArgs) -> Result<ExitCode> {
+    let tasks: Vec<TaskInfo> = args.server.connect()?.done(&Ask::Tasks)?;
+    match args.json {
+        true => write(&format!("{:#}\n", json!(tasks))),
+        false if tasks.is_empty() => write("the server has no tasks\n"),
+        false => write(&ps::tasks(&tasks).text()),
+    }
+}
+
+fn run(args: RunArgs) -> Result<ExitCode> {
+    let run: TaskRun = args.server.connect()?.done(&Ask::RunTask { name: args.name, wait: args.wait })?;
+    if args.json {
+        write(&format!("{:#}\n", json!(run)))?;
+    } else {
+        let text = match (run.ok, run.text.as_str()) {
+            (None, _) => format!("task {} has begun\n", run.name),
+            (Some(true), "") => format!("task {} ended well in {}\n", run.name, span(run.ms.unwrap_or(0))),
+            (Some(true), text) => format!("{text}\n"),
+            (Some(false), text) => {
+                eprintln!("error: the task `{}` failed: {text}", run.name);
+                String::new()
+            }
+        };
+        write(&text)?;
+    }
+    Ok(if run.ok == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

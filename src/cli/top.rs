@@ -1,0 +1,243 @@
+//! `paster top`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ratatui::Frame;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Sparkline};
+use serde_json::json;
+
+use super::control::{Columns, ServerArgs};
+use super::list::write;
+use super::ps;
+use crate::error::{Error, Result};
+use crate::ops::control::{Ask, Connection, Counts, InFlight, Ps};
+
+/// How long rates are shown for, in looks.
+const HISTORY: usize = 240;
+
+/// Shows what a running server is doing: rates, workers, the requests in flight.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster top               a live view; q leaves it
+  paster top --once        the same once, as a table
+  paster top --once --json
+
+Exit codes: 0 shown, 1 no server answers, 2 not clear which server.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Print it once; without a terminal that is so anyway
+    #[arg(long)]
+    once: bool,
+
+    /// Print JSON, once
+    #[arg(long)]
+    json: bool,
+
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    every: f64,
+}
+
+/// What one look has shown.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    ps: Ps,
+    requests: Vec<InFlight>,
+}
+
+impl Look {
+    fn take(server: &mut Connection) -> Result<Look> {
+        let ps = server.done(&Ask::Ps)?;
+        let requests = server.done(&Ask::Requests)?;
+        Ok(Look { at: Instant::now(), ps, requests })
+    }
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut server = self.server.connect()?;
+        if self.json {
+            let look = Look::take(&mut server)?;
+            return write(&format!("{:#}\n", json!({ "ps": look.ps, "requests": look.requests })));
+        }
+        if self.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+            let look = Look::take(&mut server)?;
+            let mut text = format!("{}\n\n{}", ps::headline(&look.ps), ps::workers(&look.ps).text());
+            if !look.requests.is_empty() {
+                text += &format!("\n{}", ps::requests(&look.requests).text());
+            }
+            return write(&text);
+        }
+        let failed = |cause: std::io::Error| Error::new("cannot use the terminal").because(cause);
+        let mut view = View::new(Look::take(&mut server)?);
+        let mut terminal = ratatui::try_init().map_err(failed)?;
+        let pause = Duration::try_from_secs_f64(self.every).unwrap_or(Duration::from_secs(1));
+        let ended = watch(&mut terminal, &mut server, &mut view, pause.max(Duration::from_millis(100)));
+        ratatui::try_restore().map_err(failed)?;
+        ended.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+/// Shows the view and looks again, until the user leaves or the server ends.
+fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    server: &mut Connection,
+    view: &mut View,
+    pause: Duration,
+) -> Result<()> {
+    let failed = |cause: std::io::Error| Error::new("cannot use the terminal").because(cause);
+    loop {
+        terminal.draw(|frame| view.draw(frame)).map_err(failed)?;
+        let next = view.look.at + pause;
+        if event::poll(next.saturating_duration_since(Instant::now())).map_err(failed)? {
+            let Event::Key(key) = event::read().map_err(failed)? else { continue };
+            if key.kind == KeyEventKind::Release {
+                continue;
+            }
+            match key.code {
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
+                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(()),
+                KeyCode::Down | KeyCode::Char('j') => view.scroll = view.scroll.saturating_add(1),
+                KeyCode::Up | KeyCode::Char('k') => view.scroll = view.scroll.saturating_sub(1),
+                _ => {}
+            }
+            continue;
+        }
+        view.add(Look::take(server)?);
+    }
+}
+
+/// What is on the screen.
+#[derive(Debug)]
+struct View {
+    look: Look,
+    /// Requests that came between the last two looks, a second.
+    rate: f64,
+    failing: f64,
+    rates: VecDeque<u64>,
+    /// Requests in flight that are scrolled away.
+    scroll: usize,
+}
+
+fn counts(ps: &Ps) -> BTreeMap<u32, Counts> {
+    ps.workers.iter().filter_map(|worker| Some((worker.pid, worker.load?))).collect()
+}
+
+impl View {
+    fn new(look: Look) -> View {
+        View { look, rate: 0.0, failing: 0.0, rates: VecDeque::new(), scroll: 0 }
+    }
+
+    /// Takes the next look. A worker that was not there before counts from its beginning.
+    fn add(&mut self, look: Look) {
+        let (before, now) = (counts(&self.look.ps), counts(&look.ps));
+        let secs = look.at.duration_since(self.look.at).as_secs_f64().max(1e-3);
+        let mut new = Counts::default();
+        for (pid, count) in now {
+            let old = before.get(&pid).copied().unwrap_or_default();
+            new.requests += count.requests.saturating_sub(old.requests);
+            new.failed += count.failed.saturating_sub(old.failed);
+        }
+        // Our own looks come over the control socket and are not counted by any server.
+        self.rate = new.requests as f64 / secs;
+        self.failing = new.failed as f64 / secs;
+        self.rates.push_back(self.rate.round() as u64);
+        if self.rates.len() > HISTORY {
+            self.rates.pop_front();
+        }
+        self.scroll = self.scroll.min(look.requests.len().saturating_sub(1));
+        self.look = look;
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let workers = ps::workers(&self.look.ps);
+        let height = u16::try_from(self.look.ps.workers.len() + 2).unwrap_or(u16::MAX);
+        let parts = [
+            Constraint::Length(2),
+            Constraint::Length(3),
+            Constraint::Length(height.min(frame.area().height / 2)),
+            Constraint::Min(2),
+            Constraint::Length(1),
+        ];
+        let [head, graph, middle, rest, foot] = Layout::vertical(parts).areas(frame.area());
+        let mut total = Counts::default();
+        counts(&self.look.ps).into_values().for_each(|one| total += one);
+        let numbers = format!(
+            "{:.0} requests/s, {:.0} failed/s, {} in flight, {} connections",
+            self.rate, self.failing, total.in_flight, total.connections
+        );
+        let lines = vec![Line::from(ps::headline(&self.look.ps)).bold(), Line::from(numbers)];
+        frame.render_widget(Paragraph::new(lines), head);
+        let newest = self.rates.len().saturating_sub(graph.width.into());
+        let bars: Vec<u64> = self.rates.iter().skip(newest).copied().collect();
+        frame.render_widget(Sparkline::default().data(&bars).style(Style::new().cyan()), graph);
+        show(frame, middle, &workers, 0);
+        show(frame, rest, &ps::requests(&self.look.requests), self.scroll);
+        frame
+            .render_widget(Line::from("q leaves, ↑ ↓ scroll; `paster cancel REQUEST` drops one").dim(), foot);
+    }
+}
+
+/// Shows a table, its heads dim, the first `skip` rows scrolled away.
+fn show(frame: &mut Frame<'_>, area: Rect, table: &Columns, skip: usize) {
+    let text = table.text();
+    let mut rows = text.lines();
+    let heads = Line::from(rows.next().unwrap_or_default().to_owned()).dim();
+    let rows = rows.skip(skip).map(|row| Line::from(row.to_owned()));
+    let lines: Vec<Line<'_>> = std::iter::once(heads).chain(rows).collect();
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::inflight::Phase;
+    use crate::ops::control::WorkerInfo;
+
+    fn look(at: Instant, requests: u64) -> Look {
+        let load = Counts { connections: 3, in_flight: 1, requests, ..Counts::default() };
+        let worker = WorkerInfo { pid: 4711, generation: 2, load: Some(load), ..WorkerInfo::default() };
+        let one = InFlight {
+            id: "4711.96".into(),
+            request_id: None,
+            age_ms: 1500,
+            method: "GET".into(),
+            path: "/slow".into(),
+            server: "main".into(),
+            app: Some("shop".into()),
+            middleware: Some("compress".into()),
+            client: Some("192.0.2.1".into()),
+            worker: 4711,
+            generation: 2,
+            phase: Phase::Answering,
+        };
+        Look { at, ps: Ps { workers: vec![worker], ..Ps::default() }, requests: vec![one] }
+    }
+
+    #[test]
+    fn a_view_shows_rates_workers_and_requests() {
+        let began = Instant::now();
+        let mut view = View::new(look(began, 100));
+        view.add(look(began + Duration::from_secs(2), 300));
+        let mut terminal = Terminal::new(TestBackend::new(120, 16)).unwrap();
+        terminal.draw(|frame| view.draw(frame)).unwrap();
+        let screen = terminal.backend().to_string();
+        assert!(screen.contains("100 requests/s, 0 failed/s, 1 in flight, 3 connections"), "{screen}");
+        for word in ["4711 ", "4711.96", "1.5 s", "/slow", "shop", "compress", "192.0.2.1", "q leaves"] {
+            assert!(screen.contains(word), "{word}: {screen}");
+        }
+    }
+}

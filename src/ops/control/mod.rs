@@ -1,0 +1,213 @@
+//! Talking to a running `paster serve`: finding its control socket, asking, reading what it answers.
+//!
+//! `protocol` is what both ends say, `place` where the sockets lie; `ops::serve::control` is the other end.
+
+pub(crate) mod place;
+mod protocol;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+pub use protocol::*;
+
+use crate::config::{Config, Sources};
+use crate::error::{Error, Errors, Result};
+use crate::ops::fault::Fault;
+
+/// How long a server may take to say who it is.
+const GREETING: Duration = Duration::from_secs(3);
+/// Longest answer in one line.
+const LONGEST: u64 = 64 << 20;
+
+/// Which server is meant.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The socket itself.
+    pub control: Option<PathBuf>,
+    /// The config that it serves, with what else its sources are.
+    pub sources: Option<Sources>,
+}
+
+/// A connection to a running server.
+#[derive(Debug)]
+pub struct Connection {
+    reader: BufReader<UnixStream>,
+    path: PathBuf,
+    /// Who it is.
+    pub hello: Hello,
+}
+
+/// What came over a connection.
+#[derive(Debug)]
+pub enum Answer<T> {
+    /// The answer.
+    Done(T),
+    /// What is wrong.
+    Failed(Vec<Fault>),
+}
+
+/// Finds the server that is meant and connects to it: by its socket, by its config, or the only one that runs.
+/// # Errors
+/// When there is none, or when it is not clear which is meant: the error lists them.
+pub fn connect(wanted: &Wanted) -> Result<Connection> {
+    if let Some(path) = &wanted.control {
+        return Connection::open(path).map_err(|cause| unreachable(path).because(cause).into());
+    }
+    let mut running = running();
+    if let Some(sources) = &wanted.sources
+        && let Some(file) = &sources.file
+    {
+        let file = file.canonicalize().map_err(|cause| {
+            Error::config(format!("cannot read the config `{}`", file.display())).because(cause)
+        })?;
+        running.retain(|one| one.hello.config.as_deref() == Some(&*file));
+        if let Some(path) = running.is_empty().then(|| configured(sources)).flatten() {
+            return Connection::open(&path).map_err(|cause| unreachable(&path).because(cause).into());
+        }
+        return one(running, || {
+            Error::new(format!("no server runs with the config `{}`", file.display())).help(
+                "`paster serve` starts one; one that runs as another user is reached by `--control PATH`",
+            )
+        });
+    }
+    // The one of this folder is meant before all others.
+    if let Ok(here) = Path::new("server.toml").canonicalize() {
+        let of_here = |one: &Connection| one.hello.config.as_deref() == Some(&*here);
+        if running.iter().filter(|one| of_here(one)).count() == 1 {
+            running.retain(of_here);
+        }
+    }
+    one(running, || {
+        Error::new("no server runs")
+            .help("`paster serve` starts one; one that runs as another user is reached by `--control PATH`")
+    })
+}
+
+/// The one server of the list.
+fn one(mut running: Vec<Connection>, none: impl FnOnce() -> Error) -> Result<Connection> {
+    match running.len() {
+        0 => Err(none().into()),
+        1 => Ok(running.remove(0)),
+        count => {
+            let mut error = Error::usage(format!("{count} servers run: say which"));
+            for one in running {
+                let config = one.hello.config.as_ref().map(|path| format!(" ({})", path.display()));
+                let config = config.unwrap_or_default();
+                error = error.help(format!(
+                    "process {}{config}: --control {}",
+                    one.hello.pid,
+                    one.path.display()
+                ));
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn unreachable(path: &Path) -> Error {
+    Error::new(format!("no server answers at `{}`", path.display()))
+}
+
+/// The socket that a config names, when it can be read.
+fn configured(sources: &Sources) -> Option<PathBuf> {
+    let config = Config::load(sources).ok()?;
+    crate::ops::serve::Process::read(&config).ok()?.control.as_deref().map(Path::to_owned)
+}
+
+/// Every server of this user.
+pub fn running() -> Vec<Connection> {
+    let Ok(folder) = place::folder() else { return Vec::new() };
+    let mut found: Vec<Connection> =
+        place::sockets(&folder).iter().filter_map(|path| Connection::open(path).ok()).collect();
+    found.sort_by_key(|one| one.hello.pid);
+    found
+}
+
+impl Connection {
+    /// Connects to the socket at `path` and asks who is there.
+    /// # Errors
+    /// Nobody is, or it is no server of ours.
+    pub fn open(path: &Path) -> std::io::Result<Connection> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(GREETING))?;
+        stream.set_write_timeout(Some(GREETING))?;
+        let mut this =
+            Connection { reader: BufReader::new(stream), path: path.to_owned(), hello: Hello::default() };
+        match this.ask(&Ask::Hello).map_err(std::io::Error::other)? {
+            Answer::Done(hello) => this.hello = hello,
+            Answer::Failed(faults) => {
+                let text = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ");
+                return Err(std::io::Error::other(text));
+            }
+        }
+        this.reader.get_ref().set_read_timeout(None)?;
+        Ok(this)
+    }
+
+    /// Asks, and waits for the answer.
+    /// # Errors
+    /// The connection broke, or what came is no answer.
+    pub fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Answer<T>> {
+        self.say(ask)?;
+        loop {
+            match self.next()? {
+                Some(Reply::Done(value)) => {
+                    let value = serde_json::from_value(value).map_err(|cause| {
+                        Error::new("the server gave an answer that this paster does not know")
+                            .help("it may be of another version: `paster --version`")
+                            .because(cause)
+                    })?;
+                    return Ok(Answer::Done(value));
+                }
+                Some(Reply::Failed(faults)) => return Ok(Answer::Failed(faults)),
+                Some(Reply::Line(_)) => {}
+                None => return Err(Error::new("the server ended before it answered").into()),
+            }
+        }
+    }
+
+    /// The same, where a refusal is an error to report.
+    /// # Errors
+    /// The server's own too.
+    pub fn done<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<T> {
+        match self.ask(ask)? {
+            Answer::Done(value) => Ok(value),
+            Answer::Failed(faults) => {
+                Errors::check(faults.iter().map(Fault::to_error).collect())?;
+                Err(Error::new("the server refused and said nothing").into())
+            }
+        }
+    }
+
+    /// Asks without waiting.
+    /// # Errors
+    /// The connection broke.
+    pub fn say(&mut self, ask: &Ask) -> Result<()> {
+        let request = Request { paster: VERSION, ask: ask.clone() };
+        let mut line = serde_json::to_string(&request).expect("asks have string keys only");
+        line.push('\n');
+        let failed = |cause| Error::new("the server takes no request").because(cause);
+        self.reader.get_mut().write_all(line.as_bytes()).map_err(failed)?;
+        Ok(())
+    }
+
+    /// The next answer; `None` when the server has closed.
+    /// # Errors
+    /// The connection broke, or what came is no answer.
+    pub fn next(&mut self) -> Result<Option<Reply>> {
+        let failed = |cause: std::io::Error| Error::new("the server does not answer").because(cause);
+        let mut line = Vec::new();
+        (&mut self.reader).take(LONGEST).read_until(b'\n', &mut line).map_err(failed)?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let reply = serde_json::from_slice(&line).map_err(|cause| {
+            Error::new(format!("what answers at `{}` is no paster", self.path.display())).because(cause)
+        })?;
+        Ok(Some(reply))
+    }
+}

@@ -1,0 +1,124 @@
+//! A worker's answers to the supervisor's questions.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::message::FromWorker;
+use super::question::{Answer, Question};
+use super::tasks::run::{self, Means};
+use super::wire::{Outbox, Packet};
+use crate::ops::assemble::Part;
+use crate::ops::control::{Counts, InFlight};
+use crate::server::control::Load;
+
+/// What a worker knows of itself.
+pub(super) struct Known {
+    generation: u64,
+    parts: Vec<Part>,
+    /// The servers that run, by name.
+    servers: Mutex<Vec<(Arc<str>, Arc<Load>)>>,
+    work: Arc<Means>,
+}
+
+impl Known {
+    pub(super) fn new(generation: u64, parts: Vec<Part>, work: Means) -> Known {
+        Known { generation, parts, servers: Mutex::default(), work: Arc::new(work) }
+    }
+
+    /// Notes a server that begins to run.
+    pub(super) fn add(&self, server: Arc<str>, load: Arc<Load>) {
+        self.servers().push((server, load));
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Load>)>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers over `outbox`; a task goes on among `running`.
+    pub(super) fn answer(
+        &self,
+        number: u64,
+        question: Question,
+        outbox: &Outbox,
+        threads: &Handle,
+        running: &mut JoinSet<()>,
+    ) {
+        let reply = |answer| outbox.send(Packet::new(&FromWorker::Answer(number, Box::new(answer))));
+        match question {
+            Question::Counts => reply(Answer::Counts(self.counts())),
+            Question::InFlight => reply(Answer::InFlight(self.in_flight())),
+            Question::Cancel(id) => reply(Answer::Cancelled(self.cancel(&id))),
+            Question::Run(order) => {
+                let (work, outbox) = (self.work.clone(), outbox.clone());
+                let run = async move {
+                    let answer = Answer::Ran(run::run(*order, work).await);
+                    outbox.deliver(Packet::new(&FromWorker::Answer(number, Box::new(answer)))).await;
+                };
+                running.spawn_on(run, threads);
+            }
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (_, load) in self.servers().iter() {
+            counts += Counts {
+                connections: load.connections.load(Relaxed) as u64,
+                upgraded: load.upgraded.load(Relaxed) as u64,
+                in_flight: load.in_flight.load(Relaxed) as u64,
+                requests: load.requests.load(Relaxed),
+                failed: load.failed.load(Relaxed),
+            };
+        }
+        counts
+    }
+
+    /// What names a request: the numbers of the servers' tables are interleaved.
+    fn id(servers: usize, server: usize, number: u64) -> String {
+        format!("{}.{}", std::process::id(), number * servers as u64 + server as u64)
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        let servers = self.servers();
+        let mut all = Vec::new();
+        for (index, (server, load)) in servers.iter().enumerate() {
+            for seen in load.table.list() {
+                let part = self.parts.get((seen.part as usize).wrapping_sub(1));
+                all.push(InFlight {
+                    id: Known::id(servers.len(), index, seen.number),
+                    request_id: seen.id.map(|id| id.to_string()),
+                    age_ms: u64::try_from(seen.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    method: seen.method.to_string(),
+                    path: seen.path,
+                    server: server.to_string(),
+                    app: part.map(|part| part.app.clone()),
+                    middleware: part.and_then(|part| part.middleware.clone()),
+                    client: seen.client.map(|client| client.to_string()),
+                    worker: std::process::id(),
+                    generation: self.generation,
+                    phase: seen.phase,
+                });
+            }
+        }
+        all
+    }
+
+    fn cancel(&self, id: &str) -> Vec<String> {
+        let servers = self.servers();
+        let mut dropped = Vec::new();
+        for (index, (_, load)) in servers.iter().enumerate() {
+            load.table.cancel(|number, name| {
+                let own = Known::id(servers.len(), index, number);
+                let wanted = own == id || name == Some(id);
+                if wanted {
+                    dropped.push(own);
+                }
+                wanted
+            });
+        }
+        dropped
+    }
+}

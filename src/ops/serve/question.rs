@@ -1,0 +1,85 @@
+//! Questions of the supervisor to its workers, and who waits for the answers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::message::ToWorker;
+use super::tasks::Order;
+use super::wire::{Outbox, Packet};
+use crate::ops::control::{Counts, InFlight};
+
+/// How long a worker may take for an answer that it has at hand.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
+/// From the supervisor to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// What are your servers busy with?
+    Counts,
+    /// Which requests are in flight?
+    InFlight,
+    /// Drop the requests that this id names.
+    Cancel(String),
+    /// Run a task; the answer comes at its end.
+    Run(Box<Order>),
+}
+
+/// From a worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// To [`Question::Counts`].
+    Counts(Counts),
+    /// To [`Question::InFlight`].
+    InFlight(Vec<InFlight>),
+    /// To [`Question::Cancel`]: the ids of the requests that were dropped.
+    Cancelled(Vec<String>),
+    /// To [`Question::Run`].
+    Ran(Result<String, String>),
+}
+
+/// The questions that wait for their answers.
+#[derive(Debug, Default)]
+pub(super) struct Questions(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last: u64,
+    /// By their numbers: the process that was asked, and who waits.
+    open: BTreeMap<u64, (u32, oneshot::Sender<Answer>)>,
+}
+
+impl Questions {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the worker with that process id. The receiver fails when the worker ends first.
+    pub(super) fn ask(&self, pid: u32, outbox: &Outbox, question: Question) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting();
+        waiting.last += 1;
+        let number = waiting.last;
+        // What nobody waits for any more is forgotten here, as its worker may never answer.
+        waiting.open.retain(|_, (_, sender)| !sender.is_closed());
+        waiting.open.insert(number, (pid, sender));
+        drop(waiting);
+        outbox.send(Packet::new(&ToWorker::Ask(number, question)));
+        answer
+    }
+
+    /// Hears an answer.
+    pub(super) fn answered(&self, number: u64, answer: Answer) {
+        if let Some((_, sender)) = self.waiting().open.remove(&number) {
+            let _ = sender.send(answer); // nobody waits any more
+        }
+    }
+
+    /// The process has ended: nothing comes from it any more.
+    pub(super) fn ended(&self, pid: u32) {
+        self.waiting().open.retain(|_, (asked, _)| *asked != pid);
+    }
+}

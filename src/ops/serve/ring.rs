@@ -1,0 +1,159 @@
+//! The last of the log, in memory: what the supervisor tells, and what its children write to standard error.
+//!
+//! Children write into a pipe; a thread for each passes it on to our own standard error, so that a terminal that
+//! takes nothing stops them alone, and keeps a copy here.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::broadcast;
+
+use crate::ops::control::LogLine;
+
+/// What is kept, in bytes.
+const MOST: usize = 1 << 20;
+/// Pieces that somebody who follows may be behind.
+const BEHIND: usize = 512;
+/// A line that is longer is kept in parts.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// Some lines of one writer.
+#[derive(Debug)]
+pub(super) struct Piece {
+    at_ms: u64,
+    from: Arc<str>,
+    text: Box<[u8]>,
+}
+
+impl Piece {
+    pub(super) fn new(from: impl Into<Arc<str>>, text: impl Into<Vec<u8>>) -> Piece {
+        Piece { at_ms: now_ms(), from: from.into(), text: text.into().into() }
+    }
+
+    /// Its lines.
+    pub(super) fn lines(&self) -> Vec<LogLine> {
+        let text = String::from_utf8_lossy(&self.text);
+        let line =
+            |text: &str| LogLine { at_ms: self.at_ms, from: self.from.to_string(), text: text.to_owned() };
+        text.lines().map(line).collect()
+    }
+}
+
+/// The time, in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The last of the log. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Ring(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kept: Mutex<Kept>,
+    followers: broadcast::Sender<Arc<Piece>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    pieces: VecDeque<Arc<Piece>>,
+    bytes: usize,
+}
+
+impl Ring {
+    pub(super) fn new() -> Ring {
+        Ring(Arc::new(Inner { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
+    }
+
+    /// Takes lines.
+    pub(super) fn push(&self, piece: Piece) {
+        let piece = Arc::new(piece);
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes += piece.text.len();
+        kept.pieces.push_back(piece.clone());
+        while kept.bytes > MOST
+            && let Some(old) = kept.pieces.pop_front()
+        {
+            kept.bytes -= old.text.len();
+        }
+        let _ = self.0.followers.send(piece); // nobody follows
+    }
+
+    /// The last `count` lines, and what comes after them.
+    pub(super) fn look(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<Arc<Piece>>) {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.0.followers.subscribe();
+        let mut lines = Vec::new();
+        for piece in kept.pieces.iter().rev() {
+            if lines.len() >= count {
+                break;
+            }
+            lines.extend(piece.lines().into_iter().rev());
+        }
+        lines.truncate(count);
+        lines.reverse();
+        (lines, next)
+    }
+
+    /// Passes what is written to `pipe` on to our standard error, and keeps it, until all writers have closed.
+    pub(super) fn tee(&self, from: String, pipe: OwnedFd) {
+        let (ring, from): (Ring, Arc<str>) = (self.clone(), from.into());
+        std::thread::spawn(move || {
+            let mut pipe = std::fs::File::from(pipe);
+            let mut chunk = vec![0; 32 << 10];
+            let mut rest = Vec::new();
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                let new = &chunk[..count];
+                // Nobody is left to tell.
+                let _ = std::io::stderr().lock().write_all(new);
+                rest.extend_from_slice(new);
+                let whole = rest.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+                let whole = whole.or((rest.len() > LONGEST_LINE).then_some(rest.len()));
+                if let Some(whole) = whole {
+                    let left = rest.split_off(whole);
+                    ring.push(Piece::new(from.clone(), std::mem::replace(&mut rest, left)));
+                }
+            }
+            if !rest.is_empty() {
+                ring.push(Piece::new(from, rest));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_and_followed() {
+        let ring = Ring::new();
+        ring.push(Piece::new("a", "one\ntwo\n"));
+        ring.push(Piece::new("b", "three"));
+        let (lines, mut next) = ring.look(2);
+        assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
+        ring.push(Piece::new("a", vec![b'x'; MOST]));
+        assert_eq!(next.try_recv().unwrap().lines().len(), 1);
+        assert_eq!(ring.look(9).0.len(), 1, "what is older than the limit has gone");
+    }
+
+    #[test]
+    fn a_pipe_is_kept_in_whole_lines() {
+        let ring = Ring::new();
+        let (_, mut next) = ring.look(0);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        ring.tee("worker 1".into(), reader.into());
+        writer.write_all(b"first\nsec").unwrap();
+        writer.write_all(b"ond").unwrap();
+        drop(writer);
+        let mut lines = Vec::new();
+        while lines.len() < 2 {
+            lines.extend(next.blocking_recv().unwrap().lines());
+        }
+        assert_eq!((lines[0].text.as_str(), lines[1].text.as_str()), ("first", "second"));
+    }
+}

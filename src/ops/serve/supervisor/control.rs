@@ -1,0 +1,312 @@
+//! What the control socket asks of the supervisor.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::{broadcast, oneshot};
+
+use super::super::control::{Outcome, hello, open};
+use super::super::event::{Event, Reason};
+use super::super::question::{Answer, Question, SOON};
+use super::super::wire::Outbox;
+use super::super::{Shared, memory};
+use super::{FAST, Supervisor};
+use crate::error::{Error, Errors};
+use crate::ops::control::{Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, WorkerInfo};
+use crate::ops::fault::Fault;
+use crate::ops::routes;
+
+/// Most requests in one list.
+const MOST: usize = 1000;
+
+/// A worker to be asked.
+struct Asked {
+    info: WorkerInfo,
+    outbox: Outbox,
+}
+
+fn value(answer: impl Serialize) -> Outcome {
+    serde_json::to_value(answer).map_err(|cause| {
+        vec![Fault::from(&Error::new("the server cannot put its answer into words").because(cause))]
+    })
+}
+
+fn refusal(error: &Error) -> Outcome {
+    Err(vec![Fault::from(error)])
+}
+
+impl Supervisor {
+    /// Answers a request of the control socket, at once or when it can be.
+    pub(super) fn control(&mut self, ask: Ask, reply: oneshot::Sender<Outcome>) {
+        let shared = self.shared.clone();
+        // Nobody waits for the answer when sending it fails.
+        match ask {
+            Ask::Hello | Ask::Logs { .. } => {} // answered where they come in
+            Ask::Ps => {
+                let (ps, asked) = (self.ps(), self.asked());
+                tokio::spawn(async move { reply.send(value(whole(&shared, ps, asked).await)) });
+            }
+            Ask::Requests => {
+                let asked = self.asked();
+                tokio::spawn(async move { reply.send(value(in_flight(&shared, asked).await)) });
+            }
+            Ask::Cancel { request } => {
+                let asked = self.asked();
+                tokio::spawn(async move { reply.send(cancel(&shared, asked, request).await) });
+            }
+            Ask::Routes => drop(reply.send(self.routes())),
+            Ask::Reload { wait } => {
+                let events = shared.teller.events();
+                if self.stopping.is_some() {
+                    let _ = reply.send(refusal(&Error::new("the server is ending")));
+                    return;
+                }
+                self.make(Reason::Command, "asked by `paster reload`".to_owned());
+                self.switched(wait, events, reply);
+            }
+            Ask::Rollback { wait } => {
+                let events = shared.teller.events();
+                match self.rollback() {
+                    Ok(()) => self.switched(wait, events, reply),
+                    Err(error) => drop(reply.send(refusal(&error))),
+                }
+            }
+            Ask::Stop { fast } => {
+                let _ = reply.send(value(hello(&shared)));
+                let grace = self.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());
+                match (fast, &self.stopping) {
+                    (false, _) => self.stop("stop", grace, 0),
+                    (true, None) => self.stop("stop", FAST, 0),
+                    (true, Some(_)) => self.hurry(),
+                }
+            }
+            Ask::Tasks => drop(reply.send(value(shared.tasks.infos()))),
+            Ask::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
+        }
+    }
+
+    /// Answers once the generation that is being made serves or has failed.
+    fn switched(&self, wait: bool, events: broadcast::Receiver<Event>, reply: oneshot::Sender<Outcome>) {
+        if wait {
+            tokio::spawn(async move { reply.send(outcome(events).await) });
+        } else {
+            let _ = reply.send(value(Switched { generation: self.serving(), ms: None }));
+        }
+    }
+
+    /// Ends at once what is left.
+    fn hurry(&mut self) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.deadline = tokio::time::Instant::now();
+        }
+    }
+
+    /// Opens the control socket that the config names, in place of the one that it named before.
+    pub(super) fn open_configured(&mut self, path: Option<&Path>) {
+        if self.endpoints[1].as_ref().map(|endpoint| &*endpoint.path) == path {
+            return;
+        }
+        self.endpoints[1] = None;
+        match path.map(|path| open(&self.shared, path)) {
+            Some(Ok(endpoint)) => self.endpoints[1] = Some(endpoint),
+            Some(Err(errors)) => self.shared.tell(&Event::Warning { message: described(&errors) }),
+            None => {}
+        }
+    }
+
+    fn ps(&self) -> Ps {
+        let Hello { version, pid, config } = hello(&self.shared);
+        let state = match (&self.stopping, &self.attempt, self.serving()) {
+            (Some(_), ..) => "stopping",
+            (_, _, 0) => "starting",
+            (_, Some(_), _) => "reloading",
+            _ => "serving",
+        };
+        let tally = self.shared.teller.tally();
+        Ps {
+            supervisor: SupervisorInfo {
+                version,
+                pid,
+                config,
+                state: state.to_owned(),
+                generation: self.serving(),
+                age_secs: self.began.elapsed().as_secs_f64(),
+                memory_bytes: memory::of(pid),
+                reload: self.reload,
+                listening: self.bound.iter().map(|one| (one.server.clone(), one.url())).collect(),
+                switches: tally.switches,
+                failures: tally.failures,
+                crashes: tally.crashes,
+            },
+            workers: Vec::new(),
+            side_processes: self.shared.sides.infos(),
+            tasks: self.shared.tasks.infos(),
+        }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        let asked = |worker: &super::Worker| Asked {
+            info: WorkerInfo {
+                pid: worker.child.pid,
+                generation: worker.generation(),
+                state: if worker.retired.is_some() { "lingering" } else { "serving" }.to_owned(),
+                age_secs: worker.since.elapsed().as_secs_f64(),
+                memory_bytes: None,
+                load: None,
+            },
+            outbox: worker.child.replier(),
+        };
+        self.workers().map(asked).collect()
+    }
+
+    fn routes(&self) -> Outcome {
+        let Some(crew) = &self.crew else { return refusal(&Error::new("nothing serves yet")) };
+        match routes::routes(&crew.plan.config) {
+            Ok(mut routes) => {
+                // Where it really listens: a port of 0 has become one.
+                for server in &mut routes.servers {
+                    let own = self.bound.iter().filter(|one| one.server == server.name);
+                    server.listen = own.map(|one| one.url()).collect();
+                }
+                value(routes)
+            }
+            Err(errors) => Err(Fault::list(&errors)),
+        }
+    }
+
+    /// Runs a task in a worker; without `reply` because it is due.
+    pub(super) fn run_task(&self, name: &str, reply: Option<(bool, oneshot::Sender<Outcome>)>) {
+        let generation = self.serving();
+        let fit = |worker: &&super::Worker| worker.serving && worker.generation() == generation;
+        let worker = self.crew.iter().flat_map(super::Crew::workers).find(fit);
+        let begun = match worker {
+            Some(worker) if generation > 0 && self.stopping.is_none() => {
+                self.shared.tasks.begin(name).map(|begun| (worker, begun))
+            }
+            _ => Err(Error::new(format!("no worker could run the task `{name}`"))),
+        };
+        let (worker, begun) = match (begun, reply.is_some()) {
+            (Ok(begun), _) => begun,
+            (Err(error), true) => {
+                if let Some((_, reply)) = reply {
+                    let _ = reply.send(refusal(&error)); // nobody waits for it any more
+                }
+                return;
+            }
+            (Err(error), false) => {
+                let message = format!("a run of the task `{name}` is left out: {error}");
+                return self.shared.tell(&Event::Warning { message });
+            }
+        };
+        let question = Question::Run(Box::new(begun.order.clone()));
+        let answer = self.shared.questions.ask(worker.child.pid, &worker.child.replier(), question);
+        let now = begun.run();
+        let shared = self.shared.clone();
+        let ended = async move {
+            let result = match answer.await {
+                Ok(Answer::Ran(result)) => result,
+                _ => Err("its worker ended before it".to_owned()),
+            };
+            shared.tasks.end(&shared, &begun, result)
+        };
+        match reply {
+            Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
+            Some((false, reply)) => {
+                let _ = reply.send(value(now)); // nobody waits for it any more
+                tokio::spawn(ended);
+            }
+            None => drop(tokio::spawn(ended)),
+        }
+    }
+}
+
+/// Errors with their causes, in a line.
+pub(super) fn described(errors: &Errors) -> String {
+    let causes = errors.iter().flat_map(|error| {
+        std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+    });
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What becomes of the generation that is begun after `events` was subscribed to.
+async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
+    let since = Instant::now();
+    let mut begun = false;
+    loop {
+        match events.recv().await {
+            Ok(Event::Reloading { .. }) => begun = true,
+            Ok(Event::Reloaded { generation, .. } | Event::Ready { generation, .. }) if begun => {
+                let ms = u64::try_from(since.elapsed().as_millis()).ok();
+                return value(Switched { generation, ms });
+            }
+            Ok(Event::ReloadFailed { errors, .. } | Event::Failed { errors }) if begun => return Err(errors),
+            Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is ending")),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return refusal(&Error::new("the server has ended")),
+        }
+    }
+}
+
+/// Asks all workers the same; those that do not answer soon are left out.
+async fn all(shared: &Arc<Shared>, asked: &[Asked], question: impl Fn() -> Question) -> Vec<Option<Answer>> {
+    let answers = asked.iter().map(|one| {
+        let answer = shared.questions.ask(one.info.pid, &one.outbox, question());
+        async move { tokio::time::timeout(SOON, answer).await.ok()?.ok() }
+    });
+    futures_util::future::join_all(answers).await
+}
+
+async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
+    let answers = all(shared, &asked, || Question::Counts).await;
+    for side in &mut ps.side_processes {
+        side.memory_bytes = side.pid.and_then(memory::of);
+    }
+    ps.workers = asked
+        .into_iter()
+        .zip(answers)
+        .map(|(one, answer)| WorkerInfo {
+            memory_bytes: memory::of(one.info.pid),
+            load: match answer {
+                Some(Answer::Counts(counts)) => Some(counts),
+                _ => None,
+            },
+            ..one.info
+        })
+        .collect();
+    ps
+}
+
+async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
+    let mut requests = Vec::new();
+    for answer in all(shared, &asked, || Question::InFlight).await {
+        if let Some(Answer::InFlight(of_one)) = answer {
+            requests.extend(of_one);
+        }
+    }
+    requests.sort_by_key(|one| std::cmp::Reverse(one.age_ms));
+    requests.truncate(MOST);
+    requests
+}
+
+async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> Outcome {
+    let mut done = Cancelled::default();
+    let mut silent = 0;
+    for answer in all(shared, &asked, || Question::Cancel(request.clone())).await {
+        match answer {
+            Some(Answer::Cancelled(ids)) => done.cancelled.extend(ids),
+            _ => silent += 1,
+        }
+    }
+    if done.cancelled.is_empty() {
+        let mut error = Error::new(format!("no request `{request}` is in flight"))
+            .help("it may have ended; `paster top --once` lists those in flight, with their ids");
+        if silent > 0 {
+            error =
+                error.help(format!("{silent} workers did not answer within {} s", Duration::as_secs(&SOON)));
+        }
+        return refusal(&error);
+    }
+    value(done)
+}

@@ -1,0 +1,252 @@
+//! Scheduled tasks, `[task.NAME]`: run once for the whole server, whatever the number of workers.
+//!
+//! Here is what the config says; `schedule` tells the next time, `keeper` (in the supervisor) starts runs and
+//! remembers them, `run` (in a worker) does the work.
+
+mod keeper;
+pub(super) mod run;
+mod schedule;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use keeper::Keeper;
+use schedule::Schedule;
+
+use crate::config::{Config, Table};
+use crate::error::{Error, Errors, Result};
+use crate::ops::assemble::unknown_app;
+use crate::plugin::Instance;
+use crate::registry::nearest;
+
+/// Options of a `[task.NAME]` table: when (`every` or `cron`; without both only by `paster task run`), and what
+/// (`task`, `request` or `command`).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskOptions {
+    /// Run this often: `30s`, `5m`, `1h 30m`, at least `100ms`; first that long after the start. A run that comes due
+    /// while the machine sleeps is left out.
+    every: Option<String>,
+    /// Run when this pattern says: minute, hour, day of month, month, day of week, as in `0 3 * * *`; a sixth field
+    /// in front of them is the second.
+    cron: Option<String>,
+    /// The clock that `cron` goes by.
+    #[serde(default)]
+    time_zone: Zone,
+    /// Name of the app that `task` or `request` is for.
+    #[serde(default = "main")]
+    app: String,
+    /// Name of a task that the plugin of `app` has registered.
+    task: Option<String>,
+    /// What the plugin's task is given.
+    #[serde(default)]
+    arguments: serde_json::Value,
+    /// A request to `app`, through its middleware: `POST /sweep`. A status from 400 on is a failure.
+    request: Option<String>,
+    /// A program with its arguments, run in the config file's folder. Another exit status than 0 is a failure.
+    command: Option<Vec<String>>,
+    /// Whether a run may begin while the one before goes on; else it is left out.
+    #[serde(default)]
+    overlap: bool,
+    /// After so many seconds a run is ended, and has failed.
+    #[serde(default = "hour")]
+    timeout_secs: u64,
+    /// A run begins up to so many seconds later than it is due, by chance, so that many machines do not all begin at
+    /// once.
+    #[serde(default)]
+    jitter_secs: u64,
+}
+
+fn main() -> String {
+    "main".into()
+}
+
+fn hour() -> u64 {
+    3600
+}
+
+/// The clock that `cron` goes by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::ops) enum Zone {
+    /// That of the machine (`TZ`, `/etc/localtime`).
+    #[default]
+    Local,
+    /// UTC.
+    Utc,
+}
+
+/// A task as the supervisor keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) name: String,
+    pub(super) schedule: Schedule,
+    pub(super) order: Order,
+    pub(super) overlap: bool,
+    pub(super) jitter: Duration,
+}
+
+/// What a worker is told to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) name: String,
+    pub(super) work: Work,
+    pub(super) timeout: Duration,
+}
+
+/// What a task runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// A task of a plugin.
+    Plugin { app: String, task: String, arguments: serde_json::Value },
+    /// A request to an app.
+    Request { app: String, method: String, target: String },
+    /// A program.
+    Command { words: Vec<String>, folder: PathBuf },
+}
+
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Work::Plugin { app, task, .. } => write!(f, "task {task} of {app}"),
+            Work::Request { app, method, target } => write!(f, "{method} {target} of {app}"),
+            // Arguments may hold secrets.
+            Work::Command { words, .. } => write!(f, "{}", words.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// Reads every `[task.NAME]`.
+/// # Errors
+/// All faults of all tables.
+pub(super) fn read(config: &Config) -> Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    let mut errors = Vec::new();
+    for name in config.names("task") {
+        let Some(table) = config.table("task", name) else { continue };
+        if !table.value().is_object() {
+            continue; // the outline's fault, told already
+        }
+        match read_one(config, &table) {
+            Ok(task) => tasks.push(task),
+            Err(faults) => errors.extend(faults),
+        }
+    }
+    Errors::check(errors)?;
+    Ok(tasks)
+}
+
+/// Finds the faults of every `[task.NAME]`, for `paster check`.
+/// # Errors
+/// All of them.
+pub fn check(config: &Config) -> Result<()> {
+    read(config).map(drop)
+}
+
+fn read_one(config: &Config, table: &Table) -> Result<Task> {
+    let options: TaskOptions = table.options()?;
+    let mut errors = Vec::new();
+    let schedule = match (&options.every, &options.cron) {
+        (None, None) => Ok(Schedule::ByHand),
+        (Some(every), None) => Schedule::every(every).map_err(|why| {
+            let error = table.error("every", format!("`{every}` is no time span: {why}"));
+            error.help("write `30s`, `5m` or `1h 30m`")
+        }),
+        (None, Some(cron)) => Schedule::cron(cron, options.time_zone).map_err(|why| {
+            let error = table.error("cron", format!("`{cron}` is no cron pattern: {why}"));
+            error.help(
+                "write minute, hour, day of month, month, day of week: `0 3 * * *` is every day at 3:00",
+            )
+        }),
+        (Some(_), Some(_)) => Err(table
+            .error("cron", "`every` and `cron` exclude each other")
+            .help("keep one; two tables may run the same")),
+    };
+    let schedule = schedule.map_err(|error| errors.push(error)).ok();
+    let app = options.app.clone();
+    let work = match (options.task, options.request, options.command) {
+        (Some(task), None, None) => Ok(Work::Plugin { app, task, arguments: options.arguments }),
+        (None, Some(request), None) => read_request(table, app, &request),
+        (None, None, Some(words)) if words.first().is_none_or(String::is_empty) => Err(table
+            .error("command", "`command` names no program")
+            .help("write `command = [\"program\", \"argument\"]`")),
+        (None, None, Some(words)) => Ok(Work::Command { words, folder: config.folder().to_owned() }),
+        (None, None, None) => Err(table
+            .error("", format!("`[{}]` says nothing to run", table.path()))
+            .help("name a plugin's `task`, a `request` such as \"POST /sweep\", or a `command`")),
+        (task, request, _) => {
+            let key = if request.is_some() && task.is_some() { "request" } else { "command" };
+            Err(table
+                .error(key, "`task`, `request` and `command` exclude each other")
+                .help("keep one of them"))
+        }
+    };
+    let work = work.map_err(|error| errors.push(error)).ok();
+    if let Some(Work::Plugin { app, .. } | Work::Request { app, .. }) = &work
+        && config.table("app", app).is_none()
+    {
+        errors.push(unknown_app(config, app).at(table.origin("app")));
+    }
+    if options.timeout_secs == 0 {
+        errors.push(table.error("timeout_secs", "`timeout_secs` must be at least 1"));
+    }
+    Errors::check(errors)?;
+    let (Some(schedule), Some(work)) = (schedule, work) else {
+        return Err(table.error("", "the task cannot be read").into());
+    };
+    let name = table.name().to_owned();
+    Ok(Task {
+        order: Order { name: name.clone(), work, timeout: Duration::from_secs(options.timeout_secs) },
+        name,
+        schedule,
+        overlap: options.overlap,
+        jitter: Duration::from_secs(options.jitter_secs),
+    })
+}
+
+fn read_request(table: &Table, app: String, request: &str) -> Result<Work, Error> {
+    let read = request.split_once(' ').and_then(|(method, target)| {
+        let target = target.trim();
+        http::Method::from_bytes(method.as_bytes()).ok()?;
+        let good = target.starts_with('/') && target.parse::<http::Uri>().is_ok();
+        good.then(|| Work::Request { app, method: method.to_owned(), target: target.to_owned() })
+    });
+    read.ok_or_else(|| {
+        let error = table.error("request", format!("`{request}` is no request"));
+        error.help("write a method and a path: `POST /sweep`")
+    })
+}
+
+/// Finds tasks that the plugins of a generation do not have.
+/// # Errors
+/// All of them, each with its place.
+pub(super) fn check_plugins(config: &Config, instances: &[Instance]) -> Result<()> {
+    let mut errors = Vec::new();
+    for task in read(config)? {
+        let (Work::Plugin { app, task: wanted, .. }, Some(table)) =
+            (&task.order.work, config.table("task", &task.name))
+        else {
+            continue;
+        };
+        let Some(instance) = instances.iter().find(|one| one.name() == app) else {
+            let error = table.error("task", format!("the app `{app}` is no plugin and has no tasks"));
+            errors.push(error.help("use `request` or `command`"));
+            continue;
+        };
+        let known: Vec<String> = instance.tasks().into_iter().map(|task| task.name).collect();
+        if !known.contains(wanted) {
+            let error = table.error("task", format!("the app `{app}` has no task `{wanted}`"));
+            errors.push(match nearest(wanted, known.iter().map(String::as_str)) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => {
+                    error.help("its plugin registers none: `App::task` of paster-sdk does")
+                }
+                None => error.help(format!("it has: {}", known.join(", "))),
+            });
+        }
+    }
+    Errors::check(errors)
+}

@@ -1,0 +1,162 @@
+//! A task's work, in a worker.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use rustix::process::{Pid, Signal};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use super::{Order, Work};
+use crate::body::{App, Body};
+use crate::plugin::Instance;
+use crate::server::console::perform;
+use crate::server::gate::Gate;
+
+/// Longest text of a result, in bytes: its end is kept.
+const LONGEST: usize = 16 << 10;
+/// How long a program's children may hold its output after its end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What tasks work with.
+pub(in crate::ops::serve) struct Means {
+    pub(in crate::ops::serve) instances: Vec<Instance>,
+    pub(in crate::ops::serve) apps: BTreeMap<String, App>,
+}
+
+/// Runs a task to its end or its deadline.
+/// # Errors
+/// Why it failed.
+pub(in crate::ops::serve) async fn run(order: Order, parts: Arc<Means>) -> Result<String, String> {
+    let work = AssertUnwindSafe(perform_work(order.work, parts)).catch_unwind();
+    match tokio::time::timeout(order.timeout, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err("it panicked".to_owned()),
+        Err(_) => Err(format!("it was ended after {} s (`timeout_secs`)", order.timeout.as_secs())),
+    }
+}
+
+async fn perform_work(work: Work, parts: Arc<Means>) -> Result<String, String> {
+    match work {
+        Work::Plugin { app, task, arguments } => {
+            let instance = parts.instances.iter().find(|one| one.name() == app);
+            let Some(instance) = instance else { return Err(format!("the app `{app}` is no plugin")) };
+            instance
+                .run_task(&task, &arguments)
+                .await
+                .map(|text| end_of(text.into_bytes()))
+                .map_err(|why| end_of(why.into_bytes()))
+        }
+        Work::Request { app, method, target } => {
+            let app = parts.apps.get(&app).ok_or_else(|| format!("there is no app `{app}`"))?;
+            request(app, &method, &target).await
+        }
+        Work::Command { words, folder } => command(&words, &folder).await,
+    }
+}
+
+async fn request(app: &App, method: &str, target: &str) -> Result<String, String> {
+    let request = http::Request::builder().method(method).uri(target).header("host", "localhost");
+    let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+    let response = perform(app, &Gate::new("task".into()), request).await;
+    let status = response.status();
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| format!("{status}, and the body broke off: {error}"))?;
+        if let Some(data) = frame.data_ref() {
+            keep_end(&mut text, data);
+        }
+    }
+    let text = format!("{status} {}", end_of(text)).trim_end().to_owned();
+    if status.as_u16() < 400 { Ok(text) } else { Err(text) }
+}
+
+/// Ends the program and its children unless it has ended.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL); // it may have ended just now
+        }
+    }
+}
+
+async fn command(words: &[String], folder: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("cannot start a process: {error}");
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    let mut output = pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
+    // By way of ourselves, so that it ends when this worker is killed.
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("paster").arg("__task").arg("--parent").arg(std::process::id().to_string());
+    command.arg("--").args(words).current_dir(folder).stdin(Stdio::null());
+    command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    command.process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(failed)?;
+    drop(command); // its ends of the pipe
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let mut group = Group(pid);
+    let mut text = Vec::new();
+    let mut chunk = vec![0; 8 << 10];
+    let status = loop {
+        tokio::select! {
+            biased;
+            read = output.read(&mut chunk) => match read {
+                Ok(count @ 1..) => keep_end(&mut text, &chunk[..count]),
+                _ => break child.wait().await.map_err(failed)?,
+            },
+            status = child.wait() => {
+                // What it wrote last is still in the pipe.
+                let rest = async {
+                    while let Ok(count @ 1..) = output.read(&mut chunk).await {
+                        keep_end(&mut text, &chunk[..count]);
+                    }
+                };
+                let _ = tokio::time::timeout(LINGER, rest).await; // a child of its own may hold the pipe
+                break status.map_err(failed)?;
+            }
+        }
+    };
+    group.0 = None;
+    let text = end_of(text);
+    match status.success() {
+        true => Ok(text),
+        false => Err(format!("{status}: {text}").trim_end_matches([':', ' ']).to_owned()),
+    }
+}
+
+/// Becomes the program `words` (`paster __task`), which the kernel ends with the process `parent`.
+/// # Errors
+/// When there is no such program.
+pub fn become_program(words: &[String], parent: u32) -> crate::error::Result<u8> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(2) };
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)); // only costs the promise
+    if rustix::process::getppid() != Pid::from_raw(parent.cast_signed()) {
+        return Ok(1); // it has died while we were starting
+    }
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Err(crate::error::Error::new(format!("cannot run `{program}`")).because(error).into())
+}
+
+fn keep_end(text: &mut Vec<u8>, more: &[u8]) {
+    text.extend_from_slice(more);
+    if text.len() > 2 * LONGEST {
+        text.drain(..text.len() - LONGEST);
+    }
+}
+
+/// The end of a text.
+fn end_of(text: Vec<u8>) -> String {
+    let from = text.len().saturating_sub(LONGEST);
+    let kept = String::from_utf8_lossy(&text[from..]);
+    let kept = kept.trim_end();
+    if from > 0 { format!("…{kept}") } else { kept.to_owned() }
+}

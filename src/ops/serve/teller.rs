@@ -1,0 +1,76 @@
+//! Who hears of events: the listener, the log, the commands that wait for one.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::ring::{Piece, Ring};
+use super::{Event, Listener};
+
+/// Events that somebody who waits may be behind.
+const BEHIND: usize = 256;
+
+/// Passes events on.
+pub(super) struct Teller {
+    listener: Listener,
+    pub(super) log: Ring,
+    events: broadcast::Sender<Event>,
+    tally: Mutex<Tally>,
+}
+
+/// What has happened so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    /// Generations that were switched to.
+    pub(super) switches: u64,
+    /// Generations that could not be made.
+    pub(super) failures: u64,
+    /// Workers that ended though they were not asked to.
+    pub(super) crashes: u64,
+}
+
+impl Teller {
+    pub(super) fn new(listener: Listener) -> Teller {
+        let events = broadcast::Sender::new(BEHIND);
+        Teller { listener, log: Ring::new(), events, tally: Mutex::default() }
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        (self.listener)(event);
+        let mut tally = self.lock();
+        match event {
+            Event::Ready { .. } | Event::Reloaded { .. } => tally.switches += 1,
+            Event::ReloadFailed { .. } | Event::Failed { .. } => tally.failures += 1,
+            Event::WorkerExit { expected: false, .. } => tally.crashes += 1,
+            _ => {}
+        }
+        drop(tally);
+        let mut lines = Vec::new();
+        if let Event::ReloadFailed { errors, .. } | Event::Failed { errors } = event {
+            lines.extend(errors.iter().map(|fault| {
+                let place = fault.origin.as_ref().map(|origin| format!("{origin}: "));
+                format!("error: {}{}", place.unwrap_or_default(), fault.message)
+            }));
+        }
+        lines.extend(event.text());
+        if !lines.is_empty() {
+            self.log.push(Piece::new("supervisor", lines.join("\n")));
+        }
+        if !matches!(event, Event::Progress { .. }) {
+            let _ = self.events.send(event.clone()); // nobody waits
+        }
+    }
+
+    /// The events from now on.
+    pub(super) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
