@@ -234,6 +234,22 @@ async fn draining_finishes_requests_until_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_request_on_its_way_when_the_end_begins_is_answered() {
+    let running = Running::start("", says("hello"));
+    let mut used = running.connect().await;
+    ask(&mut used, GET).await;
+    let mut unused = running.connect().await;
+    let far = Instant::now() + std::time::Duration::from_secs(3600);
+    running.phase.send(Phase::Draining { until: far }).unwrap();
+    for stream in [&mut used, &mut unused] {
+        let (head, body) = ask(stream, GET).await;
+        assert!(head.contains("connection: close"), "{head}");
+        assert_eq!((body.as_str(), read_to_end(stream).await.as_str()), ("hello", ""));
+    }
+    within(running.task).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_unix_socket_changes_hands() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("http.sock");

@@ -1,8 +1,13 @@
 //! Reloads under load: nothing is lost, and nothing grows.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
+use crate::pki::Authority;
 use crate::support::{Serving, children, plugin, wait_until};
 use crate::traffic::{self, Clients};
 
@@ -33,12 +38,31 @@ pub(crate) fn hello(process: &str, server: &str) -> String {
     )
 }
 
-/// About 500 requests a second in all.
-pub(crate) fn all_kinds(clients: &mut Clients) {
-    for _ in 0..3 {
+/// The same with a second server, over TLS; and what its clients need to trust it.
+pub(crate) fn with_tls(folder: &Path, config: &str) -> (String, Arc<ClientConfig>) {
+    let authority = Authority::new("test");
+    let pair = authority.pair(folder, "localhost", &["localhost"]);
+    let server = format!(
+        "{config}[server.secure]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[server.secure.tls]\ncertificates = [{}]\n",
+        pair.item()
+    );
+    (server, authority.client(&["http/1.1"], None).config().clone())
+}
+
+/// About 500 requests a second in all; those over TLS to the server `secure`.
+pub(crate) fn all_kinds(clients: &mut Clients, serving: &Serving, tls: &Arc<ClientConfig>) {
+    for _ in 0..2 {
         clients.add(|address, traffic| traffic::kept(traffic, 80, || traffic::connect(address)));
     }
-    clients.add(|address, traffic| traffic::fresh(traffic, 100, || traffic::connect(address)));
+    clients.add(|address, traffic| traffic::fresh(traffic, 80, || traffic::connect(address)));
+    let secure: Arc<str> = serving.urls["secure"].trim_start_matches("https://").into();
+    for number in 0..2 {
+        let (secure, tls) = (secure.clone(), tls.clone());
+        clients.add(move |_, traffic| match number {
+            0 => traffic::fresh(traffic, 20, || traffic::connect_tls(&secure, &tls)),
+            _ => traffic::kept(traffic, 80, || traffic::connect_tls(&secure, &tls)),
+        });
+    }
     for _ in 0..2 {
         clients.add(|address, traffic| {
             let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
@@ -58,10 +82,11 @@ pub(crate) fn all_kinds(clients: &mut Clients) {
 #[test]
 fn reloads_under_load_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("server.toml"), hello("", "")).unwrap();
+    let (config, tls) = with_tls(folder.path(), &hello("", ""));
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let mut serving = Serving::start(folder.path(), &[]);
     let mut clients = Clients::of(serving.address());
-    all_kinds(&mut clients);
+    all_kinds(&mut clients, &serving, &tls);
     let traffic = clients.traffic.clone();
     wait_until("the load runs", || {
         [&traffic.requests, &traffic.messages, &traffic.streams].iter().all(|count| count.load(Relaxed) > 0)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::load::{all_kinds, hello};
+use crate::load::{all_kinds, hello, with_tls};
 use crate::support::{Connection, Serving, folder, get, paster, runs, wait_until};
 use crate::traffic::Clients;
 use crate::workers::config;
@@ -31,10 +31,12 @@ fn executes(pid: u32) -> u64 {
 
 #[test]
 fn a_replaced_program_takes_over_and_loses_nothing() {
-    let folder = folder(&[("server.toml", &hello("pid_file = \"run.pid\"", ""))]);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, tls) = with_tls(folder.path(), &hello("pid_file = \"run.pid\"", ""));
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let mut serving = start(folder.path());
     let mut clients = Clients::of(serving.address());
-    all_kinds(&mut clients);
+    all_kinds(&mut clients, &serving, &tls);
     let traffic = clients.traffic.clone();
     wait_until("the load runs", || traffic.requests.load(Relaxed) > 50);
     for generation in 2..=4 {

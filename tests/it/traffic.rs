@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -130,6 +132,23 @@ impl Stream for TcpStream {
         let _ = self.set_nonblocking(false);
         closed
     }
+}
+
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn is_closed(&mut self) -> bool {
+        // Between two requests only a farewell comes.
+        self.sock.is_closed()
+    }
+}
+
+/// Connects over TLS, to a server of the name `localhost`.
+pub(crate) fn connect_tls(
+    address: &str,
+    config: &Arc<ClientConfig>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(client, connect(address)?))
 }
 
 /// Connects with a limit to every wait.

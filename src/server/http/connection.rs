@@ -30,6 +30,10 @@ const TIMEOUT_RESPONSE: &[u8] =
 /// A connection idle for this long gives its buffers back: ten thousand of them cost 3 KiB each instead of 16.
 const NAP_TIME: Duration = Duration::from_secs(2);
 
+/// An idle connection of a server that ends stays open for so long: a request that is on its way already is
+/// answered, with `Connection: close`, instead of meeting a closed socket.
+const LEAVE_TIME: Duration = Duration::from_millis(500);
+
 /// A connection between two requests, and nothing of hyper's.
 struct Rest {
     stream: Stream,
@@ -98,7 +102,7 @@ enum First {
 async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
     let Rest { stream, read, open, idle_since, is_http1 } = rest;
     let (shared, link) = (&open.shared, &open.link);
-    let mut head_since = None;
+    let (mut head_since, mut leaving_since) = (None, None);
     poll_fn(|cx| {
         link.task.register(cx.waker());
         loop {
@@ -125,11 +129,14 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
             Stage::Serving => {}
             Stage::Retired if link.pinned.load(Relaxed) => link.close_next.store(true, Relaxed),
             Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
-            Stage::Draining if read.is_empty() => return Poll::Ready(First::Closed),
-            Stage::Retired | Stage::Draining => {}
+            Stage::Retired => {}
+            Stage::Draining => leaving_since = leaving_since.or_else(|| Some(Instant::now())),
         }
         let deadline = match read.is_empty() {
-            true => *idle_since + shared.limits.idle_time,
+            true => {
+                let idle = *idle_since + shared.limits.idle_time;
+                leaving_since.map_or(idle, |since| idle.min(since + LEAVE_TIME))
+            }
             false => *head_since.get_or_insert_with(Instant::now) + shared.limits.head_time,
         };
         if timer.poll(cx, deadline) { Poll::Ready(First::Late) } else { Poll::Pending }
@@ -256,6 +263,8 @@ struct Watch<'a> {
     /// Since when no byte was taken, and how many were before.
     stalled: Option<(u64, Instant)>,
     half_closed: Option<(u64, Instant)>,
+    /// Since when the connection is idle while the server ends.
+    leaving_since: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
@@ -269,6 +278,7 @@ impl<'a> Watch<'a> {
             head_since: None,
             stalled: None,
             half_closed: None,
+            leaving_since: None,
         }
     }
 
@@ -305,8 +315,8 @@ impl<'a> Watch<'a> {
                 Stage::Serving => {}
                 Stage::Retired if pinned => {}
                 Stage::Retired if !self.shared.hand_over.is_closed() => return Poll::Ready(End::Idle),
-                Stage::Draining if link.head_bytes.load(Relaxed) == 0 => return Poll::Ready(End::Quit),
-                Stage::Retired | Stage::Draining => {}
+                Stage::Retired => {}
+                Stage::Draining => self.leaving_since = self.leaving_since.or_else(|| Some(Instant::now())),
             }
         }
         let busy = link.busy.load(Relaxed) > 0;
@@ -336,6 +346,8 @@ impl<'a> Watch<'a> {
             if link.head_bytes.load(Relaxed) > 0 {
                 let since = *self.head_since.get_or_insert_with(Instant::now);
                 at(since + limits.head_time, End::LateHead);
+            } else if let Some(since) = self.leaving_since {
+                at(since + LEAVE_TIME, End::Quit);
             } else {
                 at(self.idle_since + NAP_TIME.min(limits.idle_time), End::Nap);
             }
