@@ -19,6 +19,7 @@ mod crowd;
 mod examples;
 mod fastcgi;
 mod faults;
+mod fronts;
 mod gate;
 mod handover;
 mod http;

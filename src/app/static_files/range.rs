@@ -38,7 +38,8 @@ pub(super) fn parse(value: &str, size: u64) -> Parts {
             None => return Parts::Whole,
         }
     }
-    let sum: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    let lengths = parts.iter().map(|part| part.end - part.start);
+    let sum = lengths.fold(0, u64::saturating_add);
     match parts.len() {
         0 => Parts::Unsatisfiable,
         2.. if sum > size => Parts::Whole,
@@ -88,6 +89,8 @@ mod tests {
         check("bytes=8-99999999999999999999999999", &[(8, 10)]);
         check("bytes=0-1, 4-5 ,-1", &[(0, 2), (4, 6), (9, 10)]);
         check("bytes=0-1,50-60", &[(0, 2)]);
+        // The sum of so many does not fit.
+        assert_eq!(parse("bytes=0-,0-", u64::MAX), Parts::Whole);
         for value in ["bytes=10-", "bytes=50-60", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(parse(value, 10), Parts::Unsatisfiable, "{value}");
         }
