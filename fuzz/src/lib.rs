@@ -10,6 +10,8 @@ pub mod fastcgi;
 mod pairs;
 #[path = "../../src/server/gate/path.rs"]
 pub mod path;
+#[path = "../../src/server/proxy_protocol.rs"]
+pub mod proxy_protocol;
 #[path = "../../src/codec/scgi.rs"]
 pub mod scgi;
 pub mod static_files;

@@ -16,7 +16,10 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["python3"], &["python3", "python3-venv", "python3-pip"], "runs kernels"),
     (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "is an upstream over HTTP, SCGI and FastCGI"),
     (&["php-fpm", "php-fpm8.2", "php-fpm8.4"], &["php-fpm"], "is an upstream over FastCGI"),
-    (&["nginx"], &["nginx-light"], "is an upstream over HTTP"),
+    (&["nginx"], &["nginx-light"], "is an upstream over HTTP, and a web server in front"),
+    // Not `apache2`, which would start a server of its own.
+    (&["apache2"], &["apache2-bin"], "is a web server in front"),
+    (&["lighttpd"], &["lighttpd"], "is a web server in front"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 
