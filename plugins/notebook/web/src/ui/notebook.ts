@@ -11,12 +11,15 @@ import { Keeper } from "../state/kept";
 import type { Event } from "../state/notebook";
 import { copyOf, type CellCopy, Session } from "../state/session";
 import { base, encodePath, fileName, folderOf, join, url } from "../transport/base";
-import { Connection, type Socket, webSocket } from "../transport/connection";
+import { Connection } from "../transport/connection";
+import { diagnose, documentSocket } from "../transport/document";
 import * as rest from "../transport/rest";
-import { announce, ask, askText, menu, nameProblem, toast } from "./dialog";
+import { followAnchor } from "./anchors";
+import { announce, ask, askText, nameProblem, toast } from "./dialog";
 import { button, fill, h, icon } from "./dom";
 import { KERNEL_WORDS, kernelPicker, Notices, saveWords } from "./status";
 import { type Action, ALWAYS, combination, COMMAND, EDIT, help, Keys } from "./shortcuts";
+import { type Deeds, toolbar } from "./tools";
 
 const CLIPBOARD = "paster:clipboard";
 const LINE_NUMBERS = "paster:line-numbers";
@@ -46,7 +49,7 @@ export class NotebookPage implements Deck {
   constructor(path: string) {
     const keeper = new Keeper(new URL(encodePath(path), base()).pathname);
     this.#session = new Session(path, {
-      connection: (listener) => new Connection((resume) => this.#socket(resume), listener, () => this.#diagnose()),
+      connection: (listener) => new Connection((resume) => documentSocket(this.#session.notebook.path, resume), listener, () => diagnose(this.#session.notebook.path)),
       take: () => keeper.take(),
       store: (drafts) => keeper.store(drafts),
       report: (message) => toast(message),
@@ -365,51 +368,18 @@ export class NotebookPage implements Deck {
   // Doing.
 
   #toolbar(): HTMLElement {
-    const tools = h(
-      "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "Notebook" },
-      button("Insert a cell below", () => this.#act("below"), { icon: "add", keys: "B" }),
-      button("Run", () => this.#act("run_advance"), { icon: "run", text: "Run", keys: "Shift+Enter", class: "button main" }),
-      button("Run all cells", () => void this.#runAll(), { icon: "runAll", text: "Run all", class: "button" }),
-      button("Interrupt the kernel", () => this.#act("interrupt"), { icon: "stop", keys: "I, I" }),
-      button("Restart the kernel", () => this.#act("restart"), { icon: "restart", keys: "0, 0" }),
-      this.#kind,
-      h("span", { class: "spring" }),
-      this.#queue,
-      this.#kernel,
-    );
-    const more = button("More", () => this.#menu(more), { icon: "more" });
-    more.setAttribute("aria-haspopup", "menu");
-    tools.append(more, button("Keyboard shortcuts", () => void help(), { icon: "help", keys: "H" }));
-    return tools;
-  }
-
-  #menu(anchor: HTMLElement): void {
-    const act = (label: string, action: Action, keys: string) => ({ label, keys, run: () => this.#act(action) });
-    menu(anchor, "More", [
-      { label: "Restart and run all", run: () => void this.#restart(true) },
-      { label: "Run all above", run: () => void this.#runRange(0, this.#place()) },
-      { label: "Run this and all below", run: () => void this.#runRange(this.#place(), this.#session.notebook.cells.length) },
-      { label: "Shut the kernel down", run: () => void this.#session.shutdownKernel() },
-      "line",
-      act("Cut cells", "cut", "X"),
-      act("Copy cells", "copy", "C"),
-      act("Paste cells below", "paste_below", "V"),
-      act("Delete cells", "delete", "D, D"),
-      act("Undo the deletion", "undo_delete", "Z"),
-      act("Merge cells", "merge", "Shift+M"),
-      act("Split the cell at the cursor", "split", "Ctrl+Shift+-"),
-      "line",
-      act("Hide or show the output", "toggle_output", "O"),
-      act("Scroll the output in a box", "toggle_scroll", "Shift+O"),
-      act("Hide or show the source", "toggle_source", "Shift+H"),
-      act("Clear the output", "clear_output", "Shift+X"),
-      { label: "Clear all outputs", run: () => this.#session.clearOutputs(null) },
-      act("Line numbers", "line_numbers", "L"),
-      "line",
-      { label: "Rename …", run: () => void this.#rename() },
-      { label: "Download", run: () => void this.#download() },
-    ]);
+    const deeds: Deeds = {
+      act: (action) => this.#act(action),
+      runAll: () => void this.#runAll(),
+      runAbove: () => void this.#runRange(0, this.#place()),
+      runBelow: () => void this.#runRange(this.#place(), this.#session.notebook.cells.length),
+      restartAndRunAll: () => void this.#restart(true),
+      shutdown: () => void this.#session.shutdownKernel(),
+      clearAll: () => this.#session.clearOutputs(null),
+      rename: () => void this.#rename(),
+      download: () => void this.#download(),
+    };
+    return toolbar(deeds, { kind: this.#kind, state: [this.#queue, this.#kernel] });
   }
 
   /** Keys that the editor must not see first. */
@@ -741,51 +711,10 @@ export class NotebookPage implements Deck {
     const link = h("a", { href: rest.fileUrl(this.#session.notebook.path, true), download: fileName(this.#session.notebook.path) });
     link.click();
   }
-
-  #socket(resume: { instance: string; after: number } | null): Socket {
-    const target = url("api/documents", this.#session.notebook.path);
-    target.protocol = target.protocol === "https:" ? "wss:" : "ws:";
-    if (resume !== null) {
-      target.searchParams.set("instance", resume.instance);
-      target.searchParams.set("after", String(resume.after));
-    }
-    return webSocket(target);
-  }
-
-  /** Why there is no connection, where that can be learned. */
-  async #diagnose(): Promise<string> {
-    try {
-      await rest.stat(this.#session.notebook.path);
-      return "";
-    } catch (error) {
-      if (!(error instanceof rest.HttpError)) return "";
-      if (error.status === 401 || error.status === 403) return "You are not signed in any more. Sign in again in another tab; what you typed stays here.";
-      if (error.status === 404) return "This notebook is not on the server any more: it was moved or deleted.";
-      return error.status === 0 ? "" : error.message;
-    }
-  }
 }
 
 function isEditor(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest(".cm-content") !== null;
-}
-
-/** Goes to a heading of the notebook; its ids are made safe, so a plain `#…` would miss them. */
-function followAnchor(event: MouseEvent): void {
-  const link = event.target instanceof Element ? event.target.closest<HTMLElement>("a[data-anchor]") : null;
-  if (link === null) return;
-  event.preventDefault();
-  const wanted = slug(link.dataset["anchor"] ?? "");
-  for (const heading of document.querySelectorAll(".markdown :is(h1, h2, h3, h4, h5, h6), .markdown [id]")) {
-    if (slug(heading.textContent ?? "") === wanted || heading.id === `user-content-${link.dataset["anchor"]}`) {
-      heading.scrollIntoView({ block: "start" });
-      return;
-    }
-  }
-}
-
-function slug(text: string): string {
-  return text.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "");
 }
 
 function stored(key: string): string | null {

@@ -1,0 +1,29 @@
+//! A notebook's WebSocket, and why there is none.
+
+import { url } from "./base";
+import { type Socket, webSocket } from "./connection";
+import * as rest from "./rest";
+
+/** Opens the WebSocket of the notebook at `path`; `resume` asks for what was missed. */
+export function documentSocket(path: string, resume: { instance: string; after: number } | null): Socket {
+  const target = url("api/documents", path);
+  target.protocol = target.protocol === "https:" ? "wss:" : "ws:";
+  if (resume !== null) {
+    target.searchParams.set("instance", resume.instance);
+    target.searchParams.set("after", String(resume.after));
+  }
+  return webSocket(target);
+}
+
+/** Why there is no connection, where that can be learned. */
+export async function diagnose(path: string): Promise<string> {
+  try {
+    await rest.stat(path);
+    return "";
+  } catch (error) {
+    if (!(error instanceof rest.HttpError)) return "";
+    if (error.status === 401 || error.status === 403) return "You are not signed in any more. Sign in again in another tab; what you typed stays here.";
+    if (error.status === 404) return "This notebook is not on the server any more: it was moved or deleted.";
+    return error.status === 0 ? "" : error.message;
+  }
+}

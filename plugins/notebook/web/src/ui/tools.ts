@@ -1,0 +1,66 @@
+//! The toolbar of a notebook and its menu. What they do is their owner's.
+
+import { menu } from "./dialog";
+import { button, h } from "./dom";
+import { type Action, help } from "./shortcuts";
+
+/** What the buttons do that no key does. */
+export interface Deeds {
+  act(action: Action): void;
+  runAll(): void;
+  runAbove(): void;
+  runBelow(): void;
+  restartAndRunAll(): void;
+  shutdown(): void;
+  clearAll(): void;
+  rename(): void;
+  download(): void;
+}
+
+/** The toolbar; `parts` are what its owner keeps up to date. */
+export function toolbar(deeds: Deeds, parts: { kind: Node; state: Node[] }): HTMLElement {
+  const tools = h(
+    "div",
+    { class: "toolbar", role: "toolbar", "aria-label": "Notebook" },
+    button("Insert a cell below", () => deeds.act("below"), { icon: "add", keys: "B" }),
+    button("Run", () => deeds.act("run_advance"), { icon: "run", text: "Run", keys: "Shift+Enter", class: "button main" }),
+    button("Run all cells", () => deeds.runAll(), { icon: "runAll", text: "Run all", class: "button" }),
+    button("Interrupt the kernel", () => deeds.act("interrupt"), { icon: "stop", keys: "I, I" }),
+    button("Restart the kernel", () => deeds.act("restart"), { icon: "restart", keys: "0, 0" }),
+    parts.kind,
+    h("span", { class: "spring" }),
+    ...parts.state,
+  );
+  const more = button("More", () => moreMenu(more, deeds), { icon: "more" });
+  more.setAttribute("aria-haspopup", "menu");
+  tools.append(more, button("Keyboard shortcuts", () => void help(), { icon: "help", keys: "H" }));
+  return tools;
+}
+
+function moreMenu(anchor: HTMLElement, deeds: Deeds): void {
+  const act = (label: string, action: Action, keys: string) => ({ label, keys, run: () => deeds.act(action) });
+  menu(anchor, "More", [
+    { label: "Restart and run all", run: () => deeds.restartAndRunAll() },
+    { label: "Run all above", run: () => deeds.runAbove() },
+    { label: "Run this and all below", run: () => deeds.runBelow() },
+    { label: "Shut the kernel down", run: () => deeds.shutdown() },
+    "line",
+    act("Cut cells", "cut", "X"),
+    act("Copy cells", "copy", "C"),
+    act("Paste cells below", "paste_below", "V"),
+    act("Delete cells", "delete", "D, D"),
+    act("Undo the deletion", "undo_delete", "Z"),
+    act("Merge cells", "merge", "Shift+M"),
+    act("Split the cell at the cursor", "split", "Ctrl+Shift+-"),
+    "line",
+    act("Hide or show the output", "toggle_output", "O"),
+    act("Scroll the output in a box", "toggle_scroll", "Shift+O"),
+    act("Hide or show the source", "toggle_source", "Shift+H"),
+    act("Clear the output", "clear_output", "Shift+X"),
+    { label: "Clear all outputs", run: () => deeds.clearAll() },
+    act("Line numbers", "line_numbers", "L"),
+    "line",
+    { label: "Rename …", run: () => deeds.rename() },
+    { label: "Download", run: () => deeds.download() },
+  ]);
+}
