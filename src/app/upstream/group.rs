@@ -152,20 +152,22 @@ impl Group {
         if let [only] = &self.members[..] {
             return (tried == 0 && !only.health.is_checked_out()).then_some(0);
         }
-        let count = self.members.len();
-        let start = self.next.fetch_add(1, Relaxed);
-        let order = || (0..count).map(|step| (start + step) % count).filter(|index| tried & 1 << index == 0);
+        let turn = self.next.fetch_add(1, Relaxed);
         let usable = |failed: bool| {
-            order().filter(move |index| {
+            (0..self.members.len()).filter(move |index| {
                 let health = &self.members[*index].health;
-                !health.is_checked_out() && (failed || !health.is_out())
+                tried & 1 << index == 0 && !health.is_checked_out() && (failed || !health.is_out())
             })
         };
         let free = |index: &usize| self.members[*index].slots.available_permits();
-        let pick = |failed: bool| match self.balance {
-            Balance::RoundRobin => usable(failed).find(|index| free(index) > 0).or(usable(failed).next()),
-            // `max_by_key` takes the last of equals: the order is turned, so that equals take turns.
-            Balance::LeastBusy => usable(failed).collect::<Vec<_>>().into_iter().rev().max_by_key(free),
+        let pick = |failed: bool| {
+            let count = usable(failed).count();
+            // Those that can be used take turns: who is left out leaves no gap for its neighbour to fill.
+            let mut order = usable(failed).cycle().skip(turn % count.max(1)).take(count);
+            match self.balance {
+                Balance::RoundRobin => order.clone().find(|index| free(index) > 0).or_else(|| order.next()),
+                Balance::LeastBusy => order.min_by_key(|index| std::cmp::Reverse(free(index))),
+            }
         };
         pick(false).or_else(|| pick(true))
     }

@@ -56,7 +56,8 @@ impl Default for Timeouts {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct PoolOptions {
-    /// Most connections to one upstream at a time, WebSockets too; further requests wait.
+    /// Most connections to one upstream at a time, WebSockets too; further requests wait. (Over HTTP/2, which has one
+    /// connection: most requests.)
     pub(in crate::app) max_connections: NonZeroU32,
     /// Most idle connections kept for one upstream; 0 keeps none.
     pub(in crate::app) max_idle: u32,
