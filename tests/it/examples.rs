@@ -64,3 +64,19 @@ async fn a_proxy_with_files_beside_it() {
         "{seen}"
     );
 }
+
+#[test]
+fn https_with_a_certificate_of_our_own() {
+    let free =
+        ["-D", "server.main.listen=[\"127.0.0.1:0\"]", "-D", "server.main.redirect_http=\"127.0.0.1:0\""];
+    let mut serving = Serving::launch({
+        let mut command = paster();
+        command.args(["serve", "--json", "server.toml"]).args(free).current_dir(root().join("examples/tls"));
+        command
+    });
+    serving.wait_for("listening");
+    let plain = serving.wait_for("listening")["url"].as_str().unwrap().to_owned();
+    serving.wait_for("ready");
+    let curl = std::process::Command::new("curl").args(["-sSkL", "--noproxy", "*", &plain]).output().unwrap();
+    assert_eq!(String::from_utf8(curl.stdout).unwrap(), "hello over HTTPS\n", "led on from {plain}");
+}

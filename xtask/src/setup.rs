@@ -14,6 +14,8 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["git"], &["git"], "skeletons start a repository"),
     (&["npm"], &["nodejs", "npm"], "builds the notebook's pages"),
     (&["python3"], &["python3", "python3-venv", "python3-pip"], "runs kernels"),
+    (&["curl"], &["curl"], "is a client over HTTPS"),
+    (&["openssl"], &["openssl"], "is a client over TLS"),
     (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "is an upstream over HTTP, SCGI and FastCGI"),
     (&["php-fpm", "php-fpm8.2", "php-fpm8.4"], &["php-fpm"], "is an upstream over FastCGI"),
     (&["nginx"], &["nginx-light"], "is an upstream over HTTP, and a web server in front"),
