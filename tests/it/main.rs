@@ -11,6 +11,7 @@ mod bridges_gateways;
 mod bridges_proxy;
 mod cascade;
 mod cgi;
+mod codec;
 mod config;
 mod control;
 mod crash;

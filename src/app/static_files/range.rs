@@ -38,11 +38,11 @@ pub(super) fn parse(value: &str, size: u64) -> Parts {
             None => return Parts::Whole,
         }
     }
-    let lengths = parts.iter().map(|part| part.end - part.start);
-    let sum = lengths.fold(0, u64::saturating_add);
+    let mut lengths = parts.iter().map(|part| part.end - part.start);
+    let sum = lengths.try_fold(0, u64::checked_add);
     match parts.len() {
         0 => Parts::Unsatisfiable,
-        2.. if sum > size => Parts::Whole,
+        2.. if sum.is_none_or(|sum| sum > size) => Parts::Whole,
         _ => Parts::Some(parts),
     }
 }
