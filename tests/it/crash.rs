@@ -15,7 +15,7 @@ fn kills() -> (usize, bool) {
 }
 
 /// For so long after the signal a dying process may still hold its connections.
-const DYING: Duration = Duration::from_millis(50);
+const DYING: Duration = Duration::from_millis(250);
 
 #[test]
 fn killed_workers_take_only_their_own_requests_along() {

@@ -173,13 +173,14 @@ impl Supervisor {
         }
         self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
-        reap_others(&self.shared, &known);
+        await_others(&self.shared, &known);
         Ok(())
     }
 }
 
-/// Ends children that nobody has told of: workers that were being made, builds.
-fn reap_others(shared: &Shared, workers: &[u32]) {
+/// Reaps children that nobody has told of, once they end: workers that were being made, whose socket is closed now;
+/// builds, and commands of scheduled tasks.
+fn await_others(shared: &Shared, workers: &[u32]) {
     let pid = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let sides = shared.sides.pids();
@@ -188,7 +189,6 @@ fn reap_others(shared: &Shared, workers: &[u32]) {
             && !sides.contains(&child)
             && let Ok(mut process) = Running::adopt(child)
         {
-            process.signal(rustix::process::Signal::KILL);
             tokio::spawn(async move { process.wait().await });
         }
     }
