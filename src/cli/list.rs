@@ -13,7 +13,7 @@ use crate::ops::list::Section;
 #[command(after_help = "Examples:
   paster list                         every kind, with a line each
   paster list middleware              those of one section
-  paster list middleware compress     the options of one kind
+  paster list middleware compress     the options of one kind: what each takes, its default, what it is for
   paster list apps --json")]
 pub(super) struct Args {
     /// What to list [default: all]
@@ -30,8 +30,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Word {
+    #[value(alias = "server")]
     Servers,
     Middleware,
+    #[value(alias = "app")]
     Apps,
 }
 
@@ -56,7 +58,8 @@ impl Args {
                 write(&format!("{:#}\n", serde_json::Value::Object(all.into_iter().collect())))
             }
             (None, _) => {
-                let parts = Section::ALL.map(|section| format!("{}:\n{}", section.name(), section.text()));
+                let parts =
+                    Section::ALL.map(|section| format!("{}:\n{}", section.name(), section.text(columns())));
                 write(&parts.join("\n"))
             }
         }
@@ -67,7 +70,7 @@ impl Args {
 pub(super) fn print_section(section: Section, json: bool) -> Result<ExitCode> {
     match json {
         true => write(&format!("{:#}\n", json!(section.kinds()))),
-        false => write(&section.text()),
+        false => write(&section.text(columns())),
     }
 }
 

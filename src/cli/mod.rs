@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod control;
+mod console;
 mod create;
 mod list;
 mod logs;
@@ -55,6 +56,7 @@ enum Command {
     Task(task::Args),
     Stop(stop::Args),
     Request(request::Args),
+    Console(console::Args),
     Routes(routes::Args),
     List(list::Args),
     Plugin(plugin::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Task(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Request(args) => args.run(),
+        Command::Console(args) => args.run(),
         Command::Routes(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Plugin(args) => args.run(),

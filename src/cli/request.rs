@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::source::SourceArgs;
 use crate::body::Response;
@@ -24,6 +25,7 @@ use crate::server::console::encode_head;
   paster request GET /                                 of ./server.toml, without a server
   paster request POST /items site/server.toml -H 'Content-Type: application/json' -d '{\"name\":\"a\"}'
   paster request GET / --trace                         with the time of each middleware
+  paster request GET /old --location                   following redirects
   paster request GET /report --no-include > report.html
 
 Exit codes: 0 a response came, 1 none came, or with --fail it was 400 or above, 78 the config is wrong.")]
@@ -65,6 +67,10 @@ pub(super) struct Args {
     #[arg(long)]
     trace: bool,
 
+    /// Follow redirects to the same host
+    #[arg(short = 'L', long)]
+    location: bool,
+
     /// Exit with 1 when the status is 400 or above
     #[arg(long)]
     fail: bool,
@@ -80,6 +86,7 @@ impl Args {
             headers: self.headers.clone(),
             body: self.body()?,
             trace: self.trace,
+            follow: self.location,
         };
         let mut out = std::io::stdout().lock();
         let mut status = StatusCode::OK;
@@ -154,30 +161,51 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Own time and time with what is inside, one part a line, as deep as it stands.
-fn table(done: &Done) -> String {
-    let mut text = String::from("     own     total\n");
-    for step in &done.steps {
-        let Step { depth, app, middleware, micros, own_micros, status, error } = step;
-        let name = match middleware {
+/// Own time and time with what is inside, one part a line, as deep as it stands, and a bar for when it was at work.
+pub(super) fn table(done: &Done) -> String {
+    let label = |step: &Step| {
+        let name = match &step.middleware {
             Some(middleware) => middleware.clone(),
-            None => format!("app {app}"),
+            None => format!("app {}", step.app),
         };
-        let outcome = match (status, error) {
+        let outcome = match (&step.status, &step.error) {
             (Some(status), _) => status.to_string(),
             (None, Some(error)) => format!("error: {error}"),
             (None, None) => "not finished".into(),
         };
-        let indent = "  ".repeat(*depth);
-        text.push_str(&format!(
-            "{:>8}  {:>8}  {indent}{name}  {outcome}\n",
-            time(*own_micros),
-            time(*micros)
-        ));
+        format!("{}{name}  {outcome}", "  ".repeat(step.depth))
+    };
+    let labels: Vec<String> = done.steps.iter().map(label).collect();
+    let widest = labels.iter().map(|label| label.width()).max().unwrap_or(0);
+    let room = columns().saturating_sub(22 + widest).min(BAR);
+    let end = done.steps.iter().map(|step| step.start_micros + step.micros).max().unwrap_or(0).max(1);
+    let mut text = String::from("     own     total\n");
+    for (step, label) in done.steps.iter().zip(labels) {
+        let (own, total) = (time(step.own_micros), time(step.micros));
+        let mut line = format!("{own:>8}  {total:>8}  {label}");
+        if room >= SMALLEST_BAR {
+            let cells = |micros: u64| (micros as f64 / end as f64 * room as f64).round() as usize;
+            let from = cells(step.start_micros).min(room - 1);
+            let length = cells(step.micros).clamp(1, room - from);
+            let gap = widest - label.width();
+            line += &format!("{}  {}{}", " ".repeat(gap), " ".repeat(from), "█".repeat(length));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     let (head, whole) = (time(micros(done.head)), time(micros(done.whole)));
     text.push_str(&format!("head after {head}, whole response after {whole}\n"));
     text
+}
+
+/// Longest and shortest bar, in characters.
+const BAR: usize = 40;
+const SMALLEST_BAR: usize = 8;
+
+/// Width of the terminal that the times go to.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(100)
 }
 
 fn time(micros: u64) -> String {

@@ -95,11 +95,19 @@ impl Section {
         })
     }
 
-    /// Names and summaries, a line each.
-    pub fn text(self) -> String {
+    /// Names and summaries, in lines of up to `columns` characters.
+    pub fn text(self, columns: usize) -> String {
         let kinds = self.kinds();
         let width = kinds.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
-        kinds.iter().map(|kind| format!("{:width$}  {}\n", kind.name, kind.summary)).collect()
+        let mut text = String::new();
+        for kind in kinds {
+            let mut name = kind.name;
+            for line in wrapped(kind.summary, columns.saturating_sub(width + 2)) {
+                text += &format!("{name:width$}  {line}\n");
+                name = "";
+            }
+        }
+        text
     }
 
     /// One kind with its options, for people, in lines of up to `columns` characters.

@@ -7,6 +7,7 @@ pub mod control;
 pub mod create;
 pub mod fault;
 pub mod list;
+mod redirect;
 pub mod request;
 pub mod routes;
 pub mod schema;

@@ -7,20 +7,26 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tokio::runtime::Runtime;
 
 use super::assemble::{Assembly, app_of_server, assemble_apps, unknown_app};
 use super::build::{self, Progress, Speed};
 use super::fault::Fault;
+use super::redirect;
 use super::trace::{Step, Trace};
-use crate::body::Response;
+use crate::body::{App, Response};
 use crate::config::{Config, Sources};
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
+use crate::plugin::Instance;
 use crate::server::console::{ask, perform};
 use crate::server::gate::Gate;
 
 /// Longest wait for what the apps still do when the response has ended.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// Most redirects that are followed for one request.
+const MOST_REDIRECTS: u8 = 10;
 
 /// What to ask, and of whom.
 #[derive(Debug, Default)]
@@ -39,6 +45,8 @@ pub struct Asked {
     pub body: Bytes,
     /// Whether each part of the stack is timed.
     pub trace: bool,
+    /// Whether redirects to the same host are followed.
+    pub follow: bool,
 }
 
 /// A part of the response, as it comes.
@@ -58,6 +66,8 @@ pub struct Done {
     pub head: Duration,
     /// Time to the end of its body.
     pub whole: Duration,
+    /// The target that the response is of, after redirects.
+    pub target: String,
 }
 
 /// Builds the apps of the config, asks one of them, and shows its response as it comes.
@@ -71,40 +81,133 @@ pub fn request(
     note: &(dyn Fn(&str) + Send + Sync),
     show: &mut dyn FnMut(Part<'_>) -> io::Result<()>,
 ) -> Result<Done> {
-    let request = ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
+    made(asked)?;
+    Session::open(&asked.sources, asked.app.as_deref(), asked.trace, note)?.ask(asked, show)
+}
+
+/// The request that is asked for.
+fn made(asked: &Asked) -> Result<crate::body::Request> {
+    ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
         let errors = faults.into_iter().map(|fault| Error::usage(fault.message).help(fault.help)).collect();
         Errors::check(errors).err().unwrap_or_else(|| Error::usage("no request").into())
-    })?;
-    let config = Config::load(&asked.sources)?;
-    let name = asked.app.clone().unwrap_or_else(|| usual_app(&config));
-    if config.table("app", &name).is_none() {
-        return Err(unknown_app(&config, &name).into());
+    })
+}
+
+/// The apps of a config in this process, to be asked any number of times.
+pub struct Session {
+    runtime: Option<Runtime>,
+    app: App,
+    name: String,
+    config: Config,
+    instances: Vec<Instance>,
+    trace: Option<Trace>,
+    /// Private copies of the libraries.
+    _copies: tempfile::TempDir,
+}
+
+impl Session {
+    /// Builds the apps. With `traced`, each part of a stack is timed.
+    /// # Errors
+    /// Faults of the config and of a build.
+    pub fn open(
+        sources: &Sources,
+        app: Option<&str>,
+        traced: bool,
+        note: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Session> {
+        let config = Config::load(sources)?;
+        let name = app.map_or_else(|| usual_app(&config), str::to_owned);
+        if config.table("app", &name).is_none() {
+            return Err(unknown_app(&config, &name).into());
+        }
+        let copies = tempfile::Builder::new().prefix("paster-request-").tempdir();
+        let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
+        let trace = traced.then(Trace::default);
+        let built = runtime.block_on(async {
+            let mut context = Context::alone(false);
+            context.libraries = libraries(&config, copies.path(), note).await?;
+            let Assembly { apps, instances, .. } = assemble_apps(&config, &context, trace.as_ref())?;
+            let app = apps.get(&name).cloned().ok_or_else(|| unknown_app(&config, &name))?;
+            Ok((app, instances))
+        });
+        match built {
+            Ok((app, instances)) => {
+                Ok(Session { runtime: Some(runtime), app, name, config, instances, trace, _copies: copies })
+            }
+            Err(errors) => {
+                runtime.shutdown_timeout(SHUTDOWN_TIME);
+                Err(errors)
+            }
+        }
     }
-    let copies = tempfile::Builder::new().prefix("paster-request-").tempdir();
-    let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
-    let done = runtime.block_on(async {
-        let mut context = Context::alone(false);
-        context.libraries = libraries(&config, copies.path(), note).await?;
-        let trace = asked.trace.then(Trace::default);
-        let Assembly { apps, instances, .. } = assemble_apps(&config, &context, trace.as_ref())?;
-        let app = apps.get(&name).cloned().ok_or_else(|| unknown_app(&config, &name))?;
+
+    /// Name of the app that is asked.
+    pub fn app(&self) -> &str {
+        &self.name
+    }
+
+    /// The merged config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Asks the app and shows its response as it comes; of `asked` the sources and the app say nothing here.
+    /// # Errors
+    /// Faults of the request; a body that breaks off; what `show` fails with.
+    pub fn ask(&self, asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<Done> {
+        let Some(runtime) = &self.runtime else { return Err(Error::new("the session has ended").into()) };
+        let mut request = made(asked)?;
+        let host = request.headers().get(http::header::HOST).cloned();
+        let mut target = asked.path.clone();
         let began = Instant::now();
-        let response = perform(&app, &Gate::new("request".into()), request).await;
-        let head = began.elapsed();
-        let result = show_all(response, show).await;
-        for instance in &instances {
+        runtime.block_on(async {
+            for hop in 0_u8.. {
+                let method = request.method().clone();
+                let response = perform(&self.app, &Gate::new("request".into()), request).await;
+                let next = if asked.follow {
+                    redirect::next(&method, &target, host.as_ref(), &response)
+                } else {
+                    None
+                };
+                let Some((method, to)) = next.filter(|_| hop < MOST_REDIRECTS) else {
+                    let head = began.elapsed();
+                    show_all(response, show).await?;
+                    let steps = self.trace.as_ref().map(Trace::take).unwrap_or_default();
+                    return Ok(Done { steps, head, whole: began.elapsed(), target });
+                };
+                target = to;
+                // What describes a body goes with it.
+                let same = method == asked.method.as_str();
+                let body = if same { asked.body.clone() } else { Bytes::new() };
+                let about_body =
+                    |field: &&String| same || !field.to_ascii_lowercase().starts_with("content-");
+                let headers = asked.headers.iter().filter(about_body).cloned().collect();
+                request = made(&Asked {
+                    method: method.to_string(),
+                    path: target.clone(),
+                    headers,
+                    body,
+                    ..Asked::default()
+                })?;
+            }
+            Err(Error::new("too many redirects").into())
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for instance in &self.instances {
             instance.shutdown();
         }
-        result?;
-        let steps = trace.map(|trace| trace.steps()).unwrap_or_default();
-        Ok(Done { steps, head, whole: began.elapsed() })
-    });
-    runtime.shutdown_timeout(SHUTDOWN_TIME);
-    done
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(SHUTDOWN_TIME);
+        }
+    }
 }
 
 async fn libraries(

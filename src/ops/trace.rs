@@ -23,6 +23,8 @@ pub struct Step {
     pub app: String,
     /// Name of the middleware in the app's stack; `None` for the app itself.
     pub middleware: Option<String>,
+    /// From the first call to this one, in microseconds.
+    pub start_micros: u64,
     /// From the call to the response's head, in microseconds, parts inside included.
     pub micros: u64,
     /// The same without the parts inside.
@@ -42,12 +44,14 @@ struct State {
     steps: Vec<Step>,
     /// Indices of the steps under way, the outermost first.
     open: Vec<usize>,
+    /// When the first of them began.
+    began: Option<Instant>,
 }
 
 impl Trace {
-    /// The steps so far, in the order in which they began.
-    pub fn steps(&self) -> Vec<Step> {
-        self.state().steps.clone()
+    /// The steps so far, in the order in which they began; the next request begins anew.
+    pub fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut *self.state()).steps
     }
 
     /// Wraps a part so that its calls are steps of this trace and its failures carry its name.
@@ -91,10 +95,12 @@ impl Trace {
     fn begin(&self, app: String, middleware: Option<String>) -> usize {
         let mut state = self.state();
         let (index, depth) = (state.steps.len(), state.open.len());
+        let began = *state.began.get_or_insert_with(Instant::now);
         state.steps.push(Step {
             depth,
             app,
             middleware,
+            start_micros: began.elapsed().as_micros() as u64,
             micros: 0,
             own_micros: 0,
             status: None,
@@ -106,6 +112,9 @@ impl Trace {
 
     fn end(&self, index: usize, took: Duration, result: &Result<Response, BoxError>) {
         let mut state = self.state();
+        if index >= state.steps.len() {
+            return; // of a request whose steps were taken already
+        }
         let micros = took.as_micros() as u64;
         let depth = state.steps[index].depth;
         let inside = state.steps[index + 1..].iter().take_while(|step| step.depth > depth);

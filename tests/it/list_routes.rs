@@ -99,6 +99,33 @@ fn lists_are_for_people_and_programs() {
     "#);
     assert_eq!(run("", &["serve", "--list-middleware"]), run("", &["list", "middleware"]));
     assert_eq!(run("", &["serve", "--list-apps", "--json"]), run("", &["list", "apps", "--json"]));
-    assert!(run("", &["serve", "--list-servers"]).starts_with("console"));
+    assert_eq!(run("", &["serve", "--list-servers"]), run("", &["list", "servers"]));
     assert!(run("", &["list", "middleware", "tiemout"]).contains("did you mean `timeout`?"));
+}
+
+#[test]
+fn options_of_every_kind_are_told() {
+    let text = run("", &["list", "server", "http"]);
+    for part in [
+        "http: Serves HTTP/1.1",
+        "Options of a `[server.NAME]` table with `use = \"http\"`:",
+        "  max_in_flight: whole number, default 1024\n",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    // Singular and plural, people and programs.
+    assert_eq!(run("", &["list", "servers", "http"]), text);
+    let json: serde_json::Value =
+        serde_json::from_str(&run("", &["list", "app", "mount", "--json"])).unwrap();
+    let routes =
+        json["options"].as_array().unwrap().iter().find(|option| option["name"] == "routes").unwrap();
+    assert!(routes["type"].is_string() && routes["text"].is_string(), "{routes}");
+    for (section, plural) in [("server", "servers"), ("middleware", "middleware"), ("app", "apps")] {
+        let kinds: serde_json::Value = serde_json::from_str(&run("", &["list", plural, "--json"])).unwrap();
+        for kind in kinds.as_array().unwrap() {
+            let name = kind["name"].as_str().unwrap();
+            assert!(run("", &["list", section, name]).starts_with(&format!("{name}: ")), "{section} {name}");
+        }
+    }
 }

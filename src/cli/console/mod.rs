@@ -1,0 +1,306 @@
+//! `paster console`: requests one after the other to an application in this process.
+
+mod editor;
+mod jar;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use http::header::{COOKIE, SET_COOKIE};
+
+use self::editor::Editor;
+use self::jar::Jar;
+use super::request::table;
+use super::source::SourceArgs;
+use crate::config::{Sources, is_secret_field};
+use crate::error::{Error, Result};
+use crate::ops::request::{Asked, Part, Session};
+use crate::ops::routes::{AppRoute, routes};
+use crate::server::console::encode_head;
+
+/// Asks an application in this process, request by request: with history and completion in a terminal, else from the
+/// lines of standard input.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A line is one of:
+  /path                      GET it
+  POST /items {\"name\":1}     another method, with a body: text, or @FILE
+  Accept: text/html          a header field for all requests that follow; `Accept:` takes it away
+  :help                      the other commands
+
+Examples:
+  paster console                                   of ./server.toml, without a server
+  printf 'GET /\\nGET /about\\n' | paster console      the lines of a script
+
+Cookies are kept as a browser does. Exit codes: 0 ended, 1 a line of a script failed, 78 the config is wrong.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Ask this app of the config [default: that of the server `main`]
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+
+    /// Follow redirects to the same host
+    #[arg(short = 'L', long)]
+    location: bool,
+
+    /// Print the time of each part of the stack
+    #[arg(long)]
+    trace: bool,
+}
+
+const HELP: &str = "\
+/path                  GET it
+METHOD /path [BODY]    another request; BODY is text, or @FILE
+Name: value            a header field for all requests that follow; `Name:` takes it away
+:headers               show them
+:cookies               show the cookies that were set
+:forget                take all header fields and cookies away
+:trace on|off          the time of each part of the stack
+:head on|off           status line and fields before the body
+:follow on|off         redirects to the same host
+:app NAME              ask another app of the config
+:reload                read the config anew
+:quit                  end (also Ctrl-D)
+";
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let sources = self.source.sources()?;
+        let terminal = std::io::stdin().is_terminal();
+        let mut console = Console {
+            session: open(&sources, self.app.as_deref())?,
+            sources,
+            headers: Vec::new(),
+            jar: Jar::default(),
+            trace: self.trace,
+            head: true,
+            follow: self.location,
+        };
+        match terminal {
+            true => console.converse(),
+            false => console.script(),
+        }
+    }
+}
+
+fn open(sources: &Sources, app: Option<&str>) -> Result<Session> {
+    Session::open(sources, app, true, &|text| eprintln!("{text}"))
+}
+
+/// What is kept from line to line.
+struct Console {
+    sources: Sources,
+    session: Session,
+    /// `Name: value`, in the order in which they were given.
+    headers: Vec<String>,
+    jar: Jar,
+    trace: bool,
+    head: bool,
+    follow: bool,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Line,
+    End,
+}
+
+impl Console {
+    /// Lines from a person.
+    fn converse(&mut self) -> Result<ExitCode> {
+        let mut editor = Editor::open()?;
+        println!("asking the app `{}`; `:help` says how, Ctrl-D ends", self.session.app());
+        loop {
+            editor.knows(self.paths());
+            let Some(line) = editor.line(&format!("{}> ", self.session.app()))? else { break };
+            match self.take(&line) {
+                Ok(Next::Line) => {}
+                Ok(Next::End) => break,
+                Err(errors) => super::report::errors(&errors),
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Lines from a file or a pipe; all are taken, also after one that failed.
+    fn script(&mut self) -> Result<ExitCode> {
+        let mut code = ExitCode::SUCCESS;
+        for line in std::io::stdin().lock().lines() {
+            let line = line.map_err(|cause| Error::new("cannot read standard input").because(cause))?;
+            match self.take(&line) {
+                Ok(Next::Line) => {}
+                Ok(Next::End) => break,
+                Err(errors) => {
+                    super::report::errors(&errors);
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        Ok(code)
+    }
+
+    fn take(&mut self, line: &str) -> Result<Next> {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(Next::Line);
+        }
+        if let Some(command) = line.strip_prefix(':') {
+            return self.command(command);
+        }
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        if first.starts_with('/') {
+            self.ask("GET", first, Bytes::new())?;
+        } else if let Some((name, value)) = field(line) {
+            let same = |kept: &String| field(kept).is_some_and(|(kept, _)| kept.eq_ignore_ascii_case(name));
+            self.headers.retain(|kept| !same(kept));
+            if !value.is_empty() {
+                self.headers.push(format!("{name}: {value}"));
+            }
+        } else if first.chars().all(|c| c.is_ascii_uppercase() || c == '-') {
+            let (path, body) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+            if path.is_empty() {
+                return Err(Error::usage(format!("`{first}` of what?"))
+                    .help(format!("write `{first} /path`"))
+                    .into());
+            }
+            self.ask(first, path, body_of(body.trim())?)?;
+        } else {
+            return Err(Error::usage(format!("`{first}` is no path, no method, no header field"))
+                .help("write `GET /path`, `Name: value`, or `:help`")
+                .into());
+        }
+        Ok(Next::Line)
+    }
+
+    fn command(&mut self, command: &str) -> Result<Next> {
+        let (name, word) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let word = word.trim();
+        match name {
+            "help" | "h" | "?" => print!("{HELP}"),
+            "quit" | "q" | "exit" => return Ok(Next::End),
+            "trace" => self.trace = switch(name, word)?,
+            "head" => self.head = switch(name, word)?,
+            "follow" => self.follow = switch(name, word)?,
+            "headers" => {
+                for line in &self.headers {
+                    match field(line) {
+                        Some((name, _)) if is_secret_field(name) => println!("{name}: ***"),
+                        _ => println!("{line}"),
+                    }
+                }
+            }
+            "cookies" => self.jar.names().for_each(|name| println!("{name}=***")),
+            "forget" => {
+                self.headers.clear();
+                self.jar = Jar::default();
+            }
+            "app" if word.is_empty() => println!("{}", self.session.app()),
+            "app" => self.session = open(&self.sources, Some(word))?,
+            "reload" => {
+                self.session = open(&self.sources, Some(self.session.app()))?;
+                println!("reloaded");
+            }
+            other => {
+                let error = Error::usage(format!("unknown command `:{other}`"));
+                return Err(match crate::registry::nearest(other, editor::COMMANDS.iter().copied()) {
+                    Some(near) => error.help(format!("did you mean `:{near}`?")),
+                    None => error.help("`:help` lists them"),
+                }
+                .into());
+            }
+        }
+        Ok(Next::Line)
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<()> {
+        let mut headers = self.headers.clone();
+        let given =
+            |line: &String| field(line).is_some_and(|(name, _)| name.eq_ignore_ascii_case(COOKIE.as_str()));
+        if let Some(cookies) = self.jar.of(path).filter(|_| !headers.iter().any(given)) {
+            headers.push(format!("cookie: {cookies}"));
+        }
+        let asked = Asked {
+            method: method.into(),
+            path: path.into(),
+            headers,
+            body,
+            follow: self.follow,
+            ..Asked::default()
+        };
+        let mut out = std::io::stdout().lock();
+        let mut last = b'\n';
+        let (shows_head, jar) = (self.head, &mut self.jar);
+        let done = self.session.ask(&asked, &mut |part| match part {
+            Part::Head(response) => {
+                for value in response.headers().get_all(SET_COOKIE) {
+                    jar.take(value.to_str().unwrap_or_default());
+                }
+                if shows_head { out.write_all(&encode_head(response)) } else { Ok(()) }
+            }
+            Part::Data(data) => {
+                last = data.last().copied().unwrap_or(last);
+                out.write_all(data)?;
+                out.flush()
+            }
+        })?;
+        if last != b'\n' {
+            // A closed pipe is the reader's wish.
+            let _ = writeln!(out);
+        }
+        let _ = out.flush();
+        if self.trace {
+            eprint!("{}", table(&done));
+        }
+        Ok(())
+    }
+
+    /// Paths that routes of the config begin with.
+    fn paths(&self) -> Vec<String> {
+        fn gather(route: &AppRoute, prefix: &str, found: &mut Vec<String>) {
+            for inner in &route.routes {
+                let at = inner.at.as_deref().and_then(|at| at.find('/').map(|slash| &at[slash..]));
+                let path = at.map_or(prefix.to_owned(), |at| format!("{}{at}", prefix.trim_end_matches('/')));
+                found.push(path.clone());
+                gather(inner, &path, found);
+            }
+        }
+        let mut found = vec!["/".to_owned()];
+        if let Ok(routes) = routes(self.session.config()) {
+            routes.servers.iter().for_each(|server| gather(&server.app, "", &mut found));
+        }
+        found.retain(|path| path.starts_with('/'));
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
+/// `Name: value`, when a line is one.
+fn field(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_name.then_some((name, value.trim()))
+}
+
+fn switch(name: &str, word: &str) -> Result<bool> {
+    match word {
+        "on" | "" => Ok(true),
+        "off" => Ok(false),
+        other => {
+            let error = Error::usage(format!("`:{name}` is `on` or `off`, not `{other}`"));
+            Err(error.help(format!("write `:{name} on`")).into())
+        }
+    }
+}
+
+fn body_of(text: &str) -> Result<Bytes> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned().into()) };
+    let read = std::fs::read(Path::new(path));
+    let read =
+        read.map_err(|cause| Error::usage(format!("cannot read the body from `{path}`")).because(cause))?;
+    Ok(read.into())
+}
