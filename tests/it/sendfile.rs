@@ -217,7 +217,8 @@ fn resident_kib(serving: &Serving) -> u64 {
 
 #[test]
 fn many_slow_clients_cost_no_memory_and_those_that_go_away_nothing() {
-    let (folder, mut serving) = site("\"log\", \"compress\"", "");
+    // The machine may be too busy for the clients to take anything for long.
+    let (folder, mut serving) = site("\"log\", \"compress\"", "write_stall_secs = 3600");
     let file = noise(16 * 1024 * 1024);
     std::fs::write(folder.path().join("www/large.bin"), &file).unwrap();
     let get = || {
@@ -232,22 +233,28 @@ fn many_slow_clients_cost_no_memory_and_those_that_go_away_nothing() {
     let during = resident_kib(&serving);
     // A body in hyper's hands has 400 KiB of each client in memory.
     assert!(during < before + 64 * 100, "{before} KiB before, {during} KiB with 64 slow clients");
-    for (socket, _) in clients.drain(..32) {
+    for (socket, _) in clients.drain(..56) {
         let _ = socket.shutdown(Shutdown::Both);
     }
-    std::thread::scope(|scope| {
-        for (mut socket, head) in clients {
-            let file = &file;
-            scope.spawn(move || assert!(body(&mut socket, &head) == *file));
-        }
+    let read = |(mut socket, head): (TcpStream, String)| {
+        socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
+        let mut body = Vec::new();
+        let end = (&mut socket).take(file.len() as u64).read_to_end(&mut body);
+        (body == file).then_some(()).ok_or_else(|| format!("{} bytes, {end:?}, {head}", body.len()))
+    };
+    let read = &read;
+    let read: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || read(client))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    assert!(read.iter().all(Result::is_ok), "{read:?}\n{}", serving.stderr());
     let log = folder.path().join("access.log");
     wait_until("every request is logged", || lines(&log).len() == 65);
     assert_eq!(serving.stop(), Some(0));
     let lengths: Vec<u64> =
         lines(&log).iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     let whole = file.len() as u64;
-    assert_eq!(lengths.iter().filter(|length| **length == whole).count(), 32, "{lengths:?}");
+    assert_eq!(lengths.iter().filter(|length| **length == whole).count(), 8, "{lengths:?}");
     assert!(lengths.iter().all(|length| *length <= whole), "{lengths:?}");
 }
 

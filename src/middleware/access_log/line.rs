@@ -1,6 +1,7 @@
 //! What is logged of a request, and how a line of each format reads.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,9 +55,13 @@ impl Record {
 
     /// One line with its line break.
     pub(super) fn line(&self, format: Format, bytes: u64, took: Duration) -> String {
-        let target = format!("{}{}", self.script_name, self.uri.path_and_query().map_or("/", |t| t.as_str()));
-        let target = masked(&target);
-        let referer = self.referer.as_ref().map(|referer| masked(&text(referer)));
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = match &*self.script_name {
+            "" => Cow::Borrowed(target),
+            mount => Cow::Owned(format!("{mount}{target}")),
+        };
+        let target = without_secrets(target);
+        let referer = self.referer.as_ref().map(|referer| without_secrets(text(referer)));
         let agent = self.agent.as_ref().map(text);
         if format == Format::Json {
             let line = json!({
@@ -76,17 +81,40 @@ impl Record {
             });
             return format!("{line}\n");
         }
+        // Written for every request, so without the machinery of formats.
         let mut line = String::with_capacity(256);
-        let sent = if bytes == 0 { "-".to_owned() } else { bytes.to_string() };
         match self.client {
+            Some(IpAddr::V4(client)) => {
+                for (index, octet) in client.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        line.push('.');
+                    }
+                    number(&mut line, octet.into());
+                }
+            }
             Some(client) => drop(write!(line, "{client}")),
             None => line.push('-'),
         }
         line += " - ";
         escape(&mut line, self.user.as_deref().unwrap_or("-"), true);
-        let _ = write!(line, " [{}] \"{} ", clf_time(self.time), self.method);
+        line += " [";
+        clf_time(&mut line, self.time);
+        line += "] \"";
+        line += self.method.as_str();
+        line.push(' ');
         escape(&mut line, &target, false);
-        let _ = write!(line, " {:?}\" {} {sent}", self.version, self.status);
+        line += match self.version {
+            Version::HTTP_10 => " HTTP/1.0\" ",
+            Version::HTTP_11 => " HTTP/1.1\" ",
+            Version::HTTP_2 => " HTTP/2.0\" ",
+            _ => " HTTP\" ",
+        };
+        number(&mut line, self.status.into());
+        line.push(' ');
+        match bytes {
+            0 => line.push('-'),
+            bytes => number(&mut line, bytes),
+        }
         if format == Format::Combined {
             for field in [referer.as_deref(), agent.as_deref()] {
                 line += " \"";
@@ -103,9 +131,36 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
 }
 
+fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
+    // Only a query has any.
+    if text.contains('?') { Cow::Owned(masked(&text)) } else { text }
+}
+
+/// Appends decimal digits.
+fn number(line: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits[start..].iter().for_each(|digit| line.push(char::from(*digit)));
+}
+
 /// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with
 /// `spaces`, spaces are written `\xNN`.
 fn escape(line: &mut String, text: &str, spaces: bool) {
+    let harmless =
+        |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\".contains(&byte) || byte == b' ' && !spaces;
+    if text.bytes().all(harmless) {
+        line.push_str(text);
+        return;
+    }
     for c in text.chars() {
         if c == '"' || c == '\\' || c.is_control() || (spaces && c == ' ') {
             let mut bytes = [0; 4];
@@ -118,8 +173,22 @@ fn escape(line: &mut String, text: &str, spaces: bool) {
     }
 }
 
-/// `10/Oct/2000:13:55:36 +0000`.
-fn clf_time(time: SystemTime) -> String {
+/// Appends `10/Oct/2000:13:55:36 +0000`.
+fn clf_time(line: &mut String, time: SystemTime) {
+    thread_local! {
+        /// The last second that was written: the next line is nearly always of the same.
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    LAST.with_borrow_mut(|(known, text)| {
+        if *known != second {
+            (*known, *text) = (second, clf_text(time));
+        }
+        line.push_str(text);
+    });
+}
+
+fn clf_text(time: SystemTime) -> String {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     // `2000-10-10T13:55:36Z`
@@ -147,7 +216,23 @@ mod tests {
 
     #[test]
     fn times() {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(971_186_136);
-        assert_eq!(clf_time(time), "10/Oct/2000:13:55:36 +0000");
+        let check = |seconds, expected: &str| {
+            let mut line = String::new();
+            clf_time(&mut line, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(line, expected);
+        };
+        check(971_186_136, "10/Oct/2000:13:55:36 +0000");
+        check(971_186_136, "10/Oct/2000:13:55:36 +0000");
+        check(971_186_137, "10/Oct/2000:13:55:37 +0000");
+    }
+
+    #[test]
+    fn numbers() {
+        let check = |value: u64| {
+            let mut line = String::new();
+            number(&mut line, value);
+            assert_eq!(line, value.to_string());
+        };
+        [0, 7, 10, 200, 1_048_576, u64::MAX].into_iter().for_each(check);
     }
 }

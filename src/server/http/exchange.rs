@@ -43,7 +43,7 @@ impl Exchange {
         let mut ticket = Ticket::new(&self.shared, &self.link);
         let version = request.version();
         let (parts, body) = request.into_parts();
-        let mut request = http::Request::from_parts(parts, ());
+        let mut request = Request::from_parts(parts, Body::empty());
         let chunked = version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
         let both = self.link.take_head(chunked.then_some(b"content-length"));
@@ -77,8 +77,7 @@ impl Exchange {
             let invited = request.headers().contains_key(EXPECT);
             Body::new(Arriving::new(body, link, invited, self.shared.limits.body_pace, kept))
         };
-        let (parts, ()) = request.into_parts();
-        let request = Request::from_parts(parts, body);
+        *request.body_mut() = body;
         if self.link.served.load(Relaxed) == 0
             && self.link.busy.load(Relaxed) == 1
             && let Some(accepted) = self.link.accepted.get()

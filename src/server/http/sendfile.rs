@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use super::link::Stream;
@@ -118,13 +118,15 @@ pub(super) fn send(
 
 fn write(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
     let mut nothing = SendAncillaryBuffer::default();
-    Ok(rustix::net::sendmsg(socket, slices, &mut nothing, flags | SendFlags::NOSIGNAL)?)
+    let flags = flags | SendFlags::NOSIGNAL;
+    Ok(retry_on_intr(|| rustix::net::sendmsg(socket, slices, &mut nothing, flags))?)
 }
 
 /// Sends what the socket takes of a part.
 fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
     let mut offset = part.start;
-    let sent = match rustix::fs::sendfile(socket, &part.file, Some(&mut offset), part.length) {
+    let send = || rustix::fs::sendfile(socket, &part.file, Some(&mut offset), part.length);
+    let sent = match retry_on_intr(send) {
         Ok(sent) => sent,
         // Not every file system can.
         Err(Errno::INVAL | Errno::NOSYS) => copy_part(socket, part)?,
