@@ -154,9 +154,10 @@ fn requests_in_flight_are_listed_and_dropped() {
     // By the number, then by the id that `request_id` gave.
     let done = site.json(&["cancel", one["id"].as_str().unwrap()]);
     assert_eq!(done["cancelled"], serde_json::json!([one["id"]]));
-    assert!(rest(first).starts_with("HTTP/1.1 503 "));
     let other = requests[1]["request_id"].as_str().unwrap();
     site.text(&["cancel", other]);
+    // Which of them was which does not show.
+    assert!(rest(first).starts_with("HTTP/1.1 503 "));
     assert!(rest(second).starts_with("HTTP/1.1 503 "));
     wait_until("the plugin's futures are dropped", || {
         Connection::open(serving.address()).get("/counters").1.contains("\"dropped\":2")
@@ -246,9 +247,9 @@ fn logs_show_all_processes_and_follow() {
                 site.text(&["reload", "--wait"]);
             }
         });
-        let line = following.next().unwrap().unwrap();
-        assert!(line.contains("supervisor"), "{line}");
+        let line = following.next();
         stop.send(()).unwrap();
+        assert!(line.unwrap().unwrap().contains("supervisor"));
     });
     serving.stop();
     assert!(following.any(|line| line.unwrap().contains("ending on TERM")));

@@ -22,6 +22,8 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     // Not `apache2`, which would start a server of its own.
     (&["apache2"], &["apache2-bin"], "is a web server in front"),
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
+    (&["script"], &["bsdutils"], "gives the live view a terminal"),
+    (&["nginx"], &["nginx-light"], "is an upstream over HTTP"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 

@@ -18,8 +18,8 @@ use crate::config::{Config, Sources};
 use crate::error::{Error, Errors, Result};
 use crate::ops::fault::Fault;
 
-/// How long a server may take to say who it is.
-const GREETING: Duration = Duration::from_secs(3);
+/// How long a server may take to say who it is; one that has ended refuses at once.
+const GREETING: Duration = Duration::from_secs(15);
 /// Longest answer in one line.
 const LONGEST: u64 = 64 << 20;
 
