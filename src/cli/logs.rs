@@ -42,7 +42,7 @@ impl Args {
         server.say(&Ask::Logs { lines: self.lines, follow: self.follow })?;
         let mut out = std::io::stdout().lock();
         let colour = super::report::coloured(&out);
-        while let Some(reply) = server.next()? {
+        while let Some(reply) = server.reply()? {
             let line = match reply {
                 Reply::Line(line) if self.json => json!(line).to_string(),
                 Reply::Line(line) => shown(&line, colour),

@@ -40,7 +40,7 @@ impl Args {
         let hello: Hello = server.done(&Ask::Stop { fast: self.fast })?;
         if self.wait {
             // The connection closes with the process; an error says the same.
-            while let Ok(Some(_)) = server.next() {}
+            while let Ok(Some(_)) = server.reply() {}
         }
         let word = if self.wait { "has ended" } else { "ends" };
         match self.json {

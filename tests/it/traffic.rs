@@ -240,7 +240,7 @@ pub(crate) fn fresh<S: Stream>(traffic: &Traffic, per_second: u32, open: impl Fn
 pub(crate) fn http2(traffic: &Traffic, per_second: u32, base: &str, client: &reqwest::Client) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let once = async |turn: u64| {
-        let sent = (turn % 2 == 0).then(|| body(turn));
+        let sent = turn.is_multiple_of(2).then(|| body(turn));
         let request = match &sent {
             Some(sent) => client.post(format!("{base}/echo")).body(sent.clone()),
             None => client.get(format!("{base}/")),

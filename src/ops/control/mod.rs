@@ -154,7 +154,7 @@ impl Connection {
     pub fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Answer<T>> {
         self.say(ask)?;
         loop {
-            match self.next()? {
+            match self.reply()? {
                 Some(Reply::Done(value)) => {
                     let value = serde_json::from_value(value).map_err(|cause| {
                         Error::new("the server gave an answer that this paster does not know")
@@ -198,7 +198,7 @@ impl Connection {
     /// The next answer; `None` when the server has closed.
     /// # Errors
     /// The connection broke, or what came is no answer.
-    pub fn next(&mut self) -> Result<Option<Reply>> {
+    pub fn reply(&mut self) -> Result<Option<Reply>> {
         let failed = |cause: std::io::Error| Error::new("the server does not answer").because(cause);
         let mut line = Vec::new();
         (&mut self.reader).take(LONGEST).read_until(b'\n', &mut line).map_err(failed)?;

@@ -238,7 +238,10 @@ async fn logs(
     for line in kept {
         write(writer, &Reply::Line(line)).await?;
     }
-    while follow {
+    if !follow {
+        return write(writer, &Reply::Done(json!(null))).await;
+    }
+    loop {
         let piece = tokio::select! {
             piece = next.recv() => piece,
             () = gone(reader) => return Ok(()),
