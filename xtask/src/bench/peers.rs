@@ -218,8 +218,8 @@ impl Bench {
         if !python.exists() {
             checked(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         }
-        if !checked(Command::new(&python).args(["-c", "import flup"]).stderr(std::process::Stdio::null()))
-            .is_ok()
+        if checked(Command::new(&python).args(["-c", "import flup"]).stderr(std::process::Stdio::null()))
+            .is_err()
         {
             checked(Command::new(&python).args(["-m", "pip", "install", "--quiet", "flup"]))?;
         }
