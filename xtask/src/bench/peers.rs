@@ -65,7 +65,7 @@ pub(super) fn prepare(folder: &Path) -> Result<Bench> {
             "-addext",
             "subjectAltName=IP:127.0.0.1,DNS:localhost",
         ]);
-        openssl.args(["-days", "3650", "-keyout", "key.pem", "-out", "cert.pem", "-quiet"]);
+        openssl.args(["-days", "3650", "-keyout", "key.pem", "-out", "cert.pem"]);
         checked(openssl.stderr(std::process::Stdio::null()))?;
     }
     let tls = "[server.main.tls]\ncertificates = [{ certificate_file = 'cert.pem', key_file = 'key.pem' }]\n";
@@ -104,7 +104,7 @@ impl Bench {
     /// paster with the config of this name.
     pub(super) fn paster(&self, name: &str) -> Result<Service> {
         let mut command = self.command(0, built("paster"));
-        command.args(["serve", "--json", &format!("{name}.toml")]);
+        command.args(["serve", "--json", &format!("{name}.toml")]).stderr(std::process::Stdio::null());
         let server = Server::until(command, |line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
             match event["event"].as_str()? {
