@@ -23,7 +23,6 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["apache2"], &["apache2-bin"], "is a web server in front"),
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
-    (&["nginx"], &["nginx-light"], "is an upstream over HTTP"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 

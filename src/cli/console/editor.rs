@@ -102,6 +102,9 @@ impl Editor {
 
 /// Whether a line sets a field, or has a parameter or a key of a body, that nobody may read.
 fn is_secret(line: &str) -> bool {
+    if line.trim_start().starts_with(':') {
+        return false; // a command of the session
+    }
     if field(line).is_some_and(|(name, _)| is_secret_field(name)) {
         return true;
     }

@@ -92,10 +92,10 @@ impl Process {
             Err(error) => format!("could not be waited for: {error}"),
         };
         // Children may hold the pipes open: do not wait long for the rest.
-        for reader in &mut self.readers {
+        while let Some(reader) = self.readers.last_mut() {
             let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
+            self.readers.pop(); // at once: a finished one must not be waited for again by the next call
         }
-        self.readers.clear();
         let tail: Vec<u8> =
             self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail);
