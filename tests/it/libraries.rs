@@ -32,7 +32,7 @@ fn a_create_that_fails_says_why() {
     check(
         json!({ "healty": true }),
         &format!(
-            "{prefix}: settings: unknown field `healty`, expected `create` or `healthy` at line 1 column 9 ()"
+            "{prefix}: settings: unknown field `healty`, expected one of `create`, `healthy`, `unwell_file` at line 1 column 9 ()"
         ),
     );
 }
@@ -179,11 +179,12 @@ fn inspect_prints_what_a_plugin_says() {
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
     faulty 0.1.0
       ABI             version 1, table of 144 bytes
-      functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, run_side
+      functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, list_tasks, run_task, run_side
       side processes  echo
       settings
-        create   one of "work", "fail", "panic"  optional      What `create` does.
-        healthy  boolean                         default true  Whether the health probe succeeds.
+        create       one of "work", "fail", "panic"  optional      What `create` does.
+        healthy      boolean                         default true  Whether the health probe succeeds.
+        unwell_file  string or null                  optional      While this file is there the health probe fails, with its text.
     "#);
     let output =
         crate::support::paster().args(["plugin", "inspect", "--json"]).arg(plugin("hello")).output().unwrap();
