@@ -19,7 +19,9 @@ use crate::error::BoxError;
 const CHUNK: u64 = 64 * 1024;
 
 /// Most bytes of a part. Few enough that a client which goes away has taken about as many as were counted.
-pub const LARGEST_PART: u64 = 4 * CHUNK;
+pub const LARGEST_PART: u64 = 8 * CHUNK;
+/// How far apart it is looked whether a part lies in memory: the kernel reads ahead at least so much.
+const STEP: u64 = 2 * CHUNK;
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl FileBody {
         let most = range.end.min(start + LARGEST_PART);
         let mut end = start;
         while end < most {
-            let next = most.min(end + CHUNK);
+            let next = most.min(end + STEP);
             if !in_memory(&self.file, next - 1) {
                 break;
             }
