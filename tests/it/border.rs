@@ -460,5 +460,10 @@ async fn events_and_panics_go_to_the_hosts_log() {
     );
     let event = find("a handler fell");
     assert_eq!((&event["level"], &event["fields"]["from"]), (&json!("ERROR"), &json!("panic")));
-    assert!(event["fields"]["fields"].as_str().unwrap().starts_with("{\"place\":\"tests/fixtures/plugins/faulty/"));
+    assert!(
+        event["fields"]["fields"]
+            .as_str()
+            .unwrap()
+            .starts_with("{\"place\":\"tests/fixtures/plugins/faulty/")
+    );
 }

@@ -102,7 +102,10 @@ impl<'a> Check<'a> {
             None => error.help(match nearest(key, known.iter().copied()) {
                 Some(near) => format!("`{near}` is set already: remove this one"),
                 None if known.len() > KEYS_SHOWN => {
-                    format!("known keys: `{}`, …: `paster config schema` shows all", known[..KEYS_SHOWN].join("`, `"))
+                    format!(
+                        "known keys: `{}`, …: `paster config schema` shows all",
+                        known[..KEYS_SHOWN].join("`, `")
+                    )
                 }
                 None => format!("known keys: `{}`", known.join("`, `")),
             }),
