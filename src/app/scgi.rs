@@ -3,7 +3,6 @@
 //! # Source
 //! SCGI, 2008-06-23: <https://python.ca/scgi/protocol.txt>.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,11 +12,9 @@ use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::hand_off::HandOff;
 use super::upstream::{
-    Address, Balance, CgiAnswer, Decoded, Exchange, Failure, Gateway, Group, Head, HealthOptions, Outgoing,
-    Plan, PoolOptions, Protocol, Question, Reason, Sends, Timeouts, addresses, ask, check_variables,
-    question_parts, watch,
+    Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, Group, Head, Outgoing, Protocol,
+    Question, Reason, Sends, UpstreamOptions, addresses, ask, check_variables, question_parts, watch,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -32,33 +29,10 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:4000`, `unix:/run/app.sock`.
     upstreams: Vec<String>,
-    /// How one of several upstreams is chosen.
-    #[serde(default)]
-    balance: Balance,
-    /// Variables to add to those of RFC 3875, or to put in their place.
-    #[serde(default)]
-    params: BTreeMap<String, String>,
-    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
-    /// name, as the length is sent first. (`body_limit` comes before it.)
-    #[serde(default = "one_gib")]
-    spool_limit_bytes: u64,
-    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
-    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
-    #[serde(default)]
-    hand_off: BTreeMap<String, String>,
-    /// How long upstreams are waited for.
-    #[serde(default)]
-    timeouts: Timeouts,
-    /// The connections to each upstream; SCGI keeps none for a second request.
-    #[serde(default)]
-    pool: PoolOptions,
-    /// When an upstream counts as out of order.
-    #[serde(default)]
-    health: HealthOptions,
-}
-
-pub(super) fn one_gib() -> u64 {
-    1 << 30
+    #[serde(flatten)]
+    passing: GatewayOptions,
+    #[serde(flatten)]
+    upstream: UpstreamOptions,
 }
 
 /// Makes the app; connects to nothing yet.
@@ -66,25 +40,15 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
-    check_variables(table, "params", &options.params, &mut errors);
-    super::upstream::check_health(table, &options.health, &mut errors);
-    let hand_off = HandOff::new(table, &options.hand_off, builder, &mut errors);
+    check_variables(table, "params", &options.passing.params, &mut errors);
+    let hand_off = options.upstream.check(table, builder, &mut errors);
     Errors::check(errors)?;
-    let group = Arc::new(Group::new(Plan {
-        app: table.name().to_owned(),
-        addresses,
-        balance: options.balance,
-        timeouts: options.timeouts,
-        pool: options.pool,
-        health: options.health,
-        tls: None,
-        development: builder.context.development,
-    }));
+    let group = Group::new(table.name(), addresses, options.upstream, None, builder.context.development);
     let gateway = Arc::new(Gateway {
-        group,
+        group: Arc::new(group),
         hand_off,
-        spool_limit: options.spool_limit_bytes,
-        variables: options.params,
+        spool_limit: options.passing.spool_limit_bytes,
+        variables: options.passing.params,
     });
     if !builder.context.checking {
         watch(&gateway.group, &question(&gateway));

@@ -23,11 +23,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub(super) use self::program::{Program, plain_text};
-use super::scgi::one_gib;
 use super::upstream::{
-    Address, Balance, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, Group, Head, HealthOptions,
-    Outgoing, Plan, PoolOptions, Protocol, Reason, Secs, Sends, Stop, Stream, Target, Timeouts,
-    check_variables, duration, secs,
+    Address, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, Group, Head, Outgoing, PoolOptions,
+    Protocol, Reason, Secs, Sends, Stop, Stream, Target, Timeouts, UpstreamOptions, check_variables,
+    duration, one_gib, secs,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -145,19 +144,12 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         queue_secs: options.queue_secs,
         ..Timeouts::default()
     };
-    let group = Arc::new(Group::new(Plan {
-        app: table.name().to_owned(),
-        addresses: vec![address],
-        balance: Balance::default(),
-        timeouts,
-        pool: PoolOptions { max_idle: 0, ..PoolOptions::default() },
-        health: HealthOptions::default(),
-        tls: None,
-        development: builder.context.development,
-    }));
+    let pool = PoolOptions { max_idle: 0, ..PoolOptions::default() };
+    let upstream = UpstreamOptions { timeouts, pool, ..UpstreamOptions::default() };
+    let group = Group::new(table.name(), vec![address], upstream, None, builder.context.development);
     let cgi = Arc::new(Cgi {
         gateway: Gateway {
-            group,
+            group: Arc::new(group),
             hand_off: None,
             spool_limit: options.spool_limit_bytes,
             variables: BTreeMap::new(),

@@ -3,7 +3,6 @@
 mod client;
 mod site;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -13,13 +12,11 @@ use serde::Deserialize;
 
 use self::client::Fastcgi;
 use self::site::{Meaning, Site};
-use super::hand_off::HandOff;
 use super::respond::plain;
-use super::scgi::one_gib;
 use super::static_files;
 use super::upstream::{
-    Address, Balance, Exchange, Failure, Gateway, Group, Head, HealthOptions, Plan, PoolOptions, Question,
-    Sends, Timeouts, addresses, ask, check_health, check_variables, question_parts, watch,
+    Address, Exchange, Failure, Gateway, GatewayOptions, Group, Head, Question, Sends, UpstreamOptions,
+    addresses, ask, check_variables, question_parts, watch,
 };
 use crate::app::Builder;
 use crate::body::{App, Body, Request, Response};
@@ -35,9 +32,6 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:9000`, `unix:/run/php/php-fpm.sock`.
     upstreams: Vec<String>,
-    /// How one of several upstreams is chosen.
-    #[serde(default)]
-    balance: Balance,
     /// Directory of a site of scripts: a path that names one is answered by the upstream with its `SCRIPT_FILENAME`, any
     /// other file by paster. Without it the upstream has every request, as an application.
     root: Option<ConfigPath>,
@@ -50,30 +44,14 @@ pub(super) struct Options {
     split_path: Vec<String>,
     /// Script for paths that name nothing, with `root`: `/index.php` for most frameworks. Without it they get 404.
     fallback: Option<String>,
-    /// Parameters to add to those of RFC 3875, or to put in their place.
-    #[serde(default)]
-    params: BTreeMap<String, String>,
+    #[serde(flatten)]
+    passing: GatewayOptions,
     /// Keeps connections for further requests (`pool`). A process of php-fpm that has an idle one serves nobody else,
     /// so keep fewer than it has processes.
     #[serde(default)]
     keep_connections: bool,
-    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
-    /// name, as the length is sent first. (`body_limit` comes before it.)
-    #[serde(default = "one_gib")]
-    spool_limit_bytes: u64,
-    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
-    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
-    #[serde(default)]
-    hand_off: BTreeMap<String, String>,
-    /// How long upstreams are waited for.
-    #[serde(default)]
-    timeouts: Timeouts,
-    /// The connections to each upstream.
-    #[serde(default)]
-    pool: PoolOptions,
-    /// When an upstream counts as out of order.
-    #[serde(default)]
-    health: HealthOptions,
+    #[serde(flatten)]
+    upstream: UpstreamOptions,
 }
 
 fn index_php() -> String {
@@ -97,8 +75,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
-    check_variables(table, "params", &options.params, &mut errors);
-    check_health(table, &options.health, &mut errors);
+    check_variables(table, "params", &options.passing.params, &mut errors);
     if options.index.contains('/') || options.index.is_empty() {
         let error = table.error("index", format!("`{}` is no plain file name", options.index));
         errors.push(error.help("write a name such as `index.php`"));
@@ -116,7 +93,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     if options.root.is_none() && options.fallback.is_some() {
         errors.push(table.error("fallback", "`fallback` has no meaning without `root`"));
     }
-    let hand_off = HandOff::new(table, &options.hand_off, builder, &mut errors);
+    let hand_off = options.upstream.check(table, builder, &mut errors);
     let mut site = None;
     if let Some(root) = options.root {
         let files = serde_json::json!({ "use": "static", "publish_dir": &*root });
@@ -130,26 +107,17 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         }
     }
     Errors::check(errors)?;
-    let mut pool = options.pool;
+    let mut upstream = options.upstream;
     if !options.keep_connections {
-        pool.max_idle = 0;
+        upstream.pool.max_idle = 0;
     }
-    let group = Arc::new(Group::new(Plan {
-        app: table.name().to_owned(),
-        addresses,
-        balance: options.balance,
-        timeouts: options.timeouts,
-        pool,
-        health: options.health,
-        tls: None,
-        development: builder.context.development,
-    }));
+    let group = Group::new(table.name(), addresses, upstream, None, builder.context.development);
     let fast = Arc::new(Fast {
         gateway: Gateway {
-            group,
+            group: Arc::new(group),
             hand_off,
-            spool_limit: options.spool_limit_bytes,
-            variables: options.params,
+            spool_limit: options.passing.spool_limit_bytes,
+            variables: options.passing.params,
         },
         name: table.name().into(),
         keep: options.keep_connections,

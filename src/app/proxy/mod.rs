@@ -6,7 +6,6 @@ mod http2;
 mod tls;
 mod tunnel;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::{HOST, LOCATION};
@@ -22,8 +21,8 @@ use self::http2::Connections;
 use self::tls::TlsOptions;
 use super::hand_off::HandOff;
 use super::upstream::{
-    Address, Balance, Group, HealthOptions, Member, Plan, PoolOptions, Question, Secs, Timeouts, addresses,
-    ask, check_health, duration, may_repeat, question_parts, run, secs, watch,
+    Address, Group, Member, Question, Secs, UpstreamOptions, addresses, ask, duration, may_repeat,
+    question_parts, run, secs, watch,
 };
 use crate::app::Builder;
 use crate::body::{App, Request, Response};
@@ -38,9 +37,6 @@ pub(super) struct Options {
     /// Addresses of the upstreams: `http://127.0.0.1:9000`, with a path that is put before every request's
     /// (`http://10.0.0.7/base`), `https://api.example.org`, `unix:/run/app.sock`.
     upstreams: Vec<String>,
-    /// How one of several upstreams is chosen.
-    #[serde(default)]
-    balance: Balance,
     /// What is spoken to upstreams.
     #[serde(default)]
     protocol: Version,
@@ -57,19 +53,8 @@ pub(super) struct Options {
     /// How long a WebSocket may be without a byte either way; up to twice as long may pass until it is closed.
     #[serde(default = "an_hour")]
     websocket_idle_secs: Secs,
-    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
-    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
-    #[serde(default)]
-    hand_off: BTreeMap<String, String>,
-    /// How long upstreams are waited for.
-    #[serde(default)]
-    timeouts: Timeouts,
-    /// The connections to each upstream.
-    #[serde(default)]
-    pool: PoolOptions,
-    /// When an upstream counts as out of order.
-    #[serde(default)]
-    health: HealthOptions,
+    #[serde(flatten)]
+    upstream: UpstreamOptions,
     /// TLS to `https` upstreams.
     tls: Option<TlsOptions>,
 }
@@ -127,19 +112,10 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
             HostField::Client
         }
     };
-    check_health(table, &options.health, &mut errors);
-    let hand_off = HandOff::new(table, &options.hand_off, builder, &mut errors);
+    let hand_off = options.upstream.check(table, builder, &mut errors);
     Errors::check(errors)?;
-    let group = Arc::new(Group::new(Plan {
-        app: table.name().to_owned(),
-        addresses: found,
-        balance: options.balance,
-        timeouts: options.timeouts,
-        pool: options.pool,
-        health: options.health,
-        tls,
-        development: builder.context.development,
-    }));
+    let group = Group::new(table.name(), found, options.upstream, tls, builder.context.development);
+    let group = Arc::new(group);
     let proxy = Arc::new(Proxy {
         wording: Wording { host, forwarding: options.forwarding, prefix: options.prefix },
         http2: http2.then(|| Connections::new(&group)),

@@ -12,7 +12,7 @@ use super::address::Address;
 use super::clock::Clock;
 use super::failure::{Fault, Reason};
 use super::health::Health;
-use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, duration};
+use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
 use super::outgoing::Outgoing;
 use super::run::Failure;
 use super::stream::{Stream, Tls};
@@ -45,19 +45,6 @@ pub(in crate::app) struct Member {
     pub(super) health: Health,
     slots: Arc<Semaphore>,
     idle: Mutex<Kept>,
-}
-
-/// What one app's table says of its upstreams.
-pub(in crate::app) struct Plan {
-    /// Name of the app.
-    pub(in crate::app) app: String,
-    pub(in crate::app) addresses: Vec<Address>,
-    pub(in crate::app) balance: Balance,
-    pub(in crate::app) timeouts: Timeouts,
-    pub(in crate::app) pool: PoolOptions,
-    pub(in crate::app) health: HealthOptions,
-    pub(in crate::app) tls: Option<Tls>,
-    pub(in crate::app) development: bool,
 }
 
 #[derive(Default)]
@@ -96,13 +83,19 @@ pub(in crate::app) struct Lease {
 }
 
 impl Group {
-    /// Makes the group; starts nothing.
-    pub(in crate::app) fn new(plan: Plan) -> Group {
-        let Plan { app, addresses, balance, timeouts, pool, health, tls, development } = plan;
+    /// Makes the group of the app of that name; starts nothing.
+    pub(in crate::app) fn new(
+        app: &str,
+        addresses: Vec<Address>,
+        options: UpstreamOptions,
+        tls: Option<Tls>,
+        development: bool,
+    ) -> Group {
+        let UpstreamOptions { balance, timeouts, pool, health, .. } = options;
         let several = addresses.len() > 1;
         let member = |(index, address): (usize, Address)| {
             Arc::new(Member {
-                name: if several { format!("{app} {}", index + 1) } else { app.clone() },
+                name: if several { format!("{app} {}", index + 1) } else { app.to_owned() },
                 address,
                 health: Health::new(),
                 slots: Arc::new(Semaphore::new(pool.max_connections.get() as usize)),

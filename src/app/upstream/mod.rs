@@ -21,9 +21,11 @@ pub(super) use address::{Address, Target};
 pub(super) use cgi::{CgiAnswer, Gateway, Sends, question_parts};
 pub(super) use exchange::{Decoded, Exchange, Head, Kept, Protocol, Stop};
 pub(super) use failure::{Fault, Reason};
-pub(super) use group::{Connection, Group, Lease, Member, Plan};
+pub(super) use group::{Connection, Group, Lease, Member};
 pub(super) use health::{Question, watch};
-pub(super) use options::{Balance, HealthOptions, PoolOptions, Secs, Timeouts, duration, secs};
+pub(super) use options::{
+    GatewayOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
+};
 pub(super) use outgoing::Outgoing;
 pub(super) use run::{Failure, ask, judge, may_repeat, run};
 pub(super) use stream::{Stream, Tls};
@@ -58,15 +60,6 @@ pub(super) fn addresses(
         }
     }
     found
-}
-
-/// Checks the path of health checks.
-pub(super) fn check_health(table: &Table, options: &HealthOptions, errors: &mut Vec<Error>) {
-    let is_path =
-        |text: &str| text.starts_with('/') && !text.contains('#') && text.parse::<http::Uri>().is_ok();
-    if options.path.as_deref().is_some_and(|path| !is_path(path)) {
-        errors.push(table.error("health.path", "it is no path").help("write one such as `/health`"));
-    }
 }
 
 /// Checks variables that the config adds.

@@ -1,10 +1,16 @@
-//! Options that the kinds with upstreams share, each a table within the app's own.
+//! Options that the kinds with upstreams share, flattened into each kind's own.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::app::Builder;
+use crate::app::hand_off::HandOff;
+use crate::config::Table;
+use crate::error::Error;
 
 /// Whole seconds, at least one.
 pub(in crate::app) type Secs = NonZeroU32;
@@ -18,6 +24,61 @@ pub(in crate::app) const fn secs(count: u32) -> Secs {
 
 pub(in crate::app) fn duration(secs: Secs) -> Duration {
     Duration::from_secs(secs.get().into())
+}
+
+/// What the kinds that ask others by a socket have in common, but for the addresses.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::app) struct UpstreamOptions {
+    /// How one of several upstreams is chosen.
+    pub(in crate::app) balance: Balance,
+    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
+    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
+    pub(in crate::app) hand_off: BTreeMap<String, String>,
+    /// How long upstreams are waited for.
+    pub(in crate::app) timeouts: Timeouts,
+    /// The connections to each upstream.
+    pub(in crate::app) pool: PoolOptions,
+    /// When an upstream counts as out of order.
+    pub(in crate::app) health: HealthOptions,
+}
+
+impl UpstreamOptions {
+    /// Checks them; faults go to `errors`. Returns the apps of `hand_off`.
+    pub(in crate::app) fn check(
+        &self,
+        table: &Table,
+        builder: &mut Builder<'_>,
+        errors: &mut Vec<Error>,
+    ) -> Option<HandOff> {
+        let is_path =
+            |text: &str| text.starts_with('/') && !text.contains('#') && text.parse::<http::Uri>().is_ok();
+        if self.health.path.as_deref().is_some_and(|path| !is_path(path)) {
+            errors.push(table.error("health.path", "it is no path").help("write one such as `/health`"));
+        }
+        HandOff::new(table, &self.hand_off, builder, errors)
+    }
+}
+
+/// What SCGI and FastCGI, which pass a request on as variables, have beside them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::app) struct GatewayOptions {
+    /// Variables (FastCGI's parameters) to add to those of RFC 3875, or to put in their place.
+    pub(in crate::app) params: BTreeMap<String, String>,
+    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
+    /// name, as the length is sent first. (`body_limit` comes before it.)
+    pub(in crate::app) spool_limit_bytes: u64,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        GatewayOptions { params: BTreeMap::new(), spool_limit_bytes: one_gib() }
+    }
+}
+
+pub(in crate::app) fn one_gib() -> u64 {
+    1 << 30
 }
 
 /// How an upstream is chosen among several.
@@ -59,7 +120,7 @@ pub(in crate::app) struct PoolOptions {
     /// Most connections to one upstream at a time, WebSockets too; further requests wait. (Over HTTP/2, which has one
     /// connection: most requests.)
     pub(in crate::app) max_connections: NonZeroU32,
-    /// Most idle connections kept for one upstream; 0 keeps none.
+    /// Most idle connections kept for one upstream; 0 keeps none, as SCGI always does.
     pub(in crate::app) max_idle: u32,
     /// How long an idle connection is kept, unless the upstream said less by `Keep-Alive: timeout=…`.
     pub(in crate::app) idle_secs: Secs,
