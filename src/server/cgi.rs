@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,10 +25,11 @@ use tokio::io::AsyncReadExt;
 use super::Server;
 use super::control::Control;
 use super::desk::{Desk, Leaving};
-use super::gate::forwarded::{Family, Trusted};
-use super::gate::{Admitted, Gate, Memory, reply};
-use super::gateway::{Belief, Fronts, hosts, networks};
+use super::gate::forwarded::Trusted;
+use super::gate::{Admitted, Memory, reply};
+use super::gateway::{Belief, Fronts};
 use super::listener::{Listen, Socket};
+use super::options::GateOptions;
 use super::pace::{Fate, Fault};
 use crate::body::{App, Body, BoxFuture};
 use crate::codec::variables::Split;
@@ -41,38 +41,13 @@ use crate::error::{Errors, Result};
 const READ_BYTES: usize = 64 * 1024;
 
 /// Options of a `[server.NAME]` table with `use = "cgi"`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
     /// Whether `REMOTE_USER` of the web server is the user, as if a middleware had found out.
     remote_user: bool,
-    /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
-    hosts: Vec<String>,
-    /// Proxies in front of the web server whose forwarded fields are believed: addresses, networks. Nobody by default.
-    trusted_proxies: Vec<String>,
-    /// Which fields they write: `x_forwarded` or `forwarded` (RFC 7239).
-    forwarded_fields: Family,
-    /// Whether `%2f` and `%5c` may stand in a path; else 400.
-    encoded_slashes: bool,
-    /// Most header fields, then 431.
-    fields_limit: NonZeroUsize,
-    /// Longest request target, then 414.
-    target_limit_bytes: NonZeroUsize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let size = |value| NonZeroUsize::new(value).unwrap_or(NonZeroUsize::MIN);
-        Options {
-            remote_user: false,
-            hosts: Vec::new(),
-            trusted_proxies: Vec::new(),
-            forwarded_fields: Family::default(),
-            encoded_slashes: false,
-            fields_limit: size(100),
-            target_limit_bytes: size(8 * 1024),
-        }
-    }
+    #[serde(flatten)]
+    gate: GateOptions,
 }
 
 struct Cgi(Fronts);
@@ -83,18 +58,8 @@ struct Cgi(Fronts);
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
-    let hosts = hosts(table, &options.hosts, &mut errors);
-    let mut trusted = Trusted::new(options.forwarded_fields);
-    networks(table, "trusted_proxies", &options.trusted_proxies, &mut trusted, &mut errors);
+    let gate = options.gate.gate(table, &mut errors);
     Errors::check(errors)?;
-    let gate = Gate {
-        hosts,
-        trusted,
-        target_limit_bytes: options.target_limit_bytes.get(),
-        fields_limit: options.fields_limit.get(),
-        encoded_slashes: options.encoded_slashes,
-        ..Gate::new(table.name().into())
-    };
     Ok(Box::new(Cgi(Fronts { gate, believed: Trusted::default(), remote_user: options.remote_user })))
 }
 

@@ -10,11 +10,14 @@ mod desk;
 mod fastcgi;
 pub mod gate;
 mod gateway;
+mod hall;
 mod http;
 pub mod listener;
+mod options;
 mod pace;
 pub mod proxy_protocol;
 mod scgi;
+mod stream;
 mod tls;
 
 pub use tls::tickets;

@@ -1,9 +1,8 @@
 //! `paster console`, by a pipe and in a terminal; and what `paster request` shows beside the response.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use crate::support::{folder, paster};
+use crate::support::{self, folder, paster, text};
 
 const CONFIG: &str = r#"
 [server.main]
@@ -35,20 +34,7 @@ body = "other"
 "#;
 
 fn piped(folder: &tempfile::TempDir, args: &[&str], input: &str) -> Output {
-    let mut child = paster()
-        .args(args)
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+    support::piped(paster().args(args).current_dir(folder.path()), input)
 }
 
 #[test]

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http_body_util::StreamBody;
 use paster::body::{App, Body, Response};
 use paster::codec::Variables;
 use paster::codec::fastcgi::{
     Begin, End, Ending, Header, Reader, encode_pairs, kind, parse_pairs, put, put_end,
 };
-use paster::server::control::Phase;
-use paster::server::listener::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::inprocess::{Running, echo, says, server, within};
+use crate::inprocess::{Running, breaks_off, echo, says, within};
 use crate::scgi::{endless, mirror, outcome};
 
 /// The records of a head.
@@ -31,7 +28,7 @@ fn head(id: u16, keep: bool, pairs: &[(&str, &str)]) -> Vec<u8> {
 const GET: [(&str, &str); 3] = [("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/"), ("HTTP_HOST", "a")];
 
 /// A whole request.
-fn ask(id: u16, keep: bool, target: &str, body: &str) -> Vec<u8> {
+pub(crate) fn ask(id: u16, keep: bool, target: &str, body: &str) -> Vec<u8> {
     let length = body.len().to_string();
     let mut out = head(id, keep, &[GET[0], ("REQUEST_URI", target), GET[2], ("CONTENT_LENGTH", &length)]);
     put(&mut out, kind::STDIN, id, body.as_bytes());
@@ -94,18 +91,7 @@ async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize) -> Vec<Str
 /// Sends each case on a connection of its own, shuts its side, and compares all that comes back.
 async fn check(options: &str, cases: &[(&str, Vec<u8>, &[&str])]) {
     let running = Running::start(&format!("use = \"fastcgi\"\nhalf_close_secs = 60\n{options}"), mirror());
-    let mut wrong = Vec::new();
-    for (what, bytes, expected) in cases {
-        let mut stream = running.connect().await;
-        stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let found = replies(&mut stream, usize::MAX).await;
-        if found != *expected {
-            wrong.push(format!("{what}\n  expected {expected:?}\n  found    {found:?}"));
-        }
-    }
-    running.end().await;
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    running.check(cases, async |stream| replies(stream, usize::MAX).await).await;
 }
 
 /// Each row: the section of the FastCGI Specification 1.0, the bytes, and what comes back.
@@ -358,11 +344,7 @@ async fn a_client_that_goes_takes_the_work_along() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_whole() {
-    let app = App::from_fn(|_| async {
-        let frames = [Ok(http_body::Frame::data(bytes::Bytes::from_static(b"begun"))), Err("broken off")];
-        Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
-    });
-    let running = Running::start("use = \"fastcgi\"", app);
+    let running = Running::start("use = \"fastcgi\"", breaks_off());
     let mut stream = running.connect().await;
     stream.write_all(&ask(1, true, "/", "")).await.unwrap();
     // No END_REQUEST; perhaps not even the beginning.
@@ -403,7 +385,7 @@ fn waits_for_the_body(text: &'static str) -> App {
 
 #[tokio::test]
 async fn retired_it_hands_idle_connections_over() {
-    let mut old = Running::start("use = \"fastcgi\"", waits_for_the_body("old"));
+    let old = Running::start("use = \"fastcgi\"", waits_for_the_body("old"));
     let (mut idle, mut busy) = (old.connect().await, old.connect().await);
     idle.write_all(&ask(1, true, "/", "")).await.unwrap();
     assert_eq!(replies(&mut idle, 1).await, ["1: old"]);
@@ -411,15 +393,7 @@ async fn retired_it_hands_idle_connections_over() {
     let (begun, rest) = asked.split_at(asked.len() - 4);
     busy.write_all(begun).await.unwrap();
     crate::inprocess::wait_until(|| old.load.in_flight.load(Relaxed) == 1).await;
-    let sockets: Vec<_> = old.sockets.iter().map(Socket::try_clone).map(Result::unwrap).collect();
-    let new = Running::on(server("use = \"fastcgi\""), sockets, says("new"));
-    let (mut handed, adopted) = (old.handed.take().unwrap(), new.adopted.clone());
-    let relay = tokio::spawn(async move {
-        while let Some(idle) = handed.recv().await {
-            adopted.send(idle).await.unwrap();
-        }
-    });
-    old.phase.send(Phase::Retired).unwrap();
+    let (new, ended) = old.next("use = \"fastcgi\"", says("new"));
     idle.write_all(&ask(2, true, "/", "")).await.unwrap();
     assert_eq!(replies(&mut idle, 1).await, ["2: new"]);
     // What had begun is finished by whom it began with, and then handed over.
@@ -427,7 +401,6 @@ async fn retired_it_hands_idle_connections_over() {
     assert_eq!(replies(&mut busy, 1).await, ["1: old"]);
     busy.write_all(&ask(1, true, "/", "")).await.unwrap();
     assert_eq!(replies(&mut busy, 1).await, ["1: new"]);
-    within(old.task).await.unwrap();
-    within(relay).await.unwrap();
+    within(ended).await.unwrap();
     new.end().await;
 }

@@ -15,25 +15,6 @@ use crate::inprocess::{
     Running, ask, read_response, read_to_end, says, server, try_read_response, wait_until, within,
 };
 
-/// Starts the next generation on the sockets of `old`, retires `old`, and passes its connections on.
-async fn next(old: Running, options: &str, app: App) -> (Running, tokio::task::JoinHandle<()>) {
-    let mut old = old;
-    let new = Running::on(server(options), old.sockets, app);
-    let (mut handed, adopted) = (old.handed.take().unwrap(), new.adopted.clone());
-    tokio::spawn(async move {
-        while let Some(idle) = handed.recv().await {
-            adopted.send(idle).await.unwrap();
-        }
-    });
-    old.phase.send(Phase::Retired).unwrap();
-    let (task, phase) = (old.task, old.phase);
-    let ended = tokio::spawn(async move {
-        task.await.unwrap();
-        drop(phase);
-    });
-    (new, ended)
-}
-
 /// Answers with the generation and the body's length, after a few turns of the scheduler.
 fn generation(number: usize) -> App {
     App::from_fn(move |request: Request| async move {
@@ -135,7 +116,7 @@ async fn fifty_generations_lose_nothing() {
             }
         })
         .await;
-        let (new, ended) = next(running, "", generation(number)).await;
+        let (new, ended) = running.next("", generation(number));
         running = new;
         within(ended).await.unwrap();
     }
@@ -157,7 +138,7 @@ async fn read_bytes_go_with_the_connection() {
     partial.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     begun.write_all(b"GET / HT").await.unwrap();
     running.wait_for_connections(3).await;
-    let (running, ended) = next(running, "", generation(2)).await;
+    let (running, ended) = running.next("", generation(2));
     within(ended).await.unwrap();
     running.wait_for_connections(3).await;
     assert_eq!(ask(&mut fresh, GET).await.1, "2 0");
@@ -185,7 +166,7 @@ async fn a_request_in_flight_is_finished_and_its_connection_goes_on() {
     let mut stream = running.connect().await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     within(started.notified()).await;
-    let (running, ended) = next(running, "", generation(2)).await;
+    let (running, ended) = running.next("", generation(2));
     // A new connection is the new generation's while the old one still answers.
     assert_eq!(ask(&mut running.connect().await, GET).await.1, "2 0");
     assert!(!ended.is_finished());
@@ -259,7 +240,7 @@ async fn a_unix_socket_changes_hands() {
     let running = Running::on(server(&options), sockets, generation(1));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     assert_eq!(ask(&mut stream, GET).await.1, "1 0");
-    let (running, ended) = next(running, &options, generation(2)).await;
+    let (running, ended) = running.next(&options, generation(2));
     within(ended).await.unwrap();
     assert_eq!(ask(&mut stream, GET).await.1, "2 0");
     running.end().await;
@@ -288,7 +269,7 @@ async fn an_upgraded_connection_stays_until_time_is_up() {
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     wait_until(|| load.upgraded.load(Relaxed) == 1).await;
     let phase = running.phase.clone();
-    let (new, ended) = next(running, "", says("new")).await;
+    let (new, ended) = running.next("", says("new"));
     stream.write_all(b"x").await.unwrap();
     assert_eq!(within(stream.read_u8()).await.unwrap(), b'x');
     assert!(!ended.is_finished());

@@ -97,6 +97,49 @@ impl Running {
         read_to_end(&mut stream).await
     }
 
+    /// Retires it and passes its connections on to the next generation, which serves on the same sockets. The task ends
+    /// with the old one.
+    pub(crate) fn next(mut self, options: &str, app: App) -> (Running, JoinHandle<()>) {
+        let new = Running::on(server(options), self.sockets, app);
+        let (mut handed, adopted) = (self.handed.take().unwrap(), new.adopted.clone());
+        tokio::spawn(async move {
+            while let Some(idle) = handed.recv().await {
+                adopted.send(idle).await.unwrap();
+            }
+        });
+        self.phase.send(Phase::Retired).unwrap();
+        let (task, phase) = (self.task, self.phase);
+        let ended = tokio::spawn(async move {
+            task.await.unwrap();
+            drop(phase);
+        });
+        (new, ended)
+    }
+
+    /// Sends each case (what it is, its bytes, what is to come of it) on a connection of its own, shuts its side, and
+    /// compares what `read` finds; then ends.
+    pub(crate) async fn check<F, E>(
+        self,
+        cases: &[(&str, Vec<u8>, &E)],
+        read: impl AsyncFn(&mut TcpStream) -> F,
+    ) where
+        F: PartialEq<E> + std::fmt::Debug,
+        E: std::fmt::Debug + ?Sized,
+    {
+        let mut wrong = Vec::new();
+        for (what, bytes, expected) in cases {
+            let mut stream = self.connect().await;
+            stream.write_all(bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let found = read(&mut stream).await;
+            if found != **expected {
+                wrong.push(format!("{what}\n  expected {expected:?}\n  found    {found:?}"));
+            }
+        }
+        self.end().await;
+        assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    }
+
     /// Ends at once and waits for the end.
     pub(crate) async fn end(self) {
         self.phase.send(Phase::Draining { until: tokio::time::Instant::now() }).unwrap();
@@ -165,6 +208,14 @@ pub(crate) async fn ask(
 /// An app that answers `text` to everything.
 pub(crate) fn says(text: &'static str) -> App {
     App::from_fn(move |_: Request| async move { Response::new(Body::from(text)) })
+}
+
+/// An app whose answer begins and breaks off.
+pub(crate) fn breaks_off() -> App {
+    App::from_fn(|_| async {
+        let frames = [Ok(http_body::Frame::data(bytes::Bytes::from_static(b"begun"))), Err("broken off")];
+        Response::new(Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(frames))))
+    })
 }
 
 /// An app that answers with what it was asked: method, target, and the body's length.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::{Connection, Serving, folder, get, paster, plugin, wait_until};
+use paster::codec::fastcgi::kind;
+
+use crate::support::{Connection, Serving, folder, get, paster, piped, plugin, wait_until};
 
 const CONFIG: &str = r#"
 [process]
@@ -55,14 +57,7 @@ print(json.dumps(out))
 ";
     let python = std::env::var("PASTER_TEST_PYTHON")
         .expect("PASTER_TEST_PYTHON must name a python with prometheus_client: `cargo xtask test` makes one");
-    let mut child = Command::new(python)
-        .args(["-c", SCRIPT, module])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = piped(Command::new(python).args(["-c", SCRIPT, module]), text);
     assert!(output.status.success(), "not parsed: {text}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -192,6 +187,54 @@ fn waits_for_the_turn_and_clients_that_leave_are_counted() {
         let counts = scrape(&serving);
         counts["paster_requests_total{outcome=refused,server=main}"] == 1.0
             && counts["paster_turn_wait_seconds_count{server=main}"] == 1.0
+    });
+}
+
+#[test]
+fn connections_of_a_web_server_are_counted_too() {
+    let config = "[server.main]\nuse = \"scgi\"\nlisten = [\"127.0.0.1:0\"]\n\
+        [server.records]\nuse = \"fastcgi\"\nlisten = [\"127.0.0.1:0\"]\n\
+        [server.admin]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\napp = \"admin\"\n\
+        [app.main]\nuse = \"respond\"\nbody = \"hello\"\n\
+        [app.admin]\nuse = \"respond\"\nmiddleware = [\"metrics\"]\n";
+    let folder = folder(&[("server.toml", config)]);
+    let serving = Serving::start(folder.path(), &[]);
+    let open = |server: &str| {
+        let (_, address) = serving.urls[server].split_once("://").unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        stream
+    };
+    // Each SCGI request has a connection of its own; the three of FastCGI share one, and only its first is counted
+    // from the acceptance.
+    for _ in 0..2 {
+        let mut stream = open("main");
+        stream.write_all(&crate::scgi::ask("/", &[], "")).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("hello"), "{text}");
+    }
+    let mut kept = open("records");
+    for _ in 0..3 {
+        kept.write_all(&crate::fastcgi::ask(1, true, "/", "")).unwrap();
+        let mut header = [0; 8];
+        while header[1] != kind::END_REQUEST {
+            kept.read_exact(&mut header).unwrap();
+            let length = u16::from_be_bytes([header[4], header[5]]) + u16::from(header[6]);
+            kept.read_exact(&mut vec![0; length.into()]).unwrap();
+        }
+    }
+    drop(kept);
+    // A connection without a request never reaches the application.
+    drop(open("records"));
+    wait_until("all are counted", || {
+        let counts = scrape(&serving);
+        let of = |name: &str, server: &str| counts[&format!("{name}{{server={server}}}")];
+        of("paster_connections_total", "main") == 2.0
+            && of("paster_connections_total", "records") == 2.0
+            && of("paster_accept_to_app_seconds_count", "main") == 2.0
+            && of("paster_accept_to_app_seconds_count", "records") == 1.0
+            && of("paster_connections_open", "records") == 0.0
     });
 }
 

@@ -1,9 +1,8 @@
 //! `paster request`, and the server `console`.
 
-use std::io::Write;
 use std::process::{Output, Stdio};
 
-use crate::support::{folder, paster};
+use crate::support::{folder, paster, piped, text};
 
 const CONFIG: &str = r#"
 [server.main]
@@ -25,21 +24,7 @@ body = "none\n"
 
 fn run(config: &str, args: &[&str], input: &str) -> Output {
     let folder = folder(&[("server.toml", config), ("body.txt", "from a file")]);
-    let mut child = paster()
-        .arg("request")
-        .args(args)
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+    piped(paster().arg("request").args(args).current_dir(folder.path()), input)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use paster::server::control::Phase;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::inprocess::{Running, echo, read_to_end, says, within};
+use crate::inprocess::{Running, breaks_off, echo, read_to_end, says, within};
 
 /// Answers with what a request is to an app behind a web server.
 pub(crate) fn mirror() -> App {
@@ -45,7 +45,7 @@ fn head(fields: &[&str]) -> Vec<u8> {
 }
 
 /// A good request for `target`, with more variables.
-fn ask(target: &str, more: &[&str], body: &str) -> Vec<u8> {
+pub(crate) fn ask(target: &str, more: &[&str], body: &str) -> Vec<u8> {
     let length = body.len().to_string();
     let mut fields = vec!["CONTENT_LENGTH", &length, "SCGI", "1", "REQUEST_URI", target];
     for usual in [["REQUEST_METHOD", "GET"], ["HTTP_HOST", "a.example"]] {
@@ -71,18 +71,7 @@ pub(crate) fn outcome(response: &str) -> String {
 /// Sends each case on a connection of its own, shuts its side, and compares what comes back.
 async fn check(options: &str, cases: &[(&str, Vec<u8>, &str)]) {
     let running = Running::start(&format!("use = \"scgi\"\nhalf_close_secs = 60\n{options}"), mirror());
-    let mut wrong = Vec::new();
-    for (what, bytes, expected) in cases {
-        let mut stream = running.connect().await;
-        stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let found = outcome(&read_to_end(&mut stream).await);
-        if found != *expected {
-            wrong.push(format!("{what}\n  expected {expected:?}\n  found    {found:?}"));
-        }
-    }
-    running.end().await;
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    running.check(cases, async |stream| outcome(&read_to_end(stream).await)).await;
 }
 
 /// Each row: the clause (of "SCGI: A Simple Common Gateway Interface alternative", or of djb's "Netstrings"), the bytes,
@@ -428,11 +417,7 @@ async fn a_reader_that_takes_nothing_is_cut() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_whole() {
-    let app = App::from_fn(|_| async {
-        let frames = [Ok(http_body::Frame::data(bytes::Bytes::from_static(b"begun"))), Err("broken off")];
-        Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
-    });
-    let running = Running::start("use = \"scgi\"", app);
+    let running = Running::start("use = \"scgi\"", breaks_off());
     let mut stream = running.connect().await;
     stream.write_all(&ask("/", &[], "")).await.unwrap();
     let mut text = Vec::new();

@@ -1,9 +1,9 @@
 //! Starts the real program in a folder of its own, waits for its readiness, and ends it.
 #![allow(dead_code, reason = "each helper serves some of the files")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,19 @@ pub(crate) fn paster() -> Command {
     let target = Path::new(env!("CARGO_BIN_EXE_paster")).ancestors().nth(2).unwrap();
     command.env("CARGO_TARGET_DIR", target).env("XDG_CACHE_HOME", target.join("tmp/cache"));
     command
+}
+
+/// Runs a program to its end with `input` as its standard input.
+pub(crate) fn piped(command: &mut Command, input: &str) -> Output {
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What a program wrote.
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
 }
 
 /// The repository's root.
@@ -220,7 +233,6 @@ impl Connection {
 
     /// The body of one GET on a new connection; `None` when it was lost.
     pub(crate) fn try_get(address: &str, path: &str) -> Option<String> {
-        use std::io::Write;
         let mut stream = std::net::TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -237,7 +249,6 @@ impl Connection {
 
     /// Sends `head` as it is.
     pub(crate) fn request(&mut self, head: &str) -> (String, String) {
-        use std::io::Write;
         self.0.get_mut().write_all(head.as_bytes()).unwrap();
         self.response()
     }

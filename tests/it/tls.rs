@@ -290,25 +290,6 @@ async fn a_resumed_client_is_known_and_other_rules_end_its_session() {
     running.end().await;
 }
 
-/// Retires a generation and starts the next one on its sockets.
-fn next(old: Running, table: &str, app: App) -> (Running, tokio::task::JoinHandle<()>) {
-    let mut old = old;
-    let new = Running::on(server(table), old.sockets, app);
-    let (mut handed, adopted) = (old.handed.take().unwrap(), new.adopted.clone());
-    tokio::spawn(async move {
-        while let Some(idle) = handed.recv().await {
-            adopted.send(idle).await.unwrap();
-        }
-    });
-    old.phase.send(Phase::Retired).unwrap();
-    let (task, phase) = (old.task, old.phase);
-    let ended = tokio::spawn(async move {
-        task.await.unwrap();
-        drop(phase);
-    });
-    (new, ended)
-}
-
 #[tokio::test]
 async fn a_retired_generation_answers_once_more_and_says_close() {
     let folder = tempfile::tempdir().unwrap();
@@ -321,7 +302,7 @@ async fn a_retired_generation_answers_once_more_and_says_close() {
     let mut sender = http2(&authority.client(&["h2"], None), running.address()).await;
     assert_eq!(ask_http2(&mut sender).await.unwrap(), "old");
     running.wait_for_connections(3).await;
-    let (running, ended) = next(running, &table, says("new"));
+    let (running, ended) = running.next(&table, says("new"));
     for stream in [&mut used, &mut fresh] {
         let (head, body) = ask(stream, GET).await;
         assert!(head.contains("connection: close"), "{head}");
@@ -356,7 +337,7 @@ async fn a_request_in_flight_ends_with_close() {
     let mut stream = connect(&authority.client(&[], None), running.address(), "localhost").await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     within(started.notified()).await;
-    let (running, ended) = next(running, &table, says("new"));
+    let (running, ended) = running.next(&table, says("new"));
     let mut new = connect(&authority.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut new, GET).await.1, "new");
     go.notify_one();
@@ -424,7 +405,7 @@ async fn no_request_is_lost_over_generations() {
         let wanted = answered.load(Relaxed) + 30;
         crate::inprocess::wait_until(|| answered.load(Relaxed) >= wanted).await;
         let ended;
-        (running, ended) = next(running, &table, counted());
+        (running, ended) = running.next(&table, counted());
         within(ended).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     stop.store(true, Relaxed);
@@ -451,7 +432,7 @@ async fn plain_clients_are_led_to_https() {
     let mut stream = connect(&authority.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut stream, GET).await.1, "HTTP/1.1 secure=true - -");
     // The plain connection changes hands, and is led on by the next generation.
-    let (running, _) = next(running, &format!("redirect_http = \"127.0.0.1:0\"\n{table}"), facts());
+    let (running, _) = running.next(&format!("redirect_http = \"127.0.0.1:0\"\n{table}"), facts());
     let (head, _) = ask(&mut plain, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 308 ") && !head.contains("close"), "{head}");
     running.end().await;

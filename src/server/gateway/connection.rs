@@ -10,22 +10,22 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::Version;
 use http_body::Body as _;
-use tokio::sync::mpsc::error::SendError;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::admit::{Belief, refusal};
-use super::hall::{Hall, Place, Stage};
+use super::admit::{Belief, Welcome, refusal};
 use super::inbox::{Arriving, Inbox};
-use super::stream::{Out, Stream};
-use super::{Event, Protocol};
+use super::out::Out;
+use super::{Event, Open, Protocol, Shared};
 use crate::body::{Body, Response};
 use crate::codec::variables::Split;
 use crate::codec::{Fault, Variables, cgi};
 use crate::server::control::Idle;
 use crate::server::desk::{Leaving, Ticket, Work};
 use crate::server::gate::{Admitted, Memory, Refusal, reply};
+use crate::server::hall::{Adopted, Guest, Hall, Place, Stage};
 use crate::server::pace::{Timer, since};
+use crate::server::stream::Stream;
 
 /// Bytes that are read at once, of a head and of a body.
 const HEAD_READ_BYTES: usize = 4 * 1024;
@@ -36,11 +36,23 @@ const WAITING_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
-/// Serves one connection; `before` are bytes that were read from it already.
-pub(super) async fn serve<P: Protocol>(stream: Stream, before: Bytes, hall: &Arc<Hall>, place: Place) {
+/// Serves one connection until it ends, goes to another generation, or time is up.
+pub(super) async fn take<P: Protocol>(open: Open<P>, guest: Guest, place: Place) {
+    tokio::select! {
+        () = serve(&open.0, guest, place) => {}
+        () = open.0.hall.over() => {}
+    }
+}
+
+async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
+    let hall = &shared.hall;
+    let (stream, read, mut accepted) = match guest {
+        Guest::New(stream, at) => (stream, Bytes::new(), Some(at)),
+        Guest::Adopted(Adopted { stream, read, .. }) => (stream, read, None),
+    };
     let mut line = Line {
         stream,
-        read: before.into(),
+        read: read.into(),
         out: Out::default(),
         protocol: P::new(hall.limits.head_bytes, hall.limits.connections),
         ended: false,
@@ -52,9 +64,11 @@ pub(super) async fn serve<P: Protocol>(stream: Stream, before: Bytes, hall: &Arc
         let exchange = match line.next_head(hall).await {
             Next::Request(variables) => {
                 let ticket = hall.desk.take();
-                line.begin(hall, ticket, &variables, |fronts| {
-                    fronts.admit(&variables, Split::Path, Belief::Listed, peer, &place.listen, &mut memory)
-                })
+                let fronts = &shared.fronts;
+                let split = Split::Path;
+                let welcome =
+                    fronts.admit(&variables, split, Belief::Listed, peer, &place.listen, &mut memory);
+                line.begin(hall, ticket, &variables, welcome, accepted.take())
             }
             Next::Refused(fault) => {
                 tracing::debug!(%fault, "request refused");
@@ -137,13 +151,12 @@ enum State {
 impl<P: Protocol> Line<P> {
     /// Waits for the next head.
     async fn next_head(&mut self, hall: &Hall) -> Next {
-        let mut stage = hall.stage.subscribe();
         let since = Instant::now();
         let mut head_since = None;
         loop {
-            let now = *stage.borrow_and_update();
+            let turn = hall.turn();
             if self.protocol.is_between() && self.read.is_empty() && self.out.len() == 0 {
-                match now {
+                match hall.stage() {
                     Stage::Retired if P::KEEPS && !hall.hand_over.is_closed() => return Next::Idle,
                     Stage::Draining | Stage::Over => return Next::Gone,
                     _ => {}
@@ -152,8 +165,7 @@ impl<P: Protocol> Line<P> {
             tokio::select! {
                 biased;
                 next = poll_fn(|cx| self.poll_head(cx, hall, since, &mut head_since)) => return next,
-                // The sender lives as long as the hall.
-                _ = stage.changed() => {}
+                () = turn => {}
             }
         }
     }
@@ -202,24 +214,16 @@ impl<P: Protocol> Line<P> {
     /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
     async fn hand_over(self, hall: &Hall, place: &Place) -> Option<Self> {
         let Line { stream, read, out, protocol, ended, timer } = self;
-        let socket = match stream.into_fd() {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
-                return None;
-            }
-        };
-        let idle = Idle {
-            server: hall.server.clone(),
+        let idle = |socket, server| Idle {
+            server,
             listener: place.index,
             socket,
             read: read.freeze(),
             peer: None, // asked of the socket again
             secure: false,
         };
-        let Err(SendError(idle)) = hall.hand_over.send(idle).await else { return None };
-        let stream = Stream::from_fd(idle.socket).ok()?;
-        Some(Line { stream, read: idle.read.into(), out, protocol, ended, timer })
+        let Adopted { stream, read, .. } = hall.pass_on(stream.into_fd(), idle).await?;
+        Some(Line { stream, read: read.into(), out, protocol, ended, timer })
     }
 
     /// Passes a request through the gate to the app.
@@ -228,9 +232,10 @@ impl<P: Protocol> Line<P> {
         hall: &Hall,
         mut ticket: Ticket,
         variables: &Variables,
-        admit: impl FnOnce(&super::Fronts) -> Result<super::admit::Welcome, Refusal>,
+        welcome: Result<Welcome, Refusal>,
+        accepted: Option<std::time::Instant>,
     ) -> Exchange {
-        let welcome = match admit(&hall.fronts) {
+        let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
                 tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
@@ -256,6 +261,9 @@ impl<P: Protocol> Line<P> {
         }
         let arriving = Arriving::new(exchange.inbox.clone(), hall.limits.body_pace, exchange.whole());
         let body = if arriving.is_end_stream() { Body::empty() } else { Body::new(arriving) };
+        if let Some(accepted) = accepted {
+            hall.load.served.first_calls.add(accepted.elapsed());
+        }
         let work = ticket.begin(welcome.request.map(|()| body));
         exchange.state = State::Working(work, ticket);
         exchange

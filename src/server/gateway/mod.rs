@@ -1,41 +1,38 @@
 //! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after another.
 //!
-//! - `hall`: accepts, counts, retires, ends;
 //! - `connection`: one connection: head, the app at work, its answer;
 //! - `inbox`: a request's body between the connection and the app;
 //! - `admit`: what is believed of the web server, and the gate;
-//! - `stream`: the socket, and what waits to be written.
+//! - `out`: what waits to be written.
 //!
 //! Each protocol is a [`Protocol`]: bytes in, events out, no socket.
 
 mod admit;
 mod connection;
-mod hall;
 mod inbox;
-mod stream;
+mod out;
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use admit::{Belief, Fronts};
-pub(super) use stream::Out;
+pub(super) use out::Out;
 
 use super::Server;
 use super::control::Control;
-use super::gate::Gate;
-use super::gate::forwarded::{Family, Trusted};
-use super::gate::host::Allowed;
+use super::gate::forwarded::Trusted;
+use super::hall::{self, Guest, Hall, House, Place};
 use super::listener::{Listen, Socket};
-use super::pace::Pace;
+use super::options::{self, GateOptions, LimitOptions, Limits, networks};
 use crate::body::{App, BoxFuture};
 use crate::codec::{Fault, Variables};
 use crate::config::Table;
-use crate::error::{Error, Errors, Result};
+use crate::error::{Errors, Result};
 
 /// What happens on a connection.
 pub(super) enum Event {
@@ -92,92 +89,23 @@ pub(super) struct Options {
     pub fronts: Vec<String>,
     /// Whether `REMOTE_USER` of such a web server is the user, as if a middleware had found out.
     pub remote_user: bool,
-    /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
-    pub hosts: Vec<String>,
-    /// Proxies in front of the web server whose forwarded fields are believed: addresses, networks. Nobody by default.
-    pub trusted_proxies: Vec<String>,
-    /// Which fields they write: `x_forwarded` or `forwarded` (RFC 7239).
-    pub forwarded_fields: Family,
-    /// Whether `%2f` and `%5c` may stand in a path; else 400.
-    pub encoded_slashes: bool,
-    /// Longest head of a request with all its variables, then 431.
-    pub head_limit_bytes: NonZeroUsize,
-    /// Most header fields, then 431.
-    pub fields_limit: NonZeroUsize,
-    /// Longest request target, then 414.
-    pub target_limit_bytes: NonZeroUsize,
-    /// Longest time for a head from its first byte, then the connection is closed.
-    pub head_timeout_secs: NonZeroU32,
-    /// Longest time without a request, on a new connection or between two, then it is closed.
-    pub idle_timeout_secs: NonZeroU32,
-    /// Slowest pace of a request's body in bytes a second, over `body_pace_secs`; then 408. 0: any.
-    pub body_pace_bytes: u32,
-    /// Time over which the pace of a body is measured.
-    pub body_pace_secs: NonZeroU32,
-    /// Longest time in which the web server takes no byte of a response, then the connection is reset.
-    pub write_stall_secs: NonZeroU32,
-    /// Longest time that a web server which has shut its sending side is waited for without it taking a byte: its
-    /// client may be gone, and with it goes the application's work. On a Unix socket that is seen at once.
-    pub half_close_secs: NonZeroU32,
-    /// Most open connections; further ones wait in the kernel's queue.
-    pub max_connections: NonZeroUsize,
-    /// Most requests in flight; further ones get 503 with Retry-After.
-    pub max_in_flight: NonZeroUsize,
-    /// Passes one request at a time to the application, for one that is not thread safe.
-    pub one_at_a_time: bool,
+    #[serde(flatten)]
+    gate: GateOptions,
+    #[serde(flatten)]
+    limits: LimitOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        const fn number(value: u32) -> NonZeroU32 {
-            match NonZeroU32::new(value) {
-                Some(value) => value,
-                None => NonZeroU32::MIN,
-            }
-        }
-        const fn size(value: usize) -> NonZeroUsize {
-            match NonZeroUsize::new(value) {
-                Some(value) => value,
-                None => NonZeroUsize::MIN,
-            }
-        }
         Options {
             listen: Vec::new(),
             threads: None,
             fronts: ["unix", "127.0.0.1", "::1"].map(str::to_owned).into(),
             remote_user: false,
-            hosts: Vec::new(),
-            trusted_proxies: Vec::new(),
-            forwarded_fields: Family::default(),
-            encoded_slashes: false,
-            head_limit_bytes: size(64 * 1024),
-            fields_limit: size(100),
-            target_limit_bytes: size(8 * 1024),
-            head_timeout_secs: number(10),
-            idle_timeout_secs: number(60),
-            body_pace_bytes: 500,
-            body_pace_secs: number(30),
-            write_stall_secs: number(30),
-            half_close_secs: number(5),
-            max_connections: size(4096),
-            max_in_flight: size(1024),
-            one_at_a_time: false,
+            gate: GateOptions::default(),
+            limits: LimitOptions::default(),
         }
     }
-}
-
-/// The limits of a running server.
-#[derive(Debug, Clone)]
-struct Limits {
-    head_bytes: usize,
-    head_time: Duration,
-    idle_time: Duration,
-    body_pace: Pace,
-    write_stall: Duration,
-    half_close: Duration,
-    connections: usize,
-    in_flight: usize,
-    one_at_a_time: bool,
 }
 
 /// A checked server of the protocol `P`.
@@ -185,7 +113,7 @@ struct Gateway<P> {
     listen: Vec<Listen>,
     fronts: Fronts,
     limits: Limits,
-    protocol: std::marker::PhantomData<fn() -> P>,
+    protocol: PhantomData<fn() -> P>,
 }
 
 /// Checks the options and makes the server; `example` is an address that suits the protocol.
@@ -194,97 +122,18 @@ struct Gateway<P> {
 pub(super) fn build<P: Protocol>(table: &Table, example: &str) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
-    let mut listen = Vec::new();
-    for (index, text) in options.listen.iter().enumerate() {
-        let place = || place(table, "listen", index);
-        match Listen::parse(text) {
-            Ok(entry) if listen.contains(&entry) && !matches!(entry, Listen::Tcp(a) if a.port() == 0) => {
-                errors.push(Error::config(format!("`{text}` is listed twice")).at(place()));
-            }
-            Ok(entry) => listen.push(entry),
-            Err(error) => errors.push(error.at(place())),
-        }
-    }
+    let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {
         let error = table.error("listen", "`listen` names no address for the web server to reach it at");
         errors.push(error.help(format!("write `listen = [\"unix:/run/app.sock\"]` or `[\"{example}\"]`")));
     }
-    let hosts = hosts(table, &options.hosts, &mut errors);
-    let mut trusted = Trusted::new(options.forwarded_fields);
-    networks(table, "trusted_proxies", &options.trusted_proxies, &mut trusted, &mut errors);
+    let gate = options.gate.gate(table, &mut errors);
     let mut believed = Trusted::default();
     networks(table, "fronts", &options.fronts, &mut believed, &mut errors);
     Errors::check(errors)?;
-    let gate = Gate {
-        hosts,
-        trusted,
-        target_limit_bytes: options.target_limit_bytes.get(),
-        fields_limit: options.fields_limit.get(),
-        encoded_slashes: options.encoded_slashes,
-        ..Gate::new(table.name().into())
-    };
     let fronts = Fronts { gate, believed, remote_user: options.remote_user };
-    let limits = Limits::from(&options);
-    Ok(Box::new(Gateway::<P> { listen, fronts, limits, protocol: std::marker::PhantomData }))
-}
-
-fn place(table: &Table, key: &str, index: usize) -> Option<crate::error::Origin> {
-    table.origin(&format!("{key}.{index}")).or_else(|| table.origin(key))
-}
-
-/// Reads the hosts that are served; faults go to `errors`.
-pub(super) fn hosts(table: &Table, entries: &[String], errors: &mut Vec<Error>) -> Vec<Allowed> {
-    let mut hosts = Vec::new();
-    for (index, text) in entries.iter().enumerate() {
-        match Allowed::parse(text) {
-            Some(entry) => hosts.push(entry),
-            None => errors.push(
-                Error::config(format!("`{text}` is no host"))
-                    .at(place(table, "hosts", index))
-                    .help("write `example.org`, `*.example.org` or `localhost:8080`"),
-            ),
-        }
-    }
-    hosts
-}
-
-/// Adds addresses and networks of the list `key` to `trusted`; faults go to `errors`.
-pub(super) fn networks(
-    table: &Table,
-    key: &str,
-    entries: &[String],
-    trusted: &mut Trusted,
-    errors: &mut Vec<Error>,
-) {
-    for (index, text) in entries.iter().enumerate() {
-        if !trusted.add(text) {
-            errors.push(
-                Error::config(format!("`{text}` is no address or network"))
-                    .at(place(table, key, index))
-                    .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
-            );
-        }
-    }
-}
-
-impl From<&Options> for Limits {
-    fn from(options: &Options) -> Limits {
-        let secs = |value: NonZeroU32| Duration::from_secs(value.get().into());
-        Limits {
-            head_bytes: options.head_limit_bytes.get(),
-            head_time: secs(options.head_timeout_secs),
-            idle_time: secs(options.idle_timeout_secs),
-            body_pace: Pace {
-                bytes: u64::from(options.body_pace_bytes) * u64::from(options.body_pace_secs.get()),
-                window: secs(options.body_pace_secs),
-            },
-            write_stall: secs(options.write_stall_secs),
-            half_close: secs(options.half_close_secs),
-            connections: options.max_connections.get(),
-            in_flight: options.max_in_flight.get(),
-            one_at_a_time: options.one_at_a_time,
-        }
-    }
+    let limits = Limits::from(&options.limits);
+    Ok(Box::new(Gateway::<P> { listen, fronts, limits, protocol: PhantomData }))
 }
 
 impl<P: Protocol> Server for Gateway<P> {
@@ -294,6 +143,36 @@ impl<P: Protocol> Server for Gateway<P> {
 
     fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
         let Gateway { fronts, limits, .. } = *self;
-        Box::pin(hall::run::<P>(Arc::new(fronts), limits, sockets, app, control))
+        let shared = Shared::<P> { hall: Hall::new(limits, app, &control), fronts, protocol: PhantomData };
+        Box::pin(hall::run(Arc::new(shared), sockets, control))
+    }
+}
+
+/// What all connections of one server share.
+struct Shared<P> {
+    hall: Hall,
+    fronts: Fronts,
+    protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> House for Shared<P> {
+    const KEEPS: bool = P::KEEPS;
+
+    fn hall(&self) -> &Hall {
+        &self.hall
+    }
+
+    fn take(self: &Arc<Self>, guest: Guest, place: Place) {
+        self.hall.opened();
+        tokio::spawn(connection::take(Open(self.clone()), guest, place));
+    }
+}
+
+/// One open connection in the counts.
+struct Open<P: Protocol>(Arc<Shared<P>>);
+
+impl<P: Protocol> Drop for Open<P> {
+    fn drop(&mut self) {
+        self.0.hall.closed();
     }
 }

@@ -12,9 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::link::{Link, Open, Stream};
-use super::run::{Place, Shared, Stage};
+use super::run::Shared;
 use super::wait::linger;
 use crate::server::gate::Wire;
+use crate::server::hall::{Place, Stage};
 use crate::server::proxy_protocol::{self, Client, Header};
 use crate::server::tls::{Outcome, Terminator};
 
@@ -47,14 +48,14 @@ pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option
     let Open { shared, link, .. } = open;
     let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), ..Wire::default() };
     let entrance = &shared.entrance;
-    if entrance.balancers.is_none() && (entrance.tls.is_none() || place.plain) {
+    if entrance.balancers.is_none() && entrance.tls(place).is_none() {
         return Some(Arrived { stream, read: Bytes::new(), wire, speaks: Speaks::Either });
     }
     let mut arriving = pin!(prepare(stream, wire, shared, link, place));
     // Nothing is owed to a client that has not asked for anything yet.
     poll_fn(|cx| {
         link.task.register(cx.waker());
-        if link.is_aborted() || shared.stage() == Stage::Draining {
+        if link.is_aborted() || shared.stage() >= Stage::Draining {
             return Poll::Ready(None);
         }
         arriving.as_mut().poll(cx)
@@ -97,7 +98,7 @@ async fn prepare(
         }
         wire.secure = header.secure.unwrap_or(false);
     }
-    let Some(tls) = shared.entrance.tls.as_ref().filter(|_| !place.plain) else {
+    let Some(tls) = shared.entrance.tls(place) else {
         return Some(Arrived { stream, read, wire, speaks: Speaks::Either });
     };
     match timeout(tls.handshake_time(), secure(tls, stream, read, wire.clone(), link)).await {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::mpsc::error::SendError;
 use tokio::time::Instant;
 
 use super::arrive::{Arrived, Speaks, arrive};
@@ -17,10 +16,11 @@ use super::arriving::Drain;
 use super::exchange::Exchange;
 use super::http2;
 use super::link::{Link, Open, Socket, Stream};
-use super::run::{Place, Shared, Stage};
+use super::run::Shared;
 use super::wait::{Timer, has_more, linger, since};
 use crate::server::control::Idle;
 use crate::server::gate::Wire;
+use crate::server::hall::{Adopted, Place, Stage};
 
 /// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -130,7 +130,7 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
             Stage::Retired if link.pinned.load(Relaxed) => link.close_next.store(true, Relaxed),
             Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
             Stage::Retired => {}
-            Stage::Draining => leaving_since = leaving_since.or_else(|| Some(Instant::now())),
+            Stage::Draining | Stage::Over => leaving_since = leaving_since.or_else(|| Some(Instant::now())),
         }
         let deadline = match read.is_empty() {
             true => {
@@ -147,26 +147,17 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
 /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
 async fn hand_over(rest: Rest, place: &Place, wire: &Wire) -> Option<Rest> {
     let Rest { stream, read, open, idle_since, is_http1 } = rest;
-    let shared = open.shared.clone();
-    let socket = match stream.into_fd() {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
-            return None;
-        }
-    };
-    let idle = Idle {
-        server: shared.server.clone(),
+    let idle = |socket, server| Idle {
+        server,
         listener: place.index,
         socket,
         read: read.freeze(),
         peer: wire.peer,
         secure: wire.secure,
     };
-    let Err(SendError(idle)) = shared.hand_over.send(idle).await else { return None };
+    let Adopted { stream, read, .. } = open.shared.pass_on(stream.into_fd(), idle).await?;
     open.link.close_next.store(true, Relaxed);
-    let stream = Stream::from_fd(idle.socket).ok()?;
-    Some(Rest { stream, read: idle.read.into(), open, idle_since, is_http1 })
+    Some(Rest { stream: stream.into(), read: read.into(), open, idle_since, is_http1 })
 }
 
 /// How the driving of an HTTP/1 connection ended.
@@ -316,7 +307,9 @@ impl<'a> Watch<'a> {
                 Stage::Retired if pinned => {}
                 Stage::Retired if !self.shared.hand_over.is_closed() => return Poll::Ready(End::Idle),
                 Stage::Retired => {}
-                Stage::Draining => self.leaving_since = self.leaving_since.or_else(|| Some(Instant::now())),
+                Stage::Draining | Stage::Over => {
+                    self.leaving_since = self.leaving_since.or_else(|| Some(Instant::now()));
+                }
             }
         }
         let busy = link.busy.load(Relaxed) > 0;

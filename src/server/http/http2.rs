@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::exchange::{Exchange, TAKING, Taking};
 use super::link::{Open, Socket, Stream};
-use super::run::Stage;
 use super::wait::{Timer, since};
 use crate::server::gate::Wire;
+use crate::server::hall::Stage;
 
 /// Longest wait for the client's word that it has heard our GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);

@@ -18,12 +18,22 @@ use tokio_rustls::server::TlsStream;
 use super::arrive::Beneath;
 use super::run::Shared;
 use super::sendfile::{self, Outgoing};
+use crate::server::stream::Stream as Bare;
 
 /// A connected socket, bare or under TLS.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<Beneath>>),
+}
+
+impl From<Bare> for Stream {
+    fn from(stream: Bare) -> Stream {
+        match stream {
+            Bare::Tcp(stream) => Stream::Tcp(stream),
+            Bare::Unix(stream) => Stream::Unix(stream),
+        }
+    }
 }
 
 impl Stream {
@@ -33,16 +43,6 @@ impl Stream {
             Stream::Tcp(stream) => stream.into_std()?.into(),
             Stream::Unix(stream) => stream.into_std()?.into(),
             Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
-        })
-    }
-
-    /// A descriptor that another generation handed over.
-    pub(super) fn from_fd(socket: OwnedFd) -> io::Result<Stream> {
-        let unix = socket2::SockRef::from(&socket).local_addr()?.is_unix();
-        socket2::SockRef::from(&socket).set_nonblocking(true)?;
-        Ok(match unix {
-            true => Stream::Unix(UnixStream::from_std(socket.into())?),
-            false => Stream::Tcp(TcpStream::from_std(socket.into())?),
         })
     }
 

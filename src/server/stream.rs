@@ -1,17 +1,15 @@
-//! The socket of a connection, and what waits to be written to it.
+//! The bare socket of a connection, and the listener that it comes from.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::server::listener::Socket;
+use super::listener::Socket;
 
 /// A connected socket.
 pub(super) enum Stream {
@@ -64,7 +62,11 @@ impl Stream {
         polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
@@ -114,77 +116,5 @@ impl Listener {
             }
             Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
         }
-    }
-}
-
-/// Pieces up to this length are copied behind one another rather than kept apart.
-const COPY_LIMIT_BYTES: usize = 4 * 1024;
-/// Pieces that are written at once.
-const SLICES: usize = 16;
-
-/// Bytes that wait to be written, in order.
-#[derive(Default)]
-pub(in crate::server) struct Out {
-    pieces: VecDeque<Bytes>,
-    /// Small pieces behind the others.
-    tail: BytesMut,
-    len: usize,
-}
-
-impl Out {
-    /// Bytes that wait.
-    pub(in crate::server) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Adds a copy.
-    pub(in crate::server) fn copy(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    /// Adds bytes, copied only when they are few.
-    pub(in crate::server) fn push(&mut self, bytes: Bytes) {
-        if bytes.len() <= COPY_LIMIT_BYTES {
-            return self.copy(&bytes);
-        }
-        self.freeze();
-        self.len += bytes.len();
-        self.pieces.push_back(bytes);
-    }
-
-    fn freeze(&mut self) {
-        if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
-        }
-    }
-
-    /// Writes what the socket takes, and returns how much that was; pending when it takes nothing.
-    pub(super) fn poll_write(
-        &mut self,
-        stream: &mut Stream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        self.freeze();
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(piece);
-        }
-        let count = ready!(stream.poll_write(cx, &slices[..self.pieces.len().min(SLICES)]))?;
-        if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.len -= count;
-        let mut left = count;
-        while let Some(first) = self.pieces.front_mut() {
-            let taken = left.min(first.len());
-            first.advance(taken);
-            left -= taken;
-            if !first.is_empty() {
-                break;
-            }
-            self.pieces.pop_front();
-        }
-        Poll::Ready(Ok(count))
     }
 }

@@ -1,0 +1,309 @@
+//! A server's life, whatever it speaks: it accepts, pauses when full, retires, and ends with its last connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::control::{Control, Idle, Load, Phase};
+use super::desk::Desk;
+use super::listener::Socket;
+use super::options::Limits;
+use super::stream::{Listener, Stream};
+use crate::body::App;
+
+/// Pause after an error that says that the process or the machine has no room for another connection.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for connections that were told that time is up.
+const ABORT_TIME: Duration = Duration::from_secs(1);
+
+/// What all connections of one server share.
+pub(super) struct Hall {
+    pub(super) limits: Limits,
+    pub(super) desk: Arc<Desk>,
+    pub(super) load: Arc<Load>,
+    pub(super) hand_over: mpsc::Sender<Idle>,
+    server: Arc<str>,
+    stage: AtomicU8,
+    /// Told at each new stage.
+    turned: Notify,
+    /// Told when a connection has closed that others may wait for.
+    closed: Notify,
+}
+
+/// [`Phase`] without its deadline, which only the server's own task looks at, and what comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Serving = 0,
+    Retired = 1,
+    Draining = 2,
+    /// Time is up.
+    Over = 3,
+}
+
+/// Where a connection came from.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// Which of the server's listeners.
+    pub(super) index: usize,
+    /// Its address; empty where this generation no longer has it.
+    pub(super) listen: Arc<str>,
+}
+
+/// A connection that is to be served.
+pub(super) enum Guest {
+    /// It was accepted at that time.
+    New(Stream, std::time::Instant),
+    /// The generation before has handed it over, between two requests.
+    Adopted(Adopted),
+}
+
+/// A connection between two requests.
+pub(super) struct Adopted {
+    pub(super) stream: Stream,
+    /// Bytes that were read from it already.
+    pub(super) read: Bytes,
+    /// As in [`Idle`].
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) secure: bool,
+}
+
+/// What a kind of server makes of its connections.
+pub(super) trait House: Send + Sync + 'static {
+    /// Whether a connection can be idle between two requests, and so be handed over.
+    const KEEPS: bool;
+
+    fn hall(&self) -> &Hall;
+
+    /// Starts to serve a connection: between [`Hall::opened`] and [`Hall::closed`].
+    fn take(self: &Arc<Self>, guest: Guest, place: Place);
+
+    /// A new stage has begun.
+    fn turned(&self) {}
+}
+
+impl Hall {
+    pub(super) fn new(limits: Limits, app: App, control: &Control) -> Hall {
+        Hall {
+            desk: Desk::new(app, control.load.clone(), limits.in_flight, limits.one_at_a_time),
+            load: control.load.clone(),
+            server: control.server.clone(),
+            hand_over: control.hand_over.clone(),
+            limits,
+            stage: AtomicU8::new(Stage::Serving as u8),
+            turned: Notify::new(),
+            closed: Notify::new(),
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Relaxed) {
+            0 => Stage::Serving,
+            1 => Stage::Retired,
+            2 => Stage::Draining,
+            _ => Stage::Over,
+        }
+    }
+
+    /// Ready when a stage begins after this call.
+    pub(super) fn turn(&self) -> impl Future<Output = ()> {
+        self.turned.notified()
+    }
+
+    /// Waits for the end of the last stage.
+    pub(super) async fn over(&self) {
+        loop {
+            let turn = self.turn();
+            if self.stage() == Stage::Over {
+                return;
+            }
+            turn.await;
+        }
+    }
+
+    /// Whether a response should be the last of its connection: nobody takes it on.
+    pub(super) fn closes_connections(&self) -> bool {
+        match self.stage() {
+            Stage::Serving => false,
+            Stage::Retired => self.hand_over.is_closed(),
+            Stage::Draining | Stage::Over => true,
+        }
+    }
+
+    /// Counts a connection in.
+    pub(super) fn opened(&self) {
+        self.load.served.connected();
+        self.load.connections.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection out that has ended or gone to another generation.
+    pub(super) fn closed(&self) {
+        let open = self.load.connections.fetch_sub(1, Relaxed);
+        if open >= self.limits.connections || self.stage() > Stage::Serving {
+            self.closed.notify_waiters();
+        }
+    }
+
+    /// Gives a connection to the next generation, or gives it back when nobody takes it.
+    pub(super) async fn pass_on(
+        &self,
+        socket: io::Result<OwnedFd>,
+        idle: impl FnOnce(OwnedFd, Arc<str>) -> Idle,
+    ) -> Option<Adopted> {
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
+                return None;
+            }
+        };
+        let Err(SendError(idle)) = self.hand_over.send(idle(socket, self.server.clone())).await else {
+            return None;
+        };
+        Adopted::of(idle).ok()
+    }
+
+    /// Waits until fewer than `limit` connections are open.
+    async fn fewer_than(&self, limit: usize) {
+        loop {
+            let closed = self.closed.notified();
+            if self.load.connections.load(Relaxed) < limit {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+impl Adopted {
+    fn of(idle: Idle) -> io::Result<Adopted> {
+        let Idle { socket, read, peer, secure, .. } = idle;
+        Ok(Adopted { stream: Stream::from_fd(socket)?, read, peer, secure })
+    }
+}
+
+fn enter<H: House>(house: &H, stage: Stage) {
+    let hall = house.hall();
+    if hall.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
+        hall.turned.notify_waiters();
+    }
+    house.turned();
+}
+
+async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
+    loop {
+        // Full: further connections wait in the kernel's queue rather than be dropped.
+        house.hall().fewer_than(house.hall().limits.connections).await;
+        match listener.accept().await {
+            Ok(stream) => house.take(Guest::New(stream, std::time::Instant::now()), place.clone()),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, listen = &*place.listen, "cannot accept a connection: waiting for room");
+                tokio::time::sleep(NO_ROOM_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` is the other end's, who has gone.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput | NotConnected
+    )
+}
+
+/// Serves until the generation is retired and the last connection is gone.
+pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut control: Control) {
+    let hall = house.hall();
+    let mut listeners = JoinSet::new();
+    let mut places = Vec::new();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        let place = Place { index, listen: socket.address().into() };
+        places.push(place.clone());
+        match Listener::new(socket) {
+            Ok(listener) => drop(listeners.spawn(accept(house.clone(), listener, place))),
+            Err(error) => {
+                tracing::error!(%error, listen = &*place.listen, "cannot serve the inherited socket")
+            }
+        }
+    }
+    if !H::KEEPS {
+        control.adopted.close();
+    }
+    let mut phases = true;
+    let mut adoptions = true;
+    let mut until = None;
+    loop {
+        let phase = *control.phase.borrow_and_update();
+        if phase != Phase::Serving {
+            listeners.shutdown().await;
+            hall.load.closed.notify_one();
+        }
+        match phase {
+            Phase::Serving => {}
+            Phase::Retired => enter(&*house, Stage::Retired),
+            Phase::Draining { until: time } => {
+                until = Some(time);
+                enter(&*house, Stage::Draining);
+            }
+        }
+        let retired = phase != Phase::Serving;
+        let deadline = until.unwrap_or_else(Instant::now);
+        tokio::select! {
+            biased;
+            changed = control.phase.changed(), if phases => phases = changed.is_ok(),
+            idle = control.adopted.recv(), if adoptions => match idle {
+                Some(idle) => adopt(&house, idle, &places).await,
+                None => adoptions = false,
+            },
+            () = hall.fewer_than(1), if retired => {
+                // What is still on its way here is passed on, and later senders learn that nobody listens.
+                control.adopted.close();
+                while let Some(idle) = control.adopted.recv().await {
+                    adopt(&house, idle, &places).await;
+                }
+                adoptions = false;
+                if hall.load.connections.load(Relaxed) == 0 {
+                    break;
+                }
+            }
+            () = tokio::time::sleep_until(deadline), if until.is_some() => break,
+            else => break,
+        }
+    }
+    listeners.shutdown().await;
+    enter(&*house, Stage::Over);
+    // Whoever holds an upgraded connection may be slow to notice: the process ends soon anyway.
+    let _ = tokio::time::timeout(ABORT_TIME, hall.fewer_than(1)).await;
+}
+
+/// Takes on a connection of the generation before, or passes it on when this one is retired too.
+async fn adopt<H: House>(house: &Arc<H>, idle: Idle, places: &[Place]) {
+    let hall = house.hall();
+    let idle = match hall.stage() {
+        Stage::Retired => match hall.hand_over.send(idle).await {
+            Ok(()) => return,
+            Err(SendError(idle)) => idle,
+        },
+        _ => idle,
+    };
+    // A listener that this generation no longer has: the connection lives on all the same.
+    let place = places.get(idle.listener).cloned();
+    let place = place.unwrap_or_else(|| Place { index: idle.listener, listen: "".into() });
+    match Adopted::of(idle) {
+        Ok(adopted) => house.take(Guest::Adopted(adopted), place),
+        Err(error) => tracing::warn!(%error, "cannot take on a connection of the generation before"),
+    }
+}

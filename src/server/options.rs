@@ -1,0 +1,212 @@
+//! Options that servers have in common, flattened into each kind's own, and what is made of them.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::gate::Gate;
+use super::gate::forwarded::{Family, Trusted};
+use super::gate::host::Allowed;
+use super::listener::Listen;
+use super::pace::Pace;
+use crate::config::Table;
+use crate::error::{Error, Origin};
+
+/// What a server's gate holds requests to.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct GateOptions {
+    /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
+    pub(super) hosts: Vec<String>,
+    /// Proxies whose forwarded fields are believed (where a web server passes requests on: those in front of it):
+    /// addresses, networks (`10.0.0.0/8`), or `unix`. Nobody by default.
+    trusted_proxies: Vec<String>,
+    /// Which fields they write: `x_forwarded` or `forwarded` (RFC 7239).
+    forwarded_fields: Family,
+    /// Whether `%2f` and `%5c` may stand in a path; else 400.
+    encoded_slashes: bool,
+    /// Most header fields, then 431.
+    fields_limit: NonZeroUsize,
+    /// Longest request target, then 414.
+    target_limit_bytes: NonZeroUsize,
+}
+
+/// Limits of a server that has connections.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct LimitOptions {
+    /// Longest head of a request (from a web server: all its variables), then 431.
+    head_limit_bytes: NonZeroUsize,
+    /// Longest time for a head from its first byte, then 408 (to a web server: the end of the connection).
+    head_timeout_secs: NonZeroU32,
+    /// Longest time without a request, on a new connection or between two, then it is closed.
+    idle_timeout_secs: NonZeroU32,
+    /// Slowest pace of a request's body in bytes a second, over `body_pace_secs`; then 408. 0: any.
+    body_pace_bytes: u32,
+    /// Time over which the pace of a body is measured.
+    body_pace_secs: NonZeroU32,
+    /// Longest time in which the other end takes no byte of its response, then the connection is reset.
+    write_stall_secs: NonZeroU32,
+    /// Longest time that a client or web server which has shut its sending side is waited for without it taking a
+    /// byte: the client may be gone, and with it goes the application's work. (A web server on a Unix socket: seen at
+    /// once.)
+    half_close_secs: NonZeroU32,
+    /// Most open connections; further ones wait in the kernel's queue.
+    max_connections: NonZeroUsize,
+    /// Most requests in flight; further ones get 503 with Retry-After.
+    max_in_flight: NonZeroUsize,
+    /// Passes one request at a time to the application, for one that is not thread safe.
+    one_at_a_time: bool,
+}
+
+const fn number(value: u32) -> NonZeroU32 {
+    match NonZeroU32::new(value) {
+        Some(value) => value,
+        None => NonZeroU32::MIN,
+    }
+}
+
+const fn size(value: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(value) {
+        Some(value) => value,
+        None => NonZeroUsize::MIN,
+    }
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        GateOptions {
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_fields: Family::default(),
+            encoded_slashes: false,
+            fields_limit: size(100),
+            target_limit_bytes: size(8 * 1024),
+        }
+    }
+}
+
+impl Default for LimitOptions {
+    fn default() -> Self {
+        LimitOptions {
+            head_limit_bytes: size(64 * 1024),
+            head_timeout_secs: number(10),
+            idle_timeout_secs: number(60),
+            body_pace_bytes: 500,
+            body_pace_secs: number(30),
+            write_stall_secs: number(30),
+            half_close_secs: number(5),
+            max_connections: size(4096),
+            max_in_flight: size(1024),
+            one_at_a_time: false,
+        }
+    }
+}
+
+impl GateOptions {
+    /// Makes the gate of the server of `table`; faults go to `errors`.
+    pub(super) fn gate(&self, table: &Table, errors: &mut Vec<Error>) -> Gate {
+        let mut hosts = Vec::new();
+        for (index, text) in self.hosts.iter().enumerate() {
+            match Allowed::parse(text) {
+                Some(entry) => hosts.push(entry),
+                None => errors.push(
+                    Error::config(format!("`{text}` is no host"))
+                        .at(place(table, "hosts", index))
+                        .help("write `example.org`, `*.example.org` or `localhost:8080`"),
+                ),
+            }
+        }
+        let mut trusted = Trusted::new(self.forwarded_fields);
+        networks(table, "trusted_proxies", &self.trusted_proxies, &mut trusted, errors);
+        Gate {
+            hosts,
+            trusted,
+            target_limit_bytes: self.target_limit_bytes.get(),
+            fields_limit: self.fields_limit.get(),
+            encoded_slashes: self.encoded_slashes,
+            ..Gate::new(table.name().into())
+        }
+    }
+}
+
+/// Reads the list `listen` of `table`; faults go to `errors`.
+pub(super) fn listen(table: &Table, entries: &[String], errors: &mut Vec<Error>) -> Vec<Listen> {
+    let mut listen = Vec::new();
+    for (index, text) in entries.iter().enumerate() {
+        let place = || place(table, "listen", index);
+        match Listen::parse(text) {
+            Ok(entry) if listen.contains(&entry) && is_fixed(&entry) => {
+                errors.push(Error::config(format!("`{text}` is listed twice")).at(place()));
+            }
+            Ok(entry) => listen.push(entry),
+            Err(error) => errors.push(error.at(place())),
+        }
+    }
+    listen
+}
+
+/// Port 0 is another port each time.
+pub(super) fn is_fixed(entry: &Listen) -> bool {
+    !matches!(entry, Listen::Tcp(address) if address.port() == 0)
+}
+
+/// Adds addresses and networks of the list `key` to `trusted`; faults go to `errors`.
+pub(super) fn networks(
+    table: &Table,
+    key: &str,
+    entries: &[String],
+    trusted: &mut Trusted,
+    errors: &mut Vec<Error>,
+) {
+    for (index, text) in entries.iter().enumerate() {
+        if !trusted.add(text) {
+            errors.push(
+                Error::config(format!("`{text}` is no address or network"))
+                    .at(place(table, key, index))
+                    .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
+            );
+        }
+    }
+}
+
+/// Where an item of a list was written, or the list.
+fn place(table: &Table, key: &str, index: usize) -> Option<Origin> {
+    table.origin(&format!("{key}.{index}")).or_else(|| table.origin(key))
+}
+
+/// The limits of a running server.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) head_bytes: usize,
+    pub(super) head_time: Duration,
+    pub(super) idle_time: Duration,
+    pub(super) body_pace: Pace,
+    pub(super) write_stall: Duration,
+    pub(super) half_close: Duration,
+    pub(super) connections: usize,
+    pub(super) in_flight: usize,
+    pub(super) one_at_a_time: bool,
+}
+
+impl From<&LimitOptions> for Limits {
+    fn from(options: &LimitOptions) -> Limits {
+        let secs = |value: NonZeroU32| Duration::from_secs(value.get().into());
+        Limits {
+            head_bytes: options.head_limit_bytes.get(),
+            head_time: secs(options.head_timeout_secs),
+            idle_time: secs(options.idle_timeout_secs),
+            body_pace: Pace {
+                bytes: u64::from(options.body_pace_bytes) * u64::from(options.body_pace_secs.get()),
+                window: secs(options.body_pace_secs),
+            },
+            write_stall: secs(options.write_stall_secs),
+            half_close: secs(options.half_close_secs),
+            connections: options.max_connections.get(),
+            in_flight: options.max_in_flight.get(),
+            one_at_a_time: options.one_at_a_time,
+        }
+    }
+}
