@@ -1,10 +1,13 @@
 //! USR2: the program's file is replaced under load, and the new one takes over.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
+use crate::control::Site;
 use crate::load::{all_kinds, hello, with_tls};
 use crate::support::{Connection, Serving, folder, get, paster, runs, wait_until};
 use crate::traffic::Clients;
@@ -120,5 +123,112 @@ fn a_program_that_cannot_take_over_changes_nothing() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
     std::fs::set_permissions(folder.path().join("paster"), permissions).unwrap();
     check("too old");
+    assert_eq!(serving.stop(), Some(0));
+}
+
+/// Counters of a page of metrics, but for those that go with their generation.
+fn counters(page: &str) -> BTreeMap<String, f64> {
+    let samples = page.lines().filter(|line| !line.starts_with('#') && !line.contains("generation="));
+    let samples = samples.filter_map(|line| line.rsplit_once(' '));
+    let counts = |name: &str| ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.contains(end));
+    samples
+        .filter(|(name, _)| counts(name))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn no_counter_falls_and_tasks_keep_their_times() {
+    let site = Site::new(
+        "[process]\nworkers = 2\n\
+         [server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+         [server.admin]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\napp = \"admin\"\n\
+         [app.main]\nuse = \"respond\"\nbody = \"hello\"\n\
+         [app.admin]\nuse = \"respond\"\nmiddleware = [\"metrics\"]\n\
+         [task.often]\nevery = \"100ms\"\ncommand = [\"true\"]\n\
+         [task.seldom]\nevery = \"1h\"\njitter_secs = 1000\ncommand = [\"true\"]\n\
+         [task.long]\ncommand = [\"cat\", \"gate\"]\n",
+    );
+    assert!(Command::new("mkfifo").arg(site.path().join("gate")).status().unwrap().success());
+    let mut serving = site.serve(&[]);
+    let admin = serving.urls["admin"].trim_start_matches("http://").to_owned();
+    let scrape = {
+        let admin = admin.clone();
+        move || Connection::try_get(&admin, "/metrics").expect("metrics are told")
+    };
+    let task = |name: &str| {
+        let tasks = site.json(&["task", "list"]);
+        tasks.as_array().unwrap().iter().find(|task| task["name"] == name).unwrap().clone()
+    };
+    // Something to remember: requests, a reload, a worker that fell, runs of tasks, and one that goes on.
+    (0..20).for_each(|_| assert_eq!(get(&serving, "/"), "hello"));
+    serving.signal("HUP");
+    serving.wait_for("reloaded");
+    wait_until("the old workers are gone", || serving.children().len() == 2);
+    crate::workers::kill(serving.children()[0]);
+    serving.wait_for("worker_ready");
+    wait_until("a task has run", || task("often")["runs_ended"].as_u64() > Some(2));
+    site.text(&["task", "run", "long"]);
+    let (seldom, often) = (task("seldom")["next_ms"].clone(), task("often")["runs_ended"].as_u64());
+    assert!(seldom.as_u64() > Some(0));
+    let ps = site.json(&["ps"])["supervisor"].clone();
+    let first = scrape();
+    let began = |page: &str| {
+        page.lines().find(|line| line.starts_with("paster_start_time_seconds ")).map(str::to_owned)
+    };
+
+    // Somebody looks all the time.
+    let mut clients = Clients::of(&admin);
+    let (looked, fallen) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
+    let (counted, seen) = (looked.clone(), fallen.clone());
+    let before = Mutex::new(counters(&first));
+    let look = scrape.clone();
+    clients.add(move |_, traffic| {
+        while traffic.goes_on() {
+            let mut before = before.lock().unwrap();
+            let now = counters(&look());
+            let falls = before.iter().filter(|(name, value)| now.get(*name).is_none_or(|now| now < *value));
+            seen.lock()
+                .unwrap()
+                .extend(falls.map(|(name, value)| format!("{name}: {value}, then {:?}", now.get(name))));
+            *before = now;
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    for generation in 3..=5 {
+        let before = looked.load(Relaxed);
+        serving.signal("USR2");
+        assert_eq!(serving.wait_for("reloaded")["generation"], generation);
+        wait_until("the metrics are looked at", || looked.load(Relaxed) > before + 3);
+        assert_eq!(task("seldom")["next_ms"], seldom, "due when it was");
+        assert_eq!(task("long")["running"], 1);
+    }
+    clients.stop();
+    assert_eq!(*fallen.lock().unwrap(), Vec::<String>::new());
+    let last = counters(&scrape());
+    assert_eq!(last["paster_reloads_total{outcome=\"done\"}"], 4.0);
+    assert_eq!(last["paster_worker_exits_total{expected=\"false\"}"], 1.0);
+    assert_eq!(last["paster_worker_restarts_total{reason=\"ended\"}"], 1.0);
+    assert!(last["paster_requests_total{server=\"main\",outcome=\"2xx\"}"] >= 20.0);
+    assert_eq!(began(&scrape()), began(&first));
+    let now = site.json(&["ps"])["supervisor"].clone();
+    let both = |name: &str| (ps[name].as_f64().unwrap(), now[name].as_f64().unwrap());
+    assert_eq!(both("switches"), (2.0, 5.0));
+    assert_eq!(both("crashes"), (1.0, 1.0));
+    let (before, after) = both("age_secs");
+    assert!(after > before);
+
+    // Tasks go on: none begins twice, and the end of the one that ran is heard.
+    assert!(task("often")["runs_ended"].as_u64() > often);
+    assert!(site.failure(&["task", "run", "long"]).1.contains("runs already"));
+    std::fs::write(site.path().join("gate"), "through").unwrap();
+    let ended = loop {
+        let ended = serving.wait_for("task_ended");
+        if ended["name"] == "long" {
+            break ended;
+        }
+    };
+    assert_eq!((ended["ok"].as_bool(), ended["text"].as_str()), (Some(true), Some("through")));
+    assert_eq!(task("long")["running"], 0);
     assert_eq!(serving.stop(), Some(0));
 }

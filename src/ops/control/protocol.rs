@@ -281,6 +281,7 @@ pub struct TaskInfo {
 
 /// One run of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TaskRun {
     /// Name of the task.
     pub name: String,

@@ -128,6 +128,11 @@ impl Child {
         Ok((self.stream.as_fd().try_clone_to_owned()?, guard))
     }
 
+    /// Waits until all that it is told is sent.
+    pub(super) async fn flush(&self) {
+        self.outbox.flush().await;
+    }
+
     /// Kills the process and waits until it is reaped.
     pub(super) async fn kill(mut self) {
         self.strike();

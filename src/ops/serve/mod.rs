@@ -23,6 +23,7 @@ mod crew;
 mod event;
 mod folder;
 mod handover;
+mod legacy;
 mod live;
 mod load;
 mod log;

@@ -57,16 +57,38 @@ impl Questions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the worker with that process id. The receiver fails when the worker ends first.
-    pub(super) fn ask(&self, pid: u32, outbox: &Outbox, question: Question) -> oneshot::Receiver<Answer> {
-        let (sender, answer) = oneshot::channel();
+    /// A number for a question that is to be asked.
+    pub(super) fn number(&self) -> u64 {
         let mut waiting = self.waiting();
         waiting.last += 1;
-        let number = waiting.last;
+        waiting.last
+    }
+
+    /// The number that was given last.
+    pub(super) fn last(&self) -> u64 {
+        self.waiting().last
+    }
+
+    /// Goes on behind the number that another supervisor has given last.
+    pub(super) fn go_on_from(&self, last: u64) {
+        self.waiting().last = last;
+    }
+
+    /// Waits for the answer to the question of that number, which the worker with that process id is asked. The
+    /// receiver fails when the worker ends first.
+    pub(super) fn expect(&self, number: u64, pid: u32) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting();
         // What nobody waits for any more is forgotten here, as its worker may never answer.
         waiting.open.retain(|_, (_, sender)| !sender.is_closed());
         waiting.open.insert(number, (pid, sender));
-        drop(waiting);
+        answer
+    }
+
+    /// Asks the worker with that process id, and waits as [`expect`](Questions::expect) does.
+    pub(super) fn ask(&self, pid: u32, outbox: &Outbox, question: Question) -> oneshot::Receiver<Answer> {
+        let number = self.number();
+        let answer = self.expect(number, pid);
         outbox.send(Packet::new(&ToWorker::Ask(number, question)));
         answer
     }

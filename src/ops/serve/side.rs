@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
 use super::event::Event;
+use super::legacy::{instant_of, time_of};
 use super::running::Running;
 use super::standing::Standing;
 use super::succession::Kept;
@@ -109,7 +110,8 @@ impl Sides {
             Fault::from(&error.because(cause))
         })?;
         drop(known);
-        sides.keep(shared, (app, name), path.clone(), library, listener, Some(process));
+        let run = Run { since: Instant::now(), restarts: 0 };
+        sides.keep(shared, (app, name), path.clone(), library, listener, (Some(process), run));
         Ok(path)
     }
 
@@ -120,7 +122,7 @@ impl Sides {
         path: PathBuf,
         library: PathBuf,
         listener: OwnedFd,
-        process: Option<Running>,
+        (process, run): (Option<Running>, Run),
     ) {
         let keeper = Keeper {
             shared: shared.clone(),
@@ -130,7 +132,7 @@ impl Sides {
             library: watch::Sender::new(library),
             pid: Arc::new(AtomicU32::new(process.as_ref().map_or(0, Running::pid))),
             path: path.clone(),
-            run: Arc::new(Mutex::new(Run { since: Instant::now(), restarts: 0 })),
+            run: Arc::new(Mutex::new(run)),
         };
         let run = keeper.run.clone();
         let (listener, library, pid) = (keeper.listener.clone(), keeper.library.clone(), keeper.pid.clone());
@@ -145,12 +147,15 @@ impl Sides {
     pub(super) fn leave(&self) -> io::Result<Vec<(Kept, OwnedFd)>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let all = known.iter().map(|((app, name), side)| {
+            let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = Kept {
                 app: app.clone(),
                 name: name.clone(),
                 path: side.path.clone(),
                 library: side.library.borrow().clone(),
                 pid: side.pid.load(Ordering::Relaxed),
+                since: Some(time_of(run.since)),
+                restarts: run.restarts,
             };
             Ok((kept, side.listener.try_clone()?))
         });
@@ -166,11 +171,12 @@ impl Sides {
     /// Takes charge of one that another supervisor has started in this process.
     pub(super) fn adopt(shared: &Arc<Shared>, kept: Kept, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
+        let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
         let Kept { app, name, path, library, .. } = kept;
         if process.is_some() {
             read_log(shared, &name, &path);
         }
-        shared.sides.keep(shared, (app, name), path, library, listener, process);
+        shared.sides.keep(shared, (app, name), path, library, listener, (process, run));
     }
 
     /// What is known of each, its memory not yet.

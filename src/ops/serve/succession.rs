@@ -14,7 +14,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::MemfdFlags;
@@ -49,6 +49,9 @@ pub(super) struct Estate {
     pub(super) posts: usize,
     pub(super) workers: Vec<Heir>,
     pub(super) sides: Vec<Kept>,
+    /// [`Legacy`](super::legacy::Legacy), as it was written.
+    #[serde(default)]
+    pub(super) legacy: serde_json::Value,
 }
 
 /// A bound socket.
@@ -68,6 +71,12 @@ pub(super) struct Heir {
     pub(super) post: Option<usize>,
     /// In which turn it was retired.
     pub(super) turn: Option<u64>,
+    /// When it became ready.
+    #[serde(default)]
+    pub(super) since: Option<SystemTime>,
+    /// When it was retired.
+    #[serde(default)]
+    pub(super) retired: Option<SystemTime>,
 }
 
 /// A side process.
@@ -79,6 +88,10 @@ pub(super) struct Kept {
     pub(super) library: PathBuf,
     /// 0: it is being started anew.
     pub(super) pid: u32,
+    #[serde(default)]
+    pub(super) since: Option<SystemTime>,
+    #[serde(default)]
+    pub(super) restarts: u64,
 }
 
 /// The program's path as it was called, so that a file or a link that was replaced since is found.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
 use super::event::Event;
 use crate::counts::{Counts, Value};
 
@@ -31,7 +33,37 @@ struct Round {
     askers: Vec<Asker>,
 }
 
+/// What a successor needs, so that no sum goes backwards.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Left {
+    pub(super) ended: Counts,
+    pub(super) last: Vec<(u64, Counts)>,
+    pub(super) rounds: u64,
+}
+
 impl Tally {
+    /// Goes on with what another supervisor has left.
+    pub(super) fn inherit(left: Left) -> Tally {
+        let Left { ended, last, rounds } = left;
+        Tally { ended, last: last.into_iter().collect(), rounds, asking: None }
+    }
+
+    /// For a successor.
+    pub(super) fn leave(&self) -> Left {
+        let last = self.last.iter().map(|(worker, counts)| (*worker, counts.clone()));
+        Left { ended: self.ended.clone(), last: last.collect(), rounds: self.rounds }
+    }
+
+    /// The workers whose counts are known.
+    pub(super) fn known(&self) -> Vec<u64> {
+        self.last.keys().copied().collect()
+    }
+
+    /// Whether somebody waits for a sum.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asking.is_some()
+    }
+
     /// Notes that somebody wants the sum. With a number, those workers are to be asked in that round.
     pub(super) fn ask(&mut self, asker: Asker, workers: impl Iterator<Item = u64>) -> Option<u64> {
         if let Some(round) = &mut self.asking {
@@ -86,7 +118,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new() -> Seen {
+    /// Goes on from what was counted since `began`; without it, from now.
+    pub(super) fn new(began: Option<SystemTime>, before: &Counts) -> Seen {
         let mut counts = Counts::default();
         // Series that begin with their first event would hide it from who looks at differences.
         for outcome in ["done", "failed"] {
@@ -95,7 +128,13 @@ impl Seen {
         for expected in ["true", "false"] {
             counts.put("paster_worker_exits_total", &[("expected", expected)], Value::Count(0));
         }
-        Seen { began: SystemTime::now(), counts: Mutex::new(counts) }
+        counts.add(before);
+        Seen { began: began.unwrap_or_else(SystemTime::now), counts: Mutex::new(counts) }
+    }
+
+    /// For a successor: since when it was counted, and what.
+    pub(super) fn leave(&self) -> (SystemTime, Counts) {
+        (self.began, self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Counts an event.

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::ring::{Piece, Ring};
@@ -19,7 +20,8 @@ pub(super) struct Teller {
 }
 
 /// What has happened so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Tally {
     /// Generations that were switched to.
     pub(super) switches: u64,
@@ -30,9 +32,10 @@ pub(super) struct Tally {
 }
 
 impl Teller {
-    pub(super) fn new(listener: Listener) -> Teller {
+    /// `tally` is what has happened before this program.
+    pub(super) fn new(listener: Listener, tally: Tally) -> Teller {
         let events = broadcast::Sender::new(BEHIND);
-        Teller { listener, log: Ring::new(), events, tally: Mutex::default() }
+        Teller { listener, log: Ring::new(), events, tally: Mutex::new(tally) }
     }
 
     pub(super) fn tell(&self, event: &Event) {

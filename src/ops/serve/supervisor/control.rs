@@ -9,12 +9,16 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::super::control::{Outcome, hello, open};
 use super::super::event::{Event, Reason};
+use super::super::message::ToWorker;
 use super::super::question::{Answer, Question, SOON};
+use super::super::tasks::{Begun, Going};
 use super::super::wire::Outbox;
 use super::super::{Shared, memory};
 use super::{FAST, Supervisor};
 use crate::error::{Error, Errors};
-use crate::ops::control::{Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, WorkerInfo};
+use crate::ops::control::{
+    Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
+};
 use crate::ops::fault::Fault;
 use crate::ops::routes;
 
@@ -183,7 +187,8 @@ impl Supervisor {
         let worker = self.crew.iter().flat_map(super::Crew::workers).find(fit);
         let begun = match worker {
             Some(worker) if generation > 0 && self.stopping.is_none() => {
-                self.shared.tasks.begin(name).map(|begun| (worker, begun))
+                let going = Going::new(self.shared.questions.number(), worker.child.pid);
+                self.shared.tasks.begin(name, going).map(|begun| (worker, begun))
             }
             _ => Err(Error::new(format!("no worker could run the task `{name}`"))),
         };
@@ -201,16 +206,9 @@ impl Supervisor {
             }
         };
         let question = Question::Run(Box::new(begun.order.clone()));
-        let answer = self.shared.questions.ask(worker.child.pid, &worker.child.replier(), question);
         let now = begun.run();
-        let shared = self.shared.clone();
-        let ended = async move {
-            let result = match answer.await {
-                Ok(Answer::Ran(result)) => result,
-                _ => Err("its worker ended before it".to_owned()),
-            };
-            shared.tasks.end(&shared, &begun, result)
-        };
+        let (number, ended) = (begun.going.number, ran(&self.shared, begun));
+        worker.child.tell(&ToWorker::Ask(number, question));
         match reply {
             Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
             Some((false, reply)) => {
@@ -219,6 +217,19 @@ impl Supervisor {
             }
             None => drop(tokio::spawn(ended)),
         }
+    }
+}
+
+/// Waits for the end of a run that a worker is asked for, or was asked for by the supervisor before this one.
+pub(super) fn ran(shared: &Arc<Shared>, begun: Begun) -> impl Future<Output = TaskRun> + use<> {
+    let answer = shared.questions.expect(begun.going.number, begun.going.pid);
+    let shared = shared.clone();
+    async move {
+        let result = match answer.await {
+            Ok(Answer::Ran(result)) => result,
+            _ => Err("its worker ended before it".to_owned()),
+        };
+        shared.tasks.end(&shared, &begun, result)
     }
 }
 

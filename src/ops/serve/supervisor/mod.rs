@@ -28,6 +28,7 @@ use super::child::News;
 use super::control::Endpoint;
 use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
+use super::legacy::{Legacy, instant_of};
 use super::live::Status;
 use super::message::{FromWorker, ToWorker};
 use super::notify::Notify;
@@ -110,10 +111,12 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         }
         None => (format!("{}-{now}", std::process::id()), 0, folder::Folder::new()?),
     };
+    let legacy = inherited.as_ref().map(|(estate, _)| Legacy::read(&estate.legacy)).unwrap_or_default();
+    let began = legacy.began.map_or(began, instant_of);
     let reload = options.reload.unwrap_or(false);
     let shared = Arc::new(Shared {
         options,
-        teller: Teller::new(listener),
+        teller: Teller::new(listener, legacy.tally),
         run,
         tickets: crate::server::tickets::Secret::random(),
         folder,
@@ -123,7 +126,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         tasks: Default::default(),
         questions: Default::default(),
         started: AtomicU64::new(started),
-        seen: tally::Seen::new(),
+        seen: tally::Seen::new(legacy.began, &legacy.seen),
     });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -154,8 +157,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         watch: None,
         succeeding: false,
         pid_file: None,
-        looked: began,
-        told_alive: began,
+        looked: Instant::now(),
+        told_alive: Instant::now(),
         tally: Tally::default(),
         endpoints: [None, None],
     };
@@ -171,7 +174,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     }
     match inherited {
         Some((estate, descriptors)) => {
-            this.inherit(estate, descriptors)?;
+            this.inherit(estate, legacy, descriptors)?;
             this.make(Reason::Program, "the program was replaced".into());
             this.refill();
         }
@@ -185,11 +188,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
             break Ok(());
         }
         if std::mem::take(&mut this.succeeding) {
-            // What was said before is heard before.
-            while let Ok(message) = inbox.try_recv() {
-                let _ = this.hear(message); // what ends a supervisor ends one that serves nothing
-            }
-            let Err(error) = this.succeed().await;
+            let Err(error) = this.succeed(&mut inbox).await;
             this.not_succeeded(&error);
         }
         let deadline = this.stopping.as_ref().map(|stopping| stopping.deadline);

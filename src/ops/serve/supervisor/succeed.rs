@@ -7,16 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use super::super::child::Child;
 use super::super::crew::{Crew, Post, Worker};
 use super::super::event::{Event, Why};
+use super::super::legacy::{Legacy, instant_of, time_of};
 use super::super::pid_file::PidFile;
 use super::super::running::Running;
 use super::super::servers::Bound;
 use super::super::side::Sides;
 use super::super::succession::{self, Estate, Heir, Held};
-use super::super::{Message, Shared};
+use super::super::tally::Tally;
+use super::super::{Message, Shared, tasks};
 use super::Supervisor;
+use super::control::ran;
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 use crate::server::listener::{Listen, Socket};
@@ -47,7 +52,15 @@ impl Supervisor {
     /// Puts the new program in the place of this one.
     /// # Errors
     /// Whatever stands against it; all is as before then.
-    pub(super) async fn succeed(&mut self) -> Result<Infallible, Error> {
+    pub(super) async fn succeed(
+        &mut self,
+        inbox: &mut mpsc::UnboundedReceiver<Message>,
+    ) -> Result<Infallible, Error> {
+        self.hear_all(inbox);
+        if self.tally.is_asked() {
+            // Nobody would answer who waits for it.
+            self.tell_counts();
+        }
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
         // What is being made would be of this program.
         self.attempt = None;
@@ -62,8 +75,14 @@ impl Supervisor {
         let outcome = match paused {
             Ok(paused) => {
                 let (sockets, _guards): (Vec<_>, Vec<_>) = paused.into_iter().unzip();
-                match self.descriptors(sockets) {
-                    Ok(descriptors) => Err(succession::execute(&self.estate()?, descriptors).await),
+                let settled = tokio::time::timeout(PAUSE, self.settle(inbox)).await.map_err(late);
+                // From here on nothing is waited for that could change what is left.
+                match settled.and_then(|()| self.descriptors(sockets)) {
+                    Ok(_) if self.stopping.is_some() => Err(Error::new("the server is ending")),
+                    Ok(descriptors) => Err(match self.estate() {
+                        Ok(estate) => succession::execute(&estate, descriptors).await,
+                        Err(error) => error,
+                    }),
                     Err(cause) => Err(failed(cause)),
                 }
             }
@@ -71,6 +90,28 @@ impl Supervisor {
         };
         self.refill();
         outcome
+    }
+
+    /// Hears what was said before, and whether there was anything.
+    fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) -> bool {
+        let mut any = false;
+        while let Ok(message) = inbox.try_recv() {
+            any = true;
+            let _ = self.hear(message); // what ends a supervisor ends one that serves nothing
+        }
+        any
+    }
+
+    /// Hears what the workers said before they were paused, and sends what there is to say to it.
+    async fn settle(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
+        loop {
+            // Those who pass on what was read have their turn.
+            tokio::task::yield_now().await;
+            if !self.hear_all(inbox) {
+                return;
+            }
+            futures_util::future::join_all(self.workers().map(|worker| worker.child.flush())).await;
+        }
     }
 
     /// Makes workers for the posts that have none, or one of an older generation.
@@ -91,6 +132,8 @@ impl Supervisor {
             pid: worker.child.pid,
             post: crew.post_of(worker.id()),
             turn: worker.retired.map(|(_, turn)| turn),
+            since: Some(time_of(worker.since)),
+            retired: worker.retired.map(|(since, _)| time_of(since)),
         });
         let held = self.bound.iter().map(|bound| Held {
             server: bound.server.clone(),
@@ -114,8 +157,22 @@ impl Supervisor {
             posts: crew.posts.len(),
             workers: heirs.collect(),
             sides: sides.into_iter().map(|(kept, _)| kept).collect(),
+            legacy: self.legacy().write(),
         };
         serde_json::to_vec(&estate).map_err(|cause| Error::new("cannot write the estate").because(cause))
+    }
+
+    fn legacy(&self) -> Legacy {
+        let shared = &self.shared;
+        let (began, seen) = shared.seen.leave();
+        Legacy {
+            began: Some(began),
+            seen,
+            tally: shared.teller.tally(),
+            workers: self.tally.leave(),
+            questions: shared.questions.last(),
+            tasks: shared.tasks.leave(),
+        }
     }
 
     /// The descriptors in the order that [`Estate`] has them, after standard input.
@@ -138,6 +195,7 @@ impl Supervisor {
     pub(super) fn inherit(
         &mut self,
         estate: Estate,
+        legacy: Legacy,
         mut descriptors: impl Iterator<Item = OwnedFd>,
     ) -> Result<()> {
         let mut next = || descriptors.next().ok_or_else(|| Error::new("the program before left too little"));
@@ -159,11 +217,13 @@ impl Supervisor {
         for heir in estate.workers {
             let socket = next()?;
             let Ok(ready) = Child::adopt(heir.name, heir.pid, socket) else { continue }; // it has just ended
-            let worker = Worker { serving: true, ..self.welcome(ready) };
+            let since = heir.since.map_or_else(Instant::now, instant_of);
+            let worker = Worker { serving: true, since, ..self.welcome(ready) };
             match heir.post.and_then(|post| posts.get_mut(post)) {
                 Some(post) => post.worker = Some(worker),
                 None => {
-                    let retired = Some((Instant::now(), heir.turn.unwrap_or_default()));
+                    let since = heir.retired.map_or_else(Instant::now, instant_of);
+                    let retired = Some((since, heir.turn.unwrap_or_default()));
                     self.lingering.push(Worker { retired, ..worker });
                 }
             }
@@ -171,9 +231,23 @@ impl Supervisor {
         for kept in estate.sides {
             Sides::adopt(&self.shared, kept, next()?);
         }
+        let tasks = tasks::read(&estate.plan.config).unwrap_or_default(); // they were read once already
         self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
         await_others(&self.shared, &known);
+        self.tally = Tally::inherit(legacy.workers);
+        let ids: Vec<_> = self.workers().map(Worker::id).collect();
+        for gone in self.tally.known().into_iter().filter(|id| !ids.contains(id)) {
+            self.tally.ended(gone);
+        }
+        self.shared.questions.go_on_from(legacy.questions);
+        for begun in self.shared.tasks.inherit(&self.shared, tasks, legacy.tasks) {
+            let pid = begun.going.pid;
+            tokio::spawn(ran(&self.shared, begun));
+            if !known.contains(&pid) {
+                self.shared.questions.ended(pid);
+            }
+        }
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Order, Task};
@@ -24,28 +25,81 @@ pub(in crate::ops::serve) struct Keeper(Mutex<BTreeMap<String, Entry>>);
 #[derive(Debug)]
 struct Entry {
     task: Task,
+    /// Since when its times are counted.
+    began: SystemTime,
     next: Option<SystemTime>,
-    running: usize,
+    runs: Runs,
+    /// Waits for the next time; ends with the entry.
+    _timer: Option<AbortOnDropHandle<()>>,
+}
+
+/// What is known of a task's runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Runs {
+    going: Vec<Going>,
     last: Option<TaskRun>,
     ended: u64,
     failed: u64,
     skipped: u64,
-    /// Waits for the next time; ends with the entry.
-    _timer: Option<AbortOnDropHandle<()>>,
+}
+
+/// A run that goes on: a worker was asked to, and answers at its end.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(in crate::ops::serve) struct Going {
+    /// Number of the question.
+    pub(in crate::ops::serve) number: u64,
+    /// The worker's process id.
+    pub(in crate::ops::serve) pid: u32,
+    began_ms: u64,
+}
+
+impl Going {
+    /// One that begins now.
+    pub(in crate::ops::serve) fn new(number: u64, pid: u32) -> Going {
+        Going { number, pid, began_ms: now_ms() }
+    }
+}
+
+/// A task as a supervisor leaves it to a successor.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::ops::serve) struct Left {
+    pub(in crate::ops::serve) name: String,
+    pub(in crate::ops::serve) schedule: String,
+    jitter: Duration,
+    began: Option<SystemTime>,
+    next: Option<SystemTime>,
+    runs: Runs,
 }
 
 /// A run that has begun: what a worker is to be told. [`Keeper::end`] takes it.
 #[derive(Debug)]
 pub(in crate::ops::serve) struct Begun {
     pub(in crate::ops::serve) order: Order,
-    began_ms: u64,
+    pub(in crate::ops::serve) going: Going,
     since: Instant,
 }
 
 impl Begun {
     /// The run as it is now.
     pub(in crate::ops::serve) fn run(&self) -> TaskRun {
-        TaskRun { name: self.order.name.clone(), began_ms: self.began_ms, ..TaskRun::default() }
+        let began_ms = self.going.began_ms;
+        TaskRun { name: self.order.name.clone(), began_ms, ..TaskRun::default() }
+    }
+}
+
+impl Entry {
+    /// A task whose times are counted since `began`; `next` is the first of them, where it is known.
+    fn new(
+        shared: &Arc<Shared>,
+        task: Task,
+        began: SystemTime,
+        next: Option<SystemTime>,
+        runs: Runs,
+    ) -> Entry {
+        let timer = tokio::spawn(wait(shared.clone(), task.clone(), began, next));
+        Entry { task, began, next, runs, _timer: Some(AbortOnDropHandle::new(timer)) }
     }
 }
 
@@ -66,15 +120,51 @@ impl Keeper {
                     Entry { task, ..entry }
                 }
                 old => {
-                    let timer = AbortOnDropHandle::new(tokio::spawn(wait(shared.clone(), task.clone())));
-                    let (running, last, ended, failed, skipped) = old.map_or_else(Default::default, |old| {
-                        (old.running, old.last, old.ended, old.failed, old.skipped)
-                    });
-                    Entry { task, next: None, running, last, ended, failed, skipped, _timer: Some(timer) }
+                    let runs = old.map(|old| old.runs).unwrap_or_default();
+                    Entry::new(shared, task, SystemTime::now(), None, runs)
                 }
             };
             entries.insert(name, entry);
         }
+    }
+
+    /// All of them, for a successor.
+    pub(in crate::ops::serve) fn leave(&self) -> Vec<Left> {
+        let left = |(name, entry): (&String, &Entry)| Left {
+            name: name.clone(),
+            schedule: entry.task.schedule.to_string(),
+            jitter: entry.task.jitter,
+            began: Some(entry.began),
+            next: entry.next,
+            runs: entry.runs.clone(),
+        };
+        self.entries().iter().map(left).collect()
+    }
+
+    /// Takes `tasks`, with what another supervisor has left of them: due times, and what is known of their runs. Those
+    /// that go on are returned: their ends are to be waited for.
+    pub(in crate::ops::serve) fn inherit(
+        &self,
+        shared: &Arc<Shared>,
+        tasks: Vec<Task>,
+        left: Vec<Left>,
+    ) -> Vec<Begun> {
+        let mut left: BTreeMap<_, _> = left.into_iter().map(|one| (one.name.clone(), one)).collect();
+        let mut begun = Vec::new();
+        let mut entries = self.entries();
+        for task in tasks {
+            let left = left.remove(&task.name).unwrap_or_default();
+            for going in &left.runs.going {
+                let lasted = Duration::from_millis(now_ms().saturating_sub(going.began_ms));
+                let since = Instant::now().checked_sub(lasted).unwrap_or_else(Instant::now);
+                begun.push(Begun { order: task.order.clone(), going: *going, since });
+            }
+            let same = left.schedule == task.schedule.to_string() && left.jitter == task.jitter;
+            let (began, next) = if same { (left.began, left.next) } else { (None, None) };
+            let began = began.unwrap_or_else(SystemTime::now);
+            entries.insert(task.name.clone(), Entry::new(shared, task, began, next, left.runs));
+        }
+        begun
     }
 
     /// Forgets all: nothing becomes due any more.
@@ -88,7 +178,7 @@ impl Keeper {
     /// Begins a run.
     /// # Errors
     /// There is no such task; it runs already and may not twice at once.
-    pub(in crate::ops::serve) fn begin(&self, name: &str) -> Result<Begun, Error> {
+    pub(in crate::ops::serve) fn begin(&self, name: &str, going: Going) -> Result<Begun, Error> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(name) else {
             let error = Error::new(format!("the server has no task `{name}`"));
@@ -97,13 +187,13 @@ impl Keeper {
                 None => error.help(format!("add a table `[task.{name}]` and reload")),
             });
         };
-        if entry.running > 0 && !entry.task.overlap {
-            entry.skipped += 1;
+        if !entry.runs.going.is_empty() && !entry.task.overlap {
+            entry.runs.skipped += 1;
             return Err(Error::new(format!("the task `{name}` runs already"))
                 .help("`overlap = true` in its table lets it run twice at once"));
         }
-        entry.running += 1;
-        Ok(Begun { order: entry.task.order.clone(), began_ms: now_ms(), since: Instant::now() })
+        entry.runs.going.push(going);
+        Ok(Begun { order: entry.task.order.clone(), going, since: Instant::now() })
     }
 
     /// Ends a run; tells of it and returns it.
@@ -118,10 +208,10 @@ impl Keeper {
         let text = result.unwrap_or_else(|why| why);
         let run = TaskRun { ms: Some(ms), ok: Some(ok), text, ..begun.run() };
         if let Some(entry) = self.entries().get_mut(&run.name) {
-            entry.running = entry.running.saturating_sub(1);
-            entry.ended += 1;
-            entry.failed += u64::from(!ok);
-            entry.last = Some(run.clone());
+            entry.runs.going.retain(|one| one.number != begun.going.number);
+            entry.runs.ended += 1;
+            entry.runs.failed += u64::from(!ok);
+            entry.runs.last = Some(run.clone());
         }
         shared.tell(&Event::TaskEnded { name: run.name.clone(), ok, ms, text: run.text.clone() });
         run
@@ -136,11 +226,11 @@ impl Keeper {
             next_ms: entry
                 .next
                 .and_then(|next| u64::try_from(next.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()),
-            running: entry.running,
-            last: entry.last.clone(),
-            runs_ended: entry.ended,
-            runs_failed: entry.failed,
-            skipped: entry.skipped,
+            running: entry.runs.going.len(),
+            last: entry.runs.last.clone(),
+            runs_ended: entry.runs.ended,
+            runs_failed: entry.runs.failed,
+            skipped: entry.runs.skipped,
         };
         self.entries().iter().map(info).collect()
     }
@@ -152,12 +242,13 @@ impl Keeper {
     }
 }
 
-/// Tells the supervisor whenever the task is due.
-async fn wait(shared: Arc<Shared>, task: Task) {
-    let began = SystemTime::now();
+/// Tells the supervisor whenever the task is due; at `first` to begin with, where it is known.
+async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
     loop {
-        let next = task.schedule.next(began, SystemTime::now());
-        let next = next.map(|next| next + by_chance(task.jitter));
+        let next = first.take().or_else(|| {
+            let next = task.schedule.next(began, SystemTime::now());
+            next.map(|next| next + by_chance(task.jitter))
+        });
         shared.tasks.set_next(&task.name, next);
         let Some(next) = next else { return };
         while let Ok(left) = next.duration_since(SystemTime::now()) {
@@ -166,6 +257,8 @@ async fn wait(shared: Arc<Shared>, task: Task) {
             }
             tokio::time::sleep(left.min(LOOK)).await;
         }
+        // For a successor it is no longer to come.
+        shared.tasks.set_next(&task.name, None);
         shared.send(Message::Due(task.name.clone()));
         // Jitter must not make one time come twice.
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use keeper::Keeper;
+pub(super) use keeper::{Begun, Going, Keeper, Left};
 use schedule::Schedule;
 
 use crate::config::{Config, Table};

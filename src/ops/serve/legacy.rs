@@ -1,0 +1,151 @@
+//! What a supervisor has counted and what it knows of its tasks, left to the program that takes its place.
+//!
+//! Whoever reads it may be older or newer than who wrote it. Names are only ever added, and each part is read by
+//! itself: what a program does not know or cannot read is left out, and begins anew there.
+
+use std::time::{Instant, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{tally, tasks, teller};
+use crate::counts::Counts;
+
+/// Raised when a name that is written already comes to mean something else. A program that does not know the version
+/// begins anew altogether.
+const VERSION: u64 = 1;
+
+/// All that is left, beside what runs.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Legacy {
+    /// When the first of these programs began.
+    pub(super) began: Option<SystemTime>,
+    /// What the supervisors themselves have counted.
+    pub(super) seen: Counts,
+    pub(super) tally: teller::Tally,
+    pub(super) workers: tally::Left,
+    /// Number of the last question to a worker.
+    pub(super) questions: u64,
+    pub(super) tasks: Vec<tasks::Left>,
+}
+
+impl Legacy {
+    /// As it is written.
+    pub(super) fn write(self) -> Value {
+        let mut written = serde_json::to_value(self).unwrap_or_default(); // numbers and texts: it does not fail
+        written["version"] = VERSION.into();
+        written
+    }
+
+    /// What of `written` this program can read.
+    pub(super) fn read(written: &Value) -> Legacy {
+        if written["version"] != VERSION {
+            return Legacy::default();
+        }
+        let workers = &written["workers"];
+        Legacy {
+            began: part(&written["began"]),
+            seen: counts(&written["seen"]),
+            tally: part(&written["tally"]),
+            workers: tally::Left {
+                ended: counts(&workers["ended"]),
+                last: items(&workers["last"])
+                    .filter_map(|one| Some((one[0].as_u64()?, counts(&one[1]))))
+                    .collect(),
+                rounds: part(&workers["rounds"]),
+            },
+            questions: part(&written["questions"]),
+            tasks: list(&written["tasks"]),
+        }
+    }
+}
+
+fn part<T: DeserializeOwned + Default>(from: &Value) -> T {
+    T::deserialize(from).unwrap_or_default()
+}
+
+fn items(from: &Value) -> impl Iterator<Item = &Value> {
+    from.as_array().into_iter().flatten()
+}
+
+fn list<T: DeserializeOwned>(from: &Value) -> Vec<T> {
+    items(from).filter_map(|one| T::deserialize(one).ok()).collect()
+}
+
+fn counts(from: &Value) -> Counts {
+    list(from).into()
+}
+
+/// The time of an instant: instants mean nothing to another program.
+pub(super) fn time_of(instant: Instant) -> SystemTime {
+    SystemTime::now() - instant.elapsed()
+}
+
+/// The opposite of [`time_of`].
+pub(super) fn instant_of(time: SystemTime) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(time.elapsed().unwrap_or_default()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::counts::Value as Number;
+
+    fn some() -> Legacy {
+        let mut counts = Counts::default();
+        counts.put("a_total", &[("app", "x")], Number::Count(3));
+        counts.put("b_total", &[], Number::Count(5));
+        Legacy {
+            began: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567)),
+            seen: counts.clone(),
+            tally: teller::Tally { switches: 3, failures: 2, crashes: 1 },
+            workers: tally::Left { ended: counts.clone(), last: vec![(7, counts)], rounds: 11 },
+            questions: 9,
+            tasks: list(&json!([{ "name": "sweep", "schedule": "every 1h" }])),
+        }
+    }
+
+    fn same(read: &Legacy, written: &Legacy) {
+        assert_eq!(read.clone().write(), written.clone().write());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        same(&Legacy::read(&some().write()), &some());
+        assert_eq!(Legacy::read(&Value::Null).questions, 0, "one that left nothing");
+    }
+
+    #[test]
+    fn what_another_version_has_more_is_left_out() {
+        let mut written = some().write();
+        written["weather"] = json!({ "wind": 3 });
+        written["tally"]["naps"] = json!(1);
+        written["tasks"][0]["mood"] = json!("good");
+        written["tasks"].as_array_mut().unwrap().push(json!("of another kind"));
+        let strange = json!([{ "family": "c", "labels": [] }, { "Sketch": [1, 2] }]);
+        written["seen"].as_array_mut().unwrap().push(strange.clone());
+        written["workers"]["ended"].as_array_mut().unwrap().push(strange.clone());
+        written["workers"]["last"][0][1].as_array_mut().unwrap().push(strange);
+        same(&Legacy::read(&written), &some());
+    }
+
+    #[test]
+    fn what_another_version_lacks_begins_anew() {
+        let mut written = some().write();
+        for name in ["seen", "questions", "tally"] {
+            written.as_object_mut().unwrap().remove(name);
+        }
+        written["tasks"][0] = json!({ "name": "sweep" });
+        let read = Legacy::read(&written);
+        assert_eq!((read.tally.switches, read.questions, read.workers.rounds), (0, 0, 11));
+        assert_eq!((read.tasks[0].name.as_str(), read.tasks[0].schedule.as_str()), ("sweep", ""));
+        written["version"] = json!(VERSION + 1);
+        same(&Legacy::read(&written), &Legacy::default());
+    }
+}
