@@ -51,6 +51,7 @@ mod skeletons;
 mod static_files;
 mod succession;
 mod support;
+mod systemd;
 mod tasks;
 mod tidy;
 mod tls;

@@ -265,30 +265,3 @@ fn web_sockets_may_be_asked_to_come_back_at_once() {
     while socket.read().is_ok() {}
     wait_until("the old worker is gone", || serving.children().len() == 1);
 }
-
-#[test]
-fn the_systemd_units_name_what_the_example_has() {
-    let folder = crate::support::root().join("examples/systemd");
-    let unit = std::fs::read_to_string(folder.join("paster.service")).unwrap();
-    let command =
-        unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/paster ")).unwrap();
-    assert_eq!(command, "serve /etc/paster/server.toml");
-    assert!(unit.contains("Type=notify-reload") && unit.contains("KillMode=mixed"));
-    // As systemd starts it: the socket under number 3, and the shell's process id becomes the program's.
-    let script = format!(
-        "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=main LISTEN_PID=$$ exec {:?} serve --json {:?}",
-        env!("CARGO_BIN_EXE_paster"),
-        folder.join("server.toml")
-    );
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", &script]);
-    let mut serving = Serving::launch_with(command, std::os::fd::OwnedFd::from(listener).into());
-    serving.wait_for("ready");
-    assert!(Connection::open(&address).get("/").1.contains("Served under systemd"));
-    serving.signal("USR2");
-    serving.wait_for("reloaded");
-    assert!(Connection::open(&address).get("/").1.contains("Served under systemd"));
-    assert_eq!(serving.stop(), Some(0));
-}

@@ -22,6 +22,7 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     // Not `apache2`, which would start a server of its own.
     (&["apache2"], &["apache2-bin"], "is a web server in front"),
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
+    (&["systemd-socket-activate"], &["systemd"], "passes sockets as systemd does, and reads the unit"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];

@@ -20,6 +20,7 @@ mod child;
 mod control;
 mod counting;
 mod crew;
+mod descriptors;
 mod event;
 mod folder;
 mod handover;

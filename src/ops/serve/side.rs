@@ -331,6 +331,7 @@ async fn end(process: &mut Running) {
 /// # Errors
 /// When the library cannot be loaded.
 pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u8> {
+    super::descriptors::close_inherited();
     let lost = |cause: io::Error| Error::new("the side process has no socket").because(cause);
     let listener = worker::take_over_stdin().map_err(lost)?;
     let standing: Standing = serde_json::from_str(standing)

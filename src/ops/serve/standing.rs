@@ -74,8 +74,10 @@ impl Standing {
     /// Prepares the environment of a process that is to take this standing.
     pub(super) fn dress(&self, command: &mut Command) {
         super::succession::disown(command);
-        // systemd hears from the supervisor alone.
-        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        // systemd hears from the supervisor alone, and has passed its sockets to nobody else.
+        let told = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+        let passed = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID"];
+        for name in told.into_iter().chain(passed) {
             command.env_remove(name);
         }
         if let Some(who) = &self.who {

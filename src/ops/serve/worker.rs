@@ -59,6 +59,7 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
+    super::descriptors::close_inherited();
     let Ok(control) = take_over_stdin() else { return 2 };
     die_with_parent();
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.
