@@ -39,7 +39,8 @@ pub(super) struct GateOptions {
 pub(super) struct LimitOptions {
     /// Longest head of a request (from a web server: all its variables), then 431.
     head_limit_bytes: NonZeroUsize,
-    /// Longest time for a head from its first byte, then 408 (to a web server: the end of the connection).
+    /// Longest time for a head from its first byte, then 408 (over HTTP/2, and to a web server: the end of the
+    /// connection).
     head_timeout_secs: NonZeroU32,
     /// Longest time without a request, on a new connection or between two, then it is closed.
     idle_timeout_secs: NonZeroU32,

@@ -15,7 +15,7 @@ use crate::inprocess::{Running, breaks_off, echo, says, within};
 use crate::scgi::{endless, mirror, outcome};
 
 /// The records of a head.
-fn head(id: u16, keep: bool, pairs: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn head(id: u16, keep: bool, pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     Begin { role: 1, keep }.put(&mut out, id);
     let mut variables = Variables::new();
@@ -46,7 +46,7 @@ fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
 }
 
 /// What came back: of each request what it was answered, `closed` when the connection ended with nothing open.
-async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize) -> Vec<String> {
+pub(crate) async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize) -> Vec<String> {
     let mut found = Vec::new();
     let mut reader = Reader::default();
     let mut buffer = bytes::BytesMut::new();

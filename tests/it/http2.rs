@@ -11,16 +11,19 @@ use tokio::net::TcpStream;
 use crate::gate::mirror;
 use crate::inprocess::{Running, within};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const ACK: u8 = 1;
+
+/// What a client sends first, RFC 9113 section 3.4.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A client that sends what it is told, well-formed or not.
 struct Client {
@@ -29,11 +32,11 @@ struct Client {
 }
 
 #[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// How a stream ended.
@@ -48,19 +51,15 @@ enum Outcome {
 impl Client {
     async fn connect(running: &Running) -> Client {
         let mut stream = running.connect().await;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
         let mut client = Client { stream, next: 1 };
         client.send(SETTINGS, 0, 0, &[]).await;
         client
     }
 
     async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
         // The server may have gone, as some cases want.
-        let _ = self.stream.write_all(&frame).await;
+        let _ = self.stream.write_all(&frame(kind, flags, stream, payload)).await;
     }
 
     async fn frame(&mut self) -> Option<Frame> {
@@ -73,26 +72,9 @@ impl Client {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Sends a head of literal fields, never indexed and never Huffman coded (RFC 7541 section 6.2.2).
+    /// Sends a head.
     async fn head(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            block.push(0x10);
-            for text in [name, value] {
-                let length = text.len();
-                assert!(length < 127 + 128 * 128);
-                match length {
-                    0..127 => block.push(length as u8),
-                    _ => {
-                        let rest = length - 127;
-                        block.push(127);
-                        block.push((rest % 128) as u8 | 128);
-                        block.push((rest / 128) as u8);
-                    }
-                }
-                block.extend(text.as_bytes());
-            }
-        }
+        let block = block(fields);
         let stream = self.next;
         self.next += 2;
         let mut pieces = block.chunks(16_384).peekable();
@@ -127,8 +109,40 @@ impl Client {
     }
 }
 
+/// A frame's bytes.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A block of literal fields, never indexed and never Huffman coded (RFC 7541 section 6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0x10);
+        for text in [name, value] {
+            let length = text.len();
+            assert!(length < 127 + 128 * 128);
+            match length {
+                0..127 => block.push(length as u8),
+                _ => {
+                    let rest = length - 127;
+                    block.push(127);
+                    block.push((rest % 128) as u8 | 128);
+                    block.push((rest / 128) as u8);
+                }
+            }
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
 /// The status at the start of a field block: indexed, or literal digits in Huffman code (RFC 7541, appendix B).
-fn status_of(block: &[u8]) -> u16 {
+pub(crate) fn status_of(block: &[u8]) -> u16 {
     match block[0] {
         0x88 => return 200,
         0x89 => return 204,

@@ -48,6 +48,7 @@ mod serve;
 mod serve_app;
 mod side;
 mod skeletons;
+mod slow;
 mod static_files;
 mod succession;
 mod support;

@@ -31,7 +31,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
     let mut served = 0;
     let mut idle_since = Instant::now();
     let mut told = None;
-    let mut stalled = None;
+    let (mut stalled, mut slow) = (None, None);
     poll_fn(|cx| {
         link.task.register(cx.waker());
         loop {
@@ -50,9 +50,21 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 (None, true) => Some(idle_since + shared.limits.idle_time),
                 (_, false) => None,
             };
-            let sooner = [deadline, stalls].into_iter().flatten().min();
+            let head = since(&mut slow, link.within.load(Relaxed), link.whole.load(Relaxed));
+            let heads = head.map(|since| since + shared.limits.head_time);
+            let sooner = [deadline, stalls, heads].into_iter().flatten().min();
             let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
-            if late && (told.is_some() || sooner == stalls) {
+            if late && sooner == stalls {
+                link.cut.store(true, Relaxed);
+                let _ = connection.as_mut().poll(cx); // it meets its end at the socket
+                return Poll::Ready(());
+            }
+            if late && sooner == heads {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.as_mut().poll(cx); // GOAWAY, as far as the socket takes it
+                return Poll::Ready(());
+            }
+            if late && told.is_some() {
                 return Poll::Ready(());
             }
             if told.is_none() && (late || shared.stage() > Stage::Serving) {

@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::arrive::Beneath;
+use super::frames::Frames;
 use super::run::Shared;
 use super::sendfile::{self, Outgoing};
 use crate::server::stream::Stream as Bare;
@@ -187,6 +188,12 @@ pub(super) struct Link {
     pub(super) blocked: AtomicBool,
     /// Bytes written so far.
     pub(super) written: AtomicU64,
+    /// HTTP/2: a head, or another frame that is no body, has begun and not come whole.
+    pub(super) within: AtomicBool,
+    /// HTTP/2: frames that have come whole.
+    pub(super) whole: AtomicU64,
+    /// The socket is to be reset, so that the kernel keeps nothing for a client that takes nothing.
+    pub(super) cut: AtomicBool,
     /// Bytes read since the last head was complete.
     pub(super) head_bytes: AtomicUsize,
     /// The client has shut its sending side while a request is answered.
@@ -288,6 +295,7 @@ pub(super) struct Socket {
     /// The client's end of stream was seen.
     pub(super) ended: bool,
     head_limit: usize,
+    frames: Frames,
 }
 
 impl Socket {
@@ -296,14 +304,18 @@ impl Socket {
         let multiplexed = open.link.multiplexed.load(Relaxed);
         open.link.outgoing.allow(!multiplexed && stream.takes_files());
         let head_limit = open.shared.limits.head_bytes;
-        Socket { stream, before, open, ended: false, head_limit }
+        Socket { stream, before, open, ended: false, head_limit, frames: Frames::new() }
     }
 
-    /// Checks an upgraded connection against its abortion; its wakers are not the driver's.
+    /// Whether the connection may go on; the wakers of an upgraded one are not the driver's.
     fn check(&self, cx: &Context<'_>, waker: impl Fn(&Link) -> &AtomicWaker) -> io::Result<()> {
         let link = &*self.open.link;
         if link.upgraded.load(Relaxed) {
             waker(link).register(cx.waker());
+        }
+        if link.cut.load(Relaxed) {
+            self.stream.reset_on_close();
+            return Err(io::ErrorKind::TimedOut.into());
         }
         match link.is_aborted() {
             true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server ends")),
@@ -336,22 +348,26 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(cx, |link| &link.reader)?;
+        let this = &mut *self;
+        this.check(cx, |link| &link.reader)?;
         let start = buf.filled().len();
-        if self.before.is_empty() {
-            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if this.before.is_empty() {
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
             if !matches!(read, Poll::Ready(Ok(()))) {
                 return read;
             }
         } else {
-            let count = self.before.len().min(buf.remaining());
-            buf.put_slice(&self.before[..count]);
-            self.before.advance(count);
+            let count = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before[..count]);
+            this.before.advance(count);
         }
         let count = buf.filled().len() - start;
-        let link = &*self.open.link;
+        let link = &*this.open.link;
         let answering = link.busy.load(Relaxed) > 0;
         if link.multiplexed.load(Relaxed) {
+            this.frames.take(&buf.filled()[start..]);
+            link.within.store(this.frames.is_within(), Relaxed);
+            link.whole.store(this.frames.whole(), Relaxed);
             return Poll::Ready(Ok(()));
         }
         if count == 0 && buf.remaining() > 0 {
@@ -361,11 +377,11 @@ impl AsyncRead for Socket {
                 link.half_closed.store(true, Relaxed);
                 return Poll::Pending;
             }
-            self.ended = true;
+            this.ended = true;
         } else if !answering {
             link.head_bytes.fetch_add(count, Relaxed);
             let mut head = lock(&link.head);
-            let room = self.head_limit.saturating_sub(head.len()).min(count);
+            let room = this.head_limit.saturating_sub(head.len()).min(count);
             head.extend_from_slice(&buf.filled()[start..start + room]);
         }
         Poll::Ready(Ok(()))

@@ -2,7 +2,8 @@
 //!
 //! - `run`: what its connections share, in the hall of the server;
 //! - `arrive`: what comes before the first request, the PROXY header and TLS; `redirect` leads plain clients to TLS;
-//! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that;
+//! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that, whose
+//!   `frames` have limits of time, too;
 //! - `link`: the socket and what its connection's parts know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `sendfile`: files that the kernel sends by itself;
@@ -13,6 +14,7 @@ mod arrive;
 mod arriving;
 mod connection;
 mod exchange;
+mod frames;
 mod http2;
 mod link;
 mod redirect;

@@ -1,0 +1,105 @@
+//! Where the frames of an HTTP/2 connection begin and end, as far as its limits of time have to know.
+
+/// Length of what a client sends before its first frame, RFC 9113 section 3.4.
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// Follows the frames that a client sends, RFC 9113 section 4.1; what is wrong with one is for hyper to see.
+#[derive(Debug)]
+pub(super) struct Frames {
+    head: [u8; HEAD_BYTES],
+    /// Bytes of `head` that have come.
+    have: usize,
+    /// Bytes of the preface or of a frame's content that are still to come.
+    left: usize,
+    /// The content is that of a body, which has a limit of its own.
+    data: bool,
+    /// A field block has begun, whose end is in a frame to come (section 4.3).
+    block: bool,
+    /// Frames and field blocks that have come whole.
+    whole: u64,
+}
+
+impl Frames {
+    /// Those of a connection of which nothing was read.
+    pub(super) fn new() -> Frames {
+        Frames { head: [0; HEAD_BYTES], have: 0, left: PREFACE_BYTES, data: false, block: false, whole: 0 }
+    }
+
+    /// Takes what was read.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = if self.left > 0 { self.left } else { HEAD_BYTES - self.have };
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            bytes = rest;
+            if self.left > 0 {
+                self.left -= now.len();
+            } else {
+                self.head[self.have..][..now.len()].copy_from_slice(now);
+                self.have += now.len();
+                if self.have < HEAD_BYTES {
+                    return;
+                }
+                self.have = 0;
+                let [a, b, c, kind, flags, ..] = self.head;
+                self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+                self.data = kind == DATA;
+                if matches!(kind, HEADERS | CONTINUATION) {
+                    self.block = flags & END_HEADERS == 0;
+                }
+            }
+            if self.left == 0 && !self.block {
+                self.whole += 1;
+            }
+        }
+    }
+
+    /// Whether something other than a body has begun and not come whole.
+    pub(super) fn is_within(&self) -> bool {
+        self.have > 0 || (self.left > 0 && !self.data) || self.block
+    }
+
+    /// How much has come whole: while that stays the same, it is the same that is waited for.
+    pub(super) fn whole(&self) -> u64 {
+        self.whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, content: &[u8]) -> Vec<u8> {
+        [&[0, 0, content.len() as u8, kind, flags, 0, 0, 0, 1][..], content].concat()
+    }
+
+    /// Every byte on its own: what is within, and how much has come whole, at each boundary.
+    #[test]
+    fn frames_and_field_blocks_are_followed_byte_by_byte() {
+        let mut frames = Frames::new();
+        let mut all = |bytes: &[u8], inside: bool, whole: u64, data: bool| {
+            for (at, byte) in bytes.iter().enumerate() {
+                frames.take(&[*byte]);
+                let last = at + 1 == bytes.len();
+                let expected = if last { inside } else { !data || at + 1 < HEAD_BYTES };
+                assert_eq!(frames.is_within(), expected, "byte {at}");
+            }
+            assert_eq!(frames.whole(), whole);
+        };
+        all(&[b'x'; PREFACE_BYTES], false, 1, false);
+        all(&frame(4, 0, b""), false, 2, false);
+        all(&frame(HEADERS, END_HEADERS, b"abc"), false, 3, false);
+        all(&frame(DATA, 0, b"abc"), false, 4, true);
+        all(&frame(HEADERS, 0, b"abc"), true, 4, false);
+        all(&frame(CONTINUATION, 0, b"a"), true, 4, false);
+        all(&frame(CONTINUATION, END_HEADERS, b""), false, 5, false);
+        let mut at_once = Frames::new();
+        at_once
+            .take(&[&[0; PREFACE_BYTES][..], &frame(HEADERS, 0, b"abc"), &frame(DATA, 0, b"abc")].concat());
+        assert!(at_once.is_within(), "a block that DATA interrupts is open, whatever hyper makes of it");
+    }
+}
