@@ -220,7 +220,7 @@ async fn libraries(
         Progress::Warning(text) => note(&text),
         Progress::At { .. } | Progress::End { .. } => {}
     };
-    let (_, built) = build::libraries(config, Speed::Development, folder, &listener).await;
+    let (_, built) = build::libraries(config, Speed::Development, Some(folder), &listener).await;
     built.map_err(|faults| {
         for fault in faults.iter().filter(|fault| !fault.output.is_empty()) {
             note(&fault.output);

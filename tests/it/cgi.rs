@@ -91,6 +91,30 @@ fn what_the_app_is_told() {
     assert_eq!(code, Some(0));
 }
 
+/// A private copy for each request would cost more than the request.
+#[test]
+fn a_plugin_is_loaded_from_where_it_lies() {
+    let config = format!(
+        "[server.main]\nuse = \"cgi\"\n[app.main]\nuse = \"plugin\"\nlibrary = {:?}\n",
+        plugin("hello")
+    );
+    let folder = folder(&[("server.toml", &config)]);
+    let mut command = serve(folder.path());
+    command.env("TMPDIR", folder.path().join("nowhere"));
+    let (out, log, code) = text(&run(command, &[("REQUEST_URI", "/")], b""));
+    assert!(out.starts_with("Status: 200 ") && code == Some(0), "{out}{log}");
+    // What is no library is told as everywhere, with its place.
+    std::fs::write(folder.path().join("cut.so"), b"\x7fELF").unwrap();
+    std::fs::write(
+        folder.path().join("server.toml"),
+        config.replace(plugin("hello").to_str().unwrap(), "cut.so"),
+    )
+    .unwrap();
+    let (out, log, code) = text(&run(serve(folder.path()), &[("REQUEST_URI", "/")], b""));
+    assert_eq!((&*out, code), ("", Some(1)), "{log}");
+    assert!(log.contains("the library is truncated") && log.contains("server.toml:5"), "{log}");
+}
+
 #[test]
 fn bodies() {
     let config = format!(

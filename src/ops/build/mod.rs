@@ -77,13 +77,14 @@ enum Origin {
     Crate { manifest: PathBuf, profile: String },
 }
 
-/// Builds what the plugin apps of `config` need and copies it to `folder`.
+/// Builds what the plugin apps of `config` need and copies it to `folder`; without one it is told where it lies, which
+/// is for a process that soon ends.
 ///
 /// Also on failure the inputs are told, as far as they are known, so that the mending is noticed.
 pub async fn libraries(
     config: &Config,
     speed: Speed,
-    folder: &Path,
+    folder: Option<&Path>,
     listener: Listener<'_>,
 ) -> (Inputs, Result<BTreeMap<String, PathBuf>, Vec<Fault>>) {
     let mut inputs = Inputs::default();
@@ -127,6 +128,7 @@ pub async fn libraries(
             }
         };
         let copy = library.and_then(|library| {
+            let Some(folder) = folder else { return Ok(library) };
             crate::plugin::copy_by_hash(&library, folder).map_err(|errors| {
                 let place = table.origin("library").or_else(|| table.origin("crate"));
                 errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()

@@ -212,7 +212,8 @@ impl Attempt {
         };
         let tell = |app: &str, progress| shared.tell(&Event::of_build(app, progress));
         let speed = if process.reload { Speed::Development } else { Speed::Production };
-        let (inputs, libraries) = build::libraries(&config, speed, &shared.folder.libraries(), &tell).await;
+        let (inputs, libraries) =
+            build::libraries(&config, speed, Some(&shared.folder.libraries()), &tell).await;
         scope.inputs = inputs;
         let made = libraries.map(|libraries| {
             (Plan { config: config.clone(), process: process.clone(), standing, libraries }, bound.clone())

@@ -47,11 +47,10 @@ pub(super) fn serve(config: Config) -> Result<u8> {
         .enable_all()
         .build()
         .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
-    let copies = tempfile::Builder::new().prefix("paster-cgi-").tempdir();
-    let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
     let failed = runtime.block_on(async {
         let mut context = Context::alone(false);
-        let (_, built) = build::libraries(&config, Speed::Production, copies.path(), &|_, _| {}).await;
+        // A copy for each request would cost more than the request, and there is no reload that needs one.
+        let (_, built) = build::libraries(&config, Speed::Production, None, &|_, _| {}).await;
         context.libraries = built.map_err(|faults| {
             let errors = faults.iter().map(Fault::to_error).collect();
             Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
