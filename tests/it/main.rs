@@ -27,6 +27,7 @@ mod handover;
 mod http;
 mod http2;
 mod inprocess;
+mod leavings;
 mod libraries;
 mod limits;
 mod list_routes;

@@ -268,8 +268,8 @@ pub(super) async fn start(
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
     shared.open_to(&plan.standing);
-    let (child, mut news) =
-        Child::start(name, &plan.standing, shared.options.json).map_err(|errors| Fault::list(&errors))?;
+    let (child, mut news) = Child::start(name, &plan.standing, shared.options.json, shared.leavings.clone())
+        .map_err(|errors| Fault::list(&errors))?;
     let order = ToWorker::Start(Box::new(Start {
         generation: name.generation,
         worker: name.index,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
+use super::leavings::{AFTERWARDS, Leavings};
 use super::message::{FromWorker, ToWorker};
 use super::running::Running;
 use super::standing::Standing;
@@ -62,12 +63,14 @@ impl Child {
         name: Name,
         standing: &Standing,
         quiet: bool,
+        leavings: Arc<Leavings>,
     ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         // What runs now, also when the file was replaced since.
         let mut command = std::process::Command::new("/proc/self/exe");
-        command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs)).process_group(0);
+        // It leads a session soon, for which it must lead no process group before.
+        command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs));
         standing.dress(&mut command);
         if quiet {
             command
@@ -75,7 +78,7 @@ impl Child {
         }
         let process = Running::start(&mut command).map_err(failed)?;
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
-        Ok(Child::watch(name, process, stream))
+        Ok(Child::watch(name, process, stream, leavings))
     }
 
     /// Speaks to a process over `stream`, and waits for its end.
@@ -83,6 +86,7 @@ impl Child {
         name: Name,
         mut process: Running,
         stream: Arc<UnixStream>,
+        leavings: Arc<Leavings>,
     ) -> (Child, mpsc::UnboundedReceiver<News>) {
         let pid = process.pid();
         let outbox = Outbox::new(stream.clone());
@@ -102,6 +106,7 @@ impl Child {
             };
             // What it said last must come before its end.
             let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
+            leavings.clear(pid, if status.success() { AFTERWARDS } else { Duration::ZERO });
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
@@ -115,8 +120,9 @@ impl Child {
         name: Name,
         pid: u32,
         socket: OwnedFd,
+        leavings: Arc<Leavings>,
     ) -> io::Result<(Child, mpsc::UnboundedReceiver<News>)> {
-        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?)))
+        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), leavings))
     }
 
     /// Stops speaking to the worker between two packets, as long as the guard lives; returns its socket too.

@@ -9,7 +9,8 @@
 //! - `attempt`: makes a generation; changes nothing that serves;
 //! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other;
 //! - `control`: the socket of `paster ps` and its like; `question`s to workers and their `answers`;
-//! - `tasks`: work on a schedule; `side`: processes of plugins; `ring`: the last of the log.
+//! - `tasks`: work on a schedule; `side`: processes of plugins; `leavings`: those that a worker leaves behind;
+//! - `succession`: a new program in the place of this one; `legacy`: what it goes on from; `ring`: the last of the log.
 
 mod answers;
 mod attempt;
@@ -24,6 +25,7 @@ mod descriptors;
 mod event;
 mod folder;
 mod handover;
+mod leavings;
 mod legacy;
 mod live;
 mod load;
@@ -123,6 +125,7 @@ struct Shared {
     sides: side::Sides,
     tasks: tasks::Keeper,
     questions: question::Questions,
+    leavings: Arc<leavings::Leavings>,
     /// How many workers there were.
     started: AtomicU64,
     /// What the supervisor counts.

@@ -49,6 +49,9 @@ pub(super) struct Estate {
     pub(super) posts: usize,
     pub(super) workers: Vec<Heir>,
     pub(super) sides: Vec<Kept>,
+    /// Workers that have ended, and left processes that are being ended.
+    #[serde(default)]
+    pub(super) leavings: Vec<u32>,
     /// [`Legacy`](super::legacy::Legacy), as it was written.
     #[serde(default)]
     pub(super) legacy: serde_json::Value,

@@ -60,6 +60,8 @@ const SLACK: Duration = Duration::from_millis(500);
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
     super::descriptors::close_inherited();
+    // All that is started here is known by it for ours, also when this process is gone; see `leavings`.
+    let _ = rustix::process::setsid(); // refused to one that somebody has started by hand
     let Ok(control) = take_over_stdin() else { return 2 };
     die_with_parent();
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.

@@ -1,4 +1,5 @@
-//! What is looked at regularly: workers that hang, that have served long enough, that should be gone.
+//! What is looked at regularly: workers that hang, that have served long enough, that should be gone; processes that
+//! nobody waits for.
 
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,20 @@ impl Supervisor {
         if gap > EVERY * 4 || self.stopping.is_some() {
             return;
         }
+        self.look_for_ended();
         self.look_for_hung();
         self.look_for_spent();
         self.look_at_lingering();
+    }
+
+    fn look_for_ended(&mut self) {
+        // Builds have processes that are not known here, and may wait for what these have written before them.
+        if self.attempt.is_some() {
+            return self.sweeper.rest();
+        }
+        let workers = self.workers().map(|worker| worker.child.pid);
+        let known: Vec<_> = workers.chain(self.shared.sides.pids()).collect();
+        self.sweeper.sweep(&known);
     }
 
     fn look_for_hung(&mut self) {

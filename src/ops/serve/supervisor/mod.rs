@@ -28,6 +28,7 @@ use super::child::News;
 use super::control::Endpoint;
 use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
+use super::leavings::{Leavings, Sweeper};
 use super::legacy::{Legacy, instant_of};
 use super::live::Status;
 use super::message::{FromWorker, ToWorker};
@@ -78,6 +79,7 @@ struct Supervisor {
     /// When the workers were looked at, and when the service manager was told that we live.
     looked: Instant,
     told_alive: Instant,
+    sweeper: Sweeper,
     tally: Tally,
     /// The control sockets: the usual one, and the one that the config names.
     endpoints: [Option<Endpoint>; 2],
@@ -100,6 +102,7 @@ struct Stopping {
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
+    Leavings::adopt_orphans();
     succession::program(); // while nobody can have changed the working directory
     let mut inherited = succession::inherited().await?;
     let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
@@ -125,6 +128,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         sides: side::Sides::new(),
         tasks: Default::default(),
         questions: Default::default(),
+        leavings: Default::default(),
         started: AtomicU64::new(started),
         seen: tally::Seen::new(legacy.began, &legacy.seen),
     });
@@ -159,6 +163,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         pid_file: None,
         looked: Instant::now(),
         told_alive: Instant::now(),
+        sweeper: Sweeper::default(),
         tally: Tally::default(),
         endpoints: [None, None],
     };
@@ -502,6 +507,7 @@ impl Supervisor {
         let workers = posts.filter_map(|post| post.worker).chain(self.lingering.drain(..));
         let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
         futures_util::future::join_all(children).await;
+        self.shared.leavings.end().await;
         self.shared.sides.stop().await;
     }
 }

@@ -14,12 +14,11 @@ use super::super::crew::{Crew, Post, Worker};
 use super::super::event::{Event, Why};
 use super::super::legacy::{Legacy, instant_of, time_of};
 use super::super::pid_file::PidFile;
-use super::super::running::Running;
 use super::super::servers::Bound;
 use super::super::side::Sides;
 use super::super::succession::{self, Estate, Heir, Held};
 use super::super::tally::Tally;
-use super::super::{Message, Shared, tasks};
+use super::super::{Message, tasks};
 use super::Supervisor;
 use super::control::ran;
 use crate::error::{Error, Result};
@@ -157,6 +156,7 @@ impl Supervisor {
             posts: crew.posts.len(),
             workers: heirs.collect(),
             sides: sides.into_iter().map(|(kept, _)| kept).collect(),
+            leavings: self.shared.leavings.leave(),
             legacy: self.legacy().write(),
         };
         serde_json::to_vec(&estate).map_err(|cause| Error::new("cannot write the estate").because(cause))
@@ -216,7 +216,12 @@ impl Supervisor {
         self.shared.sides.stand(&estate.plan.standing);
         for heir in estate.workers {
             let socket = next()?;
-            let Ok(ready) = Child::adopt(heir.name, heir.pid, socket) else { continue }; // it has just ended
+            let leavings = self.shared.leavings.clone();
+            let Ok(ready) = Child::adopt(heir.name, heir.pid, socket, leavings) else {
+                // It has just ended.
+                self.shared.leavings.clear(heir.pid, Duration::ZERO);
+                continue;
+            };
             let since = heir.since.map_or_else(Instant::now, instant_of);
             let worker = Worker { serving: true, since, ..self.welcome(ready) };
             match heir.post.and_then(|post| posts.get_mut(post)) {
@@ -234,7 +239,7 @@ impl Supervisor {
         let tasks = tasks::read(&estate.plan.config).unwrap_or_default(); // they were read once already
         self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
-        await_others(&self.shared, &known);
+        estate.leavings.into_iter().for_each(|worker| self.shared.leavings.clear(worker, Duration::ZERO));
         self.tally = Tally::inherit(legacy.workers);
         let ids: Vec<_> = self.workers().map(Worker::id).collect();
         for gone in self.tally.known().into_iter().filter(|id| !ids.contains(id)) {
@@ -249,21 +254,5 @@ impl Supervisor {
             }
         }
         Ok(())
-    }
-}
-
-/// Reaps children that nobody has told of, once they end: workers that were being made, whose socket is closed now;
-/// builds, and commands of scheduled tasks.
-fn await_others(shared: &Shared, workers: &[u32]) {
-    let pid = std::process::id();
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let sides = shared.sides.pids();
-    for child in text.split_whitespace().filter_map(|child| child.parse().ok()) {
-        if !workers.contains(&child)
-            && !sides.contains(&child)
-            && let Ok(mut process) = Running::adopt(child)
-        {
-            tokio::spawn(async move { process.wait().await });
-        }
     }
 }

@@ -1,0 +1,169 @@
+//! What workers leave behind: programs of `cgi` apps, commands of tasks, whatever a plugin has started.
+//!
+//! A worker leads a session, whose number is its process id: all that it starts is of that session, whatever has become
+//! of the parents. And the kernel gives the supervisor every process of ours whose parent has ended, so that it can
+//! wait for it. Who has begun a session of its own (a daemon) has left on purpose, and is only reaped. Side processes
+//! are the supervisor's own children and of its session: they are nobody's leavings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// How long a program may go on whose worker has ended well: it has answered, and does what is left.
+pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
+/// How long one that is asked to end may take.
+const GRACE: Duration = Duration::from_secs(2);
+/// The pauses between two looks grow from the first to the last.
+const LOOKS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
+/// A process that has ended and was seen so often is waited for by nobody.
+const OFTEN: u32 = 4;
+
+/// A process as `/proc` shows it.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    pid: u32,
+    parent: u32,
+    group: u32,
+    session: u32,
+    ended: bool,
+}
+
+impl Seen {
+    /// `None` when there is no such process.
+    fn of(pid: u32) -> Option<Seen> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The program's name may have spaces in it; the fields count from its closing parenthesis.
+        let mut fields = stat.rsplit(')').next()?.split_whitespace();
+        let ended = matches!(fields.next()?, "Z" | "X");
+        let mut number = || fields.next()?.parse().ok();
+        Some(Seen { pid, parent: number()?, group: number()?, session: number()?, ended })
+    }
+
+    fn reap(self) {
+        let _ = rustix::process::waitpid(pid(self.pid), WaitOptions::NOHANG); // somebody was quicker
+    }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    Pid::from_raw(number.cast_signed())
+}
+
+/// The children of this process.
+fn children() -> Vec<Seen> {
+    let own = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|child| Seen::of(child.parse().ok()?)).collect()
+}
+
+/// All processes of a session; of those that have ended, those that wait for us.
+fn of_session(session: u32) -> Vec<Seen> {
+    let own = std::process::id();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = entries.filter_map(|entry| Seen::of(entry.file_name().to_str()?.parse().ok()?));
+    all.filter(|seen| seen.session == session && (!seen.ended || seen.parent == own)).collect()
+}
+
+/// The sessions of workers that have ended and left something.
+#[derive(Debug, Default)]
+pub(super) struct Leavings(Mutex<BTreeSet<u32>>);
+
+impl Leavings {
+    /// From now on processes whose parents have ended are ours.
+    pub(super) fn adopt_orphans() {
+        // Refused by a kernel that cannot: they are init's then, as ever.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are being seen to, for a successor.
+    pub(super) fn leave(&self) -> Vec<u32> {
+        self.sessions().iter().copied().collect()
+    }
+
+    /// Sees to what `worker` has left, in the background: it may go on for `patience`, is asked to end (TERM) then, and
+    /// killed 2 s later. To be called once the worker is reaped.
+    pub(super) fn clear(self: &Arc<Self>, worker: u32, patience: Duration) {
+        if !children().iter().any(|child| child.session == worker) {
+            return;
+        }
+        self.sessions().insert(worker);
+        let this = self.clone();
+        tokio::spawn(async move {
+            let gone = end(worker, None, patience).await;
+            if !gone {
+                stop(worker).await;
+            }
+            this.sessions().remove(&worker);
+        });
+    }
+
+    /// Ends all that is left, and waits for it.
+    pub(super) async fn end(&self) {
+        futures_util::future::join_all(self.leave().into_iter().map(stop)).await;
+    }
+}
+
+async fn stop(session: u32) {
+    if !end(session, Some(Signal::TERM), GRACE).await {
+        end(session, Some(Signal::KILL), GRACE).await;
+    }
+}
+
+/// Signals every process group of the session, and waits for the end of all; `false` when `time` was too short.
+async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    let (mut signalled, mut pause) = (BTreeSet::new(), LOOKS[0]);
+    loop {
+        let mut members = of_session(session);
+        if members.iter().any(|seen| seen.ended) {
+            members.iter().filter(|seen| seen.ended).for_each(|seen| seen.reap());
+            members = of_session(session);
+        }
+        if members.is_empty() {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        for seen in members.iter().filter(|seen| !seen.ended) {
+            if let (Some(signal), Some(group)) = (signal, pid(seen.group))
+                && signalled.insert(seen.group)
+            {
+                let _ = rustix::process::kill_process_group(group, signal); // it may have ended just now
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS[1]);
+    }
+}
+
+/// Reaps children that nobody waits for: processes that were given to us, and those of the program before this one.
+#[derive(Debug, Default)]
+pub(super) struct Sweeper(BTreeMap<u32, u32>);
+
+impl Sweeper {
+    /// Looks for them, beside those `known` ones that somebody waits for.
+    pub(super) fn sweep(&mut self, known: &[u32]) {
+        let ended = children().into_iter().filter(|child| child.ended && !known.contains(&child.pid));
+        let mut now = BTreeMap::new();
+        for child in ended {
+            let seen = self.0.get(&child.pid).map_or(1, |seen| seen + 1);
+            if seen >= OFTEN {
+                child.reap();
+            } else {
+                now.insert(child.pid, seen);
+            }
+        }
+        self.0 = now;
+    }
+
+    /// Forgets what it saw.
+    pub(super) fn rest(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,132 @@
+//! What a worker leaves behind when it ends: programs with children of their own, and daemons.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Connection, Serving, get, plugin, runs, save, wait_until};
+use crate::workers::kill;
+
+const PROGRAM: &str = r#"#!/bin/sh
+case "$PATH_INFO" in
+    /long) trap '' TERM
+           sleep 1000 & echo $! > child.pid
+           setsid sleep 1000 < /dev/null > /dev/null 2>&1 & echo $! > daemon.pid
+           echo $$ > lead.pid; wait ;;
+    /after) printf 'Content-Type: text/plain\n\ndone'; exec >&- 2>&-
+            while [ ! -e go ]; do sleep 0.02; done; echo > after ;;
+esac
+"#;
+
+/// A server with a plugin that has a side process, and the program at `/cgi`.
+fn serve(place: &Path) -> Serving {
+    let path = place.join("program");
+    save(&path, PROGRAM);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"mount\"\n\
+         routes = {{ \"/\" = \"plugin\", \"/cgi\" = \"cgi\" }}\n[app.cgi]\nuse = \"cgi\"\nprogram = \"program\"\n\
+         [app.plugin]\nuse = \"plugin\"\nlibrary = {:?}\n",
+        plugin("faulty")
+    );
+    std::fs::write(place.join("server.toml"), config).unwrap();
+    Serving::start(place, &[])
+}
+
+/// A process that the program has told of. It ends with the value.
+struct Told(u32);
+
+impl Told {
+    fn read(place: &Path, name: &str) -> Told {
+        let mut pid = None;
+        wait_until("the program has told its number", || {
+            let text = std::fs::read_to_string(place.join(name)).unwrap_or_default();
+            pid = text.trim().parse().ok();
+            pid.is_some()
+        });
+        Told(pid.unwrap())
+    }
+
+    /// Also as a zombie.
+    fn is_there(&self) -> bool {
+        PathBuf::from(format!("/proc/{}", self.0)).exists()
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if runs(self.0) {
+            kill(self.0);
+        }
+    }
+}
+
+/// Sends a request without waiting for an answer.
+fn ask(serving: &Serving, path: &str) -> std::net::TcpStream {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(serving.address()).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_killed_workers_programs_are_ended_and_nobody_else() {
+    let place = tempfile::tempdir().unwrap();
+    let mut serving = serve(place.path());
+    let told = get(&serving, "/host");
+    let worker: u32 = get(&serving, "/pid").parse().unwrap();
+    let _waiting = ask(&serving, "/cgi/long");
+    let of = |name| Told::read(place.path(), name);
+    let (lead, child, daemon) = (of("lead.pid"), of("child.pid"), of("daemon.pid"));
+    let side: Vec<_> = serving.children().into_iter().filter(|pid| *pid != worker).collect();
+    assert_eq!(side.len(), 1);
+    kill(worker);
+    serving.wait_for("worker_ready");
+    // They ignore TERM.
+    wait_until("the program and its child are gone, no zombie is left", || {
+        !lead.is_there() && !child.is_there()
+    });
+    assert!(runs(side[0]), "the side process is nobody's leavings");
+    assert_eq!(get(&serving, "/host"), told);
+    // What has left on purpose goes on, and is reaped at its end.
+    assert!(runs(daemon.0));
+    kill(daemon.0);
+    wait_until("the daemon is reaped", || !daemon.is_there());
+    assert_eq!(serving.children().len(), 2);
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn they_are_ended_also_when_a_new_program_takes_over_or_all_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let mut serving = serve(place.path());
+    let _first = ask(&serving, "/cgi/long");
+    let of = |name| Told::read(place.path(), name);
+    let first = [of("lead.pid"), of("child.pid"), of("daemon.pid")];
+    kill(get(&serving, "/pid").parse().unwrap());
+    serving.signal("USR2");
+    serving.wait_for("reloaded");
+    wait_until("they are gone", || first[..2].iter().all(|told| !told.is_there()));
+    for name in ["lead.pid", "child.pid", "daemon.pid"] {
+        std::fs::remove_file(place.path().join(name)).unwrap();
+    }
+    let _second = ask(&serving, "/cgi/long");
+    let second = [of("lead.pid"), of("child.pid"), of("daemon.pid")];
+    kill(get(&serving, "/pid").parse().unwrap());
+    serving.wait_for("worker_ready");
+    assert_eq!(serving.stop(), Some(0));
+    assert!(!second[..2].iter().any(|told| runs(told.0)), "nothing outlives the supervisor");
+    assert!(runs(second[2].0));
+}
+
+#[test]
+fn a_program_that_has_answered_may_end_its_work() {
+    let place = tempfile::tempdir().unwrap();
+    let mut serving = serve(place.path());
+    let worker = get(&serving, "/pid").parse().unwrap();
+    assert_eq!(Connection::open(serving.address()).get("/cgi/after").1, "done");
+    serving.signal("HUP");
+    serving.wait_for("reloaded");
+    wait_until("the old worker is gone", || !runs(worker));
+    std::fs::write(place.path().join("go"), "").unwrap();
+    wait_until("it has done its work", || place.path().join("after").exists());
+}
