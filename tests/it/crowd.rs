@@ -1,14 +1,15 @@
 //! Many connections: thousands that do nothing, and more than there are descriptors.
 
+use std::io::{self, BufReader};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::load::{hello, memory};
-use crate::support::{Connection, Serving, folder, get, runs, wait_until};
-use crate::traffic::{self, Clients};
+use crate::load::{hello, memory, with_tls};
+use crate::support::{Serving, folder, get, runs, wait_until};
+use crate::traffic::{self, Clients, Stream};
 use crate::workers::config;
 
 /// How many idle connections: 2,000, or what `PASTER_TEST_IDLE` says; then the figures are held to their limits too.
@@ -17,40 +18,79 @@ fn idle() -> (usize, bool) {
     (wanted.unwrap_or(2000), wanted.is_some())
 }
 
-#[test]
-fn idle_connections_cost_little_and_disturb_nobody() {
+/// Opens so many connections that rest after one request each, and a normal client's beside them. Back come the
+/// connections, and how much memory they cost in KiB.
+fn crowd<S: Stream>(
+    serving: &Serving,
+    open: impl Fn() -> io::Result<S> + Clone + Send + 'static,
+) -> (Vec<BufReader<S>>, u64) {
     let (count, strict) = idle();
     let now = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }).unwrap();
-    let folder = folder(&[("server.toml", &hello("", "max_connections = 12000\nidle_timeout_secs = 600"))]);
-    let mut serving = Serving::start(folder.path(), &[]);
+    let opened = || BufReader::with_capacity(1024, open().unwrap());
     for _ in 0..20 {
-        get(&serving, "/");
+        ask(&mut opened());
     }
     let before = memory(serving.pid());
-    let mut crowd: Vec<_> = (0..count).map(|_| Connection::open(serving.address())).collect();
-    crowd.iter_mut().for_each(|connection| assert_eq!(connection.get("/").1, "Hello, world!"));
+    let mut crowd: Vec<_> = (0..count).map(|_| opened()).collect();
+    crowd.iter_mut().for_each(|connection| assert!(ask(connection), "it stays open"));
     let mut clients = Clients::of(serving.address());
-    clients.add(|address, traffic| traffic::kept(traffic, 100, || traffic::connect(address)));
-    clients.add(|address, traffic| traffic::fresh(traffic, 100, || traffic::connect(address)));
+    let other = open.clone();
+    clients.add(move |_, traffic| traffic::kept(traffic, 100, open));
+    clients.add(move |_, traffic| traffic::fresh(traffic, 100, other));
     let traffic = clients.traffic.clone();
     let wanted = if strict { 2000 } else { 300 };
     wait_until("a normal client was served", || traffic.requests.load(Relaxed) > wanted);
     let after = memory(serving.pid());
-    let (p99, _) = traffic.p99();
+    let (_, p99) = traffic.tally().requests();
     clients.stop().assert_whole();
     eprintln!(
-        "{count} idle connections: {before} KiB before, {after} KiB with them; a normal client 99 % within {p99:?}"
+        "{count} idle connections of {}: {before} KiB before, {after} KiB with them; a normal client 99 % within {p99:?}",
+        S::KINDS[0]
     );
-    assert!(after < before + (160 << 10), "{before} KiB, then {after} KiB");
     if strict {
         assert!(p99 < Duration::from_millis(50), "{p99:?}");
     }
+    (crowd, after - before)
+}
+
+/// One request; `true`: the connection stays open.
+fn ask<S: Stream>(connection: &mut BufReader<S>) -> bool {
+    traffic::exchange(connection, "/", None).unwrap()
+}
+
+const ROOM: &str = "max_connections = 12000\nidle_timeout_secs = 600";
+
+#[test]
+fn idle_connections_cost_little_and_disturb_nobody() {
+    let folder = folder(&[("server.toml", &hello("", ROOM))]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let address = serving.address().to_owned();
+    let (mut crowd, grown) = crowd(&serving, move || traffic::connect(&address));
+    assert!(grown < (160 << 10), "{grown} KiB");
     // They are still connected, also to the next generation.
     serving.signal("HUP");
     serving.wait_for("reloaded");
-    crowd.iter_mut().for_each(|connection| assert_eq!(connection.get("/").1, "Hello, world!"));
+    crowd.iter_mut().for_each(|connection| assert!(ask(connection), "it stays open"));
     drop(crowd);
+    wait_until("the old workers are gone", || serving.children().len() == 2);
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn idle_connections_over_tls_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, authority) = with_tls(folder.path(), &hello("", ""), ROOM);
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
+    let mut serving = Serving::start(folder.path(), &[]);
+    let address = serving.urls["secure"].trim_start_matches("https://").to_owned();
+    let tls = authority.client(&["http/1.1"], None).config().clone();
+    let (mut crowd, grown) = crowd(&serving, move || traffic::connect_tls(&address, &tls));
+    assert!(grown < (160 << 10), "{grown} KiB");
+    // Nobody else can take them on: the old generation answers once more.
+    serving.signal("HUP");
+    serving.wait_for("reloaded");
+    crowd.iter_mut().for_each(|connection| assert!(!ask(connection), "it ends"));
     wait_until("the old workers are gone", || serving.children().len() == 2);
     assert_eq!(serving.stop(), Some(0));
 }

@@ -35,11 +35,11 @@ fn executes(pid: u32) -> u64 {
 #[test]
 fn a_replaced_program_takes_over_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, tls) = with_tls(folder.path(), &hello("pid_file = \"run.pid\"", ""));
+    let (config, authority) = with_tls(folder.path(), &hello("pid_file = \"run.pid\"", ""), "");
     std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let mut serving = start(folder.path());
     let mut clients = Clients::of(serving.address());
-    all_kinds(&mut clients, &serving, &tls);
+    all_kinds(&mut clients, &serving, &authority);
     let traffic = clients.traffic.clone();
     wait_until("the load runs", || traffic.requests.load(Relaxed) > 50);
     for generation in 2..=4 {

@@ -48,13 +48,13 @@ fn passed(serving: &Serving, number: u32) -> PathBuf {
 #[test]
 fn passed_sockets_outlive_a_change_of_the_program_under_load() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, tls) = with_tls(folder.path(), &hello("", ""));
+    let (config, authority) = with_tls(folder.path(), &hello("", ""), "");
     let [first, second, third] = config.split("\"127.0.0.1:0\"").collect::<Vec<_>>().try_into().unwrap();
     let config = format!("{first}\"systemd:main\"{second}\"systemd:secure\"{third}");
     std::fs::write(folder.path().join("server.toml"), &config).unwrap();
     let mut serving = activate(folder.path(), "main:secure:main");
     let mut clients = Clients::of(serving.address());
-    all_kinds(&mut clients, &serving, &tls);
+    all_kinds(&mut clients, &serving, &authority);
     let traffic = clients.traffic.clone();
     wait_until("the load runs", || traffic.requests.load(Relaxed) > 50);
     for turn in 0..4 {
