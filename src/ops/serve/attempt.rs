@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::child::{Child, Name, News};
 use super::event::Event;
@@ -27,6 +28,8 @@ use crate::error::{Error, Errors};
 use crate::ops::build::{self, Speed};
 use crate::ops::fault::Fault;
 
+/// How long the start of a worker waits for those before it, where one follows the other.
+const TURN: Duration = Duration::from_millis(250);
 /// How long the old generation may take to save its state.
 const SAVING: Duration = Duration::from_secs(5);
 
@@ -158,9 +161,16 @@ impl Attempt {
         let states =
             join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
         let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
-        let start = |index| {
+        // A start keeps a processor busy: as long as something serves, half of them are left to that.
+        let at_once =
+            if self.carry > 0 { available_parallelism().map_or(1, usize::from).div_ceil(2) } else { wanted };
+        let room = Semaphore::new(at_once);
+        let start = async |index| {
+            // What one that takes longer waits for need not be a processor.
+            let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
+            let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);
-            start(&self.shared, &plan, &bound, name, state(index), failed.clone())
+            start(&self.shared, &plan, &bound, name, state(index), failed.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
         Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
