@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -51,7 +51,8 @@ pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option
     if entrance.balancers.is_none() && entrance.tls(place).is_none() {
         return Some(Arrived { stream, read: Bytes::new(), wire, speaks: Speaks::Either });
     }
-    let mut arriving = pin!(prepare(stream, wire, shared, link, place));
+    // In a box, which is gone before the first request: its room would make the connection's task twice as large.
+    let mut arriving = Box::pin(prepare(stream, wire, shared, link, place));
     // Nothing is owed to a client that has not asked for anything yet.
     poll_fn(|cx| {
         link.task.register(cx.waker());
