@@ -119,6 +119,11 @@ async fn records() {
         ]
         .concat()
     };
+    let with_get = |more: &[u8]| {
+        let mut variables = Variables::new();
+        GET.iter().for_each(|(name, value)| variables.push(name, value));
+        [&encode_pairs(&variables).unwrap()[..], more].concat()
+    };
     let padded = |padding: u8| {
         let mut out = Vec::new();
         let whole = good();
@@ -136,11 +141,8 @@ async fn records() {
         out
     };
     let piecewise = || {
-        let mut variables = Variables::new();
-        GET.iter().for_each(|(name, value)| variables.push(name, value));
-        let pairs = encode_pairs(&variables).unwrap();
         let mut out = of_role(1, false);
-        pairs.iter().for_each(|byte| out.extend(record(kind::PARAMS, 1, &[*byte])));
+        with_get(b"").iter().for_each(|byte| out.extend(record(kind::PARAMS, 1, &[*byte])));
         out.extend(record(kind::PARAMS, 1, b""));
         for byte in b"hello" {
             out.extend(record(kind::STDIN, 1, &[*byte]));
@@ -169,6 +171,16 @@ async fn records() {
             ("5.1: the good one", good(), &[answer, "closed"]),
             ("3.3: version 0", version(0), &["closed"]),
             ("3.3: version 2", version(2), &["closed"]),
+            ("3.3: version 255", version(255), &["closed"]),
+            (
+                "3.3: the reserved byte means nothing",
+                {
+                    let mut out = good();
+                    out[7] = 0xff;
+                    out
+                },
+                &[answer, "closed"],
+            ),
             ("3.3: an HTTP request", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), &["closed"]),
             ("3.3: a header cut off", good()[..5].to_vec(), &["closed"]),
             ("3.3: content cut off", good()[..20].to_vec(), &["closed"]),
@@ -190,6 +202,32 @@ async fn records() {
                 with_params(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, b'a']),
                 &["1: 400", "closed"],
             ),
+            (
+                "3.4: four bytes for a short length",
+                with_params(
+                    &[
+                        &[0x80, 0, 0, 14, 0x80, 0, 0, 3][..],
+                        b"REQUEST_METHODGET",
+                        &[11, 1],
+                        b"REQUEST_URI/",
+                        &[9, 1],
+                        b"HTTP_HOSTa",
+                    ]
+                    .concat(),
+                ),
+                &[answer, "closed"],
+            ),
+            ("3.4: an empty name means nothing", with_params(&with_get(&[0, 1, b'a'])), &[answer, "closed"]),
+            (
+                "RFC 9110 5.1: a NUL in a field's name",
+                with_params(&with_get(b"\x07\x01HTTP_A\0b")),
+                &["1: 400", "closed"],
+            ),
+            (
+                "RFC 9110 5.5: a line end in a field",
+                with_params(&with_get(b"\x06\x04HTTP_Aa\r\nb")),
+                &["1: 400", "closed"],
+            ),
             ("3.4: no pairs", with_params(b""), &["1: 400", "closed"]),
             (
                 "3.5: the connection is closed unless it is to be kept",
@@ -201,6 +239,13 @@ async fn records() {
                 "4.1: values",
                 names(&["FCGI_MPXS_CONNS", "FCGI_MAX_CONNS", "FCGI_MAX_REQS"]),
                 &["values: FCGI_MPXS_CONNS=0 FCGI_MAX_CONNS=4096 FCGI_MAX_REQS=4096", "closed"],
+            ),
+            ("4.1: no value at all", record(kind::GET_VALUES, 0, b""), &["values: ", "closed"]),
+            ("4.1: lengths cut off", record(kind::GET_VALUES, 0, &[0x80, 0]), &["values: ", "closed"]),
+            (
+                "4.1: a result that nobody asked for",
+                [record(kind::GET_VALUES_RESULT, 0, b"x"), good()].concat(),
+                &["unknown: [10, 0, 0, 0, 0, 0, 0, 0]", answer, "closed"],
             ),
             ("4.1: a value that is not known", names(&["FCGI_NEWS"]), &["values: ", "closed"]),
             (
@@ -217,6 +262,21 @@ async fn records() {
                 "4.2: and on it goes",
                 [record(99, 0, b"x"), good()].concat(),
                 &["unknown: [99, 0, 0, 0, 0, 0, 0, 0]", answer, "closed"],
+            ),
+            (
+                "4.2: a request's record of the id 0",
+                [record(kind::BEGIN_REQUEST, 0, &[0, 1, 0, 0, 0, 0, 0, 0]), good()].concat(),
+                &["unknown: [1, 0, 0, 0, 0, 0, 0, 0]", answer, "closed"],
+            ),
+            (
+                "3.3: a stream of the id 0 belongs to nothing",
+                [record(kind::PARAMS, 0, b"x"), record(kind::STDIN, 0, b"x"), good()].concat(),
+                &[answer, "closed"],
+            ),
+            (
+                "5.1: a long BEGIN_REQUEST",
+                [&record(kind::BEGIN_REQUEST, 1, &[0, 1, 0, 0, 0, 0, 0, 0, 0]), &good()[16..]].concat(),
+                &["closed"],
             ),
             ("5.1: a short BEGIN_REQUEST", record(kind::BEGIN_REQUEST, 1, &[0, 1, 0]), &["closed"]),
             ("5.1: an authorizer", of_role(2, false), &["1: UnknownRole", "closed"]),
@@ -246,6 +306,21 @@ async fn records() {
                 [of_role(1, false), end()].concat(),
                 &["1: 400", "closed"],
             ),
+            (
+                "5.3: STDIN after its end",
+                [open(), end(), record(kind::STDIN, 1, b"x")].concat(),
+                &[answer, "closed"],
+            ),
+            (
+                "5.3: what only the application sends",
+                [open(), record(kind::STDOUT, 1, b"x"), record(kind::STDERR, 1, b"x"), end()].concat(),
+                &[answer, "closed"],
+            ),
+            (
+                "5.5: END_REQUEST of the web server",
+                [open(), record(kind::END_REQUEST, 1, &[0; 8]), end()].concat(),
+                &[answer, "closed"],
+            ),
             ("5.3: the body breaks off", open(), &["1: 400", "closed"]),
             ("5.3: shorter than CONTENT_LENGTH", sized("9", "hello"), &["1: 400", "closed"]),
             ("5.3: longer than CONTENT_LENGTH", sized("3", "hello"), &["1: 400", "closed"]),
@@ -261,6 +336,11 @@ async fn records() {
             (
                 "5.4: before the end of PARAMS",
                 [of_role(1, true), record(kind::ABORT_REQUEST, 1, b""), good()].concat(),
+                &["1: closed", answer, "closed"],
+            ),
+            (
+                "5.4: twice",
+                [open(), record(kind::ABORT_REQUEST, 1, b"").repeat(2), good()].concat(),
                 &["1: closed", answer, "closed"],
             ),
             (

@@ -118,6 +118,19 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
+/// The whole frames of what was read.
+pub(crate) fn frames(mut seen: &[u8]) -> Vec<Frame> {
+    let mut found = Vec::new();
+    while let Some((head, rest)) = seen.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        found.push(Frame { kind: head[3], flags: head[4], stream, payload: payload.to_vec() });
+        seen = rest;
+    }
+    found
+}
+
 /// A block of literal fields, never indexed and never Huffman coded (RFC 7541 section 6.2.2).
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
@@ -143,6 +156,8 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// The status at the start of a field block: indexed, or literal digits in Huffman code (RFC 7541, appendix B).
 pub(crate) fn status_of(block: &[u8]) -> u16 {
+    // A table that we made empty is said to be so first (section 6.3).
+    let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         0x88 => return 200,
         0x89 => return 204,
@@ -150,7 +165,7 @@ pub(crate) fn status_of(block: &[u8]) -> u16 {
         0x8c => return 400,
         0x8d => return 404,
         0x8e => return 500,
-        0x48 => {}
+        0x48 | 0x08 => {}
         other => panic!("unexpected start {other:#x}"),
     }
     let length = usize::from(block[1] & 127);

@@ -26,6 +26,7 @@ mod gate;
 mod handover;
 mod http;
 mod http2;
+mod http2_frames;
 mod inprocess;
 mod leavings;
 mod libraries;

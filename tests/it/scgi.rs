@@ -87,6 +87,11 @@ async fn malformed() {
         head(&fields.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let plus = |more: &[&str]| head(&[&good[..], more].concat());
+    // Bytes that are no UTF-8 in the place of `@@`.
+    let raw_bytes = |mut bytes: Vec<u8>| {
+        bytes.iter_mut().filter(|byte| **byte == b'@').for_each(|byte| *byte = 0xff);
+        bytes
+    };
     let good_head = String::from_utf8(head(&good)).unwrap();
     let (length, rest) = good_head.split_once(':').unwrap();
     check(
@@ -134,10 +139,41 @@ async fn malformed() {
             // The document forbids all repeated names; nginx sends these.
             ("SCGI 3: a field twice", plus(&["HTTP_X", "1", "HTTP_X", "2"]), "GET http://a[]/ 0"),
             ("SCGI 3: a variable twice", plus(&["REQUEST_URI", "/b"]), "GET http://a[]/b 0"),
+            ("SCGI 3: CONTENT_LENGTH is decimal", with(1, "0x0"), "400"),
+            ("SCGI 3: CONTENT_LENGTH is digits, zeros in front too", with(1, "00"), "GET http://a[]/ 0"),
+            (
+                "SCGI 3: CONTENT_LENGTH is the largest, and nothing comes",
+                with(1, "18446744073709551615"),
+                "400",
+            ),
             ("SCGI 3: the body is as long as CONTENT_LENGTH", [with(1, "5"), raw("hell")].concat(), "400"),
             ("SCGI 3: and no longer", [with(1, "5"), raw("hello, world")].concat(), "GET http://a[]/ 5"),
             ("RFC 3875 4.1.12: REQUEST_METHOD is there", with(4, "X"), "400"),
             ("RFC 3875 4.1.12: REQUEST_METHOD is a token", with(5, "G T"), "400"),
+            ("RFC 3875 4.1.8: REMOTE_ADDR is no address", plus(&["REMOTE_ADDR", "x"]), "GET http://a[]/ 0"),
+            ("RFC 3875 4.1.15: SERVER_PORT is no number", plus(&["SERVER_PORT", "x"]), "GET http://a[]/ 0"),
+            (
+                "RFC 3875 4.1.16: SERVER_PROTOCOL is none",
+                plus(&["SERVER_PROTOCOL", "x"]),
+                "GET http://a[]/ 0",
+            ),
+            (
+                "RFC 3875 4.1.18: no REQUEST_URI, but PATH_INFO",
+                {
+                    let path = ["PATH_INFO", "/b c", "QUERY_STRING", "d", "HTTP_HOST", "a"];
+                    head(&[&good[..6], &path[..]].concat())
+                },
+                "GET http://a[]/b%20c?d 0",
+            ),
+            (
+                "RFC 9110 5.5: bytes that are no text, in a field",
+                raw_bytes(plus(&["HTTP_X", "@@"])),
+                "GET http://a[]/ 0",
+            ),
+            ("RFC 9110 5.1: bytes that are no text, in a name", raw_bytes(plus(&["HTTP_@@", "x"])), "400"),
+            ("RFC 9110 9.1: bytes that are no text, in the method", raw_bytes(with(5, "G@@")), "400"),
+            ("RFC 9112 3.2: bytes that are no text, in the target", raw_bytes(with(7, "/@@")), "400"),
+            ("RFC 9110 7.2: bytes that are no text, in the host", raw_bytes(with(9, "@@")), "400"),
             ("RFC 9110 7.2: no host", with(8, "X"), "400"),
             ("RFC 9110 7.2: an invalid host", with(9, "a/b"), "400"),
             ("RFC 9110 5.5: a line end in a field", plus(&["HTTP_X", "a\r\nHost: b"]), "400"),

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PREFACE, SETTINGS, block, frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, block, frame, frames,
     status_of,
 };
 use crate::inprocess::within;
@@ -212,19 +212,6 @@ impl Speech {
             false => Err(format!("another client got {answer:?} after {took:?}")),
         }
     }
-}
-
-/// The whole frames of what was read.
-fn frames(mut seen: &[u8]) -> Vec<Frame> {
-    let mut found = Vec::new();
-    while let Some((head, rest)) = seen.split_at_checked(9) {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        found.push(Frame { kind: head[3], flags: head[4], stream, payload: payload.to_vec() });
-        seen = rest;
-    }
-    found
 }
 
 /// Sends `piece` again and again, so many bytes of it at a time, until the server closes or `done` is content with what it has said; returns that.

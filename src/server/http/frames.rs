@@ -3,8 +3,11 @@
 /// Length of what a client sends before its first frame, RFC 9113 section 3.4.
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
+/// [`Frames::whole`] when nothing but the preface has come.
+const AFTER_PREFACE: u64 = 1;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
@@ -30,8 +33,9 @@ impl Frames {
         Frames { head: [0; HEAD_BYTES], have: 0, left: PREFACE_BYTES, data: false, block: false, whole: 0 }
     }
 
-    /// Takes what was read.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+    /// Takes what was read. `false`: the first frame is not SETTINGS, so that it is not HTTP/2 (section 3.4), which hyper
+    /// does not see.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let room = if self.left > 0 { self.left } else { HEAD_BYTES - self.have };
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
@@ -42,10 +46,13 @@ impl Frames {
                 self.head[self.have..][..now.len()].copy_from_slice(now);
                 self.have += now.len();
                 if self.have < HEAD_BYTES {
-                    return;
+                    return true;
                 }
                 self.have = 0;
                 let [a, b, c, kind, flags, ..] = self.head;
+                if self.whole == AFTER_PREFACE && kind != SETTINGS {
+                    return false;
+                }
                 self.left = u32::from_be_bytes([0, a, b, c]) as usize;
                 self.data = kind == DATA;
                 if matches!(kind, HEADERS | CONTINUATION) {
@@ -56,6 +63,7 @@ impl Frames {
                 self.whole += 1;
             }
         }
+        true
     }
 
     /// Whether something other than a body has begun and not come whole.
@@ -83,7 +91,7 @@ mod tests {
         let mut frames = Frames::new();
         let mut all = |bytes: &[u8], inside: bool, whole: u64, data: bool| {
             for (at, byte) in bytes.iter().enumerate() {
-                frames.take(&[*byte]);
+                assert!(frames.take(&[*byte]));
                 let last = at + 1 == bytes.len();
                 let expected = if last { inside } else { !data || at + 1 < HEAD_BYTES };
                 assert_eq!(frames.is_within(), expected, "byte {at}");
@@ -91,15 +99,18 @@ mod tests {
             assert_eq!(frames.whole(), whole);
         };
         all(&[b'x'; PREFACE_BYTES], false, 1, false);
-        all(&frame(4, 0, b""), false, 2, false);
+        all(&frame(SETTINGS, 0, b""), false, 2, false);
         all(&frame(HEADERS, END_HEADERS, b"abc"), false, 3, false);
         all(&frame(DATA, 0, b"abc"), false, 4, true);
         all(&frame(HEADERS, 0, b"abc"), true, 4, false);
         all(&frame(CONTINUATION, 0, b"a"), true, 4, false);
         all(&frame(CONTINUATION, END_HEADERS, b""), false, 5, false);
+        let preface = [0; PREFACE_BYTES];
+        let begun =
+            [&preface[..], &frame(SETTINGS, 0, b""), &frame(HEADERS, 0, b"abc"), &frame(DATA, 0, b"abc")];
         let mut at_once = Frames::new();
-        at_once
-            .take(&[&[0; PREFACE_BYTES][..], &frame(HEADERS, 0, b"abc"), &frame(DATA, 0, b"abc")].concat());
+        assert!(at_once.take(&begun.concat()));
+        assert!(!Frames::new().take(&[&preface[..], &frame(HEADERS, 0, b"")].concat()), "section 3.4");
         assert!(at_once.is_within(), "a block that DATA interrupts is open, whatever hyper makes of it");
     }
 }

@@ -365,7 +365,9 @@ impl AsyncRead for Socket {
         let link = &*this.open.link;
         let answering = link.busy.load(Relaxed) > 0;
         if link.multiplexed.load(Relaxed) {
-            this.frames.take(&buf.filled()[start..]);
+            if !this.frames.take(&buf.filled()[start..]) {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
             link.within.store(this.frames.is_within(), Relaxed);
             link.whole.store(this.frames.whole(), Relaxed);
             return Poll::Ready(Ok(()));
