@@ -1,0 +1,137 @@
+//! The table `[log]`, and the log output of a process: one line an event.
+//!
+//! `lines` writes them, `sink` takes them, `own` are the supervisor's.
+
+mod lines;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use self::lines::Lines;
+use self::sink::{Sink, Sinks};
+use crate::config::{Config, ConfigPath, join};
+use crate::context::Reopen;
+use crate::error::{Error, Errors, Result};
+
+/// Options of the table `[log]`: what workers and plugins say beside the access log. The variable `PASTER_LOG` goes
+/// before its levels (`debug`, `paster=trace,hyper=off`).
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How a line is written.
+    format: Format,
+    /// The least level that is written.
+    level: Level,
+    /// The same for single targets, which begin with these names: `paster::server`, `hyper`, `plugin`.
+    levels: BTreeMap<String, Level>,
+    /// File that lines are appended to, instead of standard error; opened anew on USR1.
+    file: Option<ConfigPath>,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    /// Time, level, target, message and fields, for people.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// How much is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What may fail soon, too.
+    Warn,
+    /// What happens seldom, too.
+    #[default]
+    Info,
+    /// Each request's ways, too.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Level::Off => "off",
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+impl Log {
+    /// Reads the table `[log]` of `config`.
+    /// # Errors
+    /// Unknown and ill-typed keys; names that are no targets.
+    pub fn read(config: &Config) -> Result<Log> {
+        let Some(table) = config.section("log") else { return Ok(Log::default()) };
+        let log: Log = table.options()?;
+        let mut errors = Vec::new();
+        for target in log.levels.keys() {
+            let fits =
+                target.chars().all(|c| c.is_alphanumeric() || "_:-.".contains(c)) && !target.is_empty();
+            if !fits {
+                let error =
+                    table.error(&join("levels", target), format!("`{target}` is no target of the log"));
+                errors.push(error.help("write the beginning of a target, such as `paster::server`"));
+            }
+        }
+        Errors::check(errors)?;
+        Ok(log)
+    }
+
+    /// `info,paster::server=debug`
+    fn filter(&self) -> String {
+        let levels = self.levels.iter().map(|(target, level)| format!(",{target}={}", level.name()));
+        std::iter::once(self.level.name().to_owned()).chain(levels).collect()
+    }
+}
+
+/// Whose log it is: what each line says of its process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Whose {
+    pub(super) generation: u64,
+    pub(super) worker: usize,
+}
+
+/// Starts it; without `whose`, lines say nothing of the process. Each line goes to `copy` too, while it has room.
+/// # Errors
+/// When the file cannot be opened.
+pub(super) fn start(
+    log: &Log,
+    whose: Option<Whose>,
+    copy: Option<mpsc::Sender<Vec<u8>>>,
+    reopen: Reopen,
+) -> Result<(), Error> {
+    let sink = Sink::of(log, reopen)?;
+    let filter = EnvFilter::try_from_env("PASTER_LOG").unwrap_or_else(|_| EnvFilter::new(log.filter()));
+    let colours = log.file.is_none()
+        && log.format == Format::Text
+        && io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Sinks { sink, copy })
+        .with_ansi(colours)
+        .event_format(Lines { format: log.format, whose })
+        .try_init(); // an error means that a log is there already
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Where log lines go: standard error or a file that may be opened anew, and copies.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::Log;
+use crate::context::Reopen;
+use crate::error::Error;
+
+/// Where lines go.
+pub(super) enum Sink {
+    Stderr,
+    File(Arc<Mutex<Open>>, Reopen),
+}
+
+impl Sink {
+    /// What `log` asks for.
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(super) fn of(log: &Log, reopen: Reopen) -> Result<Sink, Error> {
+        match &log.file {
+            None => Ok(Sink::Stderr),
+            Some(path) => {
+                let file = open(path).map_err(|cause| {
+                    Error::new(format!("cannot open the log file `{}`", path.display()))
+                        .because(cause)
+                        .help("create its folder, or correct `file` of `[log]`")
+                })?;
+                let open = Open { path: path.to_path_buf(), file, count: reopen.count() };
+                Ok(Sink::File(Arc::new(Mutex::new(open)), reopen))
+            }
+        }
+    }
+}
+
+pub(super) struct Open {
+    path: PathBuf,
+    file: File,
+    /// Count of requests to open it anew when it was opened.
+    count: u64,
+}
+
+/// Lines may say what is nobody's business but the owner's and the group's.
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+/// Where lines go, and their copies.
+pub(super) struct Sinks {
+    pub(super) sink: Sink,
+    pub(super) copy: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl<'a> MakeWriter<'a> for Sinks {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+/// Takes one line, which comes in one piece.
+pub(super) struct Line<'a>(&'a Sinks);
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(copy) = &self.0.copy {
+            let _ = copy.try_send(uncoloured(line)); // it stands where it belongs all the same
+        }
+        match &self.0.sink {
+            Sink::Stderr => io::stderr().write_all(line)?,
+            Sink::File(open_file, reopen) => {
+                let mut open_file = open_file.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = reopen.count();
+                if open_file.count != count {
+                    open_file.count = count;
+                    // Where that fails, the old one takes what comes.
+                    if let Ok(file) = open(&open_file.path) {
+                        open_file.file = file;
+                    }
+                }
+                open_file.file.write_all(line)?;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // nothing is kept back
+    }
+}
+
+/// `line` without the sequences that set colours.
+fn uncoloured(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\x1b[") {
+        plain.extend_from_slice(&rest[..at]);
+        let end = rest[at..].iter().position(|byte| *byte == b'm');
+        rest = end.map_or(&[], |end| &rest[at + end + 1..]);
+    }
+    plain.extend_from_slice(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn copies_have_no_colours() {
+        assert_eq!(super::uncoloured(b"\x1b[2mtime\x1b[0m \x1b[31mERROR\x1b[0m no\n"), b"time ERROR no\n");
+        assert_eq!(super::uncoloured(b"plain [m\n"), b"plain [m\n");
+    }
+}
