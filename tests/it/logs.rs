@@ -1,10 +1,13 @@
 //! The table `[log]`: formats, levels for single targets, a file that is opened anew; no secrets.
 
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Serving, folder, get, paster, plugin, wait_until};
+use crate::control::Site;
+use crate::support::{Serving, folder, get, paster, plugin, save, wait_until};
 
 fn config(log: &str) -> String {
     format!(
@@ -108,4 +111,120 @@ fn a_wrong_target_is_an_error_of_the_config() {
     assert!(shown.contains("`pas ter` is no target of the log"), "{shown}");
     assert!(shown.contains("server.toml:6"), "{shown}");
     assert_eq!(output.status.code(), Some(78));
+}
+
+/// The lines of the supervisor that are of that event.
+fn told(text: &str, event: &str) -> Vec<Value> {
+    let own = |line: &Value| line["target"] == "paster::supervisor" && line["event"] == event;
+    lines(text).into_iter().filter(own).collect()
+}
+
+#[test]
+fn the_supervisors_events_follow_the_table_into_its_file() {
+    let log = |more: &str| config(&format!("[log]\nformat = \"json\"\nfile = \"paster.log\"\n{more}"));
+    let folder = folder(&[("server.toml", &log(""))]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let path = folder.path().join("paster.log");
+    let ready = told(&read(&path), "ready");
+    assert_eq!((ready.len(), ready[0]["level"].as_str()), (1, Some("info")));
+    assert!(ready[0]["message"].as_str().unwrap().starts_with("ready in "), "{ready:?}");
+    assert_eq!(ready[0]["generation"], 1);
+    assert!(told(&read(&path), "listening")[0]["message"].as_str().unwrap().contains(serving.url()));
+    assert!(!serving.stderr().contains("ready in"), "the file has it");
+    let worker = serving.children()[0];
+    crate::workers::kill(worker);
+    serving.wait_for("worker_ready");
+    let exit = told(&read(&path), "worker_exit");
+    assert_eq!((exit[0]["level"].as_str(), exit[0]["pid"].as_u64()), (Some("error"), Some(worker.into())));
+
+    // A fault with its place and how to mend it.
+    save(&folder.path().join("server.toml"), &log("").replace("\"plugin\"", "\"plugn\""));
+    serving.signal("HUP");
+    serving.wait_for("reload_failed");
+    let failed = told(&read(&path), "reload_failed");
+    assert_eq!((failed[0]["level"].as_str(), failed[1]["level"].as_str()), (Some("error"), Some("warn")));
+    assert!(failed[0]["message"].as_str().unwrap().contains("`plugn`"), "{failed:?}");
+    assert!(failed[0]["place"].as_str().unwrap().contains("server.toml:7"), "{failed:?}");
+    assert!(failed[0]["help"].as_str().unwrap().contains("did you mean"), "{failed:?}");
+    assert_eq!(failed[1]["message"], "generation 1 serves on");
+
+    // Moved away and opened anew; and the program after this one goes on with it.
+    let moved = folder.path().join("old.log");
+    std::fs::rename(&path, &moved).unwrap();
+    serving.signal("USR1");
+    save(&folder.path().join("server.toml"), &log("levels.\"paster::supervisor\" = \"debug\"\n"));
+    serving.signal("USR2");
+    serving.wait_for("reloaded");
+    wait_until("the new file is written to", || told(&read(&path), "worker_exit").len() == 2);
+    assert!(told(&read(&moved), "reloaded").is_empty());
+    assert_eq!(told(&read(&path), "reloading")[0]["reason"], "program");
+    assert!(told(&read(&path), "worker_exit").iter().all(|exit| exit["level"] == "debug"));
+
+    // Levels hold.
+    save(&folder.path().join("server.toml"), &log("levels.\"paster::supervisor\" = \"warn\"\n"));
+    serving.signal("HUP");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    assert_eq!(told(&read(&path), "reloaded").len(), 1);
+    assert_eq!(serving.stop(), Some(0));
+    assert!(told(&read(&path), "stopping").is_empty());
+}
+
+#[test]
+fn without_a_terminal_the_log_takes_the_place_of_lines_for_people() {
+    let site = Site::new(&config("[log]\nformat = \"json\"\n"));
+    let mut command = paster();
+    command.arg("serve").env("XDG_RUNTIME_DIR", site.path()).current_dir(site.path());
+    let mut serving = Serving::launch(command);
+    wait_until("it is ready", || serving.stderr().contains("ready in "));
+    assert_eq!(serving.stop(), Some(0));
+    for event in ["listening", "ready", "stopping"] {
+        assert_eq!(told(&serving.stderr(), event).len(), 1, "{}", serving.stderr());
+    }
+
+    // On a terminal they stay as they are, and stand there once.
+    let line = format!("{} serve", env!("CARGO_BIN_EXE_paster"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(site.path());
+    script.env("XDG_RUNTIME_DIR", site.path()).env("TERM", "xterm-256color");
+    let mut script = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut screen = script.stdout.take().unwrap();
+    let (mut shown, mut chunk) = (String::new(), [0; 4096]);
+    while !shown.contains("ready in ") {
+        let count = screen.read(&mut chunk).unwrap();
+        assert!(count > 0, "it ended: {shown}");
+        shown += &String::from_utf8_lossy(&chunk[..count]);
+    }
+    site.text(&["stop"]);
+    screen.read_to_string(&mut shown).unwrap();
+    assert!(script.wait().unwrap().success(), "{shown}");
+    assert_eq!(shown.matches("ready in ").count(), 1, "{shown}");
+    assert!(!shown.contains("paster::supervisor"), "{shown}");
+}
+
+#[test]
+fn a_file_of_the_log_belongs_to_the_workers_user() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can run workers as somebody else
+    }
+    let folder = folder(&[]);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let text =
+        config("[log]\nfile = \"paster.log\"\n").replace("[process]\n", "[process]\nuser = \"nobody\"\n");
+    std::fs::write(folder.path().join("server.toml"), text).unwrap();
+    let mut serving = Serving::start(folder.path(), &[]);
+    let path = folder.path().join("paster.log");
+    for turn in 0..2 {
+        wait_until("it is there", || read(&path).contains("paster::supervisor: "));
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap()), 65534, "turn {turn}");
+        std::fs::rename(&path, folder.path().join("old.log")).unwrap();
+        serving.signal("USR1");
+        // The supervisor is the first to write.
+        serving.signal("HUP");
+        serving.wait_for("reloaded");
+    }
+    wait_until("workers write there too", || {
+        get(&serving, "/say");
+        read(&path).contains("something")
+    });
 }

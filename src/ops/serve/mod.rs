@@ -163,6 +163,15 @@ impl Shared {
         self.teller.tell(event);
     }
 
+    /// Has events told as the table `[log]` of `plan` says.
+    fn log_as(&self, plan: &attempt::Plan) {
+        // It was read once already, before anything was made of it.
+        let log = plan.config.section("log").and_then(|_| Log::read(&plan.config).ok());
+        if let Err(error) = self.teller.follow(log, plan.standing.owner(), self.options.json) {
+            self.tell(&Event::Warning { message: error.to_string() });
+        }
+    }
+
     /// Lets processes of that standing reach what is kept for them: the copies of libraries, and the sockets of side
     /// processes.
     fn open_to(&self, standing: &standing::Standing) {

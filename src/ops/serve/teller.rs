@@ -5,8 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::log::{Log, Own};
 use super::ring::{Piece, Ring};
 use super::{Event, Listener};
+use crate::context::Reopen;
+use crate::error::Error;
 
 /// Events that somebody who waits may be behind.
 const BEHIND: usize = 256;
@@ -17,6 +20,8 @@ pub(super) struct Teller {
     pub(super) log: Ring,
     events: broadcast::Sender<Event>,
     tally: Mutex<Tally>,
+    own: Mutex<Option<Own>>,
+    reopen: Reopen,
 }
 
 /// What has happened so far.
@@ -35,11 +40,26 @@ impl Teller {
     /// `tally` is what has happened before this program.
     pub(super) fn new(listener: Listener, tally: Tally) -> Teller {
         let events = broadcast::Sender::new(BEHIND);
-        Teller { listener, log: Ring::new(), events, tally: Mutex::new(tally) }
+        Teller {
+            listener,
+            log: Ring::new(),
+            events,
+            tally: Mutex::new(tally),
+            own: Mutex::default(),
+            reopen: Reopen::default(),
+        }
     }
 
     pub(super) fn tell(&self, event: &Event) {
-        (self.listener)(event);
+        let own = self.own();
+        if let Some(own) = &*own {
+            own.tell(event);
+        }
+        // Who has started us hears in any case why nothing is served.
+        if !own.as_ref().is_some_and(Own::is_alone) || matches!(event, Event::Failed { .. }) {
+            (self.listener)(event);
+        }
+        drop(own);
         let mut tally = self.lock();
         match event {
             Event::Ready { .. } | Event::Reloaded { .. } => tally.switches += 1,
@@ -62,6 +82,34 @@ impl Teller {
         if !matches!(event, Event::Progress { .. }) {
             let _ = self.events.send(event.clone()); // nobody waits
         }
+    }
+
+    /// From now on follows the table `[log]`, where there is one, with files that belong to `owner`; `shown`: standard
+    /// output has the events.
+    /// # Errors
+    /// When its file cannot be opened; all is as before then.
+    pub(super) fn follow(
+        &self,
+        log: Option<Log>,
+        owner: Option<(u32, u32)>,
+        shown: bool,
+    ) -> Result<(), Error> {
+        let mut own = self.own();
+        match log {
+            None => *own = None,
+            Some(log) if own.as_ref().is_some_and(|own| own.is_of(&log, owner)) => {}
+            Some(log) => *own = Own::of(log, owner, shown, self.reopen.clone())?,
+        }
+        Ok(())
+    }
+
+    /// Opens the log's file anew: somebody has moved it.
+    pub(super) fn reopen(&self) {
+        self.reopen.ask();
+    }
+
+    fn own(&self) -> MutexGuard<'_, Option<Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The events from now on.

@@ -3,6 +3,7 @@
 //! `lines` writes them, `sink` takes them, `own` are the supervisor's.
 
 mod lines;
+mod own;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -11,24 +12,29 @@ use std::io::{self, IsTerminal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lines::Lines;
+pub(super) use self::own::Own;
 use self::sink::{Sink, Sinks};
 use crate::config::{Config, ConfigPath, join};
 use crate::context::Reopen;
 use crate::error::{Error, Errors, Result};
 
-/// Options of the table `[log]`: what workers and plugins say beside the access log. The variable `PASTER_LOG` goes
-/// before its levels (`debug`, `paster=trace,hyper=off`).
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+/// Options of the table `[log]`: what workers and plugins say beside the access log, and what the supervisor tells where
+/// the table is there and no terminal shows it (in a file always). The variable `PASTER_LOG` goes before its levels
+/// (`debug`, `paster=trace,hyper=off`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// How a line is written.
     format: Format,
     /// The least level that is written.
     level: Level,
-    /// The same for single targets, which begin with these names: `paster::server`, `hyper`, `plugin`.
+    /// The same for single targets, which begin with these names: `paster::server`, `paster::supervisor`, `hyper`,
+    /// `plugin`.
     levels: BTreeMap<String, Level>,
     /// File that lines are appended to, instead of standard error; opened anew on USR1.
     file: Option<ConfigPath>,
@@ -121,17 +127,26 @@ pub(super) fn start(
     copy: Option<mpsc::Sender<Vec<u8>>>,
     reopen: Reopen,
 ) -> Result<(), Error> {
-    let sink = Sink::of(log, reopen)?;
+    let sink = Sink::of(log, reopen, None)?;
+    let _ = subscriber(log, whose, copy, sink).try_init(); // an error means that a log is there already
+    Ok(())
+}
+
+fn subscriber(
+    log: &Log,
+    whose: Option<Whose>,
+    copy: Option<mpsc::Sender<Vec<u8>>>,
+    sink: Sink,
+) -> impl Subscriber + Send + Sync {
     let filter = EnvFilter::try_from_env("PASTER_LOG").unwrap_or_else(|_| EnvFilter::new(log.filter()));
     let colours = log.file.is_none()
         && log.format == Format::Text
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt()
+    tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Sinks { sink, copy })
         .with_ansi(colours)
         .event_format(Lines { format: log.format, whose })
-        .try_init(); // an error means that a log is there already
-    Ok(())
+        .finish()
 }

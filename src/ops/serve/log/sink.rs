@@ -19,19 +19,19 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// What `log` asks for.
+    /// What `log` asks for. A file that is new belongs to `owner`.
     /// # Errors
     /// When the file cannot be opened.
-    pub(super) fn of(log: &Log, reopen: Reopen) -> Result<Sink, Error> {
+    pub(super) fn of(log: &Log, reopen: Reopen, owner: Option<(u32, u32)>) -> Result<Sink, Error> {
         match &log.file {
             None => Ok(Sink::Stderr),
             Some(path) => {
-                let file = open(path).map_err(|cause| {
+                let file = open(path, owner).map_err(|cause| {
                     Error::new(format!("cannot open the log file `{}`", path.display()))
                         .because(cause)
                         .help("create its folder, or correct `file` of `[log]`")
                 })?;
-                let open = Open { path: path.to_path_buf(), file, count: reopen.count() };
+                let open = Open { path: path.to_path_buf(), file, count: reopen.count(), owner };
                 Ok(Sink::File(Arc::new(Mutex::new(open)), reopen))
             }
         }
@@ -43,12 +43,25 @@ pub(super) struct Open {
     file: File,
     /// Count of requests to open it anew when it was opened.
     count: u64,
+    owner: Option<(u32, u32)>,
 }
 
 /// Lines may say what is nobody's business but the owner's and the group's.
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+    let open = |create| std::fs::OpenOptions::new().append(true).create(create).mode(0o640).open(path);
+    let Some((user, group)) = owner else { return open(true) };
+    match open(false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Theirs before anybody can see it: a worker that could not open it would go on with the old one.
+            let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+            fchown(&new, Some(user), Some(group))?;
+            new.as_file().set_permissions(std::fs::Permissions::from_mode(0o640))?;
+            let _ = new.persist_noclobber(path); // a worker was quicker
+            open(false)
+        }
+        other => other,
+    }
 }
 
 /// Where lines go, and their copies.
@@ -81,7 +94,7 @@ impl Write for Line<'_> {
                 if open_file.count != count {
                     open_file.count = count;
                     // Where that fails, the old one takes what comes.
-                    if let Ok(file) = open(&open_file.path) {
+                    if let Ok(file) = open(&open_file.path, open_file.owner) {
                         open_file.file = file;
                     }
                 }

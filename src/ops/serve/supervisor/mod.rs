@@ -205,7 +205,10 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
             }
             _ = looks.tick() => this.look(),
             _ = usr2.recv() => this.rehearse(),
-            _ = usr1.recv() => this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen)),
+            _ = usr1.recv() => {
+                shared.teller.reopen();
+                this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen));
+            }
             _ = hup.recv() => this.make(Reason::Hup, "HUP".into()),
             _ = term.recv() => {
                 let grace = this.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());

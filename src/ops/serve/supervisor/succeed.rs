@@ -199,6 +199,7 @@ impl Supervisor {
         mut descriptors: impl Iterator<Item = OwnedFd>,
     ) -> Result<()> {
         let mut next = || descriptors.next().ok_or_else(|| Error::new("the program before left too little"));
+        self.shared.log_as(&estate.plan);
         self.generation = estate.generation;
         self.turns = estate.turns;
         self.reload = estate.reload;

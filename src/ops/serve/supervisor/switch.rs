@@ -28,6 +28,7 @@ impl Supervisor {
         if self.stopping.is_some() {
             return; // dropping the workers ends them
         }
+        self.shared.log_as(&plan);
         let before = self.crew.take();
         let first = before.as_ref().is_none_or(|crew| crew.generation == 0);
         let (previous, mut posts) =

@@ -1,0 +1,125 @@
+//! What the supervisor tells, in the log that the table `[log]` asks for.
+
+use std::io::IsTerminal;
+
+use serde_json::{Map, Value};
+use tracing::{Dispatch, Level as Severity};
+
+use super::sink::Sink;
+use super::{Log, subscriber};
+use crate::context::Reopen;
+use crate::error::Error;
+use crate::ops::fault::Fault;
+use crate::ops::serve::event::{Event, Why};
+
+/// What its lines are of, for `levels`.
+const TARGET: &str = "paster::supervisor";
+
+/// The supervisor's log.
+pub(in crate::ops::serve) struct Own {
+    log: Log,
+    owner: Option<(u32, u32)>,
+    dispatch: Dispatch,
+    alone: bool,
+}
+
+impl Own {
+    /// Opens what `log` asks for. `owner` is whom a file belongs to, `shown` whether standard output has the events.
+    /// Where they stand on a terminal, and nothing else is asked for, there is no need of it.
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(in crate::ops::serve) fn of(
+        log: Log,
+        owner: Option<(u32, u32)>,
+        shown: bool,
+        reopen: Reopen,
+    ) -> Result<Option<Own>, Error> {
+        let terminal = std::io::stderr().is_terminal();
+        if terminal && !shown && log.file.is_none() {
+            return Ok(None);
+        }
+        let sink = Sink::of(&log, reopen, owner)?;
+        let dispatch = Dispatch::new(subscriber(&log, None, None, sink));
+        Ok(Some(Own { log, owner, dispatch, alone: !terminal && !shown }))
+    }
+
+    /// Whether it is what [`of`](Own::of) would make again.
+    pub(in crate::ops::serve) fn is_of(&self, log: &Log, owner: Option<(u32, u32)>) -> bool {
+        self.log == *log && self.owner == owner
+    }
+
+    /// Whether it is all that tells of events: lines for people would stand among those of the log.
+    pub(in crate::ops::serve) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Writes what `event` says.
+    pub(in crate::ops::serve) fn tell(&self, event: &Event) {
+        let fields = fields(event);
+        tracing::dispatcher::with_default(&self.dispatch, || {
+            if let Event::ReloadFailed { errors, .. } | Event::Failed { errors } = event {
+                errors.iter().for_each(|fault| say(Severity::ERROR, &fault.message, about(fault, &fields)));
+            }
+            if let Some((level, text)) = line(event) {
+                say(level, &text, fields);
+            }
+        });
+    }
+}
+
+fn say(level: Severity, text: &str, fields: Map<String, Value>) {
+    let fields = Value::Object(fields).to_string();
+    let fields = fields.as_str();
+    match level {
+        Severity::ERROR => tracing::error!(target: TARGET, fields, "{text}"),
+        Severity::WARN => tracing::warn!(target: TARGET, fields, "{text}"),
+        Severity::INFO => tracing::info!(target: TARGET, fields, "{text}"),
+        _ => tracing::debug!(target: TARGET, fields, "{text}"),
+    }
+}
+
+/// Level and words of an event; `None` for one that says nothing.
+fn line(event: &Event) -> Option<(Severity, String)> {
+    let level = match event {
+        Event::Warning { message } => return Some((Severity::WARN, message.clone())),
+        Event::WorkerExit { generation, worker, pid, status, expected: true } => {
+            let text = format!("worker {worker} of generation {generation} (process {pid}) ended: {status}");
+            return Some((Severity::DEBUG, text));
+        }
+        Event::WorkerReady { generation, worker, pid, reason: Why::Rolling, .. } => {
+            let text = format!("worker {worker} of generation {generation} serves (process {pid})");
+            return Some((Severity::DEBUG, text));
+        }
+        Event::WorkerExit { .. } | Event::WorkerHung { .. } | Event::TaskEnded { ok: false, .. } => {
+            Severity::ERROR
+        }
+        Event::ReloadFailed { .. } | Event::SideExit { .. } => Severity::WARN,
+        _ => Severity::INFO,
+    };
+    Some((level, event.text()?))
+}
+
+/// The event's name and what it has to say beside its words.
+fn fields(event: &Event) -> Map<String, Value> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else { return Map::new() };
+    // They are lines of their own, or words already; a task's result is nobody's business but its own.
+    for name in ["errors", "message", "text", "detail"] {
+        fields.remove(name);
+    }
+    fields
+}
+
+/// The same of a fault: where it stands, why, how to mend it, and what a compiler said.
+fn about(fault: &Fault, event: &Map<String, Value>) -> Map<String, Value> {
+    let mut fields = event.clone();
+    let place = fault.origin.as_ref().map(ToString::to_string).unwrap_or_default();
+    let texts = [
+        ("place", place),
+        ("cause", fault.causes.join(": ")),
+        ("help", fault.helps.join("; ")),
+        ("output", fault.output.clone()),
+    ];
+    let said = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    fields.extend(said.map(|(name, text)| (name.to_owned(), text.into())));
+    fields
+}
