@@ -39,6 +39,7 @@ const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 /// Serves one connection until it ends, goes to another generation, or time is up.
 pub(super) async fn take<P: Protocol>(open: Open<P>, guest: Guest, place: Place) {
     tokio::select! {
+        biased; // a request that is answered at once never waits for anything else
         () = serve(&open.0, guest, place) => {}
         () = open.0.hall.over() => {}
     }
