@@ -1,21 +1,24 @@
 //! The supervisor's loop: what serves, what is being made, and what is to happen next.
 //!
-//! - here: messages and signals, attempts at a new generation, the end;
+//! - here: the start, signals, the end;
+//! - `hear`: what tasks and workers say;
+//! - `attempts`: when a new generation is made;
 //! - `switch`: from one generation to the next, all workers at once or one by one;
 //! - `replace`: one worker for another of the same generation;
 //! - `succeed`: a new program in the place of this one;
 //! - `care`: which worker must be replaced or ended;
 //! - `control`: what the control socket asks for.
 
+mod attempts;
 mod care;
 mod control;
+mod hear;
 mod replace;
 mod succeed;
 mod switch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,25 +26,21 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::{Attempt, From, Outcome, Plan, Prepared};
-use super::child::News;
+use super::attempt::Plan;
 use super::control::Endpoint;
 use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
 use super::leavings::{Leavings, Sweeper};
 use super::legacy::{Legacy, instant_of};
-use super::live::Status;
-use super::message::{FromWorker, ToWorker};
+use super::message::ToWorker;
 use super::notify::Notify;
 use super::pid_file::PidFile;
 use super::servers::Bound;
-use super::tally::{Asker, Tally};
+use super::tally::Tally;
 use super::teller::Teller;
-use super::watch::{Scope, Watch};
-use super::wire::Packet;
-use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
+use super::watch::Watch;
+use super::{Listener, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
-use crate::ops::fault::Fault;
 
 /// What workers get beyond their own deadline before they are killed.
 const SLACK: Duration = Duration::from_secs(2);
@@ -235,18 +234,6 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     }
 }
 
-/// A few of the changed files, as a person would name them.
-fn summary(paths: &[PathBuf]) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let names =
-        paths.iter().take(2).map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string());
-    let mut text = names.collect::<Vec<_>>().join(", ");
-    if paths.len() > 2 {
-        text += &format!(" and {} more", paths.len() - 2);
-    }
-    text
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -273,212 +260,6 @@ impl Supervisor {
     fn next_task(&mut self) -> u64 {
         self.tasks += 1;
         self.tasks
-    }
-
-    /// Begins to make a generation from the files, or remembers to once the running attempt has ended.
-    fn make(&mut self, reason: Reason, detail: String) {
-        if self.stopping.is_some() {
-            return;
-        }
-        if let Some(running) = &self.attempt {
-            if !running.building.load(Ordering::Relaxed) {
-                self.again = Some((reason, detail));
-                return;
-            }
-            // What it builds is out of date already.
-            self.attempt = None;
-        }
-        if reason != Reason::Start {
-            self.shared.tell(&Event::Reloading { reason, detail });
-            self.live(Status::Building);
-        }
-        self.attempt(From::Files);
-    }
-
-    /// Begins to make a generation from what served before the one that serves: its config, and its libraries as
-    /// they were. The files stay as they are, and the next reload takes them again.
-    /// # Errors
-    /// When nothing served before, or another generation is being made.
-    fn rollback(&mut self) -> Result<(), Error> {
-        let Some(previous) = &self.previous else {
-            return Err(Error::new("there is no generation before the one that serves"));
-        };
-        if self.attempt.is_some() || self.stopping.is_some() {
-            return Err(Error::new("another generation is being made, or the server is ending"));
-        }
-        let from = From::Plan(Box::new(previous.clone()));
-        let detail = "to the generation before".to_owned();
-        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail });
-        self.attempt(from);
-        Ok(())
-    }
-
-    fn attempt(&mut self, from: From) {
-        let building = Arc::<AtomicBool>::default();
-        let attempt = Attempt {
-            shared: self.shared.clone(),
-            from,
-            generation: self.generation + 1,
-            bound: self.bound.clone(),
-            carry: self.crew.as_ref().map_or(0, |crew| crew.posts.len()),
-            building: building.clone(),
-            pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
-        };
-        let (number, shared) = (self.next_task(), self.shared.clone());
-        let task =
-            tokio::spawn(
-                async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
-            );
-        let _task = AbortOnDropHandle::new(task);
-        self.attempt = Some(Trying { number, _task, since: Instant::now(), building });
-    }
-
-    /// # Errors
-    /// What ends the supervisor: nothing can be served, and no change is waited for.
-    fn hear(&mut self, message: Message) -> Result<(), Vec<Fault>> {
-        match message {
-            Message::Attempted(number, outcome) => {
-                // Of one that was cut off nothing is wanted any more.
-                let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
-                let Outcome { scope, result, stand_in } = *outcome;
-                let serves = result.as_ref().ok().or(stand_in.as_ref());
-                if let Some(serves) = serves {
-                    self.reload = serves.plan.process.reload;
-                }
-                self.follow(scope);
-                match result {
-                    Ok(prepared) => self.switch(prepared, &running),
-                    Err(faults) => self.failed(faults, stand_in, &running)?,
-                }
-                if let Some((reason, detail)) = self.again.take() {
-                    self.make(reason, detail);
-                }
-            }
-            Message::Rehearsed(Ok(())) => self.succeeding = self.stopping.is_none(),
-            Message::Rehearsed(Err(error)) => self.not_succeeded(&error),
-            Message::Made { post, number, result } => self.made(post, number, result),
-            Message::Changed { paths, config } => {
-                let reason = if config { Reason::Config } else { Reason::Files };
-                self.make(reason, summary(&paths));
-            }
-            Message::Due(name) => self.run_task(&name, None),
-            Message::Control(ask, reply) => self.control(*ask, reply),
-            Message::Late(generation) => {
-                if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
-                    self.announce();
-                }
-            }
-            Message::News(id, news) => self.news(id, news),
-            Message::CountsLate(round) => {
-                if self.tally.waits(round) {
-                    self.tell_counts();
-                }
-            }
-            Message::SaveState(post, wanted) => {
-                // Without a worker the sender is dropped, which says that there is no state.
-                let post = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
-                if let Some(worker) = post.and_then(|post| post.worker.as_mut()) {
-                    worker.child.tell(&ToWorker::SaveState);
-                    worker.state_wanted = Some(wanted);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn failed(
-        &mut self,
-        faults: Vec<Fault>,
-        stand_in: Option<Prepared>,
-        running: &Trying,
-    ) -> Result<(), Vec<Fault>> {
-        if self.stopping.is_some() {
-            return Ok(());
-        }
-        // Without a watch no change could be noticed: an address is taken, say.
-        if self.generation == 0 && self.watch.is_none() {
-            return Err(faults);
-        }
-        if let (None, Some(stand_in)) = (&self.crew, stand_in) {
-            self.switch(stand_in, running);
-        }
-        self.shared.tell(&Event::ReloadFailed { generation: self.serving(), errors: faults.clone() });
-        self.live(Status::Failed { errors: faults });
-        Ok(())
-    }
-
-    /// Watches what the last attempt was made from.
-    fn follow(&mut self, scope: Option<Scope>) {
-        let Some(scope) = scope.filter(|_| self.reload) else { return };
-        if self.watch.is_none() {
-            match Watch::new(self.shared.clone()) {
-                Ok(watch) => self.watch = Some(watch),
-                Err(errors) => self.shared.tell(&Event::Warning { message: errors.to_string() }),
-            }
-        }
-        if let Some(watch) = &self.watch {
-            watch.set(scope, &self.shared);
-        }
-    }
-
-    fn news(&mut self, id: u64, news: News) {
-        let crew =
-            self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
-        let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
-        match news {
-            News::Said(FromWorker::Answer(number, answer), _) => {
-                self.shared.questions.answered(number, *answer)
-            }
-            News::Said(FromWorker::State(lengths), raw) => {
-                if let Some(wanted) = worker.state_wanted.take() {
-                    let _ = wanted.send((lengths, raw)); // the attempt has given up
-                }
-            }
-            News::Said(FromWorker::Side { id, app, name, library }, _) => {
-                self.shared.side(&worker.child, id, app, name, library);
-            }
-            News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
-            News::Said(FromWorker::Retired, _) => self.retired(id),
-            News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
-            News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}
-            News::Said(FromWorker::Counted(round, counts), _) => {
-                if self.tally.counted(id, round, counts) {
-                    self.tell_counts();
-                }
-            }
-            News::Said(FromWorker::Counts(number), _) => {
-                let reply = worker.child.replier();
-                self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
-            }
-            News::Said(FromWorker::Log, lines) => self.shared.worker_log(worker.child.pid, lines),
-            News::Ended(status) => {
-                self.shared.questions.ended(worker.child.pid);
-                self.ended(id, status);
-            }
-        }
-    }
-
-    /// Has all workers count, and tells the sum.
-    fn count(&mut self, asker: Asker) {
-        let ids: Vec<u64> = self.workers().map(Worker::id).collect();
-        let Some(round) = self.tally.ask(asker, ids.into_iter()) else { return };
-        self.workers().for_each(|worker| worker.child.tell(&ToWorker::Count(round)));
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(tally::PATIENCE).await;
-            shared.send(Message::CountsLate(round));
-        });
-    }
-
-    fn tell_counts(&mut self) {
-        let own = self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation));
-        self.tally.tell(&own);
-    }
-
-    /// Tells the developers' pages.
-    fn live(&self, status: Status) {
-        let order = ToWorker::Live(status);
-        self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
     }
 
     /// Begins the end: no new connections, `grace` for what is in flight.

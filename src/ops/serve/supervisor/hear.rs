@@ -1,0 +1,129 @@
+//! What the supervisor is told: by its own tasks, and by the workers.
+
+use super::super::Message;
+use super::super::attempt::Outcome;
+use super::super::child::News;
+use super::super::crew::{Crew, Worker};
+use super::super::event::Reason;
+use super::super::live::Status;
+use super::super::message::{FromWorker, ToWorker};
+use super::super::tally::{self, Asker};
+use super::super::wire::Packet;
+use super::attempts::summary;
+use super::{FAST, Supervisor};
+use crate::ops::fault::Fault;
+
+impl Supervisor {
+    /// # Errors
+    /// What ends the supervisor: nothing can be served, and no change is waited for.
+    pub(super) fn hear(&mut self, message: Message) -> Result<(), Vec<Fault>> {
+        match message {
+            Message::Attempted(number, outcome) => {
+                // Of one that was cut off nothing is wanted any more.
+                let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
+                let Outcome { scope, result, stand_in } = *outcome;
+                let serves = result.as_ref().ok().or(stand_in.as_ref());
+                if let Some(serves) = serves {
+                    self.reload = serves.plan.process.reload;
+                }
+                self.follow(scope);
+                match result {
+                    Ok(prepared) => self.switch(prepared, &running),
+                    Err(faults) => self.failed(faults, stand_in, &running)?,
+                }
+                if let Some((reason, detail)) = self.again.take() {
+                    self.make(reason, detail);
+                }
+            }
+            Message::Rehearsed(Ok(())) => self.succeeding = self.stopping.is_none(),
+            Message::Rehearsed(Err(error)) => self.not_succeeded(&error),
+            Message::Made { post, number, result } => self.made(post, number, result),
+            Message::Changed { paths, config } => {
+                let reason = if config { Reason::Config } else { Reason::Files };
+                self.make(reason, summary(&paths));
+            }
+            Message::Due(name) => self.run_task(&name, None),
+            Message::Control(ask, reply) => self.control(*ask, reply),
+            Message::Late(generation) => {
+                if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
+                    self.announce();
+                }
+            }
+            Message::News(id, news) => self.news(id, news),
+            Message::CountsLate(round) => {
+                if self.tally.waits(round) {
+                    self.tell_counts();
+                }
+            }
+            Message::SaveState(post, wanted) => {
+                // Without a worker the sender is dropped, which says that there is no state.
+                let post = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
+                if let Some(worker) = post.and_then(|post| post.worker.as_mut()) {
+                    worker.child.tell(&ToWorker::SaveState);
+                    worker.state_wanted = Some(wanted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn news(&mut self, id: u64, news: News) {
+        let crew =
+            self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
+        let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
+        match news {
+            News::Said(FromWorker::Answer(number, answer), _) => {
+                self.shared.questions.answered(number, *answer)
+            }
+            News::Said(FromWorker::State(lengths), raw) => {
+                if let Some(wanted) = worker.state_wanted.take() {
+                    let _ = wanted.send((lengths, raw)); // the attempt has given up
+                }
+            }
+            News::Said(FromWorker::Side { id, app, name, library }, _) => {
+                self.shared.side(&worker.child, id, app, name, library);
+            }
+            News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
+            News::Said(FromWorker::Retired, _) => self.retired(id),
+            News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
+            News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}
+            News::Said(FromWorker::Counted(round, counts), _) => {
+                if self.tally.counted(id, round, counts) {
+                    self.tell_counts();
+                }
+            }
+            News::Said(FromWorker::Counts(number), _) => {
+                let reply = worker.child.replier();
+                self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
+            }
+            News::Said(FromWorker::Log, lines) => self.shared.worker_log(worker.child.pid, lines),
+            News::Ended(status) => {
+                self.shared.questions.ended(worker.child.pid);
+                self.ended(id, status);
+            }
+        }
+    }
+
+    /// Has all workers count, and tells the sum.
+    pub(super) fn count(&mut self, asker: Asker) {
+        let ids: Vec<u64> = self.workers().map(Worker::id).collect();
+        let Some(round) = self.tally.ask(asker, ids.into_iter()) else { return };
+        self.workers().for_each(|worker| worker.child.tell(&ToWorker::Count(round)));
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(tally::PATIENCE).await;
+            shared.send(Message::CountsLate(round));
+        });
+    }
+
+    pub(super) fn tell_counts(&mut self) {
+        let own = self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation));
+        self.tally.tell(&own);
+    }
+
+    /// Tells the developers' pages.
+    pub(super) fn live(&self, status: Status) {
+        let order = ToWorker::Live(status);
+        self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
+    }
+}

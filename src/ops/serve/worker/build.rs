@@ -1,0 +1,105 @@
+//! What a generation is made of: assembled, and found healthy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::super::answers::Known;
+use super::super::live::Live;
+use super::super::message::Start;
+use super::super::servers::{self, Named};
+use super::super::tasks::{self, run::Means};
+use crate::body::BoxFuture;
+use crate::context::{Context, Host, Reopen};
+use crate::counts::Parts;
+use crate::error::{Error, Errors};
+use crate::ops::assemble::{Assembly, assemble};
+use crate::ops::fault::Fault;
+use crate::plugin::Instance;
+use crate::vitals::Vitals;
+
+/// What one generation serves with.
+pub(super) struct Built {
+    pub(super) servers: Vec<Named>,
+    pub(super) instances: Vec<Instance>,
+    pub(super) known: Known,
+}
+
+/// Assembles the generation and probes its plugins, under the deadline of the process options.
+pub(super) async fn build(
+    start: &Start,
+    states: BTreeMap<String, Vec<u8>>,
+    host: Arc<dyn Host>,
+    (parts, vitals): (Arc<Parts>, Arc<Vitals>),
+    live: &Live,
+    threads: &Handle,
+    reopen: Reopen,
+) -> Result<Built, Vec<Fault>> {
+    let context = Context {
+        generation: start.generation,
+        development: start.development,
+        checking: false,
+        libraries: start.libraries.clone(),
+        states,
+        host,
+        reopen,
+        config: Arc::default(), // the assembler puts the merged one in
+        parts,
+        vitals: vitals.clone(),
+    };
+    let config = start.config.clone();
+    let failed = start.failed.is_some();
+    // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
+    let generation = start.generation;
+    let built = threads.spawn_blocking(move || {
+        if failed {
+            let work = Means { instances: Vec::new(), apps: BTreeMap::new() };
+            let known = Known::new(generation, Vec::new(), work);
+            let servers = servers::servers(&config)?;
+            return Ok(Built { servers, instances: Vec::new(), known });
+        }
+        let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;
+        tasks::check_plugins(&config, &instances)?;
+        let known = Known::new(generation, parts, Means { instances: instances.clone(), apps });
+        Ok(Built { servers, instances, known })
+    });
+    let mut built = match built.await {
+        Ok(built) => built.map_err(|errors: Errors| Fault::list(&errors))?,
+        Err(panic) => return Err(vec![Fault::from(&Error::new("the start panicked").because(panic))]),
+    };
+    let mut probes = JoinSet::new();
+    for instance in built.instances.clone() {
+        let probe = async move {
+            instance.health().await.map_err(|why| {
+                let error = Error::new(format!("app `{}` is not healthy: {why}", instance.name()));
+                Fault::from(&error)
+            })
+        };
+        probes.spawn_on(probe, threads);
+    }
+    let mut faults = Vec::new();
+    while let Some(probe) = probes.join_next().await {
+        match probe {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => faults.push(fault),
+            Err(panic) => faults.push(Fault::from(&Error::new("a health probe panicked").because(panic))),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    for instance in &built.instances {
+        let probed = instance.clone();
+        let probe = move || -> BoxFuture<_> {
+            let instance = probed.clone();
+            Box::pin(async move { instance.health().await })
+        };
+        vitals.add(instance.name(), Arc::new(probe));
+    }
+    for (_, _, app) in &mut built.servers {
+        *app = live.wrap(if failed { live.stand_in() } else { app.clone() });
+    }
+    Ok(built)
+}

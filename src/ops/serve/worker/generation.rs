@@ -1,0 +1,263 @@
+//! The serving part of a worker: its servers, their connections on the way to other workers, its end.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::super::answers::Known;
+use super::super::counting::Counting;
+use super::super::handover::{self, Takers};
+use super::super::live::Live;
+use super::super::message::{self, FromWorker, Start};
+use super::super::process::WebSockets;
+use super::super::question::Question;
+use super::super::servers::Named;
+use super::super::wire::{self, Outbox, Packet};
+use super::SLACK;
+use crate::plugin::Instance;
+use crate::server::control::{Control, Idle, Load, Phase};
+use crate::server::listener::{Listen, Socket};
+use crate::vitals::Vitals;
+
+/// How long tasks that are cut off may take to end.
+const FAST: Duration = Duration::from_millis(500);
+/// Connections that wait between two stations of a hand-over.
+const QUEUE: usize = 64;
+/// What is granted to WebSockets and streams between "come back" and the end of an old generation.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How often it is looked whether only WebSockets are left.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// The serving part of a worker.
+pub(super) struct Generation {
+    start: Box<Start>,
+    instances: Vec<Instance>,
+    known: Known,
+    /// Scheduled tasks that run here.
+    running: JoinSet<()>,
+    live: Live,
+    counting: Counting,
+    vitals: Arc<Vitals>,
+    outbox: Outbox,
+    threads: Handle,
+    phase: watch::Sender<Phase>,
+    servers: JoinSet<()>,
+    takers: Takers,
+    incoming: JoinSet<()>,
+    hand_over: Option<mpsc::Sender<Idle>>,
+    pub(super) loads: Vec<Arc<Load>>,
+    target: watch::Sender<Option<Arc<UnixStream>>>,
+    outgoing: JoinSet<()>,
+    serving: bool,
+    /// When "come back" is said to what still is connected.
+    farewell: Option<Instant>,
+    /// When the process ends, whatever still runs.
+    end: Option<Instant>,
+}
+
+impl Generation {
+    pub(super) fn new(
+        start: Box<Start>,
+        instances: Vec<Instance>,
+        known: Known,
+        live: Live,
+        (counting, vitals): (Counting, Arc<Vitals>),
+        outbox: Outbox,
+        threads: Handle,
+    ) -> Self {
+        let (hand_over, idle) = mpsc::channel(QUEUE);
+        let (target, newest) = watch::channel(None);
+        let mut outgoing = JoinSet::new();
+        outgoing.spawn(handover::send_on(idle, newest));
+        Generation {
+            start,
+            instances,
+            known,
+            running: JoinSet::new(),
+            live,
+            counting,
+            vitals,
+            outbox,
+            threads,
+            phase: watch::channel(Phase::Serving).0,
+            servers: JoinSet::new(),
+            takers: Takers::default(),
+            incoming: JoinSet::new(),
+            hand_over: Some(hand_over),
+            loads: Vec::new(),
+            target,
+            outgoing,
+            serving: false,
+            farewell: None,
+            end: None,
+        }
+    }
+
+    pub(super) fn serve(&mut self, servers: Vec<Named>, sockets: Vec<OwnedFd>) {
+        let Some(hand_over) = &self.hand_over else { return };
+        let mut bound: BTreeMap<&str, Vec<Socket>> = BTreeMap::new();
+        for ((server, listen), fd) in self.start.sockets.iter().zip(sockets) {
+            // It was parsed once by the supervisor; the descriptor counts.
+            let listen = Listen::parse(listen).unwrap_or(Listen::Fd(0));
+            bound.entry(server).or_default().push(Socket { listen, fd });
+        }
+        for (name, server, app) in servers {
+            // What listens nowhere (a console) answers once, not once a worker.
+            if self.start.worker > 0 && server.listen().is_empty() {
+                continue;
+            }
+            let (taker, adopted) = mpsc::channel(QUEUE);
+            self.takers.insert(&name, taker);
+            let load = Arc::<Load>::default();
+            let server_name: Arc<str> = name.as_str().into();
+            self.known.add(server_name.clone(), load.clone());
+            self.loads.push(load.clone());
+            self.counting.server(&name, load.clone());
+            let control = Control {
+                tickets: self.start.tickets.clone(),
+                server: server_name,
+                phase: self.phase.subscribe(),
+                adopted,
+                hand_over: hand_over.clone(),
+                load,
+            };
+            let sockets = bound.remove(name.as_str()).unwrap_or_default();
+            self.servers.spawn_on(server.run(sockets, app, control), &self.threads);
+        }
+        self.serving = true;
+    }
+
+    pub(super) fn adopt(&mut self, fds: Vec<OwnedFd>) {
+        let Some(hand_over) = &self.hand_over else { return };
+        for fd in fds {
+            self.incoming.spawn(handover::take_in(fd, self.takers.clone(), hand_over.clone()));
+        }
+    }
+
+    pub(super) fn retire(&mut self, to: Option<OwnedFd>) {
+        if let Some(to) = to
+            && let Ok(to) = wire::stream(to)
+        {
+            self.target.send_replace(Some(Arc::new(to)));
+        }
+        if self.end.is_some() || *self.phase.borrow() != Phase::Serving {
+            return;
+        }
+        self.takers.retire();
+        self.phase.send_replace(Phase::Retired);
+        let (loads, outbox) = (self.loads.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            for load in loads {
+                load.closed.notified().await;
+            }
+            outbox.send(Packet::new(&FromWorker::Retired));
+        });
+        self.live.end();
+        for instance in &self.instances {
+            instance.retire();
+        }
+        self.farewell = Some(Instant::now() + self.start.process.drain());
+    }
+
+    /// Asks what is connected to leave, and closes what is left after `grace`.
+    pub(super) fn drain(&mut self, grace: Duration) {
+        let until = Instant::now() + grace;
+        if self.end.is_some_and(|end| end <= until + SLACK) {
+            return;
+        }
+        if *self.phase.borrow() == Phase::Serving {
+            // Nothing newer serves: the whole server ends.
+            self.vitals.end();
+        }
+        self.farewell = None;
+        self.end = Some(until + SLACK);
+        self.takers.retire();
+        self.phase.send_replace(Phase::Draining { until });
+        self.live.end();
+        for instance in &self.instances {
+            instance.shutdown();
+        }
+    }
+
+    pub(super) fn answer(&mut self, number: u64, question: Question) {
+        self.known.answer(number, question, &self.outbox, &self.threads, &mut self.running);
+    }
+
+    pub(super) fn save_state(&self) {
+        let instances = self.instances.clone();
+        let outbox = self.outbox.clone();
+        self.threads.spawn_blocking(move || {
+            let states = instances
+                .iter()
+                .filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
+            let (lengths, raw) = message::join(states);
+            outbox.send(Packet { raw, ..Packet::new(&FromWorker::State(lengths)) });
+        });
+    }
+
+    /// Whether WebSockets are to leave as soon as nothing else is left.
+    fn lets_web_sockets_go(&self) -> bool {
+        self.farewell.is_some() && self.start.process.websockets == WebSockets::Drain
+    }
+
+    /// Waits for what time or a server's end brings; returns when the process is to end. Safe to cancel.
+    pub(super) async fn turn(&mut self) -> u8 {
+        loop {
+            let ended = self.serving && self.servers.is_empty();
+            if ended && *self.phase.borrow() == Phase::Serving {
+                // A console has answered its one request.
+                self.outbox.deliver(Packet::new(&FromWorker::Done(0))).await;
+                return 0;
+            }
+            if ended && self.incoming.is_empty() && self.running.is_empty() {
+                self.hand_over = None;
+                if self.outgoing.is_empty() {
+                    return 0;
+                }
+            }
+            tokio::select! {
+                Some(server) = self.servers.join_next() => {
+                    if let Err(panic) = server {
+                        tracing::error!(%panic, "a server ended unexpectedly");
+                        return 1;
+                    }
+                }
+                Some(_) = self.incoming.join_next() => {}
+                Some(_) = self.running.join_next() => {}
+                Some(_) = self.outgoing.join_next() => {}
+                () = until(self.farewell) => self.drain(FAREWELL),
+                () = only_web_sockets(&self.loads), if self.lets_web_sockets_go() => self.drain(FAREWELL),
+                () = until(self.end) => {
+                    // Programs of tasks are ended with their children.
+                    let _ = tokio::time::timeout(FAST, self.running.shutdown()).await; // too slow
+                    return 0;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until every connection that is left is a WebSocket.
+async fn only_web_sockets(loads: &[Arc<Load>]) {
+    let others = |load: &Arc<Load>| {
+        load.connections.load(Ordering::Relaxed).saturating_sub(load.upgraded.load(Ordering::Relaxed))
+    };
+    while loads.iter().any(|load| others(load) > 0) {
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

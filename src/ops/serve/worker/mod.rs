@@ -1,0 +1,217 @@
+//! One generation in a process of its own: loads, builds, probes, serves, retires, drains, ends.
+//!
+//! Its standard input is the control socket. It ends when the supervisor does.
+//!
+//! - here: the start, and what the supervisor says;
+//! - `build`: assembles the generation; `generation`: serves it to its end;
+//! - `supervised`: what the supervisor is asked for.
+
+mod build;
+mod generation;
+mod supervised;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use self::build::{Built, build};
+use self::generation::Generation;
+use self::supervised::Supervised;
+use super::beat::Pulse;
+use super::counting::Counting;
+use super::live::Live;
+use super::log::{Log, Whose};
+use super::message::{self, FromWorker, ToWorker};
+use super::wire::{self, Outbox, Packet};
+use crate::context::Reopen;
+use crate::counts::Parts;
+use crate::error::Error;
+use crate::ops::fault::Fault;
+use crate::vitals::Vitals;
+
+/// Copies of log lines that wait to be sent.
+const LINES: usize = 512;
+/// Log lines are sent together up to this length, in bytes.
+const BATCH: usize = 64 << 10;
+/// How often the supervisor is told what was counted.
+const REPORT: Duration = Duration::from_secs(5);
+/// How much longer than its own deadline a worker may take before it ends whatever still runs.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Runs the worker of this process to its end; returns the exit code.
+pub fn worker() -> u8 {
+    super::descriptors::close_inherited();
+    // All that is started here is known by it for ours, also when this process is gone; see `leavings`.
+    let _ = rustix::process::setsid(); // refused to one that somebody has started by hand
+    let Ok(control) = take_over_stdin() else { return 2 };
+    die_with_parent();
+    // What `ps` and `top` show; the name of the link that we were started by would say nothing.
+    let _ = std::fs::write("/proc/self/comm", "paster worker");
+    // Orders are heard and deadlines kept on a thread of their own, whatever plugin code does to the others.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(control)),
+        // The exit code is all that it can say.
+        Err(_) => 1,
+    }
+}
+
+/// The control socket's end says the same, but a plugin may block every thread. To be said again after a change of
+/// the user, with which the kernel forgets it.
+fn die_with_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+/// The threads that serve: one for each processor, or as many as the config says.
+fn threads(count: usize) -> std::io::Result<Handle> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("serve");
+    if count > 0 {
+        builder.worker_threads(count);
+    }
+    let runtime = builder.build()?;
+    let handle = runtime.handle().clone();
+    // It lasts as long as the process, whose end does not wait for a thread that plugin code blocks.
+    std::mem::forget(runtime);
+    Ok(handle)
+}
+
+/// Takes the socket that the parent put in place of standard input, and puts `/dev/null` there.
+pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket)
+}
+
+async fn run(control: OwnedFd) -> u8 {
+    let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
+    let outbox = Outbox::new(stream.clone());
+    let Ok(Some(packet)) = wire::receive(&stream).await else { return 1 };
+    let (start, sockets) = match packet.message() {
+        Ok(ToWorker::Start(start)) => (start, packet.fds),
+        _ => return 2,
+    };
+    // While there is one thread, and nothing of an application is loaded.
+    if let Err(error) = start.standing.take() {
+        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+        return 1;
+    }
+    die_with_parent();
+    let reopen = Reopen::default();
+    let whose = Whose { generation: start.generation, worker: start.worker };
+    let (copy, lines) = mpsc::channel(LINES);
+    tokio::spawn(send_log(lines, outbox.clone()));
+    let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has told of its faults
+    if let Err(error) = super::log::start(&log, Some(whose), Some(copy), reopen.clone()) {
+        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+        return 1;
+    }
+    let states = message::split(&start.states, packet.raw);
+    let host = Arc::new(Supervised::new(outbox.clone()));
+    let live = Live::new(&start);
+    let (parts, vitals) = (Arc::<Parts>::default(), Arc::<Vitals>::default());
+    let counting = Counting::new(start.generation, parts.clone());
+    let (orders, mut inbox) = mpsc::unbounded_channel();
+    tokio::spawn(read(stream, host.clone(), live.clone(), counting.clone(), orders));
+
+    let threads = match threads(start.process.threads) {
+        Ok(threads) => threads,
+        Err(cause) => {
+            let fault = Fault::from(&Error::new("cannot start threads").because(cause));
+            outbox.deliver(Packet::new(&FromWorker::Failed(vec![fault]))).await;
+            return 1;
+        }
+    };
+    let Built { servers, instances, known } =
+        match build(&start, states, host, (parts, vitals.clone()), &live, &threads, reopen.clone()).await {
+            Ok(built) => built,
+            Err(faults) => {
+                outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
+                return 1;
+            }
+        };
+    let mut pulse = Pulse::new(threads.clone());
+    let mut beats = tokio::time::interval(start.process.beat());
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    counting.plugins(&instances);
+    let sight = (counting.clone(), vitals);
+    let mut generation = Generation::new(start, instances, known, live, sight, outbox.clone(), threads);
+    let mut waiting = Some((servers, sockets));
+    outbox.send(Packet::new(&FromWorker::Ready));
+
+    let mut report = tokio::time::interval(REPORT);
+    let code = loop {
+        tokio::select! {
+            // What a worker that is killed has counted since is lost.
+            _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
+            order = inbox.recv() => match order {
+                // The supervisor is gone; so are its listeners.
+                None => break 1,
+                Some((ToWorker::Serve, fds)) => {
+                    if let Some((servers, sockets)) = waiting.take() {
+                        generation.serve(servers, sockets);
+                    }
+                    generation.adopt(fds);
+                }
+                Some((ToWorker::Retire, mut fds)) => generation.retire(fds.pop()),
+                Some((ToWorker::Drain(ms), _)) => {
+                    if waiting.take().is_some() {
+                        break 0;
+                    }
+                    generation.drain(Duration::from_millis(ms));
+                }
+                Some((ToWorker::SaveState, _)) => generation.save_state(),
+                Some((ToWorker::Reopen, _)) => reopen.ask(),
+                Some((ToWorker::Ask(number, question), _)) => generation.answer(number, question),
+                Some(_) => {}
+            },
+            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Beat(pulse.feel(&generation.loads)))),
+            code = generation.turn() => break code,
+        }
+    };
+    let last = Packet::new(&FromWorker::Counted(0, counting.counts()));
+    let _ = tokio::time::timeout(SLACK, outbox.deliver(last)).await; // the supervisor may be gone
+    code
+}
+
+/// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
+async fn read(
+    stream: Arc<UnixStream>,
+    host: Arc<Supervised>,
+    live: Live,
+    counting: Counting,
+    orders: mpsc::UnboundedSender<(ToWorker, Vec<OwnedFd>)>,
+) {
+    while let Ok(Some(packet)) = wire::receive(&stream).await {
+        match packet.message() {
+            Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
+            Ok(ToWorker::Live(status)) => live.set(status),
+            Ok(ToWorker::Count(round)) => {
+                host.outbox.send(Packet::new(&FromWorker::Counted(round, counting.counts())));
+            }
+            Ok(ToWorker::Counts(id, counts)) => host.counted(id, counts),
+            Ok(order) => {
+                if orders.send((order, packet.fds)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(%error, "unknown message from the supervisor"),
+        }
+    }
+}
+
+/// Sends copies of log lines to the supervisor; when it takes none, newer ones are dropped.
+async fn send_log(mut lines: mpsc::Receiver<Vec<u8>>, outbox: Outbox) {
+    while let Some(mut raw) = lines.recv().await {
+        while raw.len() < BATCH
+            && let Ok(more) = lines.try_recv()
+        {
+            raw.extend_from_slice(&more);
+        }
+        outbox.deliver(Packet { raw: raw.into(), ..Packet::new(&FromWorker::Log) }).await;
+    }
+}

@@ -1,0 +1,85 @@
+//! Services of the supervisor, asked for over the control socket.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::super::message::FromWorker;
+use super::super::wire::{Outbox, Packet};
+use crate::body::BoxFuture;
+use crate::context::Host;
+use crate::counts::Counts;
+use crate::error::Error;
+use crate::ops::fault::Fault;
+
+/// Longest wait for what all workers have counted.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// Services of the supervisor, asked for over the control socket.
+pub(super) struct Supervised {
+    pub(super) outbox: Outbox,
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
+    counts: Mutex<BTreeMap<u64, oneshot::Sender<Counts>>>,
+}
+
+impl Supervised {
+    pub(super) fn new(outbox: Outbox) -> Supervised {
+        Supervised { outbox, next: AtomicU64::new(0), waiting: Mutex::default(), counts: Mutex::default() }
+    }
+
+    pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(answer); // it has given up waiting
+        }
+    }
+
+    pub(super) fn counted(&self, id: u64, counts: Counts) {
+        let asker = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(asker) = asker {
+            let _ = asker.send(counts); // it has given up waiting
+        }
+    }
+}
+
+impl Host for Supervised {
+    fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever went away before the answer came is forgotten.
+        waiting.retain(|_, asker| !asker.is_closed());
+        waiting.insert(id, sender);
+        drop(waiting);
+        self.outbox.send(Packet::new(&FromWorker::Counts(id)));
+        Box::pin(async move {
+            match tokio::time::timeout(COUNTING, answer).await {
+                Ok(Ok(counts)) => Ok(counts),
+                _ => Err(Error::new("the supervisor does not say what the workers count")),
+            }
+        })
+    }
+
+    fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = std::sync::mpsc::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.outbox.send(Packet::new(&FromWorker::Side {
+            id,
+            app: app.to_owned(),
+            name: name.to_owned(),
+            library: library.to_owned(),
+        }));
+        match answer.recv_timeout(Duration::from_secs(10)) {
+            Ok(answer) => answer.map_err(|fault| fault.to_error()),
+            Err(_) => {
+                Err(Error::new(format!("the side process `{name}` of app `{app}` did not start in 10 s")))
+            }
+        }
+    }
+}
