@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::support::{Serving, get, plugin, root, wait_until};
+use crate::libraries::compile;
+use crate::support::{Serving, get, plugin, wait_until};
 
 /// A folder whose server serves `hello` as a plugin.
 struct Ground {
@@ -42,16 +43,6 @@ impl Ground {
         let serving = &self.serving;
         wait_until("the failed worker is gone", || serving.children().len() == 1);
     }
-}
-
-/// Compiles a C source to a library.
-fn compile(folder: &Path, name: &str, source: &str) -> std::path::PathBuf {
-    let (file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
-    std::fs::write(&file, source).unwrap();
-    let mut command = std::process::Command::new("cc");
-    command.args(["-shared", "-fPIC", "-I"]).arg(root().join("plugins/paster-abi/include"));
-    assert!(command.arg("-o").arg(&library).arg(&file).status().unwrap().success());
-    library
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn load_fault(path: &Path) -> String {
 }
 
 /// Compiles a C source to a library in `folder`.
-fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
+pub(crate) fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
     let (file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
     std::fs::write(&file, source).unwrap();
     let mut command = std::process::Command::new("cc");

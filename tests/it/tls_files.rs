@@ -29,13 +29,19 @@ fn replace(pair: &Pair, by: &Pair) {
     std::fs::rename(&by.key, &pair.key).unwrap();
 }
 
+/// A server with one certificate in `folder`, and its authority.
+fn hello(folder: &Path) -> (Authority, Pair, Running) {
+    let authority = Authority::new("first");
+    let pair = authority.pair(folder, "a", &["localhost"]);
+    let table = format!("[server.main.tls]\ncertificates = [{}]", pair.item());
+    let running = Running::start(&table, says("hello"));
+    (authority, pair, running)
+}
+
 #[tokio::test]
 async fn a_renewed_certificate_is_taken_in_and_connections_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Authority::new("first");
-    let pair = first.pair(folder.path(), "a", &["localhost"]);
-    let table = format!("[server.main.tls]\ncertificates = [{}]", pair.item());
-    let running = Running::start(&table, says("hello"));
+    let (first, pair, running) = hello(folder.path());
     let mut open = connect(&first.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut open, GET).await.1, "hello");
     let second = Authority::new("second");
@@ -255,10 +261,7 @@ fn systemd_passes_sockets() {
 #[tokio::test]
 async fn requests_on_the_way_are_answered_by_the_old_certificate() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Authority::new("first");
-    let pair = first.pair(folder.path(), "a", &["localhost"]);
-    let table = format!("[server.main.tls]\ncertificates = [{}]", pair.item());
-    let running = Running::start(&table, says("hello"));
+    let (first, pair, running) = hello(folder.path());
     let mut open = connect(&first.client(&[], None), running.address(), "localhost").await;
     open.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     let second = Authority::new("second");

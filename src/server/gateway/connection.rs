@@ -7,31 +7,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Version;
 use http_body::Body as _;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::admit::{Belief, Welcome, refusal};
-use super::inbox::{Arriving, Inbox};
+use super::exchange::{Broken, Exchange, State};
+use super::inbox::Arriving;
 use super::out::Out;
 use super::{Event, Open, Protocol, Shared};
-use crate::body::{Body, Response};
+use crate::body::Body;
 use crate::codec::variables::Split;
-use crate::codec::{Fault, Variables, cgi};
+use crate::codec::{Fault, Variables};
 use crate::server::control::Idle;
-use crate::server::desk::{Leaving, Ticket, Work};
+use crate::server::desk::Ticket;
 use crate::server::gate::{Admitted, Memory, Refusal, reply};
 use crate::server::hall::{Adopted, Guest, Hall, Place, Stage};
 use crate::server::pace::{Timer, since};
 use crate::server::stream::Stream;
 
-/// Bytes that are read at once, of a head and of a body.
-const HEAD_READ_BYTES: usize = 4 * 1024;
-const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bytes of a head that are read at once.
+pub(super) const HEAD_READ_BYTES: usize = 4 * 1024;
 /// Bytes that may wait to be written before the application is asked for more.
-const WAITING_BYTES: usize = 64 * 1024;
+pub(super) const WAITING_BYTES: usize = 64 * 1024;
 /// Longest wait for the other's end of stream after ours, and most bytes that are read meanwhile.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
@@ -98,14 +98,14 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
 }
 
 /// One connection and what was read from it.
-struct Line<P> {
-    stream: Stream,
-    read: BytesMut,
-    out: Out,
-    protocol: P,
+pub(super) struct Line<P> {
+    pub(super) stream: Stream,
+    pub(super) read: BytesMut,
+    pub(super) out: Out,
+    pub(super) protocol: P,
     /// The other's end of stream was seen.
-    ended: bool,
-    timer: Timer,
+    pub(super) ended: bool,
+    pub(super) timer: Timer,
 }
 
 /// What comes next on a connection.
@@ -129,24 +129,6 @@ enum End {
     Linger,
     /// What was sent must not be taken for whole.
     Reset,
-}
-
-/// One request that is answered.
-struct Exchange {
-    state: State,
-    inbox: Arc<Inbox>,
-    /// Bytes of the body that are still to come, where that was said.
-    left: Option<u64>,
-    /// The body has come whole, or will not.
-    body_over: bool,
-    admitted: Admitted,
-}
-
-enum State {
-    Working(Work, Ticket),
-    Sending(Leaving),
-    /// All is given out; `true`: the connection may go on.
-    Ended(bool),
 }
 
 impl<P: Protocol> Line<P> {
@@ -354,127 +336,5 @@ impl<P: Protocol> Line<P> {
         };
         // Late or broken, the connection is closed now.
         let _ = tokio::time::timeout(LINGER_TIME, reading).await;
-    }
-}
-
-/// The connection, or the answer, has broken off.
-struct Broken;
-
-impl Exchange {
-    /// Length of the whole body as far as it is known before any of it is given out.
-    fn whole(&self) -> Option<u64> {
-        self.left.map(|left| left + self.inbox.waiting() as u64)
-    }
-
-    /// Polls the app and its body for as long as there is room. `true`: something was given out.
-    fn poll_answer<P: Protocol>(&mut self, line: &mut Line<P>, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        let mut progress = false;
-        if let State::Working(work, ticket) = &mut self.state {
-            let inbox = &self.inbox;
-            let Poll::Ready(response) = work.poll(cx, ticket, || inbox.fault()) else { return Ok(false) };
-            // The app's future ends here, not with the response's body.
-            let State::Working(_, ticket) = std::mem::replace(&mut self.state, State::Ended(false)) else {
-                return Err(Broken);
-            };
-            self.send(line, response, ticket);
-            progress = true;
-        }
-        while let State::Sending(body) = &mut self.state
-            && line.out.len() < WAITING_BYTES
-        {
-            match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        line.protocol.put(data, &mut line.out);
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => return Err(Broken),
-                Poll::Ready(None) => self.state = State::Ended(line.protocol.end(&mut line.out)),
-                Poll::Pending => return Ok(progress),
-            }
-            progress = true;
-        }
-        Ok(progress)
-    }
-
-    /// Begins the answer.
-    fn send<P: Protocol>(&mut self, line: &mut Line<P>, response: Response, ticket: Ticket) {
-        // As over HTTP/2: `Connection` is between the web server and its client.
-        let (parts, body) = reply::settle(response, &self.admitted, Version::HTTP_2).into_parts();
-        let mut head = Vec::with_capacity(256);
-        cgi::encode_head(parts.status, &parts.headers, &mut head);
-        line.protocol.put(head.into(), &mut line.out);
-        self.state = match body.is_end_stream() {
-            true => State::Ended(line.protocol.end(&mut line.out)),
-            false => State::Sending(Leaving::new(body, ticket)),
-        };
-    }
-
-    /// Reads while the body has room. `true`: something came that the app may wait for.
-    fn poll_read<P: Protocol>(&mut self, line: &mut Line<P>, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        if line.ended || !self.inbox.has_room() {
-            return Ok(false);
-        }
-        let size = if self.body_over { HEAD_READ_BYTES } else { BODY_READ_BYTES };
-        line.read.reserve(size);
-        match poll_read_buf(Pin::new(&mut line.stream), cx, &mut line.read) {
-            Poll::Ready(Ok(0)) => {
-                line.ended = true;
-                self.inbox.fail();
-                let told_all = std::mem::replace(&mut self.body_over, true);
-                if told_all && line.stream.is_gone() { Err(Broken) } else { Ok(true) }
-            }
-            Poll::Ready(Ok(_)) => {
-                if self.take(line).is_some() {
-                    self.state = State::Ended(line.protocol.end(&mut line.out));
-                }
-                Ok(true)
-            }
-            Poll::Ready(Err(_)) => Err(Broken),
-            Poll::Pending => Ok(false),
-        }
-    }
-
-    /// Takes what was read: `Some` when the client has gone.
-    fn take<P: Protocol>(&mut self, line: &mut Line<P>) -> Option<Broken> {
-        loop {
-            match line.protocol.next(&mut line.read, &mut line.out) {
-                Ok(None) => return None,
-                Ok(Some(Event::Body(data))) => {
-                    match self.left.map(|left| left.checked_sub(data.len() as u64)) {
-                        Some(None) => self.break_off(),
-                        left => {
-                            self.left = left.flatten();
-                            self.inbox.push(data);
-                        }
-                    }
-                }
-                Ok(Some(Event::End)) => {
-                    match self.left {
-                        Some(1..) => self.break_off(),
-                        _ => self.inbox.end(),
-                    }
-                    self.body_over = true;
-                }
-                Ok(Some(Event::Abort)) => {
-                    self.break_off();
-                    return Some(Broken);
-                }
-                Ok(Some(Event::Head(_) | Event::Close)) => {}
-                Err(_) => {
-                    line.read.advance(line.read.len());
-                    line.ended = true; // nothing more can be read
-                    self.break_off();
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn break_off(&mut self) {
-        self.inbox.fail();
-        self.body_over = true;
     }
 }

@@ -1,6 +1,6 @@
 //! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after another.
 //!
-//! - `connection`: one connection: head, the app at work, its answer;
+//! - `connection`: one connection, request after request; `exchange`: one request, the app at work and its answer;
 //! - `inbox`: a request's body between the connection and the app;
 //! - `admit`: what is believed of the web server, and the gate;
 //! - `out`: what waits to be written.
@@ -9,6 +9,7 @@
 
 mod admit;
 mod connection;
+mod exchange;
 mod inbox;
 mod out;
 

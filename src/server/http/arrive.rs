@@ -11,8 +11,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-use super::link::{Link, Open, Stream};
+use super::link::{Link, Open};
 use super::run::Shared;
+use super::stream::Stream;
 use super::wait::linger;
 use crate::server::gate::Wire;
 use crate::server::hall::{Place, Stage};

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::exchange::{Exchange, TAKING, Taking};
-use super::link::{Open, Socket, Stream};
+use super::link::{Open, Socket};
+use super::stream::Stream;
 use super::wait::{Timer, since};
 use crate::server::gate::Wire;
 use crate::server::hall::Stage;

@@ -4,7 +4,7 @@
 //! - `arrive`: what comes before the first request, the PROXY header and TLS; `redirect` leads plain clients to TLS;
 //! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that, whose
 //!   `frames` have limits of time, too;
-//! - `link`: the socket and what its connection's parts know of one another;
+//! - `stream`: the socket; `link`: what the parts of its connection know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `sendfile`: files that the kernel sends by itself;
 //! - `arriving`: the request's body: pace, and what the app left unread;
@@ -20,6 +20,7 @@ mod link;
 mod redirect;
 mod run;
 mod sendfile;
+mod stream;
 mod wait;
 
 use std::num::NonZeroUsize;

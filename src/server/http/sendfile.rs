@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use super::link::Stream;
+use super::stream::Stream;
 use crate::body::file::{LARGEST_PART, Part, read_at};
 
 /// Bytes that are copied at once where a file cannot be sent as it is.

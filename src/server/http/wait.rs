@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::link::Stream;
+use super::stream::Stream;
 pub(super) use crate::server::pace::{Timer, since};
 
 /// Longest wait for the client's end of stream after ours, and most bytes that are read meanwhile.
