@@ -221,7 +221,7 @@ async fn libraries(
         Progress::At { .. } | Progress::End { .. } => {}
     };
     let (_, built) = build::libraries(config, Speed::Development, Some(folder), &listener).await;
-    built.map_err(|faults| {
+    built.map_err(|build::Failure { faults, .. }| {
         for fault in faults.iter().filter(|fault| !fault.output.is_empty()) {
             note(&fault.output);
         }

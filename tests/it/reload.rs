@@ -109,6 +109,31 @@ fn a_start_that_does_not_build_waits_for_the_mending() {
     assert_eq!(get(&serving, "/"), "mended");
 }
 
+#[test]
+fn what_does_not_build_and_what_does_not_load_is_told_together() {
+    let folder = crate_folder("together");
+    edit(folder.path(), "\"first\"", "no_such_name");
+    std::fs::write(folder.path().join("cut.so"), b"\x7fELF").unwrap();
+    let config = std::fs::read_to_string(folder.path().join("server.toml")).unwrap()
+        + &format!(
+            "[app.cut]\nuse = \"plugin\"\nlibrary = \"cut.so\"\n[app.other]\nuse = \"respnd\"\n\
+             [app.set]\nuse = \"plugin\"\nlibrary = {:?}\nsettings = {{ no_such_setting = 1 }}\n",
+            plugin("faulty")
+        );
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
+    let mut command = crate::support::paster();
+    command.args(["serve", "--json"]).current_dir(folder.path());
+    let mut serving = Serving::launch(command);
+    let failed = serving.wait_for("failed");
+    let of = |word: &str| {
+        let errors = failed["errors"].as_array().unwrap().iter();
+        errors.filter(|error| error.to_string().contains(word)).count()
+    };
+    let all = ["no_such_name", "the library is truncated", "respnd", "no_such_setting"].map(of);
+    assert_eq!((all, failed["errors"].as_array().unwrap().len()), ([1, 1, 1, 1], 4), "{failed}");
+    assert_eq!(serving.end(), Some(78));
+}
+
 const HELLO: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
                      [app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
 

@@ -70,6 +70,15 @@ pub enum Speed {
     Production,
 }
 
+/// What became of a build that has failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// All that is wrong.
+    pub faults: Vec<Fault>,
+    /// The libraries that are there all the same, by the app's name.
+    pub built: BTreeMap<String, PathBuf>,
+}
+
 /// Where one app's library comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
@@ -86,7 +95,7 @@ pub async fn libraries(
     speed: Speed,
     folder: Option<&Path>,
     listener: Listener<'_>,
-) -> (Inputs, Result<BTreeMap<String, PathBuf>, Vec<Fault>>) {
+) -> (Inputs, Result<BTreeMap<String, PathBuf>, Failure>) {
     let mut inputs = Inputs::default();
     let mut faults = Vec::new();
     let mut copies = BTreeMap::new();
@@ -145,7 +154,7 @@ pub async fn libraries(
             }
         }
     }
-    (inputs, if faults.is_empty() { Ok(copies) } else { Err(faults) })
+    (inputs, if faults.is_empty() { Ok(copies) } else { Err(Failure { faults, built: copies }) })
 }
 
 /// The libraries that are there without building anything, by app, and the names of the plugin apps whose crate is

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::child::{Child, Name, News};
 use super::event::Event;
 use super::log::Log;
-use super::message::{FromWorker, Start, ToWorker};
+use super::message::{Errand, FromWorker, Start, ToWorker};
 use super::pid_file::PidFile;
 use super::process::Process;
 use super::servers::{self, Bound};
@@ -127,7 +127,7 @@ impl Attempt {
         };
         let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
         let result = match loaded.made {
-            Ok((plan, bound)) => self.prepare(plan, bound, cargo, None).await,
+            Ok((plan, bound)) => self.prepare(plan, bound, cargo, Errand::Serve).await,
             Err(faults) => Err(faults),
         };
         let mut stand_in = None;
@@ -137,25 +137,25 @@ impl Attempt {
             && !loaded.bound.is_empty()
         {
             let plan = Plan { config, process, standing: Standing::default(), libraries: BTreeMap::new() };
-            stand_in = self.prepare(plan, loaded.bound, cargo, Some(faults.clone())).await.ok();
+            stand_in = self.prepare(plan, loaded.bound, cargo, Errand::Tell(faults.clone())).await.ok();
         }
         let result = result.map(|prepared| Prepared { pid_file: loaded.pid_file, ..prepared });
         Outcome { scope: loaded.scope, result, stand_in }
     }
 
-    /// Starts what `plan` says, or, with `failed`, a worker that says no more than that.
+    /// Starts the workers of `plan`; for another errand than to serve, one.
     async fn prepare(
         &self,
         plan: Plan,
         bound: Vec<Bound>,
         cargo: Duration,
-        failed: Option<Vec<Fault>>,
+        errand: Errand,
     ) -> Result<Prepared, Vec<Fault>> {
-        let (generation, wanted) = match failed {
-            Some(_) => (0, 1),
+        let (generation, wanted) = match errand {
+            Errand::Tell(_) | Errand::Try => (0, 1),
             // One by one: the others are made once this one serves.
-            None if plan.process.rolling && self.carry > 0 => (self.generation, 1),
-            None => (self.generation, plan.workers(&bound)),
+            Errand::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            Errand::Serve => (self.generation, plan.workers(&bound)),
         };
         // A worker gets the state of the one before it in its place; those that have no such one, the first's.
         let states =
@@ -170,7 +170,7 @@ impl Attempt {
             let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
             let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);
-            start(&self.shared, &plan, &bound, name, state(index), failed.clone()).await
+            start(&self.shared, &plan, &bound, name, state(index), errand.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
         Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
@@ -225,10 +225,28 @@ impl Attempt {
         let (inputs, libraries) =
             build::libraries(&config, speed, Some(&shared.folder.libraries()), &tell).await;
         scope.inputs = inputs;
-        let made = libraries.map(|libraries| {
-            (Plan { config: config.clone(), process: process.clone(), standing, libraries }, bound.clone())
-        });
+        let plan = |libraries| Plan { config: config.clone(), process: process.clone(), standing, libraries };
+        let made = match libraries {
+            Ok(libraries) => Ok((plan(libraries), bound.clone())),
+            Err(build::Failure { mut faults, built }) => {
+                self.look_at_the_rest(&plan(built), &mut faults).await;
+                Err(faults)
+            }
+        };
         Loaded { config: Some((config, process)), scope: Some(scope), bound, pid_file, made }
+    }
+
+    /// Some libraries could not be built: has a worker say what else is wrong, so that all is told at once.
+    async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
+        let name = self.shared.name(self.generation, 0);
+        let found = start(&self.shared, plan, &[], name, State::default(), Errand::Try).await;
+        for fault in found.err().into_iter().flatten() {
+            let same =
+                |told: &Fault| *told == fault || (told.origin.is_some() && told.origin == fault.origin);
+            if !faults.iter().any(same) {
+                faults.push(fault);
+            }
+        }
     }
 
     /// Takes the pid file, where it is another than the one that is held.
@@ -274,7 +292,7 @@ pub(super) async fn start(
     bound: &[Bound],
     name: Name,
     (states, raw): State,
-    failed: Option<Vec<Fault>>,
+    errand: Errand,
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
     shared.open_to(&plan.standing);
@@ -292,7 +310,7 @@ pub(super) async fn start(
         libraries: plan.libraries.clone(),
         states,
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
-        failed,
+        errand,
     }));
     let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<_, _>>();
     let fds = fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;

@@ -51,7 +51,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
         let mut context = Context::alone(false);
         // A copy for each request would cost more than the request, and there is no reload that needs one.
         let (_, built) = build::libraries(&config, Speed::Production, None, &|_, _| {}).await;
-        context.libraries = built.map_err(|faults| {
+        context.libraries = built.map_err(|build::Failure { faults, .. }| {
             let errors = faults.iter().map(Fault::to_error).collect();
             Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
         })?;

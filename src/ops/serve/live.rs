@@ -15,7 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::message::Start;
+use super::message::{Errand, Start};
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::environ::Environ;
 use crate::error::BoxError;
@@ -62,9 +62,9 @@ struct Told<'a> {
 
 impl Live {
     pub(super) fn new(start: &Start) -> Live {
-        let status = match &start.failed {
-            Some(errors) => Status::Failed { errors: errors.clone() },
-            None => Status::Serving,
+        let status = match &start.errand {
+            Errand::Tell(errors) => Status::Failed { errors: errors.clone() },
+            Errand::Serve | Errand::Try => Status::Serving,
         };
         Live {
             development: start.development,

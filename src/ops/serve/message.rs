@@ -67,8 +67,19 @@ pub(super) struct Start {
     pub(super) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.
     pub(super) sockets: Vec<(String, String)>,
-    /// Set when nothing could be built: say so on every server instead of serving the apps.
-    pub(super) failed: Option<Vec<Fault>>,
+    /// What it is for.
+    pub(super) errand: Errand,
+}
+
+/// What a worker is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Errand {
+    /// Serve the apps.
+    Serve,
+    /// Nothing could be built: say so on every server instead of serving the apps.
+    Tell(Vec<Fault>),
+    /// Some libraries could not be built: say what is wrong with the rest, and end. No app is made.
+    Try,
 }
 
 /// From a worker to the supervisor.
@@ -78,7 +89,7 @@ pub(super) enum FromWorker {
     Ready,
     /// A sign of life, about once a second.
     Beat(Beat),
-    /// It is not, and the process ends.
+    /// It is not, or it was a mere try, and the process ends.
     Failed(Vec<Fault>),
     /// No server accepts connections any more, as [`ToWorker::Retire`] asked.
     Retired,

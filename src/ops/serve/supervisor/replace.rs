@@ -11,6 +11,7 @@ use super::super::Message;
 use super::super::attempt::{self, Ready};
 use super::super::crew::Making;
 use super::super::event::{Event, Why};
+use super::super::message::Errand;
 use super::{Supervisor, millis};
 use crate::ops::fault::Fault;
 
@@ -54,7 +55,8 @@ impl Supervisor {
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             let state = if carry { attempt::saved_state(&shared, post).await } else { Default::default() };
-            let result = attempt::start(&shared, &plan, &bound, name, state, None).await.map(Box::new);
+            let result =
+                attempt::start(&shared, &plan, &bound, name, state, Errand::Serve).await.map(Box::new);
             shared.send(Message::Made { post, number, result });
         });
         let _task = AbortOnDropHandle::new(task);

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::super::answers::Known;
 use super::super::live::Live;
-use super::super::message::Start;
+use super::super::message::{Errand, Start};
 use super::super::servers::{self, Named};
 use super::super::tasks::{self, run::Means};
 use crate::body::BoxFuture;
@@ -27,7 +27,8 @@ pub(super) struct Built {
     pub(super) known: Known,
 }
 
-/// Assembles the generation and probes its plugins, under the deadline of the process options.
+/// Assembles the generation and probes its plugins, under the deadline of the process options. A mere try ends without
+/// a fault where there is none.
 pub(super) async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
@@ -37,10 +38,12 @@ pub(super) async fn build(
     threads: &Handle,
     reopen: Reopen,
 ) -> Result<Built, Vec<Fault>> {
+    let tells = matches!(start.errand, Errand::Tell(_));
+    let tries = matches!(start.errand, Errand::Try);
     let context = Context {
         generation: start.generation,
         development: start.development,
-        checking: false,
+        checking: tries,
         libraries: start.libraries.clone(),
         states,
         host,
@@ -50,25 +53,28 @@ pub(super) async fn build(
         vitals: vitals.clone(),
     };
     let config = start.config.clone();
-    let failed = start.failed.is_some();
     // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
     let generation = start.generation;
     let built = threads.spawn_blocking(move || {
-        if failed {
+        if tells {
             let work = Means { instances: Vec::new(), apps: BTreeMap::new() };
             let known = Known::new(generation, Vec::new(), work);
             let servers = servers::servers(&config)?;
-            return Ok(Built { servers, instances: Vec::new(), known });
+            return Ok(Some(Built { servers, instances: Vec::new(), known }));
         }
         let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;
+        if tries {
+            return Ok(None);
+        }
         tasks::check_plugins(&config, &instances)?;
         let known = Known::new(generation, parts, Means { instances: instances.clone(), apps });
-        Ok(Built { servers, instances, known })
+        Ok(Some(Built { servers, instances, known }))
     });
-    let mut built = match built.await {
+    let built = match built.await {
         Ok(built) => built.map_err(|errors: Errors| Fault::list(&errors))?,
         Err(panic) => return Err(vec![Fault::from(&Error::new("the start panicked").because(panic))]),
     };
+    let Some(mut built) = built else { return Err(Vec::new()) };
     let mut probes = JoinSet::new();
     for instance in built.instances.clone() {
         let probe = async move {
@@ -99,7 +105,7 @@ pub(super) async fn build(
         vitals.add(instance.name(), Arc::new(probe));
     }
     for (_, _, app) in &mut built.servers {
-        *app = live.wrap(if failed { live.stand_in() } else { app.clone() });
+        *app = live.wrap(if tells { live.stand_in() } else { app.clone() });
     }
     Ok(built)
 }
