@@ -85,3 +85,16 @@ fn a_worker_that_cannot_start_leaves_all_old_ones() {
     wait_until("the new ones are gone", || serving.children().len() == 2);
     assert_eq!(answering(&serving, 2), before);
 }
+
+#[test]
+fn workers_that_start_slowly_do_not_wait_for_one_another() {
+    let folder = folder(&[("server.toml", &config("workers = 1"))]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let text = config("workers = 5\nstart_secs = 5") + "[app.main.settings]\ncreate = \"hang\"\n";
+    std::fs::write(folder.path().join("server.toml"), text).unwrap();
+    serving.signal("HUP");
+    // Fewer begin at once than there are, and each gets its turn all the same.
+    wait_until("all have begun", || serving.children().len() == 6);
+    assert!(serving.wait_for("reload_failed").to_string().contains("not ready within 5 s"));
+    wait_until("the new ones are gone", || serving.children().len() == 1);
+}
