@@ -249,7 +249,6 @@ pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut contr
         let phase = *control.phase.borrow_and_update();
         if phase != Phase::Serving {
             listeners.shutdown().await;
-            hall.load.closed.notify_one();
         }
         match phase {
             Phase::Serving => {}
@@ -260,6 +259,10 @@ pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut contr
             }
         }
         let retired = phase != Phase::Serving;
+        if retired {
+            // Told last: whoever asks afterwards is answered by one that knows its end.
+            hall.load.closed.notify_one();
+        }
         let deadline = until.unwrap_or_else(Instant::now);
         tokio::select! {
             biased;

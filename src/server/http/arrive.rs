@@ -194,6 +194,9 @@ impl AsyncRead for Beneath {
         let count = self.before.len().min(buf.remaining());
         buf.put_slice(&self.before[..count]);
         self.before.advance(count);
+        if self.before.is_empty() {
+            self.before = Bytes::new(); // which gives their room back
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -187,6 +187,9 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
     let Rest { stream, read, open, .. } = rest;
     let shared = open.shared.clone();
     let link = open.link.clone();
+    if link.pinned.load(Relaxed) && shared.stage() == Stage::Retired {
+        link.close_next.store(true, Relaxed); // it may have rested while that was told
+    }
     let exchange = Exchange::new(shared.clone(), link.clone(), wire.clone());
     let io = TokioIo::new(Socket::new(stream, read.freeze(), open));
     let mut connection = shared.h1.serve_connection(io, exchange).with_upgrades();
@@ -220,10 +223,8 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
         }
         End::Idle | End::Nap => {
             link.forget_head();
-            let read = match socket.before.is_empty() {
-                true => parts.read_buf.into(),
-                false => [parts.read_buf, socket.before].concat().as_slice().into(),
-            };
+            // A copy, as even an empty one would keep hyper's whole buffer.
+            let read = [parts.read_buf, socket.before].concat().as_slice().into();
             let rest = Rest { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
             match end {
                 End::Nap => Some(rest),

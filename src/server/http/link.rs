@@ -211,6 +211,9 @@ impl AsyncRead for Socket {
             let count = this.before.len().min(buf.remaining());
             buf.put_slice(&this.before[..count]);
             this.before.advance(count);
+            if this.before.is_empty() {
+                this.before = Bytes::new(); // which gives their room back
+            }
         }
         let count = buf.filled().len() - start;
         let link = &*this.open.link;
