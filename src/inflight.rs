@@ -198,10 +198,9 @@ impl Shard {
 }
 
 impl Table {
-    /// Enters a request.
-    pub fn begin(&self, method: &Method, path: &str, client: Option<IpAddr>) -> Seat {
+    /// Enters a request that began then.
+    pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Seat {
         let shard = HOME.with(Cell::get);
-        let began = Instant::now();
         let mut slots = self.0[shard].lock();
         let slots = &mut *slots;
         slots.count += 1;
@@ -304,8 +303,8 @@ mod tests {
     fn requests_come_and_go_and_slots_are_used_again() {
         let table = Table::default();
         let long = "/é".repeat(80);
-        let first = table.begin(&Method::GET, "/one", None);
-        let second = table.begin(&Method::POST, &long, Some([127, 0, 0, 1].into()));
+        let first = table.begin(Instant::now(), &Method::GET, "/one", None);
+        let second = table.begin(Instant::now(), &Method::POST, &long, Some([127, 0, 0, 1].into()));
         second.flight().enter(3);
         second.sending();
         second.flight().name(&"abc".into());
@@ -315,13 +314,13 @@ mod tests {
         assert_eq!((seen[1].part, seen[1].phase, seen[1].id.as_deref()), (3, Phase::Sending, Some("abc")));
         let number = seen[0].number;
         table.end(second);
-        let third = table.begin(&Method::GET, "/three", None);
+        let third = table.begin(Instant::now(), &Method::GET, "/three", None);
         let seen = table.list();
         assert_eq!((seen.len(), seen[1].part, seen[1].id.as_deref()), (2, 0, None));
         assert_eq!(table.cancel(|at, id| at == number || id == Some("abc")), 1);
         assert!(first.cancelled() && !third.cancelled());
         table.end(first);
-        let fourth = table.begin(&Method::GET, "/four", None);
+        let fourth = table.begin(Instant::now(), &Method::GET, "/four", None);
         assert!(!fourth.cancelled(), "a new request does not inherit it");
         table.end(third);
         table.end(fourth);

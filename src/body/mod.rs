@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -73,6 +74,26 @@ impl Body {
     /// other would have every file read.
     pub fn watched(self, watch: impl Watch + 'static) -> Self {
         Body(Kind::Watched(Box::new(Watched { body: self, watch })))
+    }
+
+    /// Whether all of it lies in memory: nothing more is to be waited for.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.0 {
+            Kind::Full(_) => true,
+            Kind::Watched(watched) => watched.body.is_whole(),
+            Kind::Incoming(_) | Kind::Boxed(_) | Kind::File(_) => false,
+        }
+    }
+
+    /// Takes the wire's body out, where this is one.
+    pub(crate) fn take_incoming(&mut self) -> Option<hyper::body::Incoming> {
+        match std::mem::take(self) {
+            Body(Kind::Incoming(body)) => Some(body),
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// Takes the next bytes as a part of a file, where they are one that lies in memory. For servers alone, whose
@@ -192,6 +213,38 @@ pub struct App(Arc<dyn Call>);
 
 trait Call: Send + Sync {
     fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>>;
+
+    fn metered(&self) -> Option<&Metered> {
+        None
+    }
+}
+
+/// Is told how the calls of an app went.
+pub trait Meter: Send + Sync {
+    /// A call has given its head, or failed, after that time. One whose client has gone is not told.
+    fn ended(&self, took: Duration, result: &Result<Response, BoxError>);
+}
+
+/// An app, and who is told of its calls.
+struct Metered {
+    app: App,
+    meter: Arc<dyn Meter>,
+}
+
+impl Call for Metered {
+    fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
+        let (meter, began) = (self.meter.clone(), Instant::now());
+        let work = self.app.handle(request);
+        Box::pin(async move {
+            let result = work.await;
+            meter.ended(began.elapsed(), &result);
+            result
+        })
+    }
+
+    fn metered(&self) -> Option<&Metered> {
+        Some(self)
+    }
 }
 
 struct Erased<S>(S);
@@ -259,6 +312,20 @@ impl App {
             let response = f(request);
             async move { Ok::<_, Infallible>(response.await) }
         }))
+    }
+
+    /// The same app, with `meter` told of its calls.
+    #[must_use]
+    pub fn metered(self, meter: Arc<dyn Meter>) -> App {
+        App(Arc::new(Metered { app: self, meter }))
+    }
+
+    /// Takes the meter off again: for a server, which tells it by its own clock and without another future.
+    pub(crate) fn bare(self) -> (App, Option<Arc<dyn Meter>>) {
+        match self.0.metered() {
+            Some(metered) => (metered.app.clone(), Some(metered.meter.clone())),
+            None => (self, None),
+        }
     }
 
     /// Calls the app.

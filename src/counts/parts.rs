@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Counts, Value};
-use crate::body::{App, BoxFuture, Response};
+use crate::body::{App, BoxFuture, Meter, Response};
 use crate::error::BoxError;
 use crate::spans::{Open, Recorder};
 
@@ -50,7 +50,7 @@ pub struct Parts(Mutex<Vec<Arc<Part>>>);
 impl Parts {
     /// Wraps a part of the app `app` so that its calls are counted, and are spans where a request is traced.
     pub fn watch(&self, inner: App, app: &str, place: Place) -> App {
-        let spans = place != Place::Whole;
+        let whole = place == Place::Whole;
         let part = Arc::new(Part {
             app: app.into(),
             place,
@@ -60,8 +60,11 @@ impl Parts {
             calls: AtomicU64::default(),
         });
         self.list().push(part.clone());
+        if whole {
+            return inner.metered(part);
+        }
         App::from_call(move |mut request| {
-            let recorder = if spans { request.extensions_mut().get_mut::<Recorder>() } else { None };
+            let recorder = request.extensions_mut().get_mut::<Recorder>();
             let span = recorder.map(|recorder| recorder.open(&part.app, part.middleware()));
             let part = part.clone();
             let began = Instant::now();
@@ -113,8 +116,11 @@ impl Part {
         }
     }
 
-    fn ended(&self, began: Instant, result: &Result<Response, BoxError>) {
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+}
+
+impl Meter for Part {
+    fn ended(&self, took: Duration, result: &Result<Response, BoxError>) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Relaxed);
         self.calls.fetch_add(1, Relaxed);
         match result {
@@ -138,7 +144,7 @@ impl Future for Timed {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let result = ready!(this.work.as_mut().poll(cx));
-        this.part.ended(this.began, &result);
+        this.part.ended(this.began.elapsed(), &result);
         if let Some(span) = this.span.take() {
             span.close(&result);
         }

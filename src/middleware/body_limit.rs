@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::body::{App, Body, Response};
+use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::config::Table;
 use crate::context::Context;
 use crate::error::{BoxError, Result};
@@ -44,23 +44,26 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
 /// A `Content-Length` above it is refused before the app is called. A body of unknown length is counted: the app
 /// sees [`TooLong`] from the body, and whatever it answers then, unless its response has begun, becomes 413.
 pub(crate) fn wrap(next: App, limit: u64) -> App {
-    App::from_call(move |request| {
-        let size = request.body().size_hint();
-        if size.lower() > limit {
-            return Box::pin(std::future::ready(Ok(too_long(limit))));
-        }
-        // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
-        if size.upper().is_some_and(|most| most <= limit) || request.method() == Method::CONNECT {
-            return next.handle(request);
-        }
-        let exceeded = Arc::new(AtomicBool::new(false));
-        let flag = exceeded.clone();
-        let future =
-            next.handle(request.map(|body| Body::new(Limited { body, left: limit, limit, exceeded: flag })));
-        Box::pin(async move {
-            let result = future.await;
-            if exceeded.load(Ordering::Relaxed) { Ok(too_long(limit)) } else { result }
-        })
+    App::from_call(move |request| within(limit, request, &next))
+}
+
+/// Passes a request to `next` under the limit.
+pub(crate) fn within(limit: u64, request: Request, next: &App) -> BoxFuture<Result<Response, BoxError>> {
+    let size = request.body().size_hint();
+    if size.lower() > limit {
+        return Box::pin(std::future::ready(Ok(too_long(limit))));
+    }
+    // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
+    if size.upper().is_some_and(|most| most <= limit) || request.method() == Method::CONNECT {
+        return next.handle(request);
+    }
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let flag = exceeded.clone();
+    let future =
+        next.handle(request.map(|body| Body::new(Limited { body, left: limit, limit, exceeded: flag })));
+    Box::pin(async move {
+        let result = future.await;
+        if exceeded.load(Ordering::Relaxed) { Ok(too_long(limit)) } else { result }
     })
 }
 

@@ -252,18 +252,16 @@ impl<'a> Assembler<'a> {
             (entry.build)(table, &mut builder)
         });
         self.instances.extend(instances);
+        let layers = stack(self.config, table, &mut self.errors);
+        let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
+        let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);
         let mut app = match built {
-            Ok(app) => self.watch(app, name, None),
+            Ok(app) => self.watch(app, name, None, limit),
             Err(errors) => {
                 self.errors.extend(errors);
                 stand_in()
             }
         };
-        let layers = stack(self.config, table, &mut self.errors);
-        let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
-        if !(limited || hands_on) {
-            app = body_limit::wrap(app, body_limit::DEFAULT_BYTES);
-        }
         for layer in layers.into_iter().rev() {
             app = self.wrap(layer, name, app);
         }
@@ -279,7 +277,7 @@ impl<'a> Assembler<'a> {
             (entry.build)(&layer.table, self.context, next)
         });
         match built {
-            Ok(wrapped) => self.watch(wrapped, app, Some(&layer.name)),
+            Ok(wrapped) => self.watch(wrapped, app, Some(&layer.name), None),
             Err(errors) => {
                 if first {
                     // A kind without a table has no place of its own: the list's entry is it.
@@ -294,8 +292,8 @@ impl<'a> Assembler<'a> {
     }
 
     /// Has calls of the part noted in the table of requests in flight; and has them timed and failures named where
-    /// somebody will look: with a trace and in development.
-    fn watch(&mut self, part: App, app: &str, middleware: Option<&str>) -> App {
+    /// somebody will look: with a trace and in development. Requests with bodies above `limit` do not get to it.
+    fn watch(&mut self, part: App, app: &str, middleware: Option<&str>, limit: Option<u64>) -> App {
         self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
         let number = u32::try_from(self.parts.len()).unwrap_or(0);
         let part = self.observe(part, app, middleware);
@@ -303,7 +301,10 @@ impl<'a> Assembler<'a> {
             if let Some(environ) = request.extensions().get::<Environ>() {
                 environ.flight.enter(number);
             }
-            part.handle(request)
+            match limit {
+                Some(limit) => body_limit::within(limit, request, &part),
+                None => part.handle(request),
+            }
         })
     }
 

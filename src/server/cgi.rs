@@ -92,12 +92,12 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
     let mut ticket = desk.take();
     let welcome =
         fronts.admit(variables, Split::Prefix, Belief::Always, None, &"cgi".into(), &mut Memory::default());
-    let (response, admitted) = match welcome {
+    let (mut response, admitted) = match welcome {
         Ok(welcome) => {
             let fate = Arc::<Fate>::default();
             let request = with_body(welcome.request, variables, welcome.content_length, &fate);
             let mut work = ticket.begin(request);
-            let response = poll_fn(|cx| work.poll(cx, &ticket, || fate.fault())).await;
+            let response = poll_fn(|cx| work.poll(cx, &mut ticket, || fate.fault())).await;
             (response, welcome.admitted)
         }
         Err(refusal) => {
@@ -107,7 +107,8 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
         }
     };
     // As over HTTP/2: `Connection` is between the web server and its client.
-    let (parts, body) = reply::settle(response, &admitted, Version::HTTP_2).into_parts();
+    reply::settle(&mut response, &admitted, Version::HTTP_2);
+    let (parts, body) = response.into_parts();
     // Not Rust's own standard output, which looks for line ends.
     let mut out = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     let mut head = Vec::with_capacity(256);

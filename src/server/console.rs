@@ -203,11 +203,12 @@ pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
         Ok(admitted) => admitted,
         Err(refusal) => return reply::refusal(refusal, Version::HTTP_2), // nothing to close
     };
-    let response = app.handle(request).await.unwrap_or_else(|error| {
+    let mut response = app.handle(request).await.unwrap_or_else(|error| {
         tracing::error!(error = reply::chain(&*error), "the application failed");
         reply::plain(StatusCode::INTERNAL_SERVER_ERROR, "")
     });
-    reply::settle(response, &admitted, Version::HTTP_11)
+    reply::settle(&mut response, &admitted, Version::HTTP_11);
+    response
 }
 
 /// The status line and the fields, as HTTP/1.1 has them.

@@ -7,9 +7,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -20,7 +20,7 @@ use super::control::{Load, Outcome};
 use super::gate::reply;
 use super::pace::{Fault, TooSlow};
 use crate::body::file::Part;
-use crate::body::{App, Body, BoxFuture, Request, Response, Watch};
+use crate::body::{App, Body, BoxFuture, Meter, Request, Response, Watch};
 use crate::counts::class_of;
 use crate::environ::Environ;
 use crate::error::BoxError;
@@ -29,6 +29,8 @@ use crate::inflight::Seat;
 /// One server's desk.
 pub(super) struct Desk {
     app: App,
+    /// Is told of the app's calls.
+    meter: Option<Arc<dyn Meter>>,
     load: Arc<Load>,
     /// Most requests in flight.
     limit: usize,
@@ -39,7 +41,9 @@ impl Desk {
     /// `limit` is the most requests in flight; with `one_at_a_time` the app has one request at a time.
     pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Desk> {
         let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
-        Arc::new(Desk { app, load, limit, turn })
+        // The wait for the turn is not the app's time: there it has a clock of its own.
+        let (app, meter) = if turn.is_some() { (app, None) } else { app.bare() };
+        Arc::new(Desk { app, meter, load, limit, turn })
     }
 
     /// What the server is busy with.
@@ -51,8 +55,15 @@ impl Desk {
     pub(super) fn take(self: &Arc<Self>) -> Ticket {
         self.load.requests.fetch_add(1, Relaxed);
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
-        let outcome = AtomicU8::new(Outcome::REFUSED.0);
-        Ticket { desk: self.clone(), number, seat: None, began: Instant::now(), outcome, bytes: 0 }
+        Ticket {
+            desk: self.clone(),
+            number,
+            seat: None,
+            began: Instant::now(),
+            took: None,
+            outcome: Outcome::REFUSED,
+            bytes: 0,
+        }
     }
 }
 
@@ -63,8 +74,9 @@ pub(super) struct Ticket {
     /// Its place among the requests in flight, once the app has it.
     seat: Option<Seat>,
     began: Instant,
-    /// An [`Outcome`].
-    outcome: AtomicU8,
+    /// How long the answer took, once that is known.
+    took: Option<Duration>,
+    outcome: Outcome,
     /// Of the response's body, so far.
     bytes: u64,
 }
@@ -77,18 +89,21 @@ impl Ticket {
 
     /// Passes an admitted request to the app.
     pub(super) fn begin(&mut self, mut request: Request) -> Work {
-        *self.outcome.get_mut() = Outcome::GONE.0;
-        let client = request.extensions().get::<Environ>().and_then(|environ| environ.client);
-        let seat = self.desk.load.table.begin(request.method(), request.uri().path(), client);
-        if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+        self.outcome = Outcome::GONE;
+        let mut extensions = std::mem::take(request.extensions_mut());
+        let environ = extensions.get_mut::<Environ>();
+        let client = environ.as_ref().and_then(|environ| environ.client);
+        let seat = self.desk.load.table.begin(self.began, request.method(), request.uri().path(), client);
+        if let Some(environ) = environ {
             environ.flight = seat.flight();
         }
+        *request.extensions_mut() = extensions;
         self.seat = Some(seat);
         let app = &self.desk.app;
-        let request = match request.body().is_end_stream() {
-            true => request,
-            false => request.map(|body| body.watched(Received(self.desk.clone()))),
-        };
+        if !request.body().is_end_stream() {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = body.watched(Received(self.desk.clone()));
+        }
         Work(match &self.desk.turn {
             None => app.handle(request),
             Some(turn) => {
@@ -123,7 +138,15 @@ impl Ticket {
     }
 
     /// The app's response, or ours where it made none or made one only because the request's body failed it.
-    fn judge(&self, answered: Result<Response, BoxError>, fault: Fault) -> Response {
+    fn answered(&mut self, answered: Result<Response, BoxError>, fault: Fault) -> Response {
+        let took = self.began.elapsed();
+        if let Some(meter) = &self.desk.meter {
+            meter.ended(took, &answered);
+        }
+        // What lies in memory goes out with its head: that needs no other look at the clock.
+        if answered.as_ref().is_ok_and(|response| response.body().is_whole()) {
+            self.took = Some(took);
+        }
         match answered {
             Ok(response) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
             Err(error) if fault == Fault::None => {
@@ -151,8 +174,8 @@ impl Drop for Ticket {
         if let Some(seat) = self.seat.take() {
             self.desk.load.table.end(seat);
         }
-        let outcome = Outcome(*self.outcome.get_mut());
-        self.desk.load.served.ended(outcome, self.began.elapsed(), self.bytes);
+        let took = self.took.unwrap_or_else(|| self.began.elapsed());
+        self.desk.load.served.ended(self.outcome, took, self.bytes);
     }
 }
 
@@ -164,23 +187,25 @@ impl Work {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        ticket: &Ticket,
+        ticket: &mut Ticket,
         fault: impl FnOnce() -> Fault,
     ) -> Poll<Response> {
-        let done = |response: Response| {
-            ticket.outcome.store(class_of(response.status()) as u8, Relaxed);
-            Poll::Ready(response)
+        let response = if ticket.is_cancelled(None) {
+            ticket.cancelled()
+        } else {
+            let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+                Ok(Poll::Ready(answered)) => Some(answered),
+                Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => None,
+                Ok(Poll::Pending) => return Poll::Pending,
+                Err(panic) => Some(Err(panic_text(&*panic).into())),
+            };
+            match answered {
+                Some(answered) => ticket.answered(answered, fault()),
+                None => ticket.cancelled(),
+            }
         };
-        if ticket.is_cancelled(None) {
-            return done(ticket.cancelled());
-        }
-        let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(Poll::Ready(answered)) => answered,
-            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => return done(ticket.cancelled()),
-            Ok(Poll::Pending) => return Poll::Pending,
-            Err(panic) => Err(panic_text(&*panic).into()),
-        };
-        done(ticket.judge(answered, fault()))
+        ticket.outcome = Outcome(class_of(response.status()) as u8);
+        Poll::Ready(response)
     }
 }
 

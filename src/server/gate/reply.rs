@@ -46,21 +46,23 @@ pub fn full() -> Response {
 /// a [`HeaderValue`]; `Date` is added by whoever writes the head.
 /// # Source
 /// RFC 9110 sections 6.4.1, 7.6.1, 8.6; RFC 9112 section 6.
-pub fn settle(mut response: Response, method: &Admitted, version: Version) -> Response {
+pub fn settle(response: &mut Response, method: &Admitted, version: Version) {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && method.upgrade {
-        return response;
+        return;
     }
     if status.is_informational() {
         tracing::error!(status = status.as_u16(), "the application answered with a status that is no answer");
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+        *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+        return;
     }
     strip_hops(response.headers_mut(), version);
     let exact = response.body().size_hint().exact();
     let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
         tracing::error!(reason, "the application's response cannot be sent");
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+        *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+        return;
     }
     if bodiless {
         if method.head
@@ -72,7 +74,6 @@ pub fn settle(mut response: Response, method: &Admitted, version: Version) -> Re
         }
         *response.body_mut() = Body::empty();
     }
-    response
 }
 
 /// An error and its causes, for the log.
@@ -161,7 +162,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let response = settle(response, &Admitted { head, upgrade: false }, Version::HTTP_11);
+        settle(&mut response, &Admitted { head, upgrade: false }, Version::HTTP_11);
         let lines: Vec<_> = response
             .headers()
             .iter()

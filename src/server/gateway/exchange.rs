@@ -85,9 +85,10 @@ impl Exchange {
     }
 
     /// Begins the answer.
-    pub(super) fn send<P: Protocol>(&mut self, line: &mut Line<P>, response: Response, ticket: Ticket) {
+    pub(super) fn send<P: Protocol>(&mut self, line: &mut Line<P>, mut response: Response, ticket: Ticket) {
         // As over HTTP/2: `Connection` is between the web server and its client.
-        let (parts, body) = reply::settle(response, &self.admitted, Version::HTTP_2).into_parts();
+        reply::settle(&mut response, &self.admitted, Version::HTTP_2);
+        let (parts, body) = response.into_parts();
         let mut head = Vec::with_capacity(256);
         cgi::encode_head(parts.status, &parts.headers, &mut head);
         line.protocol.put(head.into(), &mut line.out);

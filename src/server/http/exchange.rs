@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use super::arriving::Arriving;
 use super::link::Link;
 use super::run::Shared;
-use crate::body::{Body, Request, Response};
+use crate::body::{Body, Response};
 use crate::error::BoxError;
 use crate::server::desk::{self, Leaving, Work};
 use crate::server::gate::{Admitted, Memory, Refusal, Wire, reply};
@@ -35,15 +35,10 @@ impl Exchange {
         Exchange { shared, link, wire, memory: Mutex::default() }
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "a refusal is a whole response; boxing it would cost the usual case"
-    )]
-    fn begin(&self, request: http::Request<Incoming>) -> Result<Answering, (Response, Ticket)> {
-        let mut ticket = Ticket::new(&self.shared, &self.link);
-        let version = request.version();
-        let (parts, body) = request.into_parts();
-        let mut request = Request::from_parts(parts, Body::empty());
+    /// The app at work on the request, or our own answer where it does not get that far.
+    fn begin(&self, request: http::Request<Incoming>, head: &mut Head, ticket: &mut Ticket) -> State {
+        let version = head.version;
+        let mut request = request.map(Body::from);
         let chunked = version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
         let both = self.link.take_head(chunked.then_some(b"content-length"));
@@ -54,38 +49,35 @@ impl Exchange {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.gate.admit(&mut request, &self.wire, &mut memory)
         };
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
+        match admitted {
+            Ok(admitted) => head.admitted = admitted,
             Err(refusal) => {
                 tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
-                return Err((reply::refusal(refusal, version), ticket));
+                return State::made(reply::refusal(refusal, version));
             }
-        };
+        }
+        let incoming = request.body_mut().take_incoming().filter(|body| !body.is_end_stream());
         if ticket.desk.is_too_many() {
-            if version < Version::HTTP_2 && !body.is_end_stream() {
+            if let (Some(body), true) = (incoming, version < Version::HTTP_2) {
                 self.link.body_open.store(true, Relaxed);
                 self.link.leave(body);
             }
-            return Err((reply::full(), ticket));
+            return State::made(reply::full());
         }
-        let mut fate = None;
-        let body = if body.is_end_stream() {
-            Body::empty()
-        } else {
+        if let Some(body) = incoming {
             let link = (version < Version::HTTP_2).then(|| self.link.clone());
-            let kept = fate.insert(Arc::<Fate>::default()).clone();
+            let kept = head.fate.insert(Arc::<Fate>::default()).clone();
             let invited = request.headers().contains_key(EXPECT);
-            Body::new(Arriving::new(body, link, invited, self.shared.limits.body_pace, kept))
-        };
-        *request.body_mut() = body;
+            let arriving = Arriving::new(body, link, invited, self.shared.limits.body_pace, kept);
+            *request.body_mut() = Body::new(arriving);
+        }
         if self.link.served.load(Relaxed) == 0
             && self.link.busy.load(Relaxed) == 1
             && let Some(accepted) = self.link.accepted.get()
         {
             self.shared.load.served.first_calls.add(accepted.elapsed());
         }
-        let work = ticket.desk.begin(request);
-        Ok(Answering { state: State::Running(work), admitted, version, fate, ticket: Some(ticket) })
+        State::Running(ticket.desk.begin(request))
     }
 }
 
@@ -95,30 +87,39 @@ impl hyper::service::Service<http::Request<Incoming>> for Exchange {
     type Future = Answering;
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
-        let version = request.version();
-        let head = *request.method() == http::Method::HEAD;
-        self.begin(request).unwrap_or_else(|(response, ticket)| Answering {
-            state: State::Made(Some(response)),
-            admitted: Admitted { head, upgrade: false },
-            version,
-            fate: None,
-            ticket: Some(ticket),
-        })
+        let mut ticket = Ticket::new(&self.shared, &self.link);
+        let admitted = Admitted { head: *request.method() == http::Method::HEAD, upgrade: false };
+        let mut head = Head { version: request.version(), admitted, fate: None };
+        let state = self.begin(request, &mut head, &mut ticket);
+        Answering { state, head, ticket: Some(ticket) }
     }
 }
 
 /// A response that is being made.
 pub(super) struct Answering {
     state: State,
-    admitted: Admitted,
-    version: Version,
-    fate: Option<Arc<Fate>>,
+    head: Head,
     ticket: Option<Ticket>,
 }
 
+/// What the way back has to know of the request.
+struct Head {
+    version: Version,
+    admitted: Admitted,
+    /// That of its body, where it has one.
+    fate: Option<Arc<Fate>>,
+}
+
 enum State {
-    Made(Option<Response>),
+    /// In a box, as it is rare: the future moves several times before it is polled.
+    Made(Option<Box<Response>>),
     Running(Work),
+}
+
+impl State {
+    fn made(response: Response) -> State {
+        State::Made(Some(Box::new(response)))
+    }
 }
 
 impl Future for Answering {
@@ -126,25 +127,25 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let response = match &mut this.state {
-            State::Made(response) => response.take().unwrap_or_else(|| reply::plain(StatusCode::OK, "")),
+        let mut response = match &mut this.state {
+            State::Made(response) => response.take().map_or_else(|| reply::plain(StatusCode::OK, ""), |made| *made),
             State::Running(work) => {
-                let Some(ticket) = &this.ticket else { return Poll::Pending }; // as below
-                let fate = &this.fate;
+                let Some(ticket) = &mut this.ticket else { return Poll::Pending }; // as below
+                let fate = &this.head.fate;
                 let fault = || fate.as_ref().map_or(Fault::None, |fate| fate.fault());
-                let response = ready!(work.poll(cx, &ticket.desk, fault));
+                let response = ready!(work.poll(cx, &mut ticket.desk, fault));
                 // The app's future ends here, not with the response's body.
                 this.state = State::Made(None);
                 response
             }
         };
-        let mut response = reply::settle(response, &this.admitted, this.version);
+        reply::settle(&mut response, &this.head.admitted, this.head.version);
         let Some(Ticket { desk, seat }) = this.ticket.take() else {
             return Poll::Pending; // polled after its end, which hyper never does
         };
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => seat.upgrade(),
-            status if this.version < Version::HTTP_2 && (this.ends(status) || seat.must_close()) => {
+            status if this.head.version < Version::HTTP_2 && (this.ends(status) || seat.must_close()) => {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -161,7 +162,7 @@ impl Answering {
     /// Whether the connection is of no further use: whoever sent too much or too slowly may send on.
     fn ends(&self, status: StatusCode) -> bool {
         matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-            || self.fate.as_ref().is_some_and(|fate| fate.fault() != Fault::None)
+            || self.head.fate.as_ref().is_some_and(|fate| fate.fault() != Fault::None)
     }
 }
 
