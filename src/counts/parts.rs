@@ -115,7 +115,6 @@ impl Part {
             Place::Inner => counts.put("paster_app_inner_duration_seconds", &[app], times),
         }
     }
-
 }
 
 impl Meter for Part {

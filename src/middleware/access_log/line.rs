@@ -1,155 +1,133 @@
-//! What is logged of a request, and how a line of each format reads.
+//! How a line of the text formats reads.
+//!
+//! What is known of a request before its answer is written at once into one text; the answer adds what stands between
+//! its parts. So a request is kept as its line, and nothing of it is cloned.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::header::{HeaderValue, REFERER, USER_AGENT};
-use http::{Method, Uri, Version};
-use serde_json::json;
+use http::{HeaderName, Version};
 
-use super::Format;
+use super::{Answered, Format};
 use crate::body::Request;
-use crate::environ::{Environ, RequestId};
+use crate::environ::Environ;
 use crate::middleware::secret::masked;
 
-/// The facts of one request. Header fields with secrets have no place in it.
-#[derive(Debug)]
-pub(super) struct Record {
-    client: Option<IpAddr>,
-    host: Option<Arc<str>>,
-    script_name: Arc<str>,
-    pub(super) user: Option<Arc<str>>,
-    pub(super) id: Option<Arc<str>>,
-    time: SystemTime,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    pub(super) status: u16,
-    referer: Option<HeaderValue>,
-    agent: Option<HeaderValue>,
+/// A line without what the answer tells. Header fields with secrets have no place in it.
+pub(super) struct Line {
+    text: String,
+    /// Where the user's name belongs.
+    user: usize,
+    /// Where status and length belong.
+    status: usize,
 }
 
-impl Record {
-    /// What is known before the answer; the status is 499 until there is one.
-    pub(super) fn of(request: &Request, time: SystemTime) -> Record {
+impl Line {
+    pub(super) fn of(request: &Request, time: SystemTime, format: Format) -> Line {
         let environ = request.extensions().get::<Environ>();
-        Record {
-            client: environ.and_then(|environ| environ.client),
-            host: environ.map(|environ| environ.host.clone()),
-            script_name: environ.map_or_else(|| "".into(), |environ| environ.script_name.clone()),
-            user: None,
-            id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
-            time,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            status: 499,
-            referer: request.headers().get(REFERER).cloned(),
-            agent: request.headers().get(USER_AGENT).cloned(),
-        }
-    }
-
-    /// One line with its line break.
-    pub(super) fn line(&self, format: Format, bytes: u64, took: Duration) -> String {
-        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        let target = match &*self.script_name {
-            "" => Cow::Borrowed(target),
-            mount => Cow::Owned(format!("{mount}{target}")),
-        };
-        let target = without_secrets(target);
-        let referer = self.referer.as_ref().map(|referer| without_secrets(text(referer)));
-        let agent = self.agent.as_ref().map(text);
-        if format == Format::Json {
-            let line = json!({
-                "time": humantime::format_rfc3339_micros(self.time).to_string(),
-                "client": self.client,
-                "user": self.user.as_deref(),
-                "host": self.host.as_deref(),
-                "method": self.method.as_str(),
-                "target": target,
-                "version": format!("{:?}", self.version),
-                "status": self.status,
-                "bytes": bytes,
-                "micros": took.as_micros() as u64,
-                "referer": referer,
-                "user_agent": agent,
-                "request_id": self.id.as_deref(),
-            });
-            return format!("{line}\n");
-        }
-        // Written for every request, so without the machinery of formats.
-        let mut line = String::with_capacity(256);
-        match self.client {
-            Some(IpAddr::V4(client)) => {
-                for (index, octet) in client.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        line.push('.');
-                    }
-                    number(&mut line, octet.into());
-                }
-            }
-            Some(client) => drop(write!(line, "{client}")),
-            None => line.push('-'),
-        }
-        line += " - ";
-        escape(&mut line, self.user.as_deref().unwrap_or("-"), true);
-        line += " [";
-        clf_time(&mut line, self.time);
-        line += "] \"";
-        line += self.method.as_str();
-        line.push(' ');
-        escape(&mut line, &target, false);
-        line += match self.version {
+        let mut text = String::with_capacity(256);
+        client(&mut text, environ.and_then(|environ| environ.client));
+        text += " - ";
+        let user = text.len();
+        text += " [";
+        clf_time(&mut text, time);
+        text += "] \"";
+        text += request.method().as_str();
+        text.push(' ');
+        escape(&mut text, &without_secrets(target(request)), false);
+        text += match request.version() {
             Version::HTTP_10 => " HTTP/1.0\" ",
             Version::HTTP_11 => " HTTP/1.1\" ",
             Version::HTTP_2 => " HTTP/2.0\" ",
             _ => " HTTP\" ",
         };
-        number(&mut line, self.status.into());
-        line.push(' ');
-        match bytes {
-            0 => line.push('-'),
-            bytes => number(&mut line, bytes),
-        }
+        let status = text.len();
         if format == Format::Combined {
-            for field in [referer.as_deref(), agent.as_deref()] {
-                line += " \"";
-                escape(&mut line, field.unwrap_or("-"), false);
-                line.push('"');
-            }
+            field(&mut text, referer(request).as_deref());
+            field(&mut text, agent(request).as_deref());
         }
-        line.push('\n');
-        line
+        text.push('\n');
+        Line { text, user, status }
+    }
+
+    /// The whole line with its line break, in parts.
+    pub(super) fn parts(&mut self, answered: &Answered) -> [&[u8]; 5] {
+        // Behind the rest there is room for what comes between.
+        let tail_end = self.text.len();
+        number(&mut self.text, answered.status.into());
+        self.text.push(' ');
+        match answered.bytes {
+            0 => self.text.push('-'),
+            bytes => number(&mut self.text, bytes),
+        }
+        let status_end = self.text.len();
+        escape(&mut self.text, answered.user.as_deref().unwrap_or("-"), true);
+        let text = &self.text;
+        [
+            &text[..self.user],
+            &text[status_end..],
+            &text[self.user..self.status],
+            &text[tail_end..status_end],
+            &text[self.status..tail_end],
+        ]
+        .map(str::as_bytes)
     }
 }
 
-fn text(value: &HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
+/// The target as the client sent it, with the prefix that mounts have taken off.
+pub(super) fn target(request: &Request) -> Cow<'_, str> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    match request.extensions().get::<Environ>().map_or("", |environ| &*environ.script_name) {
+        "" => target.into(),
+        mount => format!("{mount}{target}").into(),
+    }
 }
 
-fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
+pub(super) fn referer(request: &Request) -> Option<Cow<'_, str>> {
+    text(request, REFERER).map(without_secrets)
+}
+
+pub(super) fn agent(request: &Request) -> Option<Cow<'_, str>> {
+    text(request, USER_AGENT)
+}
+
+fn text(request: &Request, name: HeaderName) -> Option<Cow<'_, str>> {
+    request.headers().get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy)
+}
+
+pub(super) fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
     // Only a query has any.
     if text.contains('?') { Cow::Owned(masked(&text)) } else { text }
 }
 
-/// Appends decimal digits.
-fn number(line: &mut String, number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    let mut rest = number;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
+fn client(line: &mut String, client: Option<IpAddr>) {
+    match client {
+        Some(IpAddr::V4(client)) => {
+            for (index, octet) in client.octets().into_iter().enumerate() {
+                if index > 0 {
+                    line.push('.');
+                }
+                number(line, octet.into());
+            }
         }
+        Some(client) => drop(write!(line, "{client}")),
+        None => line.push('-'),
     }
-    digits[start..].iter().for_each(|digit| line.push(char::from(*digit)));
+}
+
+fn field(line: &mut String, value: Option<&str>) {
+    line.push_str(" \"");
+    escape(line, value.unwrap_or("-"), false);
+    line.push('"');
+}
+
+/// Appends decimal digits, without the machinery of formats: every request writes six numbers.
+fn number(line: &mut String, number: u64) {
+    line.push_str(itoa::Buffer::new().format(number));
 }
 
 /// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with
@@ -201,6 +179,8 @@ fn clf_text(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,21 +1,23 @@
 //! `access_log`: one line a request, written in batches by a thread of its own ([`sink`]).
 
+mod json;
 mod line;
 mod sink;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{App, Watch};
+use crate::body::{App, Request, Watch};
 use crate::config::{ConfigPath, Table};
 use crate::context::Context;
 use crate::environ::{RemoteUser, RequestId};
 use crate::error::{Errors, Result};
-use line::Record;
+use json::Facts;
+use line::Line;
 use sink::{Sink, Target};
 
 /// Options of a `[middleware.NAME]` table with `use = "access_log"`.
@@ -76,32 +78,28 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     };
     let log = Arc::new(Log { format: options.format, sink: Sink::new(target, context.reopen.clone()) });
     Ok(App::from_call(move |request| {
-        let (started, time) = (Instant::now(), SystemTime::now());
-        // Status 499, as nginx writes it, stays when the client goes away before there is an answer.
-        let mut record = Record::of(&request, time);
-        // By its certificate; what asks for a name and a password further in says so on the response.
-        record.user = request.extensions().get::<RemoteUser>().map(|user| user.0.clone());
-        let entry = Entry { log: log.clone(), record, started, bytes: 0 };
+        let entry = Entry::of(&request, log.clone());
         let response = next.handle(request);
         Box::pin(async move {
             let mut entry = entry;
             let response = match response.await {
                 Ok(response) => response,
                 Err(error) => {
-                    entry.record.status = 500;
+                    entry.answered.status = 500;
                     return Err(error);
                 }
             };
-            entry.record.status = response.status().as_u16();
+            let answered = &mut entry.answered;
+            answered.status = response.status().as_u16();
             if let Some(user) = response.extensions().get::<RemoteUser>() {
-                entry.record.user = Some(user.0.clone());
+                answered.user = Some(user.0.clone());
             }
             if let Some(id) = response.extensions().get::<RequestId>() {
-                entry.record.id = Some(id.0.clone());
+                answered.id = Some(id.0.clone());
             }
             match response.body().size_hint().exact() {
                 Some(length) if length <= AT_ONCE => {
-                    entry.bytes = length;
+                    answered.bytes = length;
                     Ok(response)
                 }
                 _ => Ok(response.map(|body| body.watched(entry))),
@@ -115,23 +113,53 @@ struct Log {
     sink: Sink,
 }
 
-/// A line to be: written when it is dropped, so that a client that goes away has one too.
+/// A request on its way; logged when it is dropped, with its response or its future.
 struct Entry {
     log: Arc<Log>,
-    record: Record,
-    started: Instant,
+    asked: Asked,
+    answered: Answered,
+}
+
+/// What is known of a request before its answer.
+enum Asked {
+    Line(Line),
+    Facts(Box<Facts>),
+}
+
+/// What the answer tells.
+struct Answered {
+    /// By the client's certificate, or as what asks for a name and a password further in says on the response.
+    user: Option<Arc<str>>,
+    id: Option<Arc<str>>,
+    /// 499, as nginx writes it, stays when the client goes away before there is an answer.
+    status: u16,
     bytes: u64,
+}
+
+impl Entry {
+    fn of(request: &Request, log: Arc<Log>) -> Entry {
+        let time = SystemTime::now();
+        let asked = match log.format {
+            Format::Json => Asked::Facts(Box::new(Facts::of(request, time))),
+            format => Asked::Line(Line::of(request, time, format)),
+        };
+        let user = request.extensions().get::<RemoteUser>().map(|user| user.0.clone());
+        let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+        Entry { log, asked, answered: Answered { user, id, status: 499, bytes: 0 } }
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let line = self.record.line(self.log.format, self.bytes, self.started.elapsed());
-        self.log.sink.write(line.as_bytes());
+        match &mut self.asked {
+            Asked::Line(line) => self.log.sink.write(&line.parts(&self.answered)),
+            Asked::Facts(facts) => self.log.sink.write(&[facts.line(&self.answered).as_bytes()]),
+        }
     }
 }
 
 impl Watch for Entry {
     fn taken(&mut self, bytes: u64) {
-        self.bytes += bytes;
+        self.answered.bytes += bytes;
     }
 }

@@ -55,16 +55,17 @@ impl Sink {
         Sink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
     }
 
-    /// Takes a line with its line break.
-    pub(super) fn write(&self, line: &[u8]) {
+    /// Takes a line with its line break, in parts.
+    pub(super) fn write(&self, line: &[&[u8]]) {
+        let length: usize = line.iter().map(|part| part.len()).sum();
         let mut state = self.shared.state();
-        if state.lines.len() + line.len() > MOST {
+        if state.lines.len() + length > MOST {
             state.dropped += 1;
             return;
         }
-        let (before, after) = (state.lines.len(), state.lines.len() + line.len());
+        let (before, after) = (state.lines.len(), state.lines.len() + length);
         let wakes = before == 0 || (before < BATCH && after >= BATCH);
-        state.lines.extend_from_slice(line);
+        line.iter().for_each(|part| state.lines.extend_from_slice(part));
         if !std::mem::replace(&mut state.started, true) {
             drop(state);
             let (shared, output) = (self.shared.clone(), Output::new(&self.target, self.reopen.clone()));

@@ -128,7 +128,9 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mut response = match &mut this.state {
-            State::Made(response) => response.take().map_or_else(|| reply::plain(StatusCode::OK, ""), |made| *made),
+            State::Made(response) => {
+                response.take().map_or_else(|| reply::plain(StatusCode::OK, ""), |made| *made)
+            }
             State::Running(work) => {
                 let Some(ticket) = &mut this.ticket else { return Poll::Pending }; // as below
                 let fate = &this.head.fate;
