@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tracing::subscriber::NoSubscriber;
 
 /// The plugin's own source: built into the program as it is built into the library, optimised alike.
 #[path = "../../../plugins/hello/src/lib.rs"]
@@ -20,6 +21,9 @@ mod hello;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // As every program that cares has one. Without any, what h2 tells `tracing` is made into records of `log`, as a
+    // dependency that is built along with this asks for, and thrown away.
+    tracing::subscriber::set_global_default(NoSubscriber::new())?;
     let peer = std::env::args().nth(1).unwrap_or_default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening {}", listener.local_addr()?);

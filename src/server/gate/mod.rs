@@ -205,8 +205,7 @@ impl Gate {
             memory.0 = Some((value.clone(), name.clone(), port));
             return Ok((name, port));
         }
-        let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let authority = authority.unwrap_or_default();
+        let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         match request.headers().get(HOST).map(|value| parse_host(value.as_bytes())) {
             Some(None) => return bad("invalid Host"),
             None if request.version() < Version::HTTP_2 => return bad("no Host"),
@@ -218,8 +217,14 @@ impl Gate {
             }
             _ => {}
         }
-        let (name, port) = self.check_host(authority.as_bytes())?;
-        let value = HeaderValue::from_str(&authority).or(bad("invalid authority"))?;
+        let (value, name, port) = match &memory.0 {
+            Some(known) if known.0 == *authority => known.clone(),
+            _ => {
+                let (name, port) = self.check_host(authority.as_bytes())?;
+                let value = HeaderValue::from_str(authority).or(bad("invalid authority"))?;
+                memory.0.insert((value, name, port)).clone()
+            }
+        };
         request.headers_mut().insert(HOST, value);
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
