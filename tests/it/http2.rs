@@ -389,6 +389,7 @@ async fn retired_it_finishes_its_streams_and_goes() {
             client.send(PING, ACK, 0, &frame.payload).await;
         }
     }
+    drop(client);
     within(running.task).await.unwrap();
 }
 
@@ -402,4 +403,36 @@ async fn a_client_that_resets_its_stream_takes_the_request_along() {
     client.send(RST_STREAM, 0, stream, &[0, 0, 0, 8]).await;
     crate::inprocess::wait_until(|| running.load.in_flight.load(Relaxed) == 0).await;
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hears_late_that_it_is_to_go_loses_no_word_of_it() {
+    let running = Running::start("", mirror());
+    let mut client = Client::connect(&running).await;
+    let stream = client.head(&GET, END_STREAM).await;
+    assert!(matches!(client.outcome(stream).await, Outcome::Response(200, _)));
+    running.phase.send_replace(Phase::Retired);
+    // Its library answers the ping before it sends what its application has begun.
+    loop {
+        match client.frame().await.expect("a ping") {
+            Frame { kind: PING, flags: 0, payload, .. } => break client.send(PING, ACK, 0, &payload).await,
+            _ => continue,
+        }
+    }
+    let mut seen = [0; 9 + 8];
+    within(async { while client.stream.peek(&mut seen).await.unwrap() < seen.len() {} }).await;
+    for _ in 0..2 {
+        let stream = client.head(&GET, 0).await;
+        let body = frame(DATA, END_STREAM, stream, &[0; 9000]);
+        client.stream.write_all(&body).await.expect("the server still reads");
+    }
+    let last = client.frame().await.expect("the last word");
+    assert_eq!(
+        (last.kind, &last.payload[..4]),
+        (GOAWAY, &1_u32.to_be_bytes()[..]),
+        "what came later was not begun"
+    );
+    assert!(client.frame().await.is_none());
+    drop(client);
+    within(running.task).await.unwrap();
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::exchange::{Exchange, TAKING, Taking};
 use super::link::{Open, Socket};
 use super::stream::Stream;
-use super::wait::{Timer, since};
+use super::wait::{LINGER_TIME, Timer, since};
 use crate::server::gate::Wire;
 use crate::server::hall::Stage;
 
@@ -32,7 +32,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
     let mut served = 0;
     let mut idle_since = Instant::now();
     let mut told = None;
-    let (mut stalled, mut slow) = (None, None);
+    let (mut stalled, mut slow, mut shut) = (None, None, None);
     poll_fn(|cx| {
         link.task.register(cx.waker());
         loop {
@@ -53,7 +53,8 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
             };
             let head = since(&mut slow, link.within.load(Relaxed), link.whole.load(Relaxed));
             let heads = head.map(|since| since + shared.limits.head_time);
-            let sooner = [deadline, stalls, heads].into_iter().flatten().min();
+            let lingers = since(&mut shut, link.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
+            let sooner = [deadline, stalls, heads, lingers].into_iter().flatten().min();
             let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
             if late && sooner == stalls {
                 link.cut.store(true, Relaxed);
@@ -65,12 +66,13 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 let _ = connection.as_mut().poll(cx); // GOAWAY, as far as the socket takes it
                 return Poll::Ready(());
             }
-            if late && told.is_some() {
+            if late && (told.is_some() || sooner == lingers) {
                 return Poll::Ready(());
             }
             if told.is_none() && (late || shared.stage() > Stage::Serving) {
                 // GOAWAY: streams that have begun are finished, new ones go to another connection.
                 connection.as_mut().graceful_shutdown();
+                link.leaving.store(true, Relaxed);
                 told = Some(Instant::now());
                 continue;
             }

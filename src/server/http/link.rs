@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
@@ -31,6 +31,10 @@ pub(super) struct Link {
     pub(super) body_open: AtomicBool,
     /// HTTP/2: several requests at once, and nothing is handed over.
     pub(super) multiplexed: AtomicBool,
+    /// HTTP/2: the client was told to go.
+    pub(super) leaving: AtomicBool,
+    /// HTTP/2: our side has ended.
+    pub(super) shut: AtomicBool,
     /// The connection was or is being handed to the application (101).
     pub(super) upgraded: AtomicBool,
     /// All that was given to the socket was taken by it.
@@ -284,6 +288,22 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        let link = &*this.open.link;
+        if !link.shut.load(Relaxed) {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            link.shut.store(true, Relaxed);
+        }
+        // A stream that the client began before it heard our GOAWAY: closing at once would reset the connection, and the
+        // GOAWAY, which says that it may be begun elsewhere, could be lost. The driver keeps the time.
+        while link.leaving.load(Relaxed) && !link.is_aborted() {
+            let mut space = [0; 4096];
+            let mut space = ReadBuf::new(&mut space);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space)) {
+                Ok(()) if !space.filled().is_empty() => {}
+                _ => break, // it has gone
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -69,7 +69,8 @@ impl Client {
         if response.status() != 200 {
             return Err(format!("{path}: {}", response.status()));
         }
-        let back = response.into_body().collect().await.map_err(|error| format!("{path}: {error:?}"))?;
+        let back = response.into_body().collect().await;
+        let back = back.map_err(|error| format!("{path}, in its body: {error:?}"))?;
         match back.to_bytes() == sent.as_deref().unwrap_or("Hello, world!").as_bytes() {
             true => Ok(()),
             false => Err(format!("{path}: the body came back changed")),
