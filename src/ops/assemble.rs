@@ -252,15 +252,13 @@ impl<'a> Assembler<'a> {
             (entry.build)(table, &mut builder)
         });
         self.instances.extend(instances);
+        let built = built.map_err(|errors| self.errors.extend(errors));
         let layers = stack(self.config, table, &mut self.errors);
         let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
         let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);
         let mut app = match built {
             Ok(app) => self.watch(app, name, None, limit),
-            Err(errors) => {
-                self.errors.extend(errors);
-                stand_in()
-            }
+            Err(()) => stand_in(),
         };
         for layer in layers.into_iter().rev() {
             app = self.wrap(layer, name, app);

@@ -182,9 +182,9 @@ fn inspect_prints_what_a_plugin_says() {
       functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, list_tasks, run_task, run_side
       side processes  echo
       settings
-        create       one of "work", "fail", "panic"  optional      What `create` does.
-        healthy      boolean                         default true  Whether the health probe succeeds.
-        unwell_file  string or null                  optional      While this file is there the health probe fails, with its text.
+        create       one of "work", "fail", "panic", "hang"  optional      What `create` does.
+        healthy      boolean                                 default true  Whether the health probe succeeds.
+        unwell_file  string or null                          optional      While this file is there the health probe fails, with its text.
     "#);
     let output =
         crate::support::paster().args(["plugin", "inspect", "--json"]).arg(plugin("hello")).output().unwrap();
