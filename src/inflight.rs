@@ -108,19 +108,21 @@ impl Seat {
     }
 }
 
-/// All requests in flight of one server.
+/// All requests in flight of one server; `T` is what is counted of those that have ended.
 #[derive(Debug)]
-pub struct Table(Box<[Shard]>);
+pub struct Table<T>(Box<[Shard<T>]>);
 
 #[derive(Debug, Default)]
 #[repr(align(128))] // a cache line of its own
-struct Shard(Mutex<Slots>);
+struct Shard<T>(Mutex<Slots<T>>);
 
 #[derive(Debug, Default)]
-struct Slots {
+struct Slots<T> {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Requests that have begun.
     count: u64,
+    tally: T,
 }
 
 #[derive(Debug)]
@@ -185,19 +187,19 @@ thread_local! {
     };
 }
 
-impl Default for Table {
+impl<T: Default> Default for Table<T> {
     fn default() -> Self {
         Table((0..SHARDS).map(|_| Shard::default()).collect())
     }
 }
 
-impl Shard {
-    fn lock(&self) -> MutexGuard<'_, Slots> {
+impl<T> Shard<T> {
+    fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl<T> Table<T> {
     /// Enters a request that began then.
     pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Seat {
         let shard = HOME.with(Cell::get);
@@ -231,8 +233,8 @@ impl Table {
         Seat { progress: slot.progress.clone(), shard: shard as u32, index }
     }
 
-    /// Takes a request out.
-    pub fn end(&self, seat: Seat) {
+    /// Takes a request out, and has it counted.
+    pub fn end(&self, seat: Seat, count: impl FnOnce(&mut T)) {
         let progress = &seat.progress;
         progress.part.store(0, Relaxed);
         progress.sending.store(0, Relaxed);
@@ -249,6 +251,23 @@ impl Table {
             slot.progress = Arc::default();
         }
         slots.free.push(seat.index);
+        count(&mut slots.tally);
+    }
+
+    /// Has a request counted that was never in it.
+    pub fn note(&self, count: impl FnOnce(&mut T)) {
+        count(&mut self.0[HOME.with(Cell::get)].lock().tally);
+    }
+
+    /// Shows what all threads have counted, and returns how many requests have begun.
+    pub fn tally(&self, mut look: impl FnMut(&T)) -> u64 {
+        let mut begun = 0;
+        for shard in &self.0 {
+            let slots = shard.lock();
+            look(&slots.tally);
+            begun += slots.count;
+        }
+        begun
     }
 
     /// All requests, the oldest first.
@@ -301,7 +320,7 @@ mod tests {
 
     #[test]
     fn requests_come_and_go_and_slots_are_used_again() {
-        let table = Table::default();
+        let table = Table::<usize>::default();
         let long = "/é".repeat(80);
         let first = table.begin(Instant::now(), &Method::GET, "/one", None);
         let second = table.begin(Instant::now(), &Method::POST, &long, Some([127, 0, 0, 1].into()));
@@ -313,17 +332,20 @@ mod tests {
         assert!(seen[1].path.ends_with('…') && seen[1].path.len() < 130, "{}", seen[1].path);
         assert_eq!((seen[1].part, seen[1].phase, seen[1].id.as_deref()), (3, Phase::Sending, Some("abc")));
         let number = seen[0].number;
-        table.end(second);
+        table.end(second, |ended| *ended += 1);
         let third = table.begin(Instant::now(), &Method::GET, "/three", None);
         let seen = table.list();
         assert_eq!((seen.len(), seen[1].part, seen[1].id.as_deref()), (2, 0, None));
         assert_eq!(table.cancel(|at, id| at == number || id == Some("abc")), 1);
         assert!(first.cancelled() && !third.cancelled());
-        table.end(first);
+        table.end(first, |ended| *ended += 1);
         let fourth = table.begin(Instant::now(), &Method::GET, "/four", None);
         assert!(!fourth.cancelled(), "a new request does not inherit it");
-        table.end(third);
-        table.end(fourth);
+        table.end(third, |_| ());
+        table.end(fourth, |_| ());
+        table.note(|ended| *ended += 1);
         assert!(table.list().is_empty());
+        let mut ended = 0;
+        assert_eq!((table.tally(|shard| ended += shard), ended), (4, 3));
     }
 }

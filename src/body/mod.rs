@@ -217,6 +217,10 @@ trait Call: Send + Sync {
     fn metered(&self) -> Option<&Metered> {
         None
     }
+
+    fn followed(&self) -> Option<&Followed> {
+        None
+    }
 }
 
 /// Is told how the calls of an app went.
@@ -245,6 +249,65 @@ impl Call for Metered {
     fn metered(&self) -> Option<&Metered> {
         Some(self)
     }
+}
+
+/// Follows the calls of an app and changes nothing: so a server can do it itself, without another future and another
+/// body.
+pub trait Follow: Send + Sync {
+    /// A request that came at that time is on its way to the app.
+    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn Following>;
+}
+
+/// One followed call. It is dropped when the response has ended, or when nobody wants it any more.
+pub trait Following: Watch {
+    /// It is answered so; without a response, the app has failed.
+    fn answered(&mut self, response: Option<&Response>);
+}
+
+/// An app, and who follows its calls.
+struct Followed {
+    app: App,
+    follow: Arc<dyn Follow>,
+}
+
+/// Bodies up to this length, in bytes, are followed no further than to where they are handed over: they fit a socket's
+/// buffer.
+const AT_ONCE: u64 = 64 * 1024;
+
+impl Call for Followed {
+    fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
+        let mut following = self.follow.clone().begin(&request, Instant::now());
+        let work = self.app.handle(request);
+        Box::pin(async move {
+            let answered = work.await;
+            following.answered(answered.as_ref().ok());
+            let response = answered?;
+            match response.body().size_hint().exact() {
+                Some(length) if length <= AT_ONCE => {
+                    following.taken(length);
+                    Ok(response)
+                }
+                _ => Ok(response.map(|body| body.watched(following))),
+            }
+        })
+    }
+
+    fn followed(&self) -> Option<&Followed> {
+        Some(self)
+    }
+}
+
+impl Watch for Box<dyn Following> {
+    fn taken(&mut self, bytes: u64) {
+        (**self).taken(bytes);
+    }
+}
+
+/// An app without what is only told of its calls.
+pub(crate) struct Bare {
+    pub(crate) app: App,
+    pub(crate) meter: Option<Arc<dyn Meter>>,
+    pub(crate) follow: Option<Arc<dyn Follow>>,
 }
 
 struct Erased<S>(S);
@@ -320,12 +383,28 @@ impl App {
         App(Arc::new(Metered { app: self, meter }))
     }
 
-    /// Takes the meter off again: for a server, which tells it by its own clock and without another future.
-    pub(crate) fn bare(self) -> (App, Option<Arc<dyn Meter>>) {
-        match self.0.metered() {
-            Some(metered) => (metered.app.clone(), Some(metered.meter.clone())),
-            None => (self, None),
+    /// The same app, whose calls `follow` follows.
+    #[must_use]
+    pub fn followed(self, follow: Arc<dyn Follow>) -> App {
+        App(Arc::new(Followed { app: self, follow }))
+    }
+
+    /// Whether its calls are followed, and nothing stands around that.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.0.followed().is_some()
+    }
+
+    /// Takes off what stands around it and is only told: for a server, which tells it by its own clock and without
+    /// another future.
+    pub(crate) fn bare(self) -> Bare {
+        let mut bare = Bare { app: self, meter: None, follow: None };
+        if let Some(metered) = bare.app.0.metered() {
+            (bare.meter, bare.app) = (Some(metered.meter.clone()), metered.app.clone());
         }
+        if let Some(followed) = bare.app.0.followed() {
+            (bare.follow, bare.app) = (Some(followed.follow.clone()), followed.app.clone());
+        }
+        bare
     }
 
     /// Calls the app.

@@ -48,8 +48,7 @@ impl Times {
     /// Counts one duration.
     #[inline]
     pub fn add(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS_NANOS.len());
+        let (bucket, nanos) = bucket(time);
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.nanos.fetch_add(nanos, Relaxed);
     }
@@ -58,6 +57,41 @@ impl Times {
     pub fn value(&self) -> Value {
         let buckets: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         Value::Times { count: buckets.iter().sum(), nanos: self.nanos.load(Relaxed), buckets }
+    }
+}
+
+/// The bucket of a duration, and its nanoseconds.
+fn bucket(time: Duration) -> (usize, u64) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS_NANOS.len());
+    (bucket, nanos)
+}
+
+/// A histogram of durations that one holder counts into.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [u64; 15],
+    nanos: u64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    #[inline]
+    pub fn add(&mut self, time: Duration) {
+        let (bucket, nanos) = bucket(time);
+        self.buckets[bucket] += 1;
+        self.nanos = self.nanos.saturating_add(nanos);
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, more)| *sum += more);
+        self.nanos = self.nanos.saturating_add(other.nanos);
+    }
+
+    /// What was counted so far.
+    pub fn value(&self) -> Value {
+        Value::Times { count: self.buckets.iter().sum(), nanos: self.nanos, buckets: self.buckets.to_vec() }
     }
 }
 

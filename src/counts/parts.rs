@@ -40,7 +40,6 @@ pub struct Part {
     classes: [AtomicU64; CLASSES.len()],
     errors: AtomicU64,
     nanos: AtomicU64,
-    calls: AtomicU64,
 }
 
 /// The parts of a generation.
@@ -57,7 +56,6 @@ impl Parts {
             classes: Default::default(),
             errors: AtomicU64::default(),
             nanos: AtomicU64::default(),
-            calls: AtomicU64::default(),
         });
         self.list().push(part.clone());
         if whole {
@@ -95,7 +93,8 @@ impl Part {
 
     fn count(&self, counts: &mut Counts) {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
-        let times = Value::Times { count: read(&self.calls), nanos: read(&self.nanos), buckets: Vec::new() };
+        let calls = self.classes.iter().map(read).sum::<u64>() + read(&self.errors);
+        let times = Value::Times { count: calls, nanos: read(&self.nanos), buckets: Vec::new() };
         let app = ("app", &*self.app);
         match &self.place {
             Place::Whole => {
@@ -121,7 +120,6 @@ impl Meter for Part {
     fn ended(&self, took: Duration, result: &Result<Response, BoxError>) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Relaxed);
-        self.calls.fetch_add(1, Relaxed);
         match result {
             Ok(response) => self.classes[class_of(response.status())].fetch_add(1, Relaxed),
             Err(_) => self.errors.fetch_add(1, Relaxed),

@@ -89,7 +89,7 @@ impl Server for Cgi {
 /// Answers the request; the body is read from standard input as the app wants it.
 async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Control) -> io::Result<()> {
     let desk = Desk::new(app, control.load.clone(), usize::MAX, false);
-    let mut ticket = desk.take();
+    let mut ticket = desk.take(std::time::Instant::now());
     let welcome =
         fronts.admit(variables, Split::Prefix, Belief::Always, None, &"cgi".into(), &mut Memory::default());
     let (mut response, admitted) = match welcome {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::tls::tickets::Secret;
 
-use crate::counts::{Counts, Times, Value};
+use crate::counts::{Counts, Histogram, Times, Value};
 use crate::inflight::Table;
 
 /// Phase of a generation, in this order.
@@ -55,12 +55,10 @@ pub struct Load {
     pub upgraded: AtomicUsize,
     /// Requests whose response has not ended.
     pub in_flight: AtomicUsize,
-    /// Requests that came so far, refused ones too.
-    pub requests: AtomicU64,
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
-    /// The requests in flight that have reached the app.
-    pub table: Table,
+    /// The requests in flight that have reached the app, and what became of those before.
+    pub table: Table<Tally>,
     /// What it has done so far.
     pub served: Served,
     /// Told once, when a retired server no longer accepts connections.
@@ -79,12 +77,33 @@ impl Outcome {
     const NAMES: [&'static str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refused"];
 }
 
-/// What a server has done, for `metrics`. Fields that every request touches stand together.
+/// What became of the requests of one thread: counted under the lock of the table, which they pass anyway.
+#[derive(Debug, Default)]
+pub struct Tally {
+    outcomes: [u64; 7],
+    sent: u64,
+    duration: Histogram,
+}
+
+impl Tally {
+    /// Counts a request at its end, with the bytes of its response's body.
+    #[inline]
+    pub fn ended(&mut self, outcome: Outcome, took: Duration, bytes: u64) {
+        self.outcomes[usize::from(outcome.0) % Outcome::NAMES.len()] += 1;
+        self.sent += bytes;
+        self.duration.add(took);
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.outcomes.iter_mut().zip(other.outcomes).for_each(|(sum, more)| *sum += more);
+        self.sent += other.sent;
+        self.duration.merge(&other.duration);
+    }
+}
+
+/// What a server has done beside that, for `metrics`.
 #[derive(Debug, Default)]
 pub struct Served {
-    outcomes: [AtomicU64; 7],
-    sent: AtomicU64,
-    duration: Times,
     received: AtomicU64,
     connections: AtomicU64,
     turns: Times,
@@ -93,16 +112,6 @@ pub struct Served {
 }
 
 impl Served {
-    /// Counts a request at its end, with the bytes of its response's body.
-    #[inline]
-    pub fn ended(&self, outcome: Outcome, took: Duration, bytes: u64) {
-        self.outcomes[usize::from(outcome.0) % Outcome::NAMES.len()].fetch_add(1, Relaxed);
-        self.duration.add(took);
-        if bytes > 0 {
-            self.sent.fetch_add(bytes, Relaxed);
-        }
-    }
-
     /// Counts bytes of a request's body.
     pub fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Relaxed);
@@ -120,18 +129,27 @@ impl Served {
 }
 
 impl Load {
+    /// Requests that came so far, refused ones too.
+    pub fn requests(&self) -> u64 {
+        let mut refused = 0;
+        let begun = self.table.tally(|tally| refused += tally.outcomes[usize::from(Outcome::REFUSED.0)]);
+        begun + refused
+    }
+
     /// Writes all of it into `counts`, for the server of that name in that generation.
     pub fn count(&self, server: &str, generation: u64, counts: &mut Counts) {
         let server = [("server", server)];
         let count = |counter: &AtomicU64| Value::Count(counter.load(Relaxed));
         let level = |counter: &AtomicUsize| Value::Level(counter.load(Relaxed) as i64);
         let served = &self.served;
-        for (name, outcome) in Outcome::NAMES.iter().zip(&served.outcomes) {
-            counts.put("paster_requests_total", &[server[0], ("outcome", name)], count(outcome));
+        let mut tally = Tally::default();
+        self.table.tally(|shard| tally.add(shard));
+        for (name, outcome) in Outcome::NAMES.iter().zip(tally.outcomes) {
+            counts.put("paster_requests_total", &[server[0], ("outcome", name)], Value::Count(outcome));
         }
-        counts.put("paster_response_bytes_total", &server, count(&served.sent));
+        counts.put("paster_response_bytes_total", &server, Value::Count(tally.sent));
         counts.put("paster_request_bytes_total", &server, count(&served.received));
-        counts.put("paster_request_duration_seconds", &server, served.duration.value());
+        counts.put("paster_request_duration_seconds", &server, tally.duration.value());
         counts.put("paster_connections_total", &server, count(&served.connections));
         counts.put("paster_turn_wait_seconds", &server, served.turns.value());
         counts.put("paster_accept_to_app_seconds", &server, served.first_calls.value());
@@ -140,7 +158,7 @@ impl Load {
         counts.put("paster_connections_upgraded", &server, level(&self.upgraded));
         counts.put("paster_requests_in_flight", &server, level(&self.in_flight));
         let generation = generation.to_string();
-        let requests = count(&self.requests);
+        let requests = Value::Count(self.requests());
         counts.put("paster_generation_requests_total", &[("generation", &generation)], requests);
     }
 }

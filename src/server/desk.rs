@@ -16,11 +16,11 @@ use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::control::{Load, Outcome};
+use super::control::{Load, Outcome, Tally};
 use super::gate::reply;
 use super::pace::{Fault, TooSlow};
 use crate::body::file::Part;
-use crate::body::{App, Body, BoxFuture, Meter, Request, Response, Watch};
+use crate::body::{App, Bare, Body, BoxFuture, Follow, Following, Meter, Request, Response, Watch};
 use crate::counts::class_of;
 use crate::environ::Environ;
 use crate::error::BoxError;
@@ -31,6 +31,8 @@ pub(super) struct Desk {
     app: App,
     /// Is told of the app's calls.
     meter: Option<Arc<dyn Meter>>,
+    /// Follows them.
+    follow: Option<Arc<dyn Follow>>,
     load: Arc<Load>,
     /// Most requests in flight.
     limit: usize,
@@ -42,8 +44,9 @@ impl Desk {
     pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Desk> {
         let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
         // The wait for the turn is not the app's time: there it has a clock of its own.
-        let (app, meter) = if turn.is_some() { (app, None) } else { app.bare() };
-        Arc::new(Desk { app, meter, load, limit, turn })
+        let bare = if turn.is_some() { Bare { app, meter: None, follow: None } } else { app.bare() };
+        let Bare { app, meter, follow } = bare;
+        Arc::new(Desk { app, meter, follow, load, limit, turn })
     }
 
     /// What the server is busy with.
@@ -51,18 +54,18 @@ impl Desk {
         &self.load
     }
 
-    /// Takes a request in: counts it, refused or not.
-    pub(super) fn take(self: &Arc<Self>) -> Ticket {
-        self.load.requests.fetch_add(1, Relaxed);
+    /// Takes a request in that came then: counts it, refused or not.
+    pub(super) fn take(self: &Arc<Self>, came: Instant) -> Ticket {
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
         Ticket {
             desk: self.clone(),
             number,
             seat: None,
-            began: Instant::now(),
+            began: came,
             took: None,
             outcome: Outcome::REFUSED,
             bytes: 0,
+            following: None,
         }
     }
 }
@@ -79,6 +82,7 @@ pub(super) struct Ticket {
     outcome: Outcome,
     /// Of the response's body, so far.
     bytes: u64,
+    following: Option<Box<dyn Following>>,
 }
 
 impl Ticket {
@@ -99,6 +103,9 @@ impl Ticket {
         }
         *request.extensions_mut() = extensions;
         self.seat = Some(seat);
+        if let Some(follow) = &self.desk.follow {
+            self.following = Some(follow.clone().begin(&request, self.began));
+        }
         let app = &self.desk.app;
         if !request.body().is_end_stream() {
             let body = std::mem::take(request.body_mut());
@@ -171,11 +178,16 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.desk.load.in_flight.fetch_sub(1, Relaxed);
-        if let Some(seat) = self.seat.take() {
-            self.desk.load.table.end(seat);
-        }
         let took = self.took.unwrap_or_else(|| self.began.elapsed());
-        self.desk.load.served.ended(self.outcome, took, self.bytes);
+        let (load, outcome, bytes) = (&self.desk.load, self.outcome, self.bytes);
+        let count = |tally: &mut Tally| tally.ended(outcome, took, bytes);
+        match self.seat.take() {
+            Some(seat) => load.table.end(seat, count),
+            None => load.table.note(count),
+        }
+        if let Some(following) = &mut self.following {
+            following.taken(self.bytes);
+        }
     }
 }
 
@@ -205,6 +217,9 @@ impl Work {
             }
         };
         ticket.outcome = Outcome(class_of(response.status()) as u8);
+        if let Some(following) = &mut ticket.following {
+            following.answered(Some(&response));
+        }
         Poll::Ready(response)
     }
 }

@@ -1,7 +1,5 @@
 //! The `http` server: versions, sockets, limits, and what happens to those who are slow or gone.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use paster::body::{App, Body, Request};
@@ -21,7 +19,7 @@ async fn keeps_a_connection() {
     }
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(read_to_end(&mut stream).await.contains("connection: close"));
-    assert_eq!(running.load.requests.load(Relaxed), 4);
+    assert_eq!(running.load.requests(), 4);
     running.end().await;
 }
 

@@ -4,99 +4,122 @@
 //! its parts. So a request is kept as its line, and nothing of it is cloned.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::fmt::Write;
+use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HeaderValue, REFERER, USER_AGENT};
 use http::{HeaderName, Version};
 
 use super::{Answered, Format};
 use crate::body::Request;
-use crate::environ::Environ;
+use crate::environ::{Environ, RemoteUser};
 use crate::middleware::secret::masked;
 
 /// A line without what the answer tells. Header fields with secrets have no place in it.
 pub(super) struct Line {
-    text: String,
-    /// Where the user's name belongs.
-    user: usize,
+    text: Vec<u8>,
+    /// Where the user's name begins, and where it ends.
+    user: (usize, usize),
     /// Where status and length belong.
     status: usize,
 }
 
+thread_local! {
+    /// Room of a line that was written.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// Longer lines give their room back at once, in bytes.
+const SPARE_LIMIT: usize = 2048;
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.text.capacity() <= SPARE_LIMIT {
+            SPARE.set(std::mem::take(&mut self.text));
+        }
+    }
+}
+
 impl Line {
-    pub(super) fn of(request: &Request, time: SystemTime, format: Format) -> Line {
-        let environ = request.extensions().get::<Environ>();
-        let mut text = String::with_capacity(256);
+    pub(super) fn of(request: &Request, came: Instant, format: Format) -> Line {
+        let extensions = request.extensions();
+        let environ = extensions.get::<Environ>();
+        let mut text = SPARE.take();
+        text.clear();
+        text.reserve(256);
         client(&mut text, environ.and_then(|environ| environ.client));
-        text += " - ";
+        text.extend_from_slice(b" - ");
         let user = text.len();
-        text += " [";
-        clf_time(&mut text, time);
-        text += "] \"";
-        text += request.method().as_str();
-        text.push(' ');
-        escape(&mut text, &without_secrets(target(request)), false);
-        text += match request.version() {
-            Version::HTTP_10 => " HTTP/1.0\" ",
-            Version::HTTP_11 => " HTTP/1.1\" ",
-            Version::HTTP_2 => " HTTP/2.0\" ",
-            _ => " HTTP\" ",
-        };
+        match extensions.get::<RemoteUser>() {
+            Some(RemoteUser(name)) => escape(&mut text, name.as_bytes(), true),
+            None => text.push(b'-'),
+        }
+        let user = (user, text.len());
+        clf_time(&mut text, came);
+        text.extend_from_slice(request.method().as_str().as_bytes());
+        text.push(b' ');
+        escape(&mut text, target(request, environ).as_bytes(), false);
+        text.extend_from_slice(match request.version() {
+            Version::HTTP_10 => b" HTTP/1.0\" ",
+            Version::HTTP_11 => b" HTTP/1.1\" ",
+            Version::HTTP_2 => b" HTTP/2.0\" ",
+            _ => b" HTTP\" ",
+        });
         let status = text.len();
         if format == Format::Combined {
-            field(&mut text, referer(request).as_deref());
-            field(&mut text, agent(request).as_deref());
+            text.extend_from_slice(b" \"");
+            match field(request, REFERER) {
+                Some(value) if value.contains(&b'?') => {
+                    escape(&mut text, without_secrets(String::from_utf8_lossy(value)).as_bytes(), false);
+                }
+                value => escape(&mut text, value.unwrap_or(b"-"), false),
+            }
+            text.extend_from_slice(b"\" \"");
+            escape(&mut text, field(request, USER_AGENT).unwrap_or(b"-"), false);
+            text.push(b'"');
         }
-        text.push('\n');
+        text.push(b'\n');
         Line { text, user, status }
     }
 
-    /// The whole line with its line break, in parts.
-    pub(super) fn parts(&mut self, answered: &Answered) -> [&[u8]; 5] {
-        // Behind the rest there is room for what comes between.
-        let tail_end = self.text.len();
-        number(&mut self.text, answered.status.into());
-        self.text.push(' ');
-        match answered.bytes {
-            0 => self.text.push('-'),
-            bytes => number(&mut self.text, bytes),
+    /// Gives `take` the whole line with its line break, in parts.
+    pub(super) fn whole(&self, answered: &Answered, take: impl FnOnce(&[&[u8]])) {
+        let (text, user) = (&self.text, self.user);
+        let mut status = itoa::Buffer::new();
+        let status = status.format(answered.status).as_bytes();
+        let mut length = itoa::Buffer::new();
+        let length = match answered.bytes {
+            0 => "-",
+            bytes => length.format(bytes),
         }
-        let status_end = self.text.len();
-        escape(&mut self.text, answered.user.as_deref().unwrap_or("-"), true);
-        let text = &self.text;
-        [
-            &text[..self.user],
-            &text[status_end..],
-            &text[self.user..self.status],
-            &text[tail_end..status_end],
-            &text[self.status..tail_end],
-        ]
-        .map(str::as_bytes)
+        .as_bytes();
+        let Some(name) = &answered.user else {
+            return take(&[&text[..self.status], status, b" ", length, &text[self.status..]]);
+        };
+        let mut escaped = Vec::new();
+        escape(&mut escaped, name.as_bytes(), true);
+        let (before, after) = (&text[..user.0], &text[user.1..self.status]);
+        take(&[before, &escaped, after, status, b" ", length, &text[self.status..]]);
     }
 }
 
-/// The target as the client sent it, with the prefix that mounts have taken off.
-pub(super) fn target(request: &Request) -> Cow<'_, str> {
+/// The target as the client sent it, with the prefix that mounts have taken off, and without secrets.
+pub(super) fn target<'a>(request: &'a Request, environ: Option<&Environ>) -> Cow<'a, str> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    match request.extensions().get::<Environ>().map_or("", |environ| &*environ.script_name) {
-        "" => target.into(),
+    let whole = match environ.map_or("", |environ| &*environ.script_name) {
+        "" => Cow::Borrowed(target),
         mount => format!("{mount}{target}").into(),
+    };
+    match request.uri().query() {
+        None => whole,
+        Some(_) => without_secrets(whole),
     }
 }
 
-pub(super) fn referer(request: &Request) -> Option<Cow<'_, str>> {
-    text(request, REFERER).map(without_secrets)
-}
-
-pub(super) fn agent(request: &Request) -> Option<Cow<'_, str>> {
-    text(request, USER_AGENT)
-}
-
-fn text(request: &Request, name: HeaderName) -> Option<Cow<'_, str>> {
-    request.headers().get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy)
+/// The value of a field, as it came.
+pub(super) fn field(request: &Request, name: HeaderName) -> Option<&[u8]> {
+    request.headers().get(name).map(HeaderValue::as_bytes)
 }
 
 pub(super) fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -104,66 +127,79 @@ pub(super) fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.contains('?') { Cow::Owned(masked(&text)) } else { text }
 }
 
-fn client(line: &mut String, client: Option<IpAddr>) {
+fn client(line: &mut Vec<u8>, client: Option<IpAddr>) {
     match client {
         Some(IpAddr::V4(client)) => {
-            for (index, octet) in client.octets().into_iter().enumerate() {
-                if index > 0 {
-                    line.push('.');
+            let mut text = [b'.'; 15];
+            let mut length = 0;
+            for octet in client.octets() {
+                for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+                    if octet >= least {
+                        text[length] = b'0' + digit;
+                        length += 1;
+                    }
                 }
-                number(line, octet.into());
+                length += 1; // a dot stands there
             }
+            line.extend_from_slice(&text[..length - 1]);
         }
         Some(client) => drop(write!(line, "{client}")),
-        None => line.push('-'),
+        None => line.push(b'-'),
     }
-}
-
-fn field(line: &mut String, value: Option<&str>) {
-    line.push_str(" \"");
-    escape(line, value.unwrap_or("-"), false);
-    line.push('"');
-}
-
-/// Appends decimal digits, without the machinery of formats: every request writes six numbers.
-fn number(line: &mut String, number: u64) {
-    line.push_str(itoa::Buffer::new().format(number));
 }
 
 /// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with
-/// `spaces`, spaces are written `\xNN`.
-fn escape(line: &mut String, text: &str, spaces: bool) {
-    let harmless =
-        |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\".contains(&byte) || byte == b' ' && !spaces;
-    if text.bytes().all(harmless) {
-        line.push_str(text);
+/// `spaces`, spaces are written `\xNN`, and what is no UTF-8 as U+FFFD.
+fn escape(line: &mut Vec<u8>, text: &[u8], spaces: bool) {
+    let first = if spaces { b'!' } else { b' ' };
+    // Without an early end: so it is looked at many bytes at a time.
+    let harm = |byte: u8| (byte < first) | (byte > b'~') | (byte == b'"') | (byte == b'\\');
+    if !text.iter().fold(false, |found, byte| found | harm(*byte)) {
+        line.extend_from_slice(text);
         return;
     }
-    for c in text.chars() {
+    for c in String::from_utf8_lossy(text).chars() {
+        let mut bytes = [0; 4];
+        let bytes = c.encode_utf8(&mut bytes).as_bytes();
         if c == '"' || c == '\\' || c.is_control() || (spaces && c == ' ') {
-            let mut bytes = [0; 4];
-            for byte in c.encode_utf8(&mut bytes).bytes() {
+            for byte in bytes {
                 let _ = write!(line, "\\x{byte:02x}");
             }
         } else {
-            line.push(c);
+            line.extend_from_slice(bytes);
         }
     }
 }
 
-/// Appends `10/Oct/2000:13:55:36 +0000`.
-fn clf_time(line: &mut String, time: SystemTime) {
-    thread_local! {
-        /// The last second that was written: the next line is nearly always of the same.
-        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
-    }
-    let second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    LAST.with_borrow_mut(|(known, text)| {
-        if *known != second {
-            (*known, *text) = (second, clf_text(time));
-        }
-        line.push_str(text);
+/// The second that lines were last written of: the next line is nearly always of the same.
+struct Second {
+    /// When the next one begins.
+    until: Instant,
+    text: String,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Second>> = const { RefCell::new(None) };
+}
+
+/// Appends ` [10/Oct/2000:13:55:36 +0000] "` for the time of day at `came`, which has just been.
+fn clf_time(line: &mut Vec<u8>, came: Instant) {
+    LAST.with_borrow_mut(|last| {
+        let second = match last {
+            Some(second) if came < second.until => second,
+            _ => last.insert(Second::now()),
+        };
+        line.extend_from_slice(second.text.as_bytes());
     });
+}
+
+impl Second {
+    fn now() -> Second {
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+        Second { until: now + left, text: format!(" [{}] \"", clf_text(time)) }
+    }
 }
 
 fn clf_text(time: SystemTime) -> String {
@@ -179,40 +215,74 @@ fn clf_text(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn lines_and_fields_cannot_be_forged() {
-        let check = |text: &str, spaces, expected: &str| {
-            let mut line = String::new();
+        let check = |text: &[u8], spaces, expected: &str| {
+            let mut line = Vec::new();
             escape(&mut line, text, spaces);
-            assert_eq!(line, expected);
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
         };
-        check("a b\"c\\d\ne\u{85}", false, "a b\\x22c\\x5cd\\x0ae\\xc2\\x85");
-        check("a b", true, "a\\x20b");
+        check("a b\"c\\d\ne\u{85}é".as_bytes(), false, "a b\\x22c\\x5cd\\x0ae\\xc2\\x85é");
+        check(b"a b", true, "a\\x20b");
+        check(b"a\xffb", false, "a\u{fffd}b");
+        check(b"", false, "");
+    }
+
+    #[test]
+    fn clients() {
+        for address in ["0.0.0.0", "255.255.255.255", "10.9.100.99", "1.20.255.0", "2001:db8::7"] {
+            let mut line = Vec::new();
+            client(&mut line, address.parse().ok());
+            assert_eq!(String::from_utf8(line).unwrap(), address);
+        }
     }
 
     #[test]
     fn times() {
         let check = |seconds, expected: &str| {
-            let mut line = String::new();
-            clf_time(&mut line, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-            assert_eq!(line, expected);
+            assert_eq!(clf_text(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), expected);
         };
-        check(971_186_136, "10/Oct/2000:13:55:36 +0000");
         check(971_186_136, "10/Oct/2000:13:55:36 +0000");
         check(971_186_137, "10/Oct/2000:13:55:37 +0000");
     }
 
     #[test]
-    fn numbers() {
-        let check = |value: u64| {
-            let mut line = String::new();
-            number(&mut line, value);
-            assert_eq!(line, value.to_string());
+    fn the_second_that_is_kept_ends() {
+        let time = || {
+            let mut line = Vec::new();
+            clf_time(&mut line, Instant::now());
+            String::from_utf8(line).unwrap()
         };
-        [0, 7, 10, 200, 1_048_576, u64::MAX].into_iter().for_each(check);
+        let check = |before: SystemTime, line: String| {
+            let around = [before, SystemTime::now()].map(|time| format!(" [{}] \"", clf_text(time)));
+            assert!(around.contains(&line), "{line} is none of {around:?}");
+        };
+        let before = SystemTime::now();
+        check(before, time());
+        let over = LAST.replace(Some(Second { until: Instant::now(), text: "over".into() })).unwrap();
+        assert!(over.until < Instant::now() + Duration::from_secs(1));
+        check(before, time());
+        LAST.set(Some(Second { until: Instant::now() + Duration::from_secs(60), text: "kept".into() }));
+        assert_eq!(time(), "kept");
+    }
+
+    #[test]
+    fn the_answer_stands_where_it_belongs() {
+        let line =
+            Line { text: b"::1 - - [now] \"GET / HTTP/1.1\"  \"-\"\n".to_vec(), user: (6, 7), status: 30 };
+        let check = |user: Option<&str>, bytes, expected: &str| {
+            let answered = Answered { user: user.map(Into::into), id: None, status: 200, bytes };
+            let mut whole = Vec::new();
+            line.whole(&answered, |parts| whole = parts.concat());
+            assert_eq!(String::from_utf8(whole).unwrap(), expected);
+        };
+        check(None, 0, "::1 - - [now] \"GET / HTTP/1.1\" 200 - \"-\"\n");
+        check(
+            Some("a b"),
+            u64::MAX,
+            "::1 - a\\x20b [now] \"GET / HTTP/1.1\" 200 18446744073709551615 \"-\"\n",
+        );
     }
 }

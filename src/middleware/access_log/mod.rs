@@ -5,13 +5,12 @@ mod line;
 mod sink;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
-use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{App, Request, Watch};
+use crate::body::{App, Follow, Following, Request, Response, Watch};
 use crate::config::{ConfigPath, Table};
 use crate::context::Context;
 use crate::environ::{RemoteUser, RequestId};
@@ -56,10 +55,6 @@ enum Stream {
     Stdout,
 }
 
-/// Responses up to this length, in bytes, are logged when they are handed over: they fit a socket's buffer. Of longer
-/// ones and streams is logged, at their end, what was taken.
-const AT_ONCE: u64 = 64 * 1024;
-
 /// Wraps `next`. Only what [`Record`] has is logged: no cookie, no authorization; query values named like a secret
 /// are masked.
 pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
@@ -76,36 +71,8 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
         (None, Stream::Stderr) => Target::Stderr,
         (None, Stream::Stdout) => Target::Stdout,
     };
-    let log = Arc::new(Log { format: options.format, sink: Sink::new(target, context.reopen.clone()) });
-    Ok(App::from_call(move |request| {
-        let entry = Entry::of(&request, log.clone());
-        let response = next.handle(request);
-        Box::pin(async move {
-            let mut entry = entry;
-            let response = match response.await {
-                Ok(response) => response,
-                Err(error) => {
-                    entry.answered.status = 500;
-                    return Err(error);
-                }
-            };
-            let answered = &mut entry.answered;
-            answered.status = response.status().as_u16();
-            if let Some(user) = response.extensions().get::<RemoteUser>() {
-                answered.user = Some(user.0.clone());
-            }
-            if let Some(id) = response.extensions().get::<RequestId>() {
-                answered.id = Some(id.0.clone());
-            }
-            match response.body().size_hint().exact() {
-                Some(length) if length <= AT_ONCE => {
-                    answered.bytes = length;
-                    Ok(response)
-                }
-                _ => Ok(response.map(|body| body.watched(entry))),
-            }
-        })
-    }))
+    let sink = Sink::new(target, context.reopen.clone());
+    Ok(next.followed(Arc::new(Log { format: options.format, sink })))
 }
 
 struct Log {
@@ -113,7 +80,17 @@ struct Log {
     sink: Sink,
 }
 
-/// A request on its way; logged when it is dropped, with its response or its future.
+impl Follow for Log {
+    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn Following> {
+        let asked = match self.format {
+            Format::Json => Asked::Facts(Box::new(Facts::of(request, came))),
+            format => Asked::Line(Line::of(request, came, format)),
+        };
+        Box::new(Entry { log: self, asked, answered: Answered::default() })
+    }
+}
+
+/// A request on its way; logged when it is dropped.
 struct Entry {
     log: Arc<Log>,
     asked: Asked,
@@ -128,38 +105,40 @@ enum Asked {
 
 /// What the answer tells.
 struct Answered {
-    /// By the client's certificate, or as what asks for a name and a password further in says on the response.
+    /// As what asks for a name and a password further in says on the response.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
-    /// 499, as nginx writes it, stays when the client goes away before there is an answer.
     status: u16,
     bytes: u64,
 }
 
-impl Entry {
-    fn of(request: &Request, log: Arc<Log>) -> Entry {
-        let time = SystemTime::now();
-        let asked = match log.format {
-            Format::Json => Asked::Facts(Box::new(Facts::of(request, time))),
-            format => Asked::Line(Line::of(request, time, format)),
-        };
-        let user = request.extensions().get::<RemoteUser>().map(|user| user.0.clone());
-        let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
-        Entry { log, asked, answered: Answered { user, id, status: 499, bytes: 0 } }
+impl Default for Answered {
+    fn default() -> Answered {
+        // 499, as nginx writes it, stays when the client goes away before there is an answer.
+        Answered { user: None, id: None, status: 499, bytes: 0 }
     }
 }
 
-impl Drop for Entry {
-    fn drop(&mut self) {
-        match &mut self.asked {
-            Asked::Line(line) => self.log.sink.write(&line.parts(&self.answered)),
-            Asked::Facts(facts) => self.log.sink.write(&[facts.line(&self.answered).as_bytes()]),
-        }
+impl Following for Entry {
+    fn answered(&mut self, response: Option<&Response>) {
+        self.answered.status = response.map_or(500, |response| response.status().as_u16());
+        let Some(extensions) = response.map(Response::extensions) else { return };
+        self.answered.user = extensions.get::<RemoteUser>().map(|user| user.0.clone());
+        self.answered.id = extensions.get::<RequestId>().map(|id| id.0.clone());
     }
 }
 
 impl Watch for Entry {
     fn taken(&mut self, bytes: u64) {
         self.answered.bytes += bytes;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        match &self.asked {
+            Asked::Line(line) => line.whole(&self.answered, |parts| self.log.sink.write(parts)),
+            Asked::Facts(facts) => self.log.sink.write(&[facts.line(&self.answered).as_bytes()]),
+        }
     }
 }

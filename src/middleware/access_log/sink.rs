@@ -65,6 +65,7 @@ impl Sink {
         }
         let (before, after) = (state.lines.len(), state.lines.len() + length);
         let wakes = before == 0 || (before < BATCH && after >= BATCH);
+        state.lines.reserve(length);
         line.iter().for_each(|part| state.lines.extend_from_slice(part));
         if !std::mem::replace(&mut state.started, true) {
             drop(state);

@@ -69,7 +69,7 @@ impl Known {
                 connections: load.connections.load(Relaxed) as u64,
                 upgraded: load.upgraded.load(Relaxed) as u64,
                 in_flight: load.in_flight.load(Relaxed) as u64,
-                requests: load.requests.load(Relaxed),
+                requests: load.requests(),
                 failed: load.failed.load(Relaxed),
             };
         }

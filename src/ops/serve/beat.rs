@@ -64,7 +64,7 @@ impl Pulse {
         Beat {
             silent_ms: millis(silent),
             held_ms: millis(held),
-            requests: loads.iter().map(|load| load.requests.load(Relaxed)).sum(),
+            requests: loads.iter().map(|load| load.requests()).sum(),
             connections: loads.iter().map(|load| load.connections.load(Relaxed)).sum(),
             memory_kib: memory(),
             doing,

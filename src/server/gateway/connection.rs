@@ -64,7 +64,7 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
     loop {
         let exchange = match line.next_head(hall).await {
             Next::Request(variables) => {
-                let ticket = hall.desk.take();
+                let ticket = hall.desk.take(Instant::now().into_std());
                 let fronts = &shared.fronts;
                 let split = Split::Path;
                 let welcome =
@@ -76,7 +76,7 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
                 if !line.protocol.answers() {
                     return;
                 }
-                line.refuse(hall.desk.take(), refusal(fault), false)
+                line.refuse(hall.desk.take(Instant::now().into_std()), refusal(fault), false)
             }
             Next::Idle => match line.hand_over(hall, &place).await {
                 Some(back) => {

@@ -46,7 +46,9 @@ pub(super) enum Speaks {
 
 /// Waits for what comes before the first request; `None` when the connection is not to be served.
 pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option<Arrived> {
-    let Open { shared, link, .. } = open;
+    let link = &open.link;
+    let shared = &link.shared;
+    let mut bell = None;
     let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), ..Wire::default() };
     let entrance = &shared.entrance;
     if entrance.balancers.is_none() && entrance.tls(place).is_none() {
@@ -56,7 +58,7 @@ pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option
     let mut arriving = Box::pin(prepare(stream, wire, shared, link, place));
     // Nothing is owed to a client that has not asked for anything yet.
     poll_fn(|cx| {
-        link.task.register(cx.waker());
+        link.task.hang(cx, &mut bell);
         if link.is_aborted() || shared.stage() >= Stage::Draining {
             return Poll::Ready(None);
         }
@@ -176,7 +178,7 @@ impl Beneath {
     /// A client that takes the last KiB of a response slowly makes progress all the same.
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &result {
-            self.link.written.fetch_add(*count as u64, Relaxed);
+            self.link.wrote(*count);
         }
         result
     }

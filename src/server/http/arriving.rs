@@ -107,7 +107,7 @@ impl Drop for Arriving {
             if self.invited || body.size_hint().lower() > DRAIN_LIMIT_BYTES {
                 link.close_next.store(true, Relaxed);
             } else {
-                link.leave(body);
+                link.leave_body(body);
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::arrive::{Arrived, Speaks, arrive};
 use super::arriving::Drain;
+use super::clock::{self, Still};
 use super::exchange::Exchange;
 use super::http2;
 use super::link::{Link, Open, Socket};
@@ -105,10 +106,11 @@ enum First {
 /// cannot become it.
 async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
     let Rest { stream, read, open, idle_since, is_http1 } = rest;
-    let (shared, link) = (&open.shared, &open.link);
+    let (shared, link) = (&open.link.shared, &open.link);
+    let mut bell = None;
     let (mut head_since, mut leaving_since) = (None, None);
     poll_fn(|cx| {
-        link.task.register(cx.waker());
+        link.task.hang(cx, &mut bell);
         loop {
             if *is_http1 && !read.is_empty() {
                 return Poll::Ready(First::Http1);
@@ -159,7 +161,7 @@ async fn hand_over(rest: Rest, place: &Place, wire: &Wire) -> Option<Rest> {
         peer: wire.peer,
         secure: wire.secure,
     };
-    let Adopted { stream, read, .. } = open.shared.pass_on(stream.into_fd(), idle).await?;
+    let Adopted { stream, read, .. } = open.link.shared.pass_on(stream.into_fd(), idle).await?;
     open.link.close_next.store(true, Relaxed);
     Some(Rest { stream: stream.into(), read: read.into(), open, idle_since, is_http1 })
 }
@@ -185,17 +187,19 @@ enum End {
 /// Serves HTTP/1 until the connection ends or has been idle for a while.
 async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Option<Rest> {
     let Rest { stream, read, open, .. } = rest;
-    let shared = open.shared.clone();
     let link = open.link.clone();
+    let shared = &link.shared;
     if link.pinned.load(Relaxed) && shared.stage() == Stage::Retired {
         link.close_next.store(true, Relaxed); // it may have rested while that was told
     }
-    let exchange = Exchange::new(shared.clone(), link.clone(), wire.clone());
+    let exchange = Exchange::new(link.clone(), wire.clone());
     let io = TokioIo::new(Socket::new(stream, read.freeze(), open));
     let mut connection = shared.h1.serve_connection(io, exchange).with_upgrades();
-    let mut watch = Watch::new(&shared, &link);
+    let mut watch = Watch::new(shared, &link);
+    let mut bell = None;
     let end = poll_fn(|cx| {
-        link.task.register(cx.waker());
+        link.task.hang(cx, &mut bell);
+        let _still = Still::new();
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Closed(result.is_err()));
@@ -339,7 +343,7 @@ impl<'a> Watch<'a> {
             let served = link.served.load(Relaxed);
             if served != self.served {
                 (self.served, self.head_since) = (served, None);
-                self.idle_since = Instant::now();
+                self.idle_since = clock::now().into();
             }
             if link.head_bytes.load(Relaxed) > 0 {
                 let since = *self.head_since.get_or_insert_with(Instant::now);

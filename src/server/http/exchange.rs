@@ -1,10 +1,11 @@
 //! One request: through the gate to the app, and its response back.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::arriving::Arriving;
+use super::clock;
 use super::link::Link;
-use super::run::Shared;
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 use crate::server::desk::{self, Leaving, Work};
@@ -24,20 +25,19 @@ use crate::server::pace::{Fate, Fault};
 
 /// The service of one connection.
 pub(super) struct Exchange {
-    pub(super) shared: Arc<Shared>,
-    pub(super) link: Arc<Link>,
-    pub(super) wire: Wire,
-    pub(super) memory: Mutex<Memory>,
+    link: Arc<Link>,
+    wire: Wire,
+    memory: Cell<Memory>,
 }
 
 impl Exchange {
-    pub(super) fn new(shared: Arc<Shared>, link: Arc<Link>, wire: Wire) -> Exchange {
-        Exchange { shared, link, wire, memory: Mutex::default() }
+    pub(super) fn new(link: Arc<Link>, wire: Wire) -> Exchange {
+        Exchange { link, wire, memory: Cell::default() }
     }
 
     /// The app at work on the request, or our own answer where it does not get that far.
     fn begin(&self, request: http::Request<Incoming>, head: &mut Head, ticket: &mut Ticket) -> State {
-        let version = head.version;
+        let (version, shared) = (head.version, &self.link.shared);
         let mut request = request.map(Body::from);
         let chunked = version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
@@ -46,8 +46,10 @@ impl Exchange {
             let reason = "Content-Length beside Transfer-Encoding";
             Err(Refusal { status: StatusCode::BAD_REQUEST, reason })
         } else {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            self.shared.gate.admit(&mut request, &self.wire, &mut memory)
+            let mut memory = self.memory.take();
+            let admitted = shared.gate.admit(&mut request, &self.wire, &mut memory);
+            self.memory.set(memory);
+            admitted
         };
         match admitted {
             Ok(admitted) => head.admitted = admitted,
@@ -60,7 +62,7 @@ impl Exchange {
         if ticket.desk.is_too_many() {
             if let (Some(body), true) = (incoming, version < Version::HTTP_2) {
                 self.link.body_open.store(true, Relaxed);
-                self.link.leave(body);
+                self.link.leave_body(body);
             }
             return State::made(reply::full());
         }
@@ -68,14 +70,14 @@ impl Exchange {
             let link = (version < Version::HTTP_2).then(|| self.link.clone());
             let kept = head.fate.insert(Arc::<Fate>::default()).clone();
             let invited = request.headers().contains_key(EXPECT);
-            let arriving = Arriving::new(body, link, invited, self.shared.limits.body_pace, kept);
+            let arriving = Arriving::new(body, link, invited, shared.limits.body_pace, kept);
             *request.body_mut() = Body::new(arriving);
         }
         if self.link.served.load(Relaxed) == 0
             && self.link.busy.load(Relaxed) == 1
             && let Some(accepted) = self.link.accepted.get()
         {
-            self.shared.load.served.first_calls.add(accepted.elapsed());
+            shared.load.served.first_calls.add(accepted.elapsed());
         }
         State::Running(ticket.desk.begin(request))
     }
@@ -87,7 +89,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Exchange {
     type Future = Answering;
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
-        let mut ticket = Ticket::new(&self.shared, &self.link);
+        let mut ticket = Ticket::new(&self.link);
         let admitted = Admitted { head: *request.method() == http::Method::HEAD, upgrade: false };
         let mut head = Head { version: request.version(), admitted, fate: None };
         let state = self.begin(request, &mut head, &mut ticket);
@@ -176,35 +178,31 @@ struct Ticket {
 
 /// One request on its connection, until its response has ended or is dropped.
 struct Seat {
-    shared: Arc<Shared>,
     link: Arc<Link>,
 }
 
 impl Ticket {
-    fn new(shared: &Arc<Shared>, link: &Arc<Link>) -> Ticket {
-        link.busy.fetch_add(1, Relaxed);
-        Ticket { desk: shared.desk.take(), seat: Seat { shared: shared.clone(), link: link.clone() } }
+    fn new(link: &Arc<Link>) -> Ticket {
+        link.enter();
+        Ticket { desk: link.shared.desk.take(clock::now()), seat: Seat { link: link.clone() } }
     }
 }
 
 impl Seat {
     fn upgrade(&self) {
         if !self.link.upgraded.swap(true, Relaxed) {
-            self.shared.desk.load().upgraded.fetch_add(1, Relaxed);
+            self.link.shared.desk.load().upgraded.fetch_add(1, Relaxed);
         }
     }
 
     fn must_close(&self) -> bool {
-        self.link.close_next.load(Relaxed) || self.shared.closes_connections()
+        self.link.close_next.load(Relaxed) || self.link.shared.closes_connections()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.link.served.fetch_add(1, Relaxed);
-        if self.link.busy.fetch_sub(1, Relaxed) == 1 && self.link.multiplexed.load(Relaxed) {
-            self.link.task.wake();
-        }
+        self.link.leave();
     }
 }
 
@@ -216,18 +214,18 @@ pub(super) struct Departing {
     promised: bool,
 }
 
-/// What a stream of HTTP/2 tells the task that watches it.
-#[derive(Debug, Default)]
+/// What a response's body tells the task of its stream of HTTP/2.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Taking {
     /// A frame was given out, and nobody has come back for the next: the client takes nothing.
-    pub(super) waits: AtomicBool,
+    pub(super) waits: bool,
     /// Frames given out so far.
-    pub(super) frames: AtomicU64,
+    pub(super) frames: u64,
 }
 
-tokio::task_local! {
-    /// Set in the task of each stream of HTTP/2.
-    pub(super) static TAKING: Arc<Taking>;
+thread_local! {
+    /// That of the stream which is polled.
+    pub(super) static TAKING: Cell<Taking> = const { Cell::new(Taking { waits: false, frames: 0 }) };
 }
 
 impl http_body::Body for Departing {
@@ -248,12 +246,8 @@ impl http_body::Body for Departing {
         }
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if this.seat.link.multiplexed.load(Relaxed) {
-            let taken = matches!(frame, Poll::Ready(Some(Ok(_))));
-            // Outside a stream's task there is nobody to tell.
-            let _ = TAKING.try_with(|taking| {
-                taking.waits.store(taken, Relaxed);
-                taking.frames.fetch_add(1, Relaxed);
-            });
+            let waits = matches!(frame, Poll::Ready(Some(Ok(_))));
+            TAKING.set(Taking { waits, frames: TAKING.get().frames + 1 });
         }
         frame
     }

@@ -1,16 +1,16 @@
 //! One connection that speaks HTTP/2, and the tasks of its streams.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::clock::{self, Still};
 use super::exchange::{Exchange, TAKING, Taking};
 use super::link::{Open, Socket};
 use super::stream::Stream;
@@ -23,25 +23,34 @@ const GOODBYE_TIME: Duration = Duration::from_secs(10);
 
 /// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
 pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
-    let shared = open.shared.clone();
     let link = open.link.clone();
+    let shared = &link.shared;
     link.multiplexed.store(true, Relaxed);
-    let exchange = Exchange::new(shared.clone(), link.clone(), wire);
+    let exchange = Exchange::new(link.clone(), wire);
     let io = TokioIo::new(Socket::new(stream, before, open));
     let mut connection = pin!(shared.h2.serve_connection(io, exchange));
     let mut served = 0;
     let mut idle_since = Instant::now();
     let mut told = None;
     let (mut stalled, mut slow, mut shut) = (None, None, None);
+    let (mut bell, mut gave_way) = (None, false);
     poll_fn(|cx| {
-        link.task.register(cx.waker());
+        link.task.hang(cx, &mut bell);
+        // What woke this is as a rule an answer, with others close behind: streams that are ready have their turn first,
+        // and one write takes what they have.
+        gave_way = !gave_way && link.busy.load(Relaxed) > 0;
+        if gave_way {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let _still = Still::new();
         loop {
             if connection.as_mut().poll(cx).is_ready() || link.is_aborted() {
                 return Poll::Ready(());
             }
             let now_served = link.served.load(Relaxed);
             if now_served != served {
-                (served, idle_since) = (now_served, Instant::now());
+                (served, idle_since) = (now_served, clock::now().into());
             }
             let idle = link.busy.load(Relaxed) == 0;
             let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
@@ -94,23 +103,37 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let stall = self.stall;
-        let taking = Arc::<Taking>::default();
-        tokio::spawn(TAKING.scope(taking.clone(), async move {
-            let mut stream = pin!(stream);
-            let mut timer = Timer::default();
-            let mut last = None;
-            poll_fn(|cx| {
-                if stream.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                let frames = taking.frames.load(Relaxed);
-                match since(&mut last, taking.waits.load(Relaxed), frames) {
-                    Some(since) if timer.poll(cx, since + stall) => Poll::Ready(()),
-                    _ => Poll::Pending,
-                }
-            })
-            .await;
-        }));
+        let taking = Taking::default();
+        tokio::spawn(Streaming { stream, taking, last: None, stall: self.stall, timer: Timer::default() });
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// One stream, in a task of its own. Written out, as an `async` block would have room for the stream twice.
+    struct Streaming<F> {
+        #[pin]
+        stream: F,
+        taking: Taking,
+        // Since when the client has taken nothing, and how many frames it took before.
+        last: Option<(u64, Instant)>,
+        stall: Duration,
+        timer: Timer,
+    }
+}
+
+impl<F: Future> Future for Streaming<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        TAKING.set(*this.taking);
+        if this.stream.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        *this.taking = TAKING.get();
+        match since(this.last, this.taking.waits, this.taking.frames) {
+            Some(since) if this.timer.poll(cx, since + *this.stall) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
     }
 }

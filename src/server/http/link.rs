@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
@@ -18,12 +18,13 @@ use super::stream::Stream;
 
 /// What the driver, the socket and the request of one connection tell one another.
 ///
-/// All but the bodies and upgraded sockets live in one task, so relaxed atomics do.
-#[derive(Default)]
+/// All but the bodies and upgraded sockets live in one task, so relaxed atomics do, and what only the socket counts is
+/// counted without a locked instruction.
 pub(super) struct Link {
+    pub(super) shared: Arc<Shared>,
     /// When it was accepted; unset where another generation did that.
     pub(super) accepted: OnceLock<std::time::Instant>,
-    /// Requests whose response has not ended.
+    /// Requests whose response has not ended; see [`enter`](Link::enter).
     pub(super) busy: AtomicUsize,
     /// Requests whose response has ended.
     pub(super) served: AtomicUsize,
@@ -60,7 +61,7 @@ pub(super) struct Link {
     /// Time is up: the socket answers with errors.
     aborted: AtomicBool,
     /// The task that drives the connection.
-    pub(super) task: AtomicWaker,
+    pub(super) task: Bell,
     reader: AtomicWaker,
     writer: AtomicWaker,
     /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a Transfer-Encoding.
@@ -71,11 +72,92 @@ pub(super) struct Link {
     leftover: Mutex<Option<Incoming>>,
 }
 
+/// Wakes a task. Unlike that of an [`AtomicWaker`], its waker stays when it was used, and is set anew only when the task
+/// has another: that is one look for each turn.
+#[derive(Default)]
+pub(super) struct Bell(Mutex<Option<Waker>>);
+
+impl Bell {
+    /// Has it wake this task from now on; `known` is what the task has hung up before.
+    pub(super) fn hang(&self, cx: &Context<'_>, known: &mut Option<Waker>) {
+        if known.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            *lock(&self.0) = Some(cx.waker().clone());
+            *known = Some(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn ring(&self) {
+        let waker = lock(&self.0).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Link {
+    pub(super) fn new(shared: Arc<Shared>) -> Link {
+        Link {
+            shared,
+            accepted: OnceLock::new(),
+            busy: AtomicUsize::default(),
+            served: AtomicUsize::default(),
+            body_open: AtomicBool::default(),
+            multiplexed: AtomicBool::default(),
+            leaving: AtomicBool::default(),
+            shut: AtomicBool::default(),
+            upgraded: AtomicBool::default(),
+            flushed: AtomicBool::default(),
+            blocked: AtomicBool::default(),
+            written: AtomicU64::default(),
+            within: AtomicBool::default(),
+            whole: AtomicU64::default(),
+            cut: AtomicBool::default(),
+            head_bytes: AtomicUsize::default(),
+            half_closed: AtomicBool::default(),
+            close_next: AtomicBool::default(),
+            pinned: AtomicBool::default(),
+            aborted: AtomicBool::default(),
+            task: Bell::default(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            head: Mutex::default(),
+            outgoing: Outgoing::default(),
+            leftover: Mutex::default(),
+        }
+    }
+
+    /// A request has begun.
+    pub(super) fn enter(&self) {
+        self.count(&self.busy, 1);
+    }
+
+    /// A response has ended. Over HTTP/2 the connection's task is told of the last one.
+    pub(super) fn leave(&self) {
+        self.count(&self.served, 1);
+        if self.count(&self.busy, -1) == 0 && self.multiplexed.load(Relaxed) {
+            self.task.ring();
+        }
+    }
+
+    /// Adds to a count; over HTTP/1 all of them are the one task's.
+    fn count(&self, count: &AtomicUsize, more: isize) -> usize {
+        if self.multiplexed.load(Relaxed) {
+            return count.fetch_add(more as usize, Relaxed).wrapping_add_signed(more);
+        }
+        let now = count.load(Relaxed).wrapping_add_signed(more);
+        count.store(now, Relaxed);
+        now
+    }
+
+    /// The socket has taken so many bytes.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.store(self.written.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
     /// Whether the connection stands between two requests, with nothing left to write.
     pub(super) fn is_idle(&self) -> bool {
         self.busy.load(Relaxed) == 0
@@ -87,7 +169,7 @@ impl Link {
     /// Ends the connection whoever holds it.
     pub(super) fn abort(&self) {
         self.aborted.store(true, Relaxed);
-        self.task.wake();
+        self.task.ring();
         self.reader.wake();
         self.writer.wake();
     }
@@ -98,18 +180,16 @@ impl Link {
 
     /// A head is complete: forgets its bytes, and says whether `name` began one of its lines.
     pub(super) fn take_head(&self, name: Option<&[u8]>) -> bool {
-        self.head_bytes.store(0, Relaxed);
-        let mut head = lock(&self.head);
-        let found = name.is_some_and(|name| {
+        self.head_bytes.store(0, Relaxed); // the next one begins with the room of this
+        name.is_some_and(|name| {
+            let head = lock(&self.head);
             let mut lines =
                 head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
             lines.by_ref().take_while(|line| !line.is_empty()).any(|line| {
                 line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
                     && line[name.len()..].trim_ascii_start().first() == Some(&b':')
             })
-        });
-        head.clear();
-        found
+        })
     }
 
     /// No head has begun: gives the room of the last one back.
@@ -119,9 +199,9 @@ impl Link {
     }
 
     /// Keeps the rest of a body that the application does not want, for the driver to drain.
-    pub(super) fn leave(&self, body: Incoming) {
+    pub(super) fn leave_body(&self, body: Incoming) {
         *lock(&self.leftover) = Some(body);
-        self.task.wake();
+        self.task.ring();
     }
 
     pub(super) fn take_leftover(&self) -> Option<Incoming> {
@@ -131,14 +211,13 @@ impl Link {
 
 /// One open connection in the server's counts and its list.
 pub(super) struct Open {
-    pub(super) shared: Arc<Shared>,
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shared.closed(self.id, self.link.upgraded.load(Relaxed));
+        self.link.shared.closed(self.id, self.link.upgraded.load(Relaxed));
     }
 }
 
@@ -151,15 +230,21 @@ pub(super) struct Socket {
     pub(super) ended: bool,
     head_limit: usize,
     frames: Frames,
+    /// Room to join short slices in.
+    joined: Vec<u8>,
 }
+
+/// Slices that together are no longer than this, in bytes, are copied and sent as one: the kernel takes more time over
+/// several.
+const SHORT: usize = 4096;
 
 impl Socket {
     pub(super) fn new(stream: Stream, before: Bytes, open: Open) -> Socket {
         open.link.flushed.store(true, Relaxed);
         let multiplexed = open.link.multiplexed.load(Relaxed);
         open.link.outgoing.allow(!multiplexed && stream.takes_files());
-        let head_limit = open.shared.limits.head_bytes;
-        Socket { stream, before, open, ended: false, head_limit, frames: Frames::new() }
+        let head_limit = open.link.shared.limits.head_bytes;
+        Socket { stream, before, open, ended: false, head_limit, frames: Frames::new(), joined: Vec::new() }
     }
 
     /// Whether the connection may go on; the wakers of an upgraded one are not the driver's.
@@ -182,11 +267,11 @@ impl Socket {
         let link = &*self.open.link;
         match &result {
             Poll::Ready(Ok(count)) => {
-                link.written.fetch_add(*count as u64, Relaxed);
+                link.wrote(*count);
                 link.blocked.store(false, Relaxed);
             }
             Poll::Ready(Err(error)) if sendfile::is_fault(error) => {
-                self.open.shared.load.failed.fetch_add(1, Relaxed);
+                link.shared.load.failed.fetch_add(1, Relaxed);
                 tracing::error!(%error, "a response ends unfinished");
             }
             Poll::Ready(Err(_)) => {}
@@ -239,8 +324,12 @@ impl AsyncRead for Socket {
             }
             this.ended = true;
         } else if !answering {
-            link.head_bytes.fetch_add(count, Relaxed);
+            let before = link.head_bytes.load(Relaxed);
+            link.head_bytes.store(before + count, Relaxed);
             let mut head = lock(&link.head);
+            if before == 0 {
+                head.clear();
+            }
             let room = this.head_limit.saturating_sub(head.len()).min(count);
             head.extend_from_slice(&buf.filled()[start..start + room]);
         }
@@ -264,9 +353,18 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx, |link| &link.writer)?;
-        let result = match self.open.link.outgoing.is_used() {
-            false => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
-            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, slices),
+        let this = &mut *self;
+        let stream = Pin::new(&mut this.stream);
+        let result = if this.open.link.outgoing.is_used() {
+            sendfile::send(&this.stream, &this.open.link.outgoing, cx, slices)
+        } else if let [slice] = slices {
+            stream.poll_write(cx, slice)
+        } else if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SHORT {
+            this.joined.clear();
+            slices.iter().for_each(|slice| this.joined.extend_from_slice(slice));
+            stream.poll_write(cx, &this.joined)
+        } else {
+            stream.poll_write_vectored(cx, slices)
         };
         self.wrote(result)
     }

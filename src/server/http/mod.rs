@@ -8,10 +8,11 @@
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `sendfile`: files that the kernel sends by itself;
 //! - `arriving`: the request's body: pace, and what the app left unread;
-//! - `wait`: deadlines.
+//! - `wait`: deadlines; `clock`: the time, read once a turn of a task.
 
 mod arrive;
 mod arriving;
+mod clock;
 mod connection;
 mod exchange;
 mod frames;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioTimer;
 
 use super::arrive::Speaks;
+use super::clock;
 use super::connection;
 use super::http2::Streams;
 use super::link::{Link, Open};
@@ -73,7 +73,7 @@ impl Shared {
             h1.max_headers(gate.fields_limit);
         }
         let mut h2 = http2::Builder::new(Streams { stall: limits.write_stall });
-        h2.timer(TokioTimer::new())
+        h2.timer(clock::Timer::default())
             .max_concurrent_streams(100)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .initial_stream_window_size(256 * 1024)
@@ -106,12 +106,13 @@ impl Shared {
 }
 
 /// Counts a connection in.
-fn open(shared: &Arc<Shared>, link: Link) -> Open {
-    let id = shared.next_id.fetch_add(1, Relaxed);
+fn open(link: Link) -> Open {
     let link = Arc::new(link);
+    let shared = &link.shared;
+    let id = shared.next_id.fetch_add(1, Relaxed);
     shared.hall.opened();
     shared.links().insert(id, link.clone());
-    Open { shared: shared.clone(), link, id }
+    Open { link, id }
 }
 
 impl House for Shared {
@@ -122,14 +123,14 @@ impl House for Shared {
     }
 
     fn take(self: &Arc<Self>, guest: Guest, place: Place) {
-        let link = Link::default();
+        let link = Link::new(self.clone());
         match guest {
             Guest::New(stream, at) => {
                 link.accepted.get_or_init(|| at);
-                tokio::spawn(connection::begin(stream.into(), open(self, link), place));
+                tokio::spawn(connection::begin(stream.into(), open(link), place));
             }
             Guest::Adopted(Adopted { stream, read, peer, secure }) => {
-                let open = open(self, link);
+                let open = open(link);
                 // It was plain when it came; where that is over, so it is after the next response.
                 open.link.close_next.store(self.entrance.tls(&place).is_some(), Relaxed);
                 let wire = Wire { peer, listen: place.listen.clone(), secure, certificate: None };
@@ -143,7 +144,7 @@ impl House for Shared {
         for link in links {
             match self.stage() {
                 Stage::Over => link.abort(),
-                _ => link.task.wake(),
+                _ => link.task.ring(),
             }
         }
     }

@@ -1,0 +1,72 @@
+//! The time as the tasks of connections have it: read once each time a task is polled, however many ask for it.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use hyper::rt::Sleep;
+use hyper_util::rt::TokioTimer;
+
+thread_local! {
+    static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// While it lives, [`now`] tells its thread the time at which it was made.
+pub(super) struct Still(());
+
+impl Still {
+    pub(super) fn new() -> Still {
+        NOW.set(Some(Instant::now()));
+        Still(())
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        NOW.set(None);
+    }
+}
+
+/// The time, or when the task that is polled began to be.
+pub(super) fn now() -> Instant {
+    NOW.get().unwrap_or_else(Instant::now)
+}
+
+/// hyper's timer by that time: it asks thrice a request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timer(TokioTimer);
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.0.sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        self.0.sleep_until(deadline)
+    }
+
+    fn now(&self) -> Instant {
+        now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
+        self.0.reset(sleep, deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_stands_still_while_a_task_is_polled() {
+        let before = now();
+        assert!(now() >= before && NOW.get().is_none());
+        let still = Still::new();
+        let first = now();
+        while Instant::now() == first {}
+        assert_eq!(hyper::rt::Timer::now(&Timer::default()), first);
+        drop(still);
+        assert!(now() > first, "it goes on");
+    }
+}
