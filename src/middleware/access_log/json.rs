@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{REFERER, USER_AGENT};
 use http::{Method, Version};
 use serde_json::json;
 
@@ -33,6 +32,7 @@ impl Facts {
     pub(super) fn of(request: &Request, came: Instant) -> Facts {
         let extensions = request.extensions();
         let environ = extensions.get::<Environ>();
+        let (referer, agent) = line::named(request);
         Facts {
             began: came,
             time: SystemTime::now(),
@@ -41,9 +41,8 @@ impl Facts {
             method: request.method().clone(),
             target: line::target(request, environ).into_owned(),
             version: request.version(),
-            referer: line::field(request, REFERER)
-                .map(|value| line::without_secrets(lossy(value)).into_owned()),
-            agent: line::field(request, USER_AGENT).map(|value| lossy(value).into_owned()),
+            referer: referer.map(|value| line::without_secrets(lossy(value)).into_owned()),
+            agent: agent.map(|value| lossy(value).into_owned()),
             user: extensions.get::<RemoteUser>().map(|user| user.0.clone()),
             id: extensions.get::<RequestId>().map(|id| id.0.clone()),
         }

@@ -284,6 +284,9 @@ impl<'a> Watch<'a> {
 
     /// Reads what the app left of a body. `true`: hyper should be polled again.
     fn drain(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.link.body_open.load(Relaxed) {
+            return false; // so nothing is left of one
+        }
         if let Some(body) = self.link.take_leftover() {
             self.drain = Some(Drain::new(body));
         }
