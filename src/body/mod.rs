@@ -25,12 +25,11 @@ pub type Response = http::Response<Body>;
 /// The future of a boxed call.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A streamed body of [`Bytes`]: whole, from the wire, of a file, or any [`http_body::Body`].
+/// A streamed body of [`Bytes`]: whole, of a file, or any [`http_body::Body`].
 pub struct Body(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    Incoming(hyper::body::Incoming),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
     File(Box<FileBody>),
     Watched(Box<Watched<dyn Watch>>),
@@ -81,18 +80,7 @@ impl Body {
         match &self.0 {
             Kind::Full(_) => true,
             Kind::Watched(watched) => watched.body.is_whole(),
-            Kind::Incoming(_) | Kind::Boxed(_) | Kind::File(_) => false,
-        }
-    }
-
-    /// Takes the wire's body out, where this is one.
-    pub(crate) fn take_incoming(&mut self) -> Option<hyper::body::Incoming> {
-        match std::mem::take(self) {
-            Body(Kind::Incoming(body)) => Some(body),
-            other => {
-                *self = other;
-                None
-            }
+            Kind::Boxed(_) | Kind::File(_) => false,
         }
     }
 
@@ -106,7 +94,7 @@ impl Body {
                 watched.watch.taken(part.length as u64);
                 Some(part)
             }
-            Kind::Full(_) | Kind::Incoming(_) | Kind::Boxed(_) => None,
+            Kind::Full(_) | Kind::Boxed(_) => None,
         }
     }
 }
@@ -120,12 +108,6 @@ impl Default for Body {
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Body").field("size_hint", &self.size_hint()).finish()
-    }
-}
-
-impl From<hyper::body::Incoming> for Body {
-    fn from(body: hyper::body::Incoming) -> Self {
-        Body(Kind::Incoming(body))
     }
 }
 
@@ -169,9 +151,6 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Incoming(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
             Kind::File(body) => Pin::new(&mut **body).poll_frame(cx),
             Kind::Watched(watched) => {
@@ -187,7 +166,6 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Incoming(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
             Kind::File(body) => body.is_end_stream(),
             Kind::Watched(watched) => watched.body.is_end_stream(),
@@ -197,7 +175,6 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Incoming(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
             Kind::File(body) => body.size_hint(),
             Kind::Watched(watched) => watched.body.size_hint(),

@@ -47,15 +47,21 @@ pub(crate) fn wrap(next: App, limit: u64) -> App {
     App::from_call(move |request| within(limit, request, &next))
 }
 
+/// Whether a request is under the limit whatever comes. One that is costs no move to [`within`].
+pub(crate) fn passes(limit: u64, request: &Request) -> bool {
+    let size = request.body().size_hint();
+    // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
+    let endless = || request.method() == Method::CONNECT && size.lower() <= limit;
+    size.upper().is_some_and(|most| most <= limit) || endless()
+}
+
 /// Passes a request to `next` under the limit.
 pub(crate) fn within(limit: u64, request: Request, next: &App) -> BoxFuture<Result<Response, BoxError>> {
-    let size = request.body().size_hint();
-    if size.lower() > limit {
-        return Box::pin(std::future::ready(Ok(too_long(limit))));
-    }
-    // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
-    if size.upper().is_some_and(|most| most <= limit) || request.method() == Method::CONNECT {
+    if passes(limit, &request) {
         return next.handle(request);
+    }
+    if request.body().size_hint().lower() > limit {
+        return Box::pin(std::future::ready(Ok(too_long(limit))));
     }
     let exceeded = Arc::new(AtomicBool::new(false));
     let flag = exceeded.clone();

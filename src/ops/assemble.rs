@@ -303,8 +303,10 @@ impl<'a> Assembler<'a> {
                 environ.flight.enter(number);
             }
             match limit {
-                Some(limit) => body_limit::within(limit, request, &part),
-                None => part.handle(request),
+                Some(limit) if !body_limit::passes(limit, &request) => {
+                    body_limit::within(limit, request, &part)
+                }
+                _ => part.handle(request),
             }
         })
     }

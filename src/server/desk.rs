@@ -144,34 +144,26 @@ impl Ticket {
         reply::plain(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
     }
 
-    /// The app's response, or ours where it made none or made one only because the request's body failed it.
-    fn answered(&mut self, answered: Result<Response, BoxError>, fault: Fault) -> Response {
+    /// The app has answered so.
+    fn answered(&mut self, answered: &Result<Response, BoxError>) {
         let took = self.began.elapsed();
         if let Some(meter) = &self.desk.meter {
-            meter.ended(took, &answered);
+            meter.ended(took, answered);
         }
         // What lies in memory goes out with its head: that needs no other look at the clock.
         if answered.as_ref().is_ok_and(|response| response.body().is_whole()) {
             self.took = Some(took);
         }
-        match answered {
-            Ok(response) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
-            Err(error) if fault == Fault::None => {
-                let status = status_of(&*error);
-                if status == StatusCode::INTERNAL_SERVER_ERROR {
-                    self.desk.load.failed.fetch_add(1, Relaxed);
-                    tracing::error!(error = reply::chain(&*error), "the application failed");
-                }
-                reply::plain(status, "")
-            }
-            _ => {
-                let status = match fault {
-                    Fault::Slow => StatusCode::REQUEST_TIMEOUT,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                reply::plain(status, "the body did not come whole")
-            }
+    }
+
+    /// The answer to a request that the app has failed.
+    fn failed(&self, error: &BoxError) -> Response {
+        let status = status_of(&**error);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            self.desk.load.failed.fetch_add(1, Relaxed);
+            tracing::error!(error = reply::chain(&**error), "the application failed");
         }
+        reply::plain(status, "")
     }
 }
 
@@ -202,18 +194,29 @@ impl Work {
         ticket: &mut Ticket,
         fault: impl FnOnce() -> Fault,
     ) -> Poll<Response> {
-        let response = if ticket.is_cancelled(None) {
-            ticket.cancelled()
-        } else {
-            let answered = match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-                Ok(Poll::Ready(answered)) => Some(answered),
-                Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => None,
-                Ok(Poll::Pending) => return Poll::Pending,
-                Err(panic) => Some(Err(panic_text(&*panic).into())),
-            };
-            match answered {
-                Some(answered) => ticket.answered(answered, fault()),
-                None => ticket.cancelled(),
+        let polled = match ticket.is_cancelled(None) {
+            true => Ok(Poll::Pending),
+            false => catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))),
+        };
+        let answered = match polled {
+            Ok(Poll::Ready(answered)) => Some(answered),
+            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => None,
+            Ok(Poll::Pending) => return Poll::Pending,
+            Err(panic) => Some(Err(panic_text(&*panic).into())),
+        };
+        if let Some(answered) = &answered {
+            ticket.answered(answered);
+        }
+        let fault = fault();
+        let response = match answered {
+            None => ticket.cancelled(),
+            Some(Ok(response)) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
+            Some(Err(error)) if fault == Fault::None => ticket.failed(&error),
+            // The request's body has failed the app.
+            Some(_) => {
+                let slow = fault == Fault::Slow;
+                let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+                reply::plain(status, "the body did not come whole")
             }
         };
         ticket.outcome = Outcome(class_of(response.status()) as u8);

@@ -82,7 +82,7 @@ async fn serve(app: App) -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let app = app.clone();
             let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let answer = app.handle(request.map(Body::from));
+                let answer = app.handle(request.map(Body::new));
                 async move { answer.await.map_err(std::io::Error::other) }
             });
             let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

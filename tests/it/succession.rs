@@ -24,7 +24,8 @@ fn start(folder: &Path) -> Serving {
 
 /// Replaces the program's file, as a package manager does.
 fn place(folder: &Path, program: &Path) {
-    std::fs::copy(program, folder.join("new")).unwrap();
+    // Not by this process: while it has the file open to write, what other tests start has it too, and it is busy.
+    assert!(Command::new("cp").arg(program).arg(folder.join("new")).status().unwrap().success());
     std::fs::rename(folder.join("new"), folder.join("paster")).unwrap();
 }
 
@@ -154,7 +155,11 @@ fn no_counter_falls_and_tasks_keep_their_times() {
     let admin = serving.urls["admin"].trim_start_matches("http://").to_owned();
     let scrape = {
         let admin = admin.clone();
-        move || Connection::try_get(&admin, "/metrics").expect("metrics are told")
+        move || {
+            let page = Connection::try_get(&admin, "/metrics").expect("metrics are told");
+            assert!(page.contains("paster_start_time_seconds "), "no metrics: {page}");
+            page
+        }
     };
     let task = |name: &str| {
         let tasks = site.json(&["task", "list"]);

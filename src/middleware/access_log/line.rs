@@ -74,10 +74,14 @@ impl Line {
                 Some(value) if value.contains(&b'?') => {
                     escape(&mut text, without_secrets(String::from_utf8_lossy(value)).as_bytes(), false);
                 }
-                value => escape(&mut text, value.unwrap_or(b"-"), false),
+                Some(value) => escape(&mut text, value, false),
+                None => text.push(b'-'),
             }
             text.extend_from_slice(b"\" \"");
-            escape(&mut text, agent.unwrap_or(b"-"), false);
+            match agent {
+                Some(value) => escape(&mut text, value, false),
+                None => text.push(b'-'),
+            }
             text.push(b'"');
         }
         text.push(b'\n');

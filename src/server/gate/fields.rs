@@ -35,6 +35,8 @@ const END_TO_END: [&str; 10] = [
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) hosts: u8,
+    /// A `Host` is the one that is known.
+    pub(super) known_host: bool,
     pub(super) connection: bool,
     pub(super) hop: bool,
     pub(super) transfer_encoding: bool,
@@ -45,11 +47,14 @@ pub(super) struct Seen {
 }
 
 /// One pass over all fields, without a change: the usual request needs none.
-pub(super) fn look(headers: &HeaderMap) -> Seen {
+pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> Seen {
     let mut seen = Seen::default();
-    for name in headers.iter().map(|(name, _)| name) {
+    for (name, value) in headers {
         match *name {
-            HOST => seen.hosts = seen.hosts.saturating_add(1),
+            HOST => {
+                seen.hosts = seen.hosts.saturating_add(1);
+                seen.known_host = known_host.is_some_and(|known| known == value);
+            }
             CONNECTION => {
                 seen.connection = true;
                 seen.hop = true;

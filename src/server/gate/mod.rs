@@ -115,7 +115,7 @@ impl Gate {
             return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
         }
         self.check_target(request.method(), request.uri())?;
-        let seen = look(request.headers());
+        let seen = look(request.headers(), memory.0.as_ref().map(|(host, ..)| host));
         if seen.transfer_encoding {
             check_transfer_encoding(request)?;
         }
@@ -187,6 +187,11 @@ impl Gate {
             return bad("more than one Host");
         }
         if request.uri().authority().is_none() {
+            if seen.known_host
+                && let Some((_, name, port)) = &memory.0
+            {
+                return Ok((name.clone(), *port));
+            }
             let Some(value) = request.headers().get(HOST) else {
                 if request.version() == Version::HTTP_10 && self.hosts.is_empty() {
                     // HTTP/1.0 knows no Host: our own address stands in (RFC 9110 section 7.2).
@@ -196,11 +201,6 @@ impl Gate {
                 }
                 return bad("no Host");
             };
-            if let Some((known, name, port)) = &memory.0
-                && known == value
-            {
-                return Ok((name.clone(), *port));
-            }
             let (name, port) = self.check_host(value.as_bytes())?;
             memory.0 = Some((value.clone(), name.clone(), port));
             return Ok((name, port));

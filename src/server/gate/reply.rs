@@ -56,10 +56,10 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) {
         *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
         return;
     }
-    strip_hops(response.headers_mut(), version);
+    let has_length = strip_hops(response.headers_mut(), version);
     let exact = response.body().size_hint().exact();
     let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
+    if has_length && let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
         tracing::error!(reason, "the application's response cannot be sent");
         *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
         return;
@@ -88,10 +88,11 @@ pub(in crate::server) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn strip_hops(headers: &mut HeaderMap, version: Version) {
+/// Returns whether there is a Content-Length, as it looks at all fields anyway.
+fn strip_hops(headers: &mut HeaderMap, version: Version) -> bool {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    let (mut close, mut hop) = (false, false);
+    let (mut close, mut hop, mut has_length) = (false, false, false);
     for (name, value) in &*headers {
         match *name {
             CONNECTION => {
@@ -100,6 +101,7 @@ fn strip_hops(headers: &mut HeaderMap, version: Version) {
                 close |= options.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
             }
             TRANSFER_ENCODING | UPGRADE | TE => hop = true,
+            CONTENT_LENGTH => has_length = true,
             _ => hop |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION,
         }
     }
@@ -111,6 +113,7 @@ fn strip_hops(headers: &mut HeaderMap, version: Version) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
+    has_length
 }
 
 /// `exact` is the body's own length, where it is known.

@@ -36,10 +36,11 @@ impl Exchange {
     }
 
     /// The app at work on the request, or our own answer where it does not get that far.
-    fn begin(&self, request: http::Request<Incoming>, head: &mut Head, ticket: &mut Ticket) -> State {
+    fn begin(&self, mut request: http::Request<Incoming>, head: &mut Head, ticket: &mut Ticket) -> State {
         let (version, shared) = (head.version, &self.link.shared);
-        let mut request = request.map(Body::from);
-        let chunked = version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
+        let has_body = !request.body().is_end_stream();
+        let chunked =
+            has_body && version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
         let both = self.link.take_head(chunked.then_some(b"content-length"));
         let admitted = if both {
@@ -58,21 +59,22 @@ impl Exchange {
                 return State::made(reply::refusal(refusal, version));
             }
         }
-        let incoming = request.body_mut().take_incoming().filter(|body| !body.is_end_stream());
         if ticket.desk.is_too_many() {
-            if let (Some(body), true) = (incoming, version < Version::HTTP_2) {
+            if has_body && version < Version::HTTP_2 {
                 self.link.body_open.store(true, Relaxed);
-                self.link.leave_body(body);
+                self.link.leave_body(request.into_body());
             }
             return State::made(reply::full());
         }
-        if let Some(body) = incoming {
+        let invited = has_body && request.headers().contains_key(EXPECT);
+        let request = request.map(|body| {
+            if !has_body {
+                return Body::empty();
+            }
             let link = (version < Version::HTTP_2).then(|| self.link.clone());
             let kept = head.fate.insert(Arc::<Fate>::default()).clone();
-            let invited = request.headers().contains_key(EXPECT);
-            let arriving = Arriving::new(body, link, invited, shared.limits.body_pace, kept);
-            *request.body_mut() = Body::new(arriving);
-        }
+            Body::new(Arriving::new(body, link, invited, shared.limits.body_pace, kept))
+        });
         if self.link.served.load(Relaxed) == 0
             && self.link.busy.load(Relaxed) == 1
             && let Some(accepted) = self.link.accepted.get()

@@ -2,7 +2,7 @@
 //!
 //! The servers of a comparison run on one core, the load generator (wrk, h2load) and what stands behind a proxy on
 //! another, where there are two. The figure to trust is CPU time per request, of all processes of a server, read from
-//! `/proc`: it changes little when the machine is busy with other things.
+//! their clocks: it changes little when the machine is busy with other things.
 
 mod load;
 mod peers;
@@ -21,7 +21,7 @@ use peers::Bench;
 use server::Service;
 
 /// Rounds of each comparison; every server has one run in each.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// Length of one run, in seconds.
 const SECONDS: u64 = 1;
 

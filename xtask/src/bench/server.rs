@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 use crate::setup::which;
 
@@ -140,14 +142,13 @@ fn tree(pid: u32) -> Vec<u32> {
     found
 }
 
-/// User and system time of a process tree, in seconds (a tick is 10 ms on Linux).
+/// User and system time of a process tree, in seconds: by each process's own clock, as `/proc` counts in ticks of 10 ms.
 fn cpu_secs(pid: u32) -> f64 {
-    let ticks = tree(pid).into_iter().filter_map(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
+    let used = tree(pid).into_iter().filter_map(|pid| {
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed())).ok()?;
+        Some(Duration::from(clock.now().ok()?).as_secs_f64())
     });
-    ticks.sum::<f64>() / 100.0
+    used.sum()
 }
 
 fn pss_mib(pid: u32) -> f64 {

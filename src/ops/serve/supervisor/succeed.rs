@@ -56,10 +56,6 @@ impl Supervisor {
         inbox: &mut mpsc::UnboundedReceiver<Message>,
     ) -> Result<Infallible, Error> {
         self.hear_all(inbox);
-        if self.tally.is_asked() {
-            // Nobody would answer who waits for it.
-            self.tell_counts();
-        }
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
         // What is being made would be of this program.
         self.attempt = None;
@@ -91,12 +87,16 @@ impl Supervisor {
         outcome
     }
 
-    /// Hears what was said before, and whether there was anything.
+    /// Hears what was said before, and says whether there was anything.
     fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) -> bool {
         let mut any = false;
         while let Ok(message) = inbox.try_recv() {
             any = true;
             let _ = self.hear(message); // what ends a supervisor ends one that serves nothing
+        }
+        if self.tally.is_asked() {
+            // Nobody would answer who waits for it.
+            self.tell_counts();
         }
         any
     }

@@ -16,8 +16,9 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::ops::fault::Fault;
 
-/// Longest wait for what all workers have counted.
-const COUNTING: Duration = Duration::from_secs(2);
+/// Longest wait for what all workers have counted: a supervisor that is being replaced answers late, and Prometheus waits
+/// 10 s.
+const COUNTING: Duration = Duration::from_secs(5);
 
 /// Services of the supervisor, asked for over the control socket.
 pub(super) struct Supervised {
