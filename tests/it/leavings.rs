@@ -119,6 +119,21 @@ fn they_are_ended_also_when_a_new_program_takes_over_or_all_ends() {
 }
 
 #[test]
+fn they_end_with_a_supervisor_that_is_killed() {
+    let place = tempfile::tempdir().unwrap();
+    let mut serving = serve(place.path());
+    let _waiting = ask(&serving, "/cgi/long");
+    let of = |name| Told::read(place.path(), name);
+    let (lead, child, daemon) = (of("lead.pid"), of("child.pid"), of("daemon.pid"));
+    let all = serving.children();
+    serving.kill();
+    wait_until("nothing outlives it", || {
+        !runs(lead.0) && !runs(child.0) && !all.iter().any(|pid| runs(*pid))
+    });
+    assert!(runs(daemon.0), "what has left on purpose goes on");
+}
+
+#[test]
 fn a_program_that_has_answered_may_end_its_work() {
     let place = tempfile::tempdir().unwrap();
     let mut serving = serve(place.path());

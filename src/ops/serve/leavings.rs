@@ -2,14 +2,15 @@
 //!
 //! A worker leads a session, whose number is its process id: all that it starts is of that session, whatever has become
 //! of the parents. And the kernel gives the supervisor every process of ours whose parent has ended, so that it can
-//! wait for it. Who has begun a session of its own (a daemon) has left on purpose, and is only reaped. Side processes
+//! wait for it. When the supervisor itself is killed, each worker ends its own session and itself. Who has begun a session of its own (a daemon) has left on purpose, and is only reaped. Side processes
 //! are the supervisor's own children and of its session: they are nobody's leavings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 /// How long a program may go on whose worker has ended well: it has answered, and does what is left.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -17,6 +18,8 @@ pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(2);
 /// The pauses between two looks grow from the first to the last.
 const LOOKS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
+/// Most looks for what a worker that ends by itself has started.
+const LAST_LOOKS: u32 = 200;
 /// A process that has ended and was seen so often is waited for by nobody.
 const OFTEN: u32 = 4;
 
@@ -105,6 +108,38 @@ impl Leavings {
     /// Ends all that is left, and waits for it.
     pub(super) async fn end(&self) {
         futures_util::future::join_all(self.leave().into_iter().map(stop)).await;
+    }
+}
+
+/// Has this process, which leads a session, end with all of it once `parent` has ended. A thread of its own sees to that,
+/// as a plugin may block all others.
+/// # Errors
+/// When the kernel does not tell of that end, or there is no such thread.
+pub(super) fn end_with(parent: Pid) -> std::io::Result<()> {
+    let parent = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
+    std::thread::Builder::new().name("guard".into()).spawn(move || {
+        let mut ended = [PollFd::new(&parent, PollFlags::IN)];
+        while rustix::event::poll(&mut ended, None).is_err() {}
+        end_own();
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL); // which cannot fail
+    })?;
+    Ok(())
+}
+
+/// Kills all others of the session that this process leads.
+pub(super) fn end_own() {
+    let own = std::process::id();
+    // What is started meanwhile is found by the next look.
+    for _ in 0..LAST_LOOKS {
+        let mut others: Vec<_> = of_session(own);
+        others.retain(|seen| !seen.ended && seen.pid != own);
+        if others.is_empty() {
+            return;
+        }
+        for pid in others.iter().filter_map(|seen| pid(seen.pid)) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL); // it may have ended just now
+        }
+        std::thread::sleep(LOOKS[0]);
     }
 }
 

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use self::generation::Generation;
 use self::supervised::Supervised;
 use super::beat::Pulse;
 use super::counting::Counting;
+use super::leavings;
 use super::live::Live;
 use super::log::{Log, Whose};
 use super::message::{self, FromWorker, ToWorker};
@@ -49,12 +51,13 @@ pub fn worker() -> u8 {
     // All that is started here is known by it for ours, also when this process is gone; see `leavings`.
     let _ = rustix::process::setsid(); // refused to one that somebody has started by hand
     let Ok(control) = take_over_stdin() else { return 2 };
-    die_with_parent();
+    let parent = rustix::process::getppid();
+    die_with_parent(true);
     // What `ps` and `top` show; the name of the link that we were started by would say nothing.
     let _ = std::fs::write("/proc/self/comm", "paster worker");
     // Orders are heard and deadlines kept on a thread of their own, whatever plugin code does to the others.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(control)),
+        Ok(runtime) => runtime.block_on(run(control, parent)),
         // The exit code is all that it can say.
         Err(_) => 1,
     }
@@ -62,8 +65,18 @@ pub fn worker() -> u8 {
 
 /// The control socket's end says the same, but a plugin may block every thread. To be said again after a change of
 /// the user, with which the kernel forgets it.
-fn die_with_parent() {
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+fn die_with_parent(yes: bool) {
+    let _ = rustix::process::set_parent_process_death_signal(yes.then_some(Signal::KILL));
+}
+
+/// Has what is started here die with the supervisor too, where the kernel can tell of its end.
+/// Returns whether the supervisor is there.
+fn end_with(parent: Option<Pid>) -> bool {
+    die_with_parent(true);
+    if parent.is_some_and(|parent| leavings::end_with(parent).is_ok()) {
+        die_with_parent(false);
+    }
+    rustix::process::getppid() == parent
 }
 
 /// The threads that serve: one for each processor, or as many as the config says.
@@ -87,7 +100,7 @@ pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-async fn run(control: OwnedFd) -> u8 {
+async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
     let outbox = Outbox::new(stream.clone());
     let Ok(Some(packet)) = wire::receive(&stream).await else { return 1 };
@@ -100,7 +113,9 @@ async fn run(control: OwnedFd) -> u8 {
         outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
         return 1;
     }
-    die_with_parent();
+    if !end_with(parent) {
+        return 1;
+    }
     let reopen = Reopen::default();
     let whose = Whose { generation: start.generation, worker: start.worker };
     let (copy, lines) = mpsc::channel(LINES);
@@ -150,7 +165,10 @@ async fn run(control: OwnedFd) -> u8 {
             _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
             order = inbox.recv() => match order {
                 // The supervisor is gone; so are its listeners.
-                None => break 1,
+                None => {
+                    leavings::end_own();
+                    break 1;
+                }
                 Some((ToWorker::Serve, fds)) => {
                     if let Some((servers, sockets)) = waiting.take() {
                         generation.serve(servers, sockets);
