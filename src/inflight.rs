@@ -38,6 +38,7 @@ pub struct Progress {
     sending: AtomicU8,
     cancelled: AtomicBool,
     waker: AtomicWaker,
+    waits: AtomicBool,
     named: AtomicBool,
     id: Mutex<Option<Arc<str>>>,
 }
@@ -105,6 +106,7 @@ impl Seat {
     /// [`cancelled`](Seat::cancelled) after it.
     pub fn wake(&self, waker: &Waker) {
         self.progress.waker.register(waker);
+        self.progress.waits.store(true, Relaxed);
     }
 }
 
@@ -242,6 +244,10 @@ impl<T> Table<T> {
             *progress.id() = None;
             progress.named.store(false, Relaxed);
         }
+        if progress.waits.load(Relaxed) {
+            drop(progress.waker.take()); // it keeps the room of a task that has ended
+            progress.waits.store(false, Relaxed);
+        }
         let mut slots = self.0[seat.shard as usize].lock();
         let slots = &mut *slots;
         let slot = &mut slots.slots[seat.index as usize];
@@ -347,5 +353,19 @@ mod tests {
         assert!(table.list().is_empty());
         let mut ended = 0;
         assert_eq!((table.tally(|shard| ended += shard), ended), (4, 3));
+    }
+
+    #[test]
+    fn the_waker_of_a_request_that_has_ended_is_let_go() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (table, task) = (Table::<()>::default(), Arc::new(Task));
+        let seat = table.begin(Instant::now(), &Method::GET, "/", None);
+        seat.wake(&task.clone().into());
+        assert_eq!(Arc::strong_count(&task), 2);
+        table.end(seat, |()| ());
+        assert_eq!(Arc::strong_count(&task), 1);
     }
 }

@@ -6,6 +6,8 @@
 pub mod cgi;
 #[path = "../../src/codec/fastcgi.rs"]
 pub mod fastcgi;
+#[path = "../../src/server/http/frames.rs"]
+mod frames;
 #[path = "../../src/codec/pairs.rs"]
 mod pairs;
 #[path = "../../src/server/gate/path.rs"]
@@ -17,4 +19,11 @@ pub mod scgi;
 pub mod static_files;
 
 pub use pairs::{Fault, Variables};
+
+/// What the limits of time are told of an HTTP/2 connection after these pieces: whether something has begun and not come
+/// whole, and how much has come whole. `None`: it is not HTTP/2.
+pub fn follow<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> Option<(bool, u64)> {
+    let mut frames = frames::Frames::new();
+    pieces.all(|piece| frames.take(piece)).then(|| (frames.is_within(), frames.whole()))
+}
 use pairs::{malformed, parse_length};

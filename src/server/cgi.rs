@@ -107,7 +107,7 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
         }
     };
     // As over HTTP/2: `Connection` is between the web server and its client.
-    reply::settle(&mut response, &admitted, Version::HTTP_2);
+    ticket.settle(&mut response, &admitted, Version::HTTP_2);
     let (parts, body) = response.into_parts();
     // Not Rust's own standard output, which looks for line ends.
     let mut out = File::from(rustix::io::dup(rustix::stdio::stdout())?);

@@ -12,12 +12,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::control::{Load, Outcome, Tally};
-use super::gate::reply;
+use super::gate::{Admitted, reply};
 use super::pace::{Fault, TooSlow};
 use crate::body::file::Part;
 use crate::body::{App, Bare, Body, BoxFuture, Follow, Following, Meter, Request, Response, Watch};
@@ -156,6 +156,19 @@ impl Ticket {
         }
     }
 
+    /// Brings the response to the form that is sent ([`reply::settle`]), as which it is counted and followed.
+    pub(super) fn settle(&mut self, response: &mut Response, method: &Admitted, version: Version) {
+        if !reply::settle(response, method, version) {
+            self.desk.load.failed.fetch_add(1, Relaxed);
+        }
+        if self.outcome == Outcome::GONE {
+            self.outcome = Outcome(class_of(response.status()) as u8);
+        }
+        if let Some(following) = &mut self.following {
+            following.answered(Some(response));
+        }
+    }
+
     /// The answer to a request that the app has failed.
     fn failed(&self, error: &BoxError) -> Response {
         let status = status_of(&**error);
@@ -219,10 +232,6 @@ impl Work {
                 reply::plain(status, "the body did not come whole")
             }
         };
-        ticket.outcome = Outcome(class_of(response.status()) as u8);
-        if let Some(following) = &mut ticket.following {
-            following.answered(Some(&response));
-        }
         Poll::Ready(response)
     }
 }

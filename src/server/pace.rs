@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -124,7 +124,8 @@ impl Timer {
             }
             empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline))),
         };
-        sleep.as_mut().poll(cx).is_ready()
+        // Whatever else the task has done in this turn: tokio would not arm it for one that has done much.
+        pin!(tokio::task::unconstrained(sleep.as_mut())).poll(cx).is_ready()
     }
 }
 
@@ -136,4 +137,25 @@ pub(super) fn since(slot: &mut Option<(u64, Instant)>, holds: bool, written: u64
         *slot = Some((written, Instant::now()));
     }
     slot.map(|(_, since)| since)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_timer_fires_for_a_task_that_has_done_much_in_its_turn() {
+        let (mut timer, mut fresh) = (Timer::default(), true);
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let fires = poll_fn(|cx| {
+            while std::mem::take(&mut fresh) {
+                fresh = pin!(tokio::task::consume_budget()).poll(cx).is_ready();
+            }
+            if timer.poll(cx, deadline) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::time::timeout(Duration::from_secs(60), fires).await.expect("it fires");
+        assert!(Instant::now() >= deadline);
+    }
 }

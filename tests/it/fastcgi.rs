@@ -484,3 +484,25 @@ async fn retired_it_hands_idle_connections_over() {
     within(ended).await.unwrap();
     new.end().await;
 }
+
+#[tokio::test]
+async fn replies_that_nobody_takes_are_not_made_without_end() {
+    let running = Running::start("use = \"fastcgi\"", App::from_fn(|_| std::future::pending()));
+    let mut stream = running.connect().await;
+    stream.write_all(&[head(1, true, &GET), record(kind::STDIN, 1, b"")].concat()).await.unwrap();
+    // Section 4.2: each is answered by a record twice as long.
+    let questions = record(200, 0, b"").repeat(8 << 10);
+    let (most, mut sent) = (64 << 20, 0);
+    while sent < most {
+        let room = tokio::time::timeout(std::time::Duration::from_secs(2), stream.writable()).await;
+        match room.is_ok().then(|| stream.try_write(&questions)) {
+            Some(Ok(count)) => sent += count,
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Some(Err(error)) => panic!("{error} after {sent} bytes"),
+            None => break,
+        }
+    }
+    assert!(sent < most, "all was read, and none of the replies");
+    drop(stream);
+    running.end().await;
+}

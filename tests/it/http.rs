@@ -1,8 +1,13 @@
 //! The `http` server: versions, sockets, limits, and what happens to those who are slow or gone.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use paster::body::{App, Body, Request};
+use paster::body::{App, Body, Follow, Following, Request, Response, Watch};
+use paster::counts::{Counts, prometheus};
 use tokio::io::AsyncWriteExt;
 
 use crate::inprocess::{Running, ask, echo, read_to_end, says, try_server};
@@ -101,4 +106,53 @@ fn every_wrong_option_is_named() {
             "`x` is no header field",
         ],
     );
+}
+
+/// Keeps the statuses that it is told of.
+#[derive(Default)]
+struct Told(Mutex<Vec<u16>>);
+
+impl Follow for Told {
+    fn begin(self: Arc<Self>, _: &Request, _: Instant) -> Box<dyn Following> {
+        Box::new(Call(self))
+    }
+}
+
+struct Call(Arc<Told>);
+
+impl Watch for Call {
+    fn taken(&mut self, _: u64) {}
+}
+
+impl Following for Call {
+    fn answered(&mut self, response: Option<&Response>) {
+        self.0.0.lock().unwrap().push(response.unwrap().status().as_u16());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_sent_is_counted_and_followed_as_the_500_that_is() {
+    let app = App::from_fn(|request: Request| async move {
+        let mut response = Response::new(Body::from("hello"));
+        let length = if request.uri().path() == "/good" { "5" } else { "6" };
+        response.headers_mut().insert("content-length", length.parse().unwrap());
+        response
+    });
+    let told = Arc::<Told>::default();
+    let running = Running::start("", app.followed(told.clone()));
+    let mut stream = running.connect().await;
+    for (path, status) in [("/good", "200"), ("/bad", "500"), ("/good", "200")] {
+        let (head, _) = ask(&mut stream, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    }
+    assert_eq!(*told.0.lock().unwrap(), [200, 500, 200]);
+    assert_eq!(running.load.failed.load(Relaxed), 1);
+    let mut counts = Counts::default();
+    running.load.count("main", 1, &mut counts);
+    let text = prometheus::encode(&counts, prometheus::Format::Text);
+    for (outcome, count) in [("2xx", 2), ("5xx", 1)] {
+        let line = format!("paster_requests_total{{server=\"main\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    running.end().await;
 }

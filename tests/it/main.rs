@@ -39,6 +39,7 @@ mod logs;
 mod metrics;
 mod middleware;
 mod mount;
+mod on_the_way;
 mod pki;
 mod process;
 mod proxy_protocol;

@@ -55,7 +55,7 @@ enum Stream {
     Stdout,
 }
 
-/// Wraps `next`. Only what [`Record`] has is logged: no cookie, no authorization; query values named like a secret
+/// Wraps `next`. Only what [`Line`] and [`Facts`] have is logged: no cookie, no authorization; query values named like a secret
 /// are masked.
 pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;

@@ -44,25 +44,27 @@ pub fn full() -> Response {
 /// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length that is the body's own,
 /// no hop-by-hop fields but a wish to close, no status that is no final answer. CR, LF and NUL cannot stand in
 /// a [`HeaderValue`]; `Date` is added by whoever writes the head.
+///
+/// `false`: it has no such form, and became a 500 with its extensions.
 /// # Source
 /// RFC 9110 sections 6.4.1, 7.6.1, 8.6; RFC 9112 section 6.
-pub fn settle(response: &mut Response, method: &Admitted, version: Version) {
+pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> bool {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && method.upgrade {
-        return;
+        return true;
     }
     if status.is_informational() {
         tracing::error!(status = status.as_u16(), "the application answered with a status that is no answer");
-        *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
-        return;
+        fail(response);
+        return false;
     }
     let has_length = strip_hops(response.headers_mut(), version);
     let exact = response.body().size_hint().exact();
     let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_length && let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
         tracing::error!(reason, "the application's response cannot be sent");
-        *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
-        return;
+        fail(response);
+        return false;
     }
     if bodiless {
         if method.head
@@ -74,6 +76,13 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) {
         }
         *response.body_mut() = Body::empty();
     }
+    true
+}
+
+fn fail(response: &mut Response) {
+    let extensions = std::mem::take(response.extensions_mut());
+    *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+    *response.extensions_mut() = extensions;
 }
 
 /// An error and its causes, for the log.

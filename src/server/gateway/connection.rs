@@ -55,6 +55,7 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
         stream,
         read: read.into(),
         out: Out::default(),
+        replies: 0,
         protocol: P::new(hall.limits.head_bytes, hall.limits.connections),
         ended: false,
         timer: Timer::default(),
@@ -102,6 +103,8 @@ pub(super) struct Line<P> {
     pub(super) stream: Stream,
     pub(super) read: BytesMut,
     pub(super) out: Out,
+    /// Bytes of `out`, at most, that answer no request but records of the connection's own.
+    pub(super) replies: usize,
     pub(super) protocol: P,
     /// The other's end of stream was seen.
     pub(super) ended: bool,
@@ -196,7 +199,7 @@ impl<P: Protocol> Line<P> {
 
     /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
     async fn hand_over(self, hall: &Hall, place: &Place) -> Option<Self> {
-        let Line { stream, read, out, protocol, ended, timer } = self;
+        let Line { stream, read, out, replies, protocol, ended, timer } = self;
         let idle = |socket, server| Idle {
             server,
             listener: place.index,
@@ -206,7 +209,7 @@ impl<P: Protocol> Line<P> {
             secure: false,
         };
         let Adopted { stream, read, .. } = hall.pass_on(stream.into_fd(), idle).await?;
-        Some(Line { stream, read: read.into(), out, protocol, ended, timer })
+        Some(Line { stream, read: read.into(), out, replies, protocol, ended, timer })
     }
 
     /// Passes a request through the gate to the app.
@@ -282,6 +285,9 @@ impl<P: Protocol> Line<P> {
                         Poll::Ready(Err(_)) => return Poll::Ready(End::Close),
                         Poll::Pending => blocked = true,
                     }
+                }
+                if self.out.len() == 0 {
+                    self.replies = 0;
                 }
                 if let State::Ended(keep) = exchange.state
                     && self.out.len() == 0

@@ -15,7 +15,7 @@ use super::{Event, Protocol};
 use crate::body::Response;
 use crate::codec::cgi;
 use crate::server::desk::{Leaving, Ticket, Work};
-use crate::server::gate::{Admitted, reply};
+use crate::server::gate::Admitted;
 
 /// Bytes of a body that are read at once.
 const BODY_READ_BYTES: usize = 64 * 1024;
@@ -85,9 +85,14 @@ impl Exchange {
     }
 
     /// Begins the answer.
-    pub(super) fn send<P: Protocol>(&mut self, line: &mut Line<P>, mut response: Response, ticket: Ticket) {
+    pub(super) fn send<P: Protocol>(
+        &mut self,
+        line: &mut Line<P>,
+        mut response: Response,
+        mut ticket: Ticket,
+    ) {
         // As over HTTP/2: `Connection` is between the web server and its client.
-        reply::settle(&mut response, &self.admitted, Version::HTTP_2);
+        ticket.settle(&mut response, &self.admitted, Version::HTTP_2);
         let (parts, body) = response.into_parts();
         let mut head = Vec::with_capacity(256);
         cgi::encode_head(parts.status, &parts.headers, &mut head);
@@ -104,7 +109,8 @@ impl Exchange {
         line: &mut Line<P>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Broken> {
-        if line.ended || !self.inbox.has_room() {
+        // Whoever asks for more replies than it takes is not heard until it has taken them.
+        if line.ended || !self.inbox.has_room() || line.replies > WAITING_BYTES {
             return Ok(false);
         }
         let size = if self.body_over { HEAD_READ_BYTES } else { BODY_READ_BYTES };
@@ -130,7 +136,10 @@ impl Exchange {
     /// Takes what was read: `Some` when the client has gone.
     pub(super) fn take<P: Protocol>(&mut self, line: &mut Line<P>) -> Option<Broken> {
         loop {
-            match line.protocol.next(&mut line.read, &mut line.out) {
+            let before = line.out.len();
+            let next = line.protocol.next(&mut line.read, &mut line.out);
+            line.replies += line.out.len() - before;
+            match next {
                 Ok(None) => return None,
                 Ok(Some(Event::Body(data))) => {
                     match self.left.map(|left| left.checked_sub(data.len() as u64)) {

@@ -180,7 +180,7 @@ enum End {
     Undrained,
     /// The client takes nothing.
     Stalled,
-    /// Idle for long, gone, or time is up.
+    /// Idle for long, gone, all is said, or time is up.
     Quit,
 }
 
@@ -324,7 +324,11 @@ impl<'a> Watch<'a> {
                 }
             }
         }
-        let busy = link.busy.load(Relaxed) > 0;
+        // hyper lets go of a response with its last bytes, which may be long on their way to the client.
+        let busy = link.busy.load(Relaxed) > 0 || !link.flushed.load(Relaxed);
+        if !busy && link.half_closed.load(Relaxed) {
+            return Poll::Ready(End::Quit); // all is said, and nothing more comes
+        }
         let mut deadline = None;
         let mut end = End::Quit;
         let mut at = |time: Instant, then: End| {
@@ -342,7 +346,7 @@ impl<'a> Watch<'a> {
         }
         if let Some(drain) = &self.drain {
             at(drain.until(), End::Undrained);
-        } else if !busy {
+        } else if !busy && !link.body_open.load(Relaxed) {
             let served = link.served.load(Relaxed);
             if served != self.served {
                 (self.served, self.head_since) = (served, None);

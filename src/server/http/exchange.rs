@@ -145,10 +145,10 @@ impl Future for Answering {
                 response
             }
         };
-        reply::settle(&mut response, &this.head.admitted, this.head.version);
-        let Some(Ticket { desk, seat }) = this.ticket.take() else {
+        let Some(Ticket { mut desk, seat }) = this.ticket.take() else {
             return Poll::Pending; // polled after its end, which hyper never does
         };
+        desk.settle(&mut response, &this.head.admitted, this.head.version);
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => seat.upgrade(),
             status if this.head.version < Version::HTTP_2 && (this.ends(status) || seat.must_close()) => {

@@ -31,8 +31,8 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
     let mut connection = pin!(shared.h2.serve_connection(io, exchange));
     let mut served = 0;
     let mut idle_since = Instant::now();
-    let mut told = None;
-    let (mut stalled, mut slow, mut shut) = (None, None, None);
+    let mut told = false;
+    let (mut stalled, mut slow, mut shut, mut parting) = (None, None, None, None);
     let (mut bell, mut gave_way) = (None, false);
     poll_fn(|cx| {
         link.task.hang(cx, &mut bell);
@@ -53,12 +53,14 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 (served, idle_since) = (now_served, clock::now().into());
             }
             let idle = link.busy.load(Relaxed) == 0;
-            let blocked = since(&mut stalled, link.blocked.load(Relaxed), link.written.load(Relaxed));
+            let written = link.written.load(Relaxed);
+            let blocked = since(&mut stalled, link.blocked.load(Relaxed), written);
             let stalls = blocked.map(|since| since + shared.limits.write_stall);
+            // What h2 has taken of the last answers may be long on its way to the client.
+            let parted = since(&mut parting, told && idle, written).map(|since| since + GOODBYE_TIME);
             let deadline = match (told, idle) {
-                (Some(told), true) => Some(told + GOODBYE_TIME),
-                (None, true) => Some(idle_since + shared.limits.idle_time),
-                (_, false) => None,
+                (false, true) => Some(idle_since + shared.limits.idle_time),
+                _ => parted,
             };
             let head = since(&mut slow, link.within.load(Relaxed), link.whole.load(Relaxed));
             let heads = head.map(|since| since + shared.limits.head_time);
@@ -75,14 +77,14 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 let _ = connection.as_mut().poll(cx); // GOAWAY, as far as the socket takes it
                 return Poll::Ready(());
             }
-            if late && (told.is_some() || sooner == lingers) {
+            if late && (told || sooner == lingers) {
                 return Poll::Ready(());
             }
-            if told.is_none() && (late || shared.stage() > Stage::Serving) {
+            if !told && (late || shared.stage() > Stage::Serving) {
                 // GOAWAY: streams that have begun are finished, new ones go to another connection.
                 connection.as_mut().graceful_shutdown();
                 link.leaving.store(true, Relaxed);
-                told = Some(Instant::now());
+                told = true;
                 continue;
             }
             return Poll::Pending;

@@ -52,7 +52,7 @@ pub(super) struct Link {
     pub(super) cut: AtomicBool,
     /// Bytes read since the last head was complete.
     pub(super) head_bytes: AtomicUsize,
-    /// The client has shut its sending side while a request is answered.
+    /// The client has shut its sending side while a request was answered.
     pub(super) half_closed: AtomicBool,
     /// The next response ends the connection.
     pub(super) close_next: AtomicBool,
@@ -178,10 +178,12 @@ impl Link {
         self.aborted.load(Relaxed)
     }
 
-    /// A head is complete: forgets its bytes, and says whether `name` began one of its lines.
+    /// A head is complete: forgets its bytes, and says whether `name` began one of its lines. Of one that came together
+    /// with a request before it, that is not known.
     pub(super) fn take_head(&self, name: Option<&[u8]>) -> bool {
+        let kept = self.head_bytes.load(Relaxed) > 0;
         self.head_bytes.store(0, Relaxed); // the next one begins with the room of this
-        name.is_some_and(|name| {
+        name.filter(|_| kept).is_some_and(|name| {
             let head = lock(&self.head);
             let mut lines =
                 head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -318,12 +320,13 @@ impl AsyncRead for Socket {
         if count == 0 && buf.remaining() > 0 {
             // The client may have gone, or only have said all it wanted to: the driver gives it time. A body
             // that ends too early is an error at once.
-            if answering && !link.body_open.load(Relaxed) && !link.upgraded.load(Relaxed) {
+            let sending = answering || !link.flushed.load(Relaxed);
+            if sending && !link.body_open.load(Relaxed) && !link.upgraded.load(Relaxed) {
                 link.half_closed.store(true, Relaxed);
                 return Poll::Pending;
             }
             this.ended = true;
-        } else if !answering {
+        } else if !answering && !link.body_open.load(Relaxed) {
             let before = link.head_bytes.load(Relaxed);
             link.head_bytes.store(before + count, Relaxed);
             let mut head = lock(&link.head);
