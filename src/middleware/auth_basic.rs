@@ -67,7 +67,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let door = Arc::new(Door {
         path: options.htpasswd.to_path_buf(),
         state: Mutex::new(State { users: Arc::new(users), looked: Instant::now(), right: HashMap::new() }),
-        slots: Semaphore::new(AT_ONCE),
+        slots: Arc::new(Semaphore::new(AT_ONCE)),
         salt: uuid::Uuid::new_v4().into_bytes(),
     });
     Ok(App::from_call(move |mut request| {
@@ -102,7 +102,7 @@ struct Users {
 struct Door {
     path: PathBuf,
     state: Mutex<State>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     salt: [u8; 16],
 }
 
@@ -133,8 +133,12 @@ impl Door {
         }
         let hash = users.hashes.get(&*name).map_or(NOBODY, String::as_str).to_owned();
         let exists = users.hashes.contains_key(&*name);
-        let _slot = self.slots.acquire().await.ok()?;
-        let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        let slot = self.slots.clone().acquire_owned().await.ok()?;
+        let checked = tokio::task::spawn_blocking(move || {
+            // Held here, as the check goes on when the request is given up.
+            let _slot = slot;
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        });
         if !(checked.await.unwrap_or(false) && exists) {
             return None;
         }
@@ -249,6 +253,31 @@ fn is_bcrypt(hash: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
+        let door = Door {
+            path: PathBuf::new(),
+            state: Mutex::new(State {
+                users: Arc::default(),
+                looked: Instant::now() + Duration::from_secs(3600),
+                right: HashMap::new(),
+            }),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            salt: [0; 16],
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic ZXZlOmd1ZXNz"));
+        let mut given_up = Box::pin(door.user(&headers));
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx))).await.is_pending()
+        );
+        drop(given_up);
+        assert_eq!(door.slots.available_permits(), AT_ONCE - 1, "the check goes on");
+        let all = door.slots.acquire_many(AT_ONCE as u32);
+        let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+        assert!(all.is_ok(), "its end gives the slot back");
+    }
 
     #[test]
     fn nobody_is_a_hash_that_takes_its_time() {
