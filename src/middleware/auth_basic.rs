@@ -41,7 +41,8 @@ const TRUST: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 1024;
 /// Checks at once: more would take every processor.
 const AT_ONCE: usize = 2;
-/// Checked for unknown names, so that they take as long as known ones. Its password is in no list.
+/// Checked for unknown names, at the cost of known ones (its two digits), so that they take as long. Its password is in
+/// no list.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGhVK";
 
 /// Wraps `next`: requests without a right name and password get 401; the others carry a [`RemoteUser`].
@@ -93,9 +94,11 @@ fn unauthorized(challenge: HeaderValue) -> Response {
 }
 
 /// What one reading of the file gave: hashes by name, and what the file was.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Users {
     hashes: HashMap<String, String>,
+    /// [`NOBODY`] at the highest cost of the file.
+    nobody: String,
     version: Option<(SystemTime, u64)>,
 }
 
@@ -131,7 +134,7 @@ impl Door {
         {
             return Some(name);
         }
-        let hash = users.hashes.get(&*name).map_or(NOBODY, String::as_str).to_owned();
+        let hash = users.hashes.get(&*name).unwrap_or(&users.nobody).clone();
         let exists = users.hashes.contains_key(&*name);
         let slot = self.slots.clone().acquire_owned().await.ok()?;
         let checked = tokio::task::spawn_blocking(move || {
@@ -223,7 +226,7 @@ fn read(path: &Path) -> Result<Users, Vec<Error>> {
         let message = format!("cannot read the password file `{}`", path.display());
         vec![Error::config(message).because(error).help("make one with `htpasswd -B -c FILE NAME`")]
     })?;
-    let mut users = Users { version, ..Users::default() };
+    let mut users = Users { version, hashes: HashMap::new(), nobody: NOBODY.to_owned() };
     let mut errors = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -243,7 +246,18 @@ fn read(path: &Path) -> Result<Users, Vec<Error>> {
         let message = format!("line {} of `{}` has {fault}", index + 1, path.display());
         errors.push(Error::config(message).help("write the entry with `htpasswd -B FILE NAME`"));
     }
+    if let Some(cost) = users.hashes.values().filter_map(|hash| cost(hash)).max() {
+        users.nobody.replace_range(COST, &format!("{cost:02}"));
+    }
     if errors.is_empty() { Ok(users) } else { Err(errors) }
+}
+
+/// Where a bcrypt hash has its cost.
+const COST: std::ops::Range<usize> = 4..6;
+
+/// The cost of a hash, where it is one that can be checked.
+fn cost(hash: &str) -> Option<u32> {
+    hash.get(COST)?.parse().ok().filter(|cost| (4..=31).contains(cost))
 }
 
 fn is_bcrypt(hash: &str) -> bool {
@@ -259,7 +273,7 @@ mod tests {
         let door = Door {
             path: PathBuf::new(),
             state: Mutex::new(State {
-                users: Arc::default(),
+                users: Arc::new(Users { hashes: HashMap::new(), nobody: NOBODY.to_owned(), version: None }),
                 looked: Instant::now() + Duration::from_secs(3600),
                 right: HashMap::new(),
             }),
@@ -283,5 +297,24 @@ mod tests {
     fn nobody_is_a_hash_that_takes_its_time() {
         assert!(is_bcrypt(NOBODY));
         assert_eq!(bcrypt::verify("guess", NOBODY).ok(), Some(false));
+    }
+
+    #[test]
+    fn nobody_costs_as_much_as_the_dearest_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        let nobody = |costs: &[u32]| {
+            let lines: Vec<_> = costs
+                .iter()
+                .map(|cost| format!("user{cost}:{}", bcrypt::hash("x", *cost).unwrap()))
+                .collect();
+            std::fs::write(&file, lines.join("\n")).unwrap();
+            let nobody = read(&file).unwrap().nobody;
+            assert_eq!(bcrypt::verify("guess", &nobody).ok(), Some(false), "{nobody}");
+            nobody
+        };
+        assert_eq!(nobody(&[]), NOBODY);
+        assert_eq!(nobody(&[4, 5]), NOBODY.replace("$10$", "$05$"));
+        assert_eq!(nobody(&[11, 4]), NOBODY.replace("$10$", "$11$"));
     }
 }
