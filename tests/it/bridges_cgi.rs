@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use crate::bridge::{all_children, resident_kib};
 use crate::support::{Connection, PATIENCE, Serving, get, runs, wait_until};
@@ -153,6 +154,42 @@ fn time_and_number_are_limited() {
     std::fs::write(place.path().join("go"), "").unwrap();
     let (head, _) = waiting.join().unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 504 "), "{head}");
+}
+
+#[test]
+fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
+    let place = tempfile::tempdir().unwrap();
+    let serving = serve(place.path(), "time_limit_secs = 2\nmax_processes = 1");
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(serving.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET /cgi{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    // Whether an answer, read to its end, claims to be whole.
+    let whole = |mut stream: TcpStream| {
+        let (mut tail, mut piece, begun) = (Vec::new(), vec![0; 1 << 16], Instant::now());
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            tail.extend_from_slice(&piece[..count]);
+            tail.drain(..tail.len().saturating_sub(5));
+            assert!(begun.elapsed() < PATIENCE, "it goes on and on");
+        }
+        tail == b"0\r\n\r\n"
+    };
+    // It writes without end to one who reads all of it.
+    assert!(!whole(ask("/stream")));
+    let lead = pid(place.path(), "lead.pid");
+    wait_until("it has ended", || !runs(lead));
+    // And to one who reads nothing, but stays.
+    std::fs::remove_file(place.path().join("lead.pid")).unwrap();
+    let idle = ask("/stream");
+    let lead = pid(place.path(), "lead.pid");
+    wait_until("it has ended too", || !runs(lead));
+    assert_eq!(Connection::open(serving.address()).get("/cgi/args").1, "", "its place is free");
+    assert!(!whole(idle));
+    assert!(whole(ask("/args")), "another one is whole");
+    no_children(&serving);
 }
 
 #[test]

@@ -185,12 +185,13 @@ impl Sends for Cgi {
         let wait =
             tokio::time::timeout(duration(group.timeouts.queue_secs), self.slots.clone().acquire_owned());
         let Ok(Ok(permit)) = wait.await else { return Err(failed(Reason::Full)) };
-        let program = Program::start(self.command(&variables), &self.name, permit);
+        let end = Instant::now() + self.time_limit;
+        let program = Program::start(self.command(&variables), &self.name, permit, end);
         let program = program.map_err(|error| failed(Reason::Unreachable(error)))?;
         let connection = Connection::new(Stream::Program(Box::new(program)));
-        let end = Some(Instant::now() + self.time_limit);
-        let mut exchange =
-            Exchange::new(group.clone(), lease, connection, body, end, |_, _| Plain(CgiAnswer::default()));
+        let mut exchange = Exchange::new(group.clone(), lease, connection, body, Some(end), |_, _| {
+            Plain(CgiAnswer::default())
+        });
         match exchange.head().await {
             Ok(head) => Ok((exchange, head)),
             Err(Stop::Client(error)) => Err(Failure::Client(error)),

@@ -4,13 +4,15 @@ use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a program that has answered may go on before it is asked to end.
 const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -21,25 +23,27 @@ const LINE: usize = 4096;
 
 /// A program with pipes to its standard input and output.
 ///
-/// It leads a process group of its own. Dropped before [`Program::finished`] the whole group is asked to end, and
-/// killed when it does not.
+/// It leads a process group of its own. Dropped before [`Program::finished`], or when its time is over, the whole group
+/// is asked to end, and killed when it does not.
 pub(in crate::app) struct Program {
-    app: Arc<str>,
     input: Option<ChildStdin>,
     output: ChildStdout,
-    child: Option<Child>,
-    permit: Option<OwnedSemaphorePermit>,
-    finished: bool,
+    /// Tells [`watch`] that the answer is whole; dropped before, that nobody waits for it any more.
+    finished: Option<oneshot::Sender<()>>,
+    /// Whether its time is over.
+    late: Arc<AtomicBool>,
 }
 
 impl Program {
-    /// Starts `command`; what it writes to standard error is logged. The permit is held until it has ended.
+    /// Starts `command`; what it writes to standard error is logged. The permit is held until it has ended, which it is
+    /// asked to do at `end`, whether or not anybody reads its answer.
     /// # Errors
     /// When it cannot be started.
     pub(super) fn start(
         mut command: Command,
         app: &Arc<str>,
         permit: OwnedSemaphorePermit,
+        end: Instant,
     ) -> io::Result<Program> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
@@ -49,8 +53,15 @@ impl Program {
         if let Some(errors) = child.stderr.take() {
             tokio::spawn(log(errors, app.clone()));
         }
-        let (app, input, permit) = (app.clone(), Some(input), Some(permit));
-        Ok(Program { app, input, output, child: Some(child), permit, finished: false })
+        let (finished, told) = oneshot::channel();
+        let late = Arc::<AtomicBool>::default();
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let (running, app, time_is_over) = (Running { child, group }, app.clone(), late.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            watch(running, &app, told, end, &time_is_over).await;
+        });
+        Ok(Program { input: Some(input), output, finished: Some(finished), late })
     }
 
     /// The program sees the end of its input.
@@ -60,7 +71,14 @@ impl Program {
 
     /// Its answer is whole: it may end by itself.
     pub(in crate::app) fn finished(&mut self) {
-        self.finished = true;
+        if let Some(finished) = self.finished.take() {
+            let _ = finished.send(()); // nobody listens when its time was over
+        }
+    }
+
+    /// Whether its time is over: what it writes, or that it writes no more, means nothing then.
+    pub(in crate::app) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
     }
 
     pub(in crate::app) fn poll_read(
@@ -83,48 +101,61 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let signal = move |signal| {
-            if let Some(group) = group {
-                // An error means that nobody of the group is left.
-                let _ = kill_process_group(group, signal);
-            }
-        };
-        self.input = None;
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return signal(Signal::KILL) };
-        let (finished, app, permit) = (self.finished, self.app.clone(), self.permit.take());
-        if !finished {
-            signal(Signal::TERM);
+/// A program that has not been waited for yet.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // An error means that nobody of the group is left.
+            let _ = kill_process_group(group, signal);
         }
-        runtime.spawn(async move {
-            let _permit = permit;
-            let mut ended = None;
-            if finished {
-                ended = tokio::time::timeout(AFTERWARDS, child.wait()).await.ok();
-                if ended.is_none() {
-                    tracing::warn!(app = &*app, "the program goes on after its answer: it is ended");
-                    signal(Signal::TERM);
-                }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The worker ends before the program, which nobody has waited for.
+        if self.child.id().is_some() {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+/// Waits for the end of a program, and brings it about when it is time. Nobody else waits for it, so its number is not
+/// another's meanwhile.
+async fn watch(
+    mut program: Running,
+    app: &str,
+    finished: oneshot::Receiver<()>,
+    end: Instant,
+    late: &AtomicBool,
+) {
+    let finished = tokio::select! {
+        told = finished => told.is_ok(),
+        () = sleep_until(end) => {
+            late.store(true, Ordering::Release);
+            false
+        }
+    };
+    if finished {
+        match timeout(AFTERWARDS, program.child.wait()).await {
+            Ok(Ok(status)) if !status.success() => {
+                return tracing::warn!(app, "the program ended with {status}");
             }
-            if ended.is_none() {
-                let graceful = tokio::time::timeout(GRACE, child.wait()).await;
-                // Children of its own may be left that did not heed the signal.
-                signal(Signal::KILL);
-                if graceful.is_err() {
-                    let _ = child.wait().await;
-                }
-                return;
-            }
-            match ended {
-                Some(Ok(status)) if !status.success() => {
-                    tracing::warn!(app = &*app, "the program ended with {status}");
-                }
-                _ => {}
-            }
-        });
+            Ok(_) => return,
+            Err(_) => tracing::warn!(app, "the program goes on after its answer: it is ended"),
+        }
+    }
+    program.signal(Signal::TERM);
+    let graceful = timeout(GRACE, program.child.wait()).await;
+    // Children of its own may be left that did not heed the signal.
+    program.signal(Signal::KILL);
+    if graceful.is_err() {
+        let _ = program.child.wait().await;
     }
 }
 

@@ -253,6 +253,9 @@ impl<P: Protocol> Exchange<P> {
                 connection.input.reserve(self.read);
             }
             match poll_read_buf(Pin::new(&mut connection.stream), cx, &mut connection.input) {
+                Poll::Ready(Ok(_)) if connection.stream.is_late() => {
+                    return Poll::Ready(Err(Stop::Upstream(self.late())));
+                }
                 Poll::Ready(Ok(0)) => self.ended = true,
                 Poll::Ready(Ok(count)) => {
                     self.answered = true;
@@ -287,11 +290,15 @@ impl<P: Protocol> Exchange<P> {
                         (false, false) => duration(timeouts.head_secs),
                     };
                     ready!(connection.clock.wait(cx, limit, self.end));
-                    let reason = if self.headed { Reason::Stalled } else { Reason::HeadTimeout };
-                    return Poll::Ready(Err(Stop::Upstream(reason)));
+                    return Poll::Ready(Err(Stop::Upstream(self.late())));
                 }
             }
         }
+    }
+
+    /// What has taken too long.
+    fn late(&self) -> Reason {
+        if self.headed { Reason::Stalled } else { Reason::HeadTimeout }
     }
 
     /// Gives the connection back to the pool, where that is possible.

@@ -72,6 +72,11 @@ impl Stream {
         }
     }
 
+    /// Whether the time of a program is over.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Stream::Program(program) if program.is_late())
+    }
+
     /// All that is to be sent was sent: a program sees the end of its input.
     pub(super) fn close_input(&mut self) {
         if let Stream::Program(program) = self {
