@@ -19,6 +19,16 @@ case "$PATH_INFO" in
     /status) printf 'Status: 404 Not Here\nContent-Type: text/plain\n\nnope' ;;
     /moved) printf 'Location: https://example.org/\n\n' ;;
     /local) printf 'Location: %s/args?x\n\n' "$SCRIPT_NAME" ;;
+    /work/*)
+        case "$PATH_INFO" in
+            /work/204) printf 'Status: 204\n\n' ;;
+            /work/304) printf 'Status: 304\n\n' ;;
+            /work/local) printf 'Location: %s/args\n\n' "$SCRIPT_NAME" ;;
+            /work/head) printf 'Content-Type: text/plain\nContent-Length: 70000\n\n'; head -c 70000 /dev/zero ;;
+            /work/plain) printf 'Content-Type: text/plain\n\n' ;;
+            /work/none) printf 'Content-Type: text/plain\nContent-Length: 7\n\n' ;;
+        esac
+        while [ ! -e go ]; do sleep 0.05; done; wc -c > worked.new; mv worked.new worked ;;
     /nothing) exit 3 ;;
     /garbage) echo garbage; echo ;;
     /fork) sleep 1000 & echo $! > fork.pid; echo $$ > lead.pid; wait ;;
@@ -189,6 +199,40 @@ fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
     assert_eq!(Connection::open(serving.address()).get("/cgi/args").1, "", "its place is free");
     assert!(!whole(idle));
     assert!(whole(ask("/args")), "another one is whole");
+    no_children(&serving);
+}
+
+#[test]
+fn a_program_whose_answer_has_no_body_does_its_work_to_the_end() {
+    let place = tempfile::tempdir().unwrap();
+    let serving = serve(place.path(), "");
+    let (go, worked) = (place.path().join("go"), place.path().join("worked"));
+    let check = |method: &str, path: &str, status: &str, length: Option<&str>| {
+        let request = format!(
+            "{method} /cgi/work/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
+        );
+        let mut stream = TcpStream::connect(serving.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+        let found = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
+        assert_eq!(found, length, "{method} {path}: {answer}");
+        // Its answer is here, the program is not done.
+        assert!(!worked.exists(), "{method} {path}");
+        std::fs::write(&go, "").unwrap();
+        wait_until("the work is done", || worked.exists());
+        assert_eq!(std::fs::read_to_string(&worked).unwrap().trim(), "3", "{method} {path}");
+        std::fs::remove_file(&go).unwrap();
+        std::fs::remove_file(&worked).unwrap();
+    };
+    check("POST", "204", "204", None);
+    check("GET", "304", "304", None);
+    check("POST", "local", "200", None);
+    check("HEAD", "head", "200", Some("70000"));
+    check("HEAD", "none", "200", Some("7"));
+    check("HEAD", "plain", "200", None);
     no_children(&serving);
 }
 

@@ -176,17 +176,24 @@ impl Gateway {
                 Ok(sent) => sent,
                 Err(failure) => return failure.settle(&self.group),
             };
-            let Some(path) = &head.redirect else {
-                let response = exchange.into_response(head);
-                return match &self.hand_off {
-                    Some(hand_off) => hand_off.apply(&parts, response).await,
-                    None => Ok(response),
-                };
-            };
-            match redirected(parts, path) {
-                Ok(next) => request = next,
-                Err(response) => return Ok(*response),
+            if let Some(path) = head.redirect.clone() {
+                drop(exchange.into_bodiless(head));
+                match redirected(parts, &path) {
+                    Ok(next) => request = next,
+                    Err(response) => return Ok(*response),
+                }
+                continue;
             }
+            let bodiless = parts.method == Method::HEAD
+                || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            let response = match bodiless {
+                true => exchange.into_bodiless(head),
+                false => exchange.into_response(head),
+            };
+            return match &self.hand_off {
+                Some(hand_off) => hand_off.apply(&parts, response).await,
+                None => Ok(response),
+            };
         }
         Ok(plain(StatusCode::BAD_GATEWAY, format!("More than {REDIRECTS} local redirects.\n")))
     }

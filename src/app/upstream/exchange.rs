@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +26,9 @@ use crate::error::BoxError;
 
 /// How much is read at a time, at first and at most: whoever sends fast is read in larger pieces.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);
+
+/// How long what follows an answer without a body is read.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// The two directions of one request in a protocol. The head has been written to [`Outgoing`] before.
 pub(in crate::app) trait Protocol: Send + Unpin + 'static {
@@ -342,6 +345,36 @@ impl<P: Protocol> Exchange<P> {
         }
         *response.body_mut() = Body::new(Answer { first: whole, exchange: Some(self), left: head.length });
         response
+    }
+}
+
+impl<P: Protocol> Exchange<P> {
+    /// The answer to a request that wants its head only, or one whose status has no body. What comes all the same is
+    /// read for a while and thrown away: whoever sends it is not to be ended in the midst of its work.
+    pub(in crate::app) fn into_bodiless(self, head: Head) -> Response {
+        // Its size is that of the body which is not there.
+        let body = Body::new(Answer::<P> { first: Bytes::new(), exchange: None, left: head.length });
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        let mut rest = Box::pin(tokio::time::timeout(AFTERWARDS, self.rest()));
+        // Very often all has come with the head.
+        if rest.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(rest);
+        }
+        response
+    }
+
+    async fn rest(mut self) {
+        loop {
+            match std::future::poll_fn(|cx| self.poll(cx)).await {
+                Ok(Decoded::Data(_) | Decoded::Trailers(_)) => {}
+                Ok(Decoded::End(kept)) => return self.finish(kept),
+                // A body may be announced that there is none of.
+                Err(Stop::Upstream(Reason::BrokenOff)) => return self.finish(None),
+                _ => return,
+            }
+        }
     }
 }
 
