@@ -247,6 +247,11 @@ fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>)
         && path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
     let mount = if known { "" } else { mount };
     let path = if path.is_empty() && mount.is_empty() { "/" } else { path };
+    let path = match origin.is_empty() && mount.is_empty() && path.starts_with(['/', '\\']) {
+        // With nothing before it `//evil` would be another host.
+        true => format!("/{}", path.trim_start_matches(['/', '\\'])),
+        false => path.to_owned(),
+    };
     let found = format!("{origin}{mount}{path}");
     (found != location).then_some(found)
 }
@@ -299,5 +304,10 @@ mod tests {
         check("/base/a", "http://10.0.0.1/base", "", Some("/a"));
         check("/base", "http://10.0.0.1/base", "/app", Some("/app"));
         check("/base", "http://10.0.0.1/base", "", Some("/"));
+        check("/base//evil.example/x/", "http://10.0.0.1/base", "", Some("/evil.example/x/"));
+        check("/base/\\evil.example/", "http://10.0.0.1/base", "", Some("/evil.example/"));
+        check("/base//evil.example/", "http://10.0.0.1/base", "/app", Some("/app//evil.example/"));
+        check("http://127.0.0.1:9000//evil.example/", here, "", Some("/evil.example/"));
+        check("https://example.org//evil.example/", here, "", None);
     }
 }
