@@ -545,6 +545,26 @@ async fn http2_upstreams_take_requests_side_by_side() {
     tokio::task::spawn_blocking(move || drop(serving)).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_for_a_mute_http2_upstream_do_not_add_up() {
+    // The kernel takes connections; nobody answers on them.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = format!(
+        "upstreams = [\"https://{}\"]\nprotocol = \"http2\"\ntimeouts = {{ connect_secs = 2 }}",
+        mute.local_addr().unwrap()
+    );
+    let (serving, _folder) = tokio::task::spawn_blocking(move || serve(&options)).await.unwrap();
+    let client = reqwest::Client::new();
+    let begun = Instant::now();
+    let requests: Vec<_> = (0..10).map(|_| tokio::spawn(client.get(serving.url()).send())).collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().status(), 504);
+    }
+    // One after the other it would be twenty seconds.
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+    tokio::task::spawn_blocking(move || drop(serving)).await.unwrap();
+}
+
 #[test]
 fn an_upstream_hands_a_file_off_and_a_client_cannot() {
     let upstream = Scripted::start(|peer| {

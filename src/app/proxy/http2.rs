@@ -33,8 +33,20 @@ impl Connections {
         Connections(group.members.iter().map(|_| Mutex::default()).collect())
     }
 
-    /// A handle on the connection to a member, made where there is none; and whether it was there.
+    /// A handle on the connection to a member, made where there is none; and whether it was there. Who waits for
+    /// another's attempt waits no longer than for one of its own.
     async fn sender(
+        &self,
+        group: &Group,
+        index: usize,
+        member: &Member,
+    ) -> Result<(SendRequest<Sent>, bool), Reason> {
+        let limit = duration(group.timeouts.connect_secs);
+        let found = tokio::time::timeout(limit, self.connected(group, index, member)).await;
+        found.unwrap_or(Err(Reason::ConnectTimeout))
+    }
+
+    async fn connected(
         &self,
         group: &Group,
         index: usize,
