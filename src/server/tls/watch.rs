@@ -14,12 +14,14 @@ use super::terminator::Terminator;
 /// replaced at one time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Device, file, size and time of the last change; `None`: not there.
-pub(super) type Look = Option<(u64, u64, u64, i64, i64)>;
+/// Device, file and size; when its content was changed, and when anything of it, such as who may read it; `None`: not
+/// there.
+pub(super) type Look = Option<([u64; 3], [i64; 4])>;
 
 fn look(path: &Path) -> Look {
     let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+    Some(([found.dev(), found.ino(), found.size()], times))
 }
 
 /// What `files` look like now.
@@ -53,6 +55,30 @@ pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut
                 let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 tracing::error!(error = text.join("; "), "the certificates stay as they were");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_may_be_read_at_last_looks_different() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key.pem");
+        std::fs::write(&key, "key").unwrap();
+        let before = look(&key);
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut mode = 0o600;
+        // The kernel's clock for files ticks every few milliseconds.
+        while look(&key) == before {
+            assert!(Instant::now() < end, "a change of the mode is not seen");
+            mode ^= 0o040;
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         }
     }
 }
