@@ -155,8 +155,9 @@ impl Tree {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(root, name, flags(), Mode::empty(), resolve) {
                 Err(Errno::NOSYS) => self.walk.store(true, Ordering::Relaxed),
-                // A rename raced with the look-up: the walk below has no such race.
-                Err(Errno::AGAIN) => {}
+                // A rename raced with the look-up: the walk below has no such race. Or a sandbox refuses the call,
+                // unless it is the file: then the walk says the same.
+                Err(Errno::AGAIN | Errno::PERM) => {}
                 result => return result,
             }
         }
