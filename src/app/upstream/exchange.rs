@@ -242,14 +242,10 @@ impl<P: Protocol> Exchange<P> {
                     connection.clock.stop();
                     return Poll::Ready(Ok(part));
                 }
-                Err(Reason::Closed) if self.unsent.is_some() => {
-                    let error = self.unsent.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-                    return Poll::Ready(Err(Stop::Upstream(Reason::Broken(error))));
-                }
                 Err(reason) => return Poll::Ready(Err(Stop::Upstream(reason))),
             }
             if self.ended {
-                let reason = if self.headed { Reason::BrokenOff } else { Reason::Closed };
+                let reason = if self.headed { Reason::BrokenOff } else { self.closed() };
                 return Poll::Ready(Err(Stop::Upstream(reason)));
             }
             if connection.input.capacity() - connection.input.len() < self.read / 4 {
@@ -275,7 +271,7 @@ impl<P: Protocol> Exchange<P> {
                         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
                     let reason = match (self.headed, reset && !self.answered) {
                         (true, _) => Reason::BrokenOff,
-                        (false, true) => Reason::Closed,
+                        (false, true) => self.closed(),
                         (false, false) => Reason::Broken(error),
                     };
                     return Poll::Ready(Err(Stop::Upstream(reason)));
@@ -297,6 +293,11 @@ impl<P: Protocol> Exchange<P> {
                 }
             }
         }
+    }
+
+    /// Why there is no answer where the connection was closed.
+    fn closed(&mut self) -> Reason {
+        self.unsent.take().map_or(Reason::Closed, Reason::Broken)
     }
 
     /// What has taken too long.

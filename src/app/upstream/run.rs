@@ -43,8 +43,8 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
 /// Sends a request; `write` puts its head into the buffer, for each upstream that is tried.
 ///
 /// Where no connection can be had the next upstream is tried: nothing was sent. A request that was sent is sent again
-/// only if it `repeats`, nothing of its body was taken and no byte of an answer came: once more to the same upstream
-/// where the connection was a kept one, else to the next.
+/// only if it `repeats`, nothing of its body was taken and no byte of an answer came: where the connection was a kept
+/// one over a new one, to whichever upstream has its turn; else to one that was not tried.
 /// # Errors
 /// The last failure.
 pub(in crate::app) async fn run<P: Protocol>(
