@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::authority::Authority;
 use crate::inprocess::{ask, within};
 use crate::pki::{DAY, connect, try_connect};
@@ -130,6 +132,25 @@ async fn plain_http_answers_a_challenge_and_a_certificate_is_renewed() {
     wait_until("the certificate is renewed", || authority.seen(|seen| seen.certificates) == 2);
     wait_for(&authority, &serving, &address).await;
     assert_eq!(authority.seen(|seen| (seen.accounts, seen.orders)), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failure_the_other_port_is_tried() {
+    let authority = Authority::start("tls-alpn-01 http-01", &[LONG]).await;
+    let folder = tempfile::tempdir().unwrap();
+    // An order has failed long ago: only plain HTTP can be called from outside.
+    let digest = Sha256::digest(format!("{}\nsite.test\nwww.site.test", authority.directory));
+    let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let failed = folder.path().join(format!("acme/site.test-{digest}.failed"));
+    std::fs::create_dir(folder.path().join("acme")).unwrap();
+    std::fs::write(&failed, r#"{"count":1,"at":0}"#).unwrap();
+    let mut serving = serve(folder.path(), &authority);
+    let (address, plain) = addresses(&mut serving);
+    serving.wait_for("ready");
+    authority.target.send_replace(Some(plain));
+    wait_for(&authority, &serving, &address).await;
+    assert_eq!(authority.seen(|seen| seen.orders), 1);
+    assert!(!failed.exists(), "it is forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,8 @@ impl Drop for Authority {
 }
 
 impl Authority {
-    /// Starts it; it offers challenges of `kind` only, and its certificates end after what `lives` says in turn.
+    /// Starts it; it offers challenges of `kind` only (several with blanks between),
+    /// and its certificates end after what `lives` says in turn.
     pub(crate) async fn start(kind: &'static str, lives: &'static [Duration]) -> Authority {
         let pki = Arc::new(pki::Authority::new("acme"));
         let (chain, key) = pki.sign(&["localhost"], SystemTime::now() + 90 * DAY);
@@ -274,17 +275,19 @@ impl State {
                 let order = &seen.orders_of[number];
                 let (name, token) = (order.names[index].clone(), order.tokens[index].clone());
                 let answer = format!("{token}.{}", seen.keys[order.account].thumbprint);
+                let place: usize = words.next().unwrap().parse().unwrap();
+                let kind = self.kind.split(' ').nth(place).unwrap();
                 let state = self.clone();
                 tokio::spawn(async move {
                     let target =
                         state.target.clone().wait_for(Option::is_some).await.unwrap().clone().unwrap();
-                    let result = match state.kind {
+                    let result = match kind {
                         "http-01" => look_http(&target, &name, &token, &answer).await,
                         _ => look_tls(&target, &name, &answer).await,
                     };
                     state.seen.lock().unwrap().orders_of[number].verified[index] = Some(result);
                 });
-                let challenge = self.authorization(&seen, number, index)["challenges"][0].clone();
+                let challenge = self.authorization(&seen, number, index)["challenges"][place].clone();
                 Ok((StatusCode::OK, challenge, None))
             }
             ("finalize", Some(number), _) => {
@@ -327,24 +330,27 @@ impl State {
 
     fn authorization(&self, seen: &Seen, number: usize, index: usize) -> Value {
         let order = &seen.orders_of[number];
-        let mut challenge = json!({
-            "type": self.kind,
-            "url": format!("{}/challenge/{number}/{index}", self.base),
-            "token": order.tokens[index],
-            "status": "pending",
-        });
-        let status = match &order.verified[index] {
-            None => "pending",
-            Some(Ok(())) => "valid",
-            Some(Err(why)) => {
+        let (status, error) = match &order.verified[index] {
+            None => ("pending", None),
+            Some(Ok(())) => ("valid", None),
+            Some(Err(why)) => ("invalid", Some(why)),
+        };
+        let challenge = |(place, kind)| {
+            let mut challenge = json!({
+                "type": kind,
+                "url": format!("{}/challenge/{number}/{index}/{place}", self.base),
+                "token": order.tokens[index],
+                "status": status,
+            });
+            if let Some(why) = error {
                 challenge["error"] =
                     json!({ "type": "urn:ietf:params:acme:error:unauthorized", "detail": why });
-                "invalid"
             }
+            challenge
         };
-        challenge["status"] = json!(status);
+        let challenges: Vec<_> = self.kind.split(' ').enumerate().map(challenge).collect();
         let identifier = json!({ "type": "dns", "value": order.names[index] });
-        json!({ "status": status, "identifier": identifier, "challenges": [challenge] })
+        json!({ "status": status, "identifier": identifier, "challenges": challenges })
     }
 
     fn sign(&self, csr: &CertificateSigningRequestDer<'_>, names: &[String], life: Duration) -> String {

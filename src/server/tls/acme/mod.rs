@@ -43,7 +43,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 #[serde(deny_unknown_fields)]
 pub(in crate::server) struct Options {
     /// Names of the certificate: `["example.org", "www.example.org"]`. They must lead to this server: the authority
-    /// calls it on port 443 (`tls-alpn-01`), or on port 80 where `redirect_http` listens (`http-01`).
+    /// calls it on port 443 (`tls-alpn-01`), and after an order that failed so on port 80, where `redirect_http` listens
+    /// (`http-01`).
     pub domains: Vec<String>,
     /// Folder for account, keys and certificates, made with access for the server's user alone. Keep it: authorities
     /// limit how many certificates they give out.
@@ -73,6 +74,8 @@ pub(super) struct Settings {
     folder: PathBuf,
     directory: String,
     directory_ca: Option<PathBuf>,
+    /// Whether `redirect_http` answers challenges, too.
+    plain: bool,
     /// Name of the certificate's files: the first domain, and what tells it from another of the same folder.
     name: String,
 }
@@ -143,6 +146,7 @@ impl Settings {
             folder: options.cache.to_path_buf(),
             directory: options.directory.clone(),
             directory_ca: options.directory_ca_file.as_ref().map(|file| file.to_path_buf()),
+            plain: table.value().get("redirect_http").is_some_and(|value| value != false),
         })
     }
 
@@ -287,6 +291,7 @@ mod tests {
             folder: folder.into(),
             directory: LETS_ENCRYPT.into(),
             directory_ca: None,
+            plain: false,
             name: "example.org-1".into(),
         }
     }

@@ -1,6 +1,5 @@
 //! One order: account, challenges, certificate (RFC 8555 section 7).
 
-use std::path::Path;
 use std::time::Duration;
 
 use instant_acme::{
@@ -29,7 +28,7 @@ pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
     let order = account.new_order(&NewOrder::new(&names)).await;
     let mut order = order.map_err(failed("the authority takes no order"))?;
     // Until the authority has looked; then they are taken away.
-    let prepared = prepare(&settings.folder, &mut order).await?;
+    let prepared = prepare(settings, &mut order).await?;
     let retries = RetryPolicy::new().timeout(PATIENCE);
     let ready = order.poll_ready(&retries).await;
     if !matches!(ready, Ok(OrderStatus::Ready)) {
@@ -79,8 +78,14 @@ async fn account(settings: &Settings) -> Result<Account, Error> {
 
 /// Prepares the answers to every open challenge and tells the authority to look.
 ///
-/// tls-alpn-01 where it is offered, as our port is the one that is called; else http-01.
-async fn prepare(folder: &Path, order: &mut Order) -> Result<Vec<Prepared>, Error> {
+/// tls-alpn-01 where it is offered, as our port is the one that is called; else http-01. Where we answer on plain HTTP
+/// too, the other one comes first after an order that has failed: only one of the ports may be called from outside.
+async fn prepare(settings: &Settings, order: &mut Order) -> Result<Vec<Prepared>, Error> {
+    let folder = &settings.folder;
+    let mut kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
+    if settings.plain && settings.failures().count % 2 == 1 {
+        kinds.reverse();
+    }
     let failed = |cause: BoxError| Error::new("a challenge cannot be answered").because(cause);
     let mut prepared = Vec::new();
     let mut authorizations = order.authorizations();
@@ -90,11 +95,9 @@ async fn prepare(folder: &Path, order: &mut Order) -> Result<Vec<Prepared>, Erro
             continue;
         }
         let offers = |kind: &ChallengeType| authorization.challenges.iter().any(|one| one.r#type == *kind);
-        let kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
-        let Some(kind) = kinds.into_iter().find(offers) else {
+        let Some(kind) = kinds.iter().find(|kind| offers(kind)).cloned() else {
             return Err(Error::new("the authority offers neither tls-alpn-01 nor http-01"));
         };
-        // An authority may try both in its own order; what is prepared costs nothing.
         let name = match authorization.identifier().identifier {
             Identifier::Dns(name) => name.to_ascii_lowercase(),
             _ => return Err(Error::new("the authority asks for what is no DNS name")),
