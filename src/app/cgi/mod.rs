@@ -65,7 +65,8 @@ pub(super) struct Options {
     #[serde(default = "a_minute")]
     pause_secs: Secs,
     /// Longest time for a request in all. When it is over, or when the client goes, the program and all that it has
-    /// started in its process group are asked to end (TERM), and killed 2 s later.
+    /// started in its process group are asked to end (TERM), and killed 2 s later. When its answer is whole, or has no
+    /// body (HEAD, 204, 304, a local redirect), the program may go on for 10 s.
     #[serde(default = "five_minutes")]
     time_limit_secs: Secs,
     /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a

@@ -2,7 +2,8 @@
 //!
 //! Nothing is spawned and nothing passes through a channel: who waits for the answer writes the request, and who
 //! reads the answer's body goes on writing what is left of the request's. So a client that reads slowly slows the
-//! upstream down, and one that goes closes the upstream's connection by dropping this.
+//! upstream down, and one that goes closes the upstream's connection by dropping this. Only what follows an answer
+//! without a body is read by a task of its own, as nobody waits for it.
 
 use std::io;
 use std::pin::Pin;
@@ -347,9 +348,7 @@ impl<P: Protocol> Exchange<P> {
         *response.body_mut() = Body::new(Answer { first: whole, exchange: Some(self), left: head.length });
         response
     }
-}
 
-impl<P: Protocol> Exchange<P> {
     /// The answer to a request that wants its head only, or one whose status has no body. What comes all the same is
     /// read for a while and thrown away: whoever sends it is not to be ended in the midst of its work.
     pub(in crate::app) fn into_bodiless(self, head: Head) -> Response {
@@ -358,10 +357,15 @@ impl<P: Protocol> Exchange<P> {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
+        let upstream = self.lease.member.name.clone();
         let mut rest = Box::pin(tokio::time::timeout(AFTERWARDS, self.rest()));
         // Very often all has come with the head.
         if rest.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(rest);
+            tokio::spawn(async move {
+                if rest.await.is_err() {
+                    tracing::warn!(upstream, "it goes on after an answer without a body: it is given up");
+                }
+            });
         }
         response
     }
