@@ -98,6 +98,11 @@ fn begin(serving: &Serving, path: &str) -> TcpStream {
     stream
 }
 
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 fn rest(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text); // a reset ends it too
@@ -212,6 +217,28 @@ fn reload_waits_and_tells_what_is_wrong_and_rollback_goes_back() {
     wait_until("it serves", || site.json(&["ps"])["supervisor"]["generation"] == 5);
     let of = site.json(&["ps"])["supervisor"].clone();
     assert_eq!((of["switches"].as_u64(), of["failures"].as_u64()), (Some(5), Some(2)));
+}
+
+#[test]
+fn reload_waits_for_its_own_generation_while_the_one_before_still_rolls() {
+    let config = |body| HELLO.replace("hello", body) + "[process]\nworkers = 2\nrolling = true\n";
+    let site = Site::new(&config("first"));
+    let serving = site.serve(&[]);
+    let last = site.json(&["ps"])["workers"][1]["pid"].as_u64().unwrap() as u32;
+    // It does not save its state, for which the worker in its place waits.
+    signal(last, rustix::process::Signal::STOP);
+    save(&site.path().join("server.toml"), &config("second"));
+    serving.signal("HUP");
+    let answers = |body| Connection::try_get(serving.address(), "/").as_deref() == Some(body);
+    wait_until("the first of generation 2 serves", || answers("second"));
+    save(&site.path().join("server.toml"), &config("third"));
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| site.json(&["reload", "--wait"]));
+        wait_until("the first of generation 3 serves", || answers("third"));
+        signal(last, rustix::process::Signal::CONT);
+        answer.join().unwrap()
+    });
+    assert_eq!(answer["generation"], 3);
 }
 
 #[test]

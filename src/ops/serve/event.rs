@@ -60,6 +60,8 @@ pub enum Event {
         reason: Reason,
         /// What has changed, for people.
         detail: String,
+        /// The number that it is to have.
+        generation: u64,
     },
     /// A new generation serves.
     Reloaded {
@@ -170,7 +172,7 @@ impl Event {
             Event::Warning { message } => format!("warning: {message}"),
             Event::Listening { server, url } => format!("serving {url} ({server})"),
             Event::Ready { ms, .. } => format!("ready in {}", span(*ms)),
-            Event::Reloading { reason, detail } => match reason {
+            Event::Reloading { reason, detail, .. } => match reason {
                 Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
                 Reason::Hup => "reloading: asked by HUP".to_owned(),
                 Reason::Start | Reason::Rollback | Reason::Command | Reason::Program => {

@@ -31,7 +31,7 @@ impl Supervisor {
             self.attempt = None;
         }
         if reason != Reason::Start {
-            self.shared.tell(&Event::Reloading { reason, detail });
+            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation + 1 });
             self.live(Status::Building);
         }
         self.attempt(From::Files);
@@ -50,7 +50,8 @@ impl Supervisor {
         }
         let from = From::Plan(Box::new(previous.clone()));
         let detail = "to the generation before".to_owned();
-        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail });
+        let generation = self.generation + 1;
+        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail, generation });
         self.attempt(from);
         Ok(())
     }

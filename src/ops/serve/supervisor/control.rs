@@ -241,18 +241,23 @@ pub(super) fn described(errors: &Errors) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What becomes of the generation that is begun after `events` was subscribed to.
+/// What becomes of the generation that is begun after `events` was subscribed to. One before it may be told of only
+/// then: a rolling reload is, once its last worker serves.
 async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
     let since = Instant::now();
-    let mut begun = false;
+    let mut wanted = None;
     loop {
         match events.recv().await {
-            Ok(Event::Reloading { .. }) => begun = true,
-            Ok(Event::Reloaded { generation, .. } | Event::Ready { generation, .. }) if begun => {
+            Ok(Event::Reloading { generation, .. }) => wanted = wanted.or(Some(generation)),
+            Ok(Event::Reloaded { generation, .. } | Event::Ready { generation, .. })
+                if wanted.is_some_and(|wanted| generation >= wanted) =>
+            {
                 let ms = u64::try_from(since.elapsed().as_millis()).ok();
                 return value(Switched { generation, ms });
             }
-            Ok(Event::ReloadFailed { errors, .. } | Event::Failed { errors }) if begun => return Err(errors),
+            Ok(Event::ReloadFailed { errors, .. } | Event::Failed { errors }) if wanted.is_some() => {
+                return Err(errors);
+            }
             Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is ending")),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return refusal(&Error::new("the server has ended")),
