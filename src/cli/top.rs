@@ -42,9 +42,15 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Seconds between two looks
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    /// Seconds between two looks, from 0.1 to 30
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = every)]
     every: f64,
+}
+
+/// Reads a time between two looks. The server closes a connection that is silent for a minute.
+fn every(text: &str) -> Result<f64, String> {
+    let known = text.parse().ok().filter(|secs| (0.1..=30.0).contains(secs));
+    known.ok_or_else(|| "it must be a number from 0.1 to 30".to_owned())
 }
 
 /// What one look has shown.
@@ -81,8 +87,7 @@ impl Args {
         let failed = |cause: std::io::Error| Error::new("cannot use the terminal").because(cause);
         let mut view = View::new(Look::take(&mut server)?);
         let mut terminal = ratatui::try_init().map_err(failed)?;
-        let pause = Duration::try_from_secs_f64(self.every).unwrap_or(Duration::from_secs(1));
-        let ended = watch(&mut terminal, &mut server, &mut view, pause.max(Duration::from_millis(100)));
+        let ended = watch(&mut terminal, &mut server, &mut view, Duration::from_secs_f64(self.every));
         ratatui::try_restore().map_err(failed)?;
         ended.map(|()| ExitCode::SUCCESS)
     }

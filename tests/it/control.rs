@@ -388,6 +388,15 @@ fn bad_and_slow_clients_harm_nobody() {
 }
 
 #[test]
+fn the_live_view_looks_as_often_as_the_server_waits_for() {
+    let site = Site::new(HELLO);
+    for wrong in ["90", "0", "-1", "NaN", "often"] {
+        let (code, error) = site.failure(&["top", &format!("--every={wrong}")]);
+        assert!(code == 2 && error.contains("a number from 0.1 to 30"), "{error}");
+    }
+}
+
+#[test]
 fn the_live_view_shows_and_is_left_with_q() {
     let site = Site::faulty("");
     let serving = site.serve(&[]);

@@ -148,13 +148,13 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        patience = IDLE;
         let ask = match read(&line) {
             Ok(ask) => ask,
             Err(error) => {
                 return write(&mut writer, &Reply::Failed(vec![Fault::from(&error)])).await;
             }
         };
+        patience = patience_after(&ask, patience);
         match ask {
             Ask::Hello => {
                 let hello = serde_json::to_value(hello(shared)).unwrap_or_default();
@@ -179,6 +179,12 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
             }
         }
     }
+}
+
+/// How long a client may be silent after a request. To one that has asked for the end, the connection's end says that
+/// the process has ended.
+fn patience_after(ask: &Ask, before: Duration) -> Duration {
+    if matches!(ask, Ask::Stop { .. }) { Duration::MAX } else { before.max(IDLE) }
 }
 
 /// Reads a request.
@@ -261,4 +267,17 @@ async fn logs(
         }
     }
     write(writer, &Reply::Done(json!(null))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_the_end_may_wait_for_ever() {
+        let idle = patience_after(&Ask::Ps, FIRST);
+        assert_eq!(idle, IDLE);
+        let ending = patience_after(&Ask::Stop { fast: false }, idle);
+        assert_eq!((ending, patience_after(&Ask::Ps, ending)), (Duration::MAX, Duration::MAX));
+    }
 }
