@@ -193,6 +193,24 @@ fn the_pid_file_is_locked_and_goes_at_the_end() {
 }
 
 #[test]
+fn a_pid_file_that_is_a_link_is_refused() {
+    let folder = folder(&[("server.toml", &config("pid_file = \"run.pid\"")), ("precious", "text")]);
+    for name in ["precious", "nowhere"] {
+        let path = folder.path().join("run.pid");
+        std::os::unix::fs::symlink(name, &path).unwrap();
+        let mut command = paster();
+        command.args(["serve", "--json"]).current_dir(folder.path());
+        let mut serving = Serving::launch(command);
+        let failed = serving.wait_for("failed");
+        assert!(failed.to_string().contains("a symbolic link lies there"), "{failed}");
+        assert_eq!(serving.end(), Some(1));
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(folder.path().join("precious")).unwrap(), "text");
+    assert!(!folder.path().join("nowhere").exists());
+}
+
+#[test]
 fn systemd_is_told() {
     let folder = folder(&[("server.toml", &config(""))]);
     let path = folder.path().join("notify.sock");

@@ -5,9 +5,13 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use crate::error::Error;
+
+/// How often another may take the place of the file while we take it.
+const TRIES: u32 = 100;
 
 /// A pid file that is ours. It goes with the value.
 #[derive(Debug)]
@@ -19,16 +23,22 @@ pub(super) struct PidFile {
 impl PidFile {
     /// Takes `path`; one that no running server holds any more is replaced.
     /// # Errors
-    /// When a running server holds it, or it cannot be written.
+    /// When a running server holds it, or it cannot be written. A symbolic link is not followed: who may write in its folder
+    /// could have any file of ours overwritten.
     pub(super) fn take(path: &Path) -> Result<PidFile, Error> {
         let failed = |cause: io::Error| {
-            Error::new(format!("cannot write the pid file `{}`", path.display()))
-                .because(cause)
-                .help("create its folder, or correct `pid_file` of `[process]`")
+            let linked = cause.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+            let error = Error::new(format!("cannot write the pid file `{}`", path.display())).because(cause);
+            error.help(if linked {
+                "a symbolic link lies there: remove it, or name the file itself as `pid_file` of `[process]`"
+            } else {
+                "create its folder, or correct `pid_file` of `[process]`"
+            })
         };
-        loop {
+        for _ in 0..TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644);
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
             let mut file = options.open(path).map_err(failed)?;
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 let mut holder = String::new();
@@ -51,6 +61,7 @@ impl PidFile {
             written.map_err(failed)?;
             return Ok(PidFile { path: path.to_owned(), file });
         }
+        Err(failed(io::Error::other("others remove it again and again")))
     }
 }
 
