@@ -19,13 +19,18 @@ esac
 
 /// A server with a plugin that has a side process, and the program at `/cgi`.
 fn serve(place: &Path) -> Serving {
+    serve_with(place, "")
+}
+
+/// The same with more tables.
+fn serve_with(place: &Path, more: &str) -> Serving {
     let path = place.join("program");
     save(&path, PROGRAM);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let config = format!(
         "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"mount\"\n\
          routes = {{ \"/\" = \"plugin\", \"/cgi\" = \"cgi\" }}\n[app.cgi]\nuse = \"cgi\"\nprogram = \"program\"\n\
-         [app.plugin]\nuse = \"plugin\"\nlibrary = {:?}\n",
+         [app.plugin]\nuse = \"plugin\"\nlibrary = {:?}\n{more}",
         plugin("faulty")
     );
     std::fs::write(place.join("server.toml"), config).unwrap();
@@ -131,6 +136,23 @@ fn they_end_with_a_supervisor_that_is_killed() {
         !runs(lead.0) && !runs(child.0) && !all.iter().any(|pid| runs(*pid))
     });
     assert!(runs(daemon.0), "what has left on purpose goes on");
+}
+
+#[test]
+fn they_end_also_when_the_worker_has_no_descriptor_left() {
+    let place = tempfile::tempdir().unwrap();
+    let mut serving = serve_with(place.path(), "[process]\nlimits = { open_files = 100 }\n");
+    let worker: u32 = get(&serving, "/pid").parse().unwrap();
+    let _waiting = ask(&serving, "/cgi/long");
+    let of = |name| Told::read(place.path(), name);
+    let (lead, child, _daemon) = (of("lead.pid"), of("child.pid"), of("daemon.pid"));
+    let mut kept = Vec::new();
+    while std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count() < 100 {
+        kept.push(Connection::open(serving.address()));
+        kept.last_mut().unwrap().get("/pid");
+    }
+    serving.kill();
+    wait_until("nothing outlives it", || !runs(lead.0) && !runs(child.0) && !runs(worker));
 }
 
 #[test]

@@ -6,10 +6,13 @@
 //! are the supervisor's own children and of its session: they are nobody's leavings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 /// How long a program may go on whose worker has ended well: it has answered, and does what is left.
@@ -35,8 +38,14 @@ struct Seen {
 
 impl Seen {
     /// `None` when there is no such process.
-    fn of(pid: u32) -> Option<Seen> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    /// # Errors
+    /// As for [`looked`].
+    fn of(pid: u32) -> io::Result<Option<Seen>> {
+        let stat = looked(std::fs::read_to_string(format!("/proc/{pid}/stat")))?;
+        Ok(stat.and_then(|stat| Seen::read(pid, &stat)))
+    }
+
+    fn read(pid: u32, stat: &str) -> Option<Seen> {
         // The program's name may have spaces in it; the fields count from its closing parenthesis.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let ended = matches!(fields.next()?, "Z" | "X");
@@ -53,19 +62,39 @@ fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(number.cast_signed())
 }
 
+/// What was read; `None` where there is no such thing.
+/// # Errors
+/// Nobody can look now, as no descriptor or no memory is free: that says nothing of what there is.
+fn looked<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    match read {
+        Ok(seen) => Ok(Some(seen)),
+        Err(cause) if short.contains(&cause.raw_os_error()) => Err(cause),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The children of this process.
-fn children() -> Vec<Seen> {
+/// # Errors
+/// As for [`looked`].
+fn children() -> io::Result<Vec<Seen>> {
     let own = std::process::id();
-    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|child| Seen::of(child.parse().ok()?)).collect()
+    let text =
+        looked(std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")))?.unwrap_or_default();
+    let numbers = text.split_whitespace().filter_map(|child| child.parse().ok());
+    numbers.filter_map(|child| Seen::of(child).transpose()).collect()
 }
 
 /// All processes of a session; of those that have ended, those that wait for us.
-fn of_session(session: u32) -> Vec<Seen> {
+/// # Errors
+/// As for [`looked`].
+fn of_session(session: u32) -> io::Result<Vec<Seen>> {
     let own = std::process::id();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let all = entries.filter_map(|entry| Seen::of(entry.file_name().to_str()?.parse().ok()?));
-    all.filter(|seen| seen.session == session && (!seen.ended || seen.parent == own)).collect()
+    let entries = looked(std::fs::read_dir("/proc"))?.into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut all: Vec<_> = numbers.filter_map(|pid| Seen::of(pid).transpose()).collect::<Result<_, _>>()?;
+    all.retain(|seen| seen.session == session && (!seen.ended || seen.parent == own));
+    Ok(all)
 }
 
 /// The sessions of workers that have ended and left something.
@@ -91,7 +120,8 @@ impl Leavings {
     /// Sees to what `worker` has left, in the background: it may go on for `patience`, is asked to end (TERM) then, and
     /// killed 2 s later. To be called once the worker is reaped.
     pub(super) fn clear(self: &Arc<Self>, worker: u32, patience: Duration) {
-        if !children().iter().any(|child| child.session == worker) {
+        // When nobody can look now, they are looked for again.
+        if children().is_ok_and(|children| !children.iter().any(|child| child.session == worker)) {
             return;
         }
         self.sessions().insert(worker);
@@ -115,11 +145,14 @@ impl Leavings {
 /// as a plugin may block all others.
 /// # Errors
 /// When the kernel does not tell of that end, or there is no such thread.
-pub(super) fn end_with(parent: Pid) -> std::io::Result<()> {
+pub(super) fn end_with(parent: Pid) -> io::Result<()> {
     let parent = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
+    // Two descriptors are needed for a look, and connections may have taken all others.
+    let spare = File::open("/dev/null")?;
     std::thread::Builder::new().name("guard".into()).spawn(move || {
         let mut ended = [PollFd::new(&parent, PollFlags::IN)];
         while rustix::event::poll(&mut ended, None).is_err() {}
+        drop((parent, spare));
         end_own();
         let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL); // which cannot fail
     })?;
@@ -131,12 +164,14 @@ pub(super) fn end_own() {
     let own = std::process::id();
     // What is started meanwhile is found by the next look.
     for _ in 0..LAST_LOOKS {
-        let mut others: Vec<_> = of_session(own);
-        others.retain(|seen| !seen.ended && seen.pid != own);
-        if others.is_empty() {
+        let others = of_session(own).map(|mut others| {
+            others.retain(|seen| !seen.ended && seen.pid != own);
+            others
+        });
+        if others.as_ref().is_ok_and(Vec::is_empty) {
             return;
         }
-        for pid in others.iter().filter_map(|seen| pid(seen.pid)) {
+        for pid in others.iter().flatten().filter_map(|seen| pid(seen.pid)) {
             let _ = rustix::process::kill_process(pid, Signal::KILL); // it may have ended just now
         }
         std::thread::sleep(LOOKS[0]);
@@ -155,17 +190,17 @@ async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
     let (mut signalled, mut pause) = (BTreeSet::new(), LOOKS[0]);
     loop {
         let mut members = of_session(session);
-        if members.iter().any(|seen| seen.ended) {
-            members.iter().filter(|seen| seen.ended).for_each(|seen| seen.reap());
+        if members.iter().flatten().any(|seen| seen.ended) {
+            members.iter().flatten().filter(|seen| seen.ended).for_each(|seen| seen.reap());
             members = of_session(session);
         }
-        if members.is_empty() {
+        if members.as_ref().is_ok_and(Vec::is_empty) {
             return true;
         }
         if Instant::now() >= until {
             return false;
         }
-        for seen in members.iter().filter(|seen| !seen.ended) {
+        for seen in members.iter().flatten().filter(|seen| !seen.ended) {
             if let (Some(signal), Some(group)) = (signal, pid(seen.group))
                 && signalled.insert(seen.group)
             {
@@ -184,7 +219,8 @@ pub(super) struct Sweeper(BTreeMap<u32, u32>);
 impl Sweeper {
     /// Looks for them, beside those `known` ones that somebody waits for.
     pub(super) fn sweep(&mut self, known: &[u32]) {
-        let ended = children().into_iter().filter(|child| child.ended && !known.contains(&child.pid));
+        let Ok(children) = children() else { return };
+        let ended = children.into_iter().filter(|child| child.ended && !known.contains(&child.pid));
         let mut now = BTreeMap::new();
         for child in ended {
             let seen = self.0.get(&child.pid).map_or(1, |seen| seen + 1);

@@ -164,9 +164,11 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
             // What a worker that is killed has counted since is lost.
             _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
             order = inbox.recv() => match order {
-                // The supervisor is gone; so are its listeners.
+                // The supervisor is gone; so are its listeners. Or a packet was cut: it sees to what is left here, then.
                 None => {
-                    leavings::end_own();
+                    if has_ended(parent).await {
+                        leavings::end_own();
+                    }
                     break 1;
                 }
                 Some((ToWorker::Serve, fds)) => {
@@ -194,6 +196,16 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let last = Packet::new(&FromWorker::Counted(0, counting.counts()));
     let _ = tokio::time::timeout(SLACK, outbox.deliver(last)).await; // the supervisor may be gone
     code
+}
+
+/// Waits for the end of the supervisor, whose sockets close a little before; `false` when it goes on.
+async fn has_ended(parent: Option<Pid>) -> bool {
+    let gone = async {
+        while rustix::process::getppid() == parent {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SLACK, gone).await.is_ok()
 }
 
 /// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
