@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Connection, Serving, get, plugin, runs, save, wait_until};
-use crate::workers::kill;
+use crate::support::{Connection, Serving, get, paster, plugin, runs, save, wait_until};
+use crate::workers::{config, kill};
 
 const PROGRAM: &str = r#"#!/bin/sh
 case "$PATH_INFO" in
@@ -136,6 +136,29 @@ fn they_end_with_a_supervisor_that_is_killed() {
         !runs(lead.0) && !runs(child.0) && !all.iter().any(|pid| runs(*pid))
     });
     assert!(runs(daemon.0), "what has left on purpose goes on");
+}
+
+/// A server with a plugin that starts a program, and then does that; with the program.
+fn begin(place: &Path, create: &str) -> (Serving, Told) {
+    let helper = format!("[app.main.settings]\nhelper_file = \"helper.pid\"\ncreate = {create:?}\n");
+    std::fs::write(place.join("server.toml"), config("") + &helper).unwrap();
+    let mut command = paster();
+    command.args(["serve", "--json"]).current_dir(place);
+    (Serving::launch(command), Told::read(place, "helper.pid"))
+}
+
+#[test]
+fn they_end_with_a_server_that_does_not_come_to_serve() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut serving, helper) = begin(place.path(), "fail");
+    serving.wait_for("failed");
+    assert_eq!(serving.end(), Some(1));
+    assert!(!helper.is_there());
+
+    let place = tempfile::tempdir().unwrap();
+    let (mut serving, helper) = begin(place.path(), "hang");
+    assert_eq!(serving.stop(), Some(0));
+    assert!(!helper.is_there());
 }
 
 #[test]

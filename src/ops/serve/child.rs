@@ -95,7 +95,7 @@ impl Child {
         let (kill, killed) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let (sender, news) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
+        leavings.clone().watch(async move {
             let reading = tokio::spawn(read(stream, sender.clone(), reader));
             let status = tokio::select! {
                 status = process.wait() => status,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use tokio_util::task::TaskTracker;
 
 /// How long a program may go on whose worker has ended well: it has answered, and does what is left.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -97,9 +98,14 @@ fn of_session(session: u32) -> io::Result<Vec<Seen>> {
     Ok(all)
 }
 
-/// The sessions of workers that have ended and left something.
+/// What workers have left, and who will know of more.
 #[derive(Debug, Default)]
-pub(super) struct Leavings(Mutex<BTreeSet<u32>>);
+pub(super) struct Leavings {
+    /// The sessions of workers that have ended and left something.
+    sessions: Mutex<BTreeSet<u32>>,
+    /// Each waits for the end of a worker, to clear away what that leaves.
+    watches: TaskTracker,
+}
 
 impl Leavings {
     /// From now on processes whose parents have ended are ours.
@@ -109,7 +115,12 @@ impl Leavings {
     }
 
     fn sessions(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs what waits for the end of a worker.
+    pub(super) fn watch(&self, watch: impl Future<Output = ()> + Send + 'static) {
+        self.watches.spawn(watch);
     }
 
     /// Those that are being seen to, for a successor.
@@ -135,8 +146,11 @@ impl Leavings {
         });
     }
 
-    /// Ends all that is left, and waits for it.
+    /// Ends all that is left, and waits for it. To be called once every worker is killed or let go, also those that were
+    /// only being started.
     pub(super) async fn end(&self) {
+        self.watches.close();
+        let _ = tokio::time::timeout(GRACE, self.watches.wait()).await; // what cannot be killed is not waited for
         futures_util::future::join_all(self.leave().into_iter().map(stop)).await;
     }
 }

@@ -39,7 +39,7 @@ use super::servers::Bound;
 use super::tally::Tally;
 use super::teller::Teller;
 use super::watch::Watch;
-use super::{Listener, Options, Shared, control as endpoint, folder, side, succession, tally};
+use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
 
 /// What workers get beyond their own deadline before they are killed.
@@ -221,7 +221,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         }
     };
     let code = this.stopping.as_ref().map_or(0, |stopping| stopping.code);
-    this.end().await;
+    this.end(inbox).await;
     match outcome {
         Ok(()) => Ok(code),
         Err(errors) => {
@@ -283,10 +283,11 @@ impl Supervisor {
         }
     }
 
-    /// Ends every process that is left and waits for it.
-    async fn end(mut self) {
+    /// Ends every process that is left and waits for it: those too that are being started, or of which the inbox tells.
+    async fn end(mut self, inbox: mpsc::UnboundedReceiver<Message>) {
         self.unbind();
         self.attempt = None;
+        drop(inbox);
         let posts = self.crew.take().into_iter().flat_map(|crew| crew.posts);
         let workers = posts.filter_map(|post| post.worker).chain(self.lingering.drain(..));
         let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
