@@ -127,6 +127,39 @@ fn a_program_that_cannot_take_over_changes_nothing() {
     assert_eq!(serving.stop(), Some(0));
 }
 
+#[test]
+fn a_reload_goes_on_when_the_hand_over_fails_at_its_last_step() {
+    let folder = folder(&[("server.toml", &config("")), ("broken", "#!/bin/sh\nchmod -x \"$0\"\n")]);
+    let mut serving = start(folder.path());
+    // It passes the rehearsal, and cannot be executed then.
+    assert!(Command::new("chmod").arg("+x").arg(folder.path().join("broken")).status().unwrap().success());
+    std::fs::rename(folder.path().join("broken"), folder.path().join("paster")).unwrap();
+    let hangs = config("") + "[app.main.settings]\ncreate = \"hang\"\n";
+    std::fs::write(folder.path().join("server.toml"), hangs).unwrap();
+    serving.signal("HUP");
+    serving.wait_for("reloading");
+    wait_until("its worker is being started", || serving.children().len() == 2);
+    std::fs::write(folder.path().join("server.toml"), config("")).unwrap();
+    serving.signal("USR2");
+    assert_eq!(serving.wait_for("reloading")["reason"], "hup");
+    let failed = serving.wait_for("reload_failed");
+    assert!(failed.to_string().contains("cannot execute"), "{failed}");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn the_control_socket_of_the_config_is_there_also_when_the_successor_cannot_reload() {
+    let text = config("control = \"own.sock\"");
+    let site = Site::new(&text);
+    let mut serving = site.serve(&[]);
+    std::fs::write(site.path().join("server.toml"), text.replace("\"http\"", "\"htp\"")).unwrap();
+    serving.signal("USR2");
+    serving.wait_for("reload_failed");
+    let ps = site.json(&["ps", "--control", "own.sock"]);
+    assert_eq!(ps["supervisor"]["pid"], serving.pid());
+}
+
 /// Counters of a page of metrics, but for those that go with their generation.
 fn counters(page: &str) -> BTreeMap<String, f64> {
     let samples = page.lines().filter(|line| !line.starts_with('#') && !line.contains("generation="));

@@ -34,7 +34,7 @@ impl Supervisor {
             self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation + 1 });
             self.live(Status::Building);
         }
-        self.attempt(From::Files);
+        self.attempt(From::Files, reason);
     }
 
     /// Begins to make a generation from what served before the one that serves: its config, and its libraries as
@@ -52,11 +52,11 @@ impl Supervisor {
         let detail = "to the generation before".to_owned();
         let generation = self.generation + 1;
         self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail, generation });
-        self.attempt(from);
+        self.attempt(from, Reason::Rollback);
         Ok(())
     }
 
-    fn attempt(&mut self, from: From) {
+    fn attempt(&mut self, from: From, reason: Reason) {
         let building = Arc::<AtomicBool>::default();
         let attempt = Attempt {
             shared: self.shared.clone(),
@@ -73,7 +73,7 @@ impl Supervisor {
                 async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
             );
         let _task = AbortOnDropHandle::new(task);
-        self.attempt = Some(Trying { number, _task, since: Instant::now(), building });
+        self.attempt = Some(Trying { number, reason, _task, since: Instant::now(), building });
     }
 
     pub(super) fn failed(

@@ -87,6 +87,7 @@ struct Supervisor {
 /// An attempt that runs.
 struct Trying {
     number: u64,
+    reason: Reason,
     _task: AbortOnDropHandle<()>,
     since: Instant,
     building: Arc<AtomicBool>,

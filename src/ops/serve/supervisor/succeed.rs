@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::super::child::Child;
 use super::super::crew::{Crew, Post, Worker};
-use super::super::event::{Event, Why};
+use super::super::event::{Event, Reason, Why};
 use super::super::legacy::{Legacy, instant_of, time_of};
 use super::super::pid_file::PidFile;
 use super::super::servers::Bound;
@@ -58,7 +58,7 @@ impl Supervisor {
         self.hear_all(inbox);
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
         // What is being made would be of this program.
-        self.attempt = None;
+        let cut = self.attempt.take().map(|running| running.reason);
         let posts = self.crew.iter_mut().flat_map(|crew| &mut crew.posts);
         posts.for_each(|post| post.making = None);
         let paused = async {
@@ -84,7 +84,19 @@ impl Supervisor {
             Err(cause) => Err(failed(cause)),
         };
         self.refill();
+        self.make_again(cut);
         outcome
+    }
+
+    /// Makes what was cut off for a program that does not take over.
+    fn make_again(&mut self, cut: Option<Reason>) {
+        match cut {
+            Some(Reason::Rollback) => {
+                let _ = self.rollback(); // what it goes back to is there, and the end may have come
+            }
+            Some(reason) => self.make(reason, "again, as the new program does not take over".to_owned()),
+            None => {}
+        }
     }
 
     /// Hears what was said before, and says whether there was anything.
@@ -238,6 +250,7 @@ impl Supervisor {
             Sides::adopt(&self.shared, kept, next()?);
         }
         let tasks = tasks::read(&estate.plan.config).unwrap_or_default(); // they were read once already
+        self.open_configured(estate.plan.process.control.as_deref());
         self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
         estate.leavings.into_iter().for_each(|worker| self.shared.leavings.clear(worker, Duration::ZERO));
