@@ -244,17 +244,27 @@ impl Keeper {
 
 /// Tells the supervisor whenever the task is due; at `first` to begin with, where it is known.
 async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
+    let from_now = || {
+        let next = task.schedule.next(began, SystemTime::now());
+        next.map(|next| next + by_chance(task.jitter))
+    };
     loop {
-        let next = first.take().or_else(|| {
-            let next = task.schedule.next(began, SystemTime::now());
-            next.map(|next| next + by_chance(task.jitter))
-        });
+        let next = first.take().or_else(from_now);
         shared.tasks.set_next(&task.name, next);
-        let Some(next) = next else { return };
+        let Some(mut next) = next else { return };
+        let mut before = Duration::MAX;
         while let Ok(left) = next.duration_since(SystemTime::now()) {
             if left.is_zero() {
                 break;
             }
+            if left > before {
+                // The clock was set back: there may be a time before that one.
+                next = from_now().map_or(next, |now| now.min(next));
+                shared.tasks.set_next(&task.name, Some(next));
+                before = Duration::MAX;
+                continue;
+            }
+            before = left;
             tokio::time::sleep(left.min(LOOK)).await;
         }
         // For a successor it is no longer to come.
