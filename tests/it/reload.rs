@@ -223,3 +223,30 @@ without = "no such program here: served without it"
     let runs = std::fs::read_to_string(folder.path().join("web/runs.log")).unwrap();
     assert_eq!(runs, "run\nrun\n", "the step ran for its own inputs only");
 }
+
+#[test]
+fn changes_are_left_alone_once_the_config_says_so() {
+    let config = |reload: bool, body: &str| {
+        format!(
+            "[process]\nreload = {reload}\n[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+             [app.main]\nuse = \"respond\"\nbody = {body:?}\n"
+        )
+    };
+    let folder = folder(&[("server.toml", &config(true, "1"))]);
+    let path = folder.path().join("server.toml");
+    let mut serving = Serving::start(folder.path(), &[]);
+    save(&path, &config(false, "2"));
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    for generation in 3..=12 {
+        save(&path, &config(false, &generation.to_string()));
+        serving.signal("HUP");
+        assert_eq!(serving.wait_for("reloading")["reason"], "hup");
+        assert_eq!(serving.wait_for("reloaded")["generation"], generation);
+    }
+    save(&path, &config(true, "13"));
+    serving.signal("HUP");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 13);
+    save(&path, &config(true, "14"));
+    assert_eq!(serving.wait_for("reloading")["reason"], "config");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 14);
+}

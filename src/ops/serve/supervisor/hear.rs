@@ -38,6 +38,8 @@ impl Supervisor {
             Message::Rehearsed(Ok(())) => self.succeeding = self.stopping.is_none(),
             Message::Rehearsed(Err(error)) => self.not_succeeded(&error),
             Message::Made { post, number, result } => self.made(post, number, result),
+            // The config says so since the watch began; a rollback may want it again.
+            Message::Changed { .. } if !self.reload => {}
             Message::Changed { paths, config } => {
                 let reason = if config { Reason::Config } else { Reason::Files };
                 self.make(reason, summary(&paths));
