@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio_tungstenite::tungstenite;
 
+use crate::control::Site;
 use crate::support::{Connection, PATIENCE, Serving, folder, get, paster, plugin, runs, wait_until};
 use crate::workers::config;
 
@@ -190,6 +191,21 @@ fn the_pid_file_is_locked_and_goes_at_the_end() {
     assert_eq!(pid(), next.pid().to_string());
     assert_eq!(next.stop(), Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_rollback_takes_the_pid_file_of_then() {
+    let text = |name: &str| config(&format!("pid_file = {name:?}"));
+    let site = Site::new(&text("one.pid"));
+    let mut serving = site.serve(&[]);
+    let held = |name: &str| std::fs::read_to_string(site.path().join(name)).ok();
+    let own = Some(format!("{}\n", serving.pid()));
+    std::fs::write(site.path().join("server.toml"), text("two.pid")).unwrap();
+    site.text(&["reload", "--wait"]);
+    assert_eq!((held("one.pid"), held("two.pid")), (None, own.clone()));
+    site.text(&["rollback", "--wait"]);
+    assert_eq!((held("one.pid"), held("two.pid")), (own, None));
+    assert_eq!(serving.stop(), Some(0));
 }
 
 #[test]

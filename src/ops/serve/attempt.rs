@@ -110,13 +110,12 @@ impl Attempt {
             From::Plan(ref plan) => {
                 let plan = Plan::clone(plan);
                 let bound = servers::bind(&plan.config, &self.bound);
-                Loaded {
-                    config: None,
-                    scope: None,
-                    made: bound.map(|bound| (plan, bound)).map_err(|errors| Fault::list(&errors)),
-                    bound: Vec::new(),
-                    pid_file: None,
-                }
+                let taken = bound.and_then(|bound| Ok((bound, self.pid_file(&plan.process)?)));
+                let (made, pid_file) = match taken {
+                    Ok((bound, pid_file)) => (Ok((plan, bound)), pid_file),
+                    Err(errors) => (Err(Fault::list(&errors)), None),
+                };
+                Loaded { config: None, scope: None, bound: Vec::new(), pid_file, made }
             }
             From::Files => {
                 self.building.store(true, Ordering::Relaxed);
