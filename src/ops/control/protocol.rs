@@ -146,7 +146,7 @@ pub struct WorkerInfo {
     pub pid: u32,
     /// Its generation.
     pub generation: u64,
-    /// `serving`, `lingering` (of an old generation, until its last connection is gone) or `draining`.
+    /// `serving`, or `lingering`: of an old generation, until its last connection is gone.
     pub state: String,
     /// How long it runs, in seconds.
     pub age_secs: f64,
