@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -129,22 +129,28 @@ fn a_program_that_cannot_take_over_changes_nothing() {
 
 #[test]
 fn a_reload_goes_on_when_the_hand_over_fails_at_its_last_step() {
-    let folder = folder(&[("server.toml", &config("")), ("broken", "#!/bin/sh\nchmod -x \"$0\"\n")]);
+    let text = config("control = \"own.sock\"");
+    let folder = folder(&[("server.toml", &text), ("broken", "#!/bin/sh\nchmod -x \"$0\"\n")]);
     let mut serving = start(folder.path());
     // It passes the rehearsal, and cannot be executed then.
     assert!(Command::new("chmod").arg("+x").arg(folder.path().join("broken")).status().unwrap().success());
     std::fs::rename(folder.path().join("broken"), folder.path().join("paster")).unwrap();
-    let hangs = config("") + "[app.main.settings]\ncreate = \"hang\"\n";
+    let hangs = text.clone() + "[app.main.settings]\ncreate = \"hang\"\n";
     std::fs::write(folder.path().join("server.toml"), hangs).unwrap();
-    serving.signal("HUP");
+    let mut reload = paster();
+    reload.args(["reload", "--wait", "--json", "--control", "own.sock"]).current_dir(folder.path());
+    let reload = reload.stdout(Stdio::piped()).spawn().unwrap();
     serving.wait_for("reloading");
     wait_until("its worker is being started", || serving.children().len() == 2);
-    std::fs::write(folder.path().join("server.toml"), config("")).unwrap();
+    std::fs::write(folder.path().join("server.toml"), text).unwrap();
     serving.signal("USR2");
-    assert_eq!(serving.wait_for("reloading")["reason"], "hup");
+    assert_eq!(serving.wait_for("reloading")["reason"], "command");
     let failed = serving.wait_for("reload_failed");
     assert!(failed.to_string().contains("cannot execute"), "{failed}");
     assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    let output = reload.wait_with_output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["generation"], 2, "who waits for it is not told of the hand-over");
     assert_eq!(serving.stop(), Some(0));
 }
 

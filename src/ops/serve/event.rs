@@ -76,6 +76,8 @@ pub enum Event {
     ReloadFailed {
         /// Number of the generation that serves; 0 when none does.
         generation: u64,
+        /// The number that the new one was to have; `None` when a new program cannot take over.
+        wanted: Option<u64>,
         /// What is wrong.
         errors: Vec<Fault>,
     },

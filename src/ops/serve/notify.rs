@@ -45,7 +45,7 @@ impl Notify {
                 let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
                 format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading: {}", line(detail))
             }
-            Event::ReloadFailed { generation, errors } if *generation > 0 => {
+            Event::ReloadFailed { generation, errors, .. } if *generation > 0 => {
                 let why = errors.first().map_or("", |fault| &fault.message);
                 format!("READY=1\nSTATUS=generation {generation} serves on: {}", line(why))
             }

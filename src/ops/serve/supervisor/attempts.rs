@@ -92,7 +92,8 @@ impl Supervisor {
         if let (None, Some(stand_in)) = (&self.crew, stand_in) {
             self.switch(stand_in, running);
         }
-        self.shared.tell(&Event::ReloadFailed { generation: self.serving(), errors: faults.clone() });
+        let (generation, wanted) = (self.serving(), Some(self.generation + 1));
+        self.shared.tell(&Event::ReloadFailed { generation, wanted, errors: faults.clone() });
         self.live(Status::Failed { errors: faults });
         Ok(())
     }

@@ -255,7 +255,9 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
                 let ms = u64::try_from(since.elapsed().as_millis()).ok();
                 return value(Switched { generation, ms });
             }
-            Ok(Event::ReloadFailed { errors, .. } | Event::Failed { errors }) if wanted.is_some() => {
+            Ok(Event::ReloadFailed { errors, wanted: Some(_), .. } | Event::Failed { errors })
+                if wanted.is_some() =>
+            {
                 return Err(errors);
             }
             Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is ending")),

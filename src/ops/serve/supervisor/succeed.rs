@@ -44,8 +44,8 @@ impl Supervisor {
 
     /// Tells that the new program does not take over.
     pub(super) fn not_succeeded(&self, error: &Error) {
-        self.shared
-            .tell(&Event::ReloadFailed { generation: self.serving(), errors: vec![Fault::from(error)] });
+        let errors = vec![Fault::from(error)];
+        self.shared.tell(&Event::ReloadFailed { generation: self.serving(), wanted: None, errors });
     }
 
     /// Puts the new program in the place of this one.
