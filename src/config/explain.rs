@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::node::join;
-use super::secret::masked;
+use super::secret::{masked as masked_whole, masked_parts};
 use super::{Config, Place};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
@@ -31,7 +31,7 @@ impl Config {
             return match value {
                 // What is in force is the secret itself, not a reference to it.
                 Value::String(_) => super::secret::MASK.into(),
-                _ => masked(value),
+                _ => masked_whole(value),
             };
         }
         match value {
@@ -47,6 +47,12 @@ impl Config {
         }
     }
 
+    /// Whether something secret stands in the list at `path`.
+    fn has_secret_item(&self, path: &str) -> bool {
+        let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('['));
+        self.marks.iter().any(|(key, mark)| mark.secret && within(key))
+    }
+
     /// Every source that set `key`, the winner first; for a table, the same for all keys in it.
     /// # Errors
     /// When nothing set it, with the nearest key that is set.
@@ -59,10 +65,12 @@ impl Config {
                 at.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
             if below || path.is_empty() {
                 let mark = self.marks.get(at);
-                let secret = mark.is_some_and(|mark| mark.secret);
+                // What is in force says nothing of what another source wrote; but what is secret in it is in the others.
+                let secret = mark.is_some_and(|mark| mark.secret) || self.has_secret_item(at);
                 let mut places = mark.map(|mark| mark.places.clone()).unwrap_or_default();
-                if secret {
-                    places.iter_mut().for_each(|place| place.written = super::secret::masked(&place.written));
+                for place in &mut places {
+                    place.written =
+                        if secret { masked_whole(&place.written) } else { masked_parts(&place.written) };
                 }
                 found.push(Explained { key: at.to_owned(), value: value.clone(), places });
             }

@@ -96,6 +96,16 @@ impl Config {
     /// The same, for commands that go on to look for more faults: what could be read, with the faults so far.
     /// There is no config when a file is missing or no TOML, as all that followed would be guesses.
     pub fn read(sources: &Sources) -> (Option<Config>, Vec<Error>) {
+        let (_, config, errors) = Config::gather(sources);
+        (config, errors)
+    }
+
+    /// All files that `sources` lead to, absolute, also where what stands in them is wrong: those whose change may mend it.
+    pub fn files_of(sources: &Sources) -> Vec<PathBuf> {
+        Config::gather(sources).0
+    }
+
+    fn gather(sources: &Sources) -> (Vec<PathBuf>, Option<Config>, Vec<Error>) {
         let folder = std::env::current_dir().unwrap_or_else(|_| ".".into());
         let mut files = sources::Files::default();
         let mut tree = match &sources.file {
@@ -104,7 +114,7 @@ impl Config {
         };
         let sources::Files { paths: mut read, incomplete, mut errors, .. } = files;
         if incomplete {
-            return (None, errors);
+            return (read, None, errors);
         }
         if let Some(argument) = &sources.argument {
             sources::apply_argument(&mut tree, argument);
@@ -133,7 +143,8 @@ impl Config {
             marks.insert(path.to_owned(), mark);
         });
         sort(&mut errors, &read);
-        (Some(Config { tree: tree.value(), marks, files: read, folder }), errors)
+        let config = Config { tree: tree.value(), marks, files: read.clone(), folder };
+        (read, Some(config), errors)
     }
 
     /// Names of the tables of `section`: `names("app")` gives `main` for `[app.main]`, in file order.

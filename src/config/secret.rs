@@ -49,6 +49,22 @@ pub(super) fn masked(value: &Value) -> Value {
     }
 }
 
+/// `value` with every text that carries a password masked, and what stands at a key named like a secret.
+pub(super) fn masked_parts(value: &Value) -> Value {
+    match value {
+        Value::String(text) if has_password(text) => MASK.into(),
+        Value::Array(list) => list.iter().map(masked_parts).collect(),
+        Value::Object(table) => {
+            let part = |(key, value): (&String, &Value)| {
+                let value = if is_secret_name(key) { masked(value) } else { masked_parts(value) };
+                (key.clone(), value)
+            };
+            table.iter().map(part).collect()
+        }
+        _ => value.clone(),
+    }
+}
+
 /// Whether all of `text` is one `${…}` without a default.
 pub(super) fn is_reference(text: &str) -> bool {
     text.strip_prefix("${")

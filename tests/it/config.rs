@@ -347,6 +347,7 @@ body = "${pw}"
 api_key = "s3cret"
 tokens = ["s3cret", 7]
 url = "redis://me:s3cret@db"
+dsns = ["a", "redis://me:s3cret@db"]
 key_file = "x.pem"
 [app.main.secret]
 inner = { deep = "s3cret" }
@@ -374,6 +375,10 @@ tokens = [
     "********",
 ]
 url = "********"
+dsns = [
+    "a",
+    "********",
+]
 key_file = "x.pem"
 token = "********"
 b_secret = "********"
@@ -388,6 +393,12 @@ deep = "********"
             &[format, &["-D", "app.main.b_secret=s3cret"]].concat(),
         );
         assert!(!shown.contains("s3cret"), "{shown}");
+        // Nor what another source has set in its place.
+        let over =
+            ["-D", "app.main.url=redis://db", "-D", "app.main.dsns=[\"a\"]", "-D", "app.main.listing=[]"];
+        let shown = output(&files, &["PASTER_APP__MAIN__TOKEN=s3cret"], &[format, &over].concat());
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("redis://db"), "{shown}");
     }
 }
 

@@ -154,7 +154,12 @@ fn config_files_and_their_includes_are_watched() {
     assert_eq!(serving.wait_for("reloaded")["generation"], 2);
     file("conf/more.toml", "[app.other]\nuse = \"respnd\"\n");
     assert_eq!(serving.wait_for("reload_failed")["generation"], 2);
-    file("conf/more.toml", "[app.other]\nuse = \"respond\"\nbody = \"\"\n");
+    // And one that cannot even be read.
+    file("conf/more.toml", "[app.other\n");
+    assert_eq!(serving.wait_for("reload_failed")["generation"], 2);
+    file("conf/more.toml", "[app.other]\nuse = \"respond\"\nbody = \"${file:words.txt}\"\n");
+    assert_eq!(serving.wait_for("reload_failed")["generation"], 2);
+    file("conf/words.txt", "words");
     assert_eq!(serving.wait_for("reloaded")["generation"], 3);
     assert_eq!(crate::support::Connection::open(&address).get("/").1, "hello");
 }

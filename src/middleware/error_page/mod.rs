@@ -195,5 +195,6 @@ fn causes(error: &BoxError) -> Vec<String> {
 fn is_local(request: &Parts) -> bool {
     let Some(environ) = request.extensions.get::<Environ>() else { return false };
     let loopback = |address: std::net::IpAddr| address.to_canonical().is_loopback();
-    environ.peer.is_some_and(|peer| loopback(peer.ip())) && environ.client.is_some_and(loopback)
+    let near = environ.peer.is_some_and(|peer| loopback(peer.ip())) && environ.client.is_some_and(loopback);
+    near && !environ.relayed
 }

@@ -198,9 +198,8 @@ impl Attempt {
         let (mut process, config) = match config {
             Ok(config) => config,
             Err(errors) => {
-                let file =
-                    shared.options.sources.file.iter().filter_map(|file| std::path::absolute(file).ok());
-                let scope = Some(Scope { configs: file.collect(), ..Scope::default() });
+                let files = Config::files_of(&shared.options.sources);
+                let scope = Some(Scope { configs: files.into_iter().collect(), ..Scope::default() });
                 let made = Err(Fault::list(&errors));
                 return Loaded { config: None, scope, bound: Vec::new(), pid_file: None, made };
             }

@@ -1,7 +1,8 @@
 // Refreshes the page once a new generation of the application answers, and shows why one does not.
 (() => {
   "use strict";
-  if (window.pasterLive) return;
+  // A frame is refreshed with the page around it.
+  if (window.pasterLive || window !== window.top) return;
   window.pasterLive = true;
   const mine = new URL(document.currentScript.src).searchParams.get("g");
   let box = null;
@@ -46,8 +47,7 @@
     document.documentElement.append(box);
   };
 
-  const source = new EventSource("/.paster/events");
-  source.onmessage = (event) => {
+  const hear = (event) => {
     const told = JSON.parse(event.data);
     if (told.generation !== mine) {
       source.close();
@@ -58,4 +58,17 @@
       hide();
     }
   };
+
+  // Browsers have six connections for a site, over all its pages: one that nobody sees keeps none. The first event tells
+  // what it has missed.
+  let source = null;
+  const listen = () => {
+    source?.close();
+    source = null;
+    if (document.hidden) return;
+    source = new EventSource("/.paster/events");
+    source.onmessage = hear;
+  };
+  document.addEventListener("visibilitychange", listen);
+  listen();
 })();

@@ -182,7 +182,9 @@ fn script() -> Response {
 /// no reason to show anything.
 fn is_near(request: &Request) -> bool {
     request.extensions().get::<Environ>().is_some_and(|environ| {
-        let near = environ.client.or(environ.peer.map(|peer| peer.ip())).is_some_and(|ip| ip.is_loopback());
+        let client = environ.client.or(environ.peer.map(|peer| peer.ip()));
+        // Who is behind somebody who relays without our trust may be anywhere.
+        let near = !environ.relayed && client.is_some_and(|ip| ip.to_canonical().is_loopback());
         let host = environ.host.trim_start_matches('[').trim_end_matches(']');
         near && (host == "localhost"
             || host.ends_with(".localhost")
