@@ -61,7 +61,7 @@ impl Services {
     pub(super) fn count(&self, name: &str, count: u64) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         match counters.get_mut(name) {
-            Some(counter) => *counter += count,
+            Some(counter) => *counter = counter.saturating_add(count),
             None => {
                 counters.insert(name.to_owned(), count);
             }

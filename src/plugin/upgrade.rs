@@ -70,9 +70,13 @@ unsafe extern "C" fn poll_read(
     data: *mut u8,
     len: usize,
 ) -> isize {
-    // SAFETY: the plugin passes what `export` gave, a live waker and `len` bytes of room, which are only written to.
+    // SAFETY: the plugin passes what `export` gave, a live waker and `len` bytes of room, which are only written to; where
+    // that is none, `data` may be null.
     unsafe {
-        let room = std::slice::from_raw_parts_mut(data.cast::<std::mem::MaybeUninit<u8>>(), len);
+        let room = match len {
+            0 => &mut [][..],
+            _ => std::slice::from_raw_parts_mut(data.cast::<std::mem::MaybeUninit<u8>>(), len),
+        };
         let mut buffer = ReadBuf::uninit(room);
         let polled = poll(io, waker, |io, cx| io.poll_read(cx, buffer.unfilled()));
         counted(polled.map_ok(|()| buffer.filled().len()))

@@ -1,5 +1,6 @@
 //! The types of the crates `bytes`, `http` and `http-body` across the border, for both Rust sides.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use crate::{FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_TRAILERS};
 pub fn buffer(bytes: Bytes) -> Buffer {
     unsafe extern "C" fn release(owner: *mut core::ffi::c_void) {
         // SAFETY: `owner` came from `Box::into_raw` below and is released once.
-        drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+        let bytes = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
+        // The bytes may be an application's own, with a destructor that panics: that must not cross, and tells nobody.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
     }
     if bytes.is_empty() {
         return Buffer::EMPTY;
@@ -296,6 +299,25 @@ mod tests {
         assert_eq!(back.as_ptr(), data.as_ptr());
         drop(data);
         assert_eq!(back.slice(99_990..).len(), 10);
+    }
+
+    #[test]
+    fn a_panic_of_bytes_that_are_released_does_not_cross() {
+        struct Falls([u8; 3]);
+        impl AsRef<[u8]> for Falls {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        impl Drop for Falls {
+            fn drop(&mut self) {
+                panic!("a destructor fell");
+            }
+        }
+        // SAFETY: our own buffer.
+        let taken = unsafe { bytes(buffer(Bytes::from_owner(Falls([1, 2, 3])))) };
+        assert_eq!(taken, [1, 2, 3][..]);
+        drop(taken);
     }
 
     #[test]

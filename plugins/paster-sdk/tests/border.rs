@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ffi::c_void;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -54,8 +56,34 @@ impl Definition for Plugin {
                     }
                 }),
             )
+            .route("/falls", get(|| async { Body::new(Falls(Some(vec![7; 500].into()))) }))
             .route("/wait", get(wait));
         Ok(App::router(router).health(|| async { Ok::<_, Infallible>(()) }).save_state(move || saved.clone()))
+    }
+}
+
+/// A short body whose destructor panics.
+struct Falls(Option<bytes::Bytes>);
+
+impl Drop for Falls {
+    fn drop(&mut self) {
+        panic!("a destructor fell");
+    }
+}
+
+impl http_body::Body for Falls {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|data| Ok(http_body::Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
     }
 }
 
@@ -301,6 +329,14 @@ fn the_table_does_what_a_host_asks() {
     assert_eq!(echoed.2, b"abcd");
     let panicked = app.begin("GET", "/panic", &[]).finish(WHOLE).unwrap_err();
     assert_eq!(panicked, format!("{}: panicked: a handler fell", abi::PANICKED));
+    // What was to be lent with the head is gone with the panic.
+    let fallen = app.begin("GET", "/falls", &[]);
+    let mut head = abi::Head::EMPTY;
+    assert_eq!(fallen.poll_head(&abi::task::lend(std::task::Waker::noop()), &mut head), abi::READY);
+    assert_eq!((head.first.kind, head.body.len), (abi::FRAME_NONE, 0));
+    drop(fallen);
+    let fallen = app.begin("GET", "/falls", &[]).finish(WHOLE).unwrap_err();
+    assert!(fallen.contains("a destructor fell"), "{fallen}");
     assert!(app.begin("GET", "no path", &[]).finish(WHOLE).is_err());
 
     // A client that leaves, on another thread than it came.

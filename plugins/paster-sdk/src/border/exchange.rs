@@ -186,9 +186,11 @@ where
         let polled = match polled {
             Some(Ok(frame)) if ended && out.has_body() => match frame.into_data() {
                 Ok(data) if data.len() <= LENT_BYTES => {
-                    out.first = abi::Frame::END;
-                    out.body = abi::Slice::new(&data);
+                    let slice = abi::Slice::new(&data);
+                    // The body's destructor may panic here: nothing is lent then.
                     self.state = State::Lent(data);
+                    out.first = abi::Frame::END;
+                    out.body = slice;
                     return;
                 }
                 Ok(data) => Some(Ok(http_body::Frame::data(data))),
