@@ -288,6 +288,20 @@ test("a deletion is undone with outputs and metadata, where the cell stood", () 
     assert.deepEqual(w.find("insert_cell")?.op, { type: "insert_cell", index: 1, cell_type: "code", source: "s", cell_id: id, metadata: { x: 1 }, outputs: [{ output_type: "stream", name: "stdout", text: "o" }], execution_count: 2 });
   }));
 
+test("a deletion of several cells is undone whole", () =>
+  timed(async () => {
+    const w = world();
+    w.session.start();
+    w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("a", { source: "1" }), cell("b", { source: "2" }), cell("c", { source: "3" }), cell("d", { source: "4" })]) });
+    w.session.remove(["d", "a", "c"]);
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["2"]);
+    const id = w.session.undoDelete();
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["1", "2", "3", "4"]);
+    assert.equal(w.session.notebook.cells[0]?.id, id);
+    await turn();
+    assert.equal(w.ops().filter((op) => op.type === "insert_cell").length, 3);
+  }));
+
 test("a text typed in a cell that is deleted elsewhere is kept in a new one", () =>
   timed(async () => {
     const w = world();

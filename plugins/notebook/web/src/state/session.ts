@@ -204,7 +204,10 @@ export class Session implements Listener {
   undoDelete(): string | null {
     const last = this.#deleted.pop();
     let first: string | null = null;
-    for (const { at, copy } of last?.copies ?? []) first ??= this.insert(Math.min(at, this.notebook.cells.length), copy.cell_type, copy.source, copy);
+    for (const { at, copy } of last?.copies ?? []) {
+      const id = this.insert(Math.min(at, this.notebook.cells.length), copy.cell_type, copy.source, copy);
+      first ??= id;
+    }
     return first;
   }
 
