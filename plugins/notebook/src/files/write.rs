@@ -19,6 +19,19 @@ pub(crate) enum Expect<'a> {
     Same(&'a Facts),
 }
 
+/// A written file that is not yet in its place.
+struct Fresh {
+    folder: OwnedFd,
+    name: String,
+    target: RelativePath,
+}
+
+impl Fresh {
+    fn remove(&self) {
+        let _ = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
+    }
+}
+
 impl Files {
     /// Writes a file whole or not at all, keeping its mode where it exists.
     /// # Errors
@@ -36,6 +49,12 @@ impl Files {
         content: &[u8],
         expect: Expect<'_>,
     ) -> Result<Facts, FileError> {
+        self.check(path, expect)?;
+        let fresh = self.write_beside(path, content)?;
+        self.put_in_place(path, &fresh, expect)
+    }
+
+    fn check(&self, path: &RelativePath, expect: Expect<'_>) -> Result<(), FileError> {
         let present = self.facts(path).ok();
         match (expect, &present) {
             (Expect::Absent, Some(_)) => return Err(FileError::Exists(path.to_string())),
@@ -52,30 +71,46 @@ impl Files {
             let error = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(FileError::Io { what: "write", path: path.to_string(), error });
         }
+        Ok(())
+    }
+
+    fn write_beside(&self, path: &RelativePath, content: &[u8]) -> Result<Fresh, FileError> {
         let target = self.behind_link(path);
         let folder = self.open_parent(&target)?;
-        let temporary = format!(".{}.paster-{}", truncated(target.name()), uuid::Uuid::new_v4().simple());
-        let failed = |error: io::Error| FileError::Io { what: "write", path: path.to_string(), error };
-        let written = self.write_temporary(&folder, &temporary, &target, content);
-        let renamed = written.and_then(|()| match expect {
-            Expect::Absent => {
+        let name = format!(".{}.paster-{}", truncated(target.name()), uuid::Uuid::new_v4().simple());
+        let fresh = Fresh { folder, name, target };
+        self.write_temporary(&fresh.folder, &fresh.name, &fresh.target, content).map_err(|error| {
+            fresh.remove();
+            FileError::Io { what: "write", path: path.to_string(), error }
+        })?;
+        Ok(fresh)
+    }
+
+    fn put_in_place(
+        &self,
+        path: &RelativePath,
+        fresh: &Fresh,
+        expect: Expect<'_>,
+    ) -> Result<Facts, FileError> {
+        let Fresh { folder, name, target } = fresh;
+        // Others may have written while we did.
+        let placed = self.check(path, expect).and_then(|()| {
+            let placed = match expect {
                 // A hard link never replaces what came between.
-                rustix::fs::linkat(&folder, temporary.as_str(), &folder, target.name(), AtFlags::empty())?;
-                rustix::fs::unlinkat(&folder, temporary.as_str(), AtFlags::empty())?;
-                Ok(())
-            }
-            _ => Ok(rustix::fs::renameat(&folder, temporary.as_str(), &folder, target.name())?),
+                Expect::Absent => {
+                    rustix::fs::linkat(folder, name.as_str(), folder, target.name(), AtFlags::empty())
+                        .and_then(|()| rustix::fs::unlinkat(folder, name.as_str(), AtFlags::empty()))
+                }
+                _ => rustix::fs::renameat(folder, name.as_str(), folder, target.name()),
+            };
+            placed.map_err(|errno| match io::Error::from(errno) {
+                error if error.kind() == io::ErrorKind::AlreadyExists => FileError::Exists(path.to_string()),
+                error => FileError::Io { what: "write", path: path.to_string(), error },
+            })
         });
-        if let Err(error) = renamed {
-            let _ = rustix::fs::unlinkat(&folder, temporary.as_str(), AtFlags::empty());
-            return Err(if error.kind() == io::ErrorKind::AlreadyExists {
-                FileError::Exists(path.to_string())
-            } else {
-                failed(error)
-            });
-        }
+        placed.inspect_err(|_| fresh.remove())?;
         // Some file systems cannot sync a folder; the rename is done all the same.
-        let _ = rustix::fs::fsync(&folder);
+        let _ = rustix::fs::fsync(folder);
         self.facts(path)
     }
 
@@ -220,5 +255,22 @@ mod tests {
         assert!(matches!(refused, Err(FileError::Changed(_))));
         assert!(matches!(files.write_expecting(&path("a"), b"3", Expect::Absent), Err(FileError::Exists(_))));
         assert_eq!(files.read(&path("a"), 10).unwrap().0, b"22");
+    }
+
+    #[test]
+    fn a_file_that_changes_during_the_write_is_not_overwritten() {
+        let (_folder, files) = files();
+        let known = files.write(&path("a"), b"1").unwrap();
+        let fresh = files.write_beside(&path("a"), b"3").unwrap();
+        std::fs::write(files.path().join("a"), "22").unwrap();
+        let refused = files.put_in_place(&path("a"), &fresh, Expect::Same(&known));
+        assert!(matches!(refused, Err(FileError::Changed(_))));
+        assert_eq!(files.read(&path("a"), 10).unwrap().0, b"22");
+
+        let fresh = files.write_beside(&path("a"), b"3").unwrap();
+        std::fs::remove_file(files.path().join("a")).unwrap();
+        let refused = files.put_in_place(&path("a"), &fresh, Expect::Same(&known));
+        assert!(matches!(refused, Err(FileError::NotFound(_))));
+        assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 0, "no temporary file is left");
     }
 }
