@@ -58,17 +58,20 @@ class Connection:
             "metadata": metadata or {},
             "content": content,
         }
-        line = to_json(message).encode("utf-8", "backslashreplace") + b"\n"
+        line = to_json(message).encode("utf-8", "replace") + b"\n"
         with HELD, self.lock:
             self.socket.sendall(line)
 
 
 def to_json(value):
-    """JSON that every reader accepts: NaN and infinities become null, unknown values their repr."""
+    """JSON that every reader accepts: NaN and infinities become null, unknown values their repr.
+
+    Lone surrogates stay characters of the text, for the encoder to replace: as an escape no reader takes them.
+    """
     try:
-        return json.dumps(value, ensure_ascii=True, allow_nan=False, default=repr)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=repr)
     except ValueError:
-        return json.dumps(without_nan(value), ensure_ascii=True, default=repr)
+        return json.dumps(without_nan(value), ensure_ascii=False, default=repr)
 
 
 def without_nan(value):

@@ -144,9 +144,11 @@ impl Message {
         serde_json::from_slice(&self.parent_header).unwrap_or_default()
     }
 
-    /// The content as JSON; null where it is none.
+    /// The content as JSON, characters that cannot be decoded as U+FFFD; null where it is none.
     pub fn content(&self) -> Value {
-        serde_json::from_slice(&self.content).unwrap_or_default()
+        serde_json::from_slice(&self.content)
+            .or_else(|_| serde_json::from_str(&without_lone_surrogates(&self.content)))
+            .unwrap_or_default()
     }
 
     /// Encodes for `v1.kernel.websocket.jupyter.org`: little-endian u64 count and offsets, then the channel's name and
@@ -333,6 +335,32 @@ impl Message {
     }
 }
 
+/// JSON with U+FFFD for each escape of half a surrogate pair and for bytes that are no UTF-8.
+fn without_lone_surrogates(json: &[u8]) -> String {
+    let text = String::from_utf8_lossy(json);
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let mut out = String::with_capacity(text.len());
+    let mut rest: &str = &text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                out.push(char::REPLACEMENT_CHARACTER);
+                rest = &rest[6..];
+                continue;
+            }
+            // With what it escapes, so that a backslash never begins the next escape.
+            _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,6 +392,24 @@ mod tests {
         let v1 = message(vec![Bytes::from_static(b"abc")]).encode_v1();
         for end in 0..v1.len() {
             assert!(Message::parse_v1(&v1.slice(..end)).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn characters_that_cannot_be_decoded_do_not_cost_the_content() {
+        let mut message = message(Vec::new());
+        for (content, text) in [
+            (&br#"{"text": "a\udcffb"}"#[..], "a\u{fffd}b"),
+            (br#"{"text": "\ud83dx\ud83d\ude00\ud83d"}"#, "\u{fffd}x😀\u{fffd}"),
+            (br#"{"text": "\udcff \\udcff \u00e9\n"}"#, "\u{fffd} \\udcff é\n"),
+            (b"{\"text\": \"a\xffb\"}", "a\u{fffd}b"),
+        ] {
+            message.content = Bytes::from_static(content);
+            assert_eq!(message.content(), json!({"text": text}));
+        }
+        for content in [&b"{\"text\": \"\\udc"[..], b"\\", b"\\ud8\xc3\xa9", b""] {
+            message.content = Bytes::from_static(content);
+            assert_eq!(message.content(), Value::Null);
         }
     }
 

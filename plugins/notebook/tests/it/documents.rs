@@ -66,6 +66,16 @@ async fn cells_run_and_the_file_is_written() {
 }
 
 #[tokio::test]
+async fn a_character_that_cannot_be_decoded_costs_no_output() {
+    let server = Server::start().await;
+    server.write_notebook("a.ipynb", "paster-python", &[r"print('before\udcffafter')"]);
+    let mut page = Page::open(&server, "a.ipynb", None).await;
+    page.ask(json!({"type": "run_all"})).await.unwrap();
+    page.until_idle().await;
+    assert_eq!(page.text(0), "before?after\n");
+}
+
+#[tokio::test]
 async fn an_interrupt_drops_the_queue_of_a_cell_that_catches_it() {
     let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
     for kernel in ["python3", "paster-python"] {

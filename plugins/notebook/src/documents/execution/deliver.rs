@@ -161,6 +161,10 @@ impl Actor {
             _ => return,
         }
         let content = message.content();
+        if !content.is_object() {
+            tracing::warn!(kind, document = %self.path, "an unreadable output of a kernel is left out");
+            return;
+        }
         let display_id = content["transient"]["display_id"].as_str();
         match kind {
             "execute_input" => {
