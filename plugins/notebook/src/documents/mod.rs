@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::actor::{Actor, Command};
 use crate::files::{FileError, Files, RelativePath};
@@ -55,6 +55,8 @@ struct Inner {
 struct Slot {
     number: u64,
     commands: mpsc::UnboundedSender<Command>,
+    /// Closed when all is written and the lock is let go.
+    end: watch::Receiver<()>,
 }
 
 /// Why a document cannot be opened.
@@ -187,7 +189,8 @@ impl Documents {
         let (commands, queue) = mpsc::unbounded_channel();
         let actor = Actor::open(self, path.clone(), commands.clone(), queue, wait).await?;
         let number = actor.number();
-        self.slots().insert(path.clone(), Slot { number, commands: commands.clone() });
+        let (running, end) = watch::channel(());
+        self.slots().insert(path.clone(), Slot { number, commands: commands.clone(), end });
         let documents = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let path = actor.run().await;
@@ -197,6 +200,7 @@ impl Documents {
                     slots.remove(&path);
                 }
             }
+            drop(running);
         });
         Ok(commands)
     }
@@ -209,21 +213,22 @@ impl Documents {
         let _ = answer.await;
     }
 
-    /// Closes the documents at and below `path`; their pages are told `reason`.
+    /// Closes the documents at and below `path`, and waits until they are written; their pages are told `reason`.
     pub async fn close(&self, path: &RelativePath, reason: &str) {
         self.close_those(|open| open == path || open.is_below(path), false, reason).await;
     }
 
     async fn close_those(&self, which: impl Fn(&RelativePath) -> bool, again: bool, reason: &str) {
-        let commands: Vec<_> = self
+        let open: Vec<_> = self
             .slots()
             .iter()
             .filter(|(path, _)| which(path))
-            .map(|(_, slot)| slot.commands.clone())
+            .map(|(_, slot)| (slot.commands.clone(), slot.end.clone()))
             .collect();
-        let ends = commands.into_iter().map(async |commands| {
+        let ends = open.into_iter().map(async |(commands, mut end)| {
             let _ = commands.send(Command::Close { again, reason: reason.to_owned() });
-            commands.closed().await;
+            // Nothing is ever sent there: it fails at the end.
+            let _ = end.changed().await;
         });
         futures_util::future::join_all(ends).await;
     }

@@ -290,6 +290,23 @@ async fn a_file_changed_by_others_is_reloaded_or_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_deleted_notebook_with_unsaved_changes_stays_deleted() {
+    let server = Server::start().await;
+    server.write_notebook("a.ipynb", "paster-python", &["a"]);
+    let mut page = Page::open(&server, "a.ipynb", None).await;
+    let base = page.cell(0)["revision"].clone();
+    page.ask(json!({"type": "set_source", "cell_id": "c0", "source": "b", "base_revision": base}))
+        .await
+        .unwrap();
+    assert_eq!(server.call("DELETE", "/api/contents/a.ipynb", None).await.0, 204);
+    // The last that a document does is to tell its pages.
+    while page.step().await.is_some_and(|frame| frame["type"] != "closing") {}
+    for name in ["a.ipynb", "a-conflict.ipynb"] {
+        assert!(!server.data(name).exists(), "{name} is there");
+    }
+}
+
+#[tokio::test]
 async fn huge_output_is_kept_whole() {
     let server = Server::start_with(
         Arc::new(Host::start()),
