@@ -57,6 +57,7 @@ impl Model {
             others: file.others,
             displays: HashMap::new(),
         };
+        let revision = first_revision();
         for cell in file.cells {
             // Ids that are absent or doubled are made anew.
             let id =
@@ -66,7 +67,7 @@ impl Model {
                 id,
                 cell_type: cell.cell_type,
                 source: cell.source,
-                revision: 1,
+                revision,
                 metadata: cell.metadata,
                 attachments: cell.attachments,
                 outputs: cell.outputs,
@@ -160,7 +161,7 @@ impl Model {
             id: id.clone(),
             cell_type,
             source,
-            revision: 1,
+            revision: first_revision(),
             metadata,
             attachments,
             outputs,
@@ -344,6 +345,12 @@ impl Model {
     }
 }
 
+/// Where a cell's revisions begin: anew with each reading of the file, so that an edit on what was there before is told apart.
+fn first_revision() -> u32 {
+    let [a, b, c, d, ..] = uuid::Uuid::new_v4().into_bytes();
+    1 + (u32::from_le_bytes([a, b, c, d]) >> 2)
+}
+
 /// Whether a text can be a cell's id, as nbformat 4.5 wants it.
 pub(super) fn is_cell_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
@@ -446,11 +453,24 @@ mod tests {
     #[test]
     fn an_edit_on_an_old_base_changes_nothing() {
         let mut model = model(&["a"]);
-        assert!(matches!(model.set_source("c0", "b".into(), 1), Ok((Reply::Edited { revision: 2 }, _))));
-        let (reply, changes) = model.set_source("c0", "c".into(), 1).unwrap();
-        assert!(matches!(reply, Reply::Stale { source, revision: 2 } if source == "b") && changes.is_empty());
+        let base = model.cells[0].shown.revision;
+        let (reply, _) = model.set_source("c0", "b".into(), base).unwrap();
+        assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
+        let (reply, changes) = model.set_source("c0", "c".into(), base).unwrap();
+        assert!(matches!(reply, Reply::Stale { source, revision } if source == "b" && revision == base + 1));
+        assert!(changes.is_empty());
         // The same edit again, after a cut connection, is no conflict.
-        assert!(matches!(model.set_source("c0", "b".into(), 1), Ok((Reply::Edited { revision: 2 }, _))));
+        let (reply, _) = model.set_source("c0", "b".into(), base).unwrap();
+        assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
+    }
+
+    #[test]
+    fn an_edit_on_what_was_read_before_changes_nothing() {
+        let before = model(&["a"]).cells[0].shown.revision;
+        let mut read_anew = model(&["changed outside"]);
+        let (reply, changes) = read_anew.set_source("c0", "b".into(), before).unwrap();
+        assert!(matches!(reply, Reply::Stale { source, .. } if source == "changed outside"));
+        assert!(changes.is_empty());
     }
 
     #[test]

@@ -243,9 +243,13 @@ async fn two_pages_see_each_other_and_late_edits_are_told() {
     server.write_notebook("a.ipynb", "paster-python", &["a"]);
     let mut one = Page::open(&server, "a.ipynb", None).await;
     let mut two = Page::open(&server, "a.ipynb", None).await;
-    let edit = |source: &str, base: u32| json!({"type": "set_source", "cell_id": "c0", "source": source, "base_revision": base});
-    assert_eq!(one.ask(edit("b", 1)).await.unwrap(), json!({"type": "edited", "revision": 2}));
-    assert_eq!(two.ask(edit("c", 1)).await.unwrap(), json!({"type": "stale", "source": "b", "revision": 2}));
+    let base = one.cell(0)["revision"].as_u64().unwrap();
+    let edit = |source: &str| json!({"type": "set_source", "cell_id": "c0", "source": source, "base_revision": base});
+    assert_eq!(one.ask(edit("b")).await.unwrap(), json!({"type": "edited", "revision": base + 1}));
+    assert_eq!(
+        two.ask(edit("c")).await.unwrap(),
+        json!({"type": "stale", "source": "b", "revision": base + 1})
+    );
     assert_eq!(two.cell(0)["source"], "b");
     let inserted = two.ask(json!({"type": "insert_cell", "index": 1, "cell_type": "markdown", "source": "*x*", "cell_id": "new"})).await.unwrap();
     assert_eq!(inserted, json!({"type": "inserted", "cell_id": "new"}));
@@ -275,12 +279,14 @@ async fn a_file_changed_by_others_is_reloaded_or_a_conflict() {
     let server = Server::start().await;
     server.write_notebook("a.ipynb", "paster-python", &["a"]);
     let mut page = Page::open(&server, "a.ipynb", None).await;
+    let edit = |base: &Value| json!({"type": "set_source", "cell_id": "c0", "source": "mine", "base_revision": base});
+    let before = page.cell(0)["revision"].clone();
     server.write_notebook("a.ipynb", "paster-python", &["changed outside"]);
     page.until(|document| document["cells"][0]["source"] == "changed outside").await;
+    let late = page.ask(edit(&before)).await.unwrap();
+    assert_eq!((&late["type"], &late["source"]), (&json!("stale"), &json!("changed outside")));
     // Now with changes on both sides.
-    page.ask(json!({"type": "set_source", "cell_id": "c0", "source": "mine", "base_revision": 1}))
-        .await
-        .unwrap();
+    page.ask(edit(&late["revision"])).await.unwrap();
     server.write_notebook("a.ipynb", "paster-python", &["theirs"]);
     page.until(|document| document["conflict"] == true).await;
     assert_eq!(file(&server, "a.ipynb")["cells"][0]["source"], "theirs", "nothing is overwritten");
