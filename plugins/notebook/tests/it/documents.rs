@@ -80,7 +80,7 @@ async fn an_interrupt_drops_the_queue_of_a_cell_that_catches_it() {
     let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
     for kernel in ["python3", "paster-python"] {
         let path = format!("{kernel}.ipynb");
-        let catches = "import time\nprint('go', flush=True)\ntry: time.sleep(600)\nexcept KeyboardInterrupt: print('caught')";
+        let catches = "import time\ntry:\n print('go', flush=True)\n time.sleep(600)\nexcept KeyboardInterrupt: print('caught')";
         server.write_notebook(&path, kernel, &["print('first')", catches, "print('must not run')", "1"]);
         let mut page = Page::open(&server, &path, None).await;
         page.ask(json!({"type": "run_all"})).await.unwrap();
