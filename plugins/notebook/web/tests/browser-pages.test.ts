@@ -111,8 +111,10 @@ page("the list: rename, duplicate and delete ask the server, delete only after a
   await act("Delete");
   await list.getByRole("button", { name: "Cancel" }).click();
   await act("Delete");
+  const deleted = list.waitForResponse((response) => response.request().method() === "DELETE");
   await list.getByRole("button", { name: "Delete", exact: true }).click();
   await list.locator("dialog").waitFor({ state: "detached" });
+  await deleted;
   const asked = fake.calls.filter(({ method }) => method !== "GET").map(({ method, path, body }) => [method, path, body]);
   assert.deepEqual(asked, [
     ["PATCH", "api/contents/a.ipynb", { path: "new #1.ipynb" }],
