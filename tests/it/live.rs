@@ -50,6 +50,8 @@ fn pages_get_a_script_that_hears_of_generations_and_errors() {
     for extra in ["", "Accept: */*\r\n", "Accept: text/html\r\nSec-Fetch-Dest: empty\r\n"] {
         assert_eq!(page(&serving, extra).1, "<h1>hello</h1>", "no page that a person sees: {extra:?}");
     }
+    let relayed = "Accept: text/html\r\nX-Forwarded-For: 203.0.113.9\r\n";
+    assert_eq!(page(&serving, relayed).1, "<h1>hello</h1>", "a relay that is not trusted");
     let foreign = "GET / HTTP/1.1\r\nHost: evil.example\r\nAccept: text/html\r\n\r\n";
     assert_eq!(Connection::open(serving.address()).request(foreign).1, "<h1>hello</h1>");
 
