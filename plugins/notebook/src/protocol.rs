@@ -196,12 +196,22 @@ pub enum ServerFrame {
         /// The document.
         document: Document,
     },
-    /// The first frame of a resumed connection: the events after the asked one follow.
+    /// The first frame of a resumed connection: the events `event + 1` to `last` follow.
     Resumed {
         /// As asked.
         instance: String,
         /// The event number that was asked for.
         event: u64,
+        /// Number of the document's newest event: once it has arrived, the page knows everything that happened.
+        last: u64,
+    },
+    /// The only frame of a connection whose document cannot be opened; the server closes then.
+    Error {
+        /// The HTTP status that a plain GET of the same address gets: 404 for a missing file, 400 for a file that is
+        /// not a notebook, 503 for one that is busy (connect again soon).
+        code: u16,
+        /// What went wrong and what to do, for the user.
+        message: String,
     },
     /// The document changed.
     Changed {

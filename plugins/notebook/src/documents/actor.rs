@@ -238,7 +238,8 @@ impl Actor {
         {
             let missed: Vec<Utf8Bytes> = missed.collect();
             if missed.len() < WAITING_FRAMES {
-                let _ = sender.try_send(encode(&ServerFrame::Resumed { instance, event }));
+                let last = self.log.last();
+                let _ = sender.try_send(encode(&ServerFrame::Resumed { instance, event, last }));
                 missed.into_iter().for_each(|frame| {
                     let _ = sender.try_send(frame);
                 });

@@ -1,5 +1,7 @@
 //! `/api/documents/PATH`: the WebSocket of an open notebook.
 
+use std::time::Duration;
+
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +12,11 @@ use serde::Deserialize;
 use super::error::{ApiError, Result};
 use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
-use crate::protocol::Request as PageRequest;
+use crate::protocol::{Request as PageRequest, ServerFrame};
 use crate::state::Shared;
+
+/// How long a refused page may take to close its side.
+const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(super) struct OpenQuery {
@@ -35,24 +40,47 @@ pub(super) async fn open(
     Query(query): Query<OpenQuery>,
     request: Request,
 ) -> Result<Response> {
-    let path = RelativePath::parse(&path)?;
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &notebook).await;
-    // Refused before the upgrade, so that the page can read why (also with a plain GET).
-    let resume = query.instance.zip(query.after);
-    let connection = notebook.documents.connect(&path, resume).await?;
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(_) => {
-            return Err(ApiError::new(
-                StatusCode::UPGRADE_REQUIRED,
-                "this address is a WebSocket: connect to it as one",
-            ));
-        }
+    let connection = connect(&notebook, &path, query.instance.zip(query.after)).await;
+    let Ok(upgrade) = upgrade else {
+        connection?;
+        return Err(ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "this address is a WebSocket: connect to it as one",
+        ));
     };
     let limit = notebook.settings.limits.message_bytes;
     let upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
-    Ok(upgrade.on_upgrade(move |socket| converse(socket, connection)).into_response())
+    Ok(match connection {
+        Ok(connection) => upgrade.on_upgrade(move |socket| converse(socket, connection)).into_response(),
+        // A browser does not show a page the answer to a refused upgrade, so the reason is sent as a frame.
+        Err(error) => upgrade.on_upgrade(move |socket| refuse(socket, error)).into_response(),
+    })
+}
+
+async fn connect(notebook: &Shared, path: &str, resume: Option<(String, u64)>) -> Result<Connection> {
+    let path = RelativePath::parse(path)?;
+    Ok(notebook.documents.connect(&path, resume).await?)
+}
+
+/// Sends the reason why the document cannot be opened, and closes.
+async fn refuse(mut socket: WebSocket, error: ApiError) {
+    let code = error.status().as_u16();
+    let frame = ServerFrame::Error { code, message: error.message().to_owned() };
+    let text = serde_json::to_string(&frame).unwrap_or_default();
+    if socket.send(Message::Text(text.into())).await.is_err() {
+        return;
+    }
+    // 4000 to 4999 are for private use (RFC 6455, section 7.4.2).
+    let reason = error.status().canonical_reason().unwrap_or_default();
+    let close = CloseFrame { code: 4000 + code, reason: reason.into() };
+    if socket.send(Message::Close(Some(close))).await.is_ok() {
+        // Until the page has closed too, so that it reads the frame before the connection ends.
+        let _ =
+            tokio::time::timeout(CLOSING, async { while socket.recv().await.is_some_and(|m| m.is_ok()) {} })
+                .await;
+    }
 }
 
 async fn converse(socket: WebSocket, mut connection: Connection) {

@@ -329,3 +329,48 @@ async fn huge_output_is_kept_whole() {
     assert!(page.text(0).len() <= 1_000_000);
     assert_eq!(whole, lines(300_000));
 }
+
+#[tokio::test]
+async fn a_document_that_cannot_be_opened_tells_why() {
+    let server = Server::start().await;
+    std::fs::write(server.data("bad.ipynb"), "{").unwrap();
+    std::fs::create_dir(server.data("folder.ipynb")).unwrap();
+    for (path, code, words) in [
+        ("bad.ipynb", 400, "`bad.ipynb` is not a notebook"),
+        ("none.ipynb", 404, "none.ipynb"),
+        ("folder.ipynb", 400, "is a folder"),
+        ("..%2fa.ipynb", 404, ""),
+    ] {
+        let address = format!("/api/documents/{path}");
+        let mut socket = server.socket(&address, None).await;
+        let frame = socket.next_json().await;
+        assert_eq!((&frame["type"], &frame["code"]), (&json!("error"), &json!(code)), "{path}: {frame}");
+        assert!(frame["message"].as_str().unwrap().contains(words), "{frame}");
+        // The same words as a plain request gets.
+        let (status, plain) = server.call("GET", &address, None).await;
+        assert_eq!((status, &plain["message"]), (code, &frame["message"]), "{path}");
+        assert_eq!(socket.close_code().await, 4000 + code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_page_is_told_how_much_it_missed() {
+    let server = Server::start().await;
+    server.write_notebook("a.ipynb", "paster-python", &["a"]);
+    let one = Page::open(&server, "a.ipynb", None).await;
+    let mut two = Page::open(&server, "a.ipynb", None).await;
+    two.ask(json!({"type": "set_metadata", "metadata": {"x": 1}})).await.unwrap();
+    let (instance, before, last) = (one.instance.clone(), one.event, two.event);
+    drop(one);
+    let mut socket =
+        server.socket(&format!("/api/documents/a.ipynb?instance={instance}&after={before}"), None).await;
+    let first = socket.next_json().await;
+    assert!(first["last"].as_u64().unwrap() >= last && last > before, "{first}");
+    assert_eq!(
+        (&first["type"], &first["instance"], &first["event"]),
+        (&json!("resumed"), &json!(instance), &json!(before))
+    );
+    for event in before + 1..=first["last"].as_u64().unwrap() {
+        assert_eq!(socket.next_json().await["event"], event);
+    }
+}

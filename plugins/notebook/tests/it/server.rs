@@ -178,6 +178,16 @@ impl Socket {
         }
     }
 
+    /// The code that the server closes with.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.0.next().await.expect("a close frame").unwrap() {
+                Message::Close(frame) => return frame.expect("a code").code.into(),
+                _ => continue,
+            }
+        }
+    }
+
     pub(crate) async fn next_json(&mut self) -> Value {
         match self.next().await.expect("a message") {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),

@@ -95,7 +95,7 @@ export class Fake {
       this.#socket = socket;
       socket.onMessage((text) => this.#receive(JSON.parse(String(text)) as Request));
       const asked = new URL(socket.url()).searchParams;
-      if (asked.get("instance") === "one") this.send({ type: "resumed", instance: "one", event: Number(asked.get("after")) });
+      if (asked.get("instance") === "one") this.send({ type: "resumed", instance: "one", event: Number(asked.get("after")), last: this.event });
       else this.send({ type: "opened", instance: "one", event: this.event, document: structuredClone(this.document) });
     });
   }

@@ -118,7 +118,7 @@ test("an edit whose answer was lost with the connection is sent again and counte
     w.session.edit("c", "typed more");
     await turn(20);
     assert.deepEqual(w.last().resume, { instance: "i", after: 5 });
-    w.say({ type: "resumed", instance: "i", event: 5 });
+    w.say({ type: "resumed", instance: "i", event: 5, last: 6 });
     // The server had taken the first one: the missed change says so, and belongs to no request of this connection.
     w.change(6, { type: "source_changed", cell_id: "c", source: "typed", revision: 4 }, null);
     await turn(300);
@@ -220,9 +220,11 @@ test("cells made offline are there at once and sent when the server is back", ()
     assert.deepEqual(w.ops().at(-1), { type: "set_source", cell_id: id, source: "xy", base_revision: 7 });
   }));
 
-test("a run whose answer was lost is not run twice", () =>
+test("a run whose answer was lost is not run twice, however late the missed changes come", () =>
   timed(async () => {
-    for (const [ran, expected] of [[true, 0], [false, 1]] as const) {
+    const running: Change = { type: "cell_state_changed", cell_id: "c", state: "running", execution_count: 1 };
+    const other: Change = { type: "metadata_changed", metadata: {} };
+    for (const [missed, expected] of [[[], 1], [[running], 0], [[other, other], 1], [[other, running], 0]] as const) {
       const w = world();
       opened(w);
       void w.session.run(["c"]);
@@ -230,12 +232,73 @@ test("a run whose answer was lost is not run twice", () =>
       assert.ok(w.find("run"));
       w.cut();
       await turn(20);
-      w.say({ type: "resumed", instance: "i", event: 5 });
-      if (ran) w.change(6, { type: "cell_state_changed", cell_id: "c", state: "running", execution_count: 1 });
-      await turn(300);
+      w.say({ type: "resumed", instance: "i", event: 5, last: 5 + missed.length });
+      for (const [at, change] of missed.entries()) {
+        await turn(60_000);
+        assert.equal(w.find("run"), undefined, "nothing is sent before all that was missed is here");
+        w.change(6 + at, change);
+      }
       await turn();
-      assert.equal(w.ops().filter((op) => op.type === "run").length, expected, `ran: ${ran}`);
+      assert.equal(w.ops().filter((op) => op.type === "run").length, expected, JSON.stringify(missed));
     }
+  }));
+
+test("a run waits for what was missed over a second cut", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    void w.session.run(["c"]);
+    await turn();
+    w.cut();
+    await turn(20);
+    w.say({ type: "resumed", instance: "i", event: 5, last: 7 });
+    w.change(6, { type: "metadata_changed", metadata: {} });
+    w.cut();
+    await turn(20);
+    assert.deepEqual(w.last().resume, { instance: "i", after: 6 });
+    w.say({ type: "resumed", instance: "i", event: 6, last: 7 });
+    await turn(60_000);
+    assert.equal(w.find("run"), undefined);
+    w.change(7, { type: "cell_state_changed", cell_id: "c", state: "queued", execution_count: null });
+    await turn();
+    assert.equal(w.find("run"), undefined);
+  }));
+
+test("a snapshot after a cut tells whether the cell was queued", () =>
+  timed(async () => {
+    for (const [state, expected] of [["queued", 0], ["idle", 1]] as const) {
+      const w = world();
+      opened(w);
+      void w.session.run(["c"]);
+      await turn();
+      w.cut();
+      await turn(20);
+      w.say({ type: "opened", instance: "j", event: 2, document: notebook([cell("c", { source: "one", revision: 3, state })]) });
+      await turn();
+      assert.equal(w.ops().filter((op) => op.type === "run").length, expected, state);
+    }
+  }));
+
+test("a save is shown after the events were numbered from the start again", () => {
+  const w = world();
+  opened(w);
+  w.change(6, { type: "metadata_changed", metadata: {} });
+  w.say({ type: "opened", instance: "j", event: 0, document: notebook([cell("c")]) });
+  w.change(1, { type: "metadata_changed", metadata: { a: 1 } });
+  assert.equal(w.session.notebook.saving.unsaved, true);
+  w.change(2, { type: "saved", up_to: 1, last_modified: "2026-01-02T03:04:05Z" });
+  assert.equal(w.session.notebook.saving.unsaved, false);
+});
+
+test("a document that cannot be opened tells the reason, and is tried again", () =>
+  timed(async () => {
+    const w = world();
+    w.session.start();
+    w.say({ type: "error", code: 400, message: "`a.ipynb` is not a notebook" });
+    assert.deepEqual(w.session.link_, { state: "offline", message: "`a.ipynb` is not a notebook" });
+    await turn(20);
+    assert.equal(w.sockets.length, 2);
+    assert.equal(w.session.loaded, false);
   }));
 
 test("a run waits for the text that was typed just before", () =>
@@ -260,7 +323,7 @@ test("no output is lost or doubled by a resume", () =>
     w.cut();
     await turn(20);
     assert.deepEqual(w.last().resume, { instance: "i", after: 7 });
-    w.say({ type: "resumed", instance: "i", event: 7 });
+    w.say({ type: "resumed", instance: "i", event: 7, last: 8 });
     w.change(7, { type: "text_appended", cell_id: "c", index: 0, text: "b" });
     w.change(8, { type: "text_appended", cell_id: "c", index: 0, text: "c" });
     assert.deepEqual(w.session.notebook.cell("c")?.outputs, [{ output_type: "stream", name: "stdout", text: "abc" }]);

@@ -175,7 +175,20 @@ instance: string,
 /**
  * The event number that was asked for.
  */
-event: number, } | { "type": "changed", 
+event: number, 
+/**
+ * Number of the document's newest event: once it has arrived, the page knows everything that happened.
+ */
+last: number, } | { "type": "error", 
+/**
+ * The HTTP status that a plain GET of the same address gets: 404 for a missing file, 400 for a file that is
+ * not a notebook, 503 for one that is busy (connect again soon).
+ */
+code: number, 
+/**
+ * What went wrong and what to do, for the user.
+ */
+message: string, } | { "type": "changed", 
 /**
  * Counts up by one with each change.
  */

@@ -89,6 +89,7 @@ export class Notebook {
     this.writable = document.writable;
     this.saving = { unsaved: document.unsaved, lastModified: document.last_modified, failure: null };
     this.conflict = document.conflict ? "The file was changed by another program." : null;
+    this.#touched = document.unsaved ? this.event : 0;
     this.started.clear();
     this.fresh.clear();
     for (const cell of this.cells) if (cell.state === "running") this.#start(cell);

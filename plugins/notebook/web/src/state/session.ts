@@ -38,6 +38,9 @@ export class Session implements Listener {
   readonly connection: Connection;
   link_: { state: Link; message: string } = { state: "connecting", message: "" };
   loaded = false;
+  /** Number of the document's newest event when the connection was made. */
+  #last = 0;
+  #catchingUp: (() => void)[] = [];
   #own = new Set<number>();
   #inserting = new Map<string, Insertion>();
   #deleted: { copies: { at: number; copy: CellCopy }[] }[] = [];
@@ -91,7 +94,9 @@ export class Session implements Listener {
 
   // What the connection tells.
 
-  opened(document: Document): void {
+  opened(document: Document, _instance: string, event: number): void {
+    this.notebook.event = event;
+    this.#last = event;
     if (!this.loaded) {
       this.loaded = true;
       for (const kept of this.around.take()) this.edits.restore(kept);
@@ -99,12 +104,17 @@ export class Session implements Listener {
     this.#take(() => this.notebook.load(document), document);
   }
 
-  resumed(): void {
-    // The missed changes follow.
+  resumed(last: number): void {
+    this.#last = last;
   }
 
   changed(change: Change, request: number | null, event: number): void {
     this.notebook.event = event;
+    this.#changed(change, request);
+    this.#caughtUp();
+  }
+
+  #changed(change: Change, request: number | null): void {
     if (change.type === "source_changed") {
       const own = request !== null && this.#own.has(request);
       const cell = this.notebook.cell(change.cell_id);
@@ -145,6 +155,7 @@ export class Session implements Listener {
   link(state: Link, message: string): void {
     this.link_ = { state, message };
     this.notebook.emit({ type: "link" });
+    this.#caughtUp();
   }
 
   // What a user does.
@@ -238,8 +249,8 @@ export class Session implements Listener {
       await this.#ask({ type: "run", cell_ids: ids }, false);
     } catch (error) {
       if (!(error instanceof Cut)) return this.#fail(error, "The cell was not run");
-      // Whether it was queued is seen once the document is here again; a cell is never run twice for one keystroke.
-      await this.#online();
+      // Whether it was queued is seen once all that was missed is here; a cell is never run twice for one keystroke.
+      await new Promise<void>((resolve) => this.#catchingUp.push(resolve));
       if (ids.map((id) => this.#runs(id)).join() === before) await this.#do({ type: "run", cell_ids: ids }, false, "The cell was not run");
     }
   }
@@ -358,15 +369,10 @@ export class Session implements Listener {
     return cell === undefined ? "" : `${cell.state}${cell.execution_count}${this.notebook.started.get(id)}${this.notebook.elapsed.get(id)}`;
   }
 
-  #online(): Promise<void> {
-    // A turn later the changes that a resume brings along have been taken.
-    return new Promise((resolve) => {
-      const stop = this.notebook.listen((event) => {
-        if (event.type !== "link" || this.link_.state !== "online") return;
-        stop();
-        setTimeout(resolve, 250);
-      });
-    });
+  /** Lets those go on who wait for the document as the server had it when the connection came back. */
+  #caughtUp(): void {
+    if (this.link_.state !== "online" || this.notebook.event < this.#last) return;
+    for (const resolve of this.#catchingUp.splice(0)) resolve();
   }
 
   #store(): void {

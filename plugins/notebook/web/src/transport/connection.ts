@@ -19,9 +19,9 @@ export interface Socket {
 /** What the connection tells its owner. */
 export interface Listener {
   /** A whole document: the first, or a new one where the old place could not be resumed. */
-  opened(document: Document, instance: string): void;
-  /** The connection is back where it was; the missed changes follow. */
-  resumed(): void;
+  opened(document: Document, instance: string, event: number): void;
+  /** The connection is back where it was; the missed changes follow, up to number `last`. */
+  resumed(last: number): void;
   /** Change number `event`; `own` is the request that made it, where it is one of ours. */
   changed(change: Change, own: number | null, event: number): void;
   /** The state of the connection, and for people why it is so. */
@@ -136,11 +136,11 @@ export class Connection {
       case "opened":
         this.#instance = frame.instance;
         this.#event = frame.event;
-        this.listener.opened(frame.document, frame.instance);
+        this.listener.opened(frame.document, frame.instance, frame.event);
         this.#ready();
         break;
       case "resumed":
-        this.listener.resumed();
+        this.listener.resumed(frame.last);
         this.#ready();
         break;
       case "changed":
@@ -154,6 +154,10 @@ export class Connection {
         break;
       case "failed":
         if (frame.id !== null) this.#take(frame.id)?.reject(new Refused(frame.message));
+        break;
+      case "error":
+        this.#drop();
+        this.#retry(frame.message);
         break;
       case "closing":
         this.#drop();
