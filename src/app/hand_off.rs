@@ -7,9 +7,9 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
-use percent_encoding::percent_decode_str;
 
 use super::respond::plain;
+use super::target::Target;
 use super::{Builder, Link};
 use crate::body::{App, Body, Request, Response};
 use crate::config::{Table, join};
@@ -34,12 +34,14 @@ impl HandOff {
         for (prefix, app) in routes {
             let key = join("hand_off", prefix);
             let app = (builder.resolve)(app, table.origin(&key));
-            let path = prefix.trim_end_matches('/');
-            if !prefix.starts_with('/') || !is_plain(path) {
-                let error = Error::config(format!("`{prefix}` is no prefix to hand off at"));
-                errors.push(error.at(table.key_origin(&key)).help("write one such as `/protected`"));
+            match Target::parse(prefix.as_bytes()) {
+                Ok(target) => found.push((target.path().trim_end_matches('/').to_owned(), app)),
+                Err(reason) => {
+                    let error =
+                        Error::config(format!("`{prefix}` is not a prefix for `X-Accel-Redirect`: {reason}"));
+                    errors.push(error.at(table.key_origin(&key)).help("write one such as `/protected`"));
+                }
             }
-            found.push((path.to_owned(), app));
         }
         found.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         (!found.is_empty()).then_some(HandOff(found))
@@ -49,13 +51,16 @@ impl HandOff {
     /// a HEAD). Of the upstream's fields those that say what the file is to the client stay, and its cookies.
     pub(super) async fn apply(&self, parts: &Parts, mut response: Response) -> Result<Response, BoxError> {
         let Some(target) = response.headers_mut().remove(FIELD) else { return Ok(response) };
-        let target = target.to_str().unwrap_or_default();
-        let Some((prefix, app, uri)) = self.find(target) else {
-            tracing::error!(target, "an upstream hands a request to a path that is in no `hand_off`");
-            return Ok(plain(
-                StatusCode::BAD_GATEWAY,
-                "The answer was handed to a place that is not there.\n",
-            ));
+        let (prefix, app, uri) = match self.find(target.as_bytes()) {
+            Ok(found) => found,
+            Err(reason) => {
+                let path = String::from_utf8_lossy(target.as_bytes());
+                tracing::error!(%path, "cannot follow the `X-Accel-Redirect` of an upstream: {reason}");
+                return Ok(plain(
+                    StatusCode::BAD_GATEWAY,
+                    "The application handed this request to a path that cannot be served.\n",
+                ));
+            }
         };
         let mut request = Request::new(Body::empty());
         *request.method_mut() = if parts.method == Method::HEAD { Method::HEAD } else { Method::GET };
@@ -85,17 +90,15 @@ impl HandOff {
         Ok(answer)
     }
 
-    /// The app for a target, with its prefix and the target behind it.
-    fn find(&self, target: &str) -> Option<(&str, &App, Uri)> {
-        let path = target.split('?').next().unwrap_or_default();
-        if !path.starts_with('/') || !is_plain(path) {
-            return None;
-        }
-        self.0.iter().find_map(|(prefix, app)| {
-            let rest = target.strip_prefix(prefix.as_str())?;
-            let uri = rest.starts_with('/').then(|| rest.parse().ok())??;
-            Some((prefix.as_str(), app, uri))
-        })
+    /// The app for a target, with its prefix and the target behind it. As in nginx the target may be percent-encoded
+    /// or raw.
+    /// # Errors
+    /// Why no app has it.
+    fn find(&self, target: &[u8]) -> Result<(&str, &App, Uri), &'static str> {
+        let target = Target::parse(target)?;
+        let found =
+            self.0.iter().find_map(|(prefix, app)| Some((prefix.as_str(), app, target.below(prefix)?)));
+        found.ok_or("no prefix of `hand_off` matches it")
     }
 }
 
@@ -109,13 +112,6 @@ pub(super) fn links(table: &Table) -> Vec<Link> {
     routes.into_iter().flatten().filter_map(link).collect()
 }
 
-/// Whether a path, decoded, has no dot segment, backslash or control character, as of a request behind the gate.
-fn is_plain(path: &str) -> bool {
-    let Ok(decoded) = percent_decode_str(path).decode_utf8() else { return false };
-    !decoded.chars().any(|c| c.is_control() || c == '\\')
-        && !decoded.split('/').any(|segment| matches!(segment, "." | ".."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,18 +120,26 @@ mod tests {
     fn targets() {
         let app = || App::from_fn(|_| async { Response::default() });
         let hand_off = HandOff(vec![("/private/deep".to_owned(), app()), ("/private".to_owned(), app())]);
-        let check = |target: &str, expected: Option<(&str, &str)>| {
-            let found = hand_off.find(target).map(|(prefix, _, uri)| (prefix, uri.to_string()));
-            assert_eq!(found.as_ref().map(|(prefix, uri)| (*prefix, uri.as_str())), expected, "{target}");
+        let check = |target: &str, expected: Result<(&str, &str), &str>| {
+            let found = hand_off.find(target.as_bytes()).map(|(prefix, _, uri)| (prefix, uri.to_string()));
+            let found = found.as_ref().map(|(prefix, uri)| (*prefix, uri.as_str()));
+            assert_eq!(found.map_err(|reason| *reason), expected, "{target}");
         };
-        check("/private/a.pdf", Some(("/private", "/a.pdf")));
-        check("/private/deep/a%20b?c=d", Some(("/private/deep", "/a%20b?c=d")));
-        check("/privateer/a", None);
-        check("/private", None);
-        check("/private/../etc/passwd", None);
-        check("/private/%2e%2e/etc/passwd", None);
-        check("/private/a%5cb", None);
-        check("http://elsewhere/private/a", None);
-        check("private/a", None);
+        check("/private/a.pdf", Ok(("/private", "/a.pdf")));
+        check("/private/deep/a%20b?c=d", Ok(("/private/deep", "/a%20b?c=d")));
+        check("/private/deep/a b?c=d", Ok(("/private/deep", "/a%20b?c=d")));
+        check("/%70rivate/ä", Ok(("/private", "/%C3%A4")));
+        for path in ["/privateer/a", "/private"] {
+            check(path, Err("no prefix of `hand_off` matches it"));
+        }
+        for path in ["/private/../etc/passwd", "/private/%2e%2e/etc/passwd", "/private/a%2f../b"] {
+            check(path, Err("it has a dot segment"));
+        }
+        check("/private/a%5cb", Err("it has a backslash"));
+        check("/private/a%0ab", Err("it has a control character"));
+        check("/private/%e4", Err("it is not UTF-8"));
+        for path in ["http://elsewhere/private/a", "private/a", ""] {
+            check(path, Err("it does not begin with `/`"));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod redirect;
 mod respond;
 mod scgi;
 mod static_files;
+mod target;
 mod upstream;
 
 pub use argument::{config_of, from_argument};

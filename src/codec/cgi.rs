@@ -81,7 +81,8 @@ pub fn parse_head(
         headers.remove(name);
     }
     let location = headers.get(LOCATION).filter(|_| status.is_none());
-    let answer = match location.map(|location| location.to_str()) {
+    // Many programs write raw UTF-8.
+    let answer = match location.map(|location| std::str::from_utf8(location.as_bytes())) {
         Some(Ok(path)) if path.starts_with('/') && !path.starts_with("//") => {
             Answer::LocalRedirect(path.to_owned())
         }

@@ -574,6 +574,9 @@ fn an_upstream_hands_a_file_off_and_a_client_cannot() {
                     "X-Accel-Redirect: /protected/a%20b.txt\r\nContent-Type: text/x-report\r\n\
                               Content-Disposition: attachment\r\nSet-Cookie: a=b\r\nETag: \"mine\"\r\n"
                 }
+                "/raw" => "X-Accel-Redirect: /protected/a b.txt\r\n",
+                "/utf8" => "X-Accel-Redirect: /protected/Größe 100%.txt\r\n",
+                "/utf8-encoded" => "X-Accel-Redirect: /protected/Gr%C3%B6%C3%9Fe%20100%25.txt\r\n",
                 "/climb" => "X-Accel-Redirect: /protected/../server.toml\r\n",
                 "/other" => "X-Accel-Redirect: /elsewhere/a.txt\r\n",
                 _ => "X-Plain: 1\r\n",
@@ -586,7 +589,11 @@ fn an_upstream_hands_a_file_off_and_a_client_cannot() {
          hand_off = {{ \"/protected\" = \"files\" }}\n[app.files]\nuse = \"static\"\npublish_dir = \"private\"\n",
         to(&[&upstream])
     );
-    let folder = folder(&[("server.toml", &config), ("private/a b.txt", "0123456789")]);
+    let folder = folder(&[
+        ("server.toml", &config),
+        ("private/a b.txt", "0123456789"),
+        ("private/Größe 100%.txt", "measured"),
+    ]);
     let serving = Serving::start(folder.path(), &[]);
     let mut connection = Connection::open(serving.address());
     let (head, body) = connection.get("/report");
@@ -597,9 +604,16 @@ fn an_upstream_hands_a_file_off_and_a_client_cannot() {
     assert!(!head.contains("x-accel-redirect") && !head.contains("\"mine\""), "{head}");
     let (head, body) = connection.request("GET /report HTTP/1.1\r\nHost: a\r\nRange: bytes=2-4\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 206 ") && body == "234", "{head}{body}");
-    for path in ["/climb", "/other"] {
+    for (path, expected) in [("/raw", "0123456789"), ("/utf8", "measured"), ("/utf8-encoded", "measured")] {
+        let (head, body) = connection.get(path);
+        assert_eq!(body, expected, "{path}: {head}");
+    }
+    for (path, reason) in
+        [("/climb", "it has a dot segment"), ("/other", "no prefix of `hand_off` matches it")]
+    {
         let (head, _) = connection.get(path);
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        wait_until("the log has the reason", || serving.stderr().contains(reason));
     }
     let forged = "GET /plain HTTP/1.1\r\nHost: a\r\nX-Accel-Redirect: /protected/a%20b.txt\r\n\r\n";
     assert_eq!(connection.request(forged).1, "none");

@@ -17,6 +17,7 @@ use super::run::{Failure, may_repeat, run};
 use super::spool::{TooLong, spool};
 use crate::app::hand_off::HandOff;
 use crate::app::respond::plain;
+use crate::app::target::escaped;
 use crate::body::{Body, Request, Response};
 use crate::codec::cgi::{Answer, parse_head};
 use crate::codec::variables::from_request;
@@ -228,6 +229,7 @@ impl Gateway {
 fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
     let mount =
         parts.extensions.get::<Environ>().map(|environ| environ.script_name.clone()).unwrap_or_default();
+    let path = escaped(path);
     let plain_path = path.split('?').next().unwrap_or_default();
     let climbs = plain_path.split('/').any(|segment| matches!(segment, "." | ".."));
     let inner = path.strip_prefix(&*mount).filter(|rest| rest.starts_with('/') && !climbs);
