@@ -128,6 +128,7 @@ fn php(listen: impl Fn(&Path) -> String) -> (Php, String) {
         ("www/page.html", "<p>plain"),
         ("www/image.jpg", "<?php echo 'ran';"),
         ("www/index.php.bak", "<?php // secret"),
+        ("www/kit.php/kit.css", "kit {}"),
         ("private/secret.txt", "for those who may"),
     ]);
     let listen = listen(place.path());
@@ -189,6 +190,7 @@ fn a_php_site_is_one_table() {
     assert!(connection.get("/sub/").1.starts_with("SCRIPT_NAME=/sub/index.php\n"));
     assert!(connection.get("/sub").0.contains("\r\nlocation: /sub/\r\n"));
     assert_eq!(connection.get("/style.css").1, "body {}");
+    assert_eq!(connection.get("/kit.php/kit.css").1, "kit {}", "a directory may be named like a script");
     assert_eq!(connection.get("/image.jpg").1, "<?php echo 'ran';");
     for path in ["/image.jpg/x.php", "/missing.php", "/missing", "/index.php.bak", "/INDEX.PHP", "/fpm.conf"]
     {
@@ -364,6 +366,7 @@ fn a_local_redirect_is_followed_within_the_app() {
         };
         peer.write(match value("PATH_INFO").as_str() {
             "/from" => "Location: /to?a=b\r\n\r\n".to_owned(),
+            "/raw" => "Location: /to ä?a=b c\r\n\r\n".to_owned(),
             "/loop" => "Location: /loop\r\n\r\n".to_owned(),
             path => {
                 format!("Status: 200 OK\r\n\r\n{} {path} {}", value("REQUEST_METHOD"), value("QUERY_STRING"))
@@ -375,6 +378,7 @@ fn a_local_redirect_is_followed_within_the_app() {
     let mut connection = Connection::open(serving.address());
     let post = "POST /from HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
     assert_eq!(connection.request(post).1, "GET /to a=b");
+    assert_eq!(connection.get("/raw").1, "GET /to ä a=b%20c", "a raw path is escaped");
     assert!(connection.get("/loop").0.starts_with("HTTP/1.1 502 "));
     assert_eq!(get(&serving, "/plain"), "GET /plain ");
 }

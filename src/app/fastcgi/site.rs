@@ -36,12 +36,18 @@ impl Site {
     /// Finds what `path` means: a request's, normalised by the gate, below the mount.
     ///
     /// A script is a regular file whose name has one of the endings: it is looked for before a FastCGI server sees its
-    /// name, as some take the directory part of a path for a script when there is none. A name with an ending in the
-    /// middle (`config.php.bak`) and hidden names are never served.
+    /// name, as some take the directory part of a path for a script when there is none. Directories may have any name.
+    /// Files with an ending in the middle of their name (`config.php.bak`) and hidden names are never served.
     pub(super) fn find(&self, path: &str) -> Meaning {
         let Some(names) = names(path) else { return Meaning::Nothing };
         for (index, name) in names.iter().enumerate() {
             let lower = name.to_ascii_lowercase();
+            if !self.endings.iter().any(|ending| lower.contains(ending)) {
+                continue;
+            }
+            if self.below(&names[..=index].join("/")).is_dir() {
+                continue; // `jquery.php/`: what is meant is in it
+            }
             if self.endings.iter().any(|ending| lower.ends_with(ending)) {
                 let script = format!("/{}", names[..=index].join("/"));
                 let rest: String = names[index + 1..].iter().map(|name| format!("/{name}")).collect();
@@ -51,9 +57,7 @@ impl Site {
                     false => self.fallback(),
                 };
             }
-            if self.endings.iter().any(|ending| lower.contains(ending)) {
-                return Meaning::Nothing;
-            }
+            return Meaning::Nothing;
         }
         let below = names.join("/");
         match self.below(&below).metadata() {
@@ -133,7 +137,11 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        std::fs::create_dir(folder.path().join("dir.php")).unwrap();
+        for file in ["dir.php/style.css", "dir.php/index.php", "dir.php/a.php.bak", "lib.php.d/x.js"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
         let site = |fallback: Option<&str>| Site {
             root: folder.path().to_owned(),
             index: "index.php".to_owned(),
@@ -157,7 +165,14 @@ mod tests {
             ("/style.css/x.php", Meaning::Nothing),
             ("/style.css/", Meaning::Nothing),
             ("/missing.php", Meaning::Nothing),
-            ("/dir.php", Meaning::Nothing),
+            ("/dir.php", Meaning::File),
+            ("/dir.php/", script("/dir.php/index.php", "")),
+            ("/dir.php/style.css", Meaning::File),
+            ("/dir.php/index.php/info", script("/dir.php/index.php", "/info")),
+            ("/dir.php/a.php.bak", Meaning::Nothing),
+            ("/dir.php/missing", Meaning::Nothing),
+            ("/dir.php/missing.php", Meaning::Nothing),
+            ("/lib.php.d/x.js", Meaning::File),
             ("/INDEX.PHP", Meaning::Nothing),
             ("/old.php.bak", Meaning::Nothing),
             ("/.env", Meaning::Nothing),
