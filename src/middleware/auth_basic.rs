@@ -1,9 +1,10 @@
 //! `auth_basic`: asks for a name and a password (RFC 7617) that an htpasswd file knows.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use http::StatusCode;
@@ -99,7 +100,7 @@ struct Users {
     hashes: HashMap<String, String>,
     /// [`NOBODY`] at the highest cost of the file.
     nobody: String,
-    version: Option<(SystemTime, u64)>,
+    version: Option<Version>,
 }
 
 struct Door {
@@ -214,9 +215,14 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     (!password.contains(&0)).then_some((name, password))
 }
 
-fn version(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// What tells one content of the file from another: its inode, length and both times, as one that replaces it may have
+/// the same length and time of modification.
+type Version = [i64; 6];
+
+fn version(path: &Path) -> Option<Version> {
+    let found = std::fs::metadata(path).ok()?;
+    let (inode, length) = (found.ino().cast_signed(), found.len().cast_signed());
+    Some([inode, length, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
 }
 
 /// Reads an htpasswd file.

@@ -267,6 +267,24 @@ fn auth_basic_lets_in_whom_the_file_knows() {
 }
 
 #[test]
+fn a_changed_password_counts_also_in_a_file_of_the_same_size_and_time() {
+    let entry = |password: &str| format!("ann:{}\n", bcrypt::hash(password, 4).unwrap());
+    let config = hello("\"door\"", "[middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n");
+    let local = Local::new(&config, &[("users", &entry("old"))]);
+    let status = |password: &str| {
+        let credentials = base64::engine::general_purpose::STANDARD.encode(format!("ann:{password}"));
+        send(&local, &[("authorization", &format!("Basic {credentials}"))]).status().as_u16()
+    };
+    assert_eq!((status("old"), status("new")), (200, 401));
+    let users = local.folder.path().join("users");
+    let modified = std::fs::metadata(&users).unwrap().modified().unwrap();
+    std::fs::write(&users, entry("new")).unwrap();
+    std::fs::File::options().write(true).open(&users).unwrap().set_modified(modified).unwrap();
+    crate::support::wait_until("the file is read again", || status("old") == 401);
+    assert_eq!(status("new"), 200);
+}
+
+#[test]
 fn weak_hashes_are_refused() {
     let config = hello("\"door\"", "[middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n");
     let folder = folder(&[("server.toml", &config), ("users", "a:{SHA}x\nb:$apr1$x\nc\n")]);

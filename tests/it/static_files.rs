@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use http::Request;
 use insta::assert_snapshot;
 
 use crate::local::{Answer, Local, shown};
-use crate::support::{Serving, folder};
+use crate::support::{Serving, folder, wait_until};
 
 const FILES: &[(&str, &str)] = &[
     ("outside.txt", "outside"),
@@ -242,6 +245,74 @@ fn changes_are_seen() {
     check("404 | There is no such file.\n");
     std::fs::write(www.join("ten.txt"), "back").unwrap();
     check("200 | back");
+}
+
+/// Writes a file as `cp -a` and `tar x` do: with a time of its own.
+fn place(path: &Path, content: &[u8], modified: SystemTime) {
+    std::fs::write(path, content).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_file_replaced_by_one_of_the_same_size_and_time_is_seen() {
+    let folder = folder(FILES);
+    let www = folder.path().join("www");
+    let config = format!("[app.main]\nuse = \"static\"\npublish_dir = {www:?}\n");
+    let built = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    place(&www.join("small.txt"), b"old", built);
+    place(&www.join("large.bin"), &[b'o'; 100_000], built);
+    // The small one may be kept in memory once its change is not too young.
+    wait_until("the change is of some age", || {
+        let changed = std::fs::metadata(www.join("large.bin")).unwrap();
+        let changed = Duration::new(changed.ctime() as u64, changed.ctime_nsec() as u32);
+        (SystemTime::UNIX_EPOCH + changed).elapsed().is_ok_and(|age| age > Duration::from_millis(60))
+    });
+    let local = Local::in_folder(folder, &config, true);
+    let before = ["/small.txt", "/large.bin"].map(|target| local.get(target).headers()["etag"].clone());
+    place(&www.join("small.txt"), b"new", built);
+    std::fs::remove_file(www.join("large.bin")).unwrap();
+    place(&www.join("large.bin"), &[b'n'; 100_000], built);
+    for (target, old) in ["/small.txt", "/large.bin"].into_iter().zip(before) {
+        let answer = get(&local, target, &[("if-none-match", old.to_str().unwrap())]);
+        assert_eq!((answer.status().as_u16(), answer.body()[0]), (200, b'n'), "{target}");
+        assert_ne!(answer.headers()["etag"], old, "{target}");
+    }
+}
+
+#[test]
+fn machines_with_the_same_small_file_give_it_the_same_tag() {
+    let tags = [1_000_000_000, 1_100_000_000].map(|seconds| {
+        let folder = folder(FILES);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        place(&folder.path().join("www/ten.txt"), b"0123456789", time);
+        let local = Local::in_folder(folder, "[app.main]\nuse = \"static\"\npublish_dir = \"www\"\n", false);
+        local.get("/ten.txt").headers()["etag"].clone()
+    });
+    assert_eq!(tags[0], tags[1]);
+}
+
+#[test]
+fn a_time_that_says_nothing_is_left_out() {
+    let local = site("listing = true");
+    let path = local.folder.path().join("www/docs/ten.txt");
+    // File systems that cannot store it take their own last year.
+    let year_12000 = SystemTime::UNIX_EPOCH + Duration::from_secs(316_000_000_000);
+    for time in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1), year_12000] {
+        place(&path, b"0123456789", time);
+        let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+        for fields in [&[][..], &[("if-modified-since", date)], &[("if-unmodified-since", date)]] {
+            let answer = get(&local, "/docs/ten.txt", fields);
+            assert_eq!(shown(&answer, &["last-modified"]), "200 - | 0123456789", "{time:?} {fields:?}");
+        }
+        let answer = get(&local, "/docs/ten.txt", &[("if-range", date), ("range", "bytes=0-1")]);
+        assert_eq!(answer.status().as_u16(), 200, "{time:?}");
+        let html = String::from_utf8(local.get("/docs/").body().to_vec()).unwrap();
+        let row = html.lines().find(|line| line.contains("ten.txt")).unwrap();
+        assert!(time == year_12000 || row.ends_with("<td></td></tr>"), "{row}");
+    }
+    place(&path, b"0123456789", SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    let answer = local.get("/docs/ten.txt");
+    assert_eq!(shown(&answer, &["last-modified"]), "200 Sun, 09 Sep 2001 01:46:40 GMT | 0123456789");
 }
 
 #[test]

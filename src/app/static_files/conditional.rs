@@ -17,33 +17,38 @@ pub(super) enum Verdict {
 }
 
 /// Judges a GET or HEAD for a content with this strong entity tag and time of change, in the order of section 13.2.2.
-pub(super) fn judge(headers: &HeaderMap, etag: &str, modified: SystemTime) -> Verdict {
-    let modified = whole_seconds(modified);
+/// Without a known time the conditions that compare it are ignored (sections 13.1.3 and 13.1.4).
+pub(super) fn judge(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> Verdict {
+    let modified = modified.map(whole_seconds);
+    let compare = |name, holds: fn(&SystemTime, &SystemTime) -> bool| {
+        modified.zip(date(headers, name)).is_some_and(|(modified, since)| holds(&modified, &since))
+    };
     if headers.contains_key(IF_MATCH) {
         if !lists(headers, IF_MATCH, etag, false) {
             return Verdict::Failed;
         }
-    } else if date(headers, IF_UNMODIFIED_SINCE).is_some_and(|since| modified > since) {
+    } else if compare(IF_UNMODIFIED_SINCE, SystemTime::gt) {
         return Verdict::Failed;
     }
     if headers.contains_key(IF_NONE_MATCH) {
         if lists(headers, IF_NONE_MATCH, etag, true) {
             return Verdict::NotModified;
         }
-    } else if date(headers, IF_MODIFIED_SINCE).is_some_and(|since| modified <= since) {
+    } else if compare(IF_MODIFIED_SINCE, SystemTime::le) {
         return Verdict::NotModified;
     }
     Verdict::Proceed
 }
 
 /// Whether a `Range` field holds: there is no `If-Range`, or it names exactly this content (section 13.1.5).
-pub(super) fn range_holds(headers: &HeaderMap, etag: &str, modified: SystemTime) -> bool {
+pub(super) fn range_holds(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> bool {
     let Some(value) = headers.get(IF_RANGE) else { return true };
     let Ok(value) = value.to_str() else { return false };
     if value.starts_with('"') {
         return value == etag;
     }
-    httpdate::parse_http_date(value).is_ok_and(|date| date == whole_seconds(modified))
+    let Some(modified) = modified.map(whole_seconds) else { return false };
+    httpdate::parse_http_date(value).is_ok_and(|date| date == modified)
 }
 
 /// Whether one of the tags in all fields of this name is `etag`, or is `*`. A weak tag equals a strong one where
@@ -79,7 +84,7 @@ mod tests {
             let headers = fields.iter().map(|(name, value)| {
                 (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
             });
-            assert_eq!(judge(&headers.collect(), "\"a\"", changed), expected, "{fields:?}");
+            assert_eq!(judge(&headers.collect(), "\"a\"", Some(changed)), expected, "{fields:?}");
         };
         use Verdict::{Failed, NotModified, Proceed};
         const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -99,5 +104,14 @@ mod tests {
         check(&[("if-match", "*"), ("if-none-match", "\"a\"")], NotModified);
         check(&[("if-unmodified-since", BEFORE)], Failed);
         check(&[("if-unmodified-since", SAME)], Proceed);
+        for name in ["if-modified-since", "if-unmodified-since"] {
+            for date in [SAME, "Thu, 01 Jan 1970 00:00:00 GMT"] {
+                let headers = HeaderMap::from_iter([(
+                    http::HeaderName::from_static(name),
+                    http::HeaderValue::from_static(date),
+                )]);
+                assert_eq!(judge(&headers, "\"a\"", None), Proceed, "no known time: {name}: {date}");
+            }
+        }
     }
 }

@@ -36,7 +36,8 @@ struct Item {
     name: Vec<u8>,
     folder: bool,
     size: u64,
-    modified: SystemTime,
+    /// `None` where the file system gives no time that says anything.
+    modified: Option<SystemTime>,
 }
 
 /// Lists what may be served of `directory`: no hidden names, regular files and directories alone.
@@ -70,8 +71,8 @@ fn items(directory: &OwnedFd) -> std::io::Result<Vec<Item>> {
             FileType::RegularFile => false,
             _ => continue,
         };
-        let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let seconds = super::tree::known(stat.st_mtime);
+        let modified = seconds.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         items.push(Item { name: name.to_bytes().to_vec(), folder, size, modified });
         if items.len() == MOST {
@@ -102,13 +103,16 @@ fn render(path: &str, items: &[Item]) -> String {
         let href = percent_encode(&item.name, ESCAPED);
         let name = html_escape(&String::from_utf8_lossy(&item.name));
         let size = if item.folder { String::new() } else { item.size.to_string() };
-        let changed = humantime::format_rfc3339_seconds(item.modified).to_string();
-        let shown = changed.replace('T', " ").replace('Z', " UTC");
+        let changed = item.modified.map_or_else(String::new, |modified| {
+            let changed = humantime::format_rfc3339_seconds(modified).to_string();
+            let shown = changed.replace('T', " ").replace('Z', " UTC");
+            format!("<time datetime=\"{changed}\">{shown}</time>")
+        });
         // Writing to a string does not fail.
         let _ = writeln!(
             html,
             "<tr><td><a href=\"./{href}{slash}\">{name}{slash}</a></td><td class=\"size\">{size}</td>\
-             <td><time datetime=\"{changed}\">{shown}</time></td></tr>"
+             <td>{changed}</td></tr>"
         );
     }
     html += "</tbody>\n</table>\n";

@@ -49,7 +49,7 @@ pub(super) struct Options {
     precompressed: bool,
     /// The `cache-control` field of every file, for example `public, max-age=3600`.
     cache_control: Option<String>,
-    /// Memory for files of up to 64 KiB, in bytes; 0 reads every file anew.
+    /// Memory for files of up to 64 KiB, in bytes; 0 reads the file for each request.
     #[serde(default = "sixteen_mib")]
     cache_bytes: usize,
 }
@@ -179,8 +179,9 @@ impl Files {
         if let Some(page) = self.cache.still(accepted, path, &opened.version) {
             return Ok(Looked::Page(page));
         }
-        let keep = opened.version.size <= cache::LARGEST && self.cache.keeps() && !opened.version.is_hot();
-        let mut page = Page::new(opened, media, encoding, keep)?;
+        let small = opened.version.size <= cache::LARGEST;
+        let keep = small && self.cache.keeps() && !opened.version.is_hot();
+        let mut page = Page::new(opened, media, encoding, small)?;
         if varies {
             page.vary_by_encoding();
         }
@@ -205,7 +206,7 @@ impl Files {
             let mut sibling = name.as_os_str().to_owned();
             sibling.push(encoding.ending());
             if let Found::File(opened) = self.tree.find(Path::new(&sibling))?
-                && opened.version.modified() >= plain.version.modified()
+                && opened.version.is_as_new_as(&plain.version)
             {
                 return Ok((opened, Some(encoding)));
             }

@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 
 use super::conditional::{Verdict, judge, range_holds};
 use super::range::{Parts, parse};
-use super::tree::{Opened, Version};
+use super::tree::{Opened, Version, content_etag};
 use crate::app::respond::plain;
 use crate::body::file::{FileBody, Piece, read_at};
 use crate::body::{Body, Request, Response};
@@ -96,7 +96,7 @@ impl Encodings {
 pub(super) struct Page {
     /// The state of the file that it was made from.
     pub(super) version: Version,
-    modified: SystemTime,
+    modified: Option<SystemTime>,
     etag: HeaderValue,
     headers: HeaderMap,
     bytes: Bytes,
@@ -117,12 +117,15 @@ impl Page {
         if in_memory {
             version.size = bytes.len() as u64;
         }
-        let (modified, etag) = (version.modified(), version.etag());
+        let etag = if in_memory { content_etag(&bytes) } else { version.etag() };
+        let modified = version.modified();
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(CONTENT_TYPE, media);
         headers.insert(CONTENT_LENGTH, version.size.into());
         headers.insert(ETAG, etag.clone());
-        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(modified)) {
+        if let Some(modified) = modified
+            && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(modified))
+        {
             headers.insert(LAST_MODIFIED, date);
         }
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderValue;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 /// How long an opened root is believed to be what its path names. A build that replaces the directory is seen
 /// after that long.
@@ -59,9 +60,14 @@ pub(super) struct Version {
     inode: u64,
     /// Length in bytes.
     pub(super) size: u64,
-    seconds: i64,
-    nanos: u32,
+    /// `mtime`: what archives and builds set as they like.
+    modified: Time,
+    /// `ctime`: what the kernel sets at each change, also where the file got the size and `mtime` of the one before.
+    changed: Time,
 }
+
+/// Seconds since the epoch, and nanoseconds.
+type Time = (i64, u32);
 
 impl Version {
     fn of(stat: &rustix::fs::Stat) -> Version {
@@ -69,33 +75,67 @@ impl Version {
             device: stat.st_dev,
             inode: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            seconds: stat.st_mtime,
-            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
         }
     }
 
-    /// The time of the last change.
-    pub(super) fn modified(&self) -> SystemTime {
-        let nanos = Duration::from_nanos(self.nanos.into());
-        match u64::try_from(self.seconds) {
-            Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + nanos,
-            Err(_) => SystemTime::UNIX_EPOCH,
-        }
+    /// When the content was modified, for clients. `None` for a time that says nothing: 0 and 1, which Nix, OSTree and
+    /// other reproducible images set, and one in the future (RFC 9110, section 8.8.2.1).
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        known(self.modified.0)?;
+        time(self.modified).filter(|time| *time <= SystemTime::now())
+    }
+
+    /// Whether this was modified at the same time as `other` or later.
+    pub(super) fn is_as_new_as(&self, other: &Version) -> bool {
+        self.modified >= other.modified
     }
 
     /// Whether the last change is so young that another one may leave the same time: the kernel's clock for files
     /// ticks every few milliseconds.
     pub(super) fn is_hot(&self) -> bool {
-        SystemTime::now().duration_since(self.modified()).is_ok_and(|age| age < Duration::from_millis(50))
+        let now = SystemTime::now();
+        let is_young = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age < TICK);
+        [self.modified, self.changed].into_iter().filter_map(time).any(is_young)
     }
 
-    /// A strong entity tag. Hashed, so that it tells no inode number.
+    /// A strong entity tag of a file that is not read. Hashed, so that it tells no inode number.
+    ///
+    /// `ctime` and inode differ between machines that serve copies of the same files, so there a client fetches such a
+    /// file again when it comes to another machine. Size and `mtime` alone would be the same everywhere, but also for
+    /// two contents of one size from builds that set all times alike; a strong tag must not be. Small files have a tag
+    /// of their content instead ([`content_etag`]), which is the same everywhere.
     pub(super) fn etag(&self) -> HeaderValue {
         let mut hasher = DefaultHasher::new();
-        (self.inode, self.size, self.seconds, self.nanos).hash(&mut hasher);
-        let tag = format!("\"{:x}-{:x}\"", self.size, hasher.finish());
-        HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+        (self.inode, self.size, self.modified, self.changed).hash(&mut hasher);
+        tag(self.size, &format!("{:x}", hasher.finish()))
     }
+}
+
+/// How far apart two changes must be to leave different times.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A strong entity tag of a content that is in memory: the same on each machine, and as long as the content is.
+pub(super) fn content_etag(content: &[u8]) -> HeaderValue {
+    let hash: String = Sha256::digest(content)[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    tag(content.len() as u64, &hash)
+}
+
+fn tag(size: u64, hash: &str) -> HeaderValue {
+    let tag = format!("\"{size:x}-{hash}\"");
+    HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// The seconds of an `mtime` that says something: neither 0 nor 1, and of a year that a date can have.
+pub(super) fn known(seconds: i64) -> Option<u64> {
+    const YEAR_10000: u64 = 253_402_300_800;
+    u64::try_from(seconds).ok().filter(|seconds| (2..YEAR_10000).contains(seconds))
+}
+
+fn time((seconds, nanos): Time) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, nanos);
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 impl Tree {
