@@ -23,7 +23,11 @@ export class Server {
   log = "";
   #child: ChildProcess | null = null;
 
-  private constructor(readonly folder: string) {}
+  readonly folder: string;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
 
   /** A server over an empty folder of notebooks; `prefix` mounts the notebook there. */
   static async start(prefix = ""): Promise<Server> {

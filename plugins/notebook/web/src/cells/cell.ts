@@ -9,7 +9,7 @@ import { renderMarkdown } from "../outputs/markdown";
 import { renderOutput, type Shape } from "../outputs/output";
 import type { Cell, JsonObject } from "../protocol";
 import { recordedElapsed } from "../state/notebook";
-import { button, duration, fill, h } from "../ui/dom";
+import { button, duration, fill, h } from "../dom";
 
 /** What a cell needs of the notebook around it. */
 export interface Deck {
@@ -50,7 +50,12 @@ export class CellView {
   #editing = false;
   #ticking: ReturnType<typeof setInterval> | null = null;
 
-  constructor(private cell: Cell, private readonly deck: Deck) {
+  private cell: Cell;
+  private readonly deck: Deck;
+
+  constructor(cell: Cell, deck: Deck) {
+    this.cell = cell;
+    this.deck = deck;
     const { id } = cell;
     this.element = h(
       "section",

@@ -2,7 +2,7 @@
 
 import DOMPurify from "dompurify";
 import { url } from "../transport/base";
-import { button, h } from "../ui/dom";
+import { button, h } from "../dom";
 
 const TALLEST = 2000;
 

@@ -1,6 +1,6 @@
 //! A JSON value as a tree that opens and closes.
 
-import { h } from "../ui/dom";
+import { h } from "../dom";
 
 const MOST = 200;
 

@@ -1,7 +1,7 @@
 //! One output of a cell as an element, by its best MIME type.
 
 import type { JsonObject, Output } from "../protocol";
-import { h } from "../ui/dom";
+import { h } from "../dom";
 import { plain } from "./ansi";
 import { htmlFrame } from "./frame";
 import { jsonTree } from "./json";

@@ -1,6 +1,6 @@
 //! Printed text in the page: appended piece by piece, the middle of a very long one left out until it is asked for.
 
-import { button, h } from "../ui/dom";
+import { button, h } from "../dom";
 import { plain, type Run, Terminal } from "./ansi";
 
 /** Lines of a long text that are shown at its head and tail. */

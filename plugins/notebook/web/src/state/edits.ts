@@ -40,7 +40,13 @@ export class Edits {
   #timers = new Map<string, ReturnType<typeof setTimeout>>();
   #settled = new Map<string, (() => void)[]>();
 
-  constructor(private readonly host: Host, private readonly wait = 300) {}
+  private readonly host: Host;
+  private readonly wait: number;
+
+  constructor(host: Host, wait = 300) {
+    this.host = host;
+    this.wait = wait;
+  }
 
   /** Whether anything waits to be sent or confirmed. */
   get dirty(): boolean {

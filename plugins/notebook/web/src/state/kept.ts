@@ -12,7 +12,10 @@ interface Record {
 /** Storage of one notebook's drafts in one tab. */
 export class Keeper {
   readonly #tab: string;
-  constructor(private readonly document: string) {
+  private readonly document: string;
+
+  constructor(document: string) {
+    this.document = document;
     let tab = read(() => sessionStorage.getItem("paster:tab"));
     if (tab === null) {
       tab = Math.random().toString(36).slice(2, 10);

@@ -48,7 +48,10 @@ export class Notebook {
   readonly fresh = new Set<string>();
   #listeners = new Set<(event: Event) => void>();
 
-  constructor(path: string, private readonly now: () => number = () => performance.now()) {
+  private readonly now: () => number;
+
+  constructor(path: string, now: () => number = () => performance.now()) {
+    this.now = now;
     this.path = path;
   }
 

@@ -46,7 +46,10 @@ export class Session implements Listener {
   #deleted: { copies: { at: number; copy: CellCopy }[] }[] = [];
   #storing: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(path: string, private readonly around: Surroundings) {
+  private readonly around: Surroundings;
+
+  constructor(path: string, around: Surroundings) {
+    this.around = around;
     this.notebook = new Notebook(path);
     this.edits = new Edits({
       send: async (id, source, revision) => {

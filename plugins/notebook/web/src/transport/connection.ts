@@ -71,13 +71,26 @@ export class Connection {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #stopped = false;
 
-  /** `connect` opens a socket; it is given what to resume from, or null for a snapshot. */
+  private readonly connect: (resume: { instance: string; after: number } | null) => Socket;
+  private readonly listener: Listener;
+  private readonly diagnose: (tries: number) => Promise<string>;
+  private readonly pace: Pace;
+
+  /**
+   * `connect` opens a socket; it is given what to resume from, or null for a snapshot. `diagnose` says for people why there is no
+   * connection after so many tries, or "" where the server does not answer at all.
+   */
   constructor(
-    private readonly connect: (resume: { instance: string; after: number } | null) => Socket,
-    private readonly listener: Listener,
-    private readonly diagnose: () => Promise<string> = async () => "",
-    private readonly pace: Pace = { first: 200, longest: 5000 },
-  ) {}
+    connect: (resume: { instance: string; after: number } | null) => Socket,
+    listener: Listener,
+    diagnose: (tries: number) => Promise<string> = async () => "",
+    pace: Pace = { first: 200, longest: 5000 },
+  ) {
+    this.connect = connect;
+    this.listener = listener;
+    this.diagnose = diagnose;
+    this.pace = pace;
+  }
 
   /** Connects, or connects again at once. */
   start(): void {

@@ -5,7 +5,9 @@ import { encodePath, url } from "./base";
 /** A request that the server refused, or that did not reach it (`status` 0). */
 export class HttpError extends Error {
   override readonly name = "HttpError";
-  constructor(readonly status: number, message: string) {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
     super(message);
   }
 }

@@ -1,6 +1,6 @@
 //! Dialogs and short messages, over the browser's own `<dialog>`: it keeps the focus inside and closes on Escape.
 
-import { button, h } from "./dom";
+import { button, h } from "../dom";
 
 /** A choice at the foot of a dialog. */
 export interface Choice<T> {

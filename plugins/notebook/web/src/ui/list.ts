@@ -3,7 +3,7 @@
 import { base, fileName, join, url } from "../transport/base";
 import * as rest from "../transport/rest";
 import { ask, askText, menu, nameProblem, toast } from "./dialog";
-import { ago, button, bytes, fill, h, icon } from "./dom";
+import { ago, button, bytes, fill, h, icon } from "../dom";
 
 type Column = "name" | "last_modified" | "size";
 
@@ -23,7 +23,10 @@ export class ListPage {
   readonly #table: HTMLTableElement;
   #loaded = false;
 
-  constructor(private readonly folder: string) {
+  private readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
     const head = (by: Column, label: string, name: string) => {
       const sorter = button(`Sort by ${label.toLowerCase()}`, () => this.#sortBy(by), { text: label, class: "sort" });
       const cell = h("th", { scope: "col", class: name }, sorter);

@@ -16,7 +16,7 @@ import { diagnose, documentSocket } from "../transport/document";
 import * as rest from "../transport/rest";
 import { followAnchor } from "./anchors";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
-import { button, fill, h, icon } from "./dom";
+import { button, fill, h, icon } from "../dom";
 import { KERNEL_WORDS, kernelPicker, Notices, saveWords } from "./status";
 import { type Action, ALWAYS, combination, COMMAND, EDIT, help, Keys } from "./shortcuts";
 import { type Deeds, toolbar } from "./tools";

@@ -1,7 +1,7 @@
 //! The keyboard: Jupyter's shortcuts as one table, which the help dialog prints.
 
 import { ask } from "./dialog";
-import { h } from "./dom";
+import { h } from "../dom";
 
 /** What the keys do, by name; the page has one function for each. */
 export type Action =
@@ -97,7 +97,10 @@ export class Keys {
   #at = 0;
   readonly #table = new Map<string, Action>();
 
-  constructor(shortcuts: readonly Shortcut[], private readonly now: () => number = () => performance.now()) {
+  private readonly now: () => number;
+
+  constructor(shortcuts: readonly Shortcut[], now: () => number = () => performance.now()) {
+    this.now = now;
     for (const { keys, action } of shortcuts) this.#table.set(keys, action);
   }
 

@@ -6,7 +6,7 @@ import type { Session } from "../state/session";
 import type { Link } from "../transport/connection";
 import * as rest from "../transport/rest";
 import { ask } from "./dialog";
-import { button, h } from "./dom";
+import { button, h } from "../dom";
 
 /** Kernel states in words. */
 export const KERNEL_WORDS: Record<KernelState, string> = {

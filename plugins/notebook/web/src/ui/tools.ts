@@ -1,7 +1,7 @@
 //! The toolbar of a notebook and its menu. What they do is their owner's.
 
 import { menu } from "./dialog";
-import { button, h } from "./dom";
+import { button, h } from "../dom";
 import { type Action, help } from "./shortcuts";
 
 /** What the buttons do that no key does. */
