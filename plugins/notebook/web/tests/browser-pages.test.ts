@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { launch } from "./browser";
+import { waitFor } from "./wait";
 import { cell, Fake, notebook, ORIGIN, PREFIX } from "./fake";
 
 const EVIL_HTML = "<img src=x onerror=\"parent.document.title='owned'\"><script>document.title='owned'; top.owned = 1; parent.owned = 1; fetch('http://notebook.test/owned')</script><b>bold</b>";
@@ -130,8 +131,7 @@ page("the list: a file is uploaded as a notebook or as bytes", async ({ fake, co
     { name: "n.ipynb", mimeType: "application/json", buffer: Buffer.from('{"cells": []}') },
     { name: "d.bin", mimeType: "application/octet-stream", buffer: Buffer.from([0, 255, 1]) },
   ]);
-  await list.waitForFunction(() => true);
-  while (fake.calls.filter(({ method }) => method === "PUT").length < 2) await list.waitForResponse(() => true);
+  await waitFor("both files are uploaded", () => fake.calls.filter(({ method }) => method === "PUT").length === 2);
   assert.deepEqual(fake.calls.filter(({ method }) => method === "PUT").map(({ path, body }) => [path, body]), [
     ["api/contents/n.ipynb", { type: "notebook", format: "json", content: { cells: [] } }],
     ["api/contents/d.bin", { type: "file", format: "base64", content: "AP8B" }],
@@ -214,7 +214,7 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
   await book.keyboard.press("End");
   await book.keyboard.type("0");
   await book.locator(".save-state[data-kind=busy]").waitFor();
-  while (fake.asked("set_source").length === 0) await book.waitForTimeout(20);
+  await waitFor("the text is sent", () => fake.asked("set_source").length > 0);
   assert.deepEqual(fake.asked("set_source"), [{ type: "set_source", cell_id: "c", source: "a = 10", base_revision: 1 }]);
   fake.change({ type: "saved", up_to: fake.event, last_modified: new Date().toISOString() });
   await book.locator(".save-state", { hasText: "Saved" }).waitFor();
@@ -226,11 +226,39 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
   await book.locator(".save-state", { hasText: "changes kept here" }).waitFor();
   fake.down = false;
   await book.getByRole("button", { name: "Try now" }).click();
-  while (fake.asked("set_source").length < 2) await book.waitForTimeout(20);
+  await waitFor("what was typed offline is sent", () => fake.asked("set_source").length > 1);
   assert.equal(fake.document.cells[0]?.source, "a = 100");
   assert.equal(fake.connections.at(-1)?.searchParams.get("instance"), "one");
   await book.locator(".notice").waitFor({ state: "detached" });
 }, { complaints: /ERR_|WebSocket/ });
+
+page("a notebook that cannot be opened: the reason is told and stays; once it can be, it opens by itself", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "a = 1" })]);
+  fake.refusal = { code: 400, message: "`a.ipynb` is not a notebook: it is not JSON" };
+  const book = await fake.open(context);
+  const notice = book.locator(".notice", { hasText: "is not a notebook: it is not JSON" });
+  await notice.waitFor();
+  const first = await notice.elementHandle();
+  await waitFor("it is tried again", () => fake.connections.length > 2);
+  assert.equal(await first?.evaluate((element) => element.isConnected), true, "the notice does not blink");
+  assert.equal(await book.locator(".save-state").innerText(), "Not opened");
+  assert.equal(await book.locator(".loading").innerText(), "The notebook could not be opened.");
+  assert.equal(await book.locator(".notice", { hasText: "does not answer" }).count(), 0);
+  fake.refusal = null;
+  await book.locator(".cell", { hasText: "a = 1" }).waitFor();
+  await notice.waitFor({ state: "detached" });
+});
+
+page("a proxy without WebSockets is not told as a server that does not answer", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "a = 1" })]);
+  fake.noSockets = true;
+  const book = await fake.open(context);
+  await book.locator(".notice", { hasText: "WebSocket" }).waitFor();
+  assert.equal(await book.locator(".save-state").innerText(), "Not opened");
+  fake.noSockets = false;
+  await book.getByRole("button", { name: "Try now" }).click();
+  await book.locator(".cell", { hasText: "a = 1" }).waitFor();
+}, { complaints: /WebSocket|Upgrade Required|426/ });
 
 page("unsent text is there again after the page was closed and opened", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "a = 1" })]);
@@ -249,8 +277,8 @@ page("unsent text is there again after the page was closed and opened", async ({
   await book.locator(".cell", { hasText: "a = 123" }).waitFor();
   fake.answer = () => null;
   fake.cut();
-  while (fake.document.cells[0]?.source !== "a = 123") await book.waitForTimeout(20);
-}, { complaints: /ERR_|WebSocket/ });
+  await waitFor("the unsent text arrives", () => fake.document.cells[0]?.source === "a = 123");
+}, { complaints: /ERR_|WebSocket|426/ });
 
 page("two texts for one cell: the user sees both and chooses", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "start" })]);
@@ -267,7 +295,7 @@ page("two texts for one cell: the user sees both and chooses", async ({ fake, co
   assert.match(await clash.innerText(), /from another page/);
   await clash.getByRole("button", { name: "Keep mine" }).click();
   await clash.waitFor({ state: "hidden" });
-  while (fake.document.cells[0]?.source !== "start mine") await book.waitForTimeout(20);
+  await waitFor("the chosen text arrives", () => fake.document.cells[0]?.source === "start mine");
 });
 
 page("a file that changed on disk: nothing is written before the choice", async ({ fake, context }) => {
@@ -315,7 +343,7 @@ page("keyboard alone: write, run, select, insert, move, delete, undo, change typ
   await press("Shift+Enter");
   // Past the last cell a new one is made, ready to be written in.
   await book.locator(".cell.editing").waitFor();
-  while (fake.asked("run").length === 0) await book.waitForTimeout(20);
+  await waitFor("the cell is run", () => fake.asked("run").length > 0);
   assert.deepEqual(fake.asked("run"), [{ type: "run", cell_ids: ["b"] }]);
   // The editor is no trap: Escape, then Tab goes on.
   await press("Escape", "Tab");
@@ -333,7 +361,7 @@ page("split, and the text of both halves", async ({ fake, context }) => {
   await book.keyboard.press("Control+Home");
   await book.keyboard.press("ArrowDown");
   await book.keyboard.press("Control+Shift+Minus");
-  while (fake.document.cells.length < 2 || fake.document.cells[0]?.source !== "one") await book.waitForTimeout(20);
+  await waitFor("both halves arrive", () => fake.document.cells.length === 2 && fake.document.cells[0]?.source === "one");
   assert.deepEqual(fake.document.cells.map((c) => c.source), ["one", "two"]);
 });
 
@@ -390,7 +418,7 @@ page("a question of the program is answered in the page", async ({ fake, context
   fake.change({ type: "input_requested", input: { cell_id: "c", prompt: "Name: ", password: false } });
   await book.getByLabel("Name:").fill("Ada");
   await book.keyboard.press("Enter");
-  while (fake.asked("answer_input").length === 0) await book.waitForTimeout(20);
+  await waitFor("the answer arrives", () => fake.asked("answer_input").length > 0);
   assert.deepEqual(fake.asked("answer_input"), [{ type: "answer_input", value: "Ada" }]);
 });
 

@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
+import { waitFor } from "./wait";
 
 /** A kernel's start on a busy machine. */
 const SLOW = 60_000;
@@ -72,13 +73,11 @@ const source = (text: string | string[] | undefined): string => (Array.isArray(t
 
 /** Waits until the file holds what is looked for. */
 async function onDisk(name: string, found: (cells: Awaited<ReturnType<Server["file"]>>["cells"]) => boolean): Promise<void> {
-  const until = Date.now() + 20_000;
-  for (;;) {
-    const cells = existsSync(join(server.data, name)) ? (await server.file(name)).cells : [];
-    if (found(cells)) return;
-    assert.ok(Date.now() < until, `${name} holds ${JSON.stringify(cells)}`);
-    await new Promise((wait) => setTimeout(wait, 50));
-  }
+  let cells: Awaited<ReturnType<Server["file"]>>["cells"] = [];
+  await waitFor(() => `${name} holds ${JSON.stringify(cells)}`, async () => {
+    cells = existsSync(join(server.data, name)) ? (await server.file(name)).cells : [];
+    return found(cells);
+  });
 }
 
 on("a stranger gets the login form, and the token opens the list", async () => {
@@ -267,8 +266,7 @@ on("names with odd characters and folders", async (page) => {
   await page.locator("h1", { hasText: name.replace(".ipynb", "") }).waitFor();
   await page.getByRole("button", { name: "Code", exact: true }).click();
   await page.keyboard.insertText("1 + 1");
-  const until = Date.now() + 10_000;
-  while (!(await readFile(join(server.data, "a folder #1", name), "utf8")).includes("1 + 1")) assert.ok(Date.now() < until);
+  await waitFor("the text is in the file", async () => (await readFile(join(server.data, "a folder #1", name), "utf8")).includes("1 + 1"));
 });
 
 on("upload, download", async (page) => {
