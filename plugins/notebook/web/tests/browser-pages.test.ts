@@ -378,7 +378,6 @@ page("completion and inspection come from the kernel", async ({ fake, context })
   await book.keyboard.press("Tab");
   await book.locator(".cm-tooltip-autocomplete li").first().waitFor();
   assert.deepEqual(await book.locator(".cm-completionLabel").allInnerTexts(), ["print", "property"]);
-  await book.waitForTimeout(100);
   await book.keyboard.press("Enter");
   await book.locator(".cm-content", { hasText: "print" }).waitFor();
   await book.keyboard.press("Shift+Tab");
@@ -392,6 +391,41 @@ page("completion and inspection come from the kernel", async ({ fake, context })
   await book.keyboard.type("only");
   await book.keyboard.press("Tab");
   await book.locator(".cm-content", { hasText: "only_one" }).waitFor();
+});
+
+page("completions and help are seen whole, also in a last cell of one line", async ({ fake, context }) => {
+  fake.answer = (op) => {
+    if (op.type === "complete") return { type: "completions", matches: ["pad", "page", "pair", "pan", "part"].map((text) => ({ text, kind: "function" })), start: 0, end: op.cursor };
+    if (op.type === "inspect") return { type: "inspection", data: { "text/plain": "first line\nsecond line\nlast line" } };
+    return null;
+  };
+  for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 640 }]) {
+    // At the top of the page, in the middle, and below everything else.
+    for (const before of [0, 3, 30]) {
+      fake.document = notebook([...Array.from({ length: before }, (_, i) => cell(`b${i}`, { source: "x\ny" })), cell("last", { source: "" })]);
+      const book = await fake.open(context);
+      await book.setViewportSize(viewport);
+      await book.locator(".cell").last().locator(".static, .cm-content").click();
+      await book.keyboard.type("pa");
+      await book.locator(".cm-focused .cm-content", { hasText: /^pa$/ }).waitFor();
+      await book.keyboard.press("Tab");
+      await book.locator(".cm-tooltip-autocomplete li").nth(4).waitFor();
+      const seen = (selector: string) =>
+        book.locator(selector).evaluateAll((elements) =>
+          elements.map((element) => {
+            const { left, right, top, bottom } = element.getBoundingClientRect();
+            const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight && top >= (document.querySelector(".top")?.getBoundingClientRect().bottom ?? 0);
+            return inside && [[left + 8, top + 8], [(left + right) / 2, (top + bottom) / 2], [right - 8, bottom - 8]].every(([x = 0, y = 0]) => element.contains(document.elementFromPoint(x, y)));
+          }),
+        );
+      await waitFor("all five entries are visible", async () => (await seen(".cm-tooltip-autocomplete li")).join() === "true,true,true,true,true");
+      await book.keyboard.press("Escape");
+      await book.keyboard.press("Shift+Tab");
+      await book.locator(".inspection", { hasText: "last line" }).waitFor();
+      await waitFor("the help is visible", async () => (await seen(".inspection")).join() === "true");
+      await book.close();
+    }
+  }
 });
 
 page("streams grow in place, a long one is cut in the middle and shown whole when asked", async ({ fake, context }) => {

@@ -5,7 +5,7 @@ import { defaultKeymap, history, historyKeymap, indentLess, indentMore, insertTa
 import { bracketMatching, indentOnInput, indentUnit } from "@codemirror/language";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
 import { Compartment, EditorState, type Extension, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
-import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, type Tooltip } from "@codemirror/view";
+import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, tooltips, type Tooltip } from "@codemirror/view";
 import type { Completion as Match } from "../protocol";
 import { colours, grammar } from "./languages";
 
@@ -86,7 +86,10 @@ function extensions(setting: Setting, owner: Owner): Extension {
     colours,
     numbers.of(setting.lineNumbers ? lineNumbers() : []),
     tip,
-    autocompletion({ activateOnTyping: false, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
+    // A cell paints nothing outside itself (`overflow`, `content-visibility`), so lists and help are children of the page.
+    tooltips({ parent: document.querySelector("main") ?? document.body, position: "fixed", tooltipSpace }),
+    // The list opens only when it is asked for, so a key that follows at once is meant for it.
+    autocompletion({ activateOnTyping: false, interactionDelay: 0, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
     keymap.of([...closeBracketsKeymap, ...searchKeymap.filter((binding) => binding.key !== "Mod-f"), ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
     EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
     EditorView.updateListener.of((update) => {
@@ -94,6 +97,12 @@ function extensions(setting: Setting, owner: Owner): Extension {
       owner.changed(update.state.doc.toString());
     }),
   ];
+}
+
+/** Where lists and help may stand: below the head of the page. */
+function tooltipSpace(): { left: number; right: number; top: number; bottom: number } {
+  const head = document.querySelector(".top")?.getBoundingClientRect().bottom ?? 0;
+  return { left: 0, right: document.documentElement.clientWidth, top: Math.max(0, head), bottom: innerHeight };
 }
 
 function keys(owner: Owner) {

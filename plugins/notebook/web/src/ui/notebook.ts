@@ -414,7 +414,7 @@ export class NotebookPage implements Deck {
   }
 
   #listens(event: KeyboardEvent): boolean {
-    return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel") !== null);
+    return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel, .cm-tooltip") !== null);
   }
 
   #act(action: Action): void {
