@@ -59,6 +59,10 @@ export class Fake {
   calls: { method: string; path: string; body: unknown }[] = [];
   /** Connections are refused while this is set. */
   down = false;
+  /** WebSockets are refused, everything else is answered. */
+  noSockets = false;
+  /** The document cannot be opened, for this reason. */
+  refusal: { code: number; message: string } | null = null;
   /** Answers requests; without an answer the usual `done` is given. */
   answer: (op: Operation) => Reply | null | "silence" = () => null;
   event = 10;
@@ -81,6 +85,7 @@ export class Fake {
       const body: unknown = route.request().postDataJSON();
       this.calls.push({ method, path, body });
       const entry = (one: FakeEntry) => ({ last_modified: "2026-01-02T03:04:05Z", size: 1234, type: "notebook", writable: true, ...one, path: one.name });
+      if (path.startsWith("api/documents/")) return route.fulfill({ status: 426, json: { message: "this address is a WebSocket" } });
       if (path === "api/sessions") return route.fulfill({ json: this.sessions });
       if (path === "api/kernelspecs") return route.fulfill({ json: { default: "python3", kernelspecs: { python3: { name: "python3", spec: { display_name: "Python 3", language: "python" } } } } });
       if (path.startsWith("api/contents")) {
@@ -90,8 +95,12 @@ export class Fake {
       return route.fulfill({ status: 404, json: { message: "no such thing" } });
     });
     await context.routeWebSocket(/\/api\/documents\//, (socket) => {
-      if (this.down) return void socket.close();
+      if (this.down || this.noSockets) return void socket.close();
       this.connections.push(new URL(socket.url()));
+      if (this.refusal !== null) {
+        socket.send(JSON.stringify({ type: "error", ...this.refusal } satisfies ServerFrame));
+        return void socket.close({ code: 4000 + this.refusal.code });
+      }
       this.#socket = socket;
       socket.onMessage((text) => this.#receive(JSON.parse(String(text)) as Request));
       const asked = new URL(socket.url()).searchParams;

@@ -227,6 +227,17 @@ on("two pages of one notebook see each other", async (page) => {
   await other.close();
 });
 
+on("a file that is not a notebook: its page tells the reason, and opens once the file is one", async (page) => {
+  await writeFile(join(server.data, "broken.ipynb"), '{"cells": [');
+  await page.goto(`${server.url}notebooks/broken.ipynb`);
+  const notice = page.locator(".notice");
+  await notice.waitFor();
+  assert.match(await notice.innerText(), /broken\.ipynb.*(?:JSON|notebook)/);
+  assert.doesNotMatch(await notice.innerText(), /does not answer/);
+  await server.write("broken.ipynb", [{ cell_type: "code", source: "mended" }]);
+  await cell(page, 0).locator(".static", { hasText: "mended" }).or(cell(page, 0).locator(".cm-content", { hasText: "mended" })).waitFor();
+});
+
 on("undo of a deletion brings the cell back where it stood, with its outputs", async (page) => {
   await server.write("undo.ipynb", [{ cell_type: "code", source: "print('kept')", outputs: [{ output_type: "stream", name: "stdout", text: "kept\n" }] }, { cell_type: "code", source: "2" }]);
   await open(page, "undo.ipynb");

@@ -98,7 +98,8 @@ export class Connection {
     if (this.#socket !== null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    this.listener.link("connecting", "");
+    // While it is tried again and again, the reason of the last failure stays.
+    if (this.#tries === 0) this.listener.link("connecting", "");
     const resume = this.#instance === null ? null : { instance: this.#instance, after: this.#event };
     const socket = this.connect(resume);
     this.#socket = socket;
@@ -227,7 +228,7 @@ export class Connection {
     const wait = Math.min(this.pace.longest, this.pace.first * 2 ** this.#tries++);
     this.#timer = setTimeout(() => this.start(), wait * (0.75 + Math.random() / 2));
     if (message === "") {
-      void this.diagnose().then((why) => {
+      void this.diagnose(this.#tries).then((why) => {
         if (why !== "" && !this.#open && !this.#stopped) this.listener.link("offline", why);
       });
     }

@@ -15,11 +15,13 @@ export function documentSocket(path: string, resume: { instance: string; after: 
   return webSocket(target);
 }
 
-/** Why there is no connection, where that can be learned. */
-export async function diagnose(path: string): Promise<string> {
+/** Why there is no connection after so many tries, where that can be learned: "" where the server does not answer at all. */
+export async function diagnose(path: string, tries: number): Promise<string> {
+  // The first try may have met a server that was just starting again.
+  if (tries < 2) return "";
   try {
-    await rest.stat(path);
-    return "";
+    await rest.documentAddress(path);
+    return "The server answers, but the live connection (a WebSocket) cannot be made. A proxy on the way may not pass it on.";
   } catch (error) {
     if (!(error instanceof rest.HttpError)) return "";
     if (error.status === 401 || error.status === 403) return "You are not signed in any more. Sign in again in another tab; what you typed stays here.";

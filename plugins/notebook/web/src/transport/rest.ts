@@ -9,6 +9,7 @@ export class HttpError extends Error {
 
   constructor(status: number, message: string) {
     super(message);
+    this.status = status;
   }
 }
 
@@ -42,9 +43,14 @@ export async function list(folder: string): Promise<Entry[]> {
   return model.content ?? [];
 }
 
-/** One entry, without its content. */
-export function stat(path: string): Promise<Entry> {
-  return call("GET", contents(path, { content: "0" }));
+/** Asks the address of a notebook's WebSocket whether it would answer; throws the reason why not. */
+export async function documentAddress(path: string): Promise<void> {
+  try {
+    await call("GET", url("api/documents", path));
+  } catch (error) {
+    // "Upgrade Required": all is well but for the missing upgrade.
+    if (!(error instanceof HttpError && error.status === 426)) throw error;
+  }
 }
 
 /** Makes a new notebook or folder with a name of the server's choice. */

@@ -30,6 +30,7 @@ export class NotebookPage implements Deck {
   readonly #session: Session;
   readonly #views = new Map<string, CellView>();
   readonly #cells = h("div", { class: "cells" });
+  readonly #loading = h("p", { class: "placeholder loading" }, "Opening the notebook …");
   readonly #title = button("Rename", () => void this.#rename(), { class: "title" });
   readonly #home = h("a", { class: "home", title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks"));
   readonly #save = h("span", { class: "save-state", role: "status" });
@@ -49,7 +50,7 @@ export class NotebookPage implements Deck {
   constructor(path: string) {
     const keeper = new Keeper(new URL(encodePath(path), base()).pathname);
     this.#session = new Session(path, {
-      connection: (listener) => new Connection((resume) => documentSocket(this.#session.notebook.path, resume), listener, () => diagnose(this.#session.notebook.path)),
+      connection: (listener) => new Connection((resume) => documentSocket(this.#session.notebook.path, resume), listener, (tries) => diagnose(this.#session.notebook.path, tries)),
       take: () => keeper.take(),
       store: (drafts) => keeper.store(drafts),
       report: (message) => toast(message),
@@ -85,7 +86,7 @@ export class NotebookPage implements Deck {
       if (document.visibilityState === "visible") this.#session.connection.start();
     });
     this.#showPath();
-    fill(this.#cells, h("p", { class: "placeholder loading" }, "Opening the notebook …"));
+    fill(this.#cells, this.#loading);
     this.#session.start();
   }
 
@@ -262,7 +263,7 @@ export class NotebookPage implements Deck {
 
   #showAll(): void {
     const { cells } = this.#session.notebook;
-    this.#cells.querySelector(".loading")?.remove();
+    this.#loading.remove();
     for (const cell of cells) this.#views.get(cell.id)?.replace(cell);
     this.#showOrder();
     const first = cells[0];
@@ -325,9 +326,10 @@ export class NotebookPage implements Deck {
   }
 
   #showStatus(): void {
-    const { notebook, link_, unsent } = this.#session;
+    const { notebook, link_ } = this.#session;
     const { kernel } = notebook;
-    const [words, kind] = saveWords(notebook, link_.state, unsent);
+    const [words, kind] = saveWords(this.#session);
+    this.#loading.textContent = link_.state === "offline" && link_.message !== "" ? "The notebook could not be opened." : "Opening the notebook …";
     if (this.#save.textContent !== words) this.#save.textContent = words;
     this.#save.dataset["kind"] = kind;
     this.#save.title = notebook.saving.lastModified === "" ? "" : `Last written ${new Date(notebook.saving.lastModified).toLocaleString()}`;

@@ -1,9 +1,7 @@
 //! What the page says about saving, the connection and the kernel.
 
 import type { Keep, Kernel, KernelState } from "../protocol";
-import type { Notebook } from "../state/notebook";
 import type { Session } from "../state/session";
-import type { Link } from "../transport/connection";
 import * as rest from "../transport/rest";
 import { ask } from "./dialog";
 import { button, h } from "../dom";
@@ -19,10 +17,13 @@ export const KERNEL_WORDS: Record<KernelState, string> = {
 };
 
 /** The save state in words, and its kind for the style. */
-export function saveWords(notebook: Notebook, link: Link, unsent: boolean): [string, "ok" | "busy" | "bad"] {
-  if (notebook.saving.lastModified === "" && link !== "offline") return ["Opening …", "busy"];
+export function saveWords({ notebook, link_: { state, message }, unsent, loaded }: Session): [string, "ok" | "busy" | "bad"] {
+  if (!loaded) return state !== "offline" ? ["Opening …", "busy"] : [message === "" ? "Offline" : "Not opened", "bad"];
   if (!notebook.writable) return ["Read only", "ok"];
-  if (link === "offline") return [unsent ? "Offline, changes kept here" : "Offline", "bad"];
+  if (state === "offline") {
+    const words = message === "" ? "Offline" : "Not connected";
+    return [unsent ? `${words}, changes kept here` : words, "bad"];
+  }
   if (notebook.conflict !== null) return ["Not saved: changed on disk", "bad"];
   if (notebook.saving.failure !== null) return ["Not saved", "bad"];
   if (unsent || notebook.saving.unsaved) return ["Saving …", "busy"];
