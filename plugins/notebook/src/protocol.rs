@@ -95,6 +95,14 @@ pub enum Operation {
         #[cfg_attr(test, ts(type = "JsonObject"))]
         metadata: Object,
     },
+    /// Replaces a cell's attachments (the pictures that its text shows as `attachment:NAME`) whole. Replies `done`.
+    SetCellAttachments {
+        /// The cell.
+        cell_id: String,
+        /// All of its attachments; null for none.
+        #[cfg_attr(test, ts(type = "JsonObject | null"))]
+        attachments: Option<Object>,
+    },
     /// Replaces the notebook's metadata whole. Replies `done`.
     SetMetadata {
         /// All of the metadata.
@@ -448,6 +456,14 @@ pub enum Change {
         /// All of it.
         #[cfg_attr(test, ts(type = "JsonObject"))]
         metadata: Object,
+    },
+    /// A cell's attachments changed.
+    CellAttachmentsChanged {
+        /// The cell.
+        cell_id: String,
+        /// All of them; null for none.
+        #[cfg_attr(test, ts(type = "JsonObject | null"))]
+        attachments: Option<Object>,
     },
     /// The notebook's metadata changed.
     MetadataChanged {

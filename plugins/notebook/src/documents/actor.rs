@@ -344,6 +344,9 @@ impl Actor {
             Operation::SetCellMetadata { cell_id, metadata } => {
                 self.model.set_cell_metadata(&cell_id, metadata)
             }
+            Operation::SetCellAttachments { cell_id, attachments } => {
+                self.model.set_cell_attachments(&cell_id, attachments)
+            }
             Operation::SetMetadata { metadata } => Ok((Reply::Done, self.model.set_metadata(metadata))),
             Operation::ClearOutputs { cell_ids } => self.clear_outputs(cell_ids),
             Operation::Save => return Some(self.save_now().await.map(|()| Reply::Done)),

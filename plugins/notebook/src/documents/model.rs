@@ -219,6 +219,16 @@ impl Model {
         Ok((Reply::Done, vec![Change::CellMetadataChanged { cell_id: id.to_owned(), metadata }]))
     }
 
+    pub(super) fn set_cell_attachments(&mut self, id: &str, attachments: Option<Object>) -> Done {
+        let attachments = attachments.filter(|attachments| !attachments.is_empty());
+        let cell = &mut self.known(id)?.shown;
+        if cell.attachments == attachments {
+            return Ok((Reply::Done, Vec::new()));
+        }
+        cell.attachments.clone_from(&attachments);
+        Ok((Reply::Done, vec![Change::CellAttachmentsChanged { cell_id: id.to_owned(), attachments }]))
+    }
+
     pub(super) fn set_metadata(&mut self, metadata: Object) -> Vec<Change> {
         if self.metadata == metadata {
             return Vec::new();

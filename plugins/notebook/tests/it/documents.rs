@@ -267,9 +267,12 @@ async fn two_pages_see_each_other_and_late_edits_are_told() {
         (&cell["outputs"], &cell["execution_count"], &cell["metadata"]["tags"][0]),
         (&outputs, &json!(7), &json!("x"))
     );
+    let picture = json!({"a.png": {"image/png": "iVBO"}});
+    two.ask(json!({"type": "set_cell_attachments", "cell_id": "new", "attachments": picture})).await.unwrap();
     assert!(one.ask(json!({"type": "explode"})).await.unwrap_err().contains("unknown variant `explode`"));
     until("the change to be saved by itself", || {
-        file(&server, "a.ipynb")["cells"][1]["source"] == json!(["*x*"])
+        let cell = &file(&server, "a.ipynb")["cells"][1];
+        cell["source"] == json!(["*x*"]) && cell["attachments"] == picture
     })
     .await;
 }

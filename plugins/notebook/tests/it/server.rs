@@ -286,6 +286,7 @@ impl Page {
             | "cell_moved"
             | "cell_replaced"
             | "cell_metadata_changed"
+            | "cell_attachments_changed"
             | "moved" => {}
             other => panic!("unknown change {other}"),
         }

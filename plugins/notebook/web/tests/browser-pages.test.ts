@@ -365,6 +365,30 @@ page("split, and the text of both halves", async ({ fake, context }) => {
   assert.deepEqual(fake.document.cells.map((c) => c.source), ["one", "two"]);
 });
 
+page("merging keeps the pictures of every cell, and splitting gives each half its own", async ({ fake, context }) => {
+  const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+  const OTHER = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+  const markdown = (id: string, source: string, attachments: Record<string, unknown>) => cell(id, { cell_type: "markdown", source, attachments });
+  fake.document = notebook([
+    markdown("a", "![one](attachment:image.png)", { "image.png": { "image/png": PICTURE } }),
+    markdown("b", "![two](attachment:image.png)\n![three](attachment:plot.gif)", { "image.png": { "image/gif": OTHER }, "plot.gif": { "image/gif": OTHER } }),
+  ]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell.selected:focus");
+  await book.keyboard.press("Shift+M");
+  await waitFor("the merged cell arrives", () => fake.document.cells.length === 1 && (fake.document.cells[0]?.source.length ?? 0) > 60);
+  assert.equal(fake.document.cells[0]?.source, "![one](attachment:image.png)\n\n![two](attachment:image-1.png)\n![three](attachment:plot.gif)");
+  assert.deepEqual(fake.document.cells[0]?.attachments, { "image.png": { "image/png": PICTURE }, "image-1.png": { "image/gif": OTHER }, "plot.gif": { "image/gif": OTHER } });
+  const sources = () => book.locator(".markdown img").evaluateAll((images) => images.map((image) => (image as HTMLImageElement).src));
+  assert.deepEqual(await sources(), [`data:image/png;base64,${PICTURE}`, `data:image/gif;base64,${OTHER}`, `data:image/gif;base64,${OTHER}`]);
+  await book.keyboard.press("Enter");
+  await book.keyboard.press("Control+End");
+  await book.keyboard.press("Home");
+  await book.keyboard.press("Control+Shift+Minus");
+  await waitFor("both halves arrive", () => fake.document.cells.length === 2 && !(fake.document.cells[0]?.source ?? "").includes("plot.gif"));
+  assert.deepEqual(fake.document.cells[1]?.attachments, { "plot.gif": { "image/gif": OTHER } });
+});
+
 page("completion and inspection come from the kernel", async ({ fake, context }) => {
   fake.document = notebook([cell("a", { source: "" })]);
   fake.answer = (op) => {

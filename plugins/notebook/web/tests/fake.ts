@@ -144,7 +144,7 @@ export class Fake {
       return this.send({ type: "reply", id, reply: { type: "edited", revision: one.revision } });
     }
     if (op.type === "insert_cell") {
-      const made = cell(op.cell_id ?? "new", { cell_type: op.cell_type, source: op.source });
+      const made = cell(op.cell_id ?? "new", { cell_type: op.cell_type, source: op.source, attachments: op.attachments ?? null });
       cells.splice(op.index, 0, made);
       this.change({ type: "cell_inserted", index: op.index, cell: structuredClone(made) }, id);
       return this.send({ type: "reply", id, reply: { type: "inserted", cell_id: made.id } });
@@ -152,6 +152,10 @@ export class Fake {
     if (op.type === "delete_cell") {
       this.document.cells = cells.filter((c) => c.id !== op.cell_id);
       this.change({ type: "cell_deleted", cell_id: op.cell_id }, id);
+    }
+    if (op.type === "set_cell_attachments") {
+      const one = cells.find((c) => c.id === op.cell_id);
+      if (one !== undefined) one.attachments = op.attachments;
     }
     if (op.type === "set_cell_type") {
       const one = cells.find((c) => c.id === op.cell_id);

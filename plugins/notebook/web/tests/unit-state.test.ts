@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import type { Change, Operation, Request, ServerFrame } from "../src/protocol";
 import { Notebook } from "../src/state/notebook";
+import { merged, shownIn } from "../src/state/merge";
 import { Session } from "../src/state/session";
 import type { Kept } from "../src/state/edits";
 import { Connection, type Socket } from "../src/transport/connection";
@@ -384,6 +385,21 @@ test("changes that this page made in advance do nothing when they come back", ()
     book.apply({ type: "cell_inserted", index: 0, cell: cell("d") });
     assert.deepEqual(book.cells.map((c) => c.id), ["d", "c", "a"]);
   }
+});
+
+test("merged: pictures of one name are told apart, in every way that a text names them", () => {
+  const one = { "a b.png": { "image/png": "1" }, "same.png": { "image/png": "s" } };
+  const two = { "a b.png": { "image/png": "2" }, "a b-1.png": { "image/png": "3" }, "same.png": { "image/png": "s" } };
+  const text = '![x](attachment:a%20b.png) <img src="attachment:a b.png"> [r]: attachment:a%20b.png\n![](attachment:same.png) attachment:a b.pngx ![](attachment:a%20b-1.png)';
+  const { source, attachments } = merged([
+    { cell_type: "markdown", source: "![x](attachment:a%20b.png)", attachments: one },
+    { cell_type: "markdown", source: text, attachments: two },
+  ]);
+  assert.deepEqual(attachments, { ...one, "a b-2.png": { "image/png": "2" }, "a b-1.png": { "image/png": "3" } });
+  assert.equal(source, '![x](attachment:a%20b.png)\n\n![x](attachment:a%20b-2.png) <img src="attachment:a%20b-2.png"> [r]: attachment:a%20b-2.png\n![](attachment:same.png) attachment:a b.pngx ![](attachment:a%20b-1.png)');
+  assert.deepEqual(merged([{ cell_type: "code", source: "a", attachments: null }, { cell_type: "raw", source: "b", attachments: {} }]), { source: "a\nb", attachments: null });
+  assert.deepEqual(shownIn("![](attachment:a%20b.png)", two), { "a b.png": { "image/png": "2" } });
+  assert.equal(shownIn("none", two), null);
 });
 
 test("addresses: pages below a prefix, names with odd characters", () => {

@@ -92,7 +92,15 @@ cell_id: string,
 /**
  * All of its metadata.
  */
-metadata: JsonObject, } | { "type": "set_metadata", 
+metadata: JsonObject, } | { "type": "set_cell_attachments", 
+/**
+ * The cell.
+ */
+cell_id: string, 
+/**
+ * All of its attachments; null for none.
+ */
+attachments: JsonObject | null, } | { "type": "set_metadata", 
 /**
  * All of the metadata.
  */
@@ -455,7 +463,15 @@ cell_id: string,
 /**
  * All of it.
  */
-metadata: JsonObject, } | { "type": "metadata_changed", 
+metadata: JsonObject, } | { "type": "cell_attachments_changed", 
+/**
+ * The cell.
+ */
+cell_id: string, 
+/**
+ * All of them; null for none.
+ */
+attachments: JsonObject | null, } | { "type": "metadata_changed", 
 /**
  * All of it.
  */

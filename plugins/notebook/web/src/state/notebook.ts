@@ -149,6 +149,12 @@ export class Notebook {
           this.emit({ type: "metadata", id: cell.id });
         });
         break;
+      case "cell_attachments_changed":
+        this.#with(change.cell_id, (cell) => {
+          cell.attachments = change.attachments;
+          this.emit({ type: "source", id: cell.id });
+        });
+        break;
       case "metadata_changed":
         this.metadata = change.metadata;
         break;

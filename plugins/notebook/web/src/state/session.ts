@@ -243,6 +243,14 @@ export class Session implements Listener {
     await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
   }
 
+  /** Gives a cell other attachments. */
+  setAttachments(id: string, attachments: JsonObject | null): void {
+    const present = this.notebook.cell(id)?.attachments ?? null;
+    if (JSON.stringify(present) === JSON.stringify(attachments)) return;
+    this.notebook.apply({ type: "cell_attachments_changed", cell_id: id, attachments });
+    void this.#do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
+  }
+
   /** Runs code cells, with the text they have now. */
   async run(ids: string[]): Promise<void> {
     await Promise.all(ids.map((id) => this.edits.settle(id)));

@@ -8,6 +8,7 @@ import type { Macros } from "../outputs/math";
 import { renderOutput } from "../outputs/output";
 import type { Cell, CellType, JsonObject } from "../protocol";
 import { Keeper } from "../state/kept";
+import { merged, shownIn } from "../state/merge";
 import type { Event } from "../state/notebook";
 import { copyOf, type CellCopy, Session } from "../state/session";
 import { base, encodePath, fileName, folderOf, join, url } from "../transport/base";
@@ -568,8 +569,8 @@ export class NotebookPage implements Deck {
     element?.scrollIntoView({ block: "nearest" });
   }
 
-  #insert(index: number, kind: CellType, edit: boolean, source = ""): string {
-    const id = this.#session.insert(index, kind, source);
+  #insert(index: number, kind: CellType, edit: boolean, source = "", copy: Partial<CellCopy> = {}): string {
+    const id = this.#session.insert(index, kind, source, copy);
     if (edit) {
       this.#views.get(id)?.edit();
       this.#views.get(id)?.element.scrollIntoView({ block: "nearest" });
@@ -615,8 +616,9 @@ export class NotebookPage implements Deck {
     const from = ids.length > 1 ? ids : ids.concat(notebook.cells[notebook.index(ids[0] ?? "") + 1]?.id ?? []);
     const [first, ...rest] = from;
     if (first === undefined || rest.length === 0) return;
-    const text = from.map((id) => notebook.cell(id)?.source ?? "").join(notebook.cell(first)?.cell_type === "markdown" ? "\n\n" : "\n");
-    this.#session.edit(first, text);
+    const { source, attachments } = merged(from.map((id) => notebook.cell(id)).filter((cell) => cell !== undefined));
+    this.#session.setAttachments(first, attachments);
+    this.#session.edit(first, source);
     this.#views.get(first)?.showSource();
     this.#session.remove(rest);
     this.#select(first);
@@ -631,7 +633,7 @@ export class NotebookPage implements Deck {
     const [before, after] = [cell.source.slice(0, at).replace(/\n$/, ""), cell.source.slice(at).replace(/^\n/, "")];
     this.#session.edit(id, before);
     view.showSource();
-    this.#insert(this.#session.notebook.index(id) + 1, cell.cell_type, true, after);
+    this.#insert(this.#session.notebook.index(id) + 1, cell.cell_type, true, after, { attachments: shownIn(after, cell.attachments) });
   }
 
   #setType(kind: CellType): void {
