@@ -1,4 +1,5 @@
-//! The house rules that a machine can check: imports point to lower floors, no forbidden words, file sizes.
+//! The house rules that a machine can check: imports point to lower floors, `unsafe` stays at the border, and every
+//! dependency is used.
 
 use std::path::{Path, PathBuf};
 
@@ -73,4 +74,59 @@ fn unsafe_stands_only_at_the_border() {
             );
         }
     }
+}
+
+/// Text of the Rust files of the crate in `folder` that lie in one of `parts`, with what they include by `#[path]`.
+fn text_of(folder: &Path, parts: &[&str]) -> String {
+    let mut text = String::new();
+    let mut files: Vec<PathBuf> = parts.iter().map(|part| folder.join(part)).collect();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            let inner = path != *folder && path.join("Cargo.toml").exists();
+            if !inner {
+                files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        } else if path.extension().is_some_and(|ending| ending == "rs")
+            && let Ok(file) = std::fs::read_to_string(&path)
+        {
+            let included = file.lines().filter_map(|line| line.trim().strip_prefix("#[path = \""));
+            let included = included.filter_map(|rest| rest.split('"').next());
+            files.extend(included.map(|name| path.parent().unwrap().join(name)));
+            text += &file;
+        }
+    }
+    text
+}
+
+/// Whether `text` has `name` as a word.
+fn mentions(text: &str, name: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word)
+    })
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let root = root();
+    let mut folders = vec![root.clone(), root.join("benches/peer"), root.join("xtask"), root.join("fuzz")];
+    for group in ["plugins", "tests/fixtures/plugins"] {
+        folders.extend(std::fs::read_dir(root.join(group)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let mut unused = Vec::new();
+    for folder in folders {
+        let Ok(manifest) = std::fs::read_to_string(folder.join("Cargo.toml")) else { continue };
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let code = text_of(&folder, &["src", "fuzz_targets"]);
+        let tests = text_of(&folder, &["src", "tests", "benches"]);
+        let build = text_of(&folder, &["build.rs"]);
+        for (section, text) in
+            [("dependencies", &code), ("dev-dependencies", &tests), ("build-dependencies", &build)]
+        {
+            let Some(section) = manifest.get(section).and_then(toml::Value::as_table) else { continue };
+            let names = section.keys().filter(|name| !mentions(text, &name.replace('-', "_")));
+            unused.extend(names.map(|name| format!("{}: `{name}`", folder.display())));
+        }
+    }
+    assert!(unused.is_empty(), "no code uses these dependencies:\n{}", unused.join("\n"));
 }
