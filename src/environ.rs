@@ -1,10 +1,21 @@
 //! What is known of a request beside its head: the environ of RFC 3875, as typed values.
 //!
-//! A server's gate writes it once; `mount` moves a prefix from the path to `script_name`. No later part
-//! reads `Host`, a forwarded field or a raw path again.
+//! Each fact has one writer, and none is taken from a field that the client could have written:
+//!
+//! | fact | written by |
+//! |---|---|
+//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, what counts requests its `flight`, `mount` its `script_name` |
+//! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a believed web server says (`SSL_CLIENT_…`) |
+//! | [`RemoteUser`] | the gate, from the certificate; a gateway with `remote_user`; a middleware that checks credentials |
+//! | [`RequestId`] | `request_id` |
+//!
+//! A later writer replaces an earlier one. No later part reads `Host`, a forwarded field or a raw path again.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::inflight::Flight;
 
@@ -33,25 +44,52 @@ pub struct Environ {
     pub flight: Flight,
 }
 
-/// Who the client proved to be (`REMOTE_USER`): set on the request by what authenticates it, and on the response
-/// for the access log outside of it.
+/// Who the client proved to be: set on the request by what authenticates it, and on the response for the access log
+/// outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteUser(pub Arc<str>);
+pub struct RemoteUser {
+    /// The name (`REMOTE_USER`).
+    pub name: Arc<str>,
+    /// How the client proved it (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or what a web server in front said; empty when
+    /// that is not known.
+    pub auth_type: Cow<'static, str>,
+}
+
+/// The [`RemoteUser::auth_type`] of a client that is known by its certificate: as the Servlet specification has it.
+pub const CLIENT_CERT: &str = "CLIENT_CERT";
+
+impl RemoteUser {
+    /// A user who proved to be `name` in the way of `auth_type`.
+    pub fn new(name: impl Into<Arc<str>>, auth_type: &'static str) -> RemoteUser {
+        RemoteUser { name: name.into(), auth_type: Cow::Borrowed(auth_type) }
+    }
+}
 
 /// The id of a request, as `request_id` took or made it: on the request, and on the response for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
-/// Who the client is by the certificate that it has shown, which one of the server's authorities has signed: on the
-/// request, from the handshake alone, never from a field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who the client is by the certificate that it has shown, which one of the server's authorities has signed. It stands on
+/// the request as an `Arc`, as all requests of a connection share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its subject: `C=DE, O=Example, CN=ada`.
-    pub subject: Arc<str>,
-    /// The common name of the subject; it is the [`RemoteUser`] too.
-    pub common_name: Option<Arc<str>>,
-    /// Its serial number as pairs of hexadecimal digits: `01:a2`.
-    pub serial: Arc<str>,
-    /// SHA-256 of the certificate in hexadecimal digits, lower case.
-    pub sha256: Arc<str>,
+    /// Its subject by RFC 4514: `CN=ada,O=Example,C=DE`.
+    pub subject: String,
+    /// The first common name of the subject.
+    pub common_name: Option<String>,
+    /// Its serial number in hexadecimal digits: `01A2`. A web server in front may not tell.
+    pub serial: Option<String>,
+    /// SHA-256 of the certificate in hexadecimal digits, lower case. Known of our own handshakes only.
+    pub sha256: Option<String>,
+    /// Subject alternative names: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`, `IP:192.0.2.7`.
+    pub names: Vec<String>,
+    /// The certificate itself, of our own handshakes only.
+    pub der: Option<Bytes>,
+}
+
+impl ClientCertificate {
+    /// The name that stands for the client: the common name, or the subject without one.
+    pub fn name(&self) -> &str {
+        self.common_name.as_deref().unwrap_or(&self.subject)
+    }
 }

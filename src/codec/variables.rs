@@ -1,6 +1,7 @@
 //! The meta-variables of RFC 3875: from a request to them, for bridges, and back, for servers behind a web server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING,
@@ -9,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, request};
 
 use super::{Fault, Variables, malformed, parse_length};
-use crate::environ::{Environ, RemoteUser};
+use crate::environ::{ClientCertificate, Environ, RemoteUser};
 
 /// What `SERVER_SOFTWARE` says.
 const SOFTWARE: &str = concat!("paster/", env!("CARGO_PKG_VERSION"));
@@ -18,10 +19,11 @@ const SOFTWARE: &str = concat!("paster/", env!("CARGO_PKG_VERSION"));
 ///
 /// `CONTENT_LENGTH` stands first where `content_length` is known, and is left out where it is not. `SCRIPT_NAME` and
 /// `PATH_INFO` are decoded, `REQUEST_URI` is not. A repeated field is one variable, joined by `, ` (cookies by `; `);
-/// there is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` when a middleware has already
-/// found out who the user is. `SCRIPT_FILENAME`, `DOCUMENT_ROOT` and the like are the caller's to add.
+/// there is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` when its credentials have been
+/// checked already. A client's certificate is told by the names of Apache's `mod_ssl`. `SCRIPT_FILENAME`,
+/// `DOCUMENT_ROOT` and the like are the caller's to add.
 /// # Source
-/// RFC 3875 section 4.1.
+/// RFC 3875 section 4.1; `mod_ssl`, "Environment Variables".
 pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: Option<u64>) -> Variables {
     let mut variables = Variables::new();
     if let Some(length) = content_length {
@@ -32,11 +34,10 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
     }
     let user = parts.extensions.get::<RemoteUser>();
     if let Some(user) = user {
-        let scheme = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if let Some(scheme) = scheme.and_then(|value| value.split(' ').next()) {
-            variables.push("AUTH_TYPE", scheme);
+        if !user.auth_type.is_empty() {
+            variables.push("AUTH_TYPE", user.auth_type.as_bytes());
         }
-        variables.push("REMOTE_USER", user.0.as_bytes());
+        variables.push("REMOTE_USER", user.name.as_bytes());
     }
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
     let asked = if query.is_empty() { "" } else { "?" };
@@ -65,16 +66,67 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
     if environ.secure {
         variables.push("HTTPS", "on");
     }
+    if let Some(certificate) = parts.extensions.get::<Arc<ClientCertificate>>() {
+        push_certificate(&mut variables, certificate);
+    }
+    let checked = user.is_some_and(|user| consumes(user, &parts.headers));
     for name in parts.headers.keys() {
         let skipped = [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
             || name == "proxy"
             || name.as_str().contains('_')
-            || (user.is_some() && *name == AUTHORIZATION);
+            || (checked && *name == AUTHORIZATION);
         if !skipped {
             push_field(&mut variables, name, &parts.headers);
         }
     }
     variables
+}
+
+/// Whether the user is known by the `Authorization` field: its password is nobody else's business then. A client that is
+/// known by its certificate may show the application another credential.
+fn consumes(user: &RemoteUser, headers: &HeaderMap) -> bool {
+    let credentials = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let scheme = credentials.split(|byte| *byte == b' ').next().unwrap_or_default();
+    user.auth_type.is_empty() || scheme.eq_ignore_ascii_case(user.auth_type.as_bytes())
+}
+
+fn push_certificate(variables: &mut Variables, certificate: &ClientCertificate) {
+    variables.push("SSL_CLIENT_VERIFY", "SUCCESS");
+    variables.push("SSL_CLIENT_S_DN", certificate.subject.as_bytes());
+    if let Some(name) = &certificate.common_name {
+        variables.push("SSL_CLIENT_S_DN_CN", name.as_bytes());
+    }
+    if let Some(serial) = &certificate.serial {
+        variables.push("SSL_CLIENT_M_SERIAL", serial.as_bytes());
+    }
+    for (kind, variable) in SAN_VARIABLES {
+        let names = certificate.names.iter().filter_map(|name| name.strip_prefix(kind));
+        for (index, name) in names.enumerate() {
+            variables.push(format!("{variable}{index}"), name.as_bytes());
+        }
+    }
+}
+
+/// What begins a subject alternative name, and the variable that its kind has, but for its number.
+const SAN_VARIABLES: [(&str, &str); 2] =
+    [("email:", "SSL_CLIENT_SAN_Email_"), ("DNS:", "SSL_CLIENT_SAN_DNS_")];
+
+/// The certificate that a web server has checked.
+fn certificate(variables: &Variables) -> Option<ClientCertificate> {
+    let told = |name: &str| variables.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    let checked = variables.text("SSL_CLIENT_VERIFY") == Some("SUCCESS");
+    let subject = told("SSL_CLIENT_S_DN").filter(|_| checked)?;
+    let names = SAN_VARIABLES.iter().flat_map(|(kind, variable)| {
+        let names = (0..).map_while(move |index: usize| told(&format!("{variable}{index}")));
+        names.map(move |name| format!("{kind}{name}"))
+    });
+    Some(ClientCertificate {
+        subject,
+        common_name: told("SSL_CLIENT_S_DN_CN"),
+        serial: told("SSL_CLIENT_M_SERIAL"),
+        names: names.collect(),
+        ..ClientCertificate::default()
+    })
 }
 
 fn push_field(variables: &mut Variables, name: &HeaderName, headers: &HeaderMap) {
@@ -115,8 +167,10 @@ pub struct Passed {
     pub secure: bool,
     /// `SERVER_NAME`, with `SERVER_PORT` unless it is that of the scheme.
     pub server: Option<String>,
-    /// `REMOTE_USER`, where the web server knows one.
-    pub user: Option<String>,
+    /// `REMOTE_USER` with `AUTH_TYPE`, where the web server knows one.
+    pub user: Option<RemoteUser>,
+    /// `SSL_CLIENT_…`, where the web server has checked the client's certificate.
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// What `SCRIPT_NAME` without a `PATH_INFO` means.
@@ -199,7 +253,11 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
         remote: remote.map(|address| SocketAddr::new(address, remote_port)),
         secure,
         server,
-        user: told("REMOTE_USER").map(str::to_owned),
+        user: told("REMOTE_USER").map(|name| RemoteUser {
+            name: name.into(),
+            auth_type: told("AUTH_TYPE").map(str::to_owned).unwrap_or_default().into(),
+        }),
+        certificate: certificate(variables),
     })
 }
 

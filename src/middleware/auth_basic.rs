@@ -78,9 +78,9 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
             let Some(user) = door.user(request.headers()).await else {
                 return Ok(unauthorized(challenge));
             };
-            request.extensions_mut().insert(RemoteUser(user.clone()));
+            request.extensions_mut().insert(RemoteUser::new(user.clone(), "Basic"));
             let mut response = next.handle(request).await?;
-            response.extensions_mut().insert(RemoteUser(user));
+            response.extensions_mut().insert(RemoteUser::new(user, "Basic"));
             Ok(response)
         })
     }))

@@ -15,7 +15,7 @@ use paster_abi::http::{Trust, lend_headers, read_frame, read_head, recycle};
 use super::instance::Shared;
 use super::{body, upgrade};
 use crate::body::{Body, Request, Response};
-use crate::environ::Environ;
+use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
 use crate::error::BoxError;
 
 /// Why a plugin made no answer, or broke one off.
@@ -76,6 +76,8 @@ fn call(
         flags |= abi::REQUEST_SECURE;
     }
     let text = |f: fn(&Environ) -> &str| environ.map_or(abi::Slice::EMPTY, |environ| slice(f(environ)));
+    let user = parts.extensions.get::<RemoteUser>();
+    let certificate = parts.extensions.get::<Arc<ClientCertificate>>().map(|known| Certificate::lend(known));
     let request = abi::Request {
         size_bytes: size_of::<abi::Request>(),
         flags,
@@ -109,6 +111,10 @@ fn call(
             .then(|| parts.extensions.get::<hyper::ext::Protocol>())
             .flatten()
             .map_or(abi::Slice::EMPTY, |protocol| slice(protocol.as_str())),
+        user: user.map_or(abi::Slice::EMPTY, |user| slice(&user.name)),
+        auth_type: user.map_or(abi::Slice::EMPTY, |user| slice(&user.auth_type)),
+        request_id: parts.extensions.get::<RequestId>().map_or(abi::Slice::EMPTY, |id| slice(&id.0)),
+        certificate: certificate.as_ref().map_or(std::ptr::null(), |certificate| &certificate.table),
     };
     let exchange = match shared.table.call {
         // SAFETY: the app is live, the request and all that it borrows live for the call.
@@ -117,6 +123,30 @@ fn call(
     };
     LENT.set(lent);
     exchange
+}
+
+/// A client's certificate, lent for one call.
+struct Certificate {
+    table: abi::ClientCertificate,
+    _names: Vec<abi::Slice>,
+}
+
+impl Certificate {
+    fn lend(known: &ClientCertificate) -> Certificate {
+        let slice = |text: &str| abi::Slice::new(text.as_bytes());
+        let maybe = |text: &Option<String>| text.as_deref().map_or(abi::Slice::EMPTY, slice);
+        let names: Vec<abi::Slice> = known.names.iter().map(|name| slice(name)).collect();
+        let table = abi::ClientCertificate {
+            size_bytes: size_of::<abi::ClientCertificate>(),
+            subject: slice(&known.subject),
+            common_name: maybe(&known.common_name),
+            serial: maybe(&known.serial),
+            sha256: maybe(&known.sha256),
+            names: names.as_ptr(),
+            name_count: names.len(),
+        };
+        Certificate { table, _names: names }
+    }
 }
 
 /// A live exchange; null when the plugin made none. Dropped, it tells the plugin that the client has gone.

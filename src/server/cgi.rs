@@ -44,7 +44,9 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Whether `REMOTE_USER` of the web server is the user, as if a middleware had found out.
+    /// Whether `REMOTE_USER` and `AUTH_TYPE` of the web server are believed, as if a middleware had checked the user. Off by
+    /// default, as some servers pass on a name that nobody has checked: nginx's `$remote_user` is what the client
+    /// wrote unless `auth_basic` is on.
     remote_user: bool,
     #[serde(flatten)]
     gate: GateOptions,

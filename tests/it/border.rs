@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use paster::body::{App, Body, Request};
 use paster::context::Context;
-use paster::environ::Environ;
+use paster::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
 use paster::plugin::{CallError, Instance, Library};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -347,10 +347,24 @@ async fn an_app_is_told_of_its_request_and_host() {
         server: "main".into(),
         flight: Default::default(),
     });
+    let certificate = ClientCertificate {
+        subject: "CN=ann,O=Example".into(),
+        common_name: Some("ann".into()),
+        names: vec!["email:ann@a.example".into(), "DNS:a.example".into()],
+        ..ClientCertificate::default()
+    };
+    request.extensions_mut().insert(Arc::new(certificate));
+    request.extensions_mut().insert(RemoteUser::new("ann", "Basic"));
+    request.extensions_mut().insert(RequestId("id-1".into()));
     let answer = app.handle(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(
         serde_json::from_slice::<Value>(&answer).unwrap(),
         json!({
+            "user": "ann", "auth_type": "Basic", "request_id": "id-1",
+            "certificate": {
+                "subject": "CN=ann,O=Example", "common_name": "ann", "serial": null, "sha256": null,
+                "names": ["email:ann@a.example", "DNS:a.example"],
+            },
             "client": "192.0.2.7", "peer": "[::1]:1234", "listen": "127.0.0.1:80", "host": "shop.example",
             "port": 8080, "secure": true, "script_name": "/shop", "server": "main", "method": "GET",
             "uri": "/environ?a=%20b", "version": "HTTP/1.1",

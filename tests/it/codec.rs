@@ -1,11 +1,13 @@
 //! The codecs that servers and bridges share: heads of CGI responses, meta-variables, and back.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, StatusCode};
 use paster::body::{Body, Request};
 use paster::codec::cgi::{Answer, encode_head, parse_head};
 use paster::codec::variables::{Split, decode_path, encode_path, from_request, to_request};
 use paster::codec::{Fault, Variables, scgi};
-use paster::environ::{Environ, RemoteUser};
+use paster::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
 use paster::server::gate::{Gate, Memory, Wire};
 use proptest::prelude::*;
 
@@ -144,7 +146,7 @@ fn variables_of_a_request() {
     HTTP_AUTHORIZATION=Basic eDp5
     ");
     // Somebody inside has found out who it is: the password goes no further.
-    parts.extensions.insert(RemoteUser("eve".into()));
+    parts.extensions.insert(RemoteUser::new("eve", "Basic"));
     let variables = from_request(&parts, &environ, None);
     assert_eq!(variables.text("REMOTE_USER"), Some("eve"));
     assert_eq!(variables.text("AUTH_TYPE"), Some("Basic"));
@@ -156,7 +158,52 @@ fn variables_of_a_request() {
     let passed = to_request(&head.variables, Split::Path).unwrap();
     assert_eq!((passed.request.uri().to_string(), &*passed.script_name), (parts.uri.to_string(), "/m"));
     assert_eq!((passed.secure, passed.remote), (true, Some("192.0.2.7:4711".parse().unwrap())));
-    assert_eq!((passed.server.as_deref(), passed.user.as_deref()), (Some("a.example:8080"), Some("eve")));
+    assert_eq!(passed.server.as_deref(), Some("a.example:8080"));
+    assert_eq!(passed.user, Some(RemoteUser::new("eve", "Basic")));
+}
+
+#[test]
+fn a_certificate_is_told_as_mod_ssl_does() {
+    let (mut parts, environ) = admitted(true, &[("host", "a.example"), ("authorization", "Bearer token")]);
+    let certificate = ClientCertificate {
+        subject: "CN=ada,O=Example".into(),
+        common_name: Some("ada".into()),
+        serial: Some("01A2".into()),
+        names: ["email:ada@a.example", "URI:spiffe://a/ada", "DNS:a.example", "DNS:b.example"]
+            .map(String::from)
+            .into(),
+        ..ClientCertificate::default()
+    };
+    parts.extensions.insert(Arc::new(certificate.clone()));
+    parts.extensions.insert(RemoteUser::new("ada", CLIENT_CERT));
+    let variables = from_request(&parts, &environ, None);
+    // The scheme is that of the proof, not of what the client has written beside it; and that is the application's.
+    assert_eq!(variables.text("AUTH_TYPE"), Some("CLIENT_CERT"));
+    assert_eq!(variables.text("HTTP_AUTHORIZATION"), Some("Bearer token"));
+    let shown = shown(&variables);
+    let told: Vec<_> = shown.lines().filter(|line| line.starts_with("SSL_")).collect();
+    assert_eq!(
+        told,
+        [
+            "SSL_CLIENT_VERIFY=SUCCESS",
+            "SSL_CLIENT_S_DN=CN=ada,O=Example",
+            "SSL_CLIENT_S_DN_CN=ada",
+            "SSL_CLIENT_M_SERIAL=01A2",
+            "SSL_CLIENT_SAN_Email_0=ada@a.example",
+            "SSL_CLIENT_SAN_DNS_0=a.example",
+            "SSL_CLIENT_SAN_DNS_1=b.example",
+        ]
+    );
+    let mut back = to_request(&variables, Split::Path).unwrap().certificate.unwrap();
+    back.names.insert(1, "URI:spiffe://a/ada".into());
+    assert_eq!(back, certificate);
+    // One that nobody has checked is none.
+    let mut unchecked = Variables::new();
+    for (name, value) in variables.iter() {
+        let value = if name == b"SSL_CLIENT_VERIFY" { b"FAILED:expired" } else { value };
+        unchecked.push(std::str::from_utf8(name).unwrap(), value);
+    }
+    assert_eq!(to_request(&unchecked, Split::Path).unwrap().certificate, None);
 }
 
 proptest! {

@@ -399,9 +399,13 @@ async fn fields_that_do_not_pass() {
                 &fields("Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: b\r\nX-Real-IP: 6.6.6.6\r\n"),
                 &given(""),
             ),
+            // RFC 9440 section 2.4: a certificate is what a proxy has checked, not what a client writes.
+            (&fields("Client-Cert: :MIIB:\r\nClient-Cert-Chain: :MIIB:\r\nClient-Certain: x\r\n"), &given("\nclient-certain: x")),
         ],
     )
     .await;
+    let lines = "Connection: Client-Cert\r\nClient-Cert: :MIIB:\r\n";
+    check("trusted_proxies = [\"127.0.0.1\"]", &[(&fields(lines), &given("\nclient-cert: :MIIB:"))]).await;
 }
 
 #[tokio::test]

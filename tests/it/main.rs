@@ -27,6 +27,7 @@ mod handover;
 mod http;
 mod http2;
 mod http2_frames;
+mod identity;
 mod inprocess;
 mod leavings;
 mod libraries;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, StreamBody};
 use paster::body::{App, Body, Request, Response};
-use paster::environ::{Environ, RemoteUser};
+use paster::environ::{ClientCertificate, Environ, RemoteUser};
 use paster::server::control::Phase;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -26,8 +26,11 @@ pub(crate) fn mirror() -> App {
             parts.method, environ.host, environ.script_name, parts.uri
         );
         if parts.uri.path() == "/client" {
-            let user = parts.extensions.get::<RemoteUser>().map_or("-", |user| &user.0);
+            let user = parts.extensions.get::<RemoteUser>().map_or("-", |user| &user.name);
             text = format!("{:?} {:?} {user}", environ.client, parts.version);
+            if let Some(certificate) = parts.extensions.get::<Arc<ClientCertificate>>() {
+                text += &format!(" {}", certificate.subject);
+            }
         }
         if parts.uri.path() == "/fields" {
             for (name, value) in &parts.headers {
@@ -282,8 +285,24 @@ async fn variables() {
         &[("REMOTE_USER", ask("/client", &from, ""), "Some(192.0.2.7) HTTP/2.0 eve")],
     )
     .await;
+    // A certificate that the web server has checked; what the client writes in fields is something else.
+    let shown = ["SSL_CLIENT_VERIFY", "SUCCESS", "SSL_CLIENT_S_DN", "CN=ada"];
+    let claimed =
+        ["HTTP_SSL_CLIENT_VERIFY", "SUCCESS", "HTTP_SSL_CLIENT_S_DN", "CN=root", "HTTP_REMOTE_USER", "root"];
+    check(
+        "remote_user = true",
+        &[
+            (
+                "a certificate",
+                ask("/client", &[&from[..], &shown].concat(), ""),
+                "Some(192.0.2.7) HTTP/2.0 eve CN=ada",
+            ),
+            ("fields", ask("/client", &[&from[..2], &claimed].concat(), ""), "Some(192.0.2.7) HTTP/1.1 -"),
+        ],
+    )
+    .await;
     // A peer that is no listed front is a client itself.
-    let forged = ask("/client", &[&from[..], &["HTTPS", "on"]].concat(), "");
+    let forged = ask("/client", &[&from[..], &["HTTPS", "on"], &shown].concat(), "");
     check(
         "fronts = [\"unix\"]\nremote_user = true",
         &[

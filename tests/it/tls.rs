@@ -31,8 +31,8 @@ fn table(folder: &std::path::Path, more: &str) -> (Authority, String) {
 fn facts() -> App {
     App::from_fn(|request: Request| async move {
         let environ = request.extensions().get::<Environ>().unwrap();
-        let user = request.extensions().get::<RemoteUser>().map_or("-", |user| &user.0);
-        let certificate = request.extensions().get::<ClientCertificate>();
+        let user = request.extensions().get::<RemoteUser>().map_or("-", |user| &user.name);
+        let certificate = request.extensions().get::<Arc<ClientCertificate>>();
         let subject = certificate.map_or("-", |certificate| &certificate.subject);
         Response::new(Body::from(format!(
             "{:?} secure={} {user} {subject}",
@@ -137,9 +137,9 @@ async fn clients_are_known_by_their_certificates() {
         let claim = "GET / HTTP/1.1\r\nHost: localhost\r\nRemote-User: root\r\nX-Forwarded-User: root\r\n\
                      X-SSL-Client-S-DN: CN=root\r\n\r\n";
         let mut stream = connect(&authority.client(&[], Some(&ada)), running.address(), "localhost").await;
-        assert_eq!(ask(&mut stream, claim).await.1, "HTTP/1.1 secure=true ada CN=ada, O=Example");
+        assert_eq!(ask(&mut stream, claim).await.1, "HTTP/1.1 secure=true ada O=Example,CN=ada");
         let mut sender = http2(&authority.client(&["h2"], Some(&ada)), running.address()).await;
-        assert_eq!(ask_http2(&mut sender).await.unwrap(), "HTTP/2.0 secure=true ada CN=ada, O=Example");
+        assert_eq!(ask_http2(&mut sender).await.unwrap(), "HTTP/2.0 secure=true ada O=Example,CN=ada");
         // TLS 1.3 tells a client only after its own side is done that it is refused.
         let client = authority.client(&[], Some(&eve));
         if let Ok(mut stream) = try_connect(&client, running.address(), "localhost").await {
@@ -277,7 +277,7 @@ async fn a_resumed_client_is_known_and_other_rules_end_its_session() {
     let running = Running::start(&table, facts());
     for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
         let mut stream = connect(&client, running.address(), "localhost").await;
-        assert_eq!(ask(&mut stream, GET).await.1, "HTTP/1.1 secure=true ada CN=ada, O=Example");
+        assert_eq!(ask(&mut stream, GET).await.1, "HTTP/1.1 secure=true ada O=Example,CN=ada");
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind));
     }
     running.end().await;

@@ -48,6 +48,33 @@ pub struct Request {
     pub authority: Slice,
     /// The `:protocol` of an extended CONNECT (RFC 8441), else empty.
     pub protocol: Slice,
+    /// Who the client proved to be, else empty. Never from a header field that the client could have written.
+    pub user: Slice,
+    /// How it proved that: `Basic`, `CLIENT_CERT`, or what a web server in front said; else empty.
+    pub auth_type: Slice,
+    /// The request's id, when the middleware `request_id` gave it one, else empty.
+    pub request_id: Slice,
+    /// The client's TLS certificate, checked against the server's authorities, or null.
+    pub certificate: *const ClientCertificate,
+}
+
+/// What is known of a client by its TLS certificate. Borrowed for the call of `call`.
+#[repr(C)]
+pub struct ClientCertificate {
+    /// Size of this table in bytes.
+    pub size_bytes: usize,
+    /// Distinguished name of the subject by RFC 4514: `CN=ada,O=Example,C=DE`.
+    pub subject: Slice,
+    /// Common name of the subject, else empty.
+    pub common_name: Slice,
+    /// Serial number in hexadecimal digits: `01A2`; empty when it is not known.
+    pub serial: Slice,
+    /// SHA-256 of the certificate in hexadecimal digits, lower case; empty when it is not known.
+    pub sha256: Slice,
+    /// Subject alternative names: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`, `IP:192.0.2.7`.
+    pub names: *const Slice,
+    /// Count of subject alternative names.
+    pub name_count: usize,
 }
 
 /// The head of an answer, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
@@ -98,6 +125,51 @@ pub struct ExchangeTable {
     pub upgraded: Option<unsafe extern "C" fn(exchange: *mut Exchange, io: *mut Io)>,
     /// Ends it.
     pub drop: unsafe extern "C" fn(exchange: *mut Exchange),
+}
+
+impl Request {
+    /// A request without anything: what fields that an older host does not know read as.
+    pub const EMPTY: Request = Request {
+        size_bytes: size_of::<Request>(),
+        flags: 0,
+        version: 11,
+        host_port: 0,
+        method: Slice::EMPTY,
+        target: Slice::EMPTY,
+        headers: core::ptr::null(),
+        header_count: 0,
+        body: core::ptr::null_mut(),
+        body_length: 0,
+        client: Address::NONE,
+        peer: Address::NONE,
+        host: Slice::EMPTY,
+        listen: Slice::EMPTY,
+        script_name: Slice::EMPTY,
+        server: Slice::EMPTY,
+        scheme: Slice::EMPTY,
+        authority: Slice::EMPTY,
+        protocol: Slice::EMPTY,
+        user: Slice::EMPTY,
+        auth_type: Slice::EMPTY,
+        request_id: Slice::EMPTY,
+        certificate: core::ptr::null(),
+    };
+
+    /// The request at `raw`; one of an older host, which is shorter, is completed in `room`.
+    /// # Safety
+    /// `raw` must point to as many bytes as its `size_bytes` says, which live as long as `room`.
+    pub unsafe fn read(raw: *const Request, room: &mut Option<Request>) -> &Request {
+        // SAFETY: as the caller says; no more than `size_bytes` is read, and no more than `room` holds is written.
+        unsafe {
+            let size = (*raw).size_bytes;
+            if size >= size_of::<Request>() {
+                return &*raw;
+            }
+            let room = room.insert(Request::EMPTY);
+            core::ptr::copy_nonoverlapping(raw.cast::<u8>(), core::ptr::from_mut(room).cast::<u8>(), size);
+            room
+        }
+    }
 }
 
 impl Head {

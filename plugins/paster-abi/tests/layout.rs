@@ -12,6 +12,8 @@ fn no_field_of_version_1_moves() {
         ("Plugin", offset_of!(Plugin, run_side), 136),
         ("Host", offset_of!(Host, side_process), 72),
         ("Request", offset_of!(Request, protocol), 216),
+        ("Request", offset_of!(Request, certificate), 280),
+        ("ClientCertificate", offset_of!(ClientCertificate, name_count), 80),
         ("Head", offset_of!(Head, error), 96),
         ("Head", offset_of!(Head, body), 128),
         ("ExchangeTable", offset_of!(ExchangeTable, drop), 32),

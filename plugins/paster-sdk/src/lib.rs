@@ -23,8 +23,8 @@
 //!
 //! - Handlers run on the host's threads with this library's own tokio runtime entered: `tokio::spawn`, timers and
 //!   sockets work as ever. A handler must not block; `spawn_blocking` is there.
-//! - A request's extensions hold an [`Environ`], and `hyper::upgrade::OnUpgrade` where the connection can be taken
-//!   over: axum's `WebSocketUpgrade` works unchanged.
+//! - A request's extensions hold an [`Environ`]: who sent it, who is logged in, under which mount.
+//! - `hyper::upgrade::OnUpgrade` is there where the connection can be taken over: axum's `WebSocketUpgrade` works unchanged.
 //! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
 //!   logged and counted. They need `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
@@ -39,7 +39,7 @@ mod log;
 
 pub use app::App;
 pub use body::Body;
-pub use environ::Environ;
+pub use environ::{ClientCertificate, Environ};
 pub use host::Host;
 #[doc(hidden)]
 pub use paster_abi as abi;

@@ -43,7 +43,10 @@ impl Definition for Plugin {
             .route("/", get(move || async move { settings.greeting }))
             .route(
                 "/environ",
-                get(|environ: axum::Extension<Environ>| async move { environ.host().to_owned() }),
+                get(|environ: axum::Extension<Environ>| async move {
+                    let subject = environ.certificate().map(|known| &*known.subject);
+                    format!("{} {:?} {subject:?}", environ.host(), environ.user())
+                }),
             )
             .route("/large", get(|| async { vec![7_u8; 5000] }))
             .route("/echo", post(|request: Request| async move { request.into_body() }))
@@ -203,6 +206,11 @@ impl Instance {
     }
 
     fn begin(&self, method: &str, target: &str, upload: &[&'static [u8]]) -> Exchange {
+        self.begin_as(method, target, upload, size_of::<abi::Request>())
+    }
+
+    /// The same for a host whose request has `size_bytes`: what is beyond them is not its own.
+    fn begin_as(&self, method: &str, target: &str, upload: &[&'static [u8]], size_bytes: usize) -> Exchange {
         let text = |text: &str| abi::Slice::new(text.as_bytes());
         let headers = [
             abi::Header { number: abi::names::number(b"host"), name: text("host"), value: text("a.example") },
@@ -217,8 +225,18 @@ impl Instance {
             }))
             .cast(),
         };
+        let name = text("DNS:a.example");
+        let certificate = abi::ClientCertificate {
+            size_bytes: size_of::<abi::ClientCertificate>(),
+            subject: text("CN=ann"),
+            common_name: text("ann"),
+            serial: abi::Slice::EMPTY,
+            sha256: abi::Slice::EMPTY,
+            names: &name,
+            name_count: 1,
+        };
         let request = abi::Request {
-            size_bytes: size_of::<abi::Request>(),
+            size_bytes,
             flags: 0,
             version: 11,
             host_port: 0,
@@ -237,6 +255,9 @@ impl Instance {
             scheme: abi::Slice::EMPTY,
             authority: abi::Slice::EMPTY,
             protocol: abi::Slice::EMPTY,
+            user: text("ann"),
+            certificate: &certificate,
+            ..abi::Request::EMPTY
         };
         // SAFETY: the app is live, the request lives for the call.
         Exchange(unsafe { PLUGIN.call.unwrap()(self.0, &request) })
@@ -321,7 +342,11 @@ fn the_table_does_what_a_host_asks() {
     // A host that knows no lent bodies gets a buffer.
     let before = std::mem::offset_of!(abi::Head, body);
     assert_eq!(app.begin("GET", "/", &[]).finish(before).unwrap(), (200, text.clone(), b"hello".to_vec()));
-    assert_eq!(get("/environ").2, b"a.example");
+    assert_eq!(get("/environ").2, b"a.example Some(\"ann\") Some(\"CN=ann\")");
+    // A host that does not tell who the user is.
+    let before = std::mem::offset_of!(abi::Request, user);
+    let told = app.begin_as("GET", "/environ", &[], before).finish(WHOLE).unwrap();
+    assert_eq!(told.2, b"a.example None None");
     assert_eq!(get("/large").2, [7; 5000]);
     assert_eq!(get("/pending").2, b"onetwo");
     assert_eq!(get("/nothing").0, 404);

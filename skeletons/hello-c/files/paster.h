@@ -366,6 +366,40 @@ typedef struct PasterTask {
 } PasterTask;
 
 /*
+ What is known of a client by its TLS certificate. Borrowed for the call of `call`.
+ */
+typedef struct PasterClientCertificate {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Distinguished name of the subject by RFC 4514: `CN=ada,O=Example,C=DE`.
+     */
+    struct PasterSlice subject;
+    /*
+     Common name of the subject, else empty.
+     */
+    struct PasterSlice common_name;
+    /*
+     Serial number in hexadecimal digits: `01A2`; empty when it is not known.
+     */
+    struct PasterSlice serial;
+    /*
+     SHA-256 of the certificate in hexadecimal digits, lower case; empty when it is not known.
+     */
+    struct PasterSlice sha256;
+    /*
+     Subject alternative names: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`, `IP:192.0.2.7`.
+     */
+    const struct PasterSlice *names;
+    /*
+     Count of subject alternative names.
+     */
+    size_t name_count;
+} PasterClientCertificate;
+
+/*
  A request. All slices are borrowed for the call of `call`; the body is the plugin's from then on.
  */
 typedef struct PasterRequest {
@@ -445,6 +479,22 @@ typedef struct PasterRequest {
      The `:protocol` of an extended CONNECT (RFC 8441), else empty.
      */
     struct PasterSlice protocol;
+    /*
+     Who the client proved to be, else empty. Never from a header field that the client could have written.
+     */
+    struct PasterSlice user;
+    /*
+     How it proved that: `Basic`, `CLIENT_CERT`, or what a web server in front said; else empty.
+     */
+    struct PasterSlice auth_type;
+    /*
+     The request's id, when the middleware `request_id` gave it one, else empty.
+     */
+    struct PasterSlice request_id;
+    /*
+     The client's TLS certificate, checked against the server's authorities, or null.
+     */
+    const struct PasterClientCertificate *certificate;
 } PasterRequest;
 
 /*

@@ -1,7 +1,9 @@
 //! What the upstream is told of a request: its target and its header fields.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use base64::Engine;
 use http::Uri;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
@@ -11,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::upstream::Member;
-use crate::environ::Environ;
+use crate::environ::{ClientCertificate, Environ};
 
 /// Which fields tell the upstream of the client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +58,8 @@ pub(super) struct Wording {
     pub(super) host: HostField,
     pub(super) forwarding: Forwarding,
     pub(super) prefix: Prefix,
+    /// Whether `Client-Cert` tells the client's certificate.
+    pub(super) client_cert: bool,
 }
 
 /// Fields that are not the client's to set: what is between two hops, what we write ourselves, and those by which a
@@ -101,10 +105,18 @@ impl Wording {
 
     /// Gives every field to `put`, but for `Host` and the framing.
     pub(super) fn fields(&self, parts: &Parts, mut put: impl FnMut(&str, &[u8])) {
+        let certificate = parts.extensions.get::<Arc<ClientCertificate>>().filter(|_| self.client_cert);
+        let der = certificate.and_then(|certificate| certificate.der.as_ref());
         for (name, value) in &parts.headers {
-            if !is_dropped(name) {
+            let replaced = der.is_some() && matches!(name.as_str(), "client-cert" | "client-cert-chain");
+            if !is_dropped(name) && !replaced {
                 put(name.as_str(), value.as_bytes());
             }
+        }
+        if let Some(der) = der {
+            // A byte sequence of RFC 8941.
+            let encoded = base64::engine::general_purpose::STANDARD.encode(der);
+            put("client-cert", format!(":{encoded}:").as_bytes());
         }
         let Some(environ) = parts.extensions.get::<Environ>() else { return };
         let proto = if environ.secure { "https" } else { "http" };

@@ -47,6 +47,9 @@ pub(super) struct Options {
     /// such fields is never passed on.
     #[serde(default)]
     forwarding: Forwarding,
+    /// Whether upstreams are sent the certificate that the client has shown, in the field `Client-Cert` (RFC 9440).
+    #[serde(default)]
+    client_cert: bool,
     /// What becomes of the prefix that mounts have taken from the path.
     #[serde(default)]
     prefix: Prefix,
@@ -117,7 +120,12 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let group = Group::new(table.name(), found, options.upstream, tls, builder.context.development);
     let group = Arc::new(group);
     let proxy = Arc::new(Proxy {
-        wording: Wording { host, forwarding: options.forwarding, prefix: options.prefix },
+        wording: Wording {
+            host,
+            forwarding: options.forwarding,
+            prefix: options.prefix,
+            client_cert: options.client_cert,
+        },
         http2: http2.then(|| Connections::new(&group)),
         websocket_idle: duration(options.websocket_idle_secs),
         hand_off,

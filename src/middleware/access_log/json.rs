@@ -43,7 +43,7 @@ impl Facts {
             version: request.version(),
             referer: referer.map(|value| line::without_secrets(lossy(value)).into_owned()),
             agent: agent.map(|value| lossy(value).into_owned()),
-            user: extensions.get::<RemoteUser>().map(|user| user.0.clone()),
+            user: extensions.get::<RemoteUser>().map(|user| user.name.clone()),
             id: extensions.get::<RequestId>().map(|id| id.0.clone()),
         }
     }

@@ -52,7 +52,7 @@ impl Line {
         text.extend_from_slice(b" - ");
         let user = text.len();
         match extensions.get::<RemoteUser>() {
-            Some(RemoteUser(name)) => escape(&mut text, name.as_bytes(), true),
+            Some(user) => escape(&mut text, user.name.as_bytes(), true),
             None => text.push(b'-'),
         }
         let user = (user, text.len());

@@ -123,7 +123,7 @@ impl Following for Entry {
     fn answered(&mut self, response: Option<&Response>) {
         self.answered.status = response.map_or(500, |response| response.status().as_u16());
         let Some(extensions) = response.map(Response::extensions) else { return };
-        self.answered.user = extensions.get::<RemoteUser>().map(|user| user.0.clone());
+        self.answered.user = extensions.get::<RemoteUser>().map(|user| user.name.clone());
         self.answered.id = extensions.get::<RequestId>().map(|id| id.0.clone());
     }
 }

@@ -18,8 +18,10 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// Fields that `Connection` cannot name away: a client would use it to hide them from an inner part.
-const END_TO_END: [&str; 10] = [
+const END_TO_END: [&str; 12] = [
     "authorization",
+    "client-cert",
+    "client-cert-chain",
     "content-encoding",
     "content-length",
     "content-type",
@@ -44,7 +46,12 @@ pub(super) struct Seen {
     pub(super) cookies: u8,
     pub(super) forwarded: bool,
     pub(super) dropped: bool,
+    /// A field of RFC 9440.
+    pub(super) client_cert: bool,
 }
+
+/// Fields by which a proxy that has ended TLS passes the client's certificate on (RFC 9440 section 2).
+const CLIENT_CERT: [&str; 2] = ["client-cert", "client-cert-chain"];
 
 /// One pass over all fields, without a change: the usual request needs none.
 pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> Seen {
@@ -71,6 +78,7 @@ pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> See
                 let name = name.as_str();
                 match name.as_bytes()[0] {
                     b'x' => seen.forwarded |= forwarded::is_x_forwarded(name) || name == "x-real-ip",
+                    b'c' => seen.client_cert |= CLIENT_CERT.contains(&name),
                     b'k' => seen.hop |= name == "keep-alive",
                     b'p' => {
                         seen.hop |= name == "proxy-connection";
@@ -178,6 +186,13 @@ pub(super) fn drop_names(headers: &mut HeaderMap) {
     headers.remove("proxy");
     let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
     for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Drops what a client says of its own certificate: only a proxy that has checked it may (RFC 9440 section 2.4).
+pub(super) fn drop_client_cert(headers: &mut HeaderMap) {
+    for name in CLIENT_CERT {
         headers.remove(name);
     }
 }

@@ -18,8 +18,11 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use crate::environ::{ClientCertificate, Environ, RemoteUser};
-use fields::{Seen, check_lengths, check_transfer_encoding, drop_names, join_cookies, look, settle_hops};
+use crate::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
+use fields::{
+    Seen, check_lengths, check_transfer_encoding, drop_client_cert, drop_names, join_cookies, look,
+    settle_hops,
+};
 use forwarded::Trusted;
 use host::{Allowed, parse_host};
 
@@ -127,6 +130,9 @@ impl Gate {
         if seen.dropped {
             drop_names(request.headers_mut());
         }
+        if seen.client_cert && !self.trusted.trusts(wire.peer) {
+            drop_client_cert(request.headers_mut());
+        }
         if seen.cookies > 1 && request.version() == Version::HTTP_2 {
             join_cookies(request.headers_mut());
         }
@@ -149,9 +155,8 @@ impl Gate {
         let head = *request.method() == Method::HEAD;
         request.extensions_mut().insert(environ);
         if let Some(certificate) = &wire.certificate {
-            let name = certificate.common_name.as_ref().unwrap_or(&certificate.subject);
-            request.extensions_mut().insert(RemoteUser(name.clone()));
-            request.extensions_mut().insert(ClientCertificate::clone(certificate));
+            request.extensions_mut().insert(RemoteUser::new(certificate.name(), CLIENT_CERT));
+            request.extensions_mut().insert(certificate.clone());
         }
         Ok(Admitted { head, upgrade })
     }

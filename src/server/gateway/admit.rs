@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, StatusCode};
 
 use crate::codec::variables::{Split, to_request};
 use crate::codec::{Fault, Variables};
-use crate::environ::{Environ, RemoteUser};
+use crate::environ::Environ;
 use crate::server::gate::forwarded::Trusted;
 use crate::server::gate::host::parse_host;
 use crate::server::gate::{Admitted, Gate, Memory, Refusal, Wire, path};
@@ -83,8 +83,11 @@ impl Fronts {
                 environ.script_name = prefix.into();
             }
         }
+        if let Some(certificate) = passed.certificate.filter(|_| believed) {
+            request.extensions_mut().insert(Arc::new(certificate));
+        }
         if let Some(user) = passed.user.filter(|_| believed && self.remote_user) {
-            request.extensions_mut().insert(RemoteUser(user.into()));
+            request.extensions_mut().insert(user);
         }
         Ok(Welcome { request, admitted, content_length: passed.content_length })
     }

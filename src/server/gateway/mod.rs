@@ -85,10 +85,13 @@ pub(super) struct Options {
     /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
     /// the largest number holds.
     pub threads: Option<NonZeroUsize>,
-    /// Web servers that are believed what they say of the client (`REMOTE_ADDR`, `HTTPS`, `SERVER_NAME`): addresses,
-    /// networks, or `unix` for every peer on a Unix socket. Another peer is a client itself.
+    /// Web servers that are believed what they say of the client (`REMOTE_ADDR`, `HTTPS`, `SERVER_NAME`, and
+    /// `SSL_CLIENT_…` of a certificate that they have checked): addresses, networks, or `unix` for every peer on a Unix
+    /// socket. Another peer is a client itself.
     pub fronts: Vec<String>,
-    /// Whether `REMOTE_USER` of such a web server is the user, as if a middleware had found out.
+    /// Whether `REMOTE_USER` and `AUTH_TYPE` of such a web server are believed, as if a middleware had checked the user. Off by
+    /// default, as some servers pass on a name that nobody has checked: nginx's `$remote_user` is what the client
+    /// wrote unless `auth_basic` is on.
     pub remote_user: bool,
     #[serde(flatten)]
     gate: GateOptions,

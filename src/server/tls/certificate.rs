@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Fault, Files, shown};
+use super::{Fault, Files, shown, subject};
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
@@ -196,14 +196,14 @@ pub(super) fn roots(file: &Path) -> Result<Roots, Error> {
 /// What is known of a client by its certificate, which was checked before.
 pub(super) fn client(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, read) = X509Certificate::from_der(certificate).ok()?;
-    let subject: Arc<str> = read.subject().to_string().into();
-    let name = common_name(&read).filter(|name| !name.is_empty());
-    let fingerprint: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Some(ClientCertificate {
-        common_name: name.map(Into::into),
-        subject,
-        serial: read.raw_serial_as_string().into(),
-        sha256: fingerprint.into(),
+        common_name: subject::common_name(read.subject()),
+        subject: subject::distinguished_name(read.subject()),
+        serial: Some(hex(read.raw_serial()).to_uppercase()),
+        sha256: Some(hex(&Sha256::digest(certificate))),
+        names: subject::alternative_names(&read),
+        der: Some(bytes::Bytes::copy_from_slice(certificate)),
     })
 }
 

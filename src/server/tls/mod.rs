@@ -10,6 +10,7 @@
 mod acme;
 mod certificate;
 mod self_signed;
+mod subject;
 mod terminator;
 pub mod tickets;
 mod watch;

@@ -148,8 +148,12 @@ unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T>
 }
 
 unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
+    let mut room = None;
     // SAFETY: the host passes a live request whose body is ours.
-    let (raw, body) = unsafe { (&*request, Body::of((*request).body, (*request).body_length)) };
+    let (raw, body) = unsafe {
+        let raw = abi::Request::read(request, &mut room);
+        (raw, Body::of(raw.body, raw.body_length))
+    };
     // SAFETY: the host passes what `create` wrote, not destroyed; any thread may share it.
     let instance = unsafe { &*app.cast::<Instance>() };
     runtime::enter();
@@ -189,8 +193,8 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
             30 => http::Version::HTTP_3,
             _ => http::Version::HTTP_11,
         };
-        let [host, listen, script_name, server] = Environ::texts(raw);
-        let texts = [host, listen, script_name, server, raw.target];
+        let [host, listen, script_name, server, user, auth_type, request_id] = Environ::texts(raw);
+        let texts = [host, listen, script_name, server, user, auth_type, request_id, raw.target];
         let (mut text, headers) = read_head(&texts, raw.headers, raw.header_count, Trust::Values)?;
         let target = text.split_off(text.len() - raw.target.len);
         parts.headers = headers;
