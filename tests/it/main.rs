@@ -64,4 +64,5 @@ mod tls_files;
 mod trace;
 mod traffic;
 mod transcripts;
+mod websocket;
 mod workers;

@@ -1,12 +1,12 @@
 //! The smallest plugin, there to be copied: an axum router, one setting and a `create`.
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::{Extension, Router};
+use paster_sdk::ws::{WebSocket, WebSocketUpgrade};
 
 /// The table `[app.NAME.settings]` of `server.toml`.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
@@ -34,7 +34,7 @@ paster_sdk::plugin! {
 
 async fn create(settings: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, paster_sdk::BoxError> {
     tracing::debug!(generation = host.generation(), "created");
-    Ok(paster_sdk::App::router(router(settings).layer(Extension(host))))
+    Ok(paster_sdk::App::router(router(settings)))
 }
 
 /// The application itself: it works without paster, too.
@@ -102,15 +102,10 @@ async fn echo(request: Request) -> Body {
     request.into_body()
 }
 
-/// A WebSocket that sends every message back, until the client ends it or the server goes.
-async fn web_socket(host: Option<Extension<paster_sdk::Host>>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(async move |mut socket: WebSocket| {
-        loop {
-            let next = match &host {
-                Some(host) => host.receive(&mut socket).await,
-                None => socket.recv().await,
-            };
-            let Some(Ok(message)) = next else { break };
+/// A WebSocket that sends every message back. The sdk does the rest: handshake, origin, pings, limits and the close.
+async fn web_socket(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |mut socket: WebSocket| {
+        while let Some(Ok(message)) = socket.recv().await {
             if socket.send(message).await.is_err() {
                 break;
             }

@@ -8,10 +8,6 @@ use tokio::sync::watch;
 
 use crate::BoxError;
 
-/// How long a client may take to answer a close.
-#[cfg(feature = "axum")]
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);
-
 /// The host's services for one application. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
@@ -104,29 +100,29 @@ impl Host {
         let _ = self.0.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 
-    /// The next message of a WebSocket. When the generation ends, closes it with 1012 (service restart), upon which
-    /// clients come back to the next generation, and returns `None`.
+    /// The next message of a WebSocket of axum's own; [`ws`](crate::ws) does more. When the generation ends, closes it
+    /// with 1012 (service restart), upon which clients come back to the next generation, and returns `None`. A client's
+    /// close is answered before it is returned.
+    /// # Errors
+    /// Faults of the client and of the connection.
     #[cfg(feature = "axum")]
     pub async fn receive(
         &self,
         socket: &mut axum::extract::ws::WebSocket,
     ) -> Option<Result<axum::extract::ws::Message, axum::Error>> {
         use axum::extract::ws::{CloseFrame, Message, close_code};
-        tokio::select! {
-            message = socket.recv() => return message,
-            () = self.shutdown() => {}
-        }
-        let close = CloseFrame { code: close_code::RESTART, reason: "service restart".into() };
-        // What the client sends until it has read this must be taken, or a reset would overtake it.
-        let goodbye = async {
-            socket.send(Message::Close(Some(close))).await?;
-            while let Some(message) = socket.recv().await {
-                message?;
+        let message = tokio::select! {
+            message = socket.recv() => message,
+            () = self.shutdown() => {
+                let close = CloseFrame { code: close_code::RESTART, reason: "service restart".into() };
+                crate::ws::goodbye_to(socket, close).await;
+                return None;
             }
-            Ok::<_, axum::Error>(())
         };
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-        None
+        if let Some(Ok(Message::Close(_))) = &message {
+            crate::ws::answer_close(socket).await;
+        }
+        message
     }
 
     /// Adds `count` to the application's counter `name`.

@@ -24,7 +24,8 @@
 //! - Handlers run on the host's threads with this library's own tokio runtime entered: `tokio::spawn`, timers and
 //!   sockets work as ever. A handler must not block; `spawn_blocking` is there.
 //! - A request's extensions hold an [`Environ`]: who sent it, who is logged in, under which mount.
-//! - `hyper::upgrade::OnUpgrade` is there where the connection can be taken over: axum's `WebSocketUpgrade` works unchanged.
+//! - [`ws`] opens WebSockets. A request whose connection can be taken over has `hyper::upgrade::OnUpgrade` and the
+//!   [`Host`] in its extensions: axum's `WebSocketUpgrade` works unchanged, too.
 //! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
 //!   logged and counted. They need `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
@@ -36,6 +37,8 @@ pub mod border;
 mod environ;
 mod host;
 mod log;
+#[cfg(feature = "axum")]
+pub mod ws;
 
 pub use app::App;
 pub use body::Body;

@@ -42,7 +42,7 @@ pub fn full() -> Response {
 /// Brings a response to the form that may be sent.
 ///
 /// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length that is the body's own,
-/// no hop-by-hop fields but a wish to close, no status that is no final answer. CR, LF and NUL cannot stand in
+/// no hop-by-hop fields but a wish to close and the `Upgrade` that a 426 asks for, no status that is no final answer. CR, LF and NUL cannot stand in
 /// a [`HeaderValue`]; `Date` is added by whoever writes the head.
 ///
 /// `false`: it has no such form, and became a 500 with its extensions.
@@ -58,7 +58,12 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> b
         fail(response);
         return false;
     }
+    let asked = asked_upgrade(response, version);
     let has_length = strip_hops(response.headers_mut(), version);
+    if let Some(protocol) = asked {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, protocol);
+    }
     let exact = response.body().size_hint().exact();
     let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_length && let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
@@ -95,6 +100,12 @@ pub(in crate::server) fn chain(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     text
+}
+
+/// The protocol that a 426 asks the client to change to (RFC 9110 section 15.5.22).
+fn asked_upgrade(response: &Response, version: Version) -> Option<HeaderValue> {
+    let asks = response.status() == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+    response.headers().get(UPGRADE).filter(|_| asks).cloned()
 }
 
 /// Returns whether there is a Content-Length, as it looks at all fields anyway.

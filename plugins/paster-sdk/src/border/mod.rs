@@ -168,6 +168,7 @@ unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mu
             && let Some((prepared, on_upgrade)) = upgrade::Upgrade::prepare()
         {
             parts.extensions.insert(on_upgrade);
+            parts.extensions.insert(instance.host.clone());
             upgrade = Some(prepared);
         }
         instance.call.call(parts, body, upgrade)

@@ -1,0 +1,426 @@
+//! WebSockets that keep RFC 6455: the handshake, limits, the origin, and the closing handshake.
+//!
+//! axum's own `WebSocketUpgrade` works too, but leaves all of that to the application.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::extract::ws;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+
+pub use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, close_code};
+
+use crate::{Environ, Host};
+
+/// How long a client may take to answer a close.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Longest message by default, in bytes.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+/// An extractor for handlers that open a WebSocket.
+///
+/// It refuses what is not a valid handshake: 426 for a plain request and for another version than 13, 400 for a wrong
+/// key. A browser may connect only from a page of the same origin, unless [`allow_origin`](Self::allow_origin) or
+/// [`any_origin`](Self::any_origin) says otherwise: cookies go along with every WebSocket, from any page. Programs,
+/// which send no `Origin`, may connect.
+///
+/// ```
+/// use axum::response::Response;
+/// use axum::{Router, routing::any};
+/// use paster_sdk::ws::{WebSocket, WebSocketUpgrade};
+///
+/// async fn echo(upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.max_message_bytes(64 << 10).on_upgrade(async |mut socket: WebSocket| {
+///         while let Some(Ok(message)) = socket.recv().await {
+///             if socket.send(message).await.is_err() {
+///                 break;
+///             }
+///         }
+///     })
+/// }
+/// # let _: Router = Router::new().route("/ws", any(echo));
+/// ```
+#[derive(Debug)]
+#[must_use = "the response of `on_upgrade` opens the WebSocket"]
+pub struct WebSocketUpgrade {
+    inner: ws::WebSocketUpgrade,
+    host: Option<Host>,
+    origin: RequestOrigin,
+}
+
+/// Where a request comes from, before anything is allowed.
+#[derive(Debug)]
+enum RequestOrigin {
+    /// No browser's, of the same origin, or allowed.
+    Allowed,
+    /// Of another origin.
+    Other(String),
+}
+
+/// Why a request does not open a WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketRejection {
+    status: StatusCode,
+    reason: Cow<'static, str>,
+}
+
+impl WebSocketRejection {
+    fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> WebSocketRejection {
+        WebSocketRejection { status, reason: reason.into() }
+    }
+
+    /// The status to answer with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl std::fmt::Display for WebSocketRejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for WebSocketRejection {}
+
+impl IntoResponse for WebSocketRejection {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, format!("{}\n", self.reason)).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::UPGRADE_REQUIRED => {
+                // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
+    type Rejection = WebSocketRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebSocketRejection> {
+        check_handshake(parts)?;
+        let origin = request_origin(parts);
+        let host = parts.extensions.get::<Host>().cloned();
+        let upgrade = ws::WebSocketUpgrade::from_request_parts(parts, state).await;
+        let inner = upgrade.map_err(|rejection| {
+            WebSocketRejection::new(rejection.into_response().status(), "this connection cannot be upgraded")
+        })?;
+        let inner = inner.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
+        Ok(WebSocketUpgrade { inner, host, origin })
+    }
+}
+
+/// RFC 6455 section 4.2.1; an extended CONNECT of HTTP/2 has no `Connection`, `Upgrade` and key (RFC 8441 section 5).
+fn check_handshake(parts: &Parts) -> Result<(), WebSocketRejection> {
+    let headers = &parts.headers;
+    let http1 = parts.version <= Version::HTTP_11;
+    if http1 && !(has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket")) {
+        let reason = "this address is a WebSocket: connect to it as one";
+        return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
+    }
+    if http1 && parts.method != Method::GET {
+        let reason = "a WebSocket is opened by GET";
+        return Err(WebSocketRejection::new(StatusCode::METHOD_NOT_ALLOWED, reason));
+    }
+    if single(headers, SEC_WEBSOCKET_VERSION) != Some(b"13") {
+        let reason = "this server speaks version 13 of the WebSocket protocol";
+        return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
+    }
+    if http1 && !single(headers, SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        let reason = "`Sec-WebSocket-Key` is not one base64 value of 16 bytes";
+        return Err(WebSocketRejection::new(StatusCode::BAD_REQUEST, reason));
+    }
+    Ok(())
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a field that may stand once.
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
+    let mut lines = headers.get_all(name).into_iter();
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    Some(line.as_bytes().trim_ascii())
+}
+
+/// Whether it is the base64 form of 16 bytes: 22 digits and two `=`.
+fn is_key(value: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    value.len() == 24 && value.ends_with(b"==") && value[..22].iter().all(digit)
+}
+
+/// RFC 6455 section 10.2.
+fn request_origin(parts: &Parts) -> RequestOrigin {
+    if !parts.headers.contains_key(ORIGIN) {
+        return RequestOrigin::Allowed;
+    }
+    let origin = single(&parts.headers, ORIGIN).map(String::from_utf8_lossy).unwrap_or_default();
+    let same = match parts.extensions.get::<Environ>() {
+        Some(environ) => is_same(&origin, environ.host(), environ.port()),
+        None => {
+            let host =
+                single(&parts.headers, HOST).and_then(|host| http::uri::Authority::try_from(host).ok());
+            host.is_some_and(|host| is_same(&origin, host.host(), host.port_u16()))
+        }
+    };
+    if same { RequestOrigin::Allowed } else { RequestOrigin::Other(origin.into_owned()) }
+}
+
+/// Whether an origin is that of `host`. A proxy in front may have ended TLS, so the scheme only tells the port.
+fn is_same(origin: &str, host: &str, port: Option<u16>) -> bool {
+    let (default, authority) = match origin.split_once("://") {
+        Some(("https", authority)) => (443, authority),
+        Some(("http", authority)) => (80, authority),
+        _ => return false,
+    };
+    let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
+    let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+    bare(authority.host()) == bare(host)
+        && authority.port_u16().unwrap_or(default) == port.unwrap_or(default)
+        && !authority.as_str().contains('@')
+}
+
+impl WebSocketUpgrade {
+    /// Longest message that is taken, in bytes; 1 MiB by default. A longer one ends the WebSocket with 1009.
+    pub fn max_message_bytes(mut self, limit: usize) -> WebSocketUpgrade {
+        self.inner = self.inner.max_message_size(limit).max_frame_size(limit);
+        self
+    }
+
+    /// Lets in pages of this origin, too: `https://app.example`.
+    pub fn allow_origin(mut self, origin: &str) -> WebSocketUpgrade {
+        if matches!(&self.origin, RequestOrigin::Other(other) if other.eq_ignore_ascii_case(origin)) {
+            self.origin = RequestOrigin::Allowed;
+        }
+        self
+    }
+
+    /// Lets in pages of any origin: for a WebSocket that tells and does nothing in the name of a logged-in user.
+    pub fn any_origin(mut self) -> WebSocketUpgrade {
+        self.origin = RequestOrigin::Allowed;
+        self
+    }
+
+    /// Offers subprotocols: the first of these that the client knows is chosen.
+    pub fn protocols<I>(mut self, protocols: I) -> WebSocketUpgrade
+    where
+        I: IntoIterator,
+        I::Item: Into<Cow<'static, str>>,
+    {
+        self.inner = self.inner.protocols(protocols);
+        self
+    }
+
+    /// Opens the WebSocket and runs `serve` with it; 403 for a page of an origin that is not allowed.
+    ///
+    /// When `serve` returns, the WebSocket is closed with 1000, or with 1011 after a panic.
+    #[must_use = "the handler must return the response"]
+    pub fn on_upgrade<F, Fut>(self, serve: F) -> Response
+    where
+        F: FnOnce(WebSocket) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        if let RequestOrigin::Other(origin) = &self.origin {
+            let reason = format!("pages of the origin `{}` may not connect here", origin.escape_debug());
+            return WebSocketRejection::new(StatusCode::FORBIDDEN, reason).into_response();
+        }
+        let host = self.host;
+        self.inner.on_upgrade(move |socket| serve(WebSocket { socket: Some(socket), host }))
+    }
+}
+
+/// An open WebSocket.
+///
+/// It answers pings and the client's close by itself, closes with 1012 (service restart) when the generation ends, upon
+/// which clients come back to the next one, and with the fitting code after a client's fault.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// `None` once it is over.
+    socket: Option<ws::WebSocket>,
+    host: Option<Host>,
+}
+
+impl WebSocket {
+    /// The next text or binary message; `None` once the WebSocket is over. May be dropped and called again.
+    /// # Errors
+    /// Faults of the client and of the connection; `None` follows.
+    pub async fn recv(&mut self) -> Option<Result<Message, axum::Error>> {
+        loop {
+            let socket = self.socket.as_mut()?;
+            let ends = async {
+                match &self.host {
+                    Some(host) => host.shutdown().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let message = tokio::select! {
+                message = socket.recv() => message,
+                () = ends => {
+                    goodbye(self.socket.take()?, close_code::RESTART, "service restart").await;
+                    return None;
+                }
+            };
+            match message {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_))) => {
+                    answer_close(&mut self.socket.take()?).await;
+                    return None;
+                }
+                Some(Ok(message)) => return Some(Ok(message)),
+                Some(Err(error)) => {
+                    let socket = self.socket.take()?;
+                    if let Some((code, reason)) = close_code_of(&error) {
+                        goodbye(socket, code, reason).await;
+                    }
+                    return Some(Err(error));
+                }
+                None => {
+                    self.socket = None;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a message; waits while the client does not read.
+    /// # Errors
+    /// When the WebSocket is over or the connection is lost.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), axum::Error> {
+        match &mut self.socket {
+            Some(socket) => socket.send(message.into()).await,
+            None => Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::NotConnected))),
+        }
+    }
+
+    /// The subprotocol that was chosen.
+    pub fn protocol(&self) -> Option<&str> {
+        self.socket.as_ref()?.protocol()?.to_str().ok()
+    }
+
+    /// Closes with a code ([`close_code`]) and a reason of at most 123 bytes, and waits for the client's answer, but not
+    /// for long.
+    pub async fn close(mut self, code: u16, reason: &str) {
+        if let Some(socket) = self.socket.take() {
+            let end = reason.floor_char_boundary(123);
+            goodbye(socket, code, &reason[..end]).await;
+        }
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        let (Some(socket), Ok(runtime)) = (self.socket.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (code, reason) = match std::thread::panicking() {
+            true => (close_code::ERROR, "internal error"),
+            false => (close_code::NORMAL, ""),
+        };
+        runtime.spawn(goodbye(socket, code, reason));
+    }
+}
+
+/// Begins the closing handshake and waits for its end.
+pub(crate) fn goodbye(
+    mut socket: ws::WebSocket,
+    code: u16,
+    reason: &str,
+) -> impl Future<Output = ()> + Send + use<> {
+    let close = CloseFrame { code, reason: reason.into() };
+    async move { goodbye_to(&mut socket, close).await }
+}
+
+/// The same for a borrowed socket.
+pub(crate) async fn goodbye_to(socket: &mut ws::WebSocket, close: CloseFrame) {
+    let closed = async {
+        socket.send(Message::Close(Some(close))).await?;
+        // What the client sends until it has read this must be taken, or a reset would overtake it.
+        while let Some(message) = socket.recv().await {
+            message?;
+        }
+        Ok::<_, axum::Error>(())
+    };
+    let _ = tokio::time::timeout(GOODBYE, closed).await;
+}
+
+/// Ends a closing handshake that the client has begun: the answer lies ready and leaves with the next read.
+/// # Source
+/// RFC 6455 section 5.5.1.
+pub(crate) async fn answer_close(socket: &mut ws::WebSocket) {
+    let _ = tokio::time::timeout(GOODBYE, socket.recv()).await;
+}
+
+/// The code for a fault of the client (RFC 6455 section 7.4.1); `None` when the connection is lost.
+fn close_code_of(error: &axum::Error) -> Option<(u16, &'static str)> {
+    // The type of the cause is of a crate that axum chooses: its kinds are told by the beginnings of their texts.
+    let text = error.to_string();
+    if text.starts_with("Space limit exceeded") {
+        Some((close_code::SIZE, "the message is too long"))
+    } else if text.starts_with("UTF-8 encoding error") {
+        Some((close_code::INVALID, "the text is not UTF-8"))
+    } else if text.starts_with("WebSocket protocol error") && !text.contains("without closing handshake") {
+        Some((close_code::PROTOCOL, "protocol error"))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        for (origin, host, port, same) in [
+            ("https://a.example", "a.example", None, true),
+            ("https://a.example", "a.example", Some(443), true),
+            ("http://a.example:8080", "a.example", Some(8080), true),
+            ("http://[::1]:80", "[::1]", None, true),
+            ("https://a.example", "a.example", Some(8080), false),
+            ("https://a.example:8443", "a.example", None, false),
+            ("https://b.example", "a.example", None, false),
+            ("https://a.example.b.example", "a.example", None, false),
+            ("https://a.example@b.example", "b.example", None, false),
+            ("null", "a.example", None, false),
+            ("file://", "a.example", None, false),
+            ("", "a.example", None, false),
+        ] {
+            assert_eq!(is_same(origin, host, port), same, "{origin} {host} {port:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_16_bytes() {
+        for (key, right) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
+            ("dGhlIHNhbXBsZSBub25jZQ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ=", false),
+            ("dGhlIHNhbXBsZSBub25jZSBh", false),
+            ("dGhlIHNhbXBsZSBub25j*A==", false),
+            ("x", false),
+            ("", false),
+        ] {
+            assert_eq!(is_key(key.as_bytes()), right, "{key}");
+        }
+    }
+}
