@@ -112,3 +112,33 @@ async fn web_socket(upgrade: WebSocketUpgrade) -> Response {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use paster_sdk::test::TestApp;
+    use serde_json::json;
+
+    use super::create;
+
+    #[test]
+    fn the_greeting_is_a_setting() {
+        let app = TestApp::create(create, json!({})).expect("the default settings are enough");
+        let answer = app.get("/");
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "Hello, world!"));
+        let app = TestApp::create(create, json!({ "greeting": "Moin!" })).expect("the settings are right");
+        assert_eq!(app.get("/").text(), "Moin!");
+        let error = TestApp::create(create, json!({ "greetings": "Moin!" })).expect_err("a misspelt key");
+        assert!(error.to_string().contains("unknown field `greetings`"), "{error}");
+    }
+
+    #[test]
+    fn a_body_comes_back() {
+        let app = TestApp::create(create, json!({})).expect("the default settings are enough");
+        let request = Request::post("/echo").body("a body").expect("the request is valid");
+        assert_eq!(app.send(request).text(), "a body");
+        assert_eq!(app.get("/stream?bytes=100000").body.len(), 100_000);
+        assert_eq!(app.get("/ws").header("sec-websocket-version"), Some("13"));
+        assert_eq!(app.get("/nothing").status.as_u16(), 404);
+    }
+}

@@ -29,6 +29,7 @@
 //! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
 //!   logged and counted. They need `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
+//! - [`test`] calls an application in the process of its tests.
 
 mod app;
 mod body;
@@ -37,6 +38,7 @@ pub mod border;
 mod environ;
 mod host;
 mod log;
+pub mod test;
 #[cfg(feature = "axum")]
 pub mod ws;
 

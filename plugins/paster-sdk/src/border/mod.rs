@@ -1,8 +1,8 @@
 //! The plugin's side of the border: the functions behind the exported table. All `unsafe` of the sdk stands here
-//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) alone.
+//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and [`test`](crate::test).
 
 pub(crate) mod exchange;
-mod runtime;
+pub(crate) mod runtime;
 mod task;
 mod tasks;
 pub(crate) mod upgrade;
@@ -64,10 +64,10 @@ pub const fn table<D: Definition>(
 }
 
 /// An application as the host holds it.
-struct Instance {
-    call: Arc<dyn Call>,
-    hooks: Hooks,
-    host: Host,
+pub(crate) struct Instance {
+    pub(crate) call: Arc<dyn Call>,
+    pub(crate) hooks: Hooks,
+    pub(crate) host: Host,
 }
 
 /// The text of a panic's payload.
@@ -95,7 +95,7 @@ unsafe extern "C" fn settings_schema<D: Definition>(out: *mut abi::Buffer) {
     unsafe { *out = abi::Buffer::of_vec(schema.unwrap_or_default()) };
 }
 
-fn settings<T: serde::de::DeserializeOwned + 'static>(json: &[u8]) -> Result<T, BoxError> {
+pub(crate) fn settings<T: serde::de::DeserializeOwned + 'static>(json: &[u8]) -> Result<T, BoxError> {
     let value = match is_unit::<T>() && json == b"{}" {
         true => serde_json::from_slice(b"null"),
         false => serde_json::from_slice(json),
@@ -147,7 +147,9 @@ unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T>
     catch_unwind(AssertUnwindSafe(|| f(instance))).ok()
 }
 
-unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
+/// # Safety
+/// `app` must be an [`Instance`], `request` a live request whose body is the callee's.
+pub(crate) unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
     let mut room = None;
     // SAFETY: the host passes a live request whose body is ours.
     let (raw, body) = unsafe {

@@ -1,0 +1,153 @@
+//! One request through the border, as a host sends it.
+
+use std::sync::Arc;
+use std::thread::Thread;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode};
+use paster_abi as abi;
+use paster_abi::http::{Trust, buffer, lend_headers, read_frame, read_head};
+
+use super::{Answer, Facts};
+use crate::border::{self, Instance};
+
+/// The body of a request: one piece.
+#[repr(C)]
+struct Upload {
+    base: abi::Body,
+    data: Bytes,
+}
+
+static UPLOAD: abi::BodyTable =
+    abi::BodyTable { size_bytes: size_of::<abi::BodyTable>(), poll_frame: next_piece, drop: drop_upload };
+
+unsafe extern "C" fn next_piece(
+    body: *mut abi::Body,
+    _: *const abi::Waker,
+    out: *mut abi::Frame,
+) -> abi::Status {
+    // SAFETY: the sdk passes what `upload` gave and a live frame.
+    unsafe {
+        let data = std::mem::take(&mut (*body.cast::<Upload>()).data);
+        *out = if data.is_empty() { abi::Frame::END } else { abi::Frame::data(buffer(data), true) };
+    }
+    abi::READY
+}
+
+unsafe extern "C" fn drop_upload(body: *mut abi::Body) {
+    // SAFETY: `upload` made it by `Box::into_raw`; it ends here, once.
+    drop(unsafe { Box::from_raw(body.cast::<Upload>()) });
+}
+
+fn upload(data: Bytes) -> *mut abi::Body {
+    match data.is_empty() {
+        true => std::ptr::null_mut(),
+        false => Box::into_raw(Box::new(Upload { base: abi::Body { table: &UPLOAD }, data })).cast(),
+    }
+}
+
+/// Sends a request and reads the whole answer.
+pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) -> Result<Answer, String> {
+    let (parts, body) = request.into_parts();
+    let text = |text: &str| abi::Slice::new(text.as_bytes());
+    let maybe = |known: &Option<String>| known.as_deref().map_or(abi::Slice::EMPTY, text);
+    let mut headers = Vec::new();
+    lend_headers(&parts.headers, &mut headers);
+    let raw = abi::Request {
+        flags: if facts.secure { abi::REQUEST_SECURE } else { 0 },
+        method: text(parts.method.as_str()),
+        target: parts.uri.path_and_query().map_or(abi::Slice::EMPTY, |target| text(target.as_str())),
+        headers: headers.as_ptr(),
+        header_count: headers.len(),
+        body_length: body.len() as u64,
+        body: upload(body),
+        client: facts.client.map_or(abi::Address::NONE, |client| abi::Address::new(client, 0)),
+        peer: facts.client.map_or(abi::Address::NONE, |client| abi::Address::new(client, 0)),
+        host: text(&facts.host),
+        listen: text("127.0.0.1:0"),
+        script_name: text(&facts.script_name),
+        server: text("main"),
+        user: maybe(&facts.user),
+        request_id: maybe(&facts.request_id),
+        ..abi::Request::EMPTY
+    };
+    let app = std::ptr::from_ref(instance).cast_mut().cast();
+    // SAFETY: the instance lives for the call and is shared only; so does all that the request borrows.
+    let exchange = Exchange(unsafe { border::call(app, &raw) });
+    exchange.head()
+}
+
+/// Wakes a thread that waits.
+struct Unpark(Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn until_ready<T>(mut poll: impl FnMut(*const abi::Waker) -> Option<T>) -> T {
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    loop {
+        if let Some(done) = poll(&abi::task::lend(&waker)) {
+            return done;
+        }
+        std::thread::park();
+    }
+}
+
+struct Exchange(*mut abi::Exchange);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // SAFETY: the exchange is ours and ends here, once.
+        unsafe { ((*(*self.0).table).drop)(self.0) }
+    }
+}
+
+impl Exchange {
+    fn head(&self) -> Result<Answer, String> {
+        let (status, mut head) = until_ready(|waker| {
+            let mut head = abi::Head::EMPTY;
+            // SAFETY: the exchange is ours; waker and head live for the call.
+            let status = unsafe { ((*(*self.0).table).poll_head)(self.0, waker, &mut head) };
+            (status != abi::PENDING).then_some((status, head))
+        });
+        if status != abi::READY {
+            // SAFETY: the application's side has written the reason.
+            return Err(unsafe { head.error.into_text() });
+        }
+        // SAFETY: the head has just been written, and the exchange has not been called since.
+        let (lent, headers) =
+            unsafe { read_head(&[head.body], head.headers, head.header_count, Trust::Nothing) }?;
+        let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.ok_or_else(|| format!("{} is not a status", head.status))?;
+        let mut body = BytesMut::from(&lent[..]);
+        let mut frame = std::mem::replace(&mut head.first, abi::Frame::NONE);
+        loop {
+            if frame.kind == abi::FRAME_NONE {
+                frame = self.next_frame();
+            }
+            // SAFETY: the frame has just been written.
+            let read = unsafe { read_frame(&mut frame) };
+            if let Some(frame) = read.frame
+                && let Ok(data) = frame?.into_data()
+            {
+                body.extend_from_slice(&data);
+            }
+            if read.ended {
+                return Ok(Answer { status, headers, body: body.freeze() });
+            }
+            frame = abi::Frame::NONE;
+        }
+    }
+
+    fn next_frame(&self) -> abi::Frame {
+        until_ready(|waker| {
+            let mut frame = abi::Frame::NONE;
+            // SAFETY: the exchange is ours; waker and frame live for the call.
+            let status = unsafe { ((*(*self.0).table).poll_body)(self.0, waker, &mut frame) };
+            (status != abi::PENDING).then_some(frame)
+        })
+    }
+}

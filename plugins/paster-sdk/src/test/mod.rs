@@ -1,0 +1,261 @@
+//! Tests of an application in their own process: with settings and a host, but without a server or a built library.
+//!
+//! ```
+//! # use axum::{Router, routing::get};
+//! # #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! # struct Settings { name: String }
+//! # async fn create(settings: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, paster_sdk::BoxError> {
+//! #     let hello = move || async move {
+//! #         host.counter("greetings", 1);
+//! #         format!("Hello, {}!", settings.name)
+//! #     };
+//! #     Ok(paster_sdk::App::router(Router::new().route("/", get(hello))))
+//! # }
+//! use paster_sdk::test::TestApp;
+//!
+//! let app = TestApp::create(create, serde_json::json!({ "name": "Ann" }))?;
+//! let answer = app.get("/");
+//! assert_eq!((answer.status.as_u16(), answer.text()), (200, "Hello, Ann!"));
+//! assert_eq!(app.counter("greetings"), 1);
+//! # Ok::<(), paster_sdk::BoxError>(())
+//! ```
+//!
+//! Requests take the way that they take in a server, through the plugin border, so handlers find an
+//! [`Environ`](crate::Environ), and panics become errors. The calls block: use plain `#[test]` functions, not
+//! `#[tokio::test]`. WebSockets are not served here.
+
+mod exchange;
+mod host;
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use serde_json::Value;
+
+use crate::border::{self, Instance};
+use crate::host::Phase;
+use crate::{App, BoxError, Host};
+use host::FakeHost;
+
+/// An application under test.
+pub struct TestApp {
+    instance: Instance,
+    host: &'static FakeHost,
+}
+
+/// What an application is created with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Setup {
+    /// The table `[app.NAME.settings]`.
+    pub settings: Value,
+    /// Name of the application in the config.
+    pub app: String,
+    /// The whole config, as [`Host::config`] reads it.
+    pub config: Value,
+    /// Number of the generation.
+    pub generation: u64,
+    /// Whether developers are served.
+    pub development: bool,
+    /// What the generation before has saved.
+    pub saved_state: Option<Vec<u8>>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            settings: Value::Object(serde_json::Map::new()),
+            app: "main".to_owned(),
+            config: Value::Object(serde_json::Map::new()),
+            generation: 1,
+            development: true,
+            saved_state: None,
+        }
+    }
+}
+
+/// What a server would know of a request beside its head: what becomes its [`Environ`](crate::Environ).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Facts {
+    /// Who sent it.
+    pub client: Option<IpAddr>,
+    /// The host, without a port.
+    pub host: String,
+    /// Prefix that mounts took off the path: empty or `/a/b`.
+    pub script_name: String,
+    /// Whether the connection is TLS.
+    pub secure: bool,
+    /// Who is logged in.
+    pub user: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+}
+
+impl Default for Facts {
+    fn default() -> Facts {
+        Facts {
+            client: Some(IpAddr::from([127, 0, 0, 1])),
+            host: "localhost".to_owned(),
+            script_name: String::new(),
+            secure: false,
+            user: None,
+            request_id: None,
+        }
+    }
+}
+
+impl Facts {
+    /// The facts of a request of a user who is logged in.
+    pub fn of_user(name: &str) -> Facts {
+        Facts { user: Some(name.to_owned()), ..Facts::default() }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields.
+    pub headers: HeaderMap,
+    /// Its whole body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as text.
+    /// # Panics
+    /// When it is not UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
+    }
+
+    /// The body, read from JSON.
+    /// # Panics
+    /// When it is not JSON of that type.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).expect("the body is JSON of the expected type")
+    }
+
+    /// The first value of a header field, when it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl TestApp {
+    /// Creates the application with `settings`, as a server does with the table `[app.NAME.settings]`.
+    /// # Errors
+    /// Settings that its type refuses, and what `create` says.
+    pub fn create<S, F, Fut>(create: F, settings: Value) -> Result<TestApp, BoxError>
+    where
+        S: serde::de::DeserializeOwned + 'static,
+        F: FnOnce(S, Host) -> Fut,
+        Fut: Future<Output = Result<App, BoxError>>,
+    {
+        TestApp::with(create, Setup { settings, ..Setup::default() })
+    }
+
+    /// Creates the application with all that a host can say. [`Setup`] may get more fields: write
+    /// `let mut setup = Setup::default(); setup.generation = 2;`.
+    /// # Errors
+    /// As [`TestApp::create`].
+    pub fn with<S, F, Fut>(create: F, setup: Setup) -> Result<TestApp, BoxError>
+    where
+        S: serde::de::DeserializeOwned + 'static,
+        F: FnOnce(S, Host) -> Fut,
+        Fut: Future<Output = Result<App, BoxError>>,
+    {
+        let settings = border::settings::<S>(setup.settings.to_string().as_bytes())?;
+        let (fake, host) = FakeHost::make(setup);
+        let App { call, hooks } = border::runtime::start()?.block_on(create(settings, host.clone()))?;
+        Ok(TestApp { instance: Instance { call, hooks, host }, host: fake })
+    }
+
+    /// Asks for `target`, a path with a query: `/notes?page=2`.
+    /// # Panics
+    /// As [`TestApp::send`]; when the target is not valid.
+    pub fn get(&self, target: &str) -> Answer {
+        self.send(Request::get(target).body(Bytes::new()).expect("the target is valid"))
+    }
+
+    /// Sends a request of somebody who is not logged in.
+    /// # Panics
+    /// When the application gives no answer: its service failed, or panicked.
+    pub fn send(&self, request: Request<impl Into<Bytes>>) -> Answer {
+        self.send_as(&Facts::default(), request)
+    }
+
+    /// Sends a request with these facts.
+    /// # Panics
+    /// As [`TestApp::send`].
+    pub fn send_as(&self, facts: &Facts, request: Request<impl Into<Bytes>>) -> Answer {
+        match self.try_send(facts, request) {
+            Ok(answer) => answer,
+            Err(reason) => panic!("the application gave no answer: {reason}"),
+        }
+    }
+
+    /// Sends a request with these facts.
+    /// # Errors
+    /// Why there is no answer, where a server answers 500 or breaks off.
+    pub fn try_send(&self, facts: &Facts, request: Request<impl Into<Bytes>>) -> Result<Answer, String> {
+        exchange::send(&self.instance, facts, request.map(Into::into))
+    }
+
+    /// Asks the health probe.
+    /// # Errors
+    /// What it says.
+    pub fn health(&self) -> Result<(), BoxError> {
+        let Some(probe) = &self.instance.hooks.health else { return Ok(()) };
+        border::runtime::start()?.block_on(probe())
+    }
+
+    /// What the next generation would get.
+    pub fn save_state(&self) -> Option<Vec<u8>> {
+        self.instance.hooks.save_state.as_ref().map(|save| save())
+    }
+
+    /// Runs a task that [`App::task`] has registered.
+    /// # Errors
+    /// What it says; an unknown name.
+    pub fn run_task(&self, name: &str, arguments: Value) -> Result<String, BoxError> {
+        let task = self.instance.hooks.tasks.iter().find(|task| task.name == name);
+        let task = task.ok_or_else(|| format!("there is no task `{name}`"))?;
+        border::runtime::start()?.block_on((task.run)(arguments))
+    }
+
+    /// Tells the application that a newer generation has taken over.
+    pub fn retire(&self) {
+        self.instance.host.advance(Phase::Retired);
+        if let Some(retire) = &self.instance.hooks.retire {
+            retire();
+        }
+    }
+
+    /// Tells the application that the generation ends, and waits for its hook.
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn shutdown(&self) -> Result<(), BoxError> {
+        self.instance.host.advance(Phase::Shutdown);
+        if let Some(shutdown) = &self.instance.hooks.shutdown {
+            border::runtime::start()?.block_on(shutdown());
+        }
+        Ok(())
+    }
+
+    /// What the application has counted by [`Host::counter`].
+    pub fn counter(&self, name: &str) -> u64 {
+        self.host.counter(name)
+    }
+}
+
+impl std::fmt::Debug for TestApp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestApp").field("host", &self.instance.host).finish()
+    }
+}
