@@ -1,12 +1,40 @@
-//! Lists the files of `skeletons/`, so that they are embedded in the program.
+//! Lists the files of `skeletons/`, and the sources of the sdk, so that they are embedded in the program.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let skeletons = root.join("skeletons");
     println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
+    let write = |name: &str, text: String| {
+        std::fs::write(out.join(name), text).expect("the build's own folder takes it");
+    };
+    write("skeletons.rs", skeletons(&root));
+    write("sdk.rs", sdk(&root));
+}
+
+/// Path and bytes of each manifest and source file of `paster-abi` and `paster-sdk`.
+fn sdk(root: &Path) -> String {
+    let plugins = root.join("plugins");
+    let mut text = String::from("&[\n");
+    for name in ["paster-abi", "paster-sdk"] {
+        let mut files = vec![plugins.join(name).join("Cargo.toml")];
+        gather(&plugins.join(name).join("src"), &mut files);
+        println!("cargo::rerun-if-changed={}", plugins.join(name).join("src").display());
+        for file in files {
+            println!("cargo::rerun-if-changed={}", file.display());
+            let path = file.strip_prefix(&plugins).expect("it lies in there");
+            let (path, file) =
+                (path.to_str().expect("names are UTF-8"), file.to_str().expect("names are UTF-8"));
+            writeln!(text, "    ({path:?}, include_bytes!({file:?})),").expect("memory takes it");
+        }
+    }
+    text + "]\n"
+}
+
+fn skeletons(root: &Path) -> String {
+    let skeletons = root.join("skeletons");
     println!("cargo::rerun-if-changed={}", skeletons.display());
     let mut text = String::from("&[\n");
     for folder in sorted(&skeletons) {
@@ -24,9 +52,7 @@ fn main() {
         }
         text += "    ]),\n";
     }
-    text += "]\n";
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
-    std::fs::write(out.join("skeletons.rs"), text).expect("the build's own folder takes it");
+    text + "]\n"
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
+use super::sdk;
 use crate::config::Sources;
 use crate::error::{Error, Result};
 use crate::scaffold::{
@@ -39,6 +40,8 @@ pub struct Prepared {
     pub posts: Vec<Do>,
     /// What the user may do next, a line each.
     pub next: Vec<String>,
+    /// The copy of the sdk that the project builds against.
+    sdk: Option<sdk::Copy>,
 }
 
 /// What was done.
@@ -64,11 +67,17 @@ pub fn prepare(
     let skeleton = Skeleton::open(&order.skeleton)?;
     let target = order.target.clone().unwrap_or_else(|| PathBuf::from(&skeleton.manifest.about.name));
     let project = project_name(&target)?;
-    let answers = resolve(&skeleton.manifest, built_in(&skeleton, &target, &project), &order.given, ask)?;
+    let copy = if checkout().is_none() && skeleton.mentions("paster_sdk") { sdk::Copy::find() } else { None };
+    let built_in = built_in(&skeleton, &target, &project, copy.as_ref());
+    let answers = resolve(&skeleton.manifest, built_in, &order.given, ask)?;
+    let sdk = copy.filter(|copy| {
+        let folder = copy.sdk();
+        answers.vars.iter().any(|answer| answer.value.as_str().map(Path::new) == Some(&folder))
+    });
     let plan = Plan::new(&target, render(&skeleton, &answers)?)?;
     let posts = skeleton.posts(&answers)?;
     let next = skeleton.next(&answers)?;
-    Ok(Prepared { skeleton, target, project, answers, plan, posts, next })
+    Ok(Prepared { skeleton, target, project, answers, plan, posts, next, sdk })
 }
 
 impl Prepared {
@@ -90,7 +99,14 @@ impl Prepared {
     /// # Errors
     /// What could not be written: then nothing was. A failed check of the result: then the files are there.
     pub fn write(&self) -> Result<Created> {
+        let copied = match &self.sdk {
+            Some(sdk) => sdk.write()?,
+            None => false,
+        };
         let mut created = Created { written: self.plan.write()?, ..Created::default() };
+        if let (true, Some(sdk)) = (copied, &self.sdk) {
+            created.notices.push(format!("the sources of the sdk are in `{}`", sdk.sdk().display()));
+        }
         for post in &self.posts {
             match post {
                 Do::GitInit => match git_init(&self.target) {
@@ -129,7 +145,17 @@ fn project_name(target: &Path) -> Result<String> {
 }
 
 /// What every skeleton may use.
-fn built_in(skeleton: &Skeleton, target: &Path, project: &str) -> Map<String, Value> {
+fn built_in(
+    skeleton: &Skeleton,
+    target: &Path,
+    project: &str,
+    copy: Option<&sdk::Copy>,
+) -> Map<String, Value> {
+    let checkout = checkout();
+    let paster_sdk = match &checkout {
+        Some(checkout) => Some(format!("{checkout}/plugins/paster-sdk")),
+        None => copy.and_then(|copy| copy.sdk().to_str().map(str::to_owned)),
+    };
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let year = now.split('-').next().and_then(|year| year.parse::<i64>().ok()).unwrap_or_default();
     // Asking git costs a process, so only where a template wants to know.
@@ -139,8 +165,9 @@ fn built_in(skeleton: &Skeleton, target: &Path, project: &str) -> Map<String, Va
         "target": target.display().to_string(),
         "year": year,
         "user": {"name": user("user.name"), "email": user("user.email")},
-        "checkout": checkout().unwrap_or_default(),
+        "checkout": checkout.unwrap_or_default(),
         "paster": env!("CARGO_PKG_VERSION"),
+        "paster_sdk": paster_sdk.unwrap_or_default(),
     });
     match values {
         Value::Object(values) => values,
@@ -148,9 +175,14 @@ fn built_in(skeleton: &Skeleton, target: &Path, project: &str) -> Map<String, Va
     }
 }
 
-/// The source tree that this program was built from, when it is still there.
+/// The source tree that projects build against: `$PASTER_CHECKOUT` (none where that is empty), else the one that this
+/// program was built from, when it is still there.
 fn checkout() -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
+    let root = set.as_deref().unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")));
+    if root.as_os_str().is_empty() {
+        return None;
+    }
     root.join("plugins/paster-sdk/Cargo.toml").is_file().then(|| root.display().to_string())
 }
 

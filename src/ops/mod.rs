@@ -11,5 +11,6 @@ mod redirect;
 pub mod request;
 pub mod routes;
 pub mod schema;
+mod sdk;
 pub mod serve;
 pub mod trace;

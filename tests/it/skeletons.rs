@@ -138,6 +138,60 @@ fn an_axum_application() {
     check("axum");
 }
 
+/// A program without a checkout brings the sdk along.
+#[test]
+fn an_axum_application_without_a_checkout() {
+    let place = folder(&[]);
+    let create = |name: &str| {
+        let mut create = paster();
+        create.current_dir(&place).args(["create", name, "--template", "axum", "--defaults"]);
+        create.env("PASTER_CHECKOUT", "").env("XDG_DATA_HOME", place.path().join("data"));
+        create
+    };
+    let output = create("board").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let copies = || {
+        std::fs::read_dir(place.path().join("data/paster/sdk")).unwrap().map(|entry| entry.unwrap().path())
+    };
+    let copy = copies().next().unwrap();
+    assert_eq!(copies().count(), 1, "nothing is left beside it");
+    let sdk = copy.join("paster-sdk");
+    assert!(String::from_utf8(output.stdout).unwrap().contains(&*sdk.to_string_lossy()));
+    let manifest = std::fs::read_to_string(place.path().join("board/Cargo.toml")).unwrap();
+    assert!(manifest.contains(&format!("paster-sdk = {{ path = \"{}\" }}", sdk.display())), "{manifest}");
+
+    // A second project finds it; one that was changed is written again.
+    let written = || std::fs::metadata(sdk.join("src/lib.rs")).unwrap().modified().unwrap();
+    let first = written();
+    succeeds(&mut create("second"));
+    assert_eq!(written(), first);
+    std::fs::write(sdk.join("src/lib.rs"), "changed").unwrap();
+    succeeds(&mut create("third"));
+    assert_ne!(std::fs::read(sdk.join("src/lib.rs")).unwrap(), b"changed");
+    assert_eq!(copies().count(), 1);
+
+    let board = place.path().join("board");
+    std::fs::copy(root().join("Cargo.lock"), board.join("Cargo.lock")).unwrap();
+    build(&board, &["cargo", "build", "--quiet", "--offline"].map(str::to_owned));
+    succeeds(paster().args(["check", "server.toml"]).current_dir(&board));
+
+    // Where nothing can be written nothing is.
+    let mut create = create("fourth");
+    create.env("XDG_DATA_HOME", "/dev/null/data");
+    let output = create.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("cannot write the sources of the sdk") && error.contains("XDG_DATA_HOME"),
+        "{error}"
+    );
+    assert!(!place.path().join("fourth").exists());
+    // Without a data folder the registry is what is left.
+    create.env_remove("XDG_DATA_HOME").env_remove("HOME");
+    succeeds(&mut create);
+    let manifest = std::fs::read_to_string(place.path().join("fourth/Cargo.toml")).unwrap();
+    assert!(manifest.contains(&format!("paster-sdk = \"{}\"", env!("CARGO_PKG_VERSION"))), "{manifest}");
+}
+
 #[test]
 fn a_notebook_server() {
     check("notebook");

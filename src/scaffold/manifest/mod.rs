@@ -204,7 +204,8 @@ fn ok() -> u16 {
 }
 
 /// What every skeleton may use beside its own variables.
-pub(super) const BUILT_IN: [&str; 6] = ["project", "target", "year", "user", "checkout", "paster"];
+pub(super) const BUILT_IN: [&str; 7] =
+    ["project", "target", "year", "user", "checkout", "paster", "paster_sdk"];
 
 impl Manifest {
     /// The variable `name`.
