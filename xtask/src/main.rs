@@ -1,6 +1,7 @@
 //! Chores of this repository. `cargo xtask help` lists them.
 
 mod bench;
+mod licences;
 mod sanitize;
 mod setup;
 mod test;
@@ -11,6 +12,7 @@ const HELP: &str = "\
 Chores of this repository:
 
   cargo xtask test [--quick]     install what the tests need, check and test everything; closes on `N passed, N failed`
+  cargo xtask check              of these only: the docs, the fuzz targets, and the licences of all dependencies
   cargo xtask setup              only install what the tests need
   cargo xtask bench [NAME…]      measure against peers in one run and print the tables (needs nginx, caddy and wrk)
   cargo xtask sanitize [NAME…]   watch the plugin border with miri, address and thread (needs a nightly toolchain)
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["test"] => test::run(false),
         ["test", "--quick"] => test::run(true),
+        ["check"] => Ok(test::check()),
         ["setup"] => setup::everything().map(|_| true),
         ["sanitize", names @ ..] => sanitize::run(names),
         ["bench", names @ ..] => bench::run(names),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{root, setup, target};
+use crate::{licences, root, setup, target};
 
 /// Passed and failed so far.
 #[derive(Default)]
@@ -19,6 +19,17 @@ impl Tally {
     /// Runs one check that has no tests of its own: it counts as one.
     fn check(&mut self, what: &str, command: &mut Command) {
         let passed = stream(what, command, |_| ());
+        *if passed { &mut self.passed } else { &mut self.failed } += 1;
+    }
+
+    /// Counts a check that has run.
+    fn outcome(&mut self, what: &str, outcome: Result<bool>) {
+        let passed = matches!(outcome, Ok(true));
+        match outcome {
+            Ok(true) => println!("=== {what}: passed"),
+            Ok(false) => println!("=== {what}: FAILED"),
+            Err(error) => println!("=== {what}: FAILED: {error:#}"),
+        }
         *if passed { &mut self.passed } else { &mut self.failed } += 1;
     }
 
@@ -59,6 +70,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         "cargo clippy",
         cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     );
+    checks_of_the_workspace(&mut tally);
     tally.tests(
         "cargo test",
         cargo()
@@ -81,6 +93,39 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     eprintln!("took {} s", begun.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+/// Runs the checks that need nothing but cargo. Whether all passed.
+pub(crate) fn check() -> bool {
+    let mut tally = Tally::default();
+    checks_of_the_workspace(&mut tally);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    tally.failed == 0
+}
+
+/// What the compiler and the tests do not see: the docs, the fuzz targets, and where dependencies are from.
+fn checks_of_the_workspace(tally: &mut Tally) {
+    tally.check(
+        "cargo doc",
+        cargo()
+            .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .env("CARGO_TARGET_DIR", target()),
+    );
+    let fuzz = root().join("fuzz/Cargo.toml");
+    tally.check(
+        "cargo check in fuzz",
+        cargo()
+            .args(["check", "--locked", "--quiet", "--manifest-path"])
+            .arg(&fuzz)
+            .env("CARGO_TARGET_DIR", target().join("fuzz"))
+            // Nothing is linked, so libFuzzer's C++ need not be compiled.
+            .env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a"),
+    );
+    for manifest in [root().join("Cargo.toml"), fuzz] {
+        let outcome = licences::check(&mut cargo(), &manifest, &root().join("deny.toml"));
+        tally.outcome(&format!("licences of {}", manifest.display()), outcome);
+    }
 }
 
 fn cargo() -> Command {

@@ -29,7 +29,7 @@
 //! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
 //!   logged and counted. They need `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
-//! - [`test`] calls an application in the process of its tests.
+//! - [`mod@test`] calls an application in the process of its tests.
 
 mod app;
 mod body;

@@ -1,6 +1,6 @@
 //! Builds the libraries of plugin apps: front-end steps, cargo, a private copy named by content.
 //!
-//! A library that is known to be fresh is not built again, and cargo is not even asked ([`stamp`]).
+//! A library that is known to be fresh is not built again, and cargo is not even asked (`stamp`).
 
 mod cargo;
 mod stamp;

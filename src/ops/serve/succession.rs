@@ -136,7 +136,7 @@ pub(super) async fn rehearse(estate: Vec<u8>) -> Result<(), Error> {
     }
 }
 
-/// The other side of [`rehearse`] (`paster __successor`).
+/// The other side of `rehearse` (`paster __successor`).
 /// # Errors
 /// When what comes on standard input is no estate that this program understands.
 pub fn successor() -> Result<u8> {

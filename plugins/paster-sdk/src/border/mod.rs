@@ -1,5 +1,5 @@
 //! The plugin's side of the border: the functions behind the exported table. All `unsafe` of the sdk stands here
-//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and [`test`](crate::test).
+//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and [`test`](mod@crate::test).
 
 pub(crate) mod exchange;
 pub(crate) mod runtime;
