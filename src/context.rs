@@ -60,6 +60,12 @@ pub trait Host: Send + Sync {
     /// When there is no supervisor (`request`, `check`), or the process could not be started.
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error>;
 
+    /// Tells which code of a plugin is to run next in the start of a worker, so that the supervisor can name it when the
+    /// process crashes or hangs there. Blocks until it is told.
+    fn starting(&self, step: &str) {
+        let _ = step;
+    }
+
     /// What all workers and the supervisor have counted.
     /// # Errors
     /// When there is no supervisor, or it does not answer.

@@ -58,12 +58,16 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
                     .error(key, format!("the plugin of the app `{}` is not built", table.name()))
                     .help("`paster serve` builds it; or name the built file by `library = \"lib….so\"`")
             })?;
-            (path.to_owned(), key)
+            // The copy that is loaded is nobody's business.
+            let shown = library.as_deref().or(source.as_deref()).unwrap_or(path);
+            (path.to_owned(), shown.to_owned(), key)
         }
     };
-    let (path, key) = path;
+    let (path, shown, key) = path;
     let place = |errors: Errors| locate(errors, table, key);
-    let library = Library::load(&path).map_err(place)?;
+    let (name, starting) = (table.name(), |step: String| builder.context.host.starting(&step));
+    starting(format!("loading the plugin `{}` of the app `{name}`", shown.display()));
+    let library = Library::load_as(&path, &shown).map_err(place)?;
     let settings = match &library.info().settings_schema {
         Some(schema) => table.resolve(schema, "settings")?,
         None => table.value().get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new())),
@@ -71,6 +75,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     if builder.context.checking {
         return Ok(checked());
     }
+    starting(format!("creating the app `{name}` of the plugin `{}`", library.info().name));
     let instance = Instance::create(&library, table.name(), &settings, builder.context)
         .map_err(|errors| locate(errors, table, "settings"))?;
     let app = instance.app();

@@ -35,17 +35,23 @@ pub fn copy_by_hash(source: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// Whether `path` is a whole shared library for this machine.
+pub fn is_loadable(path: &Path) -> bool {
+    check(path, path).is_ok()
+}
+
 /// Checks that `path` is a whole shared library for this machine. Mapping a truncated one would kill the process.
+/// Errors call it `shown`.
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(path: &Path) -> Result<()> {
-    let reading = |error| cannot("read the library", path).because(error);
+pub(super) fn check(path: &Path, shown: &Path) -> Result<()> {
+    let reading = |error| cannot("read the library", shown).because(error);
     let mut file = File::open(path).map_err(reading)?;
     let metadata = file.metadata().map_err(reading)?;
     if !metadata.is_file() {
-        return Err(Fault::new("it is not a file").into_error(path).into());
+        return Err(Fault::new("it is not a file").into_error(shown).into());
     }
-    verify(&mut file, metadata.len()).map_err(|fault| fault.into_error(path).into())
+    verify(&mut file, metadata.len()).map_err(|fault| fault.into_error(shown).into())
 }
 
 fn cannot(what: &str, path: &Path) -> Error {

@@ -41,18 +41,25 @@ impl Library {
     /// # Errors
     /// Not a library, no `PASTER_PLUGIN` symbol, another ABI: each says how to rebuild.
     pub fn load(path: &Path) -> Result<Library> {
-        file::check(path)?;
+        Library::load_as(path, path)
+    }
+
+    /// The same for a private copy of what the user knows as `shown`: errors name that.
+    /// # Errors
+    /// As [`load`](Library::load).
+    pub fn load_as(path: &Path, shown: &Path) -> Result<Library> {
+        file::check(path, shown)?;
         // SAFETY: loading runs the library's initializers; to trust them is what naming a plugin in a config means.
         // The library is never unloaded (below), so what it hands out stays valid.
         let library = unsafe { libloading::os::unix::Library::open(Some(path), RTLD_NOW_LOCAL) }
-            .map_err(|error| cannot_load(path).because(error))?;
+            .map_err(|error| cannot_load(shown).because(reason(&error, path, shown)))?;
         let library = std::mem::ManuallyDrop::new(library);
         // SAFETY: the symbol is only taken as an address here; `check_table` reads it.
         let symbol = unsafe { library.get::<*const abi::Plugin>(abi::SYMBOL.as_bytes()) };
         let table: *const abi::Plugin = match symbol {
             Ok(symbol) => symbol.into_raw().cast(),
             Err(_) => {
-                return Err(cannot_load(path)
+                return Err(cannot_load(shown)
                     .because(format!("it has no symbol `{}`: it is not a paster plugin", abi::SYMBOL))
                     .help(
                         "in Rust, `paster_sdk::plugin!` exports it; in C, `PASTER_EXPORT const PasterPlugin`",
@@ -60,7 +67,7 @@ impl Library {
                     .into());
             }
         };
-        let table = check_table(path, table)?;
+        let table = check_table(shown, table)?;
         let info = Arc::new(info(table));
         Ok(Library { path: path.to_owned(), table, info })
     }
@@ -89,6 +96,12 @@ impl Library {
 }
 
 const RTLD_NOW_LOCAL: i32 = libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL;
+
+/// What the system's loader says, which begins with the path of the file.
+fn reason(error: &libloading::Error, path: &Path, shown: &Path) -> String {
+    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    text.replace(&*path.to_string_lossy(), &shown.to_string_lossy())
+}
 
 fn cannot_load(path: &Path) -> Error {
     Error::new(format!("cannot load the plugin `{}`", path.display()))

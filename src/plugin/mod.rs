@@ -11,6 +11,6 @@ mod library;
 mod upgrade;
 
 pub use call::CallError;
-pub use file::copy_by_hash;
+pub use file::{copy_by_hash, is_loadable};
 pub use instance::{Instance, TaskName};
 pub use library::{Info, Library};

@@ -39,6 +39,7 @@ impl Ground {
         for word in words {
             assert!(text.contains(word), "`{word}` is not in {text}");
         }
+        assert!(!text.contains("/libraries/"), "the private copy is named in {text}");
         assert_eq!(get(&self.serving, "/"), "Hello, world!");
         let serving = &self.serving;
         wait_until("the failed worker is gone", || serving.children().len() == 1);
@@ -73,7 +74,8 @@ fn every_way_to_fail_leaves_the_old_generation() {
     ground.check(&lacking, "", &["its plugin table lacks `create`, `call`, `destroy`"]);
     let unresolved =
         compile(folder.path(), "unresolved", "void nowhere(void); void paster(void) { nowhere(); }");
-    ground.check(&unresolved, "", &["cannot load the plugin", "undefined symbol: nowhere"]);
+    let named = unresolved.display().to_string();
+    ground.check(&unresolved, "", &["cannot load the plugin", "undefined symbol: nowhere", &named]);
 
     let truncated = folder.path().join("libtruncated.so");
     let whole = std::fs::read(plugin("hello")).unwrap();
@@ -88,13 +90,16 @@ fn every_way_to_fail_leaves_the_old_generation() {
         "dies",
         "#include <stdlib.h>\n__attribute__((constructor)) static void die(void) { abort(); }",
     );
-    ground.check(&dies, "", &["crashed while starting", "SIGABRT"]);
+    let loading = |library: &Path| format!("loading the plugin `{}` of the app `main`", library.display());
+    ground.check(&dies, "", &["crashed while starting", "SIGABRT", &loading(&dies)]);
     let stuck = compile(
         folder.path(),
         "stuck",
         "#include <unistd.h>\n__attribute__((constructor)) static void wait(void) { for (;;) pause(); }",
     );
-    ground.check(&stuck, "", &["not ready within 2 s"]);
+    ground.check(&stuck, "", &["not ready within 2 s", &loading(&stuck)]);
+    let creating = "creating the app `main` of the plugin `faulty`";
+    ground.check(&faulty, "create = \"hang\"", &["not ready within 2 s", creating]);
 
     // And none of it has left anything behind that keeps the next from starting.
     let text = config(&plugin("hello"), "greeting = \"mended\"");

@@ -93,6 +93,76 @@ fn an_edit_is_live_and_a_broken_one_changes_nothing() {
 }
 
 #[test]
+fn what_cargo_knows_to_be_old_is_built_again() {
+    let folder = crate_folder("tracked");
+    edit(
+        folder.path(),
+        "async { \"first\" }",
+        "async { option_env!(\"PASTER_TEST_WORD\").unwrap_or(\"none\") }",
+    );
+    let start = |word: Option<&str>| {
+        let mut command = crate::support::paster();
+        command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+        command.envs(word.map(|word| ("PASTER_TEST_WORD", word)));
+        Serving::spawn(command)
+    };
+    assert_eq!(get(&start(None), "/"), "none");
+    assert_eq!(get(&start(Some("one")), "/"), "one", "a variable that sources read is set");
+    let mut serving = start(Some("two"));
+    assert_eq!(get(&serving, "/"), "two", "it has another value");
+
+    // Without directives, a build script depends on all files of its crate.
+    let script = "fn main() {\n    let word = std::fs::read_to_string(\"word.txt\").unwrap_or_default();\n    \
+                  println!(\"cargo::rustc-env=PASTER_TEST_WORD=script{word}\");\n}\n";
+    save(&folder.path().join("build.rs"), script);
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(get(&serving, "/"), "script", "there is a build script now");
+    save(&folder.path().join("word.txt"), " and file");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    assert_eq!(get(&serving, "/"), "script and file");
+}
+
+#[test]
+fn cargo_runs_in_the_folder_of_the_crate() {
+    let folder = crate_folder("configured");
+    edit(folder.path(), "async { \"first\" }", "async { env!(\"PASTER_TEST_WORD\") }");
+    let config = folder.path().join(".cargo/config.toml");
+    std::fs::create_dir(config.parent().unwrap()).unwrap();
+    std::fs::write(&config, "[env]\nPASTER_TEST_WORD = \"one\"\n").unwrap();
+    let file = folder.path().join("server.toml");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let start = || Serving::start(elsewhere.path(), &["--reload", file.to_str().unwrap()]);
+    assert_eq!(get(&start(), "/"), "one");
+    std::fs::write(&config, "[env]\nPASTER_TEST_WORD = \"two\"\n").unwrap();
+    assert_eq!(get(&start(), "/"), "two");
+}
+
+/// A crate that is no plugin tells by its error that its library was found.
+#[test]
+fn a_library_is_found_where_the_config_of_cargo_puts_it() {
+    let output = std::process::Command::new("rustc").args(["--print", "host-tuple"]).output().unwrap();
+    let host = String::from_utf8(output.stdout).unwrap();
+    let config = format!("[build]\ntarget-dir = \"out\"\ntarget = [{:?}]\n", host.trim());
+    let manifest =
+        "[package]\nname = \"placed\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[workspace]\n";
+    let server = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"plugin\"\ncrate = \"app\"\n";
+    let folder = folder(&[
+        ("server.toml", server),
+        ("app/Cargo.toml", manifest),
+        ("app/src/lib.rs", ""),
+        ("app/.cargo/config.toml", &config),
+    ]);
+    let mut command = crate::support::paster();
+    command.args(["serve", "--json", "--reload"]).current_dir(folder.path()).env_remove("CARGO_TARGET_DIR");
+    let mut serving = Serving::launch(command);
+    let failed = serving.wait_for("reload_failed").to_string();
+    assert!(failed.contains("it has no symbol `PASTER_PLUGIN`"), "{failed}");
+    let shown = folder.path().canonicalize().unwrap().join("app");
+    assert!(failed.contains(&format!("cannot load the plugin `{}`", shown.display())), "{failed}");
+    assert!(folder.path().join("app/out/paster").join(host.trim()).is_dir());
+}
+
+#[test]
 fn a_start_that_does_not_build_waits_for_the_mending() {
     let folder = crate_folder("unbuilt");
     edit(folder.path(), "\"first\"", "no_such_name");

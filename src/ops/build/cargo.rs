@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
+use super::tracked::{Records, Tracked};
 use super::{Inputs, Progress, Speed, Step};
 use crate::error::Error;
 use crate::ops::fault::Fault;
@@ -63,7 +64,7 @@ struct Node {
 impl Package {
     /// Asks cargo about the crate at `manifest`.
     pub(super) async fn read(manifest: &Path) -> Result<Package, Fault> {
-        let mut command = cargo();
+        let mut command = cargo(manifest);
         command.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
         let output = command.stdin(Stdio::null()).output().await.map_err(no_cargo)?;
         let name = manifest.parent().unwrap_or(manifest).display();
@@ -122,16 +123,37 @@ impl Package {
         })
     }
 
-    /// What decides on everything here: manifests, and cargo's own config.
+    /// What decides on everything here: manifests, cargo's own config, and the choice of the toolchain. Files that are
+    /// not there count too, as cargo would take them in once they are.
     pub(super) fn outline(&self) -> Vec<PathBuf> {
         let mut files: BTreeSet<PathBuf> = self.manifests.clone();
-        files.insert(self.workspace.join("Cargo.toml"));
-        for folder in self.folder().ancestors() {
-            for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"] {
-                files.insert(folder.join(name));
-            }
+        files.extend(self.configs());
+        for folder in self.manifests.iter().filter_map(|manifest| manifest.parent()) {
+            files.insert(folder.join("build.rs"));
+            // A manifest above may be that of the workspace.
+            files.extend(folder.ancestors().map(|above| above.join("Cargo.toml")));
         }
+        for folder in self.folder().ancestors() {
+            files.extend(["rust-toolchain.toml", "rust-toolchain"].map(|name| folder.join(name)));
+        }
+        files.extend(home("RUSTUP_HOME", ".rustup").map(|home| home.join("settings.toml")));
         files.into_iter().collect()
+    }
+
+    /// Cargo's config files, whether or not they are there.
+    pub(super) fn configs(&self) -> Vec<PathBuf> {
+        let folders = self.folder().ancestors().map(|folder| folder.join(".cargo"));
+        let folders = folders.chain(home("CARGO_HOME", ".cargo"));
+        folders.flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name))).collect()
+    }
+
+    /// The compiler that cargo uses for the crate; `None` where it cannot be found out.
+    pub(super) fn compiler(&self) -> Option<PathBuf> {
+        let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut command = std::process::Command::new(program);
+        let output = command.args(["--print", "sysroot"]).current_dir(self.folder()).output().ok()?;
+        let sysroot = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+        Some(sysroot.join("bin/rustc")).filter(|compiler| compiler.is_file())
     }
 
     /// Folder of the crate.
@@ -158,17 +180,27 @@ impl Package {
     }
 }
 
-/// `cargo`, as the user has it.
-fn cargo() -> Command {
+/// A tool's folder of the user.
+fn home(variable: &str, usual: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| Some(set("HOME")?.join(usual)))
+}
+
+/// Whether a variable is set by `cargo run` for us alone: build scripts of the plugin must not take it for theirs.
+pub(super) fn is_ours(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_")
+        || variable == "CARGO_MANIFEST_DIR"
+        || variable == "CARGO_MANIFEST_PATH"
+}
+
+/// `cargo`, as the user has it. It runs in the crate's folder, as its `.cargo/config.toml` and `rust-toolchain.toml` are
+/// looked for from the working directory on.
+fn cargo(manifest: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Set by `cargo run` for us alone; build scripts of the plugin must not take them for theirs.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text == "CARGO_MANIFEST_DIR" || text == "CARGO_MANIFEST_PATH" {
-            command.env_remove(&name);
-        }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
+        command.env_remove(&name);
     }
-    command.kill_on_drop(true);
+    command.current_dir(manifest.parent().unwrap_or(manifest)).kill_on_drop(true);
     command
 }
 
@@ -208,7 +240,7 @@ impl Drop for Group {
     }
 }
 
-/// Builds the crate's library and returns its path.
+/// Builds the crate's library and returns its path, and what it depends on beside files, where that is known.
 /// # Errors
 /// What the compiler says.
 pub(super) async fn build(
@@ -216,13 +248,15 @@ pub(super) async fn build(
     profile: &str,
     speed: Speed,
     tell: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<PathBuf, Vec<Fault>> {
-    let mut command = cargo();
+) -> Result<(PathBuf, Option<Tracked>), Vec<Fault>> {
+    let mut command = cargo(&package.manifest);
     command
         .args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"])
         .arg(&package.manifest)
         .arg("--target-dir")
-        .arg(&package.target);
+        .arg(&package.target)
+        // Where the user's config has another, it is for the user's builds.
+        .env("CARGO_BUILD_BUILD_DIR", &package.target);
     if speed == Speed::Development {
         for (name, value) in QUICK.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
             command.env(name, value);
@@ -252,7 +286,11 @@ pub(super) async fn build(
     if !status.success() {
         return Err(vec![heard.fault(package)]);
     }
-    heard.library.ok_or_else(|| {
+    let tracked = heard.records.read();
+    // A config may name several targets: the library for this machine is the one to load.
+    let library = heard.libraries.iter().find(|library| crate::plugin::is_loadable(library));
+    let library = library.or(heard.libraries.last()).cloned();
+    library.map(|library| (library, tracked)).ok_or_else(|| {
         let error = Error::new(format!("cargo built no library of `{}`", package.folder().display()));
         vec![Fault::from(&error.help("add to its Cargo.toml: [lib] crate-type = [\"cdylib\"]"))]
     })
@@ -267,7 +305,9 @@ enum Line {
 #[derive(Default)]
 struct Heard {
     done: u64,
-    library: Option<PathBuf>,
+    /// The crate's library, for each target.
+    libraries: Vec<PathBuf>,
+    records: Records,
     /// Compiler errors, as the compiler rendered them.
     errors: String,
     /// The rest of standard error: cargo's own errors.
@@ -289,22 +329,11 @@ impl Heard {
             }
             Line::Message(line) => {
                 let message: Value = serde_json::from_str(&line).ok()?;
+                self.records.hear(&message);
                 match message["reason"].as_str() {
                     Some("compiler-artifact") => {
                         self.done += 1;
-                        let ours =
-                            message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
-                        let is = |kind: &Value| kind == "cdylib";
-                        if ours
-                            && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is))
-                        {
-                            let files =
-                                message["filenames"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
-                            let ending = std::env::consts::DLL_EXTENSION;
-                            let files = files.filter_map(Value::as_str).map(PathBuf::from);
-                            self.library =
-                                files.rev().find(|file| file.extension().is_some_and(|e| e == ending));
-                        }
+                        self.libraries.extend(library(&message, package));
                     }
                     Some("compiler-message") if message["message"]["level"] == "error" => {
                         self.errors += message["message"]["rendered"].as_str().unwrap_or_default();
@@ -321,6 +350,16 @@ impl Heard {
         let output = if self.errors.is_empty() { &self.words } else { &self.errors };
         Fault::with_output(&error, output.trim_end())
     }
+}
+
+/// The library in a message about an artifact, when it is the crate's.
+fn library(message: &Value, package: &Package) -> Option<PathBuf> {
+    let ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
+    let kinds = message["target"]["kind"].as_array()?;
+    let files =
+        message["filenames"].as_array().filter(|_| ours && kinds.iter().any(|kind| kind == "cdylib"))?;
+    let mut files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
+    files.rfind(|file| file.extension().is_some_and(|ending| ending == std::env::consts::DLL_EXTENSION))
 }
 
 /// Reads lines in the background.

@@ -5,6 +5,7 @@
 mod cargo;
 mod stamp;
 mod steps;
+mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -264,11 +265,11 @@ async fn build(
         Ok(complete) => complete,
         Err(fault) => return (inputs, Err(vec![fault])),
     };
-    let library = match cargo::build(&package, profile, speed, tell).await {
-        Ok(library) => library,
+    let (library, tracked) = match cargo::build(&package, profile, speed, tell).await {
+        Ok(built) => built,
         Err(faults) => return (inputs, Err(faults)),
     };
-    stamp.write(&package, &library, begun, complete);
+    stamp.write(&package, &library, begun, complete, tracked);
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
 }

@@ -1,19 +1,21 @@
 //! Knowing that a library is fresh without asking cargo, which takes longer than the whole start.
 //!
 //! After a build the times and sizes of all that went into it are recorded: the files of cargo's dep-info, the
-//! manifests, the lock file, cargo's own config files, the steps' inputs. As long as none has changed, cargo would
-//! find nothing to do either: its fingerprints look at the same.
+//! manifests, the lock file, cargo's own config files, the compiler, the steps' inputs, and the values of the environment
+//! variables that sources and build scripts read ([`tracked`](super::tracked)). As long as none has changed, cargo would
+//! find nothing to do either: its fingerprints look at the same. Wherever that is not certain, cargo is asked.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cargo::Package;
+use super::cargo::{self, Package};
+use super::tracked::Tracked;
 use super::{Inputs, Speed};
 
 /// The record of one crate and profile.
@@ -32,7 +34,9 @@ pub(super) struct Known {
     pub(super) library: PathBuf,
     /// All that went into it; folders stand for all files in them.
     made_from: Vec<PathBuf>,
-    /// [`digest`] of the library and `made_from`; empty where it was not certain.
+    /// Environment variables that decide on it.
+    variables: BTreeSet<String>,
+    /// [`digest`] of the library, `made_from` and the values of `variables`; empty where it was not certain.
     state: String,
 }
 
@@ -54,7 +58,13 @@ impl Known {
     fn now(&self) -> String {
         let mut all = self.made_from.clone();
         all.push(self.library.clone());
-        digest(&all)
+        let mut hash = Sha256::new();
+        hash.update(digest(&all));
+        for name in &self.variables {
+            let value = std::env::var_os(name).filter(|_| !cargo::is_ours(name));
+            hash.update(format!("{name}\0{value:?}\0"));
+        }
+        hex(&hash.finalize())
     }
 }
 
@@ -64,17 +74,13 @@ impl Stamp {
         let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
         let mut hash = Sha256::new();
         hash.update(format!("{} {profile} {speed:?} {}", manifest.display(), env!("CARGO_PKG_VERSION")));
-        // What changes a build beside files.
         for (name, value) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let counts = text.starts_with("CARGO_PROFILE_")
-                || text.starts_with("CARGO_BUILD_")
-                || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN", "RUSTC"]
-                    .contains(&&*text);
-            if counts {
+            if decides(&text) {
                 hash.update(format!("{text}={};", value.to_string_lossy()));
             }
         }
+        hash.update(format!("{:?} {:?}", super::steps::find("cargo"), super::steps::find("rustc")));
         let name = hex(&hash.finalize()[..16]);
         Stamp {
             file: caches.map(|caches| caches.join("paster/builds").join(format!("{name}.json"))),
@@ -88,22 +94,33 @@ impl Stamp {
         (known.package.manifest == self.manifest).then_some(known)
     }
 
-    /// Records a build that began at `begun`; `complete` says whether all its steps have run.
-    pub(super) fn write(&self, package: &Package, library: &Path, begun: SystemTime, complete: bool) {
+    /// Records a build that began at `begun`; `complete` says whether all its steps have run, `tracked` what it depends
+    /// on beside files.
+    pub(super) fn write(
+        &self,
+        package: &Package,
+        library: &Path,
+        begun: SystemTime,
+        complete: bool,
+        tracked: Option<Tracked>,
+    ) {
         let Some(file) = &self.file else { return };
-        let Some(made_from) = made_from(package, library) else { return };
+        let Some(mut made_from) = made_from(package, library) else { return };
+        let compiler = package.compiler();
+        let certain = complete && tracked.is_some() && compiler.is_some() && !includes(&package.configs());
+        let tracked = tracked.unwrap_or_default();
+        made_from.extend(compiler.into_iter().chain(tracked.paths));
         // What was changed while the compiler ran may be in the library or not.
-        let changed = |path: &PathBuf| {
-            fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|modified| modified >= begun)
-        };
+        let changed = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| last_change(&found) >= begun);
         let outputs = package.inputs().outputs;
         let written = |path: &PathBuf| outputs.iter().any(|output| path.starts_with(output));
-        let certain = complete && !files(&made_from).iter().any(|path| changed(path) && !written(path));
+        let certain = certain && !files(&made_from).iter().any(|path| changed(path) && !written(path));
         let mut known = Known {
             package: package.clone(),
             outline: digest(&package.outline()),
             library: library.to_owned(),
             made_from,
+            variables: tracked.variables,
             state: String::new(),
         };
         if certain {
@@ -119,6 +136,29 @@ impl Stamp {
         });
         forget_gone(folder);
     }
+}
+
+/// Whether a variable changes builds by itself, rather than by what reads it.
+fn decides(variable: &str) -> bool {
+    let kinds = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_", "CARGO_UNSTABLE_", "RUSTC", "RUSTUP_"];
+    let others = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "CARGO_HOME"];
+    kinds.iter().any(|kind| variable.starts_with(kind)) || others.contains(&variable)
+}
+
+/// Whether one of cargo's config files includes others, which only cargo finds.
+fn includes(configs: &[PathBuf]) -> bool {
+    configs
+        .iter()
+        .filter_map(|config| fs::read_to_string(config).ok())
+        .any(|text| toml::from_str::<toml::Table>(&text).is_ok_and(|config| config.contains_key("include")))
+}
+
+/// When a file's content or anything else of it was changed.
+fn last_change(found: &fs::Metadata) -> SystemTime {
+    let seconds = u64::try_from(found.ctime()).unwrap_or(0);
+    let nanos = u32::try_from(found.ctime_nsec()).unwrap_or(0);
+    let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+    found.modified().map_or(changed, |modified| modified.max(changed))
 }
 
 /// Everything that went into `library`.
@@ -181,7 +221,11 @@ pub(super) fn digest(paths: &[PathBuf]) -> String {
     let mut hash = Sha256::new();
     for path in files(paths) {
         let state = match fs::metadata(&path) {
-            Ok(meta) => format!("{} {} {} {}", meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()),
+            Ok(meta) => {
+                let modified = format!("{} {}", meta.mtime(), meta.mtime_nsec());
+                let changed = format!("{} {}", meta.ctime(), meta.ctime_nsec());
+                format!("{modified} {changed} {} {}", meta.len(), meta.ino())
+            }
             Err(_) => "absent".to_owned(),
         };
         hash.update(format!("{}\0{state}\0", path.display()));

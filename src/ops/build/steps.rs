@@ -26,7 +26,7 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         if is_fresh(step, &dir, &record, &state) {
             continue;
         }
-        if let Some(program) = step.needs.as_ref().filter(|program| !is_there(program)) {
+        if let Some(program) = step.needs.as_ref().filter(|program| find(program).is_none()) {
             let default = format!("`{program}` is not installed: left out `{}`", step.run.join(" "));
             tell(Progress::Warning(step.without.clone().unwrap_or(default)));
             whole = false;
@@ -73,10 +73,10 @@ fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
     }
 }
 
-/// Whether a program is in the search path.
-fn is_there(program: &str) -> bool {
+/// Where a program is in the search path.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Fault> {

@@ -314,31 +314,53 @@ pub(super) async fn start(
     let fds = fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
     child.send(Packet { raw, fds, ..Packet::new(&order) });
 
+    let mut step = None;
     let ready = async {
         loop {
             match news.recv().await {
-                Some(News::Said(FromWorker::Ready, _)) => return Ok(()),
-                Some(News::Said(FromWorker::Failed(faults), _)) => return Err(faults),
+                Some(News::Said(FromWorker::Starting(next), _)) => step = Some(next),
+                Some(News::Said(FromWorker::Ready, _)) => return Ended::Ready,
+                Some(News::Said(FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
                 Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
                 Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
                     shared.side(&child, id, app, name, library);
                 }
                 Some(News::Said(..)) => {}
-                Some(News::Ended(status)) => {
-                    return Err(fail(Error::new(format!(
-                        "the new worker crashed while starting ({status})"
-                    ))));
-                }
-                None => return Err(fail(Error::new("the new worker is gone"))),
+                Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
+                None => return Ended::Crashed("it is gone".to_owned()),
             }
         }
     };
-    match tokio::time::timeout(plan.process.start(), ready).await {
-        Ok(Ok(())) => Ok((child, news)),
-        Ok(Err(faults)) => Err(faults),
-        Err(_) => Err(fail(
-            Error::new(format!("the new worker was not ready within {} s", plan.process.start().as_secs()))
-                .help("a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more"),
-        )),
+    let ended = tokio::time::timeout(plan.process.start(), ready).await;
+    let last = step.map(|step| format!("the last step was {step}"));
+    match ended {
+        Ok(Ended::Ready) => Ok((child, news)),
+        Ok(Ended::Failed(faults)) => Err(faults),
+        Ok(Ended::Crashed(status)) => {
+            let error = Error::new(format!("the new worker crashed while starting ({status})"));
+            Err(fail(blame(error, last)))
+        }
+        Err(_) => {
+            let seconds = plan.process.start().as_secs();
+            let error = Error::new(format!("the new worker was not ready within {seconds} s"));
+            let help =
+                "a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more";
+            Err(fail(blame(error, last).help(help)))
+        }
+    }
+}
+
+/// How the start of a worker has ended.
+enum Ended {
+    Ready,
+    Failed(Vec<Fault>),
+    Crashed(String),
+}
+
+/// Adds the last step that a worker has told of, when it has.
+fn blame(error: Error, last: Option<String>) -> Error {
+    match last {
+        Some(last) => error.because(last),
+        None => error,
     }
 }

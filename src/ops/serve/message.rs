@@ -85,6 +85,8 @@ pub(super) enum Errand {
 /// From a worker to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromWorker {
+    /// Code of a plugin is to run next in the start: `creating the app …`.
+    Starting(String),
     /// Everything is built and healthy.
     Ready,
     /// A sign of life, about once a second.

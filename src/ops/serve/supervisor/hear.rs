@@ -88,7 +88,7 @@ impl Supervisor {
             News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
             News::Said(FromWorker::Retired, _) => self.retired(id),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
-            News::Said(FromWorker::Ready | FromWorker::Failed(_), _) => {}
+            News::Said(FromWorker::Starting(_) | FromWorker::Ready | FromWorker::Failed(_), _) => {}
             News::Said(FromWorker::Counted(round, counts), _) => {
                 if self.tally.counted(id, round, counts) {
                     self.tell_counts();

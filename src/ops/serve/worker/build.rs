@@ -53,6 +53,7 @@ pub(super) async fn build(
         vitals: vitals.clone(),
     };
     let config = start.config.clone();
+    let host = context.host.clone();
     // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
     let generation = start.generation;
     let built = threads.spawn_blocking(move || {
@@ -67,6 +68,10 @@ pub(super) async fn build(
             return Ok(None);
         }
         tasks::check_plugins(&config, &instances)?;
+        let names: Vec<_> = instances.iter().map(|instance| format!("`{}`", instance.name())).collect();
+        if !names.is_empty() {
+            host.starting(&format!("probing the health of the apps {}", names.join(", ")));
+        }
         let known = Known::new(generation, parts, Means { instances: instances.clone(), apps });
         Ok(Some(Built { servers, instances, known }))
     });

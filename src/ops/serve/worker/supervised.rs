@@ -49,6 +49,13 @@ impl Supervised {
 }
 
 impl Host for Supervised {
+    fn starting(&self, step: &str) {
+        // It must be on its way before the code runs that may end the process. The socket's own thread sends it.
+        let told = self.outbox.clone();
+        let packet = Packet::new(&FromWorker::Starting(step.to_owned()));
+        tokio::runtime::Handle::current().block_on(async move { told.deliver(packet).await });
+    }
+
     fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
