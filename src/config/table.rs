@@ -15,10 +15,55 @@ use crate::error::{Error, Origin, Result, Source};
 #[serde(transparent)]
 pub struct ConfigPath(#[schemars(extend("format" = "path"))] PathBuf);
 
-impl std::ops::Deref for ConfigPath {
-    type Target = Path;
-    fn deref(&self) -> &Path {
-        &self.0
+/// The same for a file or folder that the server writes itself: `serve --reload` does not watch it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct OutputPath(#[schemars(extend("format" = "path", "x-access" = "write"))] PathBuf);
+
+/// The same for a folder whose files are served as they are: `serve --reload` refreshes open pages when one changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ServedPath(#[schemars(extend("format" = "path", "x-access" = "serve"))] PathBuf);
+
+/// The same for a file that is read again whenever it changes: it needs no reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct FollowedPath(#[schemars(extend("format" = "path", "x-access" = "follow"))] PathBuf);
+
+macro_rules! deref_to_path {
+    ($($name:ident),*) => {
+        $(impl std::ops::Deref for $name {
+            type Target = Path;
+            fn deref(&self) -> &Path {
+                &self.0
+            }
+        })*
+    };
+}
+deref_to_path!(ConfigPath, OutputPath, ServedPath, FollowedPath);
+
+/// What becomes of a file or folder that a table names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It is read ([`ConfigPath`]).
+    Read,
+    /// It is read whenever it changes ([`FollowedPath`]).
+    Follow,
+    /// It is written ([`OutputPath`]).
+    Write,
+    /// Its files are served ([`ServedPath`]).
+    Serve,
+}
+
+impl Access {
+    /// The access that the schema of a path states.
+    pub(super) fn of(schema: &Value) -> Access {
+        match schema.get("x-access").and_then(Value::as_str) {
+            Some("write") => Access::Write,
+            Some("serve") => Access::Serve,
+            Some("follow") => Access::Follow,
+            _ => Access::Read,
+        }
     }
 }
 
@@ -118,6 +163,12 @@ impl Table {
             reserved.iter().for_each(|key| drop(table.remove(*key)));
         }
         schema::check(self, "", schema, value)
+    }
+
+    /// The paths in this table by the schema of its kind, absolute; those of a table with faults as far as they can be
+    /// told.
+    pub fn paths(&self, schema: &Value) -> Vec<(Access, PathBuf)> {
+        schema::paths(self, schema, self.value.clone())
     }
 
     /// Checks the inner table `key` (`settings`) against a JSON Schema that is known only at run time, and makes

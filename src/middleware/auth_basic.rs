@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use crate::body::{App, Body, Response};
-use crate::config::{ConfigPath, Table};
+use crate::config::{FollowedPath, Table};
 use crate::context::Context;
 use crate::environ::RemoteUser;
 use crate::error::{Error, Errors, Result};
@@ -26,7 +26,7 @@ use crate::error::{Error, Errors, Result};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// File of `name:hash` lines with bcrypt hashes, as `htpasswd -B` writes it; read anew when it changes.
-    htpasswd: ConfigPath,
+    htpasswd: FollowedPath,
     /// What the browser's question says that it is for.
     #[serde(default = "restricted")]
     realm: String,

@@ -220,7 +220,9 @@ async fn libraries(
         Progress::Warning(text) => note(&text),
         Progress::At { .. } | Progress::End { .. } => {}
     };
-    let (_, built) = build::libraries(config, Speed::Development, Some(folder), &listener).await;
+    let (_, built) =
+        build::libraries(config, Speed::Development, Some(&build::Copies::new(folder.to_owned())), &listener)
+            .await;
     built.map_err(|build::Failure { faults, .. }| {
         for fault in faults.iter().filter(|fault| !fault.output.is_empty()) {
             note(&fault.output);

@@ -14,7 +14,7 @@ fn page(serving: &Serving, extra: &str) -> (String, String) {
 }
 
 /// Opens the stream of events and returns its lines.
-fn events(serving: &Serving) -> BufReader<TcpStream> {
+pub(crate) fn events(serving: &Serving) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -24,7 +24,7 @@ fn events(serving: &Serving) -> BufReader<TcpStream> {
 }
 
 /// Reads up to the next event whose data holds `word`; `None` at the stream's end.
-fn next(events: &mut BufReader<TcpStream>, word: &str) -> Option<String> {
+pub(crate) fn next(events: &mut BufReader<TcpStream>, word: &str) -> Option<String> {
     let mut line = String::new();
     while events.read_line(&mut line).unwrap() > 0 {
         if line.starts_with("data: ") && line.contains(word) {
@@ -70,6 +70,40 @@ fn pages_get_a_script_that_hears_of_generations_and_errors() {
     let told = next(&mut events(&serving), "\"serving\"").unwrap();
     assert!(!told.contains(&format!("{generation}\"")), "the next is another generation");
     assert!(page(&serving, "Accept: text/html\r\n").1.starts_with("<h1>mended</h1>\n<script"));
+}
+
+#[test]
+fn an_edit_of_a_static_file_refreshes_open_pages() {
+    let config = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"static\"\n\
+                  publish_dir = \"public\"\n";
+    let folder = folder(&[("server.toml", config), ("public/index.html", "one"), ("public/css/a.css", "a")]);
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    let mut stream = events(&serving);
+    let mut last = next(&mut stream, "\"serving\"").unwrap();
+    let mut check = |what: &str| {
+        let told = next(&mut stream, "\"serving\"").unwrap();
+        assert_ne!(told, last, "{what}");
+        last = told;
+    };
+    save(&folder.path().join("public/index.html"), "two");
+    check("a file has changed");
+    save(&folder.path().join("public/css/a.css"), "b");
+    check("a file in a folder has changed");
+    std::fs::rename(folder.path().join("public"), folder.path().join("old")).unwrap();
+    check("the folder is gone");
+    std::fs::create_dir(folder.path().join("new")).unwrap();
+    std::fs::write(folder.path().join("new/index.html"), "three").unwrap();
+    std::fs::rename(folder.path().join("new"), folder.path().join("public")).unwrap();
+    check("the folder was built again");
+    save(&folder.path().join("public/index.html"), "four");
+    check("a file of the new folder has changed");
+    let (_, html) = page(&serving, "Accept: text/html\r\n");
+    let version = html.split_once("live.js?g=").unwrap().1.split_once('"').unwrap().0;
+    assert!(html.starts_with("four\n<script"), "{html}");
+    assert!(next(&mut events(&serving), "\"serving\"").unwrap().contains(&format!("{version}\"")));
+    // Another generation was not needed.
+    serving.signal("HUP");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
 }
 
 #[test]

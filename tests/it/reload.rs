@@ -235,6 +235,133 @@ fn config_files_and_their_includes_are_watched() {
 }
 
 #[test]
+fn files_that_are_written_while_it_runs_make_no_generation() {
+    let folder = crate_folder("written");
+    let at = |name: &str| folder.path().join(name);
+    let config = std::fs::read_to_string(at("server.toml")).unwrap()
+        + "middleware = [\"log\"]\n[middleware.log]\nuse = \"access_log\"\nfile = \"access.log\"\n\
+           [app.pages]\nuse = \"static\"\npublish_dir = \"pages\"\n";
+    std::fs::write(at("server.toml"), config).unwrap();
+    std::fs::create_dir(at("pages")).unwrap();
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    let mut stream = crate::live::events(&serving);
+    let mut told = crate::live::next(&mut stream, "serving").unwrap();
+    for round in 0..3 {
+        get(&serving, "/");
+        std::fs::write(at("data.db"), format!("row {round}")).unwrap();
+        std::fs::write(at("state.toml"), format!("round = {round}")).unwrap();
+        // The refresh of a page tells that all before it was looked at.
+        save(&at("pages/index.html"), &round.to_string());
+        let next = crate::live::next(&mut stream, "serving").unwrap();
+        assert_ne!(next, told, "the page is refreshed");
+        told = next;
+    }
+    assert!(at("access.log").is_file());
+    edit(folder.path(), "\"first\"", "\"second\"");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2, "nothing else has made a generation");
+    assert_eq!(get(&serving, "/"), "second");
+
+    // What a library is made from counts wherever it lies.
+    let elsewhere = crate::support::folder(&[("words.txt", "third")]);
+    let words = elsewhere.path().join("words.txt");
+    edit(folder.path(), "\"second\"", &format!("include_str!({words:?})"));
+    assert_eq!(serving.wait_for("reloaded")["generation"], 3);
+    save(&words, "fourth");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 4);
+    assert_eq!(get(&serving, "/"), "fourth");
+}
+
+#[test]
+fn a_config_map_that_is_swapped_is_taken() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // As Kubernetes does: a new folder, then `..data` is replaced by a link to it, then the old folder goes.
+    let place = |version: &str, body: &str| {
+        std::fs::create_dir(at(version)).unwrap();
+        std::fs::write(at(version).join("server.toml"), HELLO.replace("hello", body)).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    place("..one", "one");
+    symlink("..data/server.toml", at("server.toml")).unwrap();
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    let address = serving.address().to_owned();
+    for (version, body, generation) in [("..two", "two", 2), ("..three", "three", 3)] {
+        let old = std::fs::read_link(at("..data")).unwrap();
+        place(version, body);
+        std::fs::remove_dir_all(at("").join(old)).unwrap();
+        assert_eq!(serving.wait_for("reloaded")["generation"], generation);
+        assert_eq!(crate::support::Connection::open(&address).get("/").1, body);
+    }
+}
+
+#[test]
+fn a_file_that_an_app_reads_once_makes_a_generation() {
+    let config = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"respond\"\n\
+                  file = \"pages/one.txt\"\n";
+    let folder = folder(&[("server.toml", config), ("pages/one.txt", "one")]);
+    let mut serving = Serving::start(folder.path(), &["--reload"]);
+    save(&folder.path().join("pages/one.txt"), "two");
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    assert_eq!(get(&serving, "/"), "two");
+}
+
+/// Limits of inotify are those of a user namespace.
+#[test]
+fn a_limit_of_inotify_is_named_and_what_serves_serves_on() {
+    for (limit, setting) in [
+        ("max_inotify_watches", "fs.inotify.max_user_watches"),
+        ("max_inotify_instances", "fs.inotify.max_user_instances"),
+    ] {
+        let folder = folder(&[("server.toml", HELLO)]);
+        let mut command = std::process::Command::new("unshare");
+        let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\" serve --json --reload");
+        command.args(["--user", "--map-root-user", "sh", "-c", &script, env!("CARGO_BIN_EXE_paster")]);
+        command.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
+        let mut serving = Serving::launch(command);
+        let warning = loop {
+            let warning = serving.wait_for("warning")["message"].as_str().unwrap().to_owned();
+            if warning.contains("cannot watch") {
+                break warning;
+            }
+        };
+        assert!(warning.contains("inotify") && warning.contains(setting), "{warning}");
+        serving.wait_for("ready");
+        assert_eq!(get(&serving, "/"), "hello");
+    }
+}
+
+#[test]
+fn a_start_that_hangs_is_given_up_when_the_files_change() {
+    let config = |settings: &str| {
+        format!(
+            "[process]\nstart_secs = 3600\n[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+             [app.main]\nuse = \"plugin\"\nlibrary = {:?}\nsettings = {{ {settings} }}\n",
+            plugin("faulty")
+        )
+    };
+    let folder = folder(&[("server.toml", &config("create = \"hang\""))]);
+    let path = folder.path().join("server.toml");
+    let mut command = crate::support::paster();
+    command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+    let mut serving = Serving::launch(command);
+    wait_until("the first worker is being started", || serving.children().len() == 1);
+    save(&path, &config(""));
+    assert_eq!(serving.wait_for("ready")["generation"], 1);
+    assert_eq!(get(&serving, "/pending").trim(), "head 0 head 1 head 2");
+
+    save(&path, &config("create = \"hang\""));
+    serving.wait_for("reloading");
+    wait_until("the next worker is being started", || serving.children().len() == 2);
+    // What is not of it changes nothing.
+    std::fs::write(folder.path().join("other.toml"), "").unwrap();
+    save(&path, &config("healthy = true"));
+    assert_eq!(serving.wait_for("reloaded")["generation"], 2);
+    wait_until("the worker that hung is gone", || serving.children().len() == 1);
+}
+
+#[test]
 fn a_rebuilt_library_is_taken_and_a_touched_file_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libapp.so");

@@ -22,7 +22,7 @@ use crate::app::Builder;
 use crate::body::{App, Body, Request, Response};
 use crate::codec::Variables;
 use crate::codec::fastcgi::encode_pairs;
-use crate::config::{ConfigPath, Table, item};
+use crate::config::{ServedPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 
@@ -34,7 +34,7 @@ pub(super) struct Options {
     upstreams: Vec<String>,
     /// Directory of a site of scripts: a path that names one is answered by the upstream with its `SCRIPT_FILENAME`, any
     /// other file by paster. Without it the upstream has every request, as an application.
-    root: Option<ConfigPath>,
+    root: Option<ServedPath>,
     /// Script that stands for its directory, with `root`.
     #[serde(default = "index_php")]
     index: String,

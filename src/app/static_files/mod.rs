@@ -25,7 +25,7 @@ use super::media::{compressible, media_type};
 use super::respond::plain;
 use crate::app::Builder;
 use crate::body::{App, Request, Response};
-use crate::config::{ConfigPath, Table, item};
+use crate::config::{ServedPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 use cache::Cache;
@@ -37,7 +37,7 @@ use tree::{Found, Opened, Tree};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// The directory to serve. Names that begin with a dot (but `.well-known`) and symbolic links are not served.
-    publish_dir: ConfigPath,
+    publish_dir: ServedPath,
     /// Names to look for when a directory is asked for, in this order.
     #[serde(default = "index_html")]
     index: Vec<String>,

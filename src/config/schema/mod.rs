@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::node::{item, join};
-use crate::config::table::Table;
+use crate::config::table::{Access, Table};
 use crate::error::{Error, Errors, Result};
 
 /// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
@@ -18,7 +18,7 @@ const DEPTH_LIMIT: usize = 8;
 /// # Errors
 /// Every fault, in the order of its place.
 pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value) -> Result<Value> {
-    let mut check = Check { table, base, schema, errors: Vec::new() };
+    let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, base, 0);
     let validator = jsonschema::options().build(schema).map_err(|error| {
         Error::new(format!("the schema for `[{}]` is no valid JSON Schema", check.shown_table("")))
@@ -31,6 +31,13 @@ pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value)
     errors.sort_by_key(|error| error.origin.as_ref().map(|origin| (origin.line, origin.column)));
     Errors::check(errors)?;
     Ok(value)
+}
+
+/// The paths that stand in `value`, absolute.
+pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<(Access, PathBuf)> {
+    let mut check = Check { table, base: "", schema, errors: Vec::new(), paths: Vec::new() };
+    check.prepare(schema, &mut value, "", 0);
+    check.paths
 }
 
 /// Makes a `T` of a checked value.
@@ -62,6 +69,8 @@ struct Check<'a> {
     base: &'a str,
     schema: &'a Value,
     errors: Vec<Error>,
+    /// What was found of `format: path`.
+    paths: Vec<(Access, PathBuf)>,
 }
 
 impl<'a> Check<'a> {
@@ -80,6 +89,7 @@ impl<'a> Check<'a> {
             Value::String(text) => {
                 if schema.get("format").and_then(Value::as_str) == Some("path") {
                     *text = absolute(self.table.base(path), text);
+                    self.paths.push((Access::of(schema), PathBuf::from(&*text)));
                 } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),

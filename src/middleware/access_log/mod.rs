@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::body::{App, Follow, Following, Request, Response, Watch};
-use crate::config::{ConfigPath, Table};
+use crate::config::{OutputPath, Table};
 use crate::context::Context;
 use crate::environ::{RemoteUser, RequestId};
 use crate::error::{Errors, Result};
@@ -30,7 +30,7 @@ pub(super) struct Options {
     #[serde(default)]
     to: Stream,
     /// File to append to. When it is moved away (logrotate) it is made anew within a second.
-    file: Option<ConfigPath>,
+    file: Option<OutputPath>,
 }
 
 /// What a line looks like.

@@ -176,7 +176,7 @@ impl Package {
         outputs.insert(self.target.clone());
         outputs.insert(self.workspace.join("target"));
         outputs.insert(self.workspace.join("Cargo.lock"));
-        Inputs { folders: folders.collect(), files: BTreeSet::new(), outputs }
+        Inputs { folders: folders.collect(), outputs, ..Inputs::default() }
     }
 }
 

@@ -9,6 +9,7 @@ mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use crate::config::{Config, Table};
-use crate::error::{Error, Source};
+use crate::error::{Error, Errors, Source};
 pub use stamp::files;
 
 /// What a build tells while it runs.
@@ -50,6 +51,8 @@ pub struct Inputs {
     pub folders: BTreeSet<PathBuf>,
     /// Single files: libraries that somebody else builds.
     pub files: BTreeSet<PathBuf>,
+    /// What the last build was made from, wherever it lies.
+    pub sources: BTreeSet<PathBuf>,
     /// What a build writes within the folders: not to be watched.
     pub outputs: BTreeSet<PathBuf>,
 }
@@ -58,6 +61,7 @@ impl Inputs {
     fn extend(&mut self, other: Inputs) {
         self.folders.extend(other.folders);
         self.files.extend(other.files);
+        self.sources.extend(other.sources);
         self.outputs.extend(other.outputs);
     }
 }
@@ -87,31 +91,24 @@ enum Origin {
     Crate { manifest: PathBuf, profile: String },
 }
 
-/// Builds what the plugin apps of `config` need and copies it to `folder`; without one it is told where it lies, which
-/// is for a process that soon ends.
+/// Builds what the plugin apps of `config` need and copies it; without `copies` it is told where it lies, which is for a
+/// process that soon ends.
 ///
 /// Also on failure the inputs are told, as far as they are known, so that the mending is noticed.
 pub async fn libraries(
     config: &Config,
     speed: Speed,
-    folder: Option<&Path>,
+    copies: Option<&Copies>,
     listener: Listener<'_>,
 ) -> (Inputs, Result<BTreeMap<String, PathBuf>, Failure>) {
     let mut inputs = Inputs::default();
     let mut faults = Vec::new();
-    let mut copies = BTreeMap::new();
+    let mut found = BTreeMap::new();
     let mut done: BTreeMap<Origin, Option<PathBuf>> = BTreeMap::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        match table.kind() {
-            Ok("plugin") => {}
-            Ok("static") => {
-                // Read anew at each request; watched so that open pages are.
-                let directory = table.value().get("directory").and_then(Value::as_str);
-                inputs.folders.extend(directory.map(|written| resolve(&table, "directory", written)));
-                continue;
-            }
-            _ => continue,
+        if !table.kind().is_ok_and(|kind| kind == "plugin") {
+            continue;
         }
         let origin = match origin(&table, speed) {
             Ok(Some(origin)) => origin,
@@ -122,7 +119,7 @@ pub async fn libraries(
             }
         };
         if let Some(copy) = done.get(&origin) {
-            copies.extend(copy.clone().map(|copy| (name.to_owned(), copy)));
+            found.extend(copy.clone().map(|copy| (name.to_owned(), copy)));
             continue;
         }
         let library = match &origin {
@@ -132,30 +129,30 @@ pub async fn libraries(
             }
             Origin::Crate { manifest, profile } => {
                 let tell = |progress| listener(name, progress);
-                let (found, library) = build(manifest, profile, speed, &tell).await;
-                inputs.extend(found);
+                let (made_from, library) = build(manifest, profile, speed, &tell).await;
+                inputs.extend(made_from);
                 library
             }
         };
         let copy = library.and_then(|library| {
-            let Some(folder) = folder else { return Ok(library) };
-            crate::plugin::copy_by_hash(&library, folder).map_err(|errors| {
+            let Some(copies) = copies else { return Ok(library) };
+            copies.copy(&library).map_err(|errors| {
                 let place = table.origin("library").or_else(|| table.origin("crate"));
                 errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()
             })
         });
         match copy {
             Ok(copy) => {
-                copies.insert(name.to_owned(), copy.clone());
+                found.insert(name.to_owned(), copy.clone());
                 done.insert(origin, Some(copy));
             }
-            Err(found) => {
-                faults.extend(found);
+            Err(wrong) => {
+                faults.extend(wrong);
                 done.insert(origin, None);
             }
         }
     }
-    (inputs, if faults.is_empty() { Ok(copies) } else { Err(Failure { faults, built: copies }) })
+    (inputs, if faults.is_empty() { Ok(found) } else { Err(Failure { faults, built: found }) })
 }
 
 /// The libraries that are there without building anything, by app, and the names of the plugin apps whose crate is
@@ -260,7 +257,9 @@ async fn build(
             return (Inputs { folders: [folder].into(), ..Inputs::default() }, Err(vec![fault]));
         }
     };
-    let inputs = package.inputs();
+    let mut inputs = package.inputs();
+    // Of the last build: a file elsewhere may be what has to be mended.
+    inputs.sources = known.map(|known| known.watched().sources).unwrap_or_default();
     let complete = match steps::run(&package, tell).await {
         Ok(complete) => complete,
         Err(fault) => return (inputs, Err(vec![fault])),
@@ -270,8 +269,38 @@ async fn build(
         Err(faults) => return (inputs, Err(faults)),
     };
     stamp.write(&package, &library, begun, complete, tracked);
+    let inputs = stamp.read().map_or(inputs, |known| known.watched());
     tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
+}
+
+/// Private copies of libraries in one folder.
+#[derive(Debug)]
+pub struct Copies {
+    folder: PathBuf,
+    /// By the library's path: its state when it was copied, and the copy. Reading a library takes longer than all else
+    /// that a look for changes does.
+    known: Mutex<BTreeMap<PathBuf, (String, PathBuf)>>,
+}
+
+impl Copies {
+    /// Copies go to `folder`.
+    pub fn new(folder: PathBuf) -> Copies {
+        Copies { folder, known: Mutex::default() }
+    }
+
+    /// The private copy of `library`.
+    fn copy(&self, library: &Path) -> Result<PathBuf, Errors> {
+        let state = stamp::digest(&[library.to_owned()]);
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, copy)) = known().get(library).filter(|(last, copy)| *last == state && copy.is_file())
+        {
+            return Ok(copy.clone());
+        }
+        let copy = crate::plugin::copy_by_hash(library, &self.folder)?;
+        known().insert(library.to_owned(), (state, copy.clone()));
+        Ok(copy)
+    }
 }
 
 /// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.

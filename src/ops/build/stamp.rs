@@ -52,7 +52,11 @@ impl Known {
     }
 
     pub(super) fn watched(&self) -> Inputs {
-        self.package.inputs()
+        let mut inputs = self.package.inputs();
+        let outside = |path: &&PathBuf| !inputs.outputs.iter().any(|output| path.starts_with(output));
+        inputs.sources =
+            self.made_from.iter().filter(outside).filter(|path| !path.is_dir()).cloned().collect();
+        inputs
     }
 
     fn now(&self) -> String {

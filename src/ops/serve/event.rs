@@ -72,6 +72,11 @@ pub enum Event {
         /// Of these, spent in builds.
         cargo_ms: u64,
     },
+    /// What changed makes no difference: the generation serves on, and no new one is made.
+    Unchanged {
+        /// Number of the generation that serves.
+        generation: u64,
+    },
     /// A new generation could not be made; the old one, if there is one, serves on.
     ReloadFailed {
         /// Number of the generation that serves; 0 when none does.
@@ -188,6 +193,7 @@ impl Event {
                 };
                 format!("generation {generation} serves after {}{build}", span(*ms))
             }
+            Event::Unchanged { generation } => format!("nothing new: generation {generation} serves on"),
             Event::ReloadFailed { generation: 0, .. } => {
                 "nothing serves yet: waiting for the next change".to_owned()
             }
@@ -248,6 +254,13 @@ pub enum Reason {
     Program,
     /// `paster reload`.
     Command,
+}
+
+impl Reason {
+    /// Whether it is a change that the watch has seen.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self, Reason::Files | Reason::Config)
+    }
 }
 
 /// Why one worker is replaced.

@@ -1,4 +1,5 @@
-// Refreshes the page once a new generation of the application answers, and shows why one does not.
+// Refreshes the page once a new generation of the application answers or a file of the page changes, and shows why a
+// generation does not answer.
 (() => {
   "use strict";
   // A frame is refreshed with the page around it.

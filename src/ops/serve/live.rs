@@ -49,7 +49,15 @@ pub(super) struct Live {
     /// Names this generation among all of all runs.
     generation: String,
     /// `None` once the generation is retired.
-    status: watch::Sender<Option<Status>>,
+    shown: watch::Sender<Option<Shown>>,
+}
+
+/// What pages are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    status: Status,
+    /// How often files changed that are served as they are: a page from before is refreshed.
+    refreshes: u64,
 }
 
 /// One message to a page.
@@ -69,18 +77,37 @@ impl Live {
         Live {
             development: start.development,
             generation: format!("{}.{}", start.run, start.generation),
-            status: watch::Sender::new(Some(status)),
+            shown: watch::Sender::new(Some(Shown { status, refreshes: start.refreshes })),
         }
     }
 
     /// Tells all pages.
     pub(super) fn set(&self, status: Status) {
-        self.status.send_if_modified(|now| now.is_some() && now.replace(status.clone()) != Some(status));
+        self.change(|shown| shown.status = status);
+    }
+
+    /// Refreshes all pages that are from before.
+    pub(super) fn refresh(&self, refreshes: u64) {
+        self.change(|shown| shown.refreshes = refreshes);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shown)) {
+        self.shown.send_if_modified(|now| {
+            let Some(shown) = now else { return false };
+            let before = shown.clone();
+            change(shown);
+            *shown != before
+        });
+    }
+
+    /// What a page belongs to: one of another version is refreshed.
+    fn version(&self, shown: Option<&Shown>) -> String {
+        format!("{}.{}", self.generation, shown.map_or(0, |shown| shown.refreshes))
     }
 
     /// Ends the streams to the pages: they reconnect to the next generation.
     pub(super) fn end(&self) {
-        self.status.send_replace(None);
+        self.shown.send_replace(None);
     }
 
     /// Puts the live page around `app`, in development.
@@ -96,8 +123,10 @@ impl Live {
     pub(super) fn stand_in(&self) -> App {
         let live = self.clone();
         App::from_fn(move |request: Request| {
-            let errors = match &*live.status.borrow() {
-                Some(Status::Failed { errors }) if is_near(&request) => errors.iter().map(text).collect(),
+            let errors = match &*live.shown.borrow() {
+                Some(Shown { status: Status::Failed { errors }, .. }) if is_near(&request) => {
+                    errors.iter().map(text).collect()
+                }
                 _ => String::new(),
             };
             let page = format!(
@@ -132,30 +161,31 @@ impl Live {
             request.headers_mut().remove(name);
         }
         let head = request.method() == Method::HEAD;
-        let tag = format!("\n<script src=\"{SCRIPT_PATH}?g={}\" async></script>\n", self.generation);
+        let version = self.version(self.shown.borrow().as_ref());
+        let tag = format!("\n<script src=\"{SCRIPT_PATH}?g={version}\" async></script>\n");
         let response = app.handle(request);
         Box::pin(async move { response.await.map(|response| inject(response, tag, head)) })
     }
 
     /// A stream of server-sent events that ends with the generation.
     fn events(&self) -> Response {
-        let mut status = self.status.subscribe();
-        status.mark_changed();
-        let generation = self.generation.clone();
+        let mut shown = self.shown.subscribe();
+        shown.mark_changed();
+        let live = self.clone();
         let begin = futures_util::stream::once(async { Bytes::from_static(b"retry: 100\n\n") });
-        let told =
-            futures_util::stream::unfold((status, generation), |(mut status, generation)| async move {
-                let text = match tokio::time::timeout(HEARTBEAT, status.changed()).await {
-                    Err(_) => Bytes::from_static(b":\n\n"),
-                    Ok(Err(_)) => return None,
-                    Ok(Ok(())) => {
-                        let status = status.borrow_and_update();
-                        let told = Told { generation: &generation, status: status.as_ref()? };
-                        format!("data: {}\n\n", serde_json::to_string(&told).ok()?).into()
-                    }
-                };
-                Some((text, (status, generation)))
-            });
+        let told = futures_util::stream::unfold((shown, live), |(mut shown, live)| async move {
+            let text = match tokio::time::timeout(HEARTBEAT, shown.changed()).await {
+                Err(_) => Bytes::from_static(b":\n\n"),
+                Ok(Err(_)) => return None,
+                Ok(Ok(())) => {
+                    let now = shown.borrow_and_update();
+                    let generation = live.version(now.as_ref());
+                    let told = Told { generation: &generation, status: &now.as_ref()?.status };
+                    format!("data: {}\n\n", serde_json::to_string(&told).ok()?).into()
+                }
+            };
+            Some((text, (shown, live)))
+        });
         let frames = begin.chain(told).map(|text| Ok::<_, BoxError>(Frame::data(text)));
         let mut response = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
         let headers = response.headers_mut();

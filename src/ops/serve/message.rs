@@ -32,6 +32,8 @@ pub(super) enum ToWorker {
     Side(u64, Result<PathBuf, Fault>),
     /// For the pages of developers.
     Live(Status),
+    /// So often files have changed that are served as they are: the pages of developers from before are refreshed.
+    Refresh(u64),
     /// Open the log files anew: somebody has moved them.
     Reopen,
     /// Answer with [`FromWorker::Counted`] and this number.
@@ -53,6 +55,9 @@ pub(super) struct Start {
     pub(super) run: String,
     /// Whether pages for developers may be shown.
     pub(super) development: bool,
+    /// As in [`ToWorker::Refresh`].
+    #[serde(default)]
+    pub(super) refreshes: u64,
     /// What TLS session tickets are made of, the same for every worker of the run.
     pub(super) tickets: Secret,
     /// The merged config.

@@ -120,6 +120,8 @@ struct Shared {
     /// What TLS session tickets of this run are made of.
     tickets: Secret,
     folder: folder::Folder,
+    /// The private copies of libraries in it.
+    copies: crate::ops::build::Copies,
     notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,
     sides: side::Sides,
@@ -128,6 +130,8 @@ struct Shared {
     leavings: Arc<leavings::Leavings>,
     /// How many workers there were.
     started: AtomicU64,
+    /// How often files changed that are served as they are.
+    refreshes: AtomicU64,
     /// What the supervisor counts.
     seen: tally::Seen,
 }
@@ -140,8 +144,12 @@ enum Message {
     Made { post: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
     /// A new program has shown, or not, that it can take over.
     Rehearsed(Result<(), Error>),
-    /// Files have changed.
-    Changed { paths: Vec<PathBuf>, config: bool },
+    /// The attempt of that number knows what to watch, and goes on once it is; whether the config wants it watched.
+    Loaded { number: u64, scope: Box<watch::Scope>, reload: bool, done: oneshot::Sender<()> },
+    /// The attempt of that number makes something new of files that have changed.
+    Reloading(u64),
+    /// Files have changed: config files, what a generation is made from, pages that are served as they are.
+    Changed { paths: Vec<PathBuf>, config: bool, input: bool, page: bool },
     /// The switch to that generation is to be told of, whatever the old one is doing.
     Late(u64),
     /// A worker of that id does something.

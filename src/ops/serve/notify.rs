@@ -37,7 +37,9 @@ impl Notify {
     pub(super) fn hear(&self, event: &Event) {
         let text = match event {
             Event::Starting { pid } => format!("MAINPID={pid}\nSTATUS=starting"),
-            Event::Ready { generation, .. } | Event::Reloaded { generation, .. } => {
+            Event::Ready { generation, .. }
+            | Event::Reloaded { generation, .. }
+            | Event::Unchanged { generation } => {
                 format!("READY=1\nSTATUS=generation {generation} serves")
             }
             Event::Reloading { detail, .. } => {

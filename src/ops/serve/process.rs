@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::{Config, ConfigPath};
+use crate::config::{Config, OutputPath};
 use crate::error;
 
 /// Options of the table `[process]`.
@@ -30,7 +30,7 @@ pub struct Process {
     pub threads: usize,
     /// A control socket at this place, beside the usual one in the user's folder: for `paster ps --control PATH` of
     /// root, who controls servers of other users.
-    pub control: Option<ConfigPath>,
+    pub control: Option<OutputPath>,
     /// Longest time in which a new generation must be ready, builds not counted.
     pub start_secs: u64,
     /// How long connections of an old generation may stay after a reload (WebSockets, streams) before they are
@@ -63,7 +63,7 @@ pub struct Process {
     /// Their resource limits.
     pub limits: Limits,
     /// Where to write the supervisor's process id. The file is locked while the server runs and removed at its end.
-    pub pid_file: Option<ConfigPath>,
+    pub pid_file: Option<OutputPath>,
 }
 
 /// What becomes of WebSockets after a reload.

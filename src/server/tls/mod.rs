@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{ConfigPath, Table};
+use crate::config::{ConfigPath, FollowedPath, Table};
 use crate::error::{Error, Errors, Result};
 use certificate::{Certificate, Roots};
 pub(super) use terminator::{Outcome, Terminator};
@@ -70,9 +70,9 @@ impl Default for Options {
 #[serde(deny_unknown_fields)]
 pub(super) struct Pair {
     /// PEM file: the server's certificate first, then those up to the root.
-    pub certificate_file: ConfigPath,
+    pub certificate_file: FollowedPath,
     /// PEM file of its private key (PKCS #8, PKCS #1 or SEC 1), not encrypted.
-    pub key_file: ConfigPath,
+    pub key_file: FollowedPath,
 }
 
 /// Oldest version of TLS.

@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::lines::Lines;
 pub(super) use self::own::Own;
 use self::sink::{Sink, Sinks};
-use crate::config::{Config, ConfigPath, join};
+use crate::config::{Config, OutputPath, join};
 use crate::context::Reopen;
 use crate::error::{Error, Errors, Result};
 
@@ -37,7 +37,7 @@ pub struct Log {
     /// `plugin`.
     levels: BTreeMap<String, Level>,
     /// File that lines are appended to, instead of standard error; opened anew on USR1.
-    file: Option<ConfigPath>,
+    file: Option<OutputPath>,
 }
 
 /// How a line is written.

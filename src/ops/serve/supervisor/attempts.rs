@@ -1,40 +1,54 @@
 //! Attempts at a new generation: when one begins, and what becomes of one that has failed.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Message;
-use super::super::attempt::{Attempt, From, Prepared};
+use super::super::attempt::{Attempt, From, Prepared, Progress};
+use super::super::crew::Crew;
 use super::super::event::{Event, Reason};
 use super::super::live::Status;
+use super::super::message::ToWorker;
 use super::super::watch::{Scope, Watch};
 use super::{Supervisor, Trying};
 use crate::error::Error;
 use crate::ops::fault::Fault;
 
 impl Supervisor {
-    /// Begins to make a generation from the files, or remembers to once the running attempt has ended.
+    /// Begins to make a generation from the files, or remembers to once the running attempt has ended. When the watch has
+    /// seen a change, the attempt tells of itself once something new comes of it.
     pub(super) fn make(&mut self, reason: Reason, detail: String) {
         if self.stopping.is_some() {
             return;
         }
+        let mut forced = !reason.is_watched();
+        let mut told = false;
         if let Some(running) = &self.attempt {
-            if !running.building.load(Ordering::Relaxed) {
-                self.again = Some((reason, detail));
+            if !running.progress.is_building() {
+                running.progress.change();
+                let kept = |again: &(Reason, String)| !again.0.is_watched();
+                if forced || !self.again.as_ref().is_some_and(kept) {
+                    self.again = Some((reason, detail));
+                }
                 return;
             }
             // What it builds is out of date already.
+            forced |= running.forced;
+            told = running.progress.is_told();
             self.attempt = None;
         }
-        if reason != Reason::Start {
-            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation + 1 });
+        let explicit = !reason.is_watched() && reason != Reason::Start;
+        if explicit {
+            let generation = self.generation + 1;
+            self.shared.tell(&Event::Reloading { reason, detail: detail.clone(), generation });
             self.live(Status::Building);
         }
-        self.attempt(From::Files, reason);
+        let told = told || explicit || reason == Reason::Start;
+        self.attempt(From::Files, reason, detail, forced, told);
     }
 
     /// Begins to make a generation from what served before the one that serves: its config, and its libraries as
@@ -51,29 +65,63 @@ impl Supervisor {
         let from = From::Plan(Box::new(previous.clone()));
         let detail = "to the generation before".to_owned();
         let generation = self.generation + 1;
-        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail, generation });
-        self.attempt(from, Reason::Rollback);
+        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
+        self.attempt(from, Reason::Rollback, detail, true, true);
         Ok(())
     }
 
-    fn attempt(&mut self, from: From, reason: Reason) {
-        let building = Arc::<AtomicBool>::default();
+    fn attempt(&mut self, from: From, reason: Reason, detail: String, forced: bool, told: bool) {
+        let progress = Arc::new(Progress::new(told));
+        let number = self.next_task();
+        // After a failure a generation is made in any case: it tells that all is well again.
+        let compared = !forced && self.faults.is_none();
+        let serves = self.crew.as_ref().filter(|crew| crew.generation > 0 && compared);
         let attempt = Attempt {
             shared: self.shared.clone(),
             from,
+            number,
+            reason,
+            detail: detail.clone(),
+            serves: serves.map(|crew| Box::new(crew.plan.clone())),
             generation: self.generation + 1,
             bound: self.bound.clone(),
             carry: self.crew.as_ref().map_or(0, |crew| crew.posts.len()),
-            building: building.clone(),
+            progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
+            taken: Mutex::default(),
         };
-        let (number, shared) = (self.next_task(), self.shared.clone());
+        let shared = self.shared.clone();
         let task =
             tokio::spawn(
                 async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
             );
         let _task = AbortOnDropHandle::new(task);
-        self.attempt = Some(Trying { number, reason, _task, since: Instant::now(), building });
+        self.attempt =
+            Some(Trying { number, reason, _task, since: Instant::now(), detail, forced, progress });
+    }
+
+    /// Lets a new generation serve.
+    pub(super) fn made_new(&mut self, prepared: Prepared, running: &Trying) {
+        self.faults = None;
+        self.refresh = false; // all pages are
+        self.switch(prepared, running);
+    }
+
+    /// Hears that what has changed makes nothing new.
+    pub(super) fn unchanged(&mut self, running: &Trying) {
+        if running.progress.is_told() {
+            self.shared.tell(&Event::Unchanged { generation: self.serving() });
+            self.live(Status::Serving);
+        }
+    }
+
+    /// Refreshes open pages whose files have changed, unless a generation is being made that does.
+    pub(super) fn refresh_when_due(&mut self) {
+        if self.refresh && self.attempt.is_none() {
+            self.refresh = false;
+            let order = ToWorker::Refresh(self.shared.refreshes.fetch_add(1, Ordering::Relaxed) + 1);
+            self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
+        }
     }
 
     pub(super) fn failed(
@@ -92,6 +140,15 @@ impl Supervisor {
         if let (None, Some(stand_in)) = (&self.crew, stand_in) {
             self.switch(stand_in, running);
         }
+        // A file that the application writes again and again does not change what is wrong.
+        let known = self.faults.replace(faults.clone()).is_some_and(|known| known == faults);
+        if !running.progress.is_told() {
+            if known {
+                return Ok(());
+            }
+            let (reason, detail) = (running.reason, running.detail.clone());
+            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation + 1 });
+        }
         let (generation, wanted) = (self.serving(), Some(self.generation + 1));
         self.shared.tell(&Event::ReloadFailed { generation, wanted, errors: faults.clone() });
         self.live(Status::Failed { errors: faults });
@@ -104,7 +161,12 @@ impl Supervisor {
         if self.watch.is_none() {
             match Watch::new(self.shared.clone()) {
                 Ok(watch) => self.watch = Some(watch),
-                Err(errors) => self.shared.tell(&Event::Warning { message: errors.to_string() }),
+                Err(message) => {
+                    if !self.unwatched {
+                        self.shared.tell(&Event::Warning { message });
+                    }
+                    self.unwatched = true;
+                }
             }
         }
         if let Some(watch) = &self.watch {

@@ -21,16 +21,24 @@ impl Supervisor {
             Message::Attempted(number, outcome) => {
                 // Of one that was cut off nothing is wanted any more.
                 let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
-                let Outcome { scope, result, stand_in } = *outcome;
-                let serves = result.as_ref().ok().or(stand_in.as_ref());
+                let Outcome { scope, result, stand_in, looks } = *outcome;
+                let made = result.as_ref().ok().and_then(Option::as_ref);
+                let serves = made.or(stand_in.as_ref());
                 if let Some(serves) = serves {
                     self.reload = serves.plan.process.reload;
                 }
                 self.follow(scope);
                 match result {
-                    Ok(prepared) => self.switch(prepared, &running),
+                    Ok(Some(prepared)) => self.made_new(prepared, &running),
+                    Ok(None) => self.unchanged(&running),
                     Err(faults) => self.failed(faults, stand_in, &running)?,
                 }
+                self.refresh_when_due();
+                // It may have looked at these changes itself.
+                let seen = |(reason, _): &mut (Reason, String)| {
+                    reason.is_watched() && looks == running.progress.looks()
+                };
+                self.again.take_if(seen);
                 if let Some((reason, detail)) = self.again.take() {
                     self.make(reason, detail);
                 }
@@ -40,9 +48,26 @@ impl Supervisor {
             Message::Made { post, number, result } => self.made(post, number, result),
             // The config says so since the watch began; a rollback may want it again.
             Message::Changed { .. } if !self.reload => {}
-            Message::Changed { paths, config } => {
-                let reason = if config { Reason::Config } else { Reason::Files };
-                self.make(reason, summary(&paths));
+            Message::Changed { paths, config, input, page } => {
+                self.refresh |= page;
+                match (config, input) {
+                    (true, _) => self.make(Reason::Config, summary(&paths)),
+                    (false, true) => self.make(Reason::Files, summary(&paths)),
+                    (false, false) => self.refresh_when_due(),
+                }
+            }
+            Message::Loaded { number, scope, reload, done } => {
+                if self.attempt.as_ref().is_some_and(|running| running.number == number) {
+                    // Nothing serves yet whose config could say otherwise.
+                    self.reload |= reload && self.serving() == 0;
+                    self.follow(Some(*scope));
+                }
+                let _ = done.send(()); // it may have been cut off
+            }
+            Message::Reloading(number) => {
+                if self.attempt.as_ref().is_some_and(|running| running.number == number) {
+                    self.live(Status::Building);
+                }
             }
             Message::Due(name) => self.run_task(&name, None),
             Message::Control(ask, reply) => self.control(*ask, reply),

@@ -18,7 +18,7 @@ mod succeed;
 mod switch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::Plan;
+use super::attempt::{Plan, Progress};
 use super::control::Endpoint;
 use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
@@ -41,6 +41,7 @@ use super::teller::Teller;
 use super::watch::Watch;
 use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
+use crate::ops::fault::Fault;
 
 /// What workers get beyond their own deadline before they are killed.
 const SLACK: Duration = Duration::from_secs(2);
@@ -69,9 +70,15 @@ struct Supervisor {
     tasks: u64,
     /// Why another attempt must follow the one that runs.
     again: Option<(Reason, String)>,
+    /// What was wrong with the last attempt, where it has failed.
+    faults: Option<Vec<Fault>>,
+    /// Whether pages are to be refreshed once the attempt has ended.
+    refresh: bool,
     stopping: Option<Stopping>,
     announcing: Option<Announcing>,
     watch: Option<Watch>,
+    /// Whether it was told that files cannot be watched.
+    unwatched: bool,
     /// A new program can take over.
     succeeding: bool,
     pid_file: Option<PidFile>,
@@ -90,7 +97,11 @@ struct Trying {
     reason: Reason,
     _task: AbortOnDropHandle<()>,
     since: Instant,
-    building: Arc<AtomicBool>,
+    /// What has changed, for people.
+    detail: String,
+    /// Whether a generation is wanted also when nothing is new: not only files have changed.
+    forced: bool,
+    progress: Arc<Progress>,
 }
 
 struct Stopping {
@@ -122,6 +133,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         teller: Teller::new(listener, legacy.tally),
         run,
         tickets: crate::server::tickets::Secret::random(),
+        copies: crate::ops::build::Copies::new(folder.libraries()),
         folder,
         notify: Notify::new(),
         messages,
@@ -130,6 +142,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         questions: Default::default(),
         leavings: Default::default(),
         started: AtomicU64::new(started),
+        refreshes: AtomicU64::new(0),
         seen: tally::Seen::new(legacy.began, &legacy.seen),
     });
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
@@ -156,9 +169,12 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         attempt: None,
         tasks: 0,
         again: None,
+        faults: None,
+        refresh: false,
         stopping: None,
         announcing: None,
         watch: None,
+        unwatched: false,
         succeeding: false,
         pid_file: None,
         looked: Instant::now(),

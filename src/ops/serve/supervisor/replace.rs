@@ -73,7 +73,10 @@ impl Supervisor {
             Ok(ready) => *ready,
             Err(faults) => {
                 let pause = place.backoff.next(Duration::ZERO).max(Duration::from_millis(100));
-                let what: Vec<_> = faults.iter().map(|fault| fault.message.clone()).collect();
+                let all = |fault: &Fault| {
+                    [std::slice::from_ref(&fault.message), &*fault.causes].concat().join(": ")
+                };
+                let what: Vec<_> = faults.iter().map(all).collect();
                 let message = format!(
                     "worker {post} could not be started: {}; tried again in {} ms",
                     what.join("; "),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::attempt::{Prepared, Ready};
@@ -156,6 +157,8 @@ impl Supervisor {
                 && (!worker.serving || fds.is_some())
             {
                 worker.serving = true;
+                // Files may have changed since its start.
+                worker.child.tell(&ToWorker::Refresh(self.shared.refreshes.load(Ordering::Relaxed)));
                 worker.child.send(Packet { fds: fds.unwrap_or_default(), ..Packet::new(&ToWorker::Serve) });
             }
         }

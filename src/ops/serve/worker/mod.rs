@@ -220,6 +220,7 @@ async fn read(
         match packet.message() {
             Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
             Ok(ToWorker::Live(status)) => live.set(status),
+            Ok(ToWorker::Refresh(refreshes)) => live.refresh(refreshes),
             Ok(ToWorker::Count(round)) => {
                 host.outbox.send(Packet::new(&FromWorker::Counted(round, counting.counts())));
             }

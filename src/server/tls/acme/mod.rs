@@ -26,7 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::shown;
 use super::terminator::Terminator;
-use crate::config::{ConfigPath, Table};
+use crate::config::{ConfigPath, OutputPath, Table};
 use crate::error::{Errors, Result};
 
 /// The authority that is asked when none is named.
@@ -48,7 +48,7 @@ pub(in crate::server) struct Options {
     pub domains: Vec<String>,
     /// Folder for account, keys and certificates, made with access for the server's user alone. Keep it: authorities
     /// limit how many certificates they give out.
-    pub cache: ConfigPath,
+    pub cache: OutputPath,
     /// Whether you agree to the authority's terms of service (for Let's Encrypt: <https://letsencrypt.org/repository>).
     pub terms_of_service_agreed: bool,
     /// How the authority may reach you: `["mailto:admin@example.org"]`.

@@ -1,0 +1,142 @@
+//! What an attempt is made from: the config, its sockets, its libraries.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, PoisonError};
+
+use super::start::start;
+use super::{Attempt, Plan};
+use crate::config::Config;
+use crate::error::{Error, Errors, Result};
+use crate::ops::build::{self, Speed};
+use crate::ops::fault::Fault;
+use crate::ops::serve::event::Event;
+use crate::ops::serve::log::Log;
+use crate::ops::serve::message::Errand;
+use crate::ops::serve::pid_file::PidFile;
+use crate::ops::serve::process::Process;
+use crate::ops::serve::servers::{self, Bound};
+use crate::ops::serve::standing::Standing;
+use crate::ops::serve::watch::{self, Paths, Scope};
+use crate::ops::serve::{State, load, tasks};
+
+/// What the files say.
+pub(super) struct Loaded {
+    /// The config, when it could be read.
+    pub(super) config: Option<(Config, Process)>,
+    pub(super) scope: Option<Scope>,
+    /// The sockets, whether or not the rest could be made.
+    pub(super) bound: Vec<Bound>,
+    pub(super) made: std::result::Result<(Plan, Vec<Bound>), Vec<Fault>>,
+}
+
+impl Attempt {
+    /// Loads the config, binds what is new in it, and sees that every library is built and copied. An address that
+    /// cannot be had is told before anybody waits for a build.
+    pub(super) async fn load(&self, held: &[Bound]) -> Loaded {
+        let shared = &self.shared;
+        let config = load::load(&shared.options).and_then(|config| {
+            let process = Process::read(&config);
+            let tasks = tasks::read(&config);
+            let log = Log::read(&config);
+            match (process, tasks, log) {
+                (Ok(process), Ok(_), Ok(_)) => Ok((process, config)),
+                (process, tasks, log) => {
+                    let faults = process.err().into_iter().chain(tasks.err()).chain(log.err()).flatten();
+                    let mut faults: Vec<Error> = faults.collect();
+                    config.sort(&mut faults);
+                    Err(Errors::check(faults)
+                        .err()
+                        .unwrap_or_else(|| Error::new("the config is wrong").into()))
+                }
+            }
+        });
+        let (mut process, config) = match config {
+            Ok(config) => config,
+            Err(errors) => {
+                let files = Config::files_of(&shared.options.sources);
+                let scope = Some(Scope { configs: files.into_iter().collect(), ..Scope::default() });
+                let made = Err(Fault::list(&errors));
+                return Loaded { config: None, scope, bound: Vec::new(), made };
+            }
+        };
+        process.reload = shared.options.reload.unwrap_or(process.reload);
+        let standing = Standing::of(&process, &config);
+        let (configs, paths) = (config.files().iter().cloned().collect(), Paths::of(&config));
+        let mut scope = Scope { configs, paths, ..Scope::default() };
+        let bound = self.bind(&config, held);
+        let taken = bound.and_then(|bound| {
+            self.take_pid_file(&process)?;
+            Ok((bound, standing?))
+        });
+        let (bound, standing) = match taken {
+            Ok(taken) => taken,
+            Err(errors) => {
+                // What was watched goes on to be: saving a file gives no address free.
+                let made = Err(Fault::list(&errors));
+                let config = Some((config, process));
+                return Loaded { config, scope: None, bound: Vec::new(), made };
+            }
+        };
+        let tell = |app: &str, progress| {
+            self.announce();
+            shared.tell(&Event::of_build(app, progress));
+        };
+        let speed = if process.reload { Speed::Development } else { Speed::Production };
+        let (inputs, libraries) = build::libraries(&config, speed, Some(&shared.copies), &tell).await;
+        scope.inputs = inputs;
+        let read = contents(&scope);
+        let plan =
+            |libraries| Plan { config: config.clone(), process: process.clone(), standing, libraries, read };
+        let made = match libraries {
+            Ok(libraries) => Ok((plan(libraries), bound.clone())),
+            Err(build::Failure { mut faults, built }) => {
+                self.look_at_the_rest(&plan(built), &mut faults).await;
+                Err(faults)
+            }
+        };
+        Loaded { config: Some((config, process)), scope: Some(scope), bound, made }
+    }
+
+    /// Some libraries could not be built: has a worker say what else is wrong, so that all is told at once.
+    async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
+        let name = self.shared.name(self.generation, 0);
+        let found = start(&self.shared, plan, &[], name, State::default(), Errand::Try).await;
+        for fault in found.err().into_iter().flatten() {
+            let same =
+                |told: &Fault| *told == fault || (told.origin.is_some() && told.origin == fault.origin);
+            if !faults.iter().any(same) {
+                faults.push(fault);
+            }
+        }
+    }
+
+    /// Binds what `config` listens on, keeping what serves or was bound for an earlier look of this attempt.
+    pub(super) fn bind(&self, config: &Config, held: &[Bound]) -> Result<Vec<Bound>> {
+        let old: Vec<_> = self.bound.iter().chain(held).cloned().collect();
+        let mut bound = servers::bind(config, &old)?;
+        for one in &mut bound {
+            one.new = !self.bound.iter().any(|old| Arc::ptr_eq(&old.socket, &one.socket));
+        }
+        Ok(bound)
+    }
+
+    /// Takes the pid file, where it is another than the one that is held.
+    pub(super) fn take_pid_file(&self, process: &Process) -> Result<()> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = process.pid_file.as_deref().filter(|path| self.pid_file.as_deref() != Some(path));
+        if taken.as_ref().map(|taken| &*taken.path) != wanted {
+            *taken = None;
+            *taken = wanted.map(PidFile::take).transpose()?;
+        }
+        Ok(())
+    }
+}
+
+/// What the files hold that the config names and a generation reads once, as a number. Plugins' libraries are known by
+/// their copies.
+fn contents(scope: &Scope) -> u64 {
+    let mut hash = DefaultHasher::new();
+    let files = scope.paths.read.difference(&scope.inputs.files).filter(|path| !path.is_dir());
+    files.for_each(|path| (path, watch::content(path)).hash(&mut hash));
+    hash.finish()
+}

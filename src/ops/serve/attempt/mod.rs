@@ -1,0 +1,311 @@
+//! One attempt to make a generation: load, build, bind, start, wait until it is ready. Changes nothing that serves.
+//!
+//! - here: what an attempt is, and its course;
+//! - `load`: the config, its sockets, its libraries;
+//! - `start`: the start of one worker.
+
+mod load;
+mod start;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join_all};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use self::load::Loaded;
+pub(super) use self::start::{saved_state, start};
+use super::child::{Child, News};
+use super::event::{Event, Reason};
+use super::message::Errand;
+use super::pid_file::PidFile;
+use super::process::Process;
+use super::servers::Bound;
+use super::standing::Standing;
+use super::watch::Scope;
+use super::{Message, Shared};
+use crate::config::Config;
+use crate::ops::fault::Fault;
+
+/// How long the start of a worker waits for those before it, where one follows the other.
+const TURN: Duration = Duration::from_millis(250);
+
+/// What a generation is made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) process: Process,
+    pub(super) standing: Standing,
+    /// Private copy of each plugin app's library, by the app's name.
+    pub(super) libraries: BTreeMap<String, PathBuf>,
+    /// What the files hold that the config names and a generation reads once.
+    #[serde(default)]
+    pub(super) read: u64,
+}
+
+impl Plan {
+    /// Whether generations of both would be the same.
+    fn is_same_as(&self, other: &Plan) -> bool {
+        self.config.tree() == other.config.tree()
+            && self.config.files() == other.config.files()
+            && self.process == other.process
+            && self.standing == other.standing
+            && self.libraries == other.libraries
+            && self.read == other.read
+    }
+
+    /// How many workers serve it. What listens nowhere (a console) answers once, so one does it.
+    pub(super) fn workers(&self, bound: &[Bound]) -> usize {
+        if bound.is_empty() { 1 } else { self.process.workers.count() }
+    }
+}
+
+/// Where an attempt begins.
+#[derive(Debug)]
+pub(super) enum From {
+    /// At the files.
+    Files,
+    /// At what was built before: it is to serve again.
+    Plan(Box<Plan>),
+}
+
+/// How an attempt has ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What to watch for the next; `None` when it is not known.
+    pub(super) scope: Option<Scope>,
+    /// Workers that are ready, `None` when what serves would come out again, or everything that is wrong; the caller's
+    /// world is as before.
+    pub(super) result: Result<Option<Prepared>, Vec<Fault>>,
+    /// A worker that says what is wrong, where nothing else serves and a mending is waited for.
+    pub(super) stand_in: Option<Prepared>,
+    /// Of how many [changes](Progress::change) it has seen what came of them.
+    pub(super) looks: u64,
+}
+
+/// What supervisor and attempt tell each other while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Set while builds run, which a further change may cut off.
+    building: AtomicBool,
+    /// Set once it was told that a generation is being made.
+    told: AtomicBool,
+    changes: AtomicU64,
+    changed: Notify,
+}
+
+impl Progress {
+    pub(super) fn new(told: bool) -> Progress {
+        Progress { told: AtomicBool::new(told), ..Progress::default() }
+    }
+
+    pub(super) fn is_building(&self) -> bool {
+        self.building.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// How often files have changed since it began.
+    pub(super) fn looks(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Tells it that files have changed while it starts workers.
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+/// Workers that wait for [`ToWorker::Serve`].
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Number of the generation; 0 for a stand-in.
+    pub(super) generation: u64,
+    pub(super) plan: Plan,
+    pub(super) bound: Vec<Bound>,
+    /// All of the generation, or only the first where the others follow one by one.
+    pub(super) workers: Vec<Ready>,
+    pub(super) cargo: Duration,
+    /// A pid file that was not held before.
+    pub(super) pid_file: Option<PidFile>,
+}
+
+/// A worker that is ready, and what it will tell.
+pub(super) type Ready = (Child, mpsc::UnboundedReceiver<News>);
+
+/// What an attempt works with.
+pub(super) struct Attempt {
+    pub(super) shared: Arc<Shared>,
+    pub(super) from: From,
+    pub(super) generation: u64,
+    /// The sockets that are bound already.
+    pub(super) bound: Vec<Bound>,
+    /// How many workers serve, whose states are to be carried on.
+    pub(super) carry: usize,
+    pub(super) progress: Arc<Progress>,
+    /// Its number, and why it is made.
+    pub(super) number: u64,
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+    /// What serves, where no generation is wanted that is the same.
+    pub(super) serves: Option<Box<Plan>>,
+    /// The pid file that is held.
+    pub(super) pid_file: Option<PathBuf>,
+    /// A pid file that was not held before.
+    pub(super) taken: Mutex<Option<PidFile>>,
+}
+
+impl Attempt {
+    /// Runs the attempt to its end.
+    pub(super) async fn run(self) -> Outcome {
+        let began = Instant::now();
+        let outcome = match &self.from {
+            From::Plan(plan) => self.again(Plan::clone(plan)).await,
+            From::Files => self.anew(began).await,
+        };
+        let taken = self.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let with_pid_file =
+            |prepared: Option<Prepared>| prepared.map(|one| Prepared { pid_file: taken, ..one });
+        Outcome { result: outcome.result.map(with_pid_file), ..outcome }
+    }
+
+    /// Makes what was built before.
+    async fn again(&self, plan: Plan) -> Outcome {
+        let bound = self.bind(&plan.config, &[]);
+        let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
+        let result = match bound {
+            Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Errand::Serve).await.map(Some),
+            Err(errors) => Err(Fault::list(&errors)),
+        };
+        Outcome { scope: None, result, stand_in: None, looks: 0 }
+    }
+
+    /// Makes what the files say. A start that is not over when they change again is given up for what they say then,
+    /// unless it is the same.
+    async fn anew(&self, began: Instant) -> Outcome {
+        let mut looks = 0;
+        self.progress.building.store(true, Ordering::Relaxed);
+        let mut loaded = self.load(&[]).await;
+        self.progress.building.store(false, Ordering::Relaxed);
+        loop {
+            self.tell_scope(&loaded).await;
+            let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
+            let Ok((plan, bound)) = &loaded.made else { return self.fail(loaded, cargo, looks).await };
+            if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) {
+                return Outcome { scope: loaded.scope, result: Ok(None), stand_in: None, looks };
+            }
+            self.announce();
+            let next = tokio::select! {
+                result = self.prepare(plan.clone(), bound.clone(), cargo, Errand::Serve) => Err(result),
+                next = self.newer(plan, &loaded.bound) => Ok(next),
+            };
+            match next {
+                Ok((next, count)) => (loaded, looks) = (next, count),
+                Err(Ok(prepared)) => {
+                    return Outcome {
+                        scope: loaded.scope,
+                        result: Ok(Some(prepared)),
+                        stand_in: None,
+                        looks,
+                    };
+                }
+                Err(Err(faults)) => {
+                    loaded.made = Err(faults);
+                    return self.fail(loaded, cargo, looks).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the files say something else than `plan`; returns what, and the changes up to then.
+    async fn newer(&self, plan: &Plan, held: &[Bound]) -> (Loaded, u64) {
+        self.progress.changed.notified().await;
+        loop {
+            let looks = self.progress.looks();
+            let next = tokio::select! {
+                next = self.load(held) => next,
+                () = self.progress.changed.notified() => continue,
+            };
+            match &next.made {
+                Ok((newer, _)) if newer.is_same_as(plan) => self.progress.changed.notified().await,
+                _ => return (next, looks),
+            }
+        }
+    }
+
+    /// Has what was loaded watched before anything is made of it.
+    async fn tell_scope(&self, loaded: &Loaded) {
+        if let Some(scope) = loaded.scope.clone() {
+            let reload = loaded.config.as_ref().is_some_and(|(_, process)| process.reload);
+            let (done, watched) = oneshot::channel();
+            self.shared.send(Message::Loaded { number: self.number, scope: Box::new(scope), reload, done });
+            let _ = watched.await; // an error means that the server ends
+        }
+    }
+
+    /// Tells that a generation is being made, once.
+    fn announce(&self) {
+        if !self.progress.told.swap(true, Ordering::Relaxed) {
+            let (reason, detail) = (self.reason, self.detail.clone());
+            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation });
+            self.shared.send(Message::Reloading(self.number));
+        }
+    }
+
+    /// Ends with faults, and with a worker that tells them where nothing else serves.
+    async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
+        let faults = loaded.made.err().unwrap_or_default();
+        let mut stand_in = None;
+        if let Some((config, process)) = loaded.config
+            && process.reload
+            && self.generation == 1
+            && !loaded.bound.is_empty()
+        {
+            let (standing, libraries) = (Standing::default(), BTreeMap::new());
+            let plan = Plan { config, process, standing, libraries, read: 0 };
+            stand_in = self.prepare(plan, loaded.bound, cargo, Errand::Tell(faults.clone())).await.ok();
+        }
+        Outcome { scope: loaded.scope, result: Err(faults), stand_in, looks }
+    }
+
+    /// Starts the workers of `plan`; for another errand than to serve, one.
+    async fn prepare(
+        &self,
+        plan: Plan,
+        bound: Vec<Bound>,
+        cargo: Duration,
+        errand: Errand,
+    ) -> Result<Prepared, Vec<Fault>> {
+        let (generation, wanted) = match errand {
+            Errand::Tell(_) | Errand::Try => (0, 1),
+            // One by one: the others are made once this one serves.
+            Errand::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            Errand::Serve => (self.generation, plan.workers(&bound)),
+        };
+        // A worker gets the state of the one before it in its place; those that have no such one, the first's.
+        let states =
+            join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
+        let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
+        // A start keeps a processor busy: as long as something serves, half of them are left to that.
+        let at_once =
+            if self.carry > 0 { available_parallelism().map_or(1, usize::from).div_ceil(2) } else { wanted };
+        let room = Semaphore::new(at_once);
+        let start = async |index| {
+            // What one that takes longer waits for need not be a processor.
+            let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
+            let _turn = tokio::time::timeout(longest, room.acquire()).await;
+            let name = self.shared.name(generation, index);
+            start(&self.shared, &plan, &bound, name, state(index), errand.clone()).await
+        };
+        let workers = try_join_all((0..wanted).map(start)).await?;
+        Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
+    }
+}

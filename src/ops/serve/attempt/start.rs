@@ -1,0 +1,118 @@
+//! The start of one worker, to the point where it is ready.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Plan, Ready};
+use crate::error::Error;
+use crate::ops::fault::Fault;
+use crate::ops::serve::child::{Child, Name, News};
+use crate::ops::serve::event::Event;
+use crate::ops::serve::message::{Errand, FromWorker, Start, ToWorker};
+use crate::ops::serve::servers::Bound;
+use crate::ops::serve::wire::Packet;
+use crate::ops::serve::{Message, Shared, State};
+
+/// How long the old generation may take to save its state.
+const SAVING: Duration = Duration::from_secs(5);
+
+/// Asks the worker at the post `index` for its state.
+pub(in crate::ops::serve) async fn saved_state(shared: &Shared, index: usize) -> State {
+    let (sender, state) = oneshot::channel();
+    shared.send(Message::SaveState(index, sender));
+    match tokio::time::timeout(SAVING, state).await {
+        Ok(Ok(state)) => state,
+        Ok(Err(_)) => Default::default(), // it has ended meanwhile
+        Err(_) => {
+            let message = "an old worker did not save its state in time: the new one begins without";
+            shared.tell(&Event::Warning { message: message.into() });
+            Default::default()
+        }
+    }
+}
+
+/// Starts a worker and waits until it is ready.
+pub(in crate::ops::serve) async fn start(
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    bound: &[Bound],
+    name: Name,
+    (states, raw): State,
+    errand: Errand,
+) -> Result<Ready, Vec<Fault>> {
+    let fail = |error: Error| vec![Fault::from(&error)];
+    shared.open_to(&plan.standing);
+    let (child, mut news) = Child::start(name, &plan.standing, shared.options.json, shared.leavings.clone())
+        .map_err(|errors| Fault::list(&errors))?;
+    let order = ToWorker::Start(Box::new(Start {
+        generation: name.generation,
+        worker: name.index,
+        run: shared.run.clone(),
+        refreshes: shared.refreshes.load(Ordering::Relaxed),
+        tickets: shared.tickets.clone(),
+        development: plan.process.reload,
+        config: plan.config.clone(),
+        process: plan.process.clone(),
+        standing: plan.standing.clone(),
+        libraries: plan.libraries.clone(),
+        states,
+        sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
+        errand,
+    }));
+    let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<_, _>>();
+    let fds = fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
+    child.send(Packet { raw, fds, ..Packet::new(&order) });
+
+    let mut step = None;
+    let ready = async {
+        loop {
+            match news.recv().await {
+                Some(News::Said(FromWorker::Starting(next), _)) => step = Some(next),
+                Some(News::Said(FromWorker::Ready, _)) => return Ended::Ready,
+                Some(News::Said(FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
+                Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
+                Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
+                    shared.side(&child, id, app, name, library);
+                }
+                Some(News::Said(..)) => {}
+                Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
+                None => return Ended::Crashed("it is gone".to_owned()),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(plan.process.start(), ready).await;
+    let last = step.map(|step| format!("the last step was {step}"));
+    match ended {
+        Ok(Ended::Ready) => Ok((child, news)),
+        Ok(Ended::Failed(faults)) => Err(faults),
+        Ok(Ended::Crashed(status)) => {
+            let error = Error::new(format!("the new worker crashed while starting ({status})"));
+            Err(fail(blame(error, last)))
+        }
+        Err(_) => {
+            let seconds = plan.process.start().as_secs();
+            let error = Error::new(format!("the new worker was not ready within {seconds} s"));
+            let help =
+                "a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more";
+            Err(fail(blame(error, last).help(help)))
+        }
+    }
+}
+
+/// How the start of a worker has ended.
+enum Ended {
+    Ready,
+    Failed(Vec<Fault>),
+    Crashed(String),
+}
+
+/// Adds the last step that a worker has told of, when it has.
+fn blame(error: Error, last: Option<String>) -> Error {
+    match last {
+        Some(last) => error.because(last),
+        None => error,
+    }
+}
