@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::StatusCode;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue,
+    HeaderValue, VARY,
 };
+use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower::Layer;
@@ -64,7 +64,8 @@ fn one_kib() -> u64 {
     1024
 }
 
-/// Wraps `next`. Responses are compressed when their type gets smaller by it and they are not short, compressed,
+/// Wraps `next`. A response to HEAD has the fields that GET would have: where it cannot be known whether GET's would be
+/// compressed, as nothing tells its length, it claims no coding. Responses are compressed when their type gets smaller by it and they are not short, compressed,
 /// partial, event streams, or marked `no-transform`. `vary` is set, and a strong entity tag becomes a weak one.
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
@@ -84,9 +85,13 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let marked = App::from_call({
         let next = next.clone();
         move |request| {
+            let head = *request.method() == Method::HEAD;
             let response = next.handle(request);
             Box::pin(async move {
                 let mut response = response.await?;
+                if head {
+                    response.extensions_mut().insert(Head);
+                }
                 if !response.headers().contains_key(CONTENT_ENCODING) {
                     response.extensions_mut().insert(Plain);
                 }
@@ -103,16 +108,18 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let compressed = App::new(layer.layer(marked));
     Ok(App::from_call(move |request| {
         if !request.headers().contains_key(ACCEPT_ENCODING) {
+            let head = *request.method() == Method::HEAD;
             let response = next.handle(request);
             let min_bytes = options.min_bytes;
             return Box::pin(async move {
                 let mut response = response.await?;
-                if (Worth { min_bytes }).should_compress(&response)
-                    && !response.headers().contains_key(CONTENT_ENCODING)
-                {
-                    response
-                        .headers_mut()
-                        .append(http::header::VARY, HeaderValue::from_static("accept-encoding"));
+                if head {
+                    response.extensions_mut().insert(Head);
+                }
+                let worth = Worth { min_bytes };
+                let varies = worth.should_compress(&response) || worth.is_doubtful(&response);
+                if varies && !response.headers().contains_key(CONTENT_ENCODING) {
+                    add_vary(response.headers_mut());
                 }
                 Ok(response)
             });
@@ -124,7 +131,12 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
                 *response.body_mut() =
                     std::mem::take(&mut body.lock().unwrap_or_else(PoisonError::into_inner));
             }
-            weaken_etag(&mut response);
+            let doubtful = Worth { min_bytes: options.min_bytes }.is_doubtful(&response)
+                && !response.headers().contains_key(CONTENT_ENCODING);
+            if doubtful {
+                add_vary(response.headers_mut());
+            }
+            weaken_etag(&mut response, doubtful);
             Ok(response)
         })
     }))
@@ -134,15 +146,25 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
 #[derive(Clone)]
 struct Aside(Arc<Mutex<Body>>);
 
+/// Marks a response to HEAD.
+#[derive(Debug, Clone, Copy)]
+struct Head;
+
+fn add_vary(headers: &mut HeaderMap) {
+    headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+}
+
 /// Marks a response that left the app uncompressed.
 #[derive(Debug, Clone, Copy)]
 struct Plain;
 
 /// Two codings of one content are not the same bytes, so their tag must not be a strong one (RFC 9110, section 8.8.1).
-fn weaken_etag(response: &mut Response) {
+/// `doubtful`: GET's response may be compressed.
+fn weaken_etag(response: &mut Response, doubtful: bool) {
     let compressed_here =
         response.extensions().get::<Plain>().is_some() && response.headers().contains_key(CONTENT_ENCODING);
-    let Some(etag) = response.headers().get(ETAG).filter(|_| compressed_here) else { return };
+    let weakens = compressed_here || doubtful;
+    let Some(etag) = response.headers().get(ETAG).filter(|_| weakens) else { return };
     if etag.as_bytes().starts_with(b"\"") {
         let mut weak = b"W/".to_vec();
         weak.extend_from_slice(etag.as_bytes());
@@ -158,16 +180,39 @@ struct Worth {
     min_bytes: u64,
 }
 
-impl Predicate for Worth {
-    fn should_compress<B: http_body::Body>(&self, response: &http::Response<B>) -> bool {
-        let headers = response.headers();
-        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let length = response.body().size_hint().exact().or(announced);
+impl Worth {
+    /// Whether it is compressed if it is not too short.
+    fn may_compress<B>(response: &http::Response<B>) -> bool {
         let whole = !matches!(
             response.status(),
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT
         ) && !response.status().is_informational();
-        whole && length.is_none_or(|length| length >= self.min_bytes) && may_shrink(headers)
+        whole && may_shrink(response.headers())
+    }
+
+    /// Whether this is a response to HEAD that tells nothing of the length of GET's.
+    fn is_doubtful<B: http_body::Body>(self, response: &http::Response<B>) -> bool {
+        response.extensions().get::<Head>().is_some()
+            && length(response).is_none()
+            && Worth::may_compress(response)
+    }
+}
+
+/// The length of the body, or to HEAD that of GET's, where it is known.
+fn length<B: http_body::Body>(response: &http::Response<B>) -> Option<u64> {
+    let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    let exact = response.body().size_hint().exact();
+    // The empty body of a response to HEAD says nothing.
+    exact.filter(|exact| *exact > 0 || response.extensions().get::<Head>().is_none()).or_else(announced)
+}
+
+impl Predicate for Worth {
+    fn should_compress<B: http_body::Body>(&self, response: &http::Response<B>) -> bool {
+        let long = match length(response) {
+            Some(length) => length >= self.min_bytes,
+            None => response.extensions().get::<Head>().is_none() || !response.body().is_end_stream(),
+        };
+        long && Worth::may_compress(response)
     }
 }
 

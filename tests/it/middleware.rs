@@ -143,6 +143,55 @@ fn responses_are_compressed_when_it_is_worth_it() {
 }
 
 #[test]
+fn head_has_the_fields_that_get_has() {
+    let text = "all work and no play ".repeat(200);
+    let folder =
+        folder(&[("www/a.txt", text.as_str()), ("www/short.txt", "short"), ("www/a.png", text.as_str())]);
+    let www = folder.path().join("www");
+    let config =
+        format!("[app.main]\nuse = \"static\"\npublish_dir = {www:?}\nmiddleware = [\"compress\"]\n");
+    let local = Local::in_folder(folder, &config, false);
+    let fields = |method: &str, target: &str, accept: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(target);
+        if let Some(accept) = accept {
+            request = request.header("accept-encoding", accept);
+        }
+        let mut fields: Vec<_> = local
+            .send(request, "")
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        fields.sort();
+        fields
+    };
+    for target in ["/a.txt", "/short.txt", "/a.png", "/absent"] {
+        for accept in [None, Some("gzip"), Some("br, zstd"), Some("identity")] {
+            assert_eq!(fields("HEAD", target, accept), fields("GET", target, accept), "{target} {accept:?}");
+        }
+    }
+    assert!(fields("HEAD", "/a.txt", Some("gzip")).contains(&"content-encoding: gzip".to_owned()));
+}
+
+#[tokio::test]
+async fn head_claims_no_coding_where_the_length_is_unknown() {
+    let app = App::from_fn(|_| async {
+        let response = http::Response::builder().header("content-type", "text/plain").header("etag", "\"a\"");
+        response.body(Body::empty()).unwrap()
+    });
+    for accept in [true, false] {
+        let mut request = Request::head("/").body(Body::empty()).unwrap();
+        if accept {
+            request.headers_mut().insert("accept-encoding", http::HeaderValue::from_static("gzip"));
+        }
+        let response = wrap("compress", false, app.clone()).handle(request).await.unwrap();
+        let field = |name: &str| response.headers().get(name).map_or("-", |value| value.to_str().unwrap());
+        let etag = if accept { "W/\"a\"" } else { "\"a\"" };
+        assert_eq!([field("content-encoding"), field("vary"), field("etag")], ["-", "accept-encoding", etag]);
+    }
+}
+
+#[test]
 fn a_late_answer_is_504() {
     let local = Local::new(&hello("\"slow\"", "[middleware.slow]\nuse = \"timeout\"\nafter_secs = 1\n"), &[]);
     assert_eq!(local.get("/").status(), 200);
@@ -305,6 +354,7 @@ fn the_access_log_has_a_line_a_request_and_no_secrets() {
         let tables =
             format!("[middleware.log]\nuse = \"access_log\"\nfile = \"access.log\"\nformat = \"{format}\"\n");
         let mut local = Local::new(&hello("\"log\"", &tables), &[]);
+        // Characters that could harm a terminal stand escaped in each format.
         let request = Request::get("/a?token=s3cret&b=c")
             .header("authorization", "Basic s3cret")
             .header("cookie", "s3cret")
