@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::respond::plain;
 use crate::app::{Builder, Link};
 use crate::body::{App, Request};
+use crate::codec::host_name::to_ascii;
 use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Result};
@@ -20,7 +21,8 @@ use crate::error::{Error, Errors, Result};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// From a prefix to the name of an app: `"/files" = "files"`; with a host before it for that host alone
-    /// (`"admin.example.org/"`, `"example.org:8080/x"`). Hosts win over none, then the longest prefix wins.
+    /// (`"admin.example.org/"`, `"example.org:8080/x"`). An international name may be written as it is read or as
+    /// `xn--…`. Hosts win over none, then the longest prefix wins.
     routes: BTreeMap<String, String>,
 }
 
@@ -107,6 +109,7 @@ fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static s
     if authority.is_empty() {
         return Ok((None, None, prefix.to_owned()));
     }
+    let authority = to_ascii(authority).ok_or("the host is not valid")?;
     let authority: http::uri::Authority = authority.parse().map_err(|_| "the host is not valid")?;
     if authority.as_str().contains('@') {
         return Err("a host has no user");
@@ -180,6 +183,8 @@ mod tests {
         ok("/a/b/", None, None, "/a/b");
         ok("Admin.example.org/", Some("admin.example.org"), None, "");
         ok("http://example.org:8080/x", Some("example.org"), Some(8080), "/x");
+        ok("Bücher.example:80/", Some("xn--bcher-kva.example"), Some(80), "");
+        ok("xn--Bcher-kva.example/", Some("xn--bcher-kva.example"), None, "");
         ok("[::1]:80/", Some("::1"), Some(80), "");
         for wrong in
             ["", "files", "/a//b", "/a/../b", "/a?b", "/a%20b", "example.org:99999/", "u@example.org/"]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::respond::{path_and_query, plain};
 use crate::app::Builder;
 use crate::body::App;
+use crate::codec::host_name::to_ascii;
 use crate::config::Table;
 use crate::error::{Errors, Result};
 
@@ -34,7 +35,7 @@ fn temporary() -> u16 {
 
 /// Makes the app.
 pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+    let mut options: Options = table.options()?;
     let mut errors = Vec::new();
     if !matches!(options.status, 301 | 302 | 303 | 307 | 308) {
         errors.push(
@@ -43,6 +44,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
                 .help("use 301, 302, 303, 307 or 308"),
         );
     }
+    options.to = with_ascii_host(options.to);
     let absolute =
         options.to.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
     let local = options.to.starts_with('/') && !options.to[1..].starts_with(['/', '\\']);
@@ -67,6 +69,16 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
+/// A URL with its host in the form that a header may have.
+fn with_ascii_host(to: String) -> String {
+    let Some((scheme, rest)) = to.split_once("://") else { return to };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match to_ascii(host) {
+        Some(host) => format!("{scheme}://{host}{path}"),
+        None => to,
+    }
+}
+
 /// `to`, with the path and query of `uri` appended as asked.
 fn target(to: &str, uri: &Uri, keep_path: bool, keep_query: bool) -> String {
     if keep_path {
@@ -84,6 +96,14 @@ fn target(to: &str, uri: &Uri, keep_path: bool, keep_query: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn international_hosts() {
+        let check = |to: &str, expected: &str| assert_eq!(with_ascii_host(to.into()), expected);
+        check("https://bücher.example:81/a?b", "https://xn--bcher-kva.example:81/a?b");
+        check("https://example.org", "https://example.org");
+        check("/bücher", "/bücher");
+    }
 
     #[test]
     fn targets() {

@@ -5,6 +5,7 @@
 
 pub mod cgi;
 pub mod fastcgi;
+pub mod host_name;
 mod pairs;
 pub mod scgi;
 pub mod variables;

@@ -1,5 +1,6 @@
 //! Where an upstream is: its address as written in a config.
 
+use crate::codec::host_name::to_ascii;
 use std::path::PathBuf;
 
 /// An upstream's address.
@@ -54,6 +55,7 @@ impl Address {
             return Err("its path has no `?`, `#`, space, control or non-ASCII character".to_owned());
         }
         let (host, port) = host_and_port(authority, Some(if tls { 443 } else { 80 }))?;
+        let authority = to_ascii(authority).unwrap_or(authority.into());
         Ok(Address {
             shown: text.to_owned(),
             target: Target::Tcp(host, port),
@@ -74,7 +76,7 @@ impl Address {
             return Err("it is `host:port` or `unix:PATH`, without a scheme".to_owned());
         }
         let (host, port) = host_and_port(text, None)?;
-        let (authority, base) = (text.to_ascii_lowercase(), String::new());
+        let (authority, base) = (to_ascii(text).unwrap_or(text.into()).to_ascii_lowercase(), String::new());
         Ok(Address { shown: text.to_owned(), target: Target::Tcp(host, port), tls: false, authority, base })
     }
 
@@ -94,6 +96,7 @@ impl Address {
 
 /// Host without brackets, and port. `default` is the port where none is written; without it one must be.
 fn host_and_port(text: &str, default: Option<u16>) -> Result<(String, u16), String> {
+    let text = to_ascii(text).ok_or_else(|| "its host is not valid".to_owned())?;
     let authority: http::uri::Authority =
         text.parse().map_err(|_| "its host and port are not valid".to_owned())?;
     if authority.as_str().contains('@') {
@@ -129,6 +132,13 @@ mod tests {
         http("127.0.0.1:9000", tcp("127.0.0.1", 9000), false, "127.0.0.1:9000", "");
         http("https://Example.org", tcp("Example.org", 443), true, "example.org", "");
         http("http://[::1]:81/a/b/", tcp("::1", 81), false, "[::1]:81", "/a/b");
+        http(
+            "http://bücher.example:81",
+            tcp("xn--bcher-kva.example", 81),
+            false,
+            "xn--bcher-kva.example:81",
+            "",
+        );
         http("http://[::1]", tcp("::1", 80), false, "[::1]", "");
         http("unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
         http("http://unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");

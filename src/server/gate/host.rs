@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::codec::host_name::to_ascii;
+
 /// Longest host name in bytes, RFC 1035 section 2.3.4.
 const NAME_LIMIT_BYTES: usize = 253;
 
@@ -74,7 +76,7 @@ impl Allowed {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let Host { name, port } = parse_host(rest.as_bytes())?;
+        let Host { name, port } = parse_host(to_ascii(rest)?.as_bytes())?;
         Some(Allowed { name, below, port })
     }
 
@@ -159,6 +161,12 @@ mod tests {
         assert!(!allows("*.example.org", "example.org", None));
         assert!(!allows("*.example.org", "badexample.org", None));
         assert_eq!(Allowed::parse("*"), None);
+        for entry in ["Bücher.example:80", "xn--bcher-kva.example:80", "*.bücher.example"] {
+            let name =
+                if entry.starts_with('*') { "a.xn--bcher-kva.example" } else { "xn--bcher-kva.example" };
+            assert!(allows(entry, name, Some(80)), "{entry}");
+        }
+        assert_eq!(Allowed::parse("ü ü.example"), None);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use sha2::{Digest, Sha256};
 
 use super::shown;
+use crate::codec::host_name::to_ascii;
 use crate::error::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -20,7 +21,8 @@ pub(super) fn names(hosts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     for host in hosts {
         let bare = host.split_once(']').map_or(host.split(':').next().unwrap_or(host), |(inner, _)| inner);
-        let bare = bare.trim_start_matches('[').to_owned();
+        let bare = bare.trim_start_matches('[');
+        let bare = to_ascii(bare).unwrap_or(bare.into()).into_owned();
         if !names.contains(&bare) {
             names.push(bare);
         }
@@ -84,8 +86,12 @@ fn keep(file: &Path, text: &str) -> io::Result<()> {
 mod tests {
     #[test]
     fn hosts_lose_their_ports() {
-        let hosts = ["example.org:8443", "*.example.org", "[::1]:1", "localhost"].map(str::to_owned);
+        let hosts = ["example.org:8443", "bücher.example:1", "*.example.org", "[::1]:1", "localhost"]
+            .map(str::to_owned);
         let names = super::names(&hosts);
-        assert_eq!(names, ["localhost", "127.0.0.1", "::1", "example.org", "*.example.org"]);
+        assert_eq!(
+            names,
+            ["localhost", "127.0.0.1", "::1", "example.org", "xn--bcher-kva.example", "*.example.org"]
+        );
     }
 }

@@ -26,6 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::shown;
 use super::terminator::Terminator;
+use crate::codec::host_name::to_ascii;
 use crate::config::{ConfigPath, OutputPath, Table};
 use crate::error::{Errors, Result};
 
@@ -108,7 +109,7 @@ impl Settings {
                         )
                         .help("name each host; or get the certificate by another program and list its files"),
                 );
-            } else if !is_name(domain) {
+            } else if !to_ascii(domain).is_some_and(|name| is_name(&name)) {
                 errors.push(table.error(&place, format!("`{domain}` is no DNS name")));
             }
         }
@@ -136,7 +137,8 @@ impl Settings {
             errors.push(error.at(table.origin("tls.acme.directory_ca_file")));
         }
         Errors::check(errors)?;
-        let domains: Vec<String> = options.domains.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let ascii = |name: &String| to_ascii(name).unwrap_or(name.into()).to_ascii_lowercase();
+        let domains: Vec<String> = options.domains.iter().map(ascii).collect();
         let digest = Sha256::digest(format!("{}\n{}", options.directory, domains.join("\n")));
         let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Settings {

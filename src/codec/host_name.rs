@@ -1,0 +1,35 @@
+//! Host names as people write them, and as clients send them.
+
+use std::borrow::Cow;
+
+/// The form in which clients send a host name that people write: `xn--bcher-kva.example` of `bücher.example`, its labels
+/// in lower case. What is ASCII already, an address say, is left; `None` when it is not a name.
+/// # Source
+/// UTS #46, ToASCII: <https://www.unicode.org/reports/tr46/>.
+pub fn to_ascii(text: &str) -> Option<Cow<'_, str>> {
+    if text.is_ascii() {
+        return Some(text.into());
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, Some(port)),
+        _ => (text, None),
+    };
+    let name = idna::domain_to_ascii_strict(name).ok()?;
+    Some(port.map_or_else(|| name.clone(), |port| format!("{name}:{port}")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let check =
+            |text: &str, expected: Option<&str>| assert_eq!(to_ascii(text).as_deref(), expected, "{text}");
+        check("Example.org:80", Some("Example.org:80"));
+        check("[::1]:80", Some("[::1]:80"));
+        check("Bücher.example", Some("xn--bcher-kva.example"));
+        check("bücher。example:8080", Some("xn--bcher-kva.example:8080"));
+        check("ü ü.example", None);
+    }
+}
