@@ -108,8 +108,8 @@ fn find_end(input: &[u8]) -> Option<(usize, usize)> {
 fn parse_status(value: &[u8]) -> Result<StatusCode, Fault> {
     let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
     match StatusCode::from_bytes(digits) {
-        Ok(status) if !status.is_informational() => Ok(status),
-        _ => malformed("Status is no final status"),
+        Ok(status) if (200..600).contains(&status.as_u16()) => Ok(status),
+        _ => malformed("Status is not a final status: a number from 200 to 599"),
     }
 }
 

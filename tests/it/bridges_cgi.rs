@@ -68,7 +68,7 @@ fn a_program_sees_the_environment_of_the_document_and_no_other() {
     let lines: Vec<_> = body.lines().filter(|line| !line.starts_with("REMOTE_PORT=")).collect();
     let here = place.path().display();
     let expected = format!(
-        "CONTENT_LENGTH=0\nEXTRA=more\nGATEWAY_INTERFACE=CGI/1.1\nHTTP_COOKIE=a=b\nHTTP_HOST=Example.org:81\n\
+        "EXTRA=more\nGATEWAY_INTERFACE=CGI/1.1\nHTTP_COOKIE=a=b\nHTTP_HOST=Example.org:81\n\
          HTTP_X_OWN=1\nPATH=/usr/local/bin:/usr/bin:/bin\nPATH_INFO=/env\nPWD={here}\nQUERY_STRING=q=%20\n\
          REMOTE_ADDR=127.0.0.1\nREQUEST_METHOD=GET\nREQUEST_SCHEME=http\nREQUEST_URI=/cgi/env?q=%20\n\
          SCRIPT_FILENAME={here}/program\nSCRIPT_NAME=/cgi\nSERVER_NAME=example.org\nSERVER_PORT=81\n\
@@ -76,6 +76,8 @@ fn a_program_sees_the_environment_of_the_document_and_no_other() {
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(lines.join("\n"), expected);
+    let empty = "POST /cgi/env HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    assert!(connection.request(empty).1.starts_with("CONTENT_LENGTH=0\n"), "an empty body is one");
     assert_eq!(connection.get("/cgi/args").1, "a b c");
     assert_eq!(connection.get("/cgi/local").1, "a b c", "a local redirect");
     wait_until("its words are logged", || serving.stderr().contains("started"));

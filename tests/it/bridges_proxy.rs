@@ -106,6 +106,7 @@ fn answers_pass_as_they_are() {
         while let Some(head) = peer.head() {
             peer.write(match head.split(' ').nth(1).unwrap() {
                 "/chunked" => "HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+                "/odd" => "HTTP/1.1 999 No\r\nContent-Length: 2\r\n\r\nno",
                 "/early" => "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno",
                 "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
                 "/none" => "HTTP/1.1 204 No Content\r\n\r\n",
@@ -129,6 +130,8 @@ fn answers_pass_as_they_are() {
     assert!(head.contains("\r\nx-a: 1\r\n") && body == "hello", "{head}{body}");
     let (head, body) = connection.get("/early");
     assert!(head.starts_with("HTTP/1.1 404 ") && body == "no", "{head}{body}");
+    let (head, body) = connection.get("/odd");
+    assert!(head.starts_with("HTTP/1.1 502 ") && body.contains("the status 999"), "{head}{body}");
     let (head, _) = connection.get("/none");
     assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
     let (head, _) = connection.get("/moved");

@@ -204,8 +204,7 @@ impl Http1 {
                 }
                 Err(_) => return Err(Reason::Malformed("its head is no head of HTTP/1")),
             };
-            let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-            let Some(status) = status else { return Err(Reason::Malformed("its status is none")) };
+            let status = Reason::check_status(response.code.unwrap_or(0))?;
             let recent = response.version == Some(1);
             if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                 input.advance(length);

@@ -135,6 +135,9 @@ pub(super) async fn run(
             let before = progress.moved.load(Relaxed);
             match tokio::time::timeout(limit, &mut answer).await {
                 Ok(Ok(response)) => {
+                    if let Err(reason) = Reason::check_status(response.status().as_u16()) {
+                        return Err(Failure::Upstream(member.fault(reason)));
+                    }
                     member.succeeded();
                     return Ok(response.map(|body| paced(body, group, lease)));
                 }

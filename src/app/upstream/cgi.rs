@@ -201,7 +201,7 @@ impl Gateway {
 
     fn variables(&self, parts: &Parts, body: &Body) -> Result<Variables, BoxError> {
         let environ = parts.extensions.get::<Environ>().ok_or("the request came through no gate")?;
-        let mut variables = from_request(parts, environ, Some(body.size_hint().exact().unwrap_or(0)));
+        let mut variables = from_request(parts, environ, content_length(parts, body));
         for (name, value) in &self.variables {
             variables.set(name, value);
         }
@@ -222,6 +222,12 @@ impl Gateway {
     ) -> Result<(Exchange<P>, Head), Failure> {
         run(&self.group, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
     }
+}
+
+/// The length of a request's body; `None` where the request has none (RFC 3875 section 4.1.2). An empty body whose length
+/// the client has told is one, as nginx sends it.
+fn content_length(parts: &Parts, body: &Body) -> Option<u64> {
+    body.size_hint().exact().filter(|length| *length > 0 || parts.headers.contains_key(CONTENT_LENGTH))
 }
 
 /// The request for the path of a local redirect: a GET without a body. A path outside of our mount is the client's to
@@ -263,6 +269,7 @@ pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
         peer: None,
         client: None,
         relayed: false,
+        trusted: false,
         listen: "".into(),
         host: "localhost".into(),
         port: None,

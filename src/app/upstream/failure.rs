@@ -35,6 +35,9 @@ pub(in crate::app) enum Reason {
     /// The answer is not what the protocol says.
     #[error("its answer is malformed: {0}")]
     Malformed(&'static str),
+    /// The status of the answer is not from 100 to 599 (RFC 9110 section 15).
+    #[error("its answer has the status {0}, which is not a status of HTTP")]
+    Status(u16),
     /// It refused in the protocol's own words.
     #[error("it refused the request: {0}")]
     Refused(&'static str),
@@ -50,6 +53,14 @@ pub(in crate::app) enum Reason {
 }
 
 impl Reason {
+    /// A status as an upstream has sent it.
+    /// # Errors
+    /// [`Reason::Status`].
+    pub(in crate::app) fn check_status(code: u16) -> Result<StatusCode, Reason> {
+        let status = StatusCode::from_u16(code).ok().filter(|_| code < 600);
+        status.ok_or(Reason::Status(code))
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Reason::ConnectTimeout | Reason::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
