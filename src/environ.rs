@@ -4,12 +4,12 @@
 //!
 //! | fact | written by |
 //! |---|---|
-//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, what counts requests its `flight`, `mount` its `script_name` |
+//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, what counts requests its `flight`, `mount` and `hand_off` its `script_name` |
 //! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a believed web server says (`SSL_CLIENT_…`) |
 //! | [`RemoteUser`] | the gate, from the certificate; a gateway with `remote_user`; a middleware that checks credentials |
 //! | [`RequestId`] | `request_id` |
 //!
-//! A later writer replaces an earlier one. No later part reads `Host`, a forwarded field or a raw path again.
+//! A later writer replaces an earlier one. No later part decides anything by `Host`, a forwarded field or a raw path.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +28,8 @@ pub struct Environ {
     pub client: Option<IpAddr>,
     /// Whether the peer said that it speaks for somebody else and is not believed: who the client is, nobody knows.
     pub relayed: bool,
+    /// Whether the peer is one of the server's `trusted_proxies`: only then does a field count that tells of what came before.
+    pub trusted: bool,
     /// The address that we listen on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub listen: Arc<str>,
     /// The one effective host, lower case, without its port (`SERVER_NAME`).
@@ -64,6 +66,10 @@ impl RemoteUser {
         RemoteUser { name: name.into(), auth_type: Cow::Borrowed(auth_type) }
     }
 }
+
+/// Why the server itself has answered, in a few words: on the response, for the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusalReason(pub &'static str);
 
 /// The id of a request, as `request_id` took or made it: on the request, and on the response for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

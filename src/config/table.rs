@@ -138,7 +138,7 @@ impl Table {
         &self.value
     }
 
-    /// Reads the whole table but `use`, `middleware` of an app and `app` of a server as `T`. Types
+    /// Reads the whole table but `use`, `middleware` and `max_in_flight` of an app and `app` of a server as `T`. Types
     /// carry `#[serde(deny_unknown_fields)]`; relative [`ConfigPath`]s are resolved.
     /// # Errors
     /// Every unknown, missing or ill-typed key, each with its place.
@@ -156,7 +156,7 @@ impl Table {
         if let Some(table) = value.as_object_mut() {
             let reserved: &[&str] = match self.section.as_str() {
                 "server" => &["use", "app"],
-                "app" => &["use", "middleware"],
+                "app" => &["use", "middleware", "max_in_flight"],
                 "middleware" => &["use"],
                 _ => &[],
             };

@@ -15,13 +15,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::app_limit::{self, AppLimit};
 use crate::app::{APPS, Builder};
-use crate::body::App;
+use crate::body::{App, Follow, ServerParts};
 use crate::config::{Config, Table, item};
 use crate::context::Context;
 use crate::counts::Place;
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
+use crate::inflight::Shares;
 use crate::middleware::{MIDDLEWARE, body_limit};
 use crate::ops::trace::Trace;
 use crate::plugin::Instance;
@@ -150,6 +152,10 @@ struct Assembler<'a> {
     parts: Vec<Part>,
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
+    /// The outermost access log of each app.
+    logs: BTreeMap<String, Arc<dyn Follow>>,
+    /// Names of apps that hand requests on to others.
+    handing_on: BTreeSet<String>,
     /// Whether each part is timed: somebody reads the times.
     timed: bool,
     errors: Vec<Error>,
@@ -166,6 +172,8 @@ impl<'a> Assembler<'a> {
             instances: Vec::new(),
             parts: Vec::new(),
             built: BTreeSet::new(),
+            logs: BTreeMap::new(),
+            handing_on: BTreeSet::new(),
             timed: is_timed(config),
             errors: Vec::new(),
         }
@@ -195,7 +203,7 @@ impl<'a> Assembler<'a> {
         let mut servers = Vec::new();
         for name in self.config.names("server") {
             let Some(table) = self.config.table("server", name) else { continue };
-            let app = self.app(app_of_server(&table), table.origin("app"));
+            let app = self.app_for_server(&table);
             let built = table.kind().and_then(|kind| {
                 let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
                 (entry.build)(&table)
@@ -210,6 +218,16 @@ impl<'a> Assembler<'a> {
             self.errors.push(error.help("add `[server.main]` with `use = \"http\"`"));
         }
         servers
+    }
+
+    /// The app of a server, with what the server is given along with it: the app's access log for what it refuses, and
+    /// the shares of the apps where there are several.
+    fn app_for_server(&mut self, table: &Table) -> App {
+        let name = app_of_server(table);
+        let app = self.app(name, table.origin("app"));
+        let shared = self.handing_on.contains(name);
+        let shares = shared.then(|| Arc::new(Shares::new(self.config.names("app").len())));
+        app.served_with(ServerParts { refusals: self.logs.get(name).cloned(), shares })
     }
 
     /// The app `name` with its stack, built where it is not yet. `origin` is where the name stands. After a fault
@@ -252,6 +270,9 @@ impl<'a> Assembler<'a> {
             (entry.build)(table, &mut builder)
         });
         self.instances.extend(instances);
+        if hands_on {
+            self.handing_on.insert(name.to_owned());
+        }
         let built = built.map_err(|errors| self.errors.extend(errors));
         let layers = stack(self.config, table, &mut self.errors);
         let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
@@ -263,7 +284,22 @@ impl<'a> Assembler<'a> {
         for layer in layers.into_iter().rev() {
             app = self.wrap(layer, name, app);
         }
+        let app = self.limit(app, name, table);
         self.context.parts.watch(app, name, Place::Whole)
+    }
+
+    /// Holds the app to its `max_in_flight`, or to its share of the server's.
+    fn limit(&mut self, app: App, name: &str, table: &Table) -> App {
+        let names = self.config.names("app");
+        let limit = match app_limit::read(table, &mut self.errors) {
+            Some(limit) => AppLimit::Fixed(limit),
+            None if names.len() < 2 => return app, // there are no others
+            None => {
+                let number = names.iter().position(|known| *known == name).unwrap_or(0);
+                AppLimit::Share(u32::try_from(number).unwrap_or(u32::MAX))
+            }
+        };
+        app_limit::wrap(app, limit, self.logs.get(name).cloned())
     }
 
     /// Wraps `next`, the stack of `app` so far, with one more layer.
@@ -275,7 +311,12 @@ impl<'a> Assembler<'a> {
             (entry.build)(&layer.table, self.context, next)
         });
         match built {
-            Ok(wrapped) => self.watch(wrapped, app, Some(&layer.name), None),
+            Ok(wrapped) => {
+                if let Some(log) = wrapped.follower() {
+                    self.logs.insert(app.to_owned(), log.clone());
+                }
+                self.watch(wrapped, app, Some(&layer.name), None)
+            }
             Err(errors) => {
                 if first {
                     // A kind without a table has no place of its own: the list's entry is it.
@@ -295,7 +336,7 @@ impl<'a> Assembler<'a> {
         self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
         let number = u32::try_from(self.parts.len()).unwrap_or(0);
         let part = self.observe(part, app, middleware);
-        if part.is_followed() {
+        if part.follower().is_some() {
             return part; // no request is ever there
         }
         App::from_call(move |request| {

@@ -1,5 +1,6 @@
 //! What each command does, from plain values. No clap here.
 
+mod app_limit;
 pub mod assemble;
 pub mod build;
 pub mod check;

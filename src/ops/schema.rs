@@ -92,7 +92,8 @@ fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value 
             if let Some(properties) = properties.as_object_mut() {
                 properties.values_mut().for_each(allow_references);
                 properties.insert("use".into(), json!({ "const": kind.name }));
-                for (key, schema) in common(section) {
+                for (key, mut schema) in common(section) {
+                    allow_references(&mut schema);
                     properties.insert(key.into(), schema);
                 }
             }
@@ -126,13 +127,24 @@ fn common(section: &str) -> Vec<(&'static str, Value)> {
             "app",
             described(json!({ "type": "string", "default": "main" }), "Name of the app that it serves."),
         )],
-        "app" => vec![(
-            "middleware",
-            described(
-                json!({ "type": "array", "items": { "type": "string" } }),
-                "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
+        "app" => vec![
+            (
+                "middleware",
+                described(
+                    json!({ "type": "array", "items": { "type": "string" } }),
+                    "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
+                ),
             ),
-        )],
+            (
+                "max_in_flight",
+                described(
+                    json!({ "type": "integer", "minimum": 1 }),
+                    "Most requests that the app may have in flight in each worker; further ones get 503 with \
+                     Retry-After. By default an app may have all but the last tenth of its server's `max_in_flight`, \
+                     where the server has several apps.",
+                ),
+            ),
+        ],
         _ => Vec::new(),
     }
 }

@@ -27,7 +27,7 @@ use super::control::Control;
 use super::desk::{Desk, Leaving};
 use super::gate::forwarded::Trusted;
 use super::gate::{Admitted, Memory, reply};
-use super::gateway::{Belief, Fronts};
+use super::gateway::{Belief, Fronts, refused_head};
 use super::listener::{Listen, Socket};
 use super::options::GateOptions;
 use super::pace::{Fate, Fault};
@@ -103,9 +103,11 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
             (response, welcome.admitted)
         }
         Err(refusal) => {
-            tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
-            let head = variables.get("REQUEST_METHOD") == Some(b"HEAD");
-            (reply::refusal(refusal, Version::HTTP_2), Admitted { head, upgrade: false })
+            let response = reply::refusal(refusal, Version::HTTP_2);
+            let (client, head) = (fronts.client(variables, Belief::Always, None), refused_head(variables));
+            let admitted = Admitted { head: head.method == "HEAD", upgrade: false };
+            ticket.refused_with(&refusal, client, head, &response);
+            (response, admitted)
         }
     };
     // As over HTTP/2: `Connection` is between the web server and its client.

@@ -1,9 +1,11 @@
-//! The desk: what every backend does with one request once it is admitted, whatever it came by.
+//! The desk: what every backend does with one request from the moment its head is there, whatever it came by.
 //!
-//! It counts, sheds what is too much, passes one at a time where the app wants that, stops panics, makes an answer of
-//! the app's failure, lists what is in flight, drops what is cancelled, and watches the body on its way out. No protocol, no socket here.
+//! It counts every request, and tells the access log of those that are refused. Of admitted ones it sheds what is too
+//! much, passes one at a time where the app wants that, stops panics, makes an answer of the app's failure, lists what is
+//! in flight, drops what is cancelled, and watches the body on its way out. No protocol, no socket here.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,14 +19,16 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::control::{Load, Outcome, Tally};
-use super::gate::{Admitted, reply};
+use super::gate::{Admitted, Refusal, reply};
 use super::pace::{Fault, TooSlow};
 use crate::body::file::Part;
-use crate::body::{App, Bare, Body, BoxFuture, Follow, Following, Meter, Request, Response, Watch};
+use crate::body::{
+    App, Bare, Body, BoxFuture, Follow, Following, Meter, Refused, RefusedHead, Request, Response, Watch,
+};
 use crate::counts::class_of;
-use crate::environ::Environ;
+use crate::environ::{Environ, RefusalReason};
 use crate::error::BoxError;
-use crate::inflight::Seat;
+use crate::inflight::{Seat, Shares};
 
 /// One server's desk.
 pub(super) struct Desk {
@@ -33,6 +37,9 @@ pub(super) struct Desk {
     meter: Option<Arc<dyn Meter>>,
     /// Follows them.
     follow: Option<Arc<dyn Follow>>,
+    /// Is told of requests that do not get to the app.
+    refusals: Option<Arc<dyn Follow>>,
+    shares: Option<Arc<Shares>>,
     load: Arc<Load>,
     /// Most requests in flight.
     limit: usize,
@@ -44,9 +51,19 @@ impl Desk {
     pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Desk> {
         let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
         // The wait for the turn is not the app's time: there it has a clock of its own.
-        let bare = if turn.is_some() { Bare { app, meter: None, follow: None } } else { app.bare() };
-        let Bare { app, meter, follow } = bare;
-        Arc::new(Desk { app, meter, follow, load, limit, turn })
+        let Bare { app: inner, mut meter, mut follow, parts } = app.clone().bare();
+        let refusals = parts.refusals.or_else(|| follow.clone());
+        let app = match turn {
+            None => inner,
+            Some(_) => {
+                (meter, follow) = (None, None);
+                app
+            }
+        };
+        if let Some(shares) = &parts.shares {
+            shares.limit(limit);
+        }
+        Arc::new(Desk { app, meter, follow, refusals, shares: parts.shares, load, limit, turn })
     }
 
     /// What the server is busy with.
@@ -86,9 +103,36 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Whether there are too many in flight already: answer [`reply::full`].
+    /// Whether there are too many in flight already: refuse it by [`reply::FULL`].
     pub(super) fn is_too_many(&self) -> bool {
         self.number > self.desk.limit
+    }
+
+    /// Tells the logs that the request is refused, and how it is answered.
+    pub(super) fn refused(
+        &self,
+        refusal: &Refusal,
+        client: Option<IpAddr>,
+        head: RefusedHead<'_>,
+        bytes: u64,
+    ) {
+        let (status, reason) = (refusal.status, &*refusal.explained());
+        tracing::debug!(status = status.as_u16(), reason, "request refused");
+        if let Some(log) = &self.desk.refusals {
+            log.refused(&Refused { came: self.began, client, head, status, reason, bytes });
+        }
+    }
+
+    /// The same of one that gets `response`.
+    pub(super) fn refused_with(
+        &self,
+        refusal: &Refusal,
+        client: Option<IpAddr>,
+        head: RefusedHead<'_>,
+        response: &Response,
+    ) {
+        let bytes = response.body().size_hint().exact().filter(|_| head.method != "HEAD").unwrap_or(0);
+        self.refused(refusal, client, head, bytes);
     }
 
     /// Passes an admitted request to the app.
@@ -100,6 +144,9 @@ impl Ticket {
         let seat = self.desk.load.table.begin(self.began, request.method(), request.uri().path(), client);
         if let Some(environ) = environ {
             environ.flight = seat.flight();
+        }
+        if let Some(shares) = &self.desk.shares {
+            seat.share(shares);
         }
         *request.extensions_mut() = extensions;
         self.seat = Some(seat);
@@ -141,7 +188,7 @@ impl Ticket {
             seat.answered();
         }
         tracing::warn!("a request was cancelled by hand");
-        reply::plain(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
+        with_reason(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
     }
 
     /// The app has answered so.
@@ -176,7 +223,11 @@ impl Ticket {
             self.desk.load.failed.fetch_add(1, Relaxed);
             tracing::error!(error = reply::chain(&**error), "the application failed");
         }
-        reply::plain(status, "")
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => with_reason(status, "the body is too long"),
+            StatusCode::REQUEST_TIMEOUT => with_reason(status, "the body came too slowly"),
+            _ => reply::plain(status, ""),
+        }
     }
 }
 
@@ -229,11 +280,19 @@ impl Work {
             Some(_) => {
                 let slow = fault == Fault::Slow;
                 let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
-                reply::plain(status, "the body did not come whole")
+                let reason = if slow { "the body came too slowly" } else { "the body did not come whole" };
+                with_reason(status, reason)
             }
         };
         Poll::Ready(response)
     }
+}
+
+/// A short answer with a reason, for the client and the access log.
+fn with_reason(status: StatusCode, reason: &'static str) -> Response {
+    let mut response = reply::plain(status, reason);
+    response.extensions_mut().insert(RefusalReason(reason));
+    response
 }
 
 /// The status for an app's error: what a body limit or a slow body means, else 500.

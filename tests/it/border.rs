@@ -339,6 +339,7 @@ async fn an_app_is_told_of_its_request_and_host() {
         peer: Some("[::1]:1234".parse().unwrap()),
         client: Some("192.0.2.7".parse().unwrap()),
         relayed: false,
+        trusted: false,
         listen: "127.0.0.1:80".into(),
         host: "shop.example".into(),
         port: Some(8080),

@@ -106,6 +106,7 @@ pub(crate) fn environ(host: &str) -> Environ {
         peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 50000))),
         client: Some(Ipv4Addr::LOCALHOST.into()),
         relayed: false,
+        trusted: false,
         listen: "127.0.0.1:8080".into(),
         host: authority.host().into(),
         port: authority.port_u16(),

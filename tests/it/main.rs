@@ -44,6 +44,7 @@ mod on_the_way;
 mod pki;
 mod process;
 mod proxy_protocol;
+mod refused;
 mod reload;
 mod request;
 mod scgi;

@@ -13,7 +13,7 @@ fn floor(module: &str) -> Option<u8> {
         "ops" => 3,
         "server" | "middleware" | "app" | "plugin" | "scaffold" => 2,
         "config" | "registry" | "context" | "codec" => 1,
-        "error" | "body" | "environ" | "inflight" | "counts" | "spans" | "vitals" => 0,
+        "error" | "escape" | "body" | "environ" | "inflight" | "counts" | "spans" | "vitals" => 0,
         _ => return None,
     })
 }

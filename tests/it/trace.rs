@@ -86,7 +86,7 @@ fn attributes(thing: &Value) -> BTreeMap<&str, &str> {
 
 fn config(endpoint: &str, more: &str) -> String {
     format!(
-        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\
          [app.main]\nuse = \"mount\"\nmiddleware = [\"spans\", \"request_id\", \"mark\"]\n\
          [app.main.routes]\n\"/\" = \"hello\"\n\"/fails\" = \"fails\"\n\
          [app.hello]\nuse = \"respond\"\nbody = \"hello\"\n\
@@ -173,6 +173,22 @@ fn who_is_not_sampled_costs_no_span_and_the_word_of_a_caller_holds() {
     assert_eq!(spans.len(), 5, "{spans:#?}");
     assert_eq!(spans[0]["traceId"], "4bf92f3577b34da6a3ce929d0e0e4701");
     assert!(collector.requests.try_recv().is_err());
+}
+
+#[test]
+fn a_visitors_trace_is_not_continued_unless_the_config_says_so() {
+    let theirs = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for (more, continued) in [("", false), ("trust_parent = true\n", true)] {
+        let collector = Collector::start();
+        let config = config(&collector.address, more).replace("trusted_proxies = [\"127.0.0.1\"]\n", "");
+        let folder = folder(&[("server.toml", &config)]);
+        let serving = Serving::start(folder.path(), &[]);
+        let ask =
+            format!("GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-{theirs}-00f067aa0ba902b7-01\r\n\r\n");
+        Connection::open(serving.address()).request(&ask);
+        let (spans, _) = collector.spans(5);
+        assert!(spans.iter().all(|span| (span["traceId"] == theirs) == continued), "{spans:#?}");
+    }
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Version;
 use http::header::{REFERER, USER_AGENT};
+use http::{HeaderMap, Version};
 
 use super::{Answered, Format};
-use crate::body::Request;
+use crate::body::{Refused, Request};
 use crate::environ::{Environ, RemoteUser};
+use crate::escape::is_harmful;
 use crate::middleware::secret::masked;
 
 /// A line without what the answer tells. Header fields with secrets have no place in it.
@@ -68,28 +69,48 @@ impl Line {
         });
         let status = text.len();
         if format == Format::Combined {
-            let (referer, agent) = named(request);
-            text.extend_from_slice(b" \"");
-            match referer {
-                Some(value) if value.contains(&b'?') => {
-                    escape(&mut text, without_secrets(String::from_utf8_lossy(value)).as_bytes(), false);
-                }
-                Some(value) => escape(&mut text, value, false),
-                None => text.push(b'-'),
+            fields(&mut text, request.headers());
+        }
+        text.push(b'\n');
+        Line { text, user, status }
+    }
+
+    pub(super) fn of_refused(request: &Refused<'_>, format: Format) -> Line {
+        let head = &request.head;
+        let mut text = SPARE.take();
+        text.clear();
+        client(&mut text, request.client);
+        text.extend_from_slice(b" - ");
+        let user = (text.len(), text.len() + 1);
+        text.push(b'-');
+        clf_time(&mut text, request.came);
+        match &*head.method {
+            "" => text.push(b'-'),
+            method => escape(&mut text, method.as_bytes(), false),
+        }
+        if !head.target.is_empty() {
+            text.push(b' ');
+            escape(&mut text, without_secrets(Cow::Borrowed(&head.target)).as_bytes(), false);
+        }
+        text.extend_from_slice(match head.version {
+            Some(Version::HTTP_10) => b" HTTP/1.0\" ",
+            Some(Version::HTTP_11) => b" HTTP/1.1\" ",
+            Some(Version::HTTP_2) => b" HTTP/2.0\" ",
+            _ => b"\" ",
+        });
+        let status = text.len();
+        if format == Format::Combined {
+            match head.headers {
+                Some(headers) => fields(&mut text, headers),
+                None => text.extend_from_slice(b" \"-\" \"-\""),
             }
-            text.extend_from_slice(b"\" \"");
-            match agent {
-                Some(value) => escape(&mut text, value, false),
-                None => text.push(b'-'),
-            }
-            text.push(b'"');
         }
         text.push(b'\n');
         Line { text, user, status }
     }
 
     /// Gives `take` the whole line with its line break, in parts.
-    pub(super) fn whole(&self, answered: &Answered, take: impl FnOnce(&[&[u8]])) {
+    pub(super) fn whole(&self, answered: &Answered<'_>, take: impl FnOnce(&[&[u8]])) {
         let (text, user) = (&self.text, self.user);
         let mut status = itoa::Buffer::new();
         let status = status.format(answered.status).as_bytes();
@@ -99,13 +120,24 @@ impl Line {
             bytes => length.format(bytes),
         }
         .as_bytes();
-        let Some(name) = &answered.user else {
+        let Answered { user: name, reason, .. } = answered;
+        if name.is_none() && reason.is_none() {
             return take(&[&text[..self.status], status, b" ", length, &text[self.status..]]);
-        };
+        }
         let mut escaped = Vec::new();
-        escape(&mut escaped, name.as_bytes(), true);
+        match name {
+            Some(name) => escape(&mut escaped, name.as_bytes(), true),
+            None => escaped.extend_from_slice(&text[user.0..user.1]),
+        }
+        let mut last = text[self.status..text.len() - 1].to_vec();
+        if let Some(reason) = reason {
+            last.extend_from_slice(b" \"");
+            escape(&mut last, reason.as_bytes(), false);
+            last.push(b'"');
+        }
+        last.push(b'\n');
         let (before, after) = (&text[..user.0], &text[user.1..self.status]);
-        take(&[before, &escaped, after, status, b" ", length, &text[self.status..]]);
+        take(&[before, &escaped, after, status, b" ", length, &last]);
     }
 }
 
@@ -122,10 +154,29 @@ pub(super) fn target<'a>(request: &'a Request, environ: Option<&Environ>) -> Cow
     }
 }
 
+/// Appends ` "REFERER" "USER AGENT"`.
+fn fields(text: &mut Vec<u8>, headers: &HeaderMap) {
+    let (referer, agent) = named(headers);
+    text.extend_from_slice(b" \"");
+    match referer {
+        Some(value) if value.contains(&b'?') => {
+            escape(text, without_secrets(String::from_utf8_lossy(value)).as_bytes(), false);
+        }
+        Some(value) => escape(text, value, false),
+        None => text.push(b'-'),
+    }
+    text.extend_from_slice(b"\" \"");
+    match agent {
+        Some(value) => escape(text, value, false),
+        None => text.push(b'-'),
+    }
+    text.push(b'"');
+}
+
 /// `Referer` and `User-Agent` as they came, by one pass over the fields: cheaper than to look up two.
-pub(super) fn named(request: &Request) -> (Option<&[u8]>, Option<&[u8]>) {
+pub(super) fn named(headers: &HeaderMap) -> (Option<&[u8]>, Option<&[u8]>) {
     let (mut referer, mut agent) = (None, None);
-    for (name, value) in request.headers() {
+    for (name, value) in headers {
         match *name {
             REFERER => referer = referer.or(Some(value.as_bytes())),
             USER_AGENT => agent = agent.or(Some(value.as_bytes())),
@@ -162,7 +213,7 @@ fn client(line: &mut Vec<u8>, client: Option<IpAddr>) {
 }
 
 /// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with
-/// `spaces`, spaces are written `\xNN`, and what is no UTF-8 as U+FFFD.
+/// `spaces`, spaces are written `\xNN`, and what is not UTF-8 as U+FFFD.
 fn escape(line: &mut Vec<u8>, text: &[u8], spaces: bool) {
     let first = if spaces { b'!' } else { b' ' };
     // Without an early end: so it is looked at many bytes at a time.
@@ -174,7 +225,7 @@ fn escape(line: &mut Vec<u8>, text: &[u8], spaces: bool) {
     for c in String::from_utf8_lossy(text).chars() {
         let mut bytes = [0; 4];
         let bytes = c.encode_utf8(&mut bytes).as_bytes();
-        if c == '"' || c == '\\' || c.is_control() || (spaces && c == ' ') {
+        if c == '"' || c == '\\' || is_harmful(c) || (spaces && c == ' ') {
             for byte in bytes {
                 let _ = write!(line, "\\x{byte:02x}");
             }
@@ -239,6 +290,7 @@ mod tests {
         };
         check("a b\"c\\d\ne\u{85}é".as_bytes(), false, "a b\\x22c\\x5cd\\x0ae\\xc2\\x85é");
         check(b"a b", true, "a\\x20b");
+        check("a\u{2028}b\u{202e}c".as_bytes(), false, "a\\xe2\\x80\\xa8b\\xe2\\x80\\xaec");
         check(b"a\xffb", false, "a\u{fffd}b");
         check(b"", false, "");
     }
@@ -286,7 +338,8 @@ mod tests {
         let line =
             Line { text: b"::1 - - [now] \"GET / HTTP/1.1\"  \"-\"\n".to_vec(), user: (6, 7), status: 31 };
         let check = |user: Option<&str>, bytes, expected: &str| {
-            let answered = Answered { user: user.map(Into::into), id: None, status: 200, bytes };
+            let answered =
+                Answered { user: user.map(Into::into), id: None, status: 200, bytes, reason: None };
             let mut whole = Vec::new();
             line.whole(&answered, |parts| whole = parts.concat());
             assert_eq!(String::from_utf8(whole).unwrap(), expected);

@@ -1,4 +1,4 @@
-//! `access_log`: one line a request, written in batches by a thread of its own ([`sink`]).
+//! `access_log`: one line per request, written in batches by a thread of its own ([`sink`]).
 
 mod json;
 mod line;
@@ -10,16 +10,19 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{App, Follow, Following, Request, Response, Watch};
+use crate::body::{App, Follow, Following, Refused, Request, Response, Watch};
 use crate::config::{OutputPath, Table};
 use crate::context::Context;
-use crate::environ::{RemoteUser, RequestId};
+use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
 use json::Facts;
 use line::Line;
 use sink::{Sink, Target};
 
 /// Options of a `[middleware.NAME]` table with `use = "access_log"`.
+///
+/// The log of a server's own app also has the requests that the server refuses (400, 408, 414, 431, 503 …), each with the
+/// reason: in quotes at the end of its line, in JSON as `reason`. What is unknown of such a request is `-`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
@@ -88,13 +91,26 @@ impl Follow for Log {
         };
         Box::new(Entry { log: self, asked, answered: Answered::default() })
     }
+
+    fn refused(&self, request: &Refused<'_>) {
+        let answered = Answered {
+            status: request.status.as_u16(),
+            bytes: request.bytes,
+            reason: Some(request.reason),
+            ..Answered::default()
+        };
+        match self.format {
+            Format::Json => self.sink.write(&[Facts::of_refused(request).line(&answered).as_bytes()]),
+            format => Line::of_refused(request, format).whole(&answered, |parts| self.sink.write(parts)),
+        }
+    }
 }
 
 /// A request on its way; logged when it is dropped.
 struct Entry {
     log: Arc<Log>,
     asked: Asked,
-    answered: Answered,
+    answered: Answered<'static>,
 }
 
 /// What is known of a request before its answer.
@@ -104,18 +120,20 @@ enum Asked {
 }
 
 /// What the answer tells.
-struct Answered {
+struct Answered<'a> {
     /// As what asks for a name and a password further in says on the response.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
     status: u16,
     bytes: u64,
+    /// Why the server itself has answered.
+    reason: Option<&'a str>,
 }
 
-impl Default for Answered {
-    fn default() -> Answered {
+impl Default for Answered<'_> {
+    fn default() -> Self {
         // 499, as nginx writes it, stays when the client goes away before there is an answer.
-        Answered { user: None, id: None, status: 499, bytes: 0 }
+        Answered { user: None, id: None, status: 499, bytes: 0, reason: None }
     }
 }
 
@@ -125,6 +143,7 @@ impl Following for Entry {
         let Some(extensions) = response.map(Response::extensions) else { return };
         self.answered.user = extensions.get::<RemoteUser>().map(|user| user.name.clone());
         self.answered.id = extensions.get::<RequestId>().map(|id| id.0.clone());
+        self.answered.reason = extensions.get::<RefusalReason>().map(|reason| reason.0);
     }
 }
 

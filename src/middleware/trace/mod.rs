@@ -44,9 +44,9 @@ pub(super) struct Options {
     /// Which part of the requests is traced that no caller has decided on, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     sample: f64,
-    /// Whether a caller's `traceparent` is continued, with its word whether the request is traced; else each request
-    /// begins a trace of its own.
-    trust_parent: bool,
+    /// Whose `traceparent` is continued, with its word whether the request is traced: by default that of the server's
+    /// `trusted_proxies`; with `true` everybody's, with `false` nobody's. Other requests begin a trace of their own.
+    trust_parent: Option<bool>,
     /// Most spans that wait to be sent; further ones are dropped, and counted in the log.
     queue_spans: NonZeroUsize,
 }
@@ -58,7 +58,7 @@ impl Default for Options {
             headers: BTreeMap::new(),
             service: "paster".into(),
             sample: 1.0,
-            trust_parent: true,
+            trust_parent: None,
             queue_spans: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),
         }
     }
@@ -66,7 +66,7 @@ impl Default for Options {
 
 struct Tracing {
     sample: f64,
-    trust_parent: bool,
+    trust_parent: Option<bool>,
     exporter: Exporter,
 }
 
@@ -97,7 +97,10 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     let exporter = Exporter::new(target, options.queue_spans.get());
     let tracing = Arc::new(Tracing { sample: options.sample, trust_parent: options.trust_parent, exporter });
     Ok(App::from_call(move |mut request| {
-        let given = if tracing.trust_parent { Parent::read(request.headers()) } else { None };
+        let trusted = tracing
+            .trust_parent
+            .unwrap_or_else(|| request.extensions().get::<Environ>().is_some_and(|environ| environ.trusted));
+        let given = if trusted { Parent::read(request.headers()) } else { None };
         let parent = given.unwrap_or_else(|| Parent::begin(tracing.sample));
         let own = new_id();
         parent.write(request.headers_mut(), own);

@@ -11,7 +11,7 @@ pub mod path;
 pub mod reply;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HOST;
@@ -78,15 +78,48 @@ pub struct Refusal {
     pub status: StatusCode,
     /// The rule that it broke, in a few words.
     pub reason: &'static str,
+    /// The option of the server that says so, where there is one.
+    pub option: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal that no option governs.
+    pub const fn new(status: StatusCode, reason: &'static str) -> Refusal {
+        Refusal { status, reason, option: None }
+    }
+
+    /// The same, by an option of the server.
+    #[must_use]
+    pub const fn by(self, option: &'static str) -> Refusal {
+        Refusal { option: Some(option), ..self }
+    }
+
+    /// The reason for the log, which names the option.
+    pub fn explained(&self) -> Cow<'static, str> {
+        match self.option {
+            None => self.reason.into(),
+            Some(option) => format!("{}: see the option `{option}`", self.reason).into(),
+        }
+    }
+
+    /// A path that is refused.
+    pub(in crate::server) fn path(reason: path::Fault) -> Refusal {
+        let refusal = Refusal::new(StatusCode::BAD_REQUEST, reason);
+        if reason == path::ENCODED_SLASH { refusal.by("encoded_slashes") } else { refusal }
+    }
 }
 
 const fn refuse<T>(status: StatusCode, reason: &'static str) -> Result<T, Refusal> {
-    Err(Refusal { status, reason })
+    Err(Refusal::new(status, reason))
 }
 
 const fn bad<T>(reason: &'static str) -> Result<T, Refusal> {
     refuse(StatusCode::BAD_REQUEST, reason)
 }
+
+/// The answer to a request for a host that is not in the list.
+const NOT_SERVED: Refusal =
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here").by("hosts");
 
 impl Gate {
     /// A gate with the default limits that serves any host and trusts nobody.
@@ -115,7 +148,8 @@ impl Gate {
         memory: &mut Memory,
     ) -> Result<Admitted, Refusal> {
         if request.headers().len() > self.fields_limit {
-            return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
+            let refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
+            return Err(refusal.by("fields_limit"));
         }
         self.check_target(request.method(), request.uri())?;
         let seen = look(request.headers(), memory.0.as_ref().map(|(host, ..)| host));
@@ -141,6 +175,7 @@ impl Gate {
             peer: wire.peer,
             client: wire.peer.map(|peer| peer.ip()),
             relayed: false,
+            trusted: self.trusted.trusts(wire.peer),
             listen: wire.listen.clone(),
             host,
             port,
@@ -150,7 +185,7 @@ impl Gate {
             flight: Default::default(),
         };
         if seen.forwarded {
-            self.believe(request.headers_mut(), wire, &mut environ)?;
+            self.believe(request.headers_mut(), &mut environ)?;
         }
         let head = *request.method() == Method::HEAD;
         request.extensions_mut().insert(environ);
@@ -161,11 +196,19 @@ impl Gate {
         Ok(Admitted { head, upgrade })
     }
 
+    /// Who has sent a refused request, as far as that can be told.
+    pub(in crate::server) fn client(&self, headers: &HeaderMap, wire: &Wire) -> Option<IpAddr> {
+        let told = || self.trusted.read(&mut headers.clone()).ok()?.address;
+        let told = if self.trusted.trusts(wire.peer) { told() } else { None };
+        told.or(wire.peer.map(|peer| peer.ip()))
+    }
+
     /// Method and form of the target, RFC 9112 section 3.2.
     fn check_target(&self, method: &Method, uri: &Uri) -> Result<(), Refusal> {
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         if target.len() > self.target_limit_bytes {
-            return refuse(StatusCode::URI_TOO_LONG, "the request target is too long");
+            let refusal = Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long");
+            return Err(refusal.by("target_limit_bytes"));
         }
         if *method == Method::CONNECT {
             return refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT: this server is no proxy");
@@ -239,7 +282,7 @@ impl Gate {
     fn check_host(&self, value: &[u8]) -> Result<(Arc<str>, Option<u16>), Refusal> {
         let Some(host) = parse_host(value) else { return bad("invalid Host") };
         if !self.hosts.is_empty() && !self.hosts.iter().any(|entry| entry.allows(&host.name, host.port)) {
-            return refuse(StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
+            return Err(NOT_SERVED);
         }
         Ok((host.name.into(), host.port))
     }
@@ -249,7 +292,8 @@ impl Gate {
         if uri.path() == "*" {
             return Ok(());
         }
-        let Cow::Owned(form) = path::normalise(uri.path(), self.encoded_slashes).or_else(bad)? else {
+        let Cow::Owned(form) = path::normalise(uri.path(), self.encoded_slashes).map_err(Refusal::path)?
+        else {
             return Ok(());
         };
         let target = match uri.query() {
@@ -260,18 +304,21 @@ impl Gate {
         Ok(())
     }
 
-    fn believe(&self, headers: &mut HeaderMap, wire: &Wire, environ: &mut Environ) -> Result<(), Refusal> {
-        if !self.trusted.trusts(wire.peer) {
+    fn believe(&self, headers: &mut HeaderMap, environ: &mut Environ) -> Result<(), Refusal> {
+        if !environ.trusted {
             forwarded::strip(headers);
             environ.relayed = true;
             return Ok(());
         }
-        let client = self.trusted.read(headers).or_else(bad)?;
+        let client = self
+            .trusted
+            .read(headers)
+            .map_err(|reason| Refusal::new(StatusCode::BAD_REQUEST, reason).by("forwarded_fields"))?;
         environ.client = client.address.or(environ.client);
         environ.secure = client.secure.unwrap_or(environ.secure);
         if let Some(host) = client.host {
             if !self.hosts.is_empty() && !self.hosts.iter().any(|entry| entry.allows(&host.name, host.port)) {
-                return refuse(StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
+                return Err(NOT_SERVED);
             }
             let text = host.port.map_or(host.name.clone(), |port| format!("{}:{port}", host.name));
             headers.insert(HOST, HeaderValue::from_str(&text).or(bad("invalid forwarded host"))?);

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// Why a path is refused.
 pub type Fault = &'static str;
 
+/// The fault that the option `encoded_slashes` governs.
+pub const ENCODED_SLASH: Fault = "an encoded slash in the path";
+
 /// Whether a byte may stand unencoded in a path (RFC 3986 section 3.3, `pchar` and `/`).
 const fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~') || sub_delim(byte)
@@ -71,7 +74,7 @@ fn rewrite(bytes: &[u8], encoded_slashes: bool) -> Result<String, Fault> {
             0 => return Err("NUL in the path"),
             1..=31 | 127 => return Err("a control character in the path"),
             b'\\' if !escaped => return Err("a backslash in the path"),
-            b'/' | b'\\' if escaped && !encoded_slashes => return Err("an encoded slash in the path"),
+            b'/' | b'\\' if escaped && !encoded_slashes => return Err(ENCODED_SLASH),
             _ => {}
         }
         let bare = if escaped { unreserved(byte) } else { plain(byte) };

@@ -8,6 +8,7 @@ use http_body::Body as _;
 
 use super::{Admitted, Refusal};
 use crate::body::{Body, Response};
+use crate::environ::RefusalReason;
 
 /// A short answer in plain text, made by the server itself.
 pub fn plain(status: StatusCode, text: &str) -> Response {
@@ -22,6 +23,7 @@ pub fn plain(status: StatusCode, text: &str) -> Response {
 /// The answer to a refused request; over HTTP/1 the connection ends with it.
 pub fn refusal(refusal: Refusal, version: Version) -> Response {
     let mut response = plain(refusal.status, refusal.reason);
+    response.extensions_mut().insert(RefusalReason(refusal.reason));
     let headers = response.headers_mut();
     if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static(""));
@@ -32,9 +34,14 @@ pub fn refusal(refusal: Refusal, version: Version) -> Response {
     response
 }
 
-/// The answer of a server that is full.
-pub fn full() -> Response {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight");
+/// What a request is told that finds a server full.
+pub(in crate::server) const FULL: Refusal =
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight").by("max_in_flight");
+
+/// The answer of a server, or of an app, that is full.
+pub fn full(reason: &'static str) -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.extensions_mut().insert(RefusalReason(reason));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -42,7 +49,8 @@ pub fn full() -> Response {
 /// Brings a response to the form that may be sent.
 ///
 /// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length that is the body's own,
-/// no hop-by-hop fields but a wish to close and the `Upgrade` that a 426 asks for, no status that is no final answer. CR, LF and NUL cannot stand in
+/// no hop-by-hop fields but a wish to close and the `Upgrade` that a 426 asks for, a status from 200 to 599. CR, LF and NUL
+/// cannot stand in
 /// a [`HeaderValue`]; `Date` is added by whoever writes the head.
 ///
 /// `false`: it has no such form, and became a 500 with its extensions.
@@ -53,9 +61,12 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> b
     if status == StatusCode::SWITCHING_PROTOCOLS && method.upgrade {
         return true;
     }
-    if status.is_informational() {
-        tracing::error!(status = status.as_u16(), "the application answered with a status that is no answer");
-        fail(response);
+    if !(200..600).contains(&status.as_u16()) {
+        tracing::error!(
+            status = status.as_u16(),
+            "the application answered with a status that is not a final one"
+        );
+        fail(response, method);
         return false;
     }
     let asked = asked_upgrade(response, version);
@@ -68,26 +79,34 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> b
     let bodiless = method.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_length && let Err(reason) = settle_length(response.headers_mut(), status, exact, bodiless) {
         tracing::error!(reason, "the application's response cannot be sent");
-        fail(response);
+        fail(response, method);
         return false;
     }
     if bodiless {
-        if method.head
-            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            && let Some(length @ 1..) = exact
-            && !response.headers().contains_key(CONTENT_LENGTH)
-        {
-            response.headers_mut().insert(CONTENT_LENGTH, length.into());
-        }
-        *response.body_mut() = Body::empty();
+        take_body(response, method);
     }
     true
 }
 
-fn fail(response: &mut Response) {
+/// Leaves the head of a response; to HEAD, it tells the length that the body had.
+fn take_body(response: &mut Response, method: &Admitted) {
+    if method.head
+        && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        && let Some(length @ 1..) = response.body().size_hint().exact()
+        && !response.headers().contains_key(CONTENT_LENGTH)
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = Body::empty();
+}
+
+fn fail(response: &mut Response, method: &Admitted) {
     let extensions = std::mem::take(response.extensions_mut());
     *response = plain(StatusCode::INTERNAL_SERVER_ERROR, "");
     *response.extensions_mut() = extensions;
+    if method.head {
+        take_body(response, method);
+    }
 }
 
 /// An error and its causes, for the log.
@@ -217,5 +236,7 @@ mod tests {
         check(200, false, &[("content-length", "5x")], "hello", failed);
         check(103, false, &[], "", failed);
         check(101, false, &[], "", failed);
+        check(600, false, &[], "hello", failed);
+        check(999, true, &[], "", "500 [content-type: text/plain; charset=utf-8, content-length: 22] 0");
     }
 }

@@ -1,12 +1,13 @@
 //! From the variables of a web server to an admitted request.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HOST;
 use http::{HeaderValue, Request, StatusCode};
 
+use crate::body::RefusedHead;
 use crate::codec::variables::{Split, to_request};
 use crate::codec::{Fault, Variables};
 use crate::environ::Environ;
@@ -42,6 +43,19 @@ pub(in crate::server) struct Welcome {
 }
 
 impl Fronts {
+    /// Who has sent a refused request, as far as that can be told.
+    pub(in crate::server) fn client(
+        &self,
+        variables: &Variables,
+        belief: Belief,
+        peer: Option<SocketAddr>,
+    ) -> Option<IpAddr> {
+        match belief == Belief::Always || self.believed.trusts(peer) {
+            true => variables.text("REMOTE_ADDR").and_then(|text| text.parse().ok()),
+            false => peer.map(|peer| peer.ip()),
+        }
+    }
+
     /// Reads a request from its variables and passes it through the gate.
     ///
     /// For a believed web server the gate's peer is the client that it names, so that forwarded fields count only when
@@ -71,10 +85,11 @@ impl Fronts {
                 request.headers_mut().insert(HOST, host);
             }
         }
-        let bad = |reason| Refusal { status: StatusCode::BAD_REQUEST, reason };
         let prefix = match passed.script_name.is_empty() {
             true => Cow::Borrowed(""),
-            false => path::normalise(&passed.script_name, self.gate.encoded_slashes).map_err(bad)?,
+            false => {
+                path::normalise(&passed.script_name, self.gate.encoded_slashes).map_err(Refusal::path)?
+            }
         };
         let admitted = self.gate.admit(&mut request, &wire, memory)?;
         if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
@@ -93,12 +108,21 @@ impl Fronts {
     }
 }
 
+/// What the access log is told of a request that is refused.
+pub(in crate::server) fn refused_head(variables: &Variables) -> RefusedHead<'_> {
+    let get = |name| variables.get(name).unwrap_or_default();
+    let target = match get("REQUEST_URI") {
+        b"" => get("SCRIPT_NAME"),
+        target => target,
+    };
+    RefusedHead::of_words(get("REQUEST_METHOD"), target, get("SERVER_PROTOCOL"))
+}
+
 /// The answer to a head that cannot be read.
 pub(in crate::server) fn refusal(fault: Fault) -> Refusal {
     match fault {
-        Fault::TooLong => {
-            Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "the head is too long" }
-        }
-        Fault::Malformed(reason) => Refusal { status: StatusCode::BAD_REQUEST, reason },
+        Fault::TooLong => Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
+            .by("head_limit_bytes"),
+        Fault::Malformed(reason) => Refusal::new(StatusCode::BAD_REQUEST, reason),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,12 +14,12 @@ use http_body::Body as _;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::admit::{Belief, Welcome, refusal};
+use super::admit::{Belief, Welcome, refusal, refused_head};
 use super::exchange::{Broken, Exchange, State};
 use super::inbox::Arriving;
 use super::out::Out;
 use super::{Event, Open, Protocol, Shared};
-use crate::body::Body;
+use crate::body::{Body, RefusedHead};
 use crate::codec::variables::Split;
 use crate::codec::{Fault, Variables};
 use crate::server::control::Idle;
@@ -70,14 +71,17 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
                 let split = Split::Path;
                 let welcome =
                     fronts.admit(&variables, split, Belief::Listed, peer, &place.listen, &mut memory);
-                line.begin(hall, ticket, &variables, welcome, accepted.take())
+                let client = || fronts.client(&variables, Belief::Listed, peer);
+                line.begin(hall, ticket, &variables, welcome, client, accepted.take())
             }
             Next::Refused(fault) => {
-                tracing::debug!(%fault, "request refused");
+                let ticket = hall.desk.take(Instant::now().into_std());
+                let client = shared.fronts.client(&Variables::new(), Belief::Listed, peer);
                 if !line.protocol.answers() {
+                    ticket.refused(&refusal(fault), client, RefusedHead::default(), 0);
                     return;
                 }
-                line.refuse(hall.desk.take(Instant::now().into_std()), refusal(fault), false)
+                line.refuse(ticket, refusal(fault), client, RefusedHead::default())
             }
             Next::Idle => match line.hand_over(hall, &place).await {
                 Some(back) => {
@@ -219,14 +223,13 @@ impl<P: Protocol> Line<P> {
         mut ticket: Ticket,
         variables: &Variables,
         welcome: Result<Welcome, Refusal>,
+        client: impl Fn() -> Option<IpAddr>,
         accepted: Option<std::time::Instant>,
     ) -> Exchange {
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(refusal) => {
-                tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
-                let head = variables.get("REQUEST_METHOD") == Some(b"HEAD");
-                return self.refuse(ticket, refusal, head);
+                return self.refuse(ticket, refusal, client(), refused_head(variables));
             }
         };
         let mut exchange = Exchange {
@@ -237,7 +240,9 @@ impl<P: Protocol> Line<P> {
             admitted: welcome.admitted,
         };
         if ticket.is_too_many() {
-            exchange.send(self, reply::full(), ticket);
+            let response = reply::full(reply::FULL.reason);
+            ticket.refused_with(&reply::FULL, client(), refused_head(variables), &response);
+            exchange.send(self, response, ticket);
             return exchange;
         }
         // Nearly always a body that is none, or a short one, came along with the head.
@@ -255,15 +260,23 @@ impl<P: Protocol> Line<P> {
         exchange
     }
 
-    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, head: bool) -> Exchange {
+    fn refuse(
+        &mut self,
+        ticket: Ticket,
+        refusal: Refusal,
+        client: Option<IpAddr>,
+        head: RefusedHead<'_>,
+    ) -> Exchange {
         let mut exchange = Exchange {
             state: State::Ended(false),
             inbox: Arc::default(),
             left: None,
             body_over: false,
-            admitted: Admitted { head, upgrade: false },
+            admitted: Admitted { head: head.method == "HEAD", upgrade: false },
         };
-        exchange.send(self, reply::refusal(refusal, Version::HTTP_2), ticket);
+        let response = reply::refusal(refusal, Version::HTTP_2);
+        ticket.refused_with(&refusal, client, head, &response);
+        exchange.send(self, response, ticket);
         exchange
     }
 

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use admit::{Belief, Fronts};
+pub(super) use admit::{Belief, Fronts, refused_head};
 pub(super) use out::Out;
 
 use super::Server;

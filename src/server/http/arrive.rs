@@ -12,19 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::link::{Link, Open};
+use super::refused::{HANDSHAKE, SPEAKS_HTTPS, refuse};
 use super::run::Shared;
 use super::stream::Stream;
-use super::wait::linger;
 use crate::server::gate::Wire;
 use crate::server::hall::{Place, Stage};
 use crate::server::proxy_protocol::{self, Client, Header};
 use crate::server::tls::{Outcome, Terminator};
-
-/// First byte of every TLS connection: the content type of a handshake record, RFC 8446 section 5.1.
-const HANDSHAKE: u8 = 22;
-const PLAIN_RESPONSE: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 37\r\n\r\n\
-      this port speaks HTTPS: use https://\n";
 
 /// A connection on which requests may come.
 pub(super) struct Arrived {
@@ -150,9 +144,8 @@ async fn secure(
     }
     if before.first() != Some(&HANDSHAKE) {
         if before[0].is_ascii_uppercase() {
-            // Somebody has forgotten the `s`: what does not fit at once is not worth waiting for.
-            let _ = stream.try_write(PLAIN_RESPONSE);
-            linger(stream).await;
+            // Somebody has forgotten the `s`.
+            refuse(stream, &link.shared, &wire, SPEAKS_HTTPS, &before).await;
         }
         return Ok(None);
     }

@@ -17,6 +17,7 @@ use super::clock::{self, Still};
 use super::exchange::Exchange;
 use super::http2;
 use super::link::{Link, Open, Socket};
+use super::refused::{HEAD_TOO_SLOW, of_hyper, refuse, unread};
 use super::run::Shared;
 use super::stream::Stream;
 use super::wait::{Timer, has_more, linger, since};
@@ -26,8 +27,6 @@ use crate::server::hall::{Adopted, Place, Stage};
 
 /// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const TIMEOUT_RESPONSE: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A connection idle for this long gives its buffers back: 3 KiB are left of some 18. The more connections, the sooner:
 /// what all of them had at once, the allocator would keep.
@@ -79,9 +78,8 @@ pub(super) async fn serve(
             }
             First::Idle => hand_over(rest, &place, &wire).await,
             First::Late if !rest.read.is_empty() => {
-                // What does not fit at once is not worth waiting for.
-                let _ = rest.stream.try_write(TIMEOUT_RESPONSE);
-                return linger(rest.stream).await;
+                let shared = &rest.open.link.shared;
+                return refuse(rest.stream, shared, &wire, HEAD_TOO_SLOW, &rest.read).await;
             }
             First::Late | First::Closed => {
                 rest.stream.say_goodbye();
@@ -168,8 +166,8 @@ async fn hand_over(rest: Rest, place: &Place, wire: &Wire) -> Option<Rest> {
 
 /// How the driving of an HTTP/1 connection ended.
 enum End {
-    /// hyper is done with it; `true`: because of an error.
-    Closed(bool),
+    /// hyper is done with it, perhaps because of an error.
+    Closed(Option<hyper::Error>),
     /// Between two requests, and the generation is retired.
     Idle,
     /// Between two requests for a while.
@@ -202,7 +200,7 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
         let _still = Still::new();
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(End::Closed(result.is_err()));
+                return Poll::Ready(End::Closed(result.err()));
             }
             if watch.drain(cx) {
                 continue;
@@ -218,8 +216,14 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
     let parts = connection.into_parts()?; // else it is upgraded
     let mut socket = parts.io.into_inner();
     match end {
+        End::Closed(Some(error)) if socket.refused => {
+            let read = unread(&parts.read_buf, &socket.before);
+            let refusal = of_hyper(&error, &read, &link);
+            refuse(socket.stream, shared, wire, refusal, &read).await;
+            None
+        }
         End::Closed(failed) => {
-            let doubtful = failed || link.body_open.load(Relaxed);
+            let doubtful = failed.is_some() || link.body_open.load(Relaxed);
             if !socket.ended && (doubtful || has_more(&mut socket.stream)) {
                 linger(socket.stream).await;
             }
@@ -236,9 +240,8 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             }
         }
         End::LateHead => {
-            // What does not fit at once is not worth waiting for.
-            let _ = socket.stream.try_write(TIMEOUT_RESPONSE);
-            linger(socket.stream).await;
+            let read = unread(&parts.read_buf, &socket.before);
+            refuse(socket.stream, shared, wire, HEAD_TOO_SLOW, &read).await;
             None
         }
         End::Stalled => {

@@ -10,14 +10,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::arriving::Arriving;
 use super::clock;
 use super::link::Link;
-use crate::body::{Body, Response};
+use super::refused;
+use crate::body::{Body, RefusedHead, Response};
+use crate::environ::Environ;
 use crate::error::BoxError;
 use crate::server::desk::{self, Leaving, Work};
 use crate::server::gate::{Admitted, Memory, Refusal, Wire, reply};
@@ -44,8 +46,9 @@ impl Exchange {
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
         let both = self.link.take_head(chunked.then_some(b"content-length"));
         let admitted = if both {
-            let reason = "Content-Length beside Transfer-Encoding";
-            Err(Refusal { status: StatusCode::BAD_REQUEST, reason })
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "Content-Length beside Transfer-Encoding"))
+        } else if version >= Version::HTTP_2 && fields_bytes(request.headers()) > shared.limits.head_bytes {
+            Err(refused::HEAD_TOO_LONG)
         } else {
             let mut memory = self.memory.take();
             let admitted = shared.gate.admit(&mut request, &self.wire, &mut memory);
@@ -55,16 +58,21 @@ impl Exchange {
         match admitted {
             Ok(admitted) => head.admitted = admitted,
             Err(refusal) => {
-                tracing::debug!(status = refusal.status.as_u16(), reason = refusal.reason, "request refused");
-                return State::made(reply::refusal(refusal, version));
+                let response = reply::refusal(refusal, version);
+                let client = shared.gate.client(request.headers(), &self.wire);
+                ticket.desk.refused_with(&refusal, client, RefusedHead::of_request(&request), &response);
+                return State::made(response);
             }
         }
         if ticket.desk.is_too_many() {
+            let response = reply::full(reply::FULL.reason);
+            let client = request.extensions().get::<Environ>().and_then(|environ| environ.client);
+            ticket.desk.refused_with(&reply::FULL, client, RefusedHead::of_request(&request), &response);
             if has_body && version < Version::HTTP_2 {
                 self.link.body_open.store(true, Relaxed);
                 self.link.leave_body(request.into_body());
             }
-            return State::made(reply::full());
+            return State::made(response);
         }
         let invited = has_body && request.headers().contains_key(EXPECT);
         let request = request.map(|body| {
@@ -149,6 +157,9 @@ impl Future for Answering {
             return Poll::Pending; // polled after its end, which hyper never does
         };
         desk.settle(&mut response, &this.head.admitted, this.head.version);
+        if this.head.version < Version::HTTP_2 && !this.head.admitted.head {
+            refused::mark(&mut response);
+        }
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => seat.upgrade(),
             status if this.head.version < Version::HTTP_2 && (this.ends(status) || seat.must_close()) => {
@@ -170,6 +181,11 @@ impl Answering {
         matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
             || self.head.fate.as_ref().is_some_and(|fate| fate.fault() != Fault::None)
     }
+}
+
+/// Size of a header section as HTTP/2 counts it, RFC 9113 section 6.5.2.
+fn fields_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// One request at the desk and on its connection.

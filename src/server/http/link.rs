@@ -230,6 +230,8 @@ pub(super) struct Socket {
     pub(super) open: Open,
     /// The client's end of stream was seen.
     pub(super) ended: bool,
+    /// hyper has refused a request, and its answer was kept back.
+    pub(super) refused: bool,
     head_limit: usize,
     frames: Frames,
     /// Room to join short slices in.
@@ -246,7 +248,16 @@ impl Socket {
         let multiplexed = open.link.multiplexed.load(Relaxed);
         open.link.outgoing.allow(!multiplexed && stream.takes_files());
         let head_limit = open.link.shared.limits.head_bytes;
-        Socket { stream, before, open, ended: false, head_limit, frames: Frames::new(), joined: Vec::new() }
+        Socket {
+            stream,
+            before,
+            open,
+            ended: false,
+            refused: false,
+            head_limit,
+            frames: Frames::new(),
+            joined: Vec::new(),
+        }
     }
 
     /// Whether the connection may go on; the wakers of an upgraded one are not the driver's.
@@ -265,7 +276,7 @@ impl Socket {
         }
     }
 
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    pub(super) fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let link = &*self.open.link;
         match &result {
             Poll::Ready(Ok(count)) => {
@@ -343,6 +354,9 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx, |link| &link.writer)?;
+        if let Some(kept) = self.keep_back(cx, &[IoSlice::new(bytes)]) {
+            return kept;
+        }
         let result = match self.open.link.outgoing.is_used() {
             false => Pin::new(&mut self.stream).poll_write(cx, bytes),
             true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, &[IoSlice::new(bytes)]),
@@ -356,6 +370,9 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx, |link| &link.writer)?;
+        if let Some(kept) = self.keep_back(cx, slices) {
+            return kept;
+        }
         let this = &mut *self;
         let stream = Pin::new(&mut this.stream);
         let result = if this.open.link.outgoing.is_used() {
@@ -390,6 +407,9 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.refused {
+            return Poll::Ready(Ok(())); // our own answer follows
+        }
         let link = &*this.open.link;
         if !link.shut.load(Relaxed) {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;

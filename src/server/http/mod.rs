@@ -6,6 +6,7 @@
 //!   `frames` have limits of time, too;
 //! - `stream`: the socket; `link`: what the parts of its connection know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
+//! - `refused`: what ends before there is a request, and is answered and logged all the same;
 //! - `sendfile`: files that the kernel sends by itself;
 //! - `arriving`: the request's body: pace, and what the app left unread;
 //! - `wait`: deadlines; `clock`: the time, read once a turn of a task.
@@ -19,6 +20,7 @@ mod frames;
 mod http2;
 mod link;
 mod redirect;
+mod refused;
 mod run;
 mod sendfile;
 mod stream;

@@ -16,17 +16,22 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// Answers what comes to the addresses `from` and is not secure already; the rest goes to `next`.
 pub(super) fn wrap(next: App, from: Arc<[String]>, port: u16, tls: Option<Arc<Terminator>>) -> App {
-    App::from_call(move |request: Request| {
-        let answer = match request.extensions().get::<Environ>() {
-            Some(environ) if !environ.secure && from.iter().any(|listen| **listen == *environ.listen) => {
-                Some(challenge(&request, tls.as_deref()).unwrap_or_else(|| redirect(&request, environ, port)))
+    next.within(|next| {
+        App::from_call(move |request: Request| {
+            let answer = match request.extensions().get::<Environ>() {
+                Some(environ) if !environ.secure && from.iter().any(|listen| **listen == *environ.listen) => {
+                    Some(
+                        challenge(&request, tls.as_deref())
+                            .unwrap_or_else(|| redirect(&request, environ, port)),
+                    )
+                }
+                _ => None,
+            };
+            match answer {
+                Some(answer) => Box::pin(ready(Ok(answer))),
+                None => next.handle(request),
             }
-            _ => None,
-        };
-        match answer {
-            Some(answer) => Box::pin(ready(Ok(answer))),
-            None => next.handle(request),
-        }
+        })
     })
 }
 

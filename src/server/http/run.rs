@@ -75,7 +75,8 @@ impl Shared {
         let mut h2 = http2::Builder::new(Streams { stall: limits.write_stall });
         h2.timer(clock::Timer::default())
             .max_concurrent_streams(100)
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            // Twice of what the exchange allows: what h2 refuses by itself no log sees.
+            .max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(Duration::from_secs(30))

@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::{Format, Whose};
 use crate::config::is_secret_field;
+use crate::escape;
 
 /// Writes events.
 pub(super) struct Lines {
@@ -71,12 +72,12 @@ fn text(
         }
         false => write!(writer, "{time} {level:5} {target}:")?,
     }
-    // A line break in a message must not look like another line.
-    write!(writer, " {}", fields.message.replace('\r', "\\r").replace('\n', "\\n"))?;
+    // A line break in a message must not look like another line, nor may a terminal take any of it for a command.
+    write!(writer, " {}", escape::text(fields.message.clone()))?;
     for (name, value) in &fields.values {
         match value {
             Value::String(value) if is_plain(value) => write!(writer, " {name}={value}")?,
-            value => write!(writer, " {name}={value}")?,
+            value => write!(writer, " {name}={}", escape::json(value.to_string()))?,
         }
     }
     writer.write_char('\n')
@@ -104,7 +105,7 @@ fn json_line(
         let name = if line.contains_key(&name) { format!("field_{name}") } else { name };
         line.insert(name, value);
     }
-    writeln!(writer, "{}", Value::Object(line))
+    writeln!(writer, "{}", escape::json(Value::Object(line).to_string()))
 }
 
 /// The message and the fields of an event, in their order.

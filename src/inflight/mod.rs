@@ -5,16 +5,21 @@
 //! request ends elsewhere than it began, and when somebody looks. While a request is under way, parts write into its
 //! own [`Progress`] without a lock.
 
+mod shares;
+
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use http::Method;
 use serde::{Deserialize, Serialize};
+
+use self::shares::Holder;
+pub use self::shares::Shares;
 
 /// More threads than this share shards.
 const SHARDS: usize = 32;
@@ -41,6 +46,8 @@ pub struct Progress {
     waits: AtomicBool,
     named: AtomicBool,
     id: Mutex<Option<Arc<str>>>,
+    shares: OnceLock<Arc<Shares>>,
+    holder: Holder,
 }
 
 /// A request's handle to its [`Progress`], in its environ; empty where nobody keeps a table.
@@ -54,6 +61,13 @@ impl Flight {
         if let Some(progress) = &self.0 {
             progress.part.store(part, Relaxed);
         }
+    }
+
+    /// Counts the request for the app of that number alone, or for none. `false`: that app has its share of all requests
+    /// in flight already.
+    pub fn pass(&self, app: Option<u32>) -> bool {
+        let Some(progress) = &self.0 else { return true };
+        progress.shares.get().is_none_or(|shares| progress.holder.pass(shares, app))
     }
 
     /// Notes the id that `request_id` gave the request.
@@ -83,6 +97,11 @@ impl Seat {
     /// What the parts of the stack get.
     pub fn flight(&self) -> Flight {
         Flight(Some(self.progress.clone()))
+    }
+
+    /// Has the request counted for the app that has it.
+    pub fn share(&self, shares: &Arc<Shares>) {
+        self.progress.shares.get_or_init(|| shares.clone());
     }
 
     /// The head is made; the body follows.
@@ -238,6 +257,9 @@ impl<T> Table<T> {
     /// Takes a request out, and has it counted.
     pub fn end(&self, seat: Seat, count: impl FnOnce(&mut T)) {
         let progress = &seat.progress;
+        if let Some(shares) = progress.shares.get() {
+            progress.holder.release(shares);
+        }
         progress.part.store(0, Relaxed);
         progress.sending.store(0, Relaxed);
         if progress.named.load(Relaxed) {

@@ -1,0 +1,178 @@
+//! Requests that end before there is a request: a head that does not come, or that hyper cannot read.
+//!
+//! hyper answers what it cannot read by itself, without a body and unseen. So the socket keeps that answer back
+//! ([`is_hypers_own`]), and when the connection has ended its driver sends one that tells the reason.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, StatusCode};
+use http_body::Body as _;
+use tokio::io::AsyncWrite as _;
+
+use super::link::{Link, Socket};
+use super::run::Shared;
+use super::sendfile;
+use super::stream::Stream;
+use super::wait::linger;
+use crate::body::{RefusedHead, Response};
+use crate::server::gate::{Refusal, Wire};
+
+/// A head did not come in time.
+pub(super) const HEAD_TOO_SLOW: Refusal =
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "the head came too slowly").by("head_timeout_secs");
+/// A head is too long.
+pub(super) const HEAD_TOO_LONG: Refusal =
+    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long").by("head_limit_bytes");
+/// Plain HTTP where TLS is spoken.
+pub(super) const SPEAKS_HTTPS: Refusal =
+    Refusal::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
+/// TLS where plain HTTP is spoken.
+const SPEAKS_HTTP: Refusal =
+    Refusal::new(StatusCode::BAD_REQUEST, "this port speaks plain HTTP: use http://");
+
+/// First byte of every TLS connection: the content type of a handshake record, RFC 8446 section 5.1.
+pub(super) const HANDSHAKE: u8 = 22;
+
+/// Answers, counts and logs a request of which `read` has come, and ends the connection. What does not fit the socket at
+/// once is not worth waiting for.
+pub(super) async fn refuse(mut stream: Stream, shared: &Shared, wire: &Wire, refusal: Refusal, read: &[u8]) {
+    let body = format!("{}: {}\n", refusal.status.canonical_reason().unwrap_or("Error"), refusal.reason);
+    let ticket = shared.desk.take(std::time::Instant::now());
+    let client = wire.peer.map(|peer| peer.ip());
+    ticket.refused(&refusal, client, RefusedHead::of_bytes(read), body.len() as u64);
+    drop(ticket);
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\ndate: {}\r\n\r\n",
+        refusal.status,
+        body.len(),
+        httpdate::fmt_http_date(SystemTime::now()),
+    );
+    let _ = stream.try_write((head + &body).as_bytes());
+    linger(stream).await;
+}
+
+/// What hyper has found wrong with the head at the start of `read`.
+pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], link: &Link) -> Refusal {
+    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
+    let text = error.to_string();
+    if error.is_parse_too_large() {
+        return match text.contains("URI") {
+            true => Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long"),
+            false if read.len() >= link.shared.limits.head_bytes => HEAD_TOO_LONG,
+            false => Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields")
+                .by("fields_limit"),
+        };
+    }
+    if read.first() == Some(&HANDSHAKE) {
+        return SPEAKS_HTTP;
+    }
+    match text {
+        text if text.contains("method") => bad("the method is not valid"),
+        text if text.contains("URI") => bad("the request target is not valid"),
+        text if text.contains("version") => bad("the HTTP version is neither 1.0 nor 1.1"),
+        text if text.contains("content-length") => bad("Content-Length is not valid"),
+        text if text.contains("transfer-encoding") => bad("Transfer-Encoding is not valid"),
+        text if text.contains("header") => bad("a header field is not valid"),
+        _ => bad("the request cannot be read"),
+    }
+}
+
+/// The statuses that hyper answers with by itself.
+const HYPERS: [StatusCode; 3] =
+    [StatusCode::BAD_REQUEST, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
+
+/// Where in `bytes`, which are to be written, hyper's own answer begins, if they end with one.
+pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
+    /// `Sun, 29 Nov 2026 03:14:31 GMT` and two line ends.
+    const DATE: usize = 29 + 4;
+    const FIELDS: &[u8] = b"\r\nconnection: close\r\ncontent-length: 0\r\ndate: ";
+    if !bytes.ends_with(b" GMT\r\n\r\n") {
+        return None;
+    }
+    let line = bytes[..bytes.len().checked_sub(DATE)?].strip_suffix(FIELDS)?;
+    HYPERS.iter().find_map(|status| {
+        let line = line.strip_suffix(status.canonical_reason()?.as_bytes())?;
+        let line = line.strip_suffix(b" ")?.strip_suffix(status.as_str().as_bytes())?;
+        Some(line.strip_suffix(b"HTTP/1.1 ")?.len())
+    })
+}
+
+/// Gives an app's empty answer with such a status another order of its fields, by which [`is_hypers_own`] knows it.
+pub(super) fn mark(response: &mut Response) {
+    if !HYPERS.contains(&response.status()) || !response.body().is_end_stream() {
+        return;
+    }
+    let headers = response.headers_mut();
+    let closes = headers.remove(CONNECTION);
+    headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+    if let Some(closes) = closes {
+        headers.insert(CONNECTION, closes);
+    }
+}
+
+/// The slices up to `end`, counted over all of them.
+fn before<'a>(slices: &'a [IoSlice<'a>], end: usize) -> impl Iterator<Item = IoSlice<'a>> {
+    let mut left = end;
+    slices.iter().filter_map(move |slice| {
+        let part = &slice[..slice.len().min(left)];
+        left -= part.len();
+        (!part.is_empty()).then(|| IoSlice::new(part))
+    })
+}
+
+impl Socket {
+    /// Keeps back an answer of hyper's own at the end of `slices`; writes what is before it.
+    pub(super) fn keep_back(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let own = is_hypers_own(slices.last()?)?;
+        let last = slices.last()?.len();
+        let end = slices.iter().map(|slice| slice.len()).sum::<usize>() - last + own;
+        if end == 0 {
+            self.refused = true;
+            return Some(Poll::Ready(Ok(last)));
+        }
+        let slices: Vec<_> = before(slices, end).collect();
+        let result = match self.open.link.outgoing.is_used() {
+            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, &slices),
+            false => Pin::new(&mut self.stream).poll_write(cx, slices.first()?),
+        };
+        Some(self.wrote(result))
+    }
+}
+
+/// What hyper has read and not used, with what the socket has for it.
+pub(super) fn unread(read: &Bytes, before: &Bytes) -> Vec<u8> {
+    [&**read, &**before].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hypers_own_answers_are_known() {
+        let own = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\
+                   date: Sun, 29 Nov 2026 03:14:31 GMT\r\n\r\n";
+        assert_eq!(is_hypers_own(own.as_bytes()), Some(0));
+        assert_eq!(is_hypers_own(format!("abc{own}").as_bytes()), Some(3));
+        for other in [
+            own.replace("400 Bad Request", "200 OK"),
+            own.replace("close", "keep-alive"),
+            own.replace("400", "404"),
+            own.replace("connection: close\r\ncontent-length: 0", "content-length: 0\r\nconnection: close"),
+            own[1..].to_owned(),
+            String::new(),
+            " GMT\r\n\r\n".to_owned(),
+        ] {
+            assert_eq!(is_hypers_own(other.as_bytes()), None, "{other}");
+        }
+    }
+}
