@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod control;
 mod create;
+mod htpasswd;
 mod list;
 mod logs;
 mod plugin;
@@ -60,6 +61,7 @@ enum Command {
     Routes(routes::Args),
     List(list::Args),
     Plugin(plugin::Args),
+    Htpasswd(htpasswd::Args),
     Completions(completions::Args),
     #[command(name = "__worker", hide = true)]
     Worker(serve::WorkerArgs),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Routes(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Plugin(args) => args.run(),
+        Command::Htpasswd(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),

@@ -20,12 +20,14 @@ use crate::config::{FollowedPath, Table};
 use crate::context::Context;
 use crate::environ::RemoteUser;
 use crate::error::{Error, Errors, Result};
+use crate::middleware::password::Hash;
 
 /// Options of a `[middleware.NAME]` table with `use = "auth_basic"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// File of `name:hash` lines with bcrypt hashes, as `htpasswd -B` writes it; read anew when it changes.
+    /// File of `name:hash` lines with argon2id or bcrypt hashes, as `paster htpasswd` and `htpasswd -B` write it. It is read
+    /// again when it changes.
     htpasswd: FollowedPath,
     /// What the browser's question says that it is for.
     #[serde(default = "restricted")]
@@ -38,12 +40,11 @@ fn restricted() -> String {
 
 /// How long a file is believed unchanged.
 const TRUST: Duration = Duration::from_secs(1);
-/// Passwords that were right are remembered for this many users, as a bcrypt hash takes tens of milliseconds.
+/// Passwords that were right are remembered for this many users, as a check takes tens of milliseconds.
 const REMEMBERED: usize = 1024;
 /// Checks at once: more would take every processor.
 const AT_ONCE: usize = 2;
-/// Checked for unknown names, at the cost of known ones (its two digits), so that they take as long. Its password is in
-/// no list.
+/// Checked for unknown names where the file has no hash at all, so that they take as long.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGhVK";
 
 /// Wraps `next`: requests without a right name and password get 401; the others carry a [`RemoteUser`].
@@ -97,9 +98,9 @@ fn unauthorized(challenge: HeaderValue) -> Response {
 /// What one reading of the file gave: hashes by name, and what the file was.
 #[derive(Debug)]
 struct Users {
-    hashes: HashMap<String, String>,
-    /// [`NOBODY`] at the highest cost of the file.
-    nobody: String,
+    hashes: HashMap<String, Hash>,
+    /// The hash that unknown names are checked against: the one of the file that takes longest.
+    nobody: Option<Hash>,
     version: Option<Version>,
 }
 
@@ -135,13 +136,13 @@ impl Door {
         {
             return Some(name);
         }
-        let hash = users.hashes.get(&*name).unwrap_or(&users.nobody).clone();
         let exists = users.hashes.contains_key(&*name);
+        let hash = users.hashes.get(&*name).or(users.nobody.as_ref()).cloned()?;
         let slot = self.slots.clone().acquire_owned().await.ok()?;
         let checked = tokio::task::spawn_blocking(move || {
             // Held here, as the check goes on when the request is given up.
             let _slot = slot;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            hash.verify(&password)
         });
         if !(checked.await.unwrap_or(false) && exists) {
             return None;
@@ -230,44 +231,30 @@ fn read(path: &Path) -> Result<Users, Vec<Error>> {
     let version = version(path);
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("cannot read the password file `{}`", path.display());
-        vec![Error::config(message).because(error).help("make one with `htpasswd -B -c FILE NAME`")]
+        vec![Error::config(message).because(error).help("make one with `paster htpasswd FILE NAME`")]
     })?;
-    let mut users = Users { version, hashes: HashMap::new(), nobody: NOBODY.to_owned() };
+    let mut users = Users { version, hashes: HashMap::new(), nobody: Hash::parse(NOBODY).ok() };
     let mut errors = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let fault = match line.split_once(':') {
-            Some((name, hash)) if is_bcrypt(hash) => {
-                users.hashes.insert(name.to_owned(), hash.to_owned());
+        let fault = match line.split_once(':').map(|(name, hash)| (name, Hash::parse(hash))) {
+            Some((name, Ok(hash))) => {
+                users.hashes.insert(name.to_owned(), hash);
                 continue;
             }
-            Some((_, hash)) if hash.starts_with("{SHA}") => "an unsalted SHA-1 hash, which is found in lists",
-            Some((_, hash)) if hash.starts_with("$apr1$") => "an MD5 hash, which is tried by the billion",
-            Some(_) => "no bcrypt hash",
-            None => "no `name:hash`",
+            Some((_, Err(fault))) => fault,
+            None => "no `name:hash`".to_owned(),
         };
         let message = format!("line {} of `{}` has {fault}", index + 1, path.display());
-        errors.push(Error::config(message).help("write the entry with `htpasswd -B FILE NAME`"));
+        errors.push(Error::config(message).help("write the entry with `paster htpasswd FILE NAME`"));
     }
-    if let Some(cost) = users.hashes.values().filter_map(|hash| cost(hash)).max() {
-        users.nobody.replace_range(COST, &format!("{cost:02}"));
+    if let Some(longest) = users.hashes.values().max_by_key(|hash| hash.work()) {
+        users.nobody = Some(longest.clone());
     }
     if errors.is_empty() { Ok(users) } else { Err(errors) }
-}
-
-/// Where a bcrypt hash has its cost.
-const COST: std::ops::Range<usize> = 4..6;
-
-/// The cost of a hash, where it is one that can be checked.
-fn cost(hash: &str) -> Option<u32> {
-    hash.get(COST)?.parse().ok().filter(|cost| (4..=31).contains(cost))
-}
-
-fn is_bcrypt(hash: &str) -> bool {
-    ["$2y$", "$2b$", "$2a$"].iter().any(|start| hash.starts_with(start)) && hash.len() == 60
 }
 
 #[cfg(test)]
@@ -279,7 +266,11 @@ mod tests {
         let door = Door {
             path: PathBuf::new(),
             state: Mutex::new(State {
-                users: Arc::new(Users { hashes: HashMap::new(), nobody: NOBODY.to_owned(), version: None }),
+                users: Arc::new(Users {
+                    hashes: HashMap::new(),
+                    nobody: Hash::parse(NOBODY).ok(),
+                    version: None,
+                }),
                 looked: Instant::now() + Duration::from_secs(3600),
                 right: HashMap::new(),
             }),
@@ -300,27 +291,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_a_hash_that_takes_its_time() {
-        assert!(is_bcrypt(NOBODY));
-        assert_eq!(bcrypt::verify("guess", NOBODY).ok(), Some(false));
-    }
-
-    #[test]
-    fn nobody_costs_as_much_as_the_dearest_name() {
+    fn an_unknown_name_takes_as_long_as_the_dearest() {
+        assert!(!Hash::parse(NOBODY).unwrap().verify(b"guess"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("users");
-        let nobody = |costs: &[u32]| {
-            let lines: Vec<_> = costs
-                .iter()
-                .map(|cost| format!("user{cost}:{}", bcrypt::hash("x", *cost).unwrap()))
-                .collect();
+        let nobody = |lines: &[&str]| {
             std::fs::write(&file, lines.join("\n")).unwrap();
-            let nobody = read(&file).unwrap().nobody;
-            assert_eq!(bcrypt::verify("guess", &nobody).ok(), Some(false), "{nobody}");
-            nobody
+            read(&file).unwrap().nobody.unwrap().as_str().to_owned()
         };
+        let (cheap, dear) = (bcrypt::hash("x", 4).unwrap(), bcrypt::hash("x", 11).unwrap());
+        let memory = Hash::new(crate::middleware::password::Algorithm::Argon2, b"x").unwrap();
         assert_eq!(nobody(&[]), NOBODY);
-        assert_eq!(nobody(&[4, 5]), NOBODY.replace("$10$", "$05$"));
-        assert_eq!(nobody(&[11, 4]), NOBODY.replace("$10$", "$11$"));
+        assert_eq!(nobody(&[&format!("a:{cheap}"), &format!("b:{dear}")]), dear);
+        assert_eq!(nobody(&[&format!("a:{}", memory.as_str()), &format!("b:{cheap}")]), memory.as_str());
     }
 }

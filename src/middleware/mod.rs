@@ -14,6 +14,7 @@ mod health;
 mod lint;
 mod lowercase;
 mod metrics;
+pub mod password;
 mod peers;
 mod request_id;
 mod secret;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod control;
 pub mod create;
 pub mod fault;
+pub mod htpasswd;
 pub mod list;
 mod redirect;
 pub mod request;

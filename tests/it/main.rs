@@ -24,6 +24,7 @@ mod faults;
 mod fronts;
 mod gate;
 mod handover;
+mod htpasswd;
 mod http;
 mod http2;
 mod http2_frames;

@@ -336,7 +336,7 @@ fn a_changed_password_counts_also_in_a_file_of_the_same_size_and_time() {
 #[test]
 fn weak_hashes_are_refused() {
     let config = hello("\"door\"", "[middleware.door]\nuse = \"auth_basic\"\nhtpasswd = \"users\"\n");
-    let folder = folder(&[("server.toml", &config), ("users", "a:{SHA}x\nb:$apr1$x\nc\n")]);
+    let folder = folder(&[("server.toml", &config), ("users", "a:{SHA}x\nb:$apr1$x\nc\n# d\ne:$6$x\n")]);
     let config = load(folder.path()).unwrap();
     let errors = paster::ops::assemble::assemble_apps(&config, &Context::alone(false), None);
     let errors: Vec<_> = errors.err().unwrap().iter().map(ToString::to_string).collect();
@@ -345,6 +345,7 @@ fn weak_hashes_are_refused() {
     line 1 of `F/users` has an unsalted SHA-1 hash, which is found in lists
     line 2 of `F/users` has an MD5 hash, which is tried by the billion
     line 3 of `F/users` has no `name:hash`
+    line 5 of `F/users` has a hash that is neither argon2id nor bcrypt
     ");
 }
 

@@ -1,0 +1,98 @@
+//! `paster htpasswd`.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+use crate::middleware::password::{self, Hash};
+use crate::ops::htpasswd::{Outcome, change, check_name};
+
+/// Longest line that is read from standard input, in bytes.
+const LINE_LIMIT: u64 = 4096;
+
+/// Adds, changes or deletes a user of the password file of `auth_basic`.
+///
+/// Asks for the password twice. A new file may be read by its owner alone: give it to the user that the server runs as. A
+/// running server reads the file again by itself.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster htpasswd users ann                        asks for the password of ann
+  pass show ann | paster htpasswd users ann --stdin
+  paster htpasswd users ann --delete")]
+pub(super) struct Args {
+    /// The password file; made when it does not exist.
+    file: PathBuf,
+    /// Name of the user.
+    user: String,
+    /// Read the password from standard input: its first line.
+    #[arg(long)]
+    stdin: bool,
+    /// Delete the user.
+    #[arg(long, conflicts_with_all = ["stdin", "algorithm"])]
+    delete: bool,
+    /// How the password is hashed.
+    #[arg(long, value_enum, default_value_t)]
+    algorithm: Algorithm,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Algorithm {
+    /// argon2id.
+    #[default]
+    Argon2,
+    /// bcrypt, which other servers read too.
+    Bcrypt,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        check_name(&self.user)?;
+        let hash = if self.delete { None } else { Some(self.hash()?) };
+        let outcome = match change(&self.file, &self.user, hash.as_ref())? {
+            Outcome::Added => "added",
+            Outcome::Changed => "changed the password of",
+            Outcome::Deleted => "deleted",
+        };
+        // It is done, whoever hears of it.
+        let _ = writeln!(std::io::stdout(), "{outcome} user `{}` in {}", self.user, self.file.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn hash(&self) -> Result<Hash> {
+        let algorithm = match self.algorithm {
+            Algorithm::Argon2 => password::Algorithm::Argon2,
+            Algorithm::Bcrypt => password::Algorithm::Bcrypt,
+        };
+        let password = match self.stdin {
+            true => first_line()?,
+            false => ask()?.into_bytes(),
+        };
+        Ok(Hash::new(algorithm, &password)?)
+    }
+}
+
+/// Asks twice, and shows nothing of what is typed.
+fn ask() -> Result<String, Error> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new("there is no terminal to ask for the password on")
+            .help("write it to standard input, with `--stdin`"));
+    }
+    inquire::Password::new("Password:")
+        .with_display_mode(inquire::PasswordDisplayMode::Hidden)
+        .with_custom_confirmation_message("Again:")
+        .with_custom_confirmation_error_message("the two are not the same")
+        .prompt()
+        .map_err(|error| Error::new("no password was given").because(error))
+}
+
+fn first_line() -> Result<Vec<u8>, Error> {
+    let mut line = Vec::new();
+    let read = std::io::stdin().lock().take(LINE_LIMIT).read_to_end(&mut line);
+    read.map_err(|error| Error::new("cannot read the password from standard input").because(error))?;
+    line.truncate(line.iter().position(|byte| *byte == b'\n').unwrap_or(line.len()));
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
+}

@@ -1,0 +1,109 @@
+//! Changes a user of an htpasswd file, and leaves every other line as it is.
+
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::middleware::password::Hash;
+
+/// Longest name, in bytes.
+const NAME_LIMIT: usize = 255;
+
+/// What has become of the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is new, and so may be the file.
+    Added,
+    /// It had a hash already.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
+/// Checks a user's name.
+/// # Errors
+/// When it cannot stand in such a file.
+pub fn check_name(user: &str) -> Result<()> {
+    let fault = match user {
+        "" => "it is empty",
+        _ if user.len() > NAME_LIMIT => "it is longer than 255 bytes",
+        _ if user.contains(':') => "it has a `:`",
+        _ if user.chars().any(char::is_control) => "it has a control character",
+        _ if user.starts_with('#') => "a line that begins with `#` is a comment",
+        _ if user.trim() != user => "it begins or ends with a space",
+        _ => return Ok(()),
+    };
+    Err(Error::new(format!("`{}` cannot be the name of a user: {fault}", user.escape_debug())).into())
+}
+
+/// Gives `user` that hash, or takes it out. The file is replaced as a whole; a new one has mode 0600, another keeps its mode
+/// and, where that is allowed, its owner.
+/// # Errors
+/// A file that cannot be read or replaced; a user to delete that is not in it.
+pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<Outcome> {
+    check_name(user)?;
+    // Through a symbolic link, the file that it names is replaced.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    let before = match std::fs::read_to_string(&target) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read", file, error).into()),
+    };
+    let text = before.as_deref().unwrap_or_default();
+    let (text, found) = edit(text.strip_prefix('\u{feff}').unwrap_or(text), user, hash);
+    let outcome = match (hash, found) {
+        (Some(_), true) => Outcome::Changed,
+        (Some(_), false) => Outcome::Added,
+        (None, true) => Outcome::Deleted,
+        (None, false) => {
+            return Err(Error::new(format!("`{}` has no user `{user}`", file.display())).into());
+        }
+    };
+    replace(&target, &text).map_err(|error| failed("write", file, error))?;
+    Ok(outcome)
+}
+
+fn failed(what: &str, file: &Path, cause: std::io::Error) -> Error {
+    let error = Error::new(format!("cannot {what} the password file `{}`", file.display()));
+    error.because(cause).help("its folder must exist, and you must be allowed to write to it")
+}
+
+/// The text with the user's line replaced, added or taken out, and whether it was there.
+fn edit(text: &str, user: &str, hash: Option<&Hash>) -> (String, bool) {
+    let new = hash.map(|hash| format!("{user}:{}\n", hash.as_str()));
+    let (mut edited, mut found) = (String::with_capacity(text.len() + 128), false);
+    for line in text.lines() {
+        if line.trim().split_once(':').is_some_and(|(name, _)| name == user) {
+            // A name that stands twice stands once from now on.
+            let first = !std::mem::replace(&mut found, true);
+            edited += new.as_deref().filter(|_| first).unwrap_or_default();
+        } else {
+            edited += line;
+            edited.push('\n');
+        }
+    }
+    if !found {
+        edited += new.as_deref().unwrap_or_default();
+    }
+    (edited, found)
+}
+
+fn replace(target: &Path, text: &str) -> std::io::Result<()> {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder: PathBuf = folder.unwrap_or(Path::new(".")).to_path_buf();
+    let mut new = tempfile::NamedTempFile::new_in(&folder)?; // mode 0600
+    match std::fs::metadata(target) {
+        Ok(old) => {
+            let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid())); // not for everybody
+            new.as_file().set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(target).map_err(|error| error.error)?;
+    Ok(())
+}
