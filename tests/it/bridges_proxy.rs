@@ -731,7 +731,7 @@ fn wrong_options_are_named() {
         "its port is not from 1 to 65535",
         "`a b` is no host",
         "it is no path",
-        "`/a/../b` is no prefix to hand off at",
+        "`/a/../b` is not a prefix for `X-Accel-Redirect`",
         "unknown app `main2`",
         "cannot read the certificates",
     ] {

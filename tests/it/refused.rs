@@ -318,3 +318,27 @@ fn a_refusal_names_its_option_in_the_log() {
     exchange(serving.address(), b"GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_until("the option is named", || serving.stderr().contains("see the option `encoded_slashes`"));
 }
+
+#[test]
+fn a_body_that_looks_like_a_refusal_is_sent_whole() {
+    let body = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\
+                date: Sun, 29 Nov 2026 03:14:31 GMT\r\n\r\n";
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"respond\"\nbody = {}\n",
+        Value::from(body)
+    );
+    let folder = folder(&[("server.toml", &config)]);
+    let serving = Serving::start(folder.path(), &[]);
+    let mut connection = Connection::open(serving.address());
+    for _ in 0..2 {
+        assert_eq!(connection.get("/").1, body);
+    }
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = exchange(serving.address(), format!("{get}{get}B\x01D / HTTP/1.1\r\n\r\n").as_bytes());
+    assert_eq!(answer.matches(body).count(), 2, "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 3, "{answer}");
+    let mut curl = std::process::Command::new("curl");
+    let output =
+        curl.args(["-s", "--max-time", "60", "--http2-prior-knowledge", serving.url()]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), body);
+}

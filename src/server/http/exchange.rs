@@ -266,6 +266,10 @@ impl http_body::Body for Departing {
         if this.seat.link.multiplexed.load(Relaxed) {
             let waits = matches!(frame, Poll::Ready(Some(Ok(_))));
             TAKING.set(Taking { waits, frames: TAKING.get().frames + 1 });
+        } else if let Poll::Ready(Some(Ok(frame))) = &frame
+            && frame.data_ref().is_some_and(|data| refused::looks_alike(data))
+        {
+            this.seat.link.lookalike.store(true, Relaxed);
         }
         frame
     }

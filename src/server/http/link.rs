@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) leaving: AtomicBool,
     /// HTTP/2: our side has ended.
     pub(super) shut: AtomicBool,
+    /// A response's body has ended as hyper's own answers do: from now on the two are not told apart.
+    pub(super) lookalike: AtomicBool,
     /// The connection was or is being handed to the application (101).
     pub(super) upgraded: AtomicBool,
     /// All that was given to the socket was taken by it.
@@ -109,6 +111,7 @@ impl Link {
             multiplexed: AtomicBool::default(),
             leaving: AtomicBool::default(),
             shut: AtomicBool::default(),
+            lookalike: AtomicBool::default(),
             upgraded: AtomicBool::default(),
             flushed: AtomicBool::default(),
             blocked: AtomicBool::default(),

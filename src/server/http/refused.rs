@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -82,6 +83,9 @@ pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], link: &Link) -> Refusa
     }
 }
 
+/// How hyper's own answer ends.
+const END: &[u8] = b" GMT\r\n\r\n";
+
 /// The statuses that hyper answers with by itself.
 const HYPERS: [StatusCode; 3] =
     [StatusCode::BAD_REQUEST, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
@@ -91,7 +95,7 @@ pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
     /// `Sun, 29 Nov 2026 03:14:31 GMT` and two line ends.
     const DATE: usize = 29 + 4;
     const FIELDS: &[u8] = b"\r\nconnection: close\r\ncontent-length: 0\r\ndate: ";
-    if !bytes.ends_with(b" GMT\r\n\r\n") {
+    if !bytes.ends_with(END) {
         return None;
     }
     let line = bytes[..bytes.len().checked_sub(DATE)?].strip_suffix(FIELDS)?;
@@ -100,6 +104,14 @@ pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
         let line = line.strip_suffix(b" ")?.strip_suffix(status.as_str().as_bytes())?;
         Some(line.strip_suffix(b"HTTP/1.1 ")?.len())
     })
+}
+
+/// Whether a body that ends with this frame may end as hyper's own answer does.
+pub(super) fn looks_alike(frame: &[u8]) -> bool {
+    match frame.len() < END.len() {
+        true => frame.ends_with(b"\n"), // the frames before it have the rest, perhaps
+        false => frame.ends_with(END),
+    }
 }
 
 /// Gives an app's empty answer with such a status another order of its fields, by which [`is_hypers_own`] knows it.
@@ -133,6 +145,11 @@ impl Socket {
         slices: &[IoSlice<'_>],
     ) -> Option<Poll<io::Result<usize>>> {
         let own = is_hypers_own(slices.last()?)?;
+        let link = &*self.open.link;
+        let may_refuse = !link.multiplexed.load(Relaxed) && !link.upgraded.load(Relaxed);
+        if !may_refuse || link.busy.load(Relaxed) > 0 || link.lookalike.load(Relaxed) {
+            return None;
+        }
         let last = slices.last()?.len();
         let end = slices.iter().map(|slice| slice.len()).sum::<usize>() - last + own;
         if end == 0 {
