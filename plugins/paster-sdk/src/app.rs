@@ -16,6 +16,32 @@ type Hook<T> = Box<dyn Fn() -> T + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An application: a service and what the host may ask beside requests.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// use axum::{Router, routing::get};
+/// use paster_sdk::{App, BoxError, Host};
+///
+/// /// Counts visits; the count survives reloads.
+/// async fn create((): (), host: Host) -> Result<App, BoxError> {
+///     let saved = host.saved_state().and_then(|saved| saved.try_into().ok());
+///     let count = Arc::new(AtomicU64::new(saved.map_or(0, u64::from_le_bytes)));
+///     let visits = count.clone();
+///     let visit = move || async move { (visits.fetch_add(1, Relaxed) + 1).to_string() };
+///     Ok(App::router(Router::new().route("/", get(visit)))
+///         .save_state(move || count.load(Relaxed).to_le_bytes().to_vec()))
+/// }
+///
+/// # use paster_sdk::test::{Setup, TestApp};
+/// let first = TestApp::create(create, serde_json::json!({}))?;
+/// first.get("/");
+/// let mut setup = Setup::default();
+/// setup.saved_state = first.save_state();
+/// assert_eq!(TestApp::with(create, setup)?.get("/").text(), "2");
+/// # Ok::<(), BoxError>(())
+/// ```
 pub struct App {
     pub(crate) call: Arc<dyn Call>,
     pub(crate) hooks: Hooks,
@@ -58,14 +84,38 @@ where
 }
 
 impl App {
-    /// An application from an axum router.
+    /// An application from an axum router, whose state is set.
+    ///
+    /// ```
+    /// use axum::{Router, extract::State, routing::get};
+    ///
+    /// let router = Router::new().route("/", get(|State(name): State<String>| async { name }));
+    /// paster_sdk::App::router(router.with_state("Ann".to_owned()));
+    /// ```
     #[cfg(feature = "axum")]
     pub fn router(router: axum::Router) -> App {
         let router: axum::Router = router.with_state(());
         App { call: Arc::new(Router(router)), hooks: Hooks::default() }
     }
 
-    /// An application from a tower service. It is cloned once a request.
+    /// An application from a tower service. It is cloned once per request.
+    ///
+    /// An error of the service is a failure without a response: the host logs it and answers 500.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use paster_sdk::{App, Body, BoxError, Host};
+    ///
+    /// async fn create((): (), _: Host) -> Result<App, BoxError> {
+    ///     Ok(App::service(tower::service_fn(|request: Request<Body>| async move {
+    ///         let text = format!("You asked for {}", request.uri());
+    ///         Ok::<_, std::convert::Infallible>(Response::new(text))
+    ///     })))
+    /// }
+    /// # let app = paster_sdk::test::TestApp::create(create, serde_json::json!({}))?;
+    /// # assert_eq!(app.get("/a").text(), "You asked for /a");
+    /// # Ok::<(), BoxError>(())
+    /// ```
     pub fn service<S, B>(service: S) -> App
     where
         S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
@@ -77,7 +127,16 @@ impl App {
         App { call: Arc::new(Erased(service)), hooks: Hooks::default() }
     }
 
-    /// Asked before a generation takes over, and by health checks: an error keeps the old generation serving.
+    /// Sets the health probe. It is asked before a generation takes over, when an error keeps the old generation serving,
+    /// and by health checks.
+    ///
+    /// ```
+    /// # let router = axum::Router::new();
+    /// paster_sdk::App::router(router).health(|| async {
+    ///     tokio::net::TcpStream::connect("127.0.0.1:5432").await?;
+    ///     Ok::<_, std::io::Error>(())
+    /// });
+    /// ```
     #[must_use]
     pub fn health<F, Fut, E>(mut self, probe: F) -> App
     where
@@ -92,22 +151,41 @@ impl App {
         self
     }
 
-    /// Writes what the next generation gets as [`Host::saved_state`](crate::Host::saved_state). What must not be
-    /// lost belongs in a store.
+    /// Sets what writes the state that the next generation gets as [`Host::saved_state`](crate::Host::saved_state): see the
+    /// example of [`App`]. It runs when that generation starts, so what changes later is not in it, and it is lost with the
+    /// server: what must not be lost belongs in a store.
     #[must_use]
     pub fn save_state(mut self, save: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> App {
         self.hooks.save_state = Some(Box::new(save));
         self
     }
 
-    /// Called when a newer generation has taken over.
+    /// Sets what is called when a newer generation has taken over: no new requests come, but those on open connections.
+    /// It must not block.
+    ///
+    /// ```
+    /// # let router = axum::Router::new();
+    /// paster_sdk::App::router(router).on_retire(|| tracing::info!("a newer generation serves"));
+    /// ```
     #[must_use]
     pub fn on_retire(mut self, retire: impl Fn() + Send + Sync + 'static) -> App {
         self.hooks.retire = Some(Box::new(retire));
         self
     }
 
-    /// Run when the generation ends: close what is left (WebSockets with 1012).
+    /// Sets what runs when the generation ends: close what is left, and write what is not written. WebSockets of
+    /// [`ws`](crate::ws) close by themselves.
+    ///
+    /// ```
+    /// # let router = axum::Router::new();
+    /// # let (jobs, mut done) = tokio::sync::watch::channel(0);
+    /// paster_sdk::App::router(router).on_shutdown(move || {
+    ///     let mut jobs = jobs.subscribe();
+    ///     async move {
+    ///         let _ = jobs.wait_for(|running| *running == 0).await;
+    ///     }
+    /// });
+    /// ```
     #[must_use]
     pub fn on_shutdown<F, Fut>(mut self, shutdown: F) -> App
     where
@@ -124,7 +202,7 @@ impl App {
     ///
     /// ```
     /// # let router = axum::Router::new();
-    /// paster_sdk::App::router(router).task("sweep", "Removes drafts that nobody opened for a month", |_| async {
+    /// paster_sdk::App::router(router).task("sweep", "Removes drafts older than a month", |_| async {
     ///     Ok::<_, std::io::Error>("3 drafts removed".to_owned())
     /// });
     /// ```

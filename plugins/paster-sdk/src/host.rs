@@ -39,7 +39,7 @@ impl Host {
         });
     }
 
-    /// Name of the application in the config.
+    /// Name of the application in the config: `shop` of `[app.shop]`.
     pub fn app(&self) -> &'static str {
         // SAFETY: the host's table and its texts live as long as the process.
         std::str::from_utf8(unsafe { self.0.table.app.bytes() }).unwrap_or_default()
@@ -47,6 +47,29 @@ impl Host {
 
     /// Sees that the side process `name` runs and returns the path of its Unix socket. It outlives workers and
     /// generations; one that runs already is kept. May block: call it in `create` or on a blocking thread.
+    ///
+    /// ```no_run
+    /// use std::io::Write;
+    /// use std::os::unix::net::{UnixListener, UnixStream};
+    ///
+    /// use paster_sdk::{App, BoxError, Host};
+    ///
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     let socket = host.side_process("greeter")?;
+    ///     UnixStream::connect(socket)?;
+    ///     Ok(App::router(axum::Router::new()))
+    /// }
+    ///
+    /// fn greet(listener: UnixListener) -> i32 {
+    ///     while let Ok((mut stream, _)) = listener.accept() {
+    ///         let _ = stream.write_all(b"hello");
+    ///     }
+    ///     0
+    /// }
+    ///
+    /// paster_sdk::plugin! { settings: (), create: create, side: { "greeter" => greet } }
+    /// # fn main() {}
+    /// ```
     /// # Errors
     /// When there is no supervisor (`paster request`, `paster check`) or the process did not start.
     pub fn side_process(&self, name: &str) -> Result<PathBuf, BoxError> {
@@ -60,12 +83,28 @@ impl Host {
         if status == abi::READY { Ok(text.into()) } else { Err(text.into()) }
     }
 
-    /// What the generation before saved, when there was one and it saved something.
+    /// What the generation before saved by [`App::save_state`](crate::App::save_state), when there was one and it saved
+    /// something. Another version of the code may have written it: read it with care.
     pub fn saved_state(&self) -> Option<&[u8]> {
         self.0.saved.as_deref()
     }
 
-    /// The whole merged config, read anew at each call.
+    /// The whole merged config, as JSON. Each call parses it: keep what you need.
+    ///
+    /// ```
+    /// # use paster_sdk::{App, BoxError, Host};
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     let config = host.config();
+    ///     let others = config["app"].as_object().map_or(0, |apps| apps.len() - 1);
+    ///     tracing::info!("there are {others} other applications");
+    ///     # assert_eq!(others, 1);
+    ///     Ok(App::router(axum::Router::new()))
+    /// }
+    /// # let mut setup = paster_sdk::test::Setup::default();
+    /// # setup.config = serde_json::json!({ "app": { "main": {}, "other": {} } });
+    /// # paster_sdk::test::TestApp::with(create, setup)?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
     pub fn config(&self) -> serde_json::Value {
         let mut out = abi::Buffer::EMPTY;
         // SAFETY: the table's function with its own context; `out` is written.
@@ -75,7 +114,7 @@ impl Host {
         }
     }
 
-    /// Number of the generation, from 1.
+    /// Number of the generation, from 1: each reload of the config or the library makes the next one.
     pub fn generation(&self) -> u64 {
         self.0.table.generation
     }
@@ -85,12 +124,32 @@ impl Host {
         self.0.table.development != 0
     }
 
-    /// Waits until a newer generation has taken over.
+    /// Waits until a newer generation has taken over; at once when one has.
+    ///
+    /// ```
+    /// # use paster_sdk::{App, BoxError, Host};
+    /// # async fn refresh_cache() {}
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     let retired = host.clone();
+    ///     tokio::spawn(async move {
+    ///         let mut hour = tokio::time::interval(std::time::Duration::from_secs(3600));
+    ///         loop {
+    ///             tokio::select! {
+    ///                 _ = hour.tick() => refresh_cache().await,
+    ///                 () = retired.retired() => return,
+    ///             }
+    ///         }
+    ///     });
+    ///     Ok(App::router(axum::Router::new()))
+    /// }
+    /// # paster_sdk::test::TestApp::create(create, serde_json::json!({}))?.retire();
+    /// # Ok::<(), BoxError>(())
+    /// ```
     pub async fn retired(&self) {
         self.reached(Phase::Retired).await;
     }
 
-    /// Waits until the generation ends: close what is left.
+    /// Waits until the generation ends: close what is left, such as streams that have no end of their own.
     pub async fn shutdown(&self) {
         self.reached(Phase::Shutdown).await;
     }
@@ -125,7 +184,27 @@ impl Host {
         message
     }
 
-    /// Adds `count` to the application's counter `name`.
+    /// Adds `count` to the application's counter `name`, which the `metrics` middleware shows. Workers and generations are
+    /// summed up.
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::post};
+    /// use paster_sdk::{App, BoxError, Host};
+    ///
+    /// async fn order(Extension(host): Extension<Host>) -> &'static str {
+    ///     host.counter("orders", 1);
+    ///     "thank you"
+    /// }
+    ///
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     Ok(App::router(Router::new().route("/orders", post(order)).layer(Extension(host))))
+    /// }
+    ///
+    /// let app = paster_sdk::test::TestApp::create(create, serde_json::json!({}))?;
+    /// app.send(http::Request::post("/orders").body("").unwrap());
+    /// assert_eq!(app.counter("orders"), 1);
+    /// # Ok::<(), BoxError>(())
+    /// ```
     pub fn counter(&self, name: &str, count: u64) {
         let table = self.0.table;
         // SAFETY: the table's function with its own context; the name lives for the call.

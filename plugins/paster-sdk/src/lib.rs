@@ -31,6 +31,8 @@
 //! - `tracing` events go to the host's log.
 //! - [`mod@test`] calls an application in the process of its tests.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 mod app;
 mod body;
 #[doc(hidden)]

@@ -109,6 +109,21 @@ impl Default for Facts {
 
 impl Facts {
     /// The facts of a request of a user who is logged in.
+    ///
+    /// ```
+    /// # use axum::{Extension, Router, routing::get};
+    /// # use paster_sdk::{App, BoxError, Environ, Host};
+    /// # async fn create((): (), _: Host) -> Result<App, BoxError> {
+    /// #     let name = |Extension(environ): Extension<Environ>| async move { environ.user().unwrap_or("nobody").to_owned() };
+    /// #     Ok(App::router(Router::new().route("/", get(name))))
+    /// # }
+    /// use paster_sdk::test::{Facts, TestApp};
+    ///
+    /// let app = TestApp::create(create, serde_json::json!({}))?;
+    /// let request = http::Request::get("/").body("")?;
+    /// assert_eq!(app.send_as(&Facts::of_user("ann"), request).text(), "ann");
+    /// # Ok::<(), BoxError>(())
+    /// ```
     pub fn of_user(name: &str) -> Facts {
         Facts { user: Some(name.to_owned()), ..Facts::default() }
     }
