@@ -112,48 +112,47 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use axum::http::Request;
-    use http_body_util::BodyExt;
-    use tower::ServiceExt;
+    use paster_sdk::test::{Answer, Setup, TestApp};
+    use serde_json::json;
 
     use super::*;
 
-    fn board(saved: Option<&[u8]>) -> Board {
-        Board::new(Settings { title: "Tom & Co".into(), keep: 2 }, saved)
+    fn app(saved: Option<Vec<u8>>) -> TestApp {
+        let mut setup = Setup::default();
+        setup.settings = json!({ "title": "Tom & Co", "keep": 2 });
+        setup.saved_state = saved;
+        TestApp::with(create, setup).unwrap()
     }
 
-    async fn send(board: &Board, request: Request<Body>) -> (StatusCode, String) {
-        let response = router(board.clone()).oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    async fn write(board: &Board, text: &str) -> StatusCode {
+    fn write(app: &TestApp, text: &str) -> Answer {
         let form = "application/x-www-form-urlencoded";
-        let request = Request::post("/notes").header("content-type", form).body(format!("text={text}").into()).unwrap();
-        send(board, request).await.0
+        app.send(Request::post("/notes").header("content-type", form).body(format!("text={text}")).unwrap())
     }
 
-    #[tokio::test]
-    async fn the_page_shows_notes_and_escapes_them() {
-        let board = board(None);
-        assert_eq!(write(&board, "%3Cb%3Ehi").await, StatusCode::SEE_OTHER);
-        let (status, body) = send(&board, Request::get("/").body(Body::empty()).unwrap()).await;
-        assert_eq!(status, StatusCode::OK);
+    #[test]
+    fn the_page_shows_notes_and_escapes_them() {
+        let app = app(None);
+        assert_eq!(write(&app, "%3Cb%3Ehi").status, StatusCode::SEE_OTHER);
+        let page = app.get("/");
+        assert_eq!(page.status, StatusCode::OK);
+        let body = page.text();
         assert!(body.contains("<h1>Tom &amp; Co</h1>") && body.contains("&lt;b&gt;hi"), "{body}");
     }
 
-    #[tokio::test]
-    async fn the_newest_notes_are_kept_over_a_reload() {
-        let old = board(None);
+    #[test]
+    fn the_newest_notes_are_kept_over_a_reload() {
+        let old = app(None);
         for text in ["one", "two", "three"] {
-            write(&old, text).await;
+            write(&old, text);
         }
-        assert_eq!(write(&old, "").await, StatusCode::UNPROCESSABLE_ENTITY);
-        let new = board(Some(&old.save()));
-        let (_, body) = send(&new, Request::get("/notes.json").body(Body::empty()).unwrap()).await;
-        assert_eq!(body, r#"[{"text":"three"},{"text":"two"}]"#);
+        assert_eq!(write(&old, "").status, StatusCode::UNPROCESSABLE_ENTITY);
+        let new = app(old.save_state());
+        assert_eq!(new.get("/notes.json").text(), r#"[{"text":"three"},{"text":"two"}]"#);
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused() {
+        assert!(TestApp::create(create, json!({ "titel": "Tom & Co" })).is_err());
     }
 }
