@@ -206,7 +206,19 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Lets in pages of this origin, too: `https://app.example`.
+    /// Lets in pages of this origin, too: scheme, host, and the port unless it is that of the scheme.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use paster_sdk::ws::{WebSocket, WebSocketUpgrade, close_code};
+    /// async fn news(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.allow_origin("https://app.example").on_upgrade(async |mut socket: WebSocket| {
+    ///         let _ = socket.send("no news").await;
+    ///         socket.close(close_code::NORMAL, "that was all").await;
+    ///     })
+    /// }
+    /// # let _: axum::Router = axum::Router::new().route("/news", axum::routing::any(news));
+    /// ```
     pub fn allow_origin(mut self, origin: &str) -> WebSocketUpgrade {
         if matches!(&self.origin, RequestOrigin::Other(other) if other.eq_ignore_ascii_case(origin)) {
             self.origin = RequestOrigin::Allowed;
@@ -220,7 +232,7 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Offers subprotocols: the first of these that the client knows is chosen.
+    /// Offers subprotocols: the first of these that the client knows is chosen. See [`WebSocket::protocol`].
     pub fn protocols<I>(mut self, protocols: I) -> WebSocketUpgrade
     where
         I: IntoIterator,
@@ -265,6 +277,19 @@ impl WebSocket {
     /// Faults of the client and of the connection; `None` follows.
     pub async fn recv(&mut self) -> Option<Result<Message, axum::Error>> {
         loop {
+            match self.recv_or_pong().await {
+                Some(Ok(Message::Pong(_))) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), but returns pongs too: the client's answers to pings that the application sends, each with
+    /// the bytes of its ping. A pong tells that the client has read all that was sent before the ping.
+    /// # Errors
+    /// As `recv`.
+    pub async fn recv_or_pong(&mut self) -> Option<Result<Message, axum::Error>> {
+        loop {
             let socket = self.socket.as_mut()?;
             let ends = async {
                 match &self.host {
@@ -275,21 +300,22 @@ impl WebSocket {
             let message = tokio::select! {
                 message = socket.recv() => message,
                 () = ends => {
-                    goodbye(self.socket.take()?, close_code::RESTART, "service restart").await;
+                    detached(goodbye(self.socket.take()?, close_code::RESTART, "service restart")).await;
                     return None;
                 }
             };
             match message {
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Ping(_))) => {}
                 Some(Ok(Message::Close(_))) => {
-                    answer_close(&mut self.socket.take()?).await;
+                    let mut socket = self.socket.take()?;
+                    detached(async move { answer_close(&mut socket).await }).await;
                     return None;
                 }
                 Some(Ok(message)) => return Some(Ok(message)),
                 Some(Err(error)) => {
                     let socket = self.socket.take()?;
                     if let Some((code, reason)) = close_code_of(&error) {
-                        goodbye(socket, code, reason).await;
+                        detached(goodbye(socket, code, reason)).await;
                     }
                     return Some(Err(error));
                 }
@@ -339,12 +365,13 @@ impl Drop for WebSocket {
     }
 }
 
+/// Waits for `closing`, which goes on when the wait is dropped.
+async fn detached(closing: impl Future<Output = ()> + Send + 'static) {
+    let _ = tokio::spawn(closing).await;
+}
+
 /// Begins the closing handshake and waits for its end.
-pub(crate) fn goodbye(
-    mut socket: ws::WebSocket,
-    code: u16,
-    reason: &str,
-) -> impl Future<Output = ()> + Send + use<> {
+fn goodbye(mut socket: ws::WebSocket, code: u16, reason: &str) -> impl Future<Output = ()> + Send + use<> {
     let close = CloseFrame { code, reason: reason.into() };
     async move { goodbye_to(&mut socket, close).await }
 }

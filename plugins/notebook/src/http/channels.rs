@@ -3,16 +3,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 
-use axum::extract::ws::{self, CloseFrame, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use http::StatusCode;
+use paster_sdk::ws::{self, WebSocket, WebSocketRejection, WebSocketUpgrade, close_code};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::error::{ApiError, Result};
+use super::error::Result;
 use crate::kernel::link::{Attachment, Delivery};
 use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
 use crate::state::Shared;
@@ -37,7 +35,7 @@ pub(super) async fn open(
     State(notebook): State<Shared>,
     Path(id): Path<String>,
     Query(query): Query<ChannelsQuery>,
-    request: Request,
+    upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
     let session = query.session_id.filter(|session| !session.is_empty() && session.len() <= 200);
     let key = session.as_ref().map(|session| format!("cursor/{id}/{session}"));
@@ -47,34 +45,28 @@ pub(super) async fn open(
     };
     let cursor = kept.and_then(|value| serde_json::from_value::<Cursor>(value).ok());
     let attachment = notebook.link.attach(&id, cursor.as_ref().map(|cursor| cursor.next), true).await?;
-    let (mut parts, _) = request.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &notebook).await;
-    let Ok(upgrade) = upgrade else {
-        return Err(ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "this address is a WebSocket: connect to it as one",
-        ));
+    let upgrade = match upgrade {
+        // The guard has checked the origin, with the origins of the settings.
+        Ok(upgrade) => upgrade.protocols([V1]).any_origin(),
+        Err(rejection) => return Ok(rejection.into_response()),
     };
-    let limit = notebook.settings.limits.message_bytes;
-    let upgrade = upgrade.protocols([V1]).max_message_size(limit).max_frame_size(limit);
-    let is_v1 = upgrade.selected_protocol().is_some();
     let sessions = cursor.into_iter().flat_map(|cursor| cursor.sessions).chain(session);
-    let client =
-        Client { is_v1, sessions: sessions.collect(), requests: VecDeque::new(), next: attachment.from };
-    Ok(upgrade
-        .on_upgrade(async move |socket| {
-            notebook.channels.fetch_add(1, Ordering::Relaxed);
-            let client = client.serve(socket, attachment).await;
-            notebook.channels.fetch_sub(1, Ordering::Relaxed);
-            if let Some(key) = key {
-                let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
-                // Without a kernel there is nothing to come back to.
-                if notebook.link.kernel(&id).await.is_ok() {
-                    let _ = notebook.link.put(key, Some(json!(cursor))).await;
-                }
+    let sessions = sessions.collect();
+    let limit = notebook.settings.limits.message_bytes;
+    Ok(upgrade.max_message_bytes(limit).on_upgrade(async move |socket: WebSocket| {
+        let is_v1 = socket.protocol().is_some();
+        let client = Client { is_v1, sessions, requests: VecDeque::new(), next: attachment.from };
+        notebook.channels.fetch_add(1, Ordering::Relaxed);
+        let client = client.serve(socket, attachment).await;
+        notebook.channels.fetch_sub(1, Ordering::Relaxed);
+        if let Some(key) = key {
+            let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
+            // Without a kernel there is nothing to come back to.
+            if notebook.link.kernel(&id).await.is_ok() {
+                let _ = notebook.link.put(key, Some(json!(cursor))).await;
             }
-        })
-        .into_response())
+        }
+    }))
 }
 
 struct Client {
@@ -115,12 +107,11 @@ impl Confirm {
 }
 
 impl Client {
-    async fn serve(mut self, socket: WebSocket, mut attachment: Attachment) -> Client {
-        let (mut sender, mut receiver) = socket.split();
+    async fn serve(mut self, mut socket: WebSocket, mut attachment: Attachment) -> Client {
         let mut confirm = Confirm::default();
         loop {
             if let Some(ping) = confirm.ping(self.next)
-                && sender.send(ping).await.is_err()
+                && socket.send(ping).await.is_err()
             {
                 return self;
             }
@@ -128,7 +119,7 @@ impl Client {
                 delivery = attachment.reader.next() => match delivery {
                     Some(Delivery::Message(number, bytes)) => {
                         if let Some(frame) = self.frame(bytes)
-                            && sender.send(frame).await.is_err()
+                            && socket.send(frame).await.is_err()
                         {
                             return self;
                         }
@@ -136,12 +127,11 @@ impl Client {
                     }
                     Some(Delivery::Gap(_, to)) => confirm.sent = to - 1,
                     None => {
-                        let close = CloseFrame { code: close_code::NORMAL, reason: "the kernel is shut down".into() };
-                        let _ = sender.send(ws::Message::Close(Some(close))).await;
+                        socket.close(close_code::NORMAL, "the kernel is shut down").await;
                         return self;
                     }
                 },
-                message = receiver.next() => {
+                message = socket.recv_or_pong() => {
                     let parsed = match message {
                         Some(Ok(ws::Message::Text(text))) => Message::parse_default_text(text.as_bytes()),
                         Some(Ok(ws::Message::Binary(bytes))) if self.is_v1 => Message::parse_v1(&bytes),
@@ -152,8 +142,8 @@ impl Client {
                             }
                             continue;
                         }
-                        Some(Ok(ws::Message::Ping(_))) => continue,
-                        Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return self,
+                        Some(Ok(ws::Message::Ping(_) | ws::Message::Close(_))) => continue,
+                        Some(Err(_)) | None => return self,
                     };
                     match parsed.and_then(|message| self.check(message)) {
                         Ok(message) => if attachment.writer.send(&message).await.is_err() { return self },

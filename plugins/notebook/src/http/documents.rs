@@ -1,12 +1,9 @@
 //! `/api/documents/PATH`: the WebSocket of an open notebook.
 
-use std::time::Duration;
-
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
+use paster_sdk::ws::{Message, WebSocket, WebSocketRejection, WebSocketUpgrade, close_code};
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
@@ -14,9 +11,6 @@ use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
 use crate::protocol::{Request as PageRequest, ServerFrame};
 use crate::state::Shared;
-
-/// How long a refused page may take to close its side.
-const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(super) struct OpenQuery {
@@ -38,24 +32,22 @@ pub(super) async fn open(
     State(notebook): State<Shared>,
     Path(path): Path<String>,
     Query(query): Query<OpenQuery>,
-    request: Request,
+    upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
-    let (mut parts, _) = request.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &notebook).await;
     let connection = connect(&notebook, &path, query.instance.zip(query.after)).await;
-    let Ok(upgrade) = upgrade else {
-        connection?;
-        return Err(ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "this address is a WebSocket: connect to it as one",
-        ));
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade.max_message_bytes(notebook.settings.limits.message_bytes),
+        Err(rejection) => {
+            connection?;
+            return Ok(rejection.into_response());
+        }
     };
-    let limit = notebook.settings.limits.message_bytes;
-    let upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
+    // The guard has checked the origin, with the origins of the settings.
+    let upgrade = upgrade.any_origin();
     Ok(match connection {
-        Ok(connection) => upgrade.on_upgrade(move |socket| converse(socket, connection)).into_response(),
+        Ok(connection) => upgrade.on_upgrade(move |socket| converse(socket, connection)),
         // A browser does not show a page the answer to a refused upgrade, so the reason is sent as a frame.
-        Err(error) => upgrade.on_upgrade(move |socket| refuse(socket, error)).into_response(),
+        Err(error) => upgrade.on_upgrade(move |socket| refuse(socket, error)),
     })
 }
 
@@ -73,39 +65,26 @@ async fn refuse(mut socket: WebSocket, error: ApiError) {
         return;
     }
     // 4000 to 4999 are for private use (RFC 6455, section 7.4.2).
-    let reason = error.status().canonical_reason().unwrap_or_default();
-    let close = CloseFrame { code: 4000 + code, reason: reason.into() };
-    if socket.send(Message::Close(Some(close))).await.is_ok() {
-        // Until the page has closed too, so that it reads the frame before the connection ends.
-        let _ =
-            tokio::time::timeout(CLOSING, async { while socket.recv().await.is_some_and(|m| m.is_ok()) {} })
-                .await;
-    }
+    socket.close(4000 + code, error.status().canonical_reason().unwrap_or_default()).await;
 }
 
-async fn converse(socket: WebSocket, mut connection: Connection) {
-    let (mut sender, mut receiver) = socket.split();
+async fn converse(mut socket: WebSocket, mut connection: Connection) {
     loop {
         tokio::select! {
             frame = connection.frames.recv() => match frame {
-                Some(frame) => if sender.send(Message::Text(frame)).await.is_err() { return },
-                None => {
-                    // The document is closed, or this page was too slow: it comes again.
-                    let close = CloseFrame { code: close_code::RESTART, reason: "come again".into() };
-                    let _ = sender.send(Message::Close(Some(close))).await;
-                    return;
-                }
+                Some(frame) => if socket.send(Message::Text(frame)).await.is_err() { return },
+                // The document is closed, or this page was too slow: it comes again.
+                None => return socket.close(close_code::RESTART, "come again").await,
             },
-            message = receiver.next() => match message {
+            message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     let request = read_request(&text);
                     connection.request(request);
                 }
-                Some(Ok(Message::Binary(_))) => {
+                Some(Ok(_)) => {
                     connection.request(Err(Unreadable { id: None, message: "requests are text frames".to_owned() }));
                 },
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Err(_)) | None => return,
             },
         }
     }

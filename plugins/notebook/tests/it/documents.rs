@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::server::{Page, Server};
+use crate::server::{Page, Server, TOKEN};
 use crate::support::{Host, test_python, until};
 
 fn lines(count: usize) -> String {
@@ -353,6 +353,40 @@ async fn a_document_that_cannot_be_opened_tells_why() {
         let (status, plain) = server.call("GET", &address, None).await;
         assert_eq!((status, &plain["message"]), (code, &frame["message"]), "{path}");
         assert_eq!(socket.close_code().await, 4000 + code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_answered() {
+    let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
+    server.write_notebook("a.ipynb", "python3", &["1"]);
+    server.socket("/api/documents/a.ipynb", None).await.close().await;
+    let (_, kernel) = server.call("POST", "/api/kernels", Some(json!({"name": "python3"}))).await;
+    let path = format!("/api/kernels/{}/channels", kernel["id"].as_str().unwrap());
+    server.socket(&path, None).await.close().await;
+}
+
+#[tokio::test]
+async fn a_wrong_handshake_is_refused() {
+    let server = Server::start().await;
+    server.write_notebook("a.ipynb", "python3", &["1"]);
+    for (version, key, status) in [
+        ("12", "dGhlIHNhbXBsZSBub25jZQ==", 426),
+        ("13", "short", 400),
+        ("13", "dGhlIHNhbXBsZSBub25jZQ==", 101),
+    ] {
+        let fields = [
+            ("authorization", &*format!("token {TOKEN}")),
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", version),
+            ("sec-websocket-key", key),
+        ];
+        let response = server.raw("GET", "/api/documents/a.ipynb", None, &fields).await;
+        assert_eq!(response.status().as_u16(), status, "{version} {key}");
+        if status == 426 {
+            assert_eq!(response.headers()["sec-websocket-version"], "13");
+        }
     }
 }
 

@@ -178,6 +178,17 @@ impl Socket {
         }
     }
 
+    /// Closes, and waits until the server has answered with a Close frame.
+    pub(crate) async fn close(mut self) {
+        self.0.send(Message::Close(None)).await.unwrap();
+        loop {
+            match self.0.next().await.expect("an answer").expect("a Close frame, not the connection's end") {
+                Message::Close(_) => return,
+                _ => continue,
+            }
+        }
+    }
+
     /// The code that the server closes with.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
