@@ -2,6 +2,8 @@
 //!
 //! axum's own `WebSocketUpgrade` works too, but leaves all of that to the application.
 
+mod handshake;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
@@ -9,16 +11,14 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::extract::ws;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use http::StatusCode;
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
 
 pub use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, close_code};
 
-use crate::{Environ, Host};
+use self::handshake::RequestOrigin;
+pub use self::handshake::WebSocketRejection;
+use crate::Host;
 
 /// How long a client may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -56,67 +56,12 @@ pub struct WebSocketUpgrade {
     origin: RequestOrigin,
 }
 
-/// Where a request comes from, before anything is allowed.
-#[derive(Debug)]
-enum RequestOrigin {
-    /// No browser's, of the same origin, or allowed.
-    Allowed,
-    /// Of another origin.
-    Other(String),
-}
-
-/// Why a request does not open a WebSocket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebSocketRejection {
-    status: StatusCode,
-    reason: Cow<'static, str>,
-}
-
-impl WebSocketRejection {
-    fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> WebSocketRejection {
-        WebSocketRejection { status, reason: reason.into() }
-    }
-
-    /// The status to answer with.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-}
-
-impl std::fmt::Display for WebSocketRejection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for WebSocketRejection {}
-
-impl IntoResponse for WebSocketRejection {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, format!("{}\n", self.reason)).into_response();
-        let headers = response.headers_mut();
-        match self.status {
-            StatusCode::UPGRADE_REQUIRED => {
-                // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
-                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET"));
-            }
-            _ => {}
-        }
-        response
-    }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
     type Rejection = WebSocketRejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebSocketRejection> {
-        check_handshake(parts)?;
-        let origin = request_origin(parts);
+        handshake::check(parts)?;
+        let origin = handshake::origin(parts);
         let host = parts.extensions.get::<Host>().cloned();
         let upgrade = ws::WebSocketUpgrade::from_request_parts(parts, state).await;
         let inner = upgrade.map_err(|rejection| {
@@ -125,78 +70,6 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
         let inner = inner.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
         Ok(WebSocketUpgrade { inner, host, origin })
     }
-}
-
-/// RFC 6455 section 4.2.1; an extended CONNECT of HTTP/2 has no `Connection`, `Upgrade` and key (RFC 8441 section 5).
-fn check_handshake(parts: &Parts) -> Result<(), WebSocketRejection> {
-    let headers = &parts.headers;
-    let http1 = parts.version <= Version::HTTP_11;
-    if http1 && !(has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket")) {
-        let reason = "this address is a WebSocket: connect to it as one";
-        return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
-    }
-    if http1 && parts.method != Method::GET {
-        let reason = "a WebSocket is opened by GET";
-        return Err(WebSocketRejection::new(StatusCode::METHOD_NOT_ALLOWED, reason));
-    }
-    if single(headers, SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        let reason = "this server speaks version 13 of the WebSocket protocol";
-        return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
-    }
-    if http1 && !single(headers, SEC_WEBSOCKET_KEY).is_some_and(is_key) {
-        let reason = "`Sec-WebSocket-Key` is not one base64 value of 16 bytes";
-        return Err(WebSocketRejection::new(StatusCode::BAD_REQUEST, reason));
-    }
-    Ok(())
-}
-
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
-}
-
-/// The value of a field that may stand once.
-fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
-    let mut lines = headers.get_all(name).into_iter();
-    let (line, None) = (lines.next()?, lines.next()) else { return None };
-    Some(line.as_bytes().trim_ascii())
-}
-
-/// Whether it is the base64 form of 16 bytes: 22 digits and two `=`.
-fn is_key(value: &[u8]) -> bool {
-    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
-    value.len() == 24 && value.ends_with(b"==") && value[..22].iter().all(digit)
-}
-
-/// RFC 6455 section 10.2.
-fn request_origin(parts: &Parts) -> RequestOrigin {
-    if !parts.headers.contains_key(ORIGIN) {
-        return RequestOrigin::Allowed;
-    }
-    let origin = single(&parts.headers, ORIGIN).map(String::from_utf8_lossy).unwrap_or_default();
-    let same = match parts.extensions.get::<Environ>() {
-        Some(environ) => is_same(&origin, environ.host(), environ.port()),
-        None => {
-            let host =
-                single(&parts.headers, HOST).and_then(|host| http::uri::Authority::try_from(host).ok());
-            host.is_some_and(|host| is_same(&origin, host.host(), host.port_u16()))
-        }
-    };
-    if same { RequestOrigin::Allowed } else { RequestOrigin::Other(origin.into_owned()) }
-}
-
-/// Whether an origin is that of `host`. A proxy in front may have ended TLS, so the scheme only tells the port.
-fn is_same(origin: &str, host: &str, port: Option<u16>) -> bool {
-    let (default, authority) = match origin.split_once("://") {
-        Some(("https", authority)) => (443, authority),
-        Some(("http", authority)) => (80, authority),
-        _ => return false,
-    };
-    let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
-    let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
-    bare(authority.host()) == bare(host)
-        && authority.port_u16().unwrap_or(default) == port.unwrap_or(default)
-        && !authority.as_str().contains('@')
 }
 
 impl WebSocketUpgrade {
@@ -408,46 +281,5 @@ fn close_code_of(error: &axum::Error) -> Option<(u16, &'static str)> {
         Some((close_code::PROTOCOL, "protocol error"))
     } else {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins() {
-        for (origin, host, port, same) in [
-            ("https://a.example", "a.example", None, true),
-            ("https://a.example", "a.example", Some(443), true),
-            ("http://a.example:8080", "a.example", Some(8080), true),
-            ("http://[::1]:80", "[::1]", None, true),
-            ("https://a.example", "a.example", Some(8080), false),
-            ("https://a.example:8443", "a.example", None, false),
-            ("https://b.example", "a.example", None, false),
-            ("https://a.example.b.example", "a.example", None, false),
-            ("https://a.example@b.example", "b.example", None, false),
-            ("null", "a.example", None, false),
-            ("file://", "a.example", None, false),
-            ("", "a.example", None, false),
-        ] {
-            assert_eq!(is_same(origin, host, port), same, "{origin} {host} {port:?}");
-        }
-    }
-
-    #[test]
-    fn keys_are_16_bytes() {
-        for (key, right) in [
-            ("dGhlIHNhbXBsZSBub25jZQ==", true),
-            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
-            ("dGhlIHNhbXBsZSBub25jZQ", false),
-            ("dGhlIHNhbXBsZSBub25jZQ=", false),
-            ("dGhlIHNhbXBsZSBub25jZSBh", false),
-            ("dGhlIHNhbXBsZSBub25j*A==", false),
-            ("x", false),
-            ("", false),
-        ] {
-            assert_eq!(is_key(key.as_bytes()), right, "{key}");
-        }
     }
 }
