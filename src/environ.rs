@@ -32,7 +32,7 @@ pub struct Environ {
     pub trusted: bool,
     /// The address that we listen on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub listen: Arc<str>,
-    /// The one effective host, lower case, without its port (`SERVER_NAME`).
+    /// The one effective host, lower case, without its port (`SERVER_NAME`): `example.org`, `[::1]`.
     pub host: Arc<str>,
     /// The port of the effective host, where it was given.
     pub port: Option<u16>,
@@ -44,6 +44,16 @@ pub struct Environ {
     pub server: Arc<str>,
     /// Its place among the requests in flight.
     pub flight: Flight,
+}
+
+impl Environ {
+    /// The effective host with its port, as a URL has them: `example.org:8080`, `[::1]`.
+    pub fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.to_string(),
+        }
+    }
 }
 
 /// Who the client proved to be: set on the request by what authenticates it, and on the response for the access log

@@ -8,7 +8,7 @@ mod tunnel;
 
 use std::sync::Arc;
 
-use http::header::{HOST, LOCATION};
+use http::header::LOCATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -201,12 +201,15 @@ impl Proxy {
         let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else {
             return false;
         };
-        let mount = match (self.wording.prefix, parts.extensions.get::<Environ>()) {
+        let environ = parts.extensions.get::<Environ>();
+        let mount = match (self.wording.prefix, environ) {
             (Prefix::Strip, Some(environ)) => &*environ.script_name,
             _ => "",
         };
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let Some(location) = relocated(location, &member.address, mount, host) else { return false };
+        let host = environ.filter(|environ| !environ.host.is_empty()).map(Environ::authority);
+        let Some(location) = relocated(location, &member.address, mount, host.as_deref()) else {
+            return false;
+        };
         if let Ok(location) = HeaderValue::try_from(location) {
             headers.insert(LOCATION, location);
         }
