@@ -401,3 +401,33 @@ fn the_example_of_a_php_site_runs() {
     let page = get(&serving, "/posts/%3C1%3E");
     assert!(page.contains("<h1>PHP ") && page.contains("<code>/posts/%3C1%3E</code>"), "{page}");
 }
+
+#[test]
+fn scripts_have_the_stated_endings() {
+    let upstream = Scripted::start(|peer| {
+        let (mut params, mut header) = (Vec::new(), [0; 8]);
+        while peer.0.read_exact(&mut header).is_ok() {
+            let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            let mut content = vec![0; length + usize::from(header[6])];
+            peer.0.read_exact(&mut content).unwrap();
+            match header[1] {
+                4 => params.extend_from_slice(&content[..length]),
+                5 if length == 0 => break,
+                _ => {}
+            }
+        }
+        let variables = paster::codec::fastcgi::parse_pairs(&params).unwrap();
+        let value = |name: &str| String::from_utf8_lossy(variables.get(name).unwrap()).into_owned();
+        let text = format!("Status: 200\r\n\r\n{} {}", value("SCRIPT_NAME"), value("PATH_INFO"));
+        peer.write([record(6, text.as_bytes()), record(6, b""), record(3, &[0; 8])].concat());
+    });
+    let place = folder(&[("www/a.phtml", ""), ("www/b.php", "text"), ("www/a.phtml.bak", "")]);
+    let options = format!(
+        "upstreams = [\"127.0.0.1:{}\"]\nroot = \"www\"\nsplit_path = [\".phtml\", \".php5\"]",
+        upstream.port
+    );
+    let serving = serve(place.path(), "fastcgi", &options);
+    assert_eq!(Connection::open(serving.address()).get("/a.phtml/b").1, "/a.phtml /b");
+    assert_eq!(Connection::open(serving.address()).get("/b.php").1, "text");
+    assert!(Connection::open(serving.address()).get("/a.phtml.bak").0.starts_with("HTTP/1.1 404 "));
+}

@@ -719,6 +719,109 @@ fn idle_connections_are_closed() {
 }
 
 #[test]
+fn the_pool_keeps_as_many_and_as_long_as_stated() {
+    let (sender, closed) = channel();
+    let sender = std::sync::Mutex::new(sender);
+    let upstream = Scripted::start(move |peer| {
+        let mut path = String::new();
+        while let Some(head) = peer.head() {
+            path = head.split(' ').nth(1).unwrap().to_owned();
+            peer.answer("ok");
+        }
+        let _ = sender.lock().unwrap().send(path);
+    });
+    let url = upstream.url();
+    let app = |name: &str, pool: &str| {
+        format!(
+            "[app.{name}]\nuse = \"proxy\"\nupstreams = [\"{url}\"]\nprefix = \"keep\"\npool = {{ {pool} }}\n"
+        )
+    };
+    let config = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"mount\"\n\
+                  routes = { \"/none\" = \"none\", \"/short\" = \"short\", \"/long\" = \"long\" }\n"
+        .to_owned()
+        + &app("none", "max_idle = 0")
+        + &app("short", "idle_secs = 1")
+        + &app("long", "max_idle = 1, idle_secs = 3600");
+    let folder = folder(&[("server.toml", &config)]);
+    let serving = Serving::start(folder.path(), &[]);
+    for (path, connections) in [("/none", 2), ("/long", 1), ("/short", 1)] {
+        let before = upstream.count();
+        for _ in 0..2 {
+            assert_eq!(get(&serving, path), "ok");
+        }
+        assert_eq!(upstream.count() - before, connections, "{path}");
+    }
+    let ended: Vec<_> = (0..3).map(|_| closed.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(ended, ["/none/", "/none/", "/short/"]);
+}
+
+#[test]
+fn failures_count_together_within_their_window() {
+    for (window, is_out) in [(1, false), (3600, true)] {
+        let bad = Scripted::start(|peer| drop(peer.head()));
+        let good = Scripted::start(|peer| while peer.head().is_some() && peer.answer("ok") {});
+        let health = format!("[app.main.health]\nmax_fails = 2\nout_secs = 3600\nwindow_secs = {window}\n");
+        let (serving, _folder) = serve(&format!("{}\n{health}", to(&[&bad, &good])));
+        let fail = |count: usize| {
+            wait_until("the failing one is asked", || {
+                assert_eq!(get(&serving, "/"), "ok");
+                bad.count() >= count
+            });
+        };
+        fail(1);
+        let first = Instant::now();
+        wait_until("the window is over", || first.elapsed() > Duration::from_millis(1200));
+        fail(2);
+        match is_out {
+            true => wait_until("it is left out", || serving.stderr().contains("left out for 3600 s")),
+            false => fail(3), // it is still asked
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_websocket_is_closed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let upstream = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    let options = format!("upstreams = [\"http://127.0.0.1:{port}\"]\nwebsocket_idle_secs = 1");
+    let (serving, _folder) = tokio::task::spawn_blocking(move || serve(&options)).await.unwrap();
+    let url = format!("ws://{}/socket", serving.address());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    tokio::time::timeout(PATIENCE, async { while let Some(Ok(_)) = socket.next().await {} }).await.unwrap();
+    tokio::time::timeout(PATIENCE, upstream).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || drop(serving)).await.unwrap();
+}
+
+#[test]
+fn a_redirect_to_the_clients_own_host_stays_below_the_mount() {
+    let upstream = Scripted::start(|peer| {
+        while let Some(head) = peer.head() {
+            let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+            peer.write(format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{host}/there\r\nContent-Length: 0\r\n\r\n"
+            ));
+        }
+    });
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"mount\"\n\
+         routes = {{ \"/api\" = \"api\" }}\n[app.api]\nuse = \"proxy\"\nupstreams = [\"{}\"]\n",
+        upstream.url()
+    );
+    let folder = folder(&[("server.toml", &config)]);
+    let serving = Serving::start(folder.path(), &[]);
+    for (host, own) in [("Example.org:81", "example.org:81"), ("[::1]:81", "[::1]:81"), ("a", "a")] {
+        let head = format!("GET /api/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let (head, _) = Connection::open(serving.address()).request(&head);
+        assert!(head.contains(&format!("\r\nlocation: http://{own}/api/there\r\n")), "{head}");
+    }
+}
+
+#[test]
 fn wrong_options_are_named() {
     let config = "[server.main]\nuse = \"http\"\n[app.main]\nuse = \"proxy\"\n\
                   upstreams = [\"ftp://a\", \"http://a:0\"]\nhost = \"a b\"\nhealth = { path = \"x\" }\n\

@@ -143,6 +143,23 @@ fn responses_are_compressed_when_it_is_worth_it() {
 }
 
 #[test]
+fn compress_offers_the_listed_codings_from_the_stated_length() {
+    let files = [("www/a.txt", "all work and no play "), ("www/b.txt", "all work and no play, all work")];
+    let config = "[app.main]\nuse = \"static\"\npublish_dir = \"www\"\nmiddleware = [\"small\"]\n\
+                  [middleware.small]\nuse = \"compress\"\nmin_bytes = 25\nalgorithms = [\"gzip\", \"br\"]\n";
+    let local = Local::new(config, &files);
+    let check = |target: &str, accept: &str, expected: Option<&str>| {
+        let answer = local.send(Request::get(target).header("accept-encoding", accept), "");
+        let coding = answer.headers().get("content-encoding").map(|coding| coding.to_str().unwrap());
+        assert_eq!(coding, expected, "{target} {accept}");
+    };
+    check("/a.txt", "gzip", None);
+    check("/b.txt", "gzip", Some("gzip"));
+    check("/b.txt", "zstd, br;q=0.5", Some("br"));
+    check("/b.txt", "zstd", None);
+}
+
+#[test]
 fn head_has_the_fields_that_get_has() {
     let text = "all work and no play ".repeat(200);
     let folder =

@@ -12,6 +12,8 @@ use = "mount"
 "admin.example.org/" = "admin"
 "example.org:8080/" = "port"
 "/moved" = "moved"
+"/query" = "query"
+"Bücher.example/" = "files"
 [app.root]
 use = "respond"
 body = "root"
@@ -32,6 +34,10 @@ use = "redirect"
 to = "https://example.org/new"
 keep_path = true
 status = 308
+[app.query]
+use = "redirect"
+to = "https://bücher.example/new"
+keep_query = true
 "#;
 
 #[test]
@@ -56,6 +62,9 @@ fn the_longest_prefix_of_the_most_exact_host_wins() {
         "/moved/a?b=c",
         "308 https://example.org/new/a?b=c | See https://example.org/new/a?b=c\n",
     );
+    let to = "https://xn--bcher-kva.example/new?b=c";
+    check("localhost", "/query/a?b=c", &format!("307 {to} | See {to}\n"));
+    check("xn--bcher-kva.example", "/", "200 - | files");
     check("localhost", "/moved", "308 https://example.org/new/ | See https://example.org/new/\n");
 }
 

@@ -299,3 +299,54 @@ fn web_sockets_may_be_asked_to_come_back_at_once() {
     while socket.read().is_ok() {}
     wait_until("the old worker is gone", || serving.children().len() == 1);
 }
+
+/// A WebSocket that has been answered once.
+fn web_socket(serving: &Serving) -> tungstenite::WebSocket<TcpStream> {
+    let stream = TcpStream::connect(serving.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{}/ws", serving.address()), stream).unwrap();
+    echo(&mut socket);
+    socket
+}
+
+fn echo(socket: &mut tungstenite::WebSocket<TcpStream>) {
+    socket.send(tungstenite::Message::text("one")).unwrap();
+    assert_eq!(socket.read().unwrap().to_text().unwrap(), "one");
+}
+
+/// Reads until the server has closed.
+fn closed(socket: &mut tungstenite::WebSocket<TcpStream>) {
+    let end = loop {
+        if let Err(error) = socket.read() {
+            break error;
+        }
+    };
+    let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+    assert!(!matches!(&end, tungstenite::Error::Io(error) if timed_out(error)), "{end}");
+}
+
+#[test]
+fn an_old_generation_is_drained_after_its_time_or_when_there_are_too_many() {
+    let start = |process: &str| {
+        let text = config(process);
+        let text = text.replace(&format!("{:?}", plugin("faulty")), &format!("{:?}", plugin("hello")));
+        let folder = folder(&[("server.toml", &text)]);
+        (Serving::start(folder.path(), &[]), folder)
+    };
+    let (mut serving, _folder) = start("drain_secs = 1");
+    let mut socket = web_socket(&serving);
+    serving.signal("HUP");
+    serving.wait_for("reloaded");
+    closed(&mut socket);
+
+    let (mut serving, _folder) = start("max_lingering = 1");
+    let (mut first, mut second) = (web_socket(&serving), None);
+    for _ in 0..2 {
+        echo(&mut first);
+        serving.signal("HUP");
+        serving.wait_for("reloaded");
+        second.get_or_insert_with(|| web_socket(&serving));
+    }
+    closed(&mut first);
+    echo(&mut second.unwrap());
+}
