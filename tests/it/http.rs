@@ -43,6 +43,24 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_not_a_final_one_is_500() {
+    let app = App::from_fn(|request: Request| async move {
+        let status: u16 = request.uri().path()[1..].parse().unwrap();
+        http::Response::builder().status(status).header("x-own", "1").body(Body::from("own")).unwrap()
+    });
+    let running = Running::start("", app);
+    let mut stream = running.connect().await;
+    for (status, sent) in [(200, 200), (599, 599), (600, 500), (999, 500), (100, 500), (103, 500), (101, 500)]
+    {
+        let request = format!("GET /{status} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (head, body) = ask(&mut stream, &request).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {sent} ")), "{status}: {head}");
+        assert_eq!(body == "own" && head.contains("x-own"), sent == status, "{status}: {head}{body}");
+    }
+    running.end().await;
+}
+
+#[tokio::test]
 async fn trailers_pass_both_ways() {
     let app = App::from_fn(|request: Request| async move {
         let body = request.into_body().collect().await.unwrap();
