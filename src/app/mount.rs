@@ -1,6 +1,6 @@
 //! `mount`: several apps on one server, by prefix and by host (Paste's urlmap).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -12,6 +12,7 @@ use super::respond::plain;
 use crate::app::{Builder, Link};
 use crate::body::{App, Request};
 use crate::codec::host_name::to_ascii;
+use crate::codec::variables::decode_path;
 use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Result};
@@ -22,7 +23,8 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct Options {
     /// From a prefix to the name of an app: `"/files" = "files"`; with a host before it for that host alone
     /// (`"admin.example.org/"`, `"example.org:8080/x"`). An international name may be written as it is read or as
-    /// `xn--…`. Hosts win over none, then the longest prefix wins.
+    /// `xn--…`. Hosts win over none, then the longest prefix wins. A prefix is compared in its decoded form:
+    /// `"/my files"` and `"/my%20files"` are the same.
     routes: BTreeMap<String, String>,
 }
 
@@ -30,7 +32,7 @@ pub(super) struct Options {
 struct Route {
     host: Option<String>,
     port: Option<u16>,
-    /// Empty for `/`, else `/a/b` without a slash at its end.
+    /// Empty for `/`, else `/a/b` without a slash at its end, decoded.
     prefix: String,
     app: App,
 }
@@ -43,9 +45,13 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let mut routes = Vec::new();
+    let mut places = BTreeSet::new();
     for (from, to) in &options.routes {
         let key = join("routes", from);
         match parse(from) {
+            Ok(place) if !places.insert(place.clone()) => {
+                errors.push(parse_error(table, &key, from, "another route has the same place"));
+            }
             Ok((host, port, prefix)) => {
                 let app = (builder.resolve)(to, table.origin(&key));
                 routes.push(Route { host, port, prefix, app });
@@ -64,10 +70,10 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let routes: Arc<[Route]> = routes.into();
     let development = builder.context.development;
     Ok(App::from_call(move |mut request| {
-        let found = routes.iter().find(|route| route.matches(&request));
+        let found = routes.iter().find_map(|route| Some((route, route.matched(&request)?)));
         match found {
-            Some(route) => {
-                route.move_prefix(&mut request);
+            Some((route, length)) => {
+                move_prefix(&mut request, length);
                 route.app.handle(request)
             }
             None => {
@@ -86,7 +92,7 @@ pub(super) fn links(table: &Table) -> Vec<Link> {
 }
 
 fn parse_error(table: &Table, key: &str, from: &str, why: &str) -> Error {
-    Error::config(format!("`{from}` is no place to mount an app at: {why}"))
+    Error::config(format!("cannot mount an app at `{from}`: {why}"))
         .at(table.key_origin(key))
         .help("write a prefix (`/files`) or a host with a prefix (`example.org/files`)")
 }
@@ -96,18 +102,18 @@ fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static s
     let from = from.strip_prefix("http://").or_else(|| from.strip_prefix("https://")).unwrap_or(from);
     let slash = from.find('/').ok_or("it has no `/`")?;
     let (authority, path) = from.split_at(slash);
-    if path.contains(['?', '#', '%']) || path.chars().any(|c| c.is_control() || c == ' ') {
-        return Err("a prefix has no `?`, `#`, `%`, space or control character");
+    if path.contains(['?', '#']) {
+        return Err("a prefix has no `?` and no `#`: write `%3F` or `%23`");
     }
-    let prefix = path.trim_end_matches('/');
+    let prefix = decode(path.trim_end_matches('/'))?;
+    if prefix.chars().any(char::is_control) {
+        return Err("a prefix has no control characters");
+    }
     if prefix.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
         return Err("a prefix has no empty and no dot segments");
     }
-    if !prefix.is_ascii() {
-        return Err("a prefix is ASCII");
-    }
     if authority.is_empty() {
-        return Ok((None, None, prefix.to_owned()));
+        return Ok((None, None, prefix));
     }
     let authority = to_ascii(authority).ok_or("the host is not valid")?;
     let authority: http::uri::Authority = authority.parse().map_err(|_| "the host is not valid")?;
@@ -118,41 +124,81 @@ fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static s
         Some("") => None,
         _ => Some(authority.port_u16().ok_or("the port is not valid")?),
     };
-    Ok((Some(authority.host().trim_matches(BRACKETS).to_ascii_lowercase()), port, prefix.to_owned()))
+    Ok((Some(authority.host().trim_matches(BRACKETS).to_ascii_lowercase()), port, prefix))
+}
+
+/// Decodes the escapes of a route's prefix.
+fn decode(prefix: &str) -> Result<String, &'static str> {
+    let escapes = prefix.match_indices('%').map(|(at, _)| prefix.as_bytes().get(at + 1..at + 3));
+    for escape in escapes {
+        match escape {
+            Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
+            _ => return Err("a `%` must be followed by two hexadecimal digits: write `%25` for a `%`"),
+        }
+    }
+    let decoded = String::from_utf8(decode_path(prefix)).map_err(|_| "a prefix is UTF-8 once decoded")?;
+    if decoded.matches('/').count() != prefix.matches('/').count() {
+        return Err("a prefix has no encoded slash");
+    }
+    Ok(decoded)
 }
 
 impl Route {
-    fn matches(&self, request: &Request) -> bool {
+    /// The length of the request's path that is this route's prefix; `None`: the request is not for this route.
+    fn matched(&self, request: &Request) -> Option<usize> {
         if let Some(host) = &self.host {
-            let Some(environ) = request.extensions().get::<Environ>() else { return false };
+            let environ = request.extensions().get::<Environ>()?;
             let default = if environ.secure { 443 } else { 80 };
             if environ.host.trim_matches(BRACKETS) != host
                 || self.port.is_some_and(|port| port != environ.port.unwrap_or(default))
             {
-                return false;
+                return None;
             }
         }
-        let rest = request.uri().path().strip_prefix(self.prefix.as_str());
-        rest.is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+        prefix_length(request.uri().path(), &self.prefix)
     }
+}
 
-    /// Moves the prefix from the URI's path to `script_name`. A request for the prefix itself gets the path `/`.
-    fn move_prefix(&self, request: &mut Request) {
-        if self.prefix.is_empty() {
-            return;
+/// The length of the start of `path` that is `prefix` once decoded and ends with a segment of the path.
+fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
+    let mut rest = path.as_bytes();
+    for &wanted in prefix.as_bytes() {
+        let (found, tail) = match rest {
+            [b'%', high, low, tail @ ..] => {
+                let digit = |byte: u8| (byte as char).to_digit(16);
+                // An encoded slash does not end a segment.
+                let byte = (digit(*high)? << 4 | digit(*low)?) as u8;
+                (Some(byte).filter(|byte| *byte != b'/')?, tail)
+            }
+            [byte, tail @ ..] => (*byte, tail),
+            [] => return None,
+        };
+        if found != wanted {
+            return None;
         }
-        let target = super::respond::path_and_query(request.uri());
-        let rest = &target[self.prefix.len()..];
-        let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-        let mut parts = request.uri().clone().into_parts();
-        // A part of a valid target that starts with `/` is a valid target.
-        parts.path_and_query = PathAndQuery::try_from(rest).ok();
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-        if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
-            environ.script_name = format!("{}{}", environ.script_name, self.prefix).into();
-        }
+        rest = tail;
+    }
+    (prefix.is_empty() || matches!(rest, [] | [b'/', ..])).then(|| path.len() - rest.len())
+}
+
+/// Moves the first `length` bytes of the URI's path to `script_name`, as the client wrote them. A request for the prefix itself
+/// gets the path `/`.
+fn move_prefix(request: &mut Request, length: usize) {
+    if length == 0 {
+        return;
+    }
+    let target = super::respond::path_and_query(request.uri());
+    let (prefix, rest) = target.split_at(length);
+    let (prefix, rest) = (prefix.to_owned(), rest.to_owned());
+    let rest = if rest.starts_with('/') { rest } else { format!("/{rest}") };
+    let mut parts = request.uri().clone().into_parts();
+    // A part of a valid target that starts with `/` is a valid target.
+    parts.path_and_query = PathAndQuery::try_from(rest).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+        environ.script_name = format!("{}{prefix}", environ.script_name).into();
     }
 }
 
@@ -186,9 +232,24 @@ mod tests {
         ok("Bücher.example:80/", Some("xn--bcher-kva.example"), Some(80), "");
         ok("xn--Bcher-kva.example/", Some("xn--bcher-kva.example"), None, "");
         ok("[::1]:80/", Some("::1"), Some(80), "");
-        for wrong in
-            ["", "files", "/a//b", "/a/../b", "/a?b", "/a%20b", "example.org:99999/", "u@example.org/"]
-        {
+        ok("/a%40b", None, None, "/a@b");
+        ok("/my files/ä", None, None, "/my files/ä");
+        ok("/my%20files/%c3%a4", None, None, "/my files/ä");
+        for wrong in [
+            "",
+            "files",
+            "/a//b",
+            "/a/../b",
+            "/a?b",
+            "/%2e%2e/b",
+            "/a%2Fb",
+            "/a%zz",
+            "/a%2",
+            "/%ff",
+            "/%00",
+            "example.org:99999/",
+            "u@example.org/",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

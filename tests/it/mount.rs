@@ -69,6 +69,47 @@ fn the_longest_prefix_of_the_most_exact_host_wins() {
 }
 
 #[test]
+fn prefixes_are_compared_decoded() {
+    let config = r#"
+[app.main]
+use = "mount"
+[app.main.routes]
+"/a@b" = "at"
+"/my files" = "space"
+"/%C3%A4/100%25" = "escaped"
+[app.at]
+use = "redirect"
+to = "https://at.example"
+keep_path = true
+[app.space]
+use = "respond"
+body = "space"
+[app.escaped]
+use = "respond"
+body = "escaped"
+"#;
+    let local = Local::new(config, &[]);
+    let check = |target: &str, expected: &str| {
+        assert_eq!(shown(&local.get(target), &["location"]), expected, "{target}");
+    };
+    for target in ["/a@b/x%40?q=1", "/a%40b/x%40?q=1", "/%61%40b/x%40?q=1"] {
+        check(target, "307 https://at.example/x%40?q=1 | See https://at.example/x%40?q=1\n");
+    }
+    check("/a%40b", "307 https://at.example/ | See https://at.example/\n");
+    check("/my%20files/x", "200 - | space");
+    check("/%c3%a4/100%25/x", "200 - | escaped");
+    for elsewhere in ["/a%40bc", "/a%2540b", "/my%20file", "/%c3%a4/100"] {
+        assert_eq!(local.get(elsewhere).status(), 404, "{elsewhere}");
+    }
+}
+
+#[test]
+fn two_spellings_of_one_prefix_are_an_error() {
+    let config = "[app.main]\nuse = \"mount\"\nroutes = { \"/a@b\" = \"x\", \"/a%40b/\" = \"x\" }\n[app.x]\nuse = \"respond\"\n";
+    assert!(faults(config).contains("another route has the same place"), "{}", faults(config));
+}
+
+#[test]
 fn nothing_mounted_names_the_mounts_in_development_alone() {
     let config = "[app.main]\nuse = \"mount\"\nroutes = { \"/a\" = \"a\" }\n[app.a]\nuse = \"respond\"\n";
     assert_eq!(shown(&Local::new(config, &[]).get("/b"), &[]), "404 | Nothing is mounted at /b\n");
@@ -100,7 +141,7 @@ use = "timeuot"
     insta::assert_snapshot!(faults(config), @r"
     unknown app `mian` (did you mean `main`?)
     app `main` hands requests to itself: `main` → `loop` → `main` (take one of these links away)
-    `nowhere` is no place to mount an app at: it has no `/` (write a prefix (`/files`) or a host with a prefix (`example.org/files`))
+    cannot mount an app at `nowhere`: it has no `/` (write a prefix (`/files`) or a host with a prefix (`example.org/files`))
     unknown middleware `tiemout` (did you mean `timeout`?)
     unknown middleware `timeuot` (did you mean `timeout`?)
     unknown kind of app `respnod` (did you mean `respond`?)
