@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Result};
 use crate::clock;
+use crate::kernel::wire::LAST_ACTIVITY;
 use crate::state::Shared;
 
 /// The version of Jupyter Server's interface that clients may expect.
@@ -21,7 +22,10 @@ pub(super) async fn version() -> Json<Value> {
 pub(super) async fn status(State(notebook): State<Shared>) -> Result<Json<Value>> {
     let kernels = notebook.link.list().await?;
     let started = clock::rfc3339(notebook.started);
-    let last = kernels.iter().map(|kernel| kernel.last_activity.clone()).chain([started.clone()]).max();
+    let ended = notebook.link.kept(LAST_ACTIVITY).await?;
+    let ended = ended.get(LAST_ACTIVITY).and_then(Value::as_str).map(str::to_owned);
+    let used = kernels.iter().map(|kernel| kernel.last_activity.clone());
+    let last = used.chain(ended).chain([started.clone()]).max();
     let connections = notebook.channels.load(Ordering::Relaxed) + notebook.documents.connections();
     Ok(Json(
         json!({"started": started, "last_activity": last, "kernels": kernels.len(), "connections": connections}),

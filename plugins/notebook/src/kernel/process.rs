@@ -104,6 +104,11 @@ impl Process {
         if last.is_empty() { how } else { format!("{how}; it wrote last:\n{last}") }
     }
 
+    /// Waits for its end. May be cancelled and called again.
+    pub(super) async fn exited(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Waits for its end for `grace`, then kills it and its group.
     pub(super) async fn end_within(&mut self, grace: Duration) {
         if tokio::time::timeout(grace, self.child.wait()).await.is_err() {

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Version of this protocol: both sides must have the same.
 pub const PROTOCOL: u32 = 1;
+/// Key of the kept value that says when a kernel was last used or ended, RFC 3339: kernels that ended are no longer listed.
+pub const LAST_ACTIVITY: &str = "host/last_activity";
 /// Longest frame, in bytes.
 pub const MAX_FRAME: usize = 256 << 20;
 

@@ -4,6 +4,7 @@
 
 mod documents;
 mod host;
+mod kernels;
 mod rest;
 mod server;
 mod support;

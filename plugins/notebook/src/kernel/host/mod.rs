@@ -3,6 +3,7 @@
 //! `running` drives one kernel, `session` serves one connection. Beside kernels the host keeps small values and locks for the
 //! plugin, since they must live as long as the kernels do.
 
+mod incoming;
 mod queue;
 mod running;
 mod session;
@@ -13,14 +14,15 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 
 use self::running::Running;
 use super::reaper::Reaper;
-use super::wire::{Event, Launch, Problem, ProblemKind};
+use super::wire::{Event, LAST_ACTIVITY, Launch, Problem, ProblemKind};
+use crate::clock;
 
 /// Values that the plugin may keep, in bytes of JSON each and in number.
 const MAX_VALUE_BYTES: usize = 4 << 20;
@@ -161,6 +163,8 @@ impl Host {
 
     fn forget(&self, id: &str) {
         if lock(&self.kernels).remove(id).is_some() {
+            let now = clock::rfc3339(SystemTime::now());
+            lock(&self.kept).insert(LAST_ACTIVITY.to_owned(), now.into());
             let _ = self.events.send(Event::KernelGone { id: id.to_owned() });
         }
     }

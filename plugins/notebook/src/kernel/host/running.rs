@@ -9,11 +9,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::incoming::{ControlRequests, Tiding};
 use super::queue::Queue;
 use super::{Host, lock};
 use crate::clock;
 use crate::kernel::journal::Journal;
-use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
+use crate::kernel::message::{Channel, Message};
 use crate::kernel::process::Process;
 use crate::kernel::transport::{self, HOST_SESSION, Meeting, Sink, Transport};
 use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
@@ -23,11 +24,16 @@ use crate::protocol::KernelState;
 const START: Duration = Duration::from_secs(60);
 /// Time a kernel gets to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
+/// Time a busy kernel gets for its cell to end after the interrupt; a cell may catch it and run on.
+const INTERRUPTED: Duration = Duration::from_millis(300);
+/// Time it gets after SIGTERM then.
+const TERMINATED: Duration = Duration::from_millis(150);
 
 /// A kernel that the host knows, alive or dead.
 pub(super) struct Running {
     pub(super) journal: Journal,
-    model: Mutex<KernelModel>,
+    pub(super) model: Mutex<KernelModel>,
+    pub(super) control_requests: ControlRequests,
     connections: AtomicUsize,
     orders: mpsc::UnboundedSender<Order>,
     sends: mpsc::Sender<Message>,
@@ -67,6 +73,7 @@ impl Running {
         let kernel = Arc::new(Running {
             journal: Journal::new(folder.clone(), launch.limits.journal_bytes),
             model: Mutex::new(model),
+            control_requests: ControlRequests::default(),
             connections: AtomicUsize::new(0),
             orders,
             sends,
@@ -187,6 +194,7 @@ impl Life {
         let end = self.drive(meeting, &mut process, restarting).await;
         process.end_within(Duration::from_millis(100)).await;
         self.host.reaper.remove(id);
+        self.kernel.control_requests.clear();
         lock(&self.kernel.model).pid = None;
         let _ = std::fs::remove_dir_all(&folder);
         end
@@ -254,10 +262,7 @@ impl Life {
                         self.abort(&mut queue);
                     }
                     match order {
-                    Some(Order::Interrupt) if self.launch.interrupt_by_message => {
-                        transport.send(transport::control_request("interrupt_request", &json!({})));
-                    }
-                    Some(Order::Interrupt) => process.signal(Signal::INT),
+                    Some(Order::Interrupt) => self.interrupt(&transport, process),
                     Some(Order::Restart(reply)) => {
                         self.stop(&transport, process, true).await;
                         return End::Restart(reply);
@@ -276,6 +281,7 @@ impl Life {
                     queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
                 },
                 Some(message) = self.sends.recv() => {
+                    self.kernel.control_requests.sent(&message);
                     queue.push(message).into_iter().for_each(|message| transport.send(message));
                 }
             }
@@ -289,10 +295,42 @@ impl Life {
         }
     }
 
+    fn interrupt(&self, transport: &Transport, process: &Process) {
+        if self.launch.interrupt_by_message {
+            transport.send(transport::control_request("interrupt_request", &json!({})));
+        } else {
+            process.signal(Signal::INT);
+        }
+    }
+
+    /// Asks the process to end, and ends it. A busy one is interrupted first, and ended where its cell runs on regardless.
     async fn stop(&self, transport: &Transport, process: &mut Process, restart: bool) {
+        let busy = self.is_busy();
+        if busy {
+            self.interrupt(transport, process);
+        }
         transport.send(transport::control_request("shutdown_request", &json!({"restart": restart})));
-        process.end_within(GRACE).await;
+        let runs_on = busy
+            && tokio::select! {
+                () = process.exited() => false,
+                left = tokio::time::timeout(INTERRUPTED, self.until_not_busy()) => left.is_err(),
+            };
+        if runs_on {
+            process.signal(Signal::TERM);
+        }
+        process.end_within(if runs_on { TERMINATED } else { GRACE }).await;
         self.settle().await;
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.kernel.model).state == KernelState::Busy
+    }
+
+    async fn until_not_busy(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        while self.is_busy() {
+            look.tick().await;
+        }
     }
 
     /// Waits until nothing new has been recorded for a moment.
@@ -325,68 +363,6 @@ impl Life {
         let id = format!("host-{}", uuid::Uuid::new_v4().simple());
         let message = Message::new(Channel::Iopub, "status", &id, HOST_SESSION, &content);
         self.kernel.journal.append(message.encode_v1());
-    }
-}
-
-/// What the sink tells.
-enum Tiding {
-    /// The kernel answered our `kernel_info_request`.
-    Answered,
-    /// Its iopub channel reaches us.
-    Heard,
-    /// A document's run has ended.
-    Replied {
-        /// Of its request.
-        msg_id: String,
-        /// Its followers are not to be run.
-        failed: bool,
-    },
-}
-
-impl Running {
-    /// Records a message of the kernel, but for answers to the host's own questions.
-    fn take(&self, message: Message, events: &tokio::sync::broadcast::Sender<Event>) -> Option<Tiding> {
-        let header = message.header();
-        let parent = message.parent();
-        if parent.session == HOST_SESSION {
-            if header.msg_type == "kernel_info_reply" {
-                lock(&self.model).info = Some(message.content());
-                return Some(Tiding::Answered);
-            }
-            return (message.channel == Channel::Iopub).then_some(Tiding::Heard);
-        }
-        let heard = message.channel == Channel::Iopub;
-        let state = match (message.channel, header.msg_type.as_str()) {
-            (Channel::Iopub, "iopub_welcome") => return Some(Tiding::Heard),
-            (Channel::Iopub, "status") => match message.content()["execution_state"].as_str() {
-                Some("busy") => Some(KernelState::Busy),
-                Some("idle") => Some(KernelState::Idle),
-                _ => None,
-            },
-            _ => None,
-        };
-        let replied = parent.session == DOCUMENT_SESSION && header.msg_type == "execute_reply";
-        let replied = replied
-            .then(|| Tiding::Replied { msg_id: parent.msg_id, failed: message.content()["status"] != "ok" });
-        // Recorded first: who hears of the new state finds the message that made it.
-        self.journal.append(message.encode_v1());
-        let changed = {
-            let mut model = lock(&self.model);
-            model.last_activity = clock::rfc3339(SystemTime::now());
-            let changed = state.is_some_and(|state| {
-                // While it starts, the state is ours to tell.
-                !matches!(model.state, KernelState::Starting | KernelState::Restarting)
-                    && model.state != state
-            });
-            if changed && let Some(state) = state {
-                model.state = state;
-            }
-            changed
-        };
-        if changed {
-            let _ = events.send(Event::Kernel { model: self.model() });
-        }
-        replied.or(heard.then_some(Tiding::Heard))
     }
 }
 

@@ -1,0 +1,145 @@
+//! What a kernel's process sends: recorded in the journal, and the kernel's state read off it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use tokio::sync::broadcast;
+
+use super::lock;
+use super::running::Running;
+use crate::clock;
+use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
+use crate::kernel::transport::HOST_SESSION;
+use crate::kernel::wire::Event;
+use crate::protocol::KernelState;
+
+/// Unanswered control requests that are remembered.
+const MAX_CONTROL_REQUESTS: usize = 1024;
+
+/// What the host's own tasks are told of a message.
+pub(super) enum Tiding {
+    /// The kernel answered our `kernel_info_request`.
+    Answered,
+    /// Its iopub channel reaches us.
+    Heard,
+    /// A document's run has ended.
+    Replied {
+        /// Of its request.
+        msg_id: String,
+        /// Its followers are not to be run.
+        failed: bool,
+    },
+}
+
+/// Ids of the requests on the control channel that are not answered yet. A kernel also sends `busy` and `idle` for those, which
+/// say nothing about the cell that it runs.
+#[derive(Default)]
+pub(super) struct ControlRequests(Mutex<VecDeque<String>>);
+
+impl ControlRequests {
+    /// Remembers `message` if it goes to the control channel.
+    pub(super) fn sent(&self, message: &Message) {
+        if message.channel != Channel::Control {
+            return;
+        }
+        let mut ids = lock(&self.0);
+        if ids.len() >= MAX_CONTROL_REQUESTS {
+            ids.pop_front();
+        }
+        ids.push_back(message.header().msg_id);
+    }
+
+    /// Whether a status message with this parent is about a control request. `idle` ends the request.
+    fn owns(&self, parent: &Header, state: &str) -> bool {
+        let mut ids = lock(&self.0);
+        let Some(at) = ids.iter().position(|id| *id == parent.msg_id) else { return false };
+        if state == "idle" {
+            ids.remove(at);
+        }
+        true
+    }
+
+    /// Forgets all: the process that they were sent to has ended.
+    pub(super) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+impl Running {
+    /// Records a message of the kernel, but for answers to the host's own questions.
+    pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<Tiding> {
+        let header = message.header();
+        let parent = message.parent();
+        if parent.session == HOST_SESSION {
+            if header.msg_type == "kernel_info_reply" {
+                lock(&self.model).info = Some(message.content());
+                return Some(Tiding::Answered);
+            }
+            return (message.channel == Channel::Iopub).then_some(Tiding::Heard);
+        }
+        let heard = message.channel == Channel::Iopub;
+        let state = match (message.channel, header.msg_type.as_str()) {
+            (Channel::Iopub, "iopub_welcome") => return Some(Tiding::Heard),
+            (Channel::Iopub, "status") => self.state_of(&message, &parent),
+            _ => None,
+        };
+        let replied = parent.session == DOCUMENT_SESSION && header.msg_type == "execute_reply";
+        let replied = replied
+            .then(|| Tiding::Replied { msg_id: parent.msg_id, failed: message.content()["status"] != "ok" });
+        // Recorded first: who hears of the new state finds the message that made it.
+        self.journal.append(message.encode_v1());
+        let changed = {
+            let mut model = lock(&self.model);
+            model.last_activity = clock::rfc3339(SystemTime::now());
+            let changed = state.is_some_and(|state| {
+                // While it starts, the state is ours to tell.
+                !matches!(model.state, KernelState::Starting | KernelState::Restarting)
+                    && model.state != state
+            });
+            if changed && let Some(state) = state {
+                model.state = state;
+            }
+            changed
+        };
+        if changed {
+            let _ = events.send(Event::Kernel { model: self.model() });
+        }
+        replied.or(heard.then_some(Tiding::Heard))
+    }
+
+    /// The state that a status message puts the kernel into. Only a request on the shell channel does: a debugger may ask on the
+    /// control channel while a cell runs.
+    fn state_of(&self, message: &Message, parent: &Header) -> Option<KernelState> {
+        let content = message.content();
+        let said = content["execution_state"].as_str()?;
+        let state = match said {
+            "busy" => KernelState::Busy,
+            "idle" => KernelState::Idle,
+            _ => return None,
+        };
+        (!self.control_requests.owns(parent, said)).then_some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_control_request_owns_its_status_until_it_is_idle() {
+        let requests = ControlRequests::default();
+        let request = |channel, id: &str| Message::new(channel, "debug_request", id, "s", &json!({}));
+        requests.sent(&request(Channel::Control, "c"));
+        requests.sent(&request(Channel::Shell, "s"));
+        let parent = |id: &str| request(Channel::Control, id).header();
+        assert!(requests.owns(&parent("c"), "busy") && requests.owns(&parent("c"), "idle"));
+        assert!(!requests.owns(&parent("c"), "idle") && !requests.owns(&parent("s"), "idle"));
+        for number in 0..2 * MAX_CONTROL_REQUESTS {
+            requests.sent(&request(Channel::Control, &number.to_string()));
+        }
+        assert_eq!(lock(&requests.0).len(), MAX_CONTROL_REQUESTS);
+    }
+}
