@@ -551,7 +551,7 @@ pub enum Change {
 }
 
 /// A kernel's question, as of `input()`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct InputRequest {
     /// The cell that asks.

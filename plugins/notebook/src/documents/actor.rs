@@ -40,6 +40,8 @@ pub(super) enum Command {
     Moved { to: RelativePath, reply: oneshot::Sender<()> },
     /// Write, tell the pages, end.
     Close { again: bool, reason: String },
+    /// Output beyond a cell's limit could not be written.
+    OverflowFailed { cell_id: String, message: String },
     /// A restart is done.
     Restarted { client: u64, id: u32, result: Result<(), String>, run_all: bool },
 }
@@ -95,7 +97,7 @@ impl Actor {
         };
         let mut actor = Actor {
             documents: documents.clone(),
-            engine: Engine::new(inner.outputs.clone(), inner.limits.cell_output_bytes),
+            engine: Engine::new(inner.outputs.clone(), inner.limits.cell_output_bytes, own_commands.clone()),
             path,
             model,
             own_commands,
@@ -174,6 +176,7 @@ impl Actor {
             tracing::error!(%error, document = %self.path, "changes of a notebook in conflict could not be put into a copy");
         }
         self.tell(&ServerFrame::Closing { again, message: reason });
+        self.engine.finish().await;
         let _ = self.documents.0.link.unlock(&format!("{PREFIX}{}", self.path)).await;
         self.path
     }
@@ -204,6 +207,7 @@ impl Actor {
                     self.tell_one(client, &ServerFrame::Failed { id, message })
                 }
             },
+            Command::OverflowFailed { cell_id, message } => self.overflow_failed(&cell_id, &message),
             Command::Restarted { client, id, result, run_all } => {
                 self.author = Some((client, id));
                 self.restarted(client, id, result, run_all).await;

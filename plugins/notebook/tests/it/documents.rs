@@ -112,7 +112,8 @@ async fn completion_inspection_and_input() {
         assert_eq!(page.document["input"], json!({"cell_id": "c0", "prompt": "who? ", "password": false}));
         page.ask(json!({"type": "answer_input", "value": "Ada"})).await.unwrap();
         page.until_idle().await;
-        assert_eq!(page.text(0), "hello Ada\n");
+        // As on a terminal: the question and the answer stay.
+        assert_eq!(page.text(0), "who? Ada\nhello Ada\n");
         let code = "'😀'; math.fact";
         let cursor = code.encode_utf16().count();
         let reply = page.ask(json!({"type": "complete", "code": code, "cursor": cursor})).await.unwrap();

@@ -6,5 +6,6 @@ mod documents;
 mod host;
 mod kernels;
 mod rest;
+mod runs;
 mod server;
 mod support;

@@ -1,14 +1,12 @@
 //! What a kernel says, taken into the document: states, outputs, replies.
 
-use std::io::Write;
-
 use serde_json::Value;
 
 use super::{Actor, Execution};
 use crate::format::read_output;
 use crate::kernel::link::Delivery;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
-use crate::protocol::{CellState, InputRequest, KernelState, Object, Output};
+use crate::protocol::{CellState, InputRequest, KernelState, Output};
 
 impl Actor {
     /// Takes what comes from the kernel.
@@ -20,6 +18,7 @@ impl Actor {
                     Ok(message) => self.take(&message),
                     Err(error) => tracing::warn!(%error, "an unreadable message in a kernel's journal"),
                 }
+                self.engine.overflow.hand_over().await;
             }
             Some(Delivery::Gap(from, to)) => {
                 self.engine.entry = to - 1;
@@ -117,17 +116,8 @@ impl Actor {
         // An aborted run never was: some kernels send no status for it.
         execution.idle |= matches!(content["status"].as_str(), Some("aborted" | "abort"));
         let cell_id = execution.cell_id.clone();
-        // Help of `name?` comes this way.
         for payload in content["payload"].as_array().into_iter().flatten() {
-            if payload["source"] == "page"
-                && let Some(data) = payload["data"].as_object()
-            {
-                self.add_output(
-                    &cell_id,
-                    Output::DisplayData { data: data.clone(), metadata: Object::new() },
-                    None,
-                );
-            }
+            self.take_payload(&cell_id, payload);
         }
         self.end_run(&parent.msg_id);
     }
@@ -142,13 +132,31 @@ impl Actor {
         let state = self.engine.state_of(&execution.cell_id);
         let changes = self.model.set_state(&execution.cell_id, state, None);
         self.change(changes, false);
-        if self.engine.input.as_ref().is_some_and(|input| input.cell_id.as_ref() == Some(&execution.cell_id))
-        {
-            self.set_input(None);
+        self.end_question_of(&execution.cell_id);
+    }
+
+    /// A question that nobody answered is over where its cell is.
+    fn end_question_of(&mut self, cell_id: &str) {
+        if self.engine.input.as_ref().is_some_and(|input| input.cell_id.as_deref() == Some(cell_id)) {
+            self.end_question(None);
         }
     }
 
+    /// Ends the open question. It stays in the output with its answer, as a terminal shows it; a password does not.
+    pub(super) fn end_question(&mut self, answer: Option<&str>) {
+        let Some(input) = self.engine.input.clone() else { return };
+        let answer = answer.filter(|_| !input.password).unwrap_or_default();
+        let text = format!("{}{answer}\n", input.prompt);
+        if let Some(cell_id) = input.cell_id {
+            self.add_output(&cell_id, Output::Stream { name: "stdout".into(), text }, None);
+        }
+        self.set_input(None);
+    }
+
     pub(super) fn take_output(&mut self, kind: &str, message: &Message, parent: &Header) {
+        if kind == "update_display_data" {
+            return self.update_display(&message.content());
+        }
         if parent.session != DOCUMENT_SESSION {
             return;
         }
@@ -173,16 +181,12 @@ impl Actor {
                 self.change(changes, true);
             }
             "stream" | "display_data" | "execute_result" | "error" => {
+                if kind == "error" {
+                    self.end_question_of(&cell_id);
+                }
                 let mut output = content.clone();
                 output["output_type"] = kind.into();
                 self.add_output(&cell_id, read_output(output), display_id);
-            }
-            "update_display_data" => {
-                if let (Some(id), Some(data)) = (display_id, content["data"].as_object()) {
-                    let metadata = content["metadata"].as_object().cloned().unwrap_or_default();
-                    let changes = self.model.update_display(id, data, &metadata);
-                    self.change(changes, true);
-                }
             }
             "clear_output" => {
                 if content["wait"].as_bool().unwrap_or_default() {
@@ -196,41 +200,67 @@ impl Actor {
         }
     }
 
+    /// Updates a display wherever it stands, whoever asks: a thread of a cell that is deleted or was run again, too.
+    fn update_display(&mut self, content: &Value) {
+        let id = content["transient"]["display_id"].as_str();
+        if let (Some(id), Some(data)) = (id, content["data"].as_object()) {
+            let metadata = content["metadata"].as_object().cloned().unwrap_or_default();
+            let changes = self.model.update_display(id, data, &metadata);
+            self.change(changes, true);
+        }
+    }
+
     /// Adds an output; text beyond the cell's limit goes to a file, and the cell says where.
     pub(super) fn add_output(&mut self, cell_id: &str, output: Output, display_id: Option<&str>) {
         let limit = self.engine.output_limit;
         let before = self.model.cell(cell_id).map_or(0, |cell| cell.output_bytes);
-        let text = match &output {
+        let text = match output {
             Output::Stream { text, .. } if before + text.len() > limit => text,
-            _ => {
+            output => {
                 let changes = self.model.add_output(cell_id, output, display_id);
                 return self.change(changes, true);
             }
         };
-        let path = self.engine.overflow_path(self.path.as_str(), cell_id);
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            let is_new = !path.exists();
-            std::fs::File::options().create(true).append(true).open(&path)?.write_all(text.as_bytes())?;
-            Ok(is_new)
-        });
-        let note = match written {
-            Ok(false) => return,
-            Ok(true) => format!(
-                "\n[the output is longer than {limit} bytes (setting `limits.cell_output_bytes`): the rest is in {}]\n",
-                path.display()
-            ),
-            Err(error) if before <= limit => format!(
-                "\n[the output is longer than {limit} bytes, and the rest cannot be written to {}: {error}]\n",
-                path.display()
-            ),
-            Err(_) => return,
-        };
-        let note = Output::Stream { name: "stderr".into(), text: note };
-        let changes = self.model.add_output(cell_id, note, None);
+        let path = self.engine.overflow.path(self.path.as_str(), cell_id);
+        let note = format!(
+            "\n[the output is longer than {limit} bytes (setting `limits.cell_output_bytes`): the rest is in {}]\n",
+            path.display()
+        );
+        self.engine.overflow.append(path, cell_id, text);
+        // Outputs that were cleared since lost their note.
+        if self.engine.overflow.tell(cell_id) && before > limit {
+            return;
+        }
+        self.add_note(cell_id, note);
         if let Some(cell) = self.model.cell(cell_id) {
             // From here on everything goes to the file.
             cell.output_bytes = cell.output_bytes.max(limit + 1);
         }
+    }
+
+    /// After a hand-over: finds the cells whose output goes to a file already.
+    pub(super) fn restore_overflow(&mut self) {
+        for run in &self.engine.pending {
+            let path = self.engine.overflow.path(self.path.as_str(), &run.cell_id).display().to_string();
+            let Some(cell) = self.model.cell(&run.cell_id) else { continue };
+            let tells = |output: &Output| matches!(output, Output::Stream { name, text } if name == "stderr" && text.contains(&path));
+            if cell.shown.outputs.iter().any(tells) {
+                cell.output_bytes = cell.output_bytes.max(self.engine.output_limit + 1);
+                self.engine.overflow.tell(&run.cell_id);
+            }
+        }
+    }
+
+    /// Says in a cell's output what the document has to say, whatever its limit.
+    fn add_note(&mut self, cell_id: &str, text: String) {
+        let note = Output::Stream { name: "stderr".into(), text };
+        let changes = self.model.add_output(cell_id, note, None);
         self.change(changes, true);
+    }
+
+    /// The rest of an output could not be written.
+    pub(in crate::documents) fn overflow_failed(&mut self, cell_id: &str, message: &str) {
+        tracing::warn!(message, document = %self.path, "a part of an output is lost");
+        self.add_note(cell_id, format!("\n[a part of the output is lost: {message}]\n"));
     }
 }

@@ -2,6 +2,8 @@
 
 mod deliver;
 mod kernel;
+mod overflow;
+mod payload;
 mod questions;
 
 use std::collections::HashMap;
@@ -10,9 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use self::overflow::Overflow;
 use self::questions::{Asked, Question, code_points};
 use super::PREFIX;
 use super::actor::{Actor, Command};
@@ -36,7 +38,7 @@ pub(super) struct Engine {
     marked: Option<Mark>,
     saved: Mark,
     recorded: bool,
-    outputs: PathBuf,
+    overflow: Overflow,
     output_limit: usize,
 }
 
@@ -60,6 +62,9 @@ struct Mark {
     /// The runs that the file knows of and that had not ended then.
     pending: Vec<Execution>,
     displays: Value,
+    /// The question that was open.
+    #[serde(default)]
+    input: Option<InputRequest>,
 }
 
 /// What the kernel host keeps of a document for its next owner.
@@ -80,7 +85,12 @@ pub(super) fn is_running(record: &Value) -> bool {
 }
 
 impl Engine {
-    pub(super) fn new(outputs: PathBuf, output_limit: usize) -> Engine {
+    /// Must be called within a tokio runtime. `outputs` is where text beyond `output_limit` bytes goes.
+    pub(super) fn new(
+        outputs: PathBuf,
+        output_limit: usize,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Engine {
         let kernel = Kernel {
             id: None,
             name: None,
@@ -101,7 +111,7 @@ impl Engine {
             marked: None,
             saved: Mark::default(),
             recorded: false,
-            outputs,
+            overflow: Overflow::new(outputs, commands),
             output_limit,
         }
     }
@@ -143,10 +153,9 @@ impl Engine {
         }
     }
 
-    fn overflow_path(&self, document: &str, cell_id: &str) -> PathBuf {
-        let name: String =
-            Sha256::digest(document.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        self.outputs.join(name).join(format!("{cell_id}.txt"))
+    /// Waits until all that was taken from the kernel is on disk.
+    pub(super) async fn finish(self) {
+        self.overflow.finish().await;
     }
 }
 
@@ -162,6 +171,7 @@ impl Actor {
             entry: self.engine.entry,
             pending: self.engine.pending.clone(),
             displays: self.model.displays(),
+            input: self.engine.input.clone(),
         });
     }
 
@@ -204,6 +214,7 @@ impl Actor {
                 let mark = written.unwrap_or(record.saved);
                 self.engine.entry = mark.entry;
                 self.engine.pending = mark.pending.clone();
+                self.engine.input = mark.input.clone();
                 self.model.restore_displays(&mark.displays);
                 for run in record
                     .later
@@ -221,6 +232,7 @@ impl Actor {
                 }
                 let from = mark.entry + 1;
                 self.engine.saved = mark;
+                self.restore_overflow();
                 for (cell_id, state) in self.engine.states() {
                     self.model.set_state(&cell_id, state, None);
                 }
@@ -236,7 +248,7 @@ impl Actor {
             let changes = self.model.set_state(&execution.cell_id, CellState::Idle, None);
             self.change(changes, false);
         }
-        self.set_input(None);
+        self.end_question(None);
         let questions: Vec<String> = self.engine.questions.keys().cloned().collect();
         questions.iter().for_each(|msg_id| self.answer_question(msg_id, None));
     }
@@ -318,7 +330,8 @@ impl Actor {
                     DOCUMENT_SESSION,
                     &content,
                 ));
-                self.set_input(None);
+                self.end_question(Some(&value));
+                self.engine.overflow.hand_over().await;
                 done(Ok(()))
             }
             _ => Some(Err("this request is not known".to_owned())),
@@ -369,7 +382,7 @@ impl Actor {
             let msg_id = new_msg_id(&cell_id);
             cell.run = Some(msg_id.clone());
             let mut changes = self.model.clear(&cell_id);
-            let _ = std::fs::remove_file(self.engine.overflow_path(self.path.as_str(), &cell_id));
+            self.engine.overflow.remove(self.path.as_str(), &cell_id);
             if source.trim().is_empty() {
                 changes.extend(self.model.set_state(&cell_id, self.engine.state_of(&cell_id), Some(None)));
                 self.change(changes, true);
@@ -397,6 +410,7 @@ impl Actor {
         }
         // Kept first: whoever takes the document over knows that these cells run.
         self.keep_record().await;
+        self.engine.overflow.hand_over().await;
         messages.into_iter().for_each(|message| self.engine.send(message));
         Ok(())
     }

@@ -1,0 +1,63 @@
+//! What a kernel asks of the front end in its reply to a run ("payloads" in Jupyter's messaging documents, section Payloads).
+
+use serde_json::Value;
+
+use super::Actor;
+use crate::documents::model::NewCell;
+use crate::protocol::{CellType, Object, Output};
+
+impl Actor {
+    /// Does what `payload` asks for. Unknown ones are left out, as Jupyter's front ends do.
+    pub(super) fn take_payload(&mut self, cell_id: &str, payload: &Value) {
+        match payload["source"].as_str() {
+            // Help of `name?` and `%pinfo`.
+            Some("page") => {
+                if let Some(data) = payload["data"].as_object() {
+                    let output = Output::DisplayData { data: data.clone(), metadata: Object::new() };
+                    self.add_output(cell_id, output, None);
+                }
+            }
+            // `%load` and `get_ipython().set_next_input()`.
+            Some("set_next_input") => {
+                if let Some(text) = payload["text"].as_str() {
+                    self.set_next_input(cell_id, text, payload["replace"].as_bool().unwrap_or_default());
+                }
+            }
+            Some("edit_magic") => {
+                let file = payload["filename"].as_str().unwrap_or_default();
+                let text = format!("[no editor can be opened from here; the file is {file}]\n");
+                self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
+            }
+            // The kernel ends by itself then, which is told as its end.
+            Some("ask_exit") => {}
+            Some(source) => tracing::debug!(source, document = %self.path, "an unknown payload is left out"),
+            None => {}
+        }
+    }
+
+    /// Replaces the source of the cell, or puts a new cell below it.
+    fn set_next_input(&mut self, cell_id: &str, text: &str, replace: bool) {
+        let done = match self.model.cell(cell_id).map(|cell| cell.shown.revision) {
+            Some(revision) if replace => self.model.set_source(cell_id, text.to_owned(), revision),
+            _ => {
+                let below = self.model.index(cell_id).map_or(usize::MAX, |index| index + 1);
+                let cell = NewCell {
+                    cell_type: CellType::Code,
+                    source: text.to_owned(),
+                    metadata: Object::new(),
+                    attachments: None,
+                    outputs: Vec::new(),
+                    execution_count: None,
+                };
+                self.model.insert_cell(below, None, cell)
+            }
+        };
+        match done {
+            Ok((_, changes)) => self.change(changes, true),
+            Err(why) => {
+                let text = format!("[the kernel's text for the next cell is left out: {why}]\n");
+                self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
+            }
+        }
+    }
+}
