@@ -41,10 +41,16 @@ impl ApiError {
     }
 }
 
+/// Put into the extensions of an error's response, for who wants to show it otherwise than as JSON.
+#[derive(Debug, Clone)]
+pub(super) struct ErrorMessage(pub(super) String);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"message": self.message, "reason": self.status.canonical_reason()})))
-            .into_response()
+        let body = json!({"message": self.message, "reason": self.status.canonical_reason()});
+        let mut response = (self.status, Json(body)).into_response();
+        response.extensions_mut().insert(ErrorMessage(self.message));
+        response
     }
 }
 

@@ -12,12 +12,13 @@ use http::{Method, StatusCode};
 
 use super::error::ApiError;
 use super::place::Place;
+use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
 
-/// Name of the cookie and of the header against forged requests, as Jupyter Server has them.
+/// Name of the cookie against forged requests and of the headers that repeat it, as Jupyter Server has them.
 const XSRF_COOKIE: &str = "_xsrf";
-const XSRF_HEADER: &str = "x-xsrftoken";
+const XSRF_HEADERS: [&str; 2] = ["x-xsrftoken", "x-csrftoken"];
 /// Policy of our pages. Scripts of outputs run in `static/frame.html`, which has its own.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
@@ -27,8 +28,9 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
     let (parts, body) = request.into_parts();
     let place = Place::of(&parts);
     let page = is_page(&parts);
+    let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
-    let response = match admit(&notebook, &parts, &place, page) {
+    let response = match admit(&notebook, &parts, &place, page, navigation) {
         Ok(Admitted::Through) => next.run(Request::from_parts(parts.clone(), body)).await,
         Ok(Admitted::LoggedIn(target)) => {
             cookies.push(login_cookie(&notebook, &place));
@@ -36,6 +38,7 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
         }
         Err(response) => response,
     };
+    let response = if navigation { plain::show_error(&place, response) } else { response };
     if page && valid_xsrf(&notebook, &parts.headers).is_none() {
         cookies.push(xsrf_cookie(&notebook, &place));
     }
@@ -49,7 +52,13 @@ enum Admitted {
 }
 
 #[expect(clippy::result_large_err, reason = "once a request, and the answer is sent as it is")]
-fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<Admitted, Response> {
+fn admit(
+    notebook: &Shared,
+    parts: &Parts,
+    place: &Place,
+    page: bool,
+    navigation: bool,
+) -> Result<Admitted, Response> {
     let refuse = |status, message: &str| Err(ApiError::new(status, message).into_response());
     if !host_allowed(notebook, parts, place) {
         let message = "this host name is not allowed: add it to the setting `allowed_hosts`";
@@ -57,12 +66,13 @@ fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<
     }
     let path = parts.uri.path();
     let shown = shown_token(parts);
-    if is_public(path) && shown.as_ref().is_none_or(|shown| !shown.in_query) {
+    let leaves = path == "/logout" && parts.method == Method::POST;
+    if is_public(path)
+        && !(leaves && is_logged_in(notebook, &parts.headers))
+        && shown.as_ref().is_none_or(|shown| !shown.in_query)
+    {
         // The login form is unsafe, too: nobody shall be logged in by another page.
-        return if parts.method == Method::POST
-            && !is_own_origin(notebook, parts, place)
-            && parts.headers.contains_key(header::ORIGIN)
-        {
+        return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another page")
         } else {
             Ok(Admitted::Through)
@@ -86,9 +96,8 @@ fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<
             Verdict::Throttled { wait_secs } => Err(throttled(wait_secs)),
         };
     }
-    let cookie = cookie(&parts.headers, notebook.auth.cookie_name());
-    if !cookie.is_some_and(|value| notebook.auth.check_cookie(value)) {
-        if page && parts.method == Method::GET {
+    if !is_logged_in(notebook, &parts.headers) {
+        if (page || navigation) && parts.method == Method::GET {
             let next = format!(
                 "{}{}",
                 place.prefix,
@@ -105,24 +114,34 @@ fn admit(notebook: &Shared, parts: &Parts, place: &Place, page: bool) -> Result<
     }
     let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if (upgrade || !safe) && !is_own_origin(notebook, parts, place) {
+    let origin = origin(notebook, parts, place);
+    // Browsers name the origin of every upgrade and of every unsafe request; a script with the cookie need not.
+    if (upgrade && origin != Origin::Own) || (!safe && origin == Origin::Foreign) {
         return refuse(
             StatusCode::FORBIDDEN,
             "the request comes from another page (its Origin is not this server's)",
         );
     }
-    if !safe {
-        let sent = text(&parts.headers, XSRF_HEADER);
-        let own = valid_xsrf(notebook, &parts.headers);
-        let equal = sent.zip(own).is_some_and(|(sent, own)| {
-            bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), own.as_bytes()))
-        });
-        if !equal {
-            let message = "the header `X-XSRFToken` must repeat the cookie `_xsrf`: reload the page, or send a token instead of the cookie";
-            return refuse(StatusCode::FORBIDDEN, message);
-        }
+    if !safe && !repeats_xsrf(notebook, parts) {
+        let message = "the header `X-XSRFToken` or the argument `_xsrf` must repeat the cookie `_xsrf`: reload the page, or send a token instead of the cookie";
+        return refuse(StatusCode::FORBIDDEN, message);
     }
     Ok(Admitted::Through)
+}
+
+/// Whether a header or an argument of the query repeats the `_xsrf` cookie, as in Jupyter Server. Another page can make a browser send
+/// the cookie, but cannot read it.
+fn repeats_xsrf(notebook: &Shared, parts: &Parts) -> bool {
+    let sent = XSRF_HEADERS.iter().find_map(|name| text(&parts.headers, name)).map(str::to_owned);
+    let sent = sent.or_else(|| argument(parts, "_xsrf"));
+    sent.zip(valid_xsrf(notebook, &parts.headers))
+        .is_some_and(|(sent, own)| bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), own.as_bytes())))
+}
+
+/// An argument of the query, decoded.
+fn argument(parts: &Parts, name: &str) -> Option<String> {
+    let pairs = parts.uri.query()?.split('&');
+    pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).next().map(decode)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -137,7 +156,9 @@ fn is_public(path: &str) -> bool {
 /// Whether a person looks at the answer.
 fn is_page(parts: &Parts) -> bool {
     let path = parts.uri.path();
-    matches!(path, "/" | "/tree" | "/login") || path.starts_with("/tree/") || path.starts_with("/notebooks/")
+    matches!(path, "/" | "/tree" | "/login" | "/logout")
+        || path.starts_with("/tree/")
+        || path.starts_with("/notebooks/")
 }
 
 struct ShownToken {
@@ -152,9 +173,7 @@ fn shown_token(parts: &Parts) -> Option<ShownToken> {
             return Some(ShownToken { token: token.trim().to_owned(), in_query: false });
         }
     }
-    let query = parts.uri.query()?;
-    let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
-    Some(ShownToken { token: decode(token), in_query: true })
+    Some(ShownToken { token: argument(parts, "token")?, in_query: true })
 }
 
 fn without_token(parts: &Parts, place: &Place) -> String {
@@ -229,28 +248,37 @@ fn host_allowed(notebook: &Shared, parts: &Parts, place: &Place) -> bool {
     local || notebook.settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host))
 }
 
-/// Whether a browser says that one of our pages, or of an allowed origin, sent this.
-fn is_own_origin(notebook: &Shared, parts: &Parts, place: &Place) -> bool {
-    let Some(authority) = authority(parts, place) else { return false };
+/// Which page sent a request, as the browser says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// One of our pages, or of an allowed origin.
+    Own,
+    /// Another page.
+    Foreign,
+    /// Nothing says it: this is not a browser, or a request that browsers say it of neither.
+    Unknown,
+}
+
+fn origin(notebook: &Shared, parts: &Parts, place: &Place) -> Origin {
+    let Some(authority) = authority(parts, place) else { return Origin::Foreign };
     let scheme = if place.secure { "https" } else { "http" };
     let own = format!("{scheme}://{authority}");
     let matches = |origin: &str| {
         origin.eq_ignore_ascii_case(&own)
             || notebook.settings.allowed_origins.iter().any(|allowed| allowed.trim_end_matches('/') == origin)
     };
-    match (
-        text(&parts.headers, "origin"),
-        text(&parts.headers, "sec-fetch-site"),
-        text(&parts.headers, "referer"),
-    ) {
+    // A field that is there and cannot be read is not one of ours.
+    let field = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or("null"));
+    let own = match (field("origin"), field("sec-fetch-site"), field("referer")) {
         (Some(origin), _, _) => matches(origin),
         (None, Some(site), _) => site == "same-origin",
         (None, None, Some(referer)) => {
             let end = referer.match_indices('/').nth(2).map_or(referer.len(), |(at, _)| at);
             matches(&referer[..end])
         }
-        (None, None, None) => false,
-    }
+        (None, None, None) => return Origin::Unknown,
+    };
+    if own { Origin::Own } else { Origin::Foreign }
 }
 
 /// The value of a request's cookie.
@@ -261,7 +289,12 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
+/// Whether a request has a valid login cookie.
+pub(super) fn is_logged_in(notebook: &Shared, headers: &HeaderMap) -> bool {
+    cookie(headers, notebook.auth.cookie_name()).is_some_and(|value| notebook.auth.check_cookie(value))
+}
+
+pub(super) fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
     cookie(headers, XSRF_COOKIE).filter(|value| notebook.auth.check_xsrf(value))
 }
 

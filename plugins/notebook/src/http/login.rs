@@ -1,14 +1,15 @@
-//! The login form: works without scripts.
+//! The login form and the way out: they work without scripts.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
-use super::guard::{encode, login_cookie, logout_cookie, throttled};
+use super::guard::{encode, is_logged_in, login_cookie, logout_cookie, throttled, valid_xsrf};
 use super::pages::escape;
 use super::place::Place;
+use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
 
@@ -19,26 +20,23 @@ pub(super) struct FormQuery {
 }
 
 pub(super) async fn form(place: Place, Query(query): Query<FormQuery>) -> Html<String> {
-    Html(page(&place, query.next.as_deref(), query.failed.is_some()))
+    page(&place, query.next.as_deref(), query.failed.is_some())
 }
 
-fn page(place: &Place, next: Option<&str>, failed: bool) -> String {
-    let problem = if failed { "<p role=\"alert\"><strong>That token is wrong.</strong></p>" } else { "" };
+fn page(place: &Place, next: Option<&str>, failed: bool) -> Html<String> {
+    let problem = if failed { "<p class=\"bad\" role=\"alert\">That token is wrong.</p>" } else { "" };
     let action = match next {
         Some(next) => format!("{}login?next={}", place.base(), encode(next)),
         None => format!("{}login", place.base()),
     };
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Log in · Notebook</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>body{{font:16px/1.5 system-ui,sans-serif;max-width:32rem;\
-         margin:15vh auto;padding:0 1rem;color-scheme:light dark}}input,button{{font:inherit;padding:.4rem .6rem}}\
-         input{{width:100%;box-sizing:border-box;margin:.3rem 0 1rem}}</style></head><body><main><h1>Notebook</h1>{problem}\
-         <form method=\"post\" action=\"{}\"><label for=\"password\">Token</label>\
+    let body = format!(
+        "{problem}<form method=\"post\" action=\"{}\"><label for=\"password\">Token</label>\
          <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required autofocus>\
-         <button>Log in</button></form><p>The address with the token was printed in the terminal when the server started.</p>\
-         </main></body></html>\n",
+         <button>Log in</button></form>\
+         <p class=\"faint\">The terminal shows an address with the token when the server starts.</p>",
         escape(&action)
-    )
+    );
+    plain::page(place, "Log in", &body)
 }
 
 #[derive(Deserialize)]
@@ -63,7 +61,7 @@ pub(super) async fn submit(
         }
         Verdict::Wrong => {
             tracing::warn!("a login with a wrong token was refused");
-            (StatusCode::FORBIDDEN, Html(page(&place, query.next.as_deref(), true))).into_response()
+            (StatusCode::FORBIDDEN, page(&place, query.next.as_deref(), true)).into_response()
         }
         Verdict::Throttled { wait_secs } => throttled(wait_secs),
     }
@@ -81,9 +79,41 @@ fn own_address(place: &Place, next: Option<&str>) -> String {
     next.filter(own).map_or(base.clone(), str::to_owned)
 }
 
+/// Asks whether to log out: another page can make a browser open any address, so that alone must not do it.
+pub(super) async fn ask_logout(
+    State(notebook): State<Shared>,
+    place: Place,
+    headers: HeaderMap,
+) -> Html<String> {
+    if !is_logged_in(&notebook, &headers) {
+        return logged_out(&place);
+    }
+    let Some(xsrf) = valid_xsrf(&notebook, &headers).map(encode) else {
+        // The answer to this request sets the cookie.
+        let body = format!("<p><a href=\"{}logout\">Log out of this browser</a></p>", escape(&place.base()));
+        return plain::page(&place, "Log out", &body);
+    };
+    let body = format!(
+        "<p>Your kernels keep running. To come back, you need the token.</p>\
+         <form method=\"post\" action=\"{base}logout?_xsrf={xsrf}\"><button>Log out</button></form>\
+         <p><a href=\"{base}\">Stay logged in</a></p>",
+        base = escape(&place.base()),
+    );
+    plain::page(&place, "Log out", &body)
+}
+
+fn logged_out(place: &Place) -> Html<String> {
+    let body = format!(
+        "<p>This browser is logged out of the notebook.</p><p><a href=\"{}login\">Log in</a></p>",
+        escape(&place.base())
+    );
+    plain::page(place, "Logged out", &body)
+}
+
+/// Takes the cookie away. The guard has seen to it that one of our pages asks.
 pub(super) async fn logout(State(notebook): State<Shared>, place: Place) -> Response {
     let cookie = [(header::SET_COOKIE, logout_cookie(&notebook, &place))];
-    (cookie, Redirect::to(&format!("{}login", place.base()))).into_response()
+    (cookie, Redirect::to(&format!("{}logout", place.base()))).into_response()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod kernels;
 mod login;
 mod pages;
 mod place;
+mod plain;
 mod raw_files;
 mod sessions;
 mod status;
@@ -33,7 +34,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/static/{*path}", get(pages::asset))
         .route("/favicon.ico", get(pages::favicon))
         .route("/login", get(login::form).post(login::submit))
-        .route("/logout", get(login::logout).post(login::logout))
+        .route("/logout", get(login::ask_logout).post(login::logout))
         .route("/files/{*path}", get(raw_files::get))
         .route("/api", get(status::version))
         .route("/api/", get(status::version))

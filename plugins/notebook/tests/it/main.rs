@@ -5,6 +5,7 @@
 mod documents;
 mod host;
 mod kernels;
+mod login;
 mod rest;
 mod runs;
 mod server;

@@ -355,7 +355,7 @@ async fn every_rule_of_the_door() {
     let cookie =
         cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect::<Vec<_>>().join("; ");
     let xsrf = cookies[1].split(';').next().unwrap().split_once('=').unwrap().1;
-    // The cookie reads; to write it needs the right Origin and the header.
+    // The cookie reads; to write it needs the value of `_xsrf` and, from a browser, the right Origin.
     assert_eq!(get("/api/status", &[("cookie", &cookie)]).await, 200);
     for (origin, sent, status) in [
         (Some(own.as_str()), Some(xsrf), 201),
@@ -364,7 +364,9 @@ async fn every_rule_of_the_door() {
         (Some("http://evil.example"), Some(xsrf), 403),
         (Some("null"), Some(xsrf), 403),
         (Some("http://127.0.0.1:1"), Some(xsrf), 403),
-        (None, Some(xsrf), 403),
+        (None, Some(xsrf), 201),
+        (None, Some("x.y"), 403),
+        (None, None, 403),
     ] {
         let mut headers = vec![("cookie", cookie.as_str())];
         headers.extend(origin.map(|origin| ("origin", origin)));
@@ -374,6 +376,27 @@ async fn every_rule_of_the_door() {
             status,
             "{origin:?} {sent:?}"
         );
+    }
+    // As in Jupyter Server the value may stand in another header or in the query. What tells of another page is believed.
+    let write = async |query: &str, headers: &[(&str, &str)]| {
+        let mut headers = headers.to_vec();
+        headers.push(("cookie", cookie.as_str()));
+        server.send("POST", &format!("/api/contents{query}"), Some("{}".into()), &headers).await.0
+    };
+    let sent = ("x-xsrftoken", xsrf);
+    assert_eq!(write("", &[("x-csrftoken", xsrf)]).await, 201);
+    assert_eq!(write(&format!("?_xsrf={xsrf}"), &[]).await, 201);
+    assert_eq!(write(&format!("?_xsrf={xsrf}"), &[("origin", "http://evil.example")]).await, 403);
+    assert_eq!(write("?_xsrf=x.y", &[]).await, 403);
+    for (name, value, status) in [
+        ("sec-fetch-site", "same-origin", 201),
+        ("sec-fetch-site", "same-site", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "none", 403),
+        ("referer", "http://evil.example/x", 403),
+        ("referer", &format!("{own}/tree"), 201),
+    ] {
+        assert_eq!(write("", &[sent, (name, value)]).await, status, "{name}: {value}");
     }
     // A request with the token needs neither.
     assert_eq!(
