@@ -421,9 +421,25 @@ test("keys: sequences, shift and modifiers", () => {
   now += 5000;
   assert.equal(keys.press("D"), null, "too late");
   assert.equal(keys.press("A"), "above");
-  const plain = { ctrlKey: false, metaKey: false, altKey: false, shiftKey: false };
+  assert.equal(keys.press("0"), null);
+  assert.equal(keys.press("Shift+Shift"), null);
+  assert.equal(keys.press("0"), "restart");
+  const plain = { code: "", ctrlKey: false, metaKey: false, altKey: false, shiftKey: false };
   assert.equal(combination({ ...plain, key: "a" }), "A");
   assert.equal(combination({ ...plain, key: "M", shiftKey: true }), "Shift+M");
   assert.equal(combination({ ...plain, key: "Enter", shiftKey: true }), "Shift+Enter");
   assert.equal(combination({ ...plain, key: "_", ctrlKey: true, shiftKey: true }), "Mod+Shift+-");
+});
+
+test("keys: a layout without Latin letters has the shortcuts at the same places", () => {
+  const press = (key: string, code: string, held: Partial<Parameters<typeof combination>[0]> = {}) =>
+    combination({ key, code, ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, ...held });
+  // Cyrillic, Greek, Hebrew, Turkish without a dot, an input method.
+  assert.deepEqual([press("в", "KeyD"), press("δ", "KeyD"), press("ג", "KeyD"), press("ı", "KeyI"), press("Process", "KeyD")], ["D", "D", "D", "I", "D"]);
+  assert.equal(press("ы", "KeyS", { ctrlKey: true }), "Mod+S");
+  assert.equal(press("Ь", "KeyM", { shiftKey: true }), "Shift+M");
+  // AZERTY: the letter decides; `0` is Shift with `à`, and `à` alone means it too.
+  assert.deepEqual([press("a", "KeyQ"), press("q", "KeyA"), press("0", "Digit0", { shiftKey: true }), press("à", "Digit0")], ["A", "Q", "0", "0"]);
+  // Dvorak, and keys without a character.
+  assert.deepEqual([press("d", "KeyH"), press("Enter", "Enter"), press("ArrowUp", "ArrowUp", { shiftKey: true })], ["D", "Enter", "Shift+ArrowUp"]);
 });

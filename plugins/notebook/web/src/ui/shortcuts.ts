@@ -82,12 +82,26 @@ export const COMMAND: readonly Shortcut[] = [
 
 const MAC = typeof navigator !== "undefined" && /Mac|iPhone|iPad/.test(navigator.platform);
 
+/** Codes of keys that the table names, beside the letters and digits. */
+const CODES: Readonly<Record<string, string>> = { Minus: "-", Slash: "/" };
+
+/**
+ * The key in the table's words. The letter on the key decides, so that a shortcut moves with it on AZERTY and Dvorak. Where the
+ * layout has no such letter there (Cyrillic, Greek, an input method, `à` on AZERTY's 0), the place of the key does.
+ */
+function keyName({ key, code }: Pick<KeyboardEvent, "key" | "code">): string {
+  const printed = key.length === 1 && key >= " " && key <= "~";
+  // Shift makes `_` of `-`: the table names the key.
+  if (printed) return key === "_" ? "-" : key.toUpperCase();
+  const foreign = [...key].length === 1 || key === "Process" || key === "Unidentified" || key === "Dead";
+  return (foreign ? (/^(?:Key|Digit)(.)$/.exec(code)?.[1] ?? CODES[code]) : undefined) ?? key;
+}
+
 /** The combination of a key event, in the table's words. */
-export function combination(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
+export function combination(event: Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
   const mod = MAC ? event.metaKey : event.ctrlKey;
   const other = MAC ? event.ctrlKey : event.metaKey;
-  // Shift makes `_` of `-`: the table names the key.
-  const key = event.key === "_" ? "-" : event.key.length === 1 ? event.key.toUpperCase() : event.key;
+  const key = keyName(event);
   return [mod && "Mod", other && "Other", event.altKey && "Alt", event.shiftKey && (key.length > 1 || /[A-Z-]/.test(key)) && "Shift", key].filter(Boolean).join("+");
 }
 
@@ -106,6 +120,8 @@ export class Keys {
 
   /** The action that this combination ends, or null. */
   press(keys: string): Action | null {
+    // Shift alone does not end `0 0` where digits need it.
+    if (/(?:^|\+)(?:Shift|Control|Alt|AltGraph|Meta|CapsLock)$/.test(keys)) return null;
     const both = `${this.#last} ${keys}`;
     const recent = this.now() - this.#at < 1000;
     const found = (recent ? this.#table.get(both) : undefined) ?? this.#table.get(keys) ?? null;
