@@ -21,7 +21,7 @@ const XSRF_COOKIE: &str = "_xsrf";
 const XSRF_HEADERS: [&str; 2] = ["x-xsrftoken", "x-csrftoken"];
 /// Policy of our pages. Scripts of outputs run in `static/frame.html`, which has its own.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-    img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
+    img-src 'self' https: data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
     media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
 
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {

@@ -21,11 +21,14 @@ struct Built;
 
 /// The page that the front end fills.
 const INDEX: &str = "index.html";
-/// The frame that rich output is shown in: what stands in the output runs, nothing is fetched, and its origin is nobody's.
+/// The frame that rich output is shown in. What stands in the output runs, in an origin that is nobody's: it has no cookie of ours and
+/// cannot reach the page. From other hosts only pictures, media and frames are loaded, as Jupyter's users expect of `Image(url=…)` and
+/// `IFrame(…)`, and only over https; files beside the notebook come from the page. Links open in tabs of their own.
 const FRAME: &str = "frame.html";
 const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; \
-    img-src data: blob:; font-src data:; media-src data: blob:; connect-src data: blob:; form-action 'none'; base-uri 'none'; \
-    frame-ancestors 'self'; sandbox allow-scripts";
+    img-src https: data: blob:; font-src data:; media-src https: data: blob:; frame-src https: blob:; connect-src data: blob:; \
+    form-action 'none'; base-uri 'none'; frame-ancestors 'self'; \
+    sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads";
 
 /// Text for HTML, in content and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {

@@ -181,7 +181,7 @@ page("hostile names and outputs do nothing", async ({ fake, context }) => {
   assert.equal(state.owned, undefined);
   assert.equal(state.scripts, 0);
   assert.deepEqual(state.links, []);
-  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts"]));
+  assert.deepEqual(new Set(state.sandbox), new Set(["allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads"]));
   assert.equal(state.cells, 1);
   assert.deepEqual(state.remote, [`${ORIGIN}${PREFIX}files/x`, `${ORIGIN}${PREFIX}files/x`]);
   assert.ok(!fake.calls.some(({ path }) => path.includes("owned")));
@@ -205,6 +205,97 @@ page("a fresh HTML output runs its scripts in the sandbox only, without network 
   assert.equal(await book.title(), "● a");
   // Heights come from the frame, within bounds.
   await book.waitForFunction(() => (document.querySelector("iframe")?.getBoundingClientRect().height ?? 0) > 20);
+}, { complaints: /Content Security Policy/ });
+
+const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
+
+/** A notebook in a folder with one HTML output, and a remote host whose requests are noted. */
+async function rich({ fake, context }: World, html: string, fresh = false): Promise<{ book: Page; requests: { url: string; headers: Record<string, string> }[] }> {
+  const requests: { url: string; headers: Record<string, string> }[] = [];
+  await context.route("https://elsewhere.test/**", async (route) => {
+    requests.push({ url: route.request().url(), headers: await route.request().allHeaders() });
+    return route.fulfill(route.request().url().endsWith(".png") ? { contentType: "image/png", body: PIXEL } : { contentType: "text/html", body: "<p>from elsewhere</p>" });
+  });
+  await context.addCookies([{ name: "login", value: "secret", url: ORIGIN, sameSite: "Lax" }]);
+  const output = { output_type: "display_data", data: { "text/html": html }, metadata: {} } as const;
+  fake.document = notebook([cell("c", { source: "x", outputs: fresh ? [] : [output] })], { path: "dir/a.ipynb" });
+  const book = await fake.open(context, "notebooks/dir/a.ipynb");
+  await book.waitForSelector(".cell");
+  if (fresh) {
+    fake.change({ type: "cell_state_changed", cell_id: "c", state: "running", execution_count: 1 });
+    fake.change({ type: "output_added", cell_id: "c", output });
+  }
+  return { book, requests };
+}
+
+page("a link in an output opens a tab of its own, and the output stays", async (world) => {
+  world.fake.files["dir/data.csv"] = { type: "text/plain", body: "a,b" };
+  const html = '<p id=top>text</p><a id=plain href="https://elsewhere.test/page">1</a> <a id=self target=_self href="https://elsewhere.test/page">2</a> <a id=parent target=_top href="https://elsewhere.test/page">3</a> <a id=file href="data.csv">4</a> <a id=anchor href="#top">5</a>';
+  const { book, requests } = await rich(world, html, true);
+  const frame = book.frameLocator("iframe");
+  await frame.locator("#plain").waitFor();
+  for (const [id, address] of [["plain", "https://elsewhere.test/page"], ["self", "https://elsewhere.test/page"], ["parent", "https://elsewhere.test/page"], ["file", `${ORIGIN}${PREFIX}files/dir/data.csv`]] as const) {
+    const [tab] = await Promise.all([world.context.waitForEvent("page"), frame.locator(`#${id}`).click()]);
+    await tab.waitForLoadState();
+    assert.equal(tab.url(), address);
+    assert.equal(await tab.evaluate(() => window.opener as unknown), null);
+    await tab.close();
+  }
+  await frame.locator("#anchor").click();
+  assert.equal(await frame.locator("#top").innerText(), "text");
+  assert.equal(world.context.pages().length, 1);
+  assert.ok(book.url().endsWith("/notebooks/dir/a.ipynb"));
+  for (const { headers } of requests) assert.equal(headers["referer"], undefined);
+});
+
+for (const fresh of [true, false]) {
+  page(`an output shows pictures beside the notebook and those from elsewhere, without login there (${fresh ? "fresh" : "from the file"})`, async (world) => {
+    const { fake } = world;
+    fake.files["dir/plot 1.png"] = { type: "image/png", body: PIXEL };
+    fake.files["secret.json"] = { type: "application/json", body: "{}" };
+    const html = '<img id=beside src="plot%201.png"><img id=far src="https://elsewhere.test/a.png"><img id=scheme src="//elsewhere.test/b.png"><img id=http src="http://elsewhere.test/c.png" alt="plain"><img id=gone src="gone.png"><img id=secret src="../secret.json">';
+    const { book, requests } = await rich(world, html, fresh);
+    const frame = book.frameLocator("iframe");
+    const width = (id: string) => frame.locator(id).evaluate((image: HTMLImageElement) => image.naturalWidth);
+    for (const id of ["#beside", "#far", "#scheme"]) await waitFor(`${id} is shown`, async () => (await width(id)) === 1);
+    assert.equal(await frame.getByRole("link", { name: "plain" }).getAttribute("href"), "http://elsewhere.test/c.png");
+    await waitFor("the reasons are told", async () => (await frame.locator("#gone").getAttribute("alt")) === "gone.png: there is no such file" && /not a picture/.test((await frame.locator("#secret").getAttribute("alt")) ?? ""));
+    for (const { headers } of requests) assert.deepEqual([headers["referer"], headers["cookie"]], [undefined, undefined]);
+  }, { complaints: /404/ });
+}
+
+page("IFrame shows a page from elsewhere and one beside the notebook, in the sandbox", async (world) => {
+  const { fake } = world;
+  fake.files["dir/report.html"] = { type: "text/html", body: "<p id=r>no</p><script>let said = ''; try { top.document.title = 'owned'; } catch { said += 'closed '; } try { document.cookie; } catch { said += 'no cookie'; } document.getElementById('r').textContent = said;</script>" };
+  fake.files["dir/data.bin"] = { type: "application/octet-stream", body: "x" };
+  const { book } = await rich(world, '<iframe src="https://elsewhere.test/page"></iframe><iframe src="report.html"></iframe><iframe src="data.bin"></iframe><iframe src="http://localhost:8050/"></iframe>', true);
+  const frame = book.frameLocator("iframe");
+  await frame.frameLocator("iframe").nth(0).getByText("from elsewhere").waitFor();
+  await frame.frameLocator("iframe").nth(1).locator("#r", { hasText: /^closed no cookie$/ }).waitFor();
+  await frame.getByRole("link", { name: /data\.bin/ }).waitFor();
+  assert.equal(await frame.getByRole("link", { name: "localhost" }).getAttribute("href"), "http://localhost:8050/");
+});
+
+page("an output is given pictures that its scripts add, within the limits", async (world) => {
+  const { fake } = world;
+  fake.files["dir/a.png"] = { type: "image/png", body: PIXEL };
+  fake.files["dir/large.png"] = { type: "image/png", body: Buffer.alloc((16 << 20) + 1) };
+  const { book } = await rich(world, "<div id=d></div><script>document.getElementById('d').innerHTML = '<img id=a src=a.png><img id=large src=large.png>';</script>", true);
+  const frame = book.frameLocator("iframe");
+  await waitFor("the picture is shown", () => frame.locator("#a").evaluate((image: HTMLImageElement) => image.naturalWidth === 1));
+  await waitFor("the limit is told", async () => (await frame.locator("#large").getAttribute("alt")) === "large.png: too large to be shown here");
+}, { complaints: /Content Security Policy/ });
+
+page("Markdown shows pictures from elsewhere, over https only", async (world) => {
+  const { context, fake } = world;
+  const { book, requests } = await rich(world, "");
+  await book.close();
+  fake.document = notebook([cell("m", { cell_type: "markdown", source: "![far](https://elsewhere.test/a.png) ![scheme](//elsewhere.test/b.png) ![plain](http://elsewhere.test/c.png)" })]);
+  const again = await fake.open(context);
+  await waitFor("both pictures are shown", async () => (await again.locator(".markdown img").evaluateAll((images) => images.map((image) => (image as HTMLImageElement).naturalWidth))).join() === "1,1");
+  assert.equal(await again.getByRole("link", { name: /plain/ }).getAttribute("href"), "http://elsewhere.test/c.png");
+  assert.equal(requests.length, 2);
+  for (const { headers } of requests) assert.deepEqual([headers["referer"], headers["cookie"]], [undefined, undefined]);
 }, { complaints: /Content Security Policy/ });
 
 page("typing is sent; a cut is survived; what was typed offline arrives", async ({ fake, context }) => {
@@ -354,6 +445,19 @@ page("keyboard alone: write, run, select, insert, move, delete, undo, change typ
   await book.locator("dialog").waitFor({ state: "detached" });
 });
 
+page("key pairs hold on a Cyrillic layout", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "one" }), cell("b", { source: "two" })]);
+  const book = await fake.open(context);
+  await book.waitForSelector(".cell.selected:focus");
+  const press = (key: string, code: string) => book.evaluate((init) => document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true, cancelable: true })), { key, code });
+  await press("в", "KeyD");
+  await press("в", "KeyD");
+  await book.locator(".cell", { hasText: "one" }).waitFor({ state: "detached" });
+  await press("ш", "KeyI");
+  await press("ш", "KeyI");
+  await waitFor("the kernel is interrupted", () => fake.asked("interrupt").length === 1);
+});
+
 page("split, and the text of both halves", async ({ fake, context }) => {
   fake.document = notebook([cell("a", { source: "one\ntwo" })]);
   const book = await fake.open(context);
@@ -445,19 +549,6 @@ page("completions and help are seen whole, also in a last cell of one line", asy
       await waitFor("all five entries are visible", async () => (await seen(".cm-tooltip-autocomplete li")).join() === "true,true,true,true,true");
       await book.keyboard.press("Escape");
       await book.keyboard.press("Shift+Tab");
-page("key pairs hold on a Cyrillic layout", async ({ fake, context }) => {
-  fake.document = notebook([cell("a", { source: "one" }), cell("b", { source: "two" })]);
-  const book = await fake.open(context);
-  await book.waitForSelector(".cell.selected:focus");
-  const press = (key: string, code: string) => book.evaluate((init) => document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true, cancelable: true })), { key, code });
-  await press("в", "KeyD");
-  await press("в", "KeyD");
-  await book.locator(".cell", { hasText: "one" }).waitFor({ state: "detached" });
-  await press("ш", "KeyI");
-  await press("ш", "KeyI");
-  await waitFor("the kernel is interrupted", () => fake.asked("interrupt").length === 1);
-});
-
       await book.locator(".inspection", { hasText: "last line" }).waitFor();
       await waitFor("the help is visible", async () => (await seen(".inspection")).join() === "true");
       await book.close();

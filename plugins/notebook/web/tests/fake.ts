@@ -59,6 +59,8 @@ export class Fake {
   calls: { method: string; path: string; body: unknown }[] = [];
   /** Connections are refused while this is set. */
   down = false;
+  /** What lies under `files/`: type and content. */
+  files: Record<string, { type: string; body: string | Buffer }> = {};
   /** WebSockets are refused, everything else is answered. */
   noSockets = false;
   /** The document cannot be opened, for this reason. */
@@ -81,6 +83,8 @@ export class Fake {
         const headers = { "content-type": TYPES[file.split(".").at(-1) ?? ""] ?? "text/plain", ...(policy === "" ? {} : { "content-security-policy": policy }) };
         return route.fulfill({ body: file === "index.html" ? body.toString().replaceAll("{{base}}", PREFIX) : body, headers });
       }
+      const stored = path.startsWith("files/") ? this.files[path.slice(6)] : undefined;
+      if (stored !== undefined) return route.fulfill({ contentType: stored.type, body: stored.body, headers: { "content-length": String(Buffer.byteLength(stored.body)) } });
       const method = route.request().method();
       const body: unknown = route.request().postDataJSON();
       this.calls.push({ method, path, body });

@@ -142,6 +142,25 @@ on("plots, tables, formulas, colours and tracebacks", async (page) => {
   assert.match(await cell(page, 3).locator(".output.error").innerText(), /return 1 \/ 0/);
 });
 
+on("pictures and links of an output are those beside the notebook", async (page) => {
+  await mkdir(join(server.data, "media"));
+  await writeFile(join(server.data, "media", "dot.gif"), Buffer.from("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7", "base64"));
+  await writeFile(join(server.data, "media", "data.csv"), "a,b\n");
+  await writeFile(join(server.data, "media", "report.html"), "<p>the report</p>");
+  await server.write("media/m.ipynb", [{ cell_type: "code", source: "" }]);
+  await page.goto(`${server.url}notebooks/media/m.ipynb`);
+  await cell(page, 0).waitFor();
+  await run(page, 0, "from IPython.display import HTML, IFrame, Image, display\ndisplay(Image(url='dot.gif'), HTML('<a href=data.csv>data</a>'), IFrame('report.html', 300, 100))");
+  const output = (n: number) => cell(page, 0).locator(".output").nth(n).frameLocator("iframe");
+  await output(2).frameLocator("iframe").getByText("the report").waitFor({ timeout: SLOW });
+  await waitFor("the picture is shown", () => output(0).locator("img").evaluate((image: HTMLImageElement) => image.naturalWidth === 1));
+  const [tab] = await Promise.all([context.waitForEvent("page"), output(1).getByRole("link").click()]);
+  await tab.waitForLoadState();
+  assert.equal(tab.url(), `${server.url}files/media/data.csv`);
+  assert.match(await tab.locator("body").innerText(), /a,b/);
+  await tab.close();
+});
+
 on("completion and inspection", async (page) => {
   await server.write("help.ipynb", [{ cell_type: "code", source: "" }]);
   await open(page, "help.ipynb");

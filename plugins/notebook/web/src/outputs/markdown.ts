@@ -94,11 +94,17 @@ function fixImage(image: HTMLImageElement, context: Context): void {
     else image.src = address;
     return;
   }
-  if (/^[a-z][a-z0-9+.-]*:|^\/\//i.test(source)) {
-    // Loading it would tell its server who reads this notebook, and when.
+  // Its server learns that somebody reads this, but not what: no referrer and, as it is another origin, no cookie of the notebook.
+  image.referrerPolicy = "no-referrer";
+  if (/^(?:https:)?\/\//i.test(source)) {
+    image.src = source.replace(/^\/\//, "https://");
+    return;
+  }
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) {
+    // Over http: anyone on the way could exchange it.
     const link = document.createElement("a");
     link.textContent = image.alt === "" ? source : `${image.alt} (image at ${host(source)})`;
-    if (/^(https?:)?\/\//i.test(source)) {
+    if (/^http:/i.test(source)) {
       link.href = source;
       link.target = "_blank";
       link.rel = "noopener noreferrer";

@@ -68,9 +68,9 @@ function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context:
   const text = joined(data[type]);
   switch (type) {
     case "text/html":
-      return htmlFrame(text, fresh);
+      return htmlFrame(text, fresh, context.file);
     case "application/javascript":
-      return htmlFrame(`<script>${text.replaceAll("</script", "<\\/script")}</script>`, fresh);
+      return htmlFrame(`<script>${text.replaceAll("</script", "<\\/script")}</script>`, fresh, context.file);
     case "text/markdown": {
       const element = h("div", { class: "markdown" });
       element.append(renderMarkdown(text, context));

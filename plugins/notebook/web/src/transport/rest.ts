@@ -114,6 +114,21 @@ export function fileUrl(path: string, download = false): string {
   return target.href;
 }
 
+/** Reads a file of `files/` whole, where its type is one of `types` and it has no more than `limit` bytes. */
+export async function readFile(address: string, types: RegExp, limit: number): Promise<{ type: string; data: ArrayBuffer }> {
+  const response = await fetch(address, { credentials: "same-origin", redirect: "error" });
+  const refuse = async (status: number, message: string): Promise<never> => {
+    await response.body?.cancel();
+    throw new HttpError(status, message);
+  };
+  if (!response.ok) await refuse(response.status, response.status === 404 ? "there is no such file" : `the server answered ${response.status}`);
+  const type = response.headers.get("content-type") ?? "";
+  if (!types.test(type)) await refuse(415, "not a picture, and nothing else that can be shown here");
+  const size = response.headers.get("content-length");
+  if (size === null || !(Number(size) <= limit)) await refuse(413, "too large to be shown here");
+  return { type, data: await response.arrayBuffer() };
+}
+
 function contents(path: string, query: Record<string, string> = {}): URL {
   const target = url("api/contents", path);
   for (const [name, value] of Object.entries(query)) target.searchParams.set(name, value);
