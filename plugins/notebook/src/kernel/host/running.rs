@@ -25,9 +25,9 @@ const START: Duration = Duration::from_secs(60);
 /// Time a kernel gets to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
 /// Time a busy kernel gets for its cell to end after the interrupt; a cell may catch it and run on.
-const INTERRUPTED: Duration = Duration::from_millis(300);
+const INTERRUPTED: Duration = Duration::from_millis(500);
 /// Time it gets after SIGTERM then.
-const TERMINATED: Duration = Duration::from_millis(150);
+const TERMINATED: Duration = Duration::from_millis(500);
 
 /// A kernel that the host knows, alive or dead.
 pub(super) struct Running {
