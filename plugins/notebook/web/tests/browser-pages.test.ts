@@ -549,19 +549,6 @@ page("completions and help are seen whole, also in a last cell of one line", asy
       await waitFor("all five entries are visible", async () => (await seen(".cm-tooltip-autocomplete li")).join() === "true,true,true,true,true");
       await book.keyboard.press("Escape");
       await book.keyboard.press("Shift+Tab");
-page("key pairs hold on a Cyrillic layout", async ({ fake, context }) => {
-  fake.document = notebook([cell("a", { source: "one" }), cell("b", { source: "two" })]);
-  const book = await fake.open(context);
-  await book.waitForSelector(".cell.selected:focus");
-  const press = (key: string, code: string) => book.evaluate((init) => document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true, cancelable: true })), { key, code });
-  await press("в", "KeyD");
-  await press("в", "KeyD");
-  await book.locator(".cell", { hasText: "one" }).waitFor({ state: "detached" });
-  await press("ш", "KeyI");
-  await press("ш", "KeyI");
-  await waitFor("the kernel is interrupted", () => fake.asked("interrupt").length === 1);
-});
-
       await book.locator(".inspection", { hasText: "last line" }).waitFor();
       await waitFor("the help is visible", async () => (await seen(".inspection")).join() === "true");
       await book.close();
