@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
-import type { Browser, BrowserContext, Page } from "playwright-core";
-import { launch } from "./browser";
+import type { Page } from "playwright-core";
+import { cell, notebook, ORIGIN, PREFIX } from "./fake";
+import { code, page, type World } from "./pages";
 import { waitFor } from "./wait";
-import { cell, Fake, notebook, ORIGIN, PREFIX } from "./fake";
 
 const EVIL_HTML = "<img src=x onerror=\"parent.document.title='owned'\"><script>document.title='owned'; top.owned = 1; parent.owned = 1; fetch('http://notebook.test/owned')</script><b>bold</b>";
 const EVIL_MARKDOWN = [
@@ -21,43 +20,11 @@ const EVIL_MARKDOWN = [
   "![x](http://tracker.invalid/pixel.png)",
 ].join("\n\n");
 
-let browser: Browser;
-let axe: string;
-before(async () => {
-  browser = await launch();
-  axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-});
-after(() => browser.close());
-
-interface World {
-  fake: Fake;
-  context: BrowserContext;
-  /** What the browser complained about; checked to be empty at the end. */
-  complaints: string[];
-}
-
-/** Runs one case in a browser context of its own; no page may complain. */
-function page(name: string, run: (world: World) => Promise<void>, options: { colorScheme?: "dark" | "light"; complaints?: RegExp } = {}): void {
-  test(name, async () => {
-    const context = await browser.newContext({ colorScheme: options.colorScheme ?? "light" });
-    context.setDefaultTimeout(10_000);
-    const world: World = { fake: new Fake(), context, complaints: [] };
-    context.on("weberror", (error) => world.complaints.push(String(error.error().stack)));
-    context.on("console", (message) => {
-      if (message.type() === "error" && options.complaints?.test(message.text()) !== true) world.complaints.push(message.text());
-    });
-    try {
-      await world.fake.install(context);
-      await run(world);
-      assert.deepEqual(world.complaints, []);
-    } finally {
-      await context.close();
-    }
-  });
-}
+let axe: string | undefined;
 
 async function violations(page: Page): Promise<string[]> {
   // Injected by the driver, past the page's policy.
+  axe ??= await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   await page.evaluate(axe);
   const found = await page.evaluate(async () => {
     type Axe = { run(options: unknown): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
@@ -66,8 +33,6 @@ async function violations(page: Page): Promise<string[]> {
   });
   return found;
 }
-
-const code = (page: Page, n: number) => page.locator(".cell").nth(n);
 
 page("the list: sorts, searches, shows what runs, links below the prefix", async ({ fake, context }) => {
   fake.entries = [

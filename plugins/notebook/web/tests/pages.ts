@@ -1,0 +1,44 @@
+//! Cases in a browser over the fake server.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { launch } from "./browser";
+import { Fake } from "./fake";
+
+let browser: Browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+/** What a case works with. */
+export interface World {
+  fake: Fake;
+  context: BrowserContext;
+  /** What the browser complained about; checked to be empty at the end. */
+  complaints: string[];
+}
+
+/** Runs one case in a browser context of its own; no page may complain. */
+export function page(name: string, run: (world: World) => Promise<void>, options: { colorScheme?: "dark" | "light"; complaints?: RegExp } = {}): void {
+  test(name, async () => {
+    const context = await browser.newContext({ colorScheme: options.colorScheme ?? "light" });
+    context.setDefaultTimeout(10_000);
+    const world: World = { fake: new Fake(), context, complaints: [] };
+    context.on("weberror", (error) => world.complaints.push(String(error.error().stack)));
+    context.on("console", (message) => {
+      if (message.type() === "error" && options.complaints?.test(message.text()) !== true) world.complaints.push(message.text());
+    });
+    try {
+      await world.fake.install(context);
+      await run(world);
+      assert.deepEqual(world.complaints, []);
+    } finally {
+      await context.close();
+    }
+  });
+}
+
+/** A cell by its place. */
+export const code = (page: Page, n: number) => page.locator(".cell").nth(n);
