@@ -61,6 +61,10 @@ export class Fake {
   down = false;
   /** What lies under `files/`: type and content. */
   files: Record<string, { type: string; body: string | Buffer }> = {};
+  /** Logging out is refused. */
+  noLogout = false;
+  /** The XSRF value that came with the last logout. */
+  xsrf: string | null = null;
   /** WebSockets are refused, everything else is answered. */
   noSockets = false;
   /** The document cannot be opened, for this reason. */
@@ -86,10 +90,15 @@ export class Fake {
       const stored = path.startsWith("files/") ? this.files[path.slice(6)] : undefined;
       if (stored !== undefined) return route.fulfill({ contentType: stored.type, body: stored.body, headers: { "content-length": String(Buffer.byteLength(stored.body)) } });
       const method = route.request().method();
+      if (path === "logout" && method === "GET") return route.fulfill({ contentType: "text/html", body: "<h1>Logged out</h1>" });
       const body: unknown = route.request().postDataJSON();
       this.calls.push({ method, path, body });
       const entry = (one: FakeEntry) => ({ last_modified: "2026-01-02T03:04:05Z", size: 1234, type: "notebook", writable: true, ...one, path: one.name });
       if (path.startsWith("api/documents/")) return route.fulfill({ status: 426, json: { message: "this address is a WebSocket" } });
+      if (path === "logout") {
+        this.xsrf = route.request().headers()["x-xsrftoken"] ?? null;
+        return route.fulfill(this.noLogout ? { status: 403, json: { message: "the `_xsrf` value does not match" } } : { status: 303, headers: { location: `${PREFIX}logout` } });
+      }
       if (path === "api/sessions") return route.fulfill({ json: this.sessions });
       if (path === "api/kernelspecs") return route.fulfill({ json: { default: "python3", kernelspecs: { python3: { name: "python3", spec: { display_name: "Python 3", language: "python" } } } } });
       if (path.startsWith("api/contents")) {

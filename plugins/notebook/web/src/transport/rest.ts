@@ -114,6 +114,19 @@ export function fileUrl(path: string, download = false): string {
   return target.href;
 }
 
+/** Ends the login of this browser. */
+export async function logout(): Promise<void> {
+  const xsrf = cookie("_xsrf");
+  let response: Response;
+  try {
+    response = await fetch(url("logout"), { method: "POST", headers: xsrf === null ? {} : { "x-xsrftoken": xsrf }, credentials: "same-origin", redirect: "manual" });
+  } catch {
+    throw new HttpError(0, "The server does not answer. Is it still running?");
+  }
+  // Success is a redirect, which `manual` keeps opaque.
+  if (!response.ok && response.type !== "opaqueredirect") throw new HttpError(response.status, await reason(response));
+}
+
 /** Reads a file of `files/` whole, where its type is one of `types` and it has no more than `limit` bytes. */
 export async function readFile(address: string, types: RegExp, limit: number): Promise<{ type: string; data: ArrayBuffer }> {
   const response = await fetch(address, { credentials: "same-origin", redirect: "error" });

@@ -2,6 +2,7 @@
 
 import { base, fileName, join, url } from "../transport/base";
 import * as rest from "../transport/rest";
+import { logout } from "./logout";
 import { ask, askText, menu, nameProblem, toast } from "./dialog";
 import { ago, button, bytes, fill, h, icon } from "../dom";
 
@@ -56,7 +57,7 @@ export class ListPage {
       file.value = "";
     });
     body.append(
-      h("header", { class: "top list-top" }, h("div", { class: "bar" }, h("a", { class: "home", href: base().href, title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks")), this.#crumbs())),
+      h("header", { class: "top list-top" }, h("div", { class: "bar" }, h("a", { class: "home", href: base().href, title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks")), this.#crumbs(), h("span", { class: "spring" }), button("Log out", () => void logout(), { class: "button quiet" }))),
       h(
         "main",
         { class: "page" },

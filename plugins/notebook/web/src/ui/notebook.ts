@@ -16,6 +16,7 @@ import { Connection } from "../transport/connection";
 import { diagnose, documentSocket } from "../transport/document";
 import * as rest from "../transport/rest";
 import { followAnchor } from "./anchors";
+import { logout } from "./logout";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
 import { button, fill, h, icon } from "../dom";
 import { KERNEL_WORDS, kernelPicker, Notices, saveWords } from "./status";
@@ -381,6 +382,7 @@ export class NotebookPage implements Deck {
       clearAll: () => this.#session.clearOutputs(null),
       rename: () => void this.#rename(),
       download: () => void this.#download(),
+      logout: () => void this.#logout(),
     };
     return toolbar(deeds, { kind: this.#kind, state: [this.#queue, this.#kernel] });
   }
@@ -708,6 +710,12 @@ export class NotebookPage implements Deck {
     } catch (error) {
       toast(`It could not be renamed: ${error instanceof Error ? error.message : String(error)}`);
     }
+  }
+
+  async #logout(): Promise<void> {
+    // Without the login, the text typed last could not be sent any more.
+    if (this.#session.link_.state === "online") await this.#session.edits.settleAll();
+    await logout();
   }
 
   async #download(): Promise<void> {

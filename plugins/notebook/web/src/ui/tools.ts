@@ -15,6 +15,7 @@ export interface Deeds {
   clearAll(): void;
   rename(): void;
   download(): void;
+  logout(): void;
 }
 
 /** The toolbar; `parts` are what its owner keeps up to date. */
@@ -62,5 +63,7 @@ function moreMenu(anchor: HTMLElement, deeds: Deeds): void {
     "line",
     { label: "Rename …", run: () => deeds.rename() },
     { label: "Download", run: () => deeds.download() },
+    "line",
+    { label: "Log out", run: () => deeds.logout() },
   ]);
 }
