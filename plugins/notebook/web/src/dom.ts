@@ -34,7 +34,7 @@ const ICONS = {
   up: "M12 19V5M6 11l6-6 6 6",
   down: "M12 5v14M6 13l6 6 6-6",
   trash: "M4 7h16M9 7V4.5h6V7M6.5 7l1 13h9l1-13M10 11v5M14 11v5",
-  more: "M5 12h.01M12 12h.01M19 12h.01",
+  more: "M3.5 12a1.8 1.8 0 1 1 3.6 0a1.8 1.8 0 1 1-3.6 0zM10.2 12a1.8 1.8 0 1 1 3.6 0a1.8 1.8 0 1 1-3.6 0zM16.9 12a1.8 1.8 0 1 1 3.6 0a1.8 1.8 0 1 1-3.6 0z",
   help: "M9 9a3 3 0 1 1 4.6 2.5c-1 .7-1.6 1.2-1.6 2.5M12 17.5h.01",
   notebook: "M6 3h11a2 2 0 0 1 2 2v14a2 2 0 0 1-2 2H6zM9 3v18M12.5 8h3.5M12.5 12h3.5",
   folder: "M3 6.5a1.5 1.5 0 0 1 1.5-1.5h5l2 2.5h8a1.5 1.5 0 0 1 1.5 1.5v9a1.5 1.5 0 0 1-1.5 1.5h-15A1.5 1.5 0 0 1 3 18z",
@@ -47,7 +47,7 @@ const ICONS = {
 } as const;
 
 export type IconName = keyof typeof ICONS;
-const FILLED: ReadonlySet<string> = new Set<IconName>(["run", "runAll", "stop"]);
+const FILLED: ReadonlySet<string> = new Set<IconName>(["run", "runAll", "stop", "more"]);
 
 /** A small drawing, hidden from screen readers: the button's label says what it is. */
 export function icon(name: IconName): SVGSVGElement {

@@ -3,6 +3,153 @@
 import assert from "node:assert/strict";
 import { cell, notebook, ORIGIN } from "./fake";
 import { code, page } from "./pages";
+import { waitFor } from "./wait";
+
+/** What pandas writes for a table. */
+const TABLE = '<div><style scoped>.dataframe tbody tr th { vertical-align: top; }</style><table border="1" class="dataframe"><thead><tr style="text-align: right;"><th></th><th>x</th></tr></thead><tbody><tr><th>0</th><td>1</td></tr><tr><th>1</th><td>2</td></tr></tbody></table></div>';
+
+for (const colorScheme of ["light", "dark"] as const) {
+  page(`a table has no grid and is as dark or light as the page, ${colorScheme}`, async ({ fake, context }) => {
+    fake.document = notebook([cell("c", { source: "df", outputs: [{ output_type: "display_data", data: { "text/html": TABLE }, metadata: {} }] })]);
+    const book = await fake.open(context);
+    const data = book.frameLocator("iframe").locator("td").first();
+    await data.waitFor();
+    const styles = await data.evaluate((element) => {
+      const [own, table] = [getComputedStyle(element), getComputedStyle(element.closest("table") ?? element)];
+      return { widths: [own.borderTopWidth, own.borderLeftWidth, table.borderTopWidth], color: own.color };
+    });
+    assert.deepEqual(styles.widths, ["0px", "0px", "0px"]);
+    assert.equal(styles.color, await book.evaluate(() => getComputedStyle(document.body).color));
+  }, { colorScheme });
+}
+
+page("the result of a cell is marked, what it printed is not", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "x", outputs: [
+    { output_type: "stream", name: "stdout", text: "printed\n" },
+    { output_type: "execute_result", execution_count: 1, data: { "text/plain": "result" }, metadata: {} },
+  ] })]);
+  const book = await fake.open(context);
+  const mark = (text: string) => book.locator(".output", { hasText: text }).evaluate((element) => getComputedStyle(element).borderLeftWidth);
+  assert.equal(await mark("printed"), "0px");
+  assert.equal(await mark("result"), "3px");
+  const left = (text: string) => book.locator(".output pre", { hasText: text }).evaluate((element) => element.getBoundingClientRect().left);
+  assert.equal(await left("printed"), await left("result"));
+});
+
+page("brackets are marked only in the cell with the focus", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "f(1)" }), cell("b", { source: "g(2)" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".static").click();
+  await book.keyboard.press("Control+End");
+  const mark = code(book, 0).locator(".cm-matchingBracket").first();
+  const color = () => mark.evaluate((element) => getComputedStyle(element).backgroundColor);
+  await mark.waitFor();
+  assert.notEqual(await color(), "rgba(0, 0, 0, 0)");
+  await book.keyboard.press("Escape");
+  await book.keyboard.press("ArrowDown");
+  await book.locator(".cell.selected", { hasText: "g(2)" }).waitFor();
+  if ((await mark.count()) > 0) assert.equal(await color(), "rgba(0, 0, 0, 0)");
+});
+
+for (const width of [1280, 360]) {
+  page(`the tools of a cell stand beside its code, ${width} px`, async ({ fake, context }) => {
+    fake.document = notebook([
+      cell("m", { cell_type: "markdown", source: `# ${"A long title ".repeat(20)}` }),
+      cell("a", { source: `x = "${"long ".repeat(60)}"` }),
+      cell("b", { source: "y", outputs: [{ output_type: "stream", name: "stdout", text: `${"wide ".repeat(200)}\n` }] }),
+      cell("r", { cell_type: "raw", source: "raw ".repeat(100) }),
+    ]);
+    const book = await fake.open(context);
+    await book.setViewportSize({ width, height: 800 });
+    for (let n = 0; n < 4; n += 1) {
+      const one = code(book, n);
+      await one.hover();
+      const tools = one.getByRole("button", { name: "Actions for this cell" });
+      await waitFor("the tools are shown", () => tools.evaluate((element) => getComputedStyle(element.parentElement ?? element).opacity === "1"));
+      const [button, ...texts] = await one.evaluate((element) => {
+        const rect = (found: Element) => found.getBoundingClientRect().toJSON() as DOMRect;
+        const range = document.createRange();
+        return [rect(element.querySelector(".tools button") ?? element), ...[...element.querySelectorAll(".static, .markdown h1, .outputs pre")].flatMap((text) => (range.selectNodeContents(text), [...range.getClientRects()].map((box) => box.toJSON() as DOMRect)))];
+      });
+      assert.ok(button !== undefined && texts.length > 0);
+      for (const text of texts) assert.ok(text.right <= button.left || text.left >= button.right || text.bottom <= button.top || text.top >= button.bottom, `${n}: ${JSON.stringify([button, text])}`);
+    }
+    assert.ok(await book.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page does not scroll sideways");
+  });
+}
+
+page("the menu of a cell acts on that cell alone", async ({ fake, context }) => {
+  const printed = [{ output_type: "stream", name: "stdout", text: "x\n" }] as const;
+  fake.document = notebook([cell("a", { source: "one", outputs: [...printed] }), cell("b", { source: "two", outputs: [...printed] }), cell("m", { cell_type: "markdown", source: "three" })]);
+  const book = await fake.open(context);
+  const act = async (n: number, name: string) => {
+    await code(book, n).hover();
+    await code(book, n).getByRole("button", { name: "Actions for this cell" }).click();
+    await book.getByRole("menuitem", { name }).click();
+  };
+  await book.waitForSelector(".cell.selected:focus");
+  await book.keyboard.press("Control+a");
+  await act(1, "Clear the output");
+  await waitFor("one output is cleared", () => fake.asked("clear_outputs").length === 1);
+  assert.deepEqual(fake.asked("clear_outputs"), [{ type: "clear_outputs", cell_ids: ["b"] }]);
+  await act(0, "Move down");
+  assert.deepEqual(await book.locator(".cell").evaluateAll((cells) => cells.map((one) => (one as HTMLElement).dataset["id"])), ["b", "a", "m"]);
+  await code(book, 2).hover();
+  await code(book, 2).getByRole("button", { name: "Actions for this cell" }).click();
+  assert.equal(await book.getByRole("menuitem", { name: "output" }).count(), 0, "Markdown has no output");
+  await book.keyboard.press("Escape");
+  await act(2, "Delete");
+  assert.deepEqual(fake.asked("delete_cell"), [{ type: "delete_cell", cell_id: "m" }]);
+});
+
+page("a long output scrolls in a box, stays at its end while it grows, and opens", async ({ fake, context }) => {
+  const lines = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `line ${from + i}\n`).join("");
+  fake.document = notebook([
+    cell("c", { source: "x", state: "running" }),
+    cell("short", { source: "y", outputs: [{ output_type: "stream", name: "stdout", text: lines(0, 99) }] }),
+    cell("told", { source: "z", metadata: { scrolled: false }, outputs: [{ output_type: "stream", name: "stdout", text: lines(0, 300) }] }),
+  ]);
+  const book = await fake.open(context);
+  const outputs = code(book, 0).locator(".outputs");
+  const state = () => outputs.evaluate((element) => ({ boxed: element.clientHeight < 500 && element.scrollHeight > element.clientHeight, atEnd: element.scrollTop + element.clientHeight >= element.scrollHeight - 1 }));
+  await outputs.waitFor({ state: "attached" });
+  fake.change({ type: "output_added", cell_id: "c", output: { output_type: "stream", name: "stdout", text: lines(0, 10) } });
+  for (let from = 10; from < 490; from += 10) fake.change({ type: "text_appended", cell_id: "c", index: 0, text: lines(from, from + 10) });
+  await outputs.getByText("line 489").waitFor();
+  await waitFor("the box stays at its end", async () => JSON.stringify(await state()) === JSON.stringify({ boxed: true, atEnd: true }));
+  assert.deepEqual(await book.locator(".outputs.scrolled").count(), 1, "neither the short one nor the one that the file opens");
+  // Who scrolls back is left there.
+  await outputs.evaluate((element) => element.scrollTo(0, 100));
+  await outputs.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  fake.change({ type: "text_appended", cell_id: "c", index: 0, text: lines(490, 495) });
+  await outputs.getByText("line 494").waitFor();
+  assert.equal(await outputs.evaluate((element) => element.scrollTop), 100);
+  await code(book, 0).getByRole("button", { name: "Show the whole output" }).click();
+  assert.equal((await state()).boxed, false);
+  assert.equal(fake.asked("set_cell_metadata").length, 0, "opening is not saved");
+  await code(book, 0).getByRole("button", { name: "Scroll the output in a box" }).click();
+  assert.equal((await state()).boxed, true);
+  await code(book, 0).locator(".gutter").click();
+  await book.keyboard.press("Shift+O");
+  await waitFor("the choice is saved", () => fake.asked("set_cell_metadata").length === 1);
+  assert.deepEqual(fake.asked("set_cell_metadata"), [{ type: "set_cell_metadata", cell_id: "c", metadata: { scrolled: false } }]);
+});
+
+page("the dialog of shortcuts and the long menu show whether there is more", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "x" })]);
+  const book = await fake.open(context);
+  const overflow = (selector: string) => book.locator(selector).evaluate((element) => ({ more: element.scrollHeight > element.clientHeight, shadow: getComputedStyle(element).backgroundImage.includes("gradient"), inside: element.getBoundingClientRect().bottom <= innerHeight }));
+  for (const [width, height, more] of [[1280, 900, false], [1280, 500, true], [360, 640, true]] as const) {
+    await book.setViewportSize({ width, height });
+    await book.getByRole("button", { name: "Keyboard shortcuts" }).click();
+    assert.deepEqual(await overflow(".shortcuts"), { more, shadow: true, inside: true }, `${width}x${height}`);
+    assert.equal(await book.locator("dialog").evaluate((element) => element.scrollHeight > element.clientHeight), false, "one box scrolls, not two");
+    await book.getByRole("button", { name: "Close" }).click();
+    await book.getByRole("button", { name: "More", exact: true }).click();
+    assert.deepEqual(await overflow(".menu"), { more, shadow: true, inside: true }, `${width}x${height}`);
+    await book.keyboard.press("Escape");
+  }
+});
 
 page("logging out sends what was typed and asks with the XSRF value", async ({ fake, context }) => {
   await context.addCookies([{ name: "_xsrf", value: "a.b", url: ORIGIN }]);

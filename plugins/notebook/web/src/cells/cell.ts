@@ -6,8 +6,8 @@ import { makeEditor, type Owner, setText, showLineNumbers } from "../editor/edit
 import { highlight } from "../editor/languages";
 import type { Context } from "../outputs/markdown";
 import { renderMarkdown } from "../outputs/markdown";
-import { renderOutput, type Shape } from "../outputs/output";
-import type { Cell, JsonObject } from "../protocol";
+import { bestType, joined, renderOutput, type Shape } from "../outputs/output";
+import type { Cell, JsonObject, Output } from "../protocol";
 import { recordedElapsed } from "../state/notebook";
 import { button, duration, fill, h } from "../dom";
 
@@ -26,13 +26,16 @@ export interface Deck {
   run(id: string): void;
   interrupt(): void;
   setMetadata(id: string, metadata: JsonObject): void;
-  clearOutputs(id: string): void;
-  insertBelow(id: string): void;
-  move(id: string, by: number): void;
-  remove(id: string): void;
+  /** Opens the menu of what can be done to the cell, below a button. */
+  menu(id: string, anchor: HTMLElement): void;
   decide(id: string, keep: "mine" | "theirs"): void;
   editorMade(id: string): void;
 }
+
+/** Outputs with more lines than this scroll in a box, as in Jupyter Notebook. */
+const LONG_LINES = 100;
+/** A box scrolled to within this many pixels of its end follows new lines. */
+const AT_END = 24;
 
 const KIND_NAMES = { code: "Code", markdown: "Markdown", raw: "Raw" } as const;
 
@@ -44,6 +47,15 @@ export class CellView {
   readonly #footer = h("div", { class: "cell-footer" });
   readonly #outputs = h("div", { class: "outputs" });
   readonly #question = h("div", { class: "question" });
+  readonly #boxRow = h("div", { class: "box-row" });
+  /** Number of lines in all outputs. */
+  #lines = 0;
+  /** The user opened a long output; this is not saved. */
+  #opened = false;
+  /** The box stays at its end while lines are added. */
+  #following = false;
+  /** Where the box was scrolled to last. */
+  #top = 0;
   #shapes: Shape[] = [];
   #editor: EditorView | null = null;
   #state: EditorState | null = null;
@@ -61,8 +73,16 @@ export class CellView {
       "section",
       { class: "cell", "data-id": id, tabindex: -1, role: "group" },
       h("div", { class: "gutter" }, this.#prompt),
-      h("div", { class: "body" }, this.#tools(), this.#clash, this.#input, this.#footer, this.#question, this.#outputs),
+      h("div", { class: "body" }, this.#clash, this.#input, this.#footer, this.#question, this.#outputs, this.#boxRow),
+      this.#tools(),
     );
+    this.#outputs.addEventListener("scroll", () => {
+      const { scrollTop, clientHeight, scrollHeight } = this.#outputs;
+      // Text may have come since this page scrolled to the end, so only a step back tells that the user did.
+      if (scrollTop < this.#top) this.#following = false;
+      else if (scrollTop + clientHeight >= scrollHeight - AT_END) this.#following = true;
+      this.#top = scrollTop;
+    });
     this.element.addEventListener("focusin", (event) => {
       const inEditor = this.#editor !== null && event.target instanceof Node && this.#editor.dom.contains(event.target);
       if (event.target === this.element || inEditor) this.deck.select(id, inEditor, false);
@@ -268,24 +288,60 @@ export class CellView {
     const { cell_type, outputs } = this.cell;
     this.#shapes = [];
     this.element.classList.toggle("has-outputs", cell_type === "code" && outputs.length > 0);
+    this.#lines = 0;
     if (cell_type !== "code" || outputs.length === 0) {
+      this.#opened = false;
       this.#outputs.replaceChildren();
+      this.#showBox();
       return;
     }
     if (this.outputsHidden) {
       fill(this.#outputs, button("Output is hidden: show it", () => this.toggleOutputs(), { class: "folded" }));
+      this.#showBox();
       return;
     }
-    this.#outputs.classList.toggle("scrolled", this.cell.metadata["scrolled"] === true);
-    if (this.cell.metadata["scrolled"] === true) {
-      this.#outputs.tabIndex = 0;
-      this.#outputs.setAttribute("role", "region");
-      this.#outputs.setAttribute("aria-label", "Output");
-    } else {
-      for (const name of ["tabindex", "role", "aria-label"]) this.#outputs.removeAttribute(name);
-    }
+    this.#lines = outputs.reduce((lines, output) => lines + lineCount(output), 0);
+    this.#following = this.cell.state === "running";
     this.#shapes = outputs.map((output) => renderOutput(output, this.deck.fresh(this.cell.id), this.deck.context(this.cell)));
     this.#outputs.replaceChildren(...this.#shapes.map(({ element }) => element));
+    this.#showBox();
+  }
+
+  /** Whether the outputs scroll in a box: as the metadata says; without it, when they are long. */
+  get #boxed(): boolean {
+    const scrolled = this.cell.metadata["scrolled"];
+    if (this.outputsHidden || this.#shapes.length === 0 || this.#opened) return false;
+    return typeof scrolled === "boolean" ? scrolled : this.#lines > LONG_LINES;
+  }
+
+  #showBox(): void {
+    const boxed = this.#boxed;
+    if (boxed !== this.#outputs.classList.contains("scrolled")) {
+      this.#outputs.classList.toggle("scrolled", boxed);
+      if (boxed) {
+        this.#outputs.tabIndex = 0;
+        this.#outputs.setAttribute("role", "region");
+        this.#outputs.setAttribute("aria-label", "Output");
+      } else {
+        for (const name of ["tabindex", "role", "aria-label"]) this.#outputs.removeAttribute(name);
+      }
+    }
+    if (boxed && this.#following) {
+      requestAnimationFrame(() => {
+        if (this.#following) this.#outputs.scrollTop = this.#outputs.scrollHeight;
+      });
+    }
+    const label = boxed ? "Show the whole output" : this.#opened ? "Scroll the output in a box" : "";
+    if ((this.#boxRow.textContent ?? "") === label) return;
+    fill(this.#boxRow, label !== "" && button(label, () => this.#open(boxed), { class: "link" }));
+  }
+
+  #open(on: boolean): void {
+    this.#opened = on;
+    this.#following = false;
+    this.#showBox();
+    this.#boxRow.querySelector("button")?.focus({ preventScroll: true });
+    if (!on) this.element.scrollIntoView({ block: "nearest" });
   }
 
   showOutput(index: number): void {
@@ -296,14 +352,19 @@ export class CellView {
     const output = this.cell.outputs[index];
     if (output === undefined) return;
     const shape = renderOutput(output, this.deck.fresh(this.cell.id), this.deck.context(this.cell));
+    this.#lines = this.cell.outputs.reduce((lines, one) => lines + lineCount(one), 0);
     const old = this.#shapes[index];
     this.#shapes[index] = shape;
     if (old !== undefined) old.element.replaceWith(shape.element);
     else this.#outputs.append(shape.element);
+    this.#showBox();
   }
 
   appendText(index: number, text: string): void {
-    if (!this.outputsHidden) this.#shapes[index]?.append?.(text);
+    if (this.outputsHidden) return;
+    this.#shapes[index]?.append?.(text);
+    this.#lines += newlines(text);
+    this.#showBox();
   }
 
   get outputsHidden(): boolean {
@@ -321,8 +382,12 @@ export class CellView {
   }
 
   toggleScroll(): void {
-    const { scrolled, ...metadata } = this.cell.metadata;
-    this.deck.setMetadata(this.cell.id, scrolled === true ? metadata : { ...metadata, scrolled: true });
+    const { scrolled: _, ...metadata } = this.cell.metadata;
+    const boxed = this.#boxed;
+    const long = this.#lines > LONG_LINES;
+    this.#opened = false;
+    // The metadata records only what differs from the default.
+    this.deck.setMetadata(this.cell.id, boxed === long ? { ...metadata, scrolled: !boxed } : metadata);
   }
 
   showMetadata(): void {
@@ -381,21 +446,10 @@ export class CellView {
   }
 
   #tools(): HTMLElement {
-    const { id } = this.cell;
-    const tool = (label: string, name: Parameters<typeof button>[2] & object, act: () => void) => {
-      const made = button(label, act, { ...name, class: "icon-button small" });
-      made.tabIndex = -1;
-      return made;
-    };
-    return h(
-      "div",
-      { class: "tools" },
-      tool("Move up", { icon: "up", keys: "Alt+Up" }, () => this.deck.move(id, -1)),
-      tool("Move down", { icon: "down", keys: "Alt+Down" }, () => this.deck.move(id, 1)),
-      tool("Hide or show output", { icon: "eye", keys: "O" }, () => this.toggleOutputs()),
-      tool("Insert a cell below", { icon: "add", keys: "B" }, () => this.deck.insertBelow(id)),
-      tool("Delete", { icon: "trash", keys: "D, D" }, () => this.deck.remove(id)),
-    );
+    const more = button("Actions for this cell", () => this.deck.menu(this.cell.id, more), { icon: "more", class: "icon-button small" });
+    more.tabIndex = -1;
+    more.setAttribute("aria-haspopup", "menu");
+    return h("div", { class: "tools" }, more);
   }
 
   #setJupyter(name: string, on: boolean): void {
@@ -413,4 +467,23 @@ function withJupyter(metadata: JsonObject, name: string, on: boolean): JsonObjec
   const { [name]: _, ...others } = typeof jupyter === "object" && jupyter !== null ? (jupyter as JsonObject) : {};
   const next = on ? { ...others, [name]: true } : others;
   return Object.keys(next).length > 0 ? { ...rest, jupyter: next } : rest;
+}
+
+function lineCount(output: Output): number {
+  switch (output.output_type) {
+    case "stream":
+      return newlines(output.text);
+    case "error":
+      return output.traceback.reduce((lines, part) => lines + newlines(part) + 1, 0);
+    default: {
+      const text = bestType(output.data) === "text/plain" ? joined(output.data["text/plain"]) : "";
+      return newlines(text) + 1;
+    }
+  }
+}
+
+function newlines(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
+  return count;
 }

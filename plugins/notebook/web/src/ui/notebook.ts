@@ -17,7 +17,7 @@ import { diagnose, documentSocket } from "../transport/document";
 import * as rest from "../transport/rest";
 import { followAnchor } from "./anchors";
 import { logout } from "./logout";
-import { announce, ask, askText, nameProblem, toast } from "./dialog";
+import { announce, ask, askText, menu, nameProblem, toast } from "./dialog";
 import { button, fill, h, icon } from "../dom";
 import { KERNEL_WORDS, kernelPicker, Notices, saveWords } from "./status";
 import { type Action, ALWAYS, combination, COMMAND, EDIT, help, Keys } from "./shortcuts";
@@ -171,21 +171,24 @@ export class NotebookPage implements Deck {
     void this.#session.setMetadata(id, metadata);
   }
 
-  clearOutputs(id: string): void {
-    this.#session.clearOutputs([id]);
-  }
-
-  insertBelow(id: string): void {
-    this.#insert(this.#session.notebook.index(id) + 1, "code", true);
-  }
-
-  move(id: string, by: number): void {
-    this.#session.move(id, this.#session.notebook.index(id) + by);
-    this.#views.get(id)?.element.focus();
-  }
-
-  remove(id: string): void {
-    this.#remove([id]);
+  menu(id: string, anchor: HTMLElement): void {
+    const { notebook } = this.#session;
+    const code = notebook.cell(id)?.cell_type === "code";
+    this.#anchor = id;
+    this.select(id, false, false);
+    menu(anchor, "Actions for this cell", [
+      { label: "Move up", keys: "Alt+Up", run: () => this.#move(id, -1) },
+      { label: "Move down", keys: "Alt+Down", run: () => this.#move(id, 1) },
+      { label: "Insert a cell below", keys: "B", run: () => void this.#insert(notebook.index(id) + 1, "code", true) },
+      ...(code
+        ? [
+            { label: "Hide or show the output", keys: "O", run: () => this.#act("toggle_output") },
+            { label: "Clear the output", keys: "Shift+X", run: () => this.#act("clear_output") },
+          ]
+        : []),
+      "line",
+      { label: "Delete", keys: "D, D", danger: true, run: () => this.#remove([id]) },
+    ]);
   }
 
   decide(id: string, keep: "mine" | "theirs"): void {
@@ -517,7 +520,7 @@ export class NotebookPage implements Deck {
         break;
       case "move_up":
       case "move_down":
-        if (this.#selected !== null) this.move(this.#selected, action === "move_up" ? -1 : 1);
+        if (this.#selected !== null) this.#move(this.#selected, action === "move_up" ? -1 : 1);
         break;
       case "toggle_output":
         for (const id of selection) this.#views.get(id)?.toggleOutputs();
@@ -578,6 +581,11 @@ export class NotebookPage implements Deck {
       this.#views.get(id)?.element.scrollIntoView({ block: "nearest" });
     } else this.#select(id);
     return id;
+  }
+
+  #move(id: string, by: number): void {
+    this.#session.move(id, this.#session.notebook.index(id) + by);
+    this.#views.get(id)?.element.focus();
   }
 
   #remove(ids: string[]): void {

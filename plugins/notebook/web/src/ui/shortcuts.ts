@@ -152,9 +152,10 @@ export async function help(): Promise<void> {
   };
   await ask("Keyboard shortcuts", [
     h("div", { class: "shortcuts", tabindex: 0, role: "region", "aria-label": "List of shortcuts" },
-      section("Everywhere", rows(ALWAYS)),
-      section("In an editor", [...rows(EDIT), ...EDITOR]),
-      section("On a selected cell", rows(COMMAND))),
+      h("div", { class: "columns" },
+        section("Everywhere", rows(ALWAYS)),
+        section("In an editor", [...rows(EDIT), ...EDITOR]),
+        section("On a selected cell", rows(COMMAND)))),
   ], [{ label: "Close", value: null, kind: "main" }]);
 }
 
