@@ -1,8 +1,9 @@
 //! The workers of one generation, as the supervisor sees them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::State;
@@ -107,8 +108,20 @@ pub(super) struct Making {
     pub(super) number: u64,
     pub(super) why: Why,
     pub(super) since: Instant,
+    /// For how long its start is held back.
+    pub(super) pause: Duration,
+    /// Ends that pause.
+    pub(super) start_now: Arc<Notify>,
     /// Its end ends the process that it makes.
     pub(super) _task: AbortOnDropHandle<()>,
+}
+
+impl Making {
+    /// Has it start without a further pause.
+    pub(super) fn start_now(&mut self) {
+        self.pause = self.pause.min(self.since.elapsed());
+        self.start_now.notify_one();
+    }
 }
 
 /// One place of a crew: who serves there, and who is being made to.
@@ -134,6 +147,11 @@ impl Crew {
     /// All that serve.
     pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.posts.iter().filter_map(|post| post.worker.as_ref())
+    }
+
+    /// Whether a worker takes requests.
+    pub(super) fn serves(&self) -> bool {
+        self.workers().any(|worker| worker.serving && worker.hung != Some(Hung::Whole))
     }
 
     /// The post in which the worker `id` serves.

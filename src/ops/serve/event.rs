@@ -103,6 +103,8 @@ pub enum Event {
         reason: Why,
         /// From the reason's arrival, in milliseconds.
         ms: u64,
+        /// For how long of these it was held back, because the ones before it ended too often, in milliseconds.
+        pause_ms: u64,
     },
     /// A worker, or some of its threads, took up no work for too long: it is replaced.
     WorkerHung {

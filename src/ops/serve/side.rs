@@ -237,7 +237,7 @@ impl Keeper {
             }
             self.pid.store(0, Ordering::Relaxed);
             tokio::select! {
-                () = tokio::time::sleep(backoff.next(began.elapsed())) => {}
+                () = tokio::time::sleep(backoff.next(Instant::now(), began.elapsed())) => {}
                 () = told(&mut stop) => return,
             }
             let library = self.library.borrow().clone();
