@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::control::{Control, Idle, Load, Phase};
 use super::desk::Desk;
+use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
 use super::options::Limits;
 use super::stream::{Listener, Stream};
@@ -22,6 +23,12 @@ use crate::body::App;
 
 /// Pause after an error that says that the process or the machine has no room for another connection.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// How often a full server looks for a client that waits and a connection that is idle: after this pause, and some more
+/// for each connection.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AGAIN_EACH: Duration = Duration::from_micros(2);
+/// So many idle connections at least are closed after such an error.
+const MAKES_ROOM: usize = 8;
 /// Longest wait for connections that were told that time is up.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
@@ -31,6 +38,7 @@ pub(super) struct Hall {
     pub(super) desk: Arc<Desk>,
     pub(super) load: Arc<Load>,
     pub(super) hand_over: mpsc::Sender<Idle>,
+    connections: OpenConnections,
     server: Arc<str>,
     stage: AtomicU8,
     /// Told at each new stage.
@@ -85,9 +93,6 @@ pub(super) trait House: Send + Sync + 'static {
 
     /// Starts to serve a connection: between [`Hall::opened`] and [`Hall::closed`].
     fn take(self: &Arc<Self>, guest: Guest, place: Place);
-
-    /// A new stage has begun.
-    fn turned(&self) {}
 }
 
 impl Hall {
@@ -97,6 +102,7 @@ impl Hall {
             load: control.load.clone(),
             server: control.server.clone(),
             hand_over: control.hand_over.clone(),
+            connections: OpenConnections::default(),
             limits,
             stage: AtomicU8::new(Stage::Serving as u8),
             turned: Notify::new(),
@@ -138,14 +144,16 @@ impl Hall {
         }
     }
 
-    /// Counts a connection in.
-    pub(super) fn opened(&self) {
+    /// Counts a connection in; returns its number.
+    pub(super) fn opened(&self, connection: Arc<dyn OpenConnection>) -> u64 {
         self.load.served.connected();
         self.load.connections.fetch_add(1, Relaxed);
+        self.connections.add(connection)
     }
 
     /// Counts a connection out that has ended or gone to another generation.
-    pub(super) fn closed(&self) {
+    pub(super) fn closed(&self, id: u64) {
+        self.connections.remove(id);
         let open = self.load.connections.fetch_sub(1, Relaxed);
         if open >= self.limits.connections || self.stage() > Stage::Serving {
             self.closed.notify_waiters();
@@ -169,6 +177,20 @@ impl Hall {
             return None;
         };
         Adopted::of(idle).ok()
+    }
+
+    fn is_full(&self) -> bool {
+        self.load.connections.load(Relaxed) >= self.limits.connections
+    }
+
+    /// Waits until there is room for another connection: when one waits, the longest idle ones are closed for it. While a
+    /// request runs on each, it stays in the kernel's queue, where another worker may take it.
+    async fn room(&self, listener: &Listener) {
+        while self.is_full() {
+            let looked_at = if listener.has_waiting() { self.connections.evict(1) } else { 0 };
+            let pause = LOOK_AGAIN + LOOK_AGAIN_EACH * u32::try_from(looked_at).unwrap_or(u32::MAX);
+            let _ = tokio::time::timeout(pause, self.fewer_than(self.limits.connections)).await;
+        }
     }
 
     /// Waits until fewer than `limit` connections are open.
@@ -195,18 +217,26 @@ fn enter<H: House>(house: &H, stage: Stage) {
     if hall.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
         hall.turned.notify_waiters();
     }
-    house.turned();
+    hall.connections.turned(hall.stage());
 }
 
 async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
     loop {
-        // Full: further connections wait in the kernel's queue rather than be dropped.
-        house.hall().fewer_than(house.hall().limits.connections).await;
+        house.hall().room(&listener).await;
         match listener.accept().await {
-            Ok(stream) => house.take(Guest::New(stream, std::time::Instant::now()), place.clone()),
+            Ok(stream) => {
+                let at = std::time::Instant::now();
+                // It may have been accepted for room that another listener has filled since.
+                if house.hall().is_full() {
+                    house.hall().connections.evict(1);
+                }
+                house.take(Guest::New(stream, at), place.clone());
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, listen = &*place.listen, "cannot accept a connection: waiting for room");
+                // What it closes may be all that is missing.
+                house.hall().connections.evict(MAKES_ROOM);
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
         }

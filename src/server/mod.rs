@@ -7,6 +7,7 @@ pub mod cgi;
 pub mod console;
 pub mod control;
 mod desk;
+mod eviction;
 mod fastcgi;
 pub mod gate;
 mod gateway;

@@ -54,7 +54,8 @@ pub(super) struct LimitOptions {
     /// byte: the client may be gone, and with it goes the application's work. (A web server on a Unix socket: seen at
     /// once.)
     half_close_secs: NonZeroU32,
-    /// Most open connections; further ones wait in the kernel's queue.
+    /// Most open connections of each worker. When there are more, those that have been idle longest are closed; while all
+    /// are busy, further ones wait in the kernel's queue.
     max_connections: NonZeroUsize,
     /// Most requests in flight; further ones get 503 with Retry-After.
     max_in_flight: NonZeroUsize,

@@ -2,10 +2,12 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -51,10 +53,16 @@ impl Stream {
         }
     }
 
+    pub(super) fn has_unread(&self) -> bool {
+        match self {
+            Stream::Tcp(stream) => has_unread(stream.as_fd()),
+            Stream::Unix(stream) => has_unread(stream.as_fd()),
+        }
+    }
+
     /// After the end of the other's stream: whether it is certain that the other has gone altogether, which only a Unix
     /// socket tells.
     pub(super) fn is_gone(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let Stream::Unix(stream) = self else { return false };
         let fd = stream.as_fd();
         let mut asked = [PollFd::new(&fd, PollFlags::empty())];
@@ -90,6 +98,12 @@ impl AsyncRead for Stream {
     }
 }
 
+/// Whether bytes have come on a socket that nobody has read, whatever the runtime has heard of it.
+pub(super) fn has_unread(socket: BorrowedFd<'_>) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(socket, &mut [0_u8; 1], flags), Ok((1.., _)))
+}
+
 /// A listening socket.
 pub(super) enum Listener {
     Tcp(TcpListener),
@@ -104,6 +118,16 @@ impl Listener {
             true => Listener::Unix(UnixListener::from_std(fd.into())?),
             false => Listener::Tcp(TcpListener::from_std(fd.into())?),
         })
+    }
+
+    /// Whether a client waits to be accepted.
+    pub(super) fn has_waiting(&self) -> bool {
+        let fd = match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        };
+        let mut asked = [PollFd::new(&fd, PollFlags::IN)];
+        matches!(poll(&mut asked, Some(&Timespec::default())), Ok(1..))
     }
 
     pub(super) async fn accept(&self) -> io::Result<Stream> {

@@ -1,16 +1,18 @@
 //! Many connections: thousands that do nothing, and more than there are descriptors.
 
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::http2::{PREFACE, SETTINGS, frame};
 use crate::load::{hello, memory, with_tls};
-use crate::support::{Serving, folder, get, runs, wait_until};
+use crate::support::{PATIENCE, Serving, folder, get, runs, wait_until};
 use crate::traffic::{self, Clients, Stream};
 use crate::workers::config;
+use crate::{fastcgi, scgi};
 
 /// How many idle connections: 2,000, or what `PASTER_TEST_IDLE` says; then the figures are held to their limits too.
 fn idle() -> (usize, bool) {
@@ -109,4 +111,93 @@ fn exhausted_descriptors_are_survived() {
     assert_eq!(get(&serving, "/pid").trim(), worker.to_string());
     assert!(relief.elapsed() < Duration::from_secs(1), "{:?}", relief.elapsed());
     assert!(runs(worker));
+}
+
+/// More connections than a server may have, all idle in one way, and then a client that asks. In the long form there are
+/// 4,200, the limits are the defaults, and the answer comes within 100 ms.
+#[test]
+fn idle_connections_make_room_for_a_client_that_asks() {
+    let strict = idle().1;
+    let (count, limits) = match strict {
+        true => (4200, ""),
+        false => (150, "max_connections = 128\nidle_timeout_secs = 600\nhead_timeout_secs = 600\n"),
+    };
+    let now = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway =
+        |kind: &str| format!("[server.{kind}]\nuse = {kind:?}\nlisten = [\"127.0.0.1:0\"]\n{limits}");
+    let one = hello("", limits).replace("workers = 2", "workers = 1");
+    let (text, authority) = with_tls(folder.path(), &one, limits);
+    let slow = if strict { "" } else { "handshake_timeout_secs = 600\n" };
+    let text = text + slow + &gateway("scgi") + &gateway("fastcgi");
+    std::fs::write(folder.path().join("server.toml"), text).unwrap();
+    let mut serving = Serving::start(folder.path(), &[]);
+    let tls = authority.client(&["http/1.1"], None).config().clone();
+    let address = |server: &str| serving.urls[server].rsplit_once('/').unwrap().1.to_owned();
+    let connect = |server: &str| traffic::connect(&address(server)).unwrap();
+    // A whole request, and its answer.
+    let fresh = |server: &str| match server {
+        "main" => drop(traffic::exchange(&mut BufReader::new(connect(server)), "/", None).unwrap()),
+        "secure" => {
+            let stream = traffic::connect_tls(&address(server), &tls).unwrap();
+            traffic::exchange(&mut BufReader::new(stream), "/", None).unwrap();
+        }
+        _ => {
+            let whole =
+                if server == "scgi" { scgi::ask("/", &[], "") } else { fastcgi::ask(1, false, "/", "") };
+            let (mut stream, mut answer) = (connect(server), Vec::new());
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&whole).unwrap();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(String::from_utf8_lossy(&answer).contains("Hello, world!"));
+        }
+    };
+    let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+    let http2 = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let kept = fastcgi::ask(1, true, "/", "");
+    // What each of them is, where it connects, what it says, and whether it hears an answer.
+    let kinds: [(&str, &str, &[u8], bool); 9] = [
+        ("HTTP/1, kept alive", "main", &get, true),
+        ("silent", "main", b"", false),
+        ("half a head", "main", b"GET / HT", false),
+        ("HTTP/2, idle", "main", &http2, true),
+        ("TLS, silent", "secure", b"", false),
+        ("half a handshake", "secure", b"\x16\x03\x01\x02\x00\x01", false),
+        ("SCGI, silent", "scgi", b"", false),
+        ("half a head of SCGI", "scgi", b"70:CONTENT_LENGTH", false),
+        ("FastCGI, kept", "fastcgi", &kept, true),
+    ];
+    for (what, server, says, hears) in kinds {
+        let open = || {
+            let mut stream = connect(server);
+            // Where it was closed to make room for a later one, reading tells.
+            let _ = stream.write_all(says);
+            if hears {
+                stream.read_exact(&mut [0]).unwrap();
+            }
+            stream
+        };
+        let crowd: Vec<_> = (0..count).map(|_| open()).collect();
+        let slowest = (0..5).map(|_| {
+            let began = Instant::now();
+            fresh(server);
+            began.elapsed()
+        });
+        let slowest = slowest.max().unwrap();
+        eprintln!("{count} connections, {what}: a fresh request was answered within {slowest:?}");
+        assert!(!strict || slowest < Duration::from_millis(100), "{what}: {slowest:?}");
+        drop(crowd);
+    }
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn exhausted_descriptors_are_taken_from_idle_connections() {
+    let folder = folder(&[("server.toml", &config("threads = 1\n[process.limits]\nopen_files = 64"))]);
+    let serving = Serving::start(folder.path(), &[]);
+    let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
+    wait_until("it says so", || serving.stderr().contains("waiting for room"));
+    assert_eq!(get(&serving, "/pid").trim(), serving.children()[0].to_string());
+    drop(crowd);
 }

@@ -149,19 +149,44 @@ async fn a_client_that_goes_takes_its_request_along() {
 
 #[tokio::test]
 async fn at_the_limit_connections_wait_and_are_not_dropped() {
-    let running = Running::start("max_connections = 2", says("hello"));
+    let (go, inside) = <(Arc<Notify>, Arc<AtomicUsize>)>::default();
+    let running = Running::start("max_connections = 2", gated(go.clone(), inside.clone()));
     let (mut first, mut second) = (running.connect().await, running.connect().await);
-    ask(&mut first, GET).await;
-    ask(&mut second, GET).await;
+    first.write_all(GET.as_bytes()).await.unwrap();
+    wait_until(|| inside.load(Relaxed) == 1).await;
+    second.write_all(GET.as_bytes()).await.unwrap();
+    wait_until(|| inside.load(Relaxed) == 2).await;
     let mut third = running.connect().await;
     third.write_all(GET.as_bytes()).await.unwrap();
-    for _ in 0..50 {
-        ask(&mut first, GET).await;
-    }
+    // A connection under a request is never closed for it.
     assert_eq!(running.load.connections.load(Relaxed), 2);
-    drop(second);
-    assert_eq!(read_response(&mut third).await.1, "hello");
-    assert_eq!(ask(&mut first, GET).await.1, "hello");
+    go.notify_one();
+    assert_eq!(read_response(&mut first).await.1, "done");
+    assert_eq!(read_to_end(&mut first).await, "", "it is idle now, and makes room");
+    wait_until(|| inside.load(Relaxed) == 2).await;
+    go.notify_waiters();
+    assert_eq!(read_response(&mut second).await.1, "done");
+    assert_eq!(read_response(&mut third).await.1, "done");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_full_server_closes_what_has_been_idle_longest() {
+    let running = Running::start("max_connections = 3", says("hello"));
+    let (mut first, mut second) = (running.connect().await, running.connect().await);
+    let mut half = running.connect().await;
+    ask(&mut second, GET).await;
+    ask(&mut first, GET).await;
+    half.write_all(b"GET / HT").await.unwrap();
+    running.wait_for_connections(3).await;
+    let mut third = running.connect().await;
+    assert_eq!(ask(&mut third, GET).await.1, "hello");
+    assert_eq!(read_to_end(&mut second).await, "", "it was idle for longest");
+    let mut fourth = running.connect().await;
+    assert_eq!(ask(&mut fourth, GET).await.1, "hello");
+    assert_eq!(read_to_end(&mut first).await, "");
+    assert_eq!(ask(&mut third, GET).await.1, "hello");
+    assert_eq!(ask(&mut half, "TP/1.1\r\nHost: a\r\n\r\n").await.1, "hello", "a half head goes last");
     running.end().await;
 }
 
@@ -380,7 +405,7 @@ async fn two_listeners_share_their_limits() {
     assert_eq!(found, format!("{} true", running.address()));
     let mut second = tokio::net::UnixStream::connect(&path).await.unwrap();
     second.write_all(GET.as_bytes()).await.unwrap();
-    drop(first);
+    assert_eq!(read_to_end(&mut first).await, "", "it was idle");
     assert_eq!(read_response(&mut second).await.1, format!("unix:{} false", path.display()));
     running.end().await;
 }

@@ -219,7 +219,7 @@ async fn a_slow_handshake_is_cut() {
     // The head of a handshake record that does not come.
     partial.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
     running.wait_for_connections(2).await;
-    // Both count: a third client waits until they are cut, and is served then.
+    // Both count: one of them makes room for a third client, the other is cut.
     let mut stream = connect(&authority.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut stream, GET).await.1, "hello");
     assert_eq!(read_to_end(&mut silent).await, "");

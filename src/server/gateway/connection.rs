@@ -1,9 +1,9 @@
 //! One connection, from its first byte to its end or its hand-over.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,14 +16,16 @@ use tokio_util::io::poll_read_buf;
 
 use super::admit::{Belief, Welcome, refusal, refused_head};
 use super::exchange::{Broken, Exchange, State};
+use super::idle::Idling;
 use super::inbox::Arriving;
 use super::out::Out;
-use super::{Event, Open, Protocol, Shared};
+use super::{Event, Open, Protocol};
 use crate::body::{Body, RefusedHead};
 use crate::codec::variables::Split;
 use crate::codec::{Fault, Variables};
 use crate::server::control::Idle;
 use crate::server::desk::Ticket;
+use crate::server::eviction::IdleKind;
 use crate::server::gate::{Admitted, Memory, Refusal, reply};
 use crate::server::hall::{Adopted, Guest, Hall, Place, Stage};
 use crate::server::pace::{Timer, since};
@@ -41,16 +43,17 @@ const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 pub(super) async fn take<P: Protocol>(open: Open<P>, guest: Guest, place: Place) {
     tokio::select! {
         biased; // a request that is answered at once never waits for anything else
-        () = serve(&open.0, guest, place) => {}
-        () = open.0.hall.over() => {}
+        () = serve(&open, guest, place) => {}
+        () = open.shared.hall.over() => {}
     }
 }
 
-async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
+async fn serve<P: Protocol>(open: &Open<P>, guest: Guest, place: Place) {
+    let Open { shared, idling, .. } = open;
     let hall = &shared.hall;
-    let (stream, read, mut accepted) = match guest {
-        Guest::New(stream, at) => (stream, Bytes::new(), Some(at)),
-        Guest::Adopted(Adopted { stream, read, .. }) => (stream, read, None),
+    let (stream, read, mut accepted, mut idle) = match guest {
+        Guest::New(stream, at) => (stream, Bytes::new(), Some(at), IdleKind::Silent),
+        Guest::Adopted(Adopted { stream, read, .. }) => (stream, read, None, IdleKind::Kept),
     };
     let mut line = Line {
         stream,
@@ -64,7 +67,10 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
     let mut memory = Memory::default();
     let peer = line.stream.peer();
     loop {
-        let exchange = match line.next_head(hall).await {
+        let next = line.next_head(hall, idling, idle).await;
+        idling.stay();
+        idle = IdleKind::Kept;
+        let exchange = match next {
             Next::Request(variables) => {
                 let ticket = hall.desk.take(Instant::now().into_std());
                 let fronts = &shared.fronts;
@@ -90,13 +96,13 @@ async fn serve<P: Protocol>(shared: &Shared<P>, guest: Guest, place: Place) {
                 }
                 None => return,
             },
-            Next::Closed => return line.linger().await,
+            Next::Closed => return line.linger(idling).await,
             Next::Gone => return,
         };
         match line.drive(exchange, hall).await {
             End::Keep if !hall.closes_connections() => {}
             End::Keep | End::Close => return,
-            End::Linger => return line.linger().await,
+            End::Linger => return line.linger(idling).await,
             End::Reset => return line.stream.reset_on_close(),
         }
     }
@@ -139,8 +145,8 @@ enum End {
 }
 
 impl<P: Protocol> Line<P> {
-    /// Waits for the next head.
-    async fn next_head(&mut self, hall: &Hall) -> Next {
+    /// Waits for the next head; until then the connection is idle in that way.
+    async fn next_head(&mut self, hall: &Hall, idling: &Idling, idle: IdleKind) -> Next {
         let since = Instant::now();
         let mut head_since = None;
         loop {
@@ -154,7 +160,7 @@ impl<P: Protocol> Line<P> {
             }
             tokio::select! {
                 biased;
-                next = poll_fn(|cx| self.poll_head(cx, hall, since, &mut head_since)) => return next,
+                next = poll_fn(|cx| self.poll_head(cx, hall, (since, &mut head_since), (idling, idle))) => return next,
                 () = turn => {}
             }
         }
@@ -164,8 +170,8 @@ impl<P: Protocol> Line<P> {
         &mut self,
         cx: &mut Context<'_>,
         hall: &Hall,
-        since: Instant,
-        head_since: &mut Option<Instant>,
+        (since, head_since): (Instant, &mut Option<Instant>),
+        (idling, idle): (&Idling, IdleKind),
     ) -> Poll<Next> {
         loop {
             match self.protocol.next(&mut self.read, &mut self.out) {
@@ -192,12 +198,19 @@ impl<P: Protocol> Line<P> {
                 Poll::Pending => break,
             }
         }
-        let deadline = if self.protocol.is_between() && self.read.is_empty() {
+        let (deadline, kind) = if self.protocol.is_between() && self.read.is_empty() {
             *head_since = None;
-            since + hall.limits.idle_time
+            (since + hall.limits.idle_time, idle)
         } else {
-            *head_since.get_or_insert_with(Instant::now) + hall.limits.head_time
+            (*head_since.get_or_insert_with(Instant::now) + hall.limits.head_time, IdleKind::Head)
         };
+        idling.rest(cx, kind, since.into_std());
+        if idling.is_evicted() {
+            if kind == IdleKind::Head || !self.stream.has_unread() {
+                return Poll::Ready(Next::Gone);
+            }
+            idling.stay();
+        }
         if self.timer.poll(cx, deadline) { Poll::Ready(Next::Gone) } else { Poll::Pending }
     }
 
@@ -336,7 +349,9 @@ impl<P: Protocol> Line<P> {
 
     /// Ends our side and reads a while what the other still sends: closing at once would reset the connection, and the
     /// answer could be lost.
-    async fn linger(mut self) {
+    /// A full server ends it sooner.
+    async fn linger(mut self, idling: &Idling) {
+        let since = Instant::now().into_std();
         let reading = async {
             while self.out.len() > 0 {
                 poll_fn(|cx| self.out.poll_write(&mut self.stream, cx)).await?;
@@ -353,6 +368,11 @@ impl<P: Protocol> Line<P> {
             }
             io::Result::Ok(())
         };
+        let mut reading = pin!(reading);
+        let reading = poll_fn(|cx| {
+            idling.rest(cx, IdleKind::Ending, since);
+            if idling.is_evicted() { Poll::Ready(()) } else { reading.as_mut().poll(cx).map(drop) }
+        });
         // Late or broken, the connection is closed now.
         let _ = tokio::time::timeout(LINGER_TIME, reading).await;
     }

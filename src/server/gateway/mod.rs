@@ -1,6 +1,7 @@
 //! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after another.
 //!
 //! - `connection`: one connection, request after request; `exchange`: one request, the app at work and its answer;
+//! - `idle`: what a full server sees of a connection;
 //! - `inbox`: a request's body between the connection and the app;
 //! - `admit`: what is believed of the web server, and the gate;
 //! - `out`: what waits to be written.
@@ -10,6 +11,7 @@
 mod admit;
 mod connection;
 mod exchange;
+mod idle;
 mod inbox;
 mod out;
 
@@ -24,6 +26,7 @@ use serde::Deserialize;
 pub(super) use admit::{Belief, Fronts, refused_head};
 pub(super) use out::Out;
 
+use self::idle::Idling;
 use super::Server;
 use super::control::Control;
 use super::gate::forwarded::Trusted;
@@ -167,16 +170,21 @@ impl<P: Protocol> House for Shared<P> {
     }
 
     fn take(self: &Arc<Self>, guest: Guest, place: Place) {
-        self.hall.opened();
-        tokio::spawn(connection::take(Open(self.clone()), guest, place));
+        let idling = Arc::<Idling>::default();
+        let id = self.hall.opened(idling.clone());
+        tokio::spawn(connection::take(Open { shared: self.clone(), id, idling }, guest, place));
     }
 }
 
 /// One open connection in the counts.
-struct Open<P: Protocol>(Arc<Shared<P>>);
+struct Open<P: Protocol> {
+    shared: Arc<Shared<P>>,
+    id: u64,
+    idling: Arc<Idling>,
+}
 
 impl<P: Protocol> Drop for Open<P> {
     fn drop(&mut self) {
-        self.0.hall.closed();
+        self.shared.hall.closed(self.id);
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option
     // Nothing is owed to a client that has not asked for anything yet.
     poll_fn(|cx| {
         link.task.hang(cx, &mut bell);
-        if link.is_aborted() || shared.stage() >= Stage::Draining {
+        if link.is_aborted() || link.is_evicted() || shared.stage() >= Stage::Draining {
             return Poll::Ready(None);
         }
         arriving.as_mut().poll(cx)
@@ -145,7 +145,7 @@ async fn secure(
     if before.first() != Some(&HANDSHAKE) {
         if before[0].is_ascii_uppercase() {
             // Somebody has forgotten the `s`.
-            refuse(stream, &link.shared, &wire, SPEAKS_HTTPS, &before).await;
+            refuse(stream, link, &wire, SPEAKS_HTTPS, &before).await;
         }
         return Ok(None);
     }

@@ -22,6 +22,7 @@ use super::run::Shared;
 use super::stream::Stream;
 use super::wait::{Timer, has_more, linger, since};
 use crate::server::control::Idle;
+use crate::server::eviction::IdleKind;
 use crate::server::gate::Wire;
 use crate::server::hall::{Adopted, Place, Stage};
 
@@ -78,8 +79,7 @@ pub(super) async fn serve(
             }
             First::Idle => hand_over(rest, &place, &wire).await,
             First::Late if !rest.read.is_empty() => {
-                let shared = &rest.open.link.shared;
-                return refuse(rest.stream, shared, &wire, HEAD_TOO_SLOW, &rest.read).await;
+                return refuse(rest.stream, &rest.open.link, &wire, HEAD_TOO_SLOW, &rest.read).await;
             }
             First::Late | First::Closed => {
                 rest.stream.say_goodbye();
@@ -129,6 +129,12 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
         if link.is_aborted() {
             return Poll::Ready(First::Closed);
         }
+        if link.is_evicted() {
+            if !read.is_empty() || !stream.has_unread() {
+                return Poll::Ready(First::Closed);
+            }
+            link.stay();
+        }
         match shared.stage() {
             Stage::Serving => {}
             Stage::Retired if link.pinned.load(Relaxed) => link.close_next.store(true, Relaxed),
@@ -172,6 +178,8 @@ enum End {
     Idle,
     /// Between two requests for a while.
     Nap,
+    /// Idle in that way, and the server is full.
+    Evicted(IdleKind),
     /// A head did not come in time.
     LateHead,
     /// What the app left of a body does not come; the response goes on.
@@ -219,29 +227,39 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
         End::Closed(Some(error)) if socket.refused => {
             let read = unread(&parts.read_buf, &socket.before);
             let refusal = of_hyper(&error, &read, &link);
-            refuse(socket.stream, shared, wire, refusal, &read).await;
+            refuse(socket.stream, &link, wire, refusal, &read).await;
             None
         }
         End::Closed(failed) => {
             let doubtful = failed.is_some() || link.body_open.load(Relaxed);
             if !socket.ended && (doubtful || has_more(&mut socket.stream)) {
-                linger(socket.stream).await;
+                linger(socket.stream, &link).await;
             }
             None
         }
-        End::Idle | End::Nap => {
+        End::Evicted(IdleKind::Head) => {
+            let read = unread(&parts.read_buf, &socket.before);
+            refuse(socket.stream, &link, wire, HEAD_TOO_SLOW, &read).await; // does not linger: it was evicted
+            None
+        }
+        End::Evicted(_) if !socket.stream.has_unread() => {
+            socket.stream.say_goodbye();
+            None
+        }
+        End::Idle | End::Nap | End::Evicted(_) => {
+            link.stay();
             link.forget_head();
             // A copy, as even an empty one would keep hyper's whole buffer.
             let read = [parts.read_buf, socket.before].concat().as_slice().into();
             let rest = Rest { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
             match end {
-                End::Nap => Some(rest),
-                _ => hand_over(rest, place, wire).await,
+                End::Idle => hand_over(rest, place, wire).await,
+                _ => Some(rest),
             }
         }
         End::LateHead => {
             let read = unread(&parts.read_buf, &socket.before);
-            refuse(socket.stream, shared, wire, HEAD_TOO_SLOW, &read).await;
+            refuse(socket.stream, &link, wire, HEAD_TOO_SLOW, &read).await;
             None
         }
         End::Stalled => {
@@ -312,6 +330,12 @@ impl<'a> Watch<'a> {
         if link.is_aborted() {
             return Poll::Ready(End::Quit);
         }
+        if link.is_evicted() {
+            match link.idle_kind() {
+                Some(kind) => return Poll::Ready(End::Evicted(kind)),
+                None => link.stay(),
+            }
+        }
         let pinned = link.pinned.load(Relaxed);
         if pinned && self.shared.stage() == Stage::Retired {
             link.close_next.store(true, Relaxed);
@@ -353,7 +377,9 @@ impl<'a> Watch<'a> {
             let served = link.served.load(Relaxed);
             if served != self.served {
                 (self.served, self.head_since) = (served, None);
-                self.idle_since = clock::now().into();
+                let now = clock::now();
+                link.rests_since(now);
+                self.idle_since = now.into();
             }
             if link.head_bytes.load(Relaxed) > 0 {
                 let since = *self.head_since.get_or_insert_with(Instant::now);

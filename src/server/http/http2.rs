@@ -21,6 +21,9 @@ use crate::server::hall::Stage;
 /// Longest wait for the client's word that it has heard our GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
 
+/// The same where the server is full and others wait.
+const EVICTION_TIME: Duration = Duration::from_millis(50);
+
 /// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
 pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
     let link = open.link.clone();
@@ -33,6 +36,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
     let mut idle_since = Instant::now();
     let mut told = false;
     let (mut stalled, mut slow, mut shut, mut parting) = (None, None, None, None);
+    let (mut evicted, mut evicting) = (false, None);
     let (mut bell, mut gave_way) = (None, false);
     poll_fn(|cx| {
         link.task.hang(cx, &mut bell);
@@ -50,7 +54,9 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
             }
             let now_served = link.served.load(Relaxed);
             if now_served != served {
-                (served, idle_since) = (now_served, clock::now().into());
+                let now = clock::now();
+                link.rests_since(now);
+                (served, idle_since) = (now_served, now.into());
             }
             let idle = link.busy.load(Relaxed) == 0;
             let written = link.written.load(Relaxed);
@@ -65,7 +71,13 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
             let head = since(&mut slow, link.within.load(Relaxed), link.whole.load(Relaxed));
             let heads = head.map(|since| since + shared.limits.head_time);
             let lingers = since(&mut shut, link.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
-            let sooner = [deadline, stalls, heads, lingers].into_iter().flatten().min();
+            evicted |= link.is_evicted() && idle;
+            if !evicted {
+                link.stay(); // a request has come meanwhile
+            }
+            let leaves = evicted && idle && !link.blocked.load(Relaxed);
+            let evictions = since(&mut evicting, leaves, written).map(|since| since + EVICTION_TIME);
+            let sooner = [deadline, stalls, heads, lingers, evictions].into_iter().flatten().min();
             let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
             if late && sooner == stalls {
                 link.cut.store(true, Relaxed);
@@ -77,10 +89,10 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 let _ = connection.as_mut().poll(cx); // GOAWAY, as far as the socket takes it
                 return Poll::Ready(());
             }
-            if late && (told || sooner == lingers) {
+            if late && (told || sooner == lingers || sooner == evictions) {
                 return Poll::Ready(());
             }
-            if !told && (late || shared.stage() > Stage::Serving) {
+            if !told && (late || evicted || shared.stage() > Stage::Serving) {
                 // GOAWAY: streams that have begun are finished, new ones go to another connection.
                 connection.as_mut().graceful_shutdown();
                 link.leaving.store(true, Relaxed);

@@ -22,6 +22,9 @@ use super::stream::Stream;
 /// counted without a locked instruction.
 pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
+    /// When this process took it on, and for how long it had been open when its last response ended, in microseconds.
+    pub(super) opened: std::time::Instant,
+    pub(super) rests_after_us: AtomicU64,
     /// When it was accepted; unset where another generation did that.
     pub(super) accepted: OnceLock<std::time::Instant>,
     /// Requests whose response has not ended; see [`enter`](Link::enter).
@@ -62,6 +65,10 @@ pub(super) struct Link {
     pub(super) pinned: AtomicBool,
     /// Time is up: the socket answers with errors.
     aborted: AtomicBool,
+    /// All is said, and only the client's end of stream is waited for.
+    pub(super) ending: AtomicBool,
+    /// The server is full: the connection is to end if it is idle.
+    pub(super) evicted: AtomicBool,
     /// The task that drives the connection.
     pub(super) task: Bell,
     reader: AtomicWaker,
@@ -104,6 +111,8 @@ impl Link {
     pub(super) fn new(shared: Arc<Shared>) -> Link {
         Link {
             shared,
+            opened: std::time::Instant::now(),
+            rests_after_us: AtomicU64::default(),
             accepted: OnceLock::new(),
             busy: AtomicUsize::default(),
             served: AtomicUsize::default(),
@@ -113,7 +122,7 @@ impl Link {
             shut: AtomicBool::default(),
             lookalike: AtomicBool::default(),
             upgraded: AtomicBool::default(),
-            flushed: AtomicBool::default(),
+            flushed: AtomicBool::new(true),
             blocked: AtomicBool::default(),
             written: AtomicU64::default(),
             within: AtomicBool::default(),
@@ -124,6 +133,8 @@ impl Link {
             close_next: AtomicBool::default(),
             pinned: AtomicBool::default(),
             aborted: AtomicBool::default(),
+            ending: AtomicBool::default(),
+            evicted: AtomicBool::default(),
             task: Bell::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),

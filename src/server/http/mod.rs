@@ -9,7 +9,7 @@
 //! - `refused`: what ends before there is a request, and is answered and logged all the same;
 //! - `sendfile`: files that the kernel sends by itself;
 //! - `arriving`: the request's body: pace, and what the app left unread;
-//! - `wait`: deadlines; `clock`: the time, read once a turn of a task.
+//! - `idle`: what a full server sees of a connection; `wait`: deadlines; `clock`: the time, read once a turn of a task.
 
 mod arrive;
 mod arriving;
@@ -18,6 +18,7 @@ mod connection;
 mod exchange;
 mod frames;
 mod http2;
+mod idle;
 mod link;
 mod redirect;
 mod refused;

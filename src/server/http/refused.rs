@@ -16,7 +16,6 @@ use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use super::link::{Link, Socket};
-use super::run::Shared;
 use super::sendfile;
 use super::stream::Stream;
 use super::wait::linger;
@@ -41,9 +40,9 @@ pub(super) const HANDSHAKE: u8 = 22;
 
 /// Answers, counts and logs a request of which `read` has come, and ends the connection. What does not fit the socket at
 /// once is not worth waiting for.
-pub(super) async fn refuse(mut stream: Stream, shared: &Shared, wire: &Wire, refusal: Refusal, read: &[u8]) {
+pub(super) async fn refuse(mut stream: Stream, link: &Link, wire: &Wire, refusal: Refusal, read: &[u8]) {
     let body = format!("{}: {}\n", refusal.status.canonical_reason().unwrap_or("Error"), refusal.reason);
-    let ticket = shared.desk.take(std::time::Instant::now());
+    let ticket = link.shared.desk.take(std::time::Instant::now());
     let client = wire.peer.map(|peer| peer.ip());
     ticket.refused(&refusal, client, RefusedHead::of_bytes(read), body.len() as u64);
     drop(ticket);
@@ -54,7 +53,7 @@ pub(super) async fn refuse(mut stream: Stream, shared: &Shared, wire: &Wire, ref
         httpdate::fmt_http_date(SystemTime::now()),
     );
     let _ = stream.try_write((head + &body).as_bytes());
-    linger(stream).await;
+    linger(stream, link).await;
 }
 
 /// What hyper has found wrong with the head at the start of `read`.

@@ -1,9 +1,8 @@
 //! What all connections of one server share, and how one is taken in.
 
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -17,7 +16,7 @@ use crate::body::App;
 use crate::server::control::Control;
 use crate::server::gate::forwarded::Trusted;
 use crate::server::gate::{Gate, Wire};
-use crate::server::hall::{Adopted, Guest, Hall, House, Place, Stage};
+use crate::server::hall::{Adopted, Guest, Hall, House, Place};
 use crate::server::options::Limits;
 use crate::server::tls::Terminator;
 
@@ -31,8 +30,6 @@ pub(super) struct Shared {
     pub(super) entrance: Entrance,
     pub(super) h1: http1::Builder,
     pub(super) h2: http2::Builder<Streams>,
-    links: Mutex<HashMap<u64, Arc<Link>>>,
-    next_id: AtomicU64,
 }
 
 /// What stands before a connection's first request.
@@ -81,38 +78,22 @@ impl Shared {
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Shared {
-            hall: Hall::new(limits, app, control),
-            gate,
-            entrance,
-            h1,
-            h2,
-            links: Mutex::default(),
-            next_id: AtomicU64::new(0),
-        }
+        Shared { hall: Hall::new(limits, app, control), gate, entrance, h1, h2 }
     }
 
     /// Called once for each connection when it has ended or gone to another generation.
     pub(super) fn closed(&self, id: u64, upgraded: bool) {
-        self.links().remove(&id);
         if upgraded {
             self.load.upgraded.fetch_sub(1, Relaxed);
         }
-        self.hall.closed();
-    }
-
-    fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hall.closed(id);
     }
 }
 
 /// Counts a connection in.
 fn open(link: Link) -> Open {
     let link = Arc::new(link);
-    let shared = &link.shared;
-    let id = shared.next_id.fetch_add(1, Relaxed);
-    shared.hall.opened();
-    shared.links().insert(id, link.clone());
+    let id = link.shared.hall.opened(link.clone());
     Open { link, id }
 }
 
@@ -136,16 +117,6 @@ impl House for Shared {
                 open.link.close_next.store(self.entrance.tls(&place).is_some(), Relaxed);
                 let wire = Wire { peer, listen: place.listen.clone(), secure, certificate: None };
                 tokio::spawn(connection::serve(stream.into(), read, open, place, wire, Speaks::Either));
-            }
-        }
-    }
-
-    fn turned(&self) {
-        let links: Vec<_> = self.links().values().cloned().collect();
-        for link in links {
-            match self.stage() {
-                Stage::Over => link.abort(),
-                _ => link.task.ring(),
             }
         }
     }

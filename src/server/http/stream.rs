@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::arrive::Beneath;
-use crate::server::stream::Stream as Bare;
+use crate::server::stream::{Stream as Bare, has_unread};
 
 /// A connected socket, bare or under TLS.
 pub(super) enum Stream {
@@ -90,6 +90,15 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
             Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
             Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whether bytes have come that nobody has read.
+    pub(super) fn has_unread(&self) -> bool {
+        match self {
+            Stream::Tcp(stream) => has_unread(stream.as_fd()),
+            Stream::Unix(stream) => has_unread(stream.as_fd()),
+            Stream::Tls(stream) => stream.get_ref().0.stream.has_unread(),
         }
     }
 

@@ -1,10 +1,15 @@
 //! What a connection waits for: deadlines, and the client's end of stream after ours.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::link::Link;
 use super::stream::Stream;
 pub(super) use crate::server::pace::{Timer, since};
 
@@ -27,7 +32,10 @@ pub(super) fn has_more(stream: &mut Stream) -> bool {
 
 /// Ends our side and reads a while what the client still sends: closing at once would reset the connection, and the
 /// client could lose the answer (RFC 9112 section 9.6).
-pub(super) async fn linger(mut stream: Stream) {
+///
+/// A full server ends it sooner.
+pub(super) async fn linger(mut stream: Stream, link: &Link) {
+    link.ending.store(true, Relaxed);
     let reading = async {
         stream.shutdown().await?;
         let mut space = vec![0; 16 * 1024];
@@ -40,6 +48,14 @@ pub(super) async fn linger(mut stream: Stream) {
         }
         std::io::Result::Ok(())
     };
+    let (mut reading, mut bell) = (pin!(reading), None);
+    let reading = poll_fn(|cx| {
+        link.task.hang(cx, &mut bell);
+        if link.is_evicted() || link.is_aborted() {
+            return Poll::Ready(());
+        }
+        reading.as_mut().poll(cx).map(drop)
+    });
     // Late or broken, the connection is closed now.
     let _ = tokio::time::timeout(LINGER_TIME, reading).await;
 }

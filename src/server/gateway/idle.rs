@@ -1,0 +1,55 @@
+//! A connection as a full server sees it: whether it is idle, and how it is asked to end.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Context;
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+
+use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
+use crate::server::hall::Stage;
+
+/// What the task of a connection and a full server tell each other.
+#[derive(Default)]
+pub(super) struct Idling {
+    state: Mutex<Option<IdleState>>,
+    evicted: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Idling {
+    fn state(&self) -> MutexGuard<'_, Option<IdleState>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection is idle in that way; the task is woken when it is to end.
+    pub(super) fn rest(&self, cx: &Context<'_>, kind: IdleKind, since: Instant) {
+        self.task.register(cx.waker());
+        *self.state() = Some(IdleState { kind, since });
+    }
+
+    /// A request has come: the connection stays.
+    pub(super) fn stay(&self) {
+        *self.state() = None;
+        self.evicted.store(false, Relaxed);
+    }
+
+    /// Whether the connection was asked to end because the server is full.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Relaxed)
+    }
+}
+
+impl OpenConnection for Idling {
+    fn idle(&self) -> Option<IdleState> {
+        self.state().filter(|_| !self.is_evicted())
+    }
+
+    fn evict(&self) {
+        self.evicted.store(true, Relaxed);
+        self.task.wake();
+    }
+
+    fn turned(&self, _: Stage) {} // its task waits for that itself
+}

@@ -1,0 +1,63 @@
+//! A connection as a full server sees it: whether it is idle, and how it is asked to end.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
+use crate::server::hall::Stage;
+
+impl Link {
+    /// In which way the connection is idle, `None` while it is not.
+    pub(super) fn idle_kind(&self) -> Option<IdleKind> {
+        let answering = self.busy.load(Relaxed) > 0;
+        if self.ending.load(Relaxed) || (self.leaving.load(Relaxed) && !answering) {
+            return Some(IdleKind::Ending);
+        }
+        if answering || !self.is_idle() {
+            return None;
+        }
+        if self.head_bytes.load(Relaxed) > 0 {
+            return Some(IdleKind::Head);
+        }
+        // One that another generation has handed over has served requests there.
+        let kept = self.served.load(Relaxed) > 0 || self.accepted.get().is_none();
+        Some(if kept { IdleKind::Kept } else { IdleKind::Silent })
+    }
+
+    /// The last response ended at `now`.
+    pub(super) fn rests_since(&self, now: Instant) {
+        let time = now.saturating_duration_since(self.opened).as_micros();
+        self.rests_after_us.store(u64::try_from(time).unwrap_or(0), Relaxed);
+    }
+
+    /// Whether the connection was asked to end because the server is full.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Relaxed)
+    }
+
+    /// A request has come meanwhile: the connection stays.
+    pub(super) fn stay(&self) {
+        self.evicted.store(false, Relaxed);
+    }
+}
+
+impl OpenConnection for Link {
+    fn idle(&self) -> Option<IdleState> {
+        let kind = self.idle_kind().filter(|_| !self.is_evicted())?;
+        let since = self.opened + Duration::from_micros(self.rests_after_us.load(Relaxed));
+        Some(IdleState { kind, since })
+    }
+
+    fn evict(&self) {
+        self.evicted.store(true, Relaxed);
+        self.task.ring();
+    }
+
+    fn turned(&self, stage: Stage) {
+        match stage {
+            Stage::Over => self.abort(),
+            _ => self.task.ring(),
+        }
+    }
+}
