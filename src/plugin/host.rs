@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use paster_abi as abi;
 use tracing::level_filters::LevelFilter;
 
+use super::library::Library;
 use crate::context::Context;
+use crate::error::Error;
 
 /// What the functions of the host's table work on. It lives as long as the process, as a plugin's threads may call
 /// at any time; a worker makes one for each app.
 pub(super) struct Services {
     app: String,
     library: PathBuf,
+    /// Names of the side processes that the library has.
+    side_processes: Vec<String>,
     config: Arc<serde_json::Value>,
     host: Arc<dyn crate::context::Host>,
     counters: Mutex<BTreeMap<String, u64>>,
@@ -24,12 +28,13 @@ impl Services {
     /// Makes the services and their table for the app `app`.
     pub(super) fn publish(
         app: &str,
-        library: PathBuf,
+        library: &Library,
         context: &Context,
     ) -> (&'static Services, &'static abi::Host) {
         let services: &'static Services = Box::leak(Box::new(Services {
             app: app.to_owned(),
-            library,
+            library: library.path().to_owned(),
+            side_processes: library.info().side_processes.clone(),
             config: context.config.clone(),
             host: context.host.clone(),
             counters: Mutex::default(),
@@ -55,6 +60,17 @@ impl Services {
             side_process,
         }));
         (services, table)
+    }
+
+    /// Name of the app.
+    pub(super) fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// Sees that the side process `name` runs; returns the path of its socket.
+    fn side_process(&self, name: &str) -> Result<PathBuf, Error> {
+        super::library::check_side_process(name, &self.side_processes)?;
+        self.host.side_process(&self.app, name, &self.library)
     }
 
     /// Adds to a counter.
@@ -137,7 +153,7 @@ unsafe extern "C" fn side_process(
 ) -> abi::Status {
     // SAFETY: the plugin passes its table's context and a name that lives for the call.
     let (services, name) = unsafe { (services(context), name.text()) };
-    let (status, text) = match services.host.side_process(&services.app, &name, &services.library) {
+    let (status, text) = match services.side_process(&name) {
         Ok(path) => (abi::READY, path.to_string_lossy().into_owned()),
         Err(error) => (abi::FAILED, super::call::describe(&error)),
     };

@@ -8,9 +8,9 @@ use std::task::Poll;
 
 use paster_abi as abi;
 
-use super::call;
 use super::host::Services;
 use super::library::Library;
+use super::{call, callback};
 use crate::body::App;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -47,8 +47,24 @@ unsafe impl Sync for Shared {}
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let last = Last { table: self.table, app: self.app };
+        callback::call(self.services.app(), "destroy", move || last.destroy());
+    }
+}
+
+/// An app that has no user left.
+struct Last {
+    table: &'static abi::Plugin,
+    app: *mut c_void,
+}
+
+// SAFETY: by the ABI's promise any thread may call with the app.
+unsafe impl Send for Last {}
+
+impl Last {
+    fn destroy(self) {
         if let Some(destroy) = self.table.destroy {
-            // SAFETY: the last user is gone, so no exchange or task of the app is left.
+            // SAFETY: the last user is gone, so no exchange, task or call of the app is left.
             unsafe { destroy(self.app) }
         }
     }
@@ -69,7 +85,7 @@ impl Instance {
             let plugin = &library.info().name;
             Error::new(format!("the plugin `{plugin}` did not create the app `{name}`")).because(reason)
         };
-        let (services, host) = Services::publish(name, library.path().to_owned(), context);
+        let (services, host) = Services::publish(name, library, context);
         let settings = match settings {
             serde_json::Value::Null => "{}".to_owned(),
             settings => settings.to_string(),
@@ -157,28 +173,44 @@ impl Instance {
         if status == abi::READY { Ok(text) } else { Err(text) }
     }
 
-    /// State to carry to the next generation, when the plugin has any.
+    /// State to carry to the next generation, when the plugin has any. Blocks until the plugin has written it, for some
+    /// seconds at most.
     pub fn save_state(&self) -> Option<Vec<u8>> {
-        let mut out = abi::Buffer::EMPTY;
         let save = self.shared.table.save_state?;
-        // SAFETY: the app is live; `out` is a live place whose bytes are copied before its release.
-        unsafe { (save(self.shared.app, &mut out) == abi::READY).then(|| out.bytes().to_vec()) }
+        self.call_back("save_state", move |shared| {
+            let mut out = abi::Buffer::EMPTY;
+            // SAFETY: the app is live; `out` is a live place whose bytes are copied before its release.
+            unsafe { (save(shared.app, &mut out) == abi::READY).then(|| out.bytes().to_vec()) }
+        })
+        .flatten()
     }
 
-    /// Tells the plugin that a newer generation has taken over.
+    /// Tells the plugin that a newer generation has taken over. Blocks until the plugin has returned, for some seconds at
+    /// most.
     pub fn retire(&self) {
         if let Some(retire) = self.shared.table.retire {
             // SAFETY: the app is live.
-            unsafe { retire(self.shared.app) }
+            self.call_back("retire", move |shared| unsafe { retire(shared.app) });
         }
     }
 
-    /// Tells the plugin to close what is left (WebSockets with 1012): the generation ends.
+    /// Tells the plugin to close what is left (WebSockets with 1012): the generation ends. Blocks until the plugin has
+    /// returned, for some seconds at most.
     pub fn shutdown(&self) {
         if let Some(shutdown) = self.shared.table.shutdown {
             // SAFETY: the app is live.
-            unsafe { shutdown(self.shared.app) }
+            self.call_back("shutdown", move |shared| unsafe { shutdown(shared.app) });
         }
+    }
+
+    /// Calls a function that should return soon; the app lives until it does.
+    fn call_back<T: Send + 'static>(
+        &self,
+        function: &str,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Option<T> {
+        let shared = self.shared.clone();
+        callback::call(&self.name, function, move || work(&shared))
     }
 }
 

@@ -83,16 +83,31 @@ impl Library {
     }
 
     /// Runs the plugin's side process `name` over `listener` until it ends (`paster __side`); returns its status.
-    pub fn run_side(&self, name: &str, listener: OwnedFd) -> i32 {
-        match self.table.run_side {
-            // SAFETY: the name lives for the call; the descriptor is handed over.
-            Some(run) => unsafe { run(abi::Slice::new(name.as_bytes()), listener.into_raw_fd()) },
-            None => {
-                tracing::error!("plugin `{}` has no side processes", self.info.name);
-                1
-            }
-        }
+    /// # Errors
+    /// When the plugin has no side process of that name.
+    pub fn run_side(&self, name: &str, listener: OwnedFd) -> Result<i32> {
+        check_side_process(name, &self.info.side_processes)?;
+        let run = self.table.run_side.ok_or_else(|| {
+            Error::new(format!("the plugin `{}` lists side processes and has no `run_side`", self.info.name))
+        })?;
+        // SAFETY: the name lives for the call; the descriptor is handed over.
+        Ok(unsafe { run(abi::Slice::new(name.as_bytes()), listener.into_raw_fd()) })
     }
+}
+
+/// # Errors
+/// When `name` is not among the side processes that a plugin has.
+pub(super) fn check_side_process(name: &str, known: &[String]) -> Result<(), Error> {
+    if known.iter().any(|one| one == name) {
+        return Ok(());
+    }
+    let names: Vec<_> = known.iter().map(|one| format!("`{one}`")).collect();
+    let known = match names.as_slice() {
+        [] => "its table lists none".to_owned(),
+        [one] => format!("it has {one}"),
+        several => format!("it has {}", several.join(", ")),
+    };
+    Err(Error::new(format!("the plugin has no side process `{name}`: {known}")))
 }
 
 const RTLD_NOW_LOCAL: i32 = libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL;

@@ -4,6 +4,7 @@
 
 mod body;
 mod call;
+mod callback;
 mod file;
 mod host;
 mod instance;

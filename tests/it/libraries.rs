@@ -170,7 +170,7 @@ fn a_side_process_gets_its_socket() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut back = String::new();
     stream.read_to_string(&mut back).unwrap();
-    assert_eq!((back.as_str(), side.join().unwrap()), ("over there", 7));
+    assert_eq!((back.as_str(), side.join().unwrap().unwrap()), ("over there", 7));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::support::{Serving, folder, get, plugin, root, save, wait_until};
+use serde_json::Value;
+
+use crate::support::{Connection, Serving, folder, get, plugin, root, runs, save, wait_until};
 
 /// A small plugin of its own, on this repository's sdk.
 const SOURCE: &str = r#"
@@ -171,7 +173,7 @@ fn a_start_that_does_not_build_waits_for_the_mending() {
     let mut serving = Serving::launch(command);
     let failed = serving.wait_for("reload_failed");
     assert_eq!(failed["generation"], 0);
-    let page = crate::support::Connection::open(serving.address()).get("/");
+    let page = Connection::open(serving.address()).get("/");
     assert!(page.0.starts_with("HTTP/1.1 503 "), "{}", page.0);
     assert!(page.1.contains("no_such_name"), "{}", page.1);
     edit(folder.path(), "no_such_name", "\"mended\"");
@@ -231,7 +233,7 @@ fn config_files_and_their_includes_are_watched() {
     assert_eq!(serving.wait_for("reload_failed")["generation"], 2);
     file("conf/words.txt", "words");
     assert_eq!(serving.wait_for("reloaded")["generation"], 3);
-    assert_eq!(crate::support::Connection::open(&address).get("/").1, "hello");
+    assert_eq!(Connection::open(&address).get("/").1, "hello");
 }
 
 #[test]
@@ -451,4 +453,39 @@ fn changes_are_left_alone_once_the_config_says_so() {
     save(&path, &config(true, "14"));
     assert_eq!(serving.wait_for("reloading")["reason"], "config");
     assert_eq!(serving.wait_for("reloaded")["generation"], 14);
+}
+
+/// A plugin whose calls never return holds up neither the other apps' connections and states nor the end of a process.
+#[test]
+fn a_plugin_that_blocks_in_the_hosts_calls_holds_up_nobody_else() {
+    let library = plugin("faulty");
+    let text = format!(
+        "[process]\ndrain_secs = 600\ngrace_secs = 600\n[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
+         [app.main]\nuse = \"mount\"\nroutes = {{ \"/\" = \"good\", \"/bad\" = \"bad\", \"/worse\" = \"worse\" }}\n\
+         [app.good]\nuse = \"plugin\"\nlibrary = {library:?}\n\
+         [app.bad]\nuse = \"plugin\"\nlibrary = {library:?}\n\
+         [app.bad.settings]\nblocks = [\"save_state\", \"retire\", \"shutdown\"]\n\
+         [app.worse]\nuse = \"plugin\"\nlibrary = {library:?}\n\
+         [app.worse.settings]\nblocks = [\"destroy\"]\n"
+    );
+    let folder = folder(&[("server.toml", &text)]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let mut kept: Vec<_> = (0..3).map(|_| Connection::open(serving.address())).collect();
+    kept.iter_mut().for_each(|connection| drop(connection.get("/bad/pid")));
+    let old = serving.children()[0];
+    serving.signal("HUP");
+    serving.wait_for("reloaded");
+    for connection in &mut kept {
+        let about: Value = serde_json::from_str(&connection.get("/host").1).unwrap();
+        assert_eq!((&about["generation"], &about["saved"]), (&2.into(), &"saved by generation 1".into()));
+    }
+    let about: Value = serde_json::from_str(&get(&serving, "/bad/host")).unwrap();
+    assert_eq!(about["saved"], Value::Null, "it has not saved in time");
+    wait_until("the old worker has ended", || !runs(old));
+    drop(kept);
+    assert_eq!(serving.stop(), Some(0));
+    for call in ["save_state", "retire", "shutdown", "destroy"] {
+        let warning = format!("the plugin's `{call}` has not returned within 4 s");
+        assert!(serving.stderr().contains(&warning), "{call}: {}", serving.stderr());
+    }
 }

@@ -73,3 +73,11 @@ fn a_side_process_ends_with_a_killed_supervisor() {
     serving.kill();
     wait_until("all have ended", || !all.iter().any(|pid| runs(*pid)));
 }
+
+#[test]
+fn a_side_process_of_an_unknown_name_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = start(folder.path());
+    assert_eq!(get(&serving, "/no-side"), "the plugin has no side process `ehco`: it has `echo`");
+    assert_eq!(process(&serving), None);
+}

@@ -71,7 +71,8 @@ impl Host {
     /// # fn main() {}
     /// ```
     /// # Errors
-    /// When there is no supervisor (`paster request`, `paster check`) or the process did not start.
+    /// When [`plugin!`](crate::plugin!) lists no side process of that name, when there is no supervisor (`paster request`,
+    /// `paster check`), or when the process did not start.
     pub fn side_process(&self, name: &str) -> Result<PathBuf, BoxError> {
         let mut out = abi::Buffer::EMPTY;
         let table = self.0.table;

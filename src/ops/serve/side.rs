@@ -351,6 +351,6 @@ pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u
         std::thread::sleep(GRACE);
         std::process::exit(1);
     });
-    let code = Library::load(library)?.run_side(name, listener);
+    let code = Library::load(library)?.run_side(name, listener)?;
     Ok(u8::try_from(code).unwrap_or(1))
 }

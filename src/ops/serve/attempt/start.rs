@@ -16,8 +16,8 @@ use crate::ops::serve::servers::Bound;
 use crate::ops::serve::wire::Packet;
 use crate::ops::serve::{Message, Shared, State};
 
-/// How long the old generation may take to save its state.
-const SAVING: Duration = Duration::from_secs(5);
+/// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
+const SAVING: Duration = Duration::from_secs(8);
 
 /// Asks the worker at the post `index` for its state.
 pub(in crate::ops::serve) async fn saved_state(shared: &Shared, index: usize) -> State {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -39,7 +40,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The serving part of a worker.
 pub(super) struct Generation {
     start: Box<Start>,
-    instances: Vec<Instance>,
+    /// Each with its turn to be called back.
+    instances: Vec<(Instance, Arc<Mutex<()>>)>,
+    callbacks: JoinSet<()>,
     known: Known,
     /// Scheduled tasks that run here.
     running: JoinSet<()>,
@@ -79,7 +82,8 @@ impl Generation {
         outgoing.spawn(handover::send_on(idle, newest));
         Generation {
             start,
-            instances,
+            instances: instances.into_iter().map(|one| (one, Arc::default())).collect(),
+            callbacks: JoinSet::new(),
             known,
             running: JoinSet::new(),
             live,
@@ -161,9 +165,7 @@ impl Generation {
             outbox.send(Packet::new(&FromWorker::Retired));
         });
         self.live.end();
-        for instance in &self.instances {
-            instance.retire();
-        }
+        self.call_back(Instance::retire);
         self.farewell = Some(Instant::now() + self.start.process.drain());
     }
 
@@ -182,8 +184,18 @@ impl Generation {
         self.takers.retire();
         self.phase.send_replace(Phase::Draining { until });
         self.live.end();
-        for instance in &self.instances {
-            instance.shutdown();
+        self.call_back(Instance::shutdown);
+    }
+
+    /// Calls a function of every plugin, off this task: it may block for some seconds. An app's calls follow one another.
+    fn call_back(&mut self, function: fn(&Instance)) {
+        for (instance, turn) in &self.instances {
+            let (instance, turn, threads) = (instance.clone(), turn.clone(), self.threads.clone());
+            self.callbacks.spawn(async move {
+                let _turn = turn.lock().await;
+                // A panic in it was logged; the end goes on without it.
+                let _ = threads.spawn_blocking(move || function(&instance)).await;
+            });
         }
     }
 
@@ -191,13 +203,16 @@ impl Generation {
         self.known.answer(number, question, &self.outbox, &self.threads, &mut self.running);
     }
 
+    /// Sends what the plugins save. One that blocks costs only its own state.
     pub(super) fn save_state(&self) {
-        let instances = self.instances.clone();
         let outbox = self.outbox.clone();
-        self.threads.spawn_blocking(move || {
-            let states = instances
-                .iter()
-                .filter_map(|one| one.save_state().map(|state| (one.name().to_owned(), state)));
+        let save = |instance: Instance| {
+            move || instance.save_state().map(|state| (instance.name().to_owned(), state))
+        };
+        let saving = self.instances.iter().map(|(one, _)| self.threads.spawn_blocking(save(one.clone())));
+        let saving = join_all(saving.collect::<Vec<_>>());
+        tokio::spawn(async move {
+            let states = saving.await.into_iter().filter_map(|saved| saved.ok().flatten());
             let (lengths, raw) = message::join(states);
             outbox.send(Packet { raw, ..Packet::new(&FromWorker::State(lengths)) });
         });
@@ -217,7 +232,8 @@ impl Generation {
                 self.outbox.deliver(Packet::new(&FromWorker::Done(0))).await;
                 return 0;
             }
-            if ended && self.incoming.is_empty() && self.running.is_empty() {
+            if ended && [&self.incoming, &self.running, &self.callbacks].iter().all(|tasks| tasks.is_empty())
+            {
                 self.hand_over = None;
                 if self.outgoing.is_empty() {
                     return 0;
@@ -232,6 +248,7 @@ impl Generation {
                 }
                 Some(_) = self.incoming.join_next() => {}
                 Some(_) = self.running.join_next() => {}
+                Some(_) = self.callbacks.join_next() => {}
                 Some(_) = self.outgoing.join_next() => {}
                 () = until(self.farewell) => self.drain(FAREWELL),
                 () = only_web_sockets(&self.loads), if self.lets_web_sockets_go() => self.drain(FAREWELL),
