@@ -284,6 +284,18 @@ on("input() is asked in the page", async (page) => {
   await field.fill("Ada");
   await page.keyboard.press("Enter");
   await cell(page, 0).locator(".output", { hasText: "Hello Ada" }).waitFor();
+  // The question and its answer stay in the output, as in a terminal.
+  await cell(page, 0).locator(".output", { hasText: "Name? Ada" }).waitFor();
+});
+
+on("set_next_input and %load write into the page", async (page) => {
+  await server.write("next.ipynb", [{ cell_type: "code", source: "" }]);
+  await writeFile(join(server.data, "loaded.py"), "loaded = 1\n");
+  await open(page, "next.ipynb");
+  await run(page, 0, "get_ipython().set_next_input('the_next = 2')");
+  await page.locator(".cell", { hasText: "the_next = 2" }).nth(1).waitFor({ timeout: SLOW });
+  await run(page, 0, "%load loaded.py");
+  await cell(page, 0).locator(".cm-content, .static").filter({ hasText: "loaded = 1" }).waitFor();
 });
 
 on("names with odd characters and folders", async (page) => {
@@ -309,6 +321,30 @@ on("upload, download", async (page) => {
   await row.getByRole("button").click();
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("menuitem", { name: "Download" }).click()]);
   assert.equal(download.suggestedFilename(), "data.csv");
+});
+
+test("a button logs out, and the server then asks for the token again", async () => {
+  const own = await browser.newContext();
+  own.setDefaultTimeout(20_000);
+  try {
+    await server.write("leave.ipynb", [{ cell_type: "code", source: "x" }]);
+    const page = await own.newPage();
+    for (const address of ["notebooks/leave.ipynb", ""]) {
+      await page.goto(`${server.url}?token=${TOKEN}`);
+      await page.goto(server.url + address);
+      if (address !== "") {
+        await cell(page, 0).waitFor();
+        await page.getByRole("button", { name: "More", exact: true }).click();
+      }
+      await page.getByRole(address === "" ? "button" : "menuitem", { name: "Log out" }).click();
+      await page.getByRole("heading", { name: "Logged out" }).waitFor();
+      await page.goto(server.url + address);
+      await page.getByLabel("Token").waitFor();
+      assert.match(page.url(), /\/login\?/);
+    }
+  } finally {
+    await own.close();
+  }
 });
 
 test("below a mount prefix all addresses hold", async () => {
