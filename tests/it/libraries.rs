@@ -32,7 +32,7 @@ fn a_create_that_fails_says_why() {
     check(
         json!({ "healty": true }),
         &format!(
-            "{prefix}: settings: unknown field `healty`, expected one of `create`, `healthy`, `unwell_file`, `helper_file` at line 1 column 9 ()"
+            "{prefix}: settings: unknown field `healty`, expected one of `create`, `healthy`, `unwell_file`, `blocks`, `helper_file` at line 1 column 9 ()"
         ),
     );
 }
@@ -185,6 +185,7 @@ fn inspect_prints_what_a_plugin_says() {
         create       one of "work", "fail", "panic", "hang"  optional      What `create` does.
         healthy      boolean                                 default true  Whether the health probe succeeds.
         unwell_file  string or null                          optional      While this file is there the health probe fails, with its text.
+        blocks       list                                    default []    Which of the host's calls never return: `save_state`, `retire`, `shutdown`, `destroy`.
         helper_file  string or null                          optional      Where `create` writes the process id of a program that it starts and leaves alone.
     "#);
     let output =
