@@ -294,7 +294,7 @@ fn a_config_map_that_is_swapped_is_taken() {
         place(version, body);
         std::fs::remove_dir_all(at("").join(old)).unwrap();
         assert_eq!(serving.wait_for("reloaded")["generation"], generation);
-        assert_eq!(crate::support::Connection::open(&address).get("/").1, body);
+        assert_eq!(Connection::open(&address).get("/").1, body);
     }
 }
 
