@@ -29,7 +29,7 @@ pub use explain::Explained;
 use node::Node;
 pub use node::{Place, item, join};
 pub use secret::is_secret_field;
-pub use table::{Access, ConfigPath, FollowedPath, OutputPath, ServedPath, Table};
+pub use table::{Access, ConfigAddress, ConfigPath, FollowedPath, OutputPath, ServedPath, Table};
 
 /// Where a configuration is read from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

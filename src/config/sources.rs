@@ -66,12 +66,11 @@ impl Files {
     fn include_list<'n>(&mut self, include: &'n Node) -> &'n [Node] {
         match &include.data {
             Data::List(list) => list,
+            Data::Value(Value::String(_)) => std::slice::from_ref(include),
             _ => {
-                let error = Error::config("`include` must be a list of files").at(include.origin());
-                self.errors.push(match include.str() {
-                    Some(file) => error.help(format!("write `include = [{}]`", Value::from(file))),
-                    None => error,
-                });
+                let error = Error::config("`include` must be a file or a list of files");
+                let help = "write `include = [\"common.toml\"]`";
+                self.errors.push(error.at(include.origin()).help(help));
                 &[]
             }
         }

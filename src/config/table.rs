@@ -67,6 +67,25 @@ impl Access {
     }
 }
 
+/// An address in the config. Where it is a Unix socket (`unix:PATH`, `http://unix:PATH`), the path is relative to the
+/// folder of the file that wrote it, absolute once read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ConfigAddress(#[schemars(extend("format" = "address"))] String);
+
+impl std::ops::Deref for ConfigAddress {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ConfigAddress {
+    fn from(text: &str) -> ConfigAddress {
+        ConfigAddress(text.to_owned())
+    }
+}
+
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
 #[derive(Clone)]
 pub struct Table {

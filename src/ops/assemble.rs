@@ -78,6 +78,31 @@ fn with_config(config: &Config, context: &Context) -> Context {
     Context { config: Arc::new(config.tree().clone()), ..context.clone() }
 }
 
+/// Makes every server of `config`, without its app. Faults go to `errors`: those of the tables, or that there is none.
+pub(crate) fn build_servers<'a>(
+    config: &'a Config,
+    errors: &mut Vec<Error>,
+) -> Vec<(&'a str, Box<dyn Server>)> {
+    let names = config.names("server");
+    if names.is_empty() {
+        let error = Error::config("the config has no server");
+        errors.push(error.help("add a table `[server.main]` with `use = \"http\"`"));
+    }
+    let mut servers = Vec::new();
+    for name in names {
+        let Some(table) = config.table("server", name) else { continue };
+        let made = table.kind().and_then(|kind| {
+            let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
+            (entry.build)(&table)
+        });
+        match made {
+            Ok(server) => servers.push((name, server)),
+            Err(found) => errors.extend(found),
+        }
+    }
+    servers
+}
+
 /// Name of the app that the server `table` serves.
 pub fn app_of_server(table: &Table) -> &str {
     table.value().get("app").and_then(|app| app.as_str()).unwrap_or("main")
@@ -97,9 +122,10 @@ pub(crate) struct Layer {
 pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> Vec<Layer> {
     let entries = match table.value().get("middleware") {
         None => return Vec::new(),
-        Some(serde_json::Value::Array(entries)) => entries,
+        Some(serde_json::Value::Array(entries)) => &entries[..],
+        Some(one @ serde_json::Value::String(_)) => std::slice::from_ref(one),
         Some(_) => {
-            let error = table.error("middleware", "`middleware` is a list of names, outermost first");
+            let error = table.error("middleware", "`middleware` must be a list of names, outermost first");
             errors.push(error.help("write `middleware = [\"access_log\", \"compress\"]`"));
             return Vec::new();
         }
@@ -200,24 +226,13 @@ impl<'a> Assembler<'a> {
     }
 
     fn build_servers(&mut self) -> Vec<(String, Box<dyn Server>, App)> {
-        let mut servers = Vec::new();
+        let mut apps = BTreeMap::new();
         for name in self.config.names("server") {
             let Some(table) = self.config.table("server", name) else { continue };
-            let app = self.app_for_server(&table);
-            let built = table.kind().and_then(|kind| {
-                let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
-                (entry.build)(&table)
-            });
-            match built {
-                Ok(server) => servers.push((name.to_owned(), server, app)),
-                Err(errors) => self.errors.extend(errors),
-            }
+            apps.insert(name, self.app_for_server(&table));
         }
-        if self.config.names("server").is_empty() {
-            let error = Error::config("no server: the config has no `[server.NAME]` table");
-            self.errors.push(error.help("add `[server.main]` with `use = \"http\"`"));
-        }
-        servers
+        let servers = build_servers(self.config, &mut self.errors).into_iter();
+        servers.filter_map(|(name, server)| Some((name.to_owned(), server, apps.remove(name)?))).collect()
     }
 
     /// The app of a server, with what the server is given along with it: the app's access log for what it refuses, and

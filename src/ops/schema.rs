@@ -58,6 +58,8 @@ pub fn schema() -> Value {
     let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
     let profiles = json!({ "type": "object", "additionalProperties": profile });
     properties.insert("profile".into(), described(profiles, PROFILE));
+    let known = definitions.clone();
+    definitions.values_mut().chain(properties.values_mut()).for_each(|schema| allow_single(schema, &known));
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "paster's config file, server.toml",
@@ -174,6 +176,31 @@ fn allow_references(schema: &mut Value) {
     }
     let reference = json!({ "type": "string", "pattern": "\\$\\{" });
     outer.insert("anyOf".into(), json!([schema.take(), reference]));
+    *schema = outer.into();
+}
+
+/// Lets one string be written where a list of strings is wanted, in `schema` and all below it.
+fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
+    match schema {
+        Value::Object(table) => table.values_mut().for_each(|inner| allow_single(inner, definitions)),
+        Value::Array(list) => list.iter_mut().for_each(|inner| allow_single(inner, definitions)),
+        _ => return,
+    }
+    let items = schema.get("items").map(|items| match items.get("$ref").and_then(Value::as_str) {
+        Some(reference) => reference.strip_prefix("#/$defs/").and_then(|name| definitions.get(name)),
+        None => Some(items),
+    });
+    let of_strings = items.flatten().is_some_and(|items| items["type"] == "string");
+    if !of_strings {
+        return;
+    }
+    let mut outer = Map::new();
+    if let Some(table) = schema.as_object_mut() {
+        for key in ["description", "default"] {
+            outer.extend(table.remove(key).map(|value| (key.to_owned(), value)));
+        }
+    }
+    outer.insert("anyOf".into(), json!([schema.take(), { "type": "string" }]));
     *schema = outer.into();
 }
 

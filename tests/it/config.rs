@@ -439,6 +439,33 @@ ok: 1 server, 1 app, 1 middleware table
 "#);
 }
 
+/// Where a list of strings is wanted, one string is enough, whoever writes it.
+#[test]
+fn one_string_is_a_list() {
+    let files = [
+        (
+            "server.toml",
+            "include = \"more.toml\"\n[server.main]\nuse = \"http\"\nlisten = \"127.0.0.1:81\"\n",
+        ),
+        ("more.toml", "[app.main]\nuse = \"respond\"\nbody = \"x\"\nmiddleware = \"lowercase\"\n"),
+    ];
+    let check = |env: &[&str], args: &[&str], expected: &str| {
+        let shown = output(&files, env, &[&["check"], args].concat());
+        assert!(shown.starts_with(expected), "{shown}");
+    };
+    check(&[], &[], "ok: 1 server, 1 app");
+    check(&[], &["-D", "server.main.listen=127.0.0.1:8080"], "ok: 1 server, 1 app");
+    check(&["PASTER_SERVER__MAIN__LISTEN=127.0.0.1:8080"], &[], "ok: 1 server, 1 app");
+    check(
+        &[],
+        &["-D", "server.main.listen=nowhere"],
+        "error: `nowhere` has no port\n --> -D server.main.listen",
+    );
+    check(&[], &["-D", "app.main.middleware=lowercas"], "error: unknown middleware `lowercas`");
+    let routes = output(&files, &[], &["routes"]);
+    assert!(routes.contains("main (http) on 127.0.0.1:81\n└─ lowercase → main"), "{routes}");
+}
+
 /// The schema for editors takes a good config and refuses a bad one.
 #[test]
 fn schema_fits_configs() {
@@ -452,6 +479,11 @@ fn schema_fits_configs() {
     )));
     assert!(valid(&format!("{server}threads = \"${{n}}\"\n[vars]\nn = 3\n")));
     assert!(valid("[app.a]\nuse = \"app:b\"\nbody = \"x\"\n[profile.p]\napp.a.body = \"y\"\n"));
+    assert!(valid(&format!(
+        "include = \"a.toml\"\n{server}listen = \"127.0.0.1:0\"\nhosts = \"localhost\"\n"
+    )));
+    assert!(valid("[app.main]\nuse = \"proxy\"\nupstreams = \"127.0.0.1:1\"\nmiddleware = \"lint\"\n"));
+    assert!(!valid(&format!("{server}listen = 8080\n")));
     assert!(!valid(&format!("{server}threads = \"many\"\n")));
     assert!(!valid(&format!("{server}thread = 4\n")));
     assert!(!valid("[server.main]\nuse = \"htp\"\n"));

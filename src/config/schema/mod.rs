@@ -78,6 +78,9 @@ impl<'a> Check<'a> {
     /// or boolean that is wanted.
     fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &str, depth: usize) {
         let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
+        if value.is_string() && self.wants_strings(schema) {
+            *value = Value::Array(vec![value.take()]);
+        }
         for key in ["allOf", "anyOf", "oneOf"] {
             for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
                 if self.fits(branch, value) {
@@ -87,9 +90,12 @@ impl<'a> Check<'a> {
         }
         match value {
             Value::String(text) => {
-                if schema.get("format").and_then(Value::as_str) == Some("path") {
+                let format = schema.get("format").and_then(Value::as_str);
+                if format == Some("path") {
                     *text = absolute(self.table.base(path), text);
                     self.paths.push((Access::of(schema), PathBuf::from(&*text)));
+                } else if format == Some("address") {
+                    *text = absolute_address(self.table.base(path), text);
                 } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),
@@ -139,6 +145,15 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Whether a list of strings is wanted, and no string: one string is such a list too.
+    fn wants_strings(&self, schema: &'a Value) -> bool {
+        let types = accepted(schema);
+        let items = schema.get("items").and_then(|items| self.follow(items));
+        types.contains(&"array")
+            && !types.contains(&"string")
+            && items.is_some_and(|items| accepted(items).contains(&"string"))
+    }
+
     /// The schema behind `$ref`s within the document.
     fn follow(&self, schema: &'a Value) -> Option<&'a Value> {
         let mut schema = schema;
@@ -184,6 +199,15 @@ fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+/// The path of a Unix socket from `base`; any other address as it is.
+fn absolute_address(base: &std::path::Path, text: &str) -> String {
+    let start = text.find("unix:").filter(|at| *at == 0 || text[..*at].ends_with("://"));
+    match start.map(|at| text.split_at(at + "unix:".len())) {
+        Some((scheme, path)) if !path.is_empty() => format!("{scheme}{}", absolute(base, path)),
+        _ => text.to_owned(),
     }
 }
 

@@ -39,6 +39,9 @@ impl<'a> Check<'a> {
                     .at(self.table.origin(&path));
                 error.help(self.how_to_add(key, property))
             }
+            Kind::Type { .. } if near_schema.is_some_and(|schema| self.wants_strings(schema)) => {
+                self.wrong_type(&path, value, &["string", "array"])
+            }
             Kind::Type { kind } => self.wrong_type(&path, value, &type_names(kind)),
             Kind::Enum { options } => match options.as_array() {
                 Some(options) => self.unknown_value(&path, value, options),
