@@ -3,32 +3,45 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
+use crate::ops::build::Copies;
 
-/// A folder that only its owner can enter. It goes with the value; one that a killed supervisor left behind goes
-/// with the next start.
+/// A folder that only its owner can enter, made when something is to be put there: a config without plugins needs none,
+/// and serves where nothing can be written. It goes with the value; one that a killed supervisor left behind goes with the
+/// next.
+#[derive(Debug, Default)]
+pub(super) struct Folder(OnceLock<Made>);
+
 #[derive(Debug)]
-pub(super) struct Folder {
+struct Made {
     path: PathBuf,
     // Locked as long as the supervisor lives: that is how another one tells a folder in use from one left behind.
     lock: File,
+    /// The copies of libraries in it.
+    copies: Copies,
 }
 
 const PREFIX: &str = "paster-";
+/// Where copies of libraries go.
+const LIBRARIES: &str = "libraries";
 
-impl Folder {
+impl Made {
+    fn at(path: PathBuf, lock: File) -> Made {
+        let copies = Copies::new(path.join(LIBRARIES));
+        Made { path, lock, copies }
+    }
+
     /// Makes the folder, and removes those left behind.
-    /// # Errors
-    /// When the system's folder for temporary files cannot be written to.
-    pub(super) fn new() -> Result<Folder> {
+    fn new() -> Result<Made> {
         let parent = std::env::temp_dir();
         sweep(&parent);
         let failed = |cause: std::io::Error| {
             Error::new(format!("cannot make a private folder in `{}`", parent.display()))
-                .help("set TMPDIR to a folder that can be written to")
+                .help("plugins need one: set TMPDIR to a folder that can be written to")
                 .because(cause)
         };
         let folder = tempfile::Builder::new()
@@ -39,22 +52,41 @@ impl Folder {
         let lock = File::create(folder.path().join("lock")).map_err(failed)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|cause| failed(cause.into()))?;
-        Ok(Folder { path: folder.keep(), lock })
+        Ok(Made::at(folder.keep(), lock))
     }
+}
 
+impl Folder {
     /// Takes charge of one that another supervisor has made in this process, and holds with `lock`.
     pub(super) fn adopt(path: PathBuf, lock: File) -> Folder {
-        Folder { path, lock }
+        Folder(OnceLock::from(Made::at(path, lock)))
     }
 
-    /// Its lock, for a successor.
-    pub(super) fn lock(&self) -> &File {
-        &self.lock
+    /// Its path and its lock, for a successor; `None` when it was never needed.
+    pub(super) fn made(&self) -> Option<(&Path, &File)> {
+        self.0.get().map(|made| (&*made.path, &made.lock))
     }
 
-    /// Where copies of libraries go.
-    pub(super) fn libraries(&self) -> PathBuf {
-        self.path().join("libraries")
+    /// Its path.
+    /// # Errors
+    /// When it is not there yet and the system's folder for temporary files cannot be written to.
+    pub(super) fn path(&self) -> Result<&Path> {
+        Ok(&self.make()?.path)
+    }
+
+    /// The copies of libraries in it.
+    /// # Errors
+    /// As [`Folder::path`].
+    pub(super) fn copies(&self) -> Result<&Copies> {
+        Ok(&self.make()?.copies)
+    }
+
+    fn make(&self) -> Result<&Made> {
+        if let Some(made) = self.0.get() {
+            return Ok(made);
+        }
+        let made = Made::new()?;
+        Ok(self.0.get_or_init(|| made))
     }
 
     /// Lets a group enter and read the libraries, but change nothing.
@@ -68,8 +100,9 @@ impl Folder {
             }
             Ok(())
         };
-        open(self.path(), 0o750)?;
-        let libraries = self.libraries();
+        let Some((path, _)) = self.made() else { return Ok(()) };
+        open(path, 0o750)?;
+        let libraries = path.join(LIBRARIES);
         if libraries.exists() {
             open(&libraries, 0o750)?;
         }
@@ -78,13 +111,9 @@ impl Folder {
         }
         Ok(())
     }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
-impl Drop for Folder {
+impl Drop for Made {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path); // the next start sweeps what is left
     }

@@ -120,8 +120,6 @@ struct Shared {
     /// What TLS session tickets of this run are made of.
     tickets: Secret,
     folder: folder::Folder,
-    /// The private copies of libraries in it.
-    copies: crate::ops::build::Copies,
     notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,
     sides: side::Sides,

@@ -92,8 +92,12 @@ impl Sides {
             return Ok(side.path.clone());
         }
         // Short, as a Unix socket's path may have 107 bytes; names are the plugin's and may hold anything.
+        let folder = shared.folder.path().map_err(|errors| match errors.into_iter().next() {
+            Some(error) => Fault::from(&error),
+            None => Fault::from(&Error::new("there is no private folder")),
+        })?;
         let taken = |path: &PathBuf| known.values().any(|side| side.path == *path);
-        let mut paths = (0..).map(|number| shared.folder.path().join(format!("side{number}.sock")));
+        let mut paths = (0..).map(|number| folder.join(format!("side{number}.sock")));
         let path = paths.find(|path| !taken(path)).unwrap_or_default();
         let start = || -> io::Result<(OwnedFd, Running)> {
             let _ = std::fs::remove_file(&path); // of a side process that ended by itself

@@ -40,7 +40,9 @@ pub(super) struct Estate {
     pub(super) turns: u64,
     pub(super) started: u64,
     pub(super) reload: bool,
-    pub(super) folder: PathBuf,
+    /// The private folder, where one was needed.
+    #[serde(default)]
+    pub(super) folder: Option<PathBuf>,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) bound: Vec<Held>,
     pub(super) serving: u64,

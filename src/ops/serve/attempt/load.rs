@@ -7,7 +7,7 @@ use super::start::start;
 use super::{Attempt, Plan};
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
-use crate::ops::build::{self, Speed};
+use crate::ops::build::{self, Copies, Speed};
 use crate::ops::fault::Fault;
 use crate::ops::serve::event::Event;
 use crate::ops::serve::log::Log;
@@ -66,9 +66,9 @@ impl Attempt {
         let bound = self.bind(&config, held);
         let taken = bound.and_then(|bound| {
             self.take_pid_file(&process)?;
-            Ok((bound, standing?))
+            Ok((bound, standing?, self.copies(&config)?))
         });
-        let (bound, standing) = match taken {
+        let (bound, standing, copies) = match taken {
             Ok(taken) => taken,
             Err(errors) => {
                 // What was watched goes on to be: saving a file gives no address free.
@@ -82,7 +82,7 @@ impl Attempt {
             shared.tell(&Event::of_build(app, progress));
         };
         let speed = if process.reload { Speed::Development } else { Speed::Production };
-        let (inputs, libraries) = build::libraries(&config, speed, Some(&shared.copies), &tell).await;
+        let (inputs, libraries) = build::libraries(&config, speed, copies, &tell).await;
         scope.inputs = inputs;
         let read = contents(&scope);
         let plan =
@@ -118,6 +118,13 @@ impl Attempt {
             one.new = !self.bound.iter().any(|old| Arc::ptr_eq(&old.socket, &one.socket));
         }
         Ok(bound)
+    }
+
+    /// The private copies of libraries, where there are plugins.
+    fn copies(&self, config: &Config) -> Result<Option<&Copies>> {
+        let tables = config.names("app").into_iter().filter_map(|name| config.table("app", name));
+        let any = tables.into_iter().any(|table| table.kind().is_ok_and(|kind| kind == "plugin"));
+        any.then(|| self.shared.folder.copies()).transpose()
     }
 
     /// Takes the pid file, where it is another than the one that is held.

@@ -133,7 +133,6 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         teller: Teller::new(listener, legacy.tally),
         run,
         tickets: crate::server::tickets::Secret::random(),
-        copies: crate::ops::build::Copies::new(folder.libraries()),
         folder,
         notify: Notify::new(),
         messages,
