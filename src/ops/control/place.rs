@@ -1,8 +1,13 @@
 //! Where control sockets lie: a folder that only its user can enter.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
 
@@ -21,12 +26,12 @@ pub(crate) fn folder() -> Result<PathBuf> {
         Some(runtime) => runtime.join("paster"),
         None => std::env::temp_dir().join(format!("paster-{us}")),
     };
-    let failed = |cause: std::io::Error| {
+    let failed = |cause: io::Error| {
         Error::new(format!("cannot make the folder of control sockets `{}`", folder.display())).because(cause)
     };
     match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error).into()),
     }
     let meta = fs::symlink_metadata(&folder).map_err(failed)?;
@@ -37,23 +42,113 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The socket of the supervisor with this process id.
-pub(crate) fn socket(folder: &Path, pid: u32) -> PathBuf {
-    folder.join(format!("{pid}.sock"))
+/// A socket's place in the folder. Its lock is held as long as the value lives: that is how others tell a server that
+/// runs from one that was killed, also in another PID namespace, where process ids say nothing.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Where the socket goes.
+    pub(crate) socket: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.lock_path); // gone already
+    }
+}
+
+/// A free place for the supervisor with this process id. A server in another PID namespace may have the same id.
+/// # Errors
+/// When nothing can be created in `folder`.
+pub(crate) fn claim(folder: &Path, pid: u32) -> io::Result<Claim> {
+    for number in 0.. {
+        let name = if number == 0 { pid.to_string() } else { format!("{pid}-{number}") };
+        let (socket, lock_path) = paths(folder, &name);
+        if let Some(_lock) = hold(&lock_path, true)?
+            && !listens(&socket)
+        {
+            return Ok(Claim { socket, lock_path, _lock });
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// All sockets in `folder`; those that a killed supervisor left behind are removed.
 pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(pid) = name.strip_suffix(".sock").and_then(|pid| pid.parse::<u32>().ok()) else { continue };
-        if Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists() {
-            let _ = fs::remove_file(&path); // somebody else may be as quick
-            continue;
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_ours = |path: PathBuf| {
+        let ending = path.extension()?.to_str()?;
+        ["sock", "lock"].contains(&ending).then(|| path.file_stem()?.to_str().map(str::to_owned))?
+    };
+    let names: BTreeSet<String> = entries.filter_map(of_ours).collect();
+    let alive = |name: &String| {
+        let (socket, lock) = paths(folder, name);
+        let left = match hold(&lock, false) {
+            Ok(held) => held.is_some(),
+            // Without a lock: of an older paster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => !listens(&socket),
+            Err(_) => false,
+        };
+        if left {
+            // Another process may be as quick. The lock goes last, as it keeps the place.
+            let _ = fs::remove_file(&socket);
+            let _ = fs::remove_file(&lock);
         }
-        found.push(path);
+        (!left && socket.exists()).then_some(socket)
+    };
+    names.iter().filter_map(alive).collect()
+}
+
+/// The socket of that name and its lock.
+fn paths(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    (folder.join(format!("{name}.sock")), folder.join(format!("{name}.lock")))
+}
+
+/// Takes the lock; `None` when somebody else holds it.
+fn hold(path: &Path, create: bool) -> io::Result<Option<File>> {
+    loop {
+        let file = File::options().write(true).create(create).truncate(false).mode(0o600).open(path)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        // Whoever had it before may have removed the file in between: then the lock keeps nobody out.
+        let own = file.metadata()?;
+        if fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino())) {
+            return Ok(Some(file));
+        }
+        if !create {
+            return Ok(None);
+        }
     }
-    found
+}
+
+fn listens(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_keeps_a_place_and_not_a_process_id() {
+        let folder = tempfile::tempdir().unwrap();
+        // No process has these ids here: they are of another PID namespace.
+        let first = claim(folder.path(), u32::MAX).unwrap();
+        let second = claim(folder.path(), u32::MAX).unwrap();
+        assert_ne!(first.socket, second.socket);
+        for claim in [&first, &second] {
+            fs::write(&claim.socket, "").unwrap();
+        }
+        let (path, left) = (first.socket.clone(), folder.path().join("1.sock"));
+        // Process 1 runs, but it is not a server of ours.
+        fs::write(&left, "").unwrap();
+        fs::write(left.with_extension("lock"), "").unwrap();
+        assert_eq!(sockets(folder.path()), [second.socket.clone(), path.clone()]);
+        assert!(!left.exists());
+        drop(first);
+        assert_eq!(sockets(folder.path()), std::slice::from_ref(&second.socket));
+        assert!(!path.exists());
+    }
 }

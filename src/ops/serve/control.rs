@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::{Message, Shared};
 use crate::error::{Error, Result};
+use crate::ops::control::place::Claim;
 use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, place};
 use crate::ops::fault::Fault;
 
@@ -44,6 +45,8 @@ pub(super) struct Endpoint {
     /// Device and inode, as a successor may have put its own in our place.
     node: (u64, u64),
     task: AbortHandle,
+    /// Its place in the user's folder.
+    claim: Option<Claim>,
 }
 
 impl Drop for Endpoint {
@@ -65,7 +68,12 @@ fn node(path: &Path) -> io::Result<(u64, u64)> {
 pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
     let folder = place::folder()?;
     place::sockets(&folder); // removes what killed supervisors left behind
-    open(shared, &place::socket(&folder, std::process::id()))
+    let claim = place::claim(&folder, std::process::id()).map_err(|cause| {
+        Error::new(format!("cannot open a control socket in `{}`", folder.display())).because(cause)
+    })?;
+    let mut endpoint = open(shared, &claim.socket)?;
+    endpoint.claim = Some(claim);
+    Ok(endpoint)
 }
 
 /// Listens at `path`. A socket that a supervisor left behind is replaced, one that is in use is not.
@@ -100,7 +108,7 @@ pub(super) fn open(shared: &Arc<Shared>, path: &Path) -> Result<Endpoint> {
         failed(cause)
     })?;
     let task = tokio::spawn(accept(shared.clone(), listener)).abort_handle();
-    Ok(Endpoint { path: path.to_owned(), node, task })
+    Ok(Endpoint { path: path.to_owned(), node, task, claim: None })
 }
 
 async fn accept(shared: Arc<Shared>, listener: UnixListener) {
