@@ -225,6 +225,7 @@ impl Event {
                 "TERM" => "ending on TERM: waiting for what is in flight".to_owned(),
                 "stop" => "ending, as asked by `paster stop`".to_owned(),
                 "INT" => "ending".to_owned(),
+                "HUP" => "ending, as the terminal was closed: waiting for what is in flight".to_owned(),
                 _ => return None,
             },
         })

@@ -46,6 +46,7 @@ mod supervisor;
 mod tally;
 mod tasks;
 mod teller;
+mod terminal;
 mod watch;
 mod wire;
 mod worker;

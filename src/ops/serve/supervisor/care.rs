@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::crew::Hung;
 use super::super::event::Event;
 use super::super::message::ToWorker;
+use super::super::terminal::Terminal;
 use super::{SLACK, Supervisor, millis};
 
 /// How often.
@@ -17,6 +18,7 @@ impl Supervisor {
     /// Looks at every worker.
     pub(super) fn look(&mut self) {
         self.shared.notify.live(&mut self.told_alive);
+        self.terminal.iter_mut().for_each(Terminal::look);
         let gap = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         // Was this process stopped itself? Then signs of life wait in the sockets, to be read first.
         if gap > EVERY * 4 || self.stopping.is_some() {

@@ -38,6 +38,7 @@ use super::pid_file::PidFile;
 use super::servers::Bound;
 use super::tally::Tally;
 use super::teller::Teller;
+use super::terminal::Terminal;
 use super::watch::Watch;
 use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ struct Supervisor {
     tally: Tally,
     /// The control sockets: the usual one, and the one that the config names.
     endpoints: [Option<Endpoint>; 2],
+    terminal: Option<Terminal>,
 }
 
 /// An attempt that runs.
@@ -119,11 +121,16 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
     let (run, started, folder) = match &mut inherited {
         Some((estate, descriptors)) => {
-            let lock = descriptors.next().ok_or_else(|| Error::new("the program before left no lock"))?;
-            let folder = folder::Folder::adopt(estate.folder.clone(), lock.into());
+            let lost = || Error::new("the program before left no lock");
+            let folder = match &estate.folder {
+                Some(path) => {
+                    folder::Folder::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into())
+                }
+                None => folder::Folder::default(),
+            };
             (estate.run.clone(), estate.started, folder)
         }
-        None => (format!("{}-{now}", std::process::id()), 0, folder::Folder::new()?),
+        None => (format!("{}-{now}", std::process::id()), 0, folder::Folder::default()),
     };
     let legacy = inherited.as_ref().map(|(estate, _)| Legacy::read(&estate.legacy)).unwrap_or_default();
     let began = legacy.began.map_or(began, instant_of);
@@ -144,6 +151,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         refreshes: AtomicU64::new(0),
         seen: tally::Seen::new(legacy.began, &legacy.seen),
     });
+    let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
@@ -181,6 +189,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         sweeper: Sweeper::default(),
         tally: Tally::default(),
         endpoints: [None, None],
+        terminal,
     };
     match endpoint::open_default(&shared) {
         Ok(endpoint) => this.endpoints[0] = Some(endpoint),
@@ -224,11 +233,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
                 shared.teller.reopen();
                 this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen));
             }
-            _ = hup.recv() => this.make(Reason::Hup, "HUP".into()),
-            _ = term.recv() => {
-                let grace = this.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());
-                this.stop("TERM", grace, 0);
-            }
+            _ = hup.recv() => this.hang_up(),
+            _ = term.recv() => this.stop("TERM", this.grace(), 0),
             _ = int.recv() => match this.stopping {
                 None => this.stop("INT", FAST, 0),
                 Some(_) => break Ok(()),
@@ -276,6 +282,19 @@ impl Supervisor {
     fn next_task(&mut self) -> u64 {
         self.tasks += 1;
         self.tasks
+    }
+
+    /// What requests in flight get when the server ends on TERM.
+    fn grace(&self) -> Duration {
+        self.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace())
+    }
+
+    /// HUP: the terminal is gone, or somebody asks for a reload.
+    fn hang_up(&mut self) {
+        match self.terminal.as_mut().is_some_and(Terminal::has_just_gone) {
+            true => self.stop("HUP", self.grace(), 0),
+            false => self.make(Reason::Hup, "HUP".into()),
+        }
     }
 
     /// Begins the end: no new connections, `grace` for what is in flight.

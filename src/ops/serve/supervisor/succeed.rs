@@ -159,7 +159,7 @@ impl Supervisor {
             turns: self.turns,
             started: self.shared.started.load(Ordering::Relaxed),
             reload: self.reload,
-            folder: self.shared.folder.path().to_owned(),
+            folder: self.shared.folder.made().map(|(path, _)| path.to_owned()),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             bound: held.collect(),
             serving: crew.generation,
@@ -189,7 +189,10 @@ impl Supervisor {
 
     /// The descriptors in the order that [`Estate`] has them, after standard input.
     fn descriptors(&self, workers: Vec<OwnedFd>) -> std::io::Result<Vec<OwnedFd>> {
-        let mut all = vec![self.shared.folder.lock().try_clone()?.into()];
+        let mut all: Vec<OwnedFd> = Vec::new();
+        if let Some((_, lock)) = self.shared.folder.made() {
+            all.push(lock.try_clone()?.into());
+        }
         if let Some(held) = &self.pid_file {
             all.push(held.file.try_clone()?.into());
         }
@@ -220,7 +223,7 @@ impl Supervisor {
             self.pid_file = Some(PidFile { path, file: File::from(next()?) });
         }
         for Held { server, kind, listen } in estate.bound {
-            let listen = Listen::parse(&listen)?;
+            let listen = Listen::parse(&listen)?.absolute();
             let socket = Arc::new(Socket { listen, fd: next()? });
             self.bound.push(Bound { server, kind, socket, new: false });
         }

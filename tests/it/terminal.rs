@@ -1,0 +1,102 @@
+//! `paster serve` on a terminal: what is shown there, and what its end means.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use crate::support::{folder, paster, runs, wait_until};
+
+const CONFIG: &str = "[server.main]\nuse = \"http\"\nlisten = \"127.0.0.1:0\"\n\
+                      [app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
+
+/// A terminal with a command of a shell on it. It is closed with the value.
+struct Terminal {
+    script: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Terminal {
+    /// `command` sees the program as `$PASTER`.
+    fn start(folder: &Path, command: &str) -> Terminal {
+        let program = paster();
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--flush", "--return", "--command", command, "/dev/null"]);
+        script.env("PASTER", program.get_program()).env("SHELL", "/bin/sh").env("NO_COLOR", "1");
+        script.env("XDG_RUNTIME_DIR", folder).current_dir(folder);
+        let mut script = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(script.stdout.take().unwrap()).lines();
+        Terminal { script, lines }
+    }
+
+    /// The next line with `text` in it, and those before.
+    fn until(&mut self, text: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        for line in self.lines.by_ref().map_while(Result::ok) {
+            seen.push(line.trim_end().to_owned());
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
+            }
+        }
+        panic!("no line with `{text}`: {seen:?}");
+    }
+
+    /// Closes it, as a window's end or a lost connection does.
+    fn close(&mut self) {
+        self.script.kill().unwrap();
+        self.script.wait().unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn pid(folder: &Path) -> u32 {
+    let file = folder.join("pid");
+    wait_until("the pid file is there", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'))
+    });
+    std::fs::read_to_string(&file).unwrap().trim().parse().unwrap()
+}
+
+fn signal(pid: u32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn the_end_of_the_terminal_ends_a_foreground_server() {
+    let folder = folder(&[("server.toml", &format!("{CONFIG}[process]\npid_file = \"pid\"\n"))]);
+    let mut terminal = Terminal::start(folder.path(), "exec \"$PASTER\" serve");
+    terminal.until("ready in");
+    let pid = pid(folder.path());
+    // As long as there is the terminal, HUP reloads.
+    signal(pid, Signal::HUP);
+    terminal.until("generation 2 serves");
+    terminal.close();
+    wait_until("it has ended", || !runs(pid));
+}
+
+#[test]
+fn who_was_detached_from_the_terminal_outlives_it() {
+    let text = format!("{CONFIG}[process]\npid_file = \"pid\"\n[log]\nfile = \"log\"\n");
+    for detached in ["nohup", "setsid"] {
+        let folder = folder(&[("server.toml", &text)]);
+        let command = format!("{detached} \"$PASTER\" serve & sleep 600");
+        let mut terminal = Terminal::start(folder.path(), &command);
+        let pid = pid(folder.path());
+        let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        wait_until("it is ready", || log().contains("ready in"));
+        terminal.close();
+        // It reloads instead of ending: the signal is sent by hand, when the terminal is gone.
+        for generation in 2..4 {
+            signal(pid, Signal::HUP);
+            wait_until("it has reloaded", || log().contains(&format!("generation {generation} serves")));
+        }
+        signal(pid, Signal::TERM);
+        wait_until("it has ended", || !runs(pid));
+    }
+}
