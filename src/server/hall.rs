@@ -18,6 +18,7 @@ use super::desk::Desk;
 use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
 use super::options::Limits;
+use super::shortage::{self, Shortage};
 use super::stream::{Listener, Stream};
 use crate::body::App;
 
@@ -40,6 +41,7 @@ pub(super) struct Hall {
     pub(super) hand_over: mpsc::Sender<Idle>,
     connections: OpenConnections,
     server: Arc<str>,
+    shortage: Shortage,
     stage: AtomicU8,
     /// Told at each new stage.
     turned: Notify,
@@ -104,6 +106,7 @@ impl Hall {
             hand_over: control.hand_over.clone(),
             connections: OpenConnections::default(),
             limits,
+            shortage: Shortage::default(),
             stage: AtomicU8::new(Stage::Serving as u8),
             turned: Notify::new(),
             closed: Notify::new(),
@@ -223,7 +226,17 @@ fn enter<H: House>(house: &H, stage: Stage) {
 async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
     loop {
         house.hall().room(&listener).await;
-        match listener.accept().await {
+        let accepted = match house.hall().shortage.is_on() {
+            false => listener.accept().await,
+            true => {
+                house.hall().shortage.look();
+                let Ok(accepted) = tokio::time::timeout(shortage::QUIET, listener.accept()).await else {
+                    continue;
+                };
+                accepted
+            }
+        };
+        match accepted {
             Ok(stream) => {
                 let at = std::time::Instant::now();
                 // It may have been accepted for room that another listener has filled since.
@@ -234,7 +247,7 @@ async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, listen = &*place.listen, "cannot accept a connection: waiting for room");
+                house.hall().shortage.failed(&error, &place.listen);
                 // What it closes may be all that is missing.
                 house.hall().connections.evict(MAKES_ROOM);
                 tokio::time::sleep(NO_ROOM_PAUSE).await;

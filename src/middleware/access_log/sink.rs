@@ -106,6 +106,8 @@ impl Shared {
 
     fn run(&self, mut output: Output) {
         let mut batch = Vec::new();
+        // Lines that could not be written since it was told that none can.
+        let mut lost: Option<usize> = None;
         loop {
             let (dropped, closed) = {
                 let mut state = self.state();
@@ -118,8 +120,19 @@ impl Shared {
                 std::mem::swap(&mut batch, &mut state.lines);
                 (std::mem::take(&mut state.dropped), state.closed)
             };
-            if let Err(error) = output.write(&batch) {
-                tracing::error!("cannot write the access log: {error}");
+            let lines = || batch.iter().filter(|byte| **byte == b'\n').count();
+            match (output.write(&batch), lost) {
+                (Ok(()), _) if batch.is_empty() => {}
+                (Ok(()), None) => {}
+                (Ok(()), Some(count)) => {
+                    tracing::info!("the access log is written again; {count} lines were lost");
+                    lost = None;
+                }
+                (Err(_), Some(count)) => lost = Some(count + lines()),
+                (Err(error), None) => {
+                    tracing::error!("cannot write the access log: {error}");
+                    lost = Some(lines());
+                }
             }
             if dropped > 0 {
                 tracing::error!("the access log is too slow: {dropped} lines were dropped");

@@ -1,0 +1,66 @@
+//! Connections that cannot be accepted for want of descriptors or memory: told once when it begins and once when it is
+//! over, not for each try.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::Resource;
+
+/// It is over when connections could be accepted for so long. Each one that closes makes room for one.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
+
+/// The shortage of one server.
+#[derive(Debug, Default)]
+pub(super) struct Shortage {
+    is_on: AtomicBool,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Shortage {
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on.load(Relaxed)
+    }
+
+    /// A connection could not be accepted on `listen`.
+    pub(super) fn failed(&self, error: &io::Error, listen: &str) {
+        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        self.is_on.store(true, Relaxed);
+        if before.is_none() {
+            let (what, help) = explain(error);
+            tracing::warn!(%error, listen, help, "{what}: new connections wait");
+        }
+    }
+
+    /// Looks whether it is over.
+    pub(super) fn look(&self) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() >= QUIET) {
+            *last = None;
+            self.is_on.store(false, Relaxed);
+            tracing::info!("new connections are accepted again");
+        }
+    }
+}
+
+/// What is short, and how to have more of it.
+fn explain(error: &io::Error) -> (String, &'static str) {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            let limit = rustix::process::getrlimit(Resource::Nofile).current;
+            let limit = limit.map_or("without a limit".to_owned(), |limit| format!("limit {limit}"));
+            let what = format!("this worker has no file descriptor left ({limit})");
+            (
+                what,
+                "raise `open_files` of `[process.limits]`, up to the hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`), or lower `max_connections`",
+            )
+        }
+        Some(Errno::NFILE) => (
+            "this machine has no file descriptor left".to_owned(),
+            "raise the setting `fs.file-max` by sysctl(8)",
+        ),
+        _ => ("connections cannot be accepted".to_owned(), "this machine may be short of memory"),
+    }
+}
