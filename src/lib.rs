@@ -1,7 +1,7 @@
 //! `paster` plugs any server, any middleware and any application together from one config file.
 //!
 //! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
-//! - floor 0: [`error`], [`body`], [`inflight`], [`environ`], [`escape`]: what everything passes around;
+//! - floor 0: [`error`], [`body`], [`inflight`], [`environ`], [`escape`], [`socket_path`]: what everything passes around;
 //!   [`counts`], [`spans`], [`vitals`]: what is seen of it;
 //! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
 //!   surroundings, the gateway protocols;
@@ -26,5 +26,6 @@ pub mod plugin;
 pub mod registry;
 pub mod scaffold;
 pub mod server;
+pub mod socket_path;
 pub mod spans;
 pub mod vitals;

@@ -20,7 +20,7 @@ use crate::app::Builder;
 use crate::body::{App, Body};
 use crate::codec::Variables;
 use crate::codec::scgi::encode_head;
-use crate::config::Table;
+use crate::config::{ConfigAddress, Table};
 use crate::error::{BoxError, Errors, Result};
 
 /// Options of an `[app.NAME]` table with `use = "scgi"`.
@@ -28,7 +28,7 @@ use crate::error::{BoxError, Errors, Result};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:4000`, `unix:/run/app.sock`.
-    upstreams: Vec<String>,
+    upstreams: Vec<ConfigAddress>,
     #[serde(flatten)]
     passing: GatewayOptions,
     #[serde(flatten)]

@@ -1,7 +1,7 @@
 //! Backends: each accepts connections (or takes one request from elsewhere) and calls one app.
 //!
 //! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
-//! to every generation, so that no switch closes a listening socket. No figment, no supervisor here.
+//! to every generation, so that no switch closes a listening socket. No supervisor here.
 
 pub mod cgi;
 pub mod console;
@@ -18,6 +18,7 @@ mod options;
 mod pace;
 pub mod proxy_protocol;
 mod scgi;
+mod shortage;
 mod stream;
 mod tls;
 

@@ -11,7 +11,7 @@ use super::gate::forwarded::{Family, Trusted};
 use super::gate::host::Allowed;
 use super::listener::Listen;
 use super::pace::Pace;
-use crate::config::Table;
+use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Origin};
 
 /// What a server's gate holds requests to.
@@ -135,13 +135,13 @@ impl GateOptions {
 }
 
 /// Reads the list `listen` of `table`; faults go to `errors`.
-pub(super) fn listen(table: &Table, entries: &[String], errors: &mut Vec<Error>) -> Vec<Listen> {
+pub(super) fn listen(table: &Table, entries: &[ConfigAddress], errors: &mut Vec<Error>) -> Vec<Listen> {
     let mut listen = Vec::new();
     for (index, text) in entries.iter().enumerate() {
         let place = || place(table, "listen", index);
         match Listen::parse(text) {
             Ok(entry) if listen.contains(&entry) && is_fixed(&entry) => {
-                errors.push(Error::config(format!("`{text}` is listed twice")).at(place()));
+                errors.push(Error::config(format!("`{}` is listed twice", &**text)).at(place()));
             }
             Ok(entry) => listen.push(entry),
             Err(error) => errors.push(error.at(place())),

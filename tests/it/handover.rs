@@ -236,7 +236,7 @@ async fn a_unix_socket_changes_hands() {
     let path = folder.path().join("http.sock");
     let options = format!("listen = [\"unix:{}\"]", path.display());
     let sockets: Vec<Socket> =
-        server(&options).listen().iter().map(|entry| listener::bind(entry).unwrap()).collect();
+        server(&options).listen().iter().map(|entry| listener::bind(entry, false).unwrap()).collect();
     let running = Running::on(server(&options), sockets, generation(1));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     assert_eq!(ask(&mut stream, GET).await.1, "1 0");

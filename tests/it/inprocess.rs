@@ -58,7 +58,8 @@ impl Running {
     /// Binds and serves.
     pub(crate) fn start(options: &str, app: App) -> Running {
         let server = server(options);
-        let sockets: Vec<_> = server.listen().iter().map(|entry| listener::bind(entry).unwrap()).collect();
+        let sockets: Vec<_> =
+            server.listen().iter().map(|entry| listener::bind(entry, false).unwrap()).collect();
         Running::on(server, sockets, app)
     }
 

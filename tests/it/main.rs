@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod acme;
+mod addresses;
 mod authority;
 mod border;
 mod bridge;
@@ -60,6 +61,7 @@ mod succession;
 mod support;
 mod systemd;
 mod tasks;
+mod terminal;
 mod tidy;
 mod tls;
 mod tls_files;

@@ -22,7 +22,7 @@ use crate::app::Builder;
 use crate::body::{App, Body, Request, Response};
 use crate::codec::Variables;
 use crate::codec::fastcgi::encode_pairs;
-use crate::config::{ServedPath, Table, item};
+use crate::config::{ConfigAddress, ServedPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 
@@ -31,7 +31,7 @@ use crate::error::{BoxError, Errors, Result};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:9000`, `unix:/run/php/php-fpm.sock`.
-    upstreams: Vec<String>,
+    upstreams: Vec<ConfigAddress>,
     /// Directory of a site of scripts: a path that names one is answered by the upstream with its `SCRIPT_FILENAME`, any
     /// other file by paster. Without it the upstream has every request, as an application.
     root: Option<ServedPath>,

@@ -26,7 +26,7 @@ use super::upstream::{
 };
 use crate::app::Builder;
 use crate::body::{App, Request, Response};
-use crate::config::Table;
+use crate::config::{ConfigAddress, Table};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 
@@ -36,7 +36,7 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Addresses of the upstreams: `http://127.0.0.1:9000`, with a path that is put before every request's
     /// (`http://10.0.0.7/base`), `https://api.example.org`, `unix:/run/app.sock`.
-    upstreams: Vec<String>,
+    upstreams: Vec<ConfigAddress>,
     /// What is spoken to upstreams.
     #[serde(default)]
     protocol: Version,

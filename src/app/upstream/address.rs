@@ -1,7 +1,9 @@
 //! Where an upstream is: its address as written in a config.
 
-use crate::codec::host_name::to_ascii;
+use std::borrow::Cow;
 use std::path::PathBuf;
+
+use crate::codec::host_name::to_ascii;
 
 /// An upstream's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +57,11 @@ impl Address {
             return Err("its path has no `?`, `#`, space, control or non-ASCII character".to_owned());
         }
         let (host, port) = host_and_port(authority, Some(if tls { 443 } else { 80 }))?;
-        let authority = to_ascii(authority).unwrap_or(authority.into());
         Ok(Address {
             shown: text.to_owned(),
             target: Target::Tcp(host, port),
             tls,
-            authority: authority.to_ascii_lowercase(),
+            authority: named(authority),
             base: base.to_owned(),
         })
     }
@@ -76,7 +77,7 @@ impl Address {
             return Err("it is `host:port` or `unix:PATH`, without a scheme".to_owned());
         }
         let (host, port) = host_and_port(text, None)?;
-        let (authority, base) = (to_ascii(text).unwrap_or(text.into()).to_ascii_lowercase(), String::new());
+        let (authority, base) = (named(text), String::new());
         Ok(Address { shown: text.to_owned(), target: Target::Tcp(host, port), tls: false, authority, base })
     }
 
@@ -96,7 +97,8 @@ impl Address {
 
 /// Host without brackets, and port. `default` is the port where none is written; without it one must be.
 fn host_and_port(text: &str, default: Option<u16>) -> Result<(String, u16), String> {
-    let text = to_ascii(text).ok_or_else(|| "its host is not valid".to_owned())?;
+    let (text, zone) = without_zone(text);
+    let text = to_ascii(&text).ok_or_else(|| "its host is not valid".to_owned())?;
     let authority: http::uri::Authority =
         text.parse().map_err(|_| "its host and port are not valid".to_owned())?;
     if authority.as_str().contains('@') {
@@ -113,7 +115,23 @@ fn host_and_port(text: &str, default: Option<u16>) -> Result<(String, u16), Stri
         (None, None) if !written => return Err("it names no port".to_owned()),
         _ => return Err("its port is not from 1 to 65535".to_owned()),
     };
-    Ok((host.to_owned(), port))
+    Ok((format!("{host}{zone}"), port))
+}
+
+/// An authority as requests name it: in ASCII and lower case, without a zone.
+fn named(authority: &str) -> String {
+    let (authority, _) = without_zone(authority);
+    to_ascii(&authority).unwrap_or(Cow::Borrowed(&authority)).to_ascii_lowercase()
+}
+
+/// An authority, and the zone of its IPv6 address with its `%`. The zone has a meaning on this machine alone, so that no
+/// request names it (RFC 6874, section 4).
+fn without_zone(text: &str) -> (Cow<'_, str>, &str) {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    match inner.and_then(|(inner, port)| Some((inner.find('%')?, inner, port))) {
+        Some((at, inner, port)) => (format!("[{}]{port}", &inner[..at]).into(), &inner[at..]),
+        None => (text.into(), ""),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +157,7 @@ mod tests {
             "xn--bcher-kva.example:81",
             "",
         );
+        http("http://[fe80::1%lo]:81", tcp("fe80::1%lo", 81), false, "[fe80::1]:81", "");
         http("http://[::1]", tcp("::1", 80), false, "[::1]", "");
         http("unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
         http("http://unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");

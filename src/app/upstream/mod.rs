@@ -32,13 +32,13 @@ pub(super) use stream::{Stream, Tls};
 
 use std::collections::BTreeMap;
 
-use crate::config::{Table, item};
+use crate::config::{ConfigAddress, Table, item};
 use crate::error::Error;
 
 /// Reads the list `upstreams` of a table.
 pub(super) fn addresses(
     table: &Table,
-    texts: &[String],
+    texts: &[ConfigAddress],
     parse: fn(&str) -> Result<Address, String>,
     errors: &mut Vec<Error>,
 ) -> Vec<Address> {
@@ -54,7 +54,7 @@ pub(super) fn addresses(
         match parse(text) {
             Ok(address) => found.push(address),
             Err(why) => {
-                let message = format!("`{text}` is no address of an upstream: {why}");
+                let message = format!("`{}` is not the address of an upstream: {why}", &**text);
                 errors.push(table.error(&item("upstreams", index), message));
             }
         }

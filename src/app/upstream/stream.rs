@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::{Address, Target};
 use crate::app::cgi::Program;
+use crate::socket_path::SocketPath;
 
 /// A stream of bytes both ways.
 pub(in crate::app) enum Stream {
@@ -40,14 +41,17 @@ impl Stream {
     /// Of the last address, or why the name has none.
     pub(in crate::app) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Stream> {
         match (&address.target, tls) {
-            (Target::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
+            (Target::Unix(path), _) => UnixStream::connect(&*SocketPath::new(path)?).await.map(Stream::Unix),
             (Target::Tcp(host, port), tls) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 let Some(tls) = tls.filter(|_| address.tls) else { return Ok(Stream::Tcp(stream)) };
                 let name = match &tls.name {
                     Some(name) => name.clone(),
-                    None => ServerName::try_from(host.clone()).map_err(io::Error::other)?,
+                    None => {
+                        let host = host.split('%').next().unwrap_or_default(); // without a zone
+                        ServerName::try_from(host.to_owned()).map_err(io::Error::other)?
+                    }
                 };
                 let stream = TlsConnector::from(tls.config.clone()).connect(name, stream).await?;
                 Ok(Stream::Tls(Box::new(stream)))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::body::App;
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
-use crate::registry;
+use crate::ops::assemble;
+use crate::server::Server;
 use crate::server::listener::{self, Listen, Socket};
-use crate::server::{SERVERS, Server};
 
 /// A server by its name, and the app that it serves.
 pub(super) type Named = (String, Box<dyn Server>, App);
@@ -16,29 +16,11 @@ pub(super) type Named = (String, Box<dyn Server>, App);
 /// # Errors
 /// Every fault of the `[server.NAME]` tables.
 pub(super) fn servers(config: &Config) -> Result<Vec<Named>> {
-    let mut servers: Vec<Named> = Vec::new();
     let mut errors = Vec::new();
-    for name in config.names("server") {
-        let Some(table) = config.table("server", name) else { continue };
-        let made = table.kind().and_then(|kind| {
-            let entry =
-                registry::find(SERVERS, "server", kind).map_err(|error| error.at(table.origin("use")))?;
-            (entry.build)(&table)
-        });
-        let unset = App::from_fn(|_| std::future::ready(crate::body::Response::default()));
-        match made {
-            Ok(server) => servers.push((name.to_owned(), server, unset)),
-            Err(found) => errors.extend(found),
-        }
-    }
-    if servers.is_empty() && errors.is_empty() {
-        errors.push(
-            Error::config("the config has no server")
-                .help("add a table `[server.main]` with `use = \"http\"`"),
-        );
-    }
+    let made = assemble::build_servers(config, &mut errors);
     Errors::check(errors)?;
-    Ok(servers)
+    let unset = || App::from_fn(|_| std::future::ready(crate::body::Response::default()));
+    Ok(made.into_iter().map(|(name, server)| (name.to_owned(), server, unset())).collect())
 }
 
 /// One bound socket and the server that it serves.
@@ -102,8 +84,14 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
             *slot = take(None, listen);
         }
     }
+    // Where IPv4 has entries of its own, an IPv6 one leaves it to them, in whatever order they stand.
+    let only_v6: Vec<bool> = wanted
+        .iter()
+        .map(|(_, one)| one.is_dual_stack() && wanted.iter().any(|(_, other)| one.meets(other)))
+        .collect();
     let mut bound = Vec::new();
-    for (((server, listen), kept), secure) in wanted.into_iter().zip(kept).zip(secure) {
+    for ((((server, listen), kept), secure), only_v6) in wanted.into_iter().zip(kept).zip(secure).zip(only_v6)
+    {
         let new = kept.is_none();
         let table = config.table("server", &server);
         let mut kind = table.as_ref().and_then(|table| table.kind().ok()).unwrap_or("http").to_owned();
@@ -111,8 +99,8 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
             kind.push('s');
         }
         // A socket that is kept may be opened to others now.
-        let kept = kept.map(|socket| listener::grant(&listen).map(|()| socket));
-        match kept.unwrap_or_else(|| listener::bind(&listen).map(Arc::new)) {
+        let kept = kept.map(|socket| keep(&listen, socket, only_v6));
+        match kept.unwrap_or_else(|| listener::bind(&listen, only_v6).map(Arc::new)) {
             Ok(socket) => bound.push(Bound { server, kind, socket, new }),
             Err(found) => errors.extend(found.into_iter().map(|error| match (&error.origin, &table) {
                 (None, Some(table)) => error.at(table.origin("listen").or_else(|| table.origin(""))),
@@ -122,6 +110,16 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
     }
     Errors::check(errors)?;
     Ok(bound)
+}
+
+/// A socket that is bound already, for its entry as it is now.
+fn keep(listen: &Listen, socket: Arc<Socket>, only_v6: bool) -> Result<Arc<Socket>> {
+    if listen.is_dual_stack() && socket.is_only_v6() != only_v6 {
+        let error =
+            Error::new(format!("a reload cannot change whether `{listen}` takes IPv4 connections too"));
+        return Err(error.help("restart paster: this is settled when the address is bound").into());
+    }
+    listener::grant(listen).map(|()| socket)
 }
 
 /// Removes the file of a Unix socket that is no longer listened on.

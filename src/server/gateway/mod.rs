@@ -35,7 +35,7 @@ use super::listener::{Listen, Socket};
 use super::options::{self, GateOptions, LimitOptions, Limits, networks};
 use crate::body::{App, BoxFuture};
 use crate::codec::{Fault, Variables};
-use crate::config::Table;
+use crate::config::{ConfigAddress, Table};
 use crate::error::{Errors, Result};
 
 /// What happens on a connection.
@@ -84,7 +84,7 @@ pub(super) trait Protocol: Send + 'static {
 pub(super) struct Options {
     /// Where to listen for the web server: `unix:/run/app.sock`, `127.0.0.1:4000`, `fd:3`. An address that others
     /// reach lets them ask past the web server.
-    pub listen: Vec<String>,
+    pub listen: Vec<ConfigAddress>,
     /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
     /// the largest number holds.
     pub threads: Option<NonZeroUsize>,

@@ -42,7 +42,7 @@ use super::listener::{Listen, Socket};
 use super::options::{self, GateOptions, LimitOptions, Limits, is_fixed, networks};
 use super::tls::{self, Tls};
 use crate::body::{App, BoxFuture};
-use crate::config::Table;
+use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Errors, Result};
 use run::{Entrance, Shared};
 
@@ -52,8 +52,9 @@ use run::{Entrance, Shared};
 pub(super) struct Options {
     /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock` (with access: `unix:/run/app.sock,mode=660,
     /// user=app,group=www-data`), `fd:3`, `systemd` or `systemd:NAME` for the sockets of a systemd unit; port 0 lets the
-    /// system choose.
-    pub listen: Vec<String>,
+    /// system choose. `[::]:8080` takes IPv4 connections too, unless any server lists an IPv4 address with the same port.
+    /// A link-local address names its interface: `[fe80::1%eth0]:8080`.
+    pub listen: Vec<ConfigAddress>,
     /// Serves HTTPS, with these certificates.
     pub tls: Option<tls::Options>,
     /// Leads plain clients to HTTPS with 308 and answers challenges of ACME: `true` listens on port 80 of the same
@@ -92,7 +93,7 @@ pub(super) enum RedirectHttp {
     /// On port 80 of the addresses that are listened on.
     Whether(bool),
     /// At this address.
-    At(String),
+    At(ConfigAddress),
 }
 
 /// A checked `http` server.
@@ -148,8 +149,11 @@ fn redirects(table: &Table, options: &Options, listen: &[Listen]) -> Result<Vec<
     let wanted = match &options.redirect_http {
         RedirectHttp::Whether(false) => return Ok(Vec::new()),
         RedirectHttp::Whether(true) => {
-            let tcp = listen.iter().filter_map(|entry| match entry {
-                Listen::Tcp(address) => Some(Listen::Tcp((address.ip(), 80).into())),
+            let tcp = listen.iter().filter_map(|entry| match *entry {
+                Listen::Tcp(mut address) => {
+                    address.set_port(80);
+                    Some(Listen::Tcp(address))
+                }
                 _ => None,
             });
             tcp.fold(Vec::new(), |mut all, entry| {

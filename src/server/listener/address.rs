@@ -1,0 +1,227 @@
+//! One entry of `listen`, as the config writes it.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// One entry of `listen = [...]`: `host:port`, `unix:PATH`, `fd:N`, `systemd`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Listen {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix socket's path, and who may connect.
+    Unix(PathBuf, Access),
+    /// An inherited descriptor.
+    Fd(i32),
+    /// The sockets that systemd has passed, all or those of that name (`FileDescriptorName=`).
+    Systemd(Option<String>),
+}
+
+/// Who may connect to a Unix socket: `,mode=660,user=app,group=www-data` behind its path. What is not said is as the
+/// process's umask, user and group make it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner, by name or number.
+    pub user: Option<String>,
+    /// Group, by name or number.
+    pub group: Option<String>,
+}
+
+impl Access {
+    /// Takes the options off the end of `text`.
+    fn parse(mut text: &str) -> Result<(&str, Access), Error> {
+        let mut access = Access::default();
+        while let Some((before, option)) = text.rsplit_once(',') {
+            let Some((name, value)) = option.split_once('=') else { break };
+            let twice = match name {
+                "mode" => {
+                    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+                    let mode = mode.ok_or_else(|| {
+                        Error::config(format!("`{option}` is no mode")).help("write it in octal: `mode=660`")
+                    })?;
+                    access.mode.replace(mode).is_some()
+                }
+                "user" => access.user.replace(value.to_owned()).is_some(),
+                "group" => access.group.replace(value.to_owned()).is_some(),
+                _ => break, // part of the path
+            };
+            if twice {
+                return Err(Error::config(format!("`{name}` is said twice")));
+            }
+            text = before;
+        }
+        Ok((text, access))
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mode.map_or(Ok(()), |mode| write!(f, ",mode={mode:o}"))?;
+        self.user.iter().try_for_each(|user| write!(f, ",user={user}"))?;
+        self.group.iter().try_for_each(|group| write!(f, ",group={group}"))
+    }
+}
+
+impl Listen {
+    /// Reads one entry; a host name is resolved, IPv4 first. An IPv6 address may have a zone (RFC 4007, section 11), by
+    /// name or number: `[fe80::1%eth0]:8080`.
+    /// # Errors
+    /// Says what the entry should look like.
+    pub fn parse(text: &str) -> Result<Listen, Error> {
+        let form = "write `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3` or `systemd`";
+        if let Some(path) = text.strip_prefix("unix:") {
+            let (path, access) = Access::parse(path)?;
+            if path.is_empty() {
+                return Err(Error::config(format!("`{text}` names no path")).help(form));
+            }
+            return Ok(Listen::Unix(path.into(), access));
+        }
+        if text == "systemd" {
+            return Ok(Listen::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return match name {
+                "" => Err(Error::config(format!("`{text}` names no socket")).help(form)),
+                name => Ok(Listen::Systemd(Some(name.to_owned()))),
+            };
+        }
+        if let Some(number) = text.strip_prefix("fd:") {
+            return match number.parse() {
+                Ok(number @ 0..) => Ok(Listen::Fd(number)),
+                _ => Err(Error::config(format!("`{number}` is no descriptor")).help(form)),
+            };
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Listen::Tcp(address));
+        }
+        let error = |message: String| Error::config(message).help(form);
+        match text.rsplit_once(':') {
+            Some(("", port)) => Err(error(format!("`{text}` has no host")).help(format!(
+                "`0.0.0.0:{port}` listens on every IPv4 address, `127.0.0.1:{port}` on this machine only"
+            ))),
+            Some((_, port)) if port.parse::<u16>().is_err() => {
+                Err(error(format!("`{text}` has no port from 0 to 65535")))
+            }
+            None => Err(error(format!("`{text}` has no port"))),
+            Some(_) => {
+                let found: Vec<_> = host_and_port(text)
+                    .and_then(|host_and_port| host_and_port.to_socket_addrs())
+                    .map_err(|cause| error(format!("cannot resolve `{text}`")).because(cause))?
+                    .collect();
+                let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+                first.copied().map(Listen::Tcp).ok_or_else(|| error(format!("`{text}` has no address")))
+            }
+        }
+    }
+}
+
+/// Splits at the last colon. The brackets of an IPv6 address go, so that the resolver understands its zone.
+fn host_and_port(text: &str) -> io::Result<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let port = port.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match (inner, inner.and_then(|inner| inner.split_once('%'))) {
+        (Some(_), Some((_, zone))) if !has_interface(zone) => {
+            Err(io::Error::other(format!("this machine has no network interface `{zone}`")))
+        }
+        (inner, _) => Ok((inner.unwrap_or(host), port)),
+    }
+}
+
+/// Whether `zone` is the name of a network interface, or a number.
+fn has_interface(zone: &str) -> bool {
+    let is_name = !zone.is_empty() && !zone.contains('/') && zone != "." && zone != "..";
+    zone.parse::<u32>().is_ok() || (is_name && Path::new("/sys/class/net").join(zone).exists())
+}
+
+impl Listen {
+    /// The same with an absolute path; a relative one starts from the working directory.
+    pub fn absolute(self) -> Listen {
+        match self {
+            Listen::Unix(path, access) => {
+                let whole = std::path::absolute(&path).unwrap_or(path); // there is no working directory
+                Listen::Unix(whole, access)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether it is every IPv6 address of a fixed port, which takes IPv4 connections too by default.
+    pub fn is_dual_stack(&self) -> bool {
+        matches!(self, Listen::Tcp(SocketAddr::V6(at)) if at.ip().is_unspecified() && at.port() != 0)
+    }
+
+    /// Whether an IPv4 entry with this one's port keeps it from taking IPv4 connections.
+    pub fn meets(&self, other: &Listen) -> bool {
+        match (self, other) {
+            (Listen::Tcp(own), Listen::Tcp(other)) => other.is_ipv4() && own.port() == other.port(),
+            _ => false,
+        }
+    }
+
+    /// Whether both are the same place, whoever may connect there.
+    pub fn is_at(&self, other: &Listen) -> bool {
+        match (self, other) {
+            (Listen::Unix(one, _), Listen::Unix(other, _)) => one == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path, access) => write!(f, "unix:{}{access}", path.display()),
+            Listen::Fd(number) => write!(f, "fd:{number}"),
+            Listen::Systemd(None) => f.write_str("systemd"),
+            Listen::Systemd(Some(name)) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let found = match Listen::parse(text) {
+            Ok(listen) => listen.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn entries() {
+        check("127.0.0.1:0", "127.0.0.1:0");
+        check("[::1]:8080", "[::1]:8080");
+        check("unix:/tmp/a b", "unix:/tmp/a b");
+        check("unix:", "`unix:` names no path");
+        check("unix:/tmp/a,mode=0660,group=www-data", "unix:/tmp/a,mode=660,group=www-data");
+        check("unix:/tmp/a,user=0,mode=600", "unix:/tmp/a,mode=600,user=0");
+        check("unix:/tmp/a,b=c", "unix:/tmp/a,b=c");
+        check("unix:/tmp/a,mode=8", "`mode=8` is no mode");
+        check("unix:/tmp/a,mode=1777", "`mode=1777` is no mode");
+        check("unix:/tmp/a,mode=600,mode=666", "`mode` is said twice");
+        check("unix:,mode=600", "`unix:,mode=600` names no path");
+        check("systemd", "systemd");
+        check("systemd:web", "systemd:web");
+        check("systemd:", "`systemd:` names no socket");
+        check("fd:3", "fd:3");
+        check("fd:-1", "`-1` is no descriptor");
+        check(":80", "`:80` has no host");
+        check("8080", "`8080` has no port");
+        check("localhost:99999", "`localhost:99999` has no port from 0 to 65535");
+        check("localhost:81", "127.0.0.1:81");
+        // The loopback interface is the first of every machine.
+        check("[fe80::1%lo]:8099", "[fe80::1%1]:8099");
+        check("[fe80::1%1]:8099", "[fe80::1%1]:8099");
+        check("[fe80::1%no-such]:8099", "cannot resolve `[fe80::1%no-such]:8099`");
+    }
+}
