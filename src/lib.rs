@@ -9,6 +9,8 @@
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // they panic on a closed pipe: use `cli::output`
+
 pub mod app;
 pub mod body;
 pub mod cli;

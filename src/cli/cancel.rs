@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::control::ServerArgs;
-use super::list::write;
+use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Cancelled};
 
@@ -34,8 +34,8 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let done: Cancelled = self.server.connect()?.done(&Ask::Cancel { request: self.request })?;
         match self.json {
-            true => write(&format!("{:#}\n", json!(done))),
-            false => write(&format!("dropped {}\n", done.cancelled.join(", "))),
+            true => print(&format!("{:#}\n", json!(done))),
+            false => print(&format!("dropped {}\n", done.cancelled.join(", "))),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::output::print;
 use super::report;
 use super::source::SourceArgs;
 use crate::error::{Errors, Result};
@@ -41,15 +42,12 @@ impl Args {
                     ExitCode::from(Errors::exit_code(errors)),
                 ),
             };
-            println!("{value:#}");
+            print(&format!("{value:#}\n"))?;
             return Ok(code);
         }
         let checked = result?;
-        println!("{}", summary(&checked));
-        for note in &checked.notes {
-            println!("note: {note}");
-        }
-        Ok(ExitCode::SUCCESS)
+        let notes: String = checked.notes.iter().map(|note| format!("note: {note}\n")).collect();
+        print(&format!("{}\n{notes}", summary(&checked)))
     }
 }
 

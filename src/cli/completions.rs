@@ -19,7 +19,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "paster", &mut std::io::stdout());
-        Ok(ExitCode::SUCCESS)
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "paster", &mut script);
+        super::output::print(&String::from_utf8_lossy(&script))
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::output::print;
 use super::report;
 use super::source::SourceArgs;
 use crate::config::{Config, Explained};
@@ -62,15 +63,14 @@ impl Args {
                     return Err(error.help("write one such as `--app static:./public`").into());
                 }
                 let config = Config::load(&sources)?;
-                print!("{}", show(&config, json)?);
+                print(&show(&config, json)?)
             }
             Command::Explain { key, source, json } => {
                 let config = Config::load(&source.sources()?)?;
-                print!("{}", explain(&config, &key, json)?);
+                print(&explain(&config, &key, json)?)
             }
-            Command::Schema => println!("{:#}", schema::schema()),
+            Command::Schema => print(&format!("{:#}\n", schema::schema())),
         }
-        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -1,11 +1,12 @@
 //! `paster create`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
+use super::output::{note, print};
 use crate::error::{Error, Result};
 use crate::ops::create::{Created, Order, Prepared, prepare};
 use crate::scaffold::{Action, Given, How, Kind, Question, Skeleton, Step, Var, built_in_names};
@@ -301,7 +302,7 @@ fn ask(question: &Question<'_>) -> Result<Option<Value>> {
             let typed = inquire::Password::new(message).without_confirmation().prompt();
             match typed.map(|typed| question.read(&typed)) {
                 Ok(Ok(value)) => break Ok(value),
-                Ok(Err(why)) => eprintln!("  {why}"),
+                Ok(Err(why)) => note(&format!("  {why}\n")),
                 Err(error) => break Err(error),
             }
         },
@@ -310,7 +311,7 @@ fn ask(question: &Question<'_>) -> Result<Option<Value>> {
             prompt.default = default.as_deref();
             match prompt.prompt().map(|typed| question.read(&typed)) {
                 Ok(Ok(value)) => break Ok(value),
-                Ok(Err(why)) => eprintln!("  {why}"),
+                Ok(Err(why)) => note(&format!("  {why}\n")),
                 Err(error) => break Err(error),
             }
         },
@@ -429,14 +430,4 @@ fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
 
 fn print_json(value: &Value) -> Result<ExitCode> {
     print(&format!("{value:#}\n"))
-}
-
-fn print(text: &str) -> Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new("cannot print").because(error).into())
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

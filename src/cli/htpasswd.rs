@@ -1,9 +1,10 @@
 //! `paster htpasswd`.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::output::print;
 use crate::error::{Error, Result};
 use crate::middleware::password::{self, Hash};
 use crate::ops::htpasswd::{Outcome, change, check_name};
@@ -13,8 +14,8 @@ const LINE_LIMIT: u64 = 4096;
 
 /// Adds, changes or deletes a user of the password file of `auth_basic`.
 ///
-/// Asks for the password twice. A new file may be read by its owner alone: give it to the user that the server runs as. A
-/// running server reads the file again by itself.
+/// Asks for the password twice. A new file may be read by its owner alone: that must be the user who starts the server, or
+/// the user that its workers run as. A running server reloads the file by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster htpasswd users ann                        asks for the password of ann
@@ -54,9 +55,7 @@ impl Args {
             Outcome::Changed => "changed the password of",
             Outcome::Deleted => "deleted",
         };
-        // It is done, whoever hears of it.
-        let _ = writeln!(std::io::stdout(), "{outcome} user `{}` in {}", self.user, self.file.display());
-        Ok(ExitCode::SUCCESS)
+        print(&format!("{outcome} user `{}` in {}\n", self.user, self.file.display()))
     }
 
     fn hash(&self) -> Result<Hash> {

@@ -1,11 +1,11 @@
 //! `paster list`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::error::{Error, Result};
+use super::output::print;
+use crate::error::Result;
 use crate::ops::list::Section;
 
 /// Lists the kinds of server, middleware and application, and their options.
@@ -48,19 +48,19 @@ impl Args {
             (Some(section), Some(name)) => {
                 let kind = section.kind(&name)?;
                 match self.json {
-                    true => write(&format!("{:#}\n", json!(kind))),
-                    false => write(&section.describe(&kind, columns())),
+                    true => print(&format!("{:#}\n", json!(kind))),
+                    false => print(&section.describe(&kind, columns())),
                 }
             }
             (Some(section), None) => print_section(section, self.json),
             (None, _) if self.json => {
                 let all = Section::ALL.map(|section| (section.name().to_owned(), json!(section.kinds())));
-                write(&format!("{:#}\n", serde_json::Value::Object(all.into_iter().collect())))
+                print(&format!("{:#}\n", serde_json::Value::Object(all.into_iter().collect())))
             }
             (None, _) => {
                 let parts =
                     Section::ALL.map(|section| format!("{}:\n{}", section.name(), section.text(columns())));
-                write(&parts.join("\n"))
+                print(&parts.join("\n"))
             }
         }
     }
@@ -69,8 +69,8 @@ impl Args {
 /// Prints the kinds of one section: what `paster serve --list-servers` and its like print too.
 pub(super) fn print_section(section: Section, json: bool) -> Result<ExitCode> {
     match json {
-        true => write(&format!("{:#}\n", json!(section.kinds()))),
-        false => write(&section.text(columns())),
+        true => print(&format!("{:#}\n", json!(section.kinds()))),
+        false => print(&section.text(columns())),
     }
 }
 
@@ -81,14 +81,4 @@ fn columns() -> usize {
 fn terminal_columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
-}
-
-/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
-pub(super) fn write(text: &str) -> Result<ExitCode> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new("cannot write to standard output").because(error).into())
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

@@ -1,11 +1,12 @@
 //! `paster logs`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::control::{ServerArgs, plain, time};
+use super::output::is_read;
 use crate::error::{Errors, Result};
 use crate::ops::control::{Ask, LogLine, Reply};
 use crate::ops::fault::Fault;
@@ -40,8 +41,7 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut server = self.server.connect()?;
         server.say(&Ask::Logs { lines: self.lines, follow: self.follow })?;
-        let mut out = std::io::stdout().lock();
-        let colour = super::report::coloured(&out);
+        let colour = super::report::coloured(&std::io::stdout());
         while let Some(reply) = server.reply()? {
             let line = match reply {
                 Reply::Line(line) if self.json => json!(line).to_string(),
@@ -52,8 +52,8 @@ impl Args {
                     break;
                 }
             };
-            if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-                break; // nobody reads on
+            if !is_read(&format!("{line}\n"))? {
+                break;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ mod create;
 mod htpasswd;
 mod list;
 mod logs;
+mod output;
 mod plugin;
 mod ps;
 mod reload;
@@ -27,6 +28,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::error::Result;
 
 /// Plugs any server, any middleware and any application together from one config file, and scaffolds new
 /// applications.
@@ -75,7 +78,31 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse_from(words(std::env::args_os().collect())).command {
+    let result = match Cli::try_parse_from(words(std::env::args_os().collect())) {
+        Ok(cli) => run(cli.command),
+        Err(error) => answer(&error),
+    };
+    match result {
+        Ok(code) => code,
+        Err(errors) => {
+            report::errors(&errors);
+            ExitCode::from(errors.exit_code())
+        }
+    }
+}
+
+/// Prints what clap answers itself: help, the version, a fault of the command line.
+fn answer(error: &clap::Error) -> Result<ExitCode> {
+    match error.print() {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe && !error.use_stderr() => {
+            Err(output::failed(cause))
+        }
+        _ => Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Serve(args) => args.run(),
         Command::Create(args) => args.run(),
         Command::Check(args) => args.run(),
@@ -99,13 +126,6 @@ pub fn main() -> ExitCode {
         Command::Side(args) => args.run(),
         Command::Successor(args) => args.run(),
         Command::TaskProgram(args) => args.run(),
-    };
-    match result {
-        Ok(code) => code,
-        Err(errors) => {
-            report::errors(&errors);
-            ExitCode::from(errors.exit_code())
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `paster plugin`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,9 +45,7 @@ impl Args {
             }
             false => render(&info),
         };
-        // Standard output is gone: nobody is left to tell.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        Ok(ExitCode::SUCCESS)
+        super::output::print(&text)
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::control::{Columns, ServerArgs, bytes, span, span_secs, time};
-use super::list::write;
+use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, InFlight, Ps, TaskInfo};
 
@@ -31,8 +31,8 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let ps: Ps = self.server.connect()?.done(&Ask::Ps)?;
         match self.json {
-            true => write(&format!("{:#}\n", json!(ps))),
-            false => write(&text(&ps)),
+            true => print(&format!("{:#}\n", json!(ps))),
+            false => print(&text(&ps)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::control::{ServerArgs, span};
-use super::list::write;
+use super::output::print;
 use super::report;
 use crate::error::{Error, Errors, Result};
 use crate::ops::control::{Answer, Ask, Switched};
@@ -67,15 +67,15 @@ impl RollbackArgs {
 
 fn ask(server: &ServerArgs, ask: &Ask, json: bool) -> Result<ExitCode> {
     match server.connect()?.ask::<Switched>(ask)? {
-        Answer::Done(done) if json => write(&format!("{:#}\n", json!(done))),
+        Answer::Done(done) if json => print(&format!("{:#}\n", json!(done))),
         Answer::Done(Switched { generation, ms: Some(ms) }) => {
-            write(&format!("generation {generation} serves after {}\n", span(ms)))
+            print(&format!("generation {generation} serves after {}\n", span(ms)))
         }
         Answer::Done(Switched { generation, ms: None }) => {
-            write(&format!("begun; generation {generation} serves until the new one is ready\n"))
+            print(&format!("begun; generation {generation} serves until the new one is ready\n"))
         }
         Answer::Failed(faults) if json => {
-            write(&format!("{:#}\n", json!({ "errors": faults })))?;
+            print(&format!("{:#}\n", json!({ "errors": faults })))?;
             Ok(code_of(&faults))
         }
         Answer::Failed(faults) => {

@@ -1,6 +1,6 @@
 //! `paster request`.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
+use super::output::{note, print, write};
 use super::source::SourceArgs;
 use crate::body::Response;
 use crate::error::{Error, Result};
@@ -88,25 +89,21 @@ impl Args {
             trace: self.trace,
             follow: self.location,
         };
-        let mut out = std::io::stdout().lock();
         let mut status = StatusCode::OK;
         let mut whole = None;
-        let done = request(&asked, &|text| eprintln!("{text}"), &mut |part| {
+        let done = request(&asked, &|text| note(&format!("{text}\n")), &mut |part| {
             match part {
                 Part::Head(response) => {
                     status = response.status();
                     if self.json {
                         whole = Some((describe(response), Vec::new()));
                     } else if !self.no_include {
-                        out.write_all(&encode_head(response))?;
+                        write(&encode_head(response))?;
                     }
                 }
                 Part::Data(data) => match &mut whole {
                     Some((_, body)) => body.extend_from_slice(data),
-                    None => {
-                        out.write_all(data)?;
-                        out.flush()?;
-                    }
+                    None => write(data)?,
                 },
             }
             Ok(())
@@ -120,14 +117,13 @@ impl Args {
             if self.trace {
                 value["trace"] = json!(done.steps);
             }
-            // A closed pipe is the reader's wish.
-            let _ = writeln!(out, "{value:#}");
+            print(&format!("{value:#}\n"))?;
         } else {
-            if out.is_terminal() {
-                let _ = writeln!(out); // the body may not end its last line
+            if std::io::stdout().is_terminal() {
+                print("\n")?; // the body may not end its last line
             }
             if self.trace {
-                eprint!("{}", table(&done));
+                note(&table(&done));
             }
         }
         let failed = self.fail && status.as_u16() >= 400;

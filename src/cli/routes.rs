@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::control::ServerArgs;
-use super::list::write;
+use super::output::print;
 use super::source::SourceArgs;
 use crate::config::Config;
 use crate::error::Result;
@@ -47,8 +47,8 @@ impl Args {
             routes(&Config::load(&self.source.sources()?)?)?
         };
         match self.json {
-            true => write(&format!("{:#}\n", json!(routes))),
-            false => write(&routes.text()),
+            true => print(&format!("{:#}\n", json!(routes))),
+            false => print(&routes.text()),
         }
     }
 }

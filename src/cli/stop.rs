@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::control::ServerArgs;
-use super::list::write;
+use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Hello};
 
@@ -44,8 +44,8 @@ impl Args {
         }
         let word = if self.wait { "has ended" } else { "ends" };
         match self.json {
-            true => write(&format!("{:#}\n", json!({ "pid": hello.pid, "ended": self.wait }))),
-            false => write(&format!("process {} {word}\n", hello.pid)),
+            true => print(&format!("{:#}\n", json!({ "pid": hello.pid, "ended": self.wait }))),
+            false => print(&format!("process {} {word}\n", hello.pid)),
         }
     }
 }

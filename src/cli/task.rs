@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::control::{ServerArgs, span};
-use super::list::write;
+use super::output::{note, print};
 use super::ps;
 use crate::error::Result;
 use crate::ops::control::{Ask, TaskInfo, TaskRun};
@@ -83,27 +83,27 @@ impl Args {
 fn list(args: &ListArgs) -> Result<ExitCode> {
     let tasks: Vec<TaskInfo> = args.server.connect()?.done(&Ask::Tasks)?;
     match args.json {
-        true => write(&format!("{:#}\n", json!(tasks))),
-        false if tasks.is_empty() => write("the server has no tasks\n"),
-        false => write(&ps::tasks(&tasks).text()),
+        true => print(&format!("{:#}\n", json!(tasks))),
+        false if tasks.is_empty() => print("the server has no tasks\n"),
+        false => print(&ps::tasks(&tasks).text()),
     }
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {
     let run: TaskRun = args.server.connect()?.done(&Ask::RunTask { name: args.name, wait: args.wait })?;
     if args.json {
-        write(&format!("{:#}\n", json!(run)))?;
+        print(&format!("{:#}\n", json!(run)))?;
     } else {
         let text = match (run.ok, run.text.as_str()) {
             (None, _) => format!("task {} has begun\n", run.name),
             (Some(true), "") => format!("task {} ended well in {}\n", run.name, span(run.ms.unwrap_or(0))),
             (Some(true), text) => format!("{text}\n"),
             (Some(false), text) => {
-                eprintln!("error: the task `{}` failed: {text}", run.name);
+                note(&format!("error: the task `{}` failed: {text}\n", run.name));
                 String::new()
             }
         };
-        write(&text)?;
+        print(&text)?;
     }
     Ok(if run.ok == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -14,7 +14,7 @@ use ratatui::widgets::{Paragraph, Sparkline};
 use serde_json::json;
 
 use super::control::{Columns, ServerArgs};
-use super::list::write;
+use super::output::print;
 use super::ps;
 use crate::error::{Error, Result};
 use crate::ops::control::{Ask, Connection, Counts, InFlight, Ps};
@@ -74,7 +74,7 @@ impl Args {
         let mut server = self.server.connect()?;
         if self.json {
             let look = Look::take(&mut server)?;
-            return write(&format!("{:#}\n", json!({ "ps": look.ps, "requests": look.requests })));
+            return print(&format!("{:#}\n", json!({ "ps": look.ps, "requests": look.requests })));
         }
         if self.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             let look = Look::take(&mut server)?;
@@ -82,7 +82,7 @@ impl Args {
             if !look.requests.is_empty() {
                 text += &format!("\n{}", ps::requests(&look.requests).text());
             }
-            return write(&text);
+            return print(&text);
         }
         let failed = |cause: std::io::Error| Error::new("cannot use the terminal").because(cause);
         let mut view = View::new(Look::take(&mut server)?);

@@ -243,14 +243,26 @@ fn usual_app(config: &Config) -> String {
 }
 
 async fn show_all(response: Response, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<()> {
-    let unwritten = |cause| Error::new("cannot write the response").because(cause);
-    show(Part::Head(&response)).map_err(unwritten)?;
+    if !shown(show(Part::Head(&response)))? {
+        return Ok(());
+    }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| Error::new("the response's body broke off").because(cause))?;
-        if let Some(data) = frame.data_ref() {
-            show(Part::Data(data)).map_err(unwritten)?;
+        if let Some(data) = frame.data_ref()
+            && !shown(show(Part::Data(data)))?
+        {
+            break;
         }
     }
     Ok(())
+}
+
+/// Whether anybody reads on.
+fn shown(outcome: io::Result<()>) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(cause) => Err(Error::new("cannot write the response").because(cause).into()),
+    }
 }

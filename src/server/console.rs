@@ -90,7 +90,15 @@ impl Server for Console {
     fn run(self: Box<Self>, _: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
         Box::pin(async move {
             let response = perform(&app, &self.gate, self.request).await;
-            if let Err(error) = print(response).await {
+            // A reader that has gone has seen enough.
+            let has_gone = |error: &BoxError| {
+                error
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            };
+            if let Err(error) = print(response).await
+                && !has_gone(&error)
+            {
                 tracing::error!(%error, server = &*control.server, "the response was not printed whole");
             }
         })

@@ -43,6 +43,7 @@ mod metrics;
 mod middleware;
 mod mount;
 mod on_the_way;
+mod output;
 mod pki;
 mod process;
 mod proxy_protocol;

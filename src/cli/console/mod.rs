@@ -3,7 +3,7 @@
 mod editor;
 mod jar;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use http::header::{COOKIE, SET_COOKIE};
 
 use self::editor::Editor;
 use self::jar::Jar;
+use super::output::{is_read, note, print, write};
 use super::request::table;
 use super::source::SourceArgs;
 use crate::config::{Sources, is_secret_field};
@@ -87,7 +88,7 @@ impl Args {
 }
 
 fn open(sources: &Sources, app: Option<&str>) -> Result<Session> {
-    Session::open(sources, app, true, &|text| eprintln!("{text}"))
+    Session::open(sources, app, true, &|text| note(&format!("{text}\n")))
 }
 
 /// What is kept from line to line.
@@ -113,7 +114,8 @@ impl Console {
     /// Lines from a person.
     fn converse(&mut self) -> Result<ExitCode> {
         let mut editor = Editor::open()?;
-        println!("asking the app `{}`; `:help` says how, Ctrl-D ends", self.session.app());
+        let app = self.session.app();
+        print(&format!("asking the app `{app}`; `:help` says how, Ctrl-D ends\n"))?;
         loop {
             editor.knows(self.paths());
             let Some(line) = editor.line(&format!("{}> ", self.session.app()))? else { break };
@@ -153,7 +155,7 @@ impl Console {
         }
         let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         if first.starts_with('/') {
-            self.ask("GET", first, Bytes::new())?;
+            return self.ask("GET", first, Bytes::new());
         } else if let Some((name, value)) = field(line) {
             let same = |kept: &String| field(kept).is_some_and(|(kept, _)| kept.eq_ignore_ascii_case(name));
             self.headers.retain(|kept| !same(kept));
@@ -167,7 +169,7 @@ impl Console {
                     .help(format!("write `{first} /path`"))
                     .into());
             }
-            self.ask(first, path, body_of(body.trim())?)?;
+            return self.ask(first, path, body_of(body.trim())?);
         } else {
             return Err(Error::usage(format!("`{first}` is no path, no method, no header field"))
                 .help("write `GET /path`, `Name: value`, or `:help`")
@@ -180,29 +182,30 @@ impl Console {
         let (name, word) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let word = word.trim();
         match name {
-            "help" | "h" | "?" => print!("{HELP}"),
+            "help" | "h" | "?" => return show(HELP),
             "quit" | "q" | "exit" => return Ok(Next::End),
             "trace" => self.trace = switch(name, word)?,
             "head" => self.head = switch(name, word)?,
             "follow" => self.follow = switch(name, word)?,
             "headers" => {
-                for line in &self.headers {
-                    match field(line) {
-                        Some((name, _)) if is_secret_field(name) => println!("{name}: ***"),
-                        _ => println!("{line}"),
-                    }
-                }
+                let masked = |line: &String| match field(line) {
+                    Some((name, _)) if is_secret_field(name) => format!("{name}: ***\n"),
+                    _ => format!("{line}\n"),
+                };
+                return show(&self.headers.iter().map(masked).collect::<String>());
             }
-            "cookies" => self.jar.names().for_each(|name| println!("{name}=***")),
+            "cookies" => {
+                return show(&self.jar.names().map(|name| format!("{name}=***\n")).collect::<String>());
+            }
             "forget" => {
                 self.headers.clear();
                 self.jar = Jar::default();
             }
-            "app" if word.is_empty() => println!("{}", self.session.app()),
+            "app" if word.is_empty() => return show(&format!("{}\n", self.session.app())),
             "app" => self.session = open(&self.sources, Some(word))?,
             "reload" => {
                 self.session = open(&self.sources, Some(self.session.app()))?;
-                println!("reloaded");
+                return show("reloaded\n");
             }
             other => {
                 let error = Error::usage(format!("unknown command `:{other}`"));
@@ -216,7 +219,7 @@ impl Console {
         Ok(Next::Line)
     }
 
-    fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<()> {
+    fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<Next> {
         let mut headers = self.headers.clone();
         let given =
             |line: &String| field(line).is_some_and(|(name, _)| name.eq_ignore_ascii_case(COOKIE.as_str()));
@@ -231,7 +234,6 @@ impl Console {
             follow: self.follow,
             ..Asked::default()
         };
-        let mut out = std::io::stdout().lock();
         let mut last = b'\n';
         let (shows_head, jar) = (self.head, &mut self.jar);
         let done = self.session.ask(&asked, &mut |part| match part {
@@ -239,23 +241,17 @@ impl Console {
                 for value in response.headers().get_all(SET_COOKIE) {
                     jar.take(value.to_str().unwrap_or_default());
                 }
-                if shows_head { out.write_all(&encode_head(response)) } else { Ok(()) }
+                if shows_head { write(&encode_head(response)) } else { Ok(()) }
             }
             Part::Data(data) => {
                 last = data.last().copied().unwrap_or(last);
-                out.write_all(data)?;
-                out.flush()
+                write(data)
             }
         })?;
-        if last != b'\n' {
-            // A closed pipe is the reader's wish.
-            let _ = writeln!(out);
-        }
-        let _ = out.flush();
         if self.trace {
-            eprint!("{}", table(&done));
+            note(&table(&done));
         }
-        Ok(())
+        show(if last == b'\n' { "" } else { "\n" })
     }
 
     /// Paths that routes of the config begin with.
@@ -277,6 +273,11 @@ impl Console {
         found.dedup();
         found
     }
+}
+
+/// Prints text; ends the console when nobody reads it.
+fn show(text: &str) -> Result<Next> {
+    Ok(if is_read(text)? { Next::Line } else { Next::End })
 }
 
 /// `Name: value`, when a line is one.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::output::note;
 use crate::cli::report;
 use crate::ops::fault::Fault;
 use crate::ops::serve::Event;
@@ -105,8 +106,7 @@ impl Screen {
         for fault in faults {
             text += &report::fault(fault, self.colour);
         }
-        // Nobody is left to tell.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        note(&text);
     }
 
     fn line(&self, style: &str, text: &str) {
@@ -116,8 +116,7 @@ impl Screen {
             true => format!("\x1b[2m{time}\x1b[0m \x1b[{style}m{text}\x1b[0m\n"),
             false => format!("{time} {text}\n"),
         };
-        // Nobody is left to tell.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        note(&line);
     }
 }
 
