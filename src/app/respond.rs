@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::app::Builder;
 use crate::body::{App, Body, Response};
-use crate::config::{ConfigPath, Table, join};
+use crate::config::{ReadPath, Table, join};
 use crate::error::{Error, Errors, Result};
 
 /// Options of an `[app.NAME]` table with `use = "respond"`.
@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// Text of the answer.
     body: Option<String>,
     /// File whose content is the answer, instead of `body`; read once, when the app is built.
-    file: Option<ConfigPath>,
+    file: Option<ReadPath>,
 }
 
 fn ok() -> u16 {
@@ -54,7 +54,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
         }
         (None, Some(file)) => {
             headers.insert(CONTENT_TYPE, super::media::media_type(file));
-            match std::fs::read(file as &std::path::Path) {
+            match table.files().read(file) {
                 Ok(content) => content.into(),
                 Err(error) => {
                     let message = format!("cannot read the file `{}` to respond with", file.display());

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::output::{note, print};
+use crate::config::without_bom;
 use crate::error::{Error, Result};
 use crate::ops::create::{Created, Order, Prepared, prepare};
 use crate::scaffold::{Action, Given, How, Kind, Question, Skeleton, Step, Var, built_in_names};
@@ -240,7 +241,8 @@ fn split_words(words: &[String]) -> Result<Words> {
 /// The table in an answers file: JSON where its name ends so, TOML otherwise.
 fn read_answers(path: &Path) -> Result<Map<String, Value>> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
+    let text = std::fs::read(path)
+        .and_then(|bytes| String::from_utf8(without_bom(bytes)).map_err(std::io::Error::other))
         .map_err(|error| Error::usage(format!("cannot read the answers in `{shown}`")).because(error))?;
     let table = if path.extension().is_some_and(|ending| ending == "json") {
         serde_json::from_str(&text).map_err(|error| error.to_string())

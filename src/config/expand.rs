@@ -340,6 +340,7 @@ fn read_secret(path: &Path) -> std::io::Result<String> {
     if content.len() as u64 > limit {
         return Err(std::io::Error::other(format!("it is larger than {} MiB", limit >> 20)));
     }
-    let trimmed = content.strip_suffix('\n').unwrap_or(&content);
+    let content = content.strip_prefix('\u{feff}').unwrap_or(&content);
+    let trimmed = content.strip_suffix('\n').unwrap_or(content);
     Ok(trimmed.strip_suffix('\r').unwrap_or(trimmed).to_owned())
 }

@@ -7,9 +7,11 @@
 mod document;
 mod expand;
 mod explain;
+mod files;
 mod inherit;
 mod node;
 mod origin;
+mod paths;
 mod schema;
 mod secret;
 mod shape;
@@ -26,10 +28,15 @@ use serde_json::Value;
 
 use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
+pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 use node::Node;
 pub use node::{Place, item, join};
+pub use paths::{
+    Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,
+    ReadPath, ServedPath,
+};
 pub use secret::is_secret_field;
-pub use table::{Access, ConfigAddress, ConfigPath, FollowedPath, OutputPath, ServedPath, Table};
+pub use table::Table;
 
 /// Where a configuration is read from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -67,6 +74,8 @@ pub struct Config {
     files: Vec<PathBuf>,
     /// The working directory, for paths in the environment and on the command line.
     folder: PathBuf,
+    #[serde(skip)]
+    opener: Files,
 }
 
 /// What is known of each value, by its key path (`server.main.listen[0]`).
@@ -143,7 +152,8 @@ impl Config {
             marks.insert(path.to_owned(), mark);
         });
         sort(&mut errors, &read);
-        let config = Config { tree: tree.value(), marks, files: read.clone(), folder };
+        let config =
+            Config { tree: tree.value(), marks, files: read.clone(), folder, opener: Files::default() };
         (read, Some(config), errors)
     }
 
@@ -161,13 +171,20 @@ impl Config {
     /// The table `[section.name]`, when there is one.
     pub fn table(&self, section: &str, name: &str) -> Option<Table> {
         let value = self.tree.get(section)?.get(name)?.clone();
-        Some(Table::new(section, name, value, &self.marks, &self.folder))
+        let table = Table::new(section, name, value, &self.marks, &self.folder);
+        Some(table.opened_by(self.opener.clone()))
     }
 
     /// The table `[key]` at the top of the config (`process`), when there is one.
     pub fn section(&self, key: &str) -> Option<Table> {
         let value = self.tree.get(key)?.clone();
-        Some(Table::new("", key, value, &self.marks, &self.folder))
+        let table = Table::new("", key, value, &self.marks, &self.folder);
+        Some(table.opened_by(self.opener.clone()))
+    }
+
+    /// Has the files that the config names opened by `files`.
+    pub fn open_by(&mut self, files: Files) {
+        self.opener = files;
     }
 
     /// Leaves only the tables of `section` whose names `keep` wants.

@@ -171,7 +171,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
         return Err(Error::config(format!("`{shown}` is larger than {} MiB", FILE_LIMIT_BYTES >> 20))
             .help("is it a config file?"));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(super::without_bom(bytes)).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         // Replaced bytes come after the mark alone, so its line and column hold.
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();

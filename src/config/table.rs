@@ -4,87 +4,10 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Mark, Marks, node, schema, table_path};
+use super::{Files, Mark, Marks, NamedPath, node, schema, table_path};
 use crate::error::{Error, Origin, Result, Source};
-
-/// A file path in the config: relative to the folder of the file that wrote it, absolute once read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct ConfigPath(#[schemars(extend("format" = "path"))] PathBuf);
-
-/// The same for a file or folder that the server writes itself: `serve --reload` does not watch it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct OutputPath(#[schemars(extend("format" = "path", "x-access" = "write"))] PathBuf);
-
-/// The same for a folder whose files are served as they are: `serve --reload` refreshes open pages when one changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct ServedPath(#[schemars(extend("format" = "path", "x-access" = "serve"))] PathBuf);
-
-/// The same for a file that is read again whenever it changes: it needs no reload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct FollowedPath(#[schemars(extend("format" = "path", "x-access" = "follow"))] PathBuf);
-
-macro_rules! deref_to_path {
-    ($($name:ident),*) => {
-        $(impl std::ops::Deref for $name {
-            type Target = Path;
-            fn deref(&self) -> &Path {
-                &self.0
-            }
-        })*
-    };
-}
-deref_to_path!(ConfigPath, OutputPath, ServedPath, FollowedPath);
-
-/// What becomes of a file or folder that a table names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// It is read ([`ConfigPath`]).
-    Read,
-    /// It is read whenever it changes ([`FollowedPath`]).
-    Follow,
-    /// It is written ([`OutputPath`]).
-    Write,
-    /// Its files are served ([`ServedPath`]).
-    Serve,
-}
-
-impl Access {
-    /// The access that the schema of a path states.
-    pub(super) fn of(schema: &Value) -> Access {
-        match schema.get("x-access").and_then(Value::as_str) {
-            Some("write") => Access::Write,
-            Some("serve") => Access::Serve,
-            Some("follow") => Access::Follow,
-            _ => Access::Read,
-        }
-    }
-}
-
-/// An address in the config. Where it is a Unix socket (`unix:PATH`, `http://unix:PATH`), the path is relative to the
-/// folder of the file that wrote it, absolute once read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct ConfigAddress(#[schemars(extend("format" = "address"))] String);
-
-impl std::ops::Deref for ConfigAddress {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for ConfigAddress {
-    fn from(text: &str) -> ConfigAddress {
-        ConfigAddress(text.to_owned())
-    }
-}
 
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
 #[derive(Clone)]
@@ -95,6 +18,7 @@ pub struct Table {
     /// By key path from this table on: `""` is the table itself.
     marks: Marks,
     folder: PathBuf,
+    files: Files,
 }
 
 impl Table {
@@ -116,7 +40,17 @@ impl Table {
             value,
             marks: own.collect(),
             folder: folder.into(),
+            files: Files::default(),
         }
+    }
+
+    pub(super) fn opened_by(self, files: Files) -> Self {
+        Table { files, ..self }
+    }
+
+    /// How the files that it names are opened.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// A table that stands in no file: middleware named by its kind alone, tests.
@@ -158,7 +92,7 @@ impl Table {
     }
 
     /// Reads the whole table but `use`, `middleware` and `max_in_flight` of an app and `app` of a server as `T`. Types
-    /// carry `#[serde(deny_unknown_fields)]`; relative [`ConfigPath`]s are resolved.
+    /// carry `#[serde(deny_unknown_fields)]`; relative [paths](super::ConfigPath) are resolved.
     /// # Errors
     /// Every unknown, missing or ill-typed key, each with its place.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
@@ -186,7 +120,7 @@ impl Table {
 
     /// The paths in this table by the schema of its kind, absolute; those of a table with faults as far as they can be
     /// told.
-    pub fn paths(&self, schema: &Value) -> Vec<(Access, PathBuf)> {
+    pub fn paths(&self, schema: &Value) -> Vec<NamedPath> {
         schema::paths(self, schema, self.value.clone())
     }
 

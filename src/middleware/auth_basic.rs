@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use crate::body::{App, Body, Response};
-use crate::config::{FollowedPath, Table};
+use crate::config::{Files, FollowedPath, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::RemoteUser;
 use crate::error::{Error, Errors, Result};
@@ -55,7 +55,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let challenge = challenge.map_err(|_| {
         table.error("realm", "the realm has characters that no header may have").help("use plain letters")
     });
-    let users = read(&options.htpasswd).map_err(|errors| {
+    let users = read(&options.htpasswd, table.files()).map_err(|errors| {
         errors.into_iter().map(|error| error.at(table.origin("htpasswd"))).collect::<Vec<_>>()
     });
     let (challenge, users) = match (challenge, users) {
@@ -69,6 +69,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     };
     let door = Arc::new(Door {
         path: options.htpasswd.to_path_buf(),
+        files: table.files().clone(),
         state: Mutex::new(State { users: Arc::new(users), looked: Instant::now(), right: HashMap::new() }),
         slots: Arc::new(Semaphore::new(AT_ONCE)),
         salt: uuid::Uuid::new_v4().into_bytes(),
@@ -106,6 +107,7 @@ struct Users {
 
 struct Door {
     path: PathBuf,
+    files: Files,
     state: Mutex<State>,
     slots: Arc<Semaphore>,
     salt: [u8; 16],
@@ -167,11 +169,11 @@ impl Door {
                 return;
             }
             state.looked = Instant::now();
-            if version(&self.path).is_some_and(|version| state.users.version == Some(version)) {
+            if version(&self.path, &self.files).is_some_and(|version| state.users.version == Some(version)) {
                 return;
             }
         }
-        match read(&self.path) {
+        match read(&self.path, &self.files) {
             Ok(users) => {
                 let mut state = self.state();
                 state.users = Arc::new(users);
@@ -220,18 +222,23 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
 /// the same length and time of modification.
 type Version = [i64; 6];
 
-fn version(path: &Path) -> Option<Version> {
-    let found = std::fs::metadata(path).ok()?;
+fn version(path: &Path, files: &Files) -> Option<Version> {
+    let found = files.metadata(path).ok()?;
     let (inode, length) = (found.ino().cast_signed(), found.len().cast_signed());
     Some([inode, length, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
 }
 
 /// Reads an htpasswd file.
-fn read(path: &Path) -> Result<Users, Vec<Error>> {
-    let version = version(path);
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot read the password file `{}`", path.display());
-        vec![Error::config(message).because(error).help("make one with `paster htpasswd FILE NAME`")]
+fn read(path: &Path, files: &Files) -> Result<Users, Vec<Error>> {
+    let version = version(path, files);
+    let text = files.read_text(path).and_then(|text| String::from_utf8(text).map_err(std::io::Error::other));
+    let text = text.map_err(|error| {
+        let error_of = Error::config(format!("cannot read the password file `{}`", path.display()));
+        let help = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => help_for_denied(),
+            _ => "make one with `paster htpasswd FILE NAME`".to_owned(),
+        };
+        vec![error_of.because(error).help(help)]
     })?;
     let mut users = Users { version, hashes: HashMap::new(), nobody: Hash::parse(NOBODY).ok() };
     let mut errors = Vec::new();
@@ -264,6 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
         let door = Door {
+            files: Files::default(),
             path: PathBuf::new(),
             state: Mutex::new(State {
                 users: Arc::new(Users {
@@ -297,7 +305,7 @@ mod tests {
         let file = folder.path().join("users");
         let nobody = |lines: &[&str]| {
             std::fs::write(&file, lines.join("\n")).unwrap();
-            read(&file).unwrap().nobody.unwrap().as_str().to_owned()
+            read(&file, &Files::default()).unwrap().nobody.unwrap().as_str().to_owned()
         };
         let (cheap, dear) = (bcrypt::hash("x", 4).unwrap(), bcrypt::hash("x", 11).unwrap());
         let memory = Hash::new(crate::middleware::password::Algorithm::Argon2, b"x").unwrap();

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
 use crate::ops::build;
-use crate::ops::serve::{Log, Process, check_tasks};
+use crate::ops::serve::{Log, Process, check_tasks, check_user};
 
 /// What was checked and found good.
 #[derive(Debug, Serialize)]
@@ -40,6 +40,10 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
     errors.extend(check_tasks(&config).err().into_iter().flatten());
+    let about_user = check_user(&config).unwrap_or_else(|found| {
+        errors.extend(found);
+        Vec::new()
+    });
     let context = Context { checking: true, libraries, ..Context::alone(false) };
     // What was read with a fault is built with the same fault: it is told once.
     let known = errors.len();
@@ -72,6 +76,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
                 format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
             })
             .chain(warnings)
+            .chain(about_user)
             .collect(),
     })
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
+use crate::config::{Config, Table};
 use crate::middleware::MIDDLEWARE;
 use crate::ops::serve::{Log, Process, TaskOptions};
 use crate::server::SERVERS;
@@ -31,6 +32,22 @@ fn kinds(section: &str) -> Vec<Kind> {
         "middleware" => listed!(MIDDLEWARE),
         _ => Vec::new(),
     }
+}
+
+/// Every table of `config` whose kind is known, with the schema of its options.
+pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
+    let mut found = Vec::new();
+    for section in ["server", "app", "middleware"] {
+        let kinds = kinds(section);
+        let tables = config.names(section).into_iter().filter_map(|name| config.table(section, name));
+        found.extend(tables.filter_map(|table| {
+            let kind = kinds.iter().find(|kind| table.kind().is_ok_and(|name| name == kind.name))?;
+            Some((table, (kind.options)()))
+        }));
+    }
+    found.extend(config.section("process").map(|table| (table, schemars::schema_for!(Process))));
+    found.extend(config.section("log").map(|table| (table, schemars::schema_for!(Log))));
+    found
 }
 
 /// The schema of `server.toml` as editors use it: `use` picks the kind's options.
@@ -239,7 +256,7 @@ fn pointer(name: &str) -> String {
 }
 
 /// The default that paster has for a key of a table whose kind is known: `server.main.threads` of kind `http`.
-pub fn default_of(config: &crate::config::Config, key: &str) -> Option<Value> {
+pub fn default_of(config: &Config, key: &str) -> Option<Value> {
     let mut keys = toml_edit::Key::parse(key).ok()?.into_iter().map(|key| key.get().to_owned());
     let section = keys.next()?;
     let schema = match section.as_str() {

@@ -16,7 +16,7 @@ use super::control::Control;
 use super::gate::{Gate, Memory, Wire, reply};
 use super::listener::{Listen, Socket};
 use crate::body::{App, Body, BoxFuture, Request, Response};
-use crate::config::{ConfigPath, Table};
+use crate::config::{ReadPath, Table};
 use crate::error::{BoxError, Error, Errors, Result};
 
 /// Options of a `[server.NAME]` table with `use = "console"`.
@@ -32,7 +32,7 @@ pub(super) struct Options {
     /// The body.
     body: Option<String>,
     /// A file to send as the body.
-    body_file: Option<ConfigPath>,
+    body_file: Option<ReadPath>,
 }
 
 impl Default for Options {
@@ -57,7 +57,7 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
             errors.push(table.error("body", "`body` beside `body_file`").help("take one of them away"));
             Bytes::new()
         }
-        (None, Some(path)) => match std::fs::read(&**path) {
+        (None, Some(path)) => match table.files().read(path) {
             Ok(bytes) => bytes.into(),
             Err(cause) => {
                 let message = format!("cannot read the body from `{}`", path.display());

@@ -31,7 +31,7 @@ use super::upstream::{
 use crate::app::Builder;
 use crate::body::{App, Body};
 use crate::codec::Variables;
-use crate::config::{ConfigPath, FollowedPath, Table};
+use crate::config::{ConfigPath, ProgramPath, Table};
 use crate::error::{Errors, Result};
 
 /// Where programs are looked for by those that a CGI program starts.
@@ -42,7 +42,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// The program that is run for each request. The path behind the mount is its `PATH_INFO`.
-    program: FollowedPath,
+    program: ProgramPath,
     /// Arguments of the program.
     #[serde(default)]
     args: Vec<String>,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::upstream::Tls;
-use crate::config::{ConfigPath, Table};
+use crate::config::{ReadPath, Table};
 use crate::error::{Error, Errors, Result};
 
 /// TLS to `https` upstreams.
@@ -18,7 +18,7 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct TlsOptions {
     /// File of the certificates (PEM) of the authorities that are believed, instead of the public ones (Mozilla's
     /// list). There is no way to believe everyone.
-    ca_file: Option<ConfigPath>,
+    ca_file: Option<ReadPath>,
     /// The name that the upstream's certificate must have, instead of the address's host.
     server_name: Option<String>,
 }
@@ -35,7 +35,8 @@ impl TlsOptions {
             Some(file) => {
                 let fail = |error: Error| error.help("name a file with `-----BEGIN CERTIFICATE-----` in it");
                 let message = format!("cannot read the certificates `{}`", file.display());
-                match CertificateDer::pem_file_iter(file as &std::path::Path).map(Iterator::collect) {
+                let read = |text: Vec<u8>| CertificateDer::pem_slice_iter(&text).collect();
+                match table.files().read_text(file).map(read) {
                     Ok(Ok::<Vec<_>, _>(certificates)) if !certificates.is_empty() => {
                         let (added, _) = roots.add_parsable_certificates(certificates);
                         if added == 0 {
@@ -45,9 +46,10 @@ impl TlsOptions {
                     Ok(Ok(_)) => {
                         errors.push(fail(table.error("tls.ca_file", message).because("it holds none")))
                     }
-                    Ok(Err(error)) | Err(error) => {
+                    Ok(Err(error)) => {
                         errors.push(fail(table.error("tls.ca_file", message).because(error)));
                     }
+                    Err(error) => errors.push(fail(table.error("tls.ca_file", message).because(error))),
                 }
             }
         }

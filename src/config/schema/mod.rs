@@ -7,8 +7,9 @@ use std::path::{Component, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::NamedPath;
 use crate::config::node::{item, join};
-use crate::config::table::{Access, Table};
+use crate::config::table::Table;
 use crate::error::{Error, Errors, Result};
 
 /// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
@@ -34,7 +35,7 @@ pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value)
 }
 
 /// The paths that stand in `value`, absolute.
-pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<(Access, PathBuf)> {
+pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<NamedPath> {
     let mut check = Check { table, base: "", schema, errors: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, "", 0);
     check.paths
@@ -70,7 +71,7 @@ struct Check<'a> {
     schema: &'a Value,
     errors: Vec<Error>,
     /// What was found of `format: path`.
-    paths: Vec<(Access, PathBuf)>,
+    paths: Vec<NamedPath>,
 }
 
 impl<'a> Check<'a> {
@@ -93,7 +94,7 @@ impl<'a> Check<'a> {
                 let format = schema.get("format").and_then(Value::as_str);
                 if format == Some("path") {
                     *text = absolute(self.table.base(path), text);
-                    self.paths.push((Access::of(schema), PathBuf::from(&*text)));
+                    self.paths.push(NamedPath::new(path, text, schema));
                 } else if format == Some("address") {
                     *text = absolute_address(self.table.base(path), text);
                 } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {

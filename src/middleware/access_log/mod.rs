@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::body::{App, Follow, Following, Refused, Request, Response, Watch};
-use crate::config::{OutputPath, Table};
+use crate::config::{AppendPath, Purpose, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
@@ -33,7 +33,7 @@ pub(super) struct Options {
     #[serde(default)]
     to: Stream,
     /// File to append to. When it is moved away (logrotate) it is made anew within a second.
-    file: Option<OutputPath>,
+    file: Option<AppendPath>,
 }
 
 /// What a line looks like.
@@ -64,12 +64,21 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     let options: Options = table.options()?;
     let target = match (&options.file, options.to) {
         (Some(file), _) => {
-            let opened = sink::open(file).map_err(|error| {
+            let files = table.files();
+            let opened = match context.checking {
+                true => files.check_append(file),
+                false => files.open(file, Purpose::Append).map(drop),
+            };
+            let opened = opened.map_err(|error| {
+                let help = match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => help_for_denied(),
+                    _ => "create its folder, or correct the path".to_owned(),
+                };
                 let message = format!("cannot open the log file `{}`", file.display());
-                table.error("file", message).because(error).help("create its folder, or correct the path")
+                table.error("file", message).because(error).help(help)
             });
             Errors::check(opened.err().into_iter().collect())?;
-            Target::File(file.to_path_buf())
+            Target::File(file.to_path_buf(), files.clone())
         }
         (None, Stream::Stderr) => Target::Stderr,
         (None, Stream::Stdout) => Target::Stdout,

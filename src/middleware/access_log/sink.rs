@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::config::{Files, Purpose};
 use crate::context::Reopen;
 
 /// What may wait in memory, in bytes. When the disk takes no more, lines beyond are dropped and counted.
@@ -24,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) enum Target {
     Stderr,
     Stdout,
-    File(PathBuf),
+    File(PathBuf, Files),
 }
 
 /// Takes lines. When it is dropped, what it holds is written first.
@@ -165,13 +166,13 @@ impl Output {
         if batch.is_empty() {
             return Ok(());
         }
-        let path = match &self.target {
+        let (path, files) = match &self.target {
             Target::Stderr => return std::io::stderr().lock().write_all(batch),
             Target::Stdout => {
                 let mut stdout = std::io::stdout().lock();
                 return stdout.write_all(batch).and_then(|()| stdout.flush());
             }
-            Target::File(path) => path.clone(),
+            Target::File(path, files) => (path.clone(), files.clone()),
         };
         let asked = self.reopen.count();
         if asked != self.opened {
@@ -185,7 +186,7 @@ impl Output {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(open(&path)?),
+            None => self.file.insert(files.open(&path, Purpose::Append)?),
         };
         file.write_all(batch)
     }
@@ -197,10 +198,4 @@ impl Output {
         let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         named.map(identity) == open.map(identity)
     }
-}
-
-/// Opens a log file to append to; its lines are nobody's business but the owner's and the group's.
-pub(super) fn open(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }

@@ -25,7 +25,7 @@ use serde::Deserialize;
 
 use super::failure::Panicked;
 use crate::body::{App, Body, Response};
-use crate::config::{ConfigPath, Table, join};
+use crate::config::{ReadPath, Table, join};
 use crate::context::Context;
 use crate::environ::Environ;
 use crate::error::{BoxError, Error, Errors, Result};
@@ -38,7 +38,7 @@ pub(super) struct Options {
     /// HTML files for statuses: `"404" = "errors/404.html"`, `"5xx" = "errors/sorry.html"`. Read when the app is
     /// built.
     #[serde(default)]
-    pages: BTreeMap<String, ConfigPath>,
+    pages: BTreeMap<String, ReadPath>,
 }
 
 /// Longest text of an app that a page repeats, in bytes.
@@ -65,7 +65,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
                     .help("write a number from 400 to 599, or `4xx` or `5xx` for all of a class"),
             );
         }
-        match std::fs::read(file as &std::path::Path) {
+        match table.files().read(file) {
             Ok(content) => drop(files.insert(status.clone(), content.into())),
             Err(error) => {
                 let message = format!("cannot read the error page `{}`", file.display());

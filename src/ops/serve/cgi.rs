@@ -41,7 +41,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
             .help("to try it: REQUEST_METHOD=GET REQUEST_URI=/ HTTP_HOST=localhost paster serve …")
             .into());
     }
-    super::log::start(&super::Log::read(&config)?, None, None, Default::default())?;
+    super::log::start(&super::Log::read(&config)?, None, None, Default::default(), None)?;
     // The pages of one request need no more, and a thread less starts sooner.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

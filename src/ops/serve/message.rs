@@ -10,7 +10,7 @@ use super::live::Status;
 use super::process::Process;
 use super::question::{Answer, Question};
 use super::standing::Standing;
-use crate::config::Config;
+use crate::config::{Config, Purpose};
 use crate::counts::Counts;
 use crate::ops::fault::Fault;
 use crate::server::tickets::Secret;
@@ -18,7 +18,8 @@ use crate::server::tickets::Secret;
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// First of all. Carries the listening sockets in the order of `sockets`, and the saved states as raw bytes.
+    /// First of all. Carries the listening sockets in the order of `sockets`, the file of `[log]` where `log` says so, and the
+    /// saved states as raw bytes.
     Start(Box<Start>),
     /// Answer with [`FromWorker::State`].
     SaveState,
@@ -30,11 +31,13 @@ pub(super) enum ToWorker {
     Drain(u64),
     /// What became of [`FromWorker::Side`].
     Side(u64, Result<PathBuf, Fault>),
+    /// What became of [`FromWorker::Open`]. Carries the file.
+    Opened(u64, Result<(), String>),
     /// For the pages of developers.
     Live(Status),
     /// So often files have changed that are served as they are: the pages of developers from before are refreshed.
     Refresh(u64),
-    /// Open the log files anew: somebody has moved them.
+    /// Reopen the log files: somebody has moved them. Carries that of `[log]` where the supervisor opens it.
     Reopen,
     /// Answer with [`FromWorker::Counted`] and this number.
     Count(u64),
@@ -72,6 +75,8 @@ pub(super) struct Start {
     pub(super) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.
     pub(super) sockets: Vec<(String, String)>,
+    /// Whether the file of `[log]` comes along.
+    pub(super) log: bool,
     /// What it is for.
     pub(super) errand: Errand,
 }
@@ -112,6 +117,15 @@ pub(super) enum FromWorker {
         name: String,
         /// The plugin's library.
         library: PathBuf,
+    },
+    /// The worker's user may not open a file that the config names.
+    Open {
+        /// To be given back with the answer.
+        id: u64,
+        /// The file.
+        path: PathBuf,
+        /// What for.
+        purpose: Purpose,
     },
     /// What this worker has counted so far; 0 where it was not asked.
     Counted(u64, Counts),

@@ -33,6 +33,7 @@ mod log;
 mod memory;
 mod message;
 mod notify;
+mod open_files;
 mod pid_file;
 mod process;
 mod question;
@@ -67,8 +68,8 @@ pub use tasks::run::become_program;
 pub use tasks::{TaskOptions, check as check_tasks};
 pub use worker::worker;
 
-use crate::config::Sources;
-use crate::error::{Error, Result};
+use crate::config::{Config, Purpose, Sources};
+use crate::error::{Error, Errors, Result};
 use crate::ops::fault::Fault;
 use crate::server::tickets::Secret;
 
@@ -87,6 +88,18 @@ pub struct Options {
     pub reload: Option<bool>,
     /// Whether standard output is kept for events: workers then write to standard error alone.
     pub json: bool,
+}
+
+/// Finds what of a good config workers could not do for the user that they run as: a user that is not there, files that it
+/// may not open. Returns notes on what stops nothing.
+/// # Errors
+/// Each fault that would stop them.
+pub fn check_user(config: &Config) -> Result<Vec<String>> {
+    let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are told elsewhere
+    let (standing, refused) = standing::Standing::check(&process, config)?;
+    let (errors, notes) = open_files::check(config, &standing);
+    Errors::check(errors)?;
+    Ok(refused.into_iter().chain(notes).collect())
 }
 
 /// Hears of events.
@@ -133,6 +146,8 @@ struct Shared {
     refreshes: AtomicU64,
     /// What the supervisor counts.
     seen: tally::Seen,
+    /// Files that workers of another user may ask for.
+    open_files: open_files::OpenFiles,
 }
 
 /// What the supervisor's loop is told by its tasks.
@@ -203,6 +218,31 @@ impl Shared {
     /// Names a worker that is to be started.
     fn name(&self, generation: u64, index: usize) -> child::Name {
         child::Name { id: self.started.fetch_add(1, Ordering::Relaxed) + 1, generation, index }
+    }
+
+    /// Answers a worker of that standing that asks for a file.
+    fn open(
+        self: &Arc<Self>,
+        child: &child::Child,
+        id: u64,
+        path: PathBuf,
+        purpose: Purpose,
+        standing: &standing::Standing,
+    ) {
+        let (reply, shared, owner) = (child.replier(), self.clone(), standing.owner());
+        // A network folder may hang.
+        tokio::task::spawn_blocking(move || {
+            let opened = match owner {
+                Some(owner) => shared.open_files.open(&path, purpose, owner),
+                None => Err(std::io::ErrorKind::PermissionDenied.into()), // it may do what we may
+            };
+            let (outcome, fds) = match opened {
+                Ok(file) => (Ok(()), vec![file.into()]),
+                Err(error) => (Err(error.to_string()), Vec::new()),
+            };
+            let order = message::ToWorker::Opened(id, outcome);
+            reply.send(wire::Packet { fds, ..wire::Packet::new(&order) });
+        });
     }
 
     /// Answers a worker that asks for a side process.

@@ -348,7 +348,7 @@ pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u
         return Ok(1); // it has died while we were starting
     };
     let _ = std::fs::write("/proc/self/comm", "paster side"); // for `ps`
-    super::log::start(&Default::default(), None, None, Default::default())?;
+    super::log::start(&Default::default(), None, None, Default::default(), None)?;
     std::thread::spawn(move || {
         let mut ended = [rustix::event::PollFd::new(&parent, rustix::event::PollFlags::IN)];
         while rustix::event::poll(&mut ended, None).is_err() {}

@@ -4,7 +4,9 @@
 //! loads anything of an application.
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::{Gid, Group, Uid, User};
@@ -13,7 +15,7 @@ use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
 use super::process::{Limits, Process};
-use crate::config::Config;
+use crate::config::{Config, Purpose};
 use crate::error::{Error, Errors, Result};
 
 /// What a process takes on before it does anything else.
@@ -39,6 +41,38 @@ impl Standing {
     /// # Errors
     /// Names that do not exist; a user that this process may not become; an umask that is none.
     pub(super) fn of(process: &Process, config: &Config) -> Result<Standing> {
+        let standing = Standing::named(process, config)?;
+        if let Err((key, error)) = standing.may_be_taken(process) {
+            let place = config.section("process").and_then(|table| table.origin(key));
+            return Err(error.at(place).into());
+        }
+        // It is so already, without root.
+        let who = standing.who.filter(|_| nix::unistd::geteuid().is_root());
+        Ok(Standing { who, ..standing })
+    }
+
+    /// Whether this process may take it.
+    fn may_be_taken(&self, process: &Process) -> Result<(), (&'static str, Error)> {
+        let Some(who) = &self.who else { return Ok(()) };
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        if uid.is_root() || (uid.as_raw(), gid.as_raw()) == (who.uid, who.gid) {
+            return Ok(());
+        }
+        let key = if process.user.is_some() { "user" } else { "group" };
+        let error = Error::config(format!("only root can run its workers as user `{}`", who.name));
+        Err((key, error.help("start paster as root, or leave `user` and `group` out")))
+    }
+
+    /// The same, whoever this process is: the second value says why it may not take it.
+    /// # Errors
+    /// Names that do not exist; an umask that is none.
+    pub(super) fn check(process: &Process, config: &Config) -> Result<(Standing, Option<String>)> {
+        let standing = Standing::named(process, config)?;
+        let refused = standing.may_be_taken(process).err().map(|(_, error)| error.message);
+        Ok((standing, refused))
+    }
+
+    fn named(process: &Process, config: &Config) -> Result<Standing> {
         let mut errors = Vec::new();
         let place = |key: &str| config.section("process").and_then(|table| table.origin(key));
         let mut keep = |key: &str, error: Error| errors.push(error.at(place(key)));
@@ -61,6 +95,48 @@ impl Standing {
     /// The group that must reach what the supervisor keeps for the processes, where they run as somebody else.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.who.as_ref().map(|who| (who.uid, who.gid))
+    }
+
+    /// The name of another user, where they run as one.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.who.as_ref().map(|who| &*who.name)
+    }
+
+    /// Whether they may open a file, or use a folder, as the permission bits of it and of the folders on the way say.
+    /// # Errors
+    /// When it is not there.
+    pub(super) fn may_open(&self, path: &Path, purpose: Purpose) -> io::Result<bool> {
+        let Some(who) = &self.who else { return Ok(true) };
+        let may = |path: &Path, wanted: u32| -> io::Result<bool> {
+            let meta = std::fs::metadata(path)?;
+            let shift = match (meta.uid() == who.uid, who.groups.contains(&meta.gid())) {
+                (true, _) => 6,
+                (_, true) => 3,
+                _ => 0,
+            };
+            Ok(who.uid == 0 || meta.mode() >> shift & wanted == wanted)
+        };
+        let (read, write, enter) = (4, 2, 1);
+        let whole = match path.canonicalize() {
+            Err(_) if purpose == Purpose::Append => {
+                // It would be created.
+                let folder = path.parent().unwrap_or(Path::new("/")).canonicalize()?;
+                let enters = folder
+                    .ancestors()
+                    .try_fold(true, |all, at| Ok::<_, io::Error>(all && may(at, enter)?))?;
+                return Ok(enters && may(&folder, write)?);
+            }
+            whole => whole?,
+        };
+        let folders = whole.ancestors().skip(1);
+        let enters =
+            folders.into_iter().try_fold(true, |all, at| Ok::<_, io::Error>(all && may(at, enter)?))?;
+        let wanted = match purpose {
+            Purpose::Append => write,
+            Purpose::Read => read,
+        };
+        let wanted = if whole.is_dir() { wanted | enter } else { wanted };
+        Ok(enters && may(&whole, wanted)?)
     }
 
     /// Whether applications run as root.
@@ -148,12 +224,12 @@ fn set(resource: Resource, wanted: Option<u64>, key: &str) -> Result<(), Error> 
 /// # Errors
 /// With the key that is wrong.
 fn who(process: &Process) -> Result<Option<Who>, (&'static str, Error)> {
-    let (user, key) = match (&process.user, &process.group) {
-        (Some(user), _) => (find_user(user).map_err(|error| ("user", error))?, "user"),
+    let user = match (&process.user, &process.group) {
+        (Some(user), _) => find_user(user).map_err(|error| ("user", error))?,
         (None, Some(_)) => {
             let us = User::from_uid(nix::unistd::geteuid()).ok().flatten();
             let unnamed = || ("group", Error::config("this process has no user entry: name a `user` too"));
-            (us.ok_or_else(unnamed)?, "group")
+            us.ok_or_else(unnamed)?
         }
         (None, None) => return Ok(None),
     };
@@ -161,14 +237,6 @@ fn who(process: &Process) -> Result<Option<Who>, (&'static str, Error)> {
         Some(group) => find_group(group).map_err(|error| ("group", error))?,
         None => user.gid,
     };
-    let (uid, root) = (nix::unistd::geteuid(), nix::unistd::geteuid().is_root());
-    if !root {
-        if uid == user.uid && gid == nix::unistd::getegid() {
-            return Ok(None); // it is so already
-        }
-        let error = Error::config(format!("only root can run its workers as user `{}`", user.name));
-        return Err((key, error.help("start paster as root, or leave `user` and `group` out")));
-    }
     let name = CString::new(user.name.clone()).unwrap_or_default();
     let mut groups = nix::unistd::getgrouplist(&name, gid).unwrap_or_default();
     if !groups.contains(&gid) {

@@ -15,6 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Fault, Files, shown, subject};
+use crate::config;
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
@@ -71,12 +72,12 @@ fn time(seconds: i64) -> SystemTime {
 }
 
 /// Reads a pair of files. `None`: it is not there yet, and may come later.
-pub(super) fn load(files: &Files) -> Result<Option<Certificate>, Fault> {
+pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certificate>, Fault> {
     let at = |key: &str, error: Error| Fault {
         place: if files.later { files.place.clone() } else { format!("{}.{key}", files.place) },
         error,
     };
-    let text = match std::fs::read(&files.certificate) {
+    let text = match opener.read_text(&files.certificate) {
         Ok(text) => text,
         Err(error) if files.later && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -98,7 +99,7 @@ pub(super) fn load(files: &Files) -> Result<Option<Certificate>, Fault> {
     let names = names(&read);
     let (not_before, not_after) = (read.validity().not_before, read.validity().not_after);
     let key =
-        std::fs::read(&files.key).map_err(|error| at("key_file", unreadable("key", &files.key, error)))?;
+        opener.read_text(&files.key).map_err(|error| at("key_file", unreadable("key", &files.key, error)))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| at("key_file", no_pem("private key", &files.key, &error)))?;
     let key = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider());
@@ -150,7 +151,7 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
 fn unreadable(what: &str, file: &Path, cause: io::Error) -> Error {
     let error = Error::config(format!("cannot read the {what} {}", shown(file)));
     let error = match cause.kind() {
-        io::ErrorKind::PermissionDenied => error.help("the user that paster runs as must be able to read it"),
+        io::ErrorKind::PermissionDenied => error.help(config::help_for_denied()),
         _ => error,
     };
     error.because(cause)
@@ -178,8 +179,9 @@ pub(super) struct Roots {
 }
 
 /// Reads the authorities' file.
-pub(super) fn roots(file: &Path) -> Result<Roots, Error> {
-    let text = std::fs::read(file).map_err(|error| unreadable("authorities' certificates", file, error))?;
+pub(super) fn roots(file: &Path, opener: &config::Files) -> Result<Roots, Error> {
+    let text =
+        opener.read_text(file).map_err(|error| unreadable("authorities' certificates", file, error))?;
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| no_pem("certificate", file, &error))?;

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{ConfigPath, FollowedPath, Table};
+use crate::config::{self, FollowedPath, ReadPath, Table};
 use crate::error::{Error, Errors, Result};
 use certificate::{Certificate, Roots};
 pub(super) use terminator::{Outcome, Terminator};
@@ -46,7 +46,7 @@ pub(super) struct Options {
     /// checked against `client_ca_file`.
     pub client_certificates: ClientCertificates,
     /// PEM file of the authorities whose clients are let in.
-    pub client_ca_file: Option<ConfigPath>,
+    pub client_ca_file: Option<ReadPath>,
     /// Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
     pub acme: Option<acme::Options>,
 }
@@ -122,6 +122,7 @@ struct Settings {
     /// Names for the certificate of our own, where one is made.
     self_signed: Option<Vec<String>>,
     acme: Option<acme::Settings>,
+    opener: config::Files,
 }
 
 /// What the files hold.
@@ -143,11 +144,11 @@ struct Fault {
 impl Settings {
     /// Reads every file; faults of all of them.
     fn load(&self) -> Result<Loaded, Vec<Fault>> {
-        let looks = watch::looks(&self.watched());
+        let looks = watch::looks(&self.watched(), &self.opener);
         let mut faults = Vec::new();
         let mut certificates = Vec::new();
         for files in &self.files {
-            match certificate::load(files) {
+            match certificate::load(files, &self.opener) {
                 Ok(Some(certificate)) => certificates.push(certificate),
                 Ok(None) => {}
                 Err(fault) => faults.push(fault),
@@ -155,7 +156,7 @@ impl Settings {
         }
         let mut roots = None;
         if let (Some(file), true) = (&self.client_ca, self.client_certificates != ClientCertificates::None) {
-            match certificate::roots(file) {
+            match certificate::roots(file, &self.opener) {
                 Ok(found) => roots = Some(found),
                 Err(error) => faults.push(Fault { place: "tls.client_ca_file".into(), error }),
             }
@@ -258,6 +259,7 @@ impl Tls {
             handshake_time: Duration::from_secs(options.handshake_timeout_secs.get().into()),
             self_signed,
             acme,
+            opener: table.files().clone(),
         };
         let loaded = settings.load().unwrap_or_else(|faults| {
             errors.extend(faults.into_iter().map(|fault| fault.error.at(table.origin(&fault.place))));

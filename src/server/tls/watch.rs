@@ -9,6 +9,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::terminator::Terminator;
+use crate::config::Files;
 
 /// Time between two looks. A change is taken in once two looks have seen the same: certificate and key are seldom
 /// replaced at one time.
@@ -18,15 +19,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// there.
 pub(super) type Look = Option<([u64; 3], [i64; 4])>;
 
-fn look(path: &Path) -> Look {
-    let found = std::fs::metadata(path).ok()?;
+fn look(path: &Path, opener: &Files) -> Look {
+    let found = opener.metadata(path).ok()?;
     let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
     Some(([found.dev(), found.ino(), found.size()], times))
 }
 
 /// What `files` look like now.
-pub(super) fn looks(files: &[PathBuf]) -> Vec<Look> {
-    files.iter().map(|file| look(file)).collect()
+pub(super) fn looks(files: &[PathBuf], opener: &Files) -> Vec<Look> {
+    files.iter().map(|file| look(file, opener)).collect()
 }
 
 /// Looks until the terminator is gone; `taken` is what was taken in last.
@@ -35,9 +36,9 @@ pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(terminator) = terminator.upgrade() else { return };
-        let files = files.clone();
+        let (files, opener) = (files.clone(), terminator.settings().opener.clone());
         // A hanging network folder must not hold up requests.
-        let Ok(now) = tokio::task::spawn_blocking(move || looks(&files)).await else { return };
+        let Ok(now) = tokio::task::spawn_blocking(move || looks(&files, &opener)).await else { return };
         let settled = std::mem::replace(&mut last, now) == last;
         if !settled || last == taken {
             continue;
@@ -71,6 +72,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key.pem");
         std::fs::write(&key, "key").unwrap();
+        let look = |key: &Path| look(key, &Files::default());
         let before = look(&key);
         let end = Instant::now() + Duration::from_secs(60);
         let mut mode = 0o600;

@@ -278,7 +278,8 @@ fn read_folder(folder: &Path, python: Option<&Python>, specs: &mut BTreeMap<Stri
             continue;
         }
         let Ok(text) = std::fs::read(&file) else { continue };
-        match serde_json::from_slice::<SpecFile>(&text) {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text); // some editors write a byte order mark
+        match serde_json::from_slice::<SpecFile>(text) {
             Ok(read) => {
                 specs.insert(name.clone(), installed_spec(name, folder, read, python));
             }

@@ -8,6 +8,7 @@ mod load;
 mod start;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +23,16 @@ use self::load::Loaded;
 pub(super) use self::start::{saved_state, start};
 use super::child::{Child, News};
 use super::event::{Event, Reason};
+use super::log::Log;
 use super::message::Errand;
+use super::open_files;
 use super::pid_file::PidFile;
 use super::process::Process;
 use super::servers::Bound;
 use super::standing::Standing;
 use super::watch::Scope;
 use super::{Message, Shared};
-use crate::config::Config;
+use crate::config::{Config, Purpose};
 use crate::ops::fault::Fault;
 
 /// How long the start of a worker waits for those before it, where one follows the other.
@@ -57,6 +60,13 @@ impl Plan {
             && self.standing == other.standing
             && self.libraries == other.libraries
             && self.read == other.read
+    }
+
+    /// The file of `[log]`, where its workers run as another user and cannot be trusted to have the right to it.
+    pub(super) fn log_file(&self) -> Option<File> {
+        let owner = self.standing.owner()?;
+        let log = Log::read(&self.config).ok()?; // its faults were told
+        open_files::open(log.file()?, Purpose::Append, owner).ok() // they may open it themselves
     }
 
     /// How many workers serve it. What listens nowhere (a console) answers once, so one does it.

@@ -1,5 +1,6 @@
 //! The start of one worker, to the point where it is ready.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,8 +46,10 @@ pub(in crate::ops::serve) async fn start(
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
     shared.open_to(&plan.standing);
+    shared.open_files.allow(&plan.config);
     let (child, mut news) = Child::start(name, &plan.standing, shared.options.json, shared.leavings.clone())
         .map_err(|errors| Fault::list(&errors))?;
+    let log = plan.log_file();
     let order = ToWorker::Start(Box::new(Start {
         generation: name.generation,
         worker: name.index,
@@ -59,11 +62,14 @@ pub(in crate::ops::serve) async fn start(
         standing: plan.standing.clone(),
         libraries: plan.libraries.clone(),
         states,
+        log: log.is_some(),
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
         errand,
     }));
-    let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<_, _>>();
-    let fds = fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
+    let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<Vec<_>, _>>();
+    let mut fds =
+        fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
+    fds.extend(log.map(OwnedFd::from));
     child.send(Packet { raw, fds, ..Packet::new(&order) });
 
     let mut step = None;
@@ -76,6 +82,9 @@ pub(in crate::ops::serve) async fn start(
                 Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
                 Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
                     shared.side(&child, id, app, name, library);
+                }
+                Some(News::Said(FromWorker::Open { id, path, purpose }, _)) => {
+                    shared.open(&child, id, path, purpose, &plan.standing);
                 }
                 Some(News::Said(..)) => {}
                 Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),

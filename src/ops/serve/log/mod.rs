@@ -7,7 +7,9 @@ mod own;
 mod sink;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lines::Lines;
 pub(super) use self::own::Own;
+pub(super) use self::sink::{LogFile, open};
 use self::sink::{Sink, Sinks};
-use crate::config::{Config, OutputPath, join};
+use crate::config::{AppendPath, Config, join};
 use crate::context::Reopen;
 use crate::error::{Error, Errors, Result};
 
@@ -37,7 +40,7 @@ pub struct Log {
     /// `plugin`.
     levels: BTreeMap<String, Level>,
     /// File that lines are appended to, instead of standard error; opened anew on USR1.
-    file: Option<OutputPath>,
+    file: Option<AppendPath>,
 }
 
 /// How a line is written.
@@ -104,6 +107,11 @@ impl Log {
         Ok(log)
     }
 
+    /// The file that lines go to.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// `info,paster::server=debug`
     fn filter(&self) -> String {
         let levels = self.levels.iter().map(|(target, level)| format!(",{target}={}", level.name()));
@@ -118,7 +126,8 @@ pub(super) struct Whose {
     pub(super) worker: usize,
 }
 
-/// Starts it; without `whose`, lines say nothing of the process. Each line goes to `copy` too, while it has room.
+/// Starts it; without `whose`, lines say nothing of the process. Each line goes to `copy` too, while it has room. `given` is
+/// the file where this process may not open it.
 /// # Errors
 /// When the file cannot be opened.
 pub(super) fn start(
@@ -126,10 +135,15 @@ pub(super) fn start(
     whose: Option<Whose>,
     copy: Option<mpsc::Sender<Vec<u8>>>,
     reopen: Reopen,
-) -> Result<(), Error> {
-    let sink = Sink::of(log, reopen, None)?;
+    given: Option<File>,
+) -> Result<Option<LogFile>, Error> {
+    let sink = match (given, &log.file) {
+        (Some(given), Some(path)) => Sink::given(path, given, reopen),
+        _ => Sink::of(log, reopen, None)?,
+    };
+    let file = sink.file();
     let _ = subscriber(log, whose, copy, sink).try_init(); // an error means that a log is there already
-    Ok(())
+    Ok(file)
 }
 
 fn subscriber(

@@ -27,14 +27,42 @@ impl Sink {
             None => Ok(Sink::Stderr),
             Some(path) => {
                 let file = open(path, owner).map_err(|cause| {
+                    let help = match cause.kind() {
+                        io::ErrorKind::PermissionDenied => crate::config::help_for_denied(),
+                        _ => "create its folder, or correct `file` of `[log]`".to_owned(),
+                    };
                     Error::new(format!("cannot open the log file `{}`", path.display()))
                         .because(cause)
-                        .help("create its folder, or correct `file` of `[log]`")
+                        .help(help)
                 })?;
-                let open = Open { path: path.to_path_buf(), file, count: reopen.count(), owner };
+                let open =
+                    Open { path: path.to_path_buf(), file, count: reopen.count(), owner, given: false };
                 Ok(Sink::File(Arc::new(Mutex::new(open)), reopen))
             }
         }
+    }
+
+    /// A file that somebody else has opened, and opens again when it was moved.
+    pub(super) fn given(path: &Path, file: File, reopen: Reopen) -> Sink {
+        let open = Open { path: path.to_owned(), file, count: reopen.count(), owner: None, given: true };
+        Sink::File(Arc::new(Mutex::new(open)), reopen)
+    }
+
+    pub(super) fn file(&self) -> Option<LogFile> {
+        match self {
+            Sink::Stderr => None,
+            Sink::File(open, _) => Some(LogFile(open.clone())),
+        }
+    }
+}
+
+/// The file of a log.
+pub(in crate::ops::serve) struct LogFile(Arc<Mutex<Open>>);
+
+impl LogFile {
+    /// Writes to `file` from now on.
+    pub(in crate::ops::serve) fn replace(&self, file: File) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).file = file;
     }
 }
 
@@ -44,10 +72,12 @@ pub(super) struct Open {
     /// Count of requests to open it anew when it was opened.
     count: u64,
     owner: Option<(u32, u32)>,
+    /// Whether somebody else opens it.
+    given: bool,
 }
 
-/// Lines may say what is nobody's business but the owner's and the group's.
-fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+/// Opens a log, which belongs to `owner` where it is new. Lines may say what is nobody's business but the owner's and the group's.
+pub(in crate::ops::serve) fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
     let open = |create| std::fs::OpenOptions::new().append(true).create(create).mode(0o640).open(path);
     let Some((user, group)) = owner else { return open(true) };
@@ -91,7 +121,7 @@ impl Write for Line<'_> {
             Sink::File(open_file, reopen) => {
                 let mut open_file = open_file.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = reopen.count();
-                if open_file.count != count {
+                if open_file.count != count && !open_file.given {
                     open_file.count = count;
                     // Where that fails, the old one takes what comes.
                     if let Ok(file) = open(&open_file.path, open_file.owner) {

@@ -95,6 +95,8 @@ impl Supervisor {
     }
 
     fn news(&mut self, id: u64, news: News) {
+        let asks = matches!(news, News::Said(FromWorker::Open { .. }, _));
+        let standing = self.crew.as_ref().filter(|_| asks).map(|crew| crew.plan.standing.clone());
         let crew =
             self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
         let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
@@ -109,6 +111,11 @@ impl Supervisor {
             }
             News::Said(FromWorker::Side { id, app, name, library }, _) => {
                 self.shared.side(&worker.child, id, app, name, library);
+            }
+            News::Said(FromWorker::Open { id, path, purpose }, _) => {
+                if let Some(standing) = &standing {
+                    self.shared.open(&worker.child, id, path, purpose, standing);
+                }
             }
             News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
             News::Said(FromWorker::Retired, _) => self.retired(id),

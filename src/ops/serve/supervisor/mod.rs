@@ -40,6 +40,7 @@ use super::tally::Tally;
 use super::teller::Teller;
 use super::terminal::Terminal;
 use super::watch::Watch;
+use super::wire::Packet;
 use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
@@ -150,6 +151,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         started: AtomicU64::new(started),
         refreshes: AtomicU64::new(0),
         seen: tally::Seen::new(legacy.began, &legacy.seen),
+        open_files: Default::default(),
     });
     let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
@@ -230,8 +232,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
             _ = looks.tick() => this.look(),
             _ = usr2.recv() => this.rehearse(),
             _ = usr1.recv() => {
-                shared.teller.reopen();
-                this.workers().for_each(|worker| worker.child.tell(&ToWorker::Reopen));
+                this.reopen();
             }
             _ = hup.recv() => this.hang_up(),
             _ = term.recv() => this.stop("TERM", this.grace(), 0),
@@ -287,6 +288,17 @@ impl Supervisor {
     /// What requests in flight get when the server ends on TERM.
     fn grace(&self) -> Duration {
         self.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace())
+    }
+
+    /// USR1: has the log files reopened.
+    fn reopen(&self) {
+        self.shared.teller.reopen();
+        for worker in self.workers() {
+            let serves = |crew: &&Crew| crew.post_of(worker.id()).is_some();
+            let file = self.crew.as_ref().filter(serves).and_then(|crew| crew.plan.log_file());
+            let fds = file.into_iter().map(Into::into).collect();
+            worker.child.send(Packet { fds, ..Packet::new(&ToWorker::Reopen) });
+        }
     }
 
     /// HUP: the terminal is gone, or somebody asks for a reload.

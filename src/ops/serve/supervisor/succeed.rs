@@ -230,6 +230,7 @@ impl Supervisor {
         let mut posts: Vec<Post> = Vec::new();
         posts.resize_with(estate.posts, Post::default);
         self.shared.sides.stand(&estate.plan.standing);
+        self.shared.open_files.allow(&estate.plan.config);
         for heir in estate.workers {
             let socket = next()?;
             let leavings = self.shared.leavings.clone();

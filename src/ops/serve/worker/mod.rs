@@ -10,6 +10,7 @@ mod build;
 mod generation;
 mod supervised;
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use super::live::Live;
 use super::log::{Log, Whose};
 use super::message::{self, FromWorker, ToWorker};
 use super::wire::{self, Outbox, Packet};
+use crate::config::Files;
 use crate::context::Reopen;
 use crate::counts::Parts;
 use crate::error::Error;
@@ -96,7 +98,7 @@ fn threads(count: usize) -> std::io::Result<Handle> {
 /// Takes the socket that the parent put in place of standard input, and puts `/dev/null` there.
 pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(socket)
 }
 
@@ -104,7 +106,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
     let outbox = Outbox::new(stream.clone());
     let Ok(Some(packet)) = wire::receive(&stream).await else { return 1 };
-    let (start, sockets) = match packet.message() {
+    let (start, mut sockets) = match packet.message() {
         Ok(ToWorker::Start(start)) => (start, packet.fds),
         _ => return 2,
     };
@@ -121,12 +123,18 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let (copy, lines) = mpsc::channel(LINES);
     tokio::spawn(send_log(lines, outbox.clone()));
     let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has told of its faults
-    if let Err(error) = super::log::start(&log, Some(whose), Some(copy), reopen.clone()) {
-        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
-        return 1;
-    }
+    let given = if start.log { sockets.pop().map(File::from) } else { None };
+    let log_file = match super::log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
+        Ok(file) => file,
+        Err(error) => {
+            outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+            return 1;
+        }
+    };
     let states = message::split(&start.states, packet.raw);
     let host = Arc::new(Supervised::new(outbox.clone()));
+    let mut start = start;
+    start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
     let (parts, vitals) = (Arc::<Parts>::default(), Arc::<Vitals>::default());
     let counting = Counting::new(start.generation, parts.clone());
@@ -185,7 +193,12 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                     generation.drain(Duration::from_millis(ms));
                 }
                 Some((ToWorker::SaveState, _)) => generation.save_state(),
-                Some((ToWorker::Reopen, _)) => reopen.ask(),
+                Some((ToWorker::Reopen, mut fds)) => {
+                    if let (Some(log), Some(file)) = (&log_file, fds.pop()) {
+                        log.replace(file.into());
+                    }
+                    reopen.ask();
+                }
                 Some((ToWorker::Ask(number, question), _)) => generation.answer(number, question),
                 Some(_) => {}
             },
@@ -219,6 +232,7 @@ async fn read(
     while let Ok(Some(packet)) = wire::receive(&stream).await {
         match packet.message() {
             Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
+            Ok(ToWorker::Opened(id, outcome)) => host.opened(id, outcome, packet.fds.into_iter().next()),
             Ok(ToWorker::Live(status)) => live.set(status),
             Ok(ToWorker::Refresh(refreshes)) => live.refresh(refreshes),
             Ok(ToWorker::Count(round)) => {

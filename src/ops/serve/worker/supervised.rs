@@ -1,6 +1,9 @@
 //! Services of the supervisor, asked for over the control socket.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +14,7 @@ use tokio::sync::oneshot;
 use super::super::message::FromWorker;
 use super::super::wire::{Outbox, Packet};
 use crate::body::BoxFuture;
+use crate::config::{Opener, Purpose};
 use crate::context::Host;
 use crate::counts::Counts;
 use crate::error::Error;
@@ -19,6 +23,8 @@ use crate::ops::fault::Fault;
 /// Longest wait for what all workers have counted: a supervisor that is being replaced answers late, and Prometheus waits
 /// 10 s.
 const COUNTING: Duration = Duration::from_secs(5);
+/// Longest wait for a file: a supervisor that is being replaced answers late.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// Services of the supervisor, asked for over the control socket.
 pub(super) struct Supervised {
@@ -26,11 +32,13 @@ pub(super) struct Supervised {
     next: AtomicU64,
     waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
     counts: Mutex<BTreeMap<u64, oneshot::Sender<Counts>>>,
+    files: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<io::Result<File>>>>,
 }
 
 impl Supervised {
     pub(super) fn new(outbox: Outbox) -> Supervised {
-        Supervised { outbox, next: AtomicU64::new(0), waiting: Mutex::default(), counts: Mutex::default() }
+        let (waiting, counts, files) = Default::default();
+        Supervised { outbox, next: AtomicU64::new(0), waiting, counts, files }
     }
 
     pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
@@ -40,11 +48,30 @@ impl Supervised {
         }
     }
 
+    pub(super) fn opened(&self, id: u64, outcome: Result<(), String>, file: Option<OwnedFd>) {
+        let waiting = self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let Some(waiting) = waiting else { return };
+        let file = outcome
+            .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
+            .and_then(|()| file.map(File::from).ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        let _ = waiting.send(file); // it has given up waiting
+    }
+
     pub(super) fn counted(&self, id: u64, counts: Counts) {
         let asker = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(asker) = asker {
             let _ = asker.send(counts); // it has given up waiting
         }
+    }
+}
+
+impl Opener for Supervised {
+    fn open(&self, path: &Path, purpose: Purpose) -> io::Result<File> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = std::sync::mpsc::channel();
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.outbox.send(Packet::new(&FromWorker::Open { id, path: path.to_owned(), purpose }));
+        answer.recv_timeout(OPENING).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

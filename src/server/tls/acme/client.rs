@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::config::Files;
 use crate::error::{BoxError, Error};
 use crate::server::tls::certificate;
 
@@ -34,9 +35,9 @@ impl Client {
     /// Trusts the authorities of `ca`, else Mozilla's list.
     /// # Errors
     /// A file that cannot be read.
-    pub(super) fn new(ca: Option<&Path>) -> Result<Client, Error> {
+    pub(super) fn new(ca: Option<&Path>, opener: &Files) -> Result<Client, Error> {
         let roots = match ca {
-            Some(file) => certificate::roots(file)?.store,
+            Some(file) => certificate::roots(file, opener)?.store,
             None => Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -27,7 +27,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::shown;
 use super::terminator::Terminator;
 use crate::codec::host_name::to_ascii;
-use crate::config::{ConfigPath, OutputPath, Table};
+use crate::config::{Files, OutputPath, ReadPath, Table};
 use crate::error::{Errors, Result};
 
 /// The authority that is asked when none is named.
@@ -60,7 +60,7 @@ pub(in crate::server) struct Options {
     pub directory: String,
     /// PEM file of the authorities that the directory's own certificate is checked against, for one of your own.
     #[serde(default)]
-    pub directory_ca_file: Option<ConfigPath>,
+    pub directory_ca_file: Option<ReadPath>,
 }
 
 fn lets_encrypt() -> String {
@@ -75,6 +75,7 @@ pub(super) struct Settings {
     folder: PathBuf,
     directory: String,
     directory_ca: Option<PathBuf>,
+    opener: Files,
     /// Whether `redirect_http` answers challenges, too.
     plain: bool,
     /// Name of the certificate's files: the first domain, and what tells it from another of the same folder.
@@ -132,7 +133,7 @@ impl Settings {
             errors.push(error);
         }
         if let Some(file) = &options.directory_ca_file
-            && let Err(error) = super::certificate::roots(file)
+            && let Err(error) = super::certificate::roots(file, table.files())
         {
             errors.push(error.at(table.origin("tls.acme.directory_ca_file")));
         }
@@ -148,6 +149,7 @@ impl Settings {
             folder: options.cache.to_path_buf(),
             directory: options.directory.clone(),
             directory_ca: options.directory_ca_file.as_ref().map(|file| file.to_path_buf()),
+            opener: table.files().clone(),
             plain: table.value().get("redirect_http").is_some_and(|value| value != false),
         })
     }
@@ -293,6 +295,7 @@ mod tests {
             folder: folder.into(),
             directory: LETS_ENCRYPT.into(),
             directory_ca: None,
+            opener: Files::default(),
             plain: false,
             name: "example.org-1".into(),
         }

@@ -54,7 +54,7 @@ async fn account(settings: &Settings) -> Result<Account, Error> {
     let digest = Sha256::digest(&settings.directory);
     let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let file = settings.folder.join(format!("account-{digest}.json"));
-    let client = Box::new(Client::new(settings.directory_ca.as_deref())?);
+    let client = Box::new(Client::new(settings.directory_ca.as_deref(), &settings.opener)?);
     let failed = |cause: instant_acme::Error| {
         Error::new(format!("no account with `{}`", settings.directory)).because(BoxError::from(cause))
     };
