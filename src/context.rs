@@ -66,6 +66,12 @@ pub trait Host: Send + Sync {
         let _ = step;
     }
 
+    /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. There may be a token
+    /// in it, so that it goes to no log.
+    fn announce(&self, app: &str, path: &str) {
+        let _ = (app, path); // nothing serves
+    }
+
     /// What all workers and the supervisor have counted.
     /// # Errors
     /// When there is no supervisor, or it does not answer.

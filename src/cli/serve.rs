@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long)]
     no_reload: bool,
 
-    /// Open the first address in the browser
+    /// Open the address in the browser
     #[arg(long)]
     open: bool,
 

@@ -78,6 +78,25 @@ pub fn routes(config: &Config) -> Result<Routes> {
     Ok(Routes { servers, unreached })
 }
 
+/// The first server that reaches `app`, and the prefix at which it does.
+pub(crate) fn place_of(config: &Config, app: &str) -> Option<(String, String)> {
+    fn prefix_of(route: &AppRoute, app: &str, prefix: &str) -> Option<String> {
+        if route.app == app {
+            return Some(prefix.to_owned());
+        }
+        route.routes.iter().find_map(|inner| {
+            let own = inner.at.as_deref().and_then(|at| at.find('/').map(|slash| &at[slash..]));
+            let own = own.unwrap_or_default().trim_end_matches('/');
+            prefix_of(inner, app, &format!("{prefix}{own}"))
+        })
+    }
+    let routes = routes(config).ok()?.servers;
+    routes
+        .into_iter()
+        .find_map(|server| Some((prefix_of(&server.app, app, "")?, server.name)))
+        .map(|(at, name)| (name, at))
+}
+
 struct Walk<'a> {
     config: &'a Config,
     chain: Vec<String>,

@@ -58,6 +58,7 @@ impl Services {
             count,
             config,
             side_process,
+            announce,
         }));
         (services, table)
     }
@@ -144,6 +145,15 @@ unsafe extern "C" fn count(context: *const c_void, name: abi::Slice, count: u64)
 unsafe extern "C" fn config(context: *const c_void, out: *mut abi::Buffer) {
     // SAFETY: the plugin passes its table's context and a place for the buffer.
     unsafe { *out = abi::Buffer::of_vec(services(context).config.to_string().into_bytes()) }
+}
+
+unsafe extern "C" fn announce(context: *const c_void, path: abi::Slice) {
+    // SAFETY: the plugin passes its table's context and a path that lives for the call.
+    let (services, path) = unsafe { (services(context), path.text()) };
+    // It goes to a terminal.
+    if path.starts_with('/') && !path.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        services.host.announce(&services.app, &path);
+    }
 }
 
 unsafe extern "C" fn side_process(

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-use crate::support::{folder, paster, runs, wait_until};
+use crate::support::{Serving, folder, paster, plugin, runs, wait_until};
 
 const CONFIG: &str = "[server.main]\nuse = \"http\"\nlisten = \"127.0.0.1:0\"\n\
                       [app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
@@ -81,7 +81,7 @@ fn the_end_of_the_terminal_ends_a_foreground_server() {
 }
 
 #[test]
-fn who_was_detached_from_the_terminal_outlives_it() {
+fn a_server_detached_from_its_terminal_outlives_it() {
     let text = format!("{CONFIG}[process]\npid_file = \"pid\"\n[log]\nfile = \"log\"\n");
     for detached in ["nohup", "setsid"] {
         let folder = folder(&[("server.toml", &text)]);
@@ -99,4 +99,57 @@ fn who_was_detached_from_the_terminal_outlives_it() {
         signal(pid, Signal::TERM);
         wait_until("it has ended", || !runs(pid));
     }
+}
+
+#[test]
+fn the_address_is_the_last_line_of_a_start_and_alone() {
+    let folder = folder(&[("server.toml", CONFIG)]);
+    let mut terminal = Terminal::start(folder.path(), "exec \"$PASTER\" serve");
+    let lines = terminal.until("ready in");
+    let serving = lines.iter().find(|line| line.contains("serving http://")).unwrap();
+    let url = serving.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    assert_eq!(terminal.until("http")[0], url);
+}
+
+#[test]
+fn an_app_names_the_address_to_open_and_no_log_has_it() {
+    let library = plugin("faulty");
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = \"127.0.0.1:0\"\n[app.main]\nuse = \"mount\"\n\
+         routes.\"/tool\" = \"tool\"\n\
+         [app.tool]\nuse = \"plugin\"\nlibrary = {library:?}\nsettings.announce = \"/?token=s3cret\"\n"
+    );
+    let logged = format!("{config}[log]\nfile = \"log\"\n");
+    for text in [&config, &logged] {
+        let folder = folder(&[("server.toml", text)]);
+        let mut terminal = Terminal::start(folder.path(), "exec \"$PASTER\" serve");
+        terminal.until("ready in");
+        let last = terminal.until("http").remove(0);
+        assert!(last.starts_with("http://127.0.0.1:") && last.ends_with("/tool/?token=s3cret"), "{last}");
+        let mut logs = paster();
+        let logs = logs.args(["logs"]).env("XDG_RUNTIME_DIR", folder.path()).current_dir(folder.path());
+        let shown = String::from_utf8(logs.output().unwrap().stdout).unwrap();
+        assert!(shown.contains("ready in") && !shown.contains("s3cret"), "{shown}");
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn a_start_with_a_log_file_says_where_it_serves_and_where_the_log_goes() {
+    let folder = folder(&[("server.toml", &format!("{CONFIG}[log]\nfile = \"log\"\n"))]);
+    // On a terminal and in a pipe.
+    let mut terminal = Terminal::start(folder.path(), "exec \"$PASTER\" serve");
+    let lines = terminal.until("ready in").join("\n");
+    assert!(lines.contains("serving http://") && lines.contains("logging to "), "{lines}");
+    let mut command = paster();
+    command.arg("serve").current_dir(folder.path());
+    let serving = Serving::launch(command);
+    wait_until("it is ready", || {
+        serving.stderr().lines().last().is_some_and(|last| last.starts_with("http://"))
+    });
+    let shown = serving.stderr();
+    let log = folder.path().join("log");
+    assert!(shown.contains("serving http://") && shown.contains(log.to_str().unwrap()), "{shown}");
+    assert_eq!(shown.lines().count(), 4, "the rest is in the log: {shown}");
 }

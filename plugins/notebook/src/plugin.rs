@@ -38,27 +38,12 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         }))
 }
 
-/// Says once where to log in: the token that we made is known to nobody yet.
+/// Says once where to log in: the token that we made is known to nobody yet, and no log has it.
 fn announce(notebook: &Shared, host: &Host) {
     let Some(token) = notebook.auth.made_token() else { return };
-    let config = host.config();
-    let addresses = config["server"].as_object().into_iter().flat_map(|servers| servers.values());
-    let addresses = addresses.flat_map(|server| match &server["listen"] {
-        serde_json::Value::Array(list) => list.iter().filter_map(|listen| listen.as_str()).collect(),
-        serde_json::Value::String(one) => vec![one.as_str()],
-        _ => Vec::new(),
-    });
-    let known = addresses.filter(|address| {
-        !address.contains("unix:") && !address.starts_with("fd:") && !address.ends_with(":0")
-    });
-    match known
-        .filter(|address| address.contains(':'))
-        .map(|address| address.replacen("0.0.0.0", "127.0.0.1", 1))
-        .next()
-    {
-        Some(address) => tracing::info!("the notebook is at http://{address}/?token={token}"),
-        None => tracing::info!("to log in, add /?token={token} to the server's address"),
-    }
+    host.announce(&format!("/?token={token}"));
+    let file = notebook.auth.state_dir().join("token");
+    tracing::info!("the token to log in with is in {}", file.display());
 }
 
 /// Hands on what paster knows of the request.

@@ -66,6 +66,9 @@ pub struct Host {
     /// Sees that the side process `name` runs, and waits for it. `READY`: `out` holds the path of its Unix socket.
     /// `FAILED`: `out` holds the reason.
     pub side_process: unsafe extern "C" fn(context: *const c_void, name: Slice, out: *mut Buffer) -> Status,
+    /// Tells the user at which path of the app, perhaps with a query, to open it: the host shows the whole address on the
+    /// terminal once it serves, and writes it to no log. Only present if `size_bytes` covers it.
+    pub announce: unsafe extern "C" fn(context: *const c_void, path: Slice),
 }
 
 /// What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null; `create`, `call` and

@@ -11,6 +11,7 @@ fn no_field_of_version_1_moves() {
     let last = [
         ("Plugin", offset_of!(Plugin, run_side), 136),
         ("Host", offset_of!(Host, side_process), 72),
+        ("Host", offset_of!(Host, announce), 80),
         ("Request", offset_of!(Request, protocol), 216),
         ("Request", offset_of!(Request, certificate), 280),
         ("ClientCertificate", offset_of!(ClientCertificate, name_count), 80),

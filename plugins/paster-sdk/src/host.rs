@@ -84,6 +84,29 @@ impl Host {
         if status == abi::READY { Ok(text.into()) } else { Err(text.into()) }
     }
 
+    /// Tells the user at which path of the application to open it. The path may have a query, such as a token. Once the
+    /// host serves, it shows the whole address alone on the last line of the terminal and writes it to no log. Call it in
+    /// `create`; the host shows the address of the first generation only. A host that is too old ignores it.
+    ///
+    /// ```
+    /// use paster_sdk::{App, BoxError, Host};
+    ///
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     host.announce("/?token=4f1c");
+    ///     Ok(App::router(axum::Router::new()))
+    /// }
+    /// # paster_sdk::test::TestApp::create(create, serde_json::json!({}))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn announce(&self, path: &str) {
+        let table = self.0.table;
+        let known = std::mem::offset_of!(abi::Host, announce) + size_of::<fn()>();
+        if table.size_bytes >= known {
+            // SAFETY: the table has the function, which is called with the table's context; the path lives for the call.
+            unsafe { (table.announce)(table.context, abi::Slice::new(path.as_bytes())) }
+        }
+    }
+
     /// What the generation before saved by [`App::save_state`](crate::App::save_state), when there was one and it saved
     /// something. Another version of the code may have written it: read it with care.
     pub fn saved_state(&self) -> Option<&[u8]> {

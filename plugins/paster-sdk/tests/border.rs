@@ -174,6 +174,8 @@ unsafe extern "C" fn side_process(_: *const c_void, _: abi::Slice, _: *mut abi::
     abi::FAILED
 }
 
+unsafe extern "C" fn announce(_: *const c_void, _: abi::Slice) {}
+
 static HOST: abi::Host = abi::Host {
     size_bytes: size_of::<abi::Host>(),
     context: std::ptr::null(),
@@ -185,6 +187,7 @@ static HOST: abi::Host = abi::Host {
     count,
     config,
     side_process,
+    announce,
 };
 
 static PLUGIN: abi::Plugin = table::<Plugin>("test", "0.0.0", &[]);

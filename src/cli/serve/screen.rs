@@ -21,9 +21,8 @@ pub(super) struct Screen {
 #[derive(Default)]
 struct State {
     spinner: Option<ProgressBar>,
-    /// Open the first address that comes.
+    /// Open the address once it serves.
     open: bool,
-    first: Option<String>,
 }
 
 impl Screen {
@@ -89,14 +88,15 @@ impl Screen {
             }
             event => event.text().into_iter().for_each(|text| self.line(style, &text)),
         }
-        match event {
-            Event::Listening { url, .. } => drop(state.first.get_or_insert_with(|| url.clone())),
-            Event::Ready { .. } if std::mem::take(&mut state.open) => {
-                if let Some(url) = &state.first {
-                    open(url);
-                }
+        if let Event::Ready { open: Some(url), .. } = event {
+            // Alone on the last line, to be opened by a click or copied whole.
+            note(&match self.colour {
+                true => format!("\x1b[1;4m{url}\x1b[0m\n"),
+                false => format!("{url}\n"),
+            });
+            if std::mem::take(&mut state.open) {
+                open(url);
             }
-            _ => {}
         }
     }
 

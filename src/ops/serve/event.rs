@@ -1,5 +1,7 @@
 //! What `paster serve` tells: events for the terminal, for `--json` and for the page of a developer.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::ops::build::Progress;
@@ -53,6 +55,13 @@ pub enum Event {
         generation: u64,
         /// From the program's start, in milliseconds.
         ms: u64,
+        /// The address for a person to open; there may be a token in it.
+        open: Option<String>,
+    },
+    /// Log lines go to a file from now on.
+    Logging {
+        /// The file.
+        file: PathBuf,
     },
     /// A new generation is being made.
     Reloading {
@@ -181,6 +190,7 @@ impl Event {
             Event::Warning { message } => format!("warning: {message}"),
             Event::Listening { server, url } => format!("serving {url} ({server})"),
             Event::Ready { ms, .. } => format!("ready in {}", span(*ms)),
+            Event::Logging { file } => format!("logging to {}", file.display()),
             Event::Reloading { reason, detail, .. } => match reason {
                 Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
                 Reason::Hup => "reloading: asked by HUP".to_owned(),

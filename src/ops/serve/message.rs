@@ -127,6 +127,13 @@ pub(super) enum FromWorker {
         /// What for.
         purpose: Purpose,
     },
+    /// A plugin names the path at which a person should open it. There may be a token in it.
+    Announce {
+        /// Name of the app.
+        app: String,
+        /// The path, perhaps with a query.
+        path: String,
+    },
     /// What this worker has counted so far; 0 where it was not asked.
     Counted(u64, Counts),
     /// What all workers have counted is wanted; the number is to be given back.

@@ -52,9 +52,11 @@ mod watch;
 mod wire;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -148,6 +150,8 @@ struct Shared {
     seen: tally::Seen,
     /// Files that workers of another user may ask for.
     open_files: open_files::OpenFiles,
+    /// The path of each app at which a person should open it.
+    announced: Mutex<BTreeMap<String, String>>,
 }
 
 /// What the supervisor's loop is told by its tasks.
@@ -189,8 +193,10 @@ impl Shared {
     fn log_as(&self, plan: &attempt::Plan) {
         // It was read once already, before anything was made of it.
         let log = plan.config.section("log").and_then(|_| Log::read(&plan.config).ok());
-        if let Err(error) = self.teller.follow(log, plan.standing.owner(), self.options.json) {
-            self.tell(&Event::Warning { message: error.to_string() });
+        match self.teller.follow(log, plan.standing.owner(), self.options.json) {
+            Ok(None) => {}
+            Ok(Some(file)) => self.tell(&Event::Logging { file }),
+            Err(error) => self.tell(&Event::Warning { message: error.to_string() }),
         }
     }
 
@@ -213,6 +219,11 @@ impl Shared {
     /// Keeps lines that a worker has logged.
     fn worker_log(&self, pid: u32, lines: Bytes) {
         self.teller.log.push(ring::Piece::new(format!("worker {pid}"), lines));
+    }
+
+    /// Keeps the path at which a person should open an app, until the generation serves.
+    fn announced(&self, app: String, path: String) {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner).insert(app, path);
     }
 
     /// Names a worker that is to be started.

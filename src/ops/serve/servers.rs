@@ -47,6 +47,11 @@ impl Bound {
             }
         }
     }
+
+    /// The same where a browser can open it.
+    pub(super) fn page(&self) -> Option<String> {
+        Some(self.url()).filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+    }
 }
 
 /// Binds what the servers of `config` listen on, keeping what `old` has already. Nothing of `old` is closed here.

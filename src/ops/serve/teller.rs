@@ -1,5 +1,6 @@
 //! Who hears of events: the listener, the log, the commands that wait for one.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -55,8 +56,7 @@ impl Teller {
         if let Some(own) = &*own {
             own.tell(event);
         }
-        // Who has started us hears in any case why nothing is served.
-        if !own.as_ref().is_some_and(Own::is_alone) || matches!(event, Event::Failed { .. }) {
+        if !own.as_ref().is_some_and(|own| own.is_alone(event)) {
             (self.listener)(event);
         }
         drop(own);
@@ -86,6 +86,7 @@ impl Teller {
 
     /// From now on follows the table `[log]`, where there is one, with files that belong to `owner`; `shown`: standard
     /// output has the events.
+    /// Returns the file, where that is a new one.
     /// # Errors
     /// When its file cannot be opened; all is as before then.
     pub(super) fn follow(
@@ -93,14 +94,16 @@ impl Teller {
         log: Option<Log>,
         owner: Option<(u32, u32)>,
         shown: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<PathBuf>, Error> {
         let mut own = self.own();
+        let before = own.as_ref().and_then(Own::file).map(Path::to_owned);
         match log {
             None => *own = None,
             Some(log) if own.as_ref().is_some_and(|own| own.is_of(&log, owner)) => {}
             Some(log) => *own = Own::of(log, owner, shown, self.reopen.clone())?,
         }
-        Ok(())
+        let file = own.as_ref().and_then(Own::file).map(Path::to_owned);
+        Ok(file.filter(|file| before.as_ref() != Some(file)))
     }
 
     /// Opens the log's file anew: somebody has moved it.

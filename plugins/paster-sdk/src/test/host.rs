@@ -34,6 +34,7 @@ impl FakeHost {
             count,
             config,
             side_process,
+            announce,
         }));
         (fake, Host::new(table, setup.saved_state))
     }
@@ -68,3 +69,6 @@ unsafe extern "C" fn side_process(_: *const c_void, name: abi::Slice, out: *mut 
     }
     abi::FAILED
 }
+
+/// No person opens an application under test.
+unsafe extern "C" fn announce(_: *const c_void, _: abi::Slice) {}

@@ -86,6 +86,7 @@ pub(in crate::ops::serve) async fn start(
                 Some(News::Said(FromWorker::Open { id, path, purpose }, _)) => {
                     shared.open(&child, id, path, purpose, &plan.standing);
                 }
+                Some(News::Said(FromWorker::Announce { app, path }, _)) => shared.announced(app, path),
                 Some(News::Said(..)) => {}
                 Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
                 None => return Ended::Crashed("it is gone".to_owned()),

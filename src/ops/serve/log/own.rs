@@ -1,6 +1,7 @@
 //! What the supervisor tells, in the log that the table `[log]` asks for.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 use tracing::{Dispatch, Level as Severity};
@@ -48,9 +49,21 @@ impl Own {
         self.log == *log && self.owner == owner
     }
 
-    /// Whether it is all that tells of events: lines for people would stand among those of the log.
-    pub(in crate::ops::serve) fn is_alone(&self) -> bool {
-        self.alone
+    /// Whether only the log gets an event, as lines for people would stand among its own. If it is a file, the terminal
+    /// still shows where the program serves and where the log goes.
+    pub(in crate::ops::serve) fn is_alone(&self, event: &Event) -> bool {
+        match event {
+            Event::Failed { .. } => false,
+            Event::Listening { .. } | Event::Ready { .. } | Event::Logging { .. } => {
+                self.alone && self.log.file.is_none()
+            }
+            _ => self.alone,
+        }
+    }
+
+    /// The file.
+    pub(in crate::ops::serve) fn file(&self) -> Option<&Path> {
+        self.log.file()
     }
 
     /// Writes what `event` says.
@@ -81,6 +94,7 @@ fn say(level: Severity, text: &str, fields: Map<String, Value>) {
 /// Level and words of an event; `None` for one that says nothing.
 fn line(event: &Event) -> Option<(Severity, String)> {
     let level = match event {
+        Event::Logging { .. } => return None, // who reads it knows
         Event::Warning { message } => return Some((Severity::WARN, message.clone())),
         Event::WorkerExit { generation, worker, pid, status, expected: true } => {
             let text = format!("worker {worker} of generation {generation} (process {pid}) ended: {status}");
@@ -102,8 +116,9 @@ fn line(event: &Event) -> Option<(Severity, String)> {
 /// The event's name and what it has to say beside its words.
 fn fields(event: &Event) -> Map<String, Value> {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else { return Map::new() };
-    // They are lines of their own, or words already; a task's result is nobody's business but its own.
-    for name in ["errors", "message", "text", "detail"] {
+    // They are lines of their own, or words already; a task's result is nobody's business but its own, and an
+    // address to open may have a token.
+    for name in ["errors", "message", "text", "detail", "open"] {
         fields.remove(name);
     }
     fields

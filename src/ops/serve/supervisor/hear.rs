@@ -117,6 +117,7 @@ impl Supervisor {
                     self.shared.open(&worker.child, id, path, purpose, standing);
                 }
             }
+            News::Said(FromWorker::Announce { app, path }, _) => self.shared.announced(app, path),
             News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
             News::Said(FromWorker::Retired, _) => self.retired(id),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),

@@ -152,6 +152,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         refreshes: AtomicU64::new(0),
         seen: tally::Seen::new(legacy.began, &legacy.seen),
         open_files: Default::default(),
+        announced: Default::default(),
     });
     let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::attempt::{Prepared, Ready};
@@ -16,6 +16,7 @@ use super::super::tasks;
 use super::super::wire::{self, Packet};
 use super::super::{Message, Shared};
 use super::{Supervisor, Trying, millis};
+use crate::ops::routes;
 
 /// How long an old worker may take to say that it accepts no more.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -196,12 +197,25 @@ impl Supervisor {
         });
     }
 
+    /// Where a person should open what serves: at the address that an app has announced, else at the first one.
+    fn address(&self) -> Option<String> {
+        let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = &self.crew.as_ref()?.plan.config;
+        let of_app = announced.iter().find_map(|(app, path)| {
+            let (server, prefix) = routes::place_of(config, app)?;
+            let base = self.bound.iter().filter(|one| one.server == server).find_map(Bound::page)?;
+            Some(format!("{base}{prefix}{path}"))
+        });
+        of_app.or_else(|| self.bound.iter().find_map(Bound::page))
+    }
+
     /// Tells of the last switch, when nobody has heard of it yet.
     pub(super) fn announce(&mut self) {
         if let Some(one) = self.announcing.take() {
             let generation = one.generation;
             self.shared.tell(&if one.first {
-                Event::Ready { generation, ms: millis(self.began.elapsed()) }
+                let ms = millis(self.began.elapsed());
+                Event::Ready { generation, ms, open: self.address() }
             } else {
                 let (ms, cargo_ms) = (millis(one.since.elapsed()), millis(one.cargo));
                 Event::Reloaded { generation, ms, cargo_ms }

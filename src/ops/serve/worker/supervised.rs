@@ -100,6 +100,10 @@ impl Host for Supervised {
         })
     }
 
+    fn announce(&self, app: &str, path: &str) {
+        self.outbox.send(Packet::new(&FromWorker::Announce { app: app.to_owned(), path: path.to_owned() }));
+    }
+
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = std::sync::mpsc::channel();
