@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::libraries::compile;
-use crate::support::{Serving, get, plugin, wait_until};
+use crate::support::{Serving, get, paster, plugin, wait_until};
 
 /// A folder whose server serves `hello` as a plugin.
 struct Ground {
@@ -11,9 +11,12 @@ struct Ground {
     serving: Serving,
 }
 
+/// Those that never start are given two seconds, the others as long as they need.
 fn config(library: &Path, settings: &str) -> String {
+    let hangs = settings.contains("hang") || library.ends_with("libstuck.so");
+    let start_secs = if hangs { 2 } else { 3600 };
     format!(
-        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[process]\nstart_secs = 2\n\
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[process]\nstart_secs = {start_secs}\n\
          [app.main]\nuse = \"plugin\"\nlibrary = {library:?}\n[app.main.settings]\n{settings}\n"
     )
 }
@@ -115,10 +118,39 @@ fn a_start_that_fails_ends_with_the_error() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("server.toml"), config(&plugin("faulty"), "create = \"panic\""))
         .unwrap();
-    let mut command = crate::support::paster();
+    let mut command = paster();
     command.arg("serve").current_dir(folder.path());
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("no luck today"), "{stderr}");
+}
+
+/// Before there is an old generation, a crash ends the program, with an error that names the app and the plugin.
+#[test]
+fn a_first_start_that_crashes_ends_with_the_app_and_the_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let dies = compile(
+        folder.path(),
+        "dies",
+        "#include <stdlib.h>\n__attribute__((constructor)) static void die(void) { abort(); }",
+    );
+    let faulty = plugin("faulty");
+    let creating = "the last step was creating the app `main` of the plugin `faulty`".to_owned();
+    let loading = format!("the last step was loading the plugin `{}` of the app `main`", dies.display());
+    for (library, settings, how, step) in [
+        (&dies, "", "signal: 6 (SIGABRT)", &loading),
+        (&faulty, "create = \"abort\"", "signal: 6 (SIGABRT)", &creating),
+        (&faulty, "create = \"exit\"", "exit status: 0", &creating),
+    ] {
+        // Once, however many workers there are.
+        let text = config(library, settings).replace("[process]\n", "[process]\nworkers = 3\n");
+        std::fs::write(folder.path().join("server.toml"), text).unwrap();
+        let output = paster().arg("serve").current_dir(folder.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let message = format!("error: the new worker crashed while starting ({how})");
+        assert_eq!(stderr.matches(&message).count(), 1, "{stderr}");
+        assert!(stderr.contains(step), "{stderr}");
+    }
 }
