@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::authority::Authority;
 use crate::inprocess::{ask, within};
 use crate::pki::{DAY, connect, try_connect};
-use crate::support::{Serving, wait_until};
+use crate::support::{Serving, patience, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n";
 
@@ -66,7 +66,7 @@ async fn wait_for(authority: &Authority, serving: &Serving, address: &str) {
             }
         }
     };
-    if tokio::time::timeout(Duration::from_secs(60), shown).await.is_err() {
+    if tokio::time::timeout(patience(), shown).await.is_err() {
         panic!(
             "no certificate; refused: {:?}\n{}",
             authority.seen(|seen| seen.refused.clone()),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{patience, wait_until};
 
 /// A TCP server in the test that does what a function says with each connection.
 pub(crate) struct Scripted {
@@ -35,7 +35,7 @@ impl Scripted {
                 counted.fetch_add(1, SeqCst);
                 let script = script.clone();
                 std::thread::spawn(move || {
-                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    stream.set_read_timeout(Some(patience())).unwrap();
                     script(&mut Peer(BufReader::new(stream)));
                 });
             }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::bridge::{all_children, resident_kib};
-use crate::support::{Connection, PATIENCE, Serving, get, runs, wait_until};
+use crate::support::{Connection, Serving, get, patience, runs, wait_until};
 
 const PROGRAM: &str = r#"#!/bin/sh
 echo started >&2
@@ -174,7 +174,7 @@ fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
     let serving = serve(place.path(), "time_limit_secs = 2\nmax_processes = 1");
     let ask = |path: &str| {
         let mut stream = TcpStream::connect(serving.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         let request = format!("GET /cgi{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         stream
@@ -185,7 +185,7 @@ fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
         while let Ok(count @ 1..) = stream.read(&mut piece) {
             tail.extend_from_slice(&piece[..count]);
             tail.drain(..tail.len().saturating_sub(5));
-            assert!(begun.elapsed() < PATIENCE, "it goes on and on");
+            assert!(begun.elapsed() < patience(), "it goes on and on");
         }
         tail == b"0\r\n\r\n"
     };
@@ -214,7 +214,7 @@ fn a_program_whose_answer_has_no_body_does_its_work_to_the_end() {
             "{method} /cgi/work/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
         );
         let mut stream = TcpStream::connect(serving.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -245,7 +245,7 @@ fn large_answers_stream_in_little_memory() {
     get(&serving, "/cgi/args");
     let before = resident_kib(serving.pid());
     let mut stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     stream.write_all(b"GET /cgi/large HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
     let (mut total, mut most, mut piece) = (0, 0, vec![0; 1 << 20]);
     while let Ok(count @ 1..) = stream.read(&mut piece) {

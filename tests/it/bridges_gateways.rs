@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bridge::{Program, Scripted, free_port};
-use crate::support::{Connection, PATIENCE, Serving, folder, get, wait_until};
+use crate::support::{Connection, Serving, folder, get, patience, wait_until};
 
 /// Serves `[app.main]` of a kind with these options in `place`.
 fn serve(place: &Path, kind: &str, options: &str) -> Serving {
@@ -333,7 +333,7 @@ fn bodies_without_a_length_are_spooled_up_to_their_limit() {
     let serving = serve(place.path(), "scgi", &options);
     let post = |count: usize| {
         let mut stream = std::net::TcpStream::connect(serving.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream
             .write_all(
                 b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{self, folder, paster, text};
+use crate::support::{self, folder, paster, patience, text};
 
 const CONFIG: &str = r#"
 [server.main]
@@ -75,7 +75,7 @@ if pid == 0:
     os.environ.update(json.loads(sys.argv[2]))
     os.execv(sys.argv[3], sys.argv[3:])
 seen = b""
-end = time.monotonic() + 200
+end = time.monotonic() + float(os.environ["PATIENCE"])
 def read():
     global seen
     if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
@@ -108,6 +108,7 @@ fn typed(folder: &tempfile::TempDir, steps: &[(&str, &str)]) -> String {
         .args(["-c", PTY, &serde_json::json!(steps).to_string(), &environment.to_string()])
         .args([env!("CARGO_BIN_EXE_paster"), "console"])
         .current_dir(folder.path())
+        .env("PATIENCE", patience().as_secs().to_string())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{Connection, PATIENCE, Serving, paster, plugin, save, wait_until};
+use crate::support::{Connection, Serving, paster, patience, plugin, read_until, save, wait_until};
 
 /// A folder with a config, and a folder of control sockets of its own.
 pub(crate) struct Site {
@@ -92,7 +93,7 @@ const HELLO: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n
 /// Sends a request and leaves its answer unread.
 fn begin(serving: &Serving, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     stream
@@ -269,14 +270,19 @@ fn logs_show_all_processes_and_follow() {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let site = &site;
+        let follows = follow.id();
         scope.spawn(move || {
+            let end = Instant::now() + patience();
             while stopped.try_recv().is_err() {
                 site.text(&["reload", "--wait"]);
+                if Instant::now() > end {
+                    return signal(follows, rustix::process::Signal::KILL); // which ends its lines
+                }
             }
         });
         let line = following.next();
-        stop.send(()).unwrap();
-        assert!(line.unwrap().unwrap().contains("supervisor"));
+        let _ = stop.send(()); // it has given up
+        assert!(line.expect("a line").unwrap().contains("supervisor"));
     });
     serving.stop();
     assert!(following.any(|line| line.unwrap().contains("ending on TERM")));
@@ -356,7 +362,7 @@ fn bad_and_slow_clients_harm_nobody() {
     let serving = site.serve(&[]);
     let connect = || {
         let stream = UnixStream::connect(socket(&site, &serving)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream
     };
     let silent: Vec<_> = (0..20).map(|_| connect()).collect();
@@ -409,13 +415,7 @@ fn the_live_view_shows_and_is_left_with_q() {
     script.env("XDG_RUNTIME_DIR", site.path()).env("TERM", "xterm-256color");
     let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut screen = script.stdout.take().unwrap();
-    let mut shown = String::new();
-    let mut chunk = [0; 4096];
-    while !(shown.contains("requests/s") && shown.contains("/wait")) {
-        let count = screen.read(&mut chunk).unwrap();
-        assert!(count > 0, "it ended: {shown}");
-        shown += &String::from_utf8_lossy(&chunk[..count]);
-    }
+    let shown = read_until(&mut screen, |shown| shown.contains("requests/s") && shown.contains("/wait"));
     script.stdin.take().unwrap().write_all(b"q").unwrap();
     let mut left = Vec::new();
     screen.read_to_end(&mut left).unwrap();

@@ -16,9 +16,6 @@ fn kills() -> (usize, bool) {
     (wanted.unwrap_or(6), wanted.is_some())
 }
 
-/// For so long after the signal a dying process may still hold its connections.
-const DYING: Duration = Duration::from_millis(250);
-
 #[test]
 fn killed_workers_take_only_their_own_requests_along() {
     let folder = folder(&[("server.toml", &hello("", ""))]);
@@ -39,11 +36,11 @@ fn killed_workers_take_only_their_own_requests_along() {
         let victim = victims[number % victims.len()];
         let at = Instant::now();
         kill(victim);
-        killed.push(at);
         // Whoever comes right now is answered by the sibling, or waits in the kernel's queue.
         wait_until("somebody answers", || Connection::try_get(serving.address(), "/").is_some());
         answers.push(at.elapsed());
         assert_eq!(serving.wait_for("worker_exit")["pid"], victim);
+        killed.push((at, Instant::now()));
         serving.wait_for("worker_ready");
         ready.push(at.elapsed());
         wait_until("no zombie is left", || serving.children().iter().filter(|pid| runs(**pid)).count() == 2);
@@ -56,7 +53,7 @@ fn killed_workers_take_only_their_own_requests_along() {
         traffic.requests.load(Relaxed)
     );
     for (began, failed, why) in failures {
-        let in_flight = killed.iter().any(|at| began <= *at + DYING && failed >= *at);
+        let in_flight = killed.iter().any(|(at, gone)| began <= *gone && failed >= *at);
         assert!(in_flight, "failed without need: {why}");
     }
     if strict {
@@ -70,8 +67,7 @@ fn killed_workers_take_only_their_own_requests_along() {
 /// Has the application crash; returns the new worker's `worker_ready`.
 fn crash(serving: &mut Serving, path: &str) -> Value {
     assert!(Connection::try_get(serving.address(), path).is_none());
-    let crashed = |exit: &Value| exit["expected"] == false;
-    let exit = std::iter::repeat_with(|| serving.wait_for("worker_exit")).find(crashed).unwrap();
+    let exit = serving.wait_for_one("worker_exit", |exit| exit["expected"] == false);
     assert!(exit["status"].as_str().unwrap().contains("SIGABRT"), "{exit}");
     serving.wait_for("worker_ready")
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use paster::scaffold::{Given, Manifest, resolve};
 use serde_json::Value;
 
-use crate::support::{folder, paster, root};
+use crate::support::{folder, paster, root, wait_until};
 
 /// Exit code, standard output, standard error of `paster create ARGS` in `folder`.
 fn create(folder: &Path, args: &[&str]) -> (i32, String, String) {
@@ -463,16 +463,14 @@ fn results_are_json_too() {
 
 #[test]
 fn creating_takes_less_than_100_ms() {
-    let place = folder(&[]);
-    let fastest = (0..5)
-        .map(|number| {
-            let start = std::time::Instant::now();
-            created(place.path(), &[&format!("site{number}"), "-t", "static"]);
-            start.elapsed()
-        })
-        .min()
-        .unwrap();
-    assert!(fastest.as_millis() < 100, "{fastest:?}");
+    let (place, mut number) = (folder(&[]), 0);
+    // On a machine that is busy with other things not each time.
+    wait_until("it takes less than 100 ms", || {
+        number += 1;
+        let start = std::time::Instant::now();
+        created(place.path(), &[&format!("site{number}"), "-t", "static"]);
+        start.elapsed().as_millis() < 100
+    });
 }
 
 #[test]

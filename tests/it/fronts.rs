@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Serving, children, plugin, root, wait_until};
+use crate::support::{Serving, children, patience, plugin, root, wait_until};
 
 /// Bytes of the great upload.
 const UPLOAD: u64 = 100 << 20;
@@ -99,7 +99,7 @@ impl Client {
     /// Sends a head (the host is added), and returns the status line with the fields, and a reader of the body.
     fn open(&self, head: &str) -> (String, BufReader<TcpStream>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         let (line, fields) = head.split_once('\n').unwrap_or((head, ""));
         write!(stream, "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{fields}\r\n", self.address)
             .unwrap();
@@ -120,7 +120,7 @@ impl Client {
     /// Uploads so many bytes, and compares what the application has counted.
     fn upload(&self, path: &str, bytes: u64) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         let host = &self.address;
         write!(
             stream,

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use base64::Engine;
 
-use crate::support::{Connection, Serving, folder, paster, piped, text};
+use crate::support::{Connection, Serving, folder, paster, patience, piped, text};
 
 fn run(folder: &Path, args: &[&str], input: &str) -> Output {
     piped(paster().arg("htpasswd").args(args).current_dir(folder), input)
@@ -84,20 +84,24 @@ fn faults_are_told() {
 
 /// Python's `pty` is the terminal: it types each answer once it is asked.
 const TYPES: &str = r#"
-import os, pty, sys
+import os, pty, select, sys
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 shown = b""
+def read():
+    if not select.select([terminal], [], [], float(os.environ["PATIENCE"]))[0]:
+        sys.exit("waited in vain; shown: %r" % shown)
+    return os.read(terminal, 4096)
 for question, answer in ((b"Password:", b"s3cret"), (b"Again:", b"other"), (b"Password:", b"s3cret"), (b"Again:", b"s3cret")):
     rest = b""
     while question not in rest:
-        rest += os.read(terminal, 4096)
+        rest += read()
     shown += rest
     os.write(terminal, answer + b"\r")
 while True:
     try:
-        more = os.read(terminal, 4096)
+        more = read()
     except OSError:
         break
     if not more:
@@ -113,6 +117,7 @@ fn the_terminal_asks_twice_and_shows_nothing() {
     let folder = folder(&[]);
     let mut command = Command::new("python3");
     command.args(["-c", TYPES, env!("CARGO_BIN_EXE_paster"), "htpasswd", "users", "ann"]);
+    command.env("PATIENCE", patience().as_secs().to_string());
     let output = piped(command.current_dir(folder.path()), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let shown = String::from_utf8_lossy(&output.stdout);

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::support::PATIENCE;
+use crate::support::patience;
 
 /// One generation of one server.
 pub(crate) struct Running {
@@ -155,7 +155,7 @@ impl Running {
 
 /// Waits for a future, but not for ever.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("in time")
+    tokio::time::timeout(patience(), future).await.expect("in time")
 }
 
 /// Yields until a condition of this process holds.

@@ -171,6 +171,7 @@ fn they_end_also_when_the_worker_has_no_descriptor_left() {
     let (lead, child, _daemon) = (of("lead.pid"), of("child.pid"), of("daemon.pid"));
     let mut kept = Vec::new();
     while std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count() < 100 {
+        assert!(kept.len() < 200, "they are closed again");
         kept.push(Connection::open(serving.address()));
         kept.last_mut().unwrap().get("/pid");
     }

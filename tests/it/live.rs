@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-use crate::support::{Connection, PATIENCE, Serving, folder, save};
+use crate::support::{Connection, Serving, folder, patience, save};
 
 const PAGE: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"respond\"\n\
                     body = \"<h1>hello</h1>\"\nheaders = { content-type = \"text/html\" }\n";
@@ -16,7 +16,7 @@ fn page(serving: &Serving, extra: &str) -> (String, String) {
 /// Opens the stream of events and returns its lines.
 pub(crate) fn events(serving: &Serving) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     stream
         .write_all(b"GET /.paster/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::control::Site;
-use crate::support::{Serving, folder, get, paster, plugin, save, wait_until};
+use crate::support::{Serving, folder, get, paster, plugin, read_until, save, wait_until};
 
 fn config(log: &str) -> String {
     format!(
@@ -188,12 +188,7 @@ fn without_a_terminal_the_log_takes_the_place_of_lines_for_people() {
     script.env("XDG_RUNTIME_DIR", site.path()).env("TERM", "xterm-256color");
     let mut script = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut screen = script.stdout.take().unwrap();
-    let (mut shown, mut chunk) = (String::new(), [0; 4096]);
-    while !shown.contains("ready in ") {
-        let count = screen.read(&mut chunk).unwrap();
-        assert!(count > 0, "it ended: {shown}");
-        shown += &String::from_utf8_lossy(&chunk[..count]);
-    }
+    let mut shown = read_until(&mut screen, |shown| shown.contains("ready in "));
     site.text(&["stop"]);
     screen.read_to_string(&mut shown).unwrap();
     assert!(script.wait().unwrap().success(), "{shown}");

@@ -202,7 +202,7 @@ fn connections_of_a_web_server_are_counted_too() {
     let open = |server: &str| {
         let (_, address) = serving.urls[server].split_once("://").unwrap();
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::support::patience())).unwrap();
         stream
     };
     // Each SCGI request has a connection of its own; the three of FastCGI share one, and only its first is counted

@@ -419,7 +419,7 @@ fn the_log_file_is_made_anew_when_it_was_moved_away() {
     local.get("/first");
     let log = local.folder.path().join("access.log");
     let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
-    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    let end = std::time::Instant::now() + crate::support::patience();
     while lines(&log) == 0 {
         assert!(std::time::Instant::now() < end, "the first line was never written");
         std::thread::yield_now();
@@ -511,7 +511,7 @@ fn a_changed_password_holds_at_once_and_a_broken_file_changes_nothing() {
     assert_eq!((status("old"), status("new")), (200, 401));
     let file = local.folder.path().join("users");
     std::fs::write(&file, users("new")).unwrap();
-    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    let end = std::time::Instant::now() + crate::support::patience();
     while status("old") == 200 {
         assert!(std::time::Instant::now() < end, "the file was never read anew");
         local.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });

@@ -5,11 +5,12 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use tokio_tungstenite::tungstenite;
 
 use crate::control::Site;
-use crate::support::{Connection, PATIENCE, Serving, folder, get, paster, plugin, runs, wait_until};
+use crate::support::{Connection, Serving, folder, get, paster, patience, plugin, runs, wait_until};
 use crate::workers::config;
 
 /// Sends a request without waiting for an answer.
@@ -231,10 +232,11 @@ fn systemd_is_told() {
     let folder = folder(&[("server.toml", &config(""))]);
     let path = folder.path().join("notify.sock");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(patience())).unwrap();
     let until = |word: &str| {
-        let mut message = [0; 1024];
+        let (mut message, end) = ([0; 1024], Instant::now() + patience());
         loop {
+            assert!(Instant::now() < end, "no {word}");
             let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("no {word}: {error}"));
             let text = String::from_utf8_lossy(&message[..length]).into_owned();
             if text.lines().any(|line| line.starts_with(word)) {
@@ -290,7 +292,7 @@ fn web_sockets_may_be_asked_to_come_back_at_once() {
     let folder = folder(&[("server.toml", &text)]);
     let mut serving = Serving::start(folder.path(), &[]);
     let stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     let (mut socket, _) = tungstenite::client(format!("ws://{}/ws", serving.address()), stream).unwrap();
     socket.send(tungstenite::Message::text("one")).unwrap();
     assert_eq!(socket.read().unwrap().to_text().unwrap(), "one");
@@ -303,7 +305,7 @@ fn web_sockets_may_be_asked_to_come_back_at_once() {
 /// A WebSocket that has been answered once.
 fn web_socket(serving: &Serving) -> tungstenite::WebSocket<TcpStream> {
     let stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     let (mut socket, _) = tungstenite::client(format!("ws://{}/ws", serving.address()), stream).unwrap();
     echo(&mut socket);
     socket

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Connection, PATIENCE, Serving, folder, wait_until};
+use crate::support::{Connection, Serving, folder, patience, wait_until};
 
 const LIMITS: &str = "head_timeout_secs = 1\nhead_limit_bytes = 2000\ntarget_limit_bytes = 100\nfields_limit = 8\n\
                       hosts = [\"a\"]\n";
@@ -22,7 +22,7 @@ fn config(kind: &str, limits: &str, format: &str) -> String {
 /// Sends bytes on a connection of their own and reads until the server closes.
 fn exchange(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -288,13 +288,10 @@ fn redirects_to_tls_are_in_the_access_log() {
     let mut command = crate::support::paster();
     command.args(["serve", "--json"]).current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path());
     let mut serving = Serving::launch(command);
-    let mut plain = None;
-    while plain.is_none() {
-        let url = serving.wait_for("listening")["url"].as_str().unwrap().to_owned();
-        plain = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
-    }
+    let url = |event: &Value| event["url"].as_str().unwrap().to_owned();
+    let plain = serving.wait_for_one("listening", |event| url(event).starts_with("http://"));
+    let plain = url(&plain)["http://".len()..].trim_end_matches('/').to_owned();
     serving.wait_for("ready");
-    let plain = plain.unwrap();
     assert!(
         exchange(&plain, b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             .starts_with("HTTP/1.1 308 ")

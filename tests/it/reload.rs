@@ -322,12 +322,9 @@ fn a_limit_of_inotify_is_named_and_what_serves_serves_on() {
         command.args(["--user", "--map-root-user", "sh", "-c", &script, env!("CARGO_BIN_EXE_paster")]);
         command.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
         let mut serving = Serving::launch(command);
-        let warning = loop {
-            let warning = serving.wait_for("warning")["message"].as_str().unwrap().to_owned();
-            if warning.contains("cannot watch") {
-                break warning;
-            }
-        };
+        let message = |warning: &Value| warning["message"].as_str().unwrap().to_owned();
+        let warning = serving.wait_for_one("warning", |warning| message(warning).contains("cannot watch"));
+        let warning = message(&warning);
         assert!(warning.contains("inotify") && warning.contains(setting), "{warning}");
         serving.wait_for("ready");
         assert_eq!(get(&serving, "/"), "hello");

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{PATIENCE, Serving, wait_until};
+use crate::support::{Serving, patience, wait_until};
 
 const LARGE: usize = 3_000_001;
 
@@ -48,7 +48,7 @@ fn connect(serving: &Serving, little: bool) -> TcpStream {
         socket.set_recv_buffer_size(4096).unwrap();
     }
     socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(patience())).unwrap();
     socket.into()
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use paster::scaffold::{Case, Serve, Skeleton, built_in_names};
 use serde_json::Value;
 
-use crate::support::{Connection, Serving, folder, paster, root, wait_until};
+use crate::support::{Connection, Serving, folder, paster, root, wait_until_built};
 
 /// Runs the cases of one skeleton.
 fn check(name: &str) {
@@ -71,7 +71,7 @@ fn serve(name: &str, case: &Case, target: &Path) {
             build(target, &reload.build);
         }
         // A page that is read at each request needs no new generation: the answer is what counts.
-        wait_until(&format!("{name}: {}", reload.to), || answers(&serving, &reload.then).is_ok());
+        wait_until_built(&format!("{name}: {}", reload.to), || answers(&serving, &reload.then).is_ok());
     }
     assert_eq!(serving.stop(), Some(0), "{name}");
 }

@@ -266,12 +266,7 @@ fn no_counter_falls_and_tasks_keep_their_times() {
     assert!(task("often")["runs_ended"].as_u64() > often);
     assert!(site.failure(&["task", "run", "long"]).1.contains("runs already"));
     std::fs::write(site.path().join("gate"), "through").unwrap();
-    let ended = loop {
-        let ended = serving.wait_for("task_ended");
-        if ended["name"] == "long" {
-            break ended;
-        }
-    };
+    let ended = serving.wait_for_one("task_ended", |ended| ended["name"] == "long");
     assert_eq!((ended["ok"].as_bool(), ended["text"].as_str()), (Some(true), Some("through")));
     assert_eq!(task("long")["running"], 0);
     assert_eq!(serving.stop(), Some(0));

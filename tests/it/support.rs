@@ -2,15 +2,30 @@
 #![allow(dead_code, reason = "each helper serves some of the files")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
-/// The longest wait for anything: far above what is usual, so that only a real fault ends it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest wait for anything: far above what is usual, so that only a real fault ends it. It is 30 s, or what
+/// `PASTER_TEST_PATIENCE_SECS` says.
+pub(crate) fn patience() -> Duration {
+    static SECS: LazyLock<u64> = LazyLock::new(|| match std::env::var("PASTER_TEST_PATIENCE_SECS") {
+        Ok(secs) => secs.parse().expect("PASTER_TEST_PATIENCE_SECS must be a whole number of seconds"),
+        Err(_) => 30,
+    });
+    Duration::from_secs(*SECS)
+}
+
+/// The longest wait for a sign of life from a build.
+fn patience_with_a_build() -> Duration {
+    10 * patience()
+}
 
 /// The program under test in a cleared environment.
 pub(crate) fn paster() -> Command {
@@ -113,16 +128,26 @@ impl Serving {
 
     /// Waits for the next event named `name` and returns it; URLs of `listening` events are kept on the way.
     pub(crate) fn wait_for(&mut self, name: &str) -> Value {
-        let end = Instant::now() + PATIENCE;
+        self.wait_for_one(name, |_| true)
+    }
+
+    /// The same for the next such event that `fits`.
+    pub(crate) fn wait_for_one(&mut self, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut end = Instant::now() + patience();
         loop {
             match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(event) => {
+                    match event["event"].as_str() {
+                        Some("building" | "progress") => end = Instant::now() + patience_with_a_build(),
+                        Some("built") => end = Instant::now() + patience(),
+                        _ => {}
+                    }
                     if event["event"] == "listening" {
                         let server = event["server"].as_str().unwrap().to_string();
                         let url = event["url"].as_str().unwrap().trim_end_matches('/').to_string();
                         self.urls.entry(server).or_insert(url);
                     }
-                    if event["event"] == name {
+                    if event["event"] == name && fits(&event) {
                         return event;
                     }
                 }
@@ -182,7 +207,7 @@ impl Serving {
 
     /// Waits for the end; returns the exit code, or `None` when a signal ended it.
     pub(crate) fn end(&mut self) -> Option<i32> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
@@ -213,12 +238,36 @@ pub(crate) fn runs(pid: u32) -> bool {
 }
 
 /// Waits until `done` says so.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    wait_within(patience(), what, done);
+}
+
+/// The same for what a plugin may be built for.
+pub(crate) fn wait_until_built(what: &str, done: impl FnMut() -> bool) {
+    wait_within(patience_with_a_build(), what, done);
+}
+
+fn wait_within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
     while !done() {
         assert!(Instant::now() < end, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(5)); // poll of what tells nobody
     }
+}
+
+/// Reads what a program writes until `done` is content with it, and returns that.
+pub(crate) fn read_until(pipe: &mut (impl Read + AsFd), done: impl Fn(&str) -> bool) -> String {
+    let end = Instant::now() + patience();
+    let (mut shown, mut chunk) = (String::new(), [0; 4096]);
+    while !done(&shown) {
+        let left = end.saturating_duration_since(Instant::now()).try_into().unwrap();
+        let ready = poll(&mut [PollFd::new(&*pipe, PollFlags::IN)], Some(&left)).unwrap();
+        assert!(ready > 0, "waited in vain; it has written: {shown}");
+        let count = pipe.read(&mut chunk).unwrap();
+        assert!(count > 0, "it ended: {shown}");
+        shown += &String::from_utf8_lossy(&chunk[..count]);
+    }
+    shown
 }
 
 /// One HTTP/1.1 connection, kept alive.
@@ -227,14 +276,14 @@ pub(crate) struct Connection(BufReader<std::net::TcpStream>);
 impl Connection {
     pub(crate) fn open(address: &str) -> Connection {
         let stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         Connection(BufReader::new(stream))
     }
 
     /// The body of one GET on a new connection; `None` when it was lost.
     pub(crate) fn try_get(address: &str, path: &str) -> Option<String> {
         let mut stream = std::net::TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(patience())).ok()?;
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).ok()?;
         let mut text = String::new();

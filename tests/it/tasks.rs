@@ -14,12 +14,7 @@ fn task(site: &Site, name: &str) -> Value {
 
 /// Waits for the end of a run of `name`.
 fn ended(serving: &mut Serving, name: &str) -> Value {
-    loop {
-        let event = serving.wait_for("task_ended");
-        if event["name"] == name {
-            return event;
-        }
-    }
+    serving.wait_for_one("task_ended", |event| event["name"] == name)
 }
 
 #[test]

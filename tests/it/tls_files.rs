@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tokio::io::AsyncWriteExt;
@@ -24,6 +25,34 @@ async fn wait_for(authority: &Authority, address: &str) {
     .await;
 }
 
+/// What this thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> (Log, tracing::subscriber::DefaultGuard) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn has(&self, words: &str) -> bool {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).contains(words)
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn replace(pair: &Pair, by: &Pair) {
     std::fs::rename(&by.certificate, &pair.certificate).unwrap();
     std::fs::rename(&by.key, &pair.key).unwrap();
@@ -41,6 +70,7 @@ fn hello(folder: &Path) -> (Authority, Pair, Running) {
 #[tokio::test]
 async fn a_renewed_certificate_is_taken_in_and_connections_go_on() {
     let folder = tempfile::tempdir().unwrap();
+    let (log, _guard) = Log::start();
     let (first, pair, running) = hello(folder.path());
     let mut open = connect(&first.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut open, GET).await.1, "hello");
@@ -54,12 +84,8 @@ async fn a_renewed_certificate_is_taken_in_and_connections_go_on() {
     let third = Authority::new("third");
     let other = third.pair(folder.path(), "c", &["localhost"]);
     std::fs::rename(&other.key, &pair.key).unwrap();
-    let client = second.client(&[], None);
-    let end = tokio::time::Instant::now() + std::time::Duration::from_millis(2500);
-    while tokio::time::Instant::now() < end {
-        connect(&client, running.address(), "localhost").await; // for longer than a look takes
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    crate::inprocess::wait_until(|| log.has("the certificates stay as they were")).await;
+    connect(&second.client(&[], None), running.address(), "localhost").await;
     std::fs::rename(&other.certificate, &pair.certificate).unwrap();
     wait_for(&third, running.address()).await;
     assert_eq!(ask(&mut open, GET).await.1, "hello");

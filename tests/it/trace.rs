@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
-use crate::support::{Connection, PATIENCE, Serving, folder, wait_until};
+use crate::support::{Connection, Serving, folder, patience, wait_until};
 
 /// A small HTTP server that hands each request (target, fields, body) to `with` and answers 200.
 struct Collector {
@@ -36,7 +36,7 @@ impl Collector {
     fn spans(&self, count: usize) -> (Vec<Value>, BTreeMap<String, String>) {
         let mut spans = Vec::new();
         loop {
-            let (fields, body) = self.requests.recv_timeout(PATIENCE).unwrap();
+            let (fields, body) = self.requests.recv_timeout(patience()).unwrap();
             let message: Value = serde_json::from_slice(&body).unwrap();
             let resource = &message["resourceSpans"][0]["resource"];
             assert_eq!(attributes(resource)["service.name"], "shop");
@@ -208,7 +208,7 @@ fn the_next_service_sees_our_span_as_its_parent() {
         "GET /a HTTP/1.1\r\nHost: a\r\ntraceparent: 00-{theirs}-00f067aa0ba902b7-00\r\ntracestate: x=y\r\n\r\n"
     );
     Connection::open(serving.address()).request(&ask);
-    let (fields, _) = upstream.requests.recv_timeout(PATIENCE).unwrap();
+    let (fields, _) = upstream.requests.recv_timeout(patience()).unwrap();
     let (spans, _) = collector.spans(2);
     let root = spans.iter().find(|span| span["kind"] == 2).unwrap();
     let text = |key: &str| root[key].as_str().unwrap();

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{PATIENCE, Serving, folder, plugin};
+use crate::support::{Serving, folder, patience, plugin};
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -21,7 +21,7 @@ fn serve() -> (Serving, tempfile::TempDir) {
 /// A connection after the request's head; what the server has answered.
 fn ask(serving: &Serving, fields: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
     let head = format!("GET /ws HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", serving.address());
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();

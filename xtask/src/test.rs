@@ -8,6 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::{licences, root, setup, target};
 
+/// The variable that says how long a test waits for anything, in seconds. All tests at once keep a machine busy: they get
+/// more time than one alone.
+const PATIENCE: &str = "PASTER_TEST_PATIENCE_SECS";
+
 /// Passed and failed so far.
 #[derive(Default)]
 struct Tally {
@@ -57,6 +61,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     let ready = setup::everything()?;
     let web = root().join("plugins/notebook/web");
     let mut tally = Tally::default();
+    let patience = std::env::var(PATIENCE).unwrap_or_else(|_| "120".to_owned());
     let npm = |arguments: &[&str]| {
         let mut command = Command::new("npm");
         command.args(arguments).current_dir(&web);
@@ -76,6 +81,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         cargo()
             .args(["test", "--workspace", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
+            .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
         cargo_line,
     );
@@ -86,6 +92,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
                 .env("PASTER_BIN", target().join("debug/paster"))
                 .env("PASTER_TEST_PYTHON", &ready.python)
                 .env("CHROMIUM", &ready.chromium)
+                .env(PATIENCE, &patience)
                 .env("CARGO_TARGET_DIR", target()),
             node_line,
         );

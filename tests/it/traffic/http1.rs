@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::{LONGEST, Traffic, body};
+use super::{Traffic, body};
+use crate::support::patience;
 
 /// What requests travel over.
 pub(crate) trait Stream: Read + Write {
@@ -51,8 +52,8 @@ pub(crate) fn connect_tls(
 /// Connects with a limit to every wait.
 pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LONGEST))?;
-    stream.set_write_timeout(Some(LONGEST))?;
+    stream.set_read_timeout(Some(patience()))?;
+    stream.set_write_timeout(Some(patience()))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

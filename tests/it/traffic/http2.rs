@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_rustls::TlsConnector;
 
-use super::{LONGEST, Traffic, body};
+use super::{Traffic, body};
+use crate::support::patience;
 
 /// The most requests under way: a server that stands still is not buried.
 const MOST: u32 = 64;
@@ -32,7 +33,7 @@ pub(crate) fn http2(traffic: &Arc<Traffic>, per_second: u32, address: &str, tls:
         let permit = runtime.block_on(room.clone().acquire_owned()).unwrap();
         let (client, traffic) = (client.clone(), traffic.clone());
         runtime.spawn(async move {
-            let outcome = tokio::time::timeout(LONGEST, client.once(turn)).await;
+            let outcome = tokio::time::timeout(patience(), client.once(turn)).await;
             traffic.ended(kind, due, outcome.unwrap_or_else(|_| Err("no answer came".into())));
             drop(permit);
         });

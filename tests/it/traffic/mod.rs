@@ -21,8 +21,6 @@ pub(crate) use http2::http2;
 pub(crate) use lasting::{streams, web_socket};
 pub(crate) use tally::Tally;
 
-/// The longest wait for anything: a client that waits longer has lost its answer.
-const LONGEST: Duration = Duration::from_secs(60);
 /// The longest sleep, so that a client which has much time hears that it is to stop.
 const NAP: Duration = Duration::from_millis(100);
 

@@ -1,7 +1,5 @@
 //! The kernel host by its link: both kinds of kernel, replay, interrupt, restart, death, and nothing left behind.
 
-use std::time::Duration;
-
 use notebook::kernel::link::{Attachment, Delivery, Link};
 use notebook::kernel::message::{Channel, Message};
 use notebook::kernel::specs::{BUILT_IN, Finder};
@@ -9,7 +7,7 @@ use notebook::kernel::wire::{KernelModel, Limits};
 use notebook::protocol::KernelState;
 use serde_json::{Value, json};
 
-use crate::support::{Host, is_alive, plain_python, test_python, until};
+use crate::support::{Host, is_alive, plain_python, test_python, until, within};
 
 async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
     let specs = Finder::new(Some(python.to_owned()), None).specs().await;
@@ -20,10 +18,7 @@ async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
 }
 
 async fn next(attachment: &mut Attachment) -> (u64, Message) {
-    match tokio::time::timeout(Duration::from_secs(30), attachment.reader.next())
-        .await
-        .expect("a message within 30 s")
-    {
+    match within(attachment.reader.next()).await {
         Some(Delivery::Message(number, bytes)) => (number, Message::parse_v1(&bytes).unwrap()),
         other => panic!("expected a message, got {other:?}"),
     }

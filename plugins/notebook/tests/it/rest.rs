@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::server::{Server, Socket, TOKEN};
-use crate::support::{Host, test_python};
+use crate::support::{Host, test_python, within};
 
 #[tokio::test]
 async fn contents_as_jupyter_has_them() {
@@ -288,9 +288,12 @@ async fn a_kernel_client_that_returns_gets_what_it_missed() {
             first = parts.len();
             drop(socket);
             // The place is kept once the server sees the end of the connection.
-            while server.notebook.link.kept("cursor/").await.unwrap().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            within(async {
+                while server.notebook.link.kept("cursor/").await.unwrap().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
             socket = server.socket(&path, None).await;
         }
     }

@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::server::{Page, Server};
-use crate::support::{Host, plain_python, test_python};
+use crate::support::{Host, patience, plain_python, test_python};
 
 async fn run(page: &mut Page, cell_id: &str) {
     page.ask(json!({"type": "run", "cell_ids": [cell_id]})).await.unwrap();
@@ -159,8 +160,8 @@ async fn a_slow_disk_does_not_hold_up_the_document() {
     // Read by its end, in order.
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
-        let mut file = std::fs::File::open(&rest).unwrap();
-        while !text.contains('z') && file.read_to_string(&mut text).is_ok() {}
+        let (mut file, end) = (std::fs::File::open(&rest).unwrap(), Instant::now() + patience());
+        while !text.contains('z') && Instant::now() < end && file.read_to_string(&mut text).is_ok() {}
         text
     });
     let text = tokio::task::spawn_blocking(move || reader.join().unwrap()).await.unwrap();

@@ -1,7 +1,6 @@
 //! The notebook behind axum's own server on a port of the system's choice, with a kernel host in a child process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use notebook::http::router;
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use crate::support::{Host, plain_python};
+use crate::support::{Host, plain_python, within};
 
 pub(crate) const TOKEN: &str = "the token of the tests";
 
@@ -167,10 +166,7 @@ impl Socket {
     /// The next message that is not a ping; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(60), self.0.next())
-                .await
-                .expect("a message within 60 s");
-            match next {
+            match within(self.0.next()).await {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(message)) => return Some(message),
@@ -182,7 +178,11 @@ impl Socket {
     pub(crate) async fn close(mut self) {
         self.0.send(Message::Close(None)).await.unwrap();
         loop {
-            match self.0.next().await.expect("an answer").expect("a Close frame, not the connection's end") {
+            match within(self.0.next())
+                .await
+                .expect("an answer")
+                .expect("a Close frame, not the connection's end")
+            {
                 Message::Close(_) => return,
                 _ => continue,
             }
@@ -192,7 +192,7 @@ impl Socket {
     /// The code that the server closes with.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
-            match self.0.next().await.expect("a close frame").unwrap() {
+            match within(self.0.next()).await.expect("a close frame").unwrap() {
                 Message::Close(frame) => return frame.expect("a code").code.into(),
                 _ => continue,
             }
@@ -325,9 +325,12 @@ impl Page {
 
     /// Goes on until `done` of the document.
     pub(crate) async fn until(&mut self, mut done: impl FnMut(&Value) -> bool) {
-        while !done(&self.document) {
-            self.step().await.expect("the connection is open");
-        }
+        within(async {
+            while !done(&self.document) {
+                self.step().await.expect("the connection is open");
+            }
+        })
+        .await;
     }
 
     pub(crate) async fn until_idle(&mut self) {

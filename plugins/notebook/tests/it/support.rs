@@ -73,11 +73,24 @@ pub(crate) fn is_alive(pid: u32) -> bool {
         .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }
 
-/// Waits until `done`, looking again and again, for at most 20 s.
+/// The longest wait for anything: 30 s, or what `PASTER_TEST_PATIENCE_SECS` says.
+pub(crate) fn patience() -> Duration {
+    Duration::from_secs(match std::env::var("PASTER_TEST_PATIENCE_SECS") {
+        Ok(secs) => secs.parse().expect("PASTER_TEST_PATIENCE_SECS must be a whole number of seconds"),
+        Err(_) => 30,
+    })
+}
+
+/// Waits for a future, but not for ever.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(patience(), future).await.expect("in time")
+}
+
+/// Waits until `done`, looking again and again.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + patience();
     while !done() {
-        assert!(tokio::time::Instant::now() < deadline, "waited 20 s in vain: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

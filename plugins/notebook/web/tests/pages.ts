@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { launch } from "./browser";
 import { Fake } from "./fake";
+import { PATIENCE_MS } from "./wait";
 
 let browser: Browser;
 before(async () => {
@@ -24,7 +25,7 @@ export interface World {
 export function page(name: string, run: (world: World) => Promise<void>, options: { colorScheme?: "dark" | "light"; complaints?: RegExp } = {}): void {
   test(name, async () => {
     const context = await browser.newContext({ colorScheme: options.colorScheme ?? "light" });
-    context.setDefaultTimeout(10_000);
+    context.setDefaultTimeout(PATIENCE_MS);
     const world: World = { fake: new Fake(), context, complaints: [] };
     context.on("weberror", (error) => world.complaints.push(String(error.error().stack)));
     context.on("console", (message) => {
