@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
+import type { Browser, BrowserContext, Download, Locator, Page } from "playwright-core";
 import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
 import { PATIENCE_MS, waitFor } from "./wait";
@@ -67,6 +67,18 @@ async function write(page: Page, n: number, source: string): Promise<void> {
   await cell(page, n).locator(".static, .cm-content").first().click();
   await page.keyboard.press("Control+a");
   await page.keyboard.insertText(source);
+}
+
+/** The download that `act` begins, in this tab or in a new one. */
+async function downloaded(page: Page, act: () => Promise<void>): Promise<Download> {
+  let found: Download | undefined;
+  const listen = (one: Page) => one.once("download", (download) => (found = download));
+  listen(page);
+  context.once("page", listen);
+  await act();
+  await waitFor("a download begins", () => found !== undefined);
+  assert.ok(found !== undefined);
+  return found;
 }
 
 const source = (text: string | string[] | undefined): string => (Array.isArray(text) ? text.join("") : (text ?? ""));
@@ -145,20 +157,25 @@ on("plots, tables, formulas, colours and tracebacks", async (page) => {
 on("pictures and links of an output are those beside the notebook", async (page) => {
   await mkdir(join(server.data, "media"));
   await writeFile(join(server.data, "media", "dot.gif"), Buffer.from("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7", "base64"));
+  await writeFile(join(server.data, "media", "notes.txt"), "the notes");
   await writeFile(join(server.data, "media", "data.csv"), "a,b\n");
   await writeFile(join(server.data, "media", "report.html"), "<p>the report</p>");
   await server.write("media/m.ipynb", [{ cell_type: "code", source: "" }]);
   await page.goto(`${server.url}notebooks/media/m.ipynb`);
   await cell(page, 0).waitFor();
-  await run(page, 0, "from IPython.display import HTML, IFrame, Image, display\ndisplay(Image(url='dot.gif'), HTML('<a href=data.csv>data</a>'), IFrame('report.html', 300, 100))");
+  await run(page, 0, "from IPython.display import HTML, IFrame, Image, display\ndisplay(Image(url='dot.gif'), HTML('<a href=notes.txt>notes</a> <a href=data.csv>data</a>'), IFrame('report.html', 300, 100))");
   const output = (n: number) => cell(page, 0).locator(".output").nth(n).frameLocator("iframe");
   await output(2).frameLocator("iframe").getByText("the report").waitFor({ timeout: SLOW });
   await waitFor("the picture is shown", () => output(0).locator("img").evaluate((image: HTMLImageElement) => image.naturalWidth === 1));
-  const [tab] = await Promise.all([context.waitForEvent("page"), output(1).getByRole("link").click()]);
+  const [tab] = await Promise.all([context.waitForEvent("page"), output(1).getByRole("link", { name: "notes" }).click()]);
   await tab.waitForLoadState();
-  assert.equal(tab.url(), `${server.url}files/media/data.csv`);
-  assert.match(await tab.locator("body").innerText(), /a,b/);
+  assert.equal(tab.url(), `${server.url}files/media/notes.txt`);
+  assert.equal(await tab.locator("body").innerText(), "the notes");
   await tab.close();
+  // What Chromium does not show, it downloads. The tab that it opens for that ends by itself, and may be gone before it is seen.
+  const download = await downloaded(page, () => output(1).getByRole("link", { name: "data" }).click());
+  assert.equal(download.suggestedFilename(), "data.csv");
+  assert.equal(await readFile(await download.path(), "utf8"), "a,b\n");
 });
 
 on("completion and inspection", async (page) => {
