@@ -108,8 +108,8 @@ export class Fake {
       return route.fulfill({ status: 404, json: { message: "no such thing" } });
     });
     await context.routeWebSocket(/\/api\/documents\//, (socket) => {
-      if (this.down || this.noSockets) return void socket.close();
       this.connections.push(new URL(socket.url()));
+      if (this.down || this.noSockets) return void socket.close();
       if (this.refusal !== null) {
         socket.send(JSON.stringify({ type: "error", ...this.refusal } satisfies ServerFrame));
         return void socket.close({ code: 4000 + this.refusal.code });

@@ -68,6 +68,8 @@ export class Connection {
   #waiting = new Map<number, Waiting>();
   #nextId = 1;
   #tries = 0;
+  /** Why the last try failed, for people. */
+  #reason = "";
   #timer: ReturnType<typeof setTimeout> | null = null;
   #stopped = false;
 
@@ -190,6 +192,7 @@ export class Connection {
   #ready(): void {
     this.#open = true;
     this.#tries = 0;
+    this.#reason = "";
     this.listener.link("online", "");
     for (const waiting of [...this.#waiting.values()]) {
       if (!waiting.isSent) this.#send(waiting);
@@ -219,19 +222,23 @@ export class Connection {
 
   #lost(): void {
     this.#drop();
-    this.#retry("");
+    // What the last try was told stays until it is known whether it still holds.
+    this.#retry(this.#reason);
+    void this.diagnose(this.#tries).then((why) => {
+      if (why !== this.#reason && !this.#open && !this.#stopped) this.#tell(why);
+    });
   }
 
   #retry(message: string): void {
     if (this.#stopped) return;
-    this.listener.link("offline", message);
+    this.#tell(message);
     const wait = Math.min(this.pace.longest, this.pace.first * 2 ** this.#tries++);
     this.#timer = setTimeout(() => this.start(), wait * (0.75 + Math.random() / 2));
-    if (message === "") {
-      void this.diagnose(this.#tries).then((why) => {
-        if (why !== "" && !this.#open && !this.#stopped) this.listener.link("offline", why);
-      });
-    }
+  }
+
+  #tell(reason: string): void {
+    this.#reason = reason;
+    this.listener.link("offline", reason);
   }
 }
 

@@ -32,6 +32,7 @@ export class NotebookPage implements Deck {
   readonly #session: Session;
   readonly #views = new Map<string, CellView>();
   readonly #cells = h("div", { class: "cells" });
+  readonly #end = h("div", { class: "add-row", hidden: true });
   readonly #loading = h("p", { class: "placeholder loading" }, "Opening the notebook …");
   readonly #title = button("Rename", () => void this.#rename(), { class: "title" });
   readonly #home = h("a", { class: "home", title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks"));
@@ -63,16 +64,15 @@ export class NotebookPage implements Deck {
 
   /** Puts the page into `body` and connects. */
   open(body: HTMLElement): void {
-    const end = h(
-      "div",
-      { class: "add-row" },
+    fill(
+      this.#end,
       button("Add a code cell", () => this.#insert(this.#session.notebook.cells.length, "code", true), { icon: "add", text: "Code", class: "button" }),
       button("Add a Markdown cell", () => this.#insert(this.#session.notebook.cells.length, "markdown", true), { icon: "add", text: "Markdown", class: "button" }),
     );
     body.append(
       h("a", { class: "skip", href: `${location.pathname}#cells` }, "Skip to the cells"),
       h("header", { class: "top" }, h("div", { class: "bar" }, this.#home, h("h1", {}, this.#title), this.#save), this.#toolbar()),
-      h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells, end),
+      h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells, this.#end),
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#setType(this.#kind.value as CellType));
@@ -269,6 +269,7 @@ export class NotebookPage implements Deck {
   #showAll(): void {
     const { cells } = this.#session.notebook;
     this.#loading.remove();
+    this.#end.hidden = false;
     for (const cell of cells) this.#views.get(cell.id)?.replace(cell);
     this.#showOrder();
     const first = cells[0];
@@ -426,7 +427,9 @@ export class NotebookPage implements Deck {
   }
 
   #act(action: Action): void {
-    const { notebook } = this.#session;
+    const { notebook, loaded } = this.#session;
+    // A cell made before would be put into whatever the file holds later.
+    if (!loaded && action !== "help") return;
     const place = this.#place();
     const selection = this.#selection();
     switch (action) {
