@@ -151,6 +151,41 @@ page("the dialog of shortcuts and the long menu show whether there is more", asy
   }
 });
 
+page("the menu opens where its button is, however far the page is scrolled", async ({ fake, context }) => {
+  fake.document = notebook(Array.from({ length: 40 }, (_, n) => cell(`c${n}`, { source: `x = ${n}` })));
+  const book = await fake.open(context);
+  await book.setViewportSize({ width: 360, height: 640 });
+  // The estimated heights of cells out of view would move the page.
+  await book.addStyleTag({ content: ".cell { content-visibility: visible !important }" });
+  await code(book, 20).locator(".static").scrollIntoViewIfNeeded();
+  await waitFor("the page has scrolled", () => book.evaluate(() => scrollY > 300));
+  const scrolled = await book.evaluate(() => scrollY);
+  const place = await book.getByRole("button", { name: "More", exact: true }).boundingBox();
+  assert.ok(place !== null);
+  // (A locator's click scrolls by itself.)
+  await book.mouse.click(place.x + 5, place.y + 5);
+  for (const key of ["Home", "End"]) {
+    await book.keyboard.press(key);
+    const [top, bottom] = await book.locator(".menu").evaluate((element) => [element.getBoundingClientRect().top, innerHeight - element.getBoundingClientRect().bottom]);
+    assert.ok(top !== undefined && top >= 0 && bottom !== undefined && bottom >= 0, `${key}: ${top} ${bottom}`);
+    assert.equal(await book.evaluate(() => scrollY), scrolled, `${key}: the page stays`);
+  }
+  await book.keyboard.press("Escape");
+  assert.equal(await book.evaluate(() => scrollY), scrolled, "the page stays when the menu closes");
+});
+
+page("each heading of the shortcuts stands above its list", async ({ fake, context }) => {
+  fake.document = notebook([cell("a", { source: "x" })]);
+  const book = await fake.open(context);
+  for (const width of [1200, 1280, 900, 360]) {
+    await book.setViewportSize({ width, height: 900 });
+    await book.getByRole("button", { name: "Keyboard shortcuts" }).click();
+    const lefts = await book.locator(".shortcuts section").evaluateAll((sections) => sections.map((one) => [one.querySelector("h3"), one.querySelector("dl div")].map((part) => part?.getBoundingClientRect().left)));
+    for (const [heading, row] of lefts) assert.equal(heading, row, `${width}`);
+    await book.getByRole("button", { name: "Close" }).click();
+  }
+});
+
 page("logging out sends what was typed and asks with the XSRF value", async ({ fake, context }) => {
   await context.addCookies([{ name: "_xsrf", value: "a.b", url: ORIGIN }]);
   fake.document = notebook([cell("a", { source: "x" })]);

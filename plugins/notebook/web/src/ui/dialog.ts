@@ -123,7 +123,7 @@ export function menu(anchor: HTMLElement, label: string, items: ({ label: string
     list.remove();
     anchor.setAttribute("aria-expanded", "false");
     removeEventListener("pointerdown", outside, true);
-    if (refocus) anchor.focus();
+    if (refocus) anchor.focus({ preventScroll: true });
   };
   const outside = (event: PointerEvent): void => {
     if (event.target instanceof Node && !list.contains(event.target) && !anchor.contains(event.target)) close(false);
@@ -161,8 +161,8 @@ export function menu(anchor: HTMLElement, label: string, items: ({ label: string
   const place = anchor.getBoundingClientRect();
   const left = Math.max(8, Math.min(place.left, innerWidth - list.offsetWidth - 8));
   const below = place.bottom + 4 + list.offsetHeight < innerHeight;
-  list.style.left = `${left + scrollX}px`;
-  list.style.top = `${(below ? place.bottom + 4 : Math.max(8, place.top - 4 - list.offsetHeight)) + scrollY}px`;
+  list.style.left = `${left}px`;
+  list.style.top = `${below ? place.bottom + 4 : Math.max(8, place.top - 4 - list.offsetHeight)}px`;
   anchor.setAttribute("aria-expanded", "true");
   addEventListener("pointerdown", outside, true);
   list.querySelector<HTMLElement>("[role=menuitem]")?.focus();
