@@ -9,8 +9,9 @@ use super::{Actor, new_msg_id};
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::protocol::{Completion, KernelState, Reply};
 
-/// How long a question to the kernel (completion, inspection) may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a question to the kernel (completion, inspection) may take. IPython's first completion takes 4 s, on a loaded machine
+/// 15 s. A page that has asked something else since drops what comes late.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Question {
     client: u64,
