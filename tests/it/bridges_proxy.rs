@@ -840,7 +840,7 @@ fn wrong_options_are_named() {
     let output = crate::support::paster().arg("check").current_dir(folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in [
-        "`ftp://a` is no address of an upstream: `ftp` is not spoken",
+        "`ftp://a` is not the address of an upstream: `ftp` is not spoken",
         "its port is not from 1 to 65535",
         "`a b` is no host",
         "it is no path",

@@ -61,7 +61,7 @@ fn slips_are_explained() {
     );
     check(&["--app", "proxy:"], 2, &["says the kind alone"]);
     check(&["server.toml", "--app", "static:public"], 2, &["leave `server.toml` out"]);
-    let slip = "`ftp://a` is no address of an upstream";
+    let slip = "`ftp://a` is not the address of an upstream";
     check(&["--app", "proxy:ftp://a"], 78, &[slip, "--> --app", "--app proxy:ftp://a"]);
     check(&["--app", "static:./nowhere"], 78, &["cannot open the directory"]);
     check(&["--app", "cgi:./nowhere"], 78, &["cannot find the program"]);

@@ -145,7 +145,7 @@ mod tests {
         // Process 1 runs, but it is not a server of ours.
         fs::write(&left, "").unwrap();
         fs::write(left.with_extension("lock"), "").unwrap();
-        assert_eq!(sockets(folder.path()), [second.socket.clone(), path.clone()]);
+        assert_eq!(sockets(folder.path()), [path.clone(), second.socket.clone()]);
         assert!(!left.exists());
         drop(first);
         assert_eq!(sockets(folder.path()), std::slice::from_ref(&second.socket));
