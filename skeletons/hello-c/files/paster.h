@@ -669,6 +669,11 @@ typedef struct PasterHost {
      `FAILED`: `out` holds the reason.
      */
     PasterStatus (*side_process)(const void *context, struct PasterSlice name, struct PasterBuffer *out);
+    /*
+     Tells the user at which path of the app, perhaps with a query, to open it: the host shows the whole address on the
+     terminal once it serves, and writes it to no log. Only present if `size_bytes` covers it.
+     */
+    void (*announce)(const void *context, struct PasterSlice path);
 } PasterHost;
 
 /*
