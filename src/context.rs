@@ -66,8 +66,8 @@ pub trait Host: Send + Sync {
         let _ = step;
     }
 
-    /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. There may be a token
-    /// in it, so that it goes to no log.
+    /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. The address may
+    /// contain a token, so no log gets it.
     fn announce(&self, app: &str, path: &str) {
         let _ = (app, path); // nothing serves
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub enum Purpose {
     /// To be read.
     Read,
-    /// To be appended to; it is created where it is absent.
+    /// To be appended to; it is created if it does not exist.
     Append,
 }
 
@@ -55,7 +55,7 @@ impl Files {
         }
     }
 
-    /// Finds out whether a file could be opened to be appended to, creating nothing.
+    /// Checks whether a file could be opened to be appended to, without creating it.
     /// # Errors
     /// As [`Files::open`].
     pub fn check_append(&self, path: &Path) -> io::Result<()> {

@@ -258,7 +258,7 @@ async fn show_all(response: Response, show: &mut dyn FnMut(Part<'_>) -> io::Resu
     Ok(())
 }
 
-/// Whether anybody reads on.
+/// Whether the pipe is still open.
 fn shown(outcome: io::Result<()>) -> Result<bool> {
     match outcome {
         Ok(()) => Ok(true),

@@ -90,7 +90,7 @@ impl Server for Console {
     fn run(self: Box<Self>, _: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
         Box::pin(async move {
             let response = perform(&app, &self.gate, self.request).await;
-            // A reader that has gone has seen enough.
+            // A closed pipe is not an error.
             let has_gone = |error: &BoxError| {
                 error
                     .downcast_ref::<std::io::Error>()

@@ -1,5 +1,5 @@
-//! Connections that cannot be accepted for want of descriptors or memory: told once when it begins and once when it is
-//! over, not for each try.
+//! Shortages of descriptors or memory, in which no connection can be accepted: one warning when a shortage begins and one
+//! line when it is over, not one for each attempt.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
-/// It is over when connections could be accepted for so long. Each one that closes makes room for one.
+/// A shortage is over when no `accept` has failed for this long. Each connection that closes makes room for another.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// The shortage of one server.

@@ -38,12 +38,12 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         }))
 }
 
-/// Says once where to log in: the token that we made is known to nobody yet, and no log has it.
+/// Shows once where to log in, if the token is one that we made. No log gets the token.
 fn announce(notebook: &Shared, host: &Host) {
     let Some(token) = notebook.auth.made_token() else { return };
     host.announce(&format!("/?token={token}"));
     let file = notebook.auth.state_dir().join("token");
-    tracing::info!("the token to log in with is in {}", file.display());
+    tracing::info!("the token for the login is in {}", file.display());
 }
 
 /// Hands on what paster knows of the request.

@@ -275,7 +275,7 @@ impl Console {
     }
 }
 
-/// Prints text; ends the console when nobody reads it.
+/// Prints text; ends the console when the pipe is closed.
 fn show(text: &str) -> Result<Next> {
     Ok(if is_read(text)? { Next::Line } else { Next::End })
 }

@@ -42,8 +42,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A socket's place in the folder. Its lock is held as long as the value lives: that is how others tell a server that
-/// runs from one that was killed, also in another PID namespace, where process ids say nothing.
+/// A socket's place in the folder. Its lock is held as long as the value lives. So other processes can tell a server that
+/// runs from one that was killed, even in another PID namespace, where process ids mean nothing.
 #[derive(Debug)]
 pub(crate) struct Claim {
     /// Where the socket goes.

@@ -55,7 +55,7 @@ pub enum Event {
         generation: u64,
         /// From the program's start, in milliseconds.
         ms: u64,
-        /// The address for a person to open; there may be a token in it.
+        /// The address for the user to open. It may contain a token.
         open: Option<String>,
     },
     /// Log lines go to a file from now on.

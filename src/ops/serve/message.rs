@@ -18,8 +18,8 @@ use crate::server::tickets::Secret;
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// First of all. Carries the listening sockets in the order of `sockets`, the file of `[log]` where `log` says so, and the
-    /// saved states as raw bytes.
+    /// The first message. Carries the listening sockets in the order of `sockets`, the file of `[log]` if `log` is set, and
+    /// the saved states as raw bytes.
     Start(Box<Start>),
     /// Answer with [`FromWorker::State`].
     SaveState,
@@ -37,7 +37,7 @@ pub(super) enum ToWorker {
     Live(Status),
     /// So often files have changed that are served as they are: the pages of developers from before are refreshed.
     Refresh(u64),
-    /// Reopen the log files: somebody has moved them. Carries that of `[log]` where the supervisor opens it.
+    /// Reopen the log files, which were moved. Carries that of `[log]` if the supervisor opens it.
     Reopen,
     /// Answer with [`FromWorker::Counted`] and this number.
     Count(u64),
@@ -75,7 +75,7 @@ pub(super) struct Start {
     pub(super) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.
     pub(super) sockets: Vec<(String, String)>,
-    /// Whether the file of `[log]` comes along.
+    /// Whether the message carries the file of `[log]`.
     pub(super) log: bool,
     /// What it is for.
     pub(super) errand: Errand,
@@ -127,7 +127,7 @@ pub(super) enum FromWorker {
         /// What for.
         purpose: Purpose,
     },
-    /// A plugin names the path at which a person should open it. There may be a token in it.
+    /// The path at which the user should open an app. It may contain a token.
     Announce {
         /// Name of the app.
         app: String,

@@ -92,10 +92,10 @@ pub struct Options {
     pub json: bool,
 }
 
-/// Finds what of a good config workers could not do for the user that they run as: a user that is not there, files that it
-/// may not open. Returns notes on what stops nothing.
+/// Checks what a valid config asks of the user that its workers run as: that the user exists and may open the files.
+/// Returns notes on faults that do not stop a start.
 /// # Errors
-/// Each fault that would stop them.
+/// Each fault that does.
 pub fn check_user(config: &Config) -> Result<Vec<String>> {
     let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are told elsewhere
     let (standing, refused) = standing::Standing::check(&process, config)?;
@@ -150,7 +150,7 @@ struct Shared {
     seen: tally::Seen,
     /// Files that workers of another user may ask for.
     open_files: open_files::OpenFiles,
-    /// The path of each app at which a person should open it.
+    /// The path at which the user should open each app.
     announced: Mutex<BTreeMap<String, String>>,
 }
 
@@ -221,7 +221,7 @@ impl Shared {
         self.teller.log.push(ring::Piece::new(format!("worker {pid}"), lines));
     }
 
-    /// Keeps the path at which a person should open an app, until the generation serves.
+    /// Keeps the path at which the user should open an app, until the generation serves.
     fn announced(&self, app: String, path: String) {
         self.announced.lock().unwrap_or_else(PoisonError::into_inner).insert(app, path);
     }
@@ -231,7 +231,7 @@ impl Shared {
         child::Name { id: self.started.fetch_add(1, Ordering::Relaxed) + 1, generation, index }
     }
 
-    /// Answers a worker of that standing that asks for a file.
+    /// Opens a file for a worker that runs with `standing`, and sends it.
     fn open(
         self: &Arc<Self>,
         child: &child::Child,

@@ -63,7 +63,7 @@ impl Standing {
         Err((key, error.help("start paster as root, or leave `user` and `group` out")))
     }
 
-    /// The same, whoever this process is: the second value says why it may not take it.
+    /// The same for any user of this process. The second value is the reason why this process may not take it.
     /// # Errors
     /// Names that do not exist; an umask that is none.
     pub(super) fn check(process: &Process, config: &Config) -> Result<(Standing, Option<String>)> {

@@ -86,7 +86,7 @@ impl Teller {
 
     /// From now on follows the table `[log]`, where there is one, with files that belong to `owner`; `shown`: standard
     /// output has the events.
-    /// Returns the file, where that is a new one.
+    /// Returns the file if it is a new one.
     /// # Errors
     /// When its file cannot be opened; all is as before then.
     pub(super) fn follow(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// How long after the terminal's end HUP still tells of it. Whoever kept the program alive then (`disown`) may reload it
-/// by HUP later.
+/// How long after the terminal's end a HUP is taken for it. A user who kept the program alive (`disown`) may reload it by
+/// HUP later.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The controlling terminal.
@@ -53,7 +53,7 @@ fn is_hung_up() -> bool {
     })
 }
 
-/// A pipe whose reader has gone looks the same.
+/// A pipe without a reader polls the same.
 fn is_character_device(stream: std::os::fd::BorrowedFd<'_>) -> bool {
     use rustix::fs::FileType;
     rustix::fs::fstat(stream)

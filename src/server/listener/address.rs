@@ -42,7 +42,8 @@ impl Access {
                 "mode" => {
                     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
                     let mode = mode.ok_or_else(|| {
-                        Error::config(format!("`{option}` is no mode")).help("write it in octal: `mode=660`")
+                        Error::config(format!("`{option}` is not a mode"))
+                            .help("write it in octal: `mode=660`")
                     })?;
                     access.mode.replace(mode).is_some()
                 }
@@ -51,7 +52,7 @@ impl Access {
                 _ => break, // part of the path
             };
             if twice {
-                return Err(Error::config(format!("`{name}` is said twice")));
+                return Err(Error::config(format!("`{name}` is given twice")));
             }
             text = before;
         }
@@ -93,7 +94,7 @@ impl Listen {
         if let Some(number) = text.strip_prefix("fd:") {
             return match number.parse() {
                 Ok(number @ 0..) => Ok(Listen::Fd(number)),
-                _ => Err(Error::config(format!("`{number}` is no descriptor")).help(form)),
+                _ => Err(Error::config(format!("`{number}` is not a descriptor")).help(form)),
             };
         }
         if let Ok(address) = text.parse() {
@@ -206,15 +207,15 @@ mod tests {
         check("unix:/tmp/a,mode=0660,group=www-data", "unix:/tmp/a,mode=660,group=www-data");
         check("unix:/tmp/a,user=0,mode=600", "unix:/tmp/a,mode=600,user=0");
         check("unix:/tmp/a,b=c", "unix:/tmp/a,b=c");
-        check("unix:/tmp/a,mode=8", "`mode=8` is no mode");
-        check("unix:/tmp/a,mode=1777", "`mode=1777` is no mode");
-        check("unix:/tmp/a,mode=600,mode=666", "`mode` is said twice");
+        check("unix:/tmp/a,mode=8", "`mode=8` is not a mode");
+        check("unix:/tmp/a,mode=1777", "`mode=1777` is not a mode");
+        check("unix:/tmp/a,mode=600,mode=666", "`mode` is given twice");
         check("unix:,mode=600", "`unix:,mode=600` names no path");
         check("systemd", "systemd");
         check("systemd:web", "systemd:web");
         check("systemd:", "`systemd:` names no socket");
         check("fd:3", "fd:3");
-        check("fd:-1", "`-1` is no descriptor");
+        check("fd:-1", "`-1` is not a descriptor");
         check(":80", "`:80` has no host");
         check("8080", "`8080` has no port");
         check("localhost:99999", "`localhost:99999` has no port from 0 to 65535");

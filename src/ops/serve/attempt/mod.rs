@@ -62,7 +62,7 @@ impl Plan {
             && self.read == other.read
     }
 
-    /// The file of `[log]`, where its workers run as another user and cannot be trusted to have the right to it.
+    /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
     pub(super) fn log_file(&self) -> Option<File> {
         let owner = self.standing.owner()?;
         let log = Log::read(&self.config).ok()?; // its faults were told

@@ -42,7 +42,7 @@ impl Sink {
         }
     }
 
-    /// A file that somebody else has opened, and opens again when it was moved.
+    /// A file that the supervisor has opened, and opens again after it was moved.
     pub(super) fn given(path: &Path, file: File, reopen: Reopen) -> Sink {
         let open = Open { path: path.to_owned(), file, count: reopen.count(), owner: None, given: true };
         Sink::File(Arc::new(Mutex::new(open)), reopen)
@@ -72,11 +72,11 @@ pub(super) struct Open {
     /// Count of requests to open it anew when it was opened.
     count: u64,
     owner: Option<(u32, u32)>,
-    /// Whether somebody else opens it.
+    /// Whether the supervisor opens it.
     given: bool,
 }
 
-/// Opens a log, which belongs to `owner` where it is new. Lines may say what is nobody's business but the owner's and the group's.
+/// Opens a log; a new one belongs to `owner`. Only its owner and group may read it, as lines may hold private data.
 pub(in crate::ops::serve) fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
     let open = |create| std::fs::OpenOptions::new().append(true).create(create).mode(0o640).open(path);

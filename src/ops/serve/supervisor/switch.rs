@@ -197,7 +197,7 @@ impl Supervisor {
         });
     }
 
-    /// Where a person should open what serves: at the address that an app has announced, else at the first one.
+    /// The address for the user to open: the one that an app has announced, or else the first one.
     fn address(&self) -> Option<String> {
         let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner);
         let config = &self.crew.as_ref()?.plan.config;
