@@ -19,12 +19,13 @@ use crate::error::{BoxError, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Names of the apps, in the order in which they are tried.
+    /// Names of the apps, in the order to try them.
     apps: Vec<String>,
-    /// Statuses of an answer that hand the request to the next app. The answer of the last app stands.
+    /// Response statuses after which the next app is tried. The response of the last app is final.
     #[serde(default = "not_found")]
     next_on: BTreeSet<u16>,
-    /// Longest request body in bytes: it is kept, so that each app can have it; a longer one is answered with 413.
+    /// Maximum length of a request body in bytes; longer ones get 413. The body is buffered, so that each app
+    /// can read it.
     #[serde(default = "one_mib")]
     max_body_bytes: usize,
 }

@@ -21,10 +21,10 @@ use crate::error::{Error, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// From a prefix to the name of an app: `"/files" = "files"`; with a host before it for that host alone
-    /// (`"admin.example.org/"`, `"example.org:8080/x"`). An international name may be written as it is read or as
-    /// `xn--…`. Hosts win over none, then the longest prefix wins. A prefix is compared in its decoded form:
-    /// `"/my files"` and `"/my%20files"` are the same.
+    /// App names by prefix: `"/files" = "files"`. A prefix can start with a host, and then applies to that
+    /// host only (`"admin.example.org/"`, `"example.org:8080/x"`). Write an international name as is or as
+    /// `xn--…`. Routes with a host come first, then the longest prefix wins. Prefixes are compared in decoded
+    /// form: `"/my files"` and `"/my%20files"` are the same.
     routes: BTreeMap<String, String>,
 }
 

@@ -16,15 +16,16 @@ use crate::plugin::{Instance, Library};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Folder of the plugin's crate: `paster serve` builds it with cargo.
+    /// Directory of the plugin's crate. `paster serve` builds it with cargo.
     #[serde(rename = "crate")]
     source: Option<ConfigPath>,
-    /// A library that is built already, instead of `crate`.
+    /// A library that is already built, instead of `crate`.
     library: Option<ConfigPath>,
-    /// Cargo profile that `crate` is built with: `dev` while developing, else `release`, unless said here.
+    /// Cargo profile to build `crate` with. Default: `dev` with `--reload`, otherwise `release`.
     #[allow(dead_code, reason = "read by who builds the crate")]
     profile: Option<String>,
-    /// The plugin's own settings, checked against the schema that it exports: `paster plugin inspect` prints it.
+    /// The plugin's settings, checked against the schema that it exports. `paster plugin inspect` prints the
+    /// schema.
     #[serde(default)]
     #[allow(dead_code, reason = "read with the plugin's schema")]
     settings: Map<String, Value>,

@@ -16,15 +16,16 @@ use crate::error::{Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Where to: an absolute URL (`https://example.org/new`) or a path of this host (`/new`).
+    /// Where to redirect: an absolute URL (`https://example.org/new`) or a path on this host (`/new`).
     to: String,
-    /// 301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method, 303 makes it GET.
+    /// The status: 301 and 308 are permanent, 302 and 307 temporary. 307 and 308 keep the method; 303 changes
+    /// it to GET.
     #[serde(default = "temporary")]
     status: u16,
-    /// Appends the request's path (below its mount) and query to `to`.
+    /// Append the request's path (below its mount) and query to `to`.
     #[serde(default)]
     keep_path: bool,
-    /// Appends the request's query to `to`; `keep_path` does so anyway.
+    /// Append the request's query to `to`. `keep_path` includes it.
     #[serde(default)]
     keep_query: bool,
 }

@@ -21,12 +21,12 @@ pub(super) struct Options {
     #[serde(default = "ok")]
     #[schemars(range(min = 200, max = 599))]
     status: u16,
-    /// Header fields of the answer, name to value.
+    /// Header fields of the response, by name.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Text of the answer.
+    /// Body of the response.
     body: Option<String>,
-    /// File whose content is the answer, instead of `body`; read once, when the app is built.
+    /// File with the body of the response, instead of `body`. It is read once, when the app is built.
     file: Option<ReadPath>,
 }
 

@@ -14,7 +14,8 @@ use crate::ops::list::Section;
   paster list                         every kind, with a line each
   paster list middleware              those of one section
   paster list middleware compress     the options of one kind: what each takes, its default, what it is for
-  paster list apps --json")]
+  paster list apps --json
+  paster list --markdown              the reference of all kinds and tables: docs/kinds.md")]
 pub(super) struct Args {
     /// What to list [default: all]
     #[arg(value_enum)]
@@ -26,6 +27,10 @@ pub(super) struct Args {
     /// Print JSON, options included
     #[arg(long)]
     json: bool,
+
+    /// Print the reference of all kinds and of the other tables as Markdown
+    #[arg(long, conflicts_with_all = ["json", "section"])]
+    markdown: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -39,6 +44,9 @@ enum Word {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if self.markdown {
+            return print(&crate::ops::reference::markdown());
+        }
         let section = self.section.map(|word| match word {
             Word::Servers => Section::Servers,
             Word::Middleware => Section::Middleware,

@@ -26,10 +26,10 @@ use crate::middleware::password::Hash;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// File of `name:hash` lines with argon2id or bcrypt hashes, as `paster htpasswd` and `htpasswd -B` write it. It is read
-    /// again when it changes.
+    /// File of `name:hash` lines with argon2id or bcrypt hashes, as written by `paster htpasswd` or `htpasswd
+    /// -B`. It is reloaded when it changes.
     htpasswd: FollowedPath,
-    /// What the browser's question says that it is for.
+    /// The realm that the browser shows when it asks for the password.
     #[serde(default = "restricted")]
     realm: String,
 }

@@ -24,7 +24,7 @@ pub(crate) const DEFAULT_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Longest request body, in bytes.
+    /// Maximum length of a request body, in bytes.
     #[serde(default = "default_bytes")]
     max_bytes: u64,
 }

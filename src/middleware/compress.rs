@@ -23,13 +23,13 @@ use crate::error::Result;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Codings to offer.
+    /// Content codings to offer.
     #[serde(default = "all")]
     algorithms: Vec<Algorithm>,
-    /// Shorter responses are sent as they are, in bytes.
+    /// Do not compress responses shorter than this many bytes.
     #[serde(default = "one_kib")]
     min_bytes: u64,
-    /// How hard to try.
+    /// The compression level.
     #[serde(default)]
     level: Level,
 }
@@ -47,12 +47,12 @@ enum Algorithm {
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Level {
-    /// Least time.
+    /// Fastest.
     Fastest,
-    /// Each coding's usual level for answers that are made on request.
+    /// The usual level of each coding for dynamic responses.
     #[default]
     Balanced,
-    /// Smallest size, at several times the time.
+    /// Smallest size, several times slower.
     Best,
 }
 

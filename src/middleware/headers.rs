@@ -28,13 +28,13 @@ pub(super) struct Options {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Changes {
-    /// Names of fields to take away.
+    /// Names of fields to remove.
     remove: Vec<String>,
-    /// Fields to set, replacing what is there.
+    /// Fields to set, replacing existing ones.
     set: BTreeMap<String, String>,
-    /// Fields to set only where there is none of that name.
+    /// Fields to set only if there is none of that name.
     set_missing: BTreeMap<String, String>,
-    /// Fields to add beside what is there.
+    /// Fields to add beside existing ones.
     append: BTreeMap<String, String>,
 }
 

@@ -18,12 +18,13 @@ use crate::error::{Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Path that is answered 200 as long as the process serves: when it is not, start the server anew.
+    /// Liveness path: 200 as long as the process serves. If it fails, restart the server.
     alive: String,
-    /// Path that is answered 200 when the health probe of every app says so, else 503; 503 also while the server ends:
-    /// send it nothing more then. An answer holds for a second.
+    /// Readiness path: 200 if the health probe of every app succeeds, otherwise 503. Also 503 while the
+    /// server shuts down. A result is cached for one second.
     ready: String,
-    /// Clients that read why an app is not ready: addresses, networks, `loopback`, `unix`. Others get the status alone.
+    /// Clients that see why an app is not ready: addresses, networks, `loopback`, `unix`. Others get only the
+    /// status.
     allow: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ use crate::error::{BoxError, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Fails the request on a finding (500, or a body cut short); else it is only logged.
+    /// Fail the request on a violation (500, or an aborted body) instead of only logging it.
     #[serde(default)]
     strict: bool,
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Media types to change, by their beginning.
+    /// Media types to change, by prefix.
     #[serde(default = "text")]
     types: Vec<String>,
 }

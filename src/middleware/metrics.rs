@@ -23,11 +23,11 @@ use crate::error::{Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Path that is answered; all others are passed on.
+    /// Path to answer; other requests are passed on.
     path: String,
-    /// Clients that get an answer: addresses, networks (`10.0.0.0/8`), `loopback`, `unix` for any peer on a Unix socket;
-    /// for others the path does not exist. Behind a proxy on this machine name it in the server's `trusted_proxies`, as
-    /// everybody comes from loopback otherwise.
+    /// Clients that may read the metrics: addresses, networks (`10.0.0.0/8`), `loopback`, `unix` for any peer
+    /// on a Unix socket. For others the path does not exist. If a proxy runs on this machine, list it in the
+    /// server's `trusted_proxies`: otherwise every client seems to come from loopback.
     allow: Vec<String>,
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Options {
     /// Name of the header field.
     #[serde(default = "x_request_id")]
     header: String,
-    /// Peers whose id is kept: addresses, networks (`10.0.0.0/8`), `unix` for any peer on a Unix socket. Ids of others
-    /// are replaced.
+    /// Peers whose request id is kept: addresses, networks (`10.0.0.0/8`), `unix` for any peer on a Unix
+    /// socket. Ids from other peers are replaced.
     #[serde(default)]
     trusted: Vec<String>,
 }

@@ -64,7 +64,7 @@ impl Section {
     }
 
     /// The config table of a kind: `[app.NAME]`.
-    fn table(self) -> &'static str {
+    pub(super) fn table(self) -> &'static str {
         match self {
             Section::Servers => "server",
             Section::Middleware => "middleware",
@@ -151,10 +151,14 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
 }
 
 fn kind<B>(entry: &Entry<B>) -> Kind {
-    let schema = (entry.options)();
+    Kind { name: entry.name, summary: entry.summary, options: option_rows(&(entry.options)()) }
+}
+
+/// The options that a schema has.
+pub(super) fn option_rows(schema: &schemars::Schema) -> Vec<OptionRow> {
     let mut options = Vec::new();
     rows(schema.as_value(), schema.as_value(), "", &mut options);
-    Kind { name: entry.name, summary: entry.summary, options }
+    options
 }
 
 /// The options of the object `schema` of the document `root`, below the key `prefix`.
@@ -281,15 +285,15 @@ mod tests {
         Options of a `[middleware.NAME]` table with `use = "compress"`:
 
           algorithms: list of "zstd" or "br" or "gzip", default ["zstd","br","gzip"]
-              Codings to offer.
+              Content codings to offer.
 
           min_bytes: whole number, default 1024
-              Shorter responses are sent as they are, in bytes.
+              Do not compress responses shorter than this many bytes.
 
           level: "fastest" or "balanced" or "best", default "balanced"
-              How hard to try. "fastest": Least time. "balanced": Each coding's usual
-              level for answers that are made on request. "best": Smallest size, at
-              several times the time.
+              The compression level. "fastest": Fastest. "balanced": The usual level of
+              each coding for dynamic responses. "best": Smallest size, several times
+              slower.
         "#);
     }
 }

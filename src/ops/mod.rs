@@ -10,6 +10,7 @@ pub mod fault;
 pub mod htpasswd;
 pub mod list;
 mod redirect;
+pub mod reference;
 pub mod request;
 pub mod routes;
 pub mod schema;

@@ -37,7 +37,7 @@ pub struct Asked {
     pub app: Option<String>,
     /// The method.
     pub method: String,
-    /// The target: a path, perhaps with a query.
+    /// The target: a path, with an optional query.
     pub path: String,
     /// Header fields, each `Name: value`.
     pub headers: Vec<String>,

@@ -140,7 +140,7 @@ fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value 
 }
 
 /// The keys that every table of a section may have beside its kind's options.
-fn common(section: &str) -> Vec<(&'static str, Value)> {
+pub(super) fn common(section: &str) -> Vec<(&'static str, Value)> {
     match section {
         "server" => vec![(
             "app",

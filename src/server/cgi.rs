@@ -44,9 +44,9 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Whether `REMOTE_USER` and `AUTH_TYPE` of the web server are believed, as if a middleware had checked the user. Off by
-    /// default, as some servers pass on a name that nobody has checked: nginx's `$remote_user` is what the client
-    /// wrote unless `auth_basic` is on.
+    /// Trust `REMOTE_USER` and `AUTH_TYPE` from the web server, as if a middleware had authenticated the
+    /// user. Off by default, because some servers forward a name that nobody has checked: without
+    /// `auth_basic`, nginx's `$remote_user` is whatever the client sent.
     remote_user: bool,
     #[serde(flatten)]
     gate: GateOptions,

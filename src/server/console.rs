@@ -25,7 +25,7 @@ use crate::error::{BoxError, Error, Errors, Result};
 pub(super) struct Options {
     /// The method.
     method: String,
-    /// The target: a path, perhaps with a query.
+    /// The target: a path, with an optional query.
     path: String,
     /// Header fields, each as `Name: value`. `Host` is `localhost` unless given.
     headers: Vec<String>,

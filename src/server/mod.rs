@@ -38,31 +38,31 @@ pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
 pub static SERVERS: &[Entry<Build>] = &[
     Entry {
         name: "cgi",
-        summary: "Answers one request of a web server (Apache, lighttpd) that runs it as a CGI program",
+        summary: "Answers one request from a web server (Apache, lighttpd) that runs paster as a CGI program",
         options: registry::options::<cgi::Options>,
         build: cgi::build,
     },
     Entry {
         name: "console",
-        summary: "Performs one request and prints its response; no socket",
+        summary: "Handles one request and prints the response, without a socket",
         options: registry::options::<console::Options>,
         build: console::build,
     },
     Entry {
         name: "fastcgi",
-        summary: "Serves a web server in front (nginx, Apache, lighttpd) by FastCGI, connections kept",
+        summary: "Serves a web server in front (nginx, Apache, lighttpd) over FastCGI, with kept connections",
         options: registry::options::<gateway::Options>,
         build: fastcgi::build,
     },
     Entry {
         name: "http",
-        summary: "Serves HTTP/1.1 and HTTP/2, with TLS or without, on TCP and Unix sockets",
+        summary: "Serves HTTP/1.1 and HTTP/2, with or without TLS, on TCP and Unix sockets",
         options: registry::options::<http::Options>,
         build: http::build,
     },
     Entry {
         name: "scgi",
-        summary: "Serves a web server in front (nginx, Apache, lighttpd) by SCGI, a connection a request",
+        summary: "Serves a web server in front (nginx, Apache, lighttpd) over SCGI, one connection per request",
         options: registry::options::<gateway::Options>,
         build: scgi::build,
     },

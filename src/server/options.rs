@@ -18,18 +18,19 @@ use crate::error::{Error, Origin};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct GateOptions {
-    /// Hosts that are served (`example.org`, `*.example.org`, `localhost:8080`); others get 421. Empty: any.
+    /// Hosts to serve (`example.org`, `*.example.org`, `localhost:8080`); requests for other hosts get 421.
+    /// Empty: any host.
     pub(super) hosts: Vec<String>,
-    /// Proxies whose forwarded fields are believed (where a web server passes requests on: those in front of it):
-    /// addresses, networks (`10.0.0.0/8`), or `unix`. Nobody by default.
+    /// Proxies whose forwarded fields are trusted (behind a web server: the proxies in front of it):
+    /// addresses, networks (`10.0.0.0/8`), or `unix` for peers on Unix sockets. None by default.
     trusted_proxies: Vec<String>,
-    /// Which fields they write: `x_forwarded` or `forwarded` (RFC 7239).
+    /// The fields that these proxies write.
     forwarded_fields: Family,
-    /// Whether `%2f` and `%5c` may stand in a path; else 400.
+    /// Accept `%2f` and `%5c` in paths; otherwise such requests get 400.
     encoded_slashes: bool,
-    /// Most header fields, then 431.
+    /// Maximum number of header fields; more get 431.
     fields_limit: NonZeroUsize,
-    /// Longest request target, then 414.
+    /// Maximum length of the request target in bytes; longer ones get 414.
     target_limit_bytes: NonZeroUsize,
 }
 
@@ -37,29 +38,31 @@ pub(super) struct GateOptions {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct LimitOptions {
-    /// Longest head of a request (from a web server: all its variables), then 431.
+    /// Maximum size of a request's head in bytes (from a web server: of all its variables); larger ones get
+    /// 431.
     head_limit_bytes: NonZeroUsize,
-    /// Longest time for a head from its first byte, then 408 (over HTTP/2, and to a web server: the end of the
-    /// connection).
+    /// Maximum time for a head to arrive, from its first byte; then 408 (over HTTP/2, or from a web server:
+    /// the connection is closed).
     head_timeout_secs: NonZeroU32,
-    /// Longest time without a request, on a new connection or between two, then it is closed.
+    /// Close a connection after this time without a request.
     idle_timeout_secs: NonZeroU32,
-    /// Slowest pace of a request's body in bytes a second, over `body_pace_secs`; then 408. 0: any.
+    /// Minimum rate of a request body in bytes per second, measured over `body_pace_secs`; slower bodies get
+    /// 408. 0: no minimum.
     body_pace_bytes: u32,
-    /// Time over which the pace of a body is measured.
+    /// Period over which `body_pace_bytes` is measured.
     body_pace_secs: NonZeroU32,
-    /// Longest time in which the other end takes no byte of its response, then the connection is reset.
+    /// Reset a connection if the peer reads no byte of its response for this long.
     write_stall_secs: NonZeroU32,
-    /// Longest time that a client or web server which has shut its sending side is waited for without it taking a
-    /// byte: the client may be gone, and with it goes the application's work. (A web server on a Unix socket: seen at
-    /// once.)
+    /// How long to wait for a peer that has shut down its sending side and reads nothing. After that the
+    /// client counts as gone and its request is cancelled. (On a Unix socket the end of the peer is noticed
+    /// at once.)
     half_close_secs: NonZeroU32,
-    /// Most open connections of each worker. When there are more, those that have been idle longest are closed; while all
-    /// are busy, further ones wait in the kernel's queue.
+    /// Maximum number of open connections per worker. Beyond it, the connections that have been idle longest
+    /// are closed; if all are busy, new ones wait in the kernel's queue.
     max_connections: NonZeroUsize,
-    /// Most requests in flight; further ones get 503 with Retry-After.
+    /// Maximum number of requests in flight; further ones get 503 with `Retry-After`.
     max_in_flight: NonZeroUsize,
-    /// Passes one request at a time to the application, for one that is not thread safe.
+    /// Pass one request at a time to the application, for applications that are not thread-safe.
     one_at_a_time: bool,
 }
 

@@ -84,18 +84,19 @@ fn routes_that_lead_nowhere_are_errors() {
 #[test]
 fn lists_are_for_people_and_programs() {
     let text = run("", &["list"]);
-    for line in ["servers:", "middleware:", "apps:", "timeout     Answers 504 when the application is slow"] {
+    for line in ["servers:", "middleware:", "apps:", "timeout     Answers 504 if the application is too slow"]
+    {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
     let json: serde_json::Value = serde_json::from_str(&run("", &["list", "--json"])).unwrap();
     assert_eq!(json["servers"][0]["name"].as_str().map(str::is_empty), Some(false));
     assert_snapshot!(run("", &["list", "middleware", "timeout"]), @r#"
-    timeout: Answers 504 when the application is slow
+    timeout: Answers 504 if the application is too slow
 
     Options of a `[middleware.NAME]` table with `use = "timeout"`:
 
       after_secs: whole number, default 30
-          Longest wait for the response head, in whole seconds.
+          Maximum wait for the response head, in whole seconds.
     "#);
     assert_eq!(run("", &["serve", "--list-middleware"]), run("", &["list", "middleware"]));
     assert_eq!(run("", &["serve", "--list-apps", "--json"]), run("", &["list", "apps", "--json"]));

@@ -8,3 +8,12 @@ fn transcripts_are_true() {
         .register_bin("paster", std::path::Path::new(env!("CARGO_BIN_EXE_paster")))
         .case(root().join("tests/cmd/*.trycmd"));
 }
+
+/// `docs/kinds.md` is what `paster list --markdown` prints: that command's output, put there, mends this test.
+#[test]
+fn the_reference_of_kinds_is_fresh() {
+    let output = crate::support::paster().args(["list", "--markdown"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let kept = std::fs::read_to_string(root().join("docs/kinds.md")).unwrap();
+    assert!(printed == kept, "run `cargo run -- list --markdown > docs/kinds.md`");
+}

@@ -41,36 +41,36 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// The program that is run for each request. The path behind the mount is its `PATH_INFO`.
+    /// The program to run for each request. `PATH_INFO` is the path below the mount.
     program: ProgramPath,
     /// Arguments of the program.
     #[serde(default)]
     args: Vec<String>,
-    /// Variables beside those of RFC 3875, or in their place. Of paster's own environment the program sees nothing; its
-    /// `PATH` is `/usr/local/bin:/usr/bin:/bin` unless said here.
+    /// Variables to add to those of RFC 3875, or to replace them with. The program does not see paster's own
+    /// environment; its `PATH` is `/usr/local/bin:/usr/bin:/bin` by default.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Directory that the program starts in; that of the program itself without it.
+    /// Working directory of the program. Default: the directory that contains it.
     working_dir: Option<ConfigPath>,
-    /// Most programs that run at a time; further requests wait.
+    /// Maximum number of programs that run at a time; further requests wait.
     #[serde(default = "sixteen")]
     max_processes: NonZeroU32,
-    /// Longest wait for one of these to end; then 503.
+    /// Maximum wait for a free place; then 503.
     #[serde(default = "ten")]
     queue_secs: Secs,
-    /// Longest wait for the head of the answer; then 504.
+    /// Maximum wait for the response head; then 504.
     #[serde(default = "a_minute")]
     head_secs: Secs,
-    /// Longest pause between two pieces of the answer's body; then it is broken off.
+    /// Maximum pause between two parts of the response body; then the response is aborted.
     #[serde(default = "a_minute")]
     pause_secs: Secs,
-    /// Longest time for a request in all. When it is over, or when the client goes, the program and all that it has
-    /// started in its process group are asked to end (TERM), and killed 2 s later. When its answer is whole, or has no
-    /// body (HEAD, 204, 304, a local redirect), the program may go on for 10 s.
+    /// Maximum time for a request. After that, or when the client disconnects, the program and everything in
+    /// its process group get TERM, and KILL 2 s later. After a complete response, or one without a body
+    /// (HEAD, 204, 304, a local redirect), the program may run for another 10 s.
     #[serde(default = "five_minutes")]
     time_limit_secs: Secs,
-    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
-    /// name, as `CONTENT_LENGTH` is told first. (`body_limit` comes before it.)
+    /// Maximum length in bytes of a request body of unknown length. `CONTENT_LENGTH` must be known first, so
+    /// such a body is buffered, beyond 64 KiB in an unnamed file. (`body_limit` applies before.)
     #[serde(default = "one_gib")]
     spool_limit_bytes: u64,
 }

@@ -32,22 +32,23 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:9000`, `unix:/run/php/php-fpm.sock`.
     upstreams: Vec<ConfigAddress>,
-    /// Directory of a site of scripts: a path that names one is answered by the upstream with its `SCRIPT_FILENAME`, any
-    /// other file by paster. Without it the upstream has every request, as an application.
+    /// Directory of a site of scripts. The upstream answers paths that name a script, with `SCRIPT_FILENAME`;
+    /// paster serves the other files. Without it the upstream answers every request.
     root: Option<ServedPath>,
-    /// Script that stands for its directory, with `root`.
+    /// With `root`: the index script of a directory.
     #[serde(default = "index_php")]
     index: String,
-    /// Endings of scripts, with `root`: what follows the first of them in a path is `PATH_INFO`. Files with one in the
-    /// middle of their name (`config.php.bak`) are not served.
+    /// With `root`: file name endings of scripts. What follows the first script in a path is `PATH_INFO`.
+    /// Files with such an ending in the middle of their name (`config.php.bak`) are not served.
     #[serde(default = "dot_php")]
     split_path: Vec<String>,
-    /// Script for paths that name nothing, with `root`: `/index.php` for most frameworks. Without it they get 404.
+    /// With `root`: the script for paths that match no file, for most frameworks `/index.php`. Without it
+    /// such paths get 404.
     fallback: Option<String>,
     #[serde(flatten)]
     passing: GatewayOptions,
-    /// Keeps connections for further requests (`pool`). A process of php-fpm that has an idle one serves nobody else,
-    /// so keep fewer than it has processes.
+    /// Keep connections for further requests (`pool`). A php-fpm process with an idle connection serves no
+    /// one else, so keep fewer connections than it has processes.
     #[serde(default)]
     keep_connections: bool,
     #[serde(flatten)]

@@ -19,25 +19,25 @@ use crate::environ::{ClientCertificate, Environ};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Forwarding {
-    /// `X-Forwarded-For`, `-Proto`, `-Host` and, under a mount, `-Prefix`.
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and, below a mount, `-Prefix`.
     #[default]
     XForwarded,
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// Both families.
+    /// Both.
     Both,
     /// None.
     None,
 }
 
-/// What becomes of the prefix that mounts have taken from the path.
+/// What to do with the prefix of the mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Prefix {
-    /// The upstream sees the path behind it; redirects to its own paths get the prefix.
+    /// Remove it from the path, and add it to redirects to the upstream's own paths.
     #[default]
     Strip,
-    /// The upstream sees the whole path.
+    /// Keep it in the path.
     Keep,
 }
 

@@ -34,26 +34,28 @@ use crate::error::{BoxError, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Addresses of the upstreams: `http://127.0.0.1:9000`, with a path that is put before every request's
-    /// (`http://10.0.0.7/base`), `https://api.example.org`, `unix:/run/app.sock`.
+    /// Addresses of the upstreams: `http://127.0.0.1:9000`, `https://api.example.org`, `unix:/run/app.sock`.
+    /// A path (`http://10.0.0.7/base`) is put in front of every request's path.
     upstreams: Vec<ConfigAddress>,
-    /// What is spoken to upstreams.
+    /// The protocol to use with upstreams.
     #[serde(default)]
     protocol: Version,
-    /// The `Host` that upstreams see: `client` for the client's own, `upstream` for that of the address, or any other.
+    /// The `Host` field to send: `client` for the client's, `upstream` for the host of the address, or any
+    /// other value.
     #[serde(default = "client")]
     host: String,
-    /// Which fields tell upstreams of the client, from what the server knows of it. What the client or a peer wrote in
-    /// such fields is never passed on.
+    /// Which fields tell upstreams about the client. The values come from the server; what the client wrote
+    /// in such fields is never forwarded.
     #[serde(default)]
     forwarding: Forwarding,
-    /// Whether upstreams are sent the certificate that the client has shown, in the field `Client-Cert` (RFC 9440).
+    /// Send the client's certificate to upstreams in the `Client-Cert` field (RFC 9440).
     #[serde(default)]
     client_cert: bool,
-    /// What becomes of the prefix that mounts have taken from the path.
+    /// What to do with the prefix of the mount.
     #[serde(default)]
     prefix: Prefix,
-    /// How long a WebSocket may be without a byte either way; up to twice as long may pass until it is closed.
+    /// Close a WebSocket after this time without data in either direction. Closing may take up to twice as
+    /// long.
     #[serde(default = "an_hour")]
     websocket_idle_secs: Secs,
     #[serde(flatten)]
@@ -62,14 +64,14 @@ pub(super) struct Options {
     tls: Option<TlsOptions>,
 }
 
-/// What is spoken to upstreams.
+/// The protocol to use with upstreams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Version {
     /// HTTP/1.1, with WebSockets.
     #[default]
     Http1,
-    /// HTTP/2 by prior knowledge, over TLS by ALPN; without WebSockets.
+    /// HTTP/2, with prior knowledge or, over TLS, by ALPN; no WebSockets.
     Http2,
 }
 

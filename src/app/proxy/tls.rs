@@ -16,10 +16,10 @@ use crate::error::{Error, Errors, Result};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsOptions {
-    /// File of the certificates (PEM) of the authorities that are believed, instead of the public ones (Mozilla's
-    /// list). There is no way to believe everyone.
+    /// PEM file with the certificate authorities to trust instead of the public ones (Mozilla's list).
+    /// Verification cannot be turned off.
     ca_file: Option<ReadPath>,
-    /// The name that the upstream's certificate must have, instead of the address's host.
+    /// The name that the upstream's certificate must be valid for, instead of the host of the address.
     server_name: Option<String>,
 }
 

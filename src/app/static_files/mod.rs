@@ -36,20 +36,22 @@ use tree::{Found, Opened, Tree};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// The directory to serve. Names that begin with a dot (but `.well-known`) and symbolic links are not served.
+    /// The directory to serve. Names that start with a dot (except `.well-known`) and symbolic links are not
+    /// served.
     publish_dir: ServedPath,
-    /// Names to look for when a directory is asked for, in this order.
+    /// Index files of a directory, in order of preference.
     #[serde(default = "index_html")]
     index: Vec<String>,
-    /// Lists a directory that has no index file.
+    /// List directories that have no index file.
     #[serde(default)]
     listing: bool,
-    /// Serves `page.html.br`, `.zst` or `.gz` for `page.html` to clients that accept it, unless it is older.
+    /// Serve `page.html.br`, `.zst` or `.gz` instead of `page.html` to clients that accept it, unless it is
+    /// older.
     #[serde(default = "yes")]
     precompressed: bool,
-    /// The `cache-control` field of every file, for example `public, max-age=3600`.
+    /// The `Cache-Control` field of every response, for example `public, max-age=3600`.
     cache_control: Option<String>,
-    /// Memory for files of up to 64 KiB, in bytes; 0 reads the file for each request.
+    /// Size of the cache for files of up to 64 KiB, in bytes; 0: no cache.
     #[serde(default = "sixteen_mib")]
     cache_bytes: usize,
 }

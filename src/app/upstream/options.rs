@@ -30,10 +30,11 @@ pub(in crate::app) fn duration(secs: Secs) -> Duration {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::app) struct UpstreamOptions {
-    /// How one of several upstreams is chosen.
+    /// How to choose among several upstreams.
     pub(in crate::app) balance: Balance,
-    /// From a prefix to the name of an app: where an upstream answers with `X-Accel-Redirect: /protected/a.pdf`, the
-    /// app at `/protected` is asked for `/a.pdf` and answers instead. No client reaches an app by this.
+    /// App names by prefix for `X-Accel-Redirect`: if an upstream responds with `X-Accel-Redirect:
+    /// /protected/a.pdf`, the app at `/protected` answers `/a.pdf` instead. Clients cannot reach these apps
+    /// directly.
     pub(in crate::app) hand_off: BTreeMap<String, String>,
     /// How long upstreams are waited for.
     pub(in crate::app) timeouts: Timeouts,
@@ -64,10 +65,10 @@ impl UpstreamOptions {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::app) struct GatewayOptions {
-    /// Variables (FastCGI's parameters) to add to those of RFC 3875, or to put in their place.
+    /// Variables to add to those of RFC 3875, or to replace them with.
     pub(in crate::app) params: BTreeMap<String, String>,
-    /// Longest body of a request that does not say its length, in bytes: it is kept, beyond 64 KiB in a file without a
-    /// name, as the length is sent first. (`body_limit` comes before it.)
+    /// Maximum length in bytes of a request body of unknown length. The length must be sent first, so such a
+    /// body is buffered, beyond 64 KiB in an unnamed file. (`body_limit` applies before.)
     pub(in crate::app) spool_limit_bytes: u64,
 }
 
@@ -96,14 +97,14 @@ pub(in crate::app) enum Balance {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct Timeouts {
-    /// Longest wait for a connection, TLS included; then the next upstream is tried, and 504 is answered after the
-    /// last.
+    /// Maximum time to connect, including TLS. After that the next upstream is tried; after the last one,
+    /// 504.
     pub(in crate::app) connect_secs: Secs,
-    /// Longest wait for the head of the answer, and for the upstream to take a piece of the request; then 504.
+    /// Maximum wait for the response head, and for the upstream to accept a part of the request; then 504.
     pub(in crate::app) head_secs: Secs,
-    /// Longest pause between two pieces of the answer's body; then it is broken off.
+    /// Maximum pause between two parts of the response body; then the response is aborted.
     pub(in crate::app) pause_secs: Secs,
-    /// Longest wait for a free connection where `pool.max_connections` are in use; then 503.
+    /// Maximum wait for a connection if all `pool.max_connections` are in use; then 503.
     pub(in crate::app) queue_secs: Secs,
 }
 
@@ -117,12 +118,12 @@ impl Default for Timeouts {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct PoolOptions {
-    /// Most connections to one upstream at a time, WebSockets too; further requests wait. (Over HTTP/2, which has one
-    /// connection: most requests.)
+    /// Maximum number of connections to one upstream, including WebSockets; further requests wait. (HTTP/2
+    /// uses one connection: maximum number of requests.)
     pub(in crate::app) max_connections: NonZeroU32,
-    /// Most idle connections kept for one upstream; 0 keeps none, as SCGI always does.
+    /// Maximum number of idle connections to keep per upstream; 0 keeps none. SCGI never keeps any.
     pub(in crate::app) max_idle: u32,
-    /// How long an idle connection is kept, unless the upstream said less by `Keep-Alive: timeout=…`.
+    /// How long to keep an idle connection, unless the upstream asks for less with `Keep-Alive: timeout=…`.
     pub(in crate::app) idle_secs: Secs,
 }
 
@@ -136,19 +137,19 @@ impl Default for PoolOptions {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct HealthOptions {
-    /// Failures within `window_secs` after which an upstream is left out for `out_secs`. (An upstream without
-    /// another that could take its place is tried all the same.)
+    /// Skip an upstream for `out_secs` after this many failures within `window_secs`. (The only available
+    /// upstream is always tried.)
     pub(in crate::app) max_fails: NonZeroU32,
-    /// The time in which failures are counted together.
+    /// Period in which failures are counted.
     pub(in crate::app) window_secs: Secs,
-    /// How long an upstream that failed is left out.
+    /// How long to skip an upstream that failed.
     pub(in crate::app) out_secs: Secs,
-    /// Path to ask each upstream for every `interval_secs`: while the answer is no 2xx or 3xx it is left out.
-    /// Without a path nothing is asked.
+    /// Path to request from each upstream every `interval_secs`. An upstream is skipped while the response is
+    /// not 2xx or 3xx. By default there are no such checks.
     pub(in crate::app) path: Option<String>,
-    /// Time between two of these questions.
+    /// Interval of these checks.
     pub(in crate::app) interval_secs: Secs,
-    /// Longest wait for the answer to one.
+    /// Maximum wait for the response to a check.
     pub(in crate::app) timeout_secs: Secs,
 }
 

@@ -26,26 +26,26 @@ use sink::{Sink, Target};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// What a line looks like.
+    /// The format of a line.
     #[serde(default)]
     format: Format,
-    /// Where the lines go, when there is no `file`.
+    /// Where to write if there is no `file`.
     #[serde(default)]
     to: Stream,
-    /// File to append to. When it is moved away (logrotate) it is made anew within a second.
+    /// File to append to. If it is moved away (logrotate), it is created again within a second.
     file: Option<AppendPath>,
 }
 
-/// What a line looks like.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
-    /// The common log format of CERN and Apache.
+    /// The common log format.
     Common,
-    /// The same with referer and user agent.
+    /// The common format plus referer and user agent.
     #[default]
     Combined,
-    /// A JSON object with the duration and the request's id too.
+    /// A JSON object, which also has the duration and the request id.
     Json,
 }
 

@@ -35,8 +35,8 @@ use negotiate::{Form, form};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// HTML files for statuses: `"404" = "errors/404.html"`, `"5xx" = "errors/sorry.html"`. Read when the app is
-    /// built.
+    /// HTML files by status: `"404" = "errors/404.html"`, `"5xx" = "errors/sorry.html"`. They are read when
+    /// the app is built.
     #[serde(default)]
     pages: BTreeMap<String, ReadPath>,
 }

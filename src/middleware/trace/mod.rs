@@ -35,19 +35,19 @@ use crate::spans::{Recorder, new_id};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where spans are sent, by OTLP over HTTP with JSON. A collector that is away costs spans and nothing else.
+    /// Where to send spans (OTLP over HTTP, as JSON). If the collector is not reachable, spans are dropped.
     endpoint: String,
-    /// Header fields sent along, such as an `authorization`.
+    /// Additional header fields, such as `authorization`.
     headers: BTreeMap<String, String>,
     /// Name of the service (`service.name`).
     service: String,
-    /// Which part of the requests is traced that no caller has decided on, from 0 to 1.
+    /// Fraction of requests to trace, from 0 to 1, if no caller has decided.
     #[schemars(range(min = 0.0, max = 1.0))]
     sample: f64,
-    /// Whose `traceparent` is continued, with its word whether the request is traced: by default that of the server's
-    /// `trusted_proxies`; with `true` everybody's, with `false` nobody's. Other requests begin a trace of their own.
+    /// Whose `traceparent` and sampling decision to continue: by default those of the server's
+    /// `trusted_proxies`; with `true` everyone's, with `false` no one's. Other requests start a new trace.
     trust_parent: Option<bool>,
-    /// Most spans that wait to be sent; further ones are dropped, and counted in the log.
+    /// Maximum number of spans waiting to be sent; further ones are dropped and counted in the log.
     queue_spans: NonZeroUsize,
 }
 

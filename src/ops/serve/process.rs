@@ -16,53 +16,53 @@ use crate::error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Process {
-    /// Watch the files and reload on every change, with pages for developers (`--reload`, `--no-reload`).
+    /// Watch files, reload on changes, and show development pages (`--reload`, `--no-reload`).
     pub reload: bool,
-    /// Worker processes that share the listening sockets: a number, or "auto" for one a processor. What an
-    /// application keeps in memory, each of them keeps for itself.
+    /// Worker processes that share the listening sockets: a number, or "auto" for one per processor. Each
+    /// worker has its own copy of what an application keeps in memory.
     pub workers: Workers,
-    /// Replace the workers one by one on a reload, so that at most one is there twice, instead of all at once when
-    /// all new ones are ready. Old and new ones serve side by side meanwhile. When the first new one fails, the
-    /// reload does; a later one is tried again while the old one in its place serves on.
+    /// On a reload, replace the workers one by one instead of all at once. Old and new workers serve side by
+    /// side meanwhile. If the first new worker fails, the reload fails; a later one is retried while the old
+    /// one keeps serving.
     pub rolling: bool,
-    /// Threads that serve requests in each worker; 0: the largest `threads` of the servers, else one for each
-    /// processor.
+    /// Threads per worker that serve requests; 0: the largest `threads` of the servers, or one per processor.
     pub threads: usize,
-    /// A control socket at this place, beside the usual one in the user's folder: for `paster ps --control PATH` of
-    /// root, who controls servers of other users.
+    /// An additional control socket at this path, beside the one in the user's directory. root can use it
+    /// with `paster ps --control PATH` to control servers of other users.
     pub control: Option<OutputPath>,
-    /// Longest time in which a new generation must be ready, builds not counted.
+    /// Maximum time for a new generation to become ready, not counting builds.
     pub start_secs: u64,
-    /// How long connections of an old generation may stay after a reload (WebSockets, streams) before they are
-    /// closed and their clients asked to come back.
+    /// How long connections of an old generation (WebSockets, streams) may stay after a reload. Then they are
+    /// closed, and clients are asked to reconnect.
     pub drain_secs: u64,
-    /// How long requests may still run when the server ends on TERM.
+    /// How long requests may keep running after TERM.
     pub grace_secs: u64,
-    /// How many old generations may stay for the sake of their connections; past that the oldest is drained. A worker
+    /// How many old generations may stay for their connections; beyond that the oldest is drained. A worker
     /// that is replaced alone counts as one.
     pub max_lingering: usize,
-    /// What becomes of WebSockets after a reload: `keep` leaves them with the old generation until they end or
-    /// `drain_secs` is over, `drain` asks their clients to come back as soon as nothing else is left.
+    /// What happens to WebSockets after a reload.
     pub websockets: WebSockets,
-    /// How long a worker, or one of its serving threads, may take up no work before it is replaced; 0: any time. An
-    /// application that computes or blocks for longer in one go needs more.
+    /// Replace a worker if it, or one of its serving threads, has not responded for this long; 0: never.
+    /// Raise it for applications that compute or block longer.
     pub heartbeat_secs: u64,
-    /// Replace a worker after about so many requests (up to a tenth more, so that not all are due at once); 0: never.
+    /// Replace a worker after about this many requests (up to a tenth more, so that workers are not replaced
+    /// together); 0: never.
     pub max_requests: u64,
-    /// Replace a worker once its memory has grown by so many MiB since it became ready; 0: never.
+    /// Replace a worker when its memory has grown by this many MiB since it became ready; 0: never.
     pub max_growth_mb: u64,
-    /// Replace a worker after so many seconds; 0: never.
+    /// Replace a worker after this many seconds; 0: never.
     pub max_age_secs: u64,
-    /// The user, by name or number, as whom workers and side processes run. The supervisor stays who it is, so that it
-    /// can bind new addresses on a reload; it runs no application. Only root can name another than itself.
+    /// The user, by name or number, for workers and side processes. The supervisor keeps its user, so that it
+    /// can bind new addresses on a reload; it does not run applications. Only root can set another user.
     pub user: Option<String>,
-    /// Their group, by name or number; by default the user's own. The user's further groups come with it.
+    /// Their group, by name or number. Default: the user's primary group. The user's supplementary groups
+    /// apply too.
     pub group: Option<String>,
-    /// Their file mode creation mask, as four or three octal digits: "027".
+    /// Their file mode creation mask, as three or four octal digits: "027".
     pub umask: Option<String>,
     /// Their resource limits.
     pub limits: Limits,
-    /// Where to write the supervisor's process id. The file is locked while the server runs and removed at its end.
+    /// File for the supervisor's process id. It is locked while the server runs, and removed at its end.
     pub pid_file: Option<OutputPath>,
 }
 
@@ -71,10 +71,10 @@ pub struct Process {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum WebSockets {
-    /// They stay until they end or `drain_secs` is over.
+    /// They stay with the old generation until they end or `drain_secs` is over.
     #[default]
     Keep,
-    /// Their clients are asked to come back as soon as nothing else is left.
+    /// Their clients are asked to reconnect as soon as nothing else is left.
     Drain,
 }
 
@@ -83,12 +83,11 @@ pub enum WebSockets {
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct Limits {
-    /// Most open files and connections; by default as many as the system's hard limit allows.
+    /// Maximum number of open files and connections. Default: the system's hard limit.
     pub open_files: Option<u64>,
-    /// Largest core dump in MiB; 0: none. By default as the program was started.
+    /// Maximum size of a core dump in MiB; 0: none. Default: inherited.
     pub core_mb: Option<u64>,
-    /// Most address space in MiB, beyond which an allocation fails and the process ends. By default as the program was
-    /// started.
+    /// Maximum address space in MiB; beyond it allocations fail and the process ends. Default: inherited.
     pub address_space_mb: Option<u64>,
 }
 

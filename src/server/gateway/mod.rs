@@ -82,19 +82,19 @@ pub(super) trait Protocol: Send + 'static {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to listen for the web server: `unix:/run/app.sock`, `127.0.0.1:4000`, `fd:3`. An address that others
-    /// reach lets them ask past the web server.
+    /// Where to listen for the web server: `unix:/run/app.sock`, `127.0.0.1:4000`, `fd:3`. Do not use an
+    /// address that others can reach: they could bypass the web server.
     pub listen: Vec<ConfigAddress>,
-    /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
-    /// the largest number holds.
+    /// Threads per worker that serve requests; one per processor by default. All servers of a config share
+    /// them, and the largest number applies.
     pub threads: Option<NonZeroUsize>,
-    /// Web servers that are believed what they say of the client (`REMOTE_ADDR`, `HTTPS`, `SERVER_NAME`, and
-    /// `SSL_CLIENT_…` of a certificate that they have checked): addresses, networks, or `unix` for every peer on a Unix
-    /// socket. Another peer is a client itself.
+    /// Web servers whose statements about the client are trusted (`REMOTE_ADDR`, `HTTPS`, `SERVER_NAME`, and
+    /// `SSL_CLIENT_…` for a verified certificate): addresses, networks, or `unix` for every peer on a Unix
+    /// socket. Any other peer is itself treated as the client.
     pub fronts: Vec<String>,
-    /// Whether `REMOTE_USER` and `AUTH_TYPE` of such a web server are believed, as if a middleware had checked the user. Off by
-    /// default, as some servers pass on a name that nobody has checked: nginx's `$remote_user` is what the client
-    /// wrote unless `auth_basic` is on.
+    /// Trust `REMOTE_USER` and `AUTH_TYPE` from these web servers, as if a middleware had authenticated the
+    /// user. Off by default, because some servers forward a name that nobody has checked: without
+    /// `auth_basic`, nginx's `$remote_user` is whatever the client sent.
     pub remote_user: bool,
     #[serde(flatten)]
     gate: GateOptions,

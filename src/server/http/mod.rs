@@ -57,14 +57,14 @@ pub(super) struct Options {
     pub listen: Vec<ConfigAddress>,
     /// Serves HTTPS, with these certificates.
     pub tls: Option<tls::Options>,
-    /// Leads plain clients to HTTPS with 308 and answers challenges of ACME: `true` listens on port 80 of the same
-    /// addresses, `"0.0.0.0:8080"` there.
+    /// Redirect plain HTTP to HTTPS with 308 and answer ACME challenges. `true` listens on port 80 of the
+    /// same addresses, `"0.0.0.0:8080"` on that address.
     pub redirect_http: RedirectHttp,
-    /// Load balancers that say by the PROXY protocol (1 or 2) who the client is: addresses, networks, or `unix`. When set,
-    /// nobody else can connect, and they must say it.
+    /// Load balancers that send the client's address with the PROXY protocol (version 1 or 2): addresses,
+    /// networks, or `unix`. If set, all other peers are refused, and the header is required.
     pub proxy_protocol: Vec<String>,
-    /// Threads of each worker that serve requests; by default one a processor. The servers of a config share them:
-    /// the largest number holds.
+    /// Threads per worker that serve requests; one per processor by default. All servers of a config share
+    /// them, and the largest number applies.
     pub threads: Option<NonZeroUsize>,
     #[serde(flatten)]
     gate: GateOptions,

@@ -32,20 +32,20 @@ pub(super) use terminator::{Outcome, Terminator};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Certificates with their keys. The client's server name chooses (`*.example.org` covers one label); the first
-    /// one answers a name that none has. Changed files are taken in without a reload.
+    /// Certificates with their keys, chosen by the server name that the client asks for (`*.example.org`
+    /// covers one label). The first is used for unknown names. Changed files are loaded without a reload.
     pub certificates: Vec<Pair>,
-    /// Makes a certificate of its own for `localhost` and the server's `hosts`, for development: clients must be told
-    /// to trust it.
+    /// Generate a self-signed certificate for `localhost` and the server's `hosts`, for development. Clients
+    /// do not trust it by default.
     pub self_signed: bool,
-    /// Oldest version of TLS that is spoken: `1.2` or `1.3`.
+    /// Minimum TLS version.
     pub min_version: MinVersion,
-    /// Longest time for a handshake, then the connection is closed.
+    /// Close a connection if its handshake takes longer.
     pub handshake_timeout_secs: NonZeroU32,
-    /// Whether clients show a certificate: `none`, `optional` or `required`. What an application learns of it is
-    /// checked against `client_ca_file`.
+    /// Whether to ask clients for a certificate. Certificates are verified against `client_ca_file` before an
+    /// application sees them.
     pub client_certificates: ClientCertificates,
-    /// PEM file of the authorities whose clients are let in.
+    /// PEM file with the certificate authorities for client certificates.
     pub client_ca_file: Option<ReadPath>,
     /// Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
     pub acme: Option<acme::Options>,
@@ -91,12 +91,12 @@ pub(super) enum MinVersion {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ClientCertificates {
-    /// None is asked for.
+    /// Do not ask.
     #[default]
     None,
-    /// One is asked for; a client without one is served too, one with a bad one is not.
+    /// Ask. Clients without a certificate are served too; those with an invalid one are not.
     Optional,
-    /// Nobody is served without.
+    /// Refuse clients without a valid certificate.
     Required,
 }
 

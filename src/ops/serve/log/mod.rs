@@ -32,22 +32,21 @@ use crate::error::{Error, Errors, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// How a line is written.
+    /// The format of a line.
     format: Format,
-    /// The least level that is written.
+    /// The lowest level to write.
     level: Level,
-    /// The same for single targets, which begin with these names: `paster::server`, `paster::supervisor`, `hyper`,
-    /// `plugin`.
+    /// Levels by target prefix, such as `paster::server`, `paster::supervisor`, `hyper` or `plugin`.
     levels: BTreeMap<String, Level>,
-    /// File that lines are appended to, instead of standard error; opened anew on USR1.
+    /// File to append to instead of standard error; reopened on USR1.
     file: Option<AppendPath>,
 }
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
-    /// Time, level, target, message and fields, for people.
+    /// Time, level, target, message and fields.
     #[default]
     Text,
     /// A JSON object.
@@ -60,14 +59,14 @@ enum Format {
 enum Level {
     /// Nothing.
     Off,
-    /// What failed.
+    /// Failures.
     Error,
-    /// What may fail soon, too.
+    /// Also conditions that may lead to failures.
     Warn,
-    /// What happens seldom, too.
+    /// Also rare events.
     #[default]
     Info,
-    /// Each request's ways, too.
+    /// Also the steps of each request.
     Debug,
     /// Everything.
     Trace,

@@ -27,35 +27,35 @@ use crate::registry::nearest;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskOptions {
-    /// Run this often: `30s`, `5m`, `1h 30m`, at least `100ms`; first that long after the start. A run that comes due
-    /// while the machine sleeps is left out.
+    /// Interval: `30s`, `5m`, `1h 30m`, at least `100ms`. The first run starts one interval after the start.
+    /// Runs that are due while the machine sleeps are skipped.
     every: Option<String>,
-    /// Run when this pattern says: minute, hour, day of month, month, day of week, as in `0 3 * * *`; a sixth field
-    /// in front of them is the second.
+    /// Schedule: minute, hour, day of month, month, day of week, as in `0 3 * * *`. An optional sixth field
+    /// in front is the second.
     cron: Option<String>,
-    /// The clock that `cron` goes by.
+    /// The time zone of `cron`.
     #[serde(default)]
     time_zone: Zone,
-    /// Name of the app that `task` or `request` is for.
+    /// The app for `task` or `request`.
     #[serde(default = "main")]
     app: String,
     /// Name of a task that the plugin of `app` has registered.
     task: Option<String>,
-    /// What the plugin's task is given.
+    /// Arguments for the plugin's task.
     #[serde(default)]
     arguments: serde_json::Value,
-    /// A request to `app`, through its middleware: `POST /sweep`. A status from 400 on is a failure.
+    /// A request to `app`, through its middleware: `POST /sweep`. A status of 400 or above is a failure.
     request: Option<String>,
-    /// A program with its arguments, run in the config file's folder. Another exit status than 0 is a failure.
+    /// A program with its arguments, run in the config file's directory. A nonzero exit status is a failure.
     command: Option<Vec<String>>,
-    /// Whether a run may begin while the one before goes on; else it is left out.
+    /// Start a run even if the previous one is still running; otherwise it is skipped.
     #[serde(default)]
     overlap: bool,
-    /// After so many seconds a run is ended, and has failed.
+    /// Stop a run after this many seconds, as a failure.
     #[serde(default = "hour")]
     timeout_secs: u64,
-    /// A run begins up to so many seconds later than it is due, by chance, so that many machines do not all begin at
-    /// once.
+    /// Delay each run by a random time of up to this many seconds, so that many machines do not start
+    /// together.
     #[serde(default)]
     jitter_secs: u64,
 }
@@ -68,11 +68,11 @@ fn hour() -> u64 {
     3600
 }
 
-/// The clock that `cron` goes by.
+/// The time zone of `cron`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::ops) enum Zone {
-    /// That of the machine (`TZ`, `/etc/localtime`).
+    /// The machine's (`TZ`, `/etc/localtime`).
     #[default]
     Local,
     /// UTC.

@@ -43,22 +43,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::server) struct Options {
-    /// Names of the certificate: `["example.org", "www.example.org"]`. They must lead to this server: the authority
-    /// calls it on port 443 (`tls-alpn-01`), and after an order that failed so on port 80, where `redirect_http` listens
-    /// (`http-01`).
+    /// Names of the certificate: `["example.org", "www.example.org"]`. They must resolve to this server: the
+    /// authority connects to port 443 (`tls-alpn-01`) and, if that fails, to port 80 if `redirect_http`
+    /// listens there (`http-01`).
     pub domains: Vec<String>,
-    /// Folder for account, keys and certificates, made with access for the server's user alone. Keep it: authorities
-    /// limit how many certificates they give out.
+    /// Directory for the account, keys and certificates, accessible to the server's user only. Keep it:
+    /// authorities limit how many certificates they issue.
     pub cache: OutputPath,
     /// Whether you agree to the authority's terms of service (for Let's Encrypt: <https://letsencrypt.org/repository>).
     pub terms_of_service_agreed: bool,
-    /// How the authority may reach you: `["mailto:admin@example.org"]`.
+    /// Contacts for the authority: `["mailto:admin@example.org"]`.
     #[serde(default)]
     pub contact: Vec<String>,
-    /// URL of the authority's directory. Try with `https://acme-staging-v02.api.letsencrypt.org/directory`.
+    /// URL of the authority's directory. For tests, use
+    /// `https://acme-staging-v02.api.letsencrypt.org/directory`.
     #[serde(default = "lets_encrypt")]
     pub directory: String,
-    /// PEM file of the authorities that the directory's own certificate is checked against, for one of your own.
+    /// PEM file with the authorities to verify the directory's own certificate against, for a private
+    /// authority.
     #[serde(default)]
     pub directory_ca_file: Option<ReadPath>,
 }
