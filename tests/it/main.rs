@@ -19,6 +19,7 @@ mod control;
 mod crash;
 mod create;
 mod crowd;
+mod docs;
 mod examples;
 mod fastcgi;
 mod faults;
