@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::body::BoxFuture;
-use crate::counts::{Counts, Parts};
 use crate::error::Error;
-use crate::vitals::Vitals;
+use crate::health::HealthProbes;
+use crate::metrics::{Counts, Parts};
 
 /// The surroundings in which `build` functions make parts.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub struct Context {
     /// What the parts of all stacks count.
     pub parts: Arc<Parts>,
     /// How the apps are.
-    pub vitals: Arc<Vitals>,
+    pub health: Arc<HealthProbes>,
 }
 
 /// A request to open log files anew, as somebody has moved them (USR1). Clones hear the same.
@@ -103,7 +103,7 @@ impl Context {
             host: Arc::new(NoHost),
             reopen: Reopen::default(),
             parts: Arc::default(),
-            vitals: Arc::default(),
+            health: Arc::default(),
         }
     }
 }

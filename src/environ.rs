@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::inflight::Flight;
+use crate::inflight::RequestHandle;
 
 /// Facts about one request, in its extensions.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Environ {
     /// The name of the server in the config (`main` of `[server.main]`).
     pub server: Arc<str>,
     /// Its place among the requests in flight.
-    pub flight: Flight,
+    pub handle: RequestHandle,
 }
 
 impl Environ {

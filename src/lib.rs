@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`body`], [`inflight`], [`environ`], [`escape`], [`socket_path`]: what everything passes around;
-//!   [`counts`], [`spans`], [`vitals`]: what is seen of it;
+//!   [`counts`], [`spans`], [`health`]: what is seen of it;
 //! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
 //!   surroundings, the gateway protocols;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
@@ -17,11 +17,12 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod context;
-pub mod counts;
 pub mod environ;
 pub mod error;
 pub mod escape;
+pub mod health;
 pub mod inflight;
+pub mod metrics;
 pub mod middleware;
 pub mod ops;
 pub mod plugin;
@@ -30,4 +31,3 @@ pub mod scaffold;
 pub mod server;
 pub mod socket_path;
 pub mod spans;
-pub mod vitals;

@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::upstream::{
-    Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, Group, Head, Outgoing, Protocol,
-    Question, Reason, Sends, UpstreamOptions, addresses, ask, check_variables, question_parts, watch,
+    Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head,
+    Outgoing, Protocol, Question, Reason, UpstreamOptions, addresses, ask, check_variables, question_parts,
+    watch,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -61,7 +62,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
 
 struct Kind;
 
-impl Sends for Kind {
+impl GatewayProtocol for Kind {
     type Protocol = Scgi;
 
     async fn send(

@@ -40,7 +40,7 @@ trait Call: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct ServerParts {
     /// Is told of requests that the server refuses.
-    pub(crate) refusals: Option<Arc<dyn Follow>>,
+    pub(crate) refusals: Option<Arc<dyn Observer>>,
     /// How the apps share the requests in flight.
     pub(crate) shares: Option<Arc<Shares>>,
 }
@@ -91,9 +91,9 @@ impl Call for Metered {
 
 /// Follows the calls of an app and changes nothing: so a server can do it itself, without another future and another
 /// body.
-pub trait Follow: Send + Sync {
+pub trait Observer: Send + Sync {
     /// A request that came at that time is on its way to the app.
-    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn Following>;
+    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall>;
 
     /// A request was refused before any app got it.
     fn refused(&self, request: &Refused<'_>) {
@@ -102,7 +102,7 @@ pub trait Follow: Send + Sync {
 }
 
 /// One followed call. It is dropped when the response has ended, or when nobody wants it any more.
-pub trait Following: Watch {
+pub trait ObservedCall: Watch {
     /// It is answered so; without a response, the app has failed.
     fn answered(&mut self, response: Option<&Response>);
 }
@@ -110,7 +110,7 @@ pub trait Following: Watch {
 /// An app, and who follows its calls.
 struct Followed {
     app: App,
-    follow: Arc<dyn Follow>,
+    follow: Arc<dyn Observer>,
 }
 
 /// Bodies up to this length, in bytes, are followed no further than to where they are handed over: they fit a socket's
@@ -140,17 +140,17 @@ impl Call for Followed {
     }
 }
 
-impl Watch for Box<dyn Following> {
+impl Watch for Box<dyn ObservedCall> {
     fn taken(&mut self, bytes: u64) {
         (**self).taken(bytes);
     }
 }
 
 /// An app without what is only told of its calls.
-pub(crate) struct Bare {
+pub(crate) struct Unwrapped {
     pub(crate) app: App,
     pub(crate) meter: Option<Arc<dyn Meter>>,
-    pub(crate) follow: Option<Arc<dyn Follow>>,
+    pub(crate) follow: Option<Arc<dyn Observer>>,
     pub(crate) parts: ServerParts,
 }
 
@@ -229,12 +229,12 @@ impl App {
 
     /// The same app, whose calls `follow` follows.
     #[must_use]
-    pub fn followed(self, follow: Arc<dyn Follow>) -> App {
+    pub fn followed(self, follow: Arc<dyn Observer>) -> App {
         App(Arc::new(Followed { app: self, follow }))
     }
 
     /// Who follows its calls, where nothing stands around that.
-    pub(crate) fn follower(&self) -> Option<&Arc<dyn Follow>> {
+    pub(crate) fn follower(&self) -> Option<&Arc<dyn Observer>> {
         self.0.followed().map(|followed| &followed.follow)
     }
 
@@ -247,15 +247,15 @@ impl App {
     /// The same app with `wrap` around it, seen by who follows its calls and by its server.
     #[must_use]
     pub(crate) fn within(self, wrap: impl FnOnce(App) -> App) -> App {
-        let Bare { app, meter, follow, parts } = self.bare();
+        let Unwrapped { app, meter, follow, parts } = self.bare();
         let app = meter.into_iter().fold(app, App::metered);
         follow.into_iter().fold(wrap(app), App::followed).served_with(parts)
     }
 
     /// Takes off what stands around it and is only told: for a server, which tells it by its own clock and without
     /// another future.
-    pub(crate) fn bare(self) -> Bare {
-        let mut bare = Bare { app: self, meter: None, follow: None, parts: ServerParts::default() };
+    pub(crate) fn bare(self) -> Unwrapped {
+        let mut bare = Unwrapped { app: self, meter: None, follow: None, parts: ServerParts::default() };
         if let Some(served) = bare.app.0.served() {
             (bare.parts, bare.app) = (served.parts.clone(), served.app.clone());
         }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::BoxError;
-pub use app::{App, Follow, Following, Meter};
-pub(crate) use app::{Bare, ServerParts};
+pub use app::{App, Meter, ObservedCall, Observer};
+pub(crate) use app::{ServerParts, Unwrapped};
 use file::{FileBody, Part};
 pub use refused::{Refused, RefusedHead};
 

@@ -52,9 +52,9 @@ pub struct Progress {
 
 /// A request's handle to its [`Progress`], in its environ; empty where nobody keeps a table.
 #[derive(Debug, Clone, Default)]
-pub struct Flight(Option<Arc<Progress>>);
+pub struct RequestHandle(Option<Arc<Progress>>);
 
-impl Flight {
+impl RequestHandle {
     /// Notes that the part of that number is called (the numbers are the assembler's, from 1).
     #[inline]
     pub fn enter(&self, part: u32) {
@@ -87,16 +87,16 @@ impl Progress {
 
 /// A request's place in the table: give it back with [`Table::end`].
 #[derive(Debug)]
-pub struct Seat {
+pub struct Entry {
     progress: Arc<Progress>,
     shard: u32,
     index: u32,
 }
 
-impl Seat {
+impl Entry {
     /// What the parts of the stack get.
-    pub fn flight(&self) -> Flight {
-        Flight(Some(self.progress.clone()))
+    pub fn handle(&self) -> RequestHandle {
+        RequestHandle(Some(self.progress.clone()))
     }
 
     /// Has the request counted for the app that has it.
@@ -122,7 +122,7 @@ impl Seat {
     }
 
     /// Has `waker` woken when the request is cancelled. To be called before waiting; look at
-    /// [`cancelled`](Seat::cancelled) after it.
+    /// [`cancelled`](Entry::cancelled) after it.
     pub fn wake(&self, waker: &Waker) {
         self.progress.waker.register(waker);
         self.progress.waits.store(true, Relaxed);
@@ -222,7 +222,7 @@ impl<T> Shard<T> {
 
 impl<T> Table<T> {
     /// Enters a request that began then.
-    pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Seat {
+    pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Entry {
         let shard = HOME.with(Cell::get);
         let mut slots = self.0[shard].lock();
         let slots = &mut *slots;
@@ -251,12 +251,12 @@ impl<T> Table<T> {
         };
         let slot = &mut slots.slots[index as usize];
         slot.path.set(path);
-        Seat { progress: slot.progress.clone(), shard: shard as u32, index }
+        Entry { progress: slot.progress.clone(), shard: shard as u32, index }
     }
 
     /// Takes a request out, and has it counted.
-    pub fn end(&self, seat: Seat, count: impl FnOnce(&mut T)) {
-        let progress = &seat.progress;
+    pub fn end(&self, entry: Entry, count: impl FnOnce(&mut T)) {
+        let progress = &entry.progress;
         if let Some(shares) = progress.shares.get() {
             progress.holder.release(shares);
         }
@@ -270,15 +270,15 @@ impl<T> Table<T> {
             drop(progress.waker.take()); // it keeps the room of a task that has ended
             progress.waits.store(false, Relaxed);
         }
-        let mut slots = self.0[seat.shard as usize].lock();
+        let mut slots = self.0[entry.shard as usize].lock();
         let slots = &mut *slots;
-        let slot = &mut slots.slots[seat.index as usize];
+        let slot = &mut slots.slots[entry.index as usize];
         slot.number = 0;
         if progress.cancelled.load(Relaxed) {
             // A waker that is still to be told must not meet the next request.
             slot.progress = Arc::default();
         }
-        slots.free.push(seat.index);
+        slots.free.push(entry.index);
         count(&mut slots.tally);
     }
 
@@ -352,9 +352,9 @@ mod tests {
         let long = "/é".repeat(80);
         let first = table.begin(Instant::now(), &Method::GET, "/one", None);
         let second = table.begin(Instant::now(), &Method::POST, &long, Some([127, 0, 0, 1].into()));
-        second.flight().enter(3);
+        second.handle().enter(3);
         second.sending();
-        second.flight().name(&"abc".into());
+        second.handle().name(&"abc".into());
         let seen = table.list();
         assert_eq!((seen[0].path.as_str(), seen[0].part, seen[0].phase), ("/one", 0, Phase::Answering));
         assert!(seen[1].path.ends_with('…') && seen[1].path.len() < 130, "{}", seen[1].path);
@@ -384,10 +384,10 @@ mod tests {
             fn wake(self: Arc<Self>) {}
         }
         let (table, task) = (Table::<()>::default(), Arc::new(Task));
-        let seat = table.begin(Instant::now(), &Method::GET, "/", None);
-        seat.wake(&task.clone().into());
+        let entry = table.begin(Instant::now(), &Method::GET, "/", None);
+        entry.wake(&task.clone().into());
         assert_eq!(Arc::strong_count(&task), 2);
-        table.end(seat, |()| ());
+        table.end(entry, |()| ());
         assert_eq!(Arc::strong_count(&task), 1);
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     }
     let allow = Arc::new(Peers::read(table, "allow", &options.allow, &mut errors));
     Errors::check(errors)?;
-    let vitals = context.vitals.clone();
+    let health = context.health.clone();
     Ok(App::from_call(move |request| {
         let path = request.uri().path();
         if path == options.alive {
@@ -55,12 +55,12 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
             return next.handle(request);
         }
         let told = allow.allow(request.extensions().get::<Environ>());
-        let vitals = vitals.clone();
+        let health = health.clone();
         Box::pin(async move {
-            if vitals.is_ending() {
+            if health.is_ending() {
                 return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n".into()));
             }
-            let faults = vitals.faults().await;
+            let faults = health.faults().await;
             Ok(match faults.is_empty() {
                 true => plain(StatusCode::OK, "ready\n".into()),
                 false if told => plain(StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n"),

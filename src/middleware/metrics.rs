@@ -11,10 +11,10 @@ use super::peers::Peers;
 use crate::body::{App, Body, Response};
 use crate::config::Table;
 use crate::context::{Context, Host};
-use crate::counts::prometheus::{Format, encode};
-use crate::counts::{Counts, Parts};
 use crate::environ::Environ;
 use crate::error::{Errors, Result};
+use crate::metrics::prometheus::{Format, encode};
+use crate::metrics::{Counts, Parts};
 
 /// Options of a `[middleware.NAME]` table with `use = "metrics"`.
 ///

@@ -69,7 +69,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
             .into();
         set(request.headers_mut(), &header, &id);
         if let Some(environ) = request.extensions().get::<Environ>() {
-            environ.flight.name(&id);
+            environ.handle.name(&id);
         }
         request.extensions_mut().insert(RequestId(id.clone()));
         let response = next.handle(request);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use crate::body::{App, BoxFuture, Follow, Refused, RefusedHead, Request, Response, Watch};
+use crate::body::{App, BoxFuture, Observer, Refused, RefusedHead, Request, Response, Watch};
 use crate::config::Table;
 use crate::environ::Environ;
 use crate::error::{BoxError, Error};
@@ -38,12 +38,12 @@ pub(super) fn read(table: &Table, errors: &mut Vec<Error>) -> Option<usize> {
 
 /// Wraps `app`, so that requests beyond `limit` get 503 with `Retry-After`. Who follows the app's calls sees them; else
 /// `log` is told.
-pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Follow>>) -> App {
+pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Observer>>) -> App {
     let log = log.filter(|_| app.follower().is_none());
     app.within(|inner| match limit {
         AppLimit::Share(number) => App::from_call(move |request| {
             let environ = request.extensions().get::<Environ>();
-            match environ.is_none_or(|environ| environ.flight.pass(Some(number))) {
+            match environ.is_none_or(|environ| environ.handle.pass(Some(number))) {
                 true => inner.handle(request),
                 false => refuse("the app has its share of the requests in flight", &request, log.as_deref()),
             }
@@ -55,7 +55,7 @@ pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Follow>>) -> A
                     return refuse("the app has too many requests in flight", &request, log.as_deref());
                 };
                 if let Some(environ) = request.extensions().get::<Environ>() {
-                    environ.flight.pass(None); // it has a limit of its own
+                    environ.handle.pass(None); // it has a limit of its own
                 }
                 let answered = inner.handle(request);
                 Box::pin(async move { Ok(answered.await?.map(|body| body.watched(place))) })
@@ -67,7 +67,7 @@ pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Follow>>) -> A
 fn refuse(
     reason: &'static str,
     request: &Request,
-    log: Option<&dyn Follow>,
+    log: Option<&dyn Observer>,
 ) -> BoxFuture<Result<Response, BoxError>> {
     let response = reply::full(reason);
     tracing::debug!(status = 503, reason, "request refused");

@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
 use crate::app::{APPS, Builder};
-use crate::body::{App, Follow, ServerParts};
+use crate::body::{App, Observer, ServerParts};
 use crate::config::{Config, Table, item};
 use crate::context::Context;
-use crate::counts::Place;
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::inflight::Shares;
+use crate::metrics::Place;
 use crate::middleware::{MIDDLEWARE, body_limit};
 use crate::ops::trace::Trace;
 use crate::plugin::Instance;
@@ -38,7 +38,7 @@ pub struct Assembly {
     pub apps: BTreeMap<String, App>,
     /// All plugin instances.
     pub instances: Vec<Instance>,
-    /// The parts of all stacks: the first has number 1 in [`Flight::enter`](crate::inflight::Flight::enter).
+    /// The parts of all stacks: the first has number 1 in [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
     pub parts: Vec<Part>,
 }
 
@@ -179,7 +179,7 @@ struct Assembler<'a> {
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
     /// The outermost access log of each app.
-    logs: BTreeMap<String, Arc<dyn Follow>>,
+    logs: BTreeMap<String, Arc<dyn Observer>>,
     /// Names of apps that hand requests on to others.
     handing_on: BTreeSet<String>,
     /// Whether each part is timed: somebody reads the times.
@@ -219,7 +219,7 @@ impl<'a> Assembler<'a> {
             if let Some(table) = self.config.table("middleware", name) {
                 let layer = Layer { name: name.to_owned(), table, origin: None };
                 if !self.built.contains(name) {
-                    self.wrap(layer, "", stand_in());
+                    self.wrap(layer, "", placeholder());
                 }
             }
         }
@@ -257,12 +257,12 @@ impl<'a> Assembler<'a> {
             let error =
                 Error::config(format!("app `{name}` hands requests to itself: {}", links.join(" → ")));
             self.errors.push(error.at(origin).help("take one of these links away"));
-            return stand_in();
+            return placeholder();
         }
         let Some(table) = self.config.table("app", name) else {
             self.errors.push(unknown_app(self.config, name).at(origin));
-            self.apps.insert(name.to_owned(), stand_in());
-            return stand_in();
+            self.apps.insert(name.to_owned(), placeholder());
+            return placeholder();
         };
         self.chain.push(name.to_owned());
         let app = self.build(name, &table);
@@ -294,7 +294,7 @@ impl<'a> Assembler<'a> {
         let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);
         let mut app = match built {
             Ok(app) => self.watch(app, name, None, limit),
-            Err(()) => stand_in(),
+            Err(()) => placeholder(),
         };
         for layer in layers.into_iter().rev() {
             app = self.wrap(layer, name, app);
@@ -340,7 +340,7 @@ impl<'a> Assembler<'a> {
                         Some(_) => error,
                     }));
                 }
-                stand_in()
+                placeholder()
             }
         }
     }
@@ -356,7 +356,7 @@ impl<'a> Assembler<'a> {
         }
         App::from_call(move |request| {
             if let Some(environ) = request.extensions().get::<Environ>() {
-                environ.flight.enter(number);
+                environ.handle.enter(number);
             }
             match limit {
                 Some(limit) if !body_limit::passes(limit, &request) => {
@@ -376,7 +376,7 @@ impl<'a> Assembler<'a> {
         };
         match self.trace {
             Some(trace) => trace.watch(part, app, middleware),
-            None if self.context.development => Trace::blame(part, app, middleware),
+            None if self.context.development => Trace::tag_failure(part, app, middleware),
             None => part,
         }
     }
@@ -391,6 +391,6 @@ fn is_timed(config: &Config) -> bool {
 }
 
 /// What takes the place of an app that could not be built.
-fn stand_in() -> App {
+fn placeholder() -> App {
     App::from_call(|_| Box::pin(std::future::ready(Err("this app could not be built".into()))))
 }

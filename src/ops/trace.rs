@@ -57,7 +57,7 @@ impl Trace {
     /// Wraps a part so that its calls are steps of this trace and its failures carry its name.
     pub(crate) fn watch(&self, part: App, app: &str, middleware: Option<&str>) -> App {
         let trace = self.clone();
-        let part = Trace::blame(part, app, middleware);
+        let part = Trace::tag_failure(part, app, middleware);
         let (app, middleware) = (app.to_owned(), middleware.map(str::to_owned));
         App::from_call(move |request| {
             let (trace, part) = (trace.clone(), part.clone());
@@ -73,7 +73,7 @@ impl Trace {
     }
 
     /// Wraps a part so that its failures and panics carry its name. What comes from inside keeps the name it has.
-    pub(crate) fn blame(part: App, app: &str, middleware: Option<&str>) -> App {
+    pub(crate) fn tag_failure(part: App, app: &str, middleware: Option<&str>) -> App {
         let name: Arc<str> = match middleware {
             Some(middleware) => format!("the middleware `{middleware}` of the app `{app}`"),
             None => format!("the app `{app}`"),

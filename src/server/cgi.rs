@@ -24,13 +24,13 @@ use tokio::io::AsyncReadExt;
 
 use super::Server;
 use super::control::Control;
-use super::desk::{Desk, Leaving};
 use super::gate::forwarded::Trusted;
-use super::gate::{Admitted, Memory, reply};
+use super::gate::{Admitted, HostCache, reply};
 use super::gateway::{Belief, Fronts, refused_head};
 use super::listener::{Listen, Socket};
 use super::options::GateOptions;
-use super::pace::{Fate, Fault};
+use super::requests::{CountedBody, Requests};
+use super::throughput::{BodyError, BodyOutcome};
 use crate::body::{App, Body, BoxFuture};
 use crate::codec::variables::Split;
 use crate::codec::{Variables, cgi};
@@ -90,35 +90,41 @@ impl Server for Cgi {
 
 /// Answers the request; the body is read from standard input as the app wants it.
 async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Control) -> io::Result<()> {
-    let desk = Desk::new(app, control.load.clone(), usize::MAX, false);
-    let mut ticket = desk.take(std::time::Instant::now());
-    let welcome =
-        fronts.admit(variables, Split::Prefix, Belief::Always, None, &"cgi".into(), &mut Memory::default());
+    let requests = Requests::new(app, control.load.clone(), usize::MAX, false);
+    let mut guard = requests.take(std::time::Instant::now());
+    let welcome = fronts.admit(
+        variables,
+        Split::Prefix,
+        Belief::Always,
+        None,
+        &"cgi".into(),
+        &mut HostCache::default(),
+    );
     let (mut response, admitted) = match welcome {
         Ok(welcome) => {
-            let fate = Arc::<Fate>::default();
+            let fate = Arc::<BodyOutcome>::default();
             let request = with_body(welcome.request, variables, welcome.content_length, &fate);
-            let mut work = ticket.begin(request);
-            let response = poll_fn(|cx| work.poll(cx, &mut ticket, || fate.fault())).await;
+            let mut work = guard.begin(request);
+            let response = poll_fn(|cx| work.poll(cx, &mut guard, || fate.fault())).await;
             (response, welcome.admitted)
         }
-        Err(refusal) => {
-            let response = reply::refusal(refusal, Version::HTTP_2);
+        Err(rejection) => {
+            let response = reply::rejection(rejection, Version::HTTP_2);
             let (client, head) = (fronts.client(variables, Belief::Always, None), refused_head(variables));
             let admitted = Admitted { head: head.method == "HEAD", upgrade: false };
-            ticket.refused_with(&refusal, client, head, &response);
+            guard.refused_with(&rejection, client, head, &response);
             (response, admitted)
         }
     };
     // As over HTTP/2: `Connection` is between the web server and its client.
-    ticket.settle(&mut response, &admitted, Version::HTTP_2);
+    guard.settle(&mut response, &admitted, Version::HTTP_2);
     let (parts, body) = response.into_parts();
     // Not Rust's own standard output, which looks for line ends.
     let mut out = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     let mut head = Vec::with_capacity(256);
     cgi::encode_head(parts.status, &parts.headers, &mut head);
     out.write_all(&head)?;
-    let mut body = Leaving::new(body, ticket);
+    let mut body = CountedBody::new(body, guard);
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame.map_err(io::Error::other)?.data_ref() {
             out.write_all(data)?;
@@ -133,7 +139,7 @@ fn with_body(
     request: Request<()>,
     variables: &Variables,
     length: Option<u64>,
-    fate: &Arc<Fate>,
+    fate: &Arc<BodyOutcome>,
 ) -> Request<Body> {
     let chunked = variables.get("HTTP_TRANSFER_ENCODING").is_some();
     let left = match length {
@@ -154,12 +160,12 @@ fn with_body(
         let frame = match read {
             Ok(data) if data.is_empty() && (left == 0 || length.is_none()) => return None,
             Ok(data) if data.is_empty() => {
-                fate.set(Fault::Broken);
+                fate.set(BodyError::Broken);
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off"))
             }
             Ok(data) => Ok(data),
             Err(error) => {
-                fate.set(Fault::Broken);
+                fate.set(BodyError::Broken);
                 Err(error)
             }
         };

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::Server;
 use super::control::Control;
-use super::gate::{Gate, Memory, Wire, reply};
+use super::gate::{ConnInfo, Gate, HostCache, reply};
 use super::listener::{Listen, Socket};
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::config::{ReadPath, Table};
@@ -206,10 +206,10 @@ fn parse_field(line: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// Passes a request through the gate to `app`, as a server does.
 pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
-    let wire = Wire { listen: "console".into(), ..Wire::default() };
-    let admitted = match gate.admit(&mut request, &wire, &mut Memory::default()) {
+    let info = ConnInfo { listen: "console".into(), ..ConnInfo::default() };
+    let admitted = match gate.admit(&mut request, &info, &mut HostCache::default()) {
         Ok(admitted) => admitted,
-        Err(refusal) => return reply::refusal(refusal, Version::HTTP_2), // nothing to close
+        Err(rejection) => return reply::rejection(rejection, Version::HTTP_2), // nothing to close
     };
     let mut response = app.handle(request).await.unwrap_or_else(|error| {
         tracing::error!(error = reply::chain(&*error), "the application failed");

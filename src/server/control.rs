@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::tls::tickets::Secret;
 
-use crate::counts::{Counts, Histogram, Times, Value};
 use crate::inflight::Table;
+use crate::metrics::{Counts, Histogram, Times, Value};
 
 /// Phase of a generation, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::hall::Stage;
+use super::accept::Stage;
 
 /// One in so many connections is asked to end at a time.
 const SHARE: usize = 64;

@@ -3,23 +3,23 @@
 //! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
 //! to every generation, so that no switch closes a listening socket. No supervisor here.
 
+mod accept;
 pub mod cgi;
 pub mod console;
 pub mod control;
-mod desk;
 mod eviction;
 mod fastcgi;
 pub mod gate;
 mod gateway;
-mod hall;
 mod http;
 pub mod listener;
 mod options;
-mod pace;
 pub mod proxy_protocol;
+mod requests;
 mod scgi;
 mod shortage;
 mod stream;
+mod throughput;
 mod tls;
 
 pub use tls::tickets;

@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::gate::forwarded::{Family, Trusted};
 use super::gate::host::Allowed;
 use super::listener::Listen;
-use super::pace::Pace;
+use super::throughput::Throughput;
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Origin};
 
@@ -188,7 +188,7 @@ pub(super) struct Limits {
     pub(super) head_bytes: usize,
     pub(super) head_time: Duration,
     pub(super) idle_time: Duration,
-    pub(super) body_pace: Pace,
+    pub(super) body_pace: Throughput,
     pub(super) write_stall: Duration,
     pub(super) half_close: Duration,
     pub(super) connections: usize,
@@ -203,7 +203,7 @@ impl From<&LimitOptions> for Limits {
             head_bytes: options.head_limit_bytes.get(),
             head_time: secs(options.head_timeout_secs),
             idle_time: secs(options.idle_timeout_secs),
-            body_pace: Pace {
+            body_pace: Throughput {
                 bytes: u64::from(options.body_pace_bytes) * u64::from(options.body_pace_secs.get()),
                 window: secs(options.body_pace_secs),
             },

@@ -361,7 +361,7 @@ async fn an_app_is_told_of_its_request_and_host() {
         secure: true,
         script_name: "/shop".into(),
         server: "main".into(),
-        flight: Default::default(),
+        handle: Default::default(),
     });
     let certificate = ClientCertificate {
         subject: "CN=ann,O=Example".into(),

@@ -8,7 +8,7 @@ use paster::codec::cgi::{Answer, encode_head, parse_head};
 use paster::codec::variables::{Split, decode_path, encode_path, from_request, to_request};
 use paster::codec::{Fault, Variables, scgi};
 use paster::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
-use paster::server::gate::{Gate, Memory, Wire};
+use paster::server::gate::{ConnInfo, Gate, HostCache};
 use proptest::prelude::*;
 
 /// What a head means, in one line; every shorter beginning of it must ask for more.
@@ -99,13 +99,13 @@ fn admitted(secure: bool, fields: &[(&str, &str)]) -> (http::request::Parts, Env
         let name: http::HeaderName = name.parse().unwrap();
         request.headers_mut().append(name, value.parse().unwrap());
     }
-    let wire = Wire {
+    let wire = ConnInfo {
         peer: Some("192.0.2.7:4711".parse().unwrap()),
         listen: "127.0.0.1:80".into(),
         secure,
         certificate: None,
     };
-    Gate::new("main".into()).admit(&mut request, &wire, &mut Memory::default()).unwrap();
+    Gate::new("main".into()).admit(&mut request, &wire, &mut HostCache::default()).unwrap();
     let (mut parts, _) = request.into_parts();
     let mut environ = parts.extensions.remove::<Environ>().unwrap();
     environ.script_name = "/m".into();

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use paster::body::{App, Body, Follow, Following, Request, Response, Watch};
-use paster::counts::{Counts, prometheus};
+use paster::body::{App, Body, ObservedCall, Observer, Request, Response, Watch};
+use paster::metrics::{Counts, prometheus};
 use tokio::io::AsyncWriteExt;
 
 use crate::inprocess::{Running, ask, echo, read_to_end, says, try_server};
@@ -130,8 +130,8 @@ fn every_wrong_option_is_named() {
 #[derive(Default)]
 struct Told(Mutex<Vec<u16>>);
 
-impl Follow for Told {
-    fn begin(self: Arc<Self>, _: &Request, _: Instant) -> Box<dyn Following> {
+impl Observer for Told {
+    fn begin(self: Arc<Self>, _: &Request, _: Instant) -> Box<dyn ObservedCall> {
         Box::new(Call(self))
     }
 }
@@ -142,7 +142,7 @@ impl Watch for Call {
     fn taken(&mut self, _: u64) {}
 }
 
-impl Following for Call {
+impl ObservedCall for Call {
     fn answered(&mut self, response: Option<&Response>) {
         self.0.0.lock().unwrap().push(response.unwrap().status().as_u16());
     }

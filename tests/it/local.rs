@@ -113,7 +113,7 @@ pub(crate) fn environ(host: &str) -> Environ {
         secure: false,
         script_name: "".into(),
         server: "main".into(),
-        flight: Default::default(),
+        handle: Default::default(),
     }
 }
 

@@ -24,9 +24,9 @@ use tokio::time::Instant;
 
 pub(super) use self::program::{Program, plain_text};
 use super::upstream::{
-    Address, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, Group, Head, Outgoing, PoolOptions,
-    Protocol, Reason, Secs, Sends, Stop, Stream, Target, Timeouts, UpstreamOptions, check_variables,
-    duration, one_gib, secs,
+    Address, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, GatewayProtocol, Group, Head,
+    Outgoing, PoolOptions, Protocol, Reason, Secs, Stop, Stream, Target, Timeouts, UpstreamOptions,
+    check_variables, duration, one_gib, secs,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -169,7 +169,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
-impl Sends for Cgi {
+impl GatewayProtocol for Cgi {
     type Protocol = Plain;
 
     async fn send(

@@ -15,8 +15,8 @@ use self::site::{Meaning, Site};
 use super::respond::plain;
 use super::static_files;
 use super::upstream::{
-    Address, Exchange, Failure, Gateway, GatewayOptions, Group, Head, Question, Sends, UpstreamOptions,
-    addresses, ask, check_variables, question_parts, watch,
+    Address, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head, Question,
+    UpstreamOptions, addresses, ask, check_variables, question_parts, watch,
 };
 use crate::app::Builder;
 use crate::body::{App, Body, Request, Response};
@@ -177,7 +177,7 @@ impl Fast {
     }
 }
 
-impl Sends for Fast {
+impl GatewayProtocol for Fast {
     type Protocol = Fastcgi;
 
     async fn send(

@@ -54,7 +54,7 @@ pub(super) enum HostField {
 
 /// How requests are put to upstreams.
 #[derive(Debug)]
-pub(super) struct Wording {
+pub(super) struct RewriteRules {
     pub(super) host: HostField,
     pub(super) forwarding: Forwarding,
     pub(super) prefix: Prefix,
@@ -83,7 +83,7 @@ fn is_dropped(name: &HeaderName) -> bool {
     }
 }
 
-impl Wording {
+impl RewriteRules {
     /// The target, in pieces: what is in front of the request's own path, and the path with its query.
     pub(super) fn target<'a>(&self, parts: &'a Parts, member: &'a Member) -> (&'a str, &'a str, &'a str) {
         let own = target_of(&parts.uri);

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 
-use super::fields::Wording;
+use super::fields::RewriteRules;
 use crate::app::upstream::{Decoded, Head, Kept, Member, Outgoing, Protocol, Reason};
 use crate::body::Body;
 
@@ -56,7 +56,7 @@ enum State {
 
 /// Writes the head of a request.
 pub(super) fn write(
-    wording: &Wording,
+    rewrite: &RewriteRules,
     parts: &Parts,
     member: &Member,
     upgrade: bool,
@@ -69,14 +69,14 @@ pub(super) fn write(
     let mut put = |piece: &[u8]| buffer.extend_from_slice(piece);
     put(parts.method.as_str().as_bytes());
     put(b" ");
-    let (base, mount, own) = wording.target(parts, member);
+    let (base, mount, own) = rewrite.target(parts, member);
     for piece in [base, mount, own] {
         put(piece.as_bytes());
     }
     put(b" HTTP/1.1\r\nhost: ");
-    put(wording.host(parts, member));
+    put(rewrite.host(parts, member));
     put(b"\r\n");
-    wording.fields(parts, |name, value| {
+    rewrite.fields(parts, |name, value| {
         for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
             put(piece);
         }

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::{Sleep, sleep};
 
-use super::fields::Wording;
+use super::fields::RewriteRules;
 use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, duration, judge};
 use crate::body::{Body, Response};
 use crate::error::BoxError;
@@ -79,13 +79,13 @@ impl Connections {
         &self,
         group: &Arc<Group>,
         index: usize,
-        wording: &Wording,
+        rewrite: &RewriteRules,
         parts: &Parts,
     ) -> Result<(), String> {
         let member = &group.members[index];
         let (mut sender, _) = self.sender(group, index, member).await.map_err(|reason| reason.to_string())?;
         let sent = Sent { body: Body::empty(), progress: Arc::default() };
-        let request = request(wording, parts, member, sent).map_err(|error| error.to_string())?;
+        let request = request(rewrite, parts, member, sent).map_err(|error| error.to_string())?;
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         judge(answer.status())
     }
@@ -97,7 +97,7 @@ impl Connections {
 pub(super) async fn run(
     connections: &Connections,
     group: &Arc<Group>,
-    wording: &Wording,
+    rewrite: &RewriteRules,
     parts: &Parts,
     body: Body,
     repeats: bool,
@@ -118,7 +118,7 @@ pub(super) async fn run(
             }
         };
         let progress = Arc::new(Progress::default());
-        let request = request(wording, parts, &member, Sent { body, progress: progress.clone() });
+        let request = request(rewrite, parts, &member, Sent { body, progress: progress.clone() });
         let request = match request {
             Ok(request) => request,
             Err(error) => return Err(Failure::Client(error)),
@@ -169,16 +169,16 @@ pub(super) async fn run(
 }
 
 fn request(
-    wording: &Wording,
+    rewrite: &RewriteRules,
     parts: &Parts,
     member: &Member,
     body: Sent,
 ) -> Result<http::Request<Sent>, BoxError> {
-    let (base, mount, own) = wording.target(parts, member);
+    let (base, mount, own) = rewrite.target(parts, member);
     let scheme = if member.address.tls { "https" } else { "http" };
     let uri = Uri::builder()
         .scheme(scheme)
-        .authority(wording.host(parts, member))
+        .authority(rewrite.host(parts, member))
         .path_and_query(format!("{base}{mount}{own}"))
         .build()?;
     let mut request = http::Request::new(body);
@@ -186,7 +186,7 @@ fn request(
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
-    wording.fields(parts, |name, value| {
+    rewrite.fields(parts, |name, value| {
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
         {

@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::fields::{Forwarding, HostField, Prefix, Wording};
+use self::fields::{Forwarding, HostField, Prefix, RewriteRules};
 use self::http1::Http1;
 use self::http2::Connections;
 use self::tls::TlsOptions;
@@ -86,7 +86,7 @@ fn an_hour() -> Secs {
 /// The upstreams as an app.
 struct Proxy {
     group: Arc<Group>,
-    wording: Wording,
+    rewrite: RewriteRules,
     http2: Option<Connections>,
     websocket_idle: std::time::Duration,
     hand_off: Option<HandOff>,
@@ -122,7 +122,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let group = Group::new(table.name(), found, options.upstream, tls, builder.context.development);
     let group = Arc::new(group);
     let proxy = Arc::new(Proxy {
-        wording: Wording {
+        rewrite: RewriteRules {
             host,
             forwarding: options.forwarding,
             prefix: options.prefix,
@@ -148,7 +148,7 @@ impl Proxy {
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         let repeats = may_repeat(&parts.method);
         if let Some(connections) = &self.http2 {
-            let sent = http2::run(connections, &self.group, &self.wording, &parts, body, repeats).await;
+            let sent = http2::run(connections, &self.group, &self.rewrite, &parts, body, repeats).await;
             return match sent {
                 Ok(response) => self.settle(&parts, None, response).await,
                 Err(failure) => failure.settle(&self.group),
@@ -157,7 +157,7 @@ impl Proxy {
         let keep = self.group.pool.max_idle > 0;
         let upgrade = on_upgrade.is_some();
         let sent = run(&self.group, body, repeats, |member, out, body| {
-            http1::write(&self.wording, &parts, member, upgrade, keep, body, out)
+            http1::write(&self.rewrite, &parts, member, upgrade, keep, body, out)
         });
         let (exchange, head) = match sent.await {
             Ok(answer) => answer,
@@ -204,7 +204,7 @@ impl Proxy {
             return false;
         };
         let environ = parts.extensions.get::<Environ>();
-        let mount = match (self.wording.prefix, environ) {
+        let mount = match (self.rewrite.prefix, environ) {
             (Prefix::Strip, Some(environ)) => &*environ.script_name,
             _ => "",
         };
@@ -279,10 +279,10 @@ fn question(proxy: &Arc<Proxy>) -> Question {
             let mut parts = question_parts(&group, Method::GET);
             parts.extensions.clear();
             if let Some(connections) = &proxy.http2 {
-                return connections.ask(&group, index, &proxy.wording, &parts).await;
+                return connections.ask(&group, index, &proxy.rewrite, &parts).await;
             }
             ask::<Http1>(&group, index, |out, body| {
-                http1::write(&proxy.wording, &parts, &group.members[index], false, false, body, out)
+                http1::write(&proxy.rewrite, &parts, &group.members[index], false, false, body, out)
             })
             .await
         })

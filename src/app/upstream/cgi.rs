@@ -128,7 +128,7 @@ impl CgiAnswer {
 }
 
 /// A kind of application that is asked by meta-variables.
-pub(in crate::app) trait Sends: Sync {
+pub(in crate::app) trait GatewayProtocol: Sync {
     /// What it speaks.
     type Protocol: Protocol;
 
@@ -156,7 +156,7 @@ impl Gateway {
     /// Gives the answer to a request, through local redirects.
     pub(in crate::app) async fn answer(
         &self,
-        kind: &impl Sends,
+        kind: &impl GatewayProtocol,
         request: Request,
     ) -> Result<Response, BoxError> {
         let mut request = request;
@@ -276,7 +276,7 @@ pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
         secure: false,
         script_name: "".into(),
         server: "".into(),
-        flight: Default::default(),
+        handle: Default::default(),
     });
     request.into_parts().0
 }

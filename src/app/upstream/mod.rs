@@ -18,7 +18,7 @@ mod spool;
 mod stream;
 
 pub(super) use address::{Address, Target};
-pub(super) use cgi::{CgiAnswer, Gateway, Sends, question_parts};
+pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol, question_parts};
 pub(super) use exchange::{Decoded, Exchange, Head, Kept, Protocol, Stop};
 pub(super) use failure::{Fault, Reason};
 pub(super) use group::{Connection, Group, Lease, Member};

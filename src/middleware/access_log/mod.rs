@@ -10,7 +10,7 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{App, Follow, Following, Refused, Request, Response, Watch};
+use crate::body::{App, ObservedCall, Observer, Refused, Request, Response, Watch};
 use crate::config::{AppendPath, Purpose, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::{RefusalReason, RemoteUser, RequestId};
@@ -92,8 +92,8 @@ struct Log {
     sink: Sink,
 }
 
-impl Follow for Log {
-    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn Following> {
+impl Observer for Log {
+    fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall> {
         let asked = match self.format {
             Format::Json => Asked::Facts(Box::new(Facts::of(request, came))),
             format => Asked::Line(Line::of(request, came, format)),
@@ -146,7 +146,7 @@ impl Default for Answered<'_> {
     }
 }
 
-impl Following for Entry {
+impl ObservedCall for Entry {
     fn answered(&mut self, response: Option<&Response>) {
         self.answered.status = response.map_or(500, |response| response.status().as_u16());
         let Some(extensions) = response.map(Response::extensions) else { return };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::counts::{Counts, Parts, Value};
+use crate::metrics::{Counts, Parts, Value};
 use crate::plugin::Instance;
 use crate::server::control::Load;
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{tally, tasks, teller};
-use crate::counts::Counts;
+use crate::metrics::Counts;
 
 /// Raised when a name that is written already comes to mean something else. A program that does not know the version
 /// begins anew altogether.
@@ -95,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::counts::Value as Number;
+    use crate::metrics::Value as Number;
 
     fn some() -> Legacy {
         let mut counts = Counts::default();

@@ -120,7 +120,7 @@ impl Live {
     }
 
     /// An app that says why nothing better can be served yet.
-    pub(super) fn stand_in(&self) -> App {
+    pub(super) fn placeholder(&self) -> App {
         let live = self.clone();
         App::from_fn(move |request: Request| {
             let errors = match &*live.shown.borrow() {

@@ -11,7 +11,7 @@ use super::process::Process;
 use super::question::{Answer, Question};
 use super::standing::Standing;
 use crate::config::{Config, Purpose};
-use crate::counts::Counts;
+use crate::metrics::Counts;
 use crate::ops::fault::Fault;
 use crate::server::tickets::Secret;
 

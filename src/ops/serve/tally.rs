@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::event::Event;
-use crate::counts::{Counts, Value};
+use crate::metrics::{Counts, Value};
 
 /// Longest wait for a worker's counts; of one that is late its last ones are taken.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
-use super::{Refusal, bad, forwarded, refuse};
+use super::{Rejection, bad, forwarded, refuse};
 
 /// Fields between two hops, RFC 9110 section 7.6.1; `Connection` may name more.
 static HOP_BY_HOP: [HeaderName; 6] = [
@@ -94,7 +94,7 @@ pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> See
 }
 
 /// RFC 9112 section 6.1: the one coding that we know is `chunked`, applied once, and never beside a length.
-pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Refusal> {
+pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Rejection> {
     let mut lines = request.headers().get_all(TRANSFER_ENCODING).iter();
     let (first, second) = (lines.next(), lines.next());
     let chunked = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked"));
@@ -118,7 +118,7 @@ pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Ref
 }
 
 /// RFC 9112 section 6.3: digits alone, and all of them the same; one is left.
-pub(super) fn check_lengths(headers: &mut HeaderMap, count: u8) -> Result<(), Refusal> {
+pub(super) fn check_lengths(headers: &mut HeaderMap, count: u8) -> Result<(), Rejection> {
     let first = headers.get(CONTENT_LENGTH).cloned();
     let Some(first) = first else { return Ok(()) };
     if first.is_empty() || !first.as_bytes().iter().all(u8::is_ascii_digit) {

@@ -47,7 +47,7 @@ pub struct Gate {
 
 /// What a backend knows of the connection that a request came by.
 #[derive(Debug, Clone, Default)]
-pub struct Wire {
+pub struct ConnInfo {
     /// The other end of our socket; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
     /// The address that it came to.
@@ -60,7 +60,7 @@ pub struct Wire {
 
 /// The last host of a connection: nearly always the next request names it again.
 #[derive(Debug, Default)]
-pub struct Memory(Option<(HeaderValue, Arc<str>, Option<u16>)>);
+pub struct HostCache(Option<(HeaderValue, Arc<str>, Option<u16>)>);
 
 /// What the way back has to know of an admitted request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,7 +73,7 @@ pub struct Admitted {
 
 /// A request that is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The status to answer with.
     pub status: StatusCode,
     /// The rule that it broke, in a few words.
@@ -82,16 +82,16 @@ pub struct Refusal {
     pub option: Option<&'static str>,
 }
 
-impl Refusal {
+impl Rejection {
     /// A refusal that no option governs.
-    pub const fn new(status: StatusCode, reason: &'static str) -> Refusal {
-        Refusal { status, reason, option: None }
+    pub const fn new(status: StatusCode, reason: &'static str) -> Rejection {
+        Rejection { status, reason, option: None }
     }
 
     /// The same, by an option of the server.
     #[must_use]
-    pub const fn by(self, option: &'static str) -> Refusal {
-        Refusal { option: Some(option), ..self }
+    pub const fn by(self, option: &'static str) -> Rejection {
+        Rejection { option: Some(option), ..self }
     }
 
     /// The reason for the log, which names the option.
@@ -103,23 +103,23 @@ impl Refusal {
     }
 
     /// A path that is refused.
-    pub(in crate::server) fn path(reason: path::Fault) -> Refusal {
-        let refusal = Refusal::new(StatusCode::BAD_REQUEST, reason);
-        if reason == path::ENCODED_SLASH { refusal.by("encoded_slashes") } else { refusal }
+    pub(in crate::server) fn path(reason: path::Fault) -> Rejection {
+        let rejection = Rejection::new(StatusCode::BAD_REQUEST, reason);
+        if reason == path::ENCODED_SLASH { rejection.by("encoded_slashes") } else { rejection }
     }
 }
 
-const fn refuse<T>(status: StatusCode, reason: &'static str) -> Result<T, Refusal> {
-    Err(Refusal::new(status, reason))
+const fn refuse<T>(status: StatusCode, reason: &'static str) -> Result<T, Rejection> {
+    Err(Rejection::new(status, reason))
 }
 
-const fn bad<T>(reason: &'static str) -> Result<T, Refusal> {
+const fn bad<T>(reason: &'static str) -> Result<T, Rejection> {
     refuse(StatusCode::BAD_REQUEST, reason)
 }
 
 /// The answer to a request for a host that is not in the list.
-const NOT_SERVED: Refusal =
-    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here").by("hosts");
+const NOT_SERVED: Rejection =
+    Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here").by("hosts");
 
 impl Gate {
     /// A gate with the default limits that serves any host and trusts nobody.
@@ -144,12 +144,13 @@ impl Gate {
     pub fn admit<B>(
         &self,
         request: &mut Request<B>,
-        wire: &Wire,
-        memory: &mut Memory,
-    ) -> Result<Admitted, Refusal> {
+        info: &ConnInfo,
+        memory: &mut HostCache,
+    ) -> Result<Admitted, Rejection> {
         if request.headers().len() > self.fields_limit {
-            let refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
-            return Err(refusal.by("fields_limit"));
+            let rejection =
+                Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
+            return Err(rejection.by("fields_limit"));
         }
         self.check_target(request.method(), request.uri())?;
         let seen = look(request.headers(), memory.0.as_ref().map(|(host, ..)| host));
@@ -159,12 +160,12 @@ impl Gate {
         if seen.lengths > 0 {
             check_lengths(request.headers_mut(), seen.lengths)?;
         }
-        let (host, port) = self.effective_host(request, &seen, wire, memory)?;
+        let (host, port) = self.effective_host(request, &seen, info, memory)?;
         let upgrade = seen.hop && settle_hops(request, seen.connection);
         if seen.dropped {
             drop_names(request.headers_mut());
         }
-        if seen.client_cert && !self.trusted.trusts(wire.peer) {
+        if seen.client_cert && !self.trusted.trusts(info.peer) {
             drop_client_cert(request.headers_mut());
         }
         if seen.cookies > 1 && request.version() == Version::HTTP_2 {
@@ -172,24 +173,24 @@ impl Gate {
         }
         self.normalise_target(request)?;
         let mut environ = Environ {
-            peer: wire.peer,
-            client: wire.peer.map(|peer| peer.ip()),
+            peer: info.peer,
+            client: info.peer.map(|peer| peer.ip()),
             relayed: false,
-            trusted: self.trusted.trusts(wire.peer),
-            listen: wire.listen.clone(),
+            trusted: self.trusted.trusts(info.peer),
+            listen: info.listen.clone(),
             host,
             port,
-            secure: wire.secure,
+            secure: info.secure,
             script_name: self.empty.clone(),
             server: self.server.clone(),
-            flight: Default::default(),
+            handle: Default::default(),
         };
         if seen.forwarded {
-            self.believe(request.headers_mut(), &mut environ)?;
+            self.apply_forwarded(request.headers_mut(), &mut environ)?;
         }
         let head = *request.method() == Method::HEAD;
         request.extensions_mut().insert(environ);
-        if let Some(certificate) = &wire.certificate {
+        if let Some(certificate) = &info.certificate {
             request.extensions_mut().insert(RemoteUser::new(certificate.name(), CLIENT_CERT));
             request.extensions_mut().insert(certificate.clone());
         }
@@ -197,18 +198,18 @@ impl Gate {
     }
 
     /// Who has sent a refused request, as far as that can be told.
-    pub(in crate::server) fn client(&self, headers: &HeaderMap, wire: &Wire) -> Option<IpAddr> {
+    pub(in crate::server) fn client(&self, headers: &HeaderMap, info: &ConnInfo) -> Option<IpAddr> {
         let told = || self.trusted.read(&mut headers.clone()).ok()?.address;
-        let told = if self.trusted.trusts(wire.peer) { told() } else { None };
-        told.or(wire.peer.map(|peer| peer.ip()))
+        let told = if self.trusted.trusts(info.peer) { told() } else { None };
+        told.or(info.peer.map(|peer| peer.ip()))
     }
 
     /// Method and form of the target, RFC 9112 section 3.2.
-    fn check_target(&self, method: &Method, uri: &Uri) -> Result<(), Refusal> {
+    fn check_target(&self, method: &Method, uri: &Uri) -> Result<(), Rejection> {
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         if target.len() > self.target_limit_bytes {
-            let refusal = Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long");
-            return Err(refusal.by("target_limit_bytes"));
+            let rejection = Rejection::new(StatusCode::URI_TOO_LONG, "the request target is too long");
+            return Err(rejection.by("target_limit_bytes"));
         }
         if *method == Method::CONNECT {
             return refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT: this server is no proxy");
@@ -228,9 +229,9 @@ impl Gate {
         &self,
         request: &mut Request<B>,
         seen: &Seen,
-        wire: &Wire,
-        memory: &mut Memory,
-    ) -> Result<(Arc<str>, Option<u16>), Refusal> {
+        info: &ConnInfo,
+        memory: &mut HostCache,
+    ) -> Result<(Arc<str>, Option<u16>), Rejection> {
         if seen.hosts > 1 {
             return bad("more than one Host");
         }
@@ -243,7 +244,7 @@ impl Gate {
             let Some(value) = request.headers().get(HOST) else {
                 if request.version() == Version::HTTP_10 && self.hosts.is_empty() {
                     // HTTP/1.0 knows no Host: our own address stands in (RFC 9110 section 7.2).
-                    let own = parse_host(wire.listen.as_bytes());
+                    let own = parse_host(info.listen.as_bytes());
                     let name = own.as_ref().map_or("localhost", |host| &host.name);
                     return Ok((name.into(), own.as_ref().and_then(|host| host.port)));
                 }
@@ -279,7 +280,7 @@ impl Gate {
         Ok((name, port))
     }
 
-    fn check_host(&self, value: &[u8]) -> Result<(Arc<str>, Option<u16>), Refusal> {
+    fn check_host(&self, value: &[u8]) -> Result<(Arc<str>, Option<u16>), Rejection> {
         let Some(host) = parse_host(value) else { return bad("invalid Host") };
         if !self.hosts.is_empty() && !self.hosts.iter().any(|entry| entry.allows(&host.name, host.port)) {
             return Err(NOT_SERVED);
@@ -287,12 +288,12 @@ impl Gate {
         Ok((host.name.into(), host.port))
     }
 
-    fn normalise_target<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
+    fn normalise_target<B>(&self, request: &mut Request<B>) -> Result<(), Rejection> {
         let uri = request.uri();
         if uri.path() == "*" {
             return Ok(());
         }
-        let Cow::Owned(form) = path::normalise(uri.path(), self.encoded_slashes).map_err(Refusal::path)?
+        let Cow::Owned(form) = path::normalise(uri.path(), self.encoded_slashes).map_err(Rejection::path)?
         else {
             return Ok(());
         };
@@ -304,7 +305,7 @@ impl Gate {
         Ok(())
     }
 
-    fn believe(&self, headers: &mut HeaderMap, environ: &mut Environ) -> Result<(), Refusal> {
+    fn apply_forwarded(&self, headers: &mut HeaderMap, environ: &mut Environ) -> Result<(), Rejection> {
         if !environ.trusted {
             forwarded::strip(headers);
             environ.relayed = true;
@@ -313,7 +314,7 @@ impl Gate {
         let client = self
             .trusted
             .read(headers)
-            .map_err(|reason| Refusal::new(StatusCode::BAD_REQUEST, reason).by("forwarded_fields"))?;
+            .map_err(|reason| Rejection::new(StatusCode::BAD_REQUEST, reason).by("forwarded_fields"))?;
         environ.client = client.address.or(environ.client);
         environ.secure = client.secure.unwrap_or(environ.secure);
         if let Some(host) = client.host {

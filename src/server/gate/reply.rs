@@ -6,7 +6,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Body as _;
 
-use super::{Admitted, Refusal};
+use super::{Admitted, Rejection};
 use crate::body::{Body, Response};
 use crate::environ::RefusalReason;
 
@@ -21,11 +21,11 @@ pub fn plain(status: StatusCode, text: &str) -> Response {
 }
 
 /// The answer to a refused request; over HTTP/1 the connection ends with it.
-pub fn refusal(refusal: Refusal, version: Version) -> Response {
-    let mut response = plain(refusal.status, refusal.reason);
-    response.extensions_mut().insert(RefusalReason(refusal.reason));
+pub fn rejection(rejection: Rejection, version: Version) -> Response {
+    let mut response = plain(rejection.status, rejection.reason);
+    response.extensions_mut().insert(RefusalReason(rejection.reason));
     let headers = response.headers_mut();
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+    if rejection.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static(""));
     }
     if version < Version::HTTP_2 {
@@ -35,8 +35,8 @@ pub fn refusal(refusal: Refusal, version: Version) -> Response {
 }
 
 /// What a request is told that finds a server full.
-pub(in crate::server) const FULL: Refusal =
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight").by("max_in_flight");
+pub(in crate::server) const FULL: Rejection =
+    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight").by("max_in_flight");
 
 /// The answer of a server, or of an app, that is full.
 pub fn full(reason: &'static str) -> Response {

@@ -13,7 +13,7 @@ use crate::codec::{Fault, Variables};
 use crate::environ::Environ;
 use crate::server::gate::forwarded::Trusted;
 use crate::server::gate::host::parse_host;
-use crate::server::gate::{Admitted, Gate, Memory, Refusal, Wire, path};
+use crate::server::gate::{Admitted, ConnInfo, Gate, HostCache, Rejection, path};
 
 /// The gate of a server behind a web server.
 #[derive(Debug)]
@@ -69,15 +69,15 @@ impl Fronts {
         belief: Belief,
         peer: Option<SocketAddr>,
         listen: &Arc<str>,
-        memory: &mut Memory,
-    ) -> Result<Welcome, Refusal> {
-        let passed = to_request(variables, split).map_err(refusal)?;
+        memory: &mut HostCache,
+    ) -> Result<Welcome, Rejection> {
+        let passed = to_request(variables, split).map_err(rejection)?;
         let mut request = passed.request;
         let believed = belief == Belief::Always || self.believed.trusts(peer);
-        let mut wire = Wire { peer, listen: listen.clone(), ..Wire::default() };
+        let mut info = ConnInfo { peer, listen: listen.clone(), ..ConnInfo::default() };
         if believed {
-            wire.peer = passed.remote;
-            wire.secure = passed.secure;
+            info.peer = passed.remote;
+            info.secure = passed.secure;
             let server = passed.server.filter(|server| parse_host(server.as_bytes()).is_some());
             if let Some(Ok(host)) = server.as_deref().map(HeaderValue::from_str)
                 && !request.headers().contains_key(HOST)
@@ -88,10 +88,10 @@ impl Fronts {
         let prefix = match passed.script_name.is_empty() {
             true => Cow::Borrowed(""),
             false => {
-                path::normalise(&passed.script_name, self.gate.encoded_slashes).map_err(Refusal::path)?
+                path::normalise(&passed.script_name, self.gate.encoded_slashes).map_err(Rejection::path)?
             }
         };
-        let admitted = self.gate.admit(&mut request, &wire, memory)?;
+        let admitted = self.gate.admit(&mut request, &info, memory)?;
         if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
             environ.peer = peer;
             if !prefix.is_empty() {
@@ -119,10 +119,10 @@ pub(in crate::server) fn refused_head(variables: &Variables) -> RefusedHead<'_> 
 }
 
 /// The answer to a head that cannot be read.
-pub(in crate::server) fn refusal(fault: Fault) -> Refusal {
+pub(in crate::server) fn rejection(fault: Fault) -> Rejection {
     match fault {
-        Fault::TooLong => Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
+        Fault::TooLong => Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
             .by("head_limit_bytes"),
-        Fault::Malformed(reason) => Refusal::new(StatusCode::BAD_REQUEST, reason),
+        Fault::Malformed(reason) => Rejection::new(StatusCode::BAD_REQUEST, reason),
     }
 }

@@ -14,22 +14,22 @@ use http_body::Body as _;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::admit::{Belief, Welcome, refusal, refused_head};
+use super::admit::{Belief, Welcome, refused_head, rejection};
 use super::exchange::{Broken, Exchange, State};
 use super::idle::Idling;
-use super::inbox::Arriving;
+use super::inbox::RequestBody;
 use super::out::Out;
 use super::{Event, Open, Protocol};
 use crate::body::{Body, RefusedHead};
 use crate::codec::variables::Split;
 use crate::codec::{Fault, Variables};
+use crate::server::accept::{HandedOver, IncomingConn, ListenerId, ServerBase, Stage};
 use crate::server::control::Idle;
-use crate::server::desk::Ticket;
 use crate::server::eviction::IdleKind;
-use crate::server::gate::{Admitted, Memory, Refusal, reply};
-use crate::server::hall::{Adopted, Guest, Hall, Place, Stage};
-use crate::server::pace::{Timer, since};
+use crate::server::gate::{Admitted, HostCache, Rejection, reply};
+use crate::server::requests::RequestGuard;
 use crate::server::stream::Stream;
+use crate::server::throughput::{Timer, since};
 
 /// Bytes of a head that are read at once.
 pub(super) const HEAD_READ_BYTES: usize = 4 * 1024;
@@ -40,56 +40,56 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
 /// Serves one connection until it ends, goes to another generation, or time is up.
-pub(super) async fn take<P: Protocol>(open: Open<P>, guest: Guest, place: Place) {
+pub(super) async fn take<P: Protocol>(open: Open<P>, incoming: IncomingConn, place: ListenerId) {
     tokio::select! {
         biased; // a request that is answered at once never waits for anything else
-        () = serve(&open, guest, place) => {}
-        () = open.shared.hall.over() => {}
+        () = serve(&open, incoming, place) => {}
+        () = open.shared.base.over() => {}
     }
 }
 
-async fn serve<P: Protocol>(open: &Open<P>, guest: Guest, place: Place) {
+async fn serve<P: Protocol>(open: &Open<P>, incoming: IncomingConn, place: ListenerId) {
     let Open { shared, idling, .. } = open;
-    let hall = &shared.hall;
-    let (stream, read, mut accepted, mut idle) = match guest {
-        Guest::New(stream, at) => (stream, Bytes::new(), Some(at), IdleKind::Silent),
-        Guest::Adopted(Adopted { stream, read, .. }) => (stream, read, None, IdleKind::Kept),
+    let base = &shared.base;
+    let (stream, read, mut accepted, mut idle) = match incoming {
+        IncomingConn::Accepted(stream, at) => (stream, Bytes::new(), Some(at), IdleKind::Silent),
+        IncomingConn::HandedOver(HandedOver { stream, read, .. }) => (stream, read, None, IdleKind::Kept),
     };
     let mut line = Line {
         stream,
         read: read.into(),
         out: Out::default(),
         replies: 0,
-        protocol: P::new(hall.limits.head_bytes, hall.limits.connections),
+        protocol: P::new(base.limits.head_bytes, base.limits.connections),
         ended: false,
         timer: Timer::default(),
     };
-    let mut memory = Memory::default();
+    let mut memory = HostCache::default();
     let peer = line.stream.peer();
     loop {
-        let next = line.next_head(hall, idling, idle).await;
+        let next = line.next_head(base, idling, idle).await;
         idling.stay();
         idle = IdleKind::Kept;
         let exchange = match next {
             Next::Request(variables) => {
-                let ticket = hall.desk.take(Instant::now().into_std());
+                let guard = base.requests.take(Instant::now().into_std());
                 let fronts = &shared.fronts;
                 let split = Split::Path;
                 let welcome =
                     fronts.admit(&variables, split, Belief::Listed, peer, &place.listen, &mut memory);
                 let client = || fronts.client(&variables, Belief::Listed, peer);
-                line.begin(hall, ticket, &variables, welcome, client, accepted.take())
+                line.begin(base, guard, &variables, welcome, client, accepted.take())
             }
             Next::Refused(fault) => {
-                let ticket = hall.desk.take(Instant::now().into_std());
+                let guard = base.requests.take(Instant::now().into_std());
                 let client = shared.fronts.client(&Variables::new(), Belief::Listed, peer);
                 if !line.protocol.answers() {
-                    ticket.refused(&refusal(fault), client, RefusedHead::default(), 0);
+                    guard.refused(&rejection(fault), client, RefusedHead::default(), 0);
                     return;
                 }
-                line.refuse(ticket, refusal(fault), client, RefusedHead::default())
+                line.refuse(guard, rejection(fault), client, RefusedHead::default())
             }
-            Next::Idle => match line.hand_over(hall, &place).await {
+            Next::Idle => match line.hand_over(base, &place).await {
                 Some(back) => {
                     line = back;
                     continue;
@@ -99,8 +99,8 @@ async fn serve<P: Protocol>(open: &Open<P>, guest: Guest, place: Place) {
             Next::Closed => return line.linger(idling).await,
             Next::Gone => return,
         };
-        match line.drive(exchange, hall).await {
-            End::Keep if !hall.closes_connections() => {}
+        match line.drive(exchange, base).await {
+            End::Keep if !base.closes_connections() => {}
             End::Keep | End::Close => return,
             End::Linger => return line.linger(idling).await,
             End::Reset => return line.stream.reset_on_close(),
@@ -146,21 +146,21 @@ enum End {
 
 impl<P: Protocol> Line<P> {
     /// Waits for the next head; until then the connection is idle in that way.
-    async fn next_head(&mut self, hall: &Hall, idling: &Idling, idle: IdleKind) -> Next {
+    async fn next_head(&mut self, base: &ServerBase, idling: &Idling, idle: IdleKind) -> Next {
         let since = Instant::now();
         let mut head_since = None;
         loop {
-            let turn = hall.turn();
+            let turn = base.turn();
             if self.protocol.is_between() && self.read.is_empty() && self.out.len() == 0 {
-                match hall.stage() {
-                    Stage::Retired if P::KEEPS && !hall.hand_over.is_closed() => return Next::Idle,
+                match base.stage() {
+                    Stage::Retired if P::KEEPS && !base.hand_over.is_closed() => return Next::Idle,
                     Stage::Draining | Stage::Over => return Next::Gone,
                     _ => {}
                 }
             }
             tokio::select! {
                 biased;
-                next = poll_fn(|cx| self.poll_head(cx, hall, (since, &mut head_since), (idling, idle))) => return next,
+                next = poll_fn(|cx| self.poll_head(cx, base, (since, &mut head_since), (idling, idle))) => return next,
                 () = turn => {}
             }
         }
@@ -169,7 +169,7 @@ impl<P: Protocol> Line<P> {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        hall: &Hall,
+        base: &ServerBase,
         (since, head_since): (Instant, &mut Option<Instant>),
         (idling, idle): (&Idling, IdleKind),
     ) -> Poll<Next> {
@@ -200,9 +200,9 @@ impl<P: Protocol> Line<P> {
         }
         let (deadline, kind) = if self.protocol.is_between() && self.read.is_empty() {
             *head_since = None;
-            (since + hall.limits.idle_time, idle)
+            (since + base.limits.idle_time, idle)
         } else {
-            (*head_since.get_or_insert_with(Instant::now) + hall.limits.head_time, IdleKind::Head)
+            (*head_since.get_or_insert_with(Instant::now) + base.limits.head_time, IdleKind::Head)
         };
         idling.rest(cx, kind, since.into_std());
         if idling.is_evicted() {
@@ -215,7 +215,7 @@ impl<P: Protocol> Line<P> {
     }
 
     /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
-    async fn hand_over(self, hall: &Hall, place: &Place) -> Option<Self> {
+    async fn hand_over(self, base: &ServerBase, place: &ListenerId) -> Option<Self> {
         let Line { stream, read, out, replies, protocol, ended, timer } = self;
         let idle = |socket, server| Idle {
             server,
@@ -225,24 +225,24 @@ impl<P: Protocol> Line<P> {
             peer: None, // asked of the socket again
             secure: false,
         };
-        let Adopted { stream, read, .. } = hall.pass_on(stream.into_fd(), idle).await?;
+        let HandedOver { stream, read, .. } = base.pass_on(stream.into_fd(), idle).await?;
         Some(Line { stream, read: read.into(), out, replies, protocol, ended, timer })
     }
 
     /// Passes a request through the gate to the app.
     fn begin(
         &mut self,
-        hall: &Hall,
-        mut ticket: Ticket,
+        base: &ServerBase,
+        mut guard: RequestGuard,
         variables: &Variables,
-        welcome: Result<Welcome, Refusal>,
+        welcome: Result<Welcome, Rejection>,
         client: impl Fn() -> Option<IpAddr>,
         accepted: Option<std::time::Instant>,
     ) -> Exchange {
         let welcome = match welcome {
             Ok(welcome) => welcome,
-            Err(refusal) => {
-                return self.refuse(ticket, refusal, client(), refused_head(variables));
+            Err(rejection) => {
+                return self.refuse(guard, rejection, client(), refused_head(variables));
             }
         };
         let mut exchange = Exchange {
@@ -252,10 +252,10 @@ impl<P: Protocol> Line<P> {
             body_over: false,
             admitted: welcome.admitted,
         };
-        if ticket.is_too_many() {
+        if guard.is_too_many() {
             let response = reply::full(reply::FULL.reason);
-            ticket.refused_with(&reply::FULL, client(), refused_head(variables), &response);
-            exchange.send(self, response, ticket);
+            guard.refused_with(&reply::FULL, client(), refused_head(variables), &response);
+            exchange.send(self, response, guard);
             return exchange;
         }
         // Nearly always a body that is none, or a short one, came along with the head.
@@ -263,20 +263,20 @@ impl<P: Protocol> Line<P> {
             exchange.state = State::Ended(self.protocol.end(&mut self.out));
             return exchange;
         }
-        let arriving = Arriving::new(exchange.inbox.clone(), hall.limits.body_pace, exchange.whole());
-        let body = if arriving.is_end_stream() { Body::empty() } else { Body::new(arriving) };
+        let request_body = RequestBody::new(exchange.inbox.clone(), base.limits.body_pace, exchange.whole());
+        let body = if request_body.is_end_stream() { Body::empty() } else { Body::new(request_body) };
         if let Some(accepted) = accepted {
-            hall.load.served.first_calls.add(accepted.elapsed());
+            base.load.served.first_calls.add(accepted.elapsed());
         }
-        let work = ticket.begin(welcome.request.map(|()| body));
-        exchange.state = State::Working(work, ticket);
+        let work = guard.begin(welcome.request.map(|()| body));
+        exchange.state = State::Working(work, guard);
         exchange
     }
 
     fn refuse(
         &mut self,
-        ticket: Ticket,
-        refusal: Refusal,
+        guard: RequestGuard,
+        rejection: Rejection,
         client: Option<IpAddr>,
         head: RefusedHead<'_>,
     ) -> Exchange {
@@ -287,14 +287,14 @@ impl<P: Protocol> Line<P> {
             body_over: false,
             admitted: Admitted { head: head.method == "HEAD", upgrade: false },
         };
-        let response = reply::refusal(refusal, Version::HTTP_2);
-        ticket.refused_with(&refusal, client, head, &response);
-        exchange.send(self, response, ticket);
+        let response = reply::rejection(rejection, Version::HTTP_2);
+        guard.refused_with(&rejection, client, head, &response);
+        exchange.send(self, response, guard);
         exchange
     }
 
     /// Drives a request to its end.
-    async fn drive(&mut self, mut exchange: Exchange, hall: &Hall) -> End {
+    async fn drive(&mut self, mut exchange: Exchange, base: &ServerBase) -> End {
         let mut written = 0;
         let (mut stalled, mut half_closed) = (None, None);
         poll_fn(|cx| {
@@ -332,9 +332,9 @@ impl<P: Protocol> Line<P> {
                     continue;
                 }
                 let stall =
-                    since(&mut stalled, blocked, written).map(|since| since + hall.limits.write_stall);
+                    since(&mut stalled, blocked, written).map(|since| since + base.limits.write_stall);
                 let closed = since(&mut half_closed, self.ended, written);
-                let closed = closed.map(|since| since + hall.limits.half_close);
+                let closed = closed.map(|since| since + base.limits.half_close);
                 let Some(deadline) = [stall, closed].into_iter().flatten().min() else {
                     return Poll::Pending;
                 };

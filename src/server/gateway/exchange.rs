@@ -14,8 +14,8 @@ use super::inbox::Inbox;
 use super::{Event, Protocol};
 use crate::body::Response;
 use crate::codec::cgi;
-use crate::server::desk::{Leaving, Ticket, Work};
 use crate::server::gate::Admitted;
+use crate::server::requests::{CountedBody, RequestGuard, Work};
 
 /// Bytes of a body that are read at once.
 const BODY_READ_BYTES: usize = 64 * 1024;
@@ -32,8 +32,8 @@ pub(super) struct Exchange {
 }
 
 pub(super) enum State {
-    Working(Work, Ticket),
-    Sending(Leaving),
+    Working(Work, RequestGuard),
+    Sending(CountedBody),
     /// All is given out; `true`: the connection may go on.
     Ended(bool),
 }
@@ -54,14 +54,14 @@ impl Exchange {
         cx: &mut Context<'_>,
     ) -> Result<bool, Broken> {
         let mut progress = false;
-        if let State::Working(work, ticket) = &mut self.state {
+        if let State::Working(work, guard) = &mut self.state {
             let inbox = &self.inbox;
-            let Poll::Ready(response) = work.poll(cx, ticket, || inbox.fault()) else { return Ok(false) };
+            let Poll::Ready(response) = work.poll(cx, guard, || inbox.fault()) else { return Ok(false) };
             // The app's future ends here, not with the response's body.
-            let State::Working(_, ticket) = std::mem::replace(&mut self.state, State::Ended(false)) else {
+            let State::Working(_, guard) = std::mem::replace(&mut self.state, State::Ended(false)) else {
                 return Err(Broken);
             };
-            self.send(line, response, ticket);
+            self.send(line, response, guard);
             progress = true;
         }
         while let State::Sending(body) = &mut self.state
@@ -89,17 +89,17 @@ impl Exchange {
         &mut self,
         line: &mut Line<P>,
         mut response: Response,
-        mut ticket: Ticket,
+        mut guard: RequestGuard,
     ) {
         // As over HTTP/2: `Connection` is between the web server and its client.
-        ticket.settle(&mut response, &self.admitted, Version::HTTP_2);
+        guard.settle(&mut response, &self.admitted, Version::HTTP_2);
         let (parts, body) = response.into_parts();
         let mut head = Vec::with_capacity(256);
         cgi::encode_head(parts.status, &parts.headers, &mut head);
         line.protocol.put(head.into(), &mut line.out);
         self.state = match body.is_end_stream() {
             true => State::Ended(line.protocol.end(&mut line.out)),
-            false => State::Sending(Leaving::new(body, ticket)),
+            false => State::Sending(CountedBody::new(body, guard)),
         };
     }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
+use crate::server::accept::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
-use crate::server::hall::Stage;
 
 /// What the task of a connection and a full server tell each other.
 #[derive(Default)]

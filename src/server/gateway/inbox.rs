@@ -11,7 +11,7 @@ use futures_util::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
-use crate::server::pace::{Clock, Fate, Fault, Pace, TooSlow};
+use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
 
 /// Most bytes that are read before the application wants them.
 const ROOM_BYTES: usize = 256 * 1024;
@@ -24,7 +24,7 @@ pub(super) struct Inbox {
     wanting: AtomicWaker,
     /// The connection's task.
     pub(super) reading: AtomicWaker,
-    fate: Fate,
+    fate: BodyOutcome,
 }
 
 #[derive(Default)]
@@ -71,18 +71,18 @@ impl Inbox {
     /// The body will not come whole.
     pub(super) fn fail(&self) {
         if !self.lock().ended {
-            self.fate.set(Fault::Broken);
+            self.fate.set(BodyError::Broken);
             self.wanting.wake();
         }
     }
 
-    pub(super) fn fault(&self) -> Fault {
+    pub(super) fn fault(&self) -> BodyError {
         self.fate.fault()
     }
 }
 
 /// The body as the application has it.
-pub(super) struct Arriving {
+pub(super) struct RequestBody {
     inbox: Arc<Inbox>,
     clock: Clock,
     /// Bytes that are still to come, where that is known.
@@ -90,14 +90,14 @@ pub(super) struct Arriving {
     over: bool,
 }
 
-impl Arriving {
+impl RequestBody {
     /// Call it within the server's runtime.
-    pub(super) fn new(inbox: Arc<Inbox>, pace: Pace, left: Option<u64>) -> Arriving {
-        Arriving { inbox, clock: Clock::new(pace), left, over: false }
+    pub(super) fn new(inbox: Arc<Inbox>, pace: Throughput, left: Option<u64>) -> RequestBody {
+        RequestBody { inbox, clock: Clock::new(pace), left, over: false }
     }
 }
 
-impl http_body::Body for Arriving {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -127,13 +127,13 @@ impl http_body::Body for Arriving {
             return Poll::Ready(None);
         }
         drop(state);
-        if this.inbox.fault() == Fault::None {
+        if this.inbox.fault() == BodyError::None {
             ready!(this.clock.wait(cx));
-            this.inbox.fate.set(Fault::Slow);
+            this.inbox.fate.set(BodyError::Slow);
         }
         this.over = true;
         Poll::Ready(Some(Err(match this.inbox.fault() {
-            Fault::Slow => TooSlow.into(),
+            BodyError::Slow => TooSlow.into(),
             _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off").into(),
         })))
     }
@@ -148,7 +148,7 @@ impl http_body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         let mut state = self.inbox.lock();
         state.unwanted = true;

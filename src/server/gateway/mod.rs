@@ -28,9 +28,9 @@ pub(super) use out::Out;
 
 use self::idle::Idling;
 use super::Server;
+use super::accept::{self, Backend, IncomingConn, ListenerId, ServerBase};
 use super::control::Control;
 use super::gate::forwarded::Trusted;
-use super::hall::{self, Guest, Hall, House, Place};
 use super::listener::{Listen, Socket};
 use super::options::{self, GateOptions, LimitOptions, Limits, networks};
 use crate::body::{App, BoxFuture};
@@ -150,29 +150,30 @@ impl<P: Protocol> Server for Gateway<P> {
 
     fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
         let Gateway { fronts, limits, .. } = *self;
-        let shared = Shared::<P> { hall: Hall::new(limits, app, &control), fronts, protocol: PhantomData };
-        Box::pin(hall::run(Arc::new(shared), sockets, control))
+        let shared =
+            Shared::<P> { base: ServerBase::new(limits, app, &control), fronts, protocol: PhantomData };
+        Box::pin(accept::run(Arc::new(shared), sockets, control))
     }
 }
 
 /// What all connections of one server share.
 struct Shared<P> {
-    hall: Hall,
+    base: ServerBase,
     fronts: Fronts,
     protocol: PhantomData<fn() -> P>,
 }
 
-impl<P: Protocol> House for Shared<P> {
+impl<P: Protocol> Backend for Shared<P> {
     const KEEPS: bool = P::KEEPS;
 
-    fn hall(&self) -> &Hall {
-        &self.hall
+    fn base(&self) -> &ServerBase {
+        &self.base
     }
 
-    fn take(self: &Arc<Self>, guest: Guest, place: Place) {
+    fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId) {
         let idling = Arc::<Idling>::default();
-        let id = self.hall.opened(idling.clone());
-        tokio::spawn(connection::take(Open { shared: self.clone(), id, idling }, guest, place));
+        let id = self.base.opened(idling.clone());
+        tokio::spawn(connection::take(Open { shared: self.clone(), id, idling }, incoming, place));
     }
 }
 
@@ -185,6 +186,6 @@ struct Open<P: Protocol> {
 
 impl<P: Protocol> Drop for Open<P> {
     fn drop(&mut self) {
-        self.shared.hall.closed(self.id);
+        self.shared.base.closed(self.id);
     }
 }

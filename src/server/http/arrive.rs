@@ -11,12 +11,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-use super::link::{Link, Open};
+use super::conn_state::{ConnState, Open};
 use super::refused::{HANDSHAKE, SPEAKS_HTTPS, refuse};
-use super::run::Shared;
+use super::shared::Shared;
 use super::stream::Stream;
-use crate::server::gate::Wire;
-use crate::server::hall::{Place, Stage};
+use crate::server::accept::{ListenerId, Stage};
+use crate::server::gate::ConnInfo;
 use crate::server::proxy_protocol::{self, Client, Header};
 use crate::server::tls::{Outcome, Terminator};
 
@@ -25,7 +25,7 @@ pub(super) struct Arrived {
     pub(super) stream: Stream,
     /// Bytes that were read already.
     pub(super) read: Bytes,
-    pub(super) wire: Wire,
+    pub(super) info: ConnInfo,
     pub(super) speaks: Speaks,
 }
 
@@ -39,39 +39,39 @@ pub(super) enum Speaks {
 }
 
 /// Waits for what comes before the first request; `None` when the connection is not to be served.
-pub(super) async fn arrive(stream: Stream, open: &Open, place: &Place) -> Option<Arrived> {
-    let link = &open.link;
-    let shared = &link.shared;
-    let mut bell = None;
-    let wire = Wire { peer: stream.peer(), listen: place.listen.clone(), ..Wire::default() };
-    let entrance = &shared.entrance;
-    if entrance.balancers.is_none() && entrance.tls(place).is_none() {
-        return Some(Arrived { stream, read: Bytes::new(), wire, speaks: Speaks::Either });
+pub(super) async fn arrive(stream: Stream, open: &Open, place: &ListenerId) -> Option<Arrived> {
+    let conn = &open.conn;
+    let shared = &conn.shared;
+    let mut waker = None;
+    let info = ConnInfo { peer: stream.peer(), listen: place.listen.clone(), ..ConnInfo::default() };
+    let preface = &shared.preface;
+    if preface.balancers.is_none() && preface.tls(place).is_none() {
+        return Some(Arrived { stream, read: Bytes::new(), info, speaks: Speaks::Either });
     }
     // In a box, which is gone before the first request: its room would make the connection's task twice as large.
-    let mut arriving = Box::pin(prepare(stream, wire, shared, link, place));
+    let mut request_body = Box::pin(prepare(stream, info, shared, conn, place));
     // Nothing is owed to a client that has not asked for anything yet.
     poll_fn(|cx| {
-        link.task.hang(cx, &mut bell);
-        if link.is_aborted() || link.is_evicted() || shared.stage() >= Stage::Draining {
+        conn.task.register(cx, &mut waker);
+        if conn.is_aborted() || conn.is_evicted() || shared.stage() >= Stage::Draining {
             return Poll::Ready(None);
         }
-        arriving.as_mut().poll(cx)
+        request_body.as_mut().poll(cx)
     })
     .await
 }
 
 async fn prepare(
     mut stream: Stream,
-    mut wire: Wire,
+    mut info: ConnInfo,
     shared: &Shared,
-    link: &Arc<Link>,
-    place: &Place,
+    conn: &Arc<ConnState>,
+    place: &ListenerId,
 ) -> Option<Arrived> {
     let mut read = Bytes::new();
-    if let Some(balancers) = &shared.entrance.balancers {
-        if !balancers.trusts(wire.peer) {
-            tracing::debug!(peer = ?wire.peer, "refused: no peer that speaks the PROXY protocol");
+    if let Some(balancers) = &shared.preface.balancers {
+        if !balancers.trusts(info.peer) {
+            tracing::debug!(peer = ?info.peer, "refused: no peer that speaks the PROXY protocol");
             return None;
         }
         let header = match timeout(shared.limits.head_time, header(&mut stream)).await {
@@ -81,32 +81,32 @@ async fn prepare(
             }
             Ok(Ok(None)) => return None,
             Ok(Err(reason)) => {
-                tracing::warn!(peer = ?wire.peer, reason, "refused: the PROXY header is malformed");
+                tracing::warn!(peer = ?info.peer, reason, "refused: the PROXY header is malformed");
                 return None;
             }
             Err(_) => {
-                tracing::debug!(peer = ?wire.peer, "refused: the PROXY header does not come");
+                tracing::debug!(peer = ?info.peer, "refused: the PROXY header does not come");
                 return None;
             }
         };
         match header.client {
             Client::Peer => {}
-            Client::Address(address) => wire.peer = Some(address),
-            Client::Unix => wire.peer = None,
+            Client::Address(address) => info.peer = Some(address),
+            Client::Unix => info.peer = None,
         }
-        wire.secure = header.secure.unwrap_or(false);
+        info.secure = header.secure.unwrap_or(false);
     }
-    let Some(tls) = shared.entrance.tls(place) else {
-        return Some(Arrived { stream, read, wire, speaks: Speaks::Either });
+    let Some(tls) = shared.preface.tls(place) else {
+        return Some(Arrived { stream, read, info, speaks: Speaks::Either });
     };
-    match timeout(tls.handshake_time(), secure(tls, stream, read, wire.clone(), link)).await {
+    match timeout(tls.handshake_time(), secure(tls, stream, read, info.clone(), conn)).await {
         Ok(Ok(arrived)) => arrived,
         Ok(Err(error)) => {
-            tracing::debug!(peer = ?wire.peer, %error, "no TLS with a client");
+            tracing::debug!(peer = ?info.peer, %error, "no TLS with a client");
             None
         }
         Err(_) => {
-            tracing::debug!(peer = ?wire.peer, "no TLS with a client: it is too slow");
+            tracing::debug!(peer = ?info.peer, "no TLS with a client: it is too slow");
             None
         }
     }
@@ -132,8 +132,8 @@ async fn secure(
     tls: &Terminator,
     mut stream: Stream,
     mut before: Bytes,
-    wire: Wire,
-    link: &Arc<Link>,
+    info: ConnInfo,
+    conn: &Arc<ConnState>,
 ) -> io::Result<Option<Arrived>> {
     if before.is_empty() {
         let mut read = BytesMut::with_capacity(1024);
@@ -145,16 +145,16 @@ async fn secure(
     if before.first() != Some(&HANDSHAKE) {
         if before[0].is_ascii_uppercase() {
             // Somebody has forgotten the `s`.
-            refuse(stream, link, &wire, SPEAKS_HTTPS, &before).await;
+            refuse(stream, conn, &info, SPEAKS_HTTPS, &before).await;
         }
         return Ok(None);
     }
-    let beneath = Beneath { stream, before, link: link.clone() };
+    let beneath = Beneath { stream, before, conn: conn.clone() };
     let Outcome::Secured(secured) = tls.accept(beneath).await? else { return Ok(None) };
-    link.pinned.store(true, Relaxed);
+    conn.pinned.store(true, Relaxed);
     Ok(Some(Arrived {
         speaks: if secured.http2 { Speaks::Http2 } else { Speaks::Http1 },
-        wire: Wire { secure: true, certificate: secured.client, ..wire },
+        info: ConnInfo { secure: true, certificate: secured.client, ..info },
         stream: Stream::Tls(Box::new(secured.stream)),
         read: Bytes::new(),
     }))
@@ -164,14 +164,14 @@ async fn secure(
 pub(super) struct Beneath {
     pub(super) stream: Stream,
     before: Bytes,
-    link: Arc<Link>,
+    conn: Arc<ConnState>,
 }
 
 impl Beneath {
     /// A client that takes the last KiB of a response slowly makes progress all the same.
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &result {
-            self.link.wrote(*count);
+            self.conn.wrote(*count);
         }
         result
     }

@@ -12,16 +12,16 @@ thread_local! {
 }
 
 /// While it lives, [`now`] tells its thread the time at which it was made.
-pub(super) struct Still(());
+pub(super) struct FrozenClock(());
 
-impl Still {
-    pub(super) fn new() -> Still {
+impl FrozenClock {
+    pub(super) fn new() -> FrozenClock {
         NOW.set(Some(Instant::now()));
-        Still(())
+        FrozenClock(())
     }
 }
 
-impl Drop for Still {
+impl Drop for FrozenClock {
     fn drop(&mut self) {
         NOW.set(None);
     }
@@ -62,7 +62,7 @@ mod tests {
     fn the_time_stands_still_while_a_task_is_polled() {
         let before = now();
         assert!(now() >= before && NOW.get().is_none());
-        let still = Still::new();
+        let still = FrozenClock::new();
         let first = now();
         while Instant::now() == first {}
         assert_eq!(hyper::rt::Timer::now(&Timer::default()), first);

@@ -12,19 +12,19 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::arrive::{Arrived, Speaks, arrive};
-use super::arriving::Drain;
-use super::clock::{self, Still};
+use super::clock::{self, FrozenClock};
+use super::conn_state::{ConnState, Open, Socket};
 use super::exchange::Exchange;
 use super::http2;
-use super::link::{Link, Open, Socket};
 use super::refused::{HEAD_TOO_SLOW, of_hyper, refuse, unread};
-use super::run::Shared;
+use super::request_body::Drain;
+use super::shared::Shared;
 use super::stream::Stream;
 use super::wait::{Timer, has_more, linger, since};
+use crate::server::accept::{HandedOver, ListenerId, Stage};
 use crate::server::control::Idle;
 use crate::server::eviction::IdleKind;
-use crate::server::gate::Wire;
-use crate::server::hall::{Adopted, Place, Stage};
+use crate::server::gate::ConnInfo;
 
 /// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,7 +40,7 @@ fn nap_time(connections: usize) -> Duration {
 const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// A connection between two requests, and nothing of hyper's.
-struct Rest {
+struct IdleConn {
     stream: Stream,
     /// Bytes of the next request that were read already.
     read: BytesMut,
@@ -51,9 +51,9 @@ struct Rest {
 }
 
 /// Serves one connection that has just been accepted.
-pub(super) async fn begin(stream: Stream, open: Open, place: Place) {
-    let Some(Arrived { stream, read, wire, speaks }) = arrive(stream, &open, &place).await else { return };
-    serve(stream, read, open, place, wire, speaks).await;
+pub(super) async fn begin(stream: Stream, open: Open, place: ListenerId) {
+    let Some(Arrived { stream, read, info, speaks }) = arrive(stream, &open, &place).await else { return };
+    serve(stream, read, open, place, info, speaks).await;
 }
 
 /// Serves one connection; `before` are bytes that were read from it already.
@@ -61,25 +61,25 @@ pub(super) async fn serve(
     stream: Stream,
     before: Bytes,
     open: Open,
-    place: Place,
-    wire: Wire,
+    place: ListenerId,
+    info: ConnInfo,
     speaks: Speaks,
 ) {
     let mut timer = Timer::default();
     let idle_since = Instant::now();
     let is_http1 = speaks == Speaks::Http1;
-    let mut rest = Rest { stream, read: before.into(), open, idle_since, is_http1 };
+    let mut rest = IdleConn { stream, read: before.into(), open, idle_since, is_http1 };
     loop {
         let next = match first_bytes(&mut rest, &mut timer).await {
             // It has agreed on HTTP/2 and does not speak it: RFC 9113 section 3.4.
             First::Http1 if speaks == Speaks::Http2 => return,
-            First::Http1 => http1(rest, &place, &wire, &mut timer).await,
+            First::Http1 => http1(rest, &place, &info, &mut timer).await,
             First::Http2 => {
-                return http2::serve(rest.stream, rest.read.freeze(), rest.open, wire, timer).await;
+                return http2::serve(rest.stream, rest.read.freeze(), rest.open, info, timer).await;
             }
-            First::Idle => hand_over(rest, &place, &wire).await,
+            First::Idle => hand_over(rest, &place, &info).await,
             First::Late if !rest.read.is_empty() => {
-                return refuse(rest.stream, &rest.open.link, &wire, HEAD_TOO_SLOW, &rest.read).await;
+                return refuse(rest.stream, &rest.open.conn, &info, HEAD_TOO_SLOW, &rest.read).await;
             }
             First::Late | First::Closed => {
                 rest.stream.say_goodbye();
@@ -102,13 +102,13 @@ enum First {
 
 /// Waits for the first byte of an HTTP/1 connection; on a new one, reads until the bytes are the preface of HTTP/2 or
 /// cannot become it.
-async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
-    let Rest { stream, read, open, idle_since, is_http1 } = rest;
-    let (shared, link) = (&open.link.shared, &open.link);
-    let mut bell = None;
+async fn first_bytes(rest: &mut IdleConn, timer: &mut Timer) -> First {
+    let IdleConn { stream, read, open, idle_since, is_http1 } = rest;
+    let (shared, conn) = (&open.conn.shared, &open.conn);
+    let mut waker = None;
     let (mut head_since, mut leaving_since) = (None, None);
     poll_fn(|cx| {
-        link.task.hang(cx, &mut bell);
+        conn.task.register(cx, &mut waker);
         loop {
             if *is_http1 && !read.is_empty() {
                 return Poll::Ready(First::Http1);
@@ -126,18 +126,18 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
                 Poll::Pending => break,
             }
         }
-        if link.is_aborted() {
+        if conn.is_aborted() {
             return Poll::Ready(First::Closed);
         }
-        if link.is_evicted() {
+        if conn.is_evicted() {
             if !read.is_empty() || !stream.has_unread() {
                 return Poll::Ready(First::Closed);
             }
-            link.stay();
+            conn.stay();
         }
         match shared.stage() {
             Stage::Serving => {}
-            Stage::Retired if link.pinned.load(Relaxed) => link.close_next.store(true, Relaxed),
+            Stage::Retired if conn.pinned.load(Relaxed) => conn.close_next.store(true, Relaxed),
             Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
             Stage::Retired => {}
             Stage::Draining | Stage::Over => leaving_since = leaving_since.or_else(|| Some(Instant::now())),
@@ -155,19 +155,19 @@ async fn first_bytes(rest: &mut Rest, timer: &mut Timer) -> First {
 }
 
 /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
-async fn hand_over(rest: Rest, place: &Place, wire: &Wire) -> Option<Rest> {
-    let Rest { stream, read, open, idle_since, is_http1 } = rest;
+async fn hand_over(rest: IdleConn, place: &ListenerId, info: &ConnInfo) -> Option<IdleConn> {
+    let IdleConn { stream, read, open, idle_since, is_http1 } = rest;
     let idle = |socket, server| Idle {
         server,
         listener: place.index,
         socket,
         read: read.freeze(),
-        peer: wire.peer,
-        secure: wire.secure,
+        peer: info.peer,
+        secure: info.secure,
     };
-    let Adopted { stream, read, .. } = open.link.shared.pass_on(stream.into_fd(), idle).await?;
-    open.link.close_next.store(true, Relaxed);
-    Some(Rest { stream: stream.into(), read: read.into(), open, idle_since, is_http1 })
+    let HandedOver { stream, read, .. } = open.conn.shared.pass_on(stream.into_fd(), idle).await?;
+    open.conn.close_next.store(true, Relaxed);
+    Some(IdleConn { stream: stream.into(), read: read.into(), open, idle_since, is_http1 })
 }
 
 /// How the driving of an HTTP/1 connection ended.
@@ -191,21 +191,21 @@ enum End {
 }
 
 /// Serves HTTP/1 until the connection ends or has been idle for a while.
-async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Option<Rest> {
-    let Rest { stream, read, open, .. } = rest;
-    let link = open.link.clone();
-    let shared = &link.shared;
-    if link.pinned.load(Relaxed) && shared.stage() == Stage::Retired {
-        link.close_next.store(true, Relaxed); // it may have rested while that was told
+async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut Timer) -> Option<IdleConn> {
+    let IdleConn { stream, read, open, .. } = rest;
+    let conn = open.conn.clone();
+    let shared = &conn.shared;
+    if conn.pinned.load(Relaxed) && shared.stage() == Stage::Retired {
+        conn.close_next.store(true, Relaxed); // it may have rested while that was told
     }
-    let exchange = Exchange::new(link.clone(), wire.clone());
+    let exchange = Exchange::new(conn.clone(), info.clone());
     let io = TokioIo::new(Socket::new(stream, read.freeze(), open));
     let mut connection = shared.h1.serve_connection(io, exchange).with_upgrades();
-    let mut watch = Watch::new(shared, &link);
-    let mut bell = None;
+    let mut watch = Watch::new(shared, &conn);
+    let mut waker = None;
     let end = poll_fn(|cx| {
-        link.task.hang(cx, &mut bell);
-        let _still = Still::new();
+        conn.task.register(cx, &mut waker);
+        let _still = FrozenClock::new();
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Closed(result.err()));
@@ -226,20 +226,20 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
     match end {
         End::Closed(Some(error)) if socket.refused => {
             let read = unread(&parts.read_buf, &socket.before);
-            let refusal = of_hyper(&error, &read, &link);
-            refuse(socket.stream, &link, wire, refusal, &read).await;
+            let rejection = of_hyper(&error, &read, &conn);
+            refuse(socket.stream, &conn, info, rejection, &read).await;
             None
         }
         End::Closed(failed) => {
-            let doubtful = failed.is_some() || link.body_open.load(Relaxed);
+            let doubtful = failed.is_some() || conn.body_open.load(Relaxed);
             if !socket.ended && (doubtful || has_more(&mut socket.stream)) {
-                linger(socket.stream, &link).await;
+                linger(socket.stream, &conn).await;
             }
             None
         }
         End::Evicted(IdleKind::Head) => {
             let read = unread(&parts.read_buf, &socket.before);
-            refuse(socket.stream, &link, wire, HEAD_TOO_SLOW, &read).await; // does not linger: it was evicted
+            refuse(socket.stream, &conn, info, HEAD_TOO_SLOW, &read).await; // does not linger: it was evicted
             None
         }
         End::Evicted(_) if !socket.stream.has_unread() => {
@@ -247,19 +247,20 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
             None
         }
         End::Idle | End::Nap | End::Evicted(_) => {
-            link.stay();
-            link.forget_head();
+            conn.stay();
+            conn.forget_head();
             // A copy, as even an empty one would keep hyper's whole buffer.
             let read = [parts.read_buf, socket.before].concat().as_slice().into();
-            let rest = Rest { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
+            let rest =
+                IdleConn { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
             match end {
-                End::Idle => hand_over(rest, place, wire).await,
+                End::Idle => hand_over(rest, place, info).await,
                 _ => Some(rest),
             }
         }
         End::LateHead => {
             let read = unread(&parts.read_buf, &socket.before);
-            refuse(socket.stream, &link, wire, HEAD_TOO_SLOW, &read).await;
+            refuse(socket.stream, &conn, info, HEAD_TOO_SLOW, &read).await;
             None
         }
         End::Stalled => {
@@ -276,7 +277,7 @@ async fn http1(rest: Rest, place: &Place, wire: &Wire, timer: &mut Timer) -> Opt
 /// What is looked at each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
 struct Watch<'a> {
     shared: &'a Shared,
-    link: &'a Link,
+    conn: &'a ConnState,
     drain: Option<Drain>,
     served: usize,
     idle_since: Instant,
@@ -289,12 +290,12 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(shared: &'a Shared, link: &'a Link) -> Watch<'a> {
+    fn new(shared: &'a Shared, conn: &'a ConnState) -> Watch<'a> {
         Watch {
             shared,
-            link,
+            conn,
             drain: None,
-            served: link.served.load(Relaxed),
+            served: conn.served.load(Relaxed),
             idle_since: Instant::now(),
             head_since: None,
             stalled: None,
@@ -305,10 +306,10 @@ impl<'a> Watch<'a> {
 
     /// Reads what the app left of a body. `true`: hyper should be polled again.
     fn drain(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.link.body_open.load(Relaxed) {
+        if !self.conn.body_open.load(Relaxed) {
             return false; // so nothing is left of one
         }
-        if let Some(body) = self.link.take_leftover() {
+        if let Some(body) = self.conn.take_leftover() {
             self.drain = Some(Drain::new(body));
         }
         let Some(drain) = &mut self.drain else { return false };
@@ -320,27 +321,27 @@ impl<'a> Watch<'a> {
         // Dropped before its end, it makes hyper close the connection once the response is out.
         self.drain = None;
         if ended {
-            self.link.body_open.store(false, Relaxed);
+            self.conn.body_open.store(false, Relaxed);
         }
         true
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
-        let (link, limits) = (self.link, &self.shared.limits);
-        if link.is_aborted() {
+        let (conn, limits) = (self.conn, &self.shared.limits);
+        if conn.is_aborted() {
             return Poll::Ready(End::Quit);
         }
-        if link.is_evicted() {
-            match link.idle_kind() {
+        if conn.is_evicted() {
+            match conn.idle_kind() {
                 Some(kind) => return Poll::Ready(End::Evicted(kind)),
-                None => link.stay(),
+                None => conn.stay(),
             }
         }
-        let pinned = link.pinned.load(Relaxed);
+        let pinned = conn.pinned.load(Relaxed);
         if pinned && self.shared.stage() == Stage::Retired {
-            link.close_next.store(true, Relaxed);
+            conn.close_next.store(true, Relaxed);
         }
-        if link.is_idle() {
+        if conn.is_idle() {
             match self.shared.stage() {
                 Stage::Serving => {}
                 Stage::Retired if pinned => {}
@@ -352,8 +353,8 @@ impl<'a> Watch<'a> {
             }
         }
         // hyper lets go of a response with its last bytes, which may be long on their way to the client.
-        let busy = link.busy.load(Relaxed) > 0 || !link.flushed.load(Relaxed);
-        if !busy && link.half_closed.load(Relaxed) {
+        let busy = conn.busy.load(Relaxed) > 0 || !conn.flushed.load(Relaxed);
+        if !busy && conn.half_closed.load(Relaxed) {
             return Poll::Ready(End::Quit); // all is said, and nothing more comes
         }
         let mut deadline = None;
@@ -363,25 +364,25 @@ impl<'a> Watch<'a> {
                 (deadline, end) = (Some(time), then);
             }
         };
-        let written = link.written.load(Relaxed);
-        if let Some(since) = since(&mut self.stalled, link.blocked.load(Relaxed), written) {
+        let written = conn.written.load(Relaxed);
+        if let Some(since) = since(&mut self.stalled, conn.blocked.load(Relaxed), written) {
             at(since + limits.write_stall, End::Stalled);
         }
-        let half_closed = busy && link.half_closed.load(Relaxed);
+        let half_closed = busy && conn.half_closed.load(Relaxed);
         if let Some(since) = since(&mut self.half_closed, half_closed, written) {
             at(since + limits.half_close, End::Quit);
         }
         if let Some(drain) = &self.drain {
             at(drain.until(), End::Undrained);
-        } else if !busy && !link.body_open.load(Relaxed) {
-            let served = link.served.load(Relaxed);
+        } else if !busy && !conn.body_open.load(Relaxed) {
+            let served = conn.served.load(Relaxed);
             if served != self.served {
                 (self.served, self.head_since) = (served, None);
                 let now = clock::now();
-                link.rests_since(now);
+                conn.rests_since(now);
                 self.idle_since = now.into();
             }
-            if link.head_bytes.load(Relaxed) > 0 {
+            if conn.head_bytes.load(Relaxed) > 0 {
                 let since = *self.head_since.get_or_insert_with(Instant::now);
                 at(since + limits.head_time, End::LateHead);
             } else if let Some(since) = self.leaving_since {

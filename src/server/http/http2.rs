@@ -10,13 +10,13 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::clock::{self, Still};
-use super::exchange::{Exchange, TAKING, Taking};
-use super::link::{Open, Socket};
+use super::clock::{self, FrozenClock};
+use super::conn_state::{Open, Socket};
+use super::exchange::{Exchange, SEND_PROGRESS, SendProgress};
 use super::stream::Stream;
 use super::wait::{LINGER_TIME, Timer, since};
-use crate::server::gate::Wire;
-use crate::server::hall::Stage;
+use crate::server::accept::Stage;
+use crate::server::gate::ConnInfo;
 
 /// Longest wait for the client's word that it has heard our GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
@@ -25,11 +25,11 @@ const GOODBYE_TIME: Duration = Duration::from_secs(10);
 const EVICTION_TIME: Duration = Duration::from_millis(50);
 
 /// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
-pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire, mut timer: Timer) {
-    let link = open.link.clone();
-    let shared = &link.shared;
-    link.multiplexed.store(true, Relaxed);
-    let exchange = Exchange::new(link.clone(), wire);
+pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnInfo, mut timer: Timer) {
+    let conn = open.conn.clone();
+    let shared = &conn.shared;
+    conn.multiplexed.store(true, Relaxed);
+    let exchange = Exchange::new(conn.clone(), info);
     let io = TokioIo::new(Socket::new(stream, before, open));
     let mut connection = pin!(shared.h2.serve_connection(io, exchange));
     let mut served = 0;
@@ -37,30 +37,30 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
     let mut told = false;
     let (mut stalled, mut slow, mut shut, mut parting) = (None, None, None, None);
     let (mut evicted, mut evicting) = (false, None);
-    let (mut bell, mut gave_way) = (None, false);
+    let (mut waker, mut gave_way) = (None, false);
     poll_fn(|cx| {
-        link.task.hang(cx, &mut bell);
+        conn.task.register(cx, &mut waker);
         // What woke this is as a rule an answer, with others close behind: streams that are ready have their turn first,
         // and one write takes what they have.
-        gave_way = !gave_way && link.busy.load(Relaxed) > 0;
+        gave_way = !gave_way && conn.busy.load(Relaxed) > 0;
         if gave_way {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let _still = Still::new();
+        let _still = FrozenClock::new();
         loop {
-            if connection.as_mut().poll(cx).is_ready() || link.is_aborted() {
+            if connection.as_mut().poll(cx).is_ready() || conn.is_aborted() {
                 return Poll::Ready(());
             }
-            let now_served = link.served.load(Relaxed);
+            let now_served = conn.served.load(Relaxed);
             if now_served != served {
                 let now = clock::now();
-                link.rests_since(now);
+                conn.rests_since(now);
                 (served, idle_since) = (now_served, now.into());
             }
-            let idle = link.busy.load(Relaxed) == 0;
-            let written = link.written.load(Relaxed);
-            let blocked = since(&mut stalled, link.blocked.load(Relaxed), written);
+            let idle = conn.busy.load(Relaxed) == 0;
+            let written = conn.written.load(Relaxed);
+            let blocked = since(&mut stalled, conn.blocked.load(Relaxed), written);
             let stalls = blocked.map(|since| since + shared.limits.write_stall);
             // What h2 has taken of the last answers may be long on its way to the client.
             let parted = since(&mut parting, told && idle, written).map(|since| since + GOODBYE_TIME);
@@ -68,19 +68,19 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
                 (false, true) => Some(idle_since + shared.limits.idle_time),
                 _ => parted,
             };
-            let head = since(&mut slow, link.within.load(Relaxed), link.whole.load(Relaxed));
+            let head = since(&mut slow, conn.within.load(Relaxed), conn.whole.load(Relaxed));
             let heads = head.map(|since| since + shared.limits.head_time);
-            let lingers = since(&mut shut, link.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
-            evicted |= link.is_evicted() && idle;
+            let lingers = since(&mut shut, conn.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
+            evicted |= conn.is_evicted() && idle;
             if !evicted {
-                link.stay(); // a request has come meanwhile
+                conn.stay(); // a request has come meanwhile
             }
-            let leaves = evicted && idle && !link.blocked.load(Relaxed);
+            let leaves = evicted && idle && !conn.blocked.load(Relaxed);
             let evictions = since(&mut evicting, leaves, written).map(|since| since + EVICTION_TIME);
             let sooner = [deadline, stalls, heads, lingers, evictions].into_iter().flatten().min();
             let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
             if late && sooner == stalls {
-                link.cut.store(true, Relaxed);
+                conn.cut.store(true, Relaxed);
                 let _ = connection.as_mut().poll(cx); // it meets its end at the socket
                 return Poll::Ready(());
             }
@@ -95,7 +95,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, wire: Wire,
             if !told && (late || evicted || shared.stage() > Stage::Serving) {
                 // GOAWAY: streams that have begun are finished, new ones go to another connection.
                 connection.as_mut().graceful_shutdown();
-                link.leaving.store(true, Relaxed);
+                conn.closing.store(true, Relaxed);
                 told = true;
                 continue;
             }
@@ -117,7 +117,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let taking = Taking::default();
+        let taking = SendProgress::default();
         tokio::spawn(Streaming { stream, taking, last: None, stall: self.stall, timer: Timer::default() });
     }
 }
@@ -127,7 +127,7 @@ pin_project_lite::pin_project! {
     struct Streaming<F> {
         #[pin]
         stream: F,
-        taking: Taking,
+        taking: SendProgress,
         // Since when the client has taken nothing, and how many frames it took before.
         last: Option<(u64, Instant)>,
         stall: Duration,
@@ -140,11 +140,11 @@ impl<F: Future> Future for Streaming<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        TAKING.set(*this.taking);
+        SEND_PROGRESS.set(*this.taking);
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        *this.taking = TAKING.get();
+        *this.taking = SEND_PROGRESS.get();
         match since(this.last, this.taking.waits, this.taking.frames) {
             Some(since) if this.timer.poll(cx, since + *this.stall) => Poll::Ready(()),
             _ => Poll::Pending,

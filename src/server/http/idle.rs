@@ -3,15 +3,15 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::link::Link;
+use super::conn_state::ConnState;
+use crate::server::accept::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
-use crate::server::hall::Stage;
 
-impl Link {
+impl ConnState {
     /// In which way the connection is idle, `None` while it is not.
     pub(super) fn idle_kind(&self) -> Option<IdleKind> {
         let answering = self.busy.load(Relaxed) > 0;
-        if self.ending.load(Relaxed) || (self.leaving.load(Relaxed) && !answering) {
+        if self.ending.load(Relaxed) || (self.closing.load(Relaxed) && !answering) {
             return Some(IdleKind::Ending);
         }
         if answering || !self.is_idle() {
@@ -42,7 +42,7 @@ impl Link {
     }
 }
 
-impl OpenConnection for Link {
+impl OpenConnection for ConnState {
     fn idle(&self) -> Option<IdleState> {
         let kind = self.idle_kind().filter(|_| !self.is_evicted())?;
         let since = self.opened + Duration::from_micros(self.rests_after_us.load(Relaxed));
@@ -51,13 +51,13 @@ impl OpenConnection for Link {
 
     fn evict(&self) {
         self.evicted.store(true, Relaxed);
-        self.task.ring();
+        self.task.wake();
     }
 
     fn turned(&self, stage: Stage) {
         match stage {
             Stage::Over => self.abort(),
-            _ => self.task.ring(),
+            _ => self.task.wake(),
         }
     }
 }

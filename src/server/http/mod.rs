@@ -1,29 +1,29 @@
 //! The `http` server: HTTP/1.1 and HTTP/2, with TLS or without, on TCP and Unix sockets.
 //!
-//! - `run`: what its connections share, in the hall of the server;
+//! - `shared`: what the connections of one server share;
 //! - `arrive`: what comes before the first request, the PROXY header and TLS; `redirect` leads plain clients to TLS;
 //! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that, whose
 //!   `frames` have limits of time, too;
-//! - `stream`: the socket; `link`: what the parts of its connection know of one another;
+//! - `stream`: the socket; `conn`: what the parts of its connection know of one another;
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `refused`: what ends before there is a request, and is answered and logged all the same;
 //! - `sendfile`: files that the kernel sends by itself;
-//! - `arriving`: the request's body: pace, and what the app left unread;
+//! - `request_body`: the request's body: pace, and what the app left unread;
 //! - `idle`: what a full server sees of a connection; `wait`: deadlines; `clock`: the time, read once a turn of a task.
 
 mod arrive;
-mod arriving;
 mod clock;
+mod conn_state;
 mod connection;
 mod exchange;
 mod frames;
 mod http2;
 mod idle;
-mod link;
 mod redirect;
 mod refused;
-mod run;
+mod request_body;
 mod sendfile;
+mod shared;
 mod stream;
 mod wait;
 
@@ -34,17 +34,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Server;
+use super::accept;
 use super::control::Control;
 use super::gate::Gate;
 use super::gate::forwarded::Trusted;
-use super::hall;
 use super::listener::{Listen, Socket};
 use super::options::{self, GateOptions, LimitOptions, Limits, is_fixed, networks};
 use super::tls::{self, Tls};
 use crate::body::{App, BoxFuture};
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Errors, Result};
-use run::{Entrance, Shared};
+use shared::{Preface, Shared};
 
 /// Options of a `[server.NAME]` table with `use = "http"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -216,9 +216,9 @@ impl Server for Http {
                 let port = secure.iter().find_map(|socket| socket.address().rsplit_once(':')?.1.parse().ok());
                 app = redirect::wrap(app, from, port.unwrap_or(443), tls.clone());
             }
-            let entrance = Entrance { tls, balancers, tls_listeners: secure.len() };
-            let shared = Shared::new(gate, limits, entrance, app, &control);
-            hall::run(Arc::new(shared), sockets, control).await;
+            let preface = Preface { tls, balancers, tls_listeners: secure.len() };
+            let shared = Shared::new(gate, limits, preface, app, &control);
+            accept::run(Arc::new(shared), sockets, control).await;
         })
     }
 }

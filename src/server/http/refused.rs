@@ -15,56 +15,63 @@ use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
-use super::link::{Link, Socket};
+use super::conn_state::{ConnState, Socket};
 use super::sendfile;
 use super::stream::Stream;
 use super::wait::linger;
 use crate::body::{RefusedHead, Response};
-use crate::server::gate::{Refusal, Wire};
+use crate::server::gate::{ConnInfo, Rejection};
 
 /// A head did not come in time.
-pub(super) const HEAD_TOO_SLOW: Refusal =
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "the head came too slowly").by("head_timeout_secs");
+pub(super) const HEAD_TOO_SLOW: Rejection =
+    Rejection::new(StatusCode::REQUEST_TIMEOUT, "the head came too slowly").by("head_timeout_secs");
 /// A head is too long.
-pub(super) const HEAD_TOO_LONG: Refusal =
-    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long").by("head_limit_bytes");
+pub(super) const HEAD_TOO_LONG: Rejection =
+    Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
+        .by("head_limit_bytes");
 /// Plain HTTP where TLS is spoken.
-pub(super) const SPEAKS_HTTPS: Refusal =
-    Refusal::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
+pub(super) const SPEAKS_HTTPS: Rejection =
+    Rejection::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
 /// TLS where plain HTTP is spoken.
-const SPEAKS_HTTP: Refusal =
-    Refusal::new(StatusCode::BAD_REQUEST, "this port speaks plain HTTP: use http://");
+const SPEAKS_HTTP: Rejection =
+    Rejection::new(StatusCode::BAD_REQUEST, "this port speaks plain HTTP: use http://");
 
 /// First byte of every TLS connection: the content type of a handshake record, RFC 8446 section 5.1.
 pub(super) const HANDSHAKE: u8 = 22;
 
 /// Answers, counts and logs a request of which `read` has come, and ends the connection. What does not fit the socket at
 /// once is not worth waiting for.
-pub(super) async fn refuse(mut stream: Stream, link: &Link, wire: &Wire, refusal: Refusal, read: &[u8]) {
-    let body = format!("{}: {}\n", refusal.status.canonical_reason().unwrap_or("Error"), refusal.reason);
-    let ticket = link.shared.desk.take(std::time::Instant::now());
-    let client = wire.peer.map(|peer| peer.ip());
-    ticket.refused(&refusal, client, RefusedHead::of_bytes(read), body.len() as u64);
-    drop(ticket);
+pub(super) async fn refuse(
+    mut stream: Stream,
+    conn: &ConnState,
+    info: &ConnInfo,
+    rejection: Rejection,
+    read: &[u8],
+) {
+    let body = format!("{}: {}\n", rejection.status.canonical_reason().unwrap_or("Error"), rejection.reason);
+    let guard = conn.shared.requests.take(std::time::Instant::now());
+    let client = info.peer.map(|peer| peer.ip());
+    guard.refused(&rejection, client, RefusedHead::of_bytes(read), body.len() as u64);
+    drop(guard);
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\ndate: {}\r\n\r\n",
-        refusal.status,
+        rejection.status,
         body.len(),
         httpdate::fmt_http_date(SystemTime::now()),
     );
     let _ = stream.try_write((head + &body).as_bytes());
-    linger(stream, link).await;
+    linger(stream, conn).await;
 }
 
 /// What hyper has found wrong with the head at the start of `read`.
-pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], link: &Link) -> Refusal {
-    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
+pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], conn: &ConnState) -> Rejection {
+    let bad = |reason| Rejection::new(StatusCode::BAD_REQUEST, reason);
     let text = error.to_string();
     if error.is_parse_too_large() {
         return match text.contains("URI") {
-            true => Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long"),
-            false if read.len() >= link.shared.limits.head_bytes => HEAD_TOO_LONG,
-            false => Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields")
+            true => Rejection::new(StatusCode::URI_TOO_LONG, "the request target is too long"),
+            false if read.len() >= conn.shared.limits.head_bytes => HEAD_TOO_LONG,
+            false => Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields")
                 .by("fields_limit"),
         };
     }
@@ -144,9 +151,9 @@ impl Socket {
         slices: &[IoSlice<'_>],
     ) -> Option<Poll<io::Result<usize>>> {
         let own = is_hypers_own(slices.last()?)?;
-        let link = &*self.open.link;
-        let may_refuse = !link.multiplexed.load(Relaxed) && !link.upgraded.load(Relaxed);
-        if !may_refuse || link.busy.load(Relaxed) > 0 || link.lookalike.load(Relaxed) {
+        let conn = &*self.open.conn;
+        let may_refuse = !conn.multiplexed.load(Relaxed) && !conn.upgraded.load(Relaxed);
+        if !may_refuse || conn.busy.load(Relaxed) > 0 || conn.lookalike.load(Relaxed) {
             return None;
         }
         let last = slices.last()?.len();
@@ -156,8 +163,8 @@ impl Socket {
             return Some(Poll::Ready(Ok(last)));
         }
         let slices: Vec<_> = before(slices, end).collect();
-        let result = match self.open.link.outgoing.is_used() {
-            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, &slices),
+        let result = match self.open.conn.outgoing.is_used() {
+            true => sendfile::send(&self.stream, &self.open.conn.outgoing, cx, &slices),
             false => Pin::new(&mut self.stream).poll_write(cx, slices.first()?),
         };
         Some(self.wrote(result))

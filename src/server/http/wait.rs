@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::link::Link;
+use super::conn_state::ConnState;
 use super::stream::Stream;
-pub(super) use crate::server::pace::{Timer, since};
+pub(super) use crate::server::throughput::{Timer, since};
 
 /// Longest wait for the client's end of stream after ours, and most bytes that are read meanwhile.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -34,8 +34,8 @@ pub(super) fn has_more(stream: &mut Stream) -> bool {
 /// client could lose the answer (RFC 9112 section 9.6).
 ///
 /// A full server ends it sooner.
-pub(super) async fn linger(mut stream: Stream, link: &Link) {
-    link.ending.store(true, Relaxed);
+pub(super) async fn linger(mut stream: Stream, conn: &ConnState) {
+    conn.ending.store(true, Relaxed);
     let reading = async {
         stream.shutdown().await?;
         let mut space = vec![0; 16 * 1024];
@@ -48,10 +48,10 @@ pub(super) async fn linger(mut stream: Stream, link: &Link) {
         }
         std::io::Result::Ok(())
     };
-    let (mut reading, mut bell) = (pin!(reading), None);
+    let (mut reading, mut waker) = (pin!(reading), None);
     let reading = poll_fn(|cx| {
-        link.task.hang(cx, &mut bell);
-        if link.is_evicted() || link.is_aborted() {
+        conn.task.register(cx, &mut waker);
+        if conn.is_evicted() || conn.is_aborted() {
             return Poll::Ready(());
         }
         reading.as_mut().poll(cx).map(drop)

@@ -93,7 +93,7 @@ pub(super) struct Outcome {
     /// world is as before.
     pub(super) result: Result<Option<Prepared>, Vec<Fault>>,
     /// A worker that says what is wrong, where nothing else serves and a mending is waited for.
-    pub(super) stand_in: Option<Prepared>,
+    pub(super) placeholder: Option<Prepared>,
     /// Of how many [changes](Progress::change) it has seen what came of them.
     pub(super) looks: u64,
 }
@@ -195,7 +195,7 @@ impl Attempt {
             Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Errand::Serve).await.map(Some),
             Err(errors) => Err(Fault::list(&errors)),
         };
-        Outcome { scope: None, result, stand_in: None, looks: 0 }
+        Outcome { scope: None, result, placeholder: None, looks: 0 }
     }
 
     /// Makes what the files say. A start that is not over when they change again is given up for what they say then,
@@ -210,7 +210,7 @@ impl Attempt {
             let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
             let Ok((plan, bound)) = &loaded.made else { return self.fail(loaded, cargo, looks).await };
             if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) {
-                return Outcome { scope: loaded.scope, result: Ok(None), stand_in: None, looks };
+                return Outcome { scope: loaded.scope, result: Ok(None), placeholder: None, looks };
             }
             self.announce();
             let next = tokio::select! {
@@ -223,7 +223,7 @@ impl Attempt {
                     return Outcome {
                         scope: loaded.scope,
                         result: Ok(Some(prepared)),
-                        stand_in: None,
+                        placeholder: None,
                         looks,
                     };
                 }
@@ -273,7 +273,7 @@ impl Attempt {
     /// Ends with faults, and with a worker that tells them where nothing else serves.
     async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
         let faults = loaded.made.err().unwrap_or_default();
-        let mut stand_in = None;
+        let mut placeholder = None;
         if let Some((config, process)) = loaded.config
             && process.reload
             && self.generation == 1
@@ -281,9 +281,9 @@ impl Attempt {
         {
             let (standing, libraries) = (Standing::default(), BTreeMap::new());
             let plan = Plan { config, process, standing, libraries, read: 0 };
-            stand_in = self.prepare(plan, loaded.bound, cargo, Errand::Tell(faults.clone())).await.ok();
+            placeholder = self.prepare(plan, loaded.bound, cargo, Errand::Tell(faults.clone())).await.ok();
         }
-        Outcome { scope: loaded.scope, result: Err(faults), stand_in, looks }
+        Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
     }
 
     /// Starts the workers of `plan`; for another errand than to serve, one.

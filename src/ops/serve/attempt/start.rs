@@ -100,14 +100,14 @@ pub(in crate::ops::serve) async fn start(
         Ok(Ended::Failed(faults)) => Err(faults),
         Ok(Ended::Crashed(status)) => {
             let error = Error::new(format!("the new worker crashed while starting ({status})"));
-            Err(fail(blame(error, last)))
+            Err(fail(tag_failure(error, last)))
         }
         Err(_) => {
             let seconds = plan.process.start().as_secs();
             let error = Error::new(format!("the new worker was not ready within {seconds} s"));
             let help =
                 "a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more";
-            Err(fail(blame(error, last).help(help)))
+            Err(fail(tag_failure(error, last).help(help)))
         }
     }
 }
@@ -120,7 +120,7 @@ enum Ended {
 }
 
 /// Adds the last step that a worker has told of, when it has.
-fn blame(error: Error, last: Option<String>) -> Error {
+fn tag_failure(error: Error, last: Option<String>) -> Error {
     match last {
         Some(last) => error.because(last),
         None => error,

@@ -127,7 +127,7 @@ impl Supervisor {
     pub(super) fn failed(
         &mut self,
         faults: Vec<Fault>,
-        stand_in: Option<Prepared>,
+        placeholder: Option<Prepared>,
         running: &Trying,
     ) -> Result<(), Vec<Fault>> {
         if self.stopping.is_some() {
@@ -137,8 +137,8 @@ impl Supervisor {
         if self.generation == 0 && self.watch.is_none() {
             return Err(faults);
         }
-        if let (None, Some(stand_in)) = (&self.crew, stand_in) {
-            self.switch(stand_in, running);
+        if let (None, Some(placeholder)) = (&self.crew, placeholder) {
+            self.switch(placeholder, running);
         }
         // A file that the application writes again and again does not change what is wrong.
         let known = self.faults.replace(faults.clone()).is_some_and(|known| known == faults);

@@ -21,9 +21,9 @@ impl Supervisor {
             Message::Attempted(number, outcome) => {
                 // Of one that was cut off nothing is wanted any more.
                 let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
-                let Outcome { scope, result, stand_in, looks } = *outcome;
+                let Outcome { scope, result, placeholder, looks } = *outcome;
                 let made = result.as_ref().ok().and_then(Option::as_ref);
-                let serves = made.or(stand_in.as_ref());
+                let serves = made.or(placeholder.as_ref());
                 if let Some(serves) = serves {
                     self.reload = serves.plan.process.reload;
                 }
@@ -31,7 +31,7 @@ impl Supervisor {
                 match result {
                     Ok(Some(prepared)) => self.made_new(prepared, &running),
                     Ok(None) => self.unchanged(&running),
-                    Err(faults) => self.failed(faults, stand_in, &running)?,
+                    Err(faults) => self.failed(faults, placeholder, &running)?,
                 }
                 self.refresh_when_due();
                 // It may have looked at these changes itself.

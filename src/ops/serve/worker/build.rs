@@ -13,12 +13,12 @@ use super::super::servers::{self, Named};
 use super::super::tasks::{self, run::Means};
 use crate::body::BoxFuture;
 use crate::context::{Context, Host, Reopen};
-use crate::counts::Parts;
 use crate::error::{Error, Errors};
+use crate::health::HealthProbes;
+use crate::metrics::Parts;
 use crate::ops::assemble::{Assembly, assemble};
 use crate::ops::fault::Fault;
 use crate::plugin::Instance;
-use crate::vitals::Vitals;
 
 /// What one generation serves with.
 pub(super) struct Built {
@@ -33,7 +33,7 @@ pub(super) async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
     host: Arc<dyn Host>,
-    (parts, vitals): (Arc<Parts>, Arc<Vitals>),
+    (parts, health): (Arc<Parts>, Arc<HealthProbes>),
     live: &Live,
     threads: &Handle,
     reopen: Reopen,
@@ -50,7 +50,7 @@ pub(super) async fn build(
         reopen,
         config: Arc::default(), // the assembler puts the merged one in
         parts,
-        vitals: vitals.clone(),
+        health: health.clone(),
     };
     let config = start.config.clone();
     let host = context.host.clone();
@@ -107,10 +107,10 @@ pub(super) async fn build(
             let instance = probed.clone();
             Box::pin(async move { instance.health().await })
         };
-        vitals.add(instance.name(), Arc::new(probe));
+        health.add(instance.name(), Arc::new(probe));
     }
     for (_, _, app) in &mut built.servers {
-        *app = live.wrap(if tells { live.stand_in() } else { app.clone() });
+        *app = live.wrap(if tells { live.placeholder() } else { app.clone() });
     }
     Ok(built)
 }

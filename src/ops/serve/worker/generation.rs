@@ -23,10 +23,10 @@ use super::super::question::Question;
 use super::super::servers::Named;
 use super::super::wire::{self, Outbox, Packet};
 use super::SLACK;
+use crate::health::HealthProbes;
 use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
-use crate::vitals::Vitals;
 
 /// How long tasks that are cut off may take to end.
 const FAST: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub(super) struct Generation {
     running: JoinSet<()>,
     live: Live,
     counting: Counting,
-    vitals: Arc<Vitals>,
+    health: Arc<HealthProbes>,
     outbox: Outbox,
     threads: Handle,
     phase: watch::Sender<Phase>,
@@ -72,7 +72,7 @@ impl Generation {
         instances: Vec<Instance>,
         known: Known,
         live: Live,
-        (counting, vitals): (Counting, Arc<Vitals>),
+        (counting, health): (Counting, Arc<HealthProbes>),
         outbox: Outbox,
         threads: Handle,
     ) -> Self {
@@ -88,7 +88,7 @@ impl Generation {
             running: JoinSet::new(),
             live,
             counting,
-            vitals,
+            health,
             outbox,
             threads,
             phase: watch::channel(Phase::Serving).0,
@@ -177,7 +177,7 @@ impl Generation {
         }
         if *self.phase.borrow() == Phase::Serving {
             // Nothing newer serves: the whole server ends.
-            self.vitals.end();
+            self.health.end();
         }
         self.farewell = None;
         self.end = Some(until + SLACK);

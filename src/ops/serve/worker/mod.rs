@@ -33,10 +33,10 @@ use super::message::{self, FromWorker, ToWorker};
 use super::wire::{self, Outbox, Packet};
 use crate::config::Files;
 use crate::context::Reopen;
-use crate::counts::Parts;
 use crate::error::Error;
+use crate::health::HealthProbes;
+use crate::metrics::Parts;
 use crate::ops::fault::Fault;
-use crate::vitals::Vitals;
 
 /// Copies of log lines that wait to be sent.
 const LINES: usize = 512;
@@ -136,7 +136,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let mut start = start;
     start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
-    let (parts, vitals) = (Arc::<Parts>::default(), Arc::<Vitals>::default());
+    let (parts, health) = (Arc::<Parts>::default(), Arc::<HealthProbes>::default());
     let counting = Counting::new(start.generation, parts.clone());
     let (orders, mut inbox) = mpsc::unbounded_channel();
     tokio::spawn(read(stream, host.clone(), live.clone(), counting.clone(), orders));
@@ -150,7 +150,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
         }
     };
     let Built { servers, instances, known } =
-        match build(&start, states, host, (parts, vitals.clone()), &live, &threads, reopen.clone()).await {
+        match build(&start, states, host, (parts, health.clone()), &live, &threads, reopen.clone()).await {
             Ok(built) => built,
             Err(faults) => {
                 outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
@@ -161,7 +161,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let mut beats = tokio::time::interval(start.process.beat());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counting.plugins(&instances);
-    let sight = (counting.clone(), vitals);
+    let sight = (counting.clone(), health);
     let mut generation = Generation::new(start, instances, known, live, sight, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
     outbox.send(Packet::new(&FromWorker::Ready));

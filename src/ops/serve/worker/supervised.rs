@@ -16,8 +16,8 @@ use super::super::wire::{Outbox, Packet};
 use crate::body::BoxFuture;
 use crate::config::{Opener, Purpose};
 use crate::context::Host;
-use crate::counts::Counts;
 use crate::error::Error;
+use crate::metrics::Counts;
 use crate::ops::fault::Fault;
 
 /// Longest wait for what all workers have counted: a supervisor that is being replaced answers late, and Prometheus waits

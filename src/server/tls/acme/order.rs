@@ -32,7 +32,7 @@ pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
     let retries = RetryPolicy::new().timeout(PATIENCE);
     let ready = order.poll_ready(&retries).await;
     if !matches!(ready, Ok(OrderStatus::Ready)) {
-        let why = refusal(&mut order).await;
+        let why = rejection(&mut order).await;
         let error = Error::new("the authority could not verify that the names lead here");
         let error = error.help("the names must lead to this server on port 443, or 80 with `redirect_http`");
         return Err(match (why, ready) {
@@ -117,7 +117,7 @@ async fn prepare(settings: &Settings, order: &mut Order) -> Result<Vec<Prepared>
 }
 
 /// What the authority found, in its own words.
-async fn refusal(order: &mut Order) -> Option<String> {
+async fn rejection(order: &mut Order) -> Option<String> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.ok()?;

@@ -189,7 +189,7 @@ impl std::fmt::Display for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counts::Times;
+    use crate::metrics::Times;
 
     #[test]
     fn both_formats() {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 /// The slowest pace of a request's body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Throughput {
     /// Bytes that must arrive in each window; 0: any pace.
     pub(super) bytes: u64,
     pub(super) window: Duration,
@@ -32,7 +32,7 @@ impl std::error::Error for TooSlow {}
 
 /// Why a body failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum BodyError {
     None = 0,
     Slow = 1,
     Broken = 2,
@@ -40,25 +40,25 @@ pub(super) enum Fault {
 
 /// The fate of one request's body, known to its body and its answer.
 #[derive(Debug, Default)]
-pub(super) struct Fate(AtomicU8);
+pub(super) struct BodyOutcome(AtomicU8);
 
-impl Fate {
-    pub(super) fn fault(&self) -> Fault {
+impl BodyOutcome {
+    pub(super) fn fault(&self) -> BodyError {
         match self.0.load(Relaxed) {
-            1 => Fault::Slow,
-            2 => Fault::Broken,
-            _ => Fault::None,
+            1 => BodyError::Slow,
+            2 => BodyError::Broken,
+            _ => BodyError::None,
         }
     }
 
-    pub(super) fn set(&self, fault: Fault) {
+    pub(super) fn set(&self, fault: BodyError) {
         self.0.store(fault as u8, Relaxed);
     }
 }
 
 /// Measures the pace of one body, while the application waits for more of it.
 pub(super) struct Clock {
-    pace: Pace,
+    pace: Throughput,
     runtime: Handle,
     window: Option<Pin<Box<Sleep>>>,
     arrived: u64,
@@ -66,7 +66,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Call it within the server's runtime.
-    pub(super) fn new(pace: Pace) -> Clock {
+    pub(super) fn new(pace: Throughput) -> Clock {
         Clock { pace, runtime: Handle::current(), window: None, arrived: 0 }
     }
 

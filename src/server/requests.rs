@@ -1,4 +1,4 @@
-//! The desk: what every backend does with one request from the moment its head is there, whatever it came by.
+//! What every backend does with one request from the moment its head has arrived.
 //!
 //! It counts every request, and tells the access log of those that are refused. Of admitted ones it sheds what is too
 //! much, passes one at a time where the app wants that, stops panics, makes an answer of the app's failure, lists what is
@@ -19,26 +19,27 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::control::{Load, Outcome, Tally};
-use super::gate::{Admitted, Refusal, reply};
-use super::pace::{Fault, TooSlow};
+use super::gate::{Admitted, Rejection, reply};
+use super::throughput::{BodyError, TooSlow};
 use crate::body::file::Part;
 use crate::body::{
-    App, Bare, Body, BoxFuture, Follow, Following, Meter, Refused, RefusedHead, Request, Response, Watch,
+    App, Body, BoxFuture, Meter, ObservedCall, Observer, Refused, RefusedHead, Request, Response, Unwrapped,
+    Watch,
 };
-use crate::counts::class_of;
 use crate::environ::{Environ, RefusalReason};
 use crate::error::BoxError;
-use crate::inflight::{Seat, Shares};
+use crate::inflight::{Entry, Shares};
+use crate::metrics::class_of;
 
-/// One server's desk.
-pub(super) struct Desk {
+/// The requests of one server.
+pub(super) struct Requests {
     app: App,
     /// Is told of the app's calls.
     meter: Option<Arc<dyn Meter>>,
     /// Follows them.
-    follow: Option<Arc<dyn Follow>>,
+    follow: Option<Arc<dyn Observer>>,
     /// Is told of requests that do not get to the app.
-    refusals: Option<Arc<dyn Follow>>,
+    refusals: Option<Arc<dyn Observer>>,
     shares: Option<Arc<Shares>>,
     load: Arc<Load>,
     /// Most requests in flight.
@@ -46,12 +47,12 @@ pub(super) struct Desk {
     turn: Option<Arc<Semaphore>>,
 }
 
-impl Desk {
+impl Requests {
     /// `limit` is the most requests in flight; with `one_at_a_time` the app has one request at a time.
-    pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Desk> {
+    pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Requests> {
         let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
         // The wait for the turn is not the app's time: there it has a clock of its own.
-        let Bare { app: inner, mut meter, mut follow, parts } = app.clone().bare();
+        let Unwrapped { app: inner, mut meter, mut follow, parts } = app.clone().bare();
         let refusals = parts.refusals.or_else(|| follow.clone());
         let app = match turn {
             None => inner,
@@ -63,7 +64,7 @@ impl Desk {
         if let Some(shares) = &parts.shares {
             shares.limit(limit);
         }
-        Arc::new(Desk { app, meter, follow, refusals, shares: parts.shares, load, limit, turn })
+        Arc::new(Requests { app, meter, follow, refusals, shares: parts.shares, load, limit, turn })
     }
 
     /// What the server is busy with.
@@ -72,12 +73,12 @@ impl Desk {
     }
 
     /// Takes a request in that came then: counts it, refused or not.
-    pub(super) fn take(self: &Arc<Self>, came: Instant) -> Ticket {
+    pub(super) fn take(self: &Arc<Self>, came: Instant) -> RequestGuard {
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
-        Ticket {
-            desk: self.clone(),
+        RequestGuard {
+            requests: self.clone(),
             number,
-            seat: None,
+            entry: None,
             began: came,
             took: None,
             outcome: Outcome::REFUSED,
@@ -88,37 +89,37 @@ impl Desk {
 }
 
 /// One request in the counts, until its response has ended or is dropped.
-pub(super) struct Ticket {
-    desk: Arc<Desk>,
+pub(super) struct RequestGuard {
+    requests: Arc<Requests>,
     number: usize,
     /// Its place among the requests in flight, once the app has it.
-    seat: Option<Seat>,
+    entry: Option<Entry>,
     began: Instant,
     /// How long the answer took, once that is known.
     took: Option<Duration>,
     outcome: Outcome,
     /// Of the response's body, so far.
     bytes: u64,
-    following: Option<Box<dyn Following>>,
+    following: Option<Box<dyn ObservedCall>>,
 }
 
-impl Ticket {
+impl RequestGuard {
     /// Whether there are too many in flight already: refuse it by [`reply::FULL`].
     pub(super) fn is_too_many(&self) -> bool {
-        self.number > self.desk.limit
+        self.number > self.requests.limit
     }
 
     /// Tells the logs that the request is refused, and how it is answered.
     pub(super) fn refused(
         &self,
-        refusal: &Refusal,
+        rejection: &Rejection,
         client: Option<IpAddr>,
         head: RefusedHead<'_>,
         bytes: u64,
     ) {
-        let (status, reason) = (refusal.status, &*refusal.explained());
+        let (status, reason) = (rejection.status, &*rejection.explained());
         tracing::debug!(status = status.as_u16(), reason, "request refused");
-        if let Some(log) = &self.desk.refusals {
+        if let Some(log) = &self.requests.refusals {
             log.refused(&Refused { came: self.began, client, head, status, reason, bytes });
         }
     }
@@ -126,13 +127,13 @@ impl Ticket {
     /// The same of one that gets `response`.
     pub(super) fn refused_with(
         &self,
-        refusal: &Refusal,
+        rejection: &Rejection,
         client: Option<IpAddr>,
         head: RefusedHead<'_>,
         response: &Response,
     ) {
         let bytes = response.body().size_hint().exact().filter(|_| head.method != "HEAD").unwrap_or(0);
-        self.refused(refusal, client, head, bytes);
+        self.refused(rejection, client, head, bytes);
     }
 
     /// Passes an admitted request to the app.
@@ -141,32 +142,33 @@ impl Ticket {
         let mut extensions = std::mem::take(request.extensions_mut());
         let environ = extensions.get_mut::<Environ>();
         let client = environ.as_ref().and_then(|environ| environ.client);
-        let seat = self.desk.load.table.begin(self.began, request.method(), request.uri().path(), client);
+        let entry =
+            self.requests.load.table.begin(self.began, request.method(), request.uri().path(), client);
         if let Some(environ) = environ {
-            environ.flight = seat.flight();
+            environ.handle = entry.handle();
         }
-        if let Some(shares) = &self.desk.shares {
-            seat.share(shares);
+        if let Some(shares) = &self.requests.shares {
+            entry.share(shares);
         }
         *request.extensions_mut() = extensions;
-        self.seat = Some(seat);
-        if let Some(follow) = &self.desk.follow {
+        self.entry = Some(entry);
+        if let Some(follow) = &self.requests.follow {
             self.following = Some(follow.clone().begin(&request, self.began));
         }
-        let app = &self.desk.app;
+        let app = &self.requests.app;
         if !request.body().is_end_stream() {
             let body = std::mem::take(request.body_mut());
-            *request.body_mut() = body.watched(Received(self.desk.clone()));
+            *request.body_mut() = body.watched(Received(self.requests.clone()));
         }
-        Work(match &self.desk.turn {
+        Work(match &self.requests.turn {
             None => app.handle(request),
             Some(turn) => {
-                let (turn, desk, came) = (turn.clone(), self.desk.clone(), Instant::now());
+                let (turn, requests, came) = (turn.clone(), self.requests.clone(), Instant::now());
                 Box::pin(async move {
                     // The semaphore is never closed.
                     let turn = Turn { _permit: turn.acquire_owned().await.ok() };
-                    desk.load.served.waited(came.elapsed());
-                    Ok(desk.app.handle(request).await?.map(|body| body.watched(turn)))
+                    requests.load.served.waited(came.elapsed());
+                    Ok(requests.app.handle(request).await?.map(|body| body.watched(turn)))
                 })
             }
         })
@@ -174,18 +176,18 @@ impl Ticket {
 
     /// Whether the request was cancelled by `paster cancel`; else `waiting` has it woken when it is.
     fn is_cancelled(&self, waiting: Option<&Context<'_>>) -> bool {
-        self.seat.as_ref().is_some_and(|seat| {
+        self.entry.as_ref().is_some_and(|entry| {
             if let Some(cx) = waiting {
-                seat.wake(cx.waker());
+                entry.wake(cx.waker());
             }
-            seat.cancelled()
+            entry.cancelled()
         })
     }
 
     /// The answer to a request that was cancelled before it had one.
     fn cancelled(&self) -> Response {
-        if let Some(seat) = &self.seat {
-            seat.answered();
+        if let Some(entry) = &self.entry {
+            entry.answered();
         }
         tracing::warn!("a request was cancelled by hand");
         with_reason(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
@@ -194,7 +196,7 @@ impl Ticket {
     /// The app has answered so.
     fn answered(&mut self, answered: &Result<Response, BoxError>) {
         let took = self.began.elapsed();
-        if let Some(meter) = &self.desk.meter {
+        if let Some(meter) = &self.requests.meter {
             meter.ended(took, answered);
         }
         // What lies in memory goes out with its head: that needs no other look at the clock.
@@ -206,7 +208,7 @@ impl Ticket {
     /// Brings the response to the form that is sent ([`reply::settle`]), as which it is counted and followed.
     pub(super) fn settle(&mut self, response: &mut Response, method: &Admitted, version: Version) {
         if !reply::settle(response, method, version) {
-            self.desk.load.failed.fetch_add(1, Relaxed);
+            self.requests.load.failed.fetch_add(1, Relaxed);
         }
         if self.outcome == Outcome::GONE {
             self.outcome = Outcome(class_of(response.status()) as u8);
@@ -220,7 +222,7 @@ impl Ticket {
     fn failed(&self, error: &BoxError) -> Response {
         let status = status_of(&**error);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            self.desk.load.failed.fetch_add(1, Relaxed);
+            self.requests.load.failed.fetch_add(1, Relaxed);
             tracing::error!(error = reply::chain(&**error), "the application failed");
         }
         match status {
@@ -231,14 +233,14 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.desk.load.in_flight.fetch_sub(1, Relaxed);
+        self.requests.load.in_flight.fetch_sub(1, Relaxed);
         let took = self.took.unwrap_or_else(|| self.began.elapsed());
-        let (load, outcome, bytes) = (&self.desk.load, self.outcome, self.bytes);
+        let (load, outcome, bytes) = (&self.requests.load, self.outcome, self.bytes);
         let count = |tally: &mut Tally| tally.ended(outcome, took, bytes);
-        match self.seat.take() {
-            Some(seat) => load.table.end(seat, count),
+        match self.entry.take() {
+            Some(entry) => load.table.end(entry, count),
             None => load.table.note(count),
         }
         if let Some(following) = &mut self.following {
@@ -255,30 +257,30 @@ impl Work {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        ticket: &mut Ticket,
-        fault: impl FnOnce() -> Fault,
+        guard: &mut RequestGuard,
+        fault: impl FnOnce() -> BodyError,
     ) -> Poll<Response> {
-        let polled = match ticket.is_cancelled(None) {
+        let polled = match guard.is_cancelled(None) {
             true => Ok(Poll::Pending),
             false => catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))),
         };
         let answered = match polled {
             Ok(Poll::Ready(answered)) => Some(answered),
-            Ok(Poll::Pending) if ticket.is_cancelled(Some(cx)) => None,
+            Ok(Poll::Pending) if guard.is_cancelled(Some(cx)) => None,
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => Some(Err(panic_text(&*panic).into())),
         };
         if let Some(answered) = &answered {
-            ticket.answered(answered);
+            guard.answered(answered);
         }
         let fault = fault();
         let response = match answered {
-            None => ticket.cancelled(),
-            Some(Ok(response)) if fault != Fault::Slow || response.status().as_u16() < 400 => response,
-            Some(Err(error)) if fault == Fault::None => ticket.failed(&error),
+            None => guard.cancelled(),
+            Some(Ok(response)) if fault != BodyError::Slow || response.status().as_u16() < 400 => response,
+            Some(Err(error)) if fault == BodyError::None => guard.failed(&error),
             // The request's body has failed the app.
             Some(_) => {
-                let slow = fault == Fault::Slow;
+                let slow = fault == BodyError::Slow;
                 let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
                 let reason = if slow { "the body came too slowly" } else { "the body did not come whole" };
                 with_reason(status, reason)
@@ -316,32 +318,32 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panic: {text}")
 }
 
-/// A response's body on its way out, with the ticket of its request.
-pub(super) struct Leaving {
+/// A response's body on its way out, with the guard of its request.
+pub(super) struct CountedBody {
     body: Body,
-    ticket: Ticket,
+    guard: RequestGuard,
 }
 
-impl Leaving {
-    pub(super) fn new(body: Body, ticket: Ticket) -> Leaving {
-        if let Some(seat) = &ticket.seat {
-            seat.sending();
+impl CountedBody {
+    pub(super) fn new(body: Body, guard: RequestGuard) -> CountedBody {
+        if let Some(entry) = &guard.entry {
+            entry.sending();
         }
-        Leaving { body, ticket }
+        CountedBody { body, guard }
     }
 
     /// [`Body::next_part`], for a server whose socket can send files.
     pub(super) fn next_part(&mut self) -> Option<Part> {
-        if self.ticket.is_cancelled(None) {
+        if self.guard.is_cancelled(None) {
             return None; // `poll_frame` has the error
         }
         let part = self.body.next_part();
-        self.ticket.bytes += part.as_ref().map_or(0, |part| part.length as u64);
+        self.guard.bytes += part.as_ref().map_or(0, |part| part.length as u64);
         part
     }
 }
 
-impl http_body::Body for Leaving {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -354,20 +356,20 @@ impl http_body::Body for Leaving {
             tracing::warn!("a request was cancelled by hand in the middle of its answer");
             Poll::Ready(Some(Err("the request was cancelled".into())))
         };
-        if this.ticket.is_cancelled(None) {
+        if this.guard.is_cancelled(None) {
             return cut();
         }
         let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
-            Ok(Poll::Pending) if this.ticket.is_cancelled(Some(cx)) => return cut(),
+            Ok(Poll::Pending) if this.guard.is_cancelled(Some(cx)) => return cut(),
             Ok(frame) => frame,
             // A panic in the middle of a body must not look like its end.
             Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),
         };
         if let Poll::Ready(Some(Ok(frame))) = &frame {
-            this.ticket.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            this.guard.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         if let Poll::Ready(Some(Err(error))) = &frame {
-            this.ticket.desk.load.failed.fetch_add(1, Relaxed);
+            this.guard.requests.load.failed.fetch_add(1, Relaxed);
             tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
         }
         frame
@@ -383,7 +385,7 @@ impl http_body::Body for Leaving {
 }
 
 /// Counts the bytes of a request's body.
-struct Received(Arc<Desk>);
+struct Received(Arc<Requests>);
 
 impl Watch for Received {
     fn taken(&mut self, bytes: u64) {

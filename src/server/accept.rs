@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::control::{Control, Idle, Load, Phase};
-use super::desk::Desk;
 use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
 use super::options::Limits;
+use super::requests::Requests;
 use super::shortage::{self, Shortage};
 use super::stream::{Listener, Stream};
 use crate::body::App;
@@ -34,9 +34,9 @@ const MAKES_ROOM: usize = 8;
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
 /// What all connections of one server share.
-pub(super) struct Hall {
+pub(super) struct ServerBase {
     pub(super) limits: Limits,
-    pub(super) desk: Arc<Desk>,
+    pub(super) requests: Arc<Requests>,
     pub(super) load: Arc<Load>,
     pub(super) hand_over: mpsc::Sender<Idle>,
     connections: OpenConnections,
@@ -61,7 +61,7 @@ pub(super) enum Stage {
 
 /// Where a connection came from.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct ListenerId {
     /// Which of the server's listeners.
     pub(super) index: usize,
     /// Its address; empty where this generation no longer has it.
@@ -69,15 +69,15 @@ pub(super) struct Place {
 }
 
 /// A connection that is to be served.
-pub(super) enum Guest {
+pub(super) enum IncomingConn {
     /// It was accepted at that time.
-    New(Stream, std::time::Instant),
+    Accepted(Stream, std::time::Instant),
     /// The generation before has handed it over, between two requests.
-    Adopted(Adopted),
+    HandedOver(HandedOver),
 }
 
 /// A connection between two requests.
-pub(super) struct Adopted {
+pub(super) struct HandedOver {
     pub(super) stream: Stream,
     /// Bytes that were read from it already.
     pub(super) read: Bytes,
@@ -87,20 +87,20 @@ pub(super) struct Adopted {
 }
 
 /// What a kind of server makes of its connections.
-pub(super) trait House: Send + Sync + 'static {
+pub(super) trait Backend: Send + Sync + 'static {
     /// Whether a connection can be idle between two requests, and so be handed over.
     const KEEPS: bool;
 
-    fn hall(&self) -> &Hall;
+    fn base(&self) -> &ServerBase;
 
-    /// Starts to serve a connection: between [`Hall::opened`] and [`Hall::closed`].
-    fn take(self: &Arc<Self>, guest: Guest, place: Place);
+    /// Starts to serve a connection: between [`ServerBase::opened`] and [`ServerBase::closed`].
+    fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId);
 }
 
-impl Hall {
-    pub(super) fn new(limits: Limits, app: App, control: &Control) -> Hall {
-        Hall {
-            desk: Desk::new(app, control.load.clone(), limits.in_flight, limits.one_at_a_time),
+impl ServerBase {
+    pub(super) fn new(limits: Limits, app: App, control: &Control) -> ServerBase {
+        ServerBase {
+            requests: Requests::new(app, control.load.clone(), limits.in_flight, limits.one_at_a_time),
             load: control.load.clone(),
             server: control.server.clone(),
             hand_over: control.hand_over.clone(),
@@ -168,7 +168,7 @@ impl Hall {
         &self,
         socket: io::Result<OwnedFd>,
         idle: impl FnOnce(OwnedFd, Arc<str>) -> Idle,
-    ) -> Option<Adopted> {
+    ) -> Option<HandedOver> {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
@@ -179,7 +179,7 @@ impl Hall {
         let Err(SendError(idle)) = self.hand_over.send(idle(socket, self.server.clone())).await else {
             return None;
         };
-        Adopted::of(idle).ok()
+        HandedOver::of(idle).ok()
     }
 
     fn is_full(&self) -> bool {
@@ -208,28 +208,28 @@ impl Hall {
     }
 }
 
-impl Adopted {
-    fn of(idle: Idle) -> io::Result<Adopted> {
+impl HandedOver {
+    fn of(idle: Idle) -> io::Result<HandedOver> {
         let Idle { socket, read, peer, secure, .. } = idle;
-        Ok(Adopted { stream: Stream::from_fd(socket)?, read, peer, secure })
+        Ok(HandedOver { stream: Stream::from_fd(socket)?, read, peer, secure })
     }
 }
 
-fn enter<H: House>(house: &H, stage: Stage) {
-    let hall = house.hall();
-    if hall.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
-        hall.turned.notify_waiters();
+fn enter<H: Backend>(house: &H, stage: Stage) {
+    let base = house.base();
+    if base.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
+        base.turned.notify_waiters();
     }
-    hall.connections.turned(hall.stage());
+    base.connections.turned(base.stage());
 }
 
-async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
+async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId) {
     loop {
-        house.hall().room(&listener).await;
-        let accepted = match house.hall().shortage.is_on() {
+        house.base().room(&listener).await;
+        let accepted = match house.base().shortage.is_on() {
             false => listener.accept().await,
             true => {
-                house.hall().shortage.look();
+                house.base().shortage.look();
                 let Ok(accepted) = tokio::time::timeout(shortage::QUIET, listener.accept()).await else {
                     continue;
                 };
@@ -240,16 +240,16 @@ async fn accept<H: House>(house: Arc<H>, listener: Listener, place: Place) {
             Ok(stream) => {
                 let at = std::time::Instant::now();
                 // It may have been accepted for room that another listener has filled since.
-                if house.hall().is_full() {
-                    house.hall().connections.evict(1);
+                if house.base().is_full() {
+                    house.base().connections.evict(1);
                 }
-                house.take(Guest::New(stream, at), place.clone());
+                house.take(IncomingConn::Accepted(stream, at), place.clone());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                house.hall().shortage.failed(&error, &place.listen);
+                house.base().shortage.failed(&error, &place.listen);
                 // What it closes may be all that is missing.
-                house.hall().connections.evict(MAKES_ROOM);
+                house.base().connections.evict(MAKES_ROOM);
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
         }
@@ -268,12 +268,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves until the generation is retired and the last connection is gone.
-pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut control: Control) {
-    let hall = house.hall();
+pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut control: Control) {
+    let base = house.base();
     let mut listeners = JoinSet::new();
     let mut places = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
-        let place = Place { index, listen: socket.address().into() };
+        let place = ListenerId { index, listen: socket.address().into() };
         places.push(place.clone());
         match Listener::new(socket) {
             Ok(listener) => drop(listeners.spawn(accept(house.clone(), listener, place))),
@@ -304,7 +304,7 @@ pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut contr
         let retired = phase != Phase::Serving;
         if retired {
             // Told last: whoever asks afterwards is answered by one that knows its end.
-            hall.load.closed.notify_one();
+            base.load.closed.notify_one();
         }
         let deadline = until.unwrap_or_else(Instant::now);
         tokio::select! {
@@ -314,14 +314,14 @@ pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut contr
                 Some(idle) => adopt(&house, idle, &places).await,
                 None => adoptions = false,
             },
-            () = hall.fewer_than(1), if retired => {
+            () = base.fewer_than(1), if retired => {
                 // What is still on its way here is passed on, and later senders learn that nobody listens.
                 control.adopted.close();
                 while let Some(idle) = control.adopted.recv().await {
                     adopt(&house, idle, &places).await;
                 }
                 adoptions = false;
-                if hall.load.connections.load(Relaxed) == 0 {
+                if base.load.connections.load(Relaxed) == 0 {
                     break;
                 }
             }
@@ -332,14 +332,14 @@ pub(super) async fn run<H: House>(house: Arc<H>, sockets: Vec<Socket>, mut contr
     listeners.shutdown().await;
     enter(&*house, Stage::Over);
     // Whoever holds an upgraded connection may be slow to notice: the process ends soon anyway.
-    let _ = tokio::time::timeout(ABORT_TIME, hall.fewer_than(1)).await;
+    let _ = tokio::time::timeout(ABORT_TIME, base.fewer_than(1)).await;
 }
 
 /// Takes on a connection of the generation before, or passes it on when this one is retired too.
-async fn adopt<H: House>(house: &Arc<H>, idle: Idle, places: &[Place]) {
-    let hall = house.hall();
-    let idle = match hall.stage() {
-        Stage::Retired => match hall.hand_over.send(idle).await {
+async fn adopt<H: Backend>(house: &Arc<H>, idle: Idle, places: &[ListenerId]) {
+    let base = house.base();
+    let idle = match base.stage() {
+        Stage::Retired => match base.hand_over.send(idle).await {
             Ok(()) => return,
             Err(SendError(idle)) => idle,
         },
@@ -347,9 +347,9 @@ async fn adopt<H: House>(house: &Arc<H>, idle: Idle, places: &[Place]) {
     };
     // A listener that this generation no longer has: the connection lives on all the same.
     let place = places.get(idle.listener).cloned();
-    let place = place.unwrap_or_else(|| Place { index: idle.listener, listen: "".into() });
-    match Adopted::of(idle) {
-        Ok(adopted) => house.take(Guest::Adopted(adopted), place),
+    let place = place.unwrap_or_else(|| ListenerId { index: idle.listener, listen: "".into() });
+    match HandedOver::of(idle) {
+        Ok(handed_over) => house.take(IncomingConn::HandedOver(handed_over), place),
         Err(error) => tracing::warn!(%error, "cannot take on a connection of the generation before"),
     }
 }

@@ -11,9 +11,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::conn_state::ConnState;
 use crate::error::BoxError;
-use crate::server::pace::{Clock, Fate, Fault, Pace, TooSlow};
+use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
 
 /// Most bytes of an unwanted body that are read to save the connection.
 const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
@@ -21,40 +21,40 @@ const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The body of one request.
-pub(super) struct Arriving {
+pub(super) struct RequestBody {
     body: Option<Incoming>,
     /// HTTP/1 only: a stream of HTTP/2 is its own and is reset when dropped.
-    link: Option<Arc<Link>>,
+    conn: Option<Arc<ConnState>>,
     /// The client waits for `100 Continue`, which hyper sends once the body is asked for.
     invited: bool,
-    fate: Arc<Fate>,
+    fate: Arc<BodyOutcome>,
     clock: Clock,
 }
 
-impl Arriving {
+impl RequestBody {
     /// Wraps a body that has not ended; call it within the server's runtime.
     pub(super) fn new(
         body: Incoming,
-        link: Option<Arc<Link>>,
+        conn: Option<Arc<ConnState>>,
         invited: bool,
-        pace: Pace,
-        fate: Arc<Fate>,
-    ) -> Arriving {
-        if let Some(link) = &link {
-            link.body_open.store(true, Relaxed);
+        pace: Throughput,
+        fate: Arc<BodyOutcome>,
+    ) -> RequestBody {
+        if let Some(conn) = &conn {
+            conn.body_open.store(true, Relaxed);
         }
-        Arriving { body: Some(body), link, invited, fate, clock: Clock::new(pace) }
+        RequestBody { body: Some(body), conn, invited, fate, clock: Clock::new(pace) }
     }
 
     fn end(&mut self) {
         self.body = None;
-        if let Some(link) = self.link.take() {
-            link.body_open.store(false, Relaxed);
+        if let Some(conn) = self.conn.take() {
+            conn.body_open.store(false, Relaxed);
         }
     }
 }
 
-impl http_body::Body for Arriving {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -74,7 +74,7 @@ impl http_body::Body for Arriving {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.fate.set(Fault::Broken);
+                this.fate.set(BodyError::Broken);
                 this.body = None; // `body_open` stays: the connection is of no further use
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -84,7 +84,7 @@ impl http_body::Body for Arriving {
             }
             Poll::Pending => {
                 ready!(this.clock.wait(cx));
-                this.fate.set(Fault::Slow);
+                this.fate.set(BodyError::Slow);
                 this.body = None;
                 Poll::Ready(Some(Err(TooSlow.into())))
             }
@@ -100,14 +100,14 @@ impl http_body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(link), Some(body)) = (self.link.take(), self.body.take()) {
+        if let (Some(conn), Some(body)) = (self.conn.take(), self.body.take()) {
             // A client that was never invited will not send the body, and a long one costs more than a connection.
             if self.invited || body.size_hint().lower() > DRAIN_LIMIT_BYTES {
-                link.close_next.store(true, Relaxed);
+                conn.close_next.store(true, Relaxed);
             } else {
-                link.leave_body(body);
+                conn.leave_body(body);
             }
         }
     }

@@ -9,32 +9,32 @@ use hyper::server::conn::{http1, http2};
 
 use super::arrive::Speaks;
 use super::clock;
+use super::conn_state::{ConnState, Open};
 use super::connection;
 use super::http2::Streams;
-use super::link::{Link, Open};
 use crate::body::App;
+use crate::server::accept::{Backend, HandedOver, IncomingConn, ListenerId, ServerBase};
 use crate::server::control::Control;
 use crate::server::gate::forwarded::Trusted;
-use crate::server::gate::{Gate, Wire};
-use crate::server::hall::{Adopted, Guest, Hall, House, Place};
+use crate::server::gate::{ConnInfo, Gate};
 use crate::server::options::Limits;
 use crate::server::tls::Terminator;
 
 /// hyper's own limit, which it keeps without an allocation.
 const HYPER_FIELDS: usize = 100;
 
-/// What all connections of one server share: a hall, and what is of this kind.
+/// What all connections of one server share: the base of every server, and what HTTP adds.
 pub(super) struct Shared {
-    hall: Hall,
+    base: ServerBase,
     pub(super) gate: Gate,
-    pub(super) entrance: Entrance,
+    pub(super) preface: Preface,
     pub(super) h1: http1::Builder,
     pub(super) h2: http2::Builder<Streams>,
 }
 
 /// What stands before a connection's first request.
 #[derive(Default)]
-pub(super) struct Entrance {
+pub(super) struct Preface {
     pub(super) tls: Option<Arc<Terminator>>,
     /// Peers that say by the PROXY protocol who the client is; nobody else is let in then.
     pub(super) balancers: Option<Trusted>,
@@ -42,26 +42,26 @@ pub(super) struct Entrance {
     pub(super) tls_listeners: usize,
 }
 
-impl Entrance {
+impl Preface {
     /// The TLS that is spoken on connections from `place`.
-    pub(super) fn tls(&self, place: &Place) -> Option<&Arc<Terminator>> {
+    pub(super) fn tls(&self, place: &ListenerId) -> Option<&Arc<Terminator>> {
         self.tls.as_ref().filter(|_| place.index < self.tls_listeners)
     }
 }
 
 impl Deref for Shared {
-    type Target = Hall;
+    type Target = ServerBase;
 
-    fn deref(&self) -> &Hall {
-        &self.hall
+    fn deref(&self) -> &ServerBase {
+        &self.base
     }
 }
 
 impl Shared {
-    pub(super) fn new(gate: Gate, limits: Limits, entrance: Entrance, app: App, control: &Control) -> Shared {
+    pub(super) fn new(gate: Gate, limits: Limits, preface: Preface, app: App, control: &Control) -> Shared {
         let mut h1 = http1::Builder::new();
         // Our own clock tells a slow head from an idle connection, which hyper's cannot; a client that has shut
-        // its sending side is recognised by the socket (`link`), so hyper watches for the end of the stream.
+        // its sending side is recognised by the socket (`conn`), so hyper watches for the end of the stream.
         h1.header_read_timeout(None).half_close(false).max_header_size(limits.head_bytes);
         if limits.head_bytes + 8192 > 400 * 1024 {
             h1.max_buf_size(limits.head_bytes + 8192);
@@ -78,7 +78,7 @@ impl Shared {
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Shared { hall: Hall::new(limits, app, control), gate, entrance, h1, h2 }
+        Shared { base: ServerBase::new(limits, app, control), gate, preface, h1, h2 }
     }
 
     /// Called once for each connection when it has ended or gone to another generation.
@@ -86,37 +86,37 @@ impl Shared {
         if upgraded {
             self.load.upgraded.fetch_sub(1, Relaxed);
         }
-        self.hall.closed(id);
+        self.base.closed(id);
     }
 }
 
 /// Counts a connection in.
-fn open(link: Link) -> Open {
-    let link = Arc::new(link);
-    let id = link.shared.hall.opened(link.clone());
-    Open { link, id }
+fn open(conn: ConnState) -> Open {
+    let conn = Arc::new(conn);
+    let id = conn.shared.base.opened(conn.clone());
+    Open { conn, id }
 }
 
-impl House for Shared {
+impl Backend for Shared {
     const KEEPS: bool = true;
 
-    fn hall(&self) -> &Hall {
-        &self.hall
+    fn base(&self) -> &ServerBase {
+        &self.base
     }
 
-    fn take(self: &Arc<Self>, guest: Guest, place: Place) {
-        let link = Link::new(self.clone());
-        match guest {
-            Guest::New(stream, at) => {
-                link.accepted.get_or_init(|| at);
-                tokio::spawn(connection::begin(stream.into(), open(link), place));
+    fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId) {
+        let conn = ConnState::new(self.clone());
+        match incoming {
+            IncomingConn::Accepted(stream, at) => {
+                conn.accepted.get_or_init(|| at);
+                tokio::spawn(connection::begin(stream.into(), open(conn), place));
             }
-            Guest::Adopted(Adopted { stream, read, peer, secure }) => {
-                let open = open(link);
+            IncomingConn::HandedOver(HandedOver { stream, read, peer, secure }) => {
+                let open = open(conn);
                 // It was plain when it came; where that is over, so it is after the next response.
-                open.link.close_next.store(self.entrance.tls(&place).is_some(), Relaxed);
-                let wire = Wire { peer, listen: place.listen.clone(), secure, certificate: None };
-                tokio::spawn(connection::serve(stream.into(), read, open, place, wire, Speaks::Either));
+                open.conn.close_next.store(self.preface.tls(&place).is_some(), Relaxed);
+                let info = ConnInfo { peer, listen: place.listen.clone(), secure, certificate: None };
+                tokio::spawn(connection::serve(stream.into(), read, open, place, info, Speaks::Either));
             }
         }
     }

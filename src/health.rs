@@ -18,13 +18,13 @@ pub type Probe = Arc<dyn Fn() -> BoxFuture<Result<(), String>> + Send + Sync>;
 
 /// The state of one generation.
 #[derive(Default)]
-pub struct Vitals {
+pub struct HealthProbes {
     ending: AtomicBool,
     probes: Mutex<Vec<(String, Probe)>>,
     last: tokio::sync::Mutex<Option<(Instant, Arc<[String]>)>>,
 }
 
-impl Vitals {
+impl HealthProbes {
     /// Notes that the whole server ends: nothing new should be sent to it.
     pub fn end(&self) {
         self.ending.store(true, Relaxed);

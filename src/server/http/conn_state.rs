@@ -12,22 +12,22 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
-use super::run::Shared;
 use super::sendfile::{self, Outgoing};
+use super::shared::Shared;
 use super::stream::Stream;
 
 /// What the driver, the socket and the request of one connection tell one another.
 ///
 /// All but the bodies and upgraded sockets live in one task, so relaxed atomics do, and what only the socket counts is
 /// counted without a locked instruction.
-pub(super) struct Link {
+pub(super) struct ConnState {
     pub(super) shared: Arc<Shared>,
     /// When this process took it on, and for how long it had been open when its last response ended, in microseconds.
     pub(super) opened: std::time::Instant,
     pub(super) rests_after_us: AtomicU64,
     /// When it was accepted; unset where another generation did that.
     pub(super) accepted: OnceLock<std::time::Instant>,
-    /// Requests whose response has not ended; see [`enter`](Link::enter).
+    /// Requests whose response has not ended; see [`enter`](ConnState::enter).
     pub(super) busy: AtomicUsize,
     /// Requests whose response has ended.
     pub(super) served: AtomicUsize,
@@ -36,7 +36,7 @@ pub(super) struct Link {
     /// HTTP/2: several requests at once, and nothing is handed over.
     pub(super) multiplexed: AtomicBool,
     /// HTTP/2: the client was told to go.
-    pub(super) leaving: AtomicBool,
+    pub(super) closing: AtomicBool,
     /// HTTP/2: our side has ended.
     pub(super) shut: AtomicBool,
     /// A response's body has ended as hyper's own answers do: from now on the two are not told apart.
@@ -70,7 +70,7 @@ pub(super) struct Link {
     /// The server is full: the connection is to end if it is idle.
     pub(super) evicted: AtomicBool,
     /// The task that drives the connection.
-    pub(super) task: Bell,
+    pub(super) task: WakerSlot,
     reader: AtomicWaker,
     writer: AtomicWaker,
     /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a Transfer-Encoding.
@@ -84,18 +84,18 @@ pub(super) struct Link {
 /// Wakes a task. Unlike that of an [`AtomicWaker`], its waker stays when it was used, and is set anew only when the task
 /// has another: that is one look for each turn.
 #[derive(Default)]
-pub(super) struct Bell(Mutex<Option<Waker>>);
+pub(super) struct WakerSlot(Mutex<Option<Waker>>);
 
-impl Bell {
+impl WakerSlot {
     /// Has it wake this task from now on; `known` is what the task has hung up before.
-    pub(super) fn hang(&self, cx: &Context<'_>, known: &mut Option<Waker>) {
+    pub(super) fn register(&self, cx: &Context<'_>, known: &mut Option<Waker>) {
         if known.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             *lock(&self.0) = Some(cx.waker().clone());
             *known = Some(cx.waker().clone());
         }
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         let waker = lock(&self.0).clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -107,9 +107,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Link {
-    pub(super) fn new(shared: Arc<Shared>) -> Link {
-        Link {
+impl ConnState {
+    pub(super) fn new(shared: Arc<Shared>) -> ConnState {
+        ConnState {
             shared,
             opened: std::time::Instant::now(),
             rests_after_us: AtomicU64::default(),
@@ -118,7 +118,7 @@ impl Link {
             served: AtomicUsize::default(),
             body_open: AtomicBool::default(),
             multiplexed: AtomicBool::default(),
-            leaving: AtomicBool::default(),
+            closing: AtomicBool::default(),
             shut: AtomicBool::default(),
             lookalike: AtomicBool::default(),
             upgraded: AtomicBool::default(),
@@ -135,7 +135,7 @@ impl Link {
             aborted: AtomicBool::default(),
             ending: AtomicBool::default(),
             evicted: AtomicBool::default(),
-            task: Bell::default(),
+            task: WakerSlot::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             head: Mutex::default(),
@@ -153,7 +153,7 @@ impl Link {
     pub(super) fn leave(&self) {
         self.count(&self.served, 1);
         if self.count(&self.busy, -1) == 0 && self.multiplexed.load(Relaxed) {
-            self.task.ring();
+            self.task.wake();
         }
     }
 
@@ -183,7 +183,7 @@ impl Link {
     /// Ends the connection whoever holds it.
     pub(super) fn abort(&self) {
         self.aborted.store(true, Relaxed);
-        self.task.ring();
+        self.task.wake();
         self.reader.wake();
         self.writer.wake();
     }
@@ -217,7 +217,7 @@ impl Link {
     /// Keeps the rest of a body that the application does not want, for the driver to drain.
     pub(super) fn leave_body(&self, body: Incoming) {
         *lock(&self.leftover) = Some(body);
-        self.task.ring();
+        self.task.wake();
     }
 
     pub(super) fn take_leftover(&self) -> Option<Incoming> {
@@ -227,17 +227,17 @@ impl Link {
 
 /// One open connection in the server's counts and its list.
 pub(super) struct Open {
-    pub(super) link: Arc<Link>,
+    pub(super) conn: Arc<ConnState>,
     pub(super) id: u64,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.link.shared.closed(self.id, self.link.upgraded.load(Relaxed));
+        self.conn.shared.closed(self.id, self.conn.upgraded.load(Relaxed));
     }
 }
 
-/// The socket as hyper has it: bytes that were read before come first, and the [`Link`] is kept.
+/// The socket as hyper has it: bytes that were read before come first, and the [`ConnState`] is kept.
 pub(super) struct Socket {
     pub(super) stream: Stream,
     pub(super) before: Bytes,
@@ -258,10 +258,10 @@ const SHORT: usize = 4096;
 
 impl Socket {
     pub(super) fn new(stream: Stream, before: Bytes, open: Open) -> Socket {
-        open.link.flushed.store(true, Relaxed);
-        let multiplexed = open.link.multiplexed.load(Relaxed);
-        open.link.outgoing.allow(!multiplexed && stream.takes_files());
-        let head_limit = open.link.shared.limits.head_bytes;
+        open.conn.flushed.store(true, Relaxed);
+        let multiplexed = open.conn.multiplexed.load(Relaxed);
+        open.conn.outgoing.allow(!multiplexed && stream.takes_files());
+        let head_limit = open.conn.shared.limits.head_bytes;
         Socket {
             stream,
             before,
@@ -275,36 +275,36 @@ impl Socket {
     }
 
     /// Whether the connection may go on; the wakers of an upgraded one are not the driver's.
-    fn check(&self, cx: &Context<'_>, waker: impl Fn(&Link) -> &AtomicWaker) -> io::Result<()> {
-        let link = &*self.open.link;
-        if link.upgraded.load(Relaxed) {
-            waker(link).register(cx.waker());
+    fn check(&self, cx: &Context<'_>, waker: impl Fn(&ConnState) -> &AtomicWaker) -> io::Result<()> {
+        let conn = &*self.open.conn;
+        if conn.upgraded.load(Relaxed) {
+            waker(conn).register(cx.waker());
         }
-        if link.cut.load(Relaxed) {
+        if conn.cut.load(Relaxed) {
             self.stream.reset_on_close();
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match link.is_aborted() {
+        match conn.is_aborted() {
             true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server ends")),
             false => Ok(()),
         }
     }
 
     pub(super) fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let link = &*self.open.link;
+        let conn = &*self.open.conn;
         match &result {
             Poll::Ready(Ok(count)) => {
-                link.wrote(*count);
-                link.blocked.store(false, Relaxed);
+                conn.wrote(*count);
+                conn.blocked.store(false, Relaxed);
             }
             Poll::Ready(Err(error)) if sendfile::is_fault(error) => {
-                link.shared.load.failed.fetch_add(1, Relaxed);
+                conn.shared.load.failed.fetch_add(1, Relaxed);
                 tracing::error!(%error, "a response ends unfinished");
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => link.blocked.store(true, Relaxed),
+            Poll::Pending => conn.blocked.store(true, Relaxed),
         }
-        link.flushed.store(false, Relaxed);
+        conn.flushed.store(false, Relaxed);
         result
     }
 }
@@ -316,7 +316,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.check(cx, |link| &link.reader)?;
+        this.check(cx, |conn| &conn.reader)?;
         let start = buf.filled().len();
         if this.before.is_empty() {
             let read = Pin::new(&mut this.stream).poll_read(cx, buf);
@@ -332,29 +332,29 @@ impl AsyncRead for Socket {
             }
         }
         let count = buf.filled().len() - start;
-        let link = &*this.open.link;
-        let answering = link.busy.load(Relaxed) > 0;
-        if link.multiplexed.load(Relaxed) {
+        let conn = &*this.open.conn;
+        let answering = conn.busy.load(Relaxed) > 0;
+        if conn.multiplexed.load(Relaxed) {
             if !this.frames.take(&buf.filled()[start..]) {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            link.within.store(this.frames.is_within(), Relaxed);
-            link.whole.store(this.frames.whole(), Relaxed);
+            conn.within.store(this.frames.is_within(), Relaxed);
+            conn.whole.store(this.frames.whole(), Relaxed);
             return Poll::Ready(Ok(()));
         }
         if count == 0 && buf.remaining() > 0 {
             // The client may have gone, or only have said all it wanted to: the driver gives it time. A body
             // that ends too early is an error at once.
-            let sending = answering || !link.flushed.load(Relaxed);
-            if sending && !link.body_open.load(Relaxed) && !link.upgraded.load(Relaxed) {
-                link.half_closed.store(true, Relaxed);
+            let sending = answering || !conn.flushed.load(Relaxed);
+            if sending && !conn.body_open.load(Relaxed) && !conn.upgraded.load(Relaxed) {
+                conn.half_closed.store(true, Relaxed);
                 return Poll::Pending;
             }
             this.ended = true;
-        } else if !answering && !link.body_open.load(Relaxed) {
-            let before = link.head_bytes.load(Relaxed);
-            link.head_bytes.store(before + count, Relaxed);
-            let mut head = lock(&link.head);
+        } else if !answering && !conn.body_open.load(Relaxed) {
+            let before = conn.head_bytes.load(Relaxed);
+            conn.head_bytes.store(before + count, Relaxed);
+            let mut head = lock(&conn.head);
             if before == 0 {
                 head.clear();
             }
@@ -367,13 +367,13 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx, |link| &link.writer)?;
+        self.check(cx, |conn| &conn.writer)?;
         if let Some(kept) = self.keep_back(cx, &[IoSlice::new(bytes)]) {
             return kept;
         }
-        let result = match self.open.link.outgoing.is_used() {
+        let result = match self.open.conn.outgoing.is_used() {
             false => Pin::new(&mut self.stream).poll_write(cx, bytes),
-            true => sendfile::send(&self.stream, &self.open.link.outgoing, cx, &[IoSlice::new(bytes)]),
+            true => sendfile::send(&self.stream, &self.open.conn.outgoing, cx, &[IoSlice::new(bytes)]),
         };
         self.wrote(result)
     }
@@ -383,14 +383,14 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx, |link| &link.writer)?;
+        self.check(cx, |conn| &conn.writer)?;
         if let Some(kept) = self.keep_back(cx, slices) {
             return kept;
         }
         let this = &mut *self;
         let stream = Pin::new(&mut this.stream);
-        let result = if this.open.link.outgoing.is_used() {
-            sendfile::send(&this.stream, &this.open.link.outgoing, cx, slices)
+        let result = if this.open.conn.outgoing.is_used() {
+            sendfile::send(&this.stream, &this.open.conn.outgoing, cx, slices)
         } else if let [slice] = slices {
             stream.poll_write(cx, slice)
         } else if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SHORT {
@@ -409,12 +409,12 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        let link = &*self.open.link;
-        if link.pinned.load(Relaxed) {
-            link.blocked.store(flushed.is_pending(), Relaxed);
+        let conn = &*self.open.conn;
+        if conn.pinned.load(Relaxed) {
+            conn.blocked.store(flushed.is_pending(), Relaxed);
         }
         if flushed.is_ready() {
-            link.flushed.store(true, Relaxed);
+            conn.flushed.store(true, Relaxed);
         }
         flushed
     }
@@ -424,14 +424,14 @@ impl AsyncWrite for Socket {
         if this.refused {
             return Poll::Ready(Ok(())); // our own answer follows
         }
-        let link = &*this.open.link;
-        if !link.shut.load(Relaxed) {
+        let conn = &*this.open.conn;
+        if !conn.shut.load(Relaxed) {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            link.shut.store(true, Relaxed);
+            conn.shut.store(true, Relaxed);
         }
         // A stream that the client began before it heard our GOAWAY: closing at once would reset the connection, and the
         // GOAWAY, which says that it may be begun elsewhere, could be lost. The driver keeps the time.
-        while link.leaving.load(Relaxed) && !link.is_aborted() {
+        while conn.closing.load(Relaxed) && !conn.is_aborted() {
             let mut space = [0; 4096];
             let mut space = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space)) {
