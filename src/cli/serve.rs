@@ -100,7 +100,7 @@ pub(super) struct SideArgs {
     parent: u32,
     /// As whom and within which limits it runs.
     #[arg(long)]
-    standing: String,
+    credentials: String,
 }
 
 /// The program of a scheduled task (started by a worker).
@@ -168,6 +168,6 @@ impl TaskArgs {
 
 impl SideArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        serve::side(&self.library, &self.name, self.parent, &self.standing).map(ExitCode::from)
+        serve::side(&self.library, &self.name, self.parent, &self.credentials).map(ExitCode::from)
     }
 }

@@ -143,7 +143,7 @@ struct Slots<T> {
     free: Vec<u32>,
     /// Requests that have begun.
     count: u64,
-    tally: T,
+    sum: T,
 }
 
 #[derive(Debug)]
@@ -279,20 +279,20 @@ impl<T> Table<T> {
             slot.progress = Arc::default();
         }
         slots.free.push(entry.index);
-        count(&mut slots.tally);
+        count(&mut slots.sum);
     }
 
     /// Has a request counted that was never in it.
     pub fn note(&self, count: impl FnOnce(&mut T)) {
-        count(&mut self.0[HOME.with(Cell::get)].lock().tally);
+        count(&mut self.0[HOME.with(Cell::get)].lock().sum);
     }
 
     /// Shows what all threads have counted, and returns how many requests have begun.
-    pub fn tally(&self, mut look: impl FnMut(&T)) -> u64 {
+    pub fn sum(&self, mut look: impl FnMut(&T)) -> u64 {
         let mut begun = 0;
         for shard in &self.0 {
             let slots = shard.lock();
-            look(&slots.tally);
+            look(&slots.sum);
             begun += slots.count;
         }
         begun
@@ -374,7 +374,7 @@ mod tests {
         table.note(|ended| *ended += 1);
         assert!(table.list().is_empty());
         let mut ended = 0;
-        assert_eq!((table.tally(|shard| ended += shard), ended), (4, 3));
+        assert_eq!((table.sum(|shard| ended += shard), ended), (4, 3));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Load {
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
     /// The requests in flight that have reached the app, and what became of those before.
-    pub table: Table<Tally>,
+    pub table: Table<RequestStats>,
     /// What it has done so far.
     pub served: Served,
     /// Told once, when a retired server no longer accepts connections.
@@ -79,13 +79,13 @@ impl Outcome {
 
 /// What became of the requests of one thread: counted under the lock of the table, which they pass anyway.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct RequestStats {
     outcomes: [u64; 7],
     sent: u64,
     duration: Histogram,
 }
 
-impl Tally {
+impl RequestStats {
     /// Counts a request at its end, with the bytes of its response's body.
     #[inline]
     pub fn ended(&mut self, outcome: Outcome, took: Duration, bytes: u64) {
@@ -94,7 +94,7 @@ impl Tally {
         self.duration.add(took);
     }
 
-    fn add(&mut self, other: &Tally) {
+    fn add(&mut self, other: &RequestStats) {
         self.outcomes.iter_mut().zip(other.outcomes).for_each(|(sum, more)| *sum += more);
         self.sent += other.sent;
         self.duration.merge(&other.duration);
@@ -132,7 +132,7 @@ impl Load {
     /// Requests that came so far, refused ones too.
     pub fn requests(&self) -> u64 {
         let mut refused = 0;
-        let begun = self.table.tally(|tally| refused += tally.outcomes[usize::from(Outcome::REFUSED.0)]);
+        let begun = self.table.sum(|stats| refused += stats.outcomes[usize::from(Outcome::REFUSED.0)]);
         begun + refused
     }
 
@@ -142,14 +142,14 @@ impl Load {
         let count = |counter: &AtomicU64| Value::Count(counter.load(Relaxed));
         let level = |counter: &AtomicUsize| Value::Level(counter.load(Relaxed) as i64);
         let served = &self.served;
-        let mut tally = Tally::default();
-        self.table.tally(|shard| tally.add(shard));
-        for (name, outcome) in Outcome::NAMES.iter().zip(tally.outcomes) {
+        let mut stats = RequestStats::default();
+        self.table.sum(|shard| stats.add(shard));
+        for (name, outcome) in Outcome::NAMES.iter().zip(stats.outcomes) {
             counts.put("paster_requests_total", &[server[0], ("outcome", name)], Value::Count(outcome));
         }
-        counts.put("paster_response_bytes_total", &server, Value::Count(tally.sent));
+        counts.put("paster_response_bytes_total", &server, Value::Count(stats.sent));
         counts.put("paster_request_bytes_total", &server, count(&served.received));
-        counts.put("paster_request_duration_seconds", &server, tally.duration.value());
+        counts.put("paster_request_duration_seconds", &server, stats.duration.value());
         counts.put("paster_connections_total", &server, count(&served.connections));
         counts.put("paster_turn_wait_seconds", &server, served.turns.value());
         counts.put("paster_accept_to_app_seconds", &server, served.first_calls.value());

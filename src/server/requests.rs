@@ -18,7 +18,7 @@ use http::{StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::control::{Load, Outcome, Tally};
+use super::control::{Load, Outcome, RequestStats};
 use super::gate::{Admitted, Rejection, reply};
 use super::throughput::{BodyError, TooSlow};
 use crate::body::file::Part;
@@ -238,7 +238,7 @@ impl Drop for RequestGuard {
         self.requests.load.in_flight.fetch_sub(1, Relaxed);
         let took = self.took.unwrap_or_else(|| self.began.elapsed());
         let (load, outcome, bytes) = (&self.requests.load, self.outcome, self.bytes);
-        let count = |tally: &mut Tally| tally.ended(outcome, took, bytes);
+        let count = |stats: &mut RequestStats| stats.ended(outcome, took, bytes);
         match self.entry.take() {
             Some(entry) => load.table.end(entry, count),
             None => load.table.note(count),

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
-use super::leavings::{AFTERWARDS, Leavings};
+use super::credentials::Credentials;
 use super::message::{FromWorker, ToWorker};
+use super::orphans::{AFTERWARDS, Orphans};
 use super::running::Running;
-use super::standing::Standing;
 use super::wire::{self, Outbox, Packet};
 use crate::error::{Error, Result};
 
@@ -61,9 +61,9 @@ impl Child {
     /// When no process can be made.
     pub(super) fn start(
         name: Name,
-        standing: &Standing,
+        credentials: &Credentials,
         quiet: bool,
-        leavings: Arc<Leavings>,
+        orphans: Arc<Orphans>,
     ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
@@ -71,14 +71,14 @@ impl Child {
         let mut command = std::process::Command::new("/proc/self/exe");
         // It leads a session soon, for which it must lead no process group before.
         command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs));
-        standing.dress(&mut command);
+        credentials.apply_to(&mut command);
         if quiet {
             command
                 .stdout(Stdio::from(rustix::io::dup(io::stderr()).map_err(io::Error::from).map_err(failed)?));
         }
         let process = Running::start(&mut command).map_err(failed)?;
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
-        Ok(Child::watch(name, process, stream, leavings))
+        Ok(Child::watch(name, process, stream, orphans))
     }
 
     /// Speaks to a process over `stream`, and waits for its end.
@@ -86,7 +86,7 @@ impl Child {
         name: Name,
         mut process: Running,
         stream: Arc<UnixStream>,
-        leavings: Arc<Leavings>,
+        orphans: Arc<Orphans>,
     ) -> (Child, mpsc::UnboundedReceiver<News>) {
         let pid = process.pid();
         let outbox = Outbox::new(stream.clone());
@@ -95,7 +95,7 @@ impl Child {
         let (kill, killed) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let (sender, news) = mpsc::unbounded_channel();
-        leavings.clone().watch(async move {
+        orphans.clone().watch(async move {
             let reading = tokio::spawn(read(stream, sender.clone(), reader));
             let status = tokio::select! {
                 status = process.wait() => status,
@@ -106,7 +106,7 @@ impl Child {
             };
             // What it said last must come before its end.
             let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
-            leavings.clear(pid, if status.success() { AFTERWARDS } else { Duration::ZERO });
+            orphans.clear(pid, if status.success() { AFTERWARDS } else { Duration::ZERO });
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
@@ -120,9 +120,9 @@ impl Child {
         name: Name,
         pid: u32,
         socket: OwnedFd,
-        leavings: Arc<Leavings>,
+        orphans: Arc<Orphans>,
     ) -> io::Result<(Child, mpsc::UnboundedReceiver<News>)> {
-        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), leavings))
+        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), orphans))
     }
 
     /// Stops speaking to the worker between two packets, as long as the guard lives; returns its socket too.
@@ -141,12 +141,12 @@ impl Child {
 
     /// Kills the process and waits until it is reaped.
     pub(super) async fn kill(mut self) {
-        self.strike();
+        self.kill_now();
         let _ = self.ended.await; // an error means that it was reaped before
     }
 
     /// Kills the process; its end is told as any other.
-    pub(super) fn strike(&mut self) {
+    pub(super) fn kill_now(&mut self) {
         self.kill = None;
     }
 

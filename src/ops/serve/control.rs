@@ -248,7 +248,7 @@ async fn logs(
     lines: usize,
     follow: bool,
 ) -> io::Result<()> {
-    let (kept, mut next) = shared.teller.log.look(lines.min(MOST_LINES));
+    let (kept, mut next) = shared.events.log.look(lines.min(MOST_LINES));
     for line in kept {
         write(writer, &Reply::Line(line)).await?;
     }
@@ -268,8 +268,11 @@ async fn logs(
             }
             Err(broadcast::error::RecvError::Lagged(count)) => {
                 let text = format!("… {count} pieces of the log were too fast for this connection");
-                write(writer, &Reply::Line(super::ring::Piece::new("supervisor", text).lines().remove(0)))
-                    .await?;
+                write(
+                    writer,
+                    &Reply::Line(super::log_buffer::LogChunk::new("supervisor", text).lines().remove(0)),
+                )
+                .await?;
             }
             Err(broadcast::error::RecvError::Closed) => break,
         }

@@ -30,9 +30,9 @@ struct Head {
 
 /// The servers that take connections; empty once the worker is retired.
 #[derive(Clone, Default)]
-pub(super) struct Takers(Arc<Mutex<HashMap<String, mpsc::Sender<Idle>>>>);
+pub(super) struct Receivers(Arc<Mutex<HashMap<String, mpsc::Sender<Idle>>>>);
 
-impl Takers {
+impl Receivers {
     pub(super) fn insert(&self, server: &str, taker: mpsc::Sender<Idle>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned(), taker);
     }
@@ -44,13 +44,13 @@ impl Takers {
 
     /// Gives a connection to its server; back comes one that nobody here takes.
     ///
-    /// Sent under the lock: once [`Takers::retire`] has returned, nothing more reaches a server, so that none ends
+    /// Sent under the lock: once [`Receivers::retire`] has returned, nothing more reaches a server, so that none ends
     /// with a connection still on the way to it.
     async fn give(&self, mut idle: Idle) -> Option<Idle> {
         loop {
             let full = {
-                let takers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(taker) = takers.get(idle.server.as_ref()) else { return Some(idle) };
+                let receivers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(taker) = receivers.get(idle.server.as_ref()) else { return Some(idle) };
                 match taker.try_send(idle) {
                     Ok(()) => return None,
                     Err(TrySendError::Closed(back)) => return Some(back),
@@ -66,13 +66,13 @@ impl Takers {
 }
 
 /// Takes in what an older generation sends over `from` until it closes.
-pub(super) async fn take_in(from: OwnedFd, takers: Takers, onward: mpsc::Sender<Idle>) {
+pub(super) async fn take_in(from: OwnedFd, receivers: Receivers, onward: mpsc::Sender<Idle>) {
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
         let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
         let Head { server, listener, peer, secure } = head;
         let idle = Idle { server: server.into(), listener, socket, read: packet.raw, peer, secure };
-        if let Some(idle) = takers.give(idle).await {
+        if let Some(idle) = receivers.give(idle).await {
             // A server that is gone from the config: nobody onward can have it, and the connection closes there.
             let _ = onward.send(idle).await;
         }

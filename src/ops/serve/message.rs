@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::beat::Beat;
-use super::live::Status;
+use super::credentials::Credentials;
+use super::heartbeat::Heartbeat;
+use super::live_page::Status;
 use super::process::Process;
-use super::question::{Answer, Question};
-use super::standing::Standing;
+use super::query::{Query, QueryReply};
 use crate::config::{Config, Purpose};
 use crate::metrics::Counts;
 use crate::ops::fault::Fault;
@@ -43,8 +43,8 @@ pub(super) enum ToWorker {
     Count(u64),
     /// The answer to [`FromWorker::Counts`].
     Counts(u64, Counts),
-    /// Answer with [`FromWorker::Answer`] of that number.
-    Ask(u64, Question),
+    /// Answer with [`FromWorker::QueryReply`] of that number.
+    Ask(u64, Query),
 }
 
 /// What a worker needs to build its generation.
@@ -68,7 +68,7 @@ pub(super) struct Start {
     /// Its process options.
     pub(super) process: Process,
     /// As whom and within which limits it runs.
-    pub(super) standing: Standing,
+    pub(super) credentials: Credentials,
     /// Private copy of each plugin app's library.
     pub(super) libraries: BTreeMap<String, PathBuf>,
     /// Name and length of each app's saved state among the raw bytes.
@@ -78,12 +78,12 @@ pub(super) struct Start {
     /// Whether the message carries the file of `[log]`.
     pub(super) log: bool,
     /// What it is for.
-    pub(super) errand: Errand,
+    pub(super) role: Role,
 }
 
 /// What a worker is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Errand {
+pub(super) enum Role {
     /// Serve the apps.
     Serve,
     /// Nothing could be built: say so on every server instead of serving the apps.
@@ -100,7 +100,7 @@ pub(super) enum FromWorker {
     /// Everything is built and healthy.
     Ready,
     /// A sign of life, about once a second.
-    Beat(Beat),
+    Heartbeat(Heartbeat),
     /// It is not, or it was a mere try, and the process ends.
     Failed(Vec<Fault>),
     /// No server accepts connections any more, as [`ToWorker::Retire`] asked.
@@ -139,7 +139,7 @@ pub(super) enum FromWorker {
     /// What all workers have counted is wanted; the number is to be given back.
     Counts(u64),
     /// To [`ToWorker::Ask`] of that number.
-    Answer(u64, Box<Answer>),
+    QueryReply(u64, Box<QueryReply>),
     /// The raw bytes are lines of the log, which stand on standard error already.
     Log,
     /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.

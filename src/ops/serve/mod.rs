@@ -5,49 +5,49 @@
 //! hangs or has served long enough is replaced alone. What happens is told as [`Event`]s; nothing here prints.
 //!
 //! - `supervisor`: the loop; `switch` from one generation to the next, `replace` one worker;
-//! - `crew`: what the supervisor knows of the workers; `child` and `running`: a worker's process;
+//! - `pool`: what the supervisor knows of the workers; `child` and `running`: a worker's process;
 //! - `attempt`: makes a generation; changes nothing that serves;
 //! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other;
-//! - `control`: the socket of `paster ps` and its like; `question`s to workers and their `answers`;
-//! - `tasks`: work on a schedule; `side`: processes of plugins; `leavings`: those that a worker leaves behind;
-//! - `succession`: a new program in the place of this one; `legacy`: what it goes on from; `ring`: the last of the log.
+//! - `control`: the socket of `paster ps` and its like; `query`s to workers and their `inspect`;
+//! - `tasks`: work on a schedule; `side`: processes of plugins; `orphans`: those that a worker leaves behind;
+//! - `upgrade`: a new program in the place of this one; `handoff_state`: what it goes on from; `log_buffer`: the last of the log.
 
-mod answers;
 mod attempt;
 mod backoff;
-mod beat;
 mod cgi;
 mod child;
 mod control;
 mod counting;
-mod crew;
+mod credentials;
 mod descriptors;
 mod event;
-mod folder;
+mod events;
+mod handoff_state;
 mod handover;
-mod leavings;
-mod legacy;
-mod live;
+mod heartbeat;
+mod inspect;
+mod live_page;
 mod load;
 mod log;
+mod log_buffer;
 mod memory;
 mod message;
 mod notify;
 mod open_files;
+mod orphans;
 mod pid_file;
+mod pool;
 mod process;
-mod question;
-mod ring;
+mod query;
 mod running;
+mod runtime_dir;
 mod servers;
-mod side;
-mod standing;
-mod succession;
+mod side_process;
 mod supervisor;
-mod tally;
 mod tasks;
-mod teller;
 mod terminal;
+mod totals;
+mod upgrade;
 mod watch;
 mod wire;
 mod worker;
@@ -64,10 +64,10 @@ use tokio::sync::{mpsc, oneshot};
 pub use event::{Event, Reason, Why};
 pub use log::Log;
 pub use process::Process;
-pub use side::side;
-pub use succession::successor;
+pub use side_process::side;
 pub use tasks::run::become_program;
 pub use tasks::{TaskOptions, check as check_tasks};
+pub use upgrade::successor;
 pub use worker::worker;
 
 use crate::config::{Config, Purpose, Sources};
@@ -98,8 +98,8 @@ pub struct Options {
 /// Each fault that does.
 pub fn check_user(config: &Config) -> Result<Vec<String>> {
     let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are told elsewhere
-    let (standing, refused) = standing::Standing::check(&process, config)?;
-    let (errors, notes) = open_files::check(config, &standing);
+    let (credentials, refused) = credentials::Credentials::check(&process, config)?;
+    let (errors, notes) = open_files::check(config, &credentials);
     Errors::check(errors)?;
     Ok(refused.into_iter().chain(notes).collect())
 }
@@ -130,24 +130,24 @@ type State = (Vec<(String, usize)>, Bytes);
 /// What the supervisor's tasks share.
 struct Shared {
     options: Options,
-    teller: teller::Teller,
+    events: events::EventLog,
     /// Distinguishes this run from earlier ones.
     run: String,
     /// What TLS session tickets of this run are made of.
     tickets: Secret,
-    folder: folder::Folder,
+    folder: runtime_dir::RuntimeDir,
     notify: notify::Notify,
     messages: mpsc::UnboundedSender<Message>,
-    sides: side::Sides,
-    tasks: tasks::Keeper,
-    questions: question::Questions,
-    leavings: Arc<leavings::Leavings>,
+    sides: side_process::SideProcesses,
+    tasks: tasks::Scheduler,
+    queries: query::Queries,
+    orphans: Arc<orphans::Orphans>,
     /// How many workers there were.
     started: AtomicU64,
     /// How often files changed that are served as they are.
     refreshes: AtomicU64,
     /// What the supervisor counts.
-    seen: tally::Seen,
+    seen: totals::Seen,
     /// Files that workers of another user may ask for.
     open_files: open_files::OpenFiles,
     /// The path at which the user should open each app.
@@ -159,9 +159,9 @@ enum Message {
     /// The attempt of that number has ended.
     Attempted(u64, Box<attempt::Outcome>),
     /// The making of that number, of a worker for the post, has ended.
-    Made { post: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
+    Made { slot: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
     /// A new program has shown, or not, that it can take over.
-    Rehearsed(Result<(), Error>),
+    PreflightDone(Result<(), Error>),
     /// The attempt of that number knows what to watch, and goes on once it is; whether the config wants it watched.
     Loaded { number: u64, scope: Box<watch::Scope>, reload: bool, done: oneshot::Sender<()> },
     /// The attempt of that number makes something new of files that have changed.
@@ -183,33 +183,33 @@ enum Message {
 }
 
 impl Shared {
-    fn tell(&self, event: &Event) {
+    fn emit(&self, event: &Event) {
         self.notify.hear(event);
         self.seen.note(event);
-        self.teller.tell(event);
+        self.events.emit(event);
     }
 
     /// Has events told as the table `[log]` of `plan` says.
     fn log_as(&self, plan: &attempt::Plan) {
         // It was read once already, before anything was made of it.
         let log = plan.config.section("log").and_then(|_| Log::read(&plan.config).ok());
-        match self.teller.follow(log, plan.standing.owner(), self.options.json) {
+        match self.events.follow(log, plan.credentials.owner(), self.options.json) {
             Ok(None) => {}
-            Ok(Some(file)) => self.tell(&Event::Logging { file }),
-            Err(error) => self.tell(&Event::Warning { message: error.to_string() }),
+            Ok(Some(file)) => self.emit(&Event::Logging { file }),
+            Err(error) => self.emit(&Event::Warning { message: error.to_string() }),
         }
     }
 
-    /// Lets processes of that standing reach what is kept for them: the copies of libraries, and the sockets of side
+    /// Lets processes with these credentials reach what is kept for them: the copies of libraries, and the sockets of side
     /// processes.
-    fn open_to(&self, standing: &standing::Standing) {
-        if let Some((_, group)) = standing.owner()
+    fn open_to(&self, credentials: &credentials::Credentials) {
+        if let Some((_, group)) = credentials.owner()
             && let Err(error) = self.folder.open_to(group)
         {
             let message = format!("workers may not reach the private folder: {error}");
-            self.tell(&Event::Warning { message });
+            self.emit(&Event::Warning { message });
         }
-        self.sides.stand(standing);
+        self.sides.set_credentials(credentials);
     }
 
     fn send(&self, message: Message) {
@@ -218,7 +218,7 @@ impl Shared {
 
     /// Keeps lines that a worker has logged.
     fn worker_log(&self, pid: u32, lines: Bytes) {
-        self.teller.log.push(ring::Piece::new(format!("worker {pid}"), lines));
+        self.events.log.push(log_buffer::LogChunk::new(format!("worker {pid}"), lines));
     }
 
     /// Keeps the path at which the user should open an app, until the generation serves.
@@ -231,16 +231,16 @@ impl Shared {
         child::Name { id: self.started.fetch_add(1, Ordering::Relaxed) + 1, generation, index }
     }
 
-    /// Opens a file for a worker that runs with `standing`, and sends it.
+    /// Opens a file for a worker that runs with `credentials`, and sends it.
     fn open(
         self: &Arc<Self>,
         child: &child::Child,
         id: u64,
         path: PathBuf,
         purpose: Purpose,
-        standing: &standing::Standing,
+        credentials: &credentials::Credentials,
     ) {
-        let (reply, shared, owner) = (child.replier(), self.clone(), standing.owner());
+        let (reply, shared, owner) = (child.replier(), self.clone(), credentials.owner());
         // A network folder may hang.
         tokio::task::spawn_blocking(move || {
             let opened = match owner {
@@ -261,7 +261,7 @@ impl Shared {
         let reply = child.replier();
         let shared = self.clone();
         tokio::spawn(async move {
-            let answer = side::Sides::ensure(&shared, app, name, library).await;
+            let answer = side_process::SideProcesses::ensure(&shared, app, name, library).await;
             reply.send(wire::Packet::new(&message::ToWorker::Side(id, answer)));
         });
     }

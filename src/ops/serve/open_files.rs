@@ -13,8 +13,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::credentials::Credentials;
 use super::log::open as open_log;
-use super::standing::Standing;
 use crate::config::{Access, Config, NamedPath, Purpose, Table};
 use crate::error::Error;
 use crate::ops::schema;
@@ -117,11 +117,12 @@ fn named(config: &Config) -> Vec<(Table, NamedPath)> {
     schema::tables(config).into_iter().flat_map(of_table).collect()
 }
 
-/// Files of `config` that workers of that standing could not open: errors for what is opened at the start, notes for the
+/// Files of `config` that workers with these credentials could not open: errors for what is opened at the start, notes for the
 /// rest.
-pub(super) fn check(config: &Config, standing: &Standing) -> (Vec<Error>, Vec<String>) {
+pub(super) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, Vec<String>) {
     let (mut errors, mut notes) = (Vec::new(), Vec::new());
-    let Some(user) = standing.user().filter(|_| standing.owner().is_some_and(|(user, _)| user != 0)) else {
+    let Some(user) = credentials.user().filter(|_| credentials.owner().is_some_and(|(user, _)| user != 0))
+    else {
         return (errors, notes);
     };
     for (table, NamedPath { key, path, access, purpose }) in named(config) {
@@ -131,7 +132,7 @@ pub(super) fn check(config: &Config, standing: &Standing) -> (Vec<Error>, Vec<St
         }
         let opened = purpose.is_some() && is_protected(&path).unwrap_or(false);
         let wanted = if access == Access::Write { Purpose::Append } else { Purpose::Read };
-        if opened || standing.may_open(&path, wanted).unwrap_or(true) {
+        if opened || credentials.may_open(&path, wanted).unwrap_or(true) {
             continue; // what is not there is told of elsewhere
         }
         let shown = path.display();

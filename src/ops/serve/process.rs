@@ -233,9 +233,9 @@ impl Process {
     }
 
     /// How often it gives one.
-    pub(super) fn beat(&self) -> Duration {
+    pub(super) fn heartbeat_interval(&self) -> Duration {
         let second = Duration::from_secs(1);
-        self.heartbeat().map_or(second, |silence| (silence / 4).min(second))
+        self.heartbeat().map_or(second, |unresponsive_for| (unresponsive_for / 4).min(second))
     }
 
     pub(super) fn start(&self) -> Duration {

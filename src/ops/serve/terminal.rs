@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// How long after the terminal's end a HUP is taken for it. A user who kept the program alive (`disown`) may reload it by
+/// How long after the terminal's end a HUP is taken for it. A user who kept the program alive (`clear_upgrade_env`) may reload it by
 /// HUP later.
 const FRESH: Duration = Duration::from_secs(5);
 

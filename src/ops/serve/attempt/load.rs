@@ -9,13 +9,13 @@ use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 use crate::ops::build::{self, Copies, Speed};
 use crate::ops::fault::Fault;
+use crate::ops::serve::credentials::Credentials;
 use crate::ops::serve::event::Event;
 use crate::ops::serve::log::Log;
-use crate::ops::serve::message::Errand;
+use crate::ops::serve::message::Role;
 use crate::ops::serve::pid_file::PidFile;
 use crate::ops::serve::process::Process;
 use crate::ops::serve::servers::{self, Bound};
-use crate::ops::serve::standing::Standing;
 use crate::ops::serve::watch::{self, Paths, Scope};
 use crate::ops::serve::{State, load, tasks};
 
@@ -60,15 +60,15 @@ impl Attempt {
             }
         };
         process.reload = shared.options.reload.unwrap_or(process.reload);
-        let standing = Standing::of(&process, &config);
+        let credentials = Credentials::of(&process, &config);
         let (configs, paths) = (config.files().iter().cloned().collect(), Paths::of(&config));
         let mut scope = Scope { configs, paths, ..Scope::default() };
         let bound = self.bind(&config, held);
         let taken = bound.and_then(|bound| {
             self.take_pid_file(&process)?;
-            Ok((bound, standing?, self.copies(&config)?))
+            Ok((bound, credentials?, self.copies(&config)?))
         });
-        let (bound, standing, copies) = match taken {
+        let (bound, credentials, copies) = match taken {
             Ok(taken) => taken,
             Err(errors) => {
                 // What was watched goes on to be: saving a file gives no address free.
@@ -79,14 +79,19 @@ impl Attempt {
         };
         let tell = |app: &str, progress| {
             self.announce();
-            shared.tell(&Event::of_build(app, progress));
+            shared.emit(&Event::of_build(app, progress));
         };
         let speed = if process.reload { Speed::Development } else { Speed::Production };
         let (inputs, libraries) = build::libraries(&config, speed, copies, &tell).await;
         scope.inputs = inputs;
         let read = contents(&scope);
-        let plan =
-            |libraries| Plan { config: config.clone(), process: process.clone(), standing, libraries, read };
+        let plan = |libraries| Plan {
+            config: config.clone(),
+            process: process.clone(),
+            credentials,
+            libraries,
+            read,
+        };
         let made = match libraries {
             Ok(libraries) => Ok((plan(libraries), bound.clone())),
             Err(build::Failure { mut faults, built }) => {
@@ -100,7 +105,7 @@ impl Attempt {
     /// Some libraries could not be built: has a worker say what else is wrong, so that all is told at once.
     async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
         let name = self.shared.name(self.generation, 0);
-        let found = start(&self.shared, plan, &[], name, State::default(), Errand::Try).await;
+        let found = start(&self.shared, plan, &[], name, State::default(), Role::Try).await;
         for fault in found.err().into_iter().flatten() {
             let same =
                 |told: &Fault| *told == fault || (told.origin.is_some() && told.origin == fault.origin);

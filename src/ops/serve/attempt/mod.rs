@@ -22,14 +22,14 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use self::load::Loaded;
 pub(super) use self::start::{saved_state, start};
 use super::child::{Child, News};
+use super::credentials::Credentials;
 use super::event::{Event, Reason};
 use super::log::Log;
-use super::message::Errand;
+use super::message::Role;
 use super::open_files;
 use super::pid_file::PidFile;
 use super::process::Process;
 use super::servers::Bound;
-use super::standing::Standing;
 use super::watch::Scope;
 use super::{Message, Shared};
 use crate::config::{Config, Purpose};
@@ -43,7 +43,7 @@ const TURN: Duration = Duration::from_millis(250);
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) process: Process,
-    pub(super) standing: Standing,
+    pub(super) credentials: Credentials,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
     /// What the files hold that the config names and a generation reads once.
@@ -57,14 +57,14 @@ impl Plan {
         self.config.tree() == other.config.tree()
             && self.config.files() == other.config.files()
             && self.process == other.process
-            && self.standing == other.standing
+            && self.credentials == other.credentials
             && self.libraries == other.libraries
             && self.read == other.read
     }
 
     /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
     pub(super) fn log_file(&self) -> Option<File> {
-        let owner = self.standing.owner()?;
+        let owner = self.credentials.owner()?;
         let log = Log::read(&self.config).ok()?; // its faults were told
         open_files::open(log.file()?, Purpose::Append, owner).ok() // they may open it themselves
     }
@@ -192,7 +192,7 @@ impl Attempt {
         let bound = self.bind(&plan.config, &[]);
         let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
         let result = match bound {
-            Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Errand::Serve).await.map(Some),
+            Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Role::Serve).await.map(Some),
             Err(errors) => Err(Fault::list(&errors)),
         };
         Outcome { scope: None, result, placeholder: None, looks: 0 }
@@ -214,7 +214,7 @@ impl Attempt {
             }
             self.announce();
             let next = tokio::select! {
-                result = self.prepare(plan.clone(), bound.clone(), cargo, Errand::Serve) => Err(result),
+                result = self.prepare(plan.clone(), bound.clone(), cargo, Role::Serve) => Err(result),
                 next = self.newer(plan, &loaded.bound) => Ok(next),
             };
             match next {
@@ -265,7 +265,7 @@ impl Attempt {
     fn announce(&self) {
         if !self.progress.told.swap(true, Ordering::Relaxed) {
             let (reason, detail) = (self.reason, self.detail.clone());
-            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation });
+            self.shared.emit(&Event::Reloading { reason, detail, generation: self.generation });
             self.shared.send(Message::Reloading(self.number));
         }
     }
@@ -279,26 +279,26 @@ impl Attempt {
             && self.generation == 1
             && !loaded.bound.is_empty()
         {
-            let (standing, libraries) = (Standing::default(), BTreeMap::new());
-            let plan = Plan { config, process, standing, libraries, read: 0 };
-            placeholder = self.prepare(plan, loaded.bound, cargo, Errand::Tell(faults.clone())).await.ok();
+            let (credentials, libraries) = (Credentials::default(), BTreeMap::new());
+            let plan = Plan { config, process, credentials, libraries, read: 0 };
+            placeholder = self.prepare(plan, loaded.bound, cargo, Role::Tell(faults.clone())).await.ok();
         }
         Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
     }
 
-    /// Starts the workers of `plan`; for another errand than to serve, one.
+    /// Starts the workers of `plan`; for another role than to serve, one.
     async fn prepare(
         &self,
         plan: Plan,
         bound: Vec<Bound>,
         cargo: Duration,
-        errand: Errand,
+        role: Role,
     ) -> Result<Prepared, Vec<Fault>> {
-        let (generation, wanted) = match errand {
-            Errand::Tell(_) | Errand::Try => (0, 1),
+        let (generation, wanted) = match role {
+            Role::Tell(_) | Role::Try => (0, 1),
             // One by one: the others are made once this one serves.
-            Errand::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
-            Errand::Serve => (self.generation, plan.workers(&bound)),
+            Role::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            Role::Serve => (self.generation, plan.workers(&bound)),
         };
         // A worker gets the state of the one before it in its place; those that have no such one, the first's.
         let states =
@@ -313,7 +313,7 @@ impl Attempt {
             let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
             let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);
-            start(&self.shared, &plan, &bound, name, state(index), errand.clone()).await
+            start(&self.shared, &plan, &bound, name, state(index), role.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
         Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ops::fault::Fault;
 use crate::ops::serve::child::{Child, Name, News};
 use crate::ops::serve::event::Event;
-use crate::ops::serve::message::{Errand, FromWorker, Start, ToWorker};
+use crate::ops::serve::message::{FromWorker, Role, Start, ToWorker};
 use crate::ops::serve::servers::Bound;
 use crate::ops::serve::wire::Packet;
 use crate::ops::serve::{Message, Shared, State};
@@ -29,7 +29,7 @@ pub(in crate::ops::serve) async fn saved_state(shared: &Shared, index: usize) ->
         Ok(Err(_)) => Default::default(), // it has ended meanwhile
         Err(_) => {
             let message = "an old worker did not save its state in time: the new one begins without";
-            shared.tell(&Event::Warning { message: message.into() });
+            shared.emit(&Event::Warning { message: message.into() });
             Default::default()
         }
     }
@@ -42,13 +42,14 @@ pub(in crate::ops::serve) async fn start(
     bound: &[Bound],
     name: Name,
     (states, raw): State,
-    errand: Errand,
+    role: Role,
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
-    shared.open_to(&plan.standing);
+    shared.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
-    let (child, mut news) = Child::start(name, &plan.standing, shared.options.json, shared.leavings.clone())
-        .map_err(|errors| Fault::list(&errors))?;
+    let (child, mut news) =
+        Child::start(name, &plan.credentials, shared.options.json, shared.orphans.clone())
+            .map_err(|errors| Fault::list(&errors))?;
     let log = plan.log_file();
     let order = ToWorker::Start(Box::new(Start {
         generation: name.generation,
@@ -59,12 +60,12 @@ pub(in crate::ops::serve) async fn start(
         development: plan.process.reload,
         config: plan.config.clone(),
         process: plan.process.clone(),
-        standing: plan.standing.clone(),
+        credentials: plan.credentials.clone(),
         libraries: plan.libraries.clone(),
         states,
         log: log.is_some(),
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
-        errand,
+        role,
     }));
     let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<Vec<_>, _>>();
     let mut fds =
@@ -84,7 +85,7 @@ pub(in crate::ops::serve) async fn start(
                     shared.side(&child, id, app, name, library);
                 }
                 Some(News::Said(FromWorker::Open { id, path, purpose }, _)) => {
-                    shared.open(&child, id, path, purpose, &plan.standing);
+                    shared.open(&child, id, path, purpose, &plan.credentials);
                 }
                 Some(News::Said(FromWorker::Announce { app, path }, _)) => shared.announced(app, path),
                 Some(News::Said(..)) => {}

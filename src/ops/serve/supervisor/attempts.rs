@@ -9,10 +9,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Message;
 use super::super::attempt::{Attempt, From, Prepared, Progress};
-use super::super::crew::Crew;
 use super::super::event::{Event, Reason};
-use super::super::live::Status;
+use super::super::live_page::Status;
 use super::super::message::ToWorker;
+use super::super::pool::WorkerPool;
 use super::super::watch::{Scope, Watch};
 use super::{Supervisor, Trying};
 use crate::error::Error;
@@ -44,7 +44,7 @@ impl Supervisor {
         let explicit = !reason.is_watched() && reason != Reason::Start;
         if explicit {
             let generation = self.generation + 1;
-            self.shared.tell(&Event::Reloading { reason, detail: detail.clone(), generation });
+            self.shared.emit(&Event::Reloading { reason, detail: detail.clone(), generation });
             self.live(Status::Building);
         }
         let told = told || explicit || reason == Reason::Start;
@@ -65,7 +65,7 @@ impl Supervisor {
         let from = From::Plan(Box::new(previous.clone()));
         let detail = "to the generation before".to_owned();
         let generation = self.generation + 1;
-        self.shared.tell(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
+        self.shared.emit(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
         self.attempt(from, Reason::Rollback, detail, true, true);
         Ok(())
     }
@@ -75,17 +75,17 @@ impl Supervisor {
         let number = self.next_task();
         // After a failure a generation is made in any case: it tells that all is well again.
         let compared = !forced && self.faults.is_none();
-        let serves = self.crew.as_ref().filter(|crew| crew.generation > 0 && compared);
+        let serves = self.pool.as_ref().filter(|pool| pool.generation > 0 && compared);
         let attempt = Attempt {
             shared: self.shared.clone(),
             from,
             number,
             reason,
             detail: detail.clone(),
-            serves: serves.map(|crew| Box::new(crew.plan.clone())),
+            serves: serves.map(|pool| Box::new(pool.plan.clone())),
             generation: self.generation + 1,
             bound: self.bound.clone(),
-            carry: self.crew.as_ref().map_or(0, |crew| crew.posts.len()),
+            carry: self.pool.as_ref().map_or(0, |pool| pool.slots.len()),
             progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             taken: Mutex::default(),
@@ -110,7 +110,7 @@ impl Supervisor {
     /// Hears that what has changed makes nothing new.
     pub(super) fn unchanged(&mut self, running: &Trying) {
         if running.progress.is_told() {
-            self.shared.tell(&Event::Unchanged { generation: self.serving() });
+            self.shared.emit(&Event::Unchanged { generation: self.serving() });
             self.live(Status::Serving);
         }
     }
@@ -120,7 +120,7 @@ impl Supervisor {
         if self.refresh && self.attempt.is_none() {
             self.refresh = false;
             let order = ToWorker::Refresh(self.shared.refreshes.fetch_add(1, Ordering::Relaxed) + 1);
-            self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
+            self.pool.iter().flat_map(WorkerPool::workers).for_each(|worker| worker.child.tell(&order));
         }
     }
 
@@ -137,7 +137,7 @@ impl Supervisor {
         if self.generation == 0 && self.watch.is_none() {
             return Err(faults);
         }
-        if let (None, Some(placeholder)) = (&self.crew, placeholder) {
+        if let (None, Some(placeholder)) = (&self.pool, placeholder) {
             self.switch(placeholder, running);
         }
         // A file that the application writes again and again does not change what is wrong.
@@ -147,10 +147,10 @@ impl Supervisor {
                 return Ok(());
             }
             let (reason, detail) = (running.reason, running.detail.clone());
-            self.shared.tell(&Event::Reloading { reason, detail, generation: self.generation + 1 });
+            self.shared.emit(&Event::Reloading { reason, detail, generation: self.generation + 1 });
         }
         let (generation, wanted) = (self.serving(), Some(self.generation + 1));
-        self.shared.tell(&Event::ReloadFailed { generation, wanted, errors: faults.clone() });
+        self.shared.emit(&Event::ReloadFailed { generation, wanted, errors: faults.clone() });
         self.live(Status::Failed { errors: faults });
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Supervisor {
                 Ok(watch) => self.watch = Some(watch),
                 Err(message) => {
                     if !self.unwatched {
-                        self.shared.tell(&Event::Warning { message });
+                        self.shared.emit(&Event::Warning { message });
                     }
                     self.unwatched = true;
                 }

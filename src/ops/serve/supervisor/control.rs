@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, oneshot};
 use super::super::control::{Outcome, hello, open};
 use super::super::event::{Event, Reason};
 use super::super::message::ToWorker;
-use super::super::question::{Answer, Question, SOON};
-use super::super::tasks::{Begun, Going};
+use super::super::query::{Query, QueryReply, SOON};
+use super::super::tasks::{RunningTask, StartedTask};
 use super::super::wire::Outbox;
 use super::super::{Shared, memory};
 use super::{FAST, Supervisor};
@@ -62,7 +62,7 @@ impl Supervisor {
             }
             Ask::Routes => drop(reply.send(self.routes())),
             Ask::Reload { wait } => {
-                let events = shared.teller.events();
+                let events = shared.events.events();
                 if self.stopping.is_some() {
                     let _ = reply.send(refusal(&Error::new("the server is ending")));
                     return;
@@ -71,7 +71,7 @@ impl Supervisor {
                 self.switched(wait, events, reply);
             }
             Ask::Rollback { wait } => {
-                let events = shared.teller.events();
+                let events = shared.events.events();
                 match self.rollback() {
                     Ok(()) => self.switched(wait, events, reply),
                     Err(error) => drop(reply.send(refusal(&error))),
@@ -79,11 +79,11 @@ impl Supervisor {
             }
             Ask::Stop { fast } => {
                 let _ = reply.send(value(hello(&shared)));
-                let grace = self.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace());
+                let grace = self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace());
                 match (fast, &self.stopping) {
                     (false, _) => self.stop("stop", grace, 0),
                     (true, None) => self.stop("stop", FAST, 0),
-                    (true, Some(_)) => self.hurry(),
+                    (true, Some(_)) => self.force_stop(),
                 }
             }
             Ask::Tasks => drop(reply.send(value(shared.tasks.infos()))),
@@ -101,7 +101,7 @@ impl Supervisor {
     }
 
     /// Ends at once what is left.
-    fn hurry(&mut self) {
+    fn force_stop(&mut self) {
         if let Some(stopping) = &mut self.stopping {
             stopping.deadline = tokio::time::Instant::now();
         }
@@ -115,7 +115,7 @@ impl Supervisor {
         self.endpoints[1] = None;
         match path.map(|path| open(&self.shared, path)) {
             Some(Ok(endpoint)) => self.endpoints[1] = Some(endpoint),
-            Some(Err(errors)) => self.shared.tell(&Event::Warning { message: described(&errors) }),
+            Some(Err(errors)) => self.shared.emit(&Event::Warning { message: described(&errors) }),
             None => {}
         }
     }
@@ -128,7 +128,7 @@ impl Supervisor {
             (_, Some(_), _) => "reloading",
             _ => "serving",
         };
-        let tally = self.shared.teller.tally();
+        let totals = self.shared.events.lifecycle();
         Ps {
             supervisor: SupervisorInfo {
                 version,
@@ -140,9 +140,9 @@ impl Supervisor {
                 memory_bytes: memory::of(pid),
                 reload: self.reload,
                 listening: self.bound.iter().map(|one| (one.server.clone(), one.url())).collect(),
-                switches: tally.switches,
-                failures: tally.failures,
-                crashes: tally.crashes,
+                switches: totals.switches,
+                failures: totals.failures,
+                crashes: totals.crashes,
             },
             workers: Vec::new(),
             side_processes: self.shared.sides.infos(),
@@ -166,8 +166,8 @@ impl Supervisor {
     }
 
     fn routes(&self) -> Outcome {
-        let Some(crew) = &self.crew else { return refusal(&Error::new("nothing serves yet")) };
-        match routes::routes(&crew.plan.config) {
+        let Some(pool) = &self.pool else { return refusal(&Error::new("nothing serves yet")) };
+        match routes::routes(&pool.plan.config) {
             Ok(mut routes) => {
                 // Where it really listens: a port of 0 has become one.
                 for server in &mut routes.servers {
@@ -184,10 +184,10 @@ impl Supervisor {
     pub(super) fn run_task(&self, name: &str, reply: Option<(bool, oneshot::Sender<Outcome>)>) {
         let generation = self.serving();
         let fit = |worker: &&super::Worker| worker.serving && worker.generation() == generation;
-        let worker = self.crew.iter().flat_map(super::Crew::workers).find(fit);
+        let worker = self.pool.iter().flat_map(super::WorkerPool::workers).find(fit);
         let begun = match worker {
             Some(worker) if generation > 0 && self.stopping.is_none() => {
-                let going = Going::new(self.shared.questions.number(), worker.child.pid);
+                let going = RunningTask::new(self.shared.queries.number(), worker.child.pid);
                 self.shared.tasks.begin(name, going).map(|begun| (worker, begun))
             }
             _ => Err(Error::new(format!("no worker could run the task `{name}`"))),
@@ -202,13 +202,13 @@ impl Supervisor {
             }
             (Err(error), false) => {
                 let message = format!("a run of the task `{name}` is left out: {error}");
-                return self.shared.tell(&Event::Warning { message });
+                return self.shared.emit(&Event::Warning { message });
             }
         };
-        let question = Question::Run(Box::new(begun.order.clone()));
+        let query = Query::Run(Box::new(begun.order.clone()));
         let now = begun.run();
         let (number, ended) = (begun.going.number, ran(&self.shared, begun));
-        worker.child.tell(&ToWorker::Ask(number, question));
+        worker.child.tell(&ToWorker::Ask(number, query));
         match reply {
             Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
             Some((false, reply)) => {
@@ -221,12 +221,12 @@ impl Supervisor {
 }
 
 /// Waits for the end of a run that a worker is asked for, or was asked for by the supervisor before this one.
-pub(super) fn ran(shared: &Arc<Shared>, begun: Begun) -> impl Future<Output = TaskRun> + use<> {
-    let answer = shared.questions.expect(begun.going.number, begun.going.pid);
+pub(super) fn ran(shared: &Arc<Shared>, begun: StartedTask) -> impl Future<Output = TaskRun> + use<> {
+    let answer = shared.queries.expect(begun.going.number, begun.going.pid);
     let shared = shared.clone();
     async move {
         let result = match answer.await {
-            Ok(Answer::Ran(result)) => result,
+            Ok(QueryReply::Ran(result)) => result,
             _ => Err("its worker ended before it".to_owned()),
         };
         shared.tasks.end(&shared, &begun, result)
@@ -268,26 +268,26 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
 }
 
 /// Asks all workers the same; those that do not answer soon are left out.
-async fn all(shared: &Arc<Shared>, asked: &[Asked], question: impl Fn() -> Question) -> Vec<Option<Answer>> {
-    let answers = asked.iter().map(|one| {
-        let answer = shared.questions.ask(one.info.pid, &one.outbox, question());
+async fn all(shared: &Arc<Shared>, asked: &[Asked], query: impl Fn() -> Query) -> Vec<Option<QueryReply>> {
+    let inspect = asked.iter().map(|one| {
+        let answer = shared.queries.ask(one.info.pid, &one.outbox, query());
         async move { tokio::time::timeout(SOON, answer).await.ok()?.ok() }
     });
-    futures_util::future::join_all(answers).await
+    futures_util::future::join_all(inspect).await
 }
 
 async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
-    let answers = all(shared, &asked, || Question::Counts).await;
+    let inspect = all(shared, &asked, || Query::Counts).await;
     for side in &mut ps.side_processes {
         side.memory_bytes = side.pid.and_then(memory::of);
     }
     ps.workers = asked
         .into_iter()
-        .zip(answers)
+        .zip(inspect)
         .map(|(one, answer)| WorkerInfo {
             memory_bytes: memory::of(one.info.pid),
             load: match answer {
-                Some(Answer::Counts(counts)) => Some(counts),
+                Some(QueryReply::Counts(counts)) => Some(counts),
                 _ => None,
             },
             ..one.info
@@ -298,8 +298,8 @@ async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
 
 async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
     let mut requests = Vec::new();
-    for answer in all(shared, &asked, || Question::InFlight).await {
-        if let Some(Answer::InFlight(of_one)) = answer {
+    for answer in all(shared, &asked, || Query::InFlight).await {
+        if let Some(QueryReply::InFlight(of_one)) = answer {
             requests.extend(of_one);
         }
     }
@@ -311,9 +311,9 @@ async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
 async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> Outcome {
     let mut done = Cancelled::default();
     let mut silent = 0;
-    for answer in all(shared, &asked, || Question::Cancel(request.clone())).await {
+    for answer in all(shared, &asked, || Query::Cancel(request.clone())).await {
         match answer {
-            Some(Answer::Cancelled(ids)) => done.cancelled.extend(ids),
+            Some(QueryReply::Cancelled(ids)) => done.cancelled.extend(ids),
             _ => silent += 1,
         }
     }

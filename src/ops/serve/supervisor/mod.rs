@@ -10,11 +10,11 @@
 //! - `control`: what the control socket asks for.
 
 mod attempts;
-mod care;
 mod control;
-mod hear;
-mod replace;
-mod succeed;
+mod health_check;
+mod messages;
+mod replace_program;
+mod replace_worker;
 mod switch;
 
 use std::sync::Arc;
@@ -28,20 +28,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{Plan, Progress};
 use super::control::Endpoint;
-use super::crew::{Announcing, Crew, Worker};
 use super::event::{Event, Reason};
-use super::leavings::{Leavings, Sweeper};
-use super::legacy::{Legacy, instant_of};
+use super::events::EventLog;
+use super::handoff_state::{HandoffState, instant_of};
 use super::message::ToWorker;
 use super::notify::Notify;
+use super::orphans::{Orphans, Reaper};
 use super::pid_file::PidFile;
+use super::pool::{Announcing, Worker, WorkerPool};
 use super::servers::Bound;
-use super::tally::Tally;
-use super::teller::Teller;
 use super::terminal::Terminal;
+use super::totals::Totals;
 use super::watch::Watch;
 use super::wire::Packet;
-use super::{Listener, Message, Options, Shared, control as endpoint, folder, side, succession, tally};
+use super::{
+    Listener, Message, Options, Shared, control as endpoint, runtime_dir, side_process, totals, upgrade,
+};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
@@ -58,7 +60,7 @@ struct Supervisor {
     /// Number of the last generation that was switched to.
     generation: u64,
     /// What serves; `None` before the first switch.
-    crew: Option<Crew>,
+    pool: Option<WorkerPool>,
     /// What served before it, for a rollback: its libraries are private copies and still there.
     previous: Option<Plan>,
     /// Workers that are retired and have connections left, oldest first.
@@ -87,8 +89,8 @@ struct Supervisor {
     /// When the workers were looked at, and when the service manager was told that we live.
     looked: Instant,
     told_alive: Instant,
-    sweeper: Sweeper,
-    tally: Tally,
+    reaper: Reaper,
+    totals: Totals,
     /// The control sockets: the usual one, and the one that the config names.
     endpoints: [Option<Endpoint>; 2],
     terminal: Option<Terminal>,
@@ -116,41 +118,44 @@ struct Stopping {
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
-    Leavings::adopt_orphans();
-    succession::program(); // while nobody can have changed the working directory
-    let mut inherited = succession::inherited().await?;
+    Orphans::adopt_orphans();
+    upgrade::program(); // while nobody can have changed the working directory
+    let mut inherited = upgrade::inherited().await?;
     let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
     let (run, started, folder) = match &mut inherited {
-        Some((estate, descriptors)) => {
+        Some((upgrade_state, descriptors)) => {
             let lost = || Error::new("the program before left no lock");
-            let folder = match &estate.folder {
+            let folder = match &upgrade_state.folder {
                 Some(path) => {
-                    folder::Folder::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into())
+                    runtime_dir::RuntimeDir::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into())
                 }
-                None => folder::Folder::default(),
+                None => runtime_dir::RuntimeDir::default(),
             };
-            (estate.run.clone(), estate.started, folder)
+            (upgrade_state.run.clone(), upgrade_state.started, folder)
         }
-        None => (format!("{}-{now}", std::process::id()), 0, folder::Folder::default()),
+        None => (format!("{}-{now}", std::process::id()), 0, runtime_dir::RuntimeDir::default()),
     };
-    let legacy = inherited.as_ref().map(|(estate, _)| Legacy::read(&estate.legacy)).unwrap_or_default();
-    let began = legacy.began.map_or(began, instant_of);
+    let handoff_state = inherited
+        .as_ref()
+        .map(|(upgrade_state, _)| HandoffState::read(&upgrade_state.handoff_state))
+        .unwrap_or_default();
+    let began = handoff_state.began.map_or(began, instant_of);
     let reload = options.reload.unwrap_or(false);
     let shared = Arc::new(Shared {
         options,
-        teller: Teller::new(listener, legacy.tally),
+        events: EventLog::new(listener, handoff_state.totals),
         run,
         tickets: crate::server::tickets::Secret::random(),
         folder,
         notify: Notify::new(),
         messages,
-        sides: side::Sides::new(),
+        sides: side_process::SideProcesses::new(),
         tasks: Default::default(),
-        questions: Default::default(),
-        leavings: Default::default(),
+        queries: Default::default(),
+        orphans: Default::default(),
         started: AtomicU64::new(started),
         refreshes: AtomicU64::new(0),
-        seen: tally::Seen::new(legacy.began, &legacy.seen),
+        seen: totals::Seen::new(handoff_state.began, &handoff_state.seen),
         open_files: Default::default(),
         announced: Default::default(),
     });
@@ -161,9 +166,10 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut usr1 = signal(SignalKind::user_defined1()).map_err(failed)?;
     let mut usr2 = signal(SignalKind::user_defined2()).map_err(failed)?;
-    succession::accept_signals();
-    let mut looks =
-        tokio::time::interval(shared.notify.every().map_or(care::EVERY, |every| every.min(care::EVERY)));
+    upgrade::accept_signals();
+    let mut looks = tokio::time::interval(
+        shared.notify.every().map_or(health_check::EVERY, |every| every.min(health_check::EVERY)),
+    );
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut this = Supervisor {
@@ -171,7 +177,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         began,
         bound: Vec::new(),
         generation: 0,
-        crew: None,
+        pool: None,
         previous: None,
         lingering: Vec::new(),
         turns: 0,
@@ -189,8 +195,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         pid_file: None,
         looked: Instant::now(),
         told_alive: Instant::now(),
-        sweeper: Sweeper::default(),
-        tally: Tally::default(),
+        reaper: Reaper::default(),
+        totals: Totals::default(),
         endpoints: [None, None],
         terminal,
     };
@@ -201,17 +207,17 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
                 "{}: `paster ps` and its like will not find this server",
                 control::described(&errors)
             );
-            shared.tell(&Event::Warning { message });
+            shared.emit(&Event::Warning { message });
         }
     }
     match inherited {
-        Some((estate, descriptors)) => {
-            this.inherit(estate, legacy, descriptors)?;
+        Some((upgrade_state, descriptors)) => {
+            this.inherit(upgrade_state, handoff_state, descriptors)?;
             this.make(Reason::Program, "the program was replaced".into());
             this.refill();
         }
         None => {
-            this.shared.tell(&Event::Starting { pid: std::process::id() });
+            this.shared.emit(&Event::Starting { pid: std::process::id() });
             this.make(Reason::Start, String::new());
         }
     }
@@ -226,12 +232,12 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         let deadline = this.stopping.as_ref().map(|stopping| stopping.deadline);
         tokio::select! {
             Some(message) = inbox.recv() => {
-                if let Err(faults) = this.hear(message) {
+                if let Err(faults) = this.handle(message) {
                     break Err(faults);
                 }
             }
             _ = looks.tick() => this.look(),
-            _ = usr2.recv() => this.rehearse(),
+            _ = usr2.recv() => this.preflight(),
             _ = usr1.recv() => {
                 this.reopen();
             }
@@ -252,7 +258,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
             // The command line's fault before the config's before the rest, as `Errors::exit_code` has it.
             let code =
                 [2, 78].into_iter().find(|code| errors.iter().any(|fault| fault.code == *code)).unwrap_or(1);
-            shared.tell(&Event::Failed { errors });
+            shared.emit(&Event::Failed { errors });
             Ok(code)
         }
     }
@@ -272,12 +278,12 @@ async fn sleep_until(when: Option<tokio::time::Instant>) {
 impl Supervisor {
     /// All workers, retired ones too.
     fn workers(&self) -> impl Iterator<Item = &Worker> {
-        self.crew.iter().flat_map(Crew::workers).chain(&self.lingering)
+        self.pool.iter().flat_map(WorkerPool::workers).chain(&self.lingering)
     }
 
     /// Number of the generation that serves; 0: none.
     fn serving(&self) -> u64 {
-        self.crew.as_ref().map_or(0, |crew| crew.generation)
+        self.pool.as_ref().map_or(0, |pool| pool.generation)
     }
 
     /// A number that no task had before.
@@ -288,15 +294,15 @@ impl Supervisor {
 
     /// What requests in flight get when the server ends on TERM.
     fn grace(&self) -> Duration {
-        self.crew.as_ref().map_or(FAST, |crew| crew.plan.process.grace())
+        self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace())
     }
 
     /// USR1: has the log files reopened.
     fn reopen(&self) {
-        self.shared.teller.reopen();
+        self.shared.events.reopen();
         for worker in self.workers() {
-            let serves = |crew: &&Crew| crew.post_of(worker.id()).is_some();
-            let file = self.crew.as_ref().filter(serves).and_then(|crew| crew.plan.log_file());
+            let serves = |pool: &&WorkerPool| pool.slot_of(worker.id()).is_some();
+            let file = self.pool.as_ref().filter(serves).and_then(|pool| pool.plan.log_file());
             let fds = file.into_iter().map(Into::into).collect();
             worker.child.send(Packet { fds, ..Packet::new(&ToWorker::Reopen) });
         }
@@ -315,11 +321,11 @@ impl Supervisor {
         if self.stopping.is_some() {
             return;
         }
-        self.shared.tell(&Event::Stopping { reason: reason.into() });
+        self.shared.emit(&Event::Stopping { reason: reason.into() });
         self.stopping = Some(Stopping { code, deadline: tokio::time::Instant::now() + grace + SLACK });
         self.attempt = None;
         self.shared.tasks.stop();
-        self.crew.iter_mut().flat_map(|crew| &mut crew.posts).for_each(|post| post.making = None);
+        self.pool.iter_mut().flat_map(|pool| &mut pool.slots).for_each(|slot| slot.starting = None);
         let order = ToWorker::Drain(millis(grace));
         self.workers().for_each(|worker| worker.child.tell(&order));
         self.unbind();
@@ -336,11 +342,11 @@ impl Supervisor {
         self.unbind();
         self.attempt = None;
         drop(inbox);
-        let posts = self.crew.take().into_iter().flat_map(|crew| crew.posts);
-        let workers = posts.filter_map(|post| post.worker).chain(self.lingering.drain(..));
+        let slots = self.pool.take().into_iter().flat_map(|pool| pool.slots);
+        let workers = slots.filter_map(|slot| slot.worker).chain(self.lingering.drain(..));
         let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
         futures_util::future::join_all(children).await;
-        self.shared.leavings.end().await;
+        self.shared.orphans.end().await;
         self.shared.sides.stop().await;
     }
 }

@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::attempt::{Prepared, Ready};
-use super::super::crew::{Announcing, Crew, Post, Worker};
 use super::super::event::Event;
 use super::super::message::ToWorker;
+use super::super::pool::{Announcing, Slot, Worker, WorkerPool};
 use super::super::servers::{self, Bound};
 use super::super::tasks;
 use super::super::wire::{self, Packet};
@@ -31,35 +31,40 @@ impl Supervisor {
             return; // dropping the workers ends them
         }
         self.shared.log_as(&plan);
-        let before = self.crew.take();
-        let first = before.as_ref().is_none_or(|crew| crew.generation == 0);
-        let (previous, mut posts) =
-            before.map_or_else(Default::default, |crew| (Some(crew.plan), crew.posts));
+        let before = self.pool.take();
+        let first = before.as_ref().is_none_or(|pool| pool.generation == 0);
+        let (previous, mut slots) =
+            before.map_or_else(Default::default, |pool| (Some(pool.plan), pool.slots));
         if !first {
             self.previous = previous;
         }
         for one in bound.iter().filter(|one| one.new) {
-            self.shared.tell(&Event::Listening { server: one.server.clone(), url: one.url() });
+            self.shared.emit(&Event::Listening { server: one.server.clone(), url: one.url() });
         }
         if plan.process.pid_file.is_none() || pid_file.is_some() {
             self.pid_file = pid_file;
         }
-        if first && generation > 0 && plan.standing.is_root() && plan.process.user.is_none() && !self.reload {
+        if first
+            && generation > 0
+            && plan.credentials.is_root()
+            && plan.process.user.is_none()
+            && !self.reload
+        {
             let message = "the applications run as root: name a `user` in `[process]`";
-            self.shared.tell(&Event::Warning { message: message.into() });
+            self.shared.emit(&Event::Warning { message: message.into() });
         }
         let wanted = plan.workers(&bound);
         self.bind(bound);
-        posts.iter_mut().for_each(|post| post.making = None);
-        posts.resize_with(posts.len().max(wanted), Post::default);
+        slots.iter_mut().for_each(|slot| slot.starting = None);
+        slots.resize_with(slots.len().max(wanted), Slot::default);
         let together = workers.len() == wanted;
         let mut old = Vec::new();
-        for (post, ready) in posts.iter_mut().zip(workers) {
-            old.extend(post.worker.replace(self.welcome(ready)));
-            post.backoff = Default::default();
+        for (slot, ready) in slots.iter_mut().zip(workers) {
+            old.extend(slot.worker.replace(self.adopt_ready(ready)));
+            slot.backoff = Default::default();
         }
         if together {
-            old.extend(posts.drain(wanted..).filter_map(|post| post.worker));
+            old.extend(slots.drain(wanted..).filter_map(|slot| slot.worker));
         }
         if generation > 0 {
             self.generation = generation;
@@ -67,7 +72,7 @@ impl Supervisor {
         self.open_configured(plan.process.control.as_deref());
         // They were read once already: a fault of theirs has stopped the attempt.
         self.shared.tasks.set(&self.shared, tasks::read(&plan.config).unwrap_or_default());
-        self.crew = Some(Crew { generation, plan, posts });
+        self.pool = Some(WorkerPool { generation, plan, slots });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);
         if generation == 0 {
@@ -80,12 +85,12 @@ impl Supervisor {
 
     /// Goes on with what a rolling reload has left to do.
     pub(super) fn roll(&mut self) {
-        let Some(crew) = &mut self.crew else { return };
-        let wanted = crew.plan.workers(&self.bound);
-        match crew.behind() {
-            Some(post) if post < wanted => return self.renew(post),
+        let Some(pool) = &mut self.pool else { return };
+        let wanted = pool.plan.workers(&self.bound);
+        match pool.behind() {
+            Some(slot) if slot < wanted => return self.renew(slot),
             Some(_) => {
-                let old: Vec<_> = crew.posts.drain(wanted..).filter_map(|post| post.worker).collect();
+                let old: Vec<_> = pool.slots.drain(wanted..).filter_map(|slot| slot.worker).collect();
                 self.wait_for(&old);
                 self.retire(old);
             }
@@ -102,7 +107,7 @@ impl Supervisor {
     }
 
     /// Hears a worker that is ready.
-    pub(super) fn welcome(&self, (child, mut news): Ready) -> Worker {
+    pub(super) fn adopt_ready(&self, (child, mut news): Ready) -> Worker {
         let (shared, id): (Arc<Shared>, u64) = (self.shared.clone(), child.name.id);
         tokio::spawn(async move {
             while let Some(one) = news.recv().await {
@@ -119,12 +124,12 @@ impl Supervisor {
         let now = Instant::now();
         self.lingering.extend(old.into_iter().map(|worker| Worker { retired: Some((now, turn)), ..worker }));
         self.connect();
-        let Some(crew) = &self.crew else { return };
+        let Some(pool) = &self.pool else { return };
         // Too many: those of the oldest turns leave.
         let mut turns: Vec<u64> =
             self.lingering.iter().filter_map(|worker| worker.retired).map(|(_, turn)| turn).collect();
         turns.dedup();
-        let excess = turns.len().saturating_sub(crew.plan.process.max_lingering);
+        let excess = turns.len().saturating_sub(pool.plan.process.max_lingering);
         let leaves =
             |worker: &&Worker| worker.retired.is_some_and(|(_, turn)| turns[..excess].contains(&turn));
         for worker in self.lingering.iter().filter(leaves) {
@@ -134,27 +139,27 @@ impl Supervisor {
 
     /// Sees that every retired worker has somebody to give its idle connections to, and that whoever has a post serves.
     fn connect(&mut self) {
-        let Some(crew) = &mut self.crew else { return };
+        let Some(pool) = &mut self.pool else { return };
         let mut adopt: BTreeMap<usize, Vec<OwnedFd>> = BTreeMap::new();
         for old in &mut self.lingering {
-            if old.heir.is_some_and(|heir| crew.post_of(heir).is_some()) {
+            if old.receiver.is_some_and(|receiver| pool.slot_of(receiver).is_some()) {
                 continue;
             }
-            let heir = crew.heir_of(old.child.name.index);
-            old.heir = heir.and_then(|post| crew.posts[post].worker.as_ref()).map(Worker::id);
+            let receiver = pool.receiver_of(old.child.name.index);
+            old.receiver = receiver.and_then(|slot| pool.slots[slot].worker.as_ref()).map(Worker::id);
             // Without a hand-over the old one keeps its connections until they end.
-            let fds = match (heir, wire::pair()) {
-                (Some(heir), Ok((out, into))) => {
-                    adopt.entry(heir).or_default().push(into);
+            let fds = match (receiver, wire::pair()) {
+                (Some(receiver), Ok((out, into))) => {
+                    adopt.entry(receiver).or_default().push(into);
                     vec![out]
                 }
                 _ => Vec::new(),
             };
             old.child.send(Packet { fds, ..Packet::new(&ToWorker::Retire) });
         }
-        for (index, post) in crew.posts.iter_mut().enumerate() {
+        for (index, slot) in pool.slots.iter_mut().enumerate() {
             let fds = adopt.remove(&index);
-            if let Some(worker) = &mut post.worker
+            if let Some(worker) = &mut slot.worker
                 && (!worker.serving || fds.is_some())
             {
                 worker.serving = true;
@@ -183,8 +188,8 @@ impl Supervisor {
     }
 
     fn announce_when_due(&mut self) {
-        let (Some(one), Some(crew)) = (&self.announcing, &self.crew) else { return };
-        if crew.behind().is_some() {
+        let (Some(one), Some(pool)) = (&self.announcing, &self.pool) else { return };
+        if pool.behind().is_some() {
             return;
         }
         if one.waiting.is_empty() {
@@ -200,7 +205,7 @@ impl Supervisor {
     /// The address for the user to open: the one that an app has announced, or else the first one.
     fn address(&self) -> Option<String> {
         let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = &self.crew.as_ref()?.plan.config;
+        let config = &self.pool.as_ref()?.plan.config;
         let of_app = announced.iter().find_map(|(app, path)| {
             let (server, prefix) = routes::place_of(config, app)?;
             let base = self.bound.iter().filter(|one| one.server == server).find_map(Bound::page)?;
@@ -213,7 +218,7 @@ impl Supervisor {
     pub(super) fn announce(&mut self) {
         if let Some(one) = self.announcing.take() {
             let generation = one.generation;
-            self.shared.tell(&if one.first {
+            self.shared.emit(&if one.first {
                 let ms = millis(self.began.elapsed());
                 Event::Ready { generation, ms, open: self.address() }
             } else {
@@ -225,27 +230,27 @@ impl Supervisor {
 
     /// Hears that a worker has ended.
     pub(super) fn ended(&mut self, id: u64, status: ExitStatus) {
-        let post = self.crew.as_ref().and_then(|crew| crew.post_of(id));
-        let worker = match (post, &mut self.crew) {
-            (Some(post), Some(crew)) => crew.posts[post].worker.take(),
+        let slot = self.pool.as_ref().and_then(|pool| pool.slot_of(id));
+        let worker = match (slot, &mut self.pool) {
+            (Some(slot), Some(pool)) => pool.slots[slot].worker.take(),
             _ => {
                 let place = self.lingering.iter().position(|worker| worker.id() == id);
                 place.map(|place| self.lingering.remove(place))
             }
         };
         let Some(worker) = worker else { return };
-        if self.tally.ended(id) {
+        if self.totals.ended(id) {
             self.tell_counts();
         }
-        self.shared.tell(&Event::WorkerExit {
+        self.shared.emit(&Event::WorkerExit {
             generation: worker.generation(),
             worker: worker.child.name.index,
             pid: worker.child.pid,
             status: status.to_string(),
-            expected: post.is_none() || self.stopping.is_some(),
+            expected: slot.is_none() || self.stopping.is_some(),
         });
-        if let Some(post) = post {
-            self.lost(post, worker.since.elapsed(), status);
+        if let Some(slot) = slot {
+            self.on_exit(slot, worker.since.elapsed(), status);
         }
         self.retired(id);
     }

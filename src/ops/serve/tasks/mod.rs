@@ -1,11 +1,11 @@
 //! Scheduled tasks, `[task.NAME]`: run once for the whole server, whatever the number of workers.
 //!
-//! Here is what the config says; `schedule` tells the next time, `keeper` (in the supervisor) starts runs and
+//! Here is what the config says; `schedule` tells the next time, `scheduler` (in the supervisor) starts runs and
 //! remembers them, `run` (in a worker) does the work.
 
-mod keeper;
 pub(super) mod run;
 mod schedule;
+mod scheduler;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use keeper::{Begun, Going, Keeper, Left};
 use schedule::Schedule;
+pub(super) use scheduler::{RunningTask, Scheduler, StartedTask, TaskSnapshot};
 
 use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Result};

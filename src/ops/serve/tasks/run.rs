@@ -26,7 +26,7 @@ const LONGEST: usize = 16 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What tasks work with.
-pub(in crate::ops::serve) struct Means {
+pub(in crate::ops::serve) struct TaskContext {
     pub(in crate::ops::serve) instances: Vec<Instance>,
     pub(in crate::ops::serve) apps: BTreeMap<String, App>,
 }
@@ -34,7 +34,7 @@ pub(in crate::ops::serve) struct Means {
 /// Runs a task to its end or its deadline.
 /// # Errors
 /// Why it failed.
-pub(in crate::ops::serve) async fn run(order: Order, parts: Arc<Means>) -> Result<String, String> {
+pub(in crate::ops::serve) async fn run(order: Order, parts: Arc<TaskContext>) -> Result<String, String> {
     let work = AssertUnwindSafe(perform_work(order.work, parts)).catch_unwind();
     match tokio::time::timeout(order.timeout, work).await {
         Ok(Ok(result)) => result,
@@ -43,7 +43,7 @@ pub(in crate::ops::serve) async fn run(order: Order, parts: Arc<Means>) -> Resul
     }
 }
 
-async fn perform_work(work: Work, parts: Arc<Means>) -> Result<String, String> {
+async fn perform_work(work: Work, parts: Arc<TaskContext>) -> Result<String, String> {
     match work {
         Work::Plugin { app, task, arguments } => {
             let instance = parts.instances.iter().find(|one| one.name() == app);

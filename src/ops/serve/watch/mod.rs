@@ -127,7 +127,7 @@ impl Folders {
             format!("cannot watch `{}`{more}: {}", folder.display(), limits::reason(error))
         });
         if let Some(message) = warning.clone().filter(|_| warning != self.warning) {
-            shared.tell(&super::Event::Warning { message });
+            shared.emit(&super::Event::Warning { message });
         }
         self.warning = warning;
     }

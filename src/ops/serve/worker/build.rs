@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::super::answers::Known;
-use super::super::live::Live;
-use super::super::message::{Errand, Start};
+use super::super::inspect::Inspector;
+use super::super::live_page::Live;
+use super::super::message::{Role, Start};
 use super::super::servers::{self, Named};
-use super::super::tasks::{self, run::Means};
+use super::super::tasks::{self, run::TaskContext};
 use crate::body::BoxFuture;
 use crate::context::{Context, Host, Reopen};
 use crate::error::{Error, Errors};
@@ -24,7 +24,7 @@ use crate::plugin::Instance;
 pub(super) struct Built {
     pub(super) servers: Vec<Named>,
     pub(super) instances: Vec<Instance>,
-    pub(super) known: Known,
+    pub(super) known: Inspector,
 }
 
 /// Assembles the generation and probes its plugins, under the deadline of the process options. A mere try ends without
@@ -38,8 +38,8 @@ pub(super) async fn build(
     threads: &Handle,
     reopen: Reopen,
 ) -> Result<Built, Vec<Fault>> {
-    let tells = matches!(start.errand, Errand::Tell(_));
-    let tries = matches!(start.errand, Errand::Try);
+    let tells = matches!(start.role, Role::Tell(_));
+    let tries = matches!(start.role, Role::Try);
     let context = Context {
         generation: start.generation,
         development: start.development,
@@ -58,8 +58,8 @@ pub(super) async fn build(
     let generation = start.generation;
     let built = threads.spawn_blocking(move || {
         if tells {
-            let work = Means { instances: Vec::new(), apps: BTreeMap::new() };
-            let known = Known::new(generation, Vec::new(), work);
+            let work = TaskContext { instances: Vec::new(), apps: BTreeMap::new() };
+            let known = Inspector::new(generation, Vec::new(), work);
             let servers = servers::servers(&config)?;
             return Ok(Some(Built { servers, instances: Vec::new(), known }));
         }
@@ -72,7 +72,7 @@ pub(super) async fn build(
         if !names.is_empty() {
             host.starting(&format!("probing the health of the apps {}", names.join(", ")));
         }
-        let known = Known::new(generation, parts, Means { instances: instances.clone(), apps });
+        let known = Inspector::new(generation, parts, TaskContext { instances: instances.clone(), apps });
         Ok(Some(Built { servers, instances, known }))
     });
     let built = match built.await {

@@ -13,13 +13,13 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::answers::Known;
 use super::super::counting::Counting;
-use super::super::handover::{self, Takers};
-use super::super::live::Live;
+use super::super::handover::{self, Receivers};
+use super::super::inspect::Inspector;
+use super::super::live_page::Live;
 use super::super::message::{self, FromWorker, Start};
 use super::super::process::WebSockets;
-use super::super::question::Question;
+use super::super::query::Query;
 use super::super::servers::Named;
 use super::super::wire::{self, Outbox, Packet};
 use super::SLACK;
@@ -43,7 +43,7 @@ pub(super) struct Generation {
     /// Each with its turn to be called back.
     instances: Vec<(Instance, Arc<Mutex<()>>)>,
     callbacks: JoinSet<()>,
-    known: Known,
+    known: Inspector,
     /// Scheduled tasks that run here.
     running: JoinSet<()>,
     live: Live,
@@ -53,7 +53,7 @@ pub(super) struct Generation {
     threads: Handle,
     phase: watch::Sender<Phase>,
     servers: JoinSet<()>,
-    takers: Takers,
+    receivers: Receivers,
     incoming: JoinSet<()>,
     hand_over: Option<mpsc::Sender<Idle>>,
     pub(super) loads: Vec<Arc<Load>>,
@@ -70,7 +70,7 @@ impl Generation {
     pub(super) fn new(
         start: Box<Start>,
         instances: Vec<Instance>,
-        known: Known,
+        known: Inspector,
         live: Live,
         (counting, health): (Counting, Arc<HealthProbes>),
         outbox: Outbox,
@@ -93,7 +93,7 @@ impl Generation {
             threads,
             phase: watch::channel(Phase::Serving).0,
             servers: JoinSet::new(),
-            takers: Takers::default(),
+            receivers: Receivers::default(),
             incoming: JoinSet::new(),
             hand_over: Some(hand_over),
             loads: Vec::new(),
@@ -119,7 +119,7 @@ impl Generation {
                 continue;
             }
             let (taker, adopted) = mpsc::channel(QUEUE);
-            self.takers.insert(&name, taker);
+            self.receivers.insert(&name, taker);
             let load = Arc::<Load>::default();
             let server_name: Arc<str> = name.as_str().into();
             self.known.add(server_name.clone(), load.clone());
@@ -142,7 +142,7 @@ impl Generation {
     pub(super) fn adopt(&mut self, fds: Vec<OwnedFd>) {
         let Some(hand_over) = &self.hand_over else { return };
         for fd in fds {
-            self.incoming.spawn(handover::take_in(fd, self.takers.clone(), hand_over.clone()));
+            self.incoming.spawn(handover::take_in(fd, self.receivers.clone(), hand_over.clone()));
         }
     }
 
@@ -155,7 +155,7 @@ impl Generation {
         if self.end.is_some() || *self.phase.borrow() != Phase::Serving {
             return;
         }
-        self.takers.retire();
+        self.receivers.retire();
         self.phase.send_replace(Phase::Retired);
         let (loads, outbox) = (self.loads.clone(), self.outbox.clone());
         tokio::spawn(async move {
@@ -181,7 +181,7 @@ impl Generation {
         }
         self.farewell = None;
         self.end = Some(until + SLACK);
-        self.takers.retire();
+        self.receivers.retire();
         self.phase.send_replace(Phase::Draining { until });
         self.live.end();
         self.call_back(Instance::shutdown);
@@ -199,8 +199,8 @@ impl Generation {
         }
     }
 
-    pub(super) fn answer(&mut self, number: u64, question: Question) {
-        self.known.answer(number, question, &self.outbox, &self.threads, &mut self.running);
+    pub(super) fn answer(&mut self, number: u64, query: Query) {
+        self.known.answer(number, query, &self.outbox, &self.threads, &mut self.running);
     }
 
     /// Sends what the plugins save. One that blocks costs only its own state.

@@ -4,11 +4,11 @@
 //!
 //! - here: the start, and what the supervisor says;
 //! - `build`: assembles the generation; `generation`: serves it to its end;
-//! - `supervised`: what the supervisor is asked for.
+//! - `host`: what the supervisor is asked for.
 
 mod build;
 mod generation;
-mod supervised;
+mod host;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,13 +23,13 @@ use tokio::time::MissedTickBehavior;
 
 use self::build::{Built, build};
 use self::generation::Generation;
-use self::supervised::Supervised;
-use super::beat::Pulse;
+use self::host::WorkerHost;
 use super::counting::Counting;
-use super::leavings;
-use super::live::Live;
+use super::heartbeat::HeartbeatMonitor;
+use super::live_page::Live;
 use super::log::{Log, Whose};
 use super::message::{self, FromWorker, ToWorker};
+use super::orphans;
 use super::wire::{self, Outbox, Packet};
 use crate::config::Files;
 use crate::context::Reopen;
@@ -50,7 +50,7 @@ const SLACK: Duration = Duration::from_millis(500);
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
     super::descriptors::close_inherited();
-    // All that is started here is known by it for ours, also when this process is gone; see `leavings`.
+    // All that is started here is known by it for ours, also when this process is gone; see `orphans`.
     let _ = rustix::process::setsid(); // refused to one that somebody has started by hand
     let Ok(control) = take_over_stdin() else { return 2 };
     let parent = rustix::process::getppid();
@@ -75,7 +75,7 @@ fn die_with_parent(yes: bool) {
 /// Returns whether the supervisor is there.
 fn end_with(parent: Option<Pid>) -> bool {
     die_with_parent(true);
-    if parent.is_some_and(|parent| leavings::end_with(parent).is_ok()) {
+    if parent.is_some_and(|parent| orphans::end_with(parent).is_ok()) {
         die_with_parent(false);
     }
     rustix::process::getppid() == parent
@@ -111,7 +111,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
         _ => return 2,
     };
     // While there is one thread, and nothing of an application is loaded.
-    if let Err(error) = start.standing.take() {
+    if let Err(error) = start.credentials.drop_privileges() {
         outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
         return 1;
     }
@@ -132,7 +132,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
         }
     };
     let states = message::split(&start.states, packet.raw);
-    let host = Arc::new(Supervised::new(outbox.clone()));
+    let host = Arc::new(WorkerHost::new(outbox.clone()));
     let mut start = start;
     start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
@@ -157,8 +157,8 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                 return 1;
             }
         };
-    let mut pulse = Pulse::new(threads.clone());
-    let mut beats = tokio::time::interval(start.process.beat());
+    let mut pulse = HeartbeatMonitor::new(threads.clone());
+    let mut beats = tokio::time::interval(start.process.heartbeat_interval());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counting.plugins(&instances);
     let sight = (counting.clone(), health);
@@ -175,7 +175,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                 // The supervisor is gone; so are its listeners. Or a packet was cut: it sees to what is left here, then.
                 None => {
                     if has_ended(parent).await {
-                        leavings::end_own();
+                        orphans::end_own();
                     }
                     break 1;
                 }
@@ -199,10 +199,10 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                     }
                     reopen.ask();
                 }
-                Some((ToWorker::Ask(number, question), _)) => generation.answer(number, question),
+                Some((ToWorker::Ask(number, query), _)) => generation.answer(number, query),
                 Some(_) => {}
             },
-            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Beat(pulse.feel(&generation.loads)))),
+            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Heartbeat(pulse.sample(&generation.loads)))),
             code = generation.turn() => break code,
         }
     };
@@ -224,7 +224,7 @@ async fn has_ended(parent: Option<Pid>) -> bool {
 /// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
 async fn read(
     stream: Arc<UnixStream>,
-    host: Arc<Supervised>,
+    host: Arc<WorkerHost>,
     live: Live,
     counting: Counting,
     orders: mpsc::UnboundedSender<(ToWorker, Vec<OwnedFd>)>,

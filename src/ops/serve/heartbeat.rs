@@ -16,7 +16,7 @@ const NAMED: usize = 3;
 /// What a worker tells of itself, about once a second.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Beat {
+pub(super) struct Heartbeat {
     /// For how long no serving thread has taken up a new piece of work, in milliseconds.
     pub(super) silent_ms: u64,
     /// For how long one piece of work has held one of the threads, in milliseconds.
@@ -32,7 +32,7 @@ pub(super) struct Beat {
 }
 
 /// Feels whether the threads of a worker are alive, from a thread of its own.
-pub(super) struct Pulse {
+pub(super) struct HeartbeatMonitor {
     threads: Handle,
     /// How many pieces of work were given to the threads, when the last was, and how many they have taken up.
     sent: u64,
@@ -42,13 +42,13 @@ pub(super) struct Pulse {
     held: Vec<(u64, Duration, Instant)>,
 }
 
-impl Pulse {
-    pub(super) fn new(threads: Handle) -> Pulse {
-        Pulse { threads, sent: 0, since: Instant::now(), taken: Arc::default(), held: Vec::new() }
+impl HeartbeatMonitor {
+    pub(super) fn new(threads: Handle) -> HeartbeatMonitor {
+        HeartbeatMonitor { threads, sent: 0, since: Instant::now(), taken: Arc::default(), held: Vec::new() }
     }
 
     /// To be called regularly: what is seen is what has happened since the last time.
-    pub(super) fn feel(&mut self, loads: &[Arc<Load>]) -> Beat {
+    pub(super) fn sample(&mut self, loads: &[Arc<Load>]) -> Heartbeat {
         let now = Instant::now();
         let silent = match self.taken.load(Relaxed) == self.sent {
             true => {
@@ -61,7 +61,7 @@ impl Pulse {
         };
         let held = self.held(now);
         let doing = if silent.max(held) > Duration::from_secs(1) { doing(loads) } else { Vec::new() };
-        Beat {
+        Heartbeat {
             silent_ms: millis(silent),
             held_ms: millis(held),
             requests: loads.iter().map(|load| load.requests()).sum(),

@@ -7,25 +7,25 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::message::FromWorker;
-use super::question::{Answer, Question};
-use super::tasks::run::{self, Means};
+use super::query::{Query, QueryReply};
+use super::tasks::run::{self, TaskContext};
 use super::wire::{Outbox, Packet};
 use crate::ops::assemble::Part;
 use crate::ops::control::{Counts, InFlight};
 use crate::server::control::Load;
 
 /// What a worker knows of itself.
-pub(super) struct Known {
+pub(super) struct Inspector {
     generation: u64,
     parts: Vec<Part>,
     /// The servers that run, by name.
     servers: Mutex<Vec<(Arc<str>, Arc<Load>)>>,
-    work: Arc<Means>,
+    work: Arc<TaskContext>,
 }
 
-impl Known {
-    pub(super) fn new(generation: u64, parts: Vec<Part>, work: Means) -> Known {
-        Known { generation, parts, servers: Mutex::default(), work: Arc::new(work) }
+impl Inspector {
+    pub(super) fn new(generation: u64, parts: Vec<Part>, work: TaskContext) -> Inspector {
+        Inspector { generation, parts, servers: Mutex::default(), work: Arc::new(work) }
     }
 
     /// Notes a server that begins to run.
@@ -41,21 +41,21 @@ impl Known {
     pub(super) fn answer(
         &self,
         number: u64,
-        question: Question,
+        query: Query,
         outbox: &Outbox,
         threads: &Handle,
         running: &mut JoinSet<()>,
     ) {
-        let reply = |answer| outbox.send(Packet::new(&FromWorker::Answer(number, Box::new(answer))));
-        match question {
-            Question::Counts => reply(Answer::Counts(self.counts())),
-            Question::InFlight => reply(Answer::InFlight(self.in_flight())),
-            Question::Cancel(id) => reply(Answer::Cancelled(self.cancel(&id))),
-            Question::Run(order) => {
+        let reply = |answer| outbox.send(Packet::new(&FromWorker::QueryReply(number, Box::new(answer))));
+        match query {
+            Query::Counts => reply(QueryReply::Counts(self.counts())),
+            Query::InFlight => reply(QueryReply::InFlight(self.in_flight())),
+            Query::Cancel(id) => reply(QueryReply::Cancelled(self.cancel(&id))),
+            Query::Run(order) => {
                 let (work, outbox) = (self.work.clone(), outbox.clone());
                 let run = async move {
-                    let answer = Answer::Ran(run::run(*order, work).await);
-                    outbox.deliver(Packet::new(&FromWorker::Answer(number, Box::new(answer)))).await;
+                    let answer = QueryReply::Ran(run::run(*order, work).await);
+                    outbox.deliver(Packet::new(&FromWorker::QueryReply(number, Box::new(answer)))).await;
                 };
                 running.spawn_on(run, threads);
             }
@@ -88,7 +88,7 @@ impl Known {
             for seen in load.table.list() {
                 let part = self.parts.get((seen.part as usize).wrapping_sub(1));
                 all.push(InFlight {
-                    id: Known::id(servers.len(), index, seen.number),
+                    id: Inspector::id(servers.len(), index, seen.number),
                     request_id: seen.id.map(|id| id.to_string()),
                     age_ms: u64::try_from(seen.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                     method: seen.method.to_string(),
@@ -111,7 +111,7 @@ impl Known {
         let mut dropped = Vec::new();
         for (index, (_, load)) in servers.iter().enumerate() {
             load.table.cancel(|number, name| {
-                let own = Known::id(servers.len(), index, number);
+                let own = Inspector::id(servers.len(), index, number);
                 let wanted = own == id || name == Some(id);
                 if wanted {
                     dropped.push(own);

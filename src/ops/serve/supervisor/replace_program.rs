@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::super::child::Child;
-use super::super::crew::{Crew, Post, Worker};
 use super::super::event::{Event, Reason, Why};
-use super::super::legacy::{Legacy, instant_of, time_of};
+use super::super::handoff_state::{HandoffState, instant_of, time_of};
 use super::super::pid_file::PidFile;
+use super::super::pool::{Slot, Worker, WorkerPool};
 use super::super::servers::Bound;
-use super::super::side::Sides;
-use super::super::succession::{self, Estate, Heir, Held};
-use super::super::tally::Tally;
+use super::super::side_process::SideProcesses;
+use super::super::totals::Totals;
+use super::super::upgrade::{self, CarriedSocket, CarriedWorker, UpgradeState};
 use super::super::{Message, tasks};
 use super::Supervisor;
 use super::control::ran;
@@ -30,22 +30,24 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// Finds out, in a process of its own, whether the program's file can take over.
-    pub(super) fn rehearse(&mut self) {
+    pub(super) fn preflight(&mut self) {
         if self.stopping.is_some() {
             return;
         }
-        let estate = match self.estate() {
-            Ok(estate) => estate,
+        let upgrade_state = match self.upgrade_state() {
+            Ok(upgrade_state) => upgrade_state,
             Err(error) => return self.not_succeeded(&error),
         };
         let shared = self.shared.clone();
-        tokio::spawn(async move { shared.send(Message::Rehearsed(succession::rehearse(estate).await)) });
+        tokio::spawn(
+            async move { shared.send(Message::PreflightDone(upgrade::preflight(upgrade_state).await)) },
+        );
     }
 
     /// Tells that the new program does not take over.
     pub(super) fn not_succeeded(&self, error: &Error) {
         let errors = vec![Fault::from(error)];
-        self.shared.tell(&Event::ReloadFailed { generation: self.serving(), wanted: None, errors });
+        self.shared.emit(&Event::ReloadFailed { generation: self.serving(), wanted: None, errors });
     }
 
     /// Puts the new program in the place of this one.
@@ -59,8 +61,8 @@ impl Supervisor {
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
         // What is being made would be of this program.
         let cut = self.attempt.take().map(|running| running.reason);
-        let posts = self.crew.iter_mut().flat_map(|crew| &mut crew.posts);
-        posts.for_each(|post| post.making = None);
+        let slots = self.pool.iter_mut().flat_map(|pool| &mut pool.slots);
+        slots.for_each(|slot| slot.starting = None);
         let paused = async {
             let all = self.workers().map(|worker| worker.child.pause());
             futures_util::future::try_join_all(all).await
@@ -74,8 +76,8 @@ impl Supervisor {
                 // From here on nothing is waited for that could change what is left.
                 match settled.and_then(|()| self.descriptors(sockets)) {
                     Ok(_) if self.stopping.is_some() => Err(Error::new("the server is ending")),
-                    Ok(descriptors) => Err(match self.estate() {
-                        Ok(estate) => succession::execute(&estate, descriptors).await,
+                    Ok(descriptors) => Err(match self.upgrade_state() {
+                        Ok(upgrade_state) => upgrade::execute(&upgrade_state, descriptors).await,
                         Err(error) => error,
                     }),
                     Err(cause) => Err(failed(cause)),
@@ -104,9 +106,9 @@ impl Supervisor {
         let mut any = false;
         while let Ok(message) = inbox.try_recv() {
             any = true;
-            let _ = self.hear(message); // what ends a supervisor ends one that serves nothing
+            let _ = self.handle(message); // what ends a supervisor ends one that serves nothing
         }
-        if self.tally.is_asked() {
+        if self.totals.is_asked() {
             // Nobody would answer who waits for it.
             self.tell_counts();
         }
@@ -127,33 +129,33 @@ impl Supervisor {
 
     /// Makes workers for the posts that have none, or one of an older generation.
     pub(super) fn refill(&mut self) {
-        let Some(crew) = &self.crew else { return };
-        let empty: Vec<_> = (0..crew.posts.len()).filter(|post| crew.posts[*post].worker.is_none()).collect();
-        empty.into_iter().for_each(|post| self.fill(post, Why::Ended, Duration::ZERO));
+        let Some(pool) = &self.pool else { return };
+        let empty: Vec<_> = (0..pool.slots.len()).filter(|slot| pool.slots[*slot].worker.is_none()).collect();
+        empty.into_iter().for_each(|slot| self.fill(slot, Why::Ended, Duration::ZERO));
         self.roll();
     }
 
     /// All but the descriptors.
-    fn estate(&self) -> Result<Vec<u8>, Error> {
-        let Some(crew) = self.crew.as_ref().filter(|crew| crew.generation > 0) else {
+    fn upgrade_state(&self) -> Result<Vec<u8>, Error> {
+        let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation > 0) else {
             return Err(Error::new("nothing serves yet that a new program could take over"));
         };
-        let heirs = self.workers().map(|worker| Heir {
+        let heirs = self.workers().map(|worker| CarriedWorker {
             name: worker.child.name,
             pid: worker.child.pid,
-            post: crew.post_of(worker.id()),
+            slot: pool.slot_of(worker.id()),
             turn: worker.retired.map(|(_, turn)| turn),
             since: Some(time_of(worker.since)),
             retired: worker.retired.map(|(since, _)| time_of(since)),
         });
-        let held = self.bound.iter().map(|bound| Held {
+        let held = self.bound.iter().map(|bound| CarriedSocket {
             server: bound.server.clone(),
             kind: bound.kind.clone(),
             listen: bound.socket.listen.to_string(),
         });
         let failed = |cause| Error::new("cannot list the side processes").because(cause);
         let sides = self.shared.sides.leave().map_err(failed)?;
-        let estate = Estate {
+        let upgrade_state = UpgradeState {
             run: self.shared.run.clone(),
             generation: self.generation,
             turns: self.turns,
@@ -162,32 +164,33 @@ impl Supervisor {
             folder: self.shared.folder.made().map(|(path, _)| path.to_owned()),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             bound: held.collect(),
-            serving: crew.generation,
-            plan: crew.plan.clone(),
+            serving: pool.generation,
+            plan: pool.plan.clone(),
             previous: self.previous.clone(),
-            posts: crew.posts.len(),
+            slots: pool.slots.len(),
             workers: heirs.collect(),
             sides: sides.into_iter().map(|(kept, _)| kept).collect(),
-            leavings: self.shared.leavings.leave(),
-            legacy: self.legacy().write(),
+            orphans: self.shared.orphans.leave(),
+            handoff_state: self.handoff_state().write(),
         };
-        serde_json::to_vec(&estate).map_err(|cause| Error::new("cannot write the estate").because(cause))
+        serde_json::to_vec(&upgrade_state)
+            .map_err(|cause| Error::new("cannot write the state for the new program").because(cause))
     }
 
-    fn legacy(&self) -> Legacy {
+    fn handoff_state(&self) -> HandoffState {
         let shared = &self.shared;
         let (began, seen) = shared.seen.leave();
-        Legacy {
+        HandoffState {
             began: Some(began),
             seen,
-            tally: shared.teller.tally(),
-            workers: self.tally.leave(),
-            questions: shared.questions.last(),
+            totals: shared.events.lifecycle(),
+            workers: self.totals.leave(),
+            queries: shared.queries.last(),
             tasks: shared.tasks.leave(),
         }
     }
 
-    /// The descriptors in the order that [`Estate`] has them, after standard input.
+    /// The descriptors in the order that [`UpgradeState`] has them, after standard input.
     fn descriptors(&self, workers: Vec<OwnedFd>) -> std::io::Result<Vec<OwnedFd>> {
         let mut all: Vec<OwnedFd> = Vec::new();
         if let Some((_, lock)) = self.shared.folder.made() {
@@ -209,66 +212,69 @@ impl Supervisor {
     /// When it left less than it said.
     pub(super) fn inherit(
         &mut self,
-        estate: Estate,
-        legacy: Legacy,
+        upgrade_state: UpgradeState,
+        handoff_state: HandoffState,
         mut descriptors: impl Iterator<Item = OwnedFd>,
     ) -> Result<()> {
         let mut next = || descriptors.next().ok_or_else(|| Error::new("the program before left too little"));
-        self.shared.log_as(&estate.plan);
-        self.generation = estate.generation;
-        self.turns = estate.turns;
-        self.reload = estate.reload;
-        self.previous = estate.previous;
-        if let Some(path) = estate.pid_file {
+        self.shared.log_as(&upgrade_state.plan);
+        self.generation = upgrade_state.generation;
+        self.turns = upgrade_state.turns;
+        self.reload = upgrade_state.reload;
+        self.previous = upgrade_state.previous;
+        if let Some(path) = upgrade_state.pid_file {
             self.pid_file = Some(PidFile { path, file: File::from(next()?) });
         }
-        for Held { server, kind, listen } in estate.bound {
+        for CarriedSocket { server, kind, listen } in upgrade_state.bound {
             let listen = Listen::parse(&listen)?.absolute();
             let socket = Arc::new(Socket { listen, fd: next()? });
             self.bound.push(Bound { server, kind, socket, new: false });
         }
-        let mut posts: Vec<Post> = Vec::new();
-        posts.resize_with(estate.posts, Post::default);
-        self.shared.sides.stand(&estate.plan.standing);
-        self.shared.open_files.allow(&estate.plan.config);
-        for heir in estate.workers {
+        let mut slots: Vec<Slot> = Vec::new();
+        slots.resize_with(upgrade_state.slots, Slot::default);
+        self.shared.sides.set_credentials(&upgrade_state.plan.credentials);
+        self.shared.open_files.allow(&upgrade_state.plan.config);
+        for receiver in upgrade_state.workers {
             let socket = next()?;
-            let leavings = self.shared.leavings.clone();
-            let Ok(ready) = Child::adopt(heir.name, heir.pid, socket, leavings) else {
+            let orphans = self.shared.orphans.clone();
+            let Ok(ready) = Child::adopt(receiver.name, receiver.pid, socket, orphans) else {
                 // It has just ended.
-                self.shared.leavings.clear(heir.pid, Duration::ZERO);
+                self.shared.orphans.clear(receiver.pid, Duration::ZERO);
                 continue;
             };
-            let since = heir.since.map_or_else(Instant::now, instant_of);
-            let worker = Worker { serving: true, since, ..self.welcome(ready) };
-            match heir.post.and_then(|post| posts.get_mut(post)) {
-                Some(post) => post.worker = Some(worker),
+            let since = receiver.since.map_or_else(Instant::now, instant_of);
+            let worker = Worker { serving: true, since, ..self.adopt_ready(ready) };
+            match receiver.slot.and_then(|slot| slots.get_mut(slot)) {
+                Some(slot) => slot.worker = Some(worker),
                 None => {
-                    let since = heir.retired.map_or_else(Instant::now, instant_of);
-                    let retired = Some((since, heir.turn.unwrap_or_default()));
+                    let since = receiver.retired.map_or_else(Instant::now, instant_of);
+                    let retired = Some((since, receiver.turn.unwrap_or_default()));
                     self.lingering.push(Worker { retired, ..worker });
                 }
             }
         }
-        for kept in estate.sides {
-            Sides::adopt(&self.shared, kept, next()?);
+        for kept in upgrade_state.sides {
+            SideProcesses::adopt(&self.shared, kept, next()?);
         }
-        let tasks = tasks::read(&estate.plan.config).unwrap_or_default(); // they were read once already
-        self.open_configured(estate.plan.process.control.as_deref());
-        self.crew = Some(Crew { generation: estate.serving, plan: estate.plan, posts });
+        let tasks = tasks::read(&upgrade_state.plan.config).unwrap_or_default(); // they were read once already
+        self.open_configured(upgrade_state.plan.process.control.as_deref());
+        self.pool = Some(WorkerPool { generation: upgrade_state.serving, plan: upgrade_state.plan, slots });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
-        estate.leavings.into_iter().for_each(|worker| self.shared.leavings.clear(worker, Duration::ZERO));
-        self.tally = Tally::inherit(legacy.workers);
+        upgrade_state
+            .orphans
+            .into_iter()
+            .for_each(|worker| self.shared.orphans.clear(worker, Duration::ZERO));
+        self.totals = Totals::inherit(handoff_state.workers);
         let ids: Vec<_> = self.workers().map(Worker::id).collect();
-        for gone in self.tally.known().into_iter().filter(|id| !ids.contains(id)) {
-            self.tally.ended(gone);
+        for gone in self.totals.known().into_iter().filter(|id| !ids.contains(id)) {
+            self.totals.ended(gone);
         }
-        self.shared.questions.go_on_from(legacy.questions);
-        for begun in self.shared.tasks.inherit(&self.shared, tasks, legacy.tasks) {
+        self.shared.queries.go_on_from(handoff_state.queries);
+        for begun in self.shared.tasks.inherit(&self.shared, tasks, handoff_state.tasks) {
             let pid = begun.going.pid;
             tokio::spawn(ran(&self.shared, begun));
             if !known.contains(&pid) {
-                self.shared.questions.ended(pid);
+                self.shared.queries.ended(pid);
             }
         }
         Ok(())

@@ -15,13 +15,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::message::{Errand, Start};
+use super::message::{Role, Start};
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::environ::Environ;
 use crate::error::BoxError;
 use crate::ops::fault::Fault;
 
-const SCRIPT: &str = include_str!("live.js");
+const SCRIPT: &str = include_str!("live_page.js");
 const SCRIPT_PATH: &str = "/.paster/live.js";
 const EVENTS_PATH: &str = "/.paster/events";
 /// Keeps proxies and the server's own stall limit from taking a silent stream for a dead one.
@@ -70,9 +70,9 @@ struct Told<'a> {
 
 impl Live {
     pub(super) fn new(start: &Start) -> Live {
-        let status = match &start.errand {
-            Errand::Tell(errors) => Status::Failed { errors: errors.clone() },
-            Errand::Serve | Errand::Try => Status::Serving,
+        let status = match &start.role {
+            Role::Tell(errors) => Status::Failed { errors: errors.clone() },
+            Role::Serve | Role::Try => Status::Serving,
         };
         Live {
             development: start.development,

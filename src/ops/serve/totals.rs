@@ -17,7 +17,7 @@ pub(super) type Asker = Box<dyn FnOnce(Counts) + Send>;
 
 /// The counts of all workers.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct Totals {
     /// Of the workers that have ended.
     ended: Counts,
     /// The last ones of each worker, by its id.
@@ -35,23 +35,23 @@ struct Round {
 
 /// What a successor needs, so that no sum goes backwards.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Left {
+pub(super) struct TotalsSnapshot {
     pub(super) ended: Counts,
     pub(super) last: Vec<(u64, Counts)>,
     pub(super) rounds: u64,
 }
 
-impl Tally {
+impl Totals {
     /// Goes on with what another supervisor has left.
-    pub(super) fn inherit(left: Left) -> Tally {
-        let Left { ended, last, rounds } = left;
-        Tally { ended, last: last.into_iter().collect(), rounds, asking: None }
+    pub(super) fn inherit(left: TotalsSnapshot) -> Totals {
+        let TotalsSnapshot { ended, last, rounds } = left;
+        Totals { ended, last: last.into_iter().collect(), rounds, asking: None }
     }
 
     /// For a successor.
-    pub(super) fn leave(&self) -> Left {
+    pub(super) fn leave(&self) -> TotalsSnapshot {
         let last = self.last.iter().map(|(worker, counts)| (*worker, counts.clone()));
-        Left { ended: self.ended.clone(), last: last.collect(), rounds: self.rounds }
+        TotalsSnapshot { ended: self.ended.clone(), last: last.collect(), rounds: self.rounds }
     }
 
     /// The workers whose counts are known.
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn sums_never_go_backwards() {
-        let mut tally = Tally::default();
+        let mut totals = Totals::default();
         let told = Arc::new(Mutex::new(Vec::new()));
         let asker = || {
             let told = told.clone();
@@ -199,20 +199,20 @@ mod tests {
                     .push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
             }) as Asker
         };
-        assert_eq!(tally.ask(asker(), [1, 2].into_iter()), Some(1));
-        assert_eq!(tally.ask(asker(), [1, 2].into_iter()), None, "the second asks with the first");
-        assert!(!tally.counted(1, 1, counts(5, 1)));
-        assert!(tally.counted(2, 1, counts(7, 1)));
-        tally.tell(&Counts::default());
+        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), Some(1));
+        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), None, "the second asks with the first");
+        assert!(!totals.counted(1, 1, counts(5, 1)));
+        assert!(totals.counted(2, 1, counts(7, 1)));
+        totals.tell(&Counts::default());
         // The first ends; the second is late, so its last counts hold.
-        assert!(!tally.ended(1));
-        assert_eq!(tally.ask(asker(), [2].into_iter()), Some(2));
-        assert!(tally.waits(2));
-        tally.tell(&Counts::default());
-        assert!(!tally.counted(2, 2, counts(9, 3)), "nobody waits any more");
-        assert_eq!(tally.ask(asker(), [2].into_iter()), Some(3));
-        assert!(tally.ended(2), "nobody is left to wait for");
-        tally.tell(&Counts::default());
+        assert!(!totals.ended(1));
+        assert_eq!(totals.ask(asker(), [2].into_iter()), Some(2));
+        assert!(totals.waits(2));
+        totals.tell(&Counts::default());
+        assert!(!totals.counted(2, 2, counts(9, 3)), "nobody waits any more");
+        assert_eq!(totals.ask(asker(), [2].into_iter()), Some(3));
+        assert!(totals.ended(2), "nobody is left to wait for");
+        totals.tell(&Counts::default());
         let told = told.lock().unwrap();
         let both = (Some(Value::Count(12)), Some(Value::Level(2)));
         assert_eq!(told[..2], [both.clone(), both]);

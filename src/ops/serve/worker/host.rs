@@ -27,7 +27,7 @@ const COUNTING: Duration = Duration::from_secs(5);
 const OPENING: Duration = Duration::from_secs(5);
 
 /// Services of the supervisor, asked for over the control socket.
-pub(super) struct Supervised {
+pub(super) struct WorkerHost {
     pub(super) outbox: Outbox,
     next: AtomicU64,
     waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
@@ -35,10 +35,10 @@ pub(super) struct Supervised {
     files: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<io::Result<File>>>>,
 }
 
-impl Supervised {
-    pub(super) fn new(outbox: Outbox) -> Supervised {
+impl WorkerHost {
+    pub(super) fn new(outbox: Outbox) -> WorkerHost {
         let (waiting, counts, files) = Default::default();
-        Supervised { outbox, next: AtomicU64::new(0), waiting, counts, files }
+        WorkerHost { outbox, next: AtomicU64::new(0), waiting, counts, files }
     }
 
     pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
@@ -65,7 +65,7 @@ impl Supervised {
     }
 }
 
-impl Opener for Supervised {
+impl Opener for WorkerHost {
     fn open(&self, path: &Path, purpose: Purpose) -> io::Result<File> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = std::sync::mpsc::channel();
@@ -75,7 +75,7 @@ impl Opener for Supervised {
     }
 }
 
-impl Host for Supervised {
+impl Host for WorkerHost {
     fn starting(&self, step: &str) {
         // It must be on its way before the code runs that may end the process. The socket's own thread sends it.
         let told = self.outbox.clone();

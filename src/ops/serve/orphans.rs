@@ -3,7 +3,7 @@
 //! A worker leads a session, whose number is its process id: all that it starts is of that session, whatever has become
 //! of the parents. And the kernel gives the supervisor every process of ours whose parent has ended, so that it can
 //! wait for it. When the supervisor itself is killed, each worker ends its own session and itself. Who has begun a session of its own (a daemon) has left on purpose, and is only reaped. Side processes
-//! are the supervisor's own children and of its session: they are nobody's leavings.
+//! are the supervisor's own children and of its session: they are not orphans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -100,14 +100,14 @@ fn of_session(session: u32) -> io::Result<Vec<Seen>> {
 
 /// What workers have left, and who will know of more.
 #[derive(Debug, Default)]
-pub(super) struct Leavings {
+pub(super) struct Orphans {
     /// The sessions of workers that have ended and left something.
     sessions: Mutex<BTreeSet<u32>>,
     /// Each waits for the end of a worker, to clear away what that leaves.
     watches: TaskTracker,
 }
 
-impl Leavings {
+impl Orphans {
     /// From now on processes whose parents have ended are ours.
     pub(super) fn adopt_orphans() {
         // Refused by a kernel that cannot: they are init's then, as ever.
@@ -228,9 +228,9 @@ async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
 
 /// Reaps children that nobody waits for: processes that were given to us, and those of the program before this one.
 #[derive(Debug, Default)]
-pub(super) struct Sweeper(BTreeMap<u32, u32>);
+pub(super) struct Reaper(BTreeMap<u32, u32>);
 
-impl Sweeper {
+impl Reaper {
     /// Looks for them, beside those `known` ones that somebody waits for.
     pub(super) fn sweep(&mut self, known: &[u32]) {
         let Ok(children) = children() else { return };

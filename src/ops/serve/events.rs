@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::log::{Log, Own};
-use super::ring::{Piece, Ring};
+use super::log_buffer::{LogBuffer, LogChunk};
 use super::{Event, Listener};
 use crate::context::Reopen;
 use crate::error::Error;
@@ -16,11 +16,11 @@ use crate::error::Error;
 const BEHIND: usize = 256;
 
 /// Passes events on.
-pub(super) struct Teller {
+pub(super) struct EventLog {
     listener: Listener,
-    pub(super) log: Ring,
+    pub(super) log: LogBuffer,
     events: broadcast::Sender<Event>,
-    tally: Mutex<Tally>,
+    lifecycle: Mutex<LifecycleCounts>,
     own: Mutex<Option<Own>>,
     reopen: Reopen,
 }
@@ -28,7 +28,7 @@ pub(super) struct Teller {
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Tally {
+pub(super) struct LifecycleCounts {
     /// Generations that were switched to.
     pub(super) switches: u64,
     /// Generations that could not be made.
@@ -37,21 +37,21 @@ pub(super) struct Tally {
     pub(super) crashes: u64,
 }
 
-impl Teller {
-    /// `tally` is what has happened before this program.
-    pub(super) fn new(listener: Listener, tally: Tally) -> Teller {
+impl EventLog {
+    /// `lifecycle` is what has happened before this program.
+    pub(super) fn new(listener: Listener, lifecycle: LifecycleCounts) -> EventLog {
         let events = broadcast::Sender::new(BEHIND);
-        Teller {
+        EventLog {
             listener,
-            log: Ring::new(),
+            log: LogBuffer::new(),
             events,
-            tally: Mutex::new(tally),
+            lifecycle: Mutex::new(lifecycle),
             own: Mutex::default(),
             reopen: Reopen::default(),
         }
     }
 
-    pub(super) fn tell(&self, event: &Event) {
+    pub(super) fn emit(&self, event: &Event) {
         let own = self.own();
         if let Some(own) = &*own {
             own.tell(event);
@@ -60,14 +60,14 @@ impl Teller {
             (self.listener)(event);
         }
         drop(own);
-        let mut tally = self.lock();
+        let mut lifecycle = self.lock();
         match event {
-            Event::Ready { .. } | Event::Reloaded { .. } => tally.switches += 1,
-            Event::ReloadFailed { .. } | Event::Failed { .. } => tally.failures += 1,
-            Event::WorkerExit { expected: false, .. } => tally.crashes += 1,
+            Event::Ready { .. } | Event::Reloaded { .. } => lifecycle.switches += 1,
+            Event::ReloadFailed { .. } | Event::Failed { .. } => lifecycle.failures += 1,
+            Event::WorkerExit { expected: false, .. } => lifecycle.crashes += 1,
             _ => {}
         }
-        drop(tally);
+        drop(lifecycle);
         let mut lines = Vec::new();
         if let Event::ReloadFailed { errors, .. } | Event::Failed { errors } = event {
             lines.extend(errors.iter().map(|fault| {
@@ -77,7 +77,7 @@ impl Teller {
         }
         lines.extend(event.text());
         if !lines.is_empty() {
-            self.log.push(Piece::new("supervisor", lines.join("\n")));
+            self.log.push(LogChunk::new("supervisor", lines.join("\n")));
         }
         if !matches!(event, Event::Progress { .. }) {
             let _ = self.events.send(event.clone()); // nobody waits
@@ -120,11 +120,11 @@ impl Teller {
         self.events.subscribe()
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub(super) fn lifecycle(&self) -> LifecycleCounts {
         *self.lock()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LifecycleCounts> {
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,11 +3,11 @@
 use super::super::Message;
 use super::super::attempt::Outcome;
 use super::super::child::News;
-use super::super::crew::{Crew, Worker};
 use super::super::event::Reason;
-use super::super::live::Status;
+use super::super::live_page::Status;
 use super::super::message::{FromWorker, ToWorker};
-use super::super::tally::{self, Asker};
+use super::super::pool::{Worker, WorkerPool};
+use super::super::totals::{self, Asker};
 use super::super::wire::Packet;
 use super::attempts::summary;
 use super::{FAST, Supervisor};
@@ -16,7 +16,7 @@ use crate::ops::fault::Fault;
 impl Supervisor {
     /// # Errors
     /// What ends the supervisor: nothing can be served, and no change is waited for.
-    pub(super) fn hear(&mut self, message: Message) -> Result<(), Vec<Fault>> {
+    pub(super) fn handle(&mut self, message: Message) -> Result<(), Vec<Fault>> {
         match message {
             Message::Attempted(number, outcome) => {
                 // Of one that was cut off nothing is wanted any more.
@@ -43,9 +43,9 @@ impl Supervisor {
                     self.make(reason, detail);
                 }
             }
-            Message::Rehearsed(Ok(())) => self.succeeding = self.stopping.is_none(),
-            Message::Rehearsed(Err(error)) => self.not_succeeded(&error),
-            Message::Made { post, number, result } => self.made(post, number, result),
+            Message::PreflightDone(Ok(())) => self.succeeding = self.stopping.is_none(),
+            Message::PreflightDone(Err(error)) => self.not_succeeded(&error),
+            Message::Made { slot, number, result } => self.made(slot, number, result),
             // The config says so since the watch began; a rollback may want it again.
             Message::Changed { .. } if !self.reload => {}
             Message::Changed { paths, config, input, page } => {
@@ -78,14 +78,14 @@ impl Supervisor {
             }
             Message::News(id, news) => self.news(id, news),
             Message::CountsLate(round) => {
-                if self.tally.waits(round) {
+                if self.totals.waits(round) {
                     self.tell_counts();
                 }
             }
-            Message::SaveState(post, wanted) => {
+            Message::SaveState(slot, wanted) => {
                 // Without a worker the sender is dropped, which says that there is no state.
-                let post = self.crew.as_mut().and_then(|crew| crew.posts.get_mut(post));
-                if let Some(worker) = post.and_then(|post| post.worker.as_mut()) {
+                let slot = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
+                if let Some(worker) = slot.and_then(|slot| slot.worker.as_mut()) {
                     worker.child.tell(&ToWorker::SaveState);
                     worker.state_wanted = Some(wanted);
                 }
@@ -96,13 +96,13 @@ impl Supervisor {
 
     fn news(&mut self, id: u64, news: News) {
         let asks = matches!(news, News::Said(FromWorker::Open { .. }, _));
-        let standing = self.crew.as_ref().filter(|_| asks).map(|crew| crew.plan.standing.clone());
-        let crew =
-            self.crew.iter_mut().flat_map(|crew| &mut crew.posts).filter_map(|post| post.worker.as_mut());
-        let Some(worker) = crew.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
+        let credentials = self.pool.as_ref().filter(|_| asks).map(|pool| pool.plan.credentials.clone());
+        let pool =
+            self.pool.iter_mut().flat_map(|pool| &mut pool.slots).filter_map(|slot| slot.worker.as_mut());
+        let Some(worker) = pool.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
         match news {
-            News::Said(FromWorker::Answer(number, answer), _) => {
-                self.shared.questions.answered(number, *answer)
+            News::Said(FromWorker::QueryReply(number, answer), _) => {
+                self.shared.queries.answered(number, *answer)
             }
             News::Said(FromWorker::State(lengths), raw) => {
                 if let Some(wanted) = worker.state_wanted.take() {
@@ -113,17 +113,17 @@ impl Supervisor {
                 self.shared.side(&worker.child, id, app, name, library);
             }
             News::Said(FromWorker::Open { id, path, purpose }, _) => {
-                if let Some(standing) = &standing {
-                    self.shared.open(&worker.child, id, path, purpose, standing);
+                if let Some(credentials) = &credentials {
+                    self.shared.open(&worker.child, id, path, purpose, credentials);
                 }
             }
             News::Said(FromWorker::Announce { app, path }, _) => self.shared.announced(app, path),
-            News::Said(FromWorker::Beat(beat), _) => worker.hear(beat),
+            News::Said(FromWorker::Heartbeat(heartbeat), _) => worker.record(heartbeat),
             News::Said(FromWorker::Retired, _) => self.retired(id),
             News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
             News::Said(FromWorker::Starting(_) | FromWorker::Ready | FromWorker::Failed(_), _) => {}
             News::Said(FromWorker::Counted(round, counts), _) => {
-                if self.tally.counted(id, round, counts) {
+                if self.totals.counted(id, round, counts) {
                     self.tell_counts();
                 }
             }
@@ -133,7 +133,7 @@ impl Supervisor {
             }
             News::Said(FromWorker::Log, lines) => self.shared.worker_log(worker.child.pid, lines),
             News::Ended(status) => {
-                self.shared.questions.ended(worker.child.pid);
+                self.shared.queries.ended(worker.child.pid);
                 self.ended(id, status);
             }
         }
@@ -142,23 +142,23 @@ impl Supervisor {
     /// Has all workers count, and tells the sum.
     pub(super) fn count(&mut self, asker: Asker) {
         let ids: Vec<u64> = self.workers().map(Worker::id).collect();
-        let Some(round) = self.tally.ask(asker, ids.into_iter()) else { return };
+        let Some(round) = self.totals.ask(asker, ids.into_iter()) else { return };
         self.workers().for_each(|worker| worker.child.tell(&ToWorker::Count(round)));
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(tally::PATIENCE).await;
+            tokio::time::sleep(totals::PATIENCE).await;
             shared.send(Message::CountsLate(round));
         });
     }
 
     pub(super) fn tell_counts(&mut self) {
         let own = self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation));
-        self.tally.tell(&own);
+        self.totals.tell(&own);
     }
 
     /// Tells the developers' pages.
     pub(super) fn live(&self, status: Status) {
         let order = ToWorker::Live(status);
-        self.crew.iter().flat_map(Crew::workers).for_each(|worker| worker.child.tell(&order));
+        self.pool.iter().flat_map(WorkerPool::workers).for_each(|worker| worker.child.tell(&order));
     }
 }

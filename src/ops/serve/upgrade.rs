@@ -1,10 +1,10 @@
 //! USR2: the program's file was replaced, and the new one takes over in this very process.
 //!
 //! The supervisor executes the new program in its own place (execve(2)): it keeps its process id, its children,
-//! its lock on the pid file, and systemd's trust. What it held goes along as an [`Estate`] and descriptors, through a
+//! its lock on the pid file, and systemd's trust. What it held goes along as an [`UpgradeState`] and descriptors, through a
 //! socket that stands in for standard input. The workers serve on meanwhile; the new supervisor makes a generation of
 //! its own program and retires them as in any reload. Before that, the new program must show that it can read the
-//! estate; whatever fails, the old one goes on.
+//! state; if anything fails, the old one keeps serving.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -28,13 +28,13 @@ use crate::error::{Error, Result};
 
 /// Tells the new program, by its process id, that it is a successor.
 const VARIABLE: &str = "PASTER_PREDECESSOR";
-/// How long the new program may take to read the estate.
-const REHEARSAL: Duration = Duration::from_secs(10);
+/// How long the new program may take to read the state.
+const PREFLIGHT_TIME: Duration = Duration::from_secs(10);
 
 /// What one supervisor leaves to the next. Descriptors travel beside it, in the order of the fields: standard input, the
 /// folder's lock, the pid file, the bound sockets, the workers' sockets, the side processes' listeners.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Estate {
+pub(super) struct UpgradeState {
     pub(super) run: String,
     pub(super) generation: u64,
     pub(super) turns: u64,
@@ -44,24 +44,24 @@ pub(super) struct Estate {
     #[serde(default)]
     pub(super) folder: Option<PathBuf>,
     pub(super) pid_file: Option<PathBuf>,
-    pub(super) bound: Vec<Held>,
+    pub(super) bound: Vec<CarriedSocket>,
     pub(super) serving: u64,
     pub(super) plan: Plan,
     pub(super) previous: Option<Plan>,
-    pub(super) posts: usize,
-    pub(super) workers: Vec<Heir>,
-    pub(super) sides: Vec<Kept>,
+    pub(super) slots: usize,
+    pub(super) workers: Vec<CarriedWorker>,
+    pub(super) sides: Vec<CarriedSideProcess>,
     /// Workers that have ended, and left processes that are being ended.
     #[serde(default)]
-    pub(super) leavings: Vec<u32>,
-    /// [`Legacy`](super::legacy::Legacy), as it was written.
+    pub(super) orphans: Vec<u32>,
+    /// [`HandoffState`](super::handoff_state::HandoffState), as it was written.
     #[serde(default)]
-    pub(super) legacy: serde_json::Value,
+    pub(super) handoff_state: serde_json::Value,
 }
 
 /// A bound socket.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct CarriedSocket {
     pub(super) server: String,
     pub(super) kind: String,
     pub(super) listen: String,
@@ -69,11 +69,11 @@ pub(super) struct Held {
 
 /// A worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Heir {
+pub(super) struct CarriedWorker {
     pub(super) name: Name,
     pub(super) pid: u32,
     /// Its post; `None` when it is retired.
-    pub(super) post: Option<usize>,
+    pub(super) slot: Option<usize>,
     /// In which turn it was retired.
     pub(super) turn: Option<u64>,
     /// When it became ready.
@@ -86,7 +86,7 @@ pub(super) struct Heir {
 
 /// A side process.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct CarriedSideProcess {
     pub(super) app: String,
     pub(super) name: String,
     pub(super) path: PathBuf,
@@ -115,19 +115,19 @@ pub(super) fn program() -> &'static Path {
     })
 }
 
-/// Has the new program read `estate`, in a process of its own.
+/// Has the new program read `upgrade_state`, in a process of its own.
 /// # Errors
 /// When it cannot be started or does not understand it.
-pub(super) async fn rehearse(estate: Vec<u8>) -> Result<(), Error> {
+pub(super) async fn preflight(upgrade_state: Vec<u8>) -> Result<(), Error> {
     let program = program();
     let failed = |cause: io::Error| {
         Error::new(format!("the program `{}` cannot take over", program.display())).because(cause)
     };
-    let file = memory(&estate).map_err(failed)?;
+    let file = memory(&upgrade_state).map_err(failed)?;
     let mut command = Command::new(program);
     command.arg("__successor").stdin(Stdio::from(file)).stdout(Stdio::null()).stderr(Stdio::piped());
     let output = tokio::process::Command::from(command).kill_on_drop(true).output();
-    match tokio::time::timeout(REHEARSAL, output).await {
+    match tokio::time::timeout(PREFLIGHT_TIME, output).await {
         Err(_) => Err(failed(io::Error::other("it did not answer in time"))),
         Ok(Err(cause)) => Err(failed(cause)),
         Ok(Ok(output)) if output.status.success() => Ok(()),
@@ -138,17 +138,17 @@ pub(super) async fn rehearse(estate: Vec<u8>) -> Result<(), Error> {
     }
 }
 
-/// The other side of `rehearse` (`paster __successor`).
+/// The other side of `preflight` (`paster __successor`).
 /// # Errors
-/// When what comes on standard input is no estate that this program understands.
+/// When what comes on standard input is not a state that this program understands.
 pub fn successor() -> Result<u8> {
-    let read: io::Result<Estate> = serde_json::from_reader(io::stdin().lock()).map_err(Into::into);
+    let read: io::Result<UpgradeState> = serde_json::from_reader(io::stdin().lock()).map_err(Into::into);
     read.map_err(|cause| Error::new("this program cannot take over from the one that runs").because(cause))?;
     Ok(0)
 }
 
 /// Puts the new program in the place of this one. Returns only when that fails; all is as before then.
-pub(super) async fn execute(estate: &[u8], descriptors: Vec<OwnedFd>) -> Error {
+pub(super) async fn execute(upgrade_state: &[u8], descriptors: Vec<OwnedFd>) -> Error {
     let failed =
         |cause: io::Error| Error::new(format!("cannot execute `{}`", program().display())).because(cause);
     let stdin = match io::stdin().as_fd().try_clone_to_owned() {
@@ -156,7 +156,7 @@ pub(super) async fn execute(estate: &[u8], descriptors: Vec<OwnedFd>) -> Error {
         Err(cause) => return failed(cause),
     };
     let replaced = async {
-        let into = pack(estate, &stdin, descriptors).await?;
+        let into = pack(upgrade_state, &stdin, descriptors).await?;
         let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
         let path = text(program().as_os_str().to_owned())?;
         let arguments = std::env::args_os().map(text).collect::<io::Result<Vec<_>>>()?;
@@ -192,11 +192,11 @@ pub(super) fn accept_signals() {
 #[derive(Serialize, Deserialize)]
 struct Count(usize);
 
-/// A socket from which [`inherited`] reads the estate and the descriptors.
-async fn pack(estate: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+/// A socket from which [`inherited`] reads the state and the descriptors.
+async fn pack(upgrade_state: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) -> io::Result<OwnedFd> {
     let (out, into) = wire::pair()?;
     let out = wire::stream(out)?;
-    let mut all = vec![OwnedFd::from(memory(estate)?), stdin.try_clone()?];
+    let mut all = vec![OwnedFd::from(memory(upgrade_state)?), stdin.try_clone()?];
     all.extend(descriptors);
     wire::send(&out, &Packet::new(&Count(all.len()))).await?;
     while !all.is_empty() {
@@ -210,7 +210,7 @@ async fn pack(estate: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) -> io::
 /// What the predecessor in this process has left, where there was one.
 /// # Errors
 /// When it cannot be read: the workers are lost then.
-pub(super) async fn inherited() -> Result<Option<(Estate, std::vec::IntoIter<OwnedFd>)>> {
+pub(super) async fn inherited() -> Result<Option<(UpgradeState, std::vec::IntoIter<OwnedFd>)>> {
     let predecessor = std::env::var(VARIABLE).ok().and_then(|pid| pid.parse::<u32>().ok());
     if predecessor != Some(std::process::id()) {
         return Ok(None);
@@ -236,13 +236,13 @@ pub(super) async fn inherited() -> Result<Option<(Estate, std::vec::IntoIter<Own
 }
 
 /// Has [`inherited`] find nothing in the processes that are started.
-pub(super) fn disown(command: &mut Command) {
+pub(super) fn clear_upgrade_env(command: &mut Command) {
     command.env_remove(VARIABLE);
 }
 
 /// A file in memory, to be read from its start.
 fn memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("estate", MemfdFlags::CLOEXEC)?);
+    let mut file = File::from(rustix::fs::memfd_create("upgrade-state", MemfdFlags::CLOEXEC)?);
     file.write_all(content)?;
     file.rewind()?;
     Ok(file)

@@ -14,7 +14,7 @@ use crate::ops::build::Copies;
 /// and serves where nothing can be written. It goes with the value; one that a killed supervisor left behind goes with the
 /// next.
 #[derive(Debug, Default)]
-pub(super) struct Folder(OnceLock<Made>);
+pub(super) struct RuntimeDir(OnceLock<Made>);
 
 #[derive(Debug)]
 struct Made {
@@ -56,10 +56,10 @@ impl Made {
     }
 }
 
-impl Folder {
+impl RuntimeDir {
     /// Takes charge of one that another supervisor has made in this process, and holds with `lock`.
-    pub(super) fn adopt(path: PathBuf, lock: File) -> Folder {
-        Folder(OnceLock::from(Made::at(path, lock)))
+    pub(super) fn adopt(path: PathBuf, lock: File) -> RuntimeDir {
+        RuntimeDir(OnceLock::from(Made::at(path, lock)))
     }
 
     /// Its path and its lock, for a successor; `None` when it was never needed.
@@ -76,7 +76,7 @@ impl Folder {
 
     /// The copies of libraries in it.
     /// # Errors
-    /// As [`Folder::path`].
+    /// As [`RuntimeDir::path`].
     pub(super) fn copies(&self) -> Result<&Copies> {
         Ok(&self.make()?.copies)
     }

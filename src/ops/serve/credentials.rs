@@ -1,6 +1,6 @@
 //! As whom and within which limits workers and side processes run.
 //!
-//! The supervisor resolves the names once, and stays who it is; each process takes its standing itself, before it
+//! The supervisor resolves the names once, and stays who it is; each process drops its privileges itself, before it
 //! loads anything of an application.
 
 use std::ffi::CString;
@@ -20,7 +20,7 @@ use crate::error::{Error, Errors, Result};
 
 /// What a process takes on before it does anything else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Standing {
+pub(super) struct Credentials {
     who: Option<Who>,
     umask: Option<u32>,
     limits: Limits,
@@ -36,19 +36,19 @@ struct Who {
     home: PathBuf,
 }
 
-impl Standing {
+impl Credentials {
     /// Finds out what `process` asks for.
     /// # Errors
     /// Names that do not exist; a user that this process may not become; an umask that is none.
-    pub(super) fn of(process: &Process, config: &Config) -> Result<Standing> {
-        let standing = Standing::named(process, config)?;
-        if let Err((key, error)) = standing.may_be_taken(process) {
+    pub(super) fn of(process: &Process, config: &Config) -> Result<Credentials> {
+        let credentials = Credentials::named(process, config)?;
+        if let Err((key, error)) = credentials.may_be_taken(process) {
             let place = config.section("process").and_then(|table| table.origin(key));
             return Err(error.at(place).into());
         }
         // It is so already, without root.
-        let who = standing.who.filter(|_| nix::unistd::geteuid().is_root());
-        Ok(Standing { who, ..standing })
+        let who = credentials.who.filter(|_| nix::unistd::geteuid().is_root());
+        Ok(Credentials { who, ..credentials })
     }
 
     /// Whether this process may take it.
@@ -66,13 +66,13 @@ impl Standing {
     /// The same for any user of this process. The second value is the reason why this process may not take it.
     /// # Errors
     /// Names that do not exist; an umask that is none.
-    pub(super) fn check(process: &Process, config: &Config) -> Result<(Standing, Option<String>)> {
-        let standing = Standing::named(process, config)?;
-        let refused = standing.may_be_taken(process).err().map(|(_, error)| error.message);
-        Ok((standing, refused))
+    pub(super) fn check(process: &Process, config: &Config) -> Result<(Credentials, Option<String>)> {
+        let credentials = Credentials::named(process, config)?;
+        let refused = credentials.may_be_taken(process).err().map(|(_, error)| error.message);
+        Ok((credentials, refused))
     }
 
-    fn named(process: &Process, config: &Config) -> Result<Standing> {
+    fn named(process: &Process, config: &Config) -> Result<Credentials> {
         let mut errors = Vec::new();
         let place = |key: &str| config.section("process").and_then(|table| table.origin(key));
         let mut keep = |key: &str, error: Error| errors.push(error.at(place(key)));
@@ -89,7 +89,7 @@ impl Standing {
             mask
         });
         Errors::check(errors)?;
-        Ok(Standing { who, umask, limits: process.limits.clone() })
+        Ok(Credentials { who, umask, limits: process.limits.clone() })
     }
 
     /// The group that must reach what the supervisor keeps for the processes, where they run as somebody else.
@@ -147,9 +147,9 @@ impl Standing {
         }
     }
 
-    /// Prepares the environment of a process that is to take this standing.
-    pub(super) fn dress(&self, command: &mut Command) {
-        super::succession::disown(command);
+    /// Prepares the environment of a process that is to take these credentials.
+    pub(super) fn apply_to(&self, command: &mut Command) {
+        super::upgrade::clear_upgrade_env(command);
         // systemd hears from the supervisor alone, and has passed its sockets to nobody else.
         let told = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
         let passed = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID"];
@@ -164,7 +164,7 @@ impl Standing {
     /// Takes it on. To be called while the process has one thread and has loaded nothing.
     /// # Errors
     /// When the system refuses; the process must end then.
-    pub(super) fn take(&self) -> Result<(), Error> {
+    pub(super) fn drop_privileges(&self) -> Result<(), Error> {
         self.limit()?;
         if let Some(mask) = self.umask {
             rustix::process::umask(Mode::from_raw_mode(mask));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{tally, tasks, teller};
+use super::{events, tasks, totals};
 use crate::metrics::Counts;
 
 /// Raised when a name that is written already comes to mean something else. A program that does not know the version
@@ -18,19 +18,19 @@ const VERSION: u64 = 1;
 
 /// All that is left, beside what runs.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Legacy {
+pub(super) struct HandoffState {
     /// When the first of these programs began.
     pub(super) began: Option<SystemTime>,
     /// What the supervisors themselves have counted.
     pub(super) seen: Counts,
-    pub(super) tally: teller::Tally,
-    pub(super) workers: tally::Left,
+    pub(super) totals: events::LifecycleCounts,
+    pub(super) workers: totals::TotalsSnapshot,
     /// Number of the last question to a worker.
-    pub(super) questions: u64,
-    pub(super) tasks: Vec<tasks::Left>,
+    pub(super) queries: u64,
+    pub(super) tasks: Vec<tasks::TaskSnapshot>,
 }
 
-impl Legacy {
+impl HandoffState {
     /// As it is written.
     pub(super) fn write(self) -> Value {
         let mut written = serde_json::to_value(self).unwrap_or_default(); // numbers and texts: it does not fail
@@ -39,23 +39,23 @@ impl Legacy {
     }
 
     /// What of `written` this program can read.
-    pub(super) fn read(written: &Value) -> Legacy {
+    pub(super) fn read(written: &Value) -> HandoffState {
         if written["version"] != VERSION {
-            return Legacy::default();
+            return HandoffState::default();
         }
         let workers = &written["workers"];
-        Legacy {
+        HandoffState {
             began: part(&written["began"]),
             seen: counts(&written["seen"]),
-            tally: part(&written["tally"]),
-            workers: tally::Left {
+            totals: part(&written["totals"]),
+            workers: totals::TotalsSnapshot {
                 ended: counts(&workers["ended"]),
                 last: items(&workers["last"])
                     .filter_map(|one| Some((one[0].as_u64()?, counts(&one[1]))))
                     .collect(),
                 rounds: part(&workers["rounds"]),
             },
-            questions: part(&written["questions"]),
+            queries: part(&written["queries"]),
             tasks: list(&written["tasks"]),
         }
     }
@@ -97,55 +97,55 @@ mod tests {
     use super::*;
     use crate::metrics::Value as Number;
 
-    fn some() -> Legacy {
+    fn some() -> HandoffState {
         let mut counts = Counts::default();
         counts.put("a_total", &[("app", "x")], Number::Count(3));
         counts.put("b_total", &[], Number::Count(5));
-        Legacy {
+        HandoffState {
             began: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567)),
             seen: counts.clone(),
-            tally: teller::Tally { switches: 3, failures: 2, crashes: 1 },
-            workers: tally::Left { ended: counts.clone(), last: vec![(7, counts)], rounds: 11 },
-            questions: 9,
+            totals: events::LifecycleCounts { switches: 3, failures: 2, crashes: 1 },
+            workers: totals::TotalsSnapshot { ended: counts.clone(), last: vec![(7, counts)], rounds: 11 },
+            queries: 9,
             tasks: list(&json!([{ "name": "sweep", "schedule": "every 1h" }])),
         }
     }
 
-    fn same(read: &Legacy, written: &Legacy) {
+    fn same(read: &HandoffState, written: &HandoffState) {
         assert_eq!(read.clone().write(), written.clone().write());
     }
 
     #[test]
     fn what_is_written_is_read() {
-        same(&Legacy::read(&some().write()), &some());
-        assert_eq!(Legacy::read(&Value::Null).questions, 0, "one that left nothing");
+        same(&HandoffState::read(&some().write()), &some());
+        assert_eq!(HandoffState::read(&Value::Null).queries, 0, "one that left nothing");
     }
 
     #[test]
     fn what_another_version_has_more_is_left_out() {
         let mut written = some().write();
         written["weather"] = json!({ "wind": 3 });
-        written["tally"]["naps"] = json!(1);
+        written["totals"]["naps"] = json!(1);
         written["tasks"][0]["mood"] = json!("good");
         written["tasks"].as_array_mut().unwrap().push(json!("of another kind"));
         let strange = json!([{ "family": "c", "labels": [] }, { "Sketch": [1, 2] }]);
         written["seen"].as_array_mut().unwrap().push(strange.clone());
         written["workers"]["ended"].as_array_mut().unwrap().push(strange.clone());
         written["workers"]["last"][0][1].as_array_mut().unwrap().push(strange);
-        same(&Legacy::read(&written), &some());
+        same(&HandoffState::read(&written), &some());
     }
 
     #[test]
     fn what_another_version_lacks_begins_anew() {
         let mut written = some().write();
-        for name in ["seen", "questions", "tally"] {
+        for name in ["seen", "queries", "totals"] {
             written.as_object_mut().unwrap().remove(name);
         }
         written["tasks"][0] = json!({ "name": "sweep" });
-        let read = Legacy::read(&written);
-        assert_eq!((read.tally.switches, read.questions, read.workers.rounds), (0, 0, 11));
+        let read = HandoffState::read(&written);
+        assert_eq!((read.totals.switches, read.queries, read.workers.rounds), (0, 0, 11));
         assert_eq!((read.tasks[0].name.as_str(), read.tasks[0].schedule.as_str()), ("sweep", ""));
         written["version"] = json!(VERSION + 1);
-        same(&Legacy::read(&written), &Legacy::default());
+        same(&HandoffState::read(&written), &HandoffState::default());
     }
 }

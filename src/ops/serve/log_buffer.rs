@@ -22,15 +22,15 @@ const LONGEST_LINE: usize = 64 << 10;
 
 /// Some lines of one writer.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct LogChunk {
     at_ms: u64,
     from: Arc<str>,
     text: Box<[u8]>,
 }
 
-impl Piece {
-    pub(super) fn new(from: impl Into<Arc<str>>, text: impl Into<Vec<u8>>) -> Piece {
-        Piece { at_ms: now_ms(), from: from.into(), text: text.into().into() }
+impl LogChunk {
+    pub(super) fn new(from: impl Into<Arc<str>>, text: impl Into<Vec<u8>>) -> LogChunk {
+        LogChunk { at_ms: now_ms(), from: from.into(), text: text.into().into() }
     }
 
     /// Its lines.
@@ -50,27 +50,27 @@ pub(super) fn now_ms() -> u64 {
 
 /// The last of the log. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Ring(Arc<Inner>);
+pub(super) struct LogBuffer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    kept: Mutex<Kept>,
-    followers: broadcast::Sender<Arc<Piece>>,
+    kept: Mutex<BufferedChunk>,
+    followers: broadcast::Sender<Arc<LogChunk>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    pieces: VecDeque<Arc<Piece>>,
+struct BufferedChunk {
+    pieces: VecDeque<Arc<LogChunk>>,
     bytes: usize,
 }
 
-impl Ring {
-    pub(super) fn new() -> Ring {
-        Ring(Arc::new(Inner { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
+impl LogBuffer {
+    pub(super) fn new() -> LogBuffer {
+        LogBuffer(Arc::new(Inner { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
     }
 
     /// Takes lines.
-    pub(super) fn push(&self, piece: Piece) {
+    pub(super) fn push(&self, piece: LogChunk) {
         let piece = Arc::new(piece);
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += piece.text.len();
@@ -84,7 +84,7 @@ impl Ring {
     }
 
     /// The last `count` lines, and what comes after them.
-    pub(super) fn look(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<Arc<Piece>>) {
+    pub(super) fn look(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<Arc<LogChunk>>) {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.0.followers.subscribe();
         let mut lines = Vec::new();
@@ -101,7 +101,7 @@ impl Ring {
 
     /// Passes what is written to `pipe` on to our standard error, and keeps it, until all writers have closed.
     pub(super) fn tee(&self, from: String, pipe: OwnedFd) {
-        let (ring, from): (Ring, Arc<str>) = (self.clone(), from.into());
+        let (log_buffer, from): (LogBuffer, Arc<str>) = (self.clone(), from.into());
         std::thread::spawn(move || {
             let mut pipe = std::fs::File::from(pipe);
             let mut chunk = vec![0; 32 << 10];
@@ -115,11 +115,11 @@ impl Ring {
                 let whole = whole.or((rest.len() > LONGEST_LINE).then_some(rest.len()));
                 if let Some(whole) = whole {
                     let left = rest.split_off(whole);
-                    ring.push(Piece::new(from.clone(), std::mem::replace(&mut rest, left)));
+                    log_buffer.push(LogChunk::new(from.clone(), std::mem::replace(&mut rest, left)));
                 }
             }
             if !rest.is_empty() {
-                ring.push(Piece::new(from, rest));
+                log_buffer.push(LogChunk::new(from, rest));
             }
         });
     }
@@ -131,22 +131,22 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept_and_followed() {
-        let ring = Ring::new();
-        ring.push(Piece::new("a", "one\ntwo\n"));
-        ring.push(Piece::new("b", "three"));
-        let (lines, mut next) = ring.look(2);
+        let log_buffer = LogBuffer::new();
+        log_buffer.push(LogChunk::new("a", "one\ntwo\n"));
+        log_buffer.push(LogChunk::new("b", "three"));
+        let (lines, mut next) = log_buffer.look(2);
         assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
-        ring.push(Piece::new("a", vec![b'x'; MOST]));
+        log_buffer.push(LogChunk::new("a", vec![b'x'; MOST]));
         assert_eq!(next.try_recv().unwrap().lines().len(), 1);
-        assert_eq!(ring.look(9).0.len(), 1, "what is older than the limit has gone");
+        assert_eq!(log_buffer.look(9).0.len(), 1, "what is older than the limit has gone");
     }
 
     #[test]
     fn a_pipe_is_kept_in_whole_lines() {
-        let ring = Ring::new();
-        let (_, mut next) = ring.look(0);
+        let log_buffer = LogBuffer::new();
+        let (_, mut next) = log_buffer.look(0);
         let (reader, mut writer) = std::io::pipe().unwrap();
-        ring.tee("worker 1".into(), reader.into());
+        log_buffer.tee("worker 1".into(), reader.into());
         writer.write_all(b"first\nsec").unwrap();
         writer.write_all(b"ond").unwrap();
         drop(writer);

@@ -9,9 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::State;
 use super::attempt::Plan;
 use super::backoff::Backoff;
-use super::beat::Beat;
 use super::child::Child;
 use super::event::Why;
+use super::heartbeat::Heartbeat;
 use super::process::Process;
 
 /// One worker that is ready, serves, or is retired.
@@ -25,12 +25,12 @@ pub(super) struct Worker {
     /// When it was retired, and in which turn.
     pub(super) retired: Option<(Instant, u64)>,
     /// Which worker takes its idle connections, once it is retired.
-    pub(super) heir: Option<u64>,
+    pub(super) receiver: Option<u64>,
     /// Who waits for its saved state.
     pub(super) state_wanted: Option<oneshot::Sender<State>>,
     /// When it last gave a sign of life, and which.
     pub(super) heard: Instant,
-    pub(super) beat: Beat,
+    pub(super) heartbeat: Heartbeat,
     /// Its memory when it first told of it, in KiB.
     pub(super) first_kib: Option<u64>,
     /// What became of it when it gave no more.
@@ -53,10 +53,10 @@ impl Worker {
             since: Instant::now(),
             serving: false,
             retired: None,
-            heir: None,
+            receiver: None,
             state_wanted: None,
             heard: Instant::now(),
-            beat: Beat::default(),
+            heartbeat: Heartbeat::default(),
             first_kib: None,
             hung: None,
         }
@@ -71,27 +71,27 @@ impl Worker {
     }
 
     /// Notes a sign of life.
-    pub(super) fn hear(&mut self, beat: Beat) {
+    pub(super) fn record(&mut self, heartbeat: Heartbeat) {
         self.heard = Instant::now();
-        self.first_kib.get_or_insert(beat.memory_kib);
-        self.beat = beat;
+        self.first_kib.get_or_insert(heartbeat.memory_kib);
+        self.heartbeat = heartbeat;
     }
 
     /// Whether it has taken up no work for `limit`, and since when.
-    pub(super) fn silence(&self, limit: Duration) -> Option<(Hung, Duration)> {
-        let silent = self.heard.elapsed().max(Duration::from_millis(self.beat.silent_ms));
-        let held = Duration::from_millis(self.beat.held_ms);
+    pub(super) fn unresponsive_for(&self, limit: Duration) -> Option<(Hung, Duration)> {
+        let silent = self.heard.elapsed().max(Duration::from_millis(self.heartbeat.silent_ms));
+        let held = Duration::from_millis(self.heartbeat.held_ms);
         let whole = (silent >= limit).then_some((Hung::Whole, silent));
         whole.or((held >= limit).then_some((Hung::Partly, held)))
     }
 
     /// Why it has served long enough, if it has.
-    pub(super) fn spent(&self, process: &Process) -> Option<Why> {
+    pub(super) fn recycle_reason(&self, process: &Process) -> Option<Why> {
         // Siblings that began together are not due together.
         let spread = self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15) % (process.max_requests / 10 + 1);
-        let grown = self.beat.memory_kib.saturating_sub(self.first_kib.unwrap_or(u64::MAX)) / 1024;
+        let grown = self.heartbeat.memory_kib.saturating_sub(self.first_kib.unwrap_or(u64::MAX)) / 1024;
         let due = |limit: u64, reached: u64| limit > 0 && reached >= limit;
-        if due(process.max_requests, self.beat.requests.saturating_sub(spread)) {
+        if due(process.max_requests, self.heartbeat.requests.saturating_sub(spread)) {
             return Some(Why::Requests);
         }
         if due(process.max_growth_mb, grown) {
@@ -103,7 +103,7 @@ impl Worker {
 
 /// A worker that is being made to take a post.
 #[derive(Debug)]
-pub(super) struct Making {
+pub(super) struct Starting {
     /// Distinguishes it from earlier ones, whose results may still be on their way.
     pub(super) number: u64,
     pub(super) why: Why,
@@ -116,7 +116,7 @@ pub(super) struct Making {
     pub(super) _task: AbortOnDropHandle<()>,
 }
 
-impl Making {
+impl Starting {
     /// Has it start without a further pause.
     pub(super) fn start_now(&mut self) {
         self.pause = self.pause.min(self.since.elapsed());
@@ -124,29 +124,29 @@ impl Making {
     }
 }
 
-/// One place of a crew: who serves there, and who is being made to.
+/// One slot of the pool: the worker that serves there, and the one that is starting.
 #[derive(Debug, Default)]
-pub(super) struct Post {
+pub(super) struct Slot {
     /// Of an older generation while a rolling reload has not come here. `None` after its end, or before the first.
     pub(super) worker: Option<Worker>,
-    pub(super) making: Option<Making>,
+    pub(super) starting: Option<Starting>,
     pub(super) backoff: Backoff,
 }
 
 /// The generation that serves.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct WorkerPool {
     /// Its number; 0: a stand-in that says why nothing better can be served.
     pub(super) generation: u64,
     pub(super) plan: Plan,
     /// As many as it has workers; more while a rolling reload has workers of a larger one to retire.
-    pub(super) posts: Vec<Post>,
+    pub(super) slots: Vec<Slot>,
 }
 
-impl Crew {
+impl WorkerPool {
     /// All that serve.
     pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
-        self.posts.iter().filter_map(|post| post.worker.as_ref())
+        self.slots.iter().filter_map(|slot| slot.worker.as_ref())
     }
 
     /// Whether a worker takes requests.
@@ -155,24 +155,24 @@ impl Crew {
     }
 
     /// The post in which the worker `id` serves.
-    pub(super) fn post_of(&self, id: u64) -> Option<usize> {
-        self.posts.iter().position(|post| post.worker.as_ref().is_some_and(|worker| worker.id() == id))
+    pub(super) fn slot_of(&self, id: u64) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.worker.as_ref().is_some_and(|worker| worker.id() == id))
     }
 
     /// The post whose worker takes the connections of one that had the place `index`: the same where it can be, so
     /// that the connections stay as spread as they were.
-    pub(super) fn heir_of(&self, index: usize) -> Option<usize> {
-        let count = self.posts.len();
+    pub(super) fn receiver_of(&self, index: usize) -> Option<usize> {
+        let count = self.slots.len();
         (0..count)
             .map(|step| (index + step) % count)
-            .find(|post| self.posts[*post].worker.as_ref().is_some_and(|worker| worker.retired.is_none()))
+            .find(|slot| self.slots[*slot].worker.as_ref().is_some_and(|worker| worker.retired.is_none()))
     }
 
     /// The first post whose worker is not of this generation, or is one too many.
     pub(super) fn behind(&self) -> Option<usize> {
         let behind =
-            |post: &Post| post.worker.as_ref().is_none_or(|worker| worker.generation() != self.generation);
-        self.posts.iter().position(behind)
+            |slot: &Slot| slot.worker.as_ref().is_none_or(|worker| worker.generation() != self.generation);
+        self.slots.iter().position(behind)
     }
 }
 

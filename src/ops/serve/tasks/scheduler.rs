@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Order, Task};
 use crate::error::Error;
 use crate::ops::control::{TaskInfo, TaskRun};
-use crate::ops::serve::ring::now_ms;
+use crate::ops::serve::log_buffer::now_ms;
 use crate::ops::serve::{Event, Message, Shared};
 use crate::registry::nearest;
 
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// All tasks of the generation that serves.
 #[derive(Debug, Default)]
-pub(in crate::ops::serve) struct Keeper(Mutex<BTreeMap<String, Entry>>);
+pub(in crate::ops::serve) struct Scheduler(Mutex<BTreeMap<String, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -37,7 +37,7 @@ struct Entry {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Runs {
-    going: Vec<Going>,
+    going: Vec<RunningTask>,
     last: Option<TaskRun>,
     ended: u64,
     failed: u64,
@@ -46,7 +46,7 @@ struct Runs {
 
 /// A run that goes on: a worker was asked to, and answers at its end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(in crate::ops::serve) struct Going {
+pub(in crate::ops::serve) struct RunningTask {
     /// Number of the question.
     pub(in crate::ops::serve) number: u64,
     /// The worker's process id.
@@ -54,17 +54,17 @@ pub(in crate::ops::serve) struct Going {
     began_ms: u64,
 }
 
-impl Going {
+impl RunningTask {
     /// One that begins now.
-    pub(in crate::ops::serve) fn new(number: u64, pid: u32) -> Going {
-        Going { number, pid, began_ms: now_ms() }
+    pub(in crate::ops::serve) fn new(number: u64, pid: u32) -> RunningTask {
+        RunningTask { number, pid, began_ms: now_ms() }
     }
 }
 
 /// A task as a supervisor leaves it to a successor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(in crate::ops::serve) struct Left {
+pub(in crate::ops::serve) struct TaskSnapshot {
     pub(in crate::ops::serve) name: String,
     pub(in crate::ops::serve) schedule: String,
     jitter: Duration,
@@ -73,15 +73,15 @@ pub(in crate::ops::serve) struct Left {
     runs: Runs,
 }
 
-/// A run that has begun: what a worker is to be told. [`Keeper::end`] takes it.
+/// A run that has begun: what a worker is to be told. [`Scheduler::end`] takes it.
 #[derive(Debug)]
-pub(in crate::ops::serve) struct Begun {
+pub(in crate::ops::serve) struct StartedTask {
     pub(in crate::ops::serve) order: Order,
-    pub(in crate::ops::serve) going: Going,
+    pub(in crate::ops::serve) going: RunningTask,
     since: Instant,
 }
 
-impl Begun {
+impl StartedTask {
     /// The run as it is now.
     pub(in crate::ops::serve) fn run(&self) -> TaskRun {
         let began_ms = self.going.began_ms;
@@ -103,7 +103,7 @@ impl Entry {
     }
 }
 
-impl Keeper {
+impl Scheduler {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,8 +129,8 @@ impl Keeper {
     }
 
     /// All of them, for a successor.
-    pub(in crate::ops::serve) fn leave(&self) -> Vec<Left> {
-        let left = |(name, entry): (&String, &Entry)| Left {
+    pub(in crate::ops::serve) fn leave(&self) -> Vec<TaskSnapshot> {
+        let left = |(name, entry): (&String, &Entry)| TaskSnapshot {
             name: name.clone(),
             schedule: entry.task.schedule.to_string(),
             jitter: entry.task.jitter,
@@ -147,8 +147,8 @@ impl Keeper {
         &self,
         shared: &Arc<Shared>,
         tasks: Vec<Task>,
-        left: Vec<Left>,
-    ) -> Vec<Begun> {
+        left: Vec<TaskSnapshot>,
+    ) -> Vec<StartedTask> {
         let mut left: BTreeMap<_, _> = left.into_iter().map(|one| (one.name.clone(), one)).collect();
         let mut begun = Vec::new();
         let mut entries = self.entries();
@@ -157,7 +157,7 @@ impl Keeper {
             for going in &left.runs.going {
                 let lasted = Duration::from_millis(now_ms().saturating_sub(going.began_ms));
                 let since = Instant::now().checked_sub(lasted).unwrap_or_else(Instant::now);
-                begun.push(Begun { order: task.order.clone(), going: *going, since });
+                begun.push(StartedTask { order: task.order.clone(), going: *going, since });
             }
             let same = left.schedule == task.schedule.to_string() && left.jitter == task.jitter;
             let (began, next) = if same { (left.began, left.next) } else { (None, None) };
@@ -178,7 +178,7 @@ impl Keeper {
     /// Begins a run.
     /// # Errors
     /// There is no such task; it runs already and may not twice at once.
-    pub(in crate::ops::serve) fn begin(&self, name: &str, going: Going) -> Result<Begun, Error> {
+    pub(in crate::ops::serve) fn begin(&self, name: &str, going: RunningTask) -> Result<StartedTask, Error> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(name) else {
             let error = Error::new(format!("the server has no task `{name}`"));
@@ -193,14 +193,14 @@ impl Keeper {
                 .help("`overlap = true` in its table lets it run twice at once"));
         }
         entry.runs.going.push(going);
-        Ok(Begun { order: entry.task.order.clone(), going, since: Instant::now() })
+        Ok(StartedTask { order: entry.task.order.clone(), going, since: Instant::now() })
     }
 
     /// Ends a run; tells of it and returns it.
     pub(in crate::ops::serve) fn end(
         &self,
         shared: &Shared,
-        begun: &Begun,
+        begun: &StartedTask,
         result: Result<String, String>,
     ) -> TaskRun {
         let ms = u64::try_from(begun.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -213,7 +213,7 @@ impl Keeper {
             entry.runs.failed += u64::from(!ok);
             entry.runs.last = Some(run.clone());
         }
-        shared.tell(&Event::TaskEnded { name: run.name.clone(), ok, ms, text: run.text.clone() });
+        shared.emit(&Event::TaskEnded { name: run.name.clone(), ok, ms, text: run.text.clone() });
         run
     }
 

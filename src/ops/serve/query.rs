@@ -17,7 +17,7 @@ pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Question {
+pub(super) enum Query {
     /// What are your servers busy with?
     Counts,
     /// Which requests are in flight?
@@ -30,29 +30,29 @@ pub(super) enum Question {
 
 /// From a worker to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// To [`Question::Counts`].
+pub(super) enum QueryReply {
+    /// To [`Query::Counts`].
     Counts(Counts),
-    /// To [`Question::InFlight`].
+    /// To [`Query::InFlight`].
     InFlight(Vec<InFlight>),
-    /// To [`Question::Cancel`]: the ids of the requests that were dropped.
+    /// To [`Query::Cancel`]: the ids of the requests that were dropped.
     Cancelled(Vec<String>),
-    /// To [`Question::Run`].
+    /// To [`Query::Run`].
     Ran(Result<String, String>),
 }
 
 /// The questions that wait for their answers.
 #[derive(Debug, Default)]
-pub(super) struct Questions(Mutex<Waiting>);
+pub(super) struct Queries(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
     /// By their numbers: the process that was asked, and who waits.
-    open: BTreeMap<u64, (u32, oneshot::Sender<Answer>)>,
+    open: BTreeMap<u64, (u32, oneshot::Sender<QueryReply>)>,
 }
 
-impl Questions {
+impl Queries {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +76,7 @@ impl Questions {
 
     /// Waits for the answer to the question of that number, which the worker with that process id is asked. The
     /// receiver fails when the worker ends first.
-    pub(super) fn expect(&self, number: u64, pid: u32) -> oneshot::Receiver<Answer> {
+    pub(super) fn expect(&self, number: u64, pid: u32) -> oneshot::Receiver<QueryReply> {
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting();
         // What nobody waits for any more is forgotten here, as its worker may never answer.
@@ -85,16 +85,16 @@ impl Questions {
         answer
     }
 
-    /// Asks the worker with that process id, and waits as [`expect`](Questions::expect) does.
-    pub(super) fn ask(&self, pid: u32, outbox: &Outbox, question: Question) -> oneshot::Receiver<Answer> {
+    /// Asks the worker with that process id, and waits as [`expect`](Queries::expect) does.
+    pub(super) fn ask(&self, pid: u32, outbox: &Outbox, query: Query) -> oneshot::Receiver<QueryReply> {
         let number = self.number();
         let answer = self.expect(number, pid);
-        outbox.send(Packet::new(&ToWorker::Ask(number, question)));
+        outbox.send(Packet::new(&ToWorker::Ask(number, query)));
         answer
     }
 
     /// Hears an answer.
-    pub(super) fn answered(&self, number: u64, answer: Answer) {
+    pub(super) fn answered(&self, number: u64, answer: QueryReply) {
         if let Some((_, sender)) = self.waiting().open.remove(&number) {
             let _ = sender.send(answer); // nobody waits any more
         }

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
+use super::credentials::Credentials;
 use super::event::Event;
-use super::legacy::{instant_of, time_of};
+use super::handoff_state::{instant_of, time_of};
 use super::running::Running;
-use super::standing::Standing;
-use super::succession::Kept;
+use super::upgrade::CarriedSideProcess;
 use super::{Shared, worker};
 use crate::error::{Error, Result};
 use crate::ops::control::SideInfo;
@@ -34,15 +34,15 @@ use crate::plugin::Library;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// All side processes of a supervisor.
-pub(super) struct Sides {
-    known: Mutex<BTreeMap<(String, String), Side>>,
-    keepers: Mutex<JoinSet<()>>,
+pub(super) struct SideProcesses {
+    known: Mutex<BTreeMap<(String, String), SideProcess>>,
+    supervisors: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
     /// As whom the next one is started.
-    standing: Mutex<Standing>,
+    credentials: Mutex<Credentials>,
 }
 
-struct Side {
+struct SideProcess {
     path: PathBuf,
     listener: Arc<OwnedFd>,
     /// 0 while it is started anew.
@@ -59,23 +59,23 @@ struct Run {
     restarts: u64,
 }
 
-impl Sides {
-    pub(super) fn new() -> Sides {
-        Sides {
+impl SideProcesses {
+    pub(super) fn new() -> SideProcesses {
+        SideProcesses {
             known: Mutex::default(),
-            keepers: Mutex::default(),
+            supervisors: Mutex::default(),
             stop: watch::Sender::new(false),
-            standing: Mutex::default(),
+            credentials: Mutex::default(),
         }
     }
 
-    /// Has those that are started from now on run with that standing.
-    pub(super) fn stand(&self, standing: &Standing) {
-        self.standing().clone_from(standing);
+    /// Has those that are started from now on run with these credentials.
+    pub(super) fn set_credentials(&self, credentials: &Credentials) {
+        self.credentials().clone_from(credentials);
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn credentials(&self) -> MutexGuard<'_, Credentials> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees that the side process `name` of `app` runs; returns the path of its socket.
@@ -102,7 +102,7 @@ impl Sides {
         let start = || -> io::Result<(OwnedFd, Running)> {
             let _ = std::fs::remove_file(&path); // of a side process that ended by itself
             let listener = OwnedFd::from(std::os::unix::net::UnixListener::bind(&path)?);
-            if let Some((user, group)) = sides.standing().owner() {
+            if let Some((user, group)) = sides.credentials().owner() {
                 std::os::unix::fs::chown(&path, Some(user), Some(group))?;
             }
             make_log(&path)?;
@@ -128,7 +128,7 @@ impl Sides {
         listener: OwnedFd,
         (process, run): (Option<Running>, Run),
     ) {
-        let keeper = Keeper {
+        let supervisor = SideProcessSupervisor {
             shared: shared.clone(),
             app: app.clone(),
             name: name.clone(),
@@ -138,21 +138,22 @@ impl Sides {
             path: path.clone(),
             run: Arc::new(Mutex::new(run)),
         };
-        let run = keeper.run.clone();
-        let (listener, library, pid) = (keeper.listener.clone(), keeper.library.clone(), keeper.pid.clone());
+        let run = supervisor.run.clone();
+        let (listener, library, pid) =
+            (supervisor.listener.clone(), supervisor.library.clone(), supervisor.pid.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((app, name), Side { path, listener, pid, library, run });
+        known.insert((app, name), SideProcess { path, listener, pid, library, run });
         drop(known);
-        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        keepers.spawn(keeper.keep(process, self.stop.subscribe()));
+        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisors.spawn(supervisor.keep(process, self.stop.subscribe()));
     }
 
     /// All of them, for a successor, each with its listener.
-    pub(super) fn leave(&self) -> io::Result<Vec<(Kept, OwnedFd)>> {
+    pub(super) fn leave(&self) -> io::Result<Vec<(CarriedSideProcess, OwnedFd)>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let all = known.iter().map(|((app, name), side)| {
             let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = Kept {
+            let kept = CarriedSideProcess {
                 app: app.clone(),
                 name: name.clone(),
                 path: side.path.clone(),
@@ -173,10 +174,10 @@ impl Sides {
     }
 
     /// Takes charge of one that another supervisor has started in this process.
-    pub(super) fn adopt(shared: &Arc<Shared>, kept: Kept, listener: OwnedFd) {
+    pub(super) fn adopt(shared: &Arc<Shared>, kept: CarriedSideProcess, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
         let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
-        let Kept { app, name, path, library, .. } = kept;
+        let CarriedSideProcess { app, name, path, library, .. } = kept;
         if process.is_some() {
             read_log(shared, &name, &path);
         }
@@ -186,7 +187,7 @@ impl Sides {
     /// What is known of each, its memory not yet.
     pub(super) fn infos(&self) -> Vec<SideInfo> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let info = |((app, name), side): (&(String, String), &Side)| {
+        let info = |((app, name), side): (&(String, String), &SideProcess)| {
             let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
             SideInfo {
                 app: app.clone(),
@@ -204,12 +205,13 @@ impl Sides {
     /// Ends all of them: TERM, then KILL.
     pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
-        let mut keepers = std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
-        while keepers.join_next().await.is_some() {}
+        let mut supervisors =
+            std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
+        while supervisors.join_next().await.is_some() {}
     }
 }
 
-struct Keeper {
+struct SideProcessSupervisor {
     shared: Arc<Shared>,
     app: String,
     name: String,
@@ -220,7 +222,7 @@ struct Keeper {
     run: Arc<Mutex<Run>>,
 }
 
-impl Keeper {
+impl SideProcessSupervisor {
     /// Starts the process anew whenever it dies, until the supervisor ends or the process ends by itself.
     async fn keep(self, mut process: Option<Running>, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
@@ -237,7 +239,7 @@ impl Keeper {
                     known.remove(&(app, name));
                     return;
                 }
-                self.shared.tell(&Event::SideExit { app, name, status: status.to_string() });
+                self.shared.emit(&Event::SideExit { app, name, status: status.to_string() });
             }
             self.pid.store(0, Ordering::Relaxed);
             tokio::select! {
@@ -256,7 +258,7 @@ impl Keeper {
                 Err(error) => {
                     process = None;
                     let message = format!("cannot start the side process `{}` again: {error}", self.name);
-                    self.shared.tell(&Event::Warning { message });
+                    self.shared.emit(&Event::Warning { message });
                 }
             }
         }
@@ -285,10 +287,10 @@ fn read_log(shared: &Shared, name: &str, socket: &Path) {
         Ok(pipe)
     };
     match open() {
-        Ok(pipe) => shared.teller.log.tee(format!("side {name}"), pipe),
+        Ok(pipe) => shared.events.log.tee(format!("side {name}"), pipe),
         Err(error) => {
             let message = format!("the log of the side process `{name}` cannot be read: {error}");
-            shared.tell(&Event::Warning { message });
+            shared.emit(&Event::Warning { message });
         }
     }
 }
@@ -303,9 +305,9 @@ fn spawn(
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
     command.arg("--parent").arg(std::process::id().to_string());
-    let standing = shared.sides.standing().clone();
-    command.arg("--standing").arg(serde_json::to_string(&standing)?);
-    standing.dress(&mut command);
+    let credentials = shared.sides.credentials().clone();
+    command.arg("--credentials").arg(serde_json::to_string(&credentials)?);
+    credentials.apply_to(&mut command);
     command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
     let log = std::fs::File::options().read(true).write(true).open(log_of(socket))?;
     command.stderr(log);
@@ -334,13 +336,13 @@ async fn end(process: &mut Running) {
 /// It gets TERM when the supervisor dies, and is ended some seconds later if it does not follow.
 /// # Errors
 /// When the library cannot be loaded.
-pub fn side(library: &Path, name: &str, parent: u32, standing: &str) -> Result<u8> {
+pub fn side(library: &Path, name: &str, parent: u32, credentials: &str) -> Result<u8> {
     super::descriptors::close_inherited();
     let lost = |cause: io::Error| Error::new("the side process has no socket").because(cause);
     let listener = worker::take_over_stdin().map_err(lost)?;
-    let standing: Standing = serde_json::from_str(standing)
-        .map_err(|cause| Error::usage("the side process cannot read its standing").because(cause))?;
-    standing.take()?;
+    let credentials: Credentials = serde_json::from_str(credentials)
+        .map_err(|cause| Error::usage("the side process cannot read its credentials").because(cause))?;
+    credentials.drop_privileges()?;
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     let parent =
         Pid::from_raw(parent.cast_signed()).filter(|parent| rustix::process::getppid() == Some(*parent));

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::crew::Hung;
 use super::super::event::Event;
 use super::super::message::ToWorker;
+use super::super::pool::Hung;
 use super::super::terminal::Terminal;
 use super::{SLACK, Supervisor, millis};
 
@@ -33,68 +33,68 @@ impl Supervisor {
     fn look_for_ended(&mut self) {
         // Builds have processes that are not known here, and may wait for what these have written before them.
         if self.attempt.is_some() {
-            return self.sweeper.rest();
+            return self.reaper.rest();
         }
         let workers = self.workers().map(|worker| worker.child.pid);
         let known: Vec<_> = workers.chain(self.shared.sides.pids()).collect();
-        self.sweeper.sweep(&known);
+        self.reaper.sweep(&known);
     }
 
     fn look_for_hung(&mut self) {
-        let Some(crew) = &mut self.crew else { return };
-        let Some(limit) = crew.plan.process.heartbeat() else { return };
+        let Some(pool) = &mut self.pool else { return };
+        let Some(limit) = pool.plan.process.heartbeat() else { return };
         let mut hung = Vec::new();
-        for (index, post) in crew.posts.iter_mut().enumerate() {
-            let Some(worker) = &mut post.worker else { continue };
-            let Some((how, time)) = worker.silence(limit) else { continue };
+        for (index, slot) in pool.slots.iter_mut().enumerate() {
+            let Some(worker) = &mut slot.worker else { continue };
+            let Some((how, time)) = worker.unresponsive_for(limit) else { continue };
             if worker.hung.replace(how).is_none() {
-                self.shared.tell(&Event::WorkerHung {
+                self.shared.emit(&Event::WorkerHung {
                     generation: worker.child.name.generation,
                     worker: index,
                     pid: worker.child.pid,
                     ms: millis(time),
-                    doing: worker.beat.doing.clone(),
+                    doing: worker.heartbeat.doing.clone(),
                 });
             }
             hung.push(index);
         }
-        hung.into_iter().for_each(|post| self.supersede(post));
+        hung.into_iter().for_each(|slot| self.supersede(slot));
     }
 
     /// One at a time, so that never more than one is there twice for this reason.
     fn look_for_spent(&mut self) {
-        let Some(crew) = &self.crew else { return };
-        if self.attempt.is_some() || crew.posts.iter().any(|post| post.making.is_some()) {
+        let Some(pool) = &self.pool else { return };
+        if self.attempt.is_some() || pool.slots.iter().any(|slot| slot.starting.is_some()) {
             return;
         }
-        let spent = crew.posts.iter().enumerate().find_map(|(index, post)| {
-            let worker = post.worker.as_ref()?;
-            worker.spent(&crew.plan.process).map(|why| (index, why))
+        let recycle_reason = pool.slots.iter().enumerate().find_map(|(index, slot)| {
+            let worker = slot.worker.as_ref()?;
+            worker.recycle_reason(&pool.plan.process).map(|why| (index, why))
         });
-        if let Some((post, why)) = spent {
-            self.recycle(post, why);
+        if let Some((slot, why)) = recycle_reason {
+            self.recycle(slot, why);
         }
     }
 
     fn look_at_lingering(&mut self) {
-        let Some(crew) = &self.crew else { return };
-        let process = &crew.plan.process;
+        let Some(pool) = &self.pool else { return };
+        let process = &pool.plan.process;
         let (longest, limit) = (process.drain() + FAREWELL, process.heartbeat());
         for worker in &mut self.lingering {
             let overdue = worker.retired.is_some_and(|(since, _)| since.elapsed() > longest);
-            let silent = limit.and_then(|limit| worker.silence(limit));
+            let silent = limit.and_then(|limit| worker.unresponsive_for(limit));
             if overdue || matches!(silent, Some((Hung::Whole, _))) {
-                worker.child.strike();
+                worker.child.kill_now();
             }
         }
     }
 
     /// Ends a worker that hangs, now that another one has its post.
-    pub(super) fn dismiss(&mut self, id: u64) {
-        let grace = self.crew.as_ref().map_or(SLACK, |crew| crew.plan.process.grace());
+    pub(super) fn terminate_hung(&mut self, id: u64) {
+        let grace = self.pool.as_ref().map_or(SLACK, |pool| pool.plan.process.grace());
         let Some(worker) = self.lingering.iter_mut().find(|worker| worker.id() == id) else { return };
         match worker.hung {
-            Some(Hung::Whole) => worker.child.strike(),
+            Some(Hung::Whole) => worker.child.kill_now(),
             // Its other threads finish what they have.
             Some(Hung::Partly) => worker.child.tell(&ToWorker::Drain(millis(grace))),
             None => {}
