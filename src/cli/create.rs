@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use super::output::{note, print};
 use crate::config::without_bom;
 use crate::error::{Error, Result};
-use crate::ops::create::{Created, Order, Prepared, prepare};
-use crate::scaffold::{Action, Given, How, Kind, Question, Skeleton, Step, Var, built_in_names};
+use crate::ops::create::{CreateRequest, Created, Prepared, prepare};
+use crate::scaffold::{
+    Action, AnswerSource, Kind, ProvidedAnswers, Question, Skeleton, Step, Var, built_in_names,
+};
 
 /// Creates an application from a skeleton.
 #[derive(Debug, clap::Args)]
@@ -78,8 +80,9 @@ impl Args {
             Some(path) => (read_answers(path)?, path.display().to_string()),
             None => (Map::new(), String::new()),
         };
-        let order = Order { target, skeleton, given: Given { arguments, file, file_name } };
-        let prepared = prepare(&order, &mut |question| if interactive { ask(question) } else { Ok(None) })?;
+        let request =
+            CreateRequest { target, skeleton, given: ProvidedAnswers { arguments, file, file_name } };
+        let prepared = prepare(&request, &mut |question| if interactive { ask(question) } else { Ok(None) })?;
         if self.diff {
             return self.print_diff(&prepared);
         }
@@ -137,7 +140,7 @@ impl Args {
         let answers = prepared.answers.vars.iter();
         let questions: Vec<_> = answers
             .filter_map(|answer| Some((answer, prepared.skeleton.manifest.var(&answer.name)?)))
-            .filter(|(answer, var)| answer.how == How::Default && var.ask.is_some())
+            .filter(|(answer, var)| answer.how == AnswerSource::Default && var.ask.is_some())
             .collect();
         if !questions.is_empty() {
             text += "questions on a terminal:\n";

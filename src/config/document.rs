@@ -6,7 +6,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::node::{Data, Node, Place};
+use super::node::{Data, Node, Occurrence};
 use super::origin::Text;
 use super::secret;
 use crate::error::{Error, Source};
@@ -23,7 +23,7 @@ pub(super) fn parse(source: Source, text: String) -> (Node, Vec<Error>) {
     let (root, broken) = DeTable::parse_recoverable(&copy);
     let mut errors = syntax_errors(&mut text, &copy, &broken);
     hide_secrets(root.get_ref(), &mut Vec::new(), &mut text);
-    let place = Place { origin: text.origin(0..0), key: None, via: None, written: Value::Null };
+    let place = Occurrence { origin: text.origin(0..0), key: None, via: None, written: Value::Null };
     let node = table(root.get_ref(), place, &mut text, &mut errors);
     (node, errors)
 }
@@ -52,8 +52,8 @@ fn syntax_errors(text: &mut Text, copy: &str, broken: &[toml::de::Error]) -> Vec
 
 /// Parses one TOML value, as it stands in an environment variable or after `-D key=`: anything that is not a
 /// TOML value is a string.
-pub(super) fn parse_value(text: &str, place: &Place) -> Result<Node, Vec<Error>> {
-    let string = || Node::new(Data::Value(text.into()), Place { written: text.into(), ..place.clone() });
+pub(super) fn parse_value(text: &str, place: &Occurrence) -> Result<Node, Vec<Error>> {
+    let string = || Node::new(Data::Value(text.into()), Occurrence { written: text.into(), ..place.clone() });
     let Ok(value) = DeValue::parse(text) else { return Ok(string()) };
     let mut errors = Vec::new();
     let mut inner = Text::new(place.origin.source.clone(), text.to_owned());
@@ -61,7 +61,7 @@ pub(super) fn parse_value(text: &str, place: &Place) -> Result<Node, Vec<Error>>
     // Whatever stands in it, its place is the variable or argument.
     node.walk_mut(&mut |node| {
         let written = node.places.first().map_or(Value::Null, |place| place.written.clone());
-        node.places = vec![Place { written, ..place.clone() }];
+        node.places = vec![Occurrence { written, ..place.clone() }];
     });
     if !errors.is_empty() {
         return Err(errors.into_iter().map(|error| error.at(place.origin.clone())).collect());
@@ -141,7 +141,7 @@ fn hide_value<'t>(value: &'t Spanned<DeValue<'_>>, keys: &mut Vec<&'t str>, text
     }
 }
 
-fn table(table: &DeTable<'_>, place: Place, text: &mut Text, errors: &mut Vec<Error>) -> Node {
+fn table(table: &DeTable<'_>, place: Occurrence, text: &mut Text, errors: &mut Vec<Error>) -> Node {
     let mut entries: Vec<(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     let entries = entries.into_iter().map(|(key, inner)| {
@@ -164,7 +164,7 @@ fn value(
         (Some(key), DeValue::Table(_)) if span.is_empty() => key.clone(),
         _ => span,
     };
-    let mut place = Place {
+    let mut place = Occurrence {
         origin: text.origin(span.clone()),
         key: key.map(|key| text.origin(key)),
         via: None,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::node::{Data, Node, Place};
+use super::node::{Data, Node, Occurrence};
 use super::origin::narrowed;
 use super::secret;
 use crate::error::{Error, Source};
@@ -88,7 +88,7 @@ impl<'a> Expander<'a> {
     /// One text whose references must give a text.
     /// # Errors
     /// Every fault in it.
-    pub(super) fn text(mut self, text: &str, place: &Place) -> Result<String, Vec<Error>> {
+    pub(super) fn text(mut self, text: &str, place: &Occurrence) -> Result<String, Vec<Error>> {
         match self.whole(text, place, 0) {
             Ok(Piece { data: Data::Value(value), .. }) => Ok(plain(&value)),
             Ok(_) => Err(vec![Error::config("a text is wanted here, not a list").at(place.origin.clone())]),
@@ -149,7 +149,7 @@ impl<'a> Expander<'a> {
     }
 
     /// Replaces the references of one text. When all of it is one reference, its value keeps its type.
-    fn whole(&mut self, text: &str, place: &Place, depth: usize) -> Result<Piece, Fault> {
+    fn whole(&mut self, text: &str, place: &Occurrence, depth: usize) -> Result<Piece, Fault> {
         let fault = |message: String| Error::config(message).at(place.origin.clone());
         if depth > DEPTH_LIMIT {
             return Err(Some(fault(format!("references are nested more than {DEPTH_LIMIT} deep"))));
@@ -208,7 +208,7 @@ impl<'a> Expander<'a> {
     }
 
     /// The value of `${inner}`.
-    fn reference(&mut self, inner: &str, place: &Place, depth: usize) -> Result<Piece, Fault> {
+    fn reference(&mut self, inner: &str, place: &Occurrence, depth: usize) -> Result<Piece, Fault> {
         let (name, default) = match inner.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inner, None),

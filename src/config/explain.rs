@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::node::join;
 use super::secret::{masked as masked_whole, masked_parts};
-use super::{Config, Place};
+use super::{Config, Occurrence};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 
@@ -17,7 +17,7 @@ pub struct Explained {
     /// The value in force, masked when secret.
     pub value: Value,
     /// Who set it, the winner first; what each wrote is masked when secret.
-    pub places: Vec<Place>,
+    pub places: Vec<Occurrence>,
 }
 
 impl Config {
@@ -27,7 +27,7 @@ impl Config {
     }
 
     fn mask(&self, path: &str, value: &Value) -> Value {
-        if self.marks.get(path).is_some_and(|mark| mark.secret) {
+        if self.provenance.get(path).is_some_and(|entry| entry.secret) {
             return match value {
                 // What is in force is the secret itself, not a reference to it.
                 Value::String(_) => super::secret::MASK.into(),
@@ -50,7 +50,7 @@ impl Config {
     /// Whether something secret stands in the list at `path`.
     fn has_secret_item(&self, path: &str) -> bool {
         let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('['));
-        self.marks.iter().any(|(key, mark)| mark.secret && within(key))
+        self.provenance.iter().any(|(key, entry)| entry.secret && within(key))
     }
 
     /// Every source that set `key`, the winner first; for a table, the same for all keys in it.
@@ -64,10 +64,10 @@ impl Config {
             let below =
                 at.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
             if below || path.is_empty() {
-                let mark = self.marks.get(at);
+                let entry = self.provenance.get(at);
                 // What is in force says nothing of what another source wrote; but what is secret in it is in the others.
-                let secret = mark.is_some_and(|mark| mark.secret) || self.has_secret_item(at);
-                let mut places = mark.map(|mark| mark.places.clone()).unwrap_or_default();
+                let secret = entry.is_some_and(|entry| entry.secret) || self.has_secret_item(at);
+                let mut places = entry.map(|entry| entry.places.clone()).unwrap_or_default();
                 for place in &mut places {
                     place.written =
                         if secret { masked_whole(&place.written) } else { masked_parts(&place.written) };
@@ -79,7 +79,7 @@ impl Config {
             return Ok(found);
         }
         let error = Error::usage(format!("nothing sets `{key}`"));
-        let known = self.marks.keys().map(String::as_str).filter(|known| !known.is_empty());
+        let known = self.provenance.keys().map(String::as_str).filter(|known| !known.is_empty());
         Err(match nearest(&path, known) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help("`paster config show` prints all that is set"),

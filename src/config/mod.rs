@@ -30,7 +30,7 @@ use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 use node::Node;
-pub use node::{Place, item, join};
+pub use node::{Occurrence, item, join};
 pub use paths::{
     Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,
     ReadPath, ServedPath,
@@ -69,7 +69,7 @@ pub struct Argument {
 pub struct Config {
     /// The merged tree: tables `server`, `app`, `middleware`, … .
     tree: Value,
-    marks: Marks,
+    provenance: Provenances,
     /// All files read, includes too: what a reload watches.
     files: Vec<PathBuf>,
     /// The working directory, for paths in the environment and on the command line.
@@ -79,13 +79,13 @@ pub struct Config {
 }
 
 /// What is known of each value, by its key path (`server.main.listen[0]`).
-type Marks = BTreeMap<String, Mark>;
+type Provenances = BTreeMap<String, Provenance>;
 
 /// What is known of one value beside itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Mark {
+struct Provenance {
     /// Who set it, the winner first.
-    places: Vec<Place>,
+    places: Vec<Occurrence>,
     /// Whether no one may see it.
     secret: bool,
     /// Whether a `${…}` stood in it.
@@ -140,20 +140,20 @@ impl Config {
             }
         }
         inherit::apply(&mut tree, &mut errors);
-        let mut marks = Marks::new();
+        let mut provenance = Provenances::new();
         tree.walk("", &mut |path, node| {
-            let above = node::parent(path).and_then(|parent| marks.get(parent));
+            let above = node::parent(path).and_then(|parent| provenance.get(parent));
             let secret = node.secret
-                || above.is_some_and(|mark: &Mark| mark.secret)
+                || above.is_some_and(|entry: &Provenance| entry.secret)
                 || node.table().is_none()
                     && secret::is_secret_path(node::keys(path).iter().map(String::as_str))
                 || node.str().is_some_and(secret::has_password);
-            let mark = Mark { places: node.places.clone(), secret, expanded: node.expanded };
-            marks.insert(path.to_owned(), mark);
+            let entry = Provenance { places: node.places.clone(), secret, expanded: node.expanded };
+            provenance.insert(path.to_owned(), entry);
         });
         sort(&mut errors, &read);
         let config =
-            Config { tree: tree.value(), marks, files: read.clone(), folder, opener: Files::default() };
+            Config { tree: tree.value(), provenance, files: read.clone(), folder, opener: Files::default() };
         (read, Some(config), errors)
     }
 
@@ -171,14 +171,14 @@ impl Config {
     /// The table `[section.name]`, when there is one.
     pub fn table(&self, section: &str, name: &str) -> Option<Table> {
         let value = self.tree.get(section)?.get(name)?.clone();
-        let table = Table::new(section, name, value, &self.marks, &self.folder);
+        let table = Table::new(section, name, value, &self.provenance, &self.folder);
         Some(table.opened_by(self.opener.clone()))
     }
 
     /// The table `[key]` at the top of the config (`process`), when there is one.
     pub fn section(&self, key: &str) -> Option<Table> {
         let value = self.tree.get(key)?.clone();
-        let table = Table::new("", key, value, &self.marks, &self.folder);
+        let table = Table::new("", key, value, &self.provenance, &self.folder);
         Some(table.opened_by(self.opener.clone()))
     }
 

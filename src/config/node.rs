@@ -11,7 +11,7 @@ use crate::error::Origin;
 pub(super) struct Node {
     pub(super) data: Data,
     /// Who set it, the winner first. Never empty in a tree that was read.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<Occurrence>,
     /// Whether no one may see it: named like a secret, or made from one.
     pub(super) secret: bool,
     /// Whether a `${…}` stood in it: its text may then be read as the number or boolean that is wanted.
@@ -29,7 +29,7 @@ pub(super) enum Data {
 
 /// Where a value was set, and what was written there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Place {
+pub struct Occurrence {
     /// The value.
     pub origin: Origin,
     /// The key before it, when the source has text.
@@ -41,7 +41,7 @@ pub struct Place {
 }
 
 impl Node {
-    pub(super) fn new(data: Data, place: Place) -> Self {
+    pub(super) fn new(data: Data, place: Occurrence) -> Self {
         Node { data, places: vec![place], secret: false, expanded: false }
     }
 

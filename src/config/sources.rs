@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::expand::Expander;
-use super::node::{Data, Node, Place};
+use super::node::{Data, Node, Occurrence};
 use super::secret;
 use super::shape::{self, TOP_LEVEL};
 use super::{Argument, document};
@@ -291,7 +291,7 @@ pub(super) fn apply_argument(tree: &mut Node, argument: &Argument) {
 }
 
 /// A value that stands at `place` with all that is in it.
-fn node_of(value: &Value, place: &Place) -> Node {
+fn node_of(value: &Value, place: &Occurrence) -> Node {
     let data = match value {
         Value::Object(table) => {
             Data::Table(table.iter().map(|(key, value)| (key.clone(), node_of(value, place))).collect())
@@ -299,7 +299,7 @@ fn node_of(value: &Value, place: &Place) -> Node {
         Value::Array(list) => Data::List(list.iter().map(|value| node_of(value, place)).collect()),
         value => Data::Value(value.clone()),
     };
-    Node::new(data, Place { written: value.clone(), ..place.clone() })
+    Node::new(data, Occurrence { written: value.clone(), ..place.clone() })
 }
 
 /// How the config spells what a variable's name says in capitals: `-` and the like are `_` there.
@@ -366,7 +366,7 @@ fn equals_sign(text: &str) -> Option<usize> {
 }
 
 /// The place of a value that stands in no file but in `text`: its key at `key`, after that `=` and the value.
-fn outside(source: Source, text: String, key: std::ops::Range<usize>) -> Place {
+fn outside(source: Source, text: String, key: std::ops::Range<usize>) -> Occurrence {
     let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     let text: std::sync::Arc<str> = text.into();
     let mark = |span: std::ops::Range<usize>| Origin {
@@ -378,10 +378,10 @@ fn outside(source: Source, text: String, key: std::ops::Range<usize>) -> Place {
         text: text.clone(),
     };
     let origin = mark(key.end + 1..text.len());
-    Place { origin, key: Some(mark(key)), via: None, written: Value::Null }
+    Occurrence { origin, key: Some(mark(key)), via: None, written: Value::Null }
 }
 
-fn set(tree: &mut Node, path: &[String], value: &str, place: Place, errors: &mut Vec<Error>) {
+fn set(tree: &mut Node, path: &[String], value: &str, place: Occurrence, errors: &mut Vec<Error>) {
     let mut node = match document::parse_value(value, &place) {
         Ok(node) => node,
         Err(mut faults) => {

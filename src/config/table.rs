@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Files, Mark, Marks, NamedPath, node, schema, table_path};
+use super::{Files, NamedPath, Provenance, Provenances, node, schema, table_path};
 use crate::error::{Error, Origin, Result, Source};
 
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
@@ -16,29 +16,35 @@ pub struct Table {
     name: String,
     value: Value,
     /// By key path from this table on: `""` is the table itself.
-    marks: Marks,
+    provenance: Provenances,
     folder: PathBuf,
     files: Files,
 }
 
 impl Table {
-    pub(super) fn new(section: &str, name: &str, value: Value, marks: &Marks, folder: &Path) -> Self {
+    pub(super) fn new(
+        section: &str,
+        name: &str,
+        value: Value,
+        provenance: &Provenances,
+        folder: &Path,
+    ) -> Self {
         let path = table_path(section, name);
-        let below = marks.range(path.clone()..).take_while(|(key, _)| key.starts_with(&path));
-        let own = below.filter_map(|(key, mark)| {
+        let below = provenance.range(path.clone()..).take_while(|(key, _)| key.starts_with(&path));
+        let own = below.filter_map(|(key, entry)| {
             let rest = &key[path.len()..];
             let key = match rest.strip_prefix('.') {
                 Some(key) => key,
                 None if rest.is_empty() || rest.starts_with('[') => rest,
                 None => return None, // `app.main2` beside `app.main`
             };
-            Some((key.to_owned(), mark.clone()))
+            Some((key.to_owned(), entry.clone()))
         });
         Table {
             section: section.into(),
             name: name.into(),
             value,
-            marks: own.collect(),
+            provenance: own.collect(),
             folder: folder.into(),
             files: Files::default(),
         }
@@ -55,7 +61,7 @@ impl Table {
 
     /// A table that stands in no file: middleware named by its kind alone, tests.
     pub fn of_kind(section: &str, kind: &str) -> Self {
-        Table::new(section, kind, serde_json::json!({ "use": kind }), &Marks::new(), Path::new("."))
+        Table::new(section, kind, serde_json::json!({ "use": kind }), &Provenances::new(), Path::new("."))
     }
 
     /// The table of a part that this one's part is made of: of the same name and place, with other values.
@@ -153,19 +159,19 @@ impl Table {
         Error::config(message).at(self.origin(key))
     }
 
-    pub(super) fn mark(&self, key: &str) -> Option<&Mark> {
-        self.marks.get(key)
+    pub(super) fn entry(&self, key: &str) -> Option<&Provenance> {
+        self.provenance.get(key)
     }
 
-    fn place(&self, key: &str) -> Option<&super::Place> {
+    fn place(&self, key: &str) -> Option<&super::Occurrence> {
         let mut path = key;
-        if !self.marks.contains_key(path) {
+        if !self.provenance.contains_key(path) {
             let wanted = node::loose(path);
-            let same = self.marks.keys().find(|known| node::loose(known) == wanted);
+            let same = self.provenance.keys().find(|known| node::loose(known) == wanted);
             path = same.map_or(path, String::as_str);
         }
         loop {
-            if let Some(place) = self.marks.get(path).and_then(|mark| mark.places.first()) {
+            if let Some(place) = self.provenance.get(path).and_then(|entry| entry.places.first()) {
                 return Some(place);
             }
             if path.is_empty() {
@@ -179,7 +185,7 @@ impl Table {
     pub(super) fn is_secret(&self, key: &str) -> bool {
         let mut path = key;
         loop {
-            if self.marks.get(path).is_some_and(|mark| mark.secret) {
+            if self.provenance.get(path).is_some_and(|entry| entry.secret) {
                 return true;
             }
             match node::parent(path) {

@@ -9,18 +9,18 @@ use super::sdk;
 use crate::config::Sources;
 use crate::error::{Error, Result};
 use crate::scaffold::{
-    Answers, Do, Given, Plan, Question, Skeleton, Written, plain_component, render, resolve,
+    Answers, Plan, PostAction, ProvidedAnswers, Question, Skeleton, Written, plain_component, render, resolve,
 };
 
 /// What to create.
 #[derive(Debug, Clone, Default)]
-pub struct Order {
+pub struct CreateRequest {
     /// The folder to create; named after the skeleton where absent.
     pub target: Option<PathBuf>,
     /// A built-in skeleton's name, or a folder's path.
     pub skeleton: String,
     /// Answers given beforehand.
-    pub given: Given,
+    pub given: ProvidedAnswers,
 }
 
 /// All that was found out before anything is written.
@@ -37,7 +37,7 @@ pub struct Prepared {
     /// What happens to each file.
     pub plan: Plan,
     /// What is done afterwards.
-    pub posts: Vec<Do>,
+    pub posts: Vec<PostAction>,
     /// What the user may do next, a line each.
     pub next: Vec<String>,
     /// The copy of the sdk that the project builds against.
@@ -50,7 +50,7 @@ pub struct Created {
     /// What was written.
     pub written: Written,
     /// What was done afterwards.
-    pub done: Vec<Do>,
+    pub done: Vec<PostAction>,
     /// What was left out afterwards, and why.
     pub notices: Vec<String>,
 }
@@ -61,15 +61,15 @@ pub struct Created {
 /// # Errors
 /// Faults of the command line (names, answers), of the skeleton, and of what is in the way at the target.
 pub fn prepare(
-    order: &Order,
+    request: &CreateRequest,
     ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
 ) -> Result<Prepared> {
-    let skeleton = Skeleton::open(&order.skeleton)?;
-    let target = order.target.clone().unwrap_or_else(|| PathBuf::from(&skeleton.manifest.about.name));
+    let skeleton = Skeleton::open(&request.skeleton)?;
+    let target = request.target.clone().unwrap_or_else(|| PathBuf::from(&skeleton.manifest.about.name));
     let project = project_name(&target)?;
     let copy = if checkout().is_none() && skeleton.mentions("paster_sdk") { sdk::Copy::find() } else { None };
     let built_in = built_in(&skeleton, &target, &project, copy.as_ref());
-    let answers = resolve(&skeleton.manifest, built_in, &order.given, ask)?;
+    let answers = resolve(&skeleton.manifest, built_in, &request.given, ask)?;
     let sdk = copy.filter(|copy| {
         let folder = copy.sdk();
         answers.vars.iter().any(|answer| answer.value.as_str().map(Path::new) == Some(&folder))
@@ -109,17 +109,17 @@ impl Prepared {
         }
         for post in &self.posts {
             match post {
-                Do::GitInit => match git_init(&self.target) {
+                PostAction::GitInit => match git_init(&self.target) {
                     Ok(()) => created.done.push(*post),
                     Err(why) => created.notices.push(format!("no git repository: {why}")),
                 },
-                Do::Check => {
+                PostAction::Check => {
                     let sources =
                         Sources { file: Some(self.target.join("server.toml")), ..Sources::default() };
                     super::check::check(&sources)?;
                     created.done.push(*post);
                 }
-                Do::Chmod => {} // part of the files
+                PostAction::Chmod => {} // part of the files
             }
         }
         Ok(created)

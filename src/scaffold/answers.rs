@@ -13,7 +13,7 @@ use crate::registry::nearest;
 
 /// What the user said before any question.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct ProvidedAnswers {
     /// `k=v` arguments, in order; the last of a name wins.
     pub arguments: Vec<(String, String)>,
     /// The answers file: weaker than arguments.
@@ -25,7 +25,7 @@ pub struct Given {
 /// How an answer came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
+pub enum AnswerSource {
     /// A `k=v` argument.
     Argument,
     /// The answers file.
@@ -48,7 +48,7 @@ pub struct Answer {
     /// Its value.
     pub value: Value,
     /// Where the value is from.
-    pub how: How,
+    pub how: AnswerSource,
     /// Whether it must not be shown.
     pub secret: bool,
 }
@@ -190,7 +190,7 @@ impl Var {
 pub fn resolve(
     manifest: &Manifest,
     built_in: Map<String, Value>,
-    given: &Given,
+    given: &ProvidedAnswers,
     ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
 ) -> Result<Answers> {
     let mut faults = unknown_names(manifest, given);
@@ -208,13 +208,13 @@ pub fn resolve(
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 missing.push(var);
-                (var.empty(), How::Unused)
+                (var.empty(), AnswerSource::Unused)
             }
             // Who breaks off a question is not asked the next one.
             Err(errors) if stopped => return Err(errors),
             Err(errors) => {
                 faults.extend(errors);
-                (var.empty(), How::Unused)
+                (var.empty(), AnswerSource::Unused)
             }
         };
         values.insert(var.name.clone(), value.clone());
@@ -232,9 +232,9 @@ fn answer(
     var: &Var,
     engine: &Engine,
     values: &Map<String, Value>,
-    given: &Given,
+    given: &ProvidedAnswers,
     ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
-) -> Result<Option<(Value, How)>> {
+) -> Result<Option<(Value, AnswerSource)>> {
     let fault = |why: String| Error::usage(format!("`{}` {why}", var.name));
     let argument = given.arguments.iter().rev().find(|(name, _)| *name == var.name);
     let used = condition(var.when.as_deref())
@@ -245,16 +245,16 @@ fn answer(
             let when = var.when.as_deref().unwrap_or_default();
             return Err(fault(format!("is not used here: it needs {when}")).into());
         }
-        return Ok(Some((var.empty(), How::Unused)));
+        return Ok(Some((var.empty(), AnswerSource::Unused)));
     }
     if let Some((_, typed)) = argument {
         let value = var.read(typed).map_err(fault)?;
         var.accepts(&value).map_err(fault)?;
-        return Ok(Some((value, How::Argument)));
+        return Ok(Some((value, AnswerSource::Argument)));
     }
     if let Some(value) = given.file.get(&var.name) {
         var.accepts(value).map_err(|why| fault(format!("{why} (in `{}`)", given.file_name)))?;
-        return Ok(Some((value.clone(), How::File)));
+        return Ok(Some((value.clone(), AnswerSource::File)));
     }
     let place = "skeleton.toml";
     let written = var.value.as_ref().or(var.default.as_ref());
@@ -274,7 +274,7 @@ fn answer(
         && let Some(value) = ask(&Question { var, default: default.clone() })?
     {
         var.accepts(&value).map_err(fault)?;
-        return Ok(Some((value, How::Asked)));
+        return Ok(Some((value, AnswerSource::Asked)));
     }
     let Some(value) = default else { return Ok(None) };
     var.accepts(&value).map_err(|why| {
@@ -282,10 +282,10 @@ fn answer(
         let near = near.filter(|_| var.kind == Kind::CrateName).unwrap_or_else(|| "…".into());
         fault(why).help(format!("add `{}={near}`, or choose another name for the project", var.name))
     })?;
-    Ok(Some((value, if var.value.is_some() { How::Derived } else { How::Default })))
+    Ok(Some((value, if var.value.is_some() { AnswerSource::Derived } else { AnswerSource::Default })))
 }
 
-fn unknown_names(manifest: &Manifest, given: &Given) -> Vec<Error> {
+fn unknown_names(manifest: &Manifest, given: &ProvidedAnswers) -> Vec<Error> {
     let arguments = given.arguments.iter().map(|(name, _)| (name.as_str(), String::new()));
     let in_file = given.file.keys().map(|name| (name.as_str(), format!(" in `{}`", given.file_name)));
     let known = || manifest.vars.iter().map(|var| var.name.as_str());

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::beneath::{Dir, Entry};
 use super::render::Rendered;
+use super::rooted_dir::{Dir, Entry};
 use crate::error::{Error, Errors, Result};
 
 /// Largest existing file that is compared.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answers::Answers;
-use super::manifest::{Do, FileRule, condition, permissions};
+use super::manifest::{FileRule, PostAction, condition, permissions};
 use super::names::plain_component;
 use super::source::Skeleton;
 use super::template::Engine;
@@ -175,7 +175,7 @@ fn change_modes(
     answers: &Answers,
     files: &mut BTreeMap<String, Rendered>,
 ) -> Result<()> {
-    for post in skeleton.manifest.posts.iter().filter(|post| post.action == Do::Chmod) {
+    for post in skeleton.manifest.posts.iter().filter(|post| post.action == PostAction::Chmod) {
         let (Some(path), Some(mode)) = (&post.path, post.mode.as_deref().and_then(permissions)) else {
             continue;
         };
@@ -196,9 +196,9 @@ impl Skeleton {
     /// What to do once the files are written, `chmod` left out: it is part of the files.
     /// # Errors
     /// A condition that cannot be decided.
-    pub fn posts(&self, answers: &Answers) -> Result<Vec<Do>> {
+    pub fn posts(&self, answers: &Answers) -> Result<Vec<PostAction>> {
         let mut found = Vec::new();
-        for post in self.manifest.posts.iter().filter(|post| post.action != Do::Chmod) {
+        for post in self.manifest.posts.iter().filter(|post| post.action != PostAction::Chmod) {
             if holds(post.when.as_deref(), answers, "the condition of a `[[post]]`")? {
                 found.push(post.action);
             }

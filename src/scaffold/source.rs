@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::beneath::{Dir, Entry};
 use super::manifest::Manifest;
+use super::rooted_dir::{Dir, Entry};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 

@@ -9,7 +9,7 @@ use handlebars::{
 use heck::{ToKebabCase, ToLowerCamelCase, ToSnakeCase, ToTitleCase, ToUpperCamelCase};
 use serde_json::{Map, Value};
 
-use super::place;
+use super::location;
 use super::values::{text, truthy};
 use crate::error::Error;
 use crate::registry::nearest;
@@ -96,7 +96,7 @@ impl Engine {
             let fault = fault(&error, values);
             fault
                 .error
-                .at(fault.position.map(|(line, column)| place::of_line(name, template, line, column, 1)))
+                .at(fault.position.map(|(line, column)| location::of_line(name, template, line, column, 1)))
         })
     }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use paster::scaffold::{Given, Manifest, resolve};
+use paster::scaffold::{Manifest, ProvidedAnswers, resolve};
 use serde_json::Value;
 
 use crate::support::{folder, paster, root, wait_until};
@@ -479,7 +479,7 @@ fn who_breaks_off_a_question_is_asked_no_more() {
         "[skeleton]\nname = \"a\"\nsummary = \"b\"\n[vars.one]\nask = \"One\"\n[vars.two]\nask = \"Two\"\n";
     let manifest = Manifest::parse("skeleton.toml", text).unwrap();
     let mut asked = Vec::new();
-    let errors = resolve(&manifest, Default::default(), &Given::default(), &mut |question| {
+    let errors = resolve(&manifest, Default::default(), &ProvidedAnswers::default(), &mut |question| {
         asked.push(question.var.name.clone());
         Err(paster::error::Error::new("cancelled").into())
     })

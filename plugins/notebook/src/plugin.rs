@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use paster_sdk::{App, BoxError, Environ, Host};
 
-use crate::http::{Place, router};
+use crate::http::{RequestLocation, router};
 use crate::kernel::host;
 use crate::kernel::link::Link;
 use crate::settings::Settings;
@@ -57,7 +57,8 @@ async fn place(mut request: Request) -> Request {
             Some(port) => Some(format!("{host}:{port}")),
             None => Some(host),
         };
-        let place = Place { prefix: environ.script_name().to_owned(), secure: environ.secure(), authority };
+        let place =
+            RequestLocation { prefix: environ.script_name().to_owned(), secure: environ.secure(), authority };
         request.extensions_mut().insert(place);
     }
     request

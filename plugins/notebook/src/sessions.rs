@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::files::{Files, RelativePath};
 use crate::kernel::link::Link;
-use crate::kernel::specs::{Finder, Spec};
+use crate::kernel::specs::{KernelSpecs, Spec};
 use crate::kernel::wire::{KernelModel, Limits, Problem, ProblemKind};
 
 const PREFIX: &str = "session/";
@@ -47,7 +47,7 @@ pub enum SessionError {
 #[derive(Clone)]
 pub struct Sessions {
     link: Link,
-    finder: Arc<Finder>,
+    kernel_specs: Arc<KernelSpecs>,
     files: Files,
     limits: Limits,
     /// One change at a time: two pages that open one file get one kernel.
@@ -55,8 +55,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(link: Link, finder: Arc<Finder>, files: Files, limits: Limits) -> Sessions {
-        Sessions { link, finder, files, limits, changing: Arc::default() }
+    pub(crate) fn new(link: Link, kernel_specs: Arc<KernelSpecs>, files: Files, limits: Limits) -> Sessions {
+        Sessions { link, kernel_specs, files, limits, changing: Arc::default() }
     }
 
     /// The sessions whose kernels are still there, each with its kernel.
@@ -98,7 +98,7 @@ impl Sessions {
         path: Option<&str>,
         id: Option<String>,
     ) -> Result<KernelModel, SessionError> {
-        let specs = self.finder.specs().await;
+        let specs = self.kernel_specs.specs().await;
         let name = name.filter(|name| !name.is_empty());
         let spec = match name {
             Some(name) => specs.specs.get(name),

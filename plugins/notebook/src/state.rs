@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::documents::Documents;
 use crate::files::Files;
 use crate::kernel::link::Link;
-use crate::kernel::specs::Finder;
+use crate::kernel::specs::KernelSpecs;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 
@@ -27,7 +27,7 @@ pub struct Notebook {
     /// The kernel host.
     pub link: Link,
     /// The kernels of this machine.
-    pub finder: Arc<Finder>,
+    pub kernel_specs: Arc<KernelSpecs>,
     /// Which file has which kernel.
     pub sessions: Sessions,
     /// Open documents.
@@ -45,15 +45,16 @@ impl Notebook {
     pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
         let files = Files::open(&settings.data_dir)?;
         let auth = Auth::open(&settings, files.path())?;
-        let finder = Arc::new(Finder::new(settings.python.clone(), settings.default_kernel.clone()));
+        let kernel_specs =
+            Arc::new(KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone()));
         let sessions =
-            Sessions::new(link.clone(), finder.clone(), files.clone(), settings.limits.of_kernel());
+            Sessions::new(link.clone(), kernel_specs.clone(), files.clone(), settings.limits.of_kernel());
         let outputs = auth.state_dir().join("outputs");
         let documents = Documents::new(
             link.clone(),
             files.clone(),
             sessions.clone(),
-            finder.clone(),
+            kernel_specs.clone(),
             outputs,
             settings.limits.clone(),
         );
@@ -62,7 +63,7 @@ impl Notebook {
             auth,
             files,
             link,
-            finder,
+            kernel_specs,
             sessions,
             documents,
             started: SystemTime::now(),

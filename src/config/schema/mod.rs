@@ -97,7 +97,7 @@ impl<'a> Check<'a> {
                     self.paths.push(NamedPath::new(path, text, schema));
                 } else if format == Some("address") {
                     *text = absolute_address(self.table.base(path), text);
-                } else if self.table.mark(path).is_some_and(|mark| mark.expanded) {
+                } else if self.table.entry(path).is_some_and(|entry| entry.expanded) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),
                         "integer" => text.trim().parse::<i64>().ok().map(Value::from),

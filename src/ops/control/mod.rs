@@ -2,8 +2,8 @@
 //!
 //! `protocol` is what both ends say, `place` where the sockets lie; `ops::serve::control` is the other end.
 
-pub(crate) mod place;
 mod protocol;
+pub(crate) mod socket_dir;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -120,9 +120,9 @@ fn configured(sources: &Sources) -> Option<PathBuf> {
 
 /// Every server of this user.
 pub fn running() -> Vec<Connection> {
-    let Ok(folder) = place::folder() else { return Vec::new() };
+    let Ok(folder) = socket_dir::folder() else { return Vec::new() };
     let mut found: Vec<Connection> =
-        place::sockets(&folder).iter().filter_map(|path| Connection::open(path).ok()).collect();
+        socket_dir::sockets(&folder).iter().filter_map(|path| Connection::open(path).ok()).collect();
     found.sort_by_key(|one| one.hello.pid);
     found
 }

@@ -18,8 +18,8 @@ use tokio::task::AbortHandle;
 
 use super::{Message, Shared};
 use crate::error::{Error, Result};
-use crate::ops::control::place::Claim;
-use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, place};
+use crate::ops::control::socket_dir::Claim;
+use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, socket_dir};
 use crate::ops::fault::Fault;
 
 /// Most clients at once; more wait in the kernel's queue.
@@ -66,9 +66,9 @@ fn node(path: &Path) -> io::Result<(u64, u64)> {
 /// # Errors
 /// When the folder cannot be had.
 pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
-    let folder = place::folder()?;
-    place::sockets(&folder); // removes what killed supervisors left behind
-    let claim = place::claim(&folder, std::process::id()).map_err(|cause| {
+    let folder = socket_dir::folder()?;
+    socket_dir::sockets(&folder); // removes what killed supervisors left behind
+    let claim = socket_dir::claim(&folder, std::process::id()).map_err(|cause| {
         Error::new(format!("cannot open a control socket in `{}`", folder.display())).because(cause)
     })?;
     let mut endpoint = open(shared, &claim.socket)?;

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::{BUILT_IN, Do, Kind, Manifest, Var};
+use super::{BUILT_IN, Kind, Manifest, PostAction, Var};
 use crate::scaffold::condition::Condition;
 use crate::scaffold::template::HELPERS;
 
@@ -39,11 +39,11 @@ impl Manifest {
                 fault(&["post", "when"], Some(index), why);
             });
             match (post.action, &post.path, &post.mode) {
-                (Do::Chmod, Some(_), Some(mode)) if permissions(mode).is_some() => {}
-                (Do::Chmod, Some(_), Some(_)) => {
+                (PostAction::Chmod, Some(_), Some(mode)) if permissions(mode).is_some() => {}
+                (PostAction::Chmod, Some(_), Some(_)) => {
                     fault(&["post", "mode"], Some(index), "not permission bits such as `755`".into());
                 }
-                (Do::Chmod, ..) => {
+                (PostAction::Chmod, ..) => {
                     fault(&["post", "do"], Some(index), "`chmod` needs `path` and `mode`".into())
                 }
                 (_, None, None) => {}

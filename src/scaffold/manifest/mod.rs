@@ -21,7 +21,7 @@ pub struct Manifest {
     /// What is special about single files.
     pub files: Vec<FileRule>,
     /// What to do once the files are written, in order.
-    pub posts: Vec<Post>,
+    pub posts: Vec<PostStep>,
     /// How it is tested.
     pub tests: Vec<Case>,
 }
@@ -114,10 +114,10 @@ pub struct FileRule {
 /// One `[[post]]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Post {
+pub struct PostStep {
     /// What to do.
     #[serde(rename = "do")]
-    pub action: Do,
+    pub action: PostAction,
     /// For `chmod`: template of the path in the result.
     #[serde(default)]
     pub path: Option<String>,
@@ -132,7 +132,7 @@ pub struct Post {
 /// What can be done once the files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Do {
+pub enum PostAction {
     /// `git init`, unless the folder lies in a work tree already.
     GitInit,
     /// Sets the permission bits of one file.

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml_edit::{Document, Item};
 
-use super::{About, Case, FileRule, Manifest, Post, Var};
+use super::{About, Case, FileRule, Manifest, PostStep, Var};
 use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
-use crate::scaffold::place;
+use crate::scaffold::location;
 
 /// Keys that the format knows and this version does not do, each with what it would do.
 const LATER: [(&str, &str, &str); 6] = [
@@ -30,7 +30,7 @@ struct Raw {
     #[serde(default)]
     file: Vec<FileRule>,
     #[serde(default)]
-    post: Vec<Post>,
+    post: Vec<PostStep>,
     #[serde(default)]
     test: Vec<Case>,
 }
@@ -114,7 +114,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn error(&self, span: Option<Range<usize>>, message: impl Into<String>) -> Error {
-        Error::new(message).at(span.map(|span| place::of_span(self.place, self.text, &span)))
+        Error::new(message).at(span.map(|span| location::of_span(self.place, self.text, &span)))
     }
 
     /// An error of serde, with the nearest known key.

@@ -8,14 +8,14 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::disk::{Disk, Look};
+use super::disk::{Disk, FileCheck};
 use super::execution::Engine;
 use super::log::Log;
 use super::model::{Done, Model, NewCell};
 use super::{Documents, OpenError, PREFIX, Unreadable};
 use crate::clock;
 use crate::files::{FileError, RelativePath};
-use crate::kernel::link::Tiding;
+use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
 use crate::protocol::{Change, Document, Keep, Operation, Reply, Request, ServerFrame};
 
@@ -58,7 +58,7 @@ pub(super) struct Actor {
     log: Log,
     clients: HashMap<u64, mpsc::Sender<Utf8Bytes>>,
     commands: mpsc::UnboundedReceiver<Command>,
-    tidings: broadcast::Receiver<Tiding>,
+    host_messages: broadcast::Receiver<HostMessage>,
     idle_since: Instant,
     /// Who made the changes that are being told now.
     author: Option<(u64, u32)>,
@@ -76,7 +76,7 @@ impl Actor {
         wait: Option<Duration>,
     ) -> Result<Actor, OpenError> {
         let inner = &documents.0;
-        let tidings = inner.link.tidings();
+        let host_messages = inner.link.host_messages();
         let held = inner.link.lock(&format!("{PREFIX}{path}"), wait).await;
         match held {
             Ok(true) => {}
@@ -107,7 +107,7 @@ impl Actor {
             log: Log::default(),
             clients: HashMap::new(),
             commands,
-            tidings,
+            host_messages,
             idle_since: Instant::now(),
             author: None,
         };
@@ -137,12 +137,12 @@ impl Actor {
                     None => break,
                 },
                 (event, result) = self.disk.saved(), if self.disk.saving.is_some() => self.after_save(event, result).await,
-                tiding = self.tidings.recv() => match tiding {
-                    Ok(Tiding::Event(Event::LockWanted { key })) if key.strip_prefix(PREFIX) == Some(self.path.as_str()) => {
+                host_message = self.host_messages.recv() => match host_message {
+                    Ok(HostMessage::Event(Event::LockWanted { key })) if key.strip_prefix(PREFIX) == Some(self.path.as_str()) => {
                         (again, reason) = (true, "another process of the server takes the notebook over".to_owned());
                         break;
                     }
-                    Ok(tiding) => if !self.tiding(tiding).await {
+                    Ok(host_message) => if !self.host_message(host_message).await {
                         (again, reason) = (true, "the kernel host was away".to_owned());
                         break;
                     },
@@ -446,11 +446,11 @@ impl Actor {
             Err(FileError::Changed(_) | FileError::NotFound(_)) => {
                 // Perhaps only its time was changed.
                 match self.disk.look(&self.path).await {
-                    Look::Same => self.disk.touch(),
-                    Look::Changed => self.enter_conflict(
+                    FileCheck::Same => self.disk.touch(),
+                    FileCheck::Changed => self.enter_conflict(
                         "The file was changed on disk by somebody else while there are changes here.",
                     ),
-                    Look::Gone => self.enter_conflict("The file was deleted or moved on disk."),
+                    FileCheck::Gone => self.enter_conflict("The file was deleted or moved on disk."),
                 }
             }
             Err(error) => {
@@ -473,20 +473,20 @@ impl Actor {
             return;
         }
         match self.disk.look(&self.path).await {
-            Look::Same => {}
-            Look::Changed if self.disk.is_dirty() || self.engine.is_running() => {
+            FileCheck::Same => {}
+            FileCheck::Changed if self.disk.is_dirty() || self.engine.is_running() => {
                 self.enter_conflict(
                     "The file was changed on disk by somebody else while there are changes here.",
                 );
             }
-            Look::Changed => {
+            FileCheck::Changed => {
                 if let Err(message) = self.reload().await {
                     self.enter_conflict(&format!(
                         "The file was changed on disk and cannot be read any more: {message}"
                     ));
                 }
             }
-            Look::Gone => self.enter_conflict("The file was deleted or moved on disk."),
+            FileCheck::Gone => self.enter_conflict("The file was deleted or moved on disk."),
         }
     }
 

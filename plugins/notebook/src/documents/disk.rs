@@ -35,7 +35,7 @@ pub(super) struct Disk {
 }
 
 /// What a look at the file found.
-pub(super) enum Look {
+pub(super) enum FileCheck {
     /// As we left it.
     Same,
     /// Somebody wrote another content.
@@ -118,7 +118,7 @@ impl Disk {
     }
 
     /// Looks whether somebody else wrote the file.
-    pub(super) async fn look(&mut self, path: &RelativePath) -> Look {
+    pub(super) async fn look(&mut self, path: &RelativePath) -> FileCheck {
         let (files, looked, known, limit) = (self.files.clone(), path.clone(), self.facts, self.limit_bytes);
         let found = tokio::task::spawn_blocking(move || match files.facts(&looked) {
             Ok(facts) if facts.is_same_content(&known) => Ok(None),
@@ -126,14 +126,14 @@ impl Disk {
             Err(error) => Err(error),
         });
         match found.await {
-            Ok(Ok(None)) | Err(_) => Look::Same,
+            Ok(Ok(None)) | Err(_) => FileCheck::Same,
             Ok(Ok(Some((hash, facts)))) if hash == self.hash => {
                 self.facts = facts;
-                Look::Same
+                FileCheck::Same
             }
-            Ok(Ok(Some(_))) => Look::Changed,
-            Ok(Err(FileError::NotFound(_))) => Look::Gone,
-            Ok(Err(_)) => Look::Changed,
+            Ok(Ok(Some(_))) => FileCheck::Changed,
+            Ok(Err(FileError::NotFound(_))) => FileCheck::Gone,
+            Ok(Err(_)) => FileCheck::Changed,
         }
     }
 

@@ -21,8 +21,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::actor::{Actor, Command};
 use crate::files::{FileError, Files, RelativePath};
-use crate::kernel::link::{Link, Tiding};
-use crate::kernel::specs::Finder;
+use crate::kernel::link::{HostMessage, Link};
+use crate::kernel::specs::KernelSpecs;
 use crate::kernel::wire::Event;
 use crate::protocol::Request;
 use crate::sessions::Sessions;
@@ -41,7 +41,7 @@ struct Inner {
     link: Link,
     files: Files,
     sessions: Sessions,
-    finder: Arc<Finder>,
+    kernel_specs: Arc<KernelSpecs>,
     /// Where outputs go that are too long for the notebook.
     outputs: PathBuf,
     limits: Limits,
@@ -110,16 +110,16 @@ impl Documents {
         link: Link,
         files: Files,
         sessions: Sessions,
-        finder: Arc<Finder>,
+        kernel_specs: Arc<KernelSpecs>,
         outputs: PathBuf,
         limits: Limits,
     ) -> Documents {
-        let tidings = link.tidings();
+        let host_messages = link.host_messages();
         let inner = Arc::new(Inner {
             link,
             files,
             sessions,
-            finder,
+            kernel_specs,
             outputs,
             limits,
             open: Mutex::default(),
@@ -127,7 +127,7 @@ impl Documents {
             retired: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
         });
-        tokio::spawn(adopt(Arc::downgrade(&inner), tidings));
+        tokio::spawn(adopt(Arc::downgrade(&inner), host_messages));
         Documents(inner)
     }
 
@@ -265,7 +265,7 @@ impl Documents {
 }
 
 /// Takes over documents whose cells still run and that nobody owns: their outputs are to be recorded with no page open.
-async fn adopt(documents: Weak<Inner>, mut tidings: broadcast::Receiver<Tiding>) {
+async fn adopt(documents: Weak<Inner>, mut host_messages: broadcast::Receiver<HostMessage>) {
     // The first look needs no tiding: the link may stand already.
     let mut prefix = Some(PREFIX.to_owned());
     loop {
@@ -273,9 +273,9 @@ async fn adopt(documents: Weak<Inner>, mut tidings: broadcast::Receiver<Tiding>)
             let Some(inner) = documents.upgrade() else { return };
             tokio::spawn(adopt_below(Documents(inner), prefix));
         }
-        match tidings.recv().await {
-            Ok(Tiding::Connected) => prefix = Some(PREFIX.to_owned()),
-            Ok(Tiding::Event(Event::LockFree { key })) if key.starts_with(PREFIX) => prefix = Some(key),
+        match host_messages.recv().await {
+            Ok(HostMessage::Connected) => prefix = Some(PREFIX.to_owned()),
+            Ok(HostMessage::Event(Event::LockFree { key })) if key.starts_with(PREFIX) => prefix = Some(key),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::error::{ApiError, Result, blocking, object};
 use super::guard::encode;
 use super::kernels::optional_text;
-use super::place::Place;
+use super::location::RequestLocation;
 use crate::clock;
 use crate::files::{Expect, Facts, FileError, Files, RelativePath};
 use crate::format;
@@ -226,7 +226,7 @@ pub(super) async fn get(
 
 pub(super) async fn post_root(
     notebook: State<Shared>,
-    place: Place,
+    place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     post(notebook, place, Path(String::new()), body).await
@@ -235,7 +235,7 @@ pub(super) async fn post_root(
 /// Makes something new in a folder, or a checkpoint of a file.
 pub(super) async fn post(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
@@ -260,14 +260,14 @@ pub(super) async fn post(
     if let Some(source) = &source {
         notebook.documents.flush(source).await;
     }
-    let specs = notebook.finder.specs().await;
+    let specs = notebook.kernel_specs.specs().await;
     let empty = format::empty(specs.default.as_ref().and_then(|name| specs.specs.get(name)));
     let (files, limit) = (notebook.files.clone(), notebook.settings.limits.body_bytes);
     let shown = blocking(move || make(&files, &path, source.as_ref(), kind, &ext, &empty, limit)).await?;
     Ok(created(&place, shown))
 }
 
-fn created(place: &Place, shown: Map<String, Value>) -> Response {
+fn created(place: &RequestLocation, shown: Map<String, Value>) -> Response {
     let path = shown.get("path").and_then(Value::as_str).unwrap_or_default();
     let location = format!("{}api/contents/{}", place.base(), encode(path));
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(shown)).into_response()
@@ -333,7 +333,7 @@ fn make(
 /// Writes a whole entry, or a part of one.
 pub(super) async fn put(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
@@ -523,7 +523,7 @@ async fn list_checkpoints(notebook: &Shared, path: RelativePath) -> Result<Respo
     Ok(Json(found.await?.into_iter().collect::<Vec<_>>()).into_response())
 }
 
-async fn make_checkpoint(notebook: &Shared, place: &Place, path: RelativePath) -> Result<Response> {
+async fn make_checkpoint(notebook: &Shared, place: &RequestLocation, path: RelativePath) -> Result<Response> {
     notebook.documents.flush(&path).await;
     let (files, limit) = (notebook.files.clone(), notebook.settings.limits.body_bytes);
     let location = format!("{}api/contents/{}/checkpoints/{CHECKPOINT}", place.base(), encode(path.as_str()));

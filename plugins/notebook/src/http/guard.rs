@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::error::ApiError;
-use super::place::Place;
+use super::location::RequestLocation;
 use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
@@ -26,7 +26,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let place = Place::of(&parts);
+    let place = RequestLocation::of(&parts);
     let page = is_page(&parts);
     let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
@@ -55,7 +55,7 @@ enum Admitted {
 fn admit(
     notebook: &Shared,
     parts: &Parts,
-    place: &Place,
+    place: &RequestLocation,
     page: bool,
     navigation: bool,
 ) -> Result<Admitted, Response> {
@@ -176,7 +176,7 @@ fn shown_token(parts: &Parts) -> Option<ShownToken> {
     Some(ShownToken { token: argument(parts, "token")?, in_query: true })
 }
 
-fn without_token(parts: &Parts, place: &Place) -> String {
+fn without_token(parts: &Parts, place: &RequestLocation) -> String {
     let query = parts.uri.query().unwrap_or_default();
     let rest: Vec<&str> =
         query.split('&').filter(|pair| !pair.starts_with("token=") && !pair.is_empty()).collect();
@@ -226,7 +226,7 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 /// The host that the client asked for, as `name[:port]`.
-fn authority<'a>(parts: &'a Parts, place: &'a Place) -> Option<&'a str> {
+fn authority<'a>(parts: &'a Parts, place: &'a RequestLocation) -> Option<&'a str> {
     place
         .authority
         .as_deref()
@@ -234,7 +234,7 @@ fn authority<'a>(parts: &'a Parts, place: &'a Place) -> Option<&'a str> {
         .or_else(|| text(&parts.headers, "host"))
 }
 
-fn host_allowed(notebook: &Shared, parts: &Parts, place: &Place) -> bool {
+fn host_allowed(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> bool {
     let Some(authority) = authority(parts, place) else { return false };
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -259,7 +259,7 @@ enum Origin {
     Unknown,
 }
 
-fn origin(notebook: &Shared, parts: &Parts, place: &Place) -> Origin {
+fn origin(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> Origin {
     let Some(authority) = authority(parts, place) else { return Origin::Foreign };
     let scheme = if place.secure { "https" } else { "http" };
     let own = format!("{scheme}://{authority}");
@@ -298,7 +298,7 @@ pub(super) fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Optio
     cookie(headers, XSRF_COOKIE).filter(|value| notebook.auth.check_xsrf(value))
 }
 
-pub(super) fn login_cookie(notebook: &Shared, place: &Place) -> String {
+pub(super) fn login_cookie(notebook: &Shared, place: &RequestLocation) -> String {
     let (value, life) = notebook.auth.new_cookie();
     let secure = if place.secure { "; Secure" } else { "" };
     format!(
@@ -308,11 +308,11 @@ pub(super) fn login_cookie(notebook: &Shared, place: &Place) -> String {
     )
 }
 
-pub(super) fn logout_cookie(notebook: &Shared, place: &Place) -> String {
+pub(super) fn logout_cookie(notebook: &Shared, place: &RequestLocation) -> String {
     format!("{}=; Path={}; Max-Age=0; HttpOnly; SameSite=Lax", notebook.auth.cookie_name(), place.base())
 }
 
-fn xsrf_cookie(notebook: &Shared, place: &Place) -> String {
+fn xsrf_cookie(notebook: &Shared, place: &RequestLocation) -> String {
     let secure = if place.secure { "; Secure" } else { "" };
     format!("{XSRF_COOKIE}={}; Path={}; SameSite=Lax{secure}", notebook.auth.new_xsrf(), place.base())
 }

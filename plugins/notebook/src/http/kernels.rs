@@ -9,12 +9,12 @@ use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Result, blocking, object};
-use super::place::Place;
+use super::location::RequestLocation;
 use crate::sessions::kernel_json;
 use crate::state::Shared;
 
-pub(super) async fn specs(State(notebook): State<Shared>, place: Place) -> Json<Value> {
-    let specs = notebook.finder.specs().await;
+pub(super) async fn specs(State(notebook): State<Shared>, place: RequestLocation) -> Json<Value> {
+    let specs = notebook.kernel_specs.specs().await;
     let shown: Map<String, Value> =
         specs.specs.values().map(|spec| (spec.name.clone(), spec.to_json(&place.base()))).collect();
     Json(json!({"default": specs.default, "kernelspecs": shown, "message": specs.message}))
@@ -22,10 +22,10 @@ pub(super) async fn specs(State(notebook): State<Shared>, place: Place) -> Json<
 
 pub(super) async fn spec(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Path(name): Path<String>,
 ) -> Result<Json<Value>> {
-    let specs = notebook.finder.specs().await;
+    let specs = notebook.kernel_specs.specs().await;
     let spec = specs
         .specs
         .get(&name)
@@ -37,7 +37,7 @@ pub(super) async fn resource(
     State(notebook): State<Shared>,
     Path((name, file)): Path<(String, String)>,
 ) -> Result<Response> {
-    let specs = notebook.finder.specs().await;
+    let specs = notebook.kernel_specs.specs().await;
     let path = specs.specs.get(&name).and_then(|spec| spec.resource(&file));
     let path =
         path.ok_or_else(|| ApiError::missing(format!("the kernelspec `{name}` has no file `{file}`")))?;
@@ -53,7 +53,7 @@ pub(super) async fn list(State(notebook): State<Shared>) -> Result<Json<Value>> 
 
 pub(super) async fn start(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let body = object(body)?;

@@ -7,8 +7,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use super::guard::{encode, is_logged_in, login_cookie, logout_cookie, throttled, valid_xsrf};
+use super::location::RequestLocation;
 use super::pages::escape;
-use super::place::Place;
 use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
@@ -19,11 +19,11 @@ pub(super) struct FormQuery {
     failed: Option<String>,
 }
 
-pub(super) async fn form(place: Place, Query(query): Query<FormQuery>) -> Html<String> {
+pub(super) async fn form(place: RequestLocation, Query(query): Query<FormQuery>) -> Html<String> {
     page(&place, query.next.as_deref(), query.failed.is_some())
 }
 
-fn page(place: &Place, next: Option<&str>, failed: bool) -> Html<String> {
+fn page(place: &RequestLocation, next: Option<&str>, failed: bool) -> Html<String> {
     let problem = if failed { "<p class=\"bad\" role=\"alert\">That token is wrong.</p>" } else { "" };
     let action = match next {
         Some(next) => format!("{}login?next={}", place.base(), encode(next)),
@@ -46,7 +46,7 @@ pub(super) struct Password {
 
 pub(super) async fn submit(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Query(query): Query<FormQuery>,
     body: Result<Form<Password>, FormRejection>,
 ) -> Response {
@@ -68,7 +68,7 @@ pub(super) async fn submit(
 }
 
 /// `next` where it is an address of ours, else the first page: nobody is sent elsewhere by a login.
-fn own_address(place: &Place, next: Option<&str>) -> String {
+fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
     let base = place.base();
     let own = |next: &&str| {
         next.starts_with(&base)
@@ -82,7 +82,7 @@ fn own_address(place: &Place, next: Option<&str>) -> String {
 /// Asks whether to log out: another page can make a browser open any address, so that alone must not do it.
 pub(super) async fn ask_logout(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     headers: HeaderMap,
 ) -> Html<String> {
     if !is_logged_in(&notebook, &headers) {
@@ -102,7 +102,7 @@ pub(super) async fn ask_logout(
     plain::page(&place, "Log out", &body)
 }
 
-fn logged_out(place: &Place) -> Html<String> {
+fn logged_out(place: &RequestLocation) -> Html<String> {
     let body = format!(
         "<p>This browser is logged out of the notebook.</p><p><a href=\"{}login\">Log in</a></p>",
         escape(&place.base())
@@ -111,7 +111,7 @@ fn logged_out(place: &Place) -> Html<String> {
 }
 
 /// Takes the cookie away. The guard has seen to it that one of our pages asks.
-pub(super) async fn logout(State(notebook): State<Shared>, place: Place) -> Response {
+pub(super) async fn logout(State(notebook): State<Shared>, place: RequestLocation) -> Response {
     let cookie = [(header::SET_COOKIE, logout_cookie(&notebook, &place))];
     (cookie, Redirect::to(&format!("{}logout", place.base()))).into_response()
 }
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_login_leads_nowhere_else() {
-        let place = Place { prefix: "/nb".into(), ..Place::default() };
+        let place = RequestLocation { prefix: "/nb".into(), ..RequestLocation::default() };
         for (next, to) in [
             ("/nb/tree/a", "/nb/tree/a"),
             ("//evil/nb/", "/nb/"),
@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(own_address(&place, Some(next)), to);
         }
-        let root = Place::default();
+        let root = RequestLocation::default();
         assert_eq!(own_address(&root, Some("//evil")), "/");
         assert_eq!(own_address(&root, Some("/\\evil")), "/");
         assert_eq!(own_address(&root, None), "/");

@@ -6,9 +6,9 @@ mod documents;
 mod error;
 mod guard;
 mod kernels;
+mod location;
 mod login;
 mod pages;
-mod place;
 mod plain;
 mod raw_files;
 mod sessions;
@@ -20,7 +20,7 @@ use axum::routing::{any, get, post};
 
 use crate::state::Shared;
 
-pub use place::Place;
+pub use location::RequestLocation;
 
 /// All routes, behind the guard.
 pub fn router(notebook: Shared) -> Router {

@@ -9,7 +9,7 @@ use rust_embed::RustEmbed;
 
 use super::error::{ApiError, blocking};
 use super::guard::encode;
-use super::place::Place;
+use super::location::RequestLocation;
 use crate::files::RelativePath;
 use crate::state::Shared;
 
@@ -35,17 +35,17 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-pub(super) async fn root(place: Place) -> Redirect {
+pub(super) async fn root(place: RequestLocation) -> Redirect {
     Redirect::to(&format!("{}tree", place.base()))
 }
 
-pub(super) async fn tree_root(place: Place) -> Response {
+pub(super) async fn tree_root(place: RequestLocation) -> Response {
     page(&place)
 }
 
 pub(super) async fn tree(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
@@ -60,7 +60,7 @@ pub(super) async fn tree(
 
 pub(super) async fn notebook(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
@@ -72,7 +72,7 @@ pub(super) async fn notebook(
     Ok(page(&place))
 }
 
-fn page(place: &Place) -> Response {
+fn page(place: &RequestLocation) -> Response {
     let built = Built::get(INDEX).filter(|_| Built::get("app.js").is_some());
     match built.as_ref().and_then(|file| std::str::from_utf8(&file.data).ok()) {
         // Scripts are files of ours, which the policy allows without a nonce.
@@ -84,7 +84,7 @@ fn page(place: &Place) -> Response {
     }
 }
 
-fn unbuilt(place: &Place) -> String {
+fn unbuilt(place: &RequestLocation) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Notebook</title></head><body><main>\
          <h1>The notebook's page is not built</h1><p>Run <code>npm ci &amp;&amp; npm run build</code> in <code>{}</code> (it needs \

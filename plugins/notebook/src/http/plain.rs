@@ -4,8 +4,8 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::error::ErrorMessage;
+use super::location::RequestLocation;
 use super::pages::escape;
-use super::place::Place;
 
 /// Colours and fonts are those of `web/src/app.css`.
 const STYLE: &str = "\
@@ -29,7 +29,7 @@ button{padding:.4rem 1rem;border:0;border-radius:6px;background:var(--accent);co
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}";
 
 /// A page with a title and a body of HTML.
-pub(super) fn page(place: &Place, title: &str, body: &str) -> Html<String> {
+pub(super) fn page(place: &RequestLocation, title: &str, body: &str) -> Html<String> {
     let (base, title) = (escape(&place.base()), escape(title));
     Html(format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Notebook</title>\
@@ -55,7 +55,7 @@ pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) ->
 }
 
 /// The response as a page where it is an error that came as JSON.
-pub(super) fn show_error(place: &Place, response: Response) -> Response {
+pub(super) fn show_error(place: &RequestLocation, response: Response) -> Response {
     let Some(ErrorMessage(message)) = response.extensions().get().cloned() else { return response };
     let status = response.status();
     let title = match status {

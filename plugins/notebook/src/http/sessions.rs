@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, Result, object};
 use super::kernels::optional_text;
-use super::place::Place;
+use super::location::RequestLocation;
 use crate::sessions::session_json;
 use crate::state::Shared;
 
@@ -21,7 +21,7 @@ pub(super) async fn list(State(notebook): State<Shared>) -> Result<Json<Value>> 
 
 pub(super) async fn open(
     State(notebook): State<Shared>,
-    place: Place,
+    place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let body = object(body)?;

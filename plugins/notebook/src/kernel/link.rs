@@ -26,7 +26,7 @@ const REACH: Duration = Duration::from_secs(10);
 
 /// What the link tells those who listen.
 #[derive(Debug, Clone)]
-pub enum Tiding {
+pub enum HostMessage {
     /// The control connection stands (again): locks are gone, ask anew.
     Connected,
     /// The control connection is lost.
@@ -40,7 +40,7 @@ pub enum Tiding {
 pub struct Link {
     socket: Arc<PathBuf>,
     calls: mpsc::UnboundedSender<Pending>,
-    tidings: broadcast::Sender<Tiding>,
+    host_messages: broadcast::Sender<HostMessage>,
     numbers: Arc<AtomicU64>,
 }
 
@@ -57,9 +57,9 @@ impl Link {
     /// A link to the host behind `socket`. It connects by itself, again and again; it must be made within a tokio runtime.
     pub fn new(socket: PathBuf) -> Link {
         let (calls, queue) = mpsc::unbounded_channel();
-        let tidings = broadcast::Sender::new(1024);
-        let link = Link { socket: Arc::new(socket), calls, tidings, numbers: Arc::default() };
-        tokio::spawn(keep_connected(link.socket.clone(), queue, link.tidings.clone()));
+        let host_messages = broadcast::Sender::new(1024);
+        let link = Link { socket: Arc::new(socket), calls, host_messages, numbers: Arc::default() };
+        tokio::spawn(keep_connected(link.socket.clone(), queue, link.host_messages.clone()));
         link
     }
 
@@ -72,12 +72,17 @@ impl Link {
                 let _ = pending.reply.send(Err(problem.clone()));
             }
         });
-        Link { socket: Arc::default(), calls, tidings: broadcast::Sender::new(1), numbers: Arc::default() }
+        Link {
+            socket: Arc::default(),
+            calls,
+            host_messages: broadcast::Sender::new(1),
+            numbers: Arc::default(),
+        }
     }
 
     /// What happens from now on.
-    pub fn tidings(&self) -> broadcast::Receiver<Tiding> {
-        self.tidings.subscribe()
+    pub fn host_messages(&self) -> broadcast::Receiver<HostMessage> {
+        self.host_messages.subscribe()
     }
 
     async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Problem> {
@@ -275,7 +280,7 @@ async fn connect(
 async fn keep_connected(
     socket: Arc<PathBuf>,
     mut calls: mpsc::UnboundedReceiver<Pending>,
-    tidings: broadcast::Sender<Tiding>,
+    host_messages: broadcast::Sender<HostMessage>,
 ) {
     loop {
         let deadline = tokio::time::Instant::now() + REACH;
@@ -300,11 +305,11 @@ async fn keep_connected(
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         };
-        let _ = tidings.send(Tiding::Connected);
-        if converse(reader, writer, &mut calls, &tidings).await {
+        let _ = host_messages.send(HostMessage::Connected);
+        if converse(reader, writer, &mut calls, &host_messages).await {
             return;
         }
-        let _ = tidings.send(Tiding::Lost);
+        let _ = host_messages.send(HostMessage::Lost);
     }
 }
 
@@ -313,7 +318,7 @@ async fn converse(
     mut reader: Reader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
     calls: &mut mpsc::UnboundedReceiver<Pending>,
-    tidings: &broadcast::Sender<Tiding>,
+    host_messages: &broadcast::Sender<HostMessage>,
 ) -> bool {
     let mut waiting: HashMap<u64, oneshot::Sender<Result<Value, Problem>>> = HashMap::new();
     loop {
@@ -335,7 +340,7 @@ async fn converse(
                     let _ = reply.send(answer.result);
                 },
                 Ok(Some(Frame::Event(event))) => if let Ok(event) = serde_json::from_slice(&event) {
-                    let _ = tidings.send(Tiding::Event(event));
+                    let _ = host_messages.send(HostMessage::Event(event));
                 },
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return false,

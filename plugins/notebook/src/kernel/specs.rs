@@ -128,7 +128,7 @@ impl Specs {
 }
 
 /// Looks for kernels, not more often than every ten seconds.
-pub struct Finder {
+pub struct KernelSpecs {
     python: Option<String>,
     default: Option<String>,
     found: Mutex<Option<(Instant, Specs)>>,
@@ -162,11 +162,11 @@ const PROBE: &str = "import sys, json, os, importlib.util as u
 print(json.dumps({'executable': sys.executable, 'prefix': sys.prefix, 'version': '%d.%d.%d' % sys.version_info[:3],
 'ipykernel': u.find_spec('ipykernel') is not None, 'user_data': os.path.expanduser('~/.local/share/jupyter')}))";
 
-impl Finder {
+impl KernelSpecs {
     /// `python` runs the built-in kernel and is asked for ipykernel (default: that of the active environment, else `python3`);
     /// `default` is the name of the default kernel.
-    pub fn new(python: Option<String>, default: Option<String>) -> Finder {
-        Finder { python, default, found: Mutex::default() }
+    pub fn new(python: Option<String>, default: Option<String>) -> KernelSpecs {
+        KernelSpecs { python, default, found: Mutex::default() }
     }
 
     /// The kernels of this machine.

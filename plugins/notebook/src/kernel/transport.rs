@@ -50,16 +50,16 @@ impl Transport {
 }
 
 /// Where a kernel's process is to be met.
-pub(super) enum Meeting {
+pub(super) enum PendingTransport {
     /// Jupyter's wire protocol.
     Zmq { base: PathBuf, key: String, connection_file: PathBuf },
     /// The built-in kernel connects to us.
     Lines(UnixListener, PathBuf),
 }
 
-impl Meeting {
+impl PendingTransport {
     /// Writes a connection file into `folder` (private, empty).
-    pub(super) fn zmq(folder: &Path, kernel_name: &str) -> io::Result<Meeting> {
+    pub(super) fn zmq(folder: &Path, kernel_name: &str) -> io::Result<PendingTransport> {
         let key = uuid::Uuid::new_v4().simple().to_string();
         let base = folder.join("ipc");
         let content = json!({
@@ -68,28 +68,28 @@ impl Meeting {
         });
         let connection_file = folder.join("connection.json");
         write_private(&connection_file, content.to_string().as_bytes())?;
-        Ok(Meeting::Zmq { base, key, connection_file })
+        Ok(PendingTransport::Zmq { base, key, connection_file })
     }
 
     /// Listens in `folder` (private, empty).
-    pub(super) fn lines(folder: &Path) -> io::Result<Meeting> {
+    pub(super) fn lines(folder: &Path) -> io::Result<PendingTransport> {
         let path = folder.join("socket");
-        Ok(Meeting::Lines(UnixListener::bind(&path)?, path))
+        Ok(PendingTransport::Lines(UnixListener::bind(&path)?, path))
     }
 
     /// The path that the process is told.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Meeting::Zmq { connection_file, .. } => connection_file,
-            Meeting::Lines(_, path) => path,
+            PendingTransport::Zmq { connection_file, .. } => connection_file,
+            PendingTransport::Lines(_, path) => path,
         }
     }
 
     /// Connects, and returns once the process can be connected to. Waits without end: the caller watches the process and the clock.
     pub(super) async fn connect(self, sink: Sink) -> io::Result<Transport> {
         match self {
-            Meeting::Zmq { base, key, .. } => connect_zmq(&base, &key, sink).await,
-            Meeting::Lines(listener, _) => {
+            PendingTransport::Zmq { base, key, .. } => connect_zmq(&base, &key, sink).await,
+            PendingTransport::Lines(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(connect_lines(stream, sink))
             }

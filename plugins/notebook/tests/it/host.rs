@@ -2,7 +2,7 @@
 
 use notebook::kernel::link::{Attachment, Delivery, Link};
 use notebook::kernel::message::{Channel, Message};
-use notebook::kernel::specs::{BUILT_IN, Finder};
+use notebook::kernel::specs::{BUILT_IN, KernelSpecs};
 use notebook::kernel::wire::{KernelModel, Limits};
 use notebook::protocol::KernelState;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Host, is_alive, plain_python, test_python, until, within};
 
 async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
-    let specs = Finder::new(Some(python.to_owned()), None).specs().await;
+    let specs = KernelSpecs::new(Some(python.to_owned()), None).specs().await;
     let spec =
         specs.specs.get(name).unwrap_or_else(|| panic!("no kernel {name} in {:?}", specs.specs.keys()));
     let limits = Limits { kernels: 10, journal_bytes: 256 << 20, ..Limits::default() };

@@ -115,7 +115,7 @@ test("an edit whose answer was lost with the connection is sent again and counte
     w.session.edit("c", "typed");
     await turn(300);
     w.cut();
-    assert.equal(w.session.link_.state, "offline");
+    assert.equal(w.session.connectionState.state, "offline");
     w.session.edit("c", "typed more");
     await turn(20);
     assert.deepEqual(w.last().resume, { instance: "i", after: 5 });
@@ -296,7 +296,7 @@ test("a document that cannot be opened tells the reason, and is tried again", ()
     const w = world();
     w.session.start();
     w.say({ type: "error", code: 400, message: "`a.ipynb` is not a notebook" });
-    assert.deepEqual(w.session.link_, { state: "offline", message: "`a.ipynb` is not a notebook" });
+    assert.deepEqual(w.session.connectionState, { state: "offline", message: "`a.ipynb` is not a notebook" });
     await turn(20);
     assert.equal(w.sockets.length, 2);
     assert.equal(w.session.loaded, false);

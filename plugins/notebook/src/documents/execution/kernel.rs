@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Actor;
 use crate::format::kernelspec_json;
-use crate::kernel::link::Tiding;
+use crate::kernel::link::HostMessage;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{Event, KernelModel, ProblemKind};
 use crate::protocol::{Change, Kernel, KernelState, Reply};
@@ -42,7 +42,7 @@ impl Actor {
 
     /// Tells the pages which kernel this document has, or would have.
     pub(super) async fn describe_kernel(&mut self, model: Option<&KernelModel>) {
-        let specs = self.documents.0.finder.specs().await;
+        let specs = self.documents.0.kernel_specs.specs().await;
         let wanted = self.model.metadata.get("kernelspec").cloned().unwrap_or_default();
         let spec = match model {
             Some(model) => specs.specs.get(&model.name),
@@ -86,7 +86,7 @@ impl Actor {
             };
         }
         let inner = self.documents.0.clone();
-        let specs = inner.finder.specs().await;
+        let specs = inner.kernel_specs.specs().await;
         let wanted = self.model.metadata.get("kernelspec").cloned().unwrap_or_default();
         let spec = match name {
             Some(name) => specs
@@ -145,7 +145,7 @@ impl Actor {
             .map_err(|error| error.to_string())?;
         self.detach();
         self.attach(&kernel, Some(1)).await;
-        let specs = inner.finder.specs().await;
+        let specs = inner.kernel_specs.specs().await;
         if let Some(spec) = specs.specs.get(&name) {
             let mut metadata = self.model.metadata.clone();
             metadata.insert("kernelspec".into(), kernelspec_json(spec));
@@ -177,17 +177,19 @@ impl Actor {
     }
 
     /// Something from the link. False: the document must be closed and opened anew.
-    pub(in crate::documents) async fn tiding(&mut self, tiding: Tiding) -> bool {
-        match tiding {
+    pub(in crate::documents) async fn host_message(&mut self, host_message: HostMessage) -> bool {
+        match host_message {
             // The host forgot our lock with the connection; if it is gone itself, so are the kernels.
-            Tiding::Lost => return false,
-            Tiding::Event(Event::Kernel { model }) if Some(&model.id) == self.engine.kernel.id.as_ref() => {
+            HostMessage::Lost => return false,
+            HostMessage::Event(Event::Kernel { model })
+                if Some(&model.id) == self.engine.kernel.id.as_ref() =>
+            {
                 self.kernel_event(model)
             }
-            Tiding::Event(Event::KernelGone { id }) if Some(&id) == self.engine.kernel.id.as_ref() => {
+            HostMessage::Event(Event::KernelGone { id }) if Some(&id) == self.engine.kernel.id.as_ref() => {
                 self.drain_and_forget().await
             }
-            Tiding::Event(_) | Tiding::Connected => {}
+            HostMessage::Event(_) | HostMessage::Connected => {}
         }
         true
     }

@@ -35,8 +35,8 @@ pub(super) struct Engine {
     /// Requests that are answered when the kernel is ready.
     starting: Vec<(u64, u32)>,
     /// As of the write under way, and as of the file.
-    marked: Option<Mark>,
-    saved: Mark,
+    marked: Option<Checkpoint>,
+    saved: Checkpoint,
     recorded: bool,
     overflow: Overflow,
     output_limit: usize,
@@ -54,7 +54,7 @@ struct Execution {
 
 /// How far a state of the file is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Mark {
+struct Checkpoint {
     /// Hash of the file; empty for one that we have not written.
     hash: Vec<u8>,
     /// The file holds what the kernel said up to this message.
@@ -69,11 +69,11 @@ struct Mark {
 
 /// What the kernel host keeps of a document for its next owner.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct OwnershipRecord {
     kernel_id: String,
-    saved: Mark,
+    saved: Checkpoint,
     /// A write that was begun: whether it was finished, the file's hash tells.
-    writing: Option<Mark>,
+    writing: Option<Checkpoint>,
     /// Runs that began after both: their cells are to be cleared first.
     later: Vec<Execution>,
 }
@@ -109,7 +109,7 @@ impl Engine {
             questions: HashMap::new(),
             starting: Vec::new(),
             marked: None,
-            saved: Mark::default(),
+            saved: Checkpoint::default(),
             recorded: false,
             overflow: Overflow::new(outputs, commands),
             output_limit,
@@ -166,7 +166,7 @@ impl Actor {
 
     /// The model as it is now goes to disk, as a file with this hash.
     pub(super) fn mark(&mut self, hash: &[u8]) {
-        self.engine.marked = Some(Mark {
+        self.engine.marked = Some(Checkpoint {
             hash: hash.to_vec(),
             entry: self.engine.entry,
             pending: self.engine.pending.clone(),
@@ -194,7 +194,7 @@ impl Actor {
         let (saved, writing) = (self.engine.saved.clone(), self.engine.marked.clone());
         let is_new = |run: &&Execution| !saved.pending.iter().any(|old| old.msg_id == run.msg_id);
         let later = self.engine.pending.iter().filter(is_new).cloned().collect();
-        let record = Record { kernel_id, saved, writing, later };
+        let record = OwnershipRecord { kernel_id, saved, writing, later };
         self.engine.recorded = true;
         if let Err(problem) = link.put(self.key(), Some(json!(record))).await {
             tracing::warn!(%problem, document = %self.path, "the state of a running notebook could not be kept");
@@ -207,7 +207,7 @@ impl Actor {
         self.describe_kernel(None).await;
         let Ok(Some((_, kernel))) = inner.sessions.of_path(self.path.as_str()).await else { return };
         let kept = inner.link.kept(&self.key()).await.unwrap_or_default().remove(&self.key());
-        let record = kept.and_then(|record| serde_json::from_value::<Record>(record).ok());
+        let record = kept.and_then(|record| serde_json::from_value::<OwnershipRecord>(record).ok());
         match record.filter(|record| record.kernel_id == kernel.id) {
             Some(record) => {
                 let written = record.writing.filter(|mark| mark.hash == self.disk_hash());

@@ -18,7 +18,7 @@ use crate::protocol::KernelState;
 const MAX_CONTROL_REQUESTS: usize = 1024;
 
 /// What the host's own tasks are told of a message.
-pub(super) enum Tiding {
+pub(super) enum KernelEvent {
     /// The kernel answered our `kernel_info_request`.
     Answered,
     /// Its iopub channel reaches us.
@@ -68,25 +68,27 @@ impl ControlRequests {
 
 impl Running {
     /// Records a message of the kernel, but for answers to the host's own questions.
-    pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<Tiding> {
+    pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
         let header = message.header();
         let parent = message.parent();
         if parent.session == HOST_SESSION {
             if header.msg_type == "kernel_info_reply" {
                 lock(&self.model).info = Some(message.content());
-                return Some(Tiding::Answered);
+                return Some(KernelEvent::Answered);
             }
-            return (message.channel == Channel::Iopub).then_some(Tiding::Heard);
+            return (message.channel == Channel::Iopub).then_some(KernelEvent::Heard);
         }
         let heard = message.channel == Channel::Iopub;
         let state = match (message.channel, header.msg_type.as_str()) {
-            (Channel::Iopub, "iopub_welcome") => return Some(Tiding::Heard),
+            (Channel::Iopub, "iopub_welcome") => return Some(KernelEvent::Heard),
             (Channel::Iopub, "status") => self.state_of(&message, &parent),
             _ => None,
         };
         let replied = parent.session == DOCUMENT_SESSION && header.msg_type == "execute_reply";
-        let replied = replied
-            .then(|| Tiding::Replied { msg_id: parent.msg_id, failed: message.content()["status"] != "ok" });
+        let replied = replied.then(|| KernelEvent::Replied {
+            msg_id: parent.msg_id,
+            failed: message.content()["status"] != "ok",
+        });
         // Recorded first: who hears of the new state finds the message that made it.
         self.journal.append(message.encode_v1());
         let changed = {
@@ -105,7 +107,7 @@ impl Running {
         if changed {
             let _ = events.send(Event::Kernel { model: self.model() });
         }
-        replied.or(heard.then_some(Tiding::Heard))
+        replied.or(heard.then_some(KernelEvent::Heard))
     }
 
     /// The state that a status message puts the kernel into. Only a request on the shell channel does: a debugger may ask on the

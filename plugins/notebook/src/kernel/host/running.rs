@@ -9,14 +9,14 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::incoming::{ControlRequests, Tiding};
+use super::incoming::{ControlRequests, KernelEvent};
 use super::queue::Queue;
 use super::{Host, lock};
 use crate::clock;
 use crate::kernel::journal::Journal;
 use crate::kernel::message::{Channel, Message};
 use crate::kernel::process::Process;
-use crate::kernel::transport::{self, HOST_SESSION, Meeting, Sink, Transport};
+use crate::kernel::transport::{self, HOST_SESSION, PendingTransport, Sink, Transport};
 use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
 use crate::protocol::KernelState;
 
@@ -80,8 +80,15 @@ impl Running {
             closed: watch::Sender::new(false),
         });
         tokio::spawn(
-            Life { host, kernel: kernel.clone(), launch, folder, orders: order_queue, sends: send_queue }
-                .run(),
+            KernelTask {
+                host,
+                kernel: kernel.clone(),
+                launch,
+                folder,
+                orders: order_queue,
+                sends: send_queue,
+            }
+            .run(),
         );
         kernel
     }
@@ -122,7 +129,7 @@ impl Running {
 }
 
 /// The task behind a [`Running`].
-struct Life {
+struct KernelTask {
     host: Arc<Host>,
     kernel: Arc<Running>,
     launch: Launch,
@@ -131,7 +138,7 @@ struct Life {
     sends: mpsc::Receiver<Message>,
 }
 
-impl Life {
+impl KernelTask {
     async fn run(mut self) {
         let mut restarting: Option<oneshot::Sender<Result<(), Problem>>> = None;
         let shutdown = loop {
@@ -181,7 +188,7 @@ impl Life {
     async fn process(&mut self, restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>) -> End {
         let start = self.kernel.model().starts + 1;
         let folder = self.folder.join(start.to_string());
-        let (meeting, mut process) = match self.launch_in(&folder) {
+        let (pending, mut process) = match self.launch_in(&folder) {
             Ok(launched) => launched,
             Err(reason) => return End::Died(reason),
         };
@@ -191,7 +198,7 @@ impl Life {
             model.pid = Some(id);
             model.starts = start;
         });
-        let end = self.drive(meeting, &mut process, restarting).await;
+        let end = self.drive(pending, &mut process, restarting).await;
         process.end_within(Duration::from_millis(100)).await;
         self.host.reaper.remove(id);
         self.kernel.control_requests.clear();
@@ -200,43 +207,43 @@ impl Life {
         end
     }
 
-    fn launch_in(&self, folder: &PathBuf) -> Result<(Meeting, Process), String> {
+    fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, Process), String> {
         let failed =
             |what: &str, error: std::io::Error| format!("could not be started: cannot {what}: {error}");
         std::fs::create_dir(folder).map_err(|error| failed("make its private folder", error))?;
         let mut launch = self.launch.clone();
-        let meeting = match &launch.built_in {
+        let pending = match &launch.built_in {
             Some(source) => {
                 let file = folder.join("paster_kernel.py");
                 transport::write_private(&file, source.as_bytes())
                     .map_err(|error| failed("write its source", error))?;
                 launch.argv.push(file.to_string_lossy().into_owned());
-                Meeting::lines(folder)
+                PendingTransport::lines(folder)
             }
-            None => Meeting::zmq(folder, &launch.name),
+            None => PendingTransport::zmq(folder, &launch.name),
         };
-        let meeting = meeting.map_err(|error| failed("make its connection file", error))?;
-        let process = Process::start(&launch, meeting.path()).map_err(|error| {
+        let pending = pending.map_err(|error| failed("make its connection file", error))?;
+        let process = Process::start(&launch, pending.path()).map_err(|error| {
             failed(&format!("run `{}` in {}", launch.argv.first().map_or("", |a| a), launch.folder), error)
         })?;
-        Ok((meeting, process))
+        Ok((pending, process))
     }
 
     async fn drive(
         &mut self,
-        meeting: Meeting,
+        pending: PendingTransport,
         process: &mut Process,
         restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>,
     ) -> End {
-        let (told, mut tidings) = mpsc::unbounded_channel();
+        let (told, mut kernel_events) = mpsc::unbounded_channel();
         let kernel = self.kernel.clone();
         let events = self.host.events.clone();
         let sink: Sink = Arc::new(move |message| {
-            if let Some(tiding) = kernel.take(message, &events) {
-                let _ = told.send(tiding);
+            if let Some(kernel_event) = kernel.take(message, &events) {
+                let _ = told.send(kernel_event);
             }
         });
-        let connecting = connect(meeting, sink, &mut tidings);
+        let connecting = connect(pending, sink, &mut kernel_events);
         let transport = tokio::select! {
             transport = connecting => match transport {
                 Ok(transport) => transport,
@@ -274,7 +281,7 @@ impl Life {
                     None => return End::Died("was given up".to_owned()),
                     }
                 }
-                Some(tiding) = tidings.recv() => if let Tiding::Replied { msg_id, failed } = tiding {
+                Some(kernel_event) = kernel_events.recv() => if let KernelEvent::Replied { msg_id, failed } = kernel_event {
                     if failed {
                         self.abort(&mut queue);
                     }
@@ -368,22 +375,22 @@ impl Life {
 
 /// Connects and asks until the kernel answers and its iopub is heard: before that, output could be missed.
 async fn connect(
-    meeting: Meeting,
+    pending: PendingTransport,
     sink: Sink,
-    tidings: &mut mpsc::UnboundedReceiver<Tiding>,
+    kernel_events: &mut mpsc::UnboundedReceiver<KernelEvent>,
 ) -> Result<Transport, String> {
     let connected = async {
         let transport =
-            meeting.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
+            pending.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
         let (mut answered, mut heard) = (false, false);
         let mut ask = tokio::time::interval(Duration::from_millis(500));
         while !(answered && heard) {
             tokio::select! {
                 _ = ask.tick() => transport.send(transport::kernel_info_request()),
-                Some(tiding) = tidings.recv() => match tiding {
-                    Tiding::Answered => answered = true,
-                    Tiding::Heard => heard = true,
-                    Tiding::Replied { .. } => {}
+                Some(kernel_event) = kernel_events.recv() => match kernel_event {
+                    KernelEvent::Answered => answered = true,
+                    KernelEvent::Heard => heard = true,
+                    KernelEvent::Replied { .. } => {}
                 },
             }
         }

@@ -2,7 +2,7 @@
 
 import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
-import { makeEditor, type Owner, setText, showLineNumbers } from "../editor/editor";
+import { makeEditor, type EditorHost, setText, showLineNumbers } from "../editor/editor";
 import { highlight } from "../editor/languages";
 import type { Context } from "../outputs/markdown";
 import { renderMarkdown } from "../outputs/markdown";
@@ -12,7 +12,7 @@ import { recordedElapsed } from "../state/notebook";
 import { button, duration, fill, h } from "../dom";
 
 /** What a cell needs of the notebook around it. */
-export interface Deck {
+export interface CellHost {
   context(cell: Cell): Context;
   language(): string;
   lineNumbers(): boolean;
@@ -20,7 +20,7 @@ export interface Deck {
   fresh(id: string): boolean;
   started(id: string): number | undefined;
   elapsed(id: string): number | undefined;
-  owner(id: string): Owner;
+  owner(id: string): EditorHost;
   /** The cell was chosen by mouse or focus; `edit`: its editor. */
   select(id: string, edit: boolean, extend: boolean): void;
   run(id: string): void;
@@ -63,11 +63,11 @@ export class CellView {
   #ticking: ReturnType<typeof setInterval> | null = null;
 
   private cell: Cell;
-  private readonly deck: Deck;
+  private readonly host: CellHost;
 
-  constructor(cell: Cell, deck: Deck) {
+  constructor(cell: Cell, host: CellHost) {
     this.cell = cell;
-    this.deck = deck;
+    this.host = host;
     const { id } = cell;
     this.element = h(
       "section",
@@ -85,7 +85,7 @@ export class CellView {
     });
     this.element.addEventListener("focusin", (event) => {
       const inEditor = this.#editor !== null && event.target instanceof Node && this.#editor.dom.contains(event.target);
-      if (event.target === this.element || inEditor) this.deck.select(id, inEditor, false);
+      if (event.target === this.element || inEditor) this.host.select(id, inEditor, false);
     });
     this.element.addEventListener("mousedown", (event) => {
       const target = event.target;
@@ -93,12 +93,12 @@ export class CellView {
       // Markdown that is shown can be selected and copied.
       if (target.closest(".markdown") !== null) return;
       event.preventDefault();
-      this.deck.select(id, false, event.shiftKey);
+      this.host.select(id, false, event.shiftKey);
       this.element.focus({ preventScroll: true });
     });
     this.element.addEventListener("click", (event) => {
       if (event.target instanceof Element && event.target.closest(".markdown, .outputs") !== null && document.getSelection()?.isCollapsed !== false && event.target.closest("a, button, summary, iframe, input") === null) {
-        this.deck.select(id, false, event.shiftKey);
+        this.host.select(id, false, event.shiftKey);
         this.element.focus({ preventScroll: true });
       }
     });
@@ -172,11 +172,11 @@ export class CellView {
     } else if (cell_type === "markdown" && !this.#editing) {
       const box = h("div", { class: "markdown" });
       if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to write"));
-      else box.append(renderMarkdown(source, this.deck.context(this.cell)));
+      else box.append(renderMarkdown(source, this.host.context(this.cell)));
       fill(this.#input, box);
     } else {
-      const pre = h("pre", { class: "static" }, highlight(source, cell_type === "code" ? this.deck.language() : cell_type));
-      if (this.deck.lineNumbers()) pre.classList.add("numbered");
+      const pre = h("pre", { class: "static" }, highlight(source, cell_type === "code" ? this.host.language() : cell_type));
+      if (this.host.lineNumbers()) pre.classList.add("numbered");
       if (source === "") pre.append(h("br"));
       pre.addEventListener("mousedown", (event) => {
         if (event.button !== 0) return;
@@ -198,15 +198,15 @@ export class CellView {
         this.#input,
         source,
         {
-          language: cell_type === "code" ? this.deck.language() : cell_type === "markdown" ? "markdown" : "",
+          language: cell_type === "code" ? this.host.language() : cell_type === "markdown" ? "markdown" : "",
           label: `${KIND_NAMES[cell_type]} cell source. Escape leaves the editor.`,
-          lineNumbers: this.deck.lineNumbers(),
-          readOnly: !this.deck.writable(),
+          lineNumbers: this.host.lineNumbers(),
+          readOnly: !this.host.writable(),
         },
-        this.deck.owner(id),
+        this.host.owner(id),
         this.#state ?? undefined,
       );
-      this.deck.editorMade(id);
+      this.host.editorMade(id);
     }
     const editor = this.#editor;
     editor.focus();
@@ -217,7 +217,7 @@ export class CellView {
     } else if (at !== undefined) {
       editor.dispatch({ selection: { anchor: at === "start" ? 0 : editor.state.doc.length } });
     }
-    this.deck.select(this.cell.id, true, false);
+    this.host.select(this.cell.id, true, false);
   }
 
   /** Takes the editor away; its undo history is kept. A Markdown cell is rendered. */
@@ -242,7 +242,7 @@ export class CellView {
   }
 
   lineNumbers(): void {
-    if (this.#editor !== null) showLineNumbers(this.#editor, this.deck.lineNumbers());
+    if (this.#editor !== null) showLineNumbers(this.#editor, this.host.lineNumbers());
     else if (this.cell.cell_type !== "markdown") this.showSource();
   }
 
@@ -261,8 +261,8 @@ export class CellView {
     fill(
       this.#prompt,
       state === "running"
-        ? button("Interrupt the kernel", () => this.deck.interrupt(), { icon: "stop", class: "run-button" })
-        : button("Run this cell", () => this.deck.run(this.cell.id), { icon: "run", keys: "Ctrl+Enter", class: "run-button" }),
+        ? button("Interrupt the kernel", () => this.host.interrupt(), { icon: "stop", class: "run-button" })
+        : button("Run this cell", () => this.host.run(this.cell.id), { icon: "run", keys: "Ctrl+Enter", class: "run-button" }),
       h("span", { class: "count" }, `[${mark}]`),
     );
     this.#showFooter();
@@ -274,11 +274,11 @@ export class CellView {
     let text = "";
     if (state === "queued") text = "Waiting for its turn";
     else if (state === "running") {
-      const started = this.deck.started(id);
+      const started = this.host.started(id);
       const ms = started === undefined ? 0 : performance.now() - started;
       text = ms < 400 ? "Running" : `Running for ${duration(ms)}`;
     } else {
-      const ms = this.deck.elapsed(id) ?? recordedElapsed(this.cell);
+      const ms = this.host.elapsed(id) ?? recordedElapsed(this.cell);
       if (ms !== null && ms >= 100) text = `Took ${duration(ms)}`;
     }
     if (this.#footer.textContent !== text) this.#footer.textContent = text;
@@ -302,7 +302,7 @@ export class CellView {
     }
     this.#lines = outputs.reduce((lines, output) => lines + lineCount(output), 0);
     this.#following = this.cell.state === "running";
-    this.#shapes = outputs.map((output) => renderOutput(output, this.deck.fresh(this.cell.id), this.deck.context(this.cell)));
+    this.#shapes = outputs.map((output) => renderOutput(output, this.host.fresh(this.cell.id), this.host.context(this.cell)));
     this.#outputs.replaceChildren(...this.#shapes.map(({ element }) => element));
     this.#showBox();
   }
@@ -351,7 +351,7 @@ export class CellView {
     }
     const output = this.cell.outputs[index];
     if (output === undefined) return;
-    const shape = renderOutput(output, this.deck.fresh(this.cell.id), this.deck.context(this.cell));
+    const shape = renderOutput(output, this.host.fresh(this.cell.id), this.host.context(this.cell));
     this.#lines = this.cell.outputs.reduce((lines, one) => lines + lineCount(one), 0);
     const old = this.#shapes[index];
     this.#shapes[index] = shape;
@@ -374,7 +374,7 @@ export class CellView {
   toggleOutputs(): void {
     const hidden = this.outputsHidden;
     const { collapsed: _, ...metadata } = this.cell.metadata;
-    this.deck.setMetadata(this.cell.id, withJupyter(metadata, "outputs_hidden", !hidden));
+    this.host.setMetadata(this.cell.id, withJupyter(metadata, "outputs_hidden", !hidden));
   }
 
   toggleSource(): void {
@@ -387,7 +387,7 @@ export class CellView {
     const long = this.#lines > LONG_LINES;
     this.#opened = false;
     // The metadata records only what differs from the default.
-    this.deck.setMetadata(this.cell.id, boxed === long ? { ...metadata, scrolled: !boxed } : metadata);
+    this.host.setMetadata(this.cell.id, boxed === long ? { ...metadata, scrolled: !boxed } : metadata);
   }
 
   showMetadata(): void {
@@ -412,8 +412,8 @@ export class CellView {
       h("p", {}, "This cell was changed elsewhere while you were typing. The other text:"),
       h("pre", { tabindex: 0 }, theirs),
       h("div", { class: "row" },
-        button("Keep mine", () => this.deck.decide(this.cell.id, "mine"), { class: "button" }),
-        button("Take the other", () => this.deck.decide(this.cell.id, "theirs"), { class: "button" })),
+        button("Keep mine", () => this.host.decide(this.cell.id, "mine"), { class: "button" }),
+        button("Take the other", () => this.host.decide(this.cell.id, "theirs"), { class: "button" })),
     );
   }
 
@@ -446,14 +446,14 @@ export class CellView {
   }
 
   #tools(): HTMLElement {
-    const more = button("Actions for this cell", () => this.deck.menu(this.cell.id, more), { icon: "more", class: "icon-button small" });
+    const more = button("Actions for this cell", () => this.host.menu(this.cell.id, more), { icon: "more", class: "icon-button small" });
     more.tabIndex = -1;
     more.setAttribute("aria-haspopup", "menu");
     return h("div", { class: "tools" }, more);
   }
 
   #setJupyter(name: string, on: boolean): void {
-    this.deck.setMetadata(this.cell.id, withJupyter(this.cell.metadata, name, on));
+    this.host.setMetadata(this.cell.id, withJupyter(this.cell.metadata, name, on));
   }
 }
 

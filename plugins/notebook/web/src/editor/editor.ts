@@ -10,7 +10,7 @@ import type { Completion as Match } from "../protocol";
 import { colours, grammar } from "./languages";
 
 /** What the editor asks of its cell. */
-export interface Owner {
+export interface EditorHost {
   changed(text: string): void;
   /** Up from the first line (-1), down from the last (1). Returns whether there is a cell to go to. */
   leave(direction: -1 | 1): boolean;
@@ -40,7 +40,7 @@ const tip = StateField.define<Tooltip | null>({
 const numbers = new Compartment();
 
 /** Makes an editor; an earlier `state` brings its undo history back. */
-export function makeEditor(parent: HTMLElement, text: string, setting: Setting, owner: Owner, state?: EditorState): EditorView {
+export function makeEditor(parent: HTMLElement, text: string, setting: Setting, owner: EditorHost, state?: EditorState): EditorView {
   const view = new EditorView({ parent, state: state ?? EditorState.create({ doc: text, extensions: extensions(setting, owner) }) });
   if (state !== undefined) {
     showLineNumbers(view, setting.lineNumbers);
@@ -68,7 +68,7 @@ export function showLineNumbers(view: EditorView, on: boolean): void {
   view.dispatch({ effects: numbers.reconfigure(on ? lineNumbers() : []) });
 }
 
-function extensions(setting: Setting, owner: Owner): Extension {
+function extensions(setting: Setting, owner: EditorHost): Extension {
   return [
     Prec.high(keymap.of(keys(owner))),
     history(),
@@ -105,7 +105,7 @@ function tooltipSpace(): { left: number; right: number; top: number; bottom: num
   return { left: 0, right: document.documentElement.clientWidth, top: Math.max(0, head), bottom: innerHeight };
 }
 
-function keys(owner: Owner) {
+function keys(owner: EditorHost) {
   return [
     { key: "Tab", run: (view: EditorView) => acceptCompletion(view) || tab(view, owner) },
     {
@@ -135,7 +135,7 @@ function edge(view: EditorView, direction: -1 | 1): boolean {
   return moved.head === main.head || view.state.doc.lineAt(moved.head).number !== line || moved.head === (direction < 0 ? 0 : view.state.doc.length);
 }
 
-function tab(view: EditorView, owner: Owner): boolean {
+function tab(view: EditorView, owner: EditorHost): boolean {
   const { main } = view.state.selection;
   const line = view.state.doc.lineAt(main.head);
   const before = view.state.sliceDoc(line.from, main.head);
@@ -149,7 +149,7 @@ function tab(view: EditorView, owner: Owner): boolean {
   return insertTab(view);
 }
 
-async function completions(context: CompletionContext, owner: Owner): Promise<CompletionResult | null> {
+async function completions(context: CompletionContext, owner: EditorHost): Promise<CompletionResult | null> {
   const found = await owner.complete?.(context.state.doc.toString(), context.pos);
   if (found === null || found === undefined || found.matches.length === 0 || context.aborted) return null;
   const { start, end } = found;
@@ -167,7 +167,7 @@ async function completions(context: CompletionContext, owner: Owner): Promise<Co
   return { from: start, to: end, options, filter: true, validFor: /^[\w.]*$/ };
 }
 
-async function inspect(view: EditorView, owner: Owner): Promise<void> {
+async function inspect(view: EditorView, owner: EditorHost): Promise<void> {
   const again = view.state.field(tip) !== null;
   const pos = view.state.selection.main.head;
   const content = await owner.inspect?.(view.state.doc.toString(), pos, again ? 1 : 0);

@@ -10,7 +10,7 @@ interface Record {
 }
 
 /** Storage of one notebook's drafts in one tab. */
-export class Keeper {
+export class DraftStore {
   readonly #tab: string;
   private readonly document: string;
 

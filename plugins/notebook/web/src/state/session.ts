@@ -1,7 +1,7 @@
 //! One open document: the connection, the document and the drafts together, and everything a user can do to them.
 
 import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Output, Reply } from "../protocol";
-import { type Connection, Cut, type Link, type Listener, Refused } from "../transport/connection";
+import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
 import { Edits, type Kept } from "./edits";
 import { Notebook } from "./notebook";
 
@@ -16,7 +16,7 @@ export interface CellCopy {
 }
 
 /** What the session needs from outside. */
-export interface Surroundings {
+export interface SessionDeps {
   connection(listener: Listener): Connection;
   /** Unsent text of an earlier visit. */
   take(): Kept[];
@@ -36,7 +36,7 @@ export class Session implements Listener {
   readonly notebook: Notebook;
   readonly edits: Edits;
   readonly connection: Connection;
-  link_: { state: Link; message: string } = { state: "connecting", message: "" };
+  connectionState: { state: Link; message: string } = { state: "connecting", message: "" };
   loaded = false;
   /** Number of the document's newest event when the connection was made. */
   #last = 0;
@@ -46,9 +46,9 @@ export class Session implements Listener {
   #deleted: { copies: { at: number; copy: CellCopy }[] }[] = [];
   #storing: ReturnType<typeof setTimeout> | null = null;
 
-  private readonly around: Surroundings;
+  private readonly around: SessionDeps;
 
-  constructor(path: string, around: Surroundings) {
+  constructor(path: string, around: SessionDeps) {
     this.around = around;
     this.notebook = new Notebook(path);
     this.edits = new Edits({
@@ -156,7 +156,7 @@ export class Session implements Listener {
   }
 
   link(state: Link, message: string): void {
-    this.link_ = { state, message };
+    this.connectionState = { state, message };
     this.notebook.emit({ type: "link" });
     this.#caughtUp();
   }
@@ -259,7 +259,7 @@ export class Session implements Listener {
     try {
       await this.#ask({ type: "run", cell_ids: ids }, false);
     } catch (error) {
-      if (!(error instanceof Cut)) return this.#fail(error, "The cell was not run");
+      if (!(error instanceof ConnectionLost)) return this.#fail(error, "The cell was not run");
       // Whether it was queued is seen once all that was missed is here; a cell is never run twice for one keystroke.
       await new Promise<void>((resolve) => this.#catchingUp.push(resolve));
       if (ids.map((id) => this.#runs(id)).join() === before) await this.#do({ type: "run", cell_ids: ids }, false, "The cell was not run");
@@ -382,7 +382,7 @@ export class Session implements Listener {
 
   /** Lets those go on who wait for the document as the server had it when the connection came back. */
   #caughtUp(): void {
-    if (this.link_.state !== "online" || this.notebook.event < this.#last) return;
+    if (this.connectionState.state !== "online" || this.notebook.event < this.#last) return;
     for (const resolve of this.#catchingUp.splice(0)) resolve();
   }
 

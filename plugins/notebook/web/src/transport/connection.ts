@@ -34,8 +34,8 @@ export class Refused extends Error {
 }
 
 /** A request that was sent, but whose answer was lost with the connection. */
-export class Cut extends Error {
-  override readonly name = "Cut";
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
 }
 
 /** What a request may suffer. */
@@ -55,7 +55,7 @@ interface Waiting extends Sending {
 }
 
 /** Times in milliseconds; tests make them short. */
-export interface Pace {
+export interface Backoff {
   first: number;
   longest: number;
 }
@@ -76,7 +76,7 @@ export class Connection {
   private readonly connect: (resume: { instance: string; after: number } | null) => Socket;
   private readonly listener: Listener;
   private readonly diagnose: (tries: number) => Promise<string>;
-  private readonly pace: Pace;
+  private readonly backoff: Backoff;
 
   /**
    * `connect` opens a socket; it is given what to resume from, or null for a snapshot. `diagnose` says for people why there is no
@@ -86,12 +86,12 @@ export class Connection {
     connect: (resume: { instance: string; after: number } | null) => Socket,
     listener: Listener,
     diagnose: (tries: number) => Promise<string> = async () => "",
-    pace: Pace = { first: 200, longest: 5000 },
+    backoff: Backoff = { first: 200, longest: 5000 },
   ) {
     this.connect = connect;
     this.listener = listener;
     this.diagnose = diagnose;
-    this.pace = pace;
+    this.backoff = backoff;
   }
 
   /** Connects, or connects again at once. */
@@ -131,7 +131,7 @@ export class Connection {
     return this.#waiting.size;
   }
 
-  /** Sends a request, now or once there is a connection. Rejects with `Refused`, or with `Cut` where it may not be repeated. */
+  /** Sends a request, now or once there is a connection. Rejects with `Refused`, or with `ConnectionLost` where it may not be repeated. */
   request(op: Operation, sending: Sending = { repeatable: false }): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = { ...sending, id: this.#nextId++, op, isSent: false, resolve, reject };
@@ -215,7 +215,7 @@ export class Connection {
         waiting.isSent = false;
       } else {
         this.#waiting.delete(waiting.id);
-        waiting.reject(new Cut("the connection broke before the answer came"));
+        waiting.reject(new ConnectionLost("the connection broke before the answer came"));
       }
     }
   }
@@ -232,7 +232,7 @@ export class Connection {
   #retry(message: string): void {
     if (this.#stopped) return;
     this.#tell(message);
-    const wait = Math.min(this.pace.longest, this.pace.first * 2 ** this.#tries++);
+    const wait = Math.min(this.backoff.longest, this.backoff.first * 2 ** this.#tries++);
     this.#timer = setTimeout(() => this.start(), wait * (0.75 + Math.random() / 2));
   }
 

@@ -1,13 +1,13 @@
 //! The page of one notebook: header, toolbar, notices and cells, and what keys and buttons do.
 
-import { CellView, type Deck } from "../cells/cell";
-import type { Owner } from "../editor/editor";
+import { CellView, type CellHost } from "../cells/cell";
+import type { EditorHost } from "../editor/editor";
 import { highlight } from "../editor/languages";
 import type { Context } from "../outputs/markdown";
 import type { Macros } from "../outputs/math";
 import { renderOutput } from "../outputs/output";
 import type { Cell, CellType, JsonObject } from "../protocol";
-import { Keeper } from "../state/kept";
+import { DraftStore } from "../state/kept";
 import { merged, shownIn } from "../state/merge";
 import type { Event } from "../state/notebook";
 import { copyOf, type CellCopy, Session } from "../state/session";
@@ -21,14 +21,14 @@ import { announce, ask, askText, menu, nameProblem, toast } from "./dialog";
 import { button, fill, h, icon } from "../dom";
 import { KERNEL_WORDS, kernelPicker, Notices, saveWords } from "./status";
 import { type Action, ALWAYS, combination, COMMAND, EDIT, help, Keys } from "./shortcuts";
-import { type Deeds, toolbar } from "./tools";
+import { type ToolbarActions, toolbar } from "./tools";
 
 const CLIPBOARD = "paster:clipboard";
 const LINE_NUMBERS = "paster:line-numbers";
 /** Editors that stay after their cell lost the focus. */
 const EDITORS_KEPT = 12;
 
-export class NotebookPage implements Deck {
+export class NotebookPage implements CellHost {
   readonly #session: Session;
   readonly #views = new Map<string, CellView>();
   readonly #cells = h("div", { class: "cells" });
@@ -51,11 +51,11 @@ export class NotebookPage implements Deck {
   #clipboard: CellCopy[] = [];
 
   constructor(path: string) {
-    const keeper = new Keeper(new URL(encodePath(path), base()).pathname);
+    const draftStore = new DraftStore(new URL(encodePath(path), base()).pathname);
     this.#session = new Session(path, {
       connection: (listener) => new Connection((resume) => documentSocket(this.#session.notebook.path, resume), listener, (tries) => diagnose(this.#session.notebook.path, tries)),
-      take: () => keeper.take(),
-      store: (drafts) => keeper.store(drafts),
+      take: () => draftStore.take(),
+      store: (drafts) => draftStore.store(drafts),
       report: (message) => toast(message),
       newId: () => crypto.getRandomValues(new Uint32Array(2)).reduce((id, part) => id + part.toString(16).padStart(8, "0"), ""),
     });
@@ -135,7 +135,7 @@ export class NotebookPage implements Deck {
     return this.#session.notebook.elapsed.get(id);
   }
 
-  owner(id: string): Owner {
+  owner(id: string): EditorHost {
     const code = this.#session.notebook.cell(id)?.cell_type === "code";
     return {
       changed: (text) => this.#session.edit(id, text),
@@ -332,14 +332,14 @@ export class NotebookPage implements Deck {
   }
 
   #showStatus(): void {
-    const { notebook, link_ } = this.#session;
+    const { notebook, connectionState } = this.#session;
     const { kernel } = notebook;
     const [words, kind] = saveWords(this.#session);
-    this.#loading.textContent = link_.state === "offline" && link_.message !== "" ? "The notebook could not be opened." : "Opening the notebook …";
+    this.#loading.textContent = connectionState.state === "offline" && connectionState.message !== "" ? "The notebook could not be opened." : "Opening the notebook …";
     if (this.#save.textContent !== words) this.#save.textContent = words;
     this.#save.dataset["kind"] = kind;
     this.#save.title = notebook.saving.lastModified === "" ? "" : `Last written ${new Date(notebook.saving.lastModified).toLocaleString()}`;
-    const state = link_.state === "online" ? kernel.state : null;
+    const state = connectionState.state === "online" ? kernel.state : null;
     this.#kernel.dataset["state"] = state ?? "unknown";
     this.#kernel.removeAttribute("aria-label");
     fill(this.#kernel, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "visually-hidden" }, "Kernel: "), h("span", { class: "kernel-name" }, kernel.display_name ?? kernel.name ?? "No kernel"), h("span", { class: "kernel-state" }, state === null ? "Not connected" : KERNEL_WORDS[state]));
@@ -376,7 +376,7 @@ export class NotebookPage implements Deck {
   // Doing.
 
   #toolbar(): HTMLElement {
-    const deeds: Deeds = {
+    const actions: ToolbarActions = {
       act: (action) => this.#act(action),
       runAll: () => void this.#runAll(),
       runAbove: () => void this.#runRange(0, this.#place()),
@@ -388,7 +388,7 @@ export class NotebookPage implements Deck {
       download: () => void this.#download(),
       logout: () => void this.#logout(),
     };
-    return toolbar(deeds, { kind: this.#kind, state: [this.#queue, this.#kernel] });
+    return toolbar(actions, { kind: this.#kind, state: [this.#queue, this.#kernel] });
   }
 
   /** Keys that the editor must not see first. */
@@ -725,7 +725,7 @@ export class NotebookPage implements Deck {
 
   async #logout(): Promise<void> {
     // Without the login, the text typed last could not be sent any more.
-    if (this.#session.link_.state === "online") await this.#session.edits.settleAll();
+    if (this.#session.connectionState.state === "online") await this.#session.edits.settleAll();
     await logout();
   }
 

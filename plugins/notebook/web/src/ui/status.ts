@@ -17,7 +17,7 @@ export const KERNEL_WORDS: Record<KernelState, string> = {
 };
 
 /** The save state in words, and its kind for the style. */
-export function saveWords({ notebook, link_: { state, message }, unsent, loaded }: Session): [string, "ok" | "busy" | "bad"] {
+export function saveWords({ notebook, connectionState: { state, message }, unsent, loaded }: Session): [string, "ok" | "busy" | "bad"] {
   if (!loaded) return state !== "offline" ? ["Opening …", "busy"] : [message === "" ? "Offline" : "Not opened", "bad"];
   if (!notebook.writable) return ["Read only", "ok"];
   if (state === "offline") {
@@ -44,9 +44,9 @@ export class Notices {
   readonly #shown = new Map<string, { text: string; element: HTMLElement }>();
 
   show(session: Session, acts: Acts): void {
-    const { notebook, link_ } = session;
+    const { notebook, connectionState } = session;
     const { kernel } = notebook;
-    this.#set("offline", link_.state === "offline" ? (link_.message === "" ? "The server does not answer. Trying again by itself; what you change is kept here until then." : link_.message) : null, "bad", () => [
+    this.#set("offline", connectionState.state === "offline" ? (connectionState.message === "" ? "The server does not answer. Trying again by itself; what you change is kept here until then." : connectionState.message) : null, "bad", () => [
       button("Try now", () => acts.retry(), { class: "button" }),
     ]);
     this.#set("failure", notebook.saving.failure === null ? null : `The notebook could not be written: ${notebook.saving.failure}`, "bad", () => []);

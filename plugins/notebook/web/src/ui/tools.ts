@@ -5,7 +5,7 @@ import { button, h } from "../dom";
 import { type Action, help } from "./shortcuts";
 
 /** What the buttons do that no key does. */
-export interface Deeds {
+export interface ToolbarActions {
   act(action: Action): void;
   runAll(): void;
   runAbove(): void;
@@ -19,32 +19,32 @@ export interface Deeds {
 }
 
 /** The toolbar; `parts` are what its owner keeps up to date. */
-export function toolbar(deeds: Deeds, parts: { kind: Node; state: Node[] }): HTMLElement {
+export function toolbar(actions: ToolbarActions, parts: { kind: Node; state: Node[] }): HTMLElement {
   const tools = h(
     "div",
     { class: "toolbar", role: "toolbar", "aria-label": "Notebook" },
-    button("Insert a cell below", () => deeds.act("below"), { icon: "add", keys: "B" }),
-    button("Run", () => deeds.act("run_advance"), { icon: "run", text: "Run", keys: "Shift+Enter", class: "button main" }),
-    button("Run all cells", () => deeds.runAll(), { icon: "runAll", text: "Run all", class: "button" }),
-    button("Interrupt the kernel", () => deeds.act("interrupt"), { icon: "stop", keys: "I, I" }),
-    button("Restart the kernel", () => deeds.act("restart"), { icon: "restart", keys: "0, 0" }),
+    button("Insert a cell below", () => actions.act("below"), { icon: "add", keys: "B" }),
+    button("Run", () => actions.act("run_advance"), { icon: "run", text: "Run", keys: "Shift+Enter", class: "button main" }),
+    button("Run all cells", () => actions.runAll(), { icon: "runAll", text: "Run all", class: "button" }),
+    button("Interrupt the kernel", () => actions.act("interrupt"), { icon: "stop", keys: "I, I" }),
+    button("Restart the kernel", () => actions.act("restart"), { icon: "restart", keys: "0, 0" }),
     parts.kind,
     h("span", { class: "spring" }),
     ...parts.state,
   );
-  const more = button("More", () => moreMenu(more, deeds), { icon: "more" });
+  const more = button("More", () => moreMenu(more, actions), { icon: "more" });
   more.setAttribute("aria-haspopup", "menu");
   tools.append(more, button("Keyboard shortcuts", () => void help(), { icon: "help", keys: "H" }));
   return tools;
 }
 
-function moreMenu(anchor: HTMLElement, deeds: Deeds): void {
-  const act = (label: string, action: Action, keys: string) => ({ label, keys, run: () => deeds.act(action) });
+function moreMenu(anchor: HTMLElement, actions: ToolbarActions): void {
+  const act = (label: string, action: Action, keys: string) => ({ label, keys, run: () => actions.act(action) });
   menu(anchor, "More", [
-    { label: "Restart and run all", run: () => deeds.restartAndRunAll() },
-    { label: "Run all above", run: () => deeds.runAbove() },
-    { label: "Run this and all below", run: () => deeds.runBelow() },
-    { label: "Shut the kernel down", run: () => deeds.shutdown() },
+    { label: "Restart and run all", run: () => actions.restartAndRunAll() },
+    { label: "Run all above", run: () => actions.runAbove() },
+    { label: "Run this and all below", run: () => actions.runBelow() },
+    { label: "Shut the kernel down", run: () => actions.shutdown() },
     "line",
     act("Cut cells", "cut", "X"),
     act("Copy cells", "copy", "C"),
@@ -58,12 +58,12 @@ function moreMenu(anchor: HTMLElement, deeds: Deeds): void {
     act("Scroll the output in a box", "toggle_scroll", "Shift+O"),
     act("Hide or show the source", "toggle_source", "Shift+H"),
     act("Clear the output", "clear_output", "Shift+X"),
-    { label: "Clear all outputs", run: () => deeds.clearAll() },
+    { label: "Clear all outputs", run: () => actions.clearAll() },
     act("Line numbers", "line_numbers", "L"),
     "line",
-    { label: "Rename …", run: () => deeds.rename() },
-    { label: "Download", run: () => deeds.download() },
+    { label: "Rename …", run: () => actions.rename() },
+    { label: "Download", run: () => actions.download() },
     "line",
-    { label: "Log out", run: () => deeds.logout() },
+    { label: "Log out", run: () => actions.logout() },
   ]);
 }

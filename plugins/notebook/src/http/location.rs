@@ -4,7 +4,7 @@ use http::request::Parts;
 
 /// Put into a request's extensions by the caller; without it the application stands at the root.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
+pub struct RequestLocation {
     /// Empty, or `/a/b` (SCRIPT_NAME).
     pub prefix: String,
     /// Whether the client's connection is TLS.
@@ -13,10 +13,10 @@ pub struct Place {
     pub authority: Option<String>,
 }
 
-impl Place {
+impl RequestLocation {
     /// Of a request.
-    pub(crate) fn of(parts: &Parts) -> Place {
-        parts.extensions.get::<Place>().cloned().unwrap_or_default()
+    pub(crate) fn of(parts: &Parts) -> RequestLocation {
+        parts.extensions.get::<RequestLocation>().cloned().unwrap_or_default()
     }
 
     /// The prefix with a slash at its end: what addresses begin with.
@@ -25,10 +25,10 @@ impl Place {
     }
 }
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Place {
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for RequestLocation {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Place, Self::Rejection> {
-        Ok(Place::of(parts))
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<RequestLocation, Self::Rejection> {
+        Ok(RequestLocation::of(parts))
     }
 }
