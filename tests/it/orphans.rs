@@ -90,7 +90,7 @@ fn a_killed_workers_programs_are_ended_and_nobody_else() {
     wait_until("the program and its child are gone, no zombie is left", || {
         !lead.is_there() && !child.is_there()
     });
-    assert!(runs(side[0]), "the side process is nobody's leavings");
+    assert!(runs(side[0]), "the side process is not an orphan");
     assert_eq!(get(&serving, "/host"), told);
     // What has left on purpose goes on, and is reaped at its end.
     assert!(runs(daemon.0));
