@@ -155,7 +155,8 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.current_dir(root()).args([
         "build",
-        "--release",
+        "--profile",
+        "dist",
         "--quiet",
         "-p",
         "paster",
@@ -254,7 +255,7 @@ fn spread(values: Vec<f64>) -> String {
     format!("{:.2} ({least:.2}–{greatest:.2})", median(values))
 }
 
-/// The release build's file of this name.
+/// The file of this name that the build with the profile `dist` makes.
 fn built(name: &str) -> std::path::PathBuf {
-    target().join("release").join(Path::new(name))
+    target().join("dist").join(Path::new(name))
 }
