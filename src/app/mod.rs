@@ -17,6 +17,7 @@ mod target;
 mod upstream;
 
 pub use argument::{config_of, from_argument};
+pub use plugin::{is_bundled, is_plugin};
 
 use crate::body::App;
 use crate::config::Table;
@@ -46,6 +47,12 @@ pub static APPS: &[Entry<Build>] = &[
         summary: "Runs an application from a dynamic library: a Rust crate, or any language over the C ABI",
         options: options::<plugin::Options>,
         build: plugin::build,
+    },
+    Entry {
+        name: "notebook",
+        summary: "Runs the notebook: code, text and plots in the browser, on Jupyter's protocols",
+        options: options::<plugin::BundledOptions>,
+        build: plugin::build_bundled,
     },
     Entry {
         name: "proxy",

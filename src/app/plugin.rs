@@ -12,6 +12,19 @@ use crate::config::{ConfigPath, Table};
 use crate::error::{Errors, Result};
 use crate::plugin::{Instance, Library};
 
+/// Plugins that come with paster: each is a kind of its own, found without a path.
+const BUNDLED: &[&str] = &["notebook"];
+
+/// Whether apps of this kind run a plugin that comes with paster.
+pub fn is_bundled(kind: &str) -> bool {
+    BUNDLED.contains(&kind)
+}
+
+/// Whether apps of this kind run code from a dynamic library.
+pub fn is_plugin(kind: &str) -> bool {
+    kind == "plugin" || is_bundled(kind)
+}
+
 /// Options of an `[app.NAME]` table with `use = "plugin"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +42,33 @@ pub(super) struct Options {
     #[serde(default)]
     #[allow(dead_code, reason = "read with the plugin's schema")]
     settings: Map<String, Value>,
+}
+
+/// Options of an `[app.NAME]` table that names a plugin that comes with paster, such as `use = "notebook"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BundledOptions {
+    /// Cargo profile to build the plugin with, if paster runs from its source directory. Default: `dev` with `--reload`,
+    /// otherwise `release`.
+    #[allow(dead_code, reason = "read by who builds the crate")]
+    profile: Option<String>,
+    /// The plugin's settings, checked against the schema that it exports.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read with the plugin's schema")]
+    settings: Map<String, Value>,
+}
+
+/// Makes the app of a plugin that comes with paster.
+pub(super) fn build_bundled(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let _: BundledOptions = table.options()?;
+    match builder.context.libraries.get(table.name()).cloned() {
+        Some(path) => load(table, builder, &path, Path::new(table.kind()?), "use"),
+        None if builder.context.checking => Ok(checked()), // `check` says that it is not built
+        None => Err(table
+            .error("use", format!("the plugin of the app `{}` is not built", table.name()))
+            .help("`paster serve` builds it")
+            .into()),
+    }
 }
 
 /// Makes the app: loads the library and has it create the app with its settings.
@@ -65,10 +105,15 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         }
     };
     let (path, shown, key) = path;
+    load(table, builder, &path, &shown, key)
+}
+
+/// Loads the library at `path`, which errors call `shown`, and has it create the app; `key` is the option that names it.
+fn load(table: &Table, builder: &mut Builder<'_>, path: &Path, shown: &Path, key: &str) -> Result<App> {
     let place = |errors: Errors| locate(errors, table, key);
     let (name, starting) = (table.name(), |step: String| builder.context.host.starting(&step));
     starting(format!("loading the plugin `{}` of the app `{name}`", shown.display()));
-    let library = Library::load_as(&path, &shown).map_err(place)?;
+    let library = Library::load_as(path, shown).map_err(place)?;
     let settings = match &library.info().settings_schema {
         Some(schema) => table.resolve(schema, "settings")?,
         None => table.value().get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new())),

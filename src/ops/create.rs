@@ -67,7 +67,8 @@ pub fn prepare(
     let skeleton = Skeleton::open(&request.skeleton)?;
     let target = request.target.clone().unwrap_or_else(|| PathBuf::from(&skeleton.manifest.about.name));
     let project = project_name(&target)?;
-    let copy = if checkout().is_none() && skeleton.mentions("paster_sdk") { sdk::Copy::find() } else { None };
+    let copy =
+        if sdk::checkout().is_none() && skeleton.mentions("paster_sdk") { sdk::Copy::find() } else { None };
     let built_in = built_in(&skeleton, &target, &project, copy.as_ref());
     let answers = resolve(&skeleton.manifest, built_in, &request.given, ask)?;
     let sdk = copy.filter(|copy| {
@@ -151,9 +152,9 @@ fn built_in(
     project: &str,
     copy: Option<&sdk::Copy>,
 ) -> Map<String, Value> {
-    let checkout = checkout();
+    let checkout = sdk::checkout();
     let paster_sdk = match &checkout {
-        Some(checkout) => Some(format!("{checkout}/plugins/paster-sdk")),
+        Some(checkout) => Some(format!("{}/plugins/paster-sdk", checkout.display())),
         None => copy.and_then(|copy| copy.sdk().to_str().map(str::to_owned)),
     };
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
@@ -165,7 +166,7 @@ fn built_in(
         "target": target.display().to_string(),
         "year": year,
         "user": {"name": user("user.name"), "email": user("user.email")},
-        "checkout": checkout.unwrap_or_default(),
+        "checkout": checkout.map(|root| root.display().to_string()).unwrap_or_default(),
         "paster": env!("CARGO_PKG_VERSION"),
         "paster_sdk": paster_sdk.unwrap_or_default(),
     });
@@ -173,17 +174,6 @@ fn built_in(
         Value::Object(values) => values,
         _ => Map::new(),
     }
-}
-
-/// The source tree that projects build against: `$PASTER_CHECKOUT` (none where that is empty), else the one that this
-/// program was built from, when it is still there.
-fn checkout() -> Option<String> {
-    let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
-    let root = set.as_deref().unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")));
-    if root.as_os_str().is_empty() {
-        return None;
-    }
-    root.join("plugins/paster-sdk/Cargo.toml").is_file().then(|| root.display().to_string())
 }
 
 fn git_config(key: &str) -> String {

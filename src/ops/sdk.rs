@@ -18,6 +18,15 @@ static FILES: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 /// The manifest that those of the crates inherit from.
 const WORKSPACE: &str = include_str!("../../Cargo.toml");
 
+/// The source tree that projects and plugins build against: `$PASTER_CHECKOUT` (none if that is empty), else the one that
+/// this program was built from, if it is still there.
+pub(super) fn checkout() -> Option<PathBuf> {
+    let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
+    let root = set.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let is_there = !root.as_os_str().is_empty() && root.join("plugins/paster-sdk/Cargo.toml").is_file();
+    is_there.then_some(root)
+}
+
 /// The copy for this program: where it lies, or will.
 #[derive(Debug, Clone)]
 pub(super) struct Copy {

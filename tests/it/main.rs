@@ -10,6 +10,7 @@ mod bridge;
 mod bridges_cgi;
 mod bridges_gateways;
 mod bridges_proxy;
+mod bundled;
 mod cascade;
 mod cgi;
 mod codec;

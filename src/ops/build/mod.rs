@@ -2,6 +2,7 @@
 //!
 //! A library that is known to be fresh is not built again, and cargo is not even asked (`stamp`).
 
+mod bundled;
 mod cargo;
 mod stamp;
 mod steps;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::Fault;
+use crate::app::{is_bundled, is_plugin};
 use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Source};
 pub use stamp::files;
@@ -107,7 +109,7 @@ pub async fn libraries(
     let mut done: BTreeMap<Origin, Option<PathBuf>> = BTreeMap::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        if !table.kind().is_ok_and(|kind| kind == "plugin") {
+        if !table.kind().is_ok_and(is_plugin) {
             continue;
         }
         let origin = match origin(&table, speed) {
@@ -164,7 +166,7 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
     let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        if table.kind().is_ok_and(|kind| kind != "plugin") {
+        if table.kind().is_ok_and(|kind| !is_plugin(kind)) {
             continue;
         }
         let mut library = None;
@@ -196,6 +198,19 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
 /// A crate or library that is not there.
 fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
     let key = |key: &str| table.value().get(key).and_then(Value::as_str);
+    let profile = key("profile").unwrap_or(match speed {
+        Speed::Development => "dev",
+        Speed::Production => "release",
+    });
+    if let Ok(kind) = table.kind()
+        && is_bundled(kind)
+    {
+        let found = bundled::find(kind).map_err(|error| error.at(table.origin("use")))?;
+        return Ok(Some(match found {
+            bundled::Found::Library(path) => Origin::File(path),
+            bundled::Found::Crate(manifest) => Origin::Crate { manifest, profile: profile.to_owned() },
+        }));
+    }
     if let Some(written) = key("library") {
         let path = resolve(table, "library", written);
         return match path.is_file() {
@@ -214,10 +229,6 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
         );
         error.help("name the folder that holds the plugin's `Cargo.toml`").because(cause)
     })?;
-    let profile = key("profile").unwrap_or(match speed {
-        Speed::Development => "dev",
-        Speed::Production => "release",
-    });
     Ok(Some(Origin::Crate { manifest, profile: profile.to_owned() }))
 }
 

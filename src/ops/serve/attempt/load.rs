@@ -128,7 +128,7 @@ impl Attempt {
     /// The private copies of libraries, where there are plugins.
     fn copies(&self, config: &Config) -> Result<Option<&Copies>> {
         let tables = config.names("app").into_iter().filter_map(|name| config.table("app", name));
-        let any = tables.into_iter().any(|table| table.kind().is_ok_and(|kind| kind == "plugin"));
+        let any = tables.into_iter().any(|table| table.kind().is_ok_and(crate::app::is_plugin));
         any.then(|| self.shared.folder.copies()).transpose()
     }
 
