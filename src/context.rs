@@ -1,4 +1,5 @@
-//! What surrounds the apps of one generation: its number, the mode, built libraries, carried state, host services.
+//! What surrounds the apps of one generation: its number, the mode, built libraries, saved state, host
+//! services.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,73 +11,74 @@ use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::{Counts, Parts};
 
-/// The surroundings in which `build` functions make parts.
+/// The context in which `build` functions create parts.
 #[derive(Clone)]
 pub struct Context {
     /// Number of the generation, from 1.
     pub generation: u64,
     /// Whether pages for developers (causes, live reload) may be shown.
     pub development: bool,
-    /// Whether the config is only checked: nothing may be started, created or written, and no plugin makes its app.
+    /// Whether the config is only checked: nothing may be started, created or written, and no plugin creates
+    /// its app.
     pub checking: bool,
     /// The private copy of each plugin app's built library, by the app's name.
     pub libraries: BTreeMap<String, PathBuf>,
-    /// What the same app of the generation before saved, by the app's name.
+    /// The state that the same app of the previous generation saved, by the app's name.
     pub states: BTreeMap<String, Vec<u8>>,
-    /// The whole merged config, for parts that read beyond their own table.
+    /// The whole merged config, for parts that need more than their own table.
     pub config: Arc<serde_json::Value>,
     /// Services of the supervisor.
     pub host: Arc<dyn Host>,
-    /// Asks those who write log files to open them anew.
+    /// Asks the writers of log files to reopen them.
     pub reopen: Reopen,
-    /// What the parts of all stacks count.
+    /// The counters of the parts of all stacks.
     pub parts: Arc<Parts>,
-    /// How the apps are.
+    /// The health of the apps.
     pub health: Arc<HealthProbes>,
 }
 
-/// A request to open log files anew, as somebody has moved them (USR1). Clones hear the same.
+/// A request to reopen log files, because they were moved (USR1). Clones share the counter.
 #[derive(Debug, Clone, Default)]
 pub struct Reopen(Arc<AtomicU64>);
 
 impl Reopen {
-    /// Asks for it.
+    /// Requests it.
     pub fn ask(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many times it was asked for: a file that was opened at a lower count is to be opened anew.
+    /// How many times it was requested: a file that was opened at a lower count must be reopened.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Services that the supervisor gives to workers.
+/// Services that the supervisor provides to workers.
 pub trait Host: Send + Sync {
-    /// Sees that the side process `name` of the plugin app `app` runs, from `library`, and returns the path of
-    /// its Unix socket. A side process outlives workers and generations: where one of that name runs already it
-    /// is kept, also when it came from an older library.
+    /// Ensures that the side process `name` of the plugin app `app` runs, from `library`, and returns the
+    /// path of its Unix socket. A side process outlives workers and generations: one of that name that
+    /// already runs is kept, even if it came from an older library.
     /// # Errors
-    /// When there is no supervisor (`request`, `check`), or the process could not be started.
+    /// If there is no supervisor (`request`, `check`), or the process could not be started.
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error>;
 
-    /// Tells which code of a plugin is to run next in the start of a worker, so that the supervisor can name it when the
-    /// process crashes or hangs there. Blocks until it is told.
+    /// Reports which plugin code runs next in the start of a worker, so that the supervisor can name it if
+    /// the process crashes or hangs there. Blocks until the report is sent.
     fn starting(&self, step: &str) {
         let _ = step;
     }
 
-    /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. The address may
-    /// contain a token, so no log gets it.
+    /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. The
+    /// address may contain a token, so it is never logged.
     fn announce(&self, app: &str, path: &str) {
         let _ = (app, path); // nothing serves
     }
 
-    /// What all workers and the supervisor have counted.
+    /// The counts of all workers and the supervisor.
     /// # Errors
-    /// When there is no supervisor, or it does not answer.
+    /// If there is no supervisor, or it does not respond.
     fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
-        Box::pin(std::future::ready(Err(Error::new("there is no supervisor that counts"))))
+        Box::pin(std::future::ready(Err(Error::new("there is no supervisor to collect counts"))))
     }
 }
 

@@ -1,15 +1,16 @@
-//! What is known of a request beside its head: the environ of RFC 3875, as typed values.
+//! What is known about a request besides its head: the environ of RFC 3875, as typed values.
 //!
-//! Each fact has one writer, and none is taken from a field that the client could have written:
+//! Each fact has one writer, and none comes from a field that the client could have written:
 //!
 //! | fact | written by |
 //! |---|---|
-//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, what counts requests its `flight`, `mount` and `hand_off` its `script_name` |
-//! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a believed web server says (`SSL_CLIENT_…`) |
+//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, the in-flight table its `handle`, `mount` and `hand_off` its `script_name` |
+//! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a trusted web server says (`SSL_CLIENT_…`) |
 //! | [`RemoteUser`] | the gate, from the certificate; a gateway with `remote_user`; a middleware that checks credentials |
 //! | [`RequestId`] | `request_id` |
 //!
-//! A later writer replaces an earlier one. No later part decides anything by `Host`, a forwarded field or a raw path.
+//! A later writer replaces an earlier one. No later part takes a decision by `Host`, a forwarded field or a
+//! raw path.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -24,25 +25,26 @@ use crate::inflight::RequestHandle;
 pub struct Environ {
     /// The other end of our socket; `None` on a Unix socket and the console.
     pub peer: Option<SocketAddr>,
-    /// Who sent the request: the peer, or what a trusted peer forwarded.
+    /// The client: the peer, or what a trusted peer forwarded.
     pub client: Option<IpAddr>,
-    /// Whether the peer said that it speaks for somebody else and is not believed: who the client is, nobody knows.
+    /// Whether the peer said that it relays for a client but is not trusted: the client is unknown.
     pub relayed: bool,
-    /// Whether the peer is one of the server's `trusted_proxies`: only then does a field count that tells of what came before.
+    /// Whether the peer is one of the server's `trusted_proxies`: only then are fields about earlier hops
+    /// trusted.
     pub trusted: bool,
-    /// The address that we listen on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    /// The address that the server listens on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub listen: Arc<str>,
     /// The one effective host, lower case, without its port (`SERVER_NAME`): `example.org`, `[::1]`.
     pub host: Arc<str>,
-    /// The port of the effective host, where it was given.
+    /// The port of the effective host, if given.
     pub port: Option<u16>,
     /// Whether the client's connection is TLS.
     pub secure: bool,
-    /// Prefix that mounts have moved out of the URI's path: empty, or `/a/b` (`SCRIPT_NAME`).
+    /// The prefix that mounts have moved out of the URI's path: empty, or `/a/b` (`SCRIPT_NAME`).
     pub script_name: Arc<str>,
-    /// The name of the server in the config (`main` of `[server.main]`).
+    /// The name of the server in the config (`main` for `[server.main]`).
     pub server: Arc<str>,
-    /// Its place among the requests in flight.
+    /// Its entry among the requests in flight.
     pub handle: RequestHandle,
 }
 
@@ -56,55 +58,56 @@ impl Environ {
     }
 }
 
-/// Who the client proved to be: set on the request by what authenticates it, and on the response for the access log
-/// outside of it.
+/// The authenticated user: set on the request by the part that authenticates, and on the response for an
+/// access log outside of that part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteUser {
     /// The name (`REMOTE_USER`).
     pub name: Arc<str>,
-    /// How the client proved it (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or what a web server in front said; empty when
-    /// that is not known.
+    /// How the client authenticated (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or what a web server in front
+    /// said; empty if unknown.
     pub auth_type: Cow<'static, str>,
 }
 
-/// The [`RemoteUser::auth_type`] of a client that is known by its certificate: as the Servlet specification has it.
+/// The [`RemoteUser::auth_type`] of a client with a certificate, as in the Servlet specification.
 pub const CLIENT_CERT: &str = "CLIENT_CERT";
 
 impl RemoteUser {
-    /// A user who proved to be `name` in the way of `auth_type`.
+    /// The user `name`, authenticated by `auth_type`.
     pub fn new(name: impl Into<Arc<str>>, auth_type: &'static str) -> RemoteUser {
         RemoteUser { name: name.into(), auth_type: Cow::Borrowed(auth_type) }
     }
 }
 
-/// Why the server itself has answered, in a few words: on the response, for the access log.
+/// Why the server itself answered, in a few words: on the response, for the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusalReason(pub &'static str);
 
-/// The id of a request, as `request_id` took or made it: on the request, and on the response for the log.
+/// The id of a request, accepted or generated by `request_id`: on the request, and on the response for the
+/// log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
-/// Who the client is by the certificate that it has shown, which one of the server's authorities has signed. It stands on
-/// the request as an `Arc`, as all requests of a connection share it.
+/// The client's identity by its certificate, which one of the server's authorities has signed. The request
+/// has it in an `Arc`, because all requests of a connection share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its subject by RFC 4514: `CN=ada,O=Example,C=DE`.
+    /// Its subject in the form of RFC 4514: `CN=ada,O=Example,C=DE`.
     pub subject: String,
     /// The first common name of the subject.
     pub common_name: Option<String>,
-    /// Its serial number in hexadecimal digits: `01A2`. A web server in front may not tell.
+    /// Its serial number in hexadecimal digits: `01A2`. A web server in front may not send it.
     pub serial: Option<String>,
-    /// SHA-256 of the certificate in hexadecimal digits, lower case. Known of our own handshakes only.
+    /// SHA-256 of the certificate in lower-case hexadecimal digits. Only known from paster's own handshakes.
     pub sha256: Option<String>,
     /// Subject alternative names: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`, `IP:192.0.2.7`.
     pub names: Vec<String>,
-    /// The certificate itself, of our own handshakes only.
+    /// The certificate itself; only from paster's own handshakes.
     pub der: Option<Bytes>,
 }
 
 impl ClientCertificate {
-    /// The name that stands for the client: the common name, or the subject without one.
+    /// The name of the client: the common name, or the subject if there is none.
     pub fn name(&self) -> &str {
         self.common_name.as_deref().unwrap_or(&self.subject)
     }

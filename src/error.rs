@@ -1,7 +1,7 @@
-//! The error that reaches a user: what is wrong, where it stands, how to mend it.
+//! The error that reaches a user: what is wrong, where, and how to fix it.
 //!
-//! Nothing here reads files or prints; `cli` renders. An [`Errors`] is one or more [`Error`]s, as a
-//! configuration's faults are reported together.
+//! Nothing here reads files or prints; `cli` renders. An [`Errors`] contains one or more [`Error`]s, because
+//! all faults of a configuration are reported together.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The file, or what else set the value: `environment variable PASTER_SERVER__MAIN__USE`, `-D …`, `default`.
+    /// The file, or other source of the value: `environment variable PASTER_SERVER__MAIN__USE`, `-D …`,
+    /// `default`.
     pub source: Source,
     /// Line, counted from 1; 0 when the source has no lines.
     pub line: u32,
@@ -26,9 +27,9 @@ pub struct Origin {
     pub column: u32,
     /// Length of the marked text in characters, at least 1.
     pub width: u32,
-    /// The source line that is marked: secrets in it masked, a very long one cut to the part around the mark.
+    /// The marked source line: secrets are masked, and a very long line is cut to the part around the mark.
     pub text: Arc<str>,
-    /// Where the mark starts in `text`: the count of characters before it.
+    /// Where the mark starts in `text`: the number of characters before it.
     pub mark: u32,
 }
 
@@ -72,13 +73,13 @@ impl fmt::Display for Origin {
 pub struct Error {
     /// What is wrong: lower case, no full stop, names in backticks.
     pub message: String,
-    /// Where it stands, when it stands in a source.
+    /// Where it is, if it is in a source.
     pub origin: Option<Box<Origin>>,
-    /// How to mend it, one sentence each.
+    /// How to fix it, one sentence each.
     pub helps: Vec<String>,
-    /// The cause below it.
+    /// The underlying cause.
     pub cause: Option<BoxError>,
-    /// Which exit code it asks for.
+    /// Determines the exit code.
     pub class: Class,
 }
 
@@ -121,14 +122,14 @@ impl Error {
         Error { class: Class::Usage, ..Error::new(message) }
     }
 
-    /// Marks where the error stands.
+    /// Sets the place of the error.
     #[must_use]
     pub fn at(mut self, origin: impl Into<Option<Origin>>) -> Self {
         self.origin = origin.into().map(Box::new);
         self
     }
 
-    /// Adds a sentence on how to mend it.
+    /// Adds a sentence on how to fix it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.helps.push(help.into());
@@ -160,9 +161,9 @@ impl std::error::Error for Error {
 pub struct Errors(Vec<Error>);
 
 impl Errors {
-    /// The list as a result: `Ok` when nothing was gathered. An error that was found twice is listed once.
+    /// The list as a result: `Ok` if it is empty. An error that was found twice is listed once.
     /// # Errors
-    /// All of `errors`, when there are any.
+    /// All of `errors`, if there are any.
     pub fn check(mut errors: Vec<Error>) -> Result<()> {
         for index in (1..errors.len()).rev() {
             let (before, error) = (&errors[..index], &errors[index]);
@@ -179,7 +180,7 @@ impl Errors {
         self.0.iter()
     }
 
-    /// Exit code: configuration errors win over plain failures.
+    /// Exit code: configuration errors take precedence over plain failures.
     pub fn exit_code(&self) -> u8 {
         let classes = || self.0.iter().map(|error| error.class);
         [Class::Usage, Class::Config]

@@ -1,7 +1,8 @@
-//! Characters of a text that somebody else has sent which may not reach a log or a terminal as they are.
+//! Escapes characters of untrusted text that must not reach a log or a terminal as they are.
 
-/// Whether a character could end a line, move a terminal's cursor or turn the direction of what follows: control
-/// characters (C0, DEL and C1), the line and paragraph separators, and the marks of bidirectional text.
+/// Whether a character could end a line, move a terminal's cursor or change the direction of the text after
+/// it: control characters (C0, DEL and C1), line and paragraph separators, and bidirectional formatting
+/// characters.
 ///
 /// # Source
 /// Unicode Technical Report 36, section 3.1; <https://trojansource.codes>.
@@ -10,19 +11,19 @@ pub fn is_harmful(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text has none of them; most have not, and are seen to by one pass over their bytes.
+/// Whether a text contains none of them. Most texts do not, and one pass over their bytes confirms that.
 fn is_harmless(text: &str) -> bool {
     text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte))
         || !text.chars().any(is_harmful)
 }
 
-/// Writes such characters of a JSON document as `\uXXXX`: there they only stand within strings, as a writer of JSON has
-/// escaped those below the space already. The document must be on one line.
+/// Writes such characters of a JSON document as `\uXXXX`. They only occur within strings, because a JSON
+/// writer has already escaped those below the space. The document must be on one line.
 pub fn json(document: String) -> String {
     escaped(document, |c, out| *out += &format!("\\u{:04x}", c as u32))
 }
 
-/// Writes such characters of a text for people as Rust does: `\n`, `\u{9b}`.
+/// Writes such characters in text for people as Rust does: `\n`, `\u{9b}`.
 pub fn text(text: String) -> String {
     escaped(text, |c, out| out.extend(c.escape_default()))
 }

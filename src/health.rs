@@ -1,4 +1,4 @@
-//! How a generation is: whether the server is ending, and what its apps answer when they are asked.
+//! The health of a generation: whether the server is shutting down, and the results of its apps' probes.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,12 @@ use futures_util::future::join_all;
 
 use crate::body::BoxFuture;
 
-/// How long an answer holds, so that nobody can have the apps asked all the time.
+/// How long a result is cached, so that clients cannot cause constant probing.
 const HOLDS: Duration = Duration::from_secs(1);
-/// Longest wait for an app's answer.
+/// Longest wait for a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks one app; `Err` says what is wrong with it.
+/// Probes one app; `Err` says what is wrong with it.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<Result<(), String>> + Send + Sync>;
 
 /// The state of one generation.
@@ -25,22 +25,23 @@ pub struct HealthProbes {
 }
 
 impl HealthProbes {
-    /// Notes that the whole server ends: nothing new should be sent to it.
+    /// Records that the whole server is shutting down: nothing new should be sent to it.
     pub fn end(&self) {
         self.ending.store(true, Relaxed);
     }
 
-    /// Whether the server is ending.
+    /// Whether the server is shutting down.
     pub fn is_ending(&self) -> bool {
         self.ending.load(Relaxed)
     }
 
-    /// Has the app of that name asked from now on.
+    /// Probes the app with this name from now on.
     pub fn add(&self, app: &str, probe: Probe) {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).push((app.to_owned(), probe));
     }
 
-    /// What is wrong with the apps, a line each; empty when all are well. An answer holds for a second.
+    /// What is wrong with the apps, one line each; empty if all are healthy. A result is cached for one
+    /// second.
     pub async fn faults(&self) -> Arc<[String]> {
         let mut last = self.last.lock().await;
         if let Some((when, faults)) = &*last
@@ -53,7 +54,7 @@ impl HealthProbes {
             match tokio::time::timeout(PATIENCE, probe()).await {
                 Ok(Ok(())) => None,
                 Ok(Err(why)) => Some(format!("app `{app}`: {why}")),
-                Err(_) => Some(format!("app `{app}`: no answer within {} s", PATIENCE.as_secs())),
+                Err(_) => Some(format!("app `{app}`: no response within {} s", PATIENCE.as_secs())),
             }
         });
         let faults: Arc<[String]> = join_all(asked).await.into_iter().flatten().collect();

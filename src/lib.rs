@@ -1,10 +1,10 @@
-//! `paster` plugs any server, any middleware and any application together from one config file.
+//! `paster` connects servers, middleware and applications from one config file.
 //!
-//! The modules in reading order; an arrow of imports points to a lower floor only (`ARCHITECTURE.md`):
-//! - floor 0: [`error`], [`body`], [`inflight`], [`environ`], [`escape`], [`socket_path`]: what everything passes around;
-//!   [`counts`], [`spans`], [`health`]: what is seen of it;
-//! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, one generation's
-//!   surroundings, the gateway protocols;
+//! The modules in reading order; imports point to a lower floor only (`ARCHITECTURE.md`):
+//! - floor 0: [`error`], [`escape`], [`socket_path`], [`inflight`], [`body`], [`environ`]: what everything
+//!   passes around; [`spans`], [`health`], [`metrics`]: what is observed;
+//! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, what
+//!   surrounds one generation, the gateway protocols;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.

@@ -1,4 +1,4 @@
-//! From the name of a kind to its entry. Generic: it knows no part; each part's `mod.rs` owns its table.
+//! Maps the name of a kind to its entry. Generic: it knows no part; each part's `mod.rs` owns its table.
 
 use crate::error::Error;
 
@@ -6,11 +6,11 @@ use crate::error::Error;
 pub struct Entry<B: 'static> {
     /// The name in the config: snake case.
     pub name: &'static str,
-    /// One line that says what it does, with a verb in the third person.
+    /// One line on what it does, with a verb in the third person.
     pub summary: &'static str,
-    /// JSON Schema of its `Options`, doc comments included.
+    /// JSON Schema of its `Options`, including doc comments.
     pub options: fn() -> schemars::Schema,
-    /// Makes the part from its table.
+    /// Creates the part from its table.
     pub build: B,
 }
 
@@ -35,7 +35,7 @@ pub fn find<'a, B>(entries: &'a [Entry<B>], what: &str, name: &str) -> Result<&'
     })
 }
 
-/// The candidate nearest to `name`, when one is near enough to be a slip of the fingers.
+/// The candidate nearest to `name`, if it is near enough to be a typo.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

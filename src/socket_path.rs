@@ -1,4 +1,4 @@
-//! Paths of Unix sockets that do not fit into a socket's address.
+//! Paths of Unix sockets that are too long for a socket address.
 
 use std::io;
 use std::ops::Deref;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Most bytes of a path in an address: `sun_path` has 108 with its NUL, unix(7).
+/// Maximum bytes of a path in an address: `sun_path` has 108 including its NUL, unix(7).
 const LONGEST: usize = 107;
 
-/// A path that fits into a socket's address: the path itself, or one through a descriptor of its folder. It holds as long
-/// as the value lives.
+/// A path that fits a socket address: the path itself, or one through a descriptor of its directory. It is
+/// valid as long as the value lives.
 #[derive(Debug)]
 pub struct SocketPath {
     path: PathBuf,
@@ -19,9 +19,9 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
-    /// Makes one that leads to `path`.
+    /// Creates one that leads to `path`.
     /// # Errors
-    /// When the folder cannot be opened, or the name of the file alone is too long.
+    /// If the directory cannot be opened, or the file name alone is too long.
     pub fn new(path: &Path) -> io::Result<SocketPath> {
         let (Some(folder), Some(name)) =
             (path.parent().filter(|_| path.as_os_str().len() > LONGEST), path.file_name())
@@ -32,8 +32,7 @@ impl SocketPath {
             rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
         if short.as_os_str().len() > LONGEST {
-            let message =
-                "the name of a socket's file may have 80 bytes where its whole path has more than 107";
+            let message = "the file name of a socket may have at most 80 bytes if its path has more than 107";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         Ok(SocketPath { path: short, _folder: Some(folder) })

@@ -1,7 +1,7 @@
-//! The spans of one traced request, which parts of its stack write while it is under way.
+//! The spans of one traced request, which parts of its stack write while the request is in progress.
 //!
-//! The `trace` middleware puts a [`Recorder`] on a request that is sampled; every counted part then opens a span
-//! inside the one around it. A request without a recorder costs one look.
+//! The `trace` middleware puts a [`Recorder`] on a sampled request. Every counted part then opens a span
+//! inside the enclosing one. A request without a recorder costs only one lookup.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use crate::body::Response;
 use crate::error::BoxError;
 
-/// Most spans of one request; parts beyond have none.
+/// Maximum number of spans of one request; further parts get none.
 const MOST: usize = 128;
 
 /// A finished span.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// Eight bytes that name it within its trace.
+    /// Eight bytes that identify it within its trace.
     pub id: [u8; 8],
-    /// The span around it.
+    /// The enclosing span.
     pub parent: [u8; 8],
     /// `app main`, `middleware compress`.
     pub name: String,
@@ -25,17 +25,18 @@ pub struct Span {
     pub app: Arc<str>,
     /// Name of the middleware, unless it is the app with its stack.
     pub middleware: Option<Arc<str>>,
-    /// From the beginning of the request.
+    /// Time since the beginning of the request.
     pub began: Duration,
-    /// How long it took to the head of the response.
+    /// Time until the head of the response.
     pub took: Duration,
-    /// Status of the response, when there was one.
+    /// Status of the response, if there was one.
     pub status: Option<u16>,
-    /// What it failed with, when there was none.
+    /// The error, if there was none.
     pub error: Option<String>,
 }
 
-/// Gathers the spans of one request: in the request's extensions, with the span that is around the next part.
+/// Collects the spans of one request. It is in the request's extensions, with the span that encloses the next
+/// part.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -55,12 +56,12 @@ struct Spans {
 }
 
 impl Recorder {
-    /// For a request that began at `began` and whose own span is `around`.
+    /// For a request that began at `began` and has the span `around`.
     pub fn new(began: Instant, around: [u8; 8]) -> Recorder {
         Recorder { shared: Arc::new(Shared { began, spans: Mutex::default() }), around }
     }
 
-    /// Opens a span for a part, which is from then on around the parts inside.
+    /// Opens a span for a part; it encloses the spans of inner parts.
     pub fn open(&mut self, app: &Arc<str>, middleware: Option<&Arc<str>>) -> Open {
         let id = new_id();
         let parent = std::mem::replace(&mut self.around, id);
@@ -74,7 +75,7 @@ impl Recorder {
         }
     }
 
-    /// The spans that have ended, in the order in which they did.
+    /// The finished spans, in the order in which they ended.
     pub fn take(&self) -> Vec<Span> {
         std::mem::take(&mut self.shared.spans().done)
     }
@@ -86,7 +87,7 @@ impl Shared {
     }
 }
 
-/// A span under way.
+/// A span in progress.
 #[derive(Debug)]
 pub struct Open {
     id: [u8; 8],
@@ -123,10 +124,10 @@ impl Open {
     }
 }
 
-/// A random name for a span; never zeros alone.
+/// A random span id; never all zeros.
 pub fn new_id() -> [u8; 8] {
     let bytes = *uuid::Uuid::new_v4().as_bytes();
-    // These bytes have none of the fixed bits but two, which keep it from being zero.
+    // These bytes contain only two of the fixed bits, which keep the id from being zero.
     let mut id = [0; 8];
     id.copy_from_slice(&bytes[8..]);
     id

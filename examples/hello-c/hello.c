@@ -1,10 +1,10 @@
 /* A paster plugin in C.
  *
  *   GET  /        a greeting, in one piece
- *   GET  /stream  a thousand lines, each made when the client has taken the one before
- *   POST /count   reads the request's body as it arrives; answers its length and a checksum
+ *   GET  /stream  a thousand lines, each made after the client has read the one before
+ *   POST /count   reads the request's body as it arrives; responds with its length and a checksum
  *
- * Nothing here blocks or waits: what must wait answers PASTER_PENDING after handing the waker on to whom it waits for.
+ * Nothing here blocks or waits. A function that must wait passes the waker on and returns PASTER_PENDING.
  */
 #include "paster.h"
 
@@ -18,11 +18,11 @@ struct app {
     const PasterHost *host;
 };
 
-/* A request being answered. Its first member is what paster sees. */
+/* One request and its response. Paster sees only the first member. */
 struct exchange {
     PasterExchange base;
     enum kind kind;
-    PasterBody *body;     /* the request's, until it is read; null when there is none */
+    PasterBody *body;     /* the request's, until it is read; null if there is none */
     uint64_t length;      /* COUNT: bytes so far */
     uint32_t checksum;    /* COUNT: FNV-1a so far */
     unsigned line;        /* STREAM: lines sent so far */
@@ -39,7 +39,7 @@ static int equal(PasterSlice slice, const char *literal)
     return slice.len == strlen(literal) && memcmp(slice.data, literal, slice.len) == 0;
 }
 
-/* A buffer that owns a copy of `string`: paster calls free when it has sent it. */
+/* A buffer that owns a copy of `string`. Paster calls free when it has sent it. */
 static PasterBuffer owned(const char *string)
 {
     size_t len = strlen(string);
@@ -50,7 +50,7 @@ static PasterBuffer owned(const char *string)
     return buffer;
 }
 
-/* A buffer of bytes that live as long as the process: nothing to release. */
+/* A buffer of bytes that live as long as the process. There is nothing to free. */
 static PasterBuffer lasting(const char *literal)
 {
     PasterBuffer buffer = { (const uint8_t *)literal, strlen(literal), NULL, NULL };
@@ -63,16 +63,16 @@ static void done_with(PasterBuffer *buffer)
         buffer->release(buffer->owner);
 }
 
-/* Reads what has arrived of the request's body. PASTER_READY: all of it; PASTER_FAILED: it broke off. */
+/* Reads what has arrived of the request's body. PASTER_READY: all of it was read. PASTER_FAILED: it was aborted. */
 static PasterStatus count(struct exchange *exchange, const PasterWaker *waker, PasterBuffer *error)
 {
     while (exchange->body) {
         PasterFrame frame = { 0 };
-        /* The waker goes on to the body: paster polls this exchange again once there is more. */
+        /* The waker is passed to the body: paster polls this exchange again when there is more. */
         if (exchange->body->table->poll_frame(exchange->body, waker, &frame) == PASTER_PENDING)
             return PASTER_PENDING;
         if (frame.kind == PASTER_FRAME_ERROR) {
-            *error = frame.data; /* the client went away, or sent too much: the reason goes on to the log */
+            *error = frame.data; /* the client has gone or sent too much; the reason goes to the log */
             return PASTER_FAILED;
         }
         for (size_t i = 0; i < frame.data.len; i++)
@@ -101,7 +101,7 @@ static PasterStatus poll_head(PasterExchange *base, const PasterWaker *waker, Pa
     out->header_count = 1;
     switch (exchange->kind) {
     case STREAM:
-        return PASTER_READY; /* the body follows by poll_body */
+        return PASTER_READY; /* poll_body sends the body */
     case COUNT: {
         PasterStatus status = count(exchange, waker, &out->error);
         if (status != PASTER_READY)
@@ -124,7 +124,7 @@ static PasterStatus poll_head(PasterExchange *base, const PasterWaker *waker, Pa
         out->first.data = lasting("use POST\n");
         break;
     }
-    /* The whole body goes with the head. */
+    /* The whole body is sent with the head. */
     out->body_length = out->first.data.len;
     out->first.kind = PASTER_FRAME_DATA;
     out->first.last = 1;
@@ -136,7 +136,7 @@ static PasterStatus poll_body(PasterExchange *base, const PasterWaker *waker, Pa
     struct exchange *exchange = (struct exchange *)base;
     char line[32];
 
-    (void)waker; /* there is always something at hand */
+    (void)waker; /* there is always something to send */
     if (exchange->line == 1000) {
         out->kind = PASTER_FRAME_END;
         return PASTER_READY;
@@ -147,7 +147,7 @@ static PasterStatus poll_body(PasterExchange *base, const PasterWaker *waker, Pa
     return PASTER_READY;
 }
 
-/* Called at the end, and before it when the client has gone. */
+/* Called at the end, or earlier if the client has gone. */
 static void drop(PasterExchange *base)
 {
     struct exchange *exchange = (struct exchange *)base;
@@ -169,10 +169,10 @@ static PasterExchange *call(void *app, const PasterRequest *request)
     size_t path = 0;
 
     (void)app;
-    if (!exchange) { /* the body is ours, whatever happens */
+    if (!exchange) { /* we own the body in any case */
         if (request->body)
             request->body->table->drop(request->body);
-        return NULL; /* paster answers 500 */
+        return NULL; /* paster responds with 500 */
     }
     exchange->base.table = &exchange_table;
     exchange->body = request->body;
@@ -202,7 +202,7 @@ static PasterStatus create(PasterSlice settings, const PasterHost *host, const P
         .message = text("created"),
     };
 
-    (void)settings; /* JSON: `{}`, as the schema allows nothing else */
+    (void)settings; /* JSON: `{}`, because the schema allows nothing else */
     (void)saved_state;
     if (!app) {
         *error = lasting("no memory");

@@ -1,4 +1,4 @@
-//! Makes cargo look at the built front end, which is embedded where it is there. Needs no Node.
+//! Makes cargo track the built front end, which is embedded if it exists. Does not need Node.
 
 fn main() {
     // A path that does not exist would be taken for changed with every build.

@@ -6,14 +6,15 @@ use super::APPS;
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// What such an argument may be, for help texts.
+/// The forms of such an argument, for help texts.
 const FORMS: &str = "one of `static:DIRECTORY`, `proxy:http://HOST:PORT`, `fastcgi:HOST:PORT`, `scgi:HOST:PORT` (or \
                      `unix:PATH` for any of the three), `cgi:PROGRAM`, `plugin:CRATE` or `plugin:FILE.so`, \
                      `redirect:URL`, `respond:TEXT`";
 
-/// Reads `proxy:http://127.0.0.1:9000` as the table of an app; `None` for the mere name of an app.
+/// Parses `proxy:http://127.0.0.1:9000` into the table of an app; `None` if the text is only the name of an
+/// app.
 /// # Errors
-/// An unknown kind, or one that one argument is not enough for.
+/// An unknown kind, or a kind that needs more than one argument.
 pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
     let Some((kind, rest)) = text.split_once(':') else { return Ok(None) };
     let key = match kind {
@@ -38,9 +39,7 @@ pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
         }
     };
     if rest.is_empty() {
-        return Err(
-            Error::usage(format!("`--app {text}` says the kind alone")).help(format!("write {FORMS}"))
-        );
+        return Err(Error::usage(format!("`--app {text}` names only a kind")).help(format!("write {FORMS}")));
     }
     let value = match key {
         "upstreams" => Value::from(rest.split(',').map(str::trim).collect::<Vec<_>>()),
@@ -52,14 +51,14 @@ pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
     Ok(Some(table))
 }
 
-/// The config of a server that serves one app, with the middleware that one wants of it.
+/// The config of a server that serves one app with the usual middleware.
 pub fn config_of(app: Map<String, Value>) -> Value {
     let mut app = app;
     app.insert("middleware".to_owned(), json!(["access_log", "error_page", "body_limit"]));
     json!({
         "server": { "main": { "use": "http", "listen": ["127.0.0.1:8080"], "app": "main" } },
         "app": { "main": app },
-        // A table, so that `-D middleware.body_limit.max_bytes=…` reaches it.
+        // A table, so that `-D middleware.body_limit.max_bytes=…` can change it.
         "middleware": { "body_limit": { "use": "body_limit" } },
     })
 }

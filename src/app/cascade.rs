@@ -1,4 +1,4 @@
-//! `cascade`: tries apps in turn until one has an answer.
+//! `cascade`: tries apps in turn until one responds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,16 +38,17 @@ fn one_mib() -> usize {
     1024 * 1024
 }
 
-/// Makes the app. An app that fails without an answer ends the search.
+/// Creates the app. An app that fails without a response ends the search.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     if options.apps.is_empty() {
-        errors
-            .push(table.error("apps", "a cascade without apps").help("name the apps to try, in their order"));
+        errors.push(
+            table.error("apps", "the cascade has no apps").help("list the apps in the order to try them"),
+        );
     }
     for status in options.next_on.iter().filter(|status| !(400..600).contains(*status)) {
-        let error = table.error("next_on", format!("`{status}` is no status of a failed request"));
+        let error = table.error("next_on", format!("`{status}` is not a status for errors"));
         errors.push(error.help("use numbers from 400 to 599"));
     }
     let mut resolve =
@@ -62,7 +63,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
-/// The apps as they stand in the table.
+/// The apps that the table names.
 pub(super) fn links(table: &Table) -> Vec<Link> {
     let Ok(options) = table.options::<Options>() else { return Vec::new() };
     let statuses: Vec<_> = options.next_on.iter().map(u16::to_string).collect();
@@ -95,11 +96,11 @@ impl Cascade {
                 return Ok(response);
             }
         }
-        Ok(plain(StatusCode::NOT_FOUND, "No app has an answer.\n"))
+        Ok(plain(StatusCode::NOT_FOUND, "No app has a response.\n"))
     }
 }
 
-/// The whole body, or `None` when it is too long.
+/// The whole body, or `None` if it is too long.
 async fn keep(body: Body, limit: usize) -> Result<Option<Bytes>, BoxError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(Some(body.to_bytes())),

@@ -1,4 +1,4 @@
-//! The hand-off of an answer: an upstream says which file is to be sent, and an app of the config sends it.
+//! Hand-off of a response: an upstream names a file, and an app of the config sends it.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{BoxError, Error};
 
-/// The field by which an upstream hands a request on (nginx's name for it).
+/// The field that names the file (nginx's name for it).
 const FIELD: HeaderName = HeaderName::from_static("x-accel-redirect");
 
-/// The apps that upstreams may hand requests to, the longest prefix first.
+/// The apps that upstreams may hand requests to, longest prefix first.
 pub(super) struct HandOff(Vec<(String, App)>);
 
 impl HandOff {
-    /// Reads `hand_off` of `table`; `None` when it names no app.
+    /// Parses `hand_off` of `table`; `None` if it names no app.
     pub(super) fn new(
         table: &Table,
         routes: &BTreeMap<String, String>,
@@ -47,8 +47,9 @@ impl HandOff {
         (!found.is_empty()).then_some(HandOff(found))
     }
 
-    /// Does what the answer says: where it names a path, the app there answers the request instead, as for a GET (or
-    /// a HEAD). Of the upstream's fields those that say what the file is to the client stay, and its cookies.
+    /// Follows the response: if it names a path, the app there answers the request instead, as for a GET (or
+    /// a HEAD). Of the upstream's fields, its cookies and those that describe the file to the client are
+    /// kept.
     pub(super) async fn apply(&self, parts: &Parts, mut response: Response) -> Result<Response, BoxError> {
         let Some(target) = response.headers_mut().remove(FIELD) else { return Ok(response) };
         let (prefix, app, uri) = match self.find(target.as_bytes()) {
@@ -90,10 +91,10 @@ impl HandOff {
         Ok(answer)
     }
 
-    /// The app for a target, with its prefix and the target behind it. As in nginx the target may be percent-encoded
-    /// or raw.
+    /// The app for a target, with its prefix and the rest of the target. As in nginx, the target may be
+    /// percent-encoded or raw.
     /// # Errors
-    /// Why no app has it.
+    /// Why there is no app for it.
     fn find(&self, target: &[u8]) -> Result<(&str, &App, Uri), &'static str> {
         let target = Target::parse(target)?;
         let found =
@@ -102,7 +103,7 @@ impl HandOff {
     }
 }
 
-/// The apps as they stand in the table.
+/// The apps that the table names.
 pub(super) fn links(table: &Table) -> Vec<Link> {
     let routes = table.value().get("hand_off").and_then(|routes| routes.as_object());
     let link = |(prefix, app): (&String, &serde_json::Value)| {

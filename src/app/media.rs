@@ -4,7 +4,8 @@ use std::path::Path;
 
 use http::HeaderValue;
 
-/// The `content-type` for a file of this name; text is said to be UTF-8. Unknown names are bytes.
+/// The `content-type` for a file with this name. Text gets `charset=utf-8`; unknown names are
+/// `application/octet-stream`.
 pub(super) fn media_type(path: &Path) -> HeaderValue {
     let Some(kind) = mime_guess::from_path(path).first_raw() else {
         return HeaderValue::from_static("application/octet-stream");
@@ -21,7 +22,7 @@ fn is_text(kind: &str) -> bool {
     kind.starts_with("text/") || matches!(kind, "application/javascript" | "application/json")
 }
 
-/// Whether content of this type gets smaller by compression.
+/// Whether compression makes content of this type smaller.
 pub(super) fn compressible(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or("").trim_end();
     is_text(kind)

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::error::{Origin, Result};
 use crate::registry::{Entry, options};
 
-/// Makes an application from its `[app.NAME]` table.
+/// Creates an application from its `[app.NAME]` table.
 pub type Build = fn(&Table, &mut Builder<'_>) -> Result<App>;
 
 /// Every kind of application.
@@ -98,22 +98,22 @@ pub static APPS: &[Entry<Build>] = &[
     },
 ];
 
-/// What an application's `build` may use.
+/// What the `build` function of an app may use.
 pub struct Builder<'a> {
-    /// The generation's surroundings.
+    /// What surrounds the generation.
     pub context: &'a Context,
-    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is where
-    /// the name stands. A fault of that app is reported by the assembler, which goes on with a stand-in so that
-    /// all faults are found.
+    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is
+    /// where the name is written. The assembler reports faults of that app, and continues with a placeholder
+    /// so that all faults are found.
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
-    /// The plugin instances made so far: the worker probes, retires and shuts them down.
+    /// The plugin instances created so far: the worker probes, retires and shuts them down.
     pub instances: &'a mut Vec<crate::plugin::Instance>,
 }
 
-/// One way from an app to another.
+/// One link from an app to another.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// Where it leads from: `/files`, `admin.example.org/`, `on 404`.
+    /// Which requests follow it: `/files`, `admin.example.org/`, `on 404`.
     pub at: String,
     /// Name of the app.
     pub app: String,
@@ -121,8 +121,8 @@ pub struct Link {
     pub key: String,
 }
 
-/// Where the app of `table` hands requests on, read from its options alone: `paster routes` builds nothing.
-/// Empty for kinds that answer themselves and for tables whose options are wrong.
+/// The apps that the app of `table` passes requests to, read only from its options: `paster routes` builds
+/// nothing. Empty for kinds that pass nothing on, and for tables with invalid options.
 pub fn links(table: &Table) -> Vec<Link> {
     match table.kind() {
         Ok("mount") => mount::links(table),

@@ -28,19 +28,19 @@ pub(super) struct Options {
     routes: BTreeMap<String, String>,
 }
 
-/// One route: for which host and port, below which prefix, to which app.
+/// One route: its host, port and prefix, and its app.
 struct Route {
     host: Option<String>,
     port: Option<u16>,
-    /// Empty for `/`, else `/a/b` without a slash at its end, decoded.
+    /// Empty for `/`, else `/a/b` without a trailing slash, decoded.
     prefix: String,
     app: App,
 }
 
-/// Stand around an IPv6 address in a URL; hosts are compared without them.
+/// They surround an IPv6 address in a URL; hosts are compared without them.
 const BRACKETS: [char; 2] = ['[', ']'];
 
-/// Makes the app.
+/// Creates the app.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         let key = join("routes", from);
         match parse(from) {
             Ok(place) if !places.insert(place.clone()) => {
-                errors.push(parse_error(table, &key, from, "another route has the same place"));
+                errors.push(parse_error(table, &key, from, "another route has the same host and prefix"));
             }
             Ok((host, port, prefix)) => {
                 let app = (builder.resolve)(to, table.origin(&key));
@@ -60,10 +60,11 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         }
     }
     if options.routes.is_empty() {
-        errors.push(table.error("routes", "a mount without routes").help("add `\"/\" = \"NAME OF AN APP\"`"));
+        errors
+            .push(table.error("routes", "the mount has no routes").help("add `\"/\" = \"NAME OF AN APP\"`"));
     }
     Errors::check(errors)?;
-    // First those for a host with a port, then for a host, then the longest prefix.
+    // Routes for a host with a port first, then for a host, then the longest prefix.
     routes.sort_by_key(|route| {
         std::cmp::Reverse((route.host.is_some(), route.port.is_some(), route.prefix.len()))
     });
@@ -84,7 +85,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
-/// The routes as they stand in the table.
+/// The routes in the table.
 pub(super) fn links(table: &Table) -> Vec<Link> {
     let Ok(options) = table.options::<Options>() else { return Vec::new() };
     let link = |(at, app): (String, String)| Link { key: join("routes", &at), at, app };
@@ -103,14 +104,14 @@ fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static s
     let slash = from.find('/').ok_or("it has no `/`")?;
     let (authority, path) = from.split_at(slash);
     if path.contains(['?', '#']) {
-        return Err("a prefix has no `?` and no `#`: write `%3F` or `%23`");
+        return Err("a prefix must not contain `?` or `#`: write `%3F` or `%23`");
     }
     let prefix = decode(path.trim_end_matches('/'))?;
     if prefix.chars().any(char::is_control) {
-        return Err("a prefix has no control characters");
+        return Err("a prefix must not contain control characters");
     }
     if prefix.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err("a prefix has no empty and no dot segments");
+        return Err("a prefix must not contain empty or dot segments");
     }
     if authority.is_empty() {
         return Ok((None, None, prefix));
@@ -118,7 +119,7 @@ fn parse(from: &str) -> Result<(Option<String>, Option<u16>, String), &'static s
     let authority = to_ascii(authority).ok_or("the host is not valid")?;
     let authority: http::uri::Authority = authority.parse().map_err(|_| "the host is not valid")?;
     if authority.as_str().contains('@') {
-        return Err("a host has no user");
+        return Err("a host must not contain a user name");
     }
     let port = match authority.as_str().strip_prefix(authority.host()) {
         Some("") => None,
@@ -136,15 +137,16 @@ fn decode(prefix: &str) -> Result<String, &'static str> {
             _ => return Err("a `%` must be followed by two hexadecimal digits: write `%25` for a `%`"),
         }
     }
-    let decoded = String::from_utf8(decode_path(prefix)).map_err(|_| "a prefix is UTF-8 once decoded")?;
+    let decoded = String::from_utf8(decode_path(prefix)).map_err(|_| "the decoded prefix is not UTF-8")?;
     if decoded.matches('/').count() != prefix.matches('/').count() {
-        return Err("a prefix has no encoded slash");
+        return Err("a prefix must not contain an encoded slash");
     }
     Ok(decoded)
 }
 
 impl Route {
-    /// The length of the request's path that is this route's prefix; `None`: the request is not for this route.
+    /// The length of the part of the request's path that matches this route's prefix; `None` if the request
+    /// does not match.
     fn matched(&self, request: &Request) -> Option<usize> {
         if let Some(host) = &self.host {
             let environ = request.extensions().get::<Environ>()?;
@@ -159,7 +161,7 @@ impl Route {
     }
 }
 
-/// The length of the start of `path` that is `prefix` once decoded and ends with a segment of the path.
+/// The length of the start of `path` that decodes to `prefix` and ends at a segment boundary.
 fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
     let mut rest = path.as_bytes();
     for &wanted in prefix.as_bytes() {
@@ -181,8 +183,8 @@ fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
     (prefix.is_empty() || matches!(rest, [] | [b'/', ..])).then(|| path.len() - rest.len())
 }
 
-/// Moves the first `length` bytes of the URI's path to `script_name`, as the client wrote them. A request for the prefix itself
-/// gets the path `/`.
+/// Moves the first `length` bytes of the URI's path to `script_name`, as the client wrote them. A request for
+/// the prefix itself gets the path `/`.
 fn move_prefix(request: &mut Request, length: usize) {
     if length == 0 {
         return;
@@ -192,7 +194,7 @@ fn move_prefix(request: &mut Request, length: usize) {
     let (prefix, rest) = (prefix.to_owned(), rest.to_owned());
     let rest = if rest.starts_with('/') { rest } else { format!("/{rest}") };
     let mut parts = request.uri().clone().into_parts();
-    // A part of a valid target that starts with `/` is a valid target.
+    // The rest of a valid target, if it starts with `/`, is a valid target.
     parts.path_and_query = PathAndQuery::try_from(rest).ok();
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
@@ -202,7 +204,7 @@ fn move_prefix(request: &mut Request, length: usize) {
     }
 }
 
-/// The text of a 404; names the prefixes in development alone.
+/// The text of a 404; it lists the prefixes only in development.
 fn nothing_here(routes: &[Route], request: &Request, development: bool) -> String {
     let mut text = format!("Nothing is mounted at {}\n", request.uri().path());
     if development {

@@ -71,20 +71,20 @@ pub(super) fn build_bundled(table: &Table, builder: &mut Builder<'_>) -> Result<
     }
 }
 
-/// Makes the app: loads the library and has it create the app with its settings.
+/// Creates the app: loads the library, which creates the app with its settings.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let path = match (&options.source, &options.library) {
         (Some(_), Some(_)) => {
             return Err(table
-                .error("library", "`crate` and `library` exclude each other")
-                .help("keep `crate` to have paster build it, `library` to use what is built")
+                .error("library", "`crate` and `library` are both set")
+                .help("keep `crate` to have paster build it, or `library` to use a built file")
                 .into());
         }
         (None, None) => {
             return Err(table
                 .error("", format!("`[{}]` names no plugin", table.path()))
-                .help("add `crate = \"FOLDER\"` of a plugin's crate, or `library = \"lib….so\"`")
+                .help("add `crate = \"DIRECTORY\"` with a plugin's crate, or `library = \"lib….so\"`")
                 .into());
         }
         (source, library) => {
@@ -92,14 +92,14 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
             let key = if source.is_some() { "crate" } else { "library" };
             let path: Option<&Path> = built.or(library.as_deref());
             if path.is_none() && builder.context.checking {
-                return Ok(checked()); // `check` says that it is not built
+                return Ok(checked()); // `check` reports that it is not built
             }
             let path = path.ok_or_else(|| {
                 table
                     .error(key, format!("the plugin of the app `{}` is not built", table.name()))
-                    .help("`paster serve` builds it; or name the built file by `library = \"lib….so\"`")
+                    .help("`paster serve` builds it; or name a built file with `library = \"lib….so\"`")
             })?;
-            // The copy that is loaded is nobody's business.
+            // Messages do not show the private copy that is loaded.
             let shown = library.as_deref().or(source.as_deref()).unwrap_or(path);
             (path.to_owned(), shown.to_owned(), key)
         }
@@ -129,12 +129,12 @@ fn load(table: &Table, builder: &mut Builder<'_>, path: &Path, shown: &Path, key
     Ok(app)
 }
 
-/// What takes the app's place where a config is only checked.
+/// Replaces the app when a config is only checked.
 fn checked() -> App {
     App::from_call(|_| Box::pin(std::future::ready(Err("this app was only checked".into()))))
 }
 
-/// Marks errors that have no place yet with that of `key`.
+/// Gives errors without a place the place of `key`.
 fn locate(errors: Errors, table: &Table, key: &str) -> Errors {
     let located = errors.into_iter().map(|error| match error.origin {
         Some(_) => error,

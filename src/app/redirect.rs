@@ -34,14 +34,14 @@ fn temporary() -> u16 {
     307
 }
 
-/// Makes the app.
+/// Creates the app.
 pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let mut options: Options = table.options()?;
     let mut errors = Vec::new();
     if !matches!(options.status, 301 | 302 | 303 | 307 | 308) {
         errors.push(
             table
-                .error("status", format!("`{}` is no redirect", options.status))
+                .error("status", format!("`{}` is not a redirect status", options.status))
                 .help("use 301, 302, 303, 307 or 308"),
         );
     }
@@ -51,9 +51,9 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let local = options.to.starts_with('/') && !options.to[1..].starts_with(['/', '\\']);
     if !(absolute || local) || HeaderValue::try_from(&options.to).is_err() {
         errors.push(
-            table
-                .error("to", format!("cannot redirect to `{}`", options.to))
-                .help("write a URL with its scheme (`https://example.org/new`) or a path from `/`"),
+            table.error("to", format!("cannot redirect to `{}`", options.to)).help(
+                "write a URL with its scheme (`https://example.org/new`) or a path that begins with `/`",
+            ),
         );
     }
     Errors::check(errors)?;
@@ -62,7 +62,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     Ok(App::from_call(move |request| {
         let location = target(&to, request.uri(), keep_path, keep_query);
         let mut response = plain(status, format!("See {location}\n"));
-        // The URI was parsed from a request, so its characters may stand in a header.
+        // The URI was parsed from a request, so its characters are valid in a header.
         if let Ok(location) = HeaderValue::try_from(location) {
             response.headers_mut().insert(LOCATION, location);
         }
@@ -70,7 +70,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
-/// A URL with its host in the form that a header may have.
+/// A URL with its host in ASCII form, as a header requires.
 fn with_ascii_host(to: String) -> String {
     let Some((scheme, rest)) = to.split_once("://") else { return to };
     let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -80,11 +80,11 @@ fn with_ascii_host(to: String) -> String {
     }
 }
 
-/// `to`, with the path and query of `uri` appended as asked.
+/// `to`, with the path and query of `uri` appended as configured.
 fn target(to: &str, uri: &Uri, keep_path: bool, keep_query: bool) -> String {
     if keep_path {
         let base = to.strip_suffix('/').unwrap_or(to);
-        // With `to = "/"` the base is empty: `//evil` must not become the start of the target.
+        // With `to = "/"` the base is empty: the target must not begin with `//evil`.
         let rest = path_and_query(uri).trim_start_matches(['/', '\\']);
         return format!("{base}/{rest}");
     }

@@ -1,4 +1,4 @@
-//! `respond`: one fixed answer.
+//! `respond`: a fixed response.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ fn ok() -> u16 {
     200
 }
 
-/// Makes the app. Without a `content-type` in `headers`, text is `text/plain; charset=utf-8` and a file what its
-/// name says.
+/// Creates the app. Without a `content-type` in `headers`, text is `text/plain; charset=utf-8`, and the type
+/// of a file follows from its name.
 pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -44,8 +44,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     let body = match (options.body, &options.file) {
         (Some(_), Some(_)) => {
-            errors
-                .push(table.error("file", "`body` and `file` exclude each other").help("remove one of them"));
+            errors.push(table.error("file", "`body` and `file` are both set").help("remove one of them"));
             Bytes::new()
         }
         (Some(body), None) => {
@@ -57,7 +56,7 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
             match table.files().read(file) {
                 Ok(content) => content.into(),
                 Err(error) => {
-                    let message = format!("cannot read the file `{}` to respond with", file.display());
+                    let message = format!("cannot read the response file `{}`", file.display());
                     errors.push(table.error("file", message).because(error));
                     Bytes::new()
                 }
@@ -82,20 +81,23 @@ pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
     }))
 }
 
-/// A header field from a config, whose value stands at `key`.
+/// A header field from the config; its value is at `key`.
 fn header(table: &Table, key: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let parsed_name = HeaderName::try_from(name).map_err(|_| {
-        table.error(key, format!("`{name}` is no header name")).help("use letters, digits and `-`")
+        table.error(key, format!("`{name}` is not a header name")).help("use letters, digits and `-`")
     })?;
     let parsed_value = HeaderValue::try_from(value).map_err(|_| {
         table
-            .error(key, format!("the value of header `{name}` has characters that no header may have"))
+            .error(
+                key,
+                format!("the value of header `{name}` has characters that are not allowed in a header"),
+            )
             .help("remove line breaks and control characters")
     })?;
     Ok((parsed_name, parsed_value))
 }
 
-/// A small answer in plain text, for the messages of other kinds.
+/// A small plain-text response, for the messages of other kinds.
 pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     let mut response = Response::new(Body::from(text.into()));
     *response.status_mut() = status;
@@ -103,7 +105,7 @@ pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     response
 }
 
-/// The path with its query, `/` at least.
+/// The path with its query, at least `/`.
 pub(super) fn path_and_query(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", |target| target.as_str())
 }

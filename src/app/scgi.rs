@@ -36,7 +36,7 @@ pub(super) struct Options {
     upstream: UpstreamOptions,
 }
 
-/// Makes the app; connects to nothing yet.
+/// Creates the app; connects to nothing yet.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -87,7 +87,7 @@ fn write(head: &[u8], out: &mut Outgoing) -> Scgi {
     Scgi(CgiAnswer::default())
 }
 
-/// The question of active health checks: a GET.
+/// The request of active health checks: a GET.
 fn question(gateway: &Arc<Gateway>) -> Question {
     let gateway = Arc::downgrade(gateway);
     Arc::new(move |group, index| {
@@ -102,7 +102,7 @@ fn question(gateway: &Arc<Gateway>) -> Question {
     })
 }
 
-/// One request and its answer: the connection ends with it.
+/// One request and its response, which ends the connection.
 struct Scgi(CgiAnswer);
 
 impl Protocol for Scgi {

@@ -1,10 +1,10 @@
-//! Request targets that an upstream names in a field of its response: percent-encoded, or raw as most frameworks
+//! Request targets that an upstream names in a response field: percent-encoded, or raw as most frameworks
 //! write them.
 
 use http::Uri;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-/// What is escaped in a path: everything but `pchar` and `/` (RFC 3986 section 3.3).
+/// The characters that are escaped in a path: everything but `pchar` and `/` (RFC 3986 section 3.3).
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -21,16 +21,16 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// What is escaped where escapes stay as they are: in a query, or in a whole target.
+/// The characters that are escaped where existing escapes are kept: in a query, or in a whole target.
 const RAW: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
 
-/// A target whose escapes stay as they are, with escapes for what may not stand raw in it.
+/// Escapes the characters that must not be raw in a target; existing escapes are kept.
 pub(super) fn escaped(target: &str) -> String {
     percent_encode(target.as_bytes(), RAW).to_string()
 }
 
-/// A path and its query, both in the form in which requests have them.
+/// A path and its query, both in the form that requests have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     path: String,
@@ -38,10 +38,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads a path that may be percent-encoded or raw, up to the first `?`, and a query behind it. The path is
-    /// decoded once, as nginx does, so a file `50%25 off.pdf` needs its `%25` either way.
+    /// Parses a path that may be percent-encoded or raw, up to the first `?`, followed by a query. The path
+    /// is decoded once, as in nginx, so a file `50%25 off.pdf` needs its `%25` either way.
     /// # Errors
-    /// Why the path is none that a request behind the gate could have.
+    /// Why a request behind the gate could not have this path.
     pub(super) fn parse(text: &[u8]) -> Result<Target, &'static str> {
         let (path, query) = match text.iter().position(|byte| *byte == b'?') {
             Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
@@ -71,7 +71,7 @@ impl Target {
         &self.path
     }
 
-    /// What is below `prefix`, a path in the same form without a slash at its end.
+    /// The part below `prefix`, a path in the same form without a trailing slash.
     pub(super) fn below(&self, prefix: &str) -> Option<Uri> {
         let rest = self.path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'))?;
         match &self.query {

@@ -1,4 +1,4 @@
-//! [`App`], and what is only told of its calls.
+//! [`App`], and the parts that only observe its calls.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +16,7 @@ use crate::inflight::Shares;
 
 /// An application: a cloneable, boxed tower service from [`Request`] to [`Response`], always ready.
 ///
-/// An `Err` is a failure that no response was made for; servers answer 500, `error_page` shows its cause.
+/// An `Err` is a failure without a response: servers answer 500, and `error_page` shows its cause.
 #[derive(Clone)]
 pub struct App(Arc<dyn Call>);
 
@@ -36,16 +36,16 @@ trait Call: Send + Sync {
     }
 }
 
-/// What the server that serves an app is given along with it.
+/// What an app gives to the server that serves it.
 #[derive(Clone, Default)]
 pub(crate) struct ServerParts {
-    /// Is told of requests that the server refuses.
+    /// Is notified of requests that the server refuses.
     pub(crate) refusals: Option<Arc<dyn Observer>>,
     /// How the apps share the requests in flight.
     pub(crate) shares: Option<Arc<Shares>>,
 }
 
-/// An app, and what its server is given along with it.
+/// An app, and what it gives to its server.
 struct Served {
     app: App,
     parts: ServerParts,
@@ -61,13 +61,14 @@ impl Call for Served {
     }
 }
 
-/// Is told how the calls of an app went.
+/// Is notified of the outcome of each call of an app.
 pub trait Meter: Send + Sync {
-    /// A call has given its head, or failed, after that time. One whose client has gone is not told.
+    /// A call returned its head or failed, after the time `took`. Calls whose client has left are not
+    /// reported.
     fn ended(&self, took: Duration, result: &Result<Response, BoxError>);
 }
 
-/// An app, and who is told of its calls.
+/// An app, and the meter of its calls.
 struct Metered {
     app: App,
     meter: Arc<dyn Meter>,
@@ -89,10 +90,10 @@ impl Call for Metered {
     }
 }
 
-/// Follows the calls of an app and changes nothing: so a server can do it itself, without another future and another
-/// body.
+/// Observes the calls of an app and changes nothing, so a server can do it itself, without another future and
+/// another body.
 pub trait Observer: Send + Sync {
-    /// A request that came at that time is on its way to the app.
+    /// A request that arrived at `came` is being passed to the app.
     fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall>;
 
     /// A request was refused before any app got it.
@@ -101,20 +102,19 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// One followed call. It is dropped when the response has ended, or when nobody wants it any more.
+/// One observed call. It is dropped when the response has ended or is no longer needed.
 pub trait ObservedCall: Watch {
-    /// It is answered so; without a response, the app has failed.
+    /// The call has this response; without one, the app has failed.
     fn answered(&mut self, response: Option<&Response>);
 }
 
-/// An app, and who follows its calls.
+/// An app, and the observer of its calls.
 struct Followed {
     app: App,
     follow: Arc<dyn Observer>,
 }
 
-/// Bodies up to this length, in bytes, are followed no further than to where they are handed over: they fit a socket's
-/// buffer.
+/// Bodies of up to this length, in bytes, are observed only up to the hand-over: they fit a socket's buffer.
 const AT_ONCE: u64 = 64 * 1024;
 
 impl Call for Followed {
@@ -146,7 +146,7 @@ impl Watch for Box<dyn ObservedCall> {
     }
 }
 
-/// An app without what is only told of its calls.
+/// An app, separated from the parts that only observe its calls.
 pub(crate) struct Unwrapped {
     pub(crate) app: App,
     pub(crate) meter: Option<Arc<dyn Meter>>,
@@ -188,8 +188,8 @@ where
 }
 
 impl App {
-    /// An app from a function that boxes its own future, so that a middleware which passes a request on
-    /// unchanged returns `next.handle(request)` and allocates nothing.
+    /// An app from a function that boxes its own future. A middleware that passes a request on unchanged
+    /// returns `next.handle(request)` and allocates nothing.
     pub fn from_call<F>(f: F) -> Self
     where
         F: Fn(Request) -> BoxFuture<Result<Response, BoxError>> + Send + Sync + 'static,
@@ -197,7 +197,7 @@ impl App {
         App(Arc::new(Direct(f)))
     }
 
-    /// Boxes a service. It is cloned once a request and polled for readiness before each call.
+    /// Boxes a service. It is cloned once per request and polled for readiness before each call.
     pub fn new<S, B>(service: S) -> Self
     where
         S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
@@ -209,7 +209,7 @@ impl App {
         App(Arc::new(Erased(service)))
     }
 
-    /// An app from an async function that always answers.
+    /// An app from an async function that never fails.
     pub fn from_fn<F, Fut>(f: F) -> Self
     where
         F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
@@ -221,30 +221,30 @@ impl App {
         }))
     }
 
-    /// The same app, with `meter` told of its calls.
+    /// The same app; `meter` is notified of its calls.
     #[must_use]
     pub fn metered(self, meter: Arc<dyn Meter>) -> App {
         App(Arc::new(Metered { app: self, meter }))
     }
 
-    /// The same app, whose calls `follow` follows.
+    /// The same app; `follow` observes its calls.
     #[must_use]
     pub fn followed(self, follow: Arc<dyn Observer>) -> App {
         App(Arc::new(Followed { app: self, follow }))
     }
 
-    /// Who follows its calls, where nothing stands around that.
+    /// The observer of its calls, if that is the outermost part.
     pub(crate) fn follower(&self) -> Option<&Arc<dyn Observer>> {
         self.0.followed().map(|followed| &followed.follow)
     }
 
-    /// The same app for a server, which is given `parts` too.
+    /// The same app, which gives `parts` to its server.
     #[must_use]
     pub(crate) fn served_with(self, parts: ServerParts) -> App {
         App(Arc::new(Served { app: self, parts }))
     }
 
-    /// The same app with `wrap` around it, seen by who follows its calls and by its server.
+    /// The same app wrapped by `wrap`, inside its observer and the server's parts.
     #[must_use]
     pub(crate) fn within(self, wrap: impl FnOnce(App) -> App) -> App {
         let Unwrapped { app, meter, follow, parts } = self.bare();
@@ -252,8 +252,8 @@ impl App {
         follow.into_iter().fold(wrap(app), App::followed).served_with(parts)
     }
 
-    /// Takes off what stands around it and is only told: for a server, which tells it by its own clock and without
-    /// another future.
+    /// Removes the outer parts that only observe. A server notifies them itself, with its own clock and
+    /// without another future.
     pub(crate) fn bare(self) -> Unwrapped {
         let mut bare = Unwrapped { app: self, meter: None, follow: None, parts: ServerParts::default() };
         if let Some(served) = bare.app.0.served() {
@@ -270,7 +270,7 @@ impl App {
 
     /// Calls the app.
     /// # Errors
-    /// What the application failed with, when it made no response.
+    /// The application's failure, if it made no response.
     pub fn handle(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
         self.0.call(request)
     }

@@ -1,4 +1,5 @@
-//! A body made of parts of a file and bytes between them, read by 64 KiB, or given out as parts that nobody has read.
+//! A body that consists of parts of a file and bytes between them, read in pieces of 64 KiB, or passed on as
+//! parts that were never read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,12 +16,13 @@ use tokio::task::JoinHandle;
 
 use crate::error::BoxError;
 
-/// Bytes read at once: a larger piece costs memory for each connection, and no less time.
+/// Bytes read at once: a larger piece costs memory for each connection and saves no time.
 const CHUNK: u64 = 64 * 1024;
 
-/// Most bytes of a part. Few enough that a client which goes away has taken about as many as were counted.
+/// Maximum bytes of a part. It is small, so that a client that leaves has taken about as many bytes as were
+/// counted.
 pub const LARGEST_PART: u64 = 8 * CHUNK;
-/// How far apart it is looked whether a part lies in memory: the kernel reads ahead at least so much.
+/// The distance between checks whether a part is in memory: the kernel reads ahead at least this much.
 const STEP: u64 = 2 * CHUNK;
 
 /// A piece of a body.
@@ -42,14 +44,14 @@ impl Piece {
     }
 }
 
-/// Bytes of a file that a socket can be given without anyone reading them.
+/// Bytes of a file that a socket can send without anyone reading them.
 #[derive(Debug)]
 pub struct Part {
     /// The file.
     pub file: Arc<File>,
     /// The first byte.
     pub start: u64,
-    /// How many bytes, at least one. The file may have become shorter.
+    /// Number of bytes, at least one. The file may have become shorter.
     pub length: usize,
 }
 
@@ -58,7 +60,7 @@ pub struct FileBody {
     file: Arc<File>,
     pieces: VecDeque<Piece>,
     left: u64,
-    /// A read that would wait for the disk, on a thread where waiting hurts nobody.
+    /// A read that would wait for the disk, on a thread that may block.
     reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
 }
 
@@ -70,8 +72,8 @@ impl FileBody {
         FileBody { file, pieces, left, reading: None }
     }
 
-    /// Takes the next bytes unread, as many as lie in memory. `None`: they are to be had by `poll_frame` alone, as
-    /// they are no file's or the disk must be waited for.
+    /// Takes the next bytes unread, as many as are in memory. `None`: only `poll_frame` has them, because
+    /// they are not from the file or the disk must be waited for.
     pub(super) fn next_part(&mut self) -> Option<Part> {
         if self.reading.is_some() {
             return None;
@@ -92,7 +94,7 @@ impl FileBody {
         (length > 0).then(|| Part { file: self.file.clone(), start, length: length as usize })
     }
 
-    /// Goes on by bytes of the file.
+    /// Advances by `count` bytes of the file.
     fn advance(&mut self, count: u64) {
         self.left -= count;
         if let Some(Piece::File(range)) = self.pieces.front_mut() {
@@ -140,7 +142,7 @@ impl HttpBody for FileBody {
         };
         let bytes = match read {
             Ok(bytes) if bytes.is_empty() => {
-                // The announced length cannot be kept: the answer must end unfinished.
+                // The announced length cannot be met: the response must end unfinished.
                 return Poll::Ready(Some(Err("the file became shorter while it was sent".into())));
             }
             Ok(bytes) => Bytes::from(bytes),
@@ -159,8 +161,9 @@ impl HttpBody for FileBody {
     }
 }
 
-/// Whether the byte at `offset` can be read without waiting for the disk. A probe of one byte, as the read itself
-/// with `RWF_NOWAIT` would need a buffer of zeros. Where the file system cannot tell, waiting is accepted.
+/// Whether the byte at `offset` can be read without waiting for the disk. It probes one byte, because reading
+/// everything with `RWF_NOWAIT` would need a zeroed buffer. If the file system cannot tell, waiting is
+/// accepted.
 fn in_memory(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let probe = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
@@ -169,7 +172,7 @@ fn in_memory(file: &File, offset: u64) -> bool {
 
 /// Up to `length` bytes at `offset`; fewer at the end of the file.
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length as usize);
     loop {
@@ -179,7 +182,7 @@ pub fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>
             Err(error) => return Err(error.into()),
         }
     }
-    // The allocator may have given more than was asked for.
+    // The allocator may have provided more than was requested.
     bytes.truncate(length as usize);
     Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! Request, response, body and [`App`]: what servers, middleware and applications pass to one another.
 //!
-//! Nothing here knows a protocol, a config or a part.
+//! Nothing here depends on a protocol, a config or a part.
 
 mod app;
 pub mod file;
@@ -19,14 +19,14 @@ pub(crate) use app::{ServerParts, Unwrapped};
 use file::{FileBody, Part};
 pub use refused::{Refused, RefusedHead};
 
-/// A request on its way to an application. Its extensions hold an [`Environ`](crate::environ::Environ).
+/// A request to an application. Its extensions contain an [`Environ`](crate::environ::Environ).
 pub type Request = http::Request<Body>;
-/// A response on its way back.
+/// A response to a request.
 pub type Response = http::Response<Body>;
 /// The future of a boxed call.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A streamed body of [`Bytes`]: whole, of a file, or any [`http_body::Body`].
+/// A streamed body of [`Bytes`]: complete, from a file, or any [`http_body::Body`].
 pub struct Body(Kind);
 
 enum Kind {
@@ -41,10 +41,10 @@ struct Watched<W: ?Sized> {
     watch: W,
 }
 
-/// Follows a body on its way out without standing in the way of how it is sent. It is dropped with the body: at its
-/// end, or when nobody wants the rest.
+/// Observes a body as it is sent, without changing how it is sent. It is dropped with the body: at its end,
+/// or when the rest is no longer needed.
 pub trait Watch: Send {
-    /// So many more bytes were taken. Up to 512 KiB of them may never reach a client that goes away.
+    /// `bytes` more bytes were taken. Up to 512 KiB of them may never reach a client that leaves.
     fn taken(&mut self, bytes: u64);
 }
 
@@ -54,7 +54,7 @@ impl Body {
         Body(Kind::Full(None))
     }
 
-    /// Wraps any body; a `Body` is passed on unwrapped.
+    /// Wraps any body; a `Body` is not wrapped again.
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -70,13 +70,13 @@ impl Body {
         }
     }
 
-    /// The same body, followed by `watch`. A middleware that only counts uses this: a body of its own round the
-    /// other would have every file read.
+    /// The same body, observed by `watch`. Middleware that only counts should use this: a wrapping body would
+    /// cause every file to be read.
     pub fn watched(self, watch: impl Watch + 'static) -> Self {
         Body(Kind::Watched(Box::new(Watched { body: self, watch })))
     }
 
-    /// Whether all of it lies in memory: nothing more is to be waited for.
+    /// Whether the whole body is in memory, so that there is nothing to wait for.
     pub(crate) fn is_whole(&self) -> bool {
         match &self.0 {
             Kind::Full(_) => true,
@@ -85,8 +85,8 @@ impl Body {
         }
     }
 
-    /// Takes the next bytes as a part of a file, where they are one that lies in memory. For servers alone, whose
-    /// socket can send it; `None` says that `poll_frame` has what comes next.
+    /// Takes the next bytes as a part of a file, if they are one that is in memory. Only for servers whose
+    /// socket can send files; `None` means that `poll_frame` has what comes next.
     pub fn next_part(&mut self) -> Option<Part> {
         match &mut self.0 {
             Kind::File(body) => body.next_part(),

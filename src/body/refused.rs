@@ -1,4 +1,4 @@
-//! A request that no application gets, as far as it was read: what an access log knows of it.
+//! A request that no application gets, as far as it was read: the facts for an access log.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -6,28 +6,29 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode, Version};
 
-/// Longest method and target that are kept, in bytes: whoever is refused does not fill the log.
+/// Longest method and target that are kept, in bytes, so that refused requests do not fill the log.
 const METHOD_LIMIT: usize = 64;
 const TARGET_LIMIT: usize = 1024;
 
-/// A request that the server itself has answered. Its texts are as the client sent them: they may contain anything.
+/// A request that the server itself answered. Its texts are as the client sent them: they may contain
+/// anything.
 #[derive(Debug, Clone)]
 pub struct Refused<'a> {
-    /// When it came.
+    /// When it arrived.
     pub came: Instant,
-    /// Who sent it.
+    /// The client.
     pub client: Option<IpAddr>,
-    /// What was read of it.
+    /// The part that was read.
     pub head: RefusedHead<'a>,
-    /// The status it was answered with.
+    /// The status of the response.
     pub status: StatusCode,
     /// Why, in a few words.
     pub reason: &'a str,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub bytes: u64,
 }
 
-/// What was read of a refused request. Where the request line was not read, the method is empty.
+/// The part of a refused request that was read. If the request line was not read, the method is empty.
 #[derive(Debug, Clone, Default)]
 pub struct RefusedHead<'a> {
     /// The method.
@@ -41,7 +42,7 @@ pub struct RefusedHead<'a> {
 }
 
 impl<'a> RefusedHead<'a> {
-    /// Reads the request line at the start of the raw bytes of a head, well-formed or not.
+    /// Parses the request line at the start of the raw bytes of a head, even if it is malformed.
     pub fn of_bytes(head: &'a [u8]) -> RefusedHead<'a> {
         let head = &head[head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()..];
         let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -51,7 +52,7 @@ impl<'a> RefusedHead<'a> {
         RefusedHead::of_words(word(), word(), word())
     }
 
-    /// A head of which method, target and version (`HTTP/1.1`) are known, each as it came.
+    /// A head whose method, target and version (`HTTP/1.1`) are known, each as received.
     pub fn of_words(method: &'a [u8], target: &'a [u8], version: &[u8]) -> RefusedHead<'a> {
         let version = match version {
             b"HTTP/1.0" => Some(Version::HTTP_10),
@@ -68,7 +69,7 @@ impl<'a> RefusedHead<'a> {
         }
     }
 
-    /// The head of a request that was read whole.
+    /// The head of a request that was read completely.
     pub fn of_request<B>(request: &'a http::Request<B>) -> RefusedHead<'a> {
         let uri = request.uri();
         let target = match (uri.path_and_query(), uri.authority()) {
@@ -85,7 +86,7 @@ impl<'a> RefusedHead<'a> {
     }
 }
 
-/// At most so many bytes of `text`; `…` stands for the rest.
+/// At most `limit` bytes of `text`; `…` replaces the rest.
 fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return text;

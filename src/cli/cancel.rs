@@ -9,15 +9,15 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Cancelled};
 
-/// Drops a request in flight: its client gets 503, or a cut connection when the answer was begun.
+/// Cancels a request in flight: its client gets 503, or a closed connection if the response had begun.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster top --once          the requests in flight, with their ids
-  paster cancel 4711.96      by the id that stands there
-  paster cancel 0199f3c0b7a97d2c8d1f4f0e2b6a3c55    by the id of the middleware request_id
+  paster top --once          list the requests in flight, with their ids
+  paster cancel 4711.96      cancel one by the id in that list
+  paster cancel 0199f3c0b7a97d2c8d1f4f0e2b6a3c55    by its id from the middleware request_id
 
-The application's future is dropped; a thread that it blocks is not stopped by that.
-Exit codes: 0 dropped, 1 no such request is in flight, 2 not clear which server.")]
+The application's future is dropped; a thread that it blocks keeps running.
+Exit codes: 0 cancelled, 1 no such request is in flight, 2 several servers run: name one.")]
 pub(super) struct Args {
     /// The request's id
     request: String,
@@ -35,7 +35,7 @@ impl Args {
         let done: Cancelled = self.server.connect()?.done(&Ask::Cancel { request: self.request })?;
         match self.json {
             true => print(&format!("{:#}\n", json!(done))),
-            false => print(&format!("dropped {}\n", done.cancelled.join(", "))),
+            false => print(&format!("cancelled {}\n", done.cancelled.join(", "))),
         }
     }
 }

@@ -10,14 +10,14 @@ use super::source::SourceArgs;
 use crate::error::{Errors, Result};
 use crate::ops::check::{Checked, check};
 
-/// Finds every fault of a config without binding a socket.
+/// Finds every fault of a config, without listening.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster check                             ./server.toml
+  paster check                             check ./server.toml
   paster check site/server.toml --profile production
   paster check --json | jq '.errors[].file'
 
-Exit codes: 0 nothing is wrong, 78 the config is wrong.")]
+Exit codes: 0 no faults, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,

@@ -1,4 +1,4 @@
-//! `paster config`: what is in force, who set it, and what could be set.
+//! `paster config`: the values in force, where they come from, and what can be set.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::ops::schema;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
-  paster config show --app static:./public > server.toml    a config to begin with
+  paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json    then `#:schema ./server.schema.json` on a config's first line")]
 pub(super) struct Args {
@@ -29,19 +29,19 @@ enum Command {
     Show {
         #[command(flatten)]
         source: SourceArgs,
-        /// The config that `paster serve --app KIND:…` serves by, instead of a file's
+        /// Show the config that `paster serve --app KIND:…` uses, instead of a file
         #[arg(long, value_name = "KIND:…", conflicts_with = "config")]
         app: Option<String>,
         /// Print it as JSON
         #[arg(long, conflicts_with = "toml")]
         json: bool,
-        /// Print it as TOML (what it does unless told otherwise)
+        /// Print it as TOML (default)
         #[arg(long)]
         toml: bool,
     },
-    /// Print every source that set a key, the one in force first
+    /// Print every source that sets a key, the one in force first
     Explain {
-        /// The key, such as `server.main.threads`; a table stands for all keys in it
+        /// The key, such as `server.main.threads`, or a table for all keys in it
         key: String,
         #[command(flatten)]
         source: SourceArgs,
@@ -59,8 +59,8 @@ impl Args {
             Command::Show { source, app, json, .. } => {
                 let (sources, named) = source.with_app(app.as_deref())?;
                 if let Some(name) = named {
-                    let error = Error::usage(format!("`--app {name}` says no kind"));
-                    return Err(error.help("write one such as `--app static:./public`").into());
+                    let error = Error::usage(format!("`--app {name}` does not name a kind"));
+                    return Err(error.help("name one, such as `--app static:./public`").into());
                 }
                 let config = Config::load(&sources)?;
                 print(&show(&config, json)?)
@@ -86,7 +86,7 @@ fn show(config: &Config, json: bool) -> Result<String> {
 fn explain(config: &Config, key: &str, json: bool) -> Result<String> {
     let found = match config.explain(key) {
         Ok(found) => found,
-        // Set by nobody: what paster does without it is worth as much.
+        // No source sets it: show the default.
         Err(errors) => match schema::default_of(config, key) {
             Some(value) => vec![Explained { key: key.to_owned(), value, places: Vec::new() }],
             None => return Err(errors),

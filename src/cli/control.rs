@@ -1,4 +1,4 @@
-//! What the commands that talk to a running server share: which server, and tables.
+//! What the commands that talk to a running server share: finding the server, and tables.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use super::source::SourceArgs;
 use crate::error::Result;
 use crate::ops::control::{Connection, Wanted, connect};
 
-/// Which server is meant. Flatten it into a command's `Args`.
+/// Which server to talk to. Flatten it into a command's `Args`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ServerArgs {
-    /// The config that the server runs with [default: the only server that runs, or that of ./server.toml]
+    /// The config that the server runs with [default: ./server.toml, or the only running server]
     #[arg(value_name = "CONFIG", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
@@ -32,13 +32,13 @@ impl ServerArgs {
         connect(&Wanted { control: self.control.clone(), sources })
     }
 
-    /// The same for a command that has arguments of its own for the config.
+    /// The same, for a command that has its own arguments for the config.
     pub(super) fn new(config: Option<PathBuf>, control: Option<PathBuf>) -> ServerArgs {
         ServerArgs { config, control }
     }
 }
 
-/// A table in columns, each as wide as its widest cell; numbers to the right.
+/// A table in columns, each as wide as its widest cell.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     rows: Vec<Vec<String>>,
@@ -53,7 +53,7 @@ impl Columns {
         self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
     }
 
-    /// The rows but the heads.
+    /// Whether there are no rows besides the heads.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.len() < 2
     }
@@ -101,7 +101,7 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
-/// The same of seconds.
+/// The same for seconds.
 pub(super) fn span_secs(secs: f64) -> String {
     span((secs.max(0.0) * 1000.0) as u64)
 }
@@ -116,7 +116,7 @@ pub(super) fn bytes(count: Option<u64>) -> String {
     }
 }
 
-/// A time in milliseconds since 1970, as the local clock shows it.
+/// Formats a time, in milliseconds since 1970, in local time.
 pub(super) fn time(ms: u64) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
     chrono::DateTime::<chrono::Local>::from(time).format("%F %T").to_string()

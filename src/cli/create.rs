@@ -17,17 +17,17 @@ use crate::scaffold::{
 /// Creates an application from a skeleton.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster create --list-templates                the skeletons there are
+  paster create --list-templates                list the built-in skeletons
   paster create blog --template axum            a Rust application in ./blog
   paster create --template notebook             a notebook server in ./notebook
-  paster create site -t static port=9000        with an answer given beforehand
-  paster create site -t static --list-variables what it would ask
-  paster create site -t ./my-skeleton --dry-run what it would write, from a folder of yours")]
+  paster create site -t static port=9000        answer a question in advance
+  paster create site -t static --list-variables show what it would ask
+  paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton")]
 pub(super) struct Args {
-    /// The folder to create (named after the skeleton where absent), and answers
+    /// The directory to create [default: the skeleton's name], and answers
     #[arg(value_name = "NAME] [KEY=VALUE")]
     words: Vec<String>,
-    /// The skeleton: a built-in one by name, or a folder by path
+    /// The skeleton: the name of a built-in one, or the path of a directory
     #[arg(short, long, value_name = "SKELETON")]
     template: Option<String>,
     /// List the built-in skeletons
@@ -36,19 +36,19 @@ pub(super) struct Args {
     /// List the variables of the skeleton
     #[arg(long, requires = "template")]
     list_variables: bool,
-    /// Read answers from a TOML or JSON file; KEY=VALUE wins
+    /// Read answers from a TOML or JSON file; KEY=VALUE arguments override it
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
-    /// Ask nothing: take the defaults
+    /// Use the defaults without asking
     #[arg(long)]
     defaults: bool,
-    /// Show what would be asked and written, and write nothing
+    /// Show what would be asked and written, without writing it
     #[arg(long)]
     dry_run: bool,
-    /// Show what would change in the folder, as a unified diff, and write nothing
+    /// Show what would change in the directory as a unified diff, without writing it
     #[arg(long)]
     diff: bool,
-    /// Write into a folder that is not empty; replaced files stay with the ending .bak
+    /// Write into a directory that is not empty; replaced files are kept as *.bak
     #[arg(long)]
     force: bool,
     /// Print the result as JSON
@@ -67,8 +67,11 @@ impl Args {
             None if interactive => ask_for_skeleton()?,
             None => {
                 let names: Vec<_> = built_in_names().map(|name| format!("`{name}`")).collect();
-                return Err(Error::usage("no skeleton is named")
-                    .help(format!("add `--template` with one of {}, or a folder", names.join(", ")))
+                return Err(Error::usage("no skeleton given")
+                    .help(format!(
+                        "add `--template` with one of {}, or the path of a directory",
+                        names.join(", ")
+                    ))
                     .into());
             }
         };
@@ -114,7 +117,7 @@ impl Args {
             return print_json(&vars.iter().map(variable_json).collect::<Vec<_>>().into());
         }
         if vars.is_empty() {
-            return print(&format!("the skeleton `{}` asks nothing\n", skeleton.manifest.about.name));
+            return print(&format!("the skeleton `{}` asks no questions\n", skeleton.manifest.about.name));
         }
         let name_width = vars.iter().map(|var| var.name.len()).max().unwrap_or_default();
         let kind_width = vars.iter().map(|var| kind_name(var.kind).len()).max().unwrap_or_default();
@@ -133,7 +136,7 @@ impl Args {
             return print_json(&result_json(prepared, None));
         }
         let mut text = format!(
-            "would create `{}` from the skeleton `{}`; nothing is written\n",
+            "would create `{}` from the skeleton `{}`; nothing was written\n",
             prepared.target.display(),
             prepared.skeleton.manifest.about.name
         );
@@ -143,7 +146,7 @@ impl Args {
             .filter(|(answer, var)| answer.how == AnswerSource::Default && var.ask.is_some())
             .collect();
         if !questions.is_empty() {
-            text += "questions on a terminal:\n";
+            text += "would ask on a terminal:\n";
             for (answer, var) in questions {
                 let ask = var.ask.as_deref().unwrap_or_default();
                 text += &format!("  {}: {ask} [{}]\n", answer.name, answer.shown());
@@ -159,7 +162,8 @@ impl Args {
             );
         }
         if prepared.plan.needs_force() {
-            text += &format!("`{}` is not empty: this needs `--force`\n", prepared.target.display());
+            text +=
+                &format!("`{}` is not empty: writing into it needs `--force`\n", prepared.target.display());
         }
         print(&text)
     }
@@ -187,11 +191,11 @@ impl Args {
         let target = prepared.target.display();
         if written == 0 {
             let all = files(same + kept);
-            return print(&format!("`{target}` is already as the skeleton `{name}` makes it: {all}\n"));
+            return print(&format!("`{target}` is up to date with the skeleton `{name}`: {all}\n"));
         }
         let mut text = format!("created `{target}` from the skeleton `{name}`: {}", files(written));
         if same > 0 {
-            text += &format!(", {same} the same");
+            text += &format!(", {same} unchanged");
         }
         if kept > 0 {
             text += &format!(", {kept} kept");
@@ -213,10 +217,11 @@ impl Args {
     }
 }
 
-/// A name, when there is one, and answers.
+/// The name, if there is one, and the answers.
 type Words = (Option<PathBuf>, Vec<(String, String)>);
 
-/// `NAME` and `KEY=VALUE`, in any order: what starts like `key=` is an answer, all else a name.
+/// Splits `NAME` and `KEY=VALUE` arguments, in any order. What starts like `key=` is an answer; the rest is a
+/// name.
 fn split_words(words: &[String]) -> Result<Words> {
     let mut target = None;
     let mut arguments = Vec::new();
@@ -227,7 +232,7 @@ fn split_words(words: &[String]) -> Result<Words> {
             }
             _ if target.is_none() => target = Some(PathBuf::from(word)),
             _ => {
-                return Err(Error::usage(format!("unexpected `{word}`: there is a name already"))
+                return Err(Error::usage(format!("unexpected `{word}`: a name was already given"))
                     .help("answers are written KEY=VALUE")
                     .into());
             }
@@ -241,7 +246,7 @@ fn split_words(words: &[String]) -> Result<Words> {
     Ok((target, arguments))
 }
 
-/// The table in an answers file: JSON where its name ends so, TOML otherwise.
+/// Reads the table in an answers file: JSON if its name ends in `.json`, TOML otherwise.
 fn read_answers(path: &Path) -> Result<Map<String, Value>> {
     let shown = path.display();
     let text = std::fs::read(path)
@@ -270,7 +275,7 @@ fn ask_for_skeleton() -> Result<String> {
     Ok(skeletons[chosen.index].manifest.about.name.clone())
 }
 
-/// Puts one question; asks again until the answer will do.
+/// Asks one question, and asks again until the answer is valid.
 fn ask(question: &Question<'_>) -> Result<Option<Value>> {
     let var = question.var;
     let message = var.ask.as_deref().unwrap_or(&var.name);
@@ -329,7 +334,8 @@ fn unanswered(error: &inquire::InquireError) -> Error {
         inquire::InquireError::OperationCanceled | inquire::InquireError::OperationInterrupted => {
             Error::new("cancelled: nothing was written")
         }
-        other => Error::new(format!("cannot ask: {other}")).help("`--defaults` asks nothing"),
+        other => Error::new(format!("cannot ask: {other}"))
+            .help("use `--defaults` to accept the defaults without questions"),
     }
 }
 
@@ -344,7 +350,7 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// What a user should know of a variable, beside its name and kind.
+/// The details of a variable, besides its name and kind.
 fn describe(var: &Var) -> Vec<String> {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut parts = Vec::new();
@@ -394,7 +400,7 @@ fn diff(step: &Step) -> String {
     }
 }
 
-/// The result, or with `created` absent the plan, as JSON.
+/// The result as JSON, or the plan if `created` is `None`.
 fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
     let files: Vec<_> = prepared
         .plan

@@ -9,40 +9,40 @@ use crate::error::{Error, Result};
 use crate::middleware::password::{self, Hash};
 use crate::ops::htpasswd::{Outcome, change, check_name};
 
-/// Longest line that is read from standard input, in bytes.
+/// Maximum length of a line on standard input, in bytes.
 const LINE_LIMIT: u64 = 4096;
 
-/// Adds, changes or deletes a user of the password file of `auth_basic`.
+/// Adds, changes or deletes a user in a password file of `auth_basic`.
 ///
-/// Asks for the password twice. A new file may be read by its owner alone: that must be the user who starts the server, or
-/// the user that its workers run as. A running server reloads the file by itself.
+/// Asks for the password twice. Only the owner can read a new file: run the command as the user who starts
+/// the server, or as the user that its workers run as. A running server reloads the file by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster htpasswd users ann                        asks for the password of ann
+  paster htpasswd users ann                        ask for ann's password
   pass show ann | paster htpasswd users ann --stdin
   paster htpasswd users ann --delete")]
 pub(super) struct Args {
-    /// The password file; made when it does not exist.
+    /// The password file; created if it does not exist
     file: PathBuf,
-    /// Name of the user.
+    /// Name of the user
     user: String,
-    /// Read the password from standard input: its first line.
+    /// Read the password from the first line of standard input
     #[arg(long)]
     stdin: bool,
-    /// Delete the user.
+    /// Delete the user
     #[arg(long, conflicts_with_all = ["stdin", "algorithm"])]
     delete: bool,
-    /// How the password is hashed.
+    /// Hash algorithm for the password
     #[arg(long, value_enum, default_value_t)]
     algorithm: Algorithm,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 enum Algorithm {
-    /// argon2id.
+    /// argon2id
     #[default]
     Argon2,
-    /// bcrypt, which other servers read too.
+    /// bcrypt, which other servers can read too
     Bcrypt,
 }
 
@@ -71,7 +71,7 @@ impl Args {
     }
 }
 
-/// Asks twice, and shows nothing of what is typed.
+/// Asks twice, without echo.
 fn ask() -> Result<String, Error> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::new("there is no terminal to ask for the password on")
@@ -80,7 +80,7 @@ fn ask() -> Result<String, Error> {
     inquire::Password::new("Password:")
         .with_display_mode(inquire::PasswordDisplayMode::Hidden)
         .with_custom_confirmation_message("Again:")
-        .with_custom_confirmation_error_message("the two are not the same")
+        .with_custom_confirmation_error_message("the passwords differ")
         .prompt()
         .map_err(|error| Error::new("no password was given").because(error))
 }

@@ -11,20 +11,20 @@ use crate::ops::list::Section;
 /// Lists the kinds of server, middleware and application, and their options.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster list                         every kind, with a line each
-  paster list middleware              those of one section
-  paster list middleware compress     the options of one kind: what each takes, its default, what it is for
+  paster list                         list every kind, one per line
+  paster list middleware              list the kinds of one section
+  paster list middleware compress     describe the options of one kind, with types and defaults
   paster list apps --json
-  paster list --markdown              the reference of all kinds and tables: docs/kinds.md")]
+  paster list --markdown              the reference of all kinds and tables (docs/kinds.md)")]
 pub(super) struct Args {
     /// What to list [default: all]
     #[arg(value_enum)]
     section: Option<Word>,
 
-    /// The kind whose options to print
+    /// The kind to describe
     kind: Option<String>,
 
-    /// Print JSON, options included
+    /// Print JSON, with the options
     #[arg(long)]
     json: bool,
 
@@ -74,7 +74,7 @@ impl Args {
     }
 }
 
-/// Prints the kinds of one section: what `paster serve --list-servers` and its like print too.
+/// Prints the kinds of one section; `paster serve --list-servers` and similar options use it too.
 pub(super) fn print_section(section: Section, json: bool) -> Result<ExitCode> {
     match json {
         true => print(&format!("{:#}\n", json!(section.kinds()))),

@@ -11,28 +11,28 @@ use crate::error::{Errors, Result};
 use crate::ops::control::{Ask, LogLine, Reply};
 use crate::ops::fault::Fault;
 
-/// Shows the last lines of a running server's log: of the supervisor, the workers and the side processes.
+/// Shows the last lines of a running server's log, from the supervisor, the workers and the side processes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster logs                the last 50 lines
-  paster logs -f             and what comes, until Ctrl-C
+  paster logs -f             and new lines, until Ctrl-C
   paster logs --lines 1000 --json
 
-The server keeps the last MiB in memory. The access log goes where its `to` says and is not part of it.
-Exit codes: 0 shown, 1 no server answers, 2 not clear which server.")]
+The server keeps the last MiB in memory. The access log goes where its `to` says, and is not part of it.
+Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,
 
-    /// Go on with what comes
+    /// Keep printing new lines
     #[arg(short, long)]
     follow: bool,
 
-    /// How many lines to begin with
+    /// How many of the last lines to print
     #[arg(short = 'n', long, default_value_t = 50)]
     lines: usize,
 
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,5 @@
-//! Arguments in, exit code out: one file a subcommand, its `Args` and a `run` that calls `ops`.
+//! Parses the arguments and returns the exit code. One file per subcommand: its `Args`, and a `run` that
+//! calls `ops`.
 
 mod cancel;
 mod check;
@@ -31,15 +32,15 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 
-/// Plugs any server, any middleware and any application together from one config file, and scaffolds new
+/// Connects any server, any middleware and any application from one config file, and creates new
 /// applications.
 #[derive(Debug, Parser)]
 #[command(name = "paster", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
-  paster create blog --template axum      a new application in ./blog
+  paster create blog --template axum      create an application in ./blog
   paster serve blog/server.toml --reload  serve it, and reload on every change
-  paster check blog/server.toml           find every fault without binding
-  paster serve --list-servers             the kinds of server")]
+  paster check blog/server.toml           find every fault, without listening
+  paster serve --list-servers             list the kinds of server")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -91,7 +92,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what clap answers itself: help, the version, a fault of the command line.
+/// Prints what clap itself returns: help, the version, or an error in the command line.
 fn answer(error: &clap::Error) -> Result<ExitCode> {
     match error.print() {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe && !error.use_stderr() => {
@@ -129,11 +130,11 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// The words of the command line, without those that a web server may have added when it runs us as a CGI program.
+/// The arguments, without those that a web server may have added when it runs paster as a CGI program.
 ///
-/// A query without `=` comes as further words (RFC 3875 section 4.4), so that a client could write options. Under a web
-/// server the path of the config is therefore the last word that counts; without one, no word counts that such a query
-/// may have brought.
+/// A web server passes a query without `=` as further arguments (RFC 3875 section 4.4), so a client could
+/// write options. Under a web server, everything after the path of the config is therefore ignored. If there
+/// is no such path, every argument that such a query may have added is ignored.
 fn words(mut words: Vec<OsString>) -> Vec<OsString> {
     if std::env::var_os("GATEWAY_INTERFACE").is_none() {
         return words;

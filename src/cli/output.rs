@@ -1,8 +1,8 @@
-//! Standard output and standard error of the commands. `print!` and its like panic when the pipe is closed or the device
-//! is full, so nothing in `src/` uses them.
+//! Standard output and standard error of the commands. `print!` and similar macros panic if the pipe is
+//! closed or the device is full, so nothing in `src/` uses them.
 //!
-//! A closed pipe (`| head`) ends a command silently; any other failure is reported as an error. Failures of standard error
-//! are ignored.
+//! A closed pipe (`| head`) ends a command silently; any other failure is reported as an error. Failures of
+//! standard error are ignored.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub(super) fn is_read(text: &str) -> Result<bool> {
     }
 }
 
-/// Writes bytes to standard output at once.
+/// Writes bytes to standard output and flushes it.
 pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
@@ -41,5 +41,5 @@ pub(super) fn failed(cause: io::Error) -> crate::error::Errors {
 
 /// Prints text to standard error.
 pub(super) fn note(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes()); // nobody is left to tell
+    let _ = io::stderr().lock().write_all(text.as_bytes()); // nothing can be reported if standard error is closed
 }

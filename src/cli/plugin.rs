@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::plugin::{Info, Library};
 
-/// Looks into plugin libraries.
+/// Inspects plugin libraries.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -21,15 +21,15 @@ enum Command {
     Inspect(Inspect),
 }
 
-/// Prints what a plugin says about itself, without creating an app.
+/// Prints what a plugin library declares, without creating an app.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster plugin inspect target/debug/libhello.so
   paster plugin inspect libhello.so --json | jq .settings_schema")]
 struct Inspect {
-    /// The library.
+    /// The library
     file: PathBuf,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -104,7 +104,7 @@ fn settings(schema: &Value) -> Vec<[String; 4]> {
         .collect()
 }
 
-/// The type of a setting in words: `string`, `integer or null`, `one of "a", "b"`.
+/// The type of a setting: `string`, `integer or null`, `one of "a", "b"`.
 fn kind(schema: &Value, property: &Value) -> String {
     if let Some(target) =
         property["$ref"].as_str().and_then(|path| schema.pointer(path.trim_start_matches('#')))

@@ -9,15 +9,15 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, InFlight, Ps, TaskInfo};
 
-/// Shows what a running server consists of: supervisor, workers, side processes, tasks.
+/// Shows the processes of a running server: supervisor, workers, side processes; and its tasks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster ps                     the only server that runs, or that of ./server.toml
-  paster ps site/server.toml    the one of that config
-  paster ps --json              the same for programs
+  paster ps                     the only running server, or the one of ./server.toml
+  paster ps site/server.toml    the server that runs with this config
+  paster ps --json              the same as JSON
 
-Memory is the proportional set size: what processes share counts by its share.
-Exit codes: 0 shown, 1 no server answers, 2 several run and it is not clear which is meant.")]
+Memory is the proportional set size: shared memory is divided among the processes that share it.
+Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,
@@ -37,7 +37,7 @@ impl Args {
     }
 }
 
-/// All of it, for people.
+/// Everything, as text.
 pub(super) fn text(ps: &Ps) -> String {
     let mut text = format!("{}\n", headline(ps));
     for (server, url) in &ps.supervisor.listening {
@@ -51,7 +51,7 @@ pub(super) fn text(ps: &Ps) -> String {
     text
 }
 
-/// The supervisor in a line.
+/// The supervisor, in one line.
 pub(super) fn headline(ps: &Ps) -> String {
     let of = &ps.supervisor;
     let config = of.config.as_deref().map(super::report::shown).map(|path| format!(" {path}"));
@@ -103,7 +103,7 @@ pub(super) fn workers(ps: &Ps) -> Columns {
                 row.push(format!("{}{upgraded}", load.connections));
                 row.extend([load.in_flight, load.requests, load.failed].map(|count| count.to_string()));
             }
-            None => row.push("does not answer".to_owned()),
+            None => row.push("not responding".to_owned()),
         }
         table.row(row);
     }
@@ -141,7 +141,7 @@ pub(super) fn tasks(tasks: &[TaskInfo]) -> Columns {
         let next = match (task.running, task.next_ms) {
             (0, Some(next)) => time(next),
             (0, None) => "-".to_owned(),
-            _ => "runs now".to_owned(),
+            _ => "running".to_owned(),
         };
         table.row([task.name.clone(), task.schedule.clone(), task.runs.clone(), next, last, result]);
     }

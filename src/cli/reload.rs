@@ -11,14 +11,15 @@ use crate::error::{Error, Errors, Result};
 use crate::ops::control::{Answer, Ask, Switched};
 use crate::ops::fault::Fault;
 
-/// Makes a new generation from the files; the old one serves until it is ready, and on when it fails.
+/// Starts a new generation from the files. The old one serves until the new one is ready, and keeps serving
+/// if it fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster reload              begin, as the signal HUP does
-  paster reload --wait       and wait until it serves; print what is wrong when it does not
+  paster reload              start a reload, like the signal HUP
+  paster reload --wait       and wait until the new generation serves; if it fails, print why
   paster reload site/server.toml --wait --json
 
-Exit codes: 0 begun (with --wait: it serves), 1 failed, 2 not clear which server, 78 the config is wrong.")]
+Exit codes: 0 started (with --wait: it serves), 1 failed, 2 several servers run: name one, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,
@@ -32,14 +33,14 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Goes back to the generation that served before, with its config and its built plugins as they were.
+/// Goes back to the previous generation, with its config and its built plugins as they were.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster rollback            begin to go back
+  paster rollback            start to go back
   paster rollback --wait     and wait until it serves
 
-The files stay as they are: the next reload takes them again. After a rollback, a second one goes forward again.
-Exit codes: 0 begun (with --wait: it serves), 1 failed, 2 not clear which server, 78 the config is wrong.")]
+The files do not change: the next reload reads them again. A second rollback undoes the first.
+Exit codes: 0 started (with --wait: it serves), 1 failed, 2 several servers run: name one, 78 config error.")]
 pub(super) struct RollbackArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -69,10 +70,10 @@ fn ask(server: &ServerArgs, ask: &Ask, json: bool) -> Result<ExitCode> {
     match server.connect()?.ask::<Switched>(ask)? {
         Answer::Done(done) if json => print(&format!("{:#}\n", json!(done))),
         Answer::Done(Switched { generation, ms: Some(ms) }) => {
-            print(&format!("generation {generation} serves after {}\n", span(ms)))
+            print(&format!("generation {generation} is serving after {}\n", span(ms)))
         }
         Answer::Done(Switched { generation, ms: None }) => {
-            print(&format!("begun; generation {generation} serves until the new one is ready\n"))
+            print(&format!("started; generation {generation} serves until the new one is ready\n"))
         }
         Answer::Failed(faults) if json => {
             print(&format!("{:#}\n", json!({ "errors": faults })))?;
@@ -85,7 +86,7 @@ fn ask(server: &ServerArgs, ask: &Ask, json: bool) -> Result<ExitCode> {
     }
 }
 
-/// The exit code that the faults ask for.
+/// The exit code for the faults.
 fn code_of(faults: &[Fault]) -> ExitCode {
     let errors = Errors::check(faults.iter().map(Fault::to_error).collect()).err();
     ExitCode::from(errors.unwrap_or_else(|| Error::new("failed").into()).exit_code())

@@ -1,4 +1,4 @@
-//! Errors as a user reads them: the line, the marked source, the causes, the help.
+//! Errors as a user reads them: the message, the marked source line, the causes, the help.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -18,19 +18,19 @@ const EXCERPT_COLUMNS: usize = 100;
 pub(super) fn errors(errors: &Errors) {
     let colour = coloured(&std::io::stderr());
     let text: Vec<String> = errors.iter().map(|error| render(error, colour)).collect();
-    // Standard error is gone: nobody is left to tell.
+    // Nothing can be reported if standard error is closed.
     let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
 }
 
-/// Prints faults to standard error, each with the output of the program that showed it.
+/// Prints faults to standard error, each with the output of the program that reported it.
 pub(super) fn faults(faults: &[Fault]) {
     let colour = coloured(&std::io::stderr());
     let text: Vec<String> = faults.iter().map(|one| fault(one, colour)).collect();
-    // Standard error is gone: nobody is left to tell.
+    // Nothing can be reported if standard error is closed.
     let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
 }
 
-/// A fault with the output of the program that showed it.
+/// A fault with the output of the program that reported it.
 pub(super) fn fault(fault: &Fault, colour: bool) -> String {
     let error = render(&fault.to_error(), colour);
     if fault.output.is_empty() { error } else { format!("{}\n\n{error}", fault.output) }
@@ -42,7 +42,7 @@ pub(super) fn coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// A place as people and terminals that make links of it read it: `conf/server.toml:3:9`.
+/// A place in the form that terminals turn into links: `conf/server.toml:3:9`.
 pub(super) fn place(origin: &Origin) -> String {
     match &origin.source {
         Source::File(path) if origin.line > 0 => {
@@ -53,14 +53,14 @@ pub(super) fn place(origin: &Origin) -> String {
     }
 }
 
-/// `path` relative to the working directory when it lies below it.
+/// `path` relative to the working directory, if it is below it.
 pub(super) fn shown(path: &Path) -> String {
     let folder = std::env::current_dir().ok();
     let below = folder.and_then(|folder| path.strip_prefix(folder).ok());
     below.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display().to_string()
 }
 
-/// The errors for programs: a list of objects with `message`, `file`, `line`, `column`, `helps` and `causes`.
+/// The errors as JSON: a list of objects with `message`, `file`, `line`, `column`, `helps` and `causes`.
 pub(super) fn values(errors: &Errors) -> Value {
     let value = |error: &Error| {
         let mut value = match &error.origin {
@@ -78,7 +78,7 @@ pub(super) fn values(errors: &Errors) -> Value {
     errors.iter().map(value).collect()
 }
 
-/// A place for programs.
+/// A place as JSON.
 pub(super) fn origin_value(origin: &Origin) -> Value {
     let number = |number: u32| if number > 0 { Value::from(number) } else { Value::Null };
     let file = match &origin.source {
@@ -123,12 +123,12 @@ pub(super) fn render(error: &Error, colour: bool) -> String {
     }
     let mut cause = error.source();
     while let Some(inner) = cause {
-        // Some types print their own cause: no need to say it twice.
+        // Some types print their own cause: do not print it twice.
         if inner.source().is_some_and(|below| below.to_string() == inner.to_string()) {
             cause = inner.source();
             continue;
         }
-        // A message of several lines keeps its lines, each under the first.
+        // A message of several lines keeps its lines, each indented under the first.
         let inner_text = bare(&inner.to_string()).trim_end().replace('\n', &format!("\n{gutter}   "));
         text += &format!("{gutter} {} {inner_text}\n", paint(blue, "= caused by:"));
         cause = inner.source();
@@ -139,15 +139,15 @@ pub(super) fn render(error: &Error, colour: bool) -> String {
     text
 }
 
-/// `text` without control characters, which could change what the terminal shows; lines and tabs stay.
+/// `text` without control characters, which could change what the terminal shows; newlines and tabs stay.
 fn bare(text: &str) -> String {
     let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
     text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// The marked line, cut to the part around the mark, with the columns before the mark and of the mark.
+/// The marked line, cut to the part around the mark; the number of columns before the mark; the mark's width.
 fn excerpt(origin: &Origin) -> (String, usize, usize) {
-    // Tabs are four columns here, whatever the terminal makes of them.
+    // Tabs are printed as four spaces, whatever the terminal's tab width.
     let cell = |c: char| match c {
         '\t' => "    ".to_owned(),
         c if c.is_control() => "\u{fffd}".to_owned(),

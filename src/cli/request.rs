@@ -23,18 +23,18 @@ use crate::server::console::encode_head;
 /// Sends one request to an application in this process and prints the response.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster request GET /                                 of ./server.toml, without a server
+  paster request GET /                                 ask the app of ./server.toml, without a server
   paster request POST /items site/server.toml -H 'Content-Type: application/json' -d '{\"name\":\"a\"}'
-  paster request GET / --trace                         with the time of each middleware
-  paster request GET /old --location                   following redirects
+  paster request GET / --trace                         print the time of each middleware
+  paster request GET /old --location                   follow redirects
   paster request GET /report --no-include > report.html
 
-Exit codes: 0 a response came, 1 none came, or with --fail it was 400 or above, 78 the config is wrong.")]
+Exit codes: 0 got a response, 1 got none (with --fail: or its status was 400 or above), 78 config error.")]
 pub(super) struct Args {
     /// The method: GET, POST, …
     method: String,
 
-    /// The path, perhaps with a query: /a?b=c
+    /// The path, with an optional query: /a?b=c
     path: String,
 
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "DATA|@FILE")]
     data: Option<String>,
 
-    /// Ask this app of the config [default: that of the server `main`]
+    /// Ask this app of the config [default: the app of the server `main`]
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
 
@@ -56,11 +56,11 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Print status line and fields, as is the default
+    /// Print the status line and the header fields (default)
     #[arg(short, long, overrides_with = "no_include")]
     include: bool,
 
-    /// Print the body alone
+    /// Print only the body
     #[arg(long, overrides_with = "include")]
     no_include: bool,
 
@@ -72,7 +72,7 @@ pub(super) struct Args {
     #[arg(short = 'L', long)]
     location: bool,
 
-    /// Exit with 1 when the status is 400 or above
+    /// Exit with 1 if the status is 400 or above
     #[arg(long)]
     fail: bool,
 }
@@ -120,7 +120,7 @@ impl Args {
             print(&format!("{value:#}\n"))?;
         } else {
             if std::io::stdout().is_terminal() {
-                print("\n")?; // the body may not end its last line
+                print("\n")?; // the body may not end with a newline
             }
             if self.trace {
                 note(&table(&done));
@@ -157,7 +157,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Own time and time with what is inside, one part a line, as deep as it stands, and a bar for when it was at work.
+/// The trace as a table: own time, total time, one part per line, indented by depth, and a bar that shows
+/// when it ran.
 pub(super) fn table(done: &Done) -> String {
     let label = |step: &Step| {
         let name = match &step.middleware {
@@ -194,11 +195,11 @@ pub(super) fn table(done: &Done) -> String {
     text
 }
 
-/// Longest and shortest bar, in characters.
+/// Maximum and minimum length of a bar, in characters.
 const BAR: usize = 40;
 const SMALLEST_BAR: usize = 8;
 
-/// Width of the terminal that the times go to.
+/// Width of the terminal that the table goes to.
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(100)

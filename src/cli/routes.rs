@@ -13,24 +13,24 @@ use crate::error::Result;
 use crate::ops::control::Ask;
 use crate::ops::routes::{Routes, routes};
 
-/// Prints which app answers where, with its middleware, outermost first: of a config, which builds nothing, or of a
-/// running server, which shows what it really serves.
+/// Prints which app serves which path, with its middleware, outermost first. For a config, nothing is built;
+/// a running server shows what it really serves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster routes                            of ./server.toml
+  paster routes                            the routes of ./server.toml
   paster routes site/server.toml --json
-  paster routes --running                  of the server that runs, with its addresses
+  paster routes --running                  the routes of the running server, with its addresses
 
-Exit codes: 0 the routes were printed, 1 no server answers, 78 the config is wrong.")]
+Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Ask the server that runs with the config (without one: the only server that runs)
+    /// Ask the server that runs with this config (without one: the only running server)
     #[arg(long)]
     running: bool,
 
-    /// Ask the server with this control socket
+    /// Ask the server at this control socket
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     control: Option<PathBuf>,
 

@@ -11,27 +11,27 @@ use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
 
-/// Serves the applications of a config.
+/// Serves the applications of a config file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster serve                               what ./server.toml says
+  paster serve                               serve ./server.toml
   paster serve blog/server.toml --reload     and reload on every change
-  paster serve --listen 0.0.0.0:8000         on another address
-  paster serve --app admin --profile test    another app, with the profile `test`
-  paster serve --list-servers                the kinds of server
+  paster serve --listen 0.0.0.0:8000         listen on another address
+  paster serve --app admin --profile test    serve another app, with the profile `test`
+  paster serve --list-servers                list the kinds of server
 
 Without a config file:
-  paster serve --app static:./public         the files of a directory
+  paster serve --app static:./public         serve the files of a directory
   paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
   paster serve --app scgi:127.0.0.1:4000     or scgi:unix:PATH
-  paster serve --app cgi:./program           a program for each request
-Such an app is [app.main] with access_log, error_page and body_limit: -D sets the rest, and
+  paster serve --app cgi:./program           run a program for each request
+Such an app is [app.main] with access_log, error_page and body_limit. -D sets its other options;
 `paster config show --app …` prints it as the start of a config file.
 
-Signals: HUP reloads, TERM lets requests finish, INT (Ctrl-C) ends soon, a second one at once; USR1 opens log files
-anew, USR2 lets a replaced program take over.
-Exit codes: 0 ended as asked, 1 failed, 2 command line, 78 configuration.")]
+Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops soon, a second one at once. USR1 reopens the
+log files. USR2 upgrades to the program that replaced this one.
+Exit codes: 0 stopped on request, 1 failed, 2 command line error, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 
-    /// Serve this `[app.NAME]` instead of the one that the server names; or, without a config file, one of its own:
+    /// Serve this `[app.NAME]` instead of the one that the server names; or, without a config file, one of
     /// `static:DIRECTORY`, `proxy:URL`, `fastcgi:ADDRESS`, `scgi:ADDRESS`, `cgi:PROGRAM`
     #[arg(long, value_name = "NAME|KIND:…")]
     app: Option<String>,
@@ -49,31 +49,31 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
 
-    /// Reload when files change, with pages for developers
+    /// Reload when files change, and show error pages for developers
     #[arg(long, overrides_with = "no_reload")]
     reload: bool,
 
-    /// Do not, whatever the config says
+    /// Do not reload, even if the config asks for it
     #[arg(long)]
     no_reload: bool,
 
-    /// Open the address in the browser
+    /// Open the address in a browser
     #[arg(long)]
     open: bool,
 
-    /// Print one JSON event a line on standard output; with a list, the list as JSON
+    /// Print events as JSON lines; with `--list-…`, print the list as JSON
     #[arg(long)]
     json: bool,
 
-    /// List the kinds of server, each with a line
+    /// List the kinds of server, one per line
     #[arg(long, help_heading = "Lists")]
     list_servers: bool,
 
-    /// List the kinds of middleware
+    /// List the kinds of middleware, one per line
     #[arg(long, help_heading = "Lists")]
     list_middleware: bool,
 
-    /// List the kinds of application
+    /// List the kinds of application, one per line
     #[arg(long, help_heading = "Lists")]
     list_apps: bool,
 }
@@ -82,7 +82,8 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 pub(super) struct WorkerArgs {}
 
-/// Reads what a supervisor would leave to this program (started by it before it does).
+/// Checks that this program can read a supervisor's upgrade state (started by that supervisor before the
+/// upgrade).
 #[derive(Debug, clap::Args)]
 pub(super) struct SuccessorArgs {}
 
@@ -98,7 +99,7 @@ pub(super) struct SideArgs {
     /// Process id of the supervisor.
     #[arg(long)]
     parent: u32,
-    /// As whom and within which limits it runs.
+    /// The user and the limits that it runs with.
     #[arg(long)]
     credentials: String,
 }

@@ -17,16 +17,17 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "NAME", env = "PASTER_PROFILE", hide_env_values = true)]
     pub(super) profile: Option<String>,
 
-    /// Set a key over everything else, such as `server.main.threads=4` (a TOML value, else a string)
+    /// Set a key, overriding all other sources, such as `server.main.threads=4` (a TOML value, otherwise a
+    /// string)
     #[arg(short = 'D', value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
 }
 
 impl SourceArgs {
-    /// The sources to hand to [`Config::load`](crate::config::Config::load): the file, or `server.toml` of the
-    /// working directory; the profile; the environment's `PASTER_…` variables; `-D`.
+    /// The sources for [`Config::load`](crate::config::Config::load): the file, or `server.toml` in the
+    /// working directory; the profile; the `PASTER_…` environment variables; `-D`.
     /// # Errors
-    /// When no file was named and there is no `server.toml`.
+    /// When no file is given and there is no `server.toml`.
     pub(super) fn sources(&self) -> Result<Sources> {
         let file = match &self.config {
             Some(file) => file.clone(),
@@ -42,24 +43,23 @@ impl SourceArgs {
         Ok(self.around(Some(file)))
     }
 
-    /// The same, with the app that `--app` names: `KIND:…` is a config of its own, in place of a file.
+    /// The same, with the app that `--app` names. `KIND:…` takes the place of a config file.
     /// # Errors
-    /// As [`SourceArgs::sources`]; an argument that says no app; a file beside it.
+    /// As [`SourceArgs::sources`]; when the argument does not name an app, or a file is given as well.
     pub(super) fn with_app(&self, app: Option<&str>) -> Result<(Sources, Option<String>)> {
         let (Some(table), Some(text)) = (app.map(from_argument).transpose()?.flatten(), app) else {
             return Ok((self.sources()?, app.map(str::to_owned)));
         };
         if let Some(file) = &self.config {
-            let error =
-                Error::usage(format!("`--app {text}` serves without a config file, and one is named"));
-            let help = format!("leave `{}` out, or name an app of it", file.display());
+            let error = Error::usage(format!("`--app {text}` replaces the config file, but one is given"));
+            let help = format!("omit `{}`, or name one of its apps", file.display());
             return Err(error.help(help).into());
         }
         let argument = Argument { option: "--app".to_owned(), text: text.to_owned(), tree: config_of(table) };
         Ok((Sources { argument: Some(argument), ..self.around(None) }, None))
     }
 
-    /// The sources around the file, or around what takes its place.
+    /// All sources; `file` is `None` if an argument takes its place.
     fn around(&self, file: Option<PathBuf>) -> Sources {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))

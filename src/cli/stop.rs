@@ -9,19 +9,19 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Hello};
 
-/// Ends a running server: new connections are refused, requests in flight get `grace_secs`.
+/// Stops a running server: it refuses new connections, and requests in flight get `grace_secs` to finish.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster stop            as the signal TERM does
-  paster stop --wait     and wait until it has ended
-  paster stop --fast     without waiting for what is in flight, as INT does; a second one at once
+  paster stop            like the signal TERM
+  paster stop --wait     and wait until it has stopped
+  paster stop --fast     without waiting for requests in flight, like INT; a second one stops at once
 
-Exit codes: 0 it ends (with --wait: it has ended), 1 no server answers, 2 not clear which server.")]
+Exit codes: 0 stopping (with --wait: stopped), 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,
 
-    /// Do not wait for what is in flight
+    /// Do not wait for requests in flight
     #[arg(long)]
     fast: bool,
 
@@ -39,10 +39,10 @@ impl Args {
         let mut server = self.server.connect()?;
         let hello: Hello = server.done(&Ask::Stop { fast: self.fast })?;
         if self.wait {
-            // The connection closes with the process; an error says the same.
+            // The connection closes when the process ends; an error means the same.
             while let Ok(Some(_)) = server.reply() {}
         }
-        let word = if self.wait { "has ended" } else { "ends" };
+        let word = if self.wait { "has stopped" } else { "is stopping" };
         match self.json {
             true => print(&format!("{:#}\n", json!({ "pid": hello.pid, "ended": self.wait }))),
             false => print(&format!("process {} {word}\n", hello.pid)),

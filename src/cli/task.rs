@@ -11,11 +11,11 @@ use super::ps;
 use crate::error::Result;
 use crate::ops::control::{Ask, TaskInfo, TaskRun};
 
-/// Lists a running server's scheduled tasks, and runs one now.
+/// Lists a running server's scheduled tasks, or runs one now.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster task list                  what is scheduled, next and last runs
-  paster task run sweep             begin a run now
+  paster task list                  list the tasks, with their next and last runs
+  paster task run sweep             start a run now
   paster task run sweep --wait      and print its result
 
 A task is a table of the config:
@@ -32,7 +32,7 @@ pub(super) struct Args {
 enum Command {
     /// List the tasks with their next and last runs
     List(ListArgs),
-    /// Run a task now, whatever its schedule says
+    /// Run a task now, regardless of its schedule
     Run(RunArgs),
 }
 
@@ -54,7 +54,7 @@ struct ListArgs {
   paster task run sweep
   paster task run sweep --wait --json
 
-Exit codes: 0 begun (with --wait: it ended well), 1 it failed or cannot run now, 2 not clear which server.")]
+Exit codes: 0 started (with --wait: succeeded), 1 failed or cannot run now, 2 several servers run: name one.")]
 struct RunArgs {
     /// Name of the task
     name: String,
@@ -62,7 +62,7 @@ struct RunArgs {
     #[command(flatten)]
     server: ServerArgs,
 
-    /// Wait for the end and print the result
+    /// Wait until it ends, and print the result
     #[arg(long)]
     wait: bool,
 
@@ -95,8 +95,8 @@ fn run(args: RunArgs) -> Result<ExitCode> {
         print(&format!("{:#}\n", json!(run)))?;
     } else {
         let text = match (run.ok, run.text.as_str()) {
-            (None, _) => format!("task {} has begun\n", run.name),
-            (Some(true), "") => format!("task {} ended well in {}\n", run.name, span(run.ms.unwrap_or(0))),
+            (None, _) => format!("task {} has started\n", run.name),
+            (Some(true), "") => format!("task {} succeeded in {}\n", run.name, span(run.ms.unwrap_or(0))),
             (Some(true), text) => format!("{text}\n"),
             (Some(false), text) => {
                 note(&format!("error: the task `{}` failed: {text}\n", run.name));

@@ -19,41 +19,41 @@ use super::ps;
 use crate::error::{Error, Result};
 use crate::ops::control::{Ask, Connection, Counts, InFlight, Ps};
 
-/// How long rates are shown for, in looks.
+/// How many samples the graph of rates shows.
 const HISTORY: usize = 240;
 
 /// Shows what a running server is doing: rates, workers, the requests in flight.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster top               a live view; q leaves it
-  paster top --once        the same once, as a table
+  paster top               a live view; q quits
+  paster top --once        print one sample as a table
   paster top --once --json
 
-Exit codes: 0 shown, 1 no server answers, 2 not clear which server.")]
+Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,
 
-    /// Print it once; without a terminal that is so anyway
+    /// Print one sample; the default without a terminal
     #[arg(long)]
     once: bool,
 
-    /// Print JSON, once
+    /// Print one sample as JSON
     #[arg(long)]
     json: bool,
 
-    /// Seconds between two looks, from 0.1 to 30
+    /// Seconds between two samples, from 0.1 to 30
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = every)]
     every: f64,
 }
 
-/// Reads a time between two looks. The server closes a connection that is silent for a minute.
+/// Parses the time between two samples. The server closes a connection that is silent for a minute.
 fn every(text: &str) -> Result<f64, String> {
     let known = text.parse().ok().filter(|secs| (0.1..=30.0).contains(secs));
     known.ok_or_else(|| "it must be a number from 0.1 to 30".to_owned())
 }
 
-/// What one look has shown.
+/// One sample.
 #[derive(Debug)]
 struct Look {
     at: Instant,
@@ -93,7 +93,7 @@ impl Args {
     }
 }
 
-/// Shows the view and looks again, until the user leaves or the server ends.
+/// Shows the view and takes samples until the user quits or the server stops.
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
     server: &mut Connection,
@@ -122,15 +122,15 @@ fn watch(
     }
 }
 
-/// What is on the screen.
+/// The state of the screen.
 #[derive(Debug)]
 struct View {
     look: Look,
-    /// Requests that came between the last two looks, a second.
+    /// Requests per second between the last two samples.
     rate: f64,
     failing: f64,
     rates: VecDeque<u64>,
-    /// Requests in flight that are scrolled away.
+    /// How many requests in flight are scrolled away.
     scroll: usize,
 }
 
@@ -143,7 +143,7 @@ impl View {
         View { look, rate: 0.0, failing: 0.0, rates: VecDeque::new(), scroll: 0 }
     }
 
-    /// Takes the next look. A worker that was not there before counts from its beginning.
+    /// Adds the next sample. A worker that is new in it counts from its start.
     fn add(&mut self, look: Look) {
         let (before, now) = (counts(&self.look.ps), counts(&look.ps));
         let secs = look.at.duration_since(self.look.at).as_secs_f64().max(1e-3);
@@ -153,7 +153,7 @@ impl View {
             new.requests += count.requests.saturating_sub(old.requests);
             new.failed += count.failed.saturating_sub(old.failed);
         }
-        // Our own looks come over the control socket and are not counted by any server.
+        // `top`'s own requests come over the control socket, so no server counts them.
         self.rate = new.requests as f64 / secs;
         self.failing = new.failed as f64 / secs;
         self.rates.push_back(self.rate.round() as u64);
@@ -188,12 +188,14 @@ impl View {
         frame.render_widget(Sparkline::default().data(&bars).style(Style::new().cyan()), graph);
         show(frame, middle, &workers, 0);
         show(frame, rest, &ps::requests(&self.look.requests), self.scroll);
-        frame
-            .render_widget(Line::from("q leaves, ↑ ↓ scroll; `paster cancel REQUEST` drops one").dim(), foot);
+        frame.render_widget(
+            Line::from("q quits, ↑ ↓ scroll; `paster cancel REQUEST` cancels one").dim(),
+            foot,
+        );
     }
 }
 
-/// Shows a table, its heads dim, the first `skip` rows scrolled away.
+/// Shows a table with dim heads, scrolled down by `skip` rows.
 fn show(frame: &mut Frame<'_>, area: Rect, table: &Columns, skip: usize) {
     let text = table.text();
     let mut rows = text.lines();
@@ -241,7 +243,7 @@ mod tests {
         terminal.draw(|frame| view.draw(frame)).unwrap();
         let screen = terminal.backend().to_string();
         assert!(screen.contains("100 requests/s, 0 failed/s, 1 in flight, 3 connections"), "{screen}");
-        for word in ["4711 ", "4711.96", "1.5 s", "/slow", "shop", "compress", "192.0.2.1", "q leaves"] {
+        for word in ["4711 ", "4711.96", "1.5 s", "/slow", "shop", "compress", "192.0.2.1", "q quits"] {
             assert!(screen.contains(word), "{word}: {screen}");
         }
     }

@@ -1,4 +1,5 @@
-//! The response of a CGI program, which SCGI and FastCGI applications send too: fields, an empty line, the body.
+//! The response of a CGI program, which SCGI and FastCGI applications also send: fields, an empty line, the
+//! body.
 //!
 //! # Source
 //! RFC 3875 section 6.
@@ -8,33 +9,35 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Fault, malformed};
 
-/// What a head means.
+/// The meaning of a head.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// A document, or a redirect of the client's: status and fields, the body follows.
+    /// A document, or a redirect for the client: status and fields; the body follows.
     Document {
-        /// 200 unless the program said otherwise; 302 for a `Location` alone.
+        /// 200 by default; 302 if there is only a `Location`.
         status: StatusCode,
         /// The fields, without `Status`.
         headers: HeaderMap,
     },
-    /// The server shall answer as if this path, with its query, had been asked for (section 6.2.2).
+    /// The server must respond as if this path, with its query, had been requested (section 6.2.2).
     LocalRedirect(String),
 }
 
-/// Reads the head at the start of `input`, to the empty line; lines end with LF or CR LF.
+/// Parses the head at the start of `input`, up to the empty line; lines end with LF or CR LF.
 ///
-/// Returns what it means with the count of bytes consumed, or `None` when `input` ends too early: call again with more.
+/// Returns its meaning and the number of bytes consumed, or `None` if `input` is incomplete: call again with
+/// more.
 /// # Errors
-/// [`Fault::TooLong`] when the head is longer than `limit_bytes` or has more than `limit_fields` fields;
-/// [`Fault::Malformed`]: a head that begins with a status line of HTTP too (`nph-` programs are not supported).
+/// [`Fault::TooLong`] if the head is longer than `limit_bytes` or has more than `limit_fields` fields;
+/// [`Fault::Malformed`], also for a head that begins with an HTTP status line (`nph-` programs are not
+/// supported).
 pub fn parse_head(
     input: &[u8],
     limit_bytes: usize,
     limit_fields: usize,
 ) -> Result<Option<(Answer, usize)>, Fault> {
     if input.starts_with(b"HTTP/") {
-        return malformed("a status line of HTTP: programs that write their own (nph) are not supported");
+        return malformed("an HTTP status line: programs that write their own (nph) are not supported");
     }
     let Some((end, consumed)) = find_end(input) else {
         return if input.len() > limit_bytes { Err(Fault::TooLong) } else { Ok(None) };
@@ -48,14 +51,14 @@ pub fn parse_head(
     for line in input[..end].split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            continue; // behind the last field
+            continue; // after the last field
         }
         count += 1;
         if count > limit_fields {
             return Err(Fault::TooLong);
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return malformed("a line of the head is no field");
+            return malformed("a line of the head is not a field");
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"status") {
@@ -69,14 +72,14 @@ pub fn parse_head(
             return malformed("a field's value is not valid");
         };
         if name == CONTENT_LENGTH && headers.get(&name).is_some_and(|known| *known != value) {
-            return malformed("Content-Lengths differ");
+            return malformed("Content-Length fields differ");
         }
         headers.append(name, value);
     }
     if count == 0 {
-        return malformed("the head has no field");
+        return malformed("the head has no fields");
     }
-    // What is between two hops is the server's own affair.
+    // Hop-by-hop fields belong to the server.
     for name in [CONNECTION, TRANSFER_ENCODING] {
         headers.remove(name);
     }
@@ -104,7 +107,7 @@ fn find_end(input: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// `200 OK`: three digits, and perhaps a reason.
+/// `200 OK`: three digits, and an optional reason.
 fn parse_status(value: &[u8]) -> Result<StatusCode, Fault> {
     let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
     match StatusCode::from_bytes(digits) {
@@ -113,7 +116,7 @@ fn parse_status(value: &[u8]) -> Result<StatusCode, Fault> {
     }
 }
 
-/// Writes a response's head: `Status` first, so that no `Location` is taken for a redirect of the server's.
+/// Writes a response's head: `Status` first, so that a `Location` is not taken for a local redirect.
 pub fn encode_head(status: StatusCode, headers: &HeaderMap, out: &mut Vec<u8>) {
     let reason = status.canonical_reason().unwrap_or("Unknown");
     out.extend_from_slice(format!("Status: {} {reason}\r\n", status.as_u16()).as_bytes());

@@ -1,4 +1,4 @@
-//! FastCGI: records, and the pairs of names and values in them.
+//! FastCGI: records, and the name-value pairs in them.
 //!
 //! # Source
 //! FastCGI Specification 1.0, 1996-04-29: <https://fastcgi-archives.github.io/FastCGI_Specification.html>.
@@ -7,11 +7,11 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Fault, Variables, malformed};
 
-/// The only version there is.
+/// The only version.
 pub const VERSION: u8 = 1;
-/// Bytes of a record's header.
+/// Bytes in a record's header.
 pub const HEADER_BYTES: usize = 8;
-/// Most bytes of a record's content.
+/// Maximum bytes of content in a record.
 pub const CONTENT_LIMIT_BYTES: usize = 65_535;
 /// The id of management records.
 pub const MANAGEMENT: u16 = 0;
@@ -34,56 +34,56 @@ pub mod kind {
     pub const STDERR: u8 = 7;
     /// To a filter: a second body, a stream.
     pub const DATA: u8 = 8;
-    /// To the application, management: what values has it?
+    /// To the application, management: asks for values.
     pub const GET_VALUES: u8 = 9;
-    /// Its answer.
+    /// The reply to it.
     pub const GET_VALUES_RESULT: u8 = 10;
-    /// From the application, management: a type that it does not know.
+    /// From the application, management: an unknown type.
     pub const UNKNOWN_TYPE: u8 = 11;
 
-    /// Whether records of this type make a stream, which an empty one ends.
+    /// Whether records of this type form a stream, which ends with an empty one.
     pub const fn is_stream(kind: u8) -> bool {
         matches!(kind, PARAMS | STDIN | STDOUT | STDERR | DATA)
     }
 }
 
-/// The role that answers a request; authorizers are 2, filters 3.
+/// The role that responds to a request; authorizers are 2, filters 3.
 pub const RESPONDER: u16 = 1;
 
-/// How a request has ended, section 5.5.
+/// How a request ended, section 5.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It was answered, or aborted.
+    /// It was answered or aborted.
     RequestComplete = 0,
     /// Another request is open on the connection.
     CantMultiplex = 1,
     /// The application is full.
     Overloaded = 2,
-    /// The role is none that the application plays.
+    /// The application does not support the role.
     UnknownRole = 3,
 }
 
 /// A record's header, section 3.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Its type, of [`kind`].
+    /// Its type, from [`kind`].
     pub kind: u8,
     /// Id of the request; [`MANAGEMENT`] for none.
     pub id: u16,
-    /// Bytes of content behind the header.
+    /// Bytes of content after the header.
     pub content_length: u16,
-    /// Bytes behind the content that mean nothing.
+    /// Padding bytes after the content.
     pub padding_length: u8,
 }
 
 impl Header {
-    /// Reads a header.
+    /// Parses a header.
     /// # Errors
     /// [`Fault::Malformed`] for another version.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, Fault> {
         let [version, kind, id_high, id_low, length_high, length_low, padding_length, _] = *bytes;
         if version != VERSION {
-            return malformed("a record of another version than 1");
+            return malformed("a record with a version other than 1");
         }
         Ok(Header {
             kind,
@@ -93,12 +93,12 @@ impl Header {
         })
     }
 
-    /// The header of a record with padding to a multiple of eight bytes, as the document asks for.
+    /// The header of a record padded to a multiple of eight bytes, as the specification recommends.
     pub fn padded(kind: u8, id: u16, content_length: u16) -> Header {
         Header { kind, id, content_length, padding_length: (content_length.wrapping_neg() & 7) as u8 }
     }
 
-    /// Writes it.
+    /// Encodes it.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let [id_high, id_low] = self.id.to_be_bytes();
         let [length_high, length_low] = self.content_length.to_be_bytes();
@@ -111,29 +111,29 @@ impl Header {
 pub struct Part {
     /// The record's header; an empty content ends a stream.
     pub header: Header,
-    /// The content, or as much of it as has come.
+    /// The content, or the part of it that has arrived.
     pub content: Bytes,
 }
 
-/// Takes records off a buffer as they come.
+/// Takes records off a buffer as they arrive.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Header of the record that has begun, bytes of its content that are still to come.
+    /// Header of an incomplete record, and bytes of its content that are still to come.
     open: Option<(Header, usize)>,
     /// Bytes of padding that are still to come.
     padding: usize,
 }
 
 impl Reader {
-    /// Whether it stands between two records.
+    /// Whether it is between two records.
     pub fn is_between(&self) -> bool {
         self.open.is_none() && self.padding == 0
     }
 
-    /// Takes the next record off `buffer`, `None` when more bytes are needed. A stream's record may come in several
-    /// parts, each with the same header; every other record comes whole.
+    /// Takes the next record off `buffer`, `None` if more bytes are needed. A stream's record may arrive in
+    /// several parts, each with the same header; every other record is returned complete.
     /// # Errors
-    /// [`Fault::Malformed`] for another version: nothing more can be read.
+    /// [`Fault::Malformed`] for another version: nothing more can be parsed.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Fault> {
         let skip = self.padding.min(buffer.len());
         buffer.advance(skip);
@@ -147,7 +147,7 @@ impl Reader {
                 let Some(bytes) = buffer.first_chunk() else {
                     return match buffer.first() {
                         Some(version) if *version != VERSION => {
-                            malformed("a record of another version than 1")
+                            malformed("a record with a version other than 1")
                         }
                         _ => Ok(None),
                     };
@@ -173,7 +173,7 @@ impl Reader {
     }
 }
 
-/// Writes `content` as records of one type, padded; none at all when it is empty (see [`put_end`]).
+/// Writes `content` as padded records of one type; writes none if it is empty (see [`put_end`]).
 pub fn put(out: &mut Vec<u8>, kind: u8, id: u16, content: &[u8]) {
     // A multiple of eight, so that only the last record needs padding.
     for piece in content.chunks(CONTENT_LIMIT_BYTES & !7) {
@@ -193,16 +193,16 @@ pub fn put_end(out: &mut Vec<u8>, kind: u8, id: u16) {
 /// The content of `BEGIN_REQUEST`, section 5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {
-    /// The role that is wanted.
+    /// The requested role.
     pub role: u16,
     /// Whether the connection stays open after the request.
     pub keep: bool,
 }
 
 impl Begin {
-    /// Reads it.
+    /// Parses it.
     /// # Errors
-    /// [`Fault::Malformed`] when it is not eight bytes long.
+    /// [`Fault::Malformed`] if it is not eight bytes long.
     pub fn parse(content: &[u8]) -> Result<Begin, Fault> {
         match *content {
             [high, low, flags, _, _, _, _, _] => {
@@ -224,14 +224,14 @@ impl Begin {
 pub struct End {
     /// Exit status, 0 for success.
     pub app_status: u32,
-    /// How it ended; `None` for a number that the document does not know.
+    /// How it ended; `None` for a number that the specification does not define.
     pub ending: Option<Ending>,
 }
 
 impl End {
-    /// Reads it.
+    /// Parses it.
     /// # Errors
-    /// [`Fault::Malformed`] when it is not eight bytes long.
+    /// [`Fault::Malformed`] if it is not eight bytes long.
     pub fn parse(content: &[u8]) -> Result<End, Fault> {
         let [a, b, c, d, ending, _, _, _] = *content else {
             return malformed("END_REQUEST is not eight bytes long");
@@ -253,25 +253,26 @@ pub fn put_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, ending: Endi
     put(out, kind::END_REQUEST, id, &[a, b, c, d, ending as u8, 0, 0, 0]);
 }
 
-/// Writes `UNKNOWN_TYPE`, the answer to a management record of type `unknown`, section 4.2.
+/// Writes `UNKNOWN_TYPE`, the reply to a management record of type `unknown`, section 4.2.
 pub fn put_unknown_type(out: &mut Vec<u8>, unknown: u8) {
     put(out, kind::UNKNOWN_TYPE, MANAGEMENT, &[unknown, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-/// Reads pairs of names and values, section 3.4: both lengths, each in one byte or in four, then name and value.
+/// Parses name-value pairs, section 3.4: both lengths, each in one byte or in four, then name and value.
 /// # Errors
-/// [`Fault::Malformed`] when a pair is cut off. No length can overflow: each is checked against what is there.
+/// [`Fault::Malformed`] if a pair is truncated. No length can overflow: each is checked against the available
+/// bytes.
 pub fn parse_pairs(mut bytes: &[u8]) -> Result<Variables, Fault> {
     let mut variables = Variables::new();
     while !bytes.is_empty() {
         let (Some(name), Some(value)) = (take_length(&mut bytes), take_length(&mut bytes)) else {
-            return malformed("a pair's lengths are cut off");
+            return malformed("a pair's lengths are truncated");
         };
         let Some((name, rest)) = bytes.split_at_checked(name) else {
-            return malformed("a pair's name is cut off");
+            return malformed("a pair's name is truncated");
         };
         let Some((value, rest)) = rest.split_at_checked(value) else {
-            return malformed("a pair's value is cut off");
+            return malformed("a pair's value is truncated");
         };
         variables.push(name, value);
         bytes = rest;
@@ -289,7 +290,7 @@ fn take_length(bytes: &mut &[u8]) -> Option<usize> {
     Some(length)
 }
 
-/// Writes the pairs of `variables`, each length in as few bytes as it fits.
+/// Encodes the pairs of `variables`, each length in as few bytes as possible.
 /// # Errors
 /// [`Fault::TooLong`] for a name or value of 2 GiB or more.
 pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, Fault> {

@@ -1,9 +1,9 @@
-//! Host names as people write them, and as clients send them.
+//! Host names as users write them, and as clients send them.
 
 use std::borrow::Cow;
 
-/// The form in which clients send a host name that people write: `xn--bcher-kva.example` of `bücher.example`, its labels
-/// in lower case. What is ASCII already, an address say, is left; `None` when it is not a name.
+/// Converts a host name to the form that clients send: `bücher.example` to `xn--bcher-kva.example`, in
+/// lower-case labels. ASCII text, such as an address, is left alone; `None` if it is not a name.
 /// # Source
 /// UTS #46, ToASCII: <https://www.unicode.org/reports/tr46/>.
 pub fn to_ascii(text: &str) -> Option<Cow<'_, str>> {

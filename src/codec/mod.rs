@@ -1,7 +1,8 @@
-//! Codecs of the gateway protocols: SCGI, FastCGI and CGI, read and written by servers and bridges alike.
+//! Codecs of the gateway protocols: SCGI, FastCGI and CGI. Servers and bridges read and write with the same
+//! code.
 //!
-//! Bytes in, values out: no socket, no file, no clock. What a gateway passes of a request are [`Variables`], the
-//! meta-variables of RFC 3875; [`variables`] turns a request into them and back.
+//! Bytes in, values out: no sockets, files or clocks. A gateway passes a request as [`Variables`], the
+//! meta-variables of RFC 3875; [`variables`] converts between them and requests.
 
 pub mod cgi;
 pub mod fastcgi;

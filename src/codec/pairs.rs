@@ -1,13 +1,13 @@
-//! Names with values, and why bytes cannot be read: what all the codecs say.
+//! Name-value pairs, and parse errors, for all codecs.
 
 use std::fmt;
 
-/// Why bytes cannot be read.
+/// Why bytes cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Longer than the limit allows.
     TooLong,
-    /// Not what the document says; the rule that is broken, in a few words.
+    /// Not what the specification says; the broken rule, in a few words.
     Malformed(&'static str),
 }
 
@@ -27,7 +27,7 @@ pub(super) const fn malformed<T>(rule: &'static str) -> Result<T, Fault> {
     Err(Fault::Malformed(rule))
 }
 
-/// Names with values in the order in which they came, perhaps with repeated names. One buffer holds them all.
+/// Names with values in the order of arrival; names may repeat. One buffer holds them all.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Variables {
     bytes: Vec<u8>,
@@ -36,12 +36,12 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// None yet.
+    /// An empty list.
     pub fn new() -> Variables {
         Variables::default()
     }
 
-    /// Adds one behind the others.
+    /// Appends one.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.bytes.extend_from_slice(name.as_ref());
         let middle = self.bytes.len();
@@ -49,13 +49,13 @@ impl Variables {
         self.ends.push((middle, self.bytes.len()));
     }
 
-    /// Adds one in place of all of that name.
+    /// Appends one and removes all others with the same name.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.remove(name.as_ref());
         self.push(name, value);
     }
 
-    /// Takes all of that name away.
+    /// Removes all with this name.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) {
         let name = name.as_ref();
         if self.iter().any(|(known, _)| known == name) {
@@ -65,7 +65,7 @@ impl Variables {
         }
     }
 
-    /// The value of a name, the last one where it is repeated.
+    /// The value of a name; the last one if the name is repeated.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
         (0..self.ends.len())
@@ -75,7 +75,7 @@ impl Variables {
             .map(|(_, v)| v)
     }
 
-    /// The value of a name as text, where it is UTF-8.
+    /// The value of a name as text, if it is UTF-8.
     pub fn text(&self, name: impl AsRef<[u8]>) -> Option<&str> {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
@@ -103,7 +103,7 @@ impl Variables {
 }
 
 impl fmt::Debug for Variables {
-    /// Names alone: values may be secrets.
+    /// Only the names: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
             .entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()))
@@ -111,11 +111,11 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// Reads a `CONTENT_LENGTH`: digits alone, and no more than fit.
+/// Parses a `CONTENT_LENGTH`: only digits, and no overflow.
 pub(super) fn parse_length(value: &[u8]) -> Result<u64, Fault> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match text.map(str::parse) {
         Some(Ok(length)) => Ok(length),
-        _ => malformed("CONTENT_LENGTH is no number"),
+        _ => malformed("CONTENT_LENGTH is not a number"),
     }
 }

@@ -1,4 +1,5 @@
-//! SCGI: the head of a request, a netstring of names and values. The response is a CGI response ([`super::cgi`]).
+//! SCGI: the head of a request, a netstring of names and values. The response is a CGI response
+//! ([`super::cgi`]).
 //!
 //! # Source
 //! SCGI, 2008-06-23, section 3: <https://python.ca/scgi/protocol.txt>; netstrings: <https://cr.yp.to/proto/netstrings.txt>.
@@ -8,23 +9,24 @@ use super::{Fault, Variables, malformed, parse_length};
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// All headers in order of arrival, `CONTENT_LENGTH` and `SCGI` among them.
+    /// All headers in order of arrival, including `CONTENT_LENGTH` and `SCGI`.
     pub variables: Variables,
     /// Bytes of the body that follows the head.
     pub content_length: u64,
 }
 
-/// Reads the head at the start of `input`.
+/// Parses the head at the start of `input`.
 ///
-/// The head is a netstring: its length in bytes as decimal digits, `:`, that many bytes, `,`. Inside, names and values
-/// alternate, each ended by a NUL; the first is `CONTENT_LENGTH`, and `SCGI` is `1`. Returns the head with the count of
-/// bytes consumed, or `None` when `input` ends too early: call again with more. The work does not grow with the number
-/// of calls, as nothing but the length is read before the head is there whole.
+/// The head is a netstring: its length in bytes as decimal digits, `:`, that many bytes, `,`. Inside, names
+/// and values alternate, each ended by a NUL; the first is `CONTENT_LENGTH`, and `SCGI` is `1`. Returns the
+/// head and the number of bytes consumed, or `None` if `input` is incomplete: call again with more. The work
+/// does not grow with the number of calls, because only the length is read before the head is complete.
 ///
-/// Repeated names are against the document, but nginx sends them (a client's repeated field, a parameter that
-/// overrides another): they are kept, but for a `CONTENT_LENGTH` or `SCGI` that differs from the first.
+/// The specification forbids repeated names, but nginx sends them (a client's repeated field, a parameter
+/// that overrides another). They are kept, except for a `CONTENT_LENGTH` or `SCGI` that differs from the
+/// first.
 /// # Errors
-/// [`Fault::TooLong`] when the netstring claims more than `limit_bytes`, as soon as it does; [`Fault::Malformed`].
+/// [`Fault::TooLong`] as soon as the netstring claims more than `limit_bytes`; [`Fault::Malformed`].
 pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(Head, usize)>, Fault> {
     let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits > 1 && input[0] == b'0' {
@@ -84,14 +86,14 @@ fn read_headers(bytes: &[u8]) -> Result<Head, Fault> {
     }
 }
 
-/// Writes a head: `CONTENT_LENGTH` first, `SCGI` next, then `variables` but for those two.
+/// Encodes a head: `CONTENT_LENGTH` first, `SCGI` next, then `variables` except for those two.
 /// # Errors
-/// [`Fault::Malformed`] when a name is empty, or a name or a value has a NUL.
+/// [`Fault::Malformed`] if a name is empty, or a name or a value contains a NUL.
 pub fn encode_head(content_length: u64, variables: &Variables) -> Result<Vec<u8>, Fault> {
     let mut headers = format!("CONTENT_LENGTH\0{content_length}\0SCGI\x001\0").into_bytes();
     for (name, value) in variables.iter().filter(|(name, _)| !matches!(*name, b"CONTENT_LENGTH" | b"SCGI")) {
         if name.is_empty() || name.contains(&0) || value.contains(&0) {
-            return malformed("a variable has no name, or a NUL");
+            return malformed("a variable has no name, or contains a NUL");
         }
         for part in [name, b"\0", value, b"\0"] {
             headers.extend_from_slice(part);

@@ -1,4 +1,5 @@
-//! The meta-variables of RFC 3875: from a request to them, for bridges, and back, for servers behind a web server.
+//! The meta-variables of RFC 3875: encoded from a request for bridges, and decoded for servers behind a web
+//! server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,16 +13,16 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, request};
 use super::{Fault, Variables, malformed, parse_length};
 use crate::environ::{ClientCertificate, Environ, RemoteUser};
 
-/// What `SERVER_SOFTWARE` says.
+/// The value of `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("paster/", env!("CARGO_PKG_VERSION"));
 
-/// Writes the meta-variables of a request.
+/// Encodes a request as meta-variables.
 ///
-/// `CONTENT_LENGTH` stands first where `content_length` is known, and is left out where it is not. `SCRIPT_NAME` and
-/// `PATH_INFO` are decoded, `REQUEST_URI` is not. A repeated field is one variable, joined by `, ` (cookies by `; `);
-/// there is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` when its credentials have been
-/// checked already. A client's certificate is told by the names of Apache's `mod_ssl`. `SCRIPT_FILENAME`,
-/// `DOCUMENT_ROOT` and the like are the caller's to add.
+/// `CONTENT_LENGTH` comes first if `content_length` is known, and is left out otherwise. `SCRIPT_NAME` and
+/// `PATH_INFO` are decoded, `REQUEST_URI` is not. A repeated field becomes one variable, joined by `, `
+/// (cookies by `; `). There is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` if
+/// its credentials have already been checked. A client's certificate gets the names of Apache's `mod_ssl`.
+/// The caller adds `SCRIPT_FILENAME`, `DOCUMENT_ROOT` and the like.
 /// # Source
 /// RFC 3875 section 4.1; `mod_ssl`, "Environment Variables".
 pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: Option<u64>) -> Variables {
@@ -59,7 +60,7 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
                 variables.push("REMOTE_PORT", peer.port().to_string());
             }
         }
-        // As nginx says it: nothing that an application could take for an address that it trusts.
+        // As in nginx: a value that no application can mistake for an address that it trusts.
         None => variables.push("REMOTE_ADDR", "unix:"),
     }
     variables.push("REQUEST_SCHEME", if environ.secure { "https" } else { "http" });
@@ -82,8 +83,8 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
     variables
 }
 
-/// Whether the user is known by the `Authorization` field: its password is nobody else's business then. A client that is
-/// known by its certificate may show the application another credential.
+/// Whether the user was authenticated by the `Authorization` field: then the password is not passed on. A
+/// client that was authenticated by its certificate may send the application other credentials.
 fn consumes(user: &RemoteUser, headers: &HeaderMap) -> bool {
     let credentials = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let scheme = credentials.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -107,11 +108,11 @@ fn push_certificate(variables: &mut Variables, certificate: &ClientCertificate) 
     }
 }
 
-/// What begins a subject alternative name, and the variable that its kind has, but for its number.
+/// The prefixes of subject alternative names, and the variables for their kinds, without the number.
 const SAN_VARIABLES: [(&str, &str); 2] =
     [("email:", "SSL_CLIENT_SAN_Email_"), ("DNS:", "SSL_CLIENT_SAN_DNS_")];
 
-/// The certificate that a web server has checked.
+/// The certificate that a web server has verified.
 fn certificate(variables: &Variables) -> Option<ClientCertificate> {
     let told = |name: &str| variables.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
     let checked = variables.text("SSL_CLIENT_VERIFY") == Some("SUCCESS");
@@ -152,14 +153,14 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// A request as a web server in front of us passed it on.
+/// A request as a web server in front passed it on.
 #[derive(Debug)]
 pub struct Passed {
-    /// Method, target (what is behind `script_name`, with the query), version and fields; no body.
+    /// Method, target (what follows `script_name`, with the query), version and fields; no body.
     pub request: Request<()>,
-    /// The prefix that the web server has us at, encoded: empty, or `/a/b`.
+    /// The prefix under which the web server has mounted us, encoded: empty, or `/a/b`.
     pub script_name: String,
-    /// Bytes of the body; `None` where it was not said.
+    /// Length of the body; `None` if it was not given.
     pub content_length: Option<u64>,
     /// `REMOTE_ADDR`, with `REMOTE_PORT` or 0.
     pub remote: Option<SocketAddr>,
@@ -167,28 +168,29 @@ pub struct Passed {
     pub secure: bool,
     /// `SERVER_NAME`, with `SERVER_PORT` unless it is that of the scheme.
     pub server: Option<String>,
-    /// `REMOTE_USER` with `AUTH_TYPE`, where the web server knows one.
+    /// `REMOTE_USER` with `AUTH_TYPE`, if the web server sent them.
     pub user: Option<RemoteUser>,
-    /// `SSL_CLIENT_…`, where the web server has checked the client's certificate.
+    /// `SSL_CLIENT_…`, if the web server has verified the client's certificate.
     pub certificate: Option<ClientCertificate>,
 }
 
-/// What `SCRIPT_NAME` without a `PATH_INFO` means.
+/// The meaning of `SCRIPT_NAME` without a `PATH_INFO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// The whole path: nginx's `fastcgi_params` send it so, and Apache's `mod_proxy_fcgi`; there is no prefix.
+    /// The whole path: nginx's `fastcgi_params` and Apache's `mod_proxy_fcgi` send it so; there is no prefix.
     Path,
-    /// The prefix, as RFC 3875 section 4.1.13 has it: the path behind it is empty.
+    /// The prefix, as in RFC 3875 section 4.1.13: the path after it is empty.
     Prefix,
 }
 
-/// Reads a request from its meta-variables.
+/// Decodes a request from its meta-variables.
 ///
-/// The target is `REQUEST_URI`, as the client wrote it, when `SCRIPT_NAME` and `PATH_INFO` are the same path decoded;
-/// else the web server has rewritten the path, and the two are the target. `HTTP_…` variables become fields; the body's
-/// length and type are `CONTENT_LENGTH` and `CONTENT_TYPE` alone, and framing fields between the web server and its
-/// client are dropped. Where a name is repeated the last one counts, but for fields, which are all kept, and
-/// `CONTENT_LENGTH`, which must not differ. Nothing is believed or checked beyond form: that is the gate's to do.
+/// The target is `REQUEST_URI`, as the client wrote it, if `SCRIPT_NAME` and `PATH_INFO` are the same path
+/// decoded. Otherwise the web server has rewritten the path, and those two are the target. `HTTP_…` variables
+/// become fields. The body's length and type come only from `CONTENT_LENGTH` and `CONTENT_TYPE`, and framing
+/// fields between the web server and its client are dropped. If a name is repeated the last one counts,
+/// except for fields, which are all kept, and `CONTENT_LENGTH`, which must not differ. Only the form is
+/// checked: trust is the gate's job.
 /// # Errors
 /// [`Fault::Malformed`] without a method or path, and for values that no request can have.
 /// # Source
@@ -204,7 +206,7 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
             b"CONTENT_LENGTH" => {
                 let length = parse_length(value)?;
                 if content_length.replace(length).is_some_and(|known| known != length) {
-                    return malformed("CONTENT_LENGTHs differ");
+                    return malformed("CONTENT_LENGTH values differ");
                 }
             }
             b"CONTENT_TYPE" => content_type = (!value.is_empty()).then_some(value),
@@ -218,7 +220,7 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
     }
     match method.map(Method::from_bytes) {
         Some(Ok(method)) => *request.method_mut() = method,
-        Some(Err(_)) => return malformed("REQUEST_METHOD is no method"),
+        Some(Err(_)) => return malformed("REQUEST_METHOD is not a method"),
         None => return malformed("no REQUEST_METHOD"),
     }
     if let Some(media) = content_type {
@@ -261,9 +263,10 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
     })
 }
 
-/// Adds the field of `HTTP_name`, unless it is about the connection between the web server and its client.
+/// Adds the field of `HTTP_name`, unless it concerns the connection between the web server and its client.
 fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Fault> {
-    // Apache hands `-` and `_` on as `_`, so a name with `_` cannot be told from its twin: all are `-`.
+    // Apache passes `-` and `_` as `_`, so a name with `_` cannot be told from the same name with `-`: all
+    // become `-`.
     let lower = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     let name: Vec<u8> = name.iter().map(lower).collect();
     let framing =
@@ -276,20 +279,20 @@ fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<()
         return malformed("a field's value is not valid");
     };
     match name {
-        HOST if value.is_empty() => {} // the client named none
-        // The web server has one effective host: what a config says last.
+        HOST if value.is_empty() => {} // the client sent none
+        // The web server has one effective host: the one that its config set last.
         HOST => drop(headers.insert(name, value)),
         _ => drop(headers.append(name, value)),
     }
     Ok(())
 }
 
-/// The target as the application shall see it, and the prefix before it.
+/// The target as the application gets it, and the prefix before it.
 fn target(variables: &Variables, split: Split) -> Result<(Uri, String), Fault> {
     let asked = match variables.text("REQUEST_URI").filter(|text| !text.is_empty()) {
         Some(text) => match text.parse::<Uri>() {
             Ok(uri) => Some(uri),
-            Err(_) => return malformed("REQUEST_URI is no target"),
+            Err(_) => return malformed("REQUEST_URI is not a target"),
         },
         None => None,
     };
@@ -304,11 +307,11 @@ fn target(variables: &Variables, split: Split) -> Result<(Uri, String), Fault> {
         if uri.path() == "*" {
             return Ok((uri, String::new()));
         }
-        // Without any of the two the web server leaves the path to us.
+        // If both are missing, the web server leaves the path to us.
         if prefix.is_empty() && path.is_empty() {
             return Ok((uri, String::new()));
         }
-        // What the client wrote tells more than its decoded form, if it is still the same path.
+        // The client's form is more precise than the decoded one, if it is still the same path.
         if let Some(at) = find_split(uri.path(), prefix, path) {
             let (prefix, rest) = uri.path().split_at(at);
             let prefix = prefix.to_owned();
@@ -318,19 +321,19 @@ fn target(variables: &Variables, split: Split) -> Result<(Uri, String), Fault> {
             parts.path_and_query = Some(target);
             return match Uri::from_parts(parts) {
                 Ok(uri) => Ok((uri, prefix)),
-                Err(_) => malformed("REQUEST_URI is no target"),
+                Err(_) => malformed("REQUEST_URI is not a target"),
             };
         }
     }
     if prefix.is_empty() && path.is_empty() {
-        return malformed("no REQUEST_URI, no SCRIPT_NAME and no PATH_INFO");
+        return malformed("REQUEST_URI, SCRIPT_NAME and PATH_INFO are all missing");
     }
     let query = variables.get("QUERY_STRING").unwrap_or_default();
     let target = join(encode_path(path).as_bytes(), query)?;
     Ok((target.into(), encode_path(prefix).trim_end_matches('/').to_owned()))
 }
 
-/// Where in an encoded path a decoded prefix ends, if prefix and path together are all of it.
+/// Where a decoded prefix ends in an encoded path, if prefix and path together are the whole path.
 fn find_split(encoded: &str, prefix: &[u8], path: &[u8]) -> Option<usize> {
     let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
     let whole = decode_path(encoded);
@@ -338,7 +341,7 @@ fn find_split(encoded: &str, prefix: &[u8], path: &[u8]) -> Option<usize> {
     if rest != path && !(path.first() != Some(&b'/') && rest.strip_prefix(b"/") == Some(path)) {
         return None;
     }
-    // Counts decoded bytes to where the prefix ends in the encoded form.
+    // Counts decoded bytes up to the end of the prefix in the encoded form.
     let bytes = encoded.as_bytes();
     let mut at = 0;
     for _ in prefix {
@@ -347,18 +350,18 @@ fn find_split(encoded: &str, prefix: &[u8], path: &[u8]) -> Option<usize> {
     encoded.is_char_boundary(at).then_some(at)
 }
 
-/// A path and a query as one target; an empty path is `/`.
+/// Joins a path and a query into a target; an empty path is `/`.
 fn join(path: &[u8], query: &[u8]) -> Result<PathAndQuery, Fault> {
     let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
     let mark: &[u8] = if query.is_empty() { b"" } else { b"?" };
     let target = [slash, path, mark, query].concat();
     match PathAndQuery::try_from(target) {
         Ok(target) => Ok(target),
-        Err(_) => malformed("the path or the query is no target"),
+        Err(_) => malformed("the path and the query are not a target"),
     }
 }
 
-/// The byte that an escape at the start of `bytes` stands for.
+/// The byte that an escape at the start of `bytes` encodes.
 fn escape(bytes: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = *bytes else { return None };
     let digit = |byte: u8| (byte as char).to_digit(16);
@@ -366,7 +369,7 @@ fn escape(bytes: &[u8]) -> Option<u8> {
     Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
-/// Decodes the escapes of a path; what is no escape is left.
+/// Decodes the escapes of a path; anything else is left alone.
 pub fn decode_path(path: &str) -> Vec<u8> {
     let mut rest = path.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
@@ -378,7 +381,7 @@ pub fn decode_path(path: &str) -> Vec<u8> {
     decoded
 }
 
-/// Encodes a decoded path: what may stand in a path stands, everything else is an escape.
+/// Encodes a decoded path: characters that are valid in a path are kept, all others are escaped.
 /// # Source
 /// RFC 3986 section 3.3.
 pub fn encode_path(path: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! From TOML text to a [`Node`] tree in which everything knows its place.
+//! Parses TOML text into a [`Node`] tree that keeps the place of every value.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use super::origin::Text;
 use super::secret;
 use crate::error::{Error, Source};
 
-/// A document that is worse than this is reported by its first errors only: the rest mostly follows from them.
+/// Of a document with more errors, only the first ones are shown: the others mostly follow from them.
 const ERRORS_SHOWN: usize = 10;
-/// What the parser says of a key or table that stands twice.
+/// How the parser's message about a repeated key or table begins.
 const DUPLICATE: &str = "duplicate key";
 
-/// Parses one TOML document. Of a broken one this is what could be read, with every fault and its place.
+/// Parses one TOML document. If it is broken, returns what could be read and every error with its place.
 pub(super) fn parse(source: Source, text: String) -> (Node, Vec<Error>) {
     let copy = text.clone();
     let mut text = Text::new(source, text);
@@ -28,16 +28,16 @@ pub(super) fn parse(source: Source, text: String) -> (Node, Vec<Error>) {
     (node, errors)
 }
 
-/// The parser's faults without those that only follow from others.
+/// The parser's errors, without those that only follow from others.
 fn syntax_errors(text: &mut Text, copy: &str, broken: &[toml::de::Error]) -> Vec<Error> {
     let end = copy.len()..copy.len();
     let place = |error: &toml::de::Error| error.span().unwrap_or(end.clone());
     let mut faults: Vec<_> = broken.iter().map(|error| (place(error), error.message().to_owned())).collect();
     faults.sort_by_key(|(span, _)| span.start);
-    // One slip often breaks the parser's rule in several ways on its line: the first of them says it best.
+    // One mistake often causes several errors on its line. The first describes it best.
     let line = |at: usize| copy[..copy.floor_char_boundary(at)].matches('\n').count();
     faults.dedup_by_key(|(span, _)| line(span.start));
-    // The keys of a table that stands twice follow from its header.
+    // If a table's header is repeated, its keys are reported as repeated too. They are dropped.
     let mut twice = false;
     faults.retain(|(span, message)| {
         let header =
@@ -50,15 +50,15 @@ fn syntax_errors(text: &mut Text, copy: &str, broken: &[toml::de::Error]) -> Vec
     faults.into_iter().map(|(span, message)| syntax_error(text, span, message)).collect()
 }
 
-/// Parses one TOML value, as it stands in an environment variable or after `-D key=`: anything that is not a
-/// TOML value is a string.
+/// Parses one TOML value from an environment variable or after `-D key=`. Text that is not a TOML value is a
+/// string.
 pub(super) fn parse_value(text: &str, place: &Occurrence) -> Result<Node, Vec<Error>> {
     let string = || Node::new(Data::Value(text.into()), Occurrence { written: text.into(), ..place.clone() });
     let Ok(value) = DeValue::parse(text) else { return Ok(string()) };
     let mut errors = Vec::new();
     let mut inner = Text::new(place.origin.source.clone(), text.to_owned());
     let mut node = self::value(value.get_ref(), value.span(), None, &mut inner, &mut errors);
-    // Whatever stands in it, its place is the variable or argument.
+    // The place of every value in it is the variable or argument.
     node.walk_mut(&mut |node| {
         let written = node.places.first().map_or(Value::Null, |place| place.written.clone());
         node.places = vec![Occurrence { written, ..place.clone() }];
@@ -81,25 +81,25 @@ fn syntax_error(text: &mut Text, span: Range<usize>, message: String) -> Error {
             };
             return Error::config(words).at(text.origin(span)).help(help);
         }
-        m if m.starts_with("string values must be quoted") => ("a text stands in quotes", "write `\"…\"`"),
+        m if m.starts_with("string values must be quoted") => ("a string must be in quotes", "write `\"…\"`"),
         m if m.starts_with("invalid basic string, expected `\"`") => {
-            ("the text is not closed", "close it with `\"`")
+            ("the string is not closed", "close it with `\"`")
         }
-        m if m.starts_with("invalid literal string") => ("the text is not closed", "close it with `'`"),
+        m if m.starts_with("invalid literal string") => ("the string is not closed", "close it with `'`"),
         m if m.starts_with("missing escaped value") => {
-            (m, "write `\\\\` for a backslash, or put the text in `'…'`")
+            (m, "write `\\\\` for a backslash, or put the string in `'…'`")
         }
         m if m.starts_with("unclosed table") => ("the header is not closed", "close it with `]`"),
         m if m.starts_with("unclosed array") => ("the list is not closed", "close it with `]`"),
         m if m.starts_with("unclosed inline table") => ("the table is not closed", "close it with `}`"),
-        m if m.starts_with("key with no value") => ("a key without a value", "write `key = value`"),
+        m if m.starts_with("key with no value") => ("the key has no value", "write `key = value`"),
         m => (m, ""),
     };
     let error = Error::config(format!("invalid TOML: {words}")).at(text.origin(span));
     if help.is_empty() { error } else { error.help(help) }
 }
 
-/// The line, counted from 1, in which what stands twice at `at` stands first.
+/// The line, counted from 1, that first has what is repeated at `at`.
 fn first_line_of(text: &str, at: usize, key: &str) -> Option<usize> {
     let before = &text[..at];
     let number = before.matches('\n').count();
@@ -114,7 +114,7 @@ fn first_line_of(text: &str, at: usize, key: &str) -> Option<usize> {
     own.filter(|(_, other)| sets(other)).last().map(|(index, _)| *index)
 }
 
-/// Hides the values of keys named like secrets before any excerpt is made.
+/// Hides the values of secret keys before any excerpt is made.
 fn hide_secrets<'t>(table: &'t DeTable<'_>, keys: &mut Vec<&'t str>, text: &mut Text) {
     for (key, value) in table {
         keys.push(key.get_ref());
@@ -159,7 +159,7 @@ fn value(
     text: &mut Text,
     errors: &mut Vec<Error>,
 ) -> Node {
-    // A table made by a longer header or a dotted key has no text of its own.
+    // A table that a longer header or a dotted key implies has no text.
     let span = match (&key, value) {
         (Some(key), DeValue::Table(_)) if span.is_empty() => key.clone(),
         _ => span,
@@ -178,13 +178,13 @@ fn value(
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(integer) => Value::from(integer),
             Err(_) => {
-                errors.push(fault("the whole number does not fit in 64 bits"));
+                errors.push(fault("the number does not fit in 64 bits"));
                 Value::Null
             }
         },
         DeValue::Float(float) => match float.as_str().parse::<f64>().map(Value::from) {
             Ok(Value::Null) | Err(_) => {
-                errors.push(fault("the number is not finite").help("no key takes `inf` or `nan`"));
+                errors.push(fault("the number is not finite").help("`inf` and `nan` are not supported"));
                 Value::Null
             }
             Ok(float) => float,

@@ -1,4 +1,5 @@
-//! Replaces `${…}` in strings: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, `${name}` of `[vars]`; `$${` is `${`.
+//! Replaces `${…}` in strings: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, and `${name}` from
+//! `[vars]`. `$${` stands for `${`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,34 +14,34 @@ use super::secret;
 use crate::error::{Error, Source};
 use crate::registry::nearest;
 
-/// Deepest nesting of defaults in defaults, and of variables that use variables.
+/// How deep defaults may be nested in defaults, and how many variables may use one another in a chain.
 const DEPTH_LIMIT: usize = 64;
-/// Longest text that references may make, and largest secret file.
+/// The longest string that references may produce, and the largest secret file.
 const TEXT_LIMIT_BYTES: usize = 1 << 20;
 
-/// What one reference or text gives.
+/// The value of a reference or a string.
 struct Piece {
     data: Data,
     secret: bool,
 }
 
-/// How far a variable of `[vars]` is.
+/// The state of a variable of `[vars]`.
 enum Variable {
-    /// Being worked out: meeting it again is a cycle.
+    /// Being resolved: meeting it again is a cycle.
     Open,
     Done(Data, bool),
-    /// Its fault has been reported where it is written.
+    /// Its error has been reported at its definition.
     Broken,
 }
 
-/// `None`: reported already.
+/// `None`: already reported.
 type Fault = Option<Error>;
 
-/// Replaces references; remembers the variables that it has worked out.
+/// Replaces references and remembers the variables that it has resolved.
 pub(super) struct Expander<'a> {
-    /// `${here}` for what stands in no file.
+    /// `${here}` for values that are not in a file.
     folder: &'a Path,
-    /// `[vars]`, unless no variable may be used.
+    /// `[vars]`; `None` where variables are not allowed.
     vars: Option<IndexMap<String, Node>>,
     states: BTreeMap<String, Variable>,
     open: Vec<String>,
@@ -50,7 +51,7 @@ pub(super) struct Expander<'a> {
 }
 
 impl<'a> Expander<'a> {
-    /// For `include`, which is read before there are variables.
+    /// For `include`, which is read before variables are known.
     pub(super) fn without_vars(folder: &'a Path) -> Self {
         Expander {
             folder,
@@ -85,13 +86,13 @@ impl<'a> Expander<'a> {
         expander
     }
 
-    /// One text whose references must give a text.
+    /// Expands one string; its references must produce a string.
     /// # Errors
-    /// Every fault in it.
+    /// Every error in it.
     pub(super) fn text(mut self, text: &str, place: &Occurrence) -> Result<String, Vec<Error>> {
         match self.whole(text, place, 0) {
             Ok(Piece { data: Data::Value(value), .. }) => Ok(plain(&value)),
-            Ok(_) => Err(vec![Error::config("a text is wanted here, not a list").at(place.origin.clone())]),
+            Ok(_) => Err(vec![Error::config("expected a string, not a list").at(place.origin.clone())]),
             Err(fault) => {
                 self.errors.extend(fault);
                 Err(self.errors)
@@ -118,7 +119,7 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// Works out the variable `name` and reports its faults.
+    /// Resolves the variable `name` and reports its errors.
     fn variable(&mut self, name: &str) {
         if self.states.contains_key(name) {
             return;
@@ -130,10 +131,11 @@ impl<'a> Expander<'a> {
         self.node(&mut node);
         self.open.pop();
         if size(&node) > TEXT_LIMIT_BYTES {
-            let message = format!("the variable `{name}` grows above {} MiB", TEXT_LIMIT_BYTES >> 20);
+            let message = format!("the variable `{name}` is longer than {} MiB", TEXT_LIMIT_BYTES >> 20);
             self.errors.push(Error::config(message).at(node.origin()));
         }
-        // A fault that was reported for a variable inside leaves no new error here, but the reference unreplaced.
+        // If a variable inside was already reported, there is no new error here, but the reference is still
+        // unreplaced.
         let whole = self.errors.len() == before && !self.is_broken_inside(&node);
         let secret = node.secret || secret::is_secret_name(name);
         let state = if whole { Variable::Done(node.data, secret) } else { Variable::Broken };
@@ -148,11 +150,12 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// Replaces the references of one text. When all of it is one reference, its value keeps its type.
+    /// Replaces the references in one string. A string that is a single reference takes the type of its
+    /// value.
     fn whole(&mut self, text: &str, place: &Occurrence, depth: usize) -> Result<Piece, Fault> {
         let fault = |message: String| Error::config(message).at(place.origin.clone());
         if depth > DEPTH_LIMIT {
-            return Err(Some(fault(format!("references are nested more than {DEPTH_LIMIT} deep"))));
+            return Err(Some(fault(format!("references are nested more than {DEPTH_LIMIT} levels deep"))));
         }
         let mut out = String::new();
         let mut hidden = false;
@@ -182,7 +185,7 @@ impl<'a> Expander<'a> {
                     out += &plain(&value);
                     hidden |= secret;
                 }
-                // The other references of the text may be faulty too.
+                // The other references in the string may be wrong too.
                 Err(fault) => {
                     self.errors.extend(fault);
                     broken = true;
@@ -190,13 +193,13 @@ impl<'a> Expander<'a> {
                 Ok(_) => {
                     let name = &rest[at..=end];
                     let error = Error::config(format!(
-                        "`{name}` is a list or a table and cannot stand within a text"
+                        "`{name}` is a list or a table and cannot be part of a string"
                     ));
                     return Err(Some(error.at(narrowed(Some(place.origin.clone()), name))));
                 }
             }
             if out.len() > TEXT_LIMIT_BYTES {
-                return Err(Some(fault(format!("the text grows above {} MiB", TEXT_LIMIT_BYTES >> 20))));
+                return Err(Some(fault(format!("the text is longer than {} MiB", TEXT_LIMIT_BYTES >> 20))));
             }
             rest = &rest[end + 1..];
         }
@@ -226,7 +229,7 @@ impl<'a> Expander<'a> {
         if let Some(variable) = name.strip_prefix("env:") {
             let found = if variable.is_empty() { None } else { std::env::var(variable).ok() };
             return match (found, default) {
-                // As in a shell: the default serves for an empty variable too.
+                // As in a shell, an empty variable also uses the default.
                 (Some(value), None) => text(value, secret::is_secret_name(variable)),
                 (Some(value), Some(_)) if !value.is_empty() => text(value, secret::is_secret_name(variable)),
                 (_, Some(default)) => self.whole(default, place, depth + 1),
@@ -239,7 +242,7 @@ impl<'a> Expander<'a> {
         if let Some(file) = name.strip_prefix("file:") {
             let file = match self.whole(file, place, depth + 1)?.data {
                 Data::Value(value) => plain(&value),
-                _ => return Err(Some(fault("the path of `${file:…}` must be a text".into()))),
+                _ => return Err(Some(fault("the path in `${file:…}` must be a string".into()))),
             };
             let path = folder.join(&file);
             self.files.push(path.clone());
@@ -256,7 +259,7 @@ impl<'a> Expander<'a> {
         }
         if let Some((prefix, _)) = name.split_once(':') {
             return Err(Some(fault(format!("unknown reference `${{{prefix}:…}}`"))
-                .help("known: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, `${name}` of `[vars]`; `$${` for the characters `${`")));
+                .help("known: `${here}`, `${env:NAME:-default}`, `${file:PATH}`, and `${name}` from `[vars]`; write `$${` for the characters `${`")));
         }
         let Some(vars) = &self.vars else {
             return Err(Some(
@@ -275,7 +278,7 @@ impl<'a> Expander<'a> {
                 None => error.help(format!(
                     "define it under `[vars]`, or write `$${{` for the characters `${{`{}",
                     if name.to_ascii_uppercase() == name {
-                        format!("; the environment's is `${{env:{name}}}`")
+                        format!("; for the environment variable, write `${{env:{name}}}`")
                     } else {
                         String::new()
                     }
@@ -284,12 +287,13 @@ impl<'a> Expander<'a> {
         }
         if let Some(at) = self.open.iter().position(|open| open == name) {
             let chain: Vec<_> = self.open[at..].iter().map(|name| format!("`{name}`")).collect();
-            let message =
-                format!("the variable `{name}` is made from itself: {} → `{name}`", chain.join(" → "));
+            let message = format!("the variable `{name}` refers to itself: {} → `{name}`", chain.join(" → "));
             return Err(Some(fault(message)));
         }
         if self.open.len() > DEPTH_LIMIT {
-            return Err(Some(fault(format!("variables use one another more than {DEPTH_LIMIT} deep"))));
+            return Err(Some(fault(format!(
+                "variables refer to one another more than {DEPTH_LIMIT} levels deep"
+            ))));
         }
         self.variable(name);
         match self.states.get(name) {
@@ -299,7 +303,7 @@ impl<'a> Expander<'a> {
     }
 }
 
-/// Length of a reference up to its `}`, references within it skipped.
+/// The length of a reference up to its `}`, skipping references inside it.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut bytes = text.bytes().enumerate().peekable();

@@ -1,4 +1,4 @@
-//! What `config show` and `config explain` print: values with secrets masked, and who set them.
+//! What `config show` and `config explain` print: values with secrets masked, and the sources that set them.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,14 +9,14 @@ use super::{Config, Occurrence};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 
-/// One key with every source that set it.
+/// One key, with every source that set it.
 #[derive(Debug, Serialize)]
 pub struct Explained {
     /// The key path: `server.main.threads`.
     pub key: String,
-    /// The value in force, masked when secret.
+    /// The value in force; masked if secret.
     pub value: Value,
-    /// Who set it, the winner first; what each wrote is masked when secret.
+    /// The sources that set it, the winner first. What each one wrote is masked if secret.
     pub places: Vec<Occurrence>,
 }
 
@@ -29,7 +29,7 @@ impl Config {
     fn mask(&self, path: &str, value: &Value) -> Value {
         if self.provenance.get(path).is_some_and(|entry| entry.secret) {
             return match value {
-                // What is in force is the secret itself, not a reference to it.
+                // The value in force is the secret itself, not a reference to it.
                 Value::String(_) => super::secret::MASK.into(),
                 _ => masked_whole(value),
             };
@@ -47,15 +47,15 @@ impl Config {
         }
     }
 
-    /// Whether something secret stands in the list at `path`.
+    /// Whether the list at `path` contains a secret.
     fn has_secret_item(&self, path: &str) -> bool {
         let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('['));
         self.provenance.iter().any(|(key, entry)| entry.secret && within(key))
     }
 
-    /// Every source that set `key`, the winner first; for a table, the same for all keys in it.
+    /// Every source that set `key`, the winner first. For a table, the same for every key in it.
     /// # Errors
-    /// When nothing set it, with the nearest key that is set.
+    /// If nothing set it; names the nearest key that is set.
     pub fn explain(&self, key: &str) -> Result<Vec<Explained>> {
         let path = normal(key)?;
         let mut found = Vec::new();
@@ -65,7 +65,8 @@ impl Config {
                 at.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
             if below || path.is_empty() {
                 let entry = self.provenance.get(at);
-                // What is in force says nothing of what another source wrote; but what is secret in it is in the others.
+                // The value in force does not tell what another source wrote. But if it is secret, what the
+                // others wrote is too.
                 let secret = entry.is_some_and(|entry| entry.secret) || self.has_secret_item(at);
                 let mut places = entry.map(|entry| entry.places.clone()).unwrap_or_default();
                 for place in &mut places {
@@ -82,7 +83,7 @@ impl Config {
         let known = self.provenance.keys().map(String::as_str).filter(|known| !known.is_empty());
         Err(match nearest(&path, known) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help("`paster config show` prints all that is set"),
+            None => error.help("`paster config show` prints everything that is set"),
         }
         .into())
     }
@@ -96,12 +97,12 @@ fn normal(key: &str) -> Result<String> {
     match toml_edit::Key::parse(key.trim_matches(['[', ']'])) {
         Ok(keys) => Ok(keys.iter().fold(String::new(), |path, key| join(&path, key.get()))),
         Err(_) => Err(Error::usage(format!("`{key}` is not a dotted key"))
-            .help("it reads `server.main.threads`; quote what is not a plain word: `app.site.routes.\"/\"`")
+            .help("write it as `server.main.threads`; quote keys that are not plain words: `app.site.routes.\"/\"`")
             .into()),
     }
 }
 
-/// Calls `visit` for each value that is no table; a list counts as one value.
+/// Calls `visit` for each value that is not a table. A list counts as one value.
 fn collect(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
     match value {
         Value::Object(table) if !table.is_empty() || path.is_empty() => {

@@ -1,5 +1,5 @@
-//! Opens the files that a config names for reading and for logs. What the user of this process may not open, an [`Opener`]
-//! opens: a worker that has dropped its rights asks the supervisor.
+//! Opens the files that a config names for reading and for logs. If the user of this process may not open a
+//! file, an [`Opener`] does: a worker that has dropped its rights asks the supervisor.
 
 use std::fmt;
 use std::fs::File;
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// To be read.
+    /// To read it.
     Read,
-    /// To be appended to; it is created if it does not exist.
+    /// To append to it; it is created if it does not exist.
     Append,
 }
 
@@ -23,7 +23,7 @@ pub enum Purpose {
 pub trait Opener: Send + Sync {
     /// Opens `path`. May block.
     /// # Errors
-    /// When it may not open it either, or refuses to.
+    /// If the opener may not open it either, or refuses to.
     fn open(&self, path: &Path, purpose: Purpose) -> io::Result<File>;
 }
 
@@ -38,14 +38,14 @@ impl fmt::Debug for Files {
 }
 
 impl Files {
-    /// Opened by this process, or by `opener` if this process may not.
+    /// Files are opened by this process or, if it may not, by `opener`.
     pub fn by(opener: Arc<dyn Opener>) -> Files {
         Files(Some(opener))
     }
 
     /// Opens a file. May block.
     /// # Errors
-    /// Of the last attempt.
+    /// The error of the last attempt.
     pub fn open(&self, path: &Path, purpose: Purpose) -> io::Result<File> {
         match (open(path, purpose), &self.0) {
             (Err(error), Some(opener)) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -55,7 +55,7 @@ impl Files {
         }
     }
 
-    /// Checks whether a file could be opened to be appended to, without creating it.
+    /// Checks whether a file could be opened for appending, without creating it.
     /// # Errors
     /// As [`Files::open`].
     pub fn check_append(&self, path: &Path) -> io::Result<()> {
@@ -76,7 +76,7 @@ impl Files {
         Ok(bytes)
     }
 
-    /// Reads a whole text file, without the byte order mark that some editors write first.
+    /// Reads a whole text file, without the byte order mark that some editors write.
     /// # Errors
     /// As [`Files::open`].
     pub fn read_text(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -88,7 +88,7 @@ impl Files {
     /// As [`Files::open`].
     pub fn metadata(&self, path: &Path) -> io::Result<std::fs::Metadata> {
         match std::fs::metadata(path) {
-            // Its folder may not be entered.
+            // This process may not search its folder.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.0.is_some() => {
                 self.open(path, Purpose::Read)?.metadata()
             }
@@ -114,13 +114,13 @@ pub fn without_bom(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-/// Help for a file that may not be opened. Names the user of this process.
+/// Help for a file that this process may not open. Names the process's user.
 pub fn help_for_denied() -> String {
     let user = nix::unistd::geteuid();
     let name = nix::unistd::User::from_uid(user).ok().flatten().map(|user| user.name);
     let name = name.unwrap_or_else(|| user.to_string());
     format!(
-        "the user `{name}` may not open it: give that user access; where root starts paster, it is enough to keep the file in \
+        "the user `{name}` cannot open it: give that user access or, if root starts paster, keep the file in \
          folders that only root can change"
     )
 }

@@ -1,4 +1,4 @@
-//! `use = "app:main"`: a table takes over another one of its section and overrides keys of it.
+//! `use = "app:main"`: a table inherits from another one of its section and overrides some of its keys.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::shape::SECTIONS;
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// Merges every inheriting table over the one that it names.
+/// Merges every inheriting table over its parent.
 pub(super) fn apply(tree: &mut Node, errors: &mut Vec<Error>) {
     for section in SECTIONS.iter().copied() {
         let Some(parts) = tree.table_mut().and_then(|table| table.get_mut(section)).and_then(Node::table_mut)
@@ -27,7 +27,7 @@ pub(super) fn apply(tree: &mut Node, errors: &mut Vec<Error>) {
 
 type Parts = indexmap::IndexMap<String, Node>;
 
-/// The whole of one table; `None` when a fault in its line was reported, so that it stays as written.
+/// The merged table; `None` if an error in its chain was reported: then it stays as written.
 fn resolve(
     section: &str,
     name: &str,
@@ -38,7 +38,7 @@ fn resolve(
     if let Some(known) = done.get(name) {
         return known.clone();
     }
-    // Worked out with a stack of its own: a line of inheritance may be long, the thread's stack is not.
+    // An explicit stack, because a chain of inheritance may be longer than the thread's stack allows.
     let mut line = vec![name.to_owned()];
     while let Some(parent) = line.last().and_then(|last| parent_of(section, last, parts, errors)) {
         let Ok(parent) = parent else {
@@ -57,7 +57,7 @@ fn resolve(
             let message =
                 format!("`[{}]` inherits from itself: {}", join(section, &parent), chain.join(" → "));
             errors.push(
-                Error::config(message).at(place).help("end the line with a table whose `use` names a kind"),
+                Error::config(message).at(place).help("one table in this chain must name a kind in `use`"),
             );
             line.iter().for_each(|name| drop(done.insert(name.clone(), None)));
             return None;
@@ -87,7 +87,8 @@ fn resolve(
     whole.map(|(_, node)| node)
 }
 
-/// The table that `[section.name]` inherits from, if it does; an error was reported when that cannot be.
+/// The table that `[section.name]` inherits from, if any. `Err`: it names a table that it cannot inherit
+/// from, and the error was reported.
 fn parent_of(
     section: &str,
     name: &str,
@@ -101,11 +102,10 @@ fn parent_of(
         let error = if SECTIONS.contains(&prefix) {
             let message =
                 format!("`[{}]` cannot inherit from `[{}]`", join(section, name), join(prefix, parent));
-            Error::config(message)
-                .help(format!("it may inherit from a table of its own section: `{section}:NAME`"))
+            Error::config(message).help(format!("inherit from a table of the same section: `{section}:NAME`"))
         } else {
             Error::config(format!("unknown section `{prefix}` in `use = \"{prefix}:{parent}\"`"))
-                .help(format!("a table inherits by `{section}:NAME`; a kind has no colon"))
+                .help(format!("to inherit, write `{section}:NAME`; a kind has no colon"))
         };
         errors.push(error.at(place));
         return Some(Err(()));
@@ -126,7 +126,7 @@ fn parent_of(
     Some(Ok(parent.to_owned()))
 }
 
-/// `own` over `below`, whose kind it takes; what comes from below says so.
+/// `own` merged over `below`, whose kind it takes. Inherited values record where they came from.
 fn merge(section: &str, parent: &str, below: Node, mut own: Node) -> Node {
     let inherits = own.table_mut().and_then(|table| table.shift_remove("use"));
     let mut whole = below;
@@ -136,10 +136,10 @@ fn merge(section: &str, parent: &str, below: Node, mut own: Node) -> Node {
             place.via = Some(via.clone());
         }
     });
-    whole.places.clear(); // where the table itself stands is its own
+    whole.places.clear(); // the place of the table itself is its own
     let below_use = whole.get("use").cloned();
     whole.merge(own);
-    // `use` of the table is explained by both: the line that names the kind, and the line that inherits.
+    // Both lines explain `use`: the one that names the kind, and the one that inherits.
     if let (Some(mut kind), Some(inherits)) = (below_use, inherits) {
         kind.places.extend(inherits.places);
         if let Data::Table(table) = &mut whole.data {

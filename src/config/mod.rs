@@ -1,8 +1,10 @@
-//! The layered configuration: sources merged, origins kept, tables read by parts.
+//! The layered configuration: merges the sources, keeps the origin of every value, and gives each part its
+//! table.
 //!
-//! In reading order: `sources` merges files, profile, environment and `-D` into a tree of `node`s, `document` parses
-//! one text and `origin` finds file and line; `expand` replaces `${…}`, `inherit` does `use = "app:main"`, `shape`
-//! checks the outline; `table` is what parts read, `schema` checks it. Knows no clap, no part and no socket.
+//! In reading order: `sources` merges files, profile, environment and `-D` into a tree of `node`s. `document`
+//! parses one text, and `origin` finds file and line. `expand` replaces `${…}`, `inherit` resolves
+//! `use = "app:main"`, and `shape` checks the outline. `table` is what parts read, and `schema` checks it.
+//! This module knows nothing of clap, of parts or of sockets.
 
 mod document;
 mod expand;
@@ -43,34 +45,35 @@ pub use table::Table;
 pub struct Sources {
     /// The file named on the command line.
     pub file: Option<PathBuf>,
-    /// A config that an argument of the command line stands for, in place of a file's.
+    /// A config that a command-line argument stands for, instead of a file.
     pub argument: Option<Argument>,
-    /// Name of the profile to merge last of the files.
+    /// The profile to merge, after all files.
     pub profile: Option<String>,
-    /// `PASTER_…` variables, as name and value.
+    /// `PASTER_…` variables: name and value.
     pub environment: Vec<(String, String)>,
-    /// `-D key=value` arguments and what other flags stand for, in order, each `key=value`.
+    /// `-D key=value` arguments and what other flags stand for, in order; each is `key=value`.
     pub overrides: Vec<String>,
 }
 
-/// What one argument of the command line says in short.
+/// A command-line argument that stands for tables of a config.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Argument {
     /// The option: `--app`.
     pub option: String,
-    /// What was written behind it.
+    /// The argument's value.
     pub text: String,
     /// The tables that it stands for.
     pub tree: Value,
 }
 
-/// One merged configuration, with the origin of every value. Serializable: the supervisor sends it to workers.
+/// One merged configuration, with the origin of every value. It is serializable because the supervisor sends
+/// it to workers.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Config {
     /// The merged tree: tables `server`, `app`, `middleware`, … .
     tree: Value,
     provenance: Provenances,
-    /// All files read, includes too: what a reload watches.
+    /// All files that were read, including included ones. A reload watches them.
     files: Vec<PathBuf>,
     /// The working directory, for paths in the environment and on the command line.
     folder: PathBuf,
@@ -78,38 +81,39 @@ pub struct Config {
     opener: Files,
 }
 
-/// What is known of each value, by its key path (`server.main.listen[0]`).
+/// What is known about each value, by its key path (`server.main.listen[0]`).
 type Provenances = BTreeMap<String, Provenance>;
 
-/// What is known of one value beside itself.
+/// What is known about one value, apart from the value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Provenance {
-    /// Who set it, the winner first.
+    /// The sources that set it, the winner first.
     places: Vec<Occurrence>,
-    /// Whether no one may see it.
+    /// Whether it must not be shown.
     secret: bool,
-    /// Whether a `${…}` stood in it.
+    /// Whether it contained a `${…}`.
     expanded: bool,
 }
 
 impl Config {
     /// Reads and merges all sources.
     /// # Errors
-    /// Every fault found, each with its place.
+    /// Every error, each with its place.
     pub fn load(sources: &Sources) -> Result<Config> {
         let (config, errors) = Config::read(sources);
         Errors::check(errors)?;
         config.ok_or_else(|| Error::config("the config cannot be read").into())
     }
 
-    /// The same, for commands that go on to look for more faults: what could be read, with the faults so far.
-    /// There is no config when a file is missing or no TOML, as all that followed would be guesses.
+    /// The same, for commands that go on to look for more errors: what could be read, and the errors so far.
+    /// There is no config if a file is missing or is not TOML, because later errors would be guesses.
     pub fn read(sources: &Sources) -> (Option<Config>, Vec<Error>) {
         let (_, config, errors) = Config::gather(sources);
         (config, errors)
     }
 
-    /// All files that `sources` lead to, absolute, also where what stands in them is wrong: those whose change may mend it.
+    /// All files that `sources` lead to, absolute, even if their content is wrong: a change to one of them
+    /// may fix it.
     pub fn files_of(sources: &Sources) -> Vec<PathBuf> {
         Config::gather(sources).0
     }
@@ -168,26 +172,26 @@ impl Config {
             .collect()
     }
 
-    /// The table `[section.name]`, when there is one.
+    /// The table `[section.name]`, if there is one.
     pub fn table(&self, section: &str, name: &str) -> Option<Table> {
         let value = self.tree.get(section)?.get(name)?.clone();
         let table = Table::new(section, name, value, &self.provenance, &self.folder);
         Some(table.opened_by(self.opener.clone()))
     }
 
-    /// The table `[key]` at the top of the config (`process`), when there is one.
+    /// The table `[key]` at the top level of the config (`process`), if there is one.
     pub fn section(&self, key: &str) -> Option<Table> {
         let value = self.tree.get(key)?.clone();
         let table = Table::new("", key, value, &self.provenance, &self.folder);
         Some(table.opened_by(self.opener.clone()))
     }
 
-    /// Has the files that the config names opened by `files`.
+    /// Makes `files` open the files that the config names.
     pub fn open_by(&mut self, files: Files) {
         self.opener = files;
     }
 
-    /// Leaves only the tables of `section` whose names `keep` wants.
+    /// Keeps only the tables of `section` for which `keep` is true.
     pub fn retain(&mut self, section: &str, keep: impl Fn(&str) -> bool) {
         if let Some(tables) = self.tree.get_mut(section).and_then(Value::as_object_mut) {
             tables.retain(|name, _| keep(name));
@@ -199,31 +203,31 @@ impl Config {
         &self.tree
     }
 
-    /// All files that were read, absolute, the main one first; optional includes that are absent and files named by
-    /// `${file:…}` too.
+    /// All files that were read, absolute, the main one first. Includes optional includes that are absent,
+    /// and files named by `${file:…}`.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Brings errors into the order in which a reader meets their places: by file, then by line.
+    /// Sorts errors by place: by file, then by line.
     pub fn sort(&self, errors: &mut [Error]) {
         sort(errors, &self.files);
     }
 
-    /// Folder of the main config file; the working directory without one.
+    /// The folder of the main config file, or the working directory if there is none.
     pub fn folder(&self) -> &Path {
         self.files.first().and_then(|file| file.parent()).unwrap_or(&self.folder)
     }
 }
 
-/// Says where it came from, not what is in it: there may be secrets.
+/// Shows where the config came from but not its values, which may contain secrets.
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
-/// Brings errors into the order in which the sources are read: by file, then by line.
+/// Sorts errors in the order in which the sources are read: by file, then by line.
 fn sort(errors: &mut [Error], files: &[PathBuf]) {
     errors.sort_by_key(|error| match error.origin.as_deref() {
         Some(origin) => {

@@ -1,4 +1,4 @@
-//! The tree that sources are merged into: values, each with every place that set it.
+//! The tree that sources are merged into: each value with every place that set it.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::error::Origin;
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) data: Data,
-    /// Who set it, the winner first. Never empty in a tree that was read.
+    /// The sources that set it, the winner first. Never empty in a tree that was read.
     pub(super) places: Vec<Occurrence>,
-    /// Whether no one may see it: named like a secret, or made from one.
+    /// Whether it must not be shown, because of its name or because it was made from a secret.
     pub(super) secret: bool,
-    /// Whether a `${…}` stood in it: its text may then be read as the number or boolean that is wanted.
+    /// Whether it contained a `${…}`. Its text may then be read as a number or boolean if one is expected.
     pub(super) expanded: bool,
 }
 
@@ -32,9 +32,9 @@ pub(super) enum Data {
 pub struct Occurrence {
     /// The value.
     pub origin: Origin,
-    /// The key before it, when the source has text.
+    /// The key before it, if the source has text.
     pub key: Option<Origin>,
-    /// By which way it came: ``profile `production` ``, ``inherited from `[app.main]` ``.
+    /// How it got there: ``profile `production` ``, ``inherited from `[app.main]` ``.
     pub via: Option<String>,
     /// The value as written there, before `${…}` was replaced; null for a table.
     pub written: Value,
@@ -45,7 +45,7 @@ impl Node {
         Node { data, places: vec![place], secret: false, expanded: false }
     }
 
-    /// A table that no source wrote.
+    /// A table that no source set.
     pub(super) fn root() -> Self {
         Node { data: Data::Table(IndexMap::new()), places: Vec::new(), secret: false, expanded: false }
     }
@@ -75,18 +75,18 @@ impl Node {
         }
     }
 
-    /// Place of the value that won.
+    /// The place of the winning value.
     pub(super) fn origin(&self) -> Option<Origin> {
         self.places.first().map(|place| place.origin.clone())
     }
 
-    /// Place of the key before the value that won.
+    /// The place of the winning value's key.
     pub(super) fn key_origin(&self) -> Option<Origin> {
         let place = self.places.first()?;
         Some(place.key.as_ref().unwrap_or(&place.origin).clone())
     }
 
-    /// Merges `upper` over this: tables by key, everything else replaces.
+    /// Merges `upper` over this node: tables by key; any other value is replaced.
     pub(super) fn merge(&mut self, upper: Node) {
         let Node { data, mut places, secret, expanded } = upper;
         places.append(&mut self.places);
@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// Calls `visit` with this node and each below it, and the key path of each.
+    /// Calls `visit` with the key path of this node and of each node below it.
     pub(super) fn walk(&self, path: &str, visit: &mut dyn FnMut(&str, &Node)) {
         visit(path, self);
         match &self.data {
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// The same, with the right to change them.
+    /// Like `walk`, but `visit` may change the nodes.
     pub(super) fn walk_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
         visit(self);
         match &mut self.data {
@@ -140,7 +140,8 @@ impl Node {
     }
 }
 
-/// The key path of `key` in the table at `path`: bare keys are dotted, others quoted (`app.site.routes."/"`).
+/// The key path of `key` in the table at `path`. Bare keys follow a dot, others are quoted
+/// (`app.site.routes."/"`).
 pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let key = if bare { key.to_owned() } else { Value::from(key).to_string() };
@@ -152,7 +153,7 @@ pub fn item(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 
-/// The path of what `path` lies in: `a.b[0]` gives `a.b`, `a.b` gives `a`; `None` for a path of one key.
+/// The path of what contains `path`: `a.b[0]` gives `a.b`, `a.b` gives `a`. `None` for a path of one key.
 pub(super) fn parent(path: &str) -> Option<&str> {
     let mut quoted = false;
     let mut escaped = false;
@@ -169,7 +170,7 @@ pub(super) fn parent(path: &str) -> Option<&str> {
     last.map(|at| &path[..at])
 }
 
-/// The keys of a key path; the index of an item is not a key.
+/// The keys of a key path. The index of an item is not a key.
 pub(super) fn keys(path: &str) -> Vec<String> {
     let mut keys = vec![];
     let mut rest = path;
@@ -195,8 +196,8 @@ pub(super) fn keys(path: &str) -> Vec<String> {
     keys
 }
 
-/// `path` with quotes and brackets gone, for callers that join keys by dots alone: `routes."/"` and `routes./` are
-/// the same, as are `listen[0]` and `listen.0`.
+/// `path` without quotes and brackets, for callers that only join keys with dots: `routes."/"` equals
+/// `routes./`, and `listen[0]` equals `listen.0`.
 pub(super) fn loose(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;

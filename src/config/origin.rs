@@ -1,4 +1,4 @@
-//! From a span of bytes in a source's text to the [`Origin`] that errors show.
+//! Turns a span of bytes in a source's text into the [`Origin`] that errors show.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use super::secret::{MASK, starts_in_line};
 use crate::error::{Origin, Source};
 
-/// Longest excerpt of a line that an origin carries, in characters: lines above it are cut around the mark.
+/// The longest excerpt of a line in an origin, in characters. Longer lines are cut around the mark.
 const EXCERPT_CHARS: usize = 400;
 
-/// One source's text, ready to find places in.
+/// The text of one source, prepared for finding places in it.
 pub(super) struct Text {
     source: Source,
     text: String,
     /// Where each line starts.
     lines: Vec<usize>,
-    /// The lines that need no masking and no cutting, made when first marked.
+    /// The lines that need no masking or cutting, created when they are first marked.
     whole: Vec<Option<Arc<str>>>,
-    /// Spans of the values that are not shown, in order.
+    /// Spans of the values that must not be shown, in order.
     secrets: Vec<Range<usize>>,
-    /// A byte and its count of characters from its line's start: places mostly come one after another, and a line
-    /// may be long.
+    /// A byte offset, and the number of characters before it on its line. Places mostly come in order, and a
+    /// line may be long.
     counted: (usize, usize),
 }
 
@@ -36,20 +36,20 @@ impl Text {
         &self.text
     }
 
-    /// Keeps the bytes of `span` out of every excerpt.
+    /// Keeps the bytes of `span` out of all excerpts.
     pub(super) fn hide(&mut self, span: Range<usize>) {
         let at = self.secrets.partition_point(|other| other.start < span.start);
         self.secrets.insert(at, span);
     }
 
-    /// Keeps out whatever looks like a secret's value on the line of `at` of text that is no TOML, or above it
-    /// where the value may go on.
+    /// In text that is not valid TOML, hides what looks like a secret's value: on the line of `at`, and on
+    /// lines above that the value may continue from.
     pub(super) fn hide_by_look(&mut self, at: usize) {
         let line = self.line_of(at);
         let range = self.line_range(line);
         match starts_in_line(&self.text[range.clone()]) {
             Some(start) => self.hide(range.start + start..range.end),
-            // A line without a key of its own goes on with the value of the last line that has one.
+            // A line without a key continues the value of the last line that has one.
             None if !self.text[range.clone()].contains('=') => {
                 let above = (0..line).rev().map(|line| self.line_range(line));
                 let mut keyed = above.filter(|range| self.text[range.clone()].contains('='));
@@ -65,14 +65,14 @@ impl Text {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// The line's bytes without its end.
+    /// The line's bytes without the line end.
     fn line_range(&self, line: usize) -> Range<usize> {
         let start = self.lines[line];
         let end = self.lines.get(line + 1).copied().unwrap_or(self.text.len());
         start..start + self.text[start..end].trim_end_matches(['\n', '\r']).len()
     }
 
-    /// The place of `span`; of a span over several lines, the first one.
+    /// The place of `span`. If it covers several lines, the first one.
     pub(super) fn origin(&mut self, span: Range<usize>) -> Origin {
         let start = span.start.min(self.text.len());
         let start = (0..=start).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
@@ -105,9 +105,11 @@ impl Text {
         }
     }
 
-    /// The line with its secrets masked and cut to a bearable length: text, start and width of the mark in it.
+    /// The line with its secrets masked, cut to a readable length: its text, and the start and width of the
+    /// mark in it.
     fn excerpt(&self, line: Range<usize>, span: Range<usize>) -> (Arc<str>, usize, usize) {
-        // Of a very long line only what is near the mark is looked at; a secret that begins before is whole.
+        // In a very long line only the part near the mark is examined. A secret that begins before it is
+        // masked as a whole.
         let reach = EXCERPT_CHARS;
         let near = self.text.floor_char_boundary(span.start.saturating_sub(reach)).max(line.start);
         let far = self.text.ceil_char_boundary(span.start + reach).min(line.end);
@@ -147,7 +149,7 @@ impl Text {
     }
 }
 
-/// The same place with only the first occurrence of `part` in it marked, where the excerpt shows it.
+/// The same place, but with only the first occurrence of `part` marked, if the excerpt shows it.
 pub(super) fn narrowed(origin: Option<Origin>, part: &str) -> Option<Origin> {
     let mut origin = origin?;
     let marked: String = origin.text.chars().skip(origin.mark as usize).take(origin.width as usize).collect();

@@ -1,4 +1,4 @@
-//! The types of options that name files, folders and addresses. The type says what becomes of the file.
+//! The types of options that name files, folders and addresses. The type tells how the file is used.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -14,37 +14,38 @@ use super::Purpose;
 #[serde(transparent)]
 pub struct ConfigPath(#[schemars(extend("format" = "path"))] PathBuf);
 
-/// The same for a file that [`Table::files`](super::Table::files) reads: root opens it for workers that run as another
-/// user.
+/// The same, for a file that [`Table::files`](super::Table::files) reads. Root opens it for workers that run
+/// as another user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ReadPath(#[schemars(extend("format" = "path", "x-open" = "read"))] PathBuf);
 
-/// The same for a file that `Table::files` reads again whenever it changes: it needs no reload.
+/// The same, for a file that `Table::files` reads again when it changes. It needs no reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct FollowedPath(
     #[schemars(extend("format" = "path", "x-access" = "follow", "x-open" = "read"))] PathBuf,
 );
 
-/// The same for a program that is executed for each request: it needs no reload, and is executed as the worker's user.
+/// The same, for a program that is executed on each request, as the worker's user. It needs no reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ProgramPath(#[schemars(extend("format" = "path", "x-access" = "follow"))] PathBuf);
 
-/// The same for a file or folder that the server writes itself: `serve --reload` does not watch it.
+/// The same, for a file or folder that the server writes. `serve --reload` does not watch it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct OutputPath(#[schemars(extend("format" = "path", "x-access" = "write"))] PathBuf);
 
-/// The same for a log, which `Table::files` opens to append to.
+/// The same, for a log, which `Table::files` opens for appending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct AppendPath(
     #[schemars(extend("format" = "path", "x-access" = "write", "x-open" = "append"))] PathBuf,
 );
 
-/// The same for a folder whose files are served as they are: `serve --reload` refreshes open pages when one changes.
+/// The same, for a folder whose files are served as they are. `serve --reload` refreshes open pages when one
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ServedPath(#[schemars(extend("format" = "path", "x-access" = "serve"))] PathBuf);
@@ -61,12 +62,12 @@ macro_rules! deref_to_path {
 }
 deref_to_path!(ConfigPath, ReadPath, FollowedPath, ProgramPath, OutputPath, AppendPath, ServedPath);
 
-/// What becomes of a file or folder that a table names.
+/// How a file or folder that a table names is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// It is read once ([`ConfigPath`], [`ReadPath`]).
     Read,
-    /// It is used again whenever it changes ([`FollowedPath`], [`ProgramPath`]).
+    /// It is used again when it changes ([`FollowedPath`], [`ProgramPath`]).
     Follow,
     /// It is written ([`OutputPath`], [`AppendPath`]).
     Write,
@@ -81,14 +82,14 @@ pub struct NamedPath {
     pub key: String,
     /// The path, absolute.
     pub path: PathBuf,
-    /// What becomes of it.
+    /// How it is used.
     pub access: Access,
-    /// What `Table::files` opens it for; `None` for a path of any other use.
+    /// What `Table::files` opens it for; `None` for a path with another use.
     pub purpose: Option<Purpose>,
 }
 
 impl NamedPath {
-    /// The path at `key`, with what its schema states.
+    /// The path at `key`, with the use that its schema states.
     pub(super) fn new(key: &str, path: &str, schema: &Value) -> NamedPath {
         let access = match schema.get("x-access").and_then(Value::as_str) {
             Some("write") => Access::Write,
@@ -101,8 +102,8 @@ impl NamedPath {
     }
 }
 
-/// An address in the config. Where it is a Unix socket (`unix:PATH`, `http://unix:PATH`), the path is relative to the
-/// folder of the file that wrote it, absolute once read.
+/// An address in the config. The path of a Unix socket (`unix:PATH`, `http://unix:PATH`) is relative to the
+/// folder of the file that wrote it, and absolute once read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ConfigAddress(#[schemars(extend("format" = "address"))] String);

@@ -1,8 +1,8 @@
-//! Which values no one may see: in `config show`, in excerpts of source lines, in messages.
+//! Which values must not be shown: in `config show`, in excerpts of source lines, in messages.
 
 use serde_json::Value;
 
-/// What stands in place of a secret.
+/// What is shown instead of a secret.
 pub(super) const MASK: &str = "********";
 
 /// Whether a key is named like a secret: its last word is `password`, `token`, `key` and the like.
@@ -12,14 +12,14 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     words.iter().any(|word| last == *word || last.strip_suffix('s') == Some(word))
 }
 
-/// Whether a field of a log line is named like what nobody may read.
+/// Whether the name of a log field is that of a secret.
 pub fn is_secret_field(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     is_secret_name(&lower) || ["authorization", "cookie"].iter().any(|word| lower.contains(word))
 }
 
-/// Whether a value at these keys is a secret: its own name says so, or that of a table around it. The names that users
-/// give to servers, apps and middleware say nothing.
+/// Whether a value at these keys is secret, by its own name or that of a table around it. The names that
+/// users give to servers, apps and middleware do not count.
 pub(super) fn is_secret_path<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
     let keys: Vec<&str> = keys.into_iter().collect();
     let named = if keys.first() == Some(&"profile") { 4 } else { 2 };
@@ -30,7 +30,7 @@ pub(super) fn is_secret_path<'k>(keys: impl IntoIterator<Item = &'k str>) -> boo
     is_secret_name(last) || around.iter().any(|key| is_secret_name(key))
 }
 
-/// Whether a string carries a password within: `scheme://user:password@host`.
+/// Whether a string contains a password: `scheme://user:password@host`.
 pub(super) fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or("");
@@ -38,7 +38,8 @@ pub(super) fn has_password(text: &str) -> bool {
     })
 }
 
-/// `value` with every string and number in it masked; a string that only refers to others (`${file:…}`) tells nothing.
+/// `value` with every string and number masked. A string that only refers to others (`${file:…}`) stays,
+/// because it reveals nothing.
 pub(super) fn masked(value: &Value) -> Value {
     match value {
         Value::String(text) if is_reference(text) => value.clone(),
@@ -49,7 +50,7 @@ pub(super) fn masked(value: &Value) -> Value {
     }
 }
 
-/// `value` with every text that carries a password masked, and what stands at a key named like a secret.
+/// `value` with every string that contains a password masked, and every value of a key named like a secret.
 pub(super) fn masked_parts(value: &Value) -> Value {
     match value {
         Value::String(text) if has_password(text) => MASK.into(),
@@ -65,15 +66,15 @@ pub(super) fn masked_parts(value: &Value) -> Value {
     }
 }
 
-/// Whether all of `text` is one `${…}` without a default.
+/// Whether `text` is exactly one `${…}` without a default.
 pub(super) fn is_reference(text: &str) -> bool {
     text.strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
         .is_some_and(|inner| !inner.contains(['{', '}']) && !inner.contains(":-"))
 }
 
-/// Where the value of a secret starts in a line of broken TOML, by its look: after the first `=` or `:` that follows a key named
-/// like a secret.
+/// Guesses where the value of a secret starts in a line of broken TOML: after the first `=` or `:` that
+/// follows a key named like a secret.
 pub(super) fn starts_in_line(line: &str) -> Option<usize> {
     for (at, _) in line.match_indices(['=', ':']) {
         let name = line[..at].trim_end().trim_end_matches(['"', '\'']);

@@ -1,4 +1,4 @@
-//! The outline that every config has: the sections at the top, named tables in them, `use` in each.
+//! The outline of every config: the sections at the top level, the named tables in them, and `use` in each.
 
 use indexmap::IndexMap;
 
@@ -6,13 +6,13 @@ use super::node::{Node, join};
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// The keys that may stand at the top of a config file.
+/// The keys that are allowed at the top level of a config file.
 pub(super) const TOP_LEVEL: &[&str] =
     &["include", "vars", "profile", "server", "app", "middleware", "task", "process", "log"];
-/// The sections that hold one table for each part.
+/// The sections that have one table per part.
 pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
 
-/// Finds unknown names at the top, and sections and parts that are no tables.
+/// Finds unknown names at the top level, and sections and parts that are not tables.
 pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     let Some(table) = tree.table() else { return };
     check_names(table, TOP_LEVEL, "", errors);
@@ -29,7 +29,7 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
             match part.table() {
                 None => {
                     let whole =
-                        format!("tables of `{section}` have names: put the key under `[{section}.main]`");
+                        format!("tables of `{section}` have names: put the key in `[{section}.main]`");
                     errors.push(not_a_table(part, &path).help(whole));
                 }
                 Some(table) if !table.contains_key("use") => {
@@ -59,7 +59,7 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
             Some(tasks) => {
                 for (name, task) in tasks.iter().filter(|(_, task)| task.table().is_none()) {
                     let error = not_a_table(task, &join("task", name));
-                    errors.push(error.help("tables of `task` have names: put the key under `[task.sweep]`"));
+                    errors.push(error.help("tables of `task` have names: put the key in `[task.sweep]`"));
                 }
             }
         }
@@ -69,7 +69,7 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     }
 }
 
-/// Finds unknown names in `[profile.NAME]`, whether it is chosen or not.
+/// Finds unknown names in `[profile.NAME]`, even if it is not selected.
 pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     let path = join("profile", name);
     match node.table() {
@@ -78,7 +78,7 @@ pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     }
 }
 
-/// The keys that may stand at the top of a profile.
+/// The keys that are allowed at the top level of a profile.
 pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] =
     &["vars", "server", "app", "middleware", "task", "process", "log"];
 

@@ -1,4 +1,5 @@
-//! Reads the sources, weakest first, and merges them: included files, the file, the profile, the environment, `-D`.
+//! Reads the sources, weakest first, and merges them: included files, the main file, the profile, the
+//! environment, `-D`.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -14,27 +15,27 @@ use super::{Argument, document};
 use crate::error::{Error, Origin, Source};
 use crate::registry::nearest;
 
-/// A config file above this size is taken for a mistake.
+/// A config file larger than this is assumed to be a mistake.
 const FILE_LIMIT_BYTES: u64 = 16 << 20;
-/// Most files that one config may include, each time counted: includes of includes can double with every step.
+/// The most files that one config may include, counted each time: nested includes can double at every level.
 const INCLUDE_LIMIT: usize = 1000;
 
-/// The files of a config as they are read.
+/// The files of a config, as they are read.
 #[derive(Default)]
 pub(super) struct Files {
-    /// All files, absolute, the main one first; optional ones that are absent too.
+    /// All files, absolute, the main one first. Includes optional ones that are absent.
     pub(super) paths: Vec<PathBuf>,
-    /// The includes that lead to the file that is being read, for cycles.
+    /// The chain of includes that leads to the current file, to find cycles.
     open: Vec<PathBuf>,
     seen: BTreeSet<PathBuf>,
     included: usize,
-    /// Set by a fault after which the tree is not whole: a missing file, broken TOML.
+    /// Set by an error that leaves the tree incomplete: a missing file, broken TOML.
     pub(super) incomplete: bool,
     pub(super) errors: Vec<Error>,
 }
 
 impl Files {
-    /// Reads `path` with everything that it includes below it.
+    /// Reads `path`, merged over everything that it includes.
     pub(super) fn read(&mut self, path: &Path, included_by: Option<&Origin>) -> Node {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         if self.seen.insert(path.clone()) {
@@ -128,7 +129,7 @@ impl Files {
     }
 }
 
-/// `path` relative to the working directory when it lies below it.
+/// `path` relative to the working directory if it is below it.
 pub(super) fn shown(path: &Path) -> String {
     let folder = std::env::current_dir().ok();
     folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).display().to_string()
@@ -173,7 +174,8 @@ fn read_text(path: &Path) -> Result<String, Error> {
     }
     String::from_utf8(super::without_bom(bytes)).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        // Replaced bytes come after the mark alone, so its line and column hold.
+        // Invalid bytes, which become replacement characters, only come after the mark, so its line and
+        // column are right.
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
         let mut text = super::origin::Text::new(Source::File(path.to_owned()), text);
@@ -184,7 +186,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// A TOML file beside `path` whose name is near.
+/// A TOML file beside `path` with a similar name.
 fn similar_file(path: &Path) -> Option<String> {
     let folder = path.parent()?;
     let names: Vec<String> = std::fs::read_dir(folder)
@@ -196,7 +198,7 @@ fn similar_file(path: &Path) -> Option<String> {
     Some(shown(&folder.join(near)))
 }
 
-/// Takes `[profile]` out of the merged files and merges the table chosen by `name` over them.
+/// Removes `[profile]` from the merged files and merges the table selected by `name` over them.
 pub(super) fn apply_profile(tree: &mut Node, name: Option<&str>, errors: &mut Vec<Error>) {
     let profiles = tree.table_mut().and_then(|table| table.shift_remove("profile"));
     let mut chosen = None;
@@ -225,7 +227,7 @@ pub(super) fn apply_profile(tree: &mut Node, name: Option<&str>, errors: &mut Ve
     match chosen {
         Some(mut node) => {
             if let Some(table) = node.table_mut() {
-                table.retain(|key, _| shape::TOP_LEVEL_OF_PROFILE.contains(&key.as_str())); // others are reported
+                table.retain(|key, _| shape::TOP_LEVEL_OF_PROFILE.contains(&key.as_str())); // the others were reported
             }
             let via = format!("profile `{name}`");
             node.walk_mut(&mut |node| {
@@ -233,7 +235,7 @@ pub(super) fn apply_profile(tree: &mut Node, name: Option<&str>, errors: &mut Ve
             });
             tree.merge(node);
         }
-        None if known.iter().any(|known| known == name) => {} // no table: reported above
+        None if known.iter().any(|known| known == name) => {} // not a table: reported above
         None => {
             let error = Error::config(format!("unknown profile `{name}`"));
             errors.push(match nearest(name, known.iter().map(String::as_str)) {
@@ -253,7 +255,8 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
     variables.sort();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix("PASTER_") else { continue };
-        // `PASTER_PROFILE`, `PASTER_LOG` and what other programs leave (`PASTER_PORT_80_TCP`) are not config.
+        // `PASTER_PROFILE`, `PASTER_LOG` and variables of other programs (`PASTER_PORT_80_TCP`) are not
+        // config.
         if !rest.contains("__") {
             continue;
         }
@@ -266,15 +269,16 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
         let place = outside(Source::Environment(name.clone()), text, 0..name.len());
         let sections = || TOP_LEVEL.iter().copied().filter(|top| !["include", "profile"].contains(top));
         if !sections().any(|section| section == path[0]) || path.iter().any(String::is_empty) {
-            let error = Error::config(format!("`{name}` names no part of the config")).at(place.key);
+            let error = Error::config(format!("`{name}` is not a key of the config")).at(place.key);
             let near = nearest(&path[0], sections()).map(|near| near.to_ascii_uppercase());
             errors.push(match near {
                 Some(near) if path.iter().all(|key| !key.is_empty()) => {
                     let name = name.replacen(&rest[..rest.find("__").unwrap_or(rest.len())], &near, 1);
                     error.help(format!("did you mean `{name}`?"))
                 }
-                _ => error
-                    .help("it reads `PASTER_SERVER__MAIN__THREADS`: section, table and key, parted by `__`"),
+                _ => error.help(
+                    "write it as `PASTER_SERVER__MAIN__THREADS`: section, table and key, separated by `__`",
+                ),
             });
             continue;
         }
@@ -282,7 +286,7 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
     }
 }
 
-/// Merges what an argument of the command line stands for: every value of it has its place there.
+/// Merges what a command-line argument stands for. The argument is the place of every value in it.
 pub(super) fn apply_argument(tree: &mut Node, argument: &Argument) {
     let Argument { option, text, tree: said } = argument;
     let shown = if secret::has_password(text) { secret::MASK } else { text };
@@ -290,7 +294,7 @@ pub(super) fn apply_argument(tree: &mut Node, argument: &Argument) {
     tree.merge(node_of(said, &place));
 }
 
-/// A value that stands at `place` with all that is in it.
+/// A value with everything in it, all at `place`.
 fn node_of(value: &Value, place: &Occurrence) -> Node {
     let data = match value {
         Value::Object(table) => {
@@ -302,7 +306,7 @@ fn node_of(value: &Value, place: &Occurrence) -> Node {
     Node::new(data, Occurrence { written: value.clone(), ..place.clone() })
 }
 
-/// How the config spells what a variable's name says in capitals: `-` and the like are `_` there.
+/// How the config spells the name that a variable has in capitals: a `_` may stand for `-` and the like.
 fn spelled(tree: &Node, path: &[String], segment: &str) -> String {
     let table = path.iter().try_fold(tree, |node, key| node.get(key)).and_then(Node::table);
     let folded = |key: &str| -> String {
@@ -317,11 +321,12 @@ fn spelled(tree: &Node, path: &[String], segment: &str) -> String {
 pub(super) fn apply_overrides(tree: &mut Node, overrides: &[String], errors: &mut Vec<Error>) {
     for text in overrides {
         let usage = |message: String| {
-            Error::usage(message)
-                .help("it reads `-D server.main.threads=4`: a dotted key, `=`, a TOML value or plain text")
+            Error::usage(message).help(
+                "write it as `-D server.main.threads=4`: a dotted key, `=`, then a TOML value or plain text",
+            )
         };
         let Some(at) = equals_sign(text) else {
-            // Without `=` all of it is the key: nothing secret in it.
+            // Without `=` the whole argument is a key, so it contains no secret.
             errors.push(usage(format!("`-D {text}` has no `=`")));
             continue;
         };
@@ -348,7 +353,7 @@ fn hidden(path: &[String], value: &str) -> bool {
     secret::is_secret_path(path.iter().map(String::as_str)) || secret::has_password(value)
 }
 
-/// Where the key ends: the first `=` outside of quotes.
+/// Where the key ends: at the first `=` outside quotes.
 fn equals_sign(text: &str) -> Option<usize> {
     let mut quote = None;
     let mut escaped = false;
@@ -365,7 +370,7 @@ fn equals_sign(text: &str) -> Option<usize> {
     None
 }
 
-/// The place of a value that stands in no file but in `text`: its key at `key`, after that `=` and the value.
+/// The place of a value that is not in a file but in `text`: the key at `key`, then `=` and the value.
 fn outside(source: Source, text: String, key: std::ops::Range<usize>) -> Occurrence {
     let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     let text: std::sync::Arc<str> = text.into();
@@ -392,12 +397,12 @@ fn set(tree: &mut Node, path: &[String], value: &str, place: Occurrence, errors:
     for key in path.iter().rev() {
         node = Node::new(Data::Table([(key.clone(), node)].into_iter().collect()), place.clone());
     }
-    // The tables on the way were not set by it where they exist: only new ones have it as their place.
+    // It sets only those tables on the way that did not exist. Only they have it as their place.
     forget_known(&mut node, Some(tree));
     tree.merge(node);
 }
 
-/// Drops the places of tables in `upper` that `lower` has as tables too.
+/// Drops the places of tables in `upper` that are also tables in `lower`.
 fn forget_known(upper: &mut Node, lower: Option<&Node>) {
     let Some(lower) = lower.and_then(Node::table) else { return };
     let Some(table) = upper.table_mut() else { return };

@@ -1,4 +1,4 @@
-//! One table of the config, as a part reads it.
+//! One table of the config, as its part reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub struct Table {
     section: String,
     name: String,
     value: Value,
-    /// By key path from this table on: `""` is the table itself.
+    /// By key path, relative to this table: `""` is the table itself.
     provenance: Provenances,
     folder: PathBuf,
     files: Files,
@@ -54,17 +54,17 @@ impl Table {
         Table { files, ..self }
     }
 
-    /// How the files that it names are opened.
+    /// How the files that the table names are opened.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// A table that stands in no file: middleware named by its kind alone, tests.
+    /// A table that is not in a file: for middleware given only by its kind, and for tests.
     pub fn of_kind(section: &str, kind: &str) -> Self {
         Table::new(section, kind, serde_json::json!({ "use": kind }), &Provenances::new(), Path::new("."))
     }
 
-    /// The table of a part that this one's part is made of: of the same name and place, with other values.
+    /// A table for a part inside this one's part: same name and place, other values.
     pub fn inner(&self, value: Value) -> Self {
         Table { value, ..self.clone() }
     }
@@ -81,7 +81,7 @@ impl Table {
 
     /// What `use = "…"` names.
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn kind(&self) -> Result<&str> {
         match self.value.get("use").and_then(Value::as_str) {
             Some(kind) => Ok(kind),
@@ -97,10 +97,11 @@ impl Table {
         &self.value
     }
 
-    /// Reads the whole table but `use`, `middleware` and `max_in_flight` of an app and `app` of a server as `T`. Types
-    /// carry `#[serde(deny_unknown_fields)]`; relative [paths](super::ConfigPath) are resolved.
+    /// Deserializes the table as `T`, without the keys that every table of its section may have: `use`, an
+    /// app's `middleware` and `max_in_flight`, a server's `app`. `T` must have
+    /// `#[serde(deny_unknown_fields)]`. Resolves relative [paths](super::ConfigPath).
     /// # Errors
-    /// Every unknown, missing or ill-typed key, each with its place.
+    /// Every unknown, missing or ill-typed key, with its place.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
         let schema = schemars::schema_for!(T);
         schema::read(self, "", self.check_options(schema.as_value())?)
@@ -109,7 +110,7 @@ impl Table {
     /// Checks the same keys against a kind's schema, as [`Entry::options`](crate::registry::Entry) gives it, and
     /// resolves its paths.
     /// # Errors
-    /// Every unknown, missing or ill-typed key, each with its place.
+    /// Every unknown, missing or ill-typed key, with its place.
     pub fn check_options(&self, schema: &Value) -> Result<Value> {
         let mut value = self.value.clone();
         if let Some(table) = value.as_object_mut() {
@@ -124,16 +125,16 @@ impl Table {
         schema::check(self, "", schema, value)
     }
 
-    /// The paths in this table by the schema of its kind, absolute; those of a table with faults as far as they can be
-    /// told.
+    /// The paths in this table by the schema of its kind, absolute. If the table has errors, those that can
+    /// be determined.
     pub fn paths(&self, schema: &Value) -> Vec<NamedPath> {
         schema::paths(self, schema, self.value.clone())
     }
 
-    /// Checks the inner table `key` (`settings`) against a JSON Schema that is known only at run time, and makes
-    /// its strings of `format: path` absolute. An absent table is an empty one.
+    /// Checks the inner table `key` (`settings`) against a JSON Schema that is known only at run time, and
+    /// makes its strings of `format: path` absolute. An absent table counts as empty.
     /// # Errors
-    /// Every fault of the table, each with its place; a schema that is none.
+    /// Every error in the table, with its place; an invalid schema.
     pub fn resolve(&self, schema: &Value, key: &str) -> Result<Value> {
         let value = match key {
             "" => Some(&self.value),
@@ -142,14 +143,14 @@ impl Table {
         schema::check(self, key, schema, value.cloned().unwrap_or_else(|| Value::Object(Default::default())))
     }
 
-    /// Where `key` of this table was written (`""`: the table itself). Dots reach inner keys, as in
-    /// `routes."/files"`; an item of a list is `listen[0]`. Where that key stands nowhere, the place of what it
-    /// lies in.
+    /// Where `key` of this table was written (`""`: the table itself). Dots lead to inner keys, as in
+    /// `routes."/files"`; an item of a list is `listen[0]`. If the key was not written, the place of what
+    /// contains it.
     pub fn origin(&self, key: &str) -> Option<Origin> {
         self.place(key).map(|place| place.origin.clone())
     }
 
-    /// Where the name of `key` stands, for faults of the key rather than its value.
+    /// The place of the name of `key`, for errors about the key rather than its value.
     pub fn key_origin(&self, key: &str) -> Option<Origin> {
         self.place(key).map(|place| place.key.as_ref().unwrap_or(&place.origin).clone())
     }
@@ -181,7 +182,7 @@ impl Table {
         }
     }
 
-    /// Whether no one may see the value of `key`.
+    /// Whether the value of `key` must not be shown.
     pub(super) fn is_secret(&self, key: &str) -> bool {
         let mut path = key;
         loop {
@@ -195,7 +196,7 @@ impl Table {
         }
     }
 
-    /// The folder that a relative path in `key` starts from: that of the file that wrote it.
+    /// The folder that a relative path in `key` is resolved against: the folder of the file that wrote it.
     pub(super) fn base(&self, key: &str) -> &Path {
         match self.place(key).map(|place| &place.origin.source) {
             Some(Source::File(file)) => file.parent().unwrap_or(Path::new("/")),
@@ -204,7 +205,7 @@ impl Table {
     }
 }
 
-/// Names the table only: there may be secrets in it.
+/// Shows only the name, because the table may contain secrets.
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Table([{}])", self.path())

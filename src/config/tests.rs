@@ -1,4 +1,4 @@
-//! Tables as parts read them, and configs that no one would write.
+//! Tables as parts read them, and configs that nobody would write.
 
 use std::path::{Path, PathBuf};
 
@@ -33,11 +33,11 @@ enum Form {
     #[default]
     Short,
     Long,
-    /// With a comment it becomes another schema.
+    /// This comment makes schemars write another schema.
     VeryLong,
 }
 
-/// Tables told apart by a key.
+/// Tables that a key tells apart.
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Store {
@@ -141,7 +141,7 @@ fn texts_from_references_become_what_is_wanted() {
     let text = "[vars]\nn = \"4\"\n[middleware.x]\nuse = \"k\"\ncount = \"${n}\"\non = \"${nobody:-true}\"\n";
     let options: Options = table(folder.path(), text).options().unwrap();
     assert_eq!((options.count, options.on), (4, true));
-    // Without a reference a text stays one.
+    // Without a reference, a string stays a string.
     assert!(refused("[middleware.x]\nuse = \"k\"\ncount = \"4\"\n").contains("must be a whole number"));
 }
 
@@ -165,7 +165,7 @@ fn settings_by_a_schema_of_run_time() {
     insta::assert_snapshot!(said(table(folder.path(), text).resolve(&schema, "settings").unwrap_err()), @r#"
 3:1 `[middleware.x.settings]` missing key `data_dir` in `[middleware.x.settings]`: add `data_dir = "…"`: Where data goes
 4:1 `datadir` unknown key `datadir` in `[middleware.x.settings]`: did you mean `data_dir`?
-5:9 `[0, 3, 3]` `settings.ports` must not list anything twice: 
+5:9 `[0, 3, 3]` `settings.ports` must not contain duplicates: 
 5:10 `0` `settings.ports[0]` must be at least 1, not `0`:
 "#);
     let text = "[middleware.x]\nuse = \"k\"\n";
@@ -174,7 +174,7 @@ fn settings_by_a_schema_of_run_time() {
 "#);
     let broken = json!({ "type": "objekt" });
     let error = table(folder.path(), text).resolve(&broken, "settings").unwrap_err();
-    assert!(error.to_string().contains("no valid JSON Schema"), "{error}");
+    assert!(error.to_string().contains("not a valid JSON Schema"), "{error}");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn travels_to_workers_with_its_places() {
     assert_eq!(error(&copy), error(&config));
 }
 
-/// Pieces of configs, joined at random: more of them parse than of random bytes.
+/// Pieces of configs, joined at random. They parse more often than random bytes.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "[app.a]\n",
@@ -245,7 +245,7 @@ fn pieces() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever stands in a file, a variable or an argument, it is read or refused, and every error has a message.
+    /// Any content of a file, a variable or an argument is read or refused, and every error has a message.
     #[test]
     fn nothing_panics(
         bytes in prop_oneof![

@@ -1,9 +1,9 @@
-//! The requests in flight: what `paster top`, `ps` and `cancel` see of them.
+//! The table of requests in flight, for `paster top`, `ps` and `cancel`.
 //!
-//! A server enters a request when its gate has let it through, and takes it out when the response has ended. Threads
-//! share no lock for that: the table has a shard for each of them, whose lock is taken by another thread only when a
-//! request ends elsewhere than it began, and when somebody looks. While a request is under way, parts write into its
-//! own [`Progress`] without a lock.
+//! A server adds a request after its gate has admitted it, and removes it when the response has ended.
+//! Threads do not share a lock for that: the table has a shard for each thread. Another thread takes a
+//! shard's lock only if a request ends on a different thread than it began, or when the table is listed.
+//! While a request is in progress, parts write into its own [`Progress`] without a lock.
 
 mod shares;
 
@@ -21,22 +21,22 @@ use serde::{Deserialize, Serialize};
 use self::shares::Holder;
 pub use self::shares::Shares;
 
-/// More threads than this share shards.
+/// If there are more threads than this, some share a shard.
 const SHARDS: usize = 32;
 /// Longest part of a path that is kept, in bytes.
 const PATH: usize = 119;
 
-/// Where a request is.
+/// The phase of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The application makes the response's head.
+    /// The application is creating the response head.
     Answering,
-    /// The response's body is on its way.
+    /// The response body is being sent.
     Sending,
 }
 
-/// What happens to one request, written without a lock. It is used again for later requests.
+/// The state of one request, written without a lock. It is reused for later requests.
 #[derive(Debug, Default)]
 pub struct Progress {
     part: AtomicU32,
@@ -50,12 +50,12 @@ pub struct Progress {
     holder: Holder,
 }
 
-/// A request's handle to its [`Progress`], in its environ; empty where nobody keeps a table.
+/// A request's handle to its [`Progress`], in its environ; empty if there is no table.
 #[derive(Debug, Clone, Default)]
 pub struct RequestHandle(Option<Arc<Progress>>);
 
 impl RequestHandle {
-    /// Notes that the part of that number is called (the numbers are the assembler's, from 1).
+    /// Records that the part with this number was called (the assembler numbers parts from 1).
     #[inline]
     pub fn enter(&self, part: u32) {
         if let Some(progress) = &self.0 {
@@ -63,14 +63,14 @@ impl RequestHandle {
         }
     }
 
-    /// Counts the request for the app of that number alone, or for none. `false`: that app has its share of all requests
-    /// in flight already.
+    /// Counts the request for the app with this number only, or for none. `false`: that app already has its
+    /// share of all requests in flight.
     pub fn pass(&self, app: Option<u32>) -> bool {
         let Some(progress) = &self.0 else { return true };
         progress.shares.get().is_none_or(|shares| progress.holder.pass(shares, app))
     }
 
-    /// Notes the id that `request_id` gave the request.
+    /// Records the id that `request_id` gave to the request.
     pub fn name(&self, id: &Arc<str>) {
         if let Some(progress) = &self.0 {
             *progress.id() = Some(id.clone());
@@ -85,7 +85,7 @@ impl Progress {
     }
 }
 
-/// A request's place in the table: give it back with [`Table::end`].
+/// A request's entry in the table: return it with [`Table::end`].
 #[derive(Debug)]
 pub struct Entry {
     progress: Arc<Progress>,
@@ -94,42 +94,42 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the parts of the stack get.
+    /// The handle for the parts of the stack.
     pub fn handle(&self) -> RequestHandle {
         RequestHandle(Some(self.progress.clone()))
     }
 
-    /// Has the request counted for the app that has it.
+    /// Counts the request for the app that has it.
     pub fn share(&self, shares: &Arc<Shares>) {
         self.progress.shares.get_or_init(|| shares.clone());
     }
 
-    /// The head is made; the body follows.
+    /// The head was created; the body follows.
     #[inline]
     pub fn sending(&self) {
         self.progress.sending.store(1, Relaxed);
     }
 
-    /// Whether somebody has cancelled the request.
+    /// Whether the request was cancelled.
     #[inline]
     pub fn cancelled(&self) -> bool {
         self.progress.cancelled.load(Relaxed)
     }
 
-    /// It was answered so: what is still to come is the answer to that.
+    /// The cancellation was answered: what still follows is that response.
     pub fn answered(&self) {
         self.progress.cancelled.store(false, Relaxed);
     }
 
-    /// Has `waker` woken when the request is cancelled. To be called before waiting; look at
-    /// [`cancelled`](Entry::cancelled) after it.
+    /// Wakes `waker` when the request is cancelled. Call it before waiting, and check
+    /// [`cancelled`](Entry::cancelled) afterwards.
     pub fn wake(&self, waker: &Waker) {
         self.progress.waker.register(waker);
         self.progress.waits.store(true, Relaxed);
     }
 }
 
-/// All requests in flight of one server; `T` is what is counted of those that have ended.
+/// All requests in flight of one server; `T` counts those that have ended.
 #[derive(Debug)]
 pub struct Table<T>(Box<[Shard<T>]>);
 
@@ -141,14 +141,14 @@ struct Shard<T>(Mutex<Slots<T>>);
 struct Slots<T> {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Requests that have begun.
+    /// Number of requests that have begun.
     count: u64,
     sum: T,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// 0 when it is free.
+    /// 0 if the slot is free.
     number: u64,
     began: Instant,
     method: Method,
@@ -157,7 +157,7 @@ struct Slot {
     progress: Arc<Progress>,
 }
 
-/// The beginning of a path, kept in place.
+/// The beginning of a path, stored in place.
 #[derive(Debug)]
 struct Path {
     length: u8,
@@ -179,7 +179,7 @@ impl Path {
     }
 }
 
-/// One request, as somebody who looks sees it.
+/// One request, as listed.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Its number among the table's requests, never used again.
@@ -188,20 +188,20 @@ pub struct Seen {
     pub began: Instant,
     /// Its method.
     pub method: Method,
-    /// Its path without the query; a long one cut.
+    /// Its path without the query, truncated if long.
     pub path: String,
-    /// Who sent it.
+    /// The client.
     pub client: Option<IpAddr>,
     /// The id that `request_id` gave it.
     pub id: Option<Arc<str>>,
-    /// Number of the part that was called last; 0 before the first.
+    /// Number of the part that was called last; 0 before the first one.
     pub part: u32,
-    /// Where it is.
+    /// Its phase.
     pub phase: Phase,
 }
 
 thread_local! {
-    /// Which shard this thread enters requests into.
+    /// The shard into which this thread adds requests.
     static HOME: Cell<usize> = {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         Cell::new(THREADS.fetch_add(1, Relaxed) % SHARDS)
@@ -221,7 +221,7 @@ impl<T> Shard<T> {
 }
 
 impl<T> Table<T> {
-    /// Enters a request that began then.
+    /// Adds a request that began at `began`.
     pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Entry {
         let shard = HOME.with(Cell::get);
         let mut slots = self.0[shard].lock();
@@ -254,7 +254,7 @@ impl<T> Table<T> {
         Entry { progress: slot.progress.clone(), shard: shard as u32, index }
     }
 
-    /// Takes a request out, and has it counted.
+    /// Removes a request, and counts it with `count`.
     pub fn end(&self, entry: Entry, count: impl FnOnce(&mut T)) {
         let progress = &entry.progress;
         if let Some(shares) = progress.shares.get() {
@@ -267,7 +267,7 @@ impl<T> Table<T> {
             progress.named.store(false, Relaxed);
         }
         if progress.waits.load(Relaxed) {
-            drop(progress.waker.take()); // it keeps the room of a task that has ended
+            drop(progress.waker.take()); // it would keep the memory of a task that has ended
             progress.waits.store(false, Relaxed);
         }
         let mut slots = self.0[entry.shard as usize].lock();
@@ -275,19 +275,19 @@ impl<T> Table<T> {
         let slot = &mut slots.slots[entry.index as usize];
         slot.number = 0;
         if progress.cancelled.load(Relaxed) {
-            // A waker that is still to be told must not meet the next request.
+            // A waker that has yet to be notified must not affect the next request.
             slot.progress = Arc::default();
         }
         slots.free.push(entry.index);
         count(&mut slots.sum);
     }
 
-    /// Has a request counted that was never in it.
+    /// Counts a request that was never in the table.
     pub fn note(&self, count: impl FnOnce(&mut T)) {
         count(&mut self.0[HOME.with(Cell::get)].lock().sum);
     }
 
-    /// Shows what all threads have counted, and returns how many requests have begun.
+    /// Calls `look` with each thread's counts, and returns how many requests have begun.
     pub fn sum(&self, mut look: impl FnMut(&T)) -> u64 {
         let mut begun = 0;
         for shard in &self.0 {
@@ -298,7 +298,7 @@ impl<T> Table<T> {
         begun
     }
 
-    /// All requests, the oldest first.
+    /// All requests, oldest first.
     pub fn list(&self) -> Vec<Seen> {
         let mut all = Vec::new();
         for shard in &self.0 {
@@ -308,7 +308,7 @@ impl<T> Table<T> {
         all
     }
 
-    /// Cancels the requests that `wanted` picks; returns how many.
+    /// Cancels the requests that `wanted` selects; returns how many.
     pub fn cancel(&self, mut wanted: impl FnMut(u64, Option<&str>) -> bool) -> usize {
         let mut count = 0;
         for shard in &self.0 {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Requests in flight by app: no app takes the last tenth of what the server allows from the others. A request counts
-/// for the app that has it: behind a `mount` for the mounted one.
+/// Requests in flight by app: no single app may take the last tenth of what the server allows. A request
+/// counts for the app that has it: behind a `mount`, for the mounted one.
 #[derive(Debug, Default)]
 pub struct Shares {
     counts: Box<[AtomicUsize]>,
@@ -11,13 +11,13 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// For so many apps; any number of requests until [`limit`](Shares::limit) is called.
+    /// For `apps` apps; there is no limit until [`limit`](Shares::limit) is called.
     pub fn new(apps: usize) -> Shares {
         let counts = (0..apps).map(|_| AtomicUsize::new(0)).collect();
         Shares { counts, limit: AtomicUsize::new(usize::MAX) }
     }
 
-    /// Sets the most requests in flight that the server allows.
+    /// Sets the server's maximum number of requests in flight.
     pub fn limit(&self, requests: usize) {
         self.limit.store((requests - (requests / 10).max(1).min(requests)).max(1), Relaxed);
     }
@@ -38,13 +38,13 @@ impl Shares {
     }
 }
 
-/// Which app a request counts for; one task at a time writes it.
+/// The app that a request counts for; one task at a time writes it.
 #[derive(Debug, Default)]
 pub(super) struct Holder(AtomicU32);
 
 impl Holder {
-    /// Counts the request for the app of that number, or for none, and no longer for the one before. `false`: that app has
-    /// its share already.
+    /// Counts the request for the app with this number, or for none, and no longer for the previous one.
+    /// `false`: that app already has its share.
     pub(super) fn pass(&self, shares: &Shares, app: Option<u32>) -> bool {
         if app.is_some_and(|app| self.0.load(Relaxed) == app + 1) {
             return true;
@@ -82,7 +82,7 @@ mod tests {
         assert!(requests[19].pass(&shares, Some(1)), "the other app has its own share");
         assert!(
             requests[0].pass(&shares, Some(1)) && requests[18].pass(&shares, Some(0)),
-            "handed on, it frees its place"
+            "a request that is passed on frees its place"
         );
         assert!(!requests[0].pass(&shares, Some(0)));
         requests.iter().for_each(|request| request.release(&shares));

@@ -1,8 +1,8 @@
-//! What processes count, as values that add up over processes, and what parts of a stack count while they serve.
+//! What processes count, as values that can be added up, and what parts of a stack count while they serve.
 //!
-//! A worker counts with plain atomics ([`Part`], the servers' `Load`) and makes [`Counts`] of them when it is asked;
-//! the supervisor adds up those of all workers and keeps those of workers that have ended, so that no sum goes
-//! backwards over a reload or a crash. [`prometheus`] writes them out. No socket, no process here.
+//! A worker counts with plain atomics ([`Part`], the servers' `Load`) and turns them into [`Counts`] on
+//! request. The supervisor adds up the counts of all workers and keeps those of ended workers, so that no sum
+//! decreases over a reload or a crash. [`prometheus`] writes them out. No sockets or processes here.
 
 mod parts;
 pub mod prometheus;
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use parts::{CLASSES, Part, Parts, Place, class_of};
 use serde::{Deserialize, Serialize};
 
-/// Upper bounds of a histogram's buckets, in seconds; above the last there is one more.
+/// Upper bounds of a histogram's buckets, in seconds; there is one more above the last.
 pub const BOUNDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// The same in nanoseconds.
@@ -37,7 +37,7 @@ const BOUNDS_NANOS: [u64; 14] = [
     10_000_000_000,
 ];
 
-/// A histogram of durations that is counted into without a lock.
+/// A histogram of durations with lock-free counting.
 #[derive(Debug, Default)]
 pub struct Times {
     buckets: [AtomicU64; 15],
@@ -53,7 +53,7 @@ impl Times {
         self.nanos.fetch_add(nanos, Relaxed);
     }
 
-    /// What was counted so far.
+    /// The current value.
     pub fn value(&self) -> Value {
         let buckets: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         Value::Times { count: buckets.iter().sum(), nanos: self.nanos.load(Relaxed), buckets }
@@ -67,7 +67,7 @@ fn bucket(time: Duration) -> (usize, u64) {
     (bucket, nanos)
 }
 
-/// A histogram of durations that one holder counts into.
+/// A histogram of durations with a single writer.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [u64; 15],
@@ -83,13 +83,13 @@ impl Histogram {
         self.nanos = self.nanos.saturating_add(nanos);
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, more)| *sum += more);
         self.nanos = self.nanos.saturating_add(other.nanos);
     }
 
-    /// What was counted so far.
+    /// The current value.
     pub fn value(&self) -> Value {
         Value::Times { count: self.buckets.iter().sum(), nanos: self.nanos, buckets: self.buckets.to_vec() }
     }
@@ -98,27 +98,28 @@ impl Histogram {
 /// One value of [`Counts`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
-    /// Only grows.
+    /// Only increases.
     Count(u64),
-    /// What is now; goes away with its process.
+    /// The current level; it disappears with its process.
     Level(i64),
-    /// Durations: how many, their sum, and how many in each bucket of [`BOUNDS`]. Without buckets: a mere sum.
+    /// Durations: their number, their sum, and the number in each bucket of [`BOUNDS`]. Without buckets: only
+    /// a sum.
     Times {
-        /// How many there were.
+        /// Their number.
         count: u64,
         /// Their sum in nanoseconds.
         nanos: u64,
-        /// How many fell into each bucket, the ones below not included.
+        /// The number in each bucket, not cumulative.
         buckets: Vec<u64>,
     },
 }
 
-/// What a value is of: the family (`paster_requests_total`) and its labels.
+/// The identity of a value: the family (`paster_requests_total`) and its labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Series {
     /// Name of the family, as [`prometheus`] writes it.
     pub family: Cow<'static, str>,
-    /// Names and values of the labels, in the order in which they are written.
+    /// Names and values of the labels, in output order.
     pub labels: Vec<(Cow<'static, str>, String)>,
 }
 
@@ -168,14 +169,14 @@ impl Counts {
                     buckets.resize(buckets.len().max(others.len()), 0);
                     buckets.iter_mut().zip(others).for_each(|(sum, more)| *sum += more);
                 }
-                // A program of another version named the family so: what came first stays.
+                // A program of another version used this family differently: the first one is kept.
                 _ => {}
             },
         }
     }
 
-    /// What stays of a process that has ended: neither what was only then, nor what counts its generation, so that
-    /// generations do not pile up.
+    /// What remains of an ended process: neither levels, nor values of its generation, so that generations do
+    /// not accumulate.
     #[must_use]
     pub fn ended(mut self) -> Counts {
         self.0.retain(|series, value| {
@@ -194,7 +195,7 @@ impl Counts {
         self.0.iter().find(|(series, _)| same(series)).map(|(_, value)| value)
     }
 
-    /// All series, those of a family together.
+    /// All series, grouped by family.
     pub fn iter(&self) -> impl Iterator<Item = (&Series, &Value)> {
         self.0.iter()
     }

@@ -12,7 +12,7 @@ use crate::body::{App, BoxFuture, Meter, Response};
 use crate::error::BoxError;
 use crate::spans::{Open, Recorder};
 
-/// What an answer is counted as, by its status.
+/// The classes of responses, by status.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Index of a status in [`CLASSES`].
@@ -21,18 +21,18 @@ pub fn class_of(status: http::StatusCode) -> usize {
     usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
 }
 
-/// What of an app a part is.
+/// Which part of an app's stack a part is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// The app with its whole stack.
     Whole,
-    /// One middleware, with what is inside it.
+    /// One middleware, with everything inside it.
     Middleware(Arc<str>),
     /// The app without its middleware.
     Inner,
 }
 
-/// What one part of a stack counts.
+/// The counters of one part of a stack.
 #[derive(Debug)]
 pub struct Part {
     app: Arc<str>,
@@ -47,7 +47,8 @@ pub struct Part {
 pub struct Parts(Mutex<Vec<Arc<Part>>>);
 
 impl Parts {
-    /// Wraps a part of the app `app` so that its calls are counted, and are spans where a request is traced.
+    /// Wraps a part of the app `app` so that its calls are counted, and are recorded as spans if a request is
+    /// traced.
     pub fn watch(&self, inner: App, app: &str, place: Place) -> App {
         let whole = place == Place::Whole;
         let part = Arc::new(Part {
@@ -71,7 +72,7 @@ impl Parts {
         })
     }
 
-    /// What they have counted so far.
+    /// Adds their current values to `counts`.
     pub fn count(&self, counts: &mut Counts) {
         for part in self.list().iter() {
             part.count(counts);
@@ -127,7 +128,7 @@ impl Meter for Part {
     }
 }
 
-/// The future of a counted call. One whose client has gone is dropped and not counted.
+/// The future of a counted call. If the client leaves, it is dropped and not counted.
 struct Timed {
     work: BoxFuture<Result<Response, BoxError>>,
     part: Arc<Part>,

@@ -1,7 +1,7 @@
 //! [`Counts`] as text for Prometheus: its own format and OpenMetrics.
 //!
-//! The crates there are keep live metrics of one process; these are sums over processes that come as values, for
-//! which an encoder of some lines is all that is needed.
+//! The existing crates keep live metrics of one process. These are sums over processes that arrive as values,
+//! for which a short encoder is enough.
 //!
 //! # Source
 //! Prometheus text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>; OpenMetrics 1.0.0:
@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use super::{BOUNDS, Counts, Series, Value};
 
-/// Which text is wanted.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus' text format 0.0.4.
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` field asks for: OpenMetrics where it is named with at least the weight of plain text.
+    /// The format that an `Accept` field asks for: OpenMetrics if its weight is at least that of plain text.
     pub fn accepted(accept: &str) -> Format {
         let weight = |wanted: &str| {
             let mut entries = accept.split(',').map(|entry| entry.split(';').map(str::trim));
@@ -47,24 +47,21 @@ impl Format {
     }
 }
 
-/// What each family is for.
+/// The help text of each family.
 const HELP: &[(&str, &str)] = &[
-    ("paster_info", "The program that counts."),
-    ("paster_start_time_seconds", "When the supervisor began, in seconds since 1970."),
-    ("paster_generation", "Number of the generation that serves."),
+    ("paster_info", "The running program."),
+    ("paster_start_time_seconds", "When the supervisor started, in seconds since 1970."),
+    ("paster_generation", "Number of the serving generation."),
     (
         "paster_reloads_total",
-        "New generations, by outcome: done (it serves) or failed (the old one serves on).",
+        "New generations, by outcome: done (it serves) or failed (the old one keeps serving).",
     ),
-    ("paster_worker_exits_total", "Workers that have ended, by whether they were meant to."),
-    (
-        "paster_worker_restarts_total",
-        "Workers that took the place of another of their generation, by the reason.",
-    ),
-    ("paster_side_process_exits_total", "Side processes that have ended and were started anew."),
+    ("paster_worker_exits_total", "Workers that have ended, by whether that was expected."),
+    ("paster_worker_restarts_total", "Workers that replaced another one of their generation, by reason."),
+    ("paster_side_process_exits_total", "Side processes that ended and were restarted."),
     ("paster_workers", "Worker processes, by generation."),
     ("paster_generation_requests_total", "Requests, by generation; only of generations that still run."),
-    ("paster_connections_total", "Connections taken in, those handed over by an older generation included."),
+    ("paster_connections_total", "Connections accepted or handed over by an older generation."),
     ("paster_connections_open", "Open connections."),
     ("paster_connections_upgraded", "Open connections that became WebSockets."),
     ("paster_requests_in_flight", "Requests whose response has not ended."),
@@ -84,8 +81,8 @@ const HELP: &[(&str, &str)] = &[
         "paster_accept_to_app_seconds",
         "From the acceptance of a connection to its first call of an application.",
     ),
-    ("paster_turn_wait_seconds", "Waits for the turn where one_at_a_time holds."),
-    ("paster_app_requests_total", "Answers of each app with its stack, by class of the status."),
+    ("paster_turn_wait_seconds", "Waits for the turn with one_at_a_time."),
+    ("paster_app_requests_total", "Responses of each app with its stack, by class of the status."),
     ("paster_app_errors_total", "Calls of each app with its stack that ended without a response."),
     ("paster_app_duration_seconds", "From the call of an app with its stack to the head of its response."),
     ("paster_app_inner_duration_seconds", "The same of each app without its middleware."),
@@ -170,7 +167,7 @@ fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-/// The labels of a series, and `le` of a bucket.
+/// The labels of a series, and `le` for a bucket.
 struct Labels<'a>(&'a Series, Option<&'a str>);
 
 impl std::fmt::Display for Labels<'_> {

@@ -1,4 +1,4 @@
-//! `auth_basic`: asks for a name and a password (RFC 7617) that an htpasswd file knows.
+//! `auth_basic`: asks for a name and a password (RFC 7617) and checks them against an htpasswd file.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -38,22 +38,24 @@ fn restricted() -> String {
     "restricted".into()
 }
 
-/// How long a file is believed unchanged.
+/// How long a file is assumed to be unchanged.
 const TRUST: Duration = Duration::from_secs(1);
-/// Passwords that were right are remembered for this many users, as a check takes tens of milliseconds.
+/// Correct passwords are remembered for this many users, because a check takes tens of milliseconds.
 const REMEMBERED: usize = 1024;
-/// Checks at once: more would take every processor.
+/// Maximum number of concurrent checks: more would occupy every processor.
 const AT_ONCE: usize = 2;
-/// Checked for unknown names where the file has no hash at all, so that they take as long.
+/// Checked for unknown names if the file has no hash, so that they take as long.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGhVK";
 
-/// Wraps `next`: requests without a right name and password get 401; the others carry a [`RemoteUser`].
+/// Wraps `next`: requests without a correct name and password get 401; the others carry a [`RemoteUser`].
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let challenge = options.realm.replace(['\\', '"'], "'");
     let challenge = HeaderValue::try_from(format!("Basic realm=\"{challenge}\", charset=\"UTF-8\""));
     let challenge = challenge.map_err(|_| {
-        table.error("realm", "the realm has characters that no header may have").help("use plain letters")
+        table
+            .error("realm", "the realm has characters that are not allowed in a header")
+            .help("use plain letters")
     });
     let users = read(&options.htpasswd, table.files()).map_err(|errors| {
         errors.into_iter().map(|error| error.at(table.origin("htpasswd"))).collect::<Vec<_>>()
@@ -89,18 +91,18 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
 }
 
 fn unauthorized(challenge: HeaderValue) -> Response {
-    let mut response = Response::new(Body::from("A name and a password are needed.\n"));
+    let mut response = Response::new(Body::from("A name and a password are required.\n"));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
-/// What one reading of the file gave: hashes by name, and what the file was.
+/// The result of reading the file once: hashes by name, and the file's version.
 #[derive(Debug)]
 struct Users {
     hashes: HashMap<String, Hash>,
-    /// The hash that unknown names are checked against: the one of the file that takes longest.
+    /// The hash that unknown names are checked against: the slowest one in the file.
     nobody: Option<Hash>,
     version: Option<Version>,
 }
@@ -116,12 +118,12 @@ struct Door {
 struct State {
     users: Arc<Users>,
     looked: Instant,
-    /// Digest of the last right password by name; emptied when the file changes.
+    /// Digest of the last correct password, by name; cleared when the file changes.
     right: HashMap<Arc<str>, [u8; 32]>,
 }
 
 impl Door {
-    /// The user whose right name and password the request carries.
+    /// The user whose correct name and password the request carries.
     async fn user(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let (name, password) = credentials(headers)?;
         self.refresh();
@@ -142,7 +144,7 @@ impl Door {
         let hash = users.hashes.get(&*name).or(users.nobody.as_ref()).cloned()?;
         let slot = self.slots.clone().acquire_owned().await.ok()?;
         let checked = tokio::task::spawn_blocking(move || {
-            // Held here, as the check goes on when the request is given up.
+            // Held here because the check continues if the request is cancelled.
             let _slot = slot;
             hash.verify(&password)
         });
@@ -151,7 +153,7 @@ impl Door {
         }
         let name: Arc<str> = name.into();
         let mut state = self.state();
-        // The file may have changed meanwhile: then this password may be wrong by now, next time.
+        // The file may have changed in the meantime, and the password may no longer be correct.
         if Arc::ptr_eq(&state.users, &users) {
             if state.right.len() >= REMEMBERED {
                 state.right.clear();
@@ -161,7 +163,8 @@ impl Door {
         Some(name)
     }
 
-    /// Reads the file anew when it changed. A file that cannot be read any more changes nothing but the log.
+    /// Reloads the file if it changed. If it can no longer be read, the old content stays in use and the
+    /// error is logged.
     fn refresh(&self) {
         {
             let mut state = self.state();
@@ -181,13 +184,13 @@ impl Door {
             }
             Err(errors) => {
                 for error in errors {
-                    tracing::error!(file = %self.path.display(), "htpasswd is kept as it was: {error}");
+                    tracing::error!(file = %self.path.display(), "cannot reload the file, the old one stays in use: {error}");
                 }
             }
         }
     }
 
-    /// Salted, so that the memory holds nothing that a list of passwords could be tried on at other times.
+    /// Salted, so that a memory dump cannot be compared with precomputed digests.
     fn digest(&self, name: &str, password: &[u8]) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.salt);
@@ -213,13 +216,13 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let name = String::from_utf8(decoded[..colon].to_vec()).ok()?;
-    // bcrypt takes no NUL.
+    // bcrypt does not accept NUL.
     let password = decoded[colon + 1..].to_vec();
     (!password.contains(&0)).then_some((name, password))
 }
 
-/// What tells one content of the file from another: its inode, length and both times, as one that replaces it may have
-/// the same length and time of modification.
+/// Distinguishes versions of the file: inode, length and both times, because a replacement may have the same
+/// length and modification time.
 type Version = [i64; 6];
 
 fn version(path: &Path, files: &Files) -> Option<Version> {
@@ -292,10 +295,10 @@ mod tests {
             std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx))).await.is_pending()
         );
         drop(given_up);
-        assert_eq!(door.slots.available_permits(), AT_ONCE - 1, "the check goes on");
+        assert_eq!(door.slots.available_permits(), AT_ONCE - 1, "the check continues");
         let all = door.slots.acquire_many(AT_ONCE as u32);
         let all = tokio::time::timeout(Duration::from_secs(60), all).await;
-        assert!(all.is_ok(), "its end gives the slot back");
+        assert!(all.is_ok(), "its end releases the slot");
     }
 
     #[test]

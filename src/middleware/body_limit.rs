@@ -1,4 +1,5 @@
-//! `body_limit`: refuses request bodies that are too long, by their announced length and while they stream.
+//! `body_limit`: refuses request bodies that are too long, by their announced length and while they are
+//! received.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::config::Table;
 use crate::context::Context;
 use crate::error::{BoxError, Result};
 
-/// The limit of an app whose stack names none: 1 MiB.
+/// The limit of an app whose stack sets none: 1 MiB.
 pub(crate) const DEFAULT_BYTES: u64 = 1024 * 1024;
 
 /// Options of a `[middleware.NAME]` table with `use = "body_limit"`.
@@ -33,7 +34,7 @@ fn default_bytes() -> u64 {
     DEFAULT_BYTES
 }
 
-/// Wraps `next`: longer bodies are answered with 413 (RFC 9110, section 15.5.14).
+/// Wraps `next`: longer bodies get 413 (RFC 9110, section 15.5.14).
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     Ok(wrap(next, options.max_bytes))
@@ -41,16 +42,17 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
 
 /// Wraps `next` with a limit in bytes.
 ///
-/// A `Content-Length` above it is refused before the app is called. A body of unknown length is counted: the app
-/// sees [`TooLong`] from the body, and whatever it answers then, unless its response has begun, becomes 413.
+/// If `Content-Length` exceeds it, the request is refused before the app is called. A body of unknown length
+/// is counted: the app gets [`TooLong`] from the body, and its result becomes 413 unless its response has
+/// already begun.
 pub(crate) fn wrap(next: App, limit: u64) -> App {
     App::from_call(move |request| within(limit, request, &next))
 }
 
-/// Whether a request is under the limit whatever comes. One that is costs no move to [`within`].
+/// Whether a request cannot exceed the limit. Such a request need not be moved into [`within`].
 pub(crate) fn passes(limit: u64, request: &Request) -> bool {
     let size = request.body().size_hint();
-    // What follows a CONNECT is no body but a stream both ways, such as a WebSocket over HTTP/2.
+    // A CONNECT request has no body but a stream in both directions, such as a WebSocket over HTTP/2.
     let endless = || request.method() == Method::CONNECT && size.lower() <= limit;
     size.upper().is_some_and(|most| most <= limit) || endless()
 }
@@ -81,7 +83,7 @@ fn too_long(limit: u64) -> Response {
     response
 }
 
-/// What reading a body past its limit gives.
+/// The error when a body is read past its limit.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body is longer than {0} bytes")]
 pub(crate) struct TooLong(u64);

@@ -34,7 +34,7 @@ pub(super) struct Options {
     level: Level,
 }
 
-/// A coding.
+/// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Algorithm {
@@ -43,7 +43,7 @@ enum Algorithm {
     Gzip,
 }
 
-/// Time against size.
+/// Speed versus size.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Level {
@@ -64,15 +64,16 @@ fn one_kib() -> u64 {
     1024
 }
 
-/// Wraps `next`. A response to HEAD has the fields that GET would have: where it cannot be known whether GET's would be
-/// compressed, as nothing tells its length, it claims no coding. Responses are compressed when their type gets smaller by it and they are not short, compressed,
-/// partial, event streams, or marked `no-transform`. `vary` is set, and a strong entity tag becomes a weak one.
+/// Wraps `next`. Responses are compressed if their media type is compressible and they are not short, already
+/// compressed, partial, event streams, or marked `no-transform`. `vary` is set, and a strong entity tag
+/// becomes a weak one. A response to HEAD has the fields that GET would have. If its length is unknown, it is
+/// unknown whether GET's would be compressed, so it claims no coding.
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let offers = |algorithm| options.algorithms.contains(&algorithm);
     let level = match options.level {
         Level::Fastest => CompressionLevel::Fastest,
-        // The library's default for br is its highest level, which is meant for files made once.
+        // The library's default for br is its highest level, which is meant for precompressed files.
         Level::Balanced => CompressionLevel::Precise(4),
         Level::Best => CompressionLevel::Best,
     };
@@ -142,7 +143,8 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     }))
 }
 
-/// The body of a response that stays as it is: round the library, which would wrap it, and have every file read.
+/// A body that stays uncompressed. It bypasses the library, which would wrap it and cause every file to be
+/// read.
 #[derive(Clone)]
 struct Aside(Arc<Mutex<Body>>);
 
@@ -158,8 +160,8 @@ fn add_vary(headers: &mut HeaderMap) {
 #[derive(Debug, Clone, Copy)]
 struct Plain;
 
-/// Two codings of one content are not the same bytes, so their tag must not be a strong one (RFC 9110, section 8.8.1).
-/// `doubtful`: GET's response may be compressed.
+/// Two codings of the same content are different bytes, so they must not share a strong tag (RFC 9110,
+/// section 8.8.1). `doubtful`: GET's response may be compressed.
 fn weaken_etag(response: &mut Response, doubtful: bool) {
     let compressed_here =
         response.extensions().get::<Plain>().is_some() && response.headers().contains_key(CONTENT_ENCODING);
@@ -174,14 +176,14 @@ fn weaken_etag(response: &mut Response, doubtful: bool) {
     }
 }
 
-/// Which responses are worth the work.
+/// Decides which responses are worth compressing.
 #[derive(Debug, Clone, Copy)]
 struct Worth {
     min_bytes: u64,
 }
 
 impl Worth {
-    /// Whether it is compressed if it is not too short.
+    /// Whether it is compressed provided that it is long enough.
     fn may_compress<B>(response: &http::Response<B>) -> bool {
         let whole = !matches!(
             response.status(),
@@ -190,7 +192,7 @@ impl Worth {
         whole && may_shrink(response.headers())
     }
 
-    /// Whether this is a response to HEAD that tells nothing of the length of GET's.
+    /// Whether this is a response to HEAD that does not tell the length of GET's.
     fn is_doubtful<B: http_body::Body>(self, response: &http::Response<B>) -> bool {
         response.extensions().get::<Head>().is_some()
             && length(response).is_none()
@@ -198,11 +200,11 @@ impl Worth {
     }
 }
 
-/// The length of the body, or to HEAD that of GET's, where it is known.
+/// The length of the body, or for HEAD that of GET's body, if known.
 fn length<B: http_body::Body>(response: &http::Response<B>) -> Option<u64> {
     let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     let exact = response.body().size_hint().exact();
-    // The empty body of a response to HEAD says nothing.
+    // The empty body of a response to HEAD tells nothing.
     exact.filter(|exact| *exact > 0 || response.extensions().get::<Head>().is_none()).or_else(announced)
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Changes {
     append: BTreeMap<String, String>,
 }
 
-/// Names that frame a message or belong to one connection: the server's alone.
+/// Names that frame a message or belong to one connection: only the server sets them.
 const RESERVED: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ fn apply(steps: &Steps, headers: &mut HeaderMap) {
     }
 }
 
-/// The changes as steps in their order; faults go to `errors`.
+/// The changes as an ordered list of steps; faults go to `errors`.
 fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) -> Steps {
     let removals =
         changes.remove.into_iter().enumerate().map(|(index, name)| {
@@ -118,7 +118,7 @@ fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) ->
 
 fn step(table: &Table, place: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let header = HeaderName::try_from(name).map_err(|_| {
-        table.error(place, format!("`{name}` is no header name")).help("use letters, digits and `-`")
+        table.error(place, format!("`{name}` is not a header name")).help("use letters, digits and `-`")
     })?;
     if RESERVED.contains(&header.as_str()) {
         return Err(table
@@ -127,7 +127,10 @@ fn step(table: &Table, place: &str, name: &str, value: &str) -> Result<(HeaderNa
     }
     let value = HeaderValue::try_from(value).map_err(|_| {
         table
-            .error(place, format!("the value of header `{name}` has characters that no header may have"))
+            .error(
+                place,
+                format!("the value of header `{name}` has characters that are not allowed in a header"),
+            )
             .help("remove line breaks and control characters")
     })?;
     Ok((header, value))

@@ -1,4 +1,4 @@
-//! `health`: addresses that say whether the process is alive and whether the apps are ready.
+//! `health`: paths that report whether the process is alive and whether the apps are ready.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     let mut errors = Vec::new();
     for (key, path) in [("alive", &options.alive), ("ready", &options.ready)] {
         if !path.starts_with('/') {
-            errors.push(table.error(key, format!("`{path}` is no path")).help("begin it with `/`"));
+            errors.push(table.error(key, format!("`{path}` is not a path")).help("begin it with `/`"));
         }
     }
     let allow = Arc::new(Peers::read(table, "allow", &options.allow, &mut errors));
@@ -58,7 +58,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
         let health = health.clone();
         Box::pin(async move {
             if health.is_ending() {
-                return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n".into()));
+                return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n".into()));
             }
             let faults = health.faults().await;
             Ok(match faults.is_empty() {

@@ -1,4 +1,5 @@
-//! `lint`: checks that the server and the application keep the rules of the gateway, as Python's wsgiref.validate.
+//! `lint`: checks that the server and the application keep the rules of the gateway interface, like Python's
+//! wsgiref.validate.
 
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
@@ -28,11 +29,12 @@ pub(super) struct Options {
     strict: bool,
 }
 
-/// Names that belong to one connection (RFC 9110, section 7.6.1): no application sees or sends them.
+/// Names that belong to one connection (RFC 9110, section 7.6.1): an application must neither see nor send
+/// them.
 const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "transfer-encoding"];
 
-/// What was found wrong with one request.
+/// The rules that one request broke.
 #[derive(Debug, thiserror::Error)]
 #[error("lint: {}", .0.join("; "))]
 struct Findings(Vec<String>);
@@ -55,7 +57,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     }))
 }
 
-/// Logs the findings, or makes an error of them.
+/// Logs the findings, or turns them into an error.
 fn report(findings: Vec<String>, line: &str, strict: bool) -> Result<(), BoxError> {
     if findings.is_empty() {
         return Ok(());
@@ -69,7 +71,7 @@ fn report(findings: Vec<String>, line: &str, strict: bool) -> Result<(), BoxErro
     Ok(())
 }
 
-/// The server's duties.
+/// The rules for the server.
 fn check_request(request: &Request) -> Vec<String> {
     let mut found = Vec::new();
     let path = request.uri().path();
@@ -85,9 +87,7 @@ fn check_request(request: &Request) -> Vec<String> {
         Some(environ) => {
             let mount = &*environ.script_name;
             if !mount.is_empty() && (!mount.starts_with('/') || mount.ends_with('/')) {
-                found.push(format!(
-                    "the mount `{mount}` is neither empty nor `/…` without a slash at its end"
-                ));
+                found.push(format!("the mount `{mount}` is neither empty nor `/…` without a trailing slash"));
             }
             if environ.host.chars().any(char::is_uppercase) {
                 found.push(format!("the effective host `{}` is not in lower case", environ.host));
@@ -107,24 +107,26 @@ fn check_request(request: &Request) -> Vec<String> {
     }
     for name in headers.keys().map(HeaderName::as_str) {
         if name == "proxy" || name.contains('_') {
-            found.push(format!("the request has the field `{name}`, which CGI would take for another one"));
+            found.push(format!("the request has the field `{name}`, which CGI cannot tell from another one"));
         }
     }
     found.extend(check_length(headers, "request"));
     found
 }
 
-/// The application's duties.
+/// The rules for the application.
 fn check_response(response: &Response, head: bool) -> Vec<String> {
     let mut found = Vec::new();
     let (status, headers) = (response.status(), response.headers());
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if status.is_informational() && !upgraded {
-        found.push(format!("the status {status} is not a final one"));
+        found.push(format!("the status {status} is not a final status"));
     }
     for name in HOP_BY_HOP {
         if headers.contains_key(name) && !(upgraded && name == CONNECTION) {
-            found.push(format!("the response has the hop-by-hop field `{name}`, which is the server's"));
+            found.push(format!(
+                "the response has the hop-by-hop field `{name}`, which only the server may set"
+            ));
         }
     }
     let bodiless =
@@ -173,14 +175,14 @@ fn check_length(headers: &HeaderMap, what: &str) -> Option<String> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Some(format!("the {what} has a `content-length` and a `transfer-encoding`"));
     }
-    length(headers).is_none().then(|| format!("the {what}'s `content-length` {first:?} is no number"))
+    length(headers).is_none().then(|| format!("the {what}'s `content-length` {first:?} is not a number"))
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Has the body counted where its length is announced and not known.
+/// Counts the body if its length is announced but not known.
 fn watch_length(response: Response, head: bool, line: String, strict: bool) -> Response {
     let announced = length(response.headers());
     match announced {
@@ -218,7 +220,7 @@ impl HttpBody for Measured {
             _ => false,
         };
         if wrong {
-            let than = if self.seen > self.announced { "more" } else { "less" };
+            let than = if self.seen > self.announced { "more" } else { "fewer" };
             let finding = format!("the body has {than} bytes than the {} announced", self.announced);
             if let Err(error) = report(vec![finding], &self.line, self.strict) {
                 return Poll::Ready(Some(Err(error)));

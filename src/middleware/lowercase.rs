@@ -1,4 +1,5 @@
-//! `lowercase`: lower-cases text. The smallest middleware that changes a response; start your own from it.
+//! `lowercase`: lower-cases text. The smallest middleware that changes a response: a starting point for your
+//! own.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -23,8 +24,8 @@ fn text() -> Vec<String> {
     vec!["text/".into()]
 }
 
-/// Wraps `next`: the letters A to Z of its text become a to z, piece by piece as the body streams. Other letters
-/// stay, as lower-casing may change their length and with it the `content-length`.
+/// Wraps `next`: lower-cases the letters A to Z of its text, piece by piece as the body streams. Other
+/// letters stay, because lower-casing may change their length and so the `content-length`.
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     Ok(App::from_call(move |request| {
@@ -44,7 +45,7 @@ fn lower(data: bytes::Bytes) -> bytes::Bytes {
     data.to_ascii_lowercase().into()
 }
 
-/// Whether the body is of one of these types, and not compressed.
+/// Whether the body has one of these types and is not compressed.
 fn is_one_of(types: &[String], response: &Response) -> bool {
     let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let plain = !response.headers().contains_key(CONTENT_ENCODING);

@@ -1,4 +1,4 @@
-//! `metrics`: what all workers have counted, for Prometheus.
+//! `metrics`: the sum of all workers' counters, for Prometheus.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::metrics::{Counts, Parts};
 
 /// Options of a `[middleware.NAME]` table with `use = "metrics"`.
 ///
-/// For an address of its own put it before an app that has nothing else to say, such as a `respond` with `status = 404`,
-/// and give that app a server.
+/// For a separate address, put it before an app that answers nothing else, such as a `respond` with
+/// `status = 404`, and give that app its own server.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
@@ -49,7 +49,8 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     if !options.path.starts_with('/') {
-        errors.push(table.error("path", format!("`{}` is no path", options.path)).help("begin it with `/`"));
+        errors
+            .push(table.error("path", format!("`{}` is not a path", options.path)).help("begin it with `/`"));
     }
     let allow = Peers::read(table, "allow", &options.allow, &mut errors);
     Errors::check(errors)?;
@@ -75,7 +76,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
 }
 
 impl Metrics {
-    /// With `alone`, in a process without a supervisor, that process is all there is (`paster request`).
+    /// With `alone`, in a process without a supervisor, only that process is counted (`paster request`).
     async fn answer(&self, format: Format, alone: bool) -> Response {
         let counts = match self.host.counts().await {
             Ok(counts) => counts,
@@ -95,7 +96,7 @@ impl Metrics {
     }
 }
 
-/// A short answer.
+/// A short response.
 pub(super) fn plain(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;

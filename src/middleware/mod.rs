@@ -1,7 +1,7 @@
-//! Middleware: one file each, from its `Options` and the app that it wraps to an app.
+//! Middleware: one file each, with its `Options` and a function that wraps an app into another app.
 //!
-//! A layer that passes a request on unchanged returns the inner future ([`App::from_call`]) and boxes nothing;
-//! `ops/assemble.rs` says what the others cost.
+//! A layer that passes a request on unchanged returns the inner future ([`App::from_call`]) and boxes
+//! nothing. `ops/assemble.rs` tells what the others cost.
 
 mod access_log;
 mod auth_basic;

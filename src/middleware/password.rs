@@ -1,4 +1,4 @@
-//! Hashes of passwords, as an htpasswd file has them: argon2id as a PHC string, and bcrypt.
+//! Password hashes of an htpasswd file: argon2id as a PHC string, and bcrypt.
 //!
 //! # Source
 //! RFC 9106; the PHC string format:
@@ -10,17 +10,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::{Error, Result};
 
-/// Longest password of bcrypt, which would ignore the rest, in bytes.
+/// Longest password for bcrypt, in bytes; bcrypt would ignore the rest.
 const BCRYPT_LIMIT: usize = 72;
-/// Longest password of either, in bytes.
+/// Longest password for any algorithm, in bytes.
 const LIMIT: usize = 1024;
-/// Most memory that one check may take, in KiB, and most of it over all passes: a file that somebody else has written must
-/// not exhaust the machine.
+/// Maximum memory for one check, in KiB, and the maximum over all its passes: a file that someone else wrote
+/// must not exhaust the machine.
 const MEMORY_LIMIT_KIB: u32 = 128 * 1024;
 const WORK_LIMIT_KIB: u64 = 512 * 1024;
-/// Highest cost of bcrypt: some 10 s of one processor.
+/// Allowed costs of bcrypt; the highest takes about 10 s of one processor.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=17;
-/// The cost of a new bcrypt hash: some 0.2 s.
+/// The cost of a new bcrypt hash: about 0.2 s.
 const BCRYPT_COST: u32 = 12;
 
 /// How a password is hashed.
@@ -33,7 +33,7 @@ pub enum Algorithm {
     Bcrypt,
 }
 
-/// A hash that passwords can be checked against.
+/// A hash to check passwords against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hash {
     text: String,
@@ -42,7 +42,7 @@ pub struct Hash {
 }
 
 impl Hash {
-    /// Reads a hash.
+    /// Parses a hash.
     /// # Errors
     /// What is wrong with it, in a few words: `an unsalted SHA-1 hash, …`.
     pub fn parse(text: &str) -> Result<Hash, String> {
@@ -51,18 +51,18 @@ impl Hash {
         } else if ["$2y$", "$2b$", "$2a$"].iter().any(|start| text.starts_with(start)) {
             (Algorithm::Bcrypt, bcrypt_work(text)?)
         } else if text.starts_with("{SHA}") {
-            return Err("an unsalted SHA-1 hash, which is found in lists".to_owned());
+            return Err("an unsalted SHA-1 hash, which can be looked up in tables".to_owned());
         } else if text.starts_with("$apr1$") || text.starts_with("$1$") {
-            return Err("an MD5 hash, which is tried by the billion".to_owned());
+            return Err("an MD5 hash, which is too fast to resist guessing".to_owned());
         } else {
             return Err("a hash that is neither argon2id nor bcrypt".to_owned());
         };
         Ok(Hash { text: text.to_owned(), algorithm, work })
     }
 
-    /// Hashes a password with a new salt. This takes a tenth of a second or so.
+    /// Hashes a password with a new salt. Takes about a tenth of a second.
     /// # Errors
-    /// A password that is empty, too long for the algorithm, or has a NUL.
+    /// A password that is empty, too long for the algorithm, or contains a NUL.
     pub fn new(algorithm: Algorithm, password: &[u8]) -> Result<Hash, Error> {
         let limit = if algorithm == Algorithm::Bcrypt { BCRYPT_LIMIT } else { LIMIT };
         if password.is_empty() {
@@ -71,12 +71,12 @@ impl Hash {
         if password.len() > limit {
             let error = Error::new(format!("the password is longer than {limit} bytes"));
             return Err(match algorithm {
-                Algorithm::Bcrypt => error.help("use `--algorithm argon2`: bcrypt ignores what is beyond"),
+                Algorithm::Bcrypt => error.help("use `--algorithm argon2`: bcrypt ignores the rest"),
                 Algorithm::Argon2 => error,
             });
         }
         if password.contains(&0) {
-            return Err(Error::new("the password has a NUL in it"));
+            return Err(Error::new("the password contains a NUL"));
         }
         let failed = |cause: &dyn std::fmt::Display| Error::new(format!("cannot hash the password: {cause}"));
         let text = match algorithm {
@@ -95,7 +95,7 @@ impl Hash {
         Hash::parse(&text).map_err(|fault| failed(&fault))
     }
 
-    /// Whether the password is the one of the hash. This takes its time, and for argon2 its memory.
+    /// Whether the password matches the hash. This is slow, and argon2 also needs much memory.
     pub fn verify(&self, password: &[u8]) -> bool {
         match self.algorithm {
             Algorithm::Argon2 => PasswordHash::new(&self.text)
@@ -104,23 +104,23 @@ impl Hash {
         }
     }
 
-    /// About how long a check takes, to compare.
+    /// Relative time that a check takes, for comparison.
     pub fn work(&self) -> u64 {
         self.work
     }
 
-    /// As it stands in a file.
+    /// The hash as written in a file.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// Checks the parameters of an argon2 hash. A KiB takes about 0.6 µs a pass.
+/// Checks the parameters of an argon2 hash. One KiB takes about 0.6 µs per pass.
 fn argon2_work(text: &str) -> Result<u64, String> {
     let wrong = |_| "an argon2 hash that is not well-formed".to_owned();
     let hash = PasswordHash::new(text).map_err(wrong)?;
     if hash.algorithm.as_str() != "argon2id" {
-        return Err(format!("a hash of {}: only argon2id is served", hash.algorithm.as_str()));
+        return Err(format!("a hash of {}: only argon2id is supported", hash.algorithm.as_str()));
     }
     if hash.salt.is_none() || hash.hash.is_none() {
         return Err("an argon2 hash without a salt or an output".to_owned());
@@ -129,13 +129,13 @@ fn argon2_work(text: &str) -> Result<u64, String> {
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
     if params.m_cost() > MEMORY_LIMIT_KIB || work > WORK_LIMIT_KIB || params.p_cost() > 16 {
         return Err(format!(
-            "an argon2 hash that takes too much: at most m={MEMORY_LIMIT_KIB}, m times t {WORK_LIMIT_KIB}, and p=16"
+            "an argon2 hash with too high costs: at most m={MEMORY_LIMIT_KIB}, m times t {WORK_LIMIT_KIB}, and p=16"
         ));
     }
     Ok(work * 600)
 }
 
-/// Checks the form and the cost of a bcrypt hash. A round takes about 50 µs.
+/// Checks the form and the cost of a bcrypt hash. One round takes about 50 µs.
 fn bcrypt_work(text: &str) -> Result<u64, String> {
     let cost = text.get(4..6).and_then(|cost| cost.parse().ok());
     let is_whole = text.len() == 60 && text.as_bytes()[6] == b'$';
@@ -143,7 +143,7 @@ fn bcrypt_work(text: &str) -> Result<u64, String> {
         None => Err("a bcrypt hash that is not well-formed".to_owned()),
         Some(cost) if !BCRYPT_COSTS.contains(&cost) => {
             let (least, most) = (BCRYPT_COSTS.start(), BCRYPT_COSTS.end());
-            Err(format!("a bcrypt hash of cost {cost}: it is from {least} to {most}"))
+            Err(format!("a bcrypt hash of cost {cost}: the cost must be from {least} to {most}"))
         }
         Some(cost) => Ok((1 << cost) * 50_000),
     }
@@ -157,7 +157,7 @@ mod tests {
     fn hashes_of_both_kinds_are_made_and_checked() {
         for algorithm in [Algorithm::Argon2, Algorithm::Bcrypt] {
             let (one, two) = (Hash::new(algorithm, b"pass").unwrap(), Hash::new(algorithm, b"pass").unwrap());
-            assert_ne!(one.as_str(), two.as_str(), "each has its salt");
+            assert_ne!(one.as_str(), two.as_str(), "each has its own salt");
             assert!(one.verify(b"pass") && !one.verify(b"Pass") && !one.verify(b""));
         }
         for (algorithm, password) in
@@ -176,9 +176,9 @@ mod tests {
         };
         assert!(Hash::parse(&argon2("m=65536,t=3,p=4")).is_ok());
         for (text, words) in [
-            (argon2("m=4194304,t=3,p=1"), "takes too much"),
-            (argon2("m=131072,t=100,p=1"), "takes too much"),
-            (argon2("m=65536,t=1,p=1000"), "takes too much"),
+            (argon2("m=4194304,t=3,p=1"), "too high costs"),
+            (argon2("m=131072,t=100,p=1"), "too high costs"),
+            (argon2("m=65536,t=1,p=1000"), "too high costs"),
             (argon2("m=x"), "not well-formed"),
             (argon2("m=65536,t=3,p=4").replace("argon2id", "argon2d"), "a hash of argon2d"),
             (

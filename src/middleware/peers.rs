@@ -1,4 +1,4 @@
-//! Who may see what is not for everybody: addresses and networks in a list of options.
+//! Access lists: clients that may see restricted content, by address or network.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Reads the list of the option `key`; faults go to `errors`.
+    /// Parses the list of the option `key`; faults go to `errors`.
     pub(super) fn read(table: &Table, key: &str, entries: &[String], errors: &mut Vec<Error>) -> Peers {
         let mut peers = Peers::default();
         for (index, entry) in entries.iter().enumerate() {
@@ -28,7 +28,7 @@ impl Peers {
                 (_, _, Ok(address)) => peers.nets.push(address.into()),
                 _ => errors.push(
                     table
-                        .error(&item(key, index), format!("`{entry}` is no client"))
+                        .error(&item(key, index), format!("`{entry}` is not a client"))
                         .help("write an address, a network such as `10.0.0.0/8`, `loopback` or `unix`"),
                 ),
             }
@@ -36,8 +36,8 @@ impl Peers {
         peers
     }
 
-    /// Whether the client is in the list. Whoever has this process at hand (`paster request`) always is; a client
-    /// that nobody knows, as the peer speaks for it without being believed, never.
+    /// Whether the client is in the list. The user of this process (`paster request`) always is. A client
+    /// whose address is unknown, because its peer relays requests but is not trusted, never is.
     pub(super) fn allow(&self, environ: Option<&Environ>) -> bool {
         let Some(environ) = environ else { return false };
         if environ.relayed {

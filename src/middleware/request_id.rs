@@ -1,4 +1,4 @@
-//! `request_id`: gives each request an id that the app, the log and the client know it by.
+//! `request_id`: gives each request an id that appears in the app, the log and the response.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn x_request_id() -> String {
     "x-request-id".into()
 }
 
-/// Longest id that is taken over, in characters.
+/// Longest id that is accepted from a peer, in characters.
 const LONGEST: usize = 128;
 
 #[derive(Debug, Default)]
@@ -39,13 +39,13 @@ struct Trusted {
     unix: bool,
 }
 
-/// Wraps `next`: the id stands in the header of the request and of the response, and in [`RequestId`].
+/// Wraps `next`: the id is in the header of the request and of the response, and in [`RequestId`].
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let header = HeaderName::try_from(&options.header);
     if header.is_err() {
-        let error = table.error("header", format!("`{}` is no header name", options.header));
+        let error = table.error("header", format!("`{}` is not a header name", options.header));
         errors.push(error.help("use letters, digits and `-`"));
     }
     let mut trusted = Trusted::default();
@@ -56,7 +56,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
             (_, _, Ok(address)) => trusted.nets.push(address.into()),
             _ => errors.push(
                 table
-                    .error(&item("trusted", index), format!("`{entry}` is no peer"))
+                    .error(&item("trusted", index), format!("`{entry}` is not a peer"))
                     .help("write an address, a network such as `10.0.0.0/8`, or `unix`"),
             ),
         }
@@ -83,7 +83,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     }))
 }
 
-/// The id that a trusted peer gave, when it is one.
+/// The id that a trusted peer sent, if it is valid.
 fn given(request: &Request, header: &HeaderName, trusted: &Trusted) -> Option<String> {
     let environ = request.extensions().get::<Environ>()?;
     let believed = match environ.peer {
@@ -96,7 +96,7 @@ fn given(request: &Request, header: &HeaderName, trusted: &Trusted) -> Option<St
 }
 
 fn set(headers: &mut HeaderMap, header: &HeaderName, id: &Arc<str>) {
-    // It has visible characters alone.
+    // It contains only visible characters.
     if let Ok(value) = HeaderValue::try_from(&**id) {
         headers.insert(header, value);
     }

@@ -1,6 +1,6 @@
-//! Secrets in addresses, which no log and no page may show.
+//! Masks secrets in addresses, so that no log and no page shows them.
 
-/// Query parameters whose value nobody may read, by what their name contains.
+/// Query parameters with secret values, by what their name contains.
 const SECRET: [&str; 10] = [
     "token",
     "password",
@@ -33,7 +33,7 @@ pub(super) fn masked(target: &str) -> String {
     }
     if let Some(fragment) = fragment {
         masked.push('#');
-        // Some sign-in flows put the token there.
+        // Some sign-in flows put the token into the fragment.
         masked += if is_secret(fragment) { "***" } else { fragment };
     }
     masked

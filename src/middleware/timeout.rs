@@ -1,4 +1,4 @@
-//! `timeout`: bounds the wait for the head of a response.
+//! `timeout`: limits the wait for the head of a response.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -27,8 +27,8 @@ fn half_a_minute() -> NonZeroU32 {
     const { NonZeroU32::new(30).unwrap() }
 }
 
-/// Wraps `next`: a response that is late is replaced by 504 (RFC 9110, section 15.6.5). The app's future is
-/// dropped; a body that has begun may take as long as it likes.
+/// Wraps `next`: a late response is replaced by 504 (RFC 9110, section 15.6.5). The app's future is dropped.
+/// A body that has begun has no time limit.
 pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let after = Duration::from_secs(options.after_secs.get().into());

@@ -1,5 +1,5 @@
-//! How many requests an app may have in flight: `max_in_flight` of its table, and by default all but the last tenth of
-//! what its server allows ([`Shares`](crate::inflight::Shares)).
+//! Limits the requests in flight of an app: to `max_in_flight` in its table, and by default to all but the
+//! last tenth of what its server allows ([`Shares`](crate::inflight::Shares)).
 
 use std::future::ready;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::environ::Environ;
 use crate::error::{BoxError, Error};
 use crate::server::gate::reply;
 
-/// What an app's requests in flight are held to.
+/// The limit of an app's requests in flight.
 pub(super) enum AppLimit {
-    /// So many.
+    /// This many.
     Fixed(usize),
-    /// The share of the app of that number.
+    /// The share of the app with this number.
     Share(u32),
 }
 
@@ -26,18 +26,16 @@ pub(super) fn read(table: &Table, errors: &mut Vec<Error>) -> Option<usize> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
     let number = number.and_then(|number| usize::try_from(number).ok()).filter(|number| *number > 0);
     if number.is_none() {
-        let error = table.error("max_in_flight", "`max_in_flight` is not a whole number from 1");
+        let error = table.error("max_in_flight", "`max_in_flight` must be a whole number of at least 1");
         errors.push(
-            error.help(
-                "write the most requests that the app may have in flight, such as `max_in_flight = 100`",
-            ),
+            error.help("set it to the maximum number of requests in flight, such as `max_in_flight = 100`"),
         );
     }
     number
 }
 
-/// Wraps `app`, so that requests beyond `limit` get 503 with `Retry-After`. Who follows the app's calls sees them; else
-/// `log` is told.
+/// Wraps `app`, so that requests beyond `limit` get 503 with `Retry-After`. An observer of the app's calls
+/// sees them; if there is none, `log` gets them.
 pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Observer>>) -> App {
     let log = log.filter(|_| app.follower().is_none());
     app.within(|inner| match limit {
@@ -45,7 +43,11 @@ pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Observer>>) ->
             let environ = request.extensions().get::<Environ>();
             match environ.is_none_or(|environ| environ.handle.pass(Some(number))) {
                 true => inner.handle(request),
-                false => refuse("the app has its share of the requests in flight", &request, log.as_deref()),
+                false => refuse(
+                    "the app has used up its share of the requests in flight",
+                    &request,
+                    log.as_deref(),
+                ),
             }
         }),
         AppLimit::Fixed(limit) => {
@@ -55,7 +57,7 @@ pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Observer>>) ->
                     return refuse("the app has too many requests in flight", &request, log.as_deref());
                 };
                 if let Some(environ) = request.extensions().get::<Environ>() {
-                    environ.handle.pass(None); // it has a limit of its own
+                    environ.handle.pass(None); // it has its own limit
                 }
                 let answered = inner.handle(request);
                 Box::pin(async move { Ok(answered.await?.map(|body| body.watched(place))) })
@@ -91,7 +93,7 @@ impl Place {
     fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
         let place = Place(count.clone());
         let free = count.fetch_add(1, Relaxed) < limit;
-        free.then_some(place) // dropped, it counts itself out
+        free.then_some(place) // dropping it decrements the count
     }
 }
 

@@ -1,16 +1,16 @@
-//! From a merged config to its apps, each with its stack of middleware, and its servers.
+//! Builds the apps of a merged config, each with its stack of middleware, and its servers.
 //!
-//! Each app is built once by its name and shared. All faults of all tables are gathered, also of apps that no
-//! server reaches: every table is built.
+//! Each app is built once by its name and shared. Every table is built, even of apps that no server reaches,
+//! so that all faults of all tables are found.
 //!
-//! Innermost in every stack, just around the app, stands a limit of 1 MiB for request bodies, unless the stack names
-//! a `body_limit` of its own: what it refuses is logged and gets its page like any other answer. (A middleware that
-//! reads bodies bounds them itself.) An app that hands requests on to others (`mount`, `cascade`) has no limit: those
-//! of the apps behind it hold, so that one of them may allow more.
+//! The innermost layer of every stack, around the app itself, is a limit of 1 MiB for request bodies, unless
+//! the stack has a `body_limit`. Its refusals are logged and get their page like any other response. (A
+//! middleware that reads bodies limits them itself.) An app that passes requests to others (`mount`,
+//! `cascade`) has no limit, so that an app behind it may allow more.
 //!
-//! A stack is put together at run time, so each layer calls the next one through the dynamic [`App`], and boxes a
-//! future of its own where it has something to do after the call. Measured with 20 layers of `headers` round a
-//! `respond`: 75 ns a layer, of 10 µs for the whole request on one thread.
+//! A stack is built at run time, so each layer calls the next one through the dynamic [`App`], and boxes a
+//! future if it has something to do after the call. Measured with 20 layers of `headers` around a `respond`:
+//! 75 ns per layer, of 10 µs for the whole request on one thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::plugin::Instance;
 use crate::registry;
 use crate::server::{SERVERS, Server};
 
-/// Everything one generation built from a config.
+/// Everything that one generation builds from a config.
 pub struct Assembly {
     /// Each `[server.NAME]`: its name, the server and the app that it serves.
     pub servers: Vec<(String, Box<dyn Server>, App)>,
@@ -38,11 +38,12 @@ pub struct Assembly {
     pub apps: BTreeMap<String, App>,
     /// All plugin instances.
     pub instances: Vec<Instance>,
-    /// The parts of all stacks: the first has number 1 in [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
+    /// The parts of all stacks: the first has number 1 in
+    /// [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
     pub parts: Vec<Part>,
 }
 
-/// A part of a stack, as a request in flight names it.
+/// A part of a stack, for the table of requests in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Name of the app.
@@ -51,9 +52,9 @@ pub struct Part {
     pub middleware: Option<String>,
 }
 
-/// Builds all servers and apps, starting nothing.
+/// Builds all servers and apps, and starts nothing.
 /// # Errors
-/// Every fault of the config that building shows; a config without a server too.
+/// Every fault of the config that building finds; a config without a server.
 pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
     let context = &with_config(config, context);
     let mut assembler = Assembler::new(config, context, None);
@@ -62,10 +63,10 @@ pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
     assembler.finish(servers)
 }
 
-/// Builds all apps and no server (`paster request`, tests); with a `trace`, each call of an app and of a middleware
-/// is timed there.
+/// Builds all apps and no server (`paster request`, tests). A `trace` records the time of each call of an app
+/// and of a middleware.
 /// # Errors
-/// Every fault of the config that building shows.
+/// Every fault of the config that building finds.
 pub fn assemble_apps(config: &Config, context: &Context, trace: Option<&Trace>) -> Result<Assembly> {
     let context = &with_config(config, context);
     let mut assembler = Assembler::new(config, context, trace);
@@ -73,12 +74,13 @@ pub fn assemble_apps(config: &Config, context: &Context, trace: Option<&Trace>) 
     assembler.finish(Vec::new())
 }
 
-/// The surroundings with the merged config in them.
+/// The context, with the merged config.
 fn with_config(config: &Config, context: &Context) -> Context {
     Context { config: Arc::new(config.tree().clone()), ..context.clone() }
 }
 
-/// Makes every server of `config`, without its app. Faults go to `errors`: those of the tables, or that there is none.
+/// Creates every server of `config`, without its app. Faults of the tables go to `errors`, and a missing
+/// server too.
 pub(crate) fn build_servers<'a>(
     config: &'a Config,
     errors: &mut Vec<Error>,
@@ -112,9 +114,9 @@ pub fn app_of_server(table: &Table) -> &str {
 pub(crate) struct Layer {
     /// The entry as written: name of a table or of a kind.
     pub(crate) name: String,
-    /// The table, or one that says the kind alone.
+    /// The table, or one that names only the kind.
     pub(crate) table: Table,
-    /// Where the entry stands.
+    /// Where the entry is in the config.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -134,7 +136,7 @@ pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> 
     for (index, entry) in entries.iter().enumerate() {
         let origin = table.origin(&item("middleware", index));
         let Some(name) = entry.as_str() else {
-            errors.push(Error::config("an entry of `middleware` is a name in quotes").at(origin));
+            errors.push(Error::config("an entry of `middleware` must be a name in quotes").at(origin));
             continue;
         };
         if let Some(table) = config.table("middleware", name) {
@@ -155,7 +157,7 @@ fn unknown_middleware(config: &Config, name: &str) -> Error {
     match registry::nearest(name, known) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error
-            .help(format!("add a table `[middleware.{name}]`, or name a kind of `paster list middleware`")),
+            .help(format!("add a table `[middleware.{name}]`, or use a kind from `paster list middleware`")),
     }
 }
 
@@ -172,7 +174,7 @@ struct Assembler<'a> {
     context: &'a Context,
     trace: Option<&'a Trace>,
     apps: BTreeMap<String, App>,
-    /// Names of the apps that are being built, each resolved by the one before.
+    /// Names of the apps that are being built, each referenced by the previous one.
     chain: Vec<String>,
     instances: Vec<Instance>,
     parts: Vec<Part>,
@@ -180,9 +182,9 @@ struct Assembler<'a> {
     built: BTreeSet<String>,
     /// The outermost access log of each app.
     logs: BTreeMap<String, Arc<dyn Observer>>,
-    /// Names of apps that hand requests on to others.
+    /// Names of apps that pass requests to others.
     handing_on: BTreeSet<String>,
-    /// Whether each part is timed: somebody reads the times.
+    /// Whether each part is timed, because a middleware uses the times.
     timed: bool,
     errors: Vec<Error>,
 }
@@ -210,7 +212,7 @@ impl<'a> Assembler<'a> {
         Ok(Assembly { servers, apps: self.apps, instances: self.instances, parts: self.parts })
     }
 
-    /// Builds every app, and each middleware table that no app names.
+    /// Builds every app, and each middleware table that no app uses.
     fn build_apps(&mut self) {
         for name in self.config.names("app") {
             self.app(name, None);
@@ -235,8 +237,8 @@ impl<'a> Assembler<'a> {
         servers.filter_map(|(name, server)| Some((name.to_owned(), server, apps.remove(name)?))).collect()
     }
 
-    /// The app of a server, with what the server is given along with it: the app's access log for what it refuses, and
-    /// the shares of the apps where there are several.
+    /// The app of a server, with what the server needs beside it: the app's access log for refused requests,
+    /// and the shares of the apps if there are several.
     fn app_for_server(&mut self, table: &Table) -> App {
         let name = app_of_server(table);
         let app = self.app(name, table.origin("app"));
@@ -245,8 +247,8 @@ impl<'a> Assembler<'a> {
         app.served_with(ServerParts { refusals: self.logs.get(name).cloned(), shares })
     }
 
-    /// The app `name` with its stack, built where it is not yet. `origin` is where the name stands. After a fault
-    /// this is a stand-in: it never serves, as the whole assembly fails.
+    /// The app `name` with its stack, built if needed. `origin` is where the name is used. After a fault this
+    /// is a placeholder, which never serves because the whole assembly fails.
     fn app(&mut self, name: &str, origin: Option<Origin>) -> App {
         if let Some(app) = self.apps.get(name) {
             return app.clone();
@@ -255,8 +257,8 @@ impl<'a> Assembler<'a> {
             let mut links: Vec<_> = self.chain[first..].iter().map(|app| format!("`{app}`")).collect();
             links.push(format!("`{name}`"));
             let error =
-                Error::config(format!("app `{name}` hands requests to itself: {}", links.join(" → ")));
-            self.errors.push(error.at(origin).help("take one of these links away"));
+                Error::config(format!("app `{name}` passes requests to itself: {}", links.join(" → ")));
+            self.errors.push(error.at(origin).help("remove one of these links"));
             return placeholder();
         }
         let Some(table) = self.config.table("app", name) else {
@@ -303,7 +305,7 @@ impl<'a> Assembler<'a> {
         self.context.parts.watch(app, name, Place::Whole)
     }
 
-    /// Holds the app to its `max_in_flight`, or to its share of the server's.
+    /// Limits the app to its `max_in_flight`, or to its share of the server's.
     fn limit(&mut self, app: App, name: &str, table: &Table) -> App {
         let names = self.config.names("app");
         let limit = match app_limit::read(table, &mut self.errors) {
@@ -334,7 +336,7 @@ impl<'a> Assembler<'a> {
             }
             Err(errors) => {
                 if first {
-                    // A kind without a table has no place of its own: the list's entry is it.
+                    // A kind without a table has no origin: use that of the list entry.
                     self.errors.extend(errors.into_iter().map(|error| match error.origin {
                         None => error.at(layer.origin.clone()),
                         Some(_) => error,
@@ -345,14 +347,14 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Has calls of the part noted in the table of requests in flight; and has them timed and failures named where
-    /// somebody will look: with a trace and in development. Requests with bodies above `limit` do not get to it.
+    /// Records calls of the part in the table of requests in flight. With a trace and in development it also
+    /// times them and names failures. Requests with bodies above `limit` do not reach the part.
     fn watch(&mut self, part: App, app: &str, middleware: Option<&str>, limit: Option<u64>) -> App {
         self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
         let number = u32::try_from(self.parts.len()).unwrap_or(0);
         let part = self.observe(part, app, middleware);
         if part.follower().is_some() {
-            return part; // no request is ever there
+            return part; // requests do not pass through an observer
         }
         App::from_call(move |request| {
             if let Some(environ) = request.extensions().get::<Environ>() {
@@ -382,15 +384,15 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// Whether a stack has a middleware that tells the times of parts: each timed call costs an allocation.
+/// Whether a stack has a middleware that reports the times of parts: each timed call costs an allocation.
 fn is_timed(config: &Config) -> bool {
     let tells = |layer: &Layer| layer.table.kind().is_ok_and(|kind| ["metrics", "trace"].contains(&kind));
     config.names("app").into_iter().filter_map(|name| config.table("app", name)).any(|table| {
-        stack(config, &table, &mut Vec::new()).iter().any(tells) // its faults are told when it is built
+        stack(config, &table, &mut Vec::new()).iter().any(tells) // its faults are reported when it is built
     })
 }
 
-/// What takes the place of an app that could not be built.
+/// A placeholder for an app that could not be built.
 fn placeholder() -> App {
     App::from_call(|_| Box::pin(std::future::ready(Err("this app could not be built".into()))))
 }

@@ -1,4 +1,4 @@
-//! What `paster check` does: every fault of a config, found without binding a socket.
+//! `paster check`: finds every fault of a config without binding a socket.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::ops::assemble::assemble;
 use crate::ops::build;
 use crate::ops::serve::{Log, Process, check_tasks, check_user};
 
-/// What was checked and found good.
+/// What was checked, without a fault.
 #[derive(Debug, Serialize)]
 pub struct Checked {
     /// Names of the `[server.NAME]` tables.
@@ -24,14 +24,14 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
-/// Reads the config and builds everything short of binding.
+/// Reads the config and builds everything, without binding.
 /// # Errors
 /// All faults of all files and tables.
 pub fn check(sources: &Sources) -> Result<Checked> {
     let (config, mut errors) = Config::read(sources);
     let Some(config) = config else {
         Errors::check(errors)?;
-        return Err(Error::config("the config cannot be read").into());
+        return Err(Error::config("the config is invalid").into());
     };
     let (libraries, unbuilt) = build::built(&config).unwrap_or_else(|found| {
         errors.extend(found);
@@ -45,7 +45,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         Vec::new()
     });
     let context = Context { checking: true, libraries, ..Context::alone(false) };
-    // What was read with a fault is built with the same fault: it is told once.
+    // A fault that was found while reading occurs again while building: report it once.
     let known = errors.len();
     let (assembly, found) = match assemble(&config, &context) {
         Ok(assembly) => (Some(assembly), None),
@@ -90,7 +90,7 @@ fn same_place(one: &Error, other: &Error) -> bool {
         && (within(one.column, other.column, other.width) || within(other.column, one.column, one.width))
 }
 
-/// Whether an error marks a `use` that inherits: where that failed, the fault of the line of tables is told already.
+/// Whether an error marks a `use` that inherits: a fault in this chain of tables is reported already.
 fn inherits(error: &Error) -> bool {
     let Some(origin) = &error.origin else { return false };
     let marked: String = origin.text.chars().skip(origin.mark as usize).take(origin.width as usize).collect();

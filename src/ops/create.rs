@@ -1,4 +1,4 @@
-//! `paster create`: from a skeleton's name and some answers to a folder with an application.
+//! `paster create`: makes a directory with an application from a skeleton and some answers.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,51 +15,51 @@ use crate::scaffold::{
 /// What to create.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRequest {
-    /// The folder to create; named after the skeleton where absent.
+    /// The directory to create; `None` for the skeleton's name.
     pub target: Option<PathBuf>,
-    /// A built-in skeleton's name, or a folder's path.
+    /// The name of a built-in skeleton, or the path of a directory.
     pub skeleton: String,
-    /// Answers given beforehand.
+    /// Answers given in advance.
     pub given: ProvidedAnswers,
 }
 
-/// All that was found out before anything is written.
+/// Everything that is found out before anything is written.
 #[derive(Debug)]
 pub struct Prepared {
     /// The skeleton.
     pub skeleton: Skeleton,
-    /// The folder to create, as the user named it.
+    /// The directory to create, as the user named it.
     pub target: PathBuf,
-    /// The project's name: the folder's.
+    /// The project's name: the name of the directory.
     pub project: String,
     /// All answers.
     pub answers: Answers,
     /// What happens to each file.
     pub plan: Plan,
-    /// What is done afterwards.
+    /// The actions after the files are written.
     pub posts: Vec<PostAction>,
-    /// What the user may do next, a line each.
+    /// Suggestions for the user, one per line.
     pub next: Vec<String>,
     /// The copy of the sdk that the project builds against.
     sdk: Option<sdk::Copy>,
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Created {
     /// What was written.
     pub written: Written,
-    /// What was done afterwards.
+    /// The actions that were done.
     pub done: Vec<PostAction>,
-    /// What was left out afterwards, and why.
+    /// The actions that were skipped, and why.
     pub notices: Vec<String>,
 }
 
-/// Opens the skeleton, answers its questions, renders it and compares with the target; writes nothing.
+/// Opens the skeleton, answers its questions, renders it and compares it with the target. Writes nothing.
 ///
-/// `ask` puts one question to the user, or returns `None` where nobody can be asked.
+/// `ask` asks the user one question, or returns `None` if there is nobody to ask.
 /// # Errors
-/// Faults of the command line (names, answers), of the skeleton, and of what is in the way at the target.
+/// Faults of the command line (names, answers) and of the skeleton; obstacles at the target.
 pub fn prepare(
     request: &CreateRequest,
     ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
@@ -82,23 +82,24 @@ pub fn prepare(
 }
 
 impl Prepared {
-    /// Refuses to touch a folder that is in use, unless `force`.
+    /// Returns an error for a directory with other files in it, unless `force`.
     /// # Errors
-    /// A target with other files in it, with how to go on.
+    /// With the options that the user has.
     pub fn refuse_used(&self, force: bool) -> Result<()> {
         if force || !self.plan.needs_force() {
             return Ok(());
         }
         Err(Error::new(format!("`{}` is not empty", self.target.display()))
-            .help("give another name")
-            .help("`--diff` shows what would change there")
-            .help("`--force` writes into it; a file that is replaced stays beside the new one, with the ending `.bak`")
+            .help("choose another name")
+            .help("see what would change there with `--diff`")
+            .help("write into it with `--force`; replaced files are kept as `*.bak`")
             .into())
     }
 
-    /// Writes the files and does what comes after.
+    /// Writes the files and does the actions that follow.
     /// # Errors
-    /// What could not be written: then nothing was. A failed check of the result: then the files are there.
+    /// When a file cannot be written: then nothing was written. When a check of the result fails: then the
+    /// files exist.
     pub fn write(&self) -> Result<Created> {
         let copied = match &self.sdk {
             Some(sdk) => sdk.write()?,
@@ -106,7 +107,7 @@ impl Prepared {
         };
         let mut created = Created { written: self.plan.write()?, ..Created::default() };
         if let (true, Some(sdk)) = (copied, &self.sdk) {
-            created.notices.push(format!("the sources of the sdk are in `{}`", sdk.sdk().display()));
+            created.notices.push(format!("the sources of the SDK are in `{}`", sdk.sdk().display()));
         }
         for post in &self.posts {
             match post {
@@ -120,7 +121,7 @@ impl Prepared {
                     super::check::check(&sources)?;
                     created.done.push(*post);
                 }
-                PostAction::Chmod => {} // part of the files
+                PostAction::Chmod => {} // done when the files are written
             }
         }
         Ok(created)
@@ -131,21 +132,21 @@ impl Prepared {
 fn project_name(target: &Path) -> Result<String> {
     let shown = target.display();
     let absolute = std::path::absolute(target)
-        .map_err(|error| Error::usage(format!("`{shown}` is no place for a project")).because(error))?;
+        .map_err(|error| Error::usage(format!("`{shown}` cannot hold a project")).because(error))?;
     let name = absolute.file_name().filter(|_| !target.ends_with(".."));
-    let name = name.ok_or_else(|| Error::usage(format!("`{shown}` has no name at its end")))?;
+    let name = name.ok_or_else(|| Error::usage(format!("`{shown}` does not end with a name")))?;
     let name = name.to_str().ok_or_else(|| Error::usage(format!("the name of `{shown}` is not UTF-8")))?;
     plain_component(name).map_err(|why| {
         let kept: String =
             name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
         let error = Error::usage(format!("`{}` cannot name a project: it {why}", name.escape_debug()));
         let near = kept.trim_end_matches('.').to_owned();
-        if plain_component(&near).is_ok() { error.help(format!("`{near}` would do")) } else { error }
+        if plain_component(&near).is_ok() { error.help(format!("`{near}` would work")) } else { error }
     })?;
     Ok(name.to_owned())
 }
 
-/// What every skeleton may use.
+/// The variables that every skeleton may use.
 fn built_in(
     skeleton: &Skeleton,
     target: &Path,
@@ -159,7 +160,7 @@ fn built_in(
     };
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let year = now.split('-').next().and_then(|year| year.parse::<i64>().ok()).unwrap_or_default();
-    // Asking git costs a process, so only where a template wants to know.
+    // Running git takes time: do it only if a template uses its values.
     let user = |key: &str| if skeleton.mentions("user.") { git_config(key) } else { String::new() };
     let values = json!({
         "project": project,
@@ -182,14 +183,15 @@ fn git_config(key: &str) -> String {
     text.and_then(|text| String::from_utf8(text).ok()).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// Makes a git repository of `target`. No name of the user's is an argument, so none can be taken for an option.
+/// Makes a git repository of `target`. No argument contains a name from the user, so none can be taken for an
+/// option.
 fn git_init(target: &Path) -> Result<(), String> {
     let absolute = std::path::absolute(target).map_err(|error| error.to_string())?;
     if absolute.join(".git").exists() {
         return Ok(());
     }
     if absolute.ancestors().skip(1).any(|folder| folder.join(".git").exists()) {
-        return Err("the folder lies in one already".into());
+        return Err("the directory is in a repository already".into());
     }
     let output =
         git().args(["init", "--quiet"]).current_dir(target).output().map_err(|error| match error.kind() {
@@ -203,7 +205,7 @@ fn git_init(target: &Path) -> Result<(), String> {
     }
 }
 
-/// git without what would point it to another repository.
+/// git, without variables that would point it to another repository.
 fn git() -> Command {
     let mut git = Command::new("git");
     git.stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! An error on its way to another process or a page.
+//! Errors that are sent to another process or a page.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Class, Error, Errors, Origin};
 
-/// An [`Error`] that can be sent to another process and to a page.
+/// An [`Error`] that can be sent to another process or a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What is wrong.
     pub message: String,
-    /// Where it stands.
+    /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub origin: Option<Box<Origin>>,
-    /// How to mend it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub helps: Vec<String>,
     /// The causes, outermost first.
@@ -23,22 +23,22 @@ pub struct Fault {
     /// Output of a compiler or another program, plain text of several lines.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub output: String,
-    /// Exit code that it asks for.
+    /// The exit code for it.
     pub code: u8,
 }
 
 impl Fault {
-    /// A fault with the output of the program that showed it.
+    /// A fault with the output of the program that reported it.
     pub(crate) fn with_output(error: &Error, output: impl Into<String>) -> Self {
         Fault { output: output.into(), ..Fault::from(error) }
     }
 
-    /// All of `errors`.
+    /// All errors as faults.
     pub(crate) fn list(errors: &Errors) -> Vec<Fault> {
         errors.iter().map(Fault::from).collect()
     }
 
-    /// Back to an error to render; the program's output stays behind.
+    /// Converts it back to an error for display, without the program's output.
     pub fn to_error(&self) -> Error {
         let mut error = Error::new(self.message.clone()).at(self.origin.as_deref().cloned());
         error.class = match self.code {
@@ -60,7 +60,7 @@ impl From<&Error> for Fault {
         let mut causes = Vec::new();
         let mut next = std::error::Error::source(error);
         while let Some(cause) = next {
-            // Some types print their own cause: no need to say it twice.
+            // Some types print their own cause: do not print it twice.
             if below(cause).is_none_or(|inner| cause.to_string() != inner) {
                 causes.push(cause.to_string());
             }

@@ -1,4 +1,4 @@
-//! Changes a user of an htpasswd file, and leaves every other line as it is.
+//! Changes a user of an htpasswd file, and leaves every other line unchanged.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -8,43 +8,43 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::middleware::password::Hash;
 
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 const NAME_LIMIT: usize = 255;
 
-/// What has become of the user.
+/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is new, and so may be the file.
+    /// The user is new; the file may be new too.
     Added,
-    /// It had a hash already.
+    /// The user had a hash before.
     Changed,
-    /// It is gone.
+    /// The user was removed.
     Deleted,
 }
 
 /// Checks a user's name.
 /// # Errors
-/// When it cannot stand in such a file.
+/// When the file cannot contain it.
 pub fn check_name(user: &str) -> Result<()> {
     let fault = match user {
         "" => "it is empty",
         _ if user.len() > NAME_LIMIT => "it is longer than 255 bytes",
         _ if user.contains(':') => "it has a `:`",
         _ if user.chars().any(char::is_control) => "it has a control character",
-        _ if user.starts_with('#') => "a line that begins with `#` is a comment",
-        _ if user.trim() != user => "it begins or ends with a space",
+        _ if user.starts_with('#') => "a line that starts with `#` is a comment",
+        _ if user.trim() != user => "it starts or ends with a space",
         _ => return Ok(()),
     };
     Err(Error::new(format!("`{}` cannot be the name of a user: {fault}", user.escape_debug())).into())
 }
 
-/// Gives `user` that hash, or takes it out. The file is replaced as a whole; a new one has mode 0600, another keeps its mode
-/// and, where that is allowed, its owner.
+/// Sets the hash of `user`, or removes the user. The file is replaced as a whole; a new one has mode 0600, an
+/// existing one keeps its mode and, if allowed, its owner.
 /// # Errors
-/// A file that cannot be read or replaced; a user to delete that is not in it.
+/// When the file cannot be read or replaced, or a user to delete is not in it.
 pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<Outcome> {
     check_name(user)?;
-    // Through a symbolic link, the file that it names is replaced.
+    // Through a symbolic link, replace its target.
     let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
     let before = match std::fs::read_to_string(&target) {
         Ok(text) => Some(text),
@@ -67,16 +67,16 @@ pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<Outcome> {
 
 fn failed(what: &str, file: &Path, cause: std::io::Error) -> Error {
     let error = Error::new(format!("cannot {what} the password file `{}`", file.display()));
-    error.because(cause).help("its folder must exist, and you must be allowed to write to it")
+    error.because(cause).help("its directory must exist, and you need write permission for it")
 }
 
-/// The text with the user's line replaced, added or taken out, and whether it was there.
+/// The text with the user's line replaced, added or removed, and whether the user was in it.
 fn edit(text: &str, user: &str, hash: Option<&Hash>) -> (String, bool) {
     let new = hash.map(|hash| format!("{user}:{}\n", hash.as_str()));
     let (mut edited, mut found) = (String::with_capacity(text.len() + 128), false);
     for line in text.lines() {
         if line.trim().split_once(':').is_some_and(|(name, _)| name == user) {
-            // A name that stands twice stands once from now on.
+            // Keep only one line of a name that occurs twice.
             let first = !std::mem::replace(&mut found, true);
             edited += new.as_deref().filter(|_| first).unwrap_or_default();
         } else {
@@ -96,7 +96,7 @@ fn replace(target: &Path, text: &str) -> std::io::Result<()> {
     let mut new = tempfile::NamedTempFile::new_in(&folder)?; // mode 0600
     match std::fs::metadata(target) {
         Ok(old) => {
-            let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid())); // not for everybody
+            let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid())); // only root may do this
             new.as_file().set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -11,7 +11,7 @@ use crate::middleware::MIDDLEWARE;
 use crate::registry::{self, Entry};
 use crate::server::SERVERS;
 
-/// What there are kinds of.
+/// The sections of kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// Backends.
@@ -27,7 +27,7 @@ pub enum Section {
 pub struct Kind {
     /// What `use = "…"` names.
     pub name: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub summary: &'static str,
     /// Its options; those of inner tables have dotted names.
     pub options: Vec<OptionRow>,
@@ -38,15 +38,15 @@ pub struct Kind {
 pub struct OptionRow {
     /// The key in the table.
     pub name: String,
-    /// What it takes, in words.
+    /// The type of its value, in words.
     #[serde(rename = "type")]
     pub takes: String,
-    /// Whether it must be given.
+    /// Whether it is required.
     pub required: bool,
-    /// What holds when it is not given.
+    /// The default, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// What it is for.
+    /// Its description.
     pub text: String,
 }
 
@@ -135,7 +135,7 @@ impl Section {
     }
 }
 
-/// Words in lines of up to `columns` characters; a longer word has a line of its own.
+/// Wraps words into lines of up to `columns` characters; a longer word gets its own line.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -154,7 +154,7 @@ fn kind<B>(entry: &Entry<B>) -> Kind {
     Kind { name: entry.name, summary: entry.summary, options: option_rows(&(entry.options)()) }
 }
 
-/// The options that a schema has.
+/// The options in a schema.
 pub(super) fn option_rows(schema: &schemars::Schema) -> Vec<OptionRow> {
     let mut options = Vec::new();
     rows(schema.as_value(), schema.as_value(), "", &mut options);
@@ -191,7 +191,7 @@ fn rows(root: &Value, schema: &Value, prefix: &str, found: &mut Vec<OptionRow>) 
     }
 }
 
-/// Follows `$ref`, and looks through "this or null".
+/// Follows `$ref`, and unwraps "this or null".
 fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
         return root.pointer(pointer).unwrap_or(schema);
@@ -203,7 +203,7 @@ fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// What a value of this schema is, in words.
+/// Describes the type of a value with this schema.
 fn takes(root: &Value, schema: &Value) -> String {
     let schema = resolved(root, schema);
     let quoted = |values: Vec<&Value>| {

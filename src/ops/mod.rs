@@ -1,4 +1,4 @@
-//! What each command does, from plain values. No clap here.
+//! What each command does, with plain values as input. No clap here.
 
 mod app_limit;
 pub mod assemble;

@@ -1,12 +1,12 @@
-//! Where a redirect leads, for `paster request --location` and the console.
+//! Follows redirects, for `paster request --location` and the console.
 
 use http::header::LOCATION;
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::Response;
 
-/// Method and target of the request that a redirect asks for; `None` when the response is none, or leads to another
-/// host: that one is not in this process.
+/// Method and target of the request that a redirect asks for; `None` if the response is not a redirect, or
+/// leads to another host, which is not in this process.
 /// # Source
 /// RFC 9110 section 15.4; RFC 3986 section 5.2.
 pub(super) fn next(
@@ -18,7 +18,7 @@ pub(super) fn next(
     let method = match response.status() {
         StatusCode::SEE_OTHER if *method == Method::HEAD => Method::HEAD,
         StatusCode::SEE_OTHER => Method::GET,
-        // As all browsers do.
+        // As browsers do.
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND if *method == Method::POST => Method::GET,
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::FOUND
@@ -40,7 +40,7 @@ pub(super) fn next(
         None => target.to_owned(),
         Some('/') => location.to_owned(),
         Some('?') => format!("{path}{location}"),
-        // The gate takes `..` out.
+        // The gate removes `..`.
         Some(_) => format!("{}/{location}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
     };
     Some((method, to))

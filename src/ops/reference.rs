@@ -1,4 +1,5 @@
-//! `docs/kinds.md`: every kind and table with its options as Markdown, made from the doc comments of the options.
+//! `docs/kinds.md`: every kind and table with its options as Markdown, generated from the doc comments of the
+//! options.
 
 use std::fmt::Write;
 
@@ -8,7 +9,7 @@ use super::list::{OptionRow, Section, option_rows};
 use super::schema::common;
 use super::serve::{Log, Process, TaskOptions};
 
-/// The page. A test compares it with the file in the repository.
+/// Returns the page. A test compares it with the file in the repository.
 pub fn markdown() -> String {
     let mut page = HEAD.to_owned();
     for section in Section::ALL {
@@ -95,12 +96,12 @@ fn common_row(name: &str, schema: &Value) -> OptionRow {
     }
 }
 
-/// Text in a cell of a table: a bar would end the cell, and `<` would begin a tag.
+/// Escapes the text of a table cell: a bar would end the cell, and `<` would start a tag.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }
 
 fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = page.write_fmt(text);
 }

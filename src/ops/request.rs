@@ -1,4 +1,5 @@
-//! `paster request`: one request to an app of a config, in this process, through the gate that servers use.
+//! `paster request`: one request to an app of a config, in this process, through the same gate as in a
+//! server.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,18 +23,18 @@ use crate::plugin::Instance;
 use crate::server::console::{ask, perform};
 use crate::server::gate::Gate;
 
-/// Longest wait for what the apps still do when the response has ended.
+/// How long to wait for the apps after the response has ended.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
-/// Most redirects that are followed for one request.
+/// Maximum number of redirects to follow for one request.
 const MOST_REDIRECTS: u8 = 10;
 
-/// What to ask, and of whom.
+/// A request, and the app to send it to.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// Where the config comes from.
     pub sources: Sources,
-    /// The app; by default that of the server `main`, or of the only server, else `main`.
+    /// The app; by default that of the server `main`, or of the only server, otherwise `main`.
     pub app: Option<String>,
     /// The method.
     pub method: String,
@@ -43,13 +44,13 @@ pub struct Asked {
     pub headers: Vec<String>,
     /// The body.
     pub body: Bytes,
-    /// Whether each part of the stack is timed.
+    /// Whether to time each part of the stack.
     pub trace: bool,
-    /// Whether redirects to the same host are followed.
+    /// Whether to follow redirects to the same host.
     pub follow: bool,
 }
 
-/// A part of the response, as it comes.
+/// A part of the response.
 pub enum Part<'a> {
     /// Status and fields; the body follows.
     Head(&'a Response),
@@ -57,7 +58,7 @@ pub enum Part<'a> {
     Data(&'a [u8]),
 }
 
-/// What is known once the response has ended.
+/// Data about a response that has ended.
 #[derive(Debug)]
 pub struct Done {
     /// Time of each part of the stack, with [`Asked::trace`].
@@ -66,16 +67,16 @@ pub struct Done {
     pub head: Duration,
     /// Time to the end of its body.
     pub whole: Duration,
-    /// The target that the response is of, after redirects.
+    /// The target of the response, after redirects.
     pub target: String,
 }
 
-/// Builds the apps of the config, asks one of them, and shows its response as it comes.
+/// Builds the apps of the config, sends a request to one of them, and shows its response as it arrives.
 ///
-/// Libraries of plugins that are not fresh are built first, quickly as for `serve --reload`; `note` hears of it,
-/// and of what a compiler that failed had to say.
+/// Plugin libraries that are not fresh are built first, with the fast profile of `serve --reload`. `note`
+/// receives the progress and a compiler's errors.
 /// # Errors
-/// Faults of the config, of a build and of the request; a body that breaks off; what `show` fails with.
+/// Faults of the config, of a build and of the request; a body that fails; an error of `show`.
 pub fn request(
     asked: &Asked,
     note: &(dyn Fn(&str) + Send + Sync),
@@ -85,15 +86,15 @@ pub fn request(
     Session::open(&asked.sources, asked.app.as_deref(), asked.trace, note)?.ask(asked, show)
 }
 
-/// The request that is asked for.
+/// Builds the request.
 fn made(asked: &Asked) -> Result<crate::body::Request> {
     ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
         let errors = faults.into_iter().map(|fault| Error::usage(fault.message).help(fault.help)).collect();
-        Errors::check(errors).err().unwrap_or_else(|| Error::usage("no request").into())
+        Errors::check(errors).err().unwrap_or_else(|| Error::usage("invalid request").into())
     })
 }
 
-/// The apps of a config in this process, to be asked any number of times.
+/// The apps of a config in this process, for any number of requests.
 pub struct Session {
     runtime: Option<Runtime>,
     app: App,
@@ -121,7 +122,8 @@ impl Session {
             return Err(unknown_app(&config, &name).into());
         }
         let copies = tempfile::Builder::new().prefix("paster-request-").tempdir();
-        let copies = copies.map_err(|cause| Error::new("cannot make a temporary folder").because(cause))?;
+        let copies =
+            copies.map_err(|cause| Error::new("cannot create a temporary directory").because(cause))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -145,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Name of the app that is asked.
+    /// Name of the app that gets the requests.
     pub fn app(&self) -> &str {
         &self.name
     }
@@ -155,9 +157,10 @@ impl Session {
         &self.config
     }
 
-    /// Asks the app and shows its response as it comes; of `asked` the sources and the app say nothing here.
+    /// Sends a request to the app and shows its response as it arrives; ignores the sources and the app in
+    /// `asked`.
     /// # Errors
-    /// Faults of the request; a body that breaks off; what `show` fails with.
+    /// Faults of the request; a body that fails; an error of `show`.
     pub fn ask(&self, asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<Done> {
         let Some(runtime) = &self.runtime else { return Err(Error::new("the session has ended").into()) };
         let mut request = made(asked)?;
@@ -180,7 +183,7 @@ impl Session {
                     return Ok(Done { steps, head, whole: began.elapsed(), target });
                 };
                 target = to;
-                // What describes a body goes with it.
+                // The fields that describe a body are dropped with it.
                 let same = method == asked.method.as_str();
                 let body = if same { asked.body.clone() } else { Bytes::new() };
                 let about_body =
@@ -248,7 +251,7 @@ async fn show_all(response: Response, show: &mut dyn FnMut(Part<'_>) -> io::Resu
     }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|cause| Error::new("the response's body broke off").because(cause))?;
+        let frame = frame.map_err(|cause| Error::new("the response body failed").because(cause))?;
         if let Some(data) = frame.data_ref()
             && !shown(show(Part::Data(data)))?
         {

@@ -1,4 +1,4 @@
-//! Which app answers where: read from the config, nothing is built.
+//! Lists which app serves which path. This reads the config and builds nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::app::links;
 use crate::config::Config;
 use crate::error::{Error, Errors, Origin, Result};
 
-/// All servers with what answers behind them.
+/// All servers with the apps that they reach.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Routes {
     /// Each `[server.NAME]`, in file order.
@@ -35,7 +35,7 @@ pub struct ServerRoute {
 /// One app at one place.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AppRoute {
-    /// Where it is reached from the app around it: a prefix, a host, a status. `None` for a server's own app.
+    /// How the outer app reaches it: a prefix, a host, a status. `None` for a server's own app.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at: Option<String>,
     /// Its name.
@@ -44,13 +44,13 @@ pub struct AppRoute {
     pub kind: String,
     /// Its stack, outermost first.
     pub middleware: Vec<String>,
-    /// Where it hands requests on.
+    /// The apps that it passes requests to.
     pub routes: Vec<AppRoute>,
 }
 
 /// Reads the routes of a config.
 /// # Errors
-/// Names of apps and middleware that there are not, and apps that hand requests to themselves.
+/// Unknown names of apps and middleware, and apps that pass requests to themselves.
 pub fn routes(config: &Config) -> Result<Routes> {
     let mut walk = Walk { config, chain: Vec::new(), seen: BTreeSet::new(), errors: Vec::new() };
     let mut servers = Vec::new();
@@ -78,7 +78,7 @@ pub fn routes(config: &Config) -> Result<Routes> {
     Ok(Routes { servers, unreached })
 }
 
-/// The first server that reaches `app`, and the prefix at which it does.
+/// The first server that reaches `app`, and the prefix of the app there.
 pub(crate) fn place_of(config: &Config, app: &str) -> Option<(String, String)> {
     fn prefix_of(route: &AppRoute, app: &str, prefix: &str) -> Option<String> {
         if route.app == app {
@@ -111,8 +111,8 @@ impl Walk<'_> {
             return None;
         };
         if self.chain.iter().any(|app| app == name) {
-            let error = Error::config(format!("app `{name}` hands requests to itself"));
-            self.errors.push(error.at(origin).help("take one of the links away"));
+            let error = Error::config(format!("app `{name}` passes requests to itself"));
+            self.errors.push(error.at(origin).help("remove one of these links"));
             return None;
         }
         let kind = match table.kind() {
@@ -140,7 +140,7 @@ impl Walk<'_> {
 }
 
 impl Routes {
-    /// The routes as a tree, for people.
+    /// The routes as a tree, as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for server in &self.servers {
@@ -158,7 +158,7 @@ impl Routes {
     }
 }
 
-/// One app and what is below it; `width` is that of the widest place beside it.
+/// One app and everything below it; `width` is the width of the widest sibling's place.
 fn branch(text: &mut String, route: &AppRoute, indent: &str, last: bool, width: usize) {
     let (corner, below) = if last { ("└─", "   ") } else { ("├─", "│  ") };
     let at = route.at.as_ref().map(|at| format!("{at:width$}  ")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The JSON Schema of the whole config file, made from the kinds' options, and the defaults that it states.
+//! The JSON Schema of the whole config file, generated from the kinds' options, and the defaults in it.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::middleware::MIDDLEWARE;
 use crate::ops::serve::{Log, Process, TaskOptions};
 use crate::server::SERVERS;
 
-/// One kind as the schema needs it.
+/// The data of one kind that the schema needs.
 struct Kind {
     name: &'static str,
     summary: &'static str,
@@ -17,7 +17,7 @@ struct Kind {
 
 /// The kinds of a section: `server`, `app` or `middleware`.
 fn kinds(section: &str) -> Vec<Kind> {
-    // The entries differ in the type of their `build` only.
+    // The entries differ only in the type of their `build`.
     macro_rules! listed {
         ($entries:expr) => {
             $entries
@@ -34,7 +34,7 @@ fn kinds(section: &str) -> Vec<Kind> {
     }
 }
 
-/// Every table of `config` whose kind is known, with the schema of its options.
+/// Every table of `config` with a known kind, and the schema of its options.
 pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     let mut found = Vec::new();
     for section in ["server", "app", "middleware"] {
@@ -50,7 +50,7 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     found
 }
 
-/// The schema of `server.toml` as editors use it: `use` picks the kind's options.
+/// The schema of `server.toml` for editors: `use` selects the kind's options.
 pub fn schema() -> Value {
     let mut definitions = Map::new();
     let mut properties = Map::new();
@@ -69,7 +69,7 @@ pub fn schema() -> Value {
     properties.insert("task".into(), described(tasks, TASKS));
     let log = hoisted(schemars::schema_for!(Log).to_value(), "log", &mut definitions);
     properties.insert("log".into(), log);
-    // A profile holds parts of tables: what is missing in it stands in the file.
+    // A profile contains parts of tables: the rest of each is in the files.
     let sections = ["vars", "server", "app", "middleware", "task", "process", "log"];
     let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();
     let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
@@ -87,14 +87,15 @@ pub fn schema() -> Value {
     })
 }
 
-const INCLUDE: &str = "Files merged below this one, relative to it; a `?` at the end: it may be absent.";
-const VARS: &str = "Values for `${name}` in any text of the config.";
-const TASKS: &str = "Work by name, run on a schedule, once for the whole server.";
-const PROFILE: &str = "Tables merged over the files when chosen by `--profile NAME` or PASTER_PROFILE.";
+const INCLUDE: &str =
+    "Files that this one overrides, relative to it; with `?` at the end, a file may be absent.";
+const VARS: &str = "Values for `${name}` in any string of the config.";
+const TASKS: &str = "Scheduled tasks by name, run once per server.";
+const PROFILE: &str = "Tables merged over the files if selected by `--profile NAME` or PASTER_PROFILE.";
 const SECTIONS: [(&str, &str); 3] = [
-    ("server", "Servers by name: what accepts connections and calls one app."),
+    ("server", "Servers by name. A server accepts connections and calls one app."),
     ("app", "Applications by name."),
-    ("middleware", "Middleware by name, for the `middleware` list of an app."),
+    ("middleware", "Middleware by name, for the `middleware` lists of apps."),
 ];
 
 /// The schema of one table of a section.
@@ -139,7 +140,7 @@ fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value 
     })
 }
 
-/// The keys that every table of a section may have beside its kind's options.
+/// The keys that every table of a section may have besides its kind's options.
 pub(super) fn common(section: &str) -> Vec<(&'static str, Value)> {
     match section {
         "server" => vec![(
@@ -158,9 +159,9 @@ pub(super) fn common(section: &str) -> Vec<(&'static str, Value)> {
                 "max_in_flight",
                 described(
                     json!({ "type": "integer", "minimum": 1 }),
-                    "Most requests that the app may have in flight in each worker; further ones get 503 with \
-                     Retry-After. By default an app may have all but the last tenth of its server's `max_in_flight`, \
-                     where the server has several apps.",
+                    "Maximum number of requests in flight for the app in each worker; further ones get 503 with \
+                     Retry-After. Default: all but the last tenth of its server's `max_in_flight`, \
+                     if the server has several apps.",
                 ),
             ),
         ],
@@ -173,7 +174,7 @@ fn described(mut schema: Value, about: &str) -> Value {
     schema
 }
 
-/// Lets a number or boolean be written as a text with a `${…}` in it too.
+/// Also allows a string with `${…}` in place of a number or boolean.
 fn allow_references(schema: &mut Value) {
     let plain = |kind: &Value| ["integer", "number", "boolean"].iter().any(|name| kind == name);
     let kinds = match &schema["type"] {
@@ -196,7 +197,7 @@ fn allow_references(schema: &mut Value) {
     *schema = outer.into();
 }
 
-/// Lets one string be written where a list of strings is wanted, in `schema` and all below it.
+/// Also allows one string in place of a list of strings, in `schema` and everything below it.
 fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
     match schema {
         Value::Object(table) => table.values_mut().for_each(|inner| allow_single(inner, definitions)),
@@ -221,7 +222,7 @@ fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
     *schema = outer.into();
 }
 
-/// Moves the definitions of one kind's schema into those of the whole, each under a name of its own.
+/// Moves the definitions of one kind's schema into those of the whole schema, each under a unique name.
 fn hoisted(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) -> Value {
     let own = schema.as_object_mut().and_then(|table| table.remove("$defs"));
     let prefix = format!("{name}.");
@@ -250,12 +251,12 @@ fn rename(schema: &mut Value, prefix: &str) {
     }
 }
 
-/// A name within a JSON Pointer.
+/// Escapes a name for a JSON Pointer.
 fn pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The default that paster has for a key of a table whose kind is known: `server.main.threads` of kind `http`.
+/// The default of a key in a table with a known kind, such as `server.main.threads` of the kind `http`.
 pub fn default_of(config: &Config, key: &str) -> Option<Value> {
     let mut keys = toml_edit::Key::parse(key).ok()?.into_iter().map(|key| key.get().to_owned());
     let section = keys.next()?;
@@ -282,7 +283,7 @@ pub fn default_of(config: &Config, key: &str) -> Option<Value> {
     for key in &keys {
         at = at.get("properties")?.get(key)?;
         if let Some(reference) = at.get("$ref").and_then(Value::as_str) {
-            // A default beside the reference is the nearer one.
+            // A default beside the reference takes precedence.
             if at.get("default").is_none() {
                 at = root.pointer(reference.strip_prefix('#')?)?;
             }

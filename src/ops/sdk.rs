@@ -1,5 +1,5 @@
-//! The sources of `paster-abi` and `paster-sdk` inside the program: projects that are created without a checkout of
-//! paster build against a copy of them.
+//! The sources of `paster-abi` and `paster-sdk`, embedded in the program. Projects that are created without a
+//! checkout of paster build against a copy of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ type Embedded = (&'static str, &'static [u8]);
 /// Manifests and sources, listed by the build script.
 static FILES: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
-/// The manifest that those of the crates inherit from.
+/// The manifest from which those of the crates inherit.
 const WORKSPACE: &str = include_str!("../../Cargo.toml");
 
-/// The source tree that projects and plugins build against: `$PASTER_CHECKOUT` (none if that is empty), else the one that
-/// this program was built from, if it is still there.
+/// The source tree that projects and plugins build against: `$PASTER_CHECKOUT` (none if it is empty), otherwise
+/// the one that this program was built from, if it still exists.
 pub(super) fn checkout() -> Option<PathBuf> {
     let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
     let root = set.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
@@ -27,7 +27,7 @@ pub(super) fn checkout() -> Option<PathBuf> {
     is_there.then_some(root)
 }
 
-/// The copy for this program: where it lies, or will.
+/// This program's copy, which may not exist yet.
 #[derive(Debug, Clone)]
 pub(super) struct Copy {
     folder: PathBuf,
@@ -35,8 +35,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// The copy in the user's data folder (`$XDG_DATA_HOME`, or `.local/share` in the home folder), by version and
-    /// content; `None` when the user has none. Nothing is written.
+    /// The copy in the user's data directory (`$XDG_DATA_HOME`, or `.local/share` in the home directory),
+    /// named by version and content; `None` if the user has no such directory. Writes nothing.
     pub(super) fn find() -> Option<Copy> {
         let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
@@ -53,25 +53,25 @@ impl Copy {
         Some(Copy { folder, files })
     }
 
-    /// The folder of the crate `paster-sdk` in it.
+    /// The directory of the crate `paster-sdk` in the copy.
     pub(super) fn sdk(&self) -> PathBuf {
         self.folder.join("paster-sdk")
     }
 
-    /// Writes it, unless it is there as it should be; tells whether it was written.
+    /// Writes the copy, unless it exists and is complete. Returns whether it was written.
     ///
-    /// It appears whole or not at all, also when several programs write it at once.
+    /// The copy appears as a whole or not at all, even if several programs write it at once.
     /// # Errors
-    /// When the data folder cannot be written.
+    /// When the data directory cannot be written.
     pub(super) fn write(&self) -> Result<bool> {
         if self.is_whole() {
             return Ok(false);
         }
         let failed = |error: io::Error| {
-            let message = format!("cannot write the sources of the sdk to `{}`", self.folder.display());
+            let message = format!("cannot write the sources of the SDK to `{}`", self.folder.display());
             Error::new(message)
                 .because(error)
-                .help("set XDG_DATA_HOME to a folder that you can write, or name the crate: `sdk=PATH`")
+                .help("set XDG_DATA_HOME to a writable directory, or give the path of the crate: `sdk=PATH`")
         };
         self.try_write().map_err(failed)?;
         Ok(true)
@@ -99,7 +99,7 @@ impl Copy {
                 Ok(()) => return Ok(()),
                 // Another program was faster.
                 Err(_) if self.is_whole() => return Ok(()),
-                // One that somebody has changed gives way: its name says what must be in it.
+                // Replace a copy that was changed: its name promises its content.
                 Err(error) if self.folder.is_dir() => {
                     let old = new.path().join("old");
                     if old.exists() {
@@ -113,7 +113,7 @@ impl Copy {
     }
 }
 
-/// The files as they are written: manifests that need no workspace.
+/// The files as they are written, with manifests that do not need the workspace.
 fn stand_alone() -> Vec<(&'static str, Vec<u8>)> {
     let workspace: Table = WORKSPACE.parse().unwrap_or_default();
     let workspace = workspace.get("workspace").and_then(Value::as_table).cloned().unwrap_or_default();
@@ -128,7 +128,8 @@ fn stand_alone() -> Vec<(&'static str, Vec<u8>)> {
     FILES.iter().map(file).collect()
 }
 
-/// A manifest with all that it inherits, as the root of a workspace of its own: what lies above it does not matter.
+/// A manifest with everything that it inherits, as the root of its own workspace: parent directories do not
+/// matter.
 fn resolve(mut manifest: Table, workspace: &Table) -> Table {
     for section in ["lints", "dev-dependencies"] {
         manifest.remove(section);
@@ -156,14 +157,14 @@ fn inherits(value: &Value) -> bool {
     value.get("workspace").and_then(Value::as_bool) == Some(true)
 }
 
-/// A dependency of the workspace with what a crate says beside `workspace = true`.
+/// A dependency from the workspace, with the keys that a crate sets beside `workspace = true`.
 fn join(shared: Value, own: &Table) -> Table {
     let mut joined = match shared {
         Value::Table(shared) => shared,
         version => Table::from_iter([("version".to_owned(), version)]),
     };
     if let Some(path) = joined.get_mut("path") {
-        // The crates lie beside each other.
+        // The crates are next to each other.
         let name = path.as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         *path = Value::String(format!("../{name}"));
     }

@@ -1,7 +1,7 @@
-//! Time and outcome of each part of a stack, for one request at a time (`paster request --trace`), and the name
-//! of the part in which a failure arose.
+//! Time and outcome of each part of a stack, for one request at a time (`paster request --trace`), and the
+//! name of the part in which a failure occurred.
 //!
-//! Parts are wrapped when a stack is put together, so that a stack without a trace has nothing of this in it.
+//! Parts are wrapped when a stack is built, so a stack without a trace has no overhead.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,44 +17,44 @@ use crate::middleware::failure::{Failure, Panicked};
 /// One call of one part.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// How many parts stand around it.
+    /// How many parts surround it.
     pub depth: usize,
     /// Name of the app.
     pub app: String,
     /// Name of the middleware in the app's stack; `None` for the app itself.
     pub middleware: Option<String>,
-    /// From the first call to this one, in microseconds.
+    /// From the first part's call to this one's, in microseconds.
     pub start_micros: u64,
-    /// From the call to the response's head, in microseconds, parts inside included.
+    /// From the call to the response's head, in microseconds, including inner parts.
     pub micros: u64,
-    /// The same without the parts inside.
+    /// The same, without inner parts.
     pub own_micros: u64,
-    /// Status of the response, when there is one.
+    /// Status of the response, if there is one.
     pub status: Option<u16>,
-    /// The error, when there is no response.
+    /// The error, if there is no response.
     pub error: Option<String>,
 }
 
-/// Where the steps of a request gather. Clones share them.
+/// Collects the steps of a request. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     steps: Vec<Step>,
-    /// Indices of the steps under way, the outermost first.
+    /// Indices of the steps in progress, outermost first.
     open: Vec<usize>,
-    /// When the first of them began.
+    /// When the first one started.
     began: Option<Instant>,
 }
 
 impl Trace {
-    /// The steps so far, in the order in which they began; the next request begins anew.
+    /// Takes the steps so far, in the order in which they started.
     pub fn take(&self) -> Vec<Step> {
         std::mem::take(&mut *self.state()).steps
     }
 
-    /// Wraps a part so that its calls are steps of this trace and its failures carry its name.
+    /// Wraps a part so that this trace records its calls, and its failures carry its name.
     pub(crate) fn watch(&self, part: App, app: &str, middleware: Option<&str>) -> App {
         let trace = self.clone();
         let part = Trace::tag_failure(part, app, middleware);
@@ -72,7 +72,8 @@ impl Trace {
         })
     }
 
-    /// Wraps a part so that its failures and panics carry its name. What comes from inside keeps the name it has.
+    /// Wraps a part so that its failures and panics carry its name. A failure from an inner part keeps its
+    /// name.
     pub(crate) fn tag_failure(part: App, app: &str, middleware: Option<&str>) -> App {
         let name: Arc<str> = match middleware {
             Some(middleware) => format!("the middleware `{middleware}` of the app `{app}`"),
@@ -113,7 +114,7 @@ impl Trace {
     fn end(&self, index: usize, took: Duration, result: &Result<Response, BoxError>) {
         let mut state = self.state();
         if index >= state.steps.len() {
-            return; // of a request whose steps were taken already
+            return; // the steps of this request were taken already
         }
         let micros = took.as_micros() as u64;
         let depth = state.steps[index].depth;
@@ -126,14 +127,14 @@ impl Trace {
             Ok(response) => step.status = Some(response.status().as_u16()),
             Err(error) => step.error = Some(error.to_string()),
         }
-        // Steps inside it whose future was dropped (`timeout`) never end.
+        // Inner steps whose future was dropped (`timeout`) never end.
         if let Some(position) = state.open.iter().position(|open| *open == index) {
             state.open.truncate(position);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock was held leaves steps that can still be shown.
+        // After a panic under the lock, the steps can still be shown.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

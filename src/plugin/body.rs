@@ -1,6 +1,6 @@
 //! A request's body as the plugin reads it.
 //!
-//! The plugin may read it on a thread of its own, so the host's runtime is entered: a body may keep time limits.
+//! The plugin may read it on its own thread, so the host's runtime is entered: a body may have time limits.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -23,7 +23,7 @@ struct Exported {
 static TABLE: abi::BodyTable =
     abi::BodyTable { size_bytes: size_of::<abi::BodyTable>(), poll_frame, drop: drop_body };
 
-/// Hands a body to the plugin; null when there is nothing to read.
+/// Passes a body to the plugin; null if there is nothing to read.
 pub(super) fn export(body: Body) -> *mut abi::Body {
     if body.is_end_stream() {
         return std::ptr::null_mut();
@@ -38,7 +38,7 @@ unsafe extern "C" fn poll_frame(
     waker: *const abi::Waker,
     out: *mut abi::Frame,
 ) -> abi::Status {
-    // SAFETY: the plugin passes what `export` gave, one thread at a time, and a live waker and frame.
+    // SAFETY: the plugin passes what `export` returned, on one thread at a time, and a live waker and frame.
     let (this, out) = unsafe { (&mut *body.cast::<Exported>(), &mut *out) };
     let _entered = this.runtime.as_ref().map(Handle::enter);
     // SAFETY: the waker lives for the call.

@@ -1,4 +1,4 @@
-//! A request through the border and its answer back.
+//! Passes a request to a plugin and its response back.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::body::{Body, Request, Response};
 use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
 use crate::error::BoxError;
 
-/// Why a plugin made no answer, or broke one off.
+/// Why a plugin made no response, or aborted one.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct CallError {
@@ -27,13 +27,13 @@ pub struct CallError {
     pub panicked: bool,
 }
 
-/// An error with its causes in one line.
+/// An error and its causes, on one line.
 pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let reason = error.to_string();
-        // Wrappers that only pass on what their cause says would repeat it.
+        // A wrapper that only repeats its cause is left out.
         if !text.ends_with(&reason) {
             text += ": ";
             text += &reason;
@@ -43,7 +43,7 @@ pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Begins to answer a request.
+/// Starts to handle a request.
 pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
     let connect = *request.method() == Method::CONNECT;
     let (mut parts, body) = request.into_parts();
@@ -54,7 +54,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
 }
 
 thread_local! {
-    /// Room for lent header fields, for the time of one call.
+    /// Space for lent header fields, used during one call.
     static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
 }
 
@@ -117,7 +117,7 @@ fn call(
         certificate: certificate.as_ref().map_or(std::ptr::null(), |certificate| &certificate.table),
     };
     let exchange = match shared.table.call {
-        // SAFETY: the app is live, the request and all that it borrows live for the call.
+        // SAFETY: the app is live; the request and everything that it borrows live for the call.
         Some(call) => unsafe { call(shared.app, &request) },
         None => std::ptr::null_mut(),
     };
@@ -149,19 +149,19 @@ impl Certificate {
     }
 }
 
-/// A live exchange; null when the plugin made none. Dropped, it tells the plugin that the client has gone.
+/// A live exchange; null if the plugin made none. Dropping it tells the plugin that the client has gone.
 struct Exchange {
     raw: *mut abi::Exchange,
     shared: Arc<Shared>,
 }
 
-// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+// SAFETY: the ABI guarantees that any thread may use an object, one at a time.
 unsafe impl Send for Exchange {}
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.raw.is_null() {
-            // SAFETY: the exchange is ours and ends here, once.
+            // SAFETY: we own the exchange, and it ends here, once.
             unsafe { ((*(*self.raw).table).drop)(self.raw) }
         }
     }
@@ -173,12 +173,12 @@ impl Exchange {
         if panicked {
             self.shared.services.count("panics", 1);
         }
-        let reason = if reason.is_empty() { "the plugin gave no answer".to_owned() } else { reason };
+        let reason = if reason.is_empty() { "the plugin returned no response".to_owned() } else { reason };
         CallError { reason, panicked }
     }
 }
 
-/// The future of a plugin's answer.
+/// The future of a plugin's response.
 pub(super) struct Answer {
     exchange: Option<Exchange>,
     on_upgrade: Option<OnUpgrade>,
@@ -195,7 +195,7 @@ impl Future for Answer {
         }
         let mut head = abi::Head::EMPTY;
         let waker = abi::task::lend(cx.waker());
-        // SAFETY: the exchange is ours, one thread polls it (`&mut`), waker and head live for the call.
+        // SAFETY: we own the exchange, one thread polls it (`&mut`), and waker and head live for the call.
         match unsafe { ((*(*exchange.raw).table).poll_head)(exchange.raw, &waker, &mut head) } {
             abi::PENDING => Poll::Pending,
             abi::READY => {
@@ -213,15 +213,15 @@ impl Future for Answer {
 }
 
 impl Answer {
-    /// Reads the head, and joins its body or its upgrade to the exchange.
+    /// Reads the head, and connects its body or its upgrade to the exchange.
     ///
     /// # Safety
     /// `head` must be fresh from `poll_head`.
     unsafe fn response(&mut self, head: &mut abi::Head) -> Result<Response, CallError> {
-        let exchange = self.exchange.take().expect("an answer has one head");
+        let exchange = self.exchange.take().expect("a response has one head");
         let fault =
-            |reason| exchange.error(abi::FAILED, format!("the plugin's answer is not valid: {reason}"));
-        // SAFETY: as the caller says.
+            |reason| exchange.error(abi::FAILED, format!("the plugin's response is not valid: {reason}"));
+        // SAFETY: guaranteed by the caller.
         let read = unsafe { read_head(&[head.body], head.headers, head.header_count, Trust::Nothing) };
         let (body, headers) = read.map_err(fault)?;
         let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
@@ -235,7 +235,7 @@ impl Answer {
         let switches = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
         if let (true, Some(on_upgrade)) = (switches, self.on_upgrade.take()) {
             tokio::spawn(async move {
-                // When the client leaves before the upgrade, dropping the exchange tells the plugin.
+                // If the client leaves before the upgrade, dropping the exchange tells the plugin.
                 if let Ok(io) = on_upgrade.await {
                     exchange.upgrade(upgrade::export(io));
                 }
@@ -243,11 +243,11 @@ impl Answer {
             return Ok(response);
         }
         if switches && !self.connect {
-            return Err(fault("it switches protocols, which the request did not offer".to_owned()));
+            return Err(fault("it switches protocols, but the request did not offer that".to_owned()));
         }
         let first = match head.first.kind {
             abi::FRAME_NONE => None,
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             _ => Some(unsafe { read_frame(&mut head.first) }),
         };
         *response.body_mut() = match first {
@@ -268,7 +268,7 @@ impl Answer {
 
 impl Exchange {
     fn upgrade(&self, io: *mut abi::Io) {
-        // SAFETY: the exchange is ours; the io is handed over.
+        // SAFETY: we own the exchange; the io is handed over.
         unsafe {
             match (*(*self.raw).table).upgraded {
                 Some(upgraded) => upgraded(self.raw, io),
@@ -278,11 +278,11 @@ impl Exchange {
     }
 }
 
-/// What is left of an answer's body. A body that breaks off yields an error, never a clean end.
+/// The rest of a response's body. A body that is aborted yields an error, never a clean end.
 struct AnswerBody {
     first: Option<Result<Frame<Bytes>, String>>,
     exchange: Option<Exchange>,
-    /// Bytes left, where the plugin said how many.
+    /// Bytes left, if the plugin gave the length.
     left: Option<u64>,
 }
 
@@ -312,15 +312,15 @@ impl http_body::Body for AnswerBody {
         let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
         let mut frame = abi::Frame::NONE;
         let waker = abi::task::lend(cx.waker());
-        // SAFETY: the exchange is ours, one thread polls it (`&mut`), waker and frame live for the call; the frame
-        // is read before the next call.
+        // SAFETY: we own the exchange, one thread polls it (`&mut`), waker and frame live for the call, and
+        // the frame is read before the next call.
         let (status, read) = unsafe {
             let status = ((*(*exchange.raw).table).poll_body)(exchange.raw, &waker, &mut frame);
             if status == abi::PENDING {
                 return Poll::Pending;
             }
             if status != abi::READY && frame.kind != abi::FRAME_ERROR {
-                frame = abi::Frame::error("the plugin broke the body off".to_owned());
+                frame = abi::Frame::error("the plugin aborted the body".to_owned());
             }
             (status, read_frame(&mut frame))
         };

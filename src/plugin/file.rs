@@ -1,4 +1,5 @@
-//! A library's file before it is loaded: is it whole and made for this machine; and its private copy.
+//! Checks a library's file before it is loaded (is it complete, and made for this machine?), and makes its
+//! private copy.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -10,10 +11,10 @@ use crate::error::{Error, Result};
 
 /// Copies a library into `folder`, named after its content, and returns the copy's path.
 ///
-/// The same path loaded again would return the old code, and a file rewritten under a mapping kills the process:
-/// so each content is loaded from a file of its own, which nobody writes again. A copy that is there is kept.
+/// The same path loaded again would return the old code, and rewriting a mapped file kills the process. So
+/// each content is loaded from its own file, which is never written again. An existing copy is kept.
 /// # Errors
-/// A file that cannot be read or written; one that is no whole library for this machine.
+/// A file that cannot be read or written; one that is not a complete library for this machine.
 pub fn copy_by_hash(source: &Path, folder: &Path) -> Result<PathBuf> {
     let reading = |error| cannot("read the library", source).because(error);
     let mut file = File::open(source).map_err(reading)?;
@@ -35,13 +36,13 @@ pub fn copy_by_hash(source: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Whether `path` is a whole shared library for this machine.
+/// Whether `path` is a complete shared library for this machine.
 pub fn is_loadable(path: &Path) -> bool {
     check(path, path).is_ok()
 }
 
-/// Checks that `path` is a whole shared library for this machine. Mapping a truncated one would kill the process.
-/// Errors call it `shown`.
+/// Checks that `path` is a complete shared library for this machine. Mapping a truncated one would kill the
+/// process. Errors name it as `shown`.
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check(path: &Path, shown: &Path) -> Result<()> {
@@ -103,7 +104,7 @@ const MACHINES: &[(u16, &str)] = &[
 /// System V ABI, "Object Files": ELF header and program header.
 fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
     if !cfg!(target_os = "linux") {
-        return Ok(()); // the system's loader says it
+        return Ok(()); // the system's loader reports it
     }
     let mut head = [0_u8; 64];
     let count = read_up_to(file, &mut head)?;
@@ -145,7 +146,7 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
     if size < 56 || offset.saturating_add(size * entries) > len {
         return Err(short());
     }
-    // Section headers stand at the end of what linkers write: a file that lost its end shows here.
+    // Linkers write the section headers at the end, so this finds a file that lost its end.
     if number(40, 8).saturating_add(number(58, 2) * number(60, 2)) > len {
         return Err(short());
     }
@@ -166,7 +167,7 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
 
 fn wrong_machine(found: &str) -> Fault {
     Fault {
-        reason: format!("the library is for {found}, this paster runs on {}", std::env::consts::ARCH),
+        reason: format!("the library is for {found}, but this paster runs on {}", std::env::consts::ARCH),
         help: Some("build it for this machine's target"),
     }
 }

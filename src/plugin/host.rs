@@ -12,12 +12,12 @@ use super::library::Library;
 use crate::context::Context;
 use crate::error::Error;
 
-/// What the functions of the host's table work on. It lives as long as the process, as a plugin's threads may call
-/// at any time; a worker makes one for each app.
+/// The data behind the host's table of functions. It lives as long as the process, because a plugin's threads
+/// may call at any time. A worker makes one for each app.
 pub(super) struct Services {
     app: String,
     library: PathBuf,
-    /// Names of the side processes that the library has.
+    /// The names of the library's side processes.
     side_processes: Vec<String>,
     config: Arc<serde_json::Value>,
     host: Arc<dyn crate::context::Host>,
@@ -25,7 +25,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Makes the services and their table for the app `app`.
+    /// Creates the services and their table for the app `app`.
     pub(super) fn publish(
         app: &str,
         library: &Library,
@@ -68,7 +68,7 @@ impl Services {
         &self.app
     }
 
-    /// Sees that the side process `name` runs; returns the path of its socket.
+    /// Makes sure that the side process `name` runs; returns the path of its socket.
     fn side_process(&self, name: &str) -> Result<PathBuf, Error> {
         super::library::check_side_process(name, &self.side_processes)?;
         self.host.side_process(&self.app, name, &self.library)
@@ -94,9 +94,9 @@ impl Services {
 /// The services behind `context`.
 ///
 /// # Safety
-/// `context` must be that of a table made by [`Services::publish`].
+/// `context` must come from a table made by [`Services::publish`].
 unsafe fn services(context: *const c_void) -> &'static Services {
-    // SAFETY: as the caller says; services are leaked on purpose.
+    // SAFETY: guaranteed by the caller; services are leaked on purpose.
     unsafe { &*context.cast() }
 }
 
@@ -114,7 +114,8 @@ unsafe extern "C" fn log(context: *const c_void, record: *const abi::LogRecord) 
             .collect::<serde_json::Map<_, serde_json::Value>>();
         (&services(context).app, record.level, record.target.text(), record.message.text(), fields)
     };
-    // Field names of tracing are static, so a plugin's own stand in one field, which the log takes apart.
+    // tracing's field names are static, so all fields of the plugin are packed into one, which the log
+    // unpacks.
     let fields = (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string());
     macro_rules! event {
         ($level:ident) => {
@@ -150,7 +151,7 @@ unsafe extern "C" fn config(context: *const c_void, out: *mut abi::Buffer) {
 unsafe extern "C" fn announce(context: *const c_void, path: abi::Slice) {
     // SAFETY: the plugin passes its table's context and a path that lives for the call.
     let (services, path) = unsafe { (services(context), path.text()) };
-    // It goes to a terminal.
+    // It is printed to a terminal.
     if path.starts_with('/') && !path.chars().any(|c| c.is_control() || c.is_whitespace()) {
         services.host.announce(&services.app, &path);
     }

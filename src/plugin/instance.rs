@@ -1,4 +1,4 @@
-//! One app made by a plugin.
+//! One app created by a plugin.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -15,7 +15,7 @@ use crate::body::App;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
-/// One app made by a plugin.
+/// One app created by a plugin.
 #[derive(Clone)]
 pub struct Instance {
     name: String,
@@ -33,14 +33,14 @@ pub struct TaskName {
     pub summary: String,
 }
 
-/// The plugin's app; destroyed with its last user.
+/// The plugin's app, destroyed with its last user.
 pub(super) struct Shared {
     pub(super) table: &'static abi::Plugin,
     pub(super) app: *mut c_void,
     pub(super) services: &'static Services,
 }
 
-// SAFETY: by the ABI's promise any number of threads may call with the same app at once.
+// SAFETY: the ABI guarantees that any number of threads may call the same app at once.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -52,29 +52,30 @@ impl Drop for Shared {
     }
 }
 
-/// An app that has no user left.
+/// An app without users.
 struct Last {
     table: &'static abi::Plugin,
     app: *mut c_void,
 }
 
-// SAFETY: by the ABI's promise any thread may call with the app.
+// SAFETY: the ABI guarantees that any thread may call the app.
 unsafe impl Send for Last {}
 
 impl Last {
     fn destroy(self) {
         if let Some(destroy) = self.table.destroy {
-            // SAFETY: the last user is gone, so no exchange, task or call of the app is left.
+            // SAFETY: the last user is gone, so the app has no exchange, task or call left.
             unsafe { destroy(self.app) }
         }
     }
 }
 
 impl Instance {
-    /// Creates the app `name` with its settings, checked against the plugin's schema by the caller. The state that
-    /// the app of that name saved is in `context.states`. Blocks until the plugin has created it.
+    /// Creates the app `name`. The caller has checked its settings against the plugin's schema.
+    /// `context.states` has the state that the app of that name saved. Blocks until the plugin has created
+    /// it.
     /// # Errors
-    /// What `create` said; a panic in it too.
+    /// The reason that `create` gave, or a panic in it.
     pub fn create(
         library: &Library,
         name: &str,
@@ -110,7 +111,7 @@ impl Instance {
         Ok(Instance { name: name.to_owned(), app, shared })
     }
 
-    /// Name of the app in the config.
+    /// The app's name in the config.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -127,7 +128,7 @@ impl Instance {
 
     /// Runs the plugin's own health probe.
     /// # Errors
-    /// What the plugin says is wrong.
+    /// What is wrong, according to the plugin.
     pub async fn health(&self) -> Result<(), String> {
         let task = match self.shared.table.health {
             // SAFETY: the app is live.
@@ -152,9 +153,9 @@ impl Instance {
         }
     }
 
-    /// Runs the task `name` with `arguments`; returns its result. Dropping the future ends it.
+    /// Runs the task `name` with `arguments` and returns its result. Dropping the future ends the task.
     /// # Errors
-    /// What the task failed with, a panic too; that there is none of that name.
+    /// Why the task failed, including a panic; an unknown name.
     pub async fn run_task(&self, name: &str, arguments: &serde_json::Value) -> Result<String, String> {
         let task = match self.shared.table.run_task {
             Some(run) => {
@@ -173,8 +174,8 @@ impl Instance {
         if status == abi::READY { Ok(text) } else { Err(text) }
     }
 
-    /// State to carry to the next generation, when the plugin has any. Blocks until the plugin has written it, for some
-    /// seconds at most.
+    /// The state for the next generation, if the plugin has any. Blocks until the plugin has written it, but
+    /// only for some seconds.
     pub fn save_state(&self) -> Option<Vec<u8>> {
         let save = self.shared.table.save_state?;
         self.call_back("save_state", move |shared| {
@@ -185,8 +186,8 @@ impl Instance {
         .flatten()
     }
 
-    /// Tells the plugin that a newer generation has taken over. Blocks until the plugin has returned, for some seconds at
-    /// most.
+    /// Tells the plugin that a newer generation has taken over. Blocks until the plugin has returned, but
+    /// only for some seconds.
     pub fn retire(&self) {
         if let Some(retire) = self.shared.table.retire {
             // SAFETY: the app is live.
@@ -194,8 +195,8 @@ impl Instance {
         }
     }
 
-    /// Tells the plugin to close what is left (WebSockets with 1012): the generation ends. Blocks until the plugin has
-    /// returned, for some seconds at most.
+    /// Tells the plugin to close what is left (WebSockets with 1012), because the generation ends. Blocks
+    /// until the plugin has returned, but only for some seconds.
     pub fn shutdown(&self) {
         if let Some(shutdown) = self.shared.table.shutdown {
             // SAFETY: the app is live.
@@ -203,7 +204,7 @@ impl Instance {
         }
     }
 
-    /// Calls a function that should return soon; the app lives until it does.
+    /// Calls a function that should return soon. The app lives until it does.
     fn call_back<T: Send + 'static>(
         &self,
         function: &str,
@@ -220,19 +221,19 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// A task of the plugin; null when there is nothing to wait for.
+/// A task of the plugin; null if there is nothing to wait for.
 struct Task(*mut abi::Task);
 
-// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+// SAFETY: the ABI guarantees that any thread may use an object, one at a time.
 unsafe impl Send for Task {}
-// SAFETY: shared, it is not used: `poll_fn` above holds it alone.
+// SAFETY: a shared reference does nothing: only `poll_fn` above uses the task.
 unsafe impl Sync for Task {}
 
 impl Task {
     fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<(abi::Status, String)> {
         let mut out = abi::Buffer::EMPTY;
         let waker = abi::task::lend(cx.waker());
-        // SAFETY: the task is ours, one thread polls it, the waker lives for the call.
+        // SAFETY: we own the task, one thread polls it, and the waker lives for the call.
         let status = unsafe { ((*(*self.0).table).poll)(self.0, &waker, &mut out) };
         match status {
             abi::PENDING => Poll::Pending,
@@ -245,7 +246,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: the task is ours and ends here, once.
+            // SAFETY: we own the task, and it ends here, once.
             unsafe { ((*(*self.0).table).drop)(self.0) }
         }
     }

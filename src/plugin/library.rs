@@ -1,4 +1,4 @@
-//! A loaded library: checked before it is loaded, its table before any call.
+//! A loaded library. The file is checked before it is loaded, and the table before any call.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use paster_abi as abi;
 use super::file;
 use crate::error::{Error, Result};
 
-/// What a plugin says about itself, read without creating an app.
+/// What a plugin says about itself. Reading it creates no app.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Info {
     /// The app's name.
     pub name: String,
     /// The app's version.
     pub version: String,
-    /// Version of the ABI that it was built with.
+    /// The version of the ABI that it was built with.
     pub abi_version: u32,
     /// Size of its table in bytes.
     pub size_bytes: u32,
-    /// JSON Schema of its settings, when it exports one.
+    /// The JSON Schema of its settings, if it exports one.
     pub settings_schema: Option<serde_json::Value>,
-    /// Names of the optional functions that it has.
+    /// The names of its optional functions.
     pub functions: Vec<&'static str>,
     /// Names of its side processes.
     pub side_processes: Vec<String>,
@@ -39,22 +39,22 @@ pub struct Library {
 impl Library {
     /// Loads a plugin after checking its file, then its table's version and size.
     /// # Errors
-    /// Not a library, no `PASTER_PLUGIN` symbol, another ABI: each says how to rebuild.
+    /// Not a library, no `PASTER_PLUGIN` symbol, another ABI. Each error tells how to rebuild.
     pub fn load(path: &Path) -> Result<Library> {
         Library::load_as(path, path)
     }
 
-    /// The same for a private copy of what the user knows as `shown`: errors name that.
+    /// The same, for a private copy of the file that the user knows as `shown`. Errors name that one.
     /// # Errors
     /// As [`load`](Library::load).
     pub fn load_as(path: &Path, shown: &Path) -> Result<Library> {
         file::check(path, shown)?;
-        // SAFETY: loading runs the library's initializers; to trust them is what naming a plugin in a config means.
-        // The library is never unloaded (below), so what it hands out stays valid.
+        // SAFETY: loading runs the library's initializers; naming a plugin in a config means trusting them.
+        // The library is never unloaded (see below), so what it returns stays valid.
         let library = unsafe { libloading::os::unix::Library::open(Some(path), RTLD_NOW_LOCAL) }
             .map_err(|error| cannot_load(shown).because(reason(&error, path, shown)))?;
         let library = std::mem::ManuallyDrop::new(library);
-        // SAFETY: the symbol is only taken as an address here; `check_table` reads it.
+        // SAFETY: only the symbol's address is taken here; `check_table` reads it.
         let symbol = unsafe { library.get::<*const abi::Plugin>(abi::SYMBOL.as_bytes()) };
         let table: *const abi::Plugin = match symbol {
             Ok(symbol) => symbol.into_raw().cast(),
@@ -84,11 +84,11 @@ impl Library {
 
     /// Runs the plugin's side process `name` over `listener` until it ends (`paster __side`); returns its status.
     /// # Errors
-    /// When the plugin has no side process of that name.
+    /// If the plugin has no side process with that name.
     pub fn run_side(&self, name: &str, listener: OwnedFd) -> Result<i32> {
         check_side_process(name, &self.info.side_processes)?;
         let run = self.table.run_side.ok_or_else(|| {
-            Error::new(format!("the plugin `{}` lists side processes and has no `run_side`", self.info.name))
+            Error::new(format!("the plugin `{}` lists side processes but has no `run_side`", self.info.name))
         })?;
         // SAFETY: the name lives for the call; the descriptor is handed over.
         Ok(unsafe { run(abi::Slice::new(name.as_bytes()), listener.into_raw_fd()) })
@@ -96,7 +96,7 @@ impl Library {
 }
 
 /// # Errors
-/// When `name` is not among the side processes that a plugin has.
+/// If the plugin has no side process `name`.
 pub(super) fn check_side_process(name: &str, known: &[String]) -> Result<(), Error> {
     if known.iter().any(|one| one == name) {
         return Ok(());
@@ -112,7 +112,7 @@ pub(super) fn check_side_process(name: &str, known: &[String]) -> Result<(), Err
 
 const RTLD_NOW_LOCAL: i32 = libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL;
 
-/// What the system's loader says, which begins with the path of the file.
+/// The message of the system's loader, which begins with the file's path.
 fn reason(error: &libloading::Error, path: &Path, shown: &Path) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     text.replace(&*path.to_string_lossy(), &shown.to_string_lossy())
@@ -122,18 +122,19 @@ fn cannot_load(path: &Path) -> Error {
     Error::new(format!("cannot load the plugin `{}`", path.display()))
 }
 
-/// Reads version and size, and nothing more before they are right.
+/// Reads version and size, and nothing else before these are right.
 fn check_table(path: &Path, table: *const abi::Plugin) -> Result<&'static abi::Plugin> {
     if table.is_null() || !table.is_aligned() {
         return Err(cannot_load(path).because("`PASTER_PLUGIN` is not a plugin table").into());
     }
-    // SAFETY: every version's table begins with these two numbers, and the symbol lives as long as the process.
+    // SAFETY: every version's table begins with these two numbers, and the symbol lives as long as the
+    // process.
     let (version, size) = unsafe { ((*table).abi_version, (*table).size_bytes) };
     if version != abi::ABI_VERSION {
         let newer = version > abi::ABI_VERSION;
         return Err(cannot_load(path)
             .because(format!(
-                "it was built for version {version} of the plugin ABI; this paster {} speaks version {}",
+                "it was built for version {version} of the plugin ABI, but this paster {} uses version {}",
                 env!("CARGO_PKG_VERSION"),
                 abi::ABI_VERSION
             ))
@@ -148,14 +149,14 @@ fn check_table(path: &Path, table: *const abi::Plugin) -> Result<&'static abi::P
     if (size as usize) < size_of::<abi::Plugin>() {
         return Err(cannot_load(path)
             .because(format!(
-                "its plugin table is {size} bytes, version {version} of the ABI has at least {}",
+                "its plugin table has {size} bytes, but version {version} of the ABI needs at least {}",
                 size_of::<abi::Plugin>()
             ))
             .help("set `size_bytes` to `sizeof(PasterPlugin)` and rebuild the plugin")
             .into());
     }
-    // SAFETY: version and size say that a whole table of this version lies there, a static of a library that is
-    // never unloaded.
+    // SAFETY: version and size show that a complete table of this version is there, in a static of a library
+    // that is never unloaded.
     let table = unsafe { &*table };
     let missing: Vec<_> = [
         ("create", table.create.is_none()),

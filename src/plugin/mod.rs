@@ -1,6 +1,6 @@
-//! The host's side of the plugin border: load a library, make an app of it, call it.
+//! The host's side of the plugin border: loads a library, creates an app from it, and calls it.
 //!
-//! All `unsafe` of `src/` stands below this module.
+//! This module has all the `unsafe` code of `src/`.
 
 mod body;
 mod call;

@@ -1,5 +1,5 @@
-//! An upgraded connection as the plugin reads and writes it, mostly on threads of its own: so the host's runtime is
-//! entered, as the connection may keep time limits.
+//! An upgraded connection, as the plugin reads and writes it. It mostly does so on its own threads, so the
+//! host's runtime is entered: the connection may have time limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,7 +25,7 @@ static TABLE: abi::IoTable = abi::IoTable {
     drop: drop_io,
 };
 
-/// Hands a connection to the plugin.
+/// Passes a connection to the plugin.
 pub(super) fn export(io: Upgraded) -> *mut abi::Io {
     let runtime = Handle::try_current().ok();
     Box::into_raw(Box::new(Exported { base: abi::Io { table: &TABLE }, io, runtime })).cast()
@@ -40,7 +40,7 @@ unsafe fn poll<T>(
     waker: *const abi::Waker,
     f: impl FnOnce(Pin<&mut Upgraded>, &mut Context<'_>) -> T,
 ) -> T {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let this = &mut *io.cast::<Exported>();
         let _entered = this.runtime.as_ref().map(Handle::enter);
@@ -70,8 +70,8 @@ unsafe extern "C" fn poll_read(
     data: *mut u8,
     len: usize,
 ) -> isize {
-    // SAFETY: the plugin passes what `export` gave, a live waker and `len` bytes of room, which are only written to; where
-    // that is none, `data` may be null.
+    // SAFETY: the plugin passes what `export` returned, a live waker and `len` bytes of space, which are only
+    // written to. If `len` is 0, `data` may be null.
     unsafe {
         let room = match len {
             0 => &mut [][..],
@@ -89,7 +89,7 @@ unsafe extern "C" fn poll_write(
     data: *const u8,
     len: usize,
 ) -> isize {
-    // SAFETY: the plugin passes what `export` gave, a live waker and `len` bytes.
+    // SAFETY: the plugin passes what `export` returned, a live waker and `len` bytes.
     unsafe {
         let data = abi::Slice { data, len };
         counted(poll(io, waker, |io, cx| io.poll_write(cx, data.bytes())))
@@ -97,12 +97,12 @@ unsafe extern "C" fn poll_write(
 }
 
 unsafe extern "C" fn poll_flush(io: *mut abi::Io, waker: *const abi::Waker) -> abi::Status {
-    // SAFETY: the plugin passes what `export` gave and a live waker.
+    // SAFETY: the plugin passes what `export` returned and a live waker.
     done(unsafe { poll(io, waker, |io, cx| io.poll_flush(cx)) })
 }
 
 unsafe extern "C" fn poll_shutdown(io: *mut abi::Io, waker: *const abi::Waker) -> abi::Status {
-    // SAFETY: the plugin passes what `export` gave and a live waker.
+    // SAFETY: the plugin passes what `export` returned and a live waker.
     done(unsafe { poll(io, waker, |io, cx| io.poll_shutdown(cx)) })
 }
 

@@ -1,4 +1,5 @@
-//! From questions to answers: what the user gave, what is asked, defaults and derived values, each checked.
+//! From questions to answers: what the user gave or typed, defaults and derived values. Each value is
+//! checked.
 
 use regex::Regex;
 use serde::Serialize;
@@ -11,18 +12,18 @@ use super::values::text;
 use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
 
-/// What the user said before any question.
+/// The answers that the user gave before any question.
 #[derive(Debug, Clone, Default)]
 pub struct ProvidedAnswers {
-    /// `k=v` arguments, in order; the last of a name wins.
+    /// `k=v` arguments, in order. If a name is repeated, the last one wins.
     pub arguments: Vec<(String, String)>,
-    /// The answers file: weaker than arguments.
+    /// The answers file. Arguments override it.
     pub file: Map<String, Value>,
-    /// What that file is called, for errors.
+    /// The file's name, for errors.
     pub file_name: String,
 }
 
-/// How an answer came about.
+/// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerSource {
@@ -36,7 +37,7 @@ pub enum AnswerSource {
     Default,
     /// Derived from other answers.
     Derived,
-    /// Its condition fails: it is empty.
+    /// Its condition is false, so it is empty.
     Unused,
 }
 
@@ -47,18 +48,18 @@ pub struct Answer {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// Where the value is from.
+    /// Where the value came from.
     pub how: AnswerSource,
     /// Whether it must not be shown.
     pub secret: bool,
 }
 
-/// All answers: what templates see.
+/// All answers, as templates see them.
 #[derive(Debug, Clone)]
 pub struct Answers {
-    /// The skeleton's variables, in its order.
+    /// The skeleton's variables, in order.
     pub vars: Vec<Answer>,
-    /// Every name with its value, built-in ones too.
+    /// Every name with its value, including built-in ones.
     pub(super) values: Value,
 }
 
@@ -74,14 +75,14 @@ impl Answers {
 pub struct Question<'a> {
     /// The variable.
     pub var: &'a Var,
-    /// What stands if the user only presses Enter.
+    /// The value if the user only presses Enter.
     pub default: Option<Value>,
 }
 
 impl Question<'_> {
-    /// Reads what was typed.
+    /// Parses what the user typed.
     /// # Errors
-    /// Why it will not do, as the end of a sentence.
+    /// Why the value is refused, as the end of a sentence.
     pub fn read(&self, typed: &str) -> Result<Value, String> {
         let value = self.var.read(typed)?;
         self.var.accepts(&value)?;
@@ -90,7 +91,7 @@ impl Question<'_> {
 }
 
 impl Var {
-    /// A value of this kind from `typed`, the text of an argument.
+    /// Parses a value of this kind from `typed`, the text of an argument.
     /// # Errors
     /// What was expected, as the end of a sentence.
     pub fn read(&self, typed: &str) -> Result<Value, String> {
@@ -111,19 +112,19 @@ impl Var {
         })
     }
 
-    /// Checks a value against the kind, the choices, the pattern and the range.
+    /// Checks a value against the kind, choices, pattern and range.
     /// # Errors
     /// What is wrong, as the end of a sentence that starts with the name.
     pub fn accepts(&self, value: &Value) -> Result<(), String> {
         match self.kind {
             Kind::String | Kind::Secret => {
-                let value = value.as_str().ok_or("must be a text")?;
+                let value = value.as_str().ok_or("must be a string")?;
                 self.accepts_choice(value)?;
             }
             Kind::CrateName => {
-                let value = value.as_str().ok_or("must be a text")?;
+                let value = value.as_str().ok_or("must be a string")?;
                 crate_name(value).map_err(|(why, near)| {
-                    format!("cannot be `{value}`: as the name of a crate it {why}; `{near}` would do")
+                    format!("cannot be `{value}`: as the name of a crate it {why}; use `{near}`, for example")
                 })?;
             }
             Kind::Bool => {
@@ -139,14 +140,14 @@ impl Var {
             }
             Kind::List => {
                 for item in value.as_array().ok_or("must be a list")? {
-                    self.accepts_choice(item.as_str().ok_or("must be a list of texts")?)?;
+                    self.accepts_choice(item.as_str().ok_or("must be a list of strings")?)?;
                 }
             }
         }
         if let Some(pattern) = &self.pattern
             && let Some(value) = value.as_str()
         {
-            // The whole text must match, as a check that a part matches is hardly ever meant.
+            // The whole string must match: a check that only part of it matches is hardly ever intended.
             let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
             if !whole.is_match(value) {
                 let shown = if self.kind == Kind::Secret {
@@ -170,7 +171,7 @@ impl Var {
         Err(format!("must be one of {}, not `{value}`{hint}", names.join(", ")))
     }
 
-    /// What it holds where its condition fails.
+    /// Its value if its condition is false.
     fn empty(&self) -> Value {
         match self.kind {
             Kind::String | Kind::Secret | Kind::CrateName => "".into(),
@@ -183,10 +184,11 @@ impl Var {
 
 /// Answers every variable of `manifest`, starting from the `built_in` values.
 ///
-/// `ask` puts one question to the user, or returns `None` where there is nobody to ask: then the default stands.
+/// `ask` puts one question to the user. It returns `None` if there is no terminal to ask on: then the default
+/// is used.
 /// # Errors
-/// All faults together, as faults of the command line: unknown names with the nearest known one, values that break
-/// their rules, every variable without a value. A fault in a template of a default.
+/// All errors together, as command-line errors: unknown names with the nearest known one, values that break
+/// their rules, every variable without a value. Also an error in the template of a default.
 pub fn resolve(
     manifest: &Manifest,
     built_in: Map<String, Value>,
@@ -194,7 +196,7 @@ pub fn resolve(
     ask: &mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>,
 ) -> Result<Answers> {
     let mut faults = unknown_names(manifest, given);
-    // Nobody should answer ten questions to learn that an argument was misspelt.
+    // Report misspelt arguments before asking ten questions.
     Errors::check(std::mem::take(&mut faults))?;
     let engine = Engine::new();
     let mut values = built_in;
@@ -210,7 +212,7 @@ pub fn resolve(
                 missing.push(var);
                 (var.empty(), AnswerSource::Unused)
             }
-            // Who breaks off a question is not asked the next one.
+            // If the user aborts a question, ask no more.
             Err(errors) if stopped => return Err(errors),
             Err(errors) => {
                 faults.extend(errors);
@@ -227,7 +229,7 @@ pub fn resolve(
     Ok(Answers { vars, values: Value::Object(values) })
 }
 
-/// The answer to one variable; `None` where there is none.
+/// The answer for one variable; `None` if it has no value.
 fn answer(
     var: &Var,
     engine: &Engine,
@@ -243,7 +245,7 @@ fn answer(
     if !used {
         if argument.is_some() {
             let when = var.when.as_deref().unwrap_or_default();
-            return Err(fault(format!("is not used here: it needs {when}")).into());
+            return Err(fault(format!("is not used here: it applies only if {when}")).into());
         }
         return Ok(Some((var.empty(), AnswerSource::Unused)));
     }
@@ -302,7 +304,7 @@ fn unknown_names(manifest: &Manifest, given: &ProvidedAnswers) -> Vec<Error> {
         };
         faults.push(match nearest(name, known()) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
-            None if manifest.vars.is_empty() => error.help("it has no variables at all"),
+            None if manifest.vars.is_empty() => error.help("it has no variables"),
             None => error.help(format!(
                 "it has: {}",
                 known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
@@ -316,18 +318,19 @@ fn missing_values(missing: &[&Var]) -> Error {
     let names: Vec<_> = missing.iter().map(|var| format!("`{}`", var.name)).collect();
     let pairs: Vec<_> = missing.iter().map(|var| format!("{}=…", var.name)).collect();
     let verb = if names.len() == 1 { "has" } else { "have" };
-    let mut error = Error::usage(format!("{} {verb} no value, and there is nobody to ask", names.join(", ")));
+    let mut error =
+        Error::usage(format!("{} {verb} no value, and there is no terminal to ask on", names.join(", ")));
     for var in missing {
         if let Some(ask) = &var.ask {
             error = error.help(format!("`{}` is: {ask}", var.name));
         }
     }
-    error.help(format!("add {}, or name a file of answers with `--answers`", pairs.join(" ")))
+    error.help(format!("add {}, or name an answers file with `--answers`", pairs.join(" ")))
 }
 
-/// A value as a user may read it: secrets hidden.
+/// A value as a user may see it, with secrets hidden.
 impl Answer {
-    /// The value as text, dots for a secret.
+    /// The value as text; an ellipsis for a secret.
     pub fn shown(&self) -> String {
         if self.secret { "…".into() } else { text(&self.value) }
     }

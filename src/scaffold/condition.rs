@@ -1,4 +1,4 @@
-//! The conditions of `when = "…"`: comparisons of variables and literals, joined by `and`, `or`, `not`.
+//! The conditions of `when = "…"`: comparisons of variables and literals, combined by `and`, `or`, `not`.
 //!
 //! ```text
 //! or      = and { "or" and }
@@ -39,7 +39,7 @@ pub(super) enum Comparison {
 }
 
 impl Condition {
-    /// Reads a condition.
+    /// Parses a condition.
     /// # Errors
     /// What was expected, with the byte offset.
     pub(super) fn parse(text: &str) -> Result<Condition, String> {
@@ -51,14 +51,14 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for `values`.
+    /// Whether it is true for `values`.
     /// # Errors
-    /// An unknown variable, or a comparison of things that have no order.
+    /// An unknown variable, or a comparison of values that have no order.
     pub(super) fn holds(&self, values: &Map<String, Value>) -> Result<bool, String> {
         Ok(truthy(&self.value(values)?))
     }
 
-    /// Names of all variables in it; `user.name` counts as `user`.
+    /// The names of all its variables; `user.name` counts as `user`.
     pub(super) fn variables(&self) -> Vec<&str> {
         match self {
             Condition::Literal(_) => Vec::new(),
@@ -97,7 +97,7 @@ fn compare(left: &Value, comparison: Comparison, right: &Value) -> Result<bool, 
     let order = || match (left, right) {
         (Value::Number(left), Value::Number(right)) => Ok(left.as_f64().partial_cmp(&right.as_f64())),
         (Value::String(left), Value::String(right)) => Ok(Some(left.cmp(right))),
-        _ => Err(format!("{left} and {right} have no order")),
+        _ => Err(format!("{left} and {right} cannot be compared")),
     };
     let within = || match right {
         Value::Array(items) => Ok(items.contains(left)),
@@ -146,13 +146,13 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
         } else if first == '\'' || first == '"' {
             let inner = rest[1..].split(first).next().unwrap_or_default();
             if inner.len() + 1 >= rest.len() {
-                return Err(format!("the text that starts at byte {at} has no end"));
+                return Err(format!("the string that starts at byte {at} is not closed"));
             }
             tokens.push(Token::Value(inner.into()));
             inner.len() + 2
         } else if first.is_ascii_digit() || first == '-' {
             let length = 1 + rest[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - 1);
-            let number: i64 = rest[..length].parse().map_err(|_| format!("no number at byte {at}"))?;
+            let number: i64 = rest[..length].parse().map_err(|_| format!("invalid number at byte {at}"))?;
             tokens.push(Token::Value(number.into()));
             length
         } else if first.is_ascii_alphabetic() || first == '_' {
@@ -213,10 +213,10 @@ impl Parser {
     }
 
     fn not(&mut self) -> Result<Condition, String> {
-        // Bounds the recursion: a skeleton may come from anyone.
+        // Limits the recursion, because a skeleton may come from anyone.
         self.depth += 1;
         if self.depth > 50 {
-            return Err("nested more than 50 deep".into());
+            return Err("nested more than 50 levels deep".into());
         }
         let condition =
             if self.take_word("not") { Condition::Not(self.not()?.into()) } else { self.compare()? };
@@ -283,7 +283,7 @@ impl Parser {
     fn value_nested(&mut self) -> Result<Condition, String> {
         self.depth += 1;
         if self.depth > 50 {
-            return Err("nested more than 50 deep".into());
+            return Err("nested more than 50 levels deep".into());
         }
         let value = self.value()?;
         self.depth -= 1;
@@ -329,18 +329,18 @@ mod tests {
             ("", "expected a value at the end"),
             ("db ==", "expected a value at the end"),
             ("db = 'x'", "unexpected `=` at byte 3"),
-            ("db == 'x", "the text that starts at byte 6 has no end"),
+            ("db == 'x", "the string that starts at byte 6 is not closed"),
             ("db tls", "unexpected `tls`"),
             ("(db", "expected `)`"),
             ("and", "expected a value, found `and`"),
             ("nope == 1", "unknown variable `nope`"),
-            ("db < 1", "\"sqlite\" and 1 have no order"),
+            ("db < 1", "\"sqlite\" and 1 cannot be compared"),
             ("db in 'sqlite'", "\"sqlite\" is not a list"),
             ("db not tls", "expected `in` after `not`"),
         ] {
             assert_eq!(check(text), Err(fault.to_string()), "{text}");
         }
-        assert_eq!(check(&"(".repeat(9999)), Err("nested more than 50 deep".into()));
-        assert_eq!(check(&"[".repeat(9999)), Err("nested more than 50 deep".into()));
+        assert_eq!(check(&"(".repeat(9999)), Err("nested more than 50 levels deep".into()));
+        assert_eq!(check(&"[".repeat(9999)), Err("nested more than 50 levels deep".into()));
     }
 }

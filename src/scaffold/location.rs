@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use crate::error::{Origin, Source};
 
-/// Most characters of a line that are shown.
+/// The most characters of a line that are shown.
 const EXCERPT_CHARS: usize = 400;
 
-/// The place of the bytes `span` of `text`, which is the file `name`.
+/// The place of the bytes `span` of `text`, from the file `name`.
 pub(super) fn of_span(name: &str, text: &str, span: &Range<usize>) -> Origin {
     let before = text.get(..span.start).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -16,7 +16,7 @@ pub(super) fn of_span(name: &str, text: &str, span: &Range<usize>) -> Origin {
     of_line(name, text, line, before[line_start..].chars().count() + 1, marked.chars().count())
 }
 
-/// The place at `line` and `column` of `text`, both counted from 1, marking `width` characters.
+/// The place at `line` and `column` of `text`, both counted from 1, with a mark of `width` characters.
 pub(super) fn of_line(name: &str, text: &str, line: usize, column: usize, width: usize) -> Origin {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let whole = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();

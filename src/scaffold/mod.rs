@@ -1,9 +1,11 @@
-//! From a skeleton to files: its manifest, the answers, everything rendered in memory, then written whole.
+//! From a skeleton to files: reads its manifest, takes the answers, renders everything in memory, then writes
+//! all of it or nothing.
 //!
-//! A skeleton is a folder with `skeleton.toml` and `files/`. Nothing in it is ever run: what happens after the
-//! files are written is data ([`PostStep`]) and done by `ops`. The order of reading: [`source`](Skeleton) finds and
-//! reads it, [`Manifest`] says what it asks, [`resolve`] answers, [`render`] makes the files in memory,
-//! [`Plan`] compares them with what exists and writes. Asks nothing itself and prints nothing.
+//! A skeleton is a folder with `skeleton.toml` and `files/`. Nothing in it is ever run: the steps after the
+//! files are written are data ([`PostStep`]), and `ops` does them. In reading order: [`source`](Skeleton)
+//! finds and reads the skeleton, [`Manifest`] describes what it asks, [`resolve`] finds the answers,
+//! [`render`] makes the files in memory, and [`Plan`] compares them with what exists and writes them. This
+//! module does not ask or print anything itself.
 
 mod answers;
 mod condition;

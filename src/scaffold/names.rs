@@ -1,12 +1,12 @@
-//! Names that may become a file or a crate. Pure: bytes in, verdict out.
+//! Names that may become a file or a crate. Pure functions of the name.
 
-/// Names that Windows keeps for devices, with any ending.
+/// Names that Windows reserves for devices, with any extension.
 const DEVICES: [&str; 24] = [
     "con", "prn", "aux", "nul", "conin$", "conout$", "com1", "com2", "com3", "com4", "com5", "com6", "com7",
     "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
-/// Rust's keywords, of all editions and reserved ones.
+/// Rust's keywords in all editions, including reserved ones.
 const KEYWORDS: [&str; 53] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
     "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
@@ -15,13 +15,14 @@ const KEYWORDS: [&str; 53] = [
     "virtual", "where", "while", "yield", "_",
 ];
 
-/// Crates that every Rust program knows, and cargo's own folders in a target directory.
+/// Crates that every Rust program has, and cargo's own folders in a target directory.
 const TAKEN: [&str; 10] =
     ["alloc", "build", "core", "deps", "examples", "incremental", "proc_macro", "std", "test", "paster_sdk"];
 
-/// Checks that `name` is one plain component of a path on every system, so that joined below a folder it stays there.
+/// Checks that `name` is one plain path component on every system, so that a path joined from a folder and it
+/// stays in the folder.
 /// # Errors
-/// What is wrong with it, as the end of a sentence: `holds a path separator`.
+/// What is wrong with it, as the end of a sentence: `contains a path separator`.
 pub fn plain_component(name: &str) -> Result<(), String> {
     let device = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
     if name.is_empty() {
@@ -29,17 +30,17 @@ pub fn plain_component(name: &str) -> Result<(), String> {
     } else if name == "." || name == ".." {
         Err("leads out of its folder".into())
     } else if name.contains(['/', '\\']) {
-        Err("holds a path separator".into())
+        Err("contains a path separator".into())
     } else if name.contains('\0') {
-        Err("holds a NUL".into())
+        Err("contains a NUL".into())
     } else if name.chars().any(char::is_control) {
-        Err("holds a control character".into())
+        Err("contains a control character".into())
     } else if let Some(found) = name.chars().find(|c| r#":<>"|?*"#.contains(*c)) {
-        Err(format!("holds `{found}`, which Windows refuses in names"))
+        Err(format!("contains `{found}`, which Windows does not allow in names"))
     } else if name.ends_with(['.', ' ']) {
-        Err("ends with a dot or a blank, which Windows drops".into())
+        Err("ends with a dot or a space, which Windows drops".into())
     } else if name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case("git~1") {
-        Err("belongs to git: what lies in there can run programs".into())
+        Err("belongs to git: files in it can run programs".into())
     } else if DEVICES.contains(&device.as_str()) {
         Err("is the name of a device on Windows".into())
     } else if name.len() > 200 {
@@ -51,7 +52,7 @@ pub fn plain_component(name: &str) -> Result<(), String> {
 
 /// Checks that `name` can be the name of a Rust package that is also a library.
 /// # Errors
-/// What is wrong with it, as the end of a sentence, and a name that would do.
+/// What is wrong with it, as the end of a sentence, and a valid name.
 pub fn crate_name(name: &str) -> Result<(), (String, String)> {
     let suggestion = || {
         let kept = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
@@ -71,7 +72,7 @@ pub fn crate_name(name: &str) -> Result<(), (String, String)> {
     } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         "does not start with a letter".to_string()
     } else if let Some(found) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_".contains(*c))) {
-        format!("holds `{}`: letters, digits, `-` and `_` only", found.escape_default())
+        format!("contains `{}`: use letters, digits, `-` and `_`", found.escape_default())
     } else if let Some(why) = taken(name) {
         why.to_string()
     } else if let Err(why) = plain_component(name) {
@@ -82,13 +83,13 @@ pub fn crate_name(name: &str) -> Result<(), (String, String)> {
     Err((why, suggestion()))
 }
 
-/// Why a well-formed crate name is not free, if so.
+/// Why a well-formed crate name cannot be used, if it cannot.
 fn taken(name: &str) -> Option<&'static str> {
     let name = name.replace('-', "_");
     if KEYWORDS.contains(&name.as_str()) {
-        Some("is a keyword of Rust")
+        Some("is a Rust keyword")
     } else if TAKEN.contains(&name.as_str()) {
-        Some("is taken by Rust, cargo or paster itself")
+        Some("is reserved by Rust, cargo or paster")
     } else {
         None
     }
@@ -121,16 +122,16 @@ mod tests {
         assert_eq!(check("blog"), None);
         assert_eq!(check("my-blog_2"), None);
         assert_eq!(check("2048").as_deref(), Some("starts with a digit -> app-2048"));
-        assert_eq!(check("async").as_deref(), Some("is a keyword of Rust -> async-app"));
-        assert_eq!(check("test").as_deref(), Some("is taken by Rust, cargo or paster itself -> test-app"));
+        assert_eq!(check("async").as_deref(), Some("is a Rust keyword -> async-app"));
+        assert_eq!(check("test").as_deref(), Some("is reserved by Rust, cargo or paster -> test-app"));
         assert_eq!(
             check("proc-macro").as_deref(),
-            Some("is taken by Rust, cargo or paster itself -> proc-macro-app")
+            Some("is reserved by Rust, cargo or paster -> proc-macro-app")
         );
-        assert_eq!(check("a b").as_deref(), Some("holds ` `: letters, digits, `-` and `_` only -> a-b"));
+        assert_eq!(check("a b").as_deref(), Some("contains ` `: use letters, digits, `-` and `_` -> a-b"));
         assert_eq!(
             check("größe").as_deref(),
-            Some("holds `\\u{f6}`: letters, digits, `-` and `_` only -> gr-e")
+            Some("contains `\\u{f6}`: use letters, digits, `-` and `_` -> gr-e")
         );
         assert_eq!(check("").as_deref(), Some("is empty -> app"));
         assert_eq!(check("-x").as_deref(), Some("does not start with a letter -> x"));

@@ -1,7 +1,8 @@
-//! Compares rendered files with what exists at the target, and writes them whole or not at all.
+//! Compares rendered files with what exists at the target, and writes all of them or none.
 //!
-//! A new target is written as a sibling folder and renamed in one step. Into an existing one every file is first
-//! written in full under a name of its own, then all are renamed, and a failure takes back what was done.
+//! A new target is written as a sibling folder and then renamed in one step. In an existing target every file
+//! is first written completely under a temporary name. Then all are renamed, and a failure undoes what was
+//! done.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::render::Rendered;
 use super::rooted_dir::{Dir, Entry};
 use crate::error::{Error, Errors, Result};
 
-/// Largest existing file that is compared.
+/// The largest existing file that is compared.
 const COMPARED_BYTES: u64 = 256 << 20;
 
 /// What happens to one file.
@@ -20,11 +21,11 @@ const COMPARED_BYTES: u64 = 256 << 20;
 pub enum Action {
     /// It does not exist yet.
     Create,
-    /// It exists with this very content.
+    /// It exists with the same content.
     Same,
-    /// It exists with other content: replaced, and kept with the ending `.bak`.
+    /// It exists with other content: it is replaced, and the old file is kept as `*.bak`.
     Overwrite,
-    /// It exists and is never touched (`once`).
+    /// It exists and stays as it is (`once`).
     Keep,
 }
 
@@ -35,7 +36,7 @@ pub struct Step {
     pub file: Rendered,
     /// What happens.
     pub action: Action,
-    /// The content that exists, with its permission bits.
+    /// The existing content, with its permission bits.
     pub existing: Option<(Vec<u8>, u32)>,
 }
 
@@ -44,14 +45,14 @@ pub struct Step {
 pub struct Plan {
     target: PathBuf,
     state: State,
-    /// All files in order of path.
+    /// All files, in order of path.
     pub steps: Vec<Step>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Absent,
-    /// Exists with nothing in it, or with `.git` alone.
+    /// Exists, and is empty or contains only `.git`.
     Empty,
     Used,
 }
@@ -59,16 +60,17 @@ enum State {
 /// What was written.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Replaced files and the names under which the old ones were kept.
+    /// The replaced files, with the names of their backups.
     pub backups: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// Looks at `target` and compares. Writes nothing.
+    /// Reads `target` and compares. Writes nothing.
     /// # Errors
-    /// A target that is no folder; folders, symlinks or special files where files should go.
+    /// A target that is not a folder; folders, symlinks or special files where files should be.
     pub fn new(target: &Path, files: Vec<Rendered>) -> Result<Plan> {
-        let fault = |error| Error::new(format!("cannot look into `{}`", target.display())).because(error);
+        let fault =
+            |error| Error::new(format!("cannot read the folder `{}`", target.display())).because(error);
         let (state, root) = match std::fs::metadata(target) {
             Ok(found) if found.is_dir() => {
                 let root = Dir::open(target).map_err(fault)?;
@@ -79,11 +81,7 @@ impl Plan {
             Ok(_) => return Err(Error::new(format!("`{}` is a file, not a folder", target.display())).into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if std::fs::symlink_metadata(target).is_ok() {
-                    return Err(Error::new(format!(
-                        "`{}` is a symlink that leads nowhere",
-                        target.display()
-                    ))
-                    .into());
+                    return Err(Error::new(format!("`{}` is a broken symlink", target.display())).into());
                 }
                 (State::Absent, None)
             }
@@ -112,7 +110,7 @@ impl Plan {
         Ok(Plan { target: target.to_owned(), state, steps })
     }
 
-    /// Whether the target holds files already and this plan changes anything.
+    /// Whether the target already has files and this plan changes anything.
     pub fn needs_force(&self) -> bool {
         self.state == State::Used
             && self.steps.iter().any(|step| !matches!(step.action, Action::Same | Action::Keep))
@@ -120,7 +118,7 @@ impl Plan {
 
     /// Writes all files, or none.
     /// # Errors
-    /// What could not be written; what was done until then is taken back.
+    /// What could not be written. What was already done is undone.
     pub fn write(&self) -> Result<Written> {
         match self.state {
             State::Absent => self.write_new(),
@@ -133,7 +131,7 @@ impl Plan {
             Error::new(format!("cannot create `{}`: nothing was written", self.target.display()))
                 .because(error)
         };
-        let no_name = || fault(std::io::Error::other("the path has no name at its end"));
+        let no_name = || fault(std::io::Error::other("the path does not end with a name"));
         let parent = self.target.parent().ok_or_else(no_name)?;
         let name = self.target.file_name().and_then(|name| name.to_str()).ok_or_else(no_name)?;
         let made = make_parents(parent).map_err(fault)?;
@@ -149,14 +147,14 @@ impl Plan {
                 dir.rename(&temporary, name)
             });
             if written.is_err() {
-                // The first error is what the user must read.
+                // The user needs to see the first error.
                 let _ = dir.remove_tree(&temporary);
             }
             written
         })();
         if let Err(error) = outcome {
             for folder in made.iter().rev() {
-                // Another program may have put something there meanwhile: then it stays.
+                // Another program may have put something there: then it stays.
                 let _ = std::fs::remove_dir(folder);
             }
             return Err(fault(error).into());
@@ -166,7 +164,7 @@ impl Plan {
 
     fn write_into(&self) -> Result<Written> {
         let fault = |error: std::io::Error| {
-            Error::new(format!("cannot write into `{}`: all is as it was", self.target.display()))
+            Error::new(format!("cannot write into `{}`: nothing was changed", self.target.display()))
                 .because(error)
         };
         let root = Dir::open(&self.target).map_err(fault)?;
@@ -179,7 +177,7 @@ impl Plan {
                     return Err(fault(error).into());
                 }
                 let mut report = Error::new(format!(
-                    "cannot write into `{}`, nor take back what was written",
+                    "cannot write into `{}`, and cannot undo what was written",
                     self.target.display()
                 ));
                 for path in left {
@@ -200,7 +198,7 @@ impl Plan {
                 .map_err(|error| at(path, &error))?;
             let temporary = temporary();
             let (mode, exact) = match &step.existing {
-                // A file that only its owner may read does not become public by being replaced.
+                // A file that only its owner may read must not become public when it is replaced.
                 Some((_, mode)) if !step.file.exact_mode => (*mode, true),
                 _ => (step.file.mode, step.file.exact_mode),
             };
@@ -226,14 +224,14 @@ impl Plan {
     }
 }
 
-/// Gives the file `name` the second name `name.bak`, or the next free of that kind, and returns it.
+/// Gives the file `name` the second name `name.bak`, or the next free one like it, and returns that.
 fn keep(folder: &Dir, name: &str) -> std::io::Result<String> {
     for number in 0..1000 {
         let kept = if number == 0 { format!("{name}.bak") } else { format!("{name}.bak{number}") };
         match folder.link(name, &kept) {
             Ok(()) => return Ok(kept),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            // A file system without links: for a moment the file has its second name only.
+            // On a file system without links the file has only its second name for a moment.
             Err(_) if folder.entry(&kept)?.is_none() => {
                 folder.rename_new(name, &kept)?;
                 return Ok(kept);
@@ -241,10 +239,10 @@ fn keep(folder: &Dir, name: &str) -> std::io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Err(std::io::Error::other("there are 1,000 backups already"))
+    Err(std::io::Error::other("there are already 1,000 backups"))
 }
 
-/// What was done, so that it can be taken back.
+/// What was done, so that it can be undone.
 #[derive(Default)]
 struct Journal(Vec<Undo>);
 
@@ -259,7 +257,7 @@ impl Journal {
         self.0.push(undo);
     }
 
-    /// Undoes all, last first; returns the paths where that failed.
+    /// Undoes everything, last first. Returns the paths where that failed.
     fn take_back(self, root: &Dir) -> Vec<String> {
         let mut left = Vec::new();
         for undo in self.0.into_iter().rev() {
@@ -272,7 +270,7 @@ impl Journal {
                 Undo::Restore { kept, .. } => {
                     let kept = kept.rsplit('/').next().unwrap_or(kept);
                     folder.rename(kept, name)?;
-                    // Two names of one file: a rename leaves both, and says nothing.
+                    // If both are names of one file, a rename leaves both and reports no error.
                     if folder.entry(kept)?.is_some() { folder.remove(kept) } else { Ok(()) }
                 }
             });
@@ -285,7 +283,7 @@ impl Journal {
     }
 }
 
-/// The content and permission bits of the file at `path`, when there is one.
+/// The content and permission bits of the file at `path`, if it exists.
 fn existing(root: &Dir, path: &str) -> std::io::Result<Option<(Vec<u8>, u32)>> {
     let mut dir: Option<Dir> = None;
     let mut names = path.split('/').peekable();
@@ -307,7 +305,8 @@ fn existing(root: &Dir, path: &str) -> std::io::Result<Option<(Vec<u8>, u32)>> {
     Ok(None)
 }
 
-/// Opens the folder that holds `path` below `root`, making what is missing; `made` hears each path made.
+/// Opens the folder that contains `path` below `root` and creates missing ones. Calls `made` with each path
+/// that it creates.
 fn open_parent<'p>(
     root: &Dir,
     path: &'p str,
@@ -327,7 +326,7 @@ fn open_parent<'p>(
     Ok((dir, name))
 }
 
-/// Makes `folder` and all above it; returns those that were made, the topmost first.
+/// Creates `folder` and its missing parents. Returns those that were created, the topmost first.
 fn make_parents(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -335,7 +334,7 @@ fn make_parents(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     for path in missing.into_iter().rev() {
         if let Err(error) = std::fs::create_dir(path) {
             for path in made.iter().rev() {
-                let _ = std::fs::remove_dir::<&PathBuf>(path); // best effort: the first error is reported
+                let _ = std::fs::remove_dir::<&PathBuf>(path); // best effort: the caller reports the first error
             }
             return Err(error);
         }
@@ -344,12 +343,12 @@ fn make_parents(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// A name that is free, as good as surely.
+/// A name that is almost certainly free.
 fn temporary() -> String {
     format!(".paster-{}", uuid::Uuid::new_v4().simple())
 }
 
-/// `name` in the folder of `path`.
+/// `name`, in the folder of `path`.
 fn sibling(path: &str, name: &str) -> String {
     path.rsplit_once('/').map_or_else(|| name.to_owned(), |(folder, _)| format!("{folder}/{name}"))
 }

@@ -12,13 +12,13 @@ use crate::error::{Error, Errors, Result};
 /// A file ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// Path below the target, `/` between components that were each checked to be plain.
+    /// The path below the target, with `/` between components. Each component was checked to be plain.
     pub path: String,
     /// Its content.
     pub bytes: Vec<u8>,
-    /// Permission bits before the user's mask; exact where `exact_mode`.
+    /// The permission bits before the user's umask applies; exact if `exact_mode` is set.
     pub mode: u32,
-    /// Whether the mode was asked for by a `chmod` and the mask does not apply.
+    /// Whether a `chmod` set the mode, so that the umask does not apply.
     pub exact_mode: bool,
     /// Whether an existing file stays as it is.
     pub once: bool,
@@ -26,8 +26,8 @@ pub struct Rendered {
 
 /// Renders all files of `skeleton`, in order of path.
 /// # Errors
-/// Every fault together: templates with file and line, names that are not plain components, two files of one name,
-/// rules for files that do not exist.
+/// All errors together: in templates with file and line, names that are not plain components, two files with
+/// the same name, rules for files that do not exist.
 pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
     let engine = Engine::new();
     let mut faults = Vec::new();
@@ -40,7 +40,8 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
             )));
         }
     }
-    // Names as a file system without case sees them, folders too: whether file, and how first written.
+    // Paths, including folders, as a case-insensitive file system sees them. Each with whether it is a file,
+    // and its first spelling.
     let mut seen = BTreeMap::<String, (bool, String)>::new();
     for file in &skeleton.files {
         let rule = skeleton.manifest.files.iter().find(|rule| rule.path == file.source_path());
@@ -51,7 +52,7 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
                     files.insert(rendered.path.clone(), rendered);
                 }
                 Err(other) => faults.push(Error::new(format!(
-                    "two files of the skeleton become `{}` and `{other}`, which are one name",
+                    "two files of the skeleton become `{}` and `{other}`, which are the same name on some systems",
                     rendered.path
                 ))),
             },
@@ -63,7 +64,7 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
     Ok(files.into_values().collect())
 }
 
-/// Notes a path and its folders; fails with the path that is in the way.
+/// Records a path and its folders. Fails with the path that is in the way.
 fn claim(seen: &mut BTreeMap<String, (bool, String)>, path: &str) -> Result<(), String> {
     let folders = path.match_indices('/').map(|(at, _)| (&path[..at], false));
     for (part, is_file) in folders.chain([(path, true)]) {
@@ -106,7 +107,7 @@ fn render_one(
     Ok(Some(Rendered { path, bytes, mode, exact_mode: false, once: rule.is_some_and(|rule| rule.once) }))
 }
 
-/// Renders a path component by component; `None` where one renders empty.
+/// Renders a path component by component; `None` if one is empty.
 fn render_path(engine: &Engine, place: &str, path: &str, answers: &Answers) -> Result<Option<String>> {
     let mut names = Vec::new();
     for template in components(path) {
@@ -116,7 +117,7 @@ fn render_path(engine: &Engine, place: &str, path: &str, answers: &Answers) -> R
         }
         plain_component(&name).map_err(|why| {
             Error::new(format!(
-                "`{}` of the skeleton would become `{}`, which {why}",
+                "`{}` in the skeleton would become `{}`, which {why}",
                 place,
                 name.escape_debug()
             ))
@@ -126,7 +127,8 @@ fn render_path(engine: &Engine, place: &str, path: &str, answers: &Answers) -> R
     Ok(Some(names.join("/")))
 }
 
-/// The components of a path of templates: a `/` within `{{…}}` or between an opened block and its end divides nothing.
+/// The components of a path of templates. A `/` inside `{{…}}`, or between a block's start and end, does not
+/// separate components.
 fn components(path: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut at, mut blocks, mut inside) = (0, 0, 0_usize, false);
@@ -139,7 +141,7 @@ fn components(path: &str) -> Vec<&str> {
                 _ => {}
             }
             at += 2;
-            // The sign after the braces may be the `/` of an end tag.
+            // The character after the braces may be the `/` of an end tag.
             at += tag.chars().next().map_or(0, char::len_utf8);
             continue;
         }
@@ -158,7 +160,7 @@ fn components(path: &str) -> Vec<&str> {
     found
 }
 
-/// Whether a condition holds; `what` starts the sentence of its error.
+/// Whether a condition is true; `what` is the start of its error message.
 pub(super) fn holds(when: Option<&str>, answers: &Answers, what: &str) -> Result<bool> {
     let values = answers.values.as_object();
     let outcome = condition(when).and_then(|condition| match (condition, values) {
@@ -168,7 +170,7 @@ pub(super) fn holds(when: Option<&str>, answers: &Answers, what: &str) -> Result
     Ok(outcome.map_err(|why| Error::new(format!("{what} fails: {why}")))?)
 }
 
-/// The `chmod` actions: done before writing, so that a file never exists with other permissions.
+/// Applies the `chmod` actions before writing, so that a file never exists with other permissions.
 fn change_modes(
     engine: &Engine,
     skeleton: &Skeleton,
@@ -185,7 +187,7 @@ fn change_modes(
         let path = engine.render(&skeleton.place("skeleton.toml"), path, &answers.values)?;
         let file = files
             .get_mut(&path)
-            .ok_or_else(|| Error::new(format!("`chmod` names `{path}`, which the skeleton does not make")))?;
+            .ok_or_else(|| Error::new(format!("`chmod` names `{path}`, which the skeleton lacks")))?;
         file.mode = mode;
         file.exact_mode = true;
     }
@@ -193,9 +195,9 @@ fn change_modes(
 }
 
 impl Skeleton {
-    /// What to do once the files are written, `chmod` left out: it is part of the files.
+    /// What to do after the files are written, without `chmod`, which is part of the files.
     /// # Errors
-    /// A condition that cannot be decided.
+    /// A condition that cannot be evaluated.
     pub fn posts(&self, answers: &Answers) -> Result<Vec<PostAction>> {
         let mut found = Vec::new();
         for post in self.manifest.posts.iter().filter(|post| post.action != PostAction::Chmod) {
@@ -206,9 +208,9 @@ impl Skeleton {
         Ok(found)
     }
 
-    /// The lines that say what to do next.
+    /// The lines that tell the next steps.
     /// # Errors
-    /// A fault in one of the templates.
+    /// An error in one of the templates.
     pub fn next(&self, answers: &Answers) -> Result<Vec<String>> {
         let engine = Engine::new();
         let place = self.place("skeleton.toml");

@@ -1,7 +1,8 @@
-//! Folders held open, in which every step names one plain component and follows no symlink.
+//! Open folders: every operation names one plain component and follows no symlink.
 //!
-//! So nothing that is read or written here can lie outside the folder that was opened first, whatever changes on
-//! disk meanwhile. (`openat2` with `RESOLVE_BENEATH` says the same in one call, but not on every kernel and system.)
+//! Nothing that is read or written here can be outside the folder that was opened first, even if the disk
+//! changes meanwhile. (`openat2` with `RESOLVE_BENEATH` does the same in one call, but not every kernel and
+//! system has it.)
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -15,7 +16,7 @@ type Result<T> = std::io::Result<T>;
 /// An open folder.
 pub(super) struct Dir(OwnedFd);
 
-/// What an entry of a folder is, a symlink not followed.
+/// What an entry of a folder is; a symlink is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entry {
     File,
@@ -32,7 +33,7 @@ pub(super) struct Found {
 }
 
 impl Dir {
-    /// Opens the folder at `path`, which the user named: symlinks on the way are the user's.
+    /// Opens the folder at `path`, which the user named. Symlinks on the way are followed.
     pub(super) fn open(path: &Path) -> Result<Dir> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(Dir(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
@@ -50,7 +51,7 @@ impl Dir {
         Ok(Dir(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
     }
 
-    /// What `name` is; `None` when there is nothing.
+    /// What `name` is; `None` if it does not exist.
     pub(super) fn entry(&self, name: &str) -> Result<Option<Entry>> {
         plain(name)?;
         match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -84,10 +85,10 @@ impl Dir {
         Ok(found)
     }
 
-    /// Reads the plain file `name`, of at most `limit` bytes.
+    /// Reads the plain file `name` of at most `limit` bytes.
     pub(super) fn read(&self, name: &str, limit: u64) -> Result<Found> {
         plain(name)?;
-        // NONBLOCK: a pipe in place of the file must not hold us up before its type is seen.
+        // NONBLOCK: a pipe in place of the file must not block before its type is checked.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
@@ -102,7 +103,8 @@ impl Dir {
         Ok(Found { bytes, mode: stat.st_mode & 0o777 })
     }
 
-    /// Writes the new file `name`; fails where anything of that name exists. Without `exact` the user's mask applies.
+    /// Writes the new file `name`. Fails if anything with that name exists. Without `exact`, the user's umask
+    /// applies.
     pub(super) fn create(&self, name: &str, bytes: &[u8], mode: u32, exact: bool) -> Result<()> {
         plain(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -117,25 +119,25 @@ impl Dir {
             Ok(())
         })();
         if written.is_err() {
-            // The first error is what the user must read.
+            // The user needs to see the first error.
             let _ = self.remove(name);
         }
         written
     }
 
-    /// Makes the folder `name`.
+    /// Creates the folder `name`.
     pub(super) fn make_folder(&self, name: &str) -> Result<()> {
         plain(name)?;
         Ok(rustix::fs::mkdirat(&self.0, name, Mode::from_raw_mode(0o777))?)
     }
 
-    /// Gives `from` the name `to`, which must be free.
+    /// Renames `from` to `to`, which must not exist.
     pub(super) fn rename_new(&self, from: &str, to: &str) -> Result<()> {
         plain(from)?;
         plain(to)?;
         match rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS) => {
-                // A file system without that flag: a link refuses a taken name too.
+                // The file system lacks that flag: a link refuses an existing name too.
                 rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?;
                 Ok(rustix::fs::unlinkat(&self.0, from, AtFlags::empty())?)
             }
@@ -143,14 +145,14 @@ impl Dir {
         }
     }
 
-    /// Gives `from` the name `to`: a file takes the place of a file, a folder that of an empty folder only.
+    /// Renames `from` to `to`. A file replaces a file; a folder replaces only an empty folder.
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
         plain(from)?;
         plain(to)?;
         Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
     }
 
-    /// Gives the file `from` a second name `to`, which must be free.
+    /// Gives the file `from` a second name `to`, which must not exist.
     pub(super) fn link(&self, from: &str, to: &str) -> Result<()> {
         plain(from)?;
         plain(to)?;
@@ -169,7 +171,7 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Removes the folder `name` with all that is in it; symlinks are removed, not followed.
+    /// Removes the folder `name` with everything in it. Symlinks are removed, not followed.
     pub(super) fn remove_tree(&self, name: &str) -> Result<()> {
         let dir = self.child(name)?;
         for (inner, entry) in dir.entries()? {
@@ -193,7 +195,7 @@ impl Entry {
     }
 }
 
-/// The last guard, whatever a caller forgot: a name that could lead elsewhere is refused.
+/// The last check, in case a caller made none: refuses a name that could lead elsewhere.
 fn plain(name: &str) -> Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         return Err(std::io::Error::other(format!("`{}` is not a plain name", name.escape_debug())));

@@ -8,9 +8,9 @@ use super::rooted_dir::{Dir, Entry};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 
-/// Most files a skeleton may have.
+/// The most files that a skeleton may have.
 const FILES: usize = 10_000;
-/// Most bytes a skeleton may have: all of it is held in memory.
+/// The most bytes that a skeleton may have, because all of it is held in memory.
 const BYTES: u64 = 256 << 20;
 
 /// One embedded file: its path in the skeleton, whether it is executable, its bytes.
@@ -19,36 +19,36 @@ type Embedded = (&'static str, bool, &'static [u8]);
 /// The folders of `skeletons/`, listed by the build script.
 static BUILT_IN: &[(&str, &[Embedded])] = include!(concat!(env!("OUT_DIR"), "/skeletons.rs"));
 
-/// A skeleton, read whole.
+/// A skeleton, read completely.
 #[derive(Debug, Clone)]
 pub struct Skeleton {
     /// `skeleton.toml`.
     pub manifest: Manifest,
-    /// What lies in `files/`.
+    /// The content of `files/`.
     pub files: Vec<SkeletonFile>,
-    /// How its own files are called in errors: the folder.
+    /// The folder, which errors name.
     folder: String,
 }
 
 /// One file of a skeleton.
 #[derive(Debug, Clone)]
 pub struct SkeletonFile {
-    /// Path below `files/`, with `/`, not rendered.
+    /// Path below `files/`, with `/`, before rendering.
     pub path: String,
-    /// Whether its owner may run it.
+    /// Whether its owner may execute it.
     pub executable: bool,
     /// Its bytes.
     pub bytes: Cow<'static, [u8]>,
 }
 
 impl SkeletonFile {
-    /// Path in the skeleton: what `[[file]] path` names.
+    /// Path in the skeleton, as `[[file]] path` names it.
     pub fn source_path(&self) -> String {
         format!("files/{}", self.path)
     }
 }
 
-/// Names of the skeletons in the program, in alphabetical order.
+/// Names of the built-in skeletons, in alphabetical order.
 pub fn built_in_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
@@ -56,7 +56,7 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
 impl Skeleton {
     /// Finds the skeleton that `source` names: a built-in one by its name, or a folder by its path.
     /// # Errors
-    /// No such skeleton, with the nearest name (a fault of the command line); faults of the skeleton itself.
+    /// An unknown skeleton, with the nearest name (a command-line error); errors in the skeleton.
     pub fn open(source: &str) -> Result<Skeleton> {
         if let Some((name, files)) = BUILT_IN.iter().find(|(name, _)| *name == source) {
             return Skeleton::embedded(name, files);
@@ -65,7 +65,7 @@ impl Skeleton {
             return Err(Error::usage(format!(
                 "`{source}`: skeletons from the network are not supported yet"
             ))
-            .help("clone it, and give the folder: `--template ./FOLDER`")
+            .help("clone it, and name the folder: `--template ./FOLDER`")
             .into());
         }
         let path = Path::new(source);
@@ -112,7 +112,7 @@ impl Skeleton {
             Ok(found) => found.bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(
-                    Error::usage(format!("`{folder}` is no skeleton: it has no `skeleton.toml`")).into()
+                    Error::usage(format!("`{folder}` is not a skeleton: it has no `skeleton.toml`")).into()
                 );
             }
             Err(error) => return Err(fault("skeleton.toml", error).into()),
@@ -134,7 +134,7 @@ impl Skeleton {
         Ok(Skeleton { manifest: Manifest::parse(&place, text)?, files, folder })
     }
 
-    /// Whether a template, of a file or a variable, holds `text`.
+    /// Whether a template, of a file or a variable, contains `text`.
     pub fn mentions(&self, text: &str) -> bool {
         let in_vars = self.manifest.vars.iter().any(|var| {
             [&var.default, &var.value]
@@ -146,13 +146,14 @@ impl Skeleton {
         in_vars || self.files.iter().any(|file| file.path.ends_with(".hbs") && in_bytes(&file.bytes))
     }
 
-    /// How the file at `path` in the skeleton is called in errors.
+    /// The name of the skeleton's file `path` in errors.
     pub(super) fn place(&self, path: &str) -> String {
         format!("{}/{path}", self.folder)
     }
 }
 
-/// Reads all files below `dir`. Symlinks and special files are refused: what they lead to is not the skeleton's.
+/// Reads all files below `dir`. Refuses symlinks and special files, because they may lead out of the
+/// skeleton.
 fn read_tree(
     dir: &Dir,
     prefix: &str,
@@ -167,7 +168,7 @@ fn read_tree(
             Entry::Folder => {
                 let child = dir.child(&name).map_err(fail)?;
                 if path.matches('/').count() > 50 {
-                    return Err(fail(other("folders are nested more than 50 deep")));
+                    return Err(fail(other("folders are nested more than 50 levels deep")));
                 }
                 read_tree(&child, &format!("{path}/"), files, bytes)?;
             }

@@ -1,4 +1,4 @@
-//! Handlebars as skeletons use it: strict, without HTML escaping, with helpers for cases and quoting.
+//! Handlebars as skeletons use it: strict, without HTML escaping, with helpers for letter case and quoting.
 //!
 //! A template sees the answers as plain JSON and nothing else: no files, no environment, no partials.
 
@@ -14,7 +14,7 @@ use super::values::{text, truthy};
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// Helpers of ours with one value in and one out.
+/// Our helpers with one value in and one out.
 type Convert = fn(&Value) -> Result<Value, String>;
 
 const CONVERT: [(&str, Convert); 14] = [
@@ -34,7 +34,7 @@ const CONVERT: [(&str, Convert); 14] = [
     ("shell_str", |value| shell_quoted(&text(value)).map(Value::from)),
 ];
 
-/// Every name that a template reads as a helper, so that no variable may bear it.
+/// Every name that a template reads as a helper. A variable cannot have one of these names.
 pub(super) const HELPERS: [&str; 31] = [
     "snake",
     "kebab",
@@ -88,9 +88,9 @@ impl Engine {
         Engine(engine)
     }
 
-    /// Renders `template`, which stands in the file `name`.
+    /// Renders `template`, the content of the file `name`.
     /// # Errors
-    /// A fault of the template with file, line and column: its syntax, an unknown variable or helper.
+    /// An error in the template, with file, line and column: its syntax, an unknown variable or helper.
     pub(super) fn render(&self, name: &str, template: &str, values: &Value) -> Result<String, Error> {
         self.0.render_template(template, values).map_err(|error| {
             let fault = fault(&error, values);
@@ -106,13 +106,13 @@ struct Fault {
     position: Option<(usize, usize)>,
 }
 
-/// What a user should read of handlebars' error.
+/// Turns a handlebars error into one for users.
 fn fault(error: &RenderError, values: &Value) -> Fault {
     let mut position = error.line_no.zip(error.column_no);
     let error = match error.reason() {
         RenderErrorReason::MissingVariable(path) => unknown_variable(path.as_deref().unwrap_or("?"), values),
         RenderErrorReason::HelperNotFound(name) => {
-            // A misspelt variable with arguments and a misspelt helper look the same.
+            // A misspelt variable with arguments looks the same as a misspelt helper.
             let known = HELPERS.into_iter().chain(names(values));
             with_nearest(Error::new(format!("unknown helper `{name}`")), name, known)
         }
@@ -121,7 +121,7 @@ fn fault(error: &RenderError, values: &Value) -> Fault {
             Error::new(format!("a template is wrong: {}", syntax(error.reason())))
         }
         RenderErrorReason::ParamNotFoundForIndex(name, index) => {
-            Error::new(format!("the helper `{name}` lacks its value {}", index + 1))
+            Error::new(format!("the helper `{name}` is missing argument {}", index + 1))
         }
         RenderErrorReason::PartialNotFound(name) => {
             Error::new(format!("a template includes `{name}`: skeletons have no partials"))
@@ -163,7 +163,7 @@ fn lower_first(text: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// The value of parameter `index`; a missing variable is a fault, as strict mode says.
+/// The value of parameter `index`. A missing variable is an error, as strict mode requires.
 fn parameter<'a>(name: &'static str, helper: &'a Helper<'_>, index: usize) -> Result<&'a Value, RenderError> {
     let found = helper.param(index).ok_or(RenderErrorReason::ParamNotFoundForIndex(name, index))?;
     if found.is_value_missing() {
@@ -191,7 +191,7 @@ impl HelperDef for Converter {
     }
 }
 
-/// `(in item list)`: whether the list holds the item.
+/// `(in item list)`: whether the list contains the item.
 struct In;
 
 impl HelperDef for In {
@@ -205,12 +205,12 @@ impl HelperDef for In {
         let item = parameter("in", helper, 0)?;
         let list = parameter("in", helper, 1)?
             .as_array()
-            .ok_or_else(|| RenderErrorReason::Other("in: the second value is not a list".into()))?;
+            .ok_or_else(|| RenderErrorReason::Other("in: the second argument is not a list".into()))?;
         Ok(handlebars::ScopedJson::Derived(list.contains(item).into()))
     }
 }
 
-/// `(default value other)`: the value, or the other where it is empty.
+/// `(default value other)`: the value, or the other one if it is empty.
 struct OrDefault;
 
 impl HelperDef for OrDefault {
@@ -228,7 +228,8 @@ impl HelperDef for OrDefault {
     }
 }
 
-/// `{{#if}}` and `{{#unless}}`. Handlebars' own take an unknown variable for false, also in strict mode.
+/// `{{#if}}` and `{{#unless}}`. The ones of handlebars treat an unknown variable as false, even in strict
+/// mode.
 struct When {
     name: &'static str,
     positive: bool,
@@ -263,13 +264,13 @@ fn plural(word: &str) -> String {
     }
 }
 
-/// A string literal that TOML (basic strings), Python and JSON read alike.
+/// A string literal that TOML (as a basic string), Python and JSON all accept.
 fn quoted(text: &str) -> String {
-    // JSON leaves DEL as it is, which TOML refuses.
+    // JSON does not escape DEL, and TOML refuses it.
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
-/// Text as it may stand in HTML, also in a quoted attribute.
+/// Text escaped for HTML, including quoted attributes.
 fn html_escaped(text: &str) -> String {
     let pairs = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
     pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
@@ -278,7 +279,7 @@ fn html_escaped(text: &str) -> String {
 /// A word for a POSIX shell.
 fn shell_quoted(text: &str) -> Result<String, String> {
     if text.contains('\0') {
-        return Err("a shell word cannot hold a NUL".into());
+        return Err("a shell word cannot contain a NUL".into());
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
@@ -367,7 +368,7 @@ mod tests {
         insta::assert_snapshot!(faults.map(check).join("\n"), @r#"
         files/a.hbs:2:1: unknown variable `projet` ["did you mean `project`?"]
         files/a.hbs:1:1: unknown variable `tsl` ["did you mean `tls`?"]
-        files/a.hbs:1:1: the helper `snake` lacks its value 1 []
+        files/a.hbs:1:1: the helper `snake` is missing argument 1 []
         files/a.hbs:1:1: unknown variable `projet` ["did you mean `project`?"]
         files/a.hbs:1:1: unknown helper `snack` ["did you mean `snake`?"]
         files/a.hbs:1:1: unknown variable `user.nam` []
@@ -376,7 +377,7 @@ mod tests {
         files/a.hbs:1:1: a template includes `/etc/passwd`: skeletons have no partials []
         files/a.hbs:1:1: a template includes `passwd`: skeletons have no partials []
         files/a.hbs:1:1: unknown helper `log` []
-        files/a.hbs:1:1: a template cannot be rendered: in: the second value is not a list []
+        files/a.hbs:1:1: a template cannot be rendered: in: the second argument is not a list []
         "#);
     }
 }

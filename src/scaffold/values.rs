@@ -1,8 +1,8 @@
-//! Values of variables: plain JSON, as text and as a truth.
+//! Values of variables: plain JSON, as text and as true or false.
 
 use serde_json::Value;
 
-/// A value as it stands in a rendered file: text without quotes, lists joined by commas.
+/// A value as it appears in a rendered file: text without quotes, lists joined by commas.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -12,7 +12,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// Whether a value counts as true: not false, zero, empty or nothing.
+/// Whether a value counts as true: not false, zero, empty or null.
 pub(super) fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,

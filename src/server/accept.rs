@@ -1,4 +1,5 @@
-//! A server's life, whatever it speaks: it accepts, pauses when full, retires, and ends with its last connection.
+//! The life of a server, whatever its protocol: it accepts, pauses when full, retires, and ends with its last
+//! connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,15 +23,15 @@ use super::shortage::{self, Shortage};
 use super::stream::{Listener, Stream};
 use crate::body::App;
 
-/// Pause after an error that says that the process or the machine has no room for another connection.
+/// Pause after an error that says that the process or the machine cannot take another connection.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
-/// How often a full server looks for a client that waits and a connection that is idle: after this pause, and some more
-/// for each connection.
+/// How often a full server looks for a waiting client and an idle connection: after this pause, plus some
+/// time for each connection.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_EACH: Duration = Duration::from_micros(2);
-/// So many idle connections at least are closed after such an error.
+/// At least this many idle connections are closed after such an error.
 const MAKES_ROOM: usize = 8;
-/// Longest wait for connections that were told that time is up.
+/// Longest wait for connections that were told to end.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
 /// What all connections of one server share.
@@ -43,19 +44,19 @@ pub(super) struct ServerBase {
     server: Arc<str>,
     shortage: Shortage,
     stage: AtomicU8,
-    /// Told at each new stage.
+    /// Notified at each new stage.
     turned: Notify,
-    /// Told when a connection has closed that others may wait for.
+    /// Notified when a connection closes that others may be waiting for.
     closed: Notify,
 }
 
-/// [`Phase`] without its deadline, which only the server's own task looks at, and what comes after it.
+/// [`Phase`] without its deadline, which only the server's own task uses, plus a final stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Serving = 0,
     Retired = 1,
     Draining = 2,
-    /// Time is up.
+    /// The time limit has passed.
     Over = 3,
 }
 
@@ -64,36 +65,37 @@ pub(super) enum Stage {
 pub(super) struct ListenerId {
     /// Which of the server's listeners.
     pub(super) index: usize,
-    /// Its address; empty where this generation no longer has it.
+    /// Its address; empty if this generation no longer listens there.
     pub(super) listen: Arc<str>,
 }
 
-/// A connection that is to be served.
+/// A connection to serve.
 pub(super) enum IncomingConn {
-    /// It was accepted at that time.
+    /// Accepted at this time.
     Accepted(Stream, std::time::Instant),
-    /// The generation before has handed it over, between two requests.
+    /// Handed over by the previous generation, between two requests.
     HandedOver(HandedOver),
 }
 
 /// A connection between two requests.
 pub(super) struct HandedOver {
     pub(super) stream: Stream,
-    /// Bytes that were read from it already.
+    /// Bytes already read from it.
     pub(super) read: Bytes,
     /// As in [`Idle`].
     pub(super) peer: Option<SocketAddr>,
     pub(super) secure: bool,
 }
 
-/// What a kind of server makes of its connections.
+/// How a kind of server handles its connections.
 pub(super) trait Backend: Send + Sync + 'static {
-    /// Whether a connection can be idle between two requests, and so be handed over.
+    /// Whether a connection can be idle between two requests, and therefore be handed over.
     const KEEPS: bool;
 
     fn base(&self) -> &ServerBase;
 
-    /// Starts to serve a connection: between [`ServerBase::opened`] and [`ServerBase::closed`].
+    /// Starts to serve a connection. It must call [`ServerBase::opened`] now and
+    /// [`ServerBase::closed`] when the connection ends.
     fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId);
 }
 
@@ -122,12 +124,12 @@ impl ServerBase {
         }
     }
 
-    /// Ready when a stage begins after this call.
+    /// Resolves when a stage begins after this call.
     pub(super) fn turn(&self) -> impl Future<Output = ()> {
         self.turned.notified()
     }
 
-    /// Waits for the end of the last stage.
+    /// Waits for the last stage.
     pub(super) async fn over(&self) {
         loop {
             let turn = self.turn();
@@ -138,7 +140,7 @@ impl ServerBase {
         }
     }
 
-    /// Whether a response should be the last of its connection: nobody takes it on.
+    /// Whether a response should be the last of its connection, because no generation takes it over.
     pub(super) fn closes_connections(&self) -> bool {
         match self.stage() {
             Stage::Serving => false,
@@ -147,14 +149,14 @@ impl ServerBase {
         }
     }
 
-    /// Counts a connection in; returns its number.
+    /// Counts a new connection; returns its number.
     pub(super) fn opened(&self, connection: Arc<dyn OpenConnection>) -> u64 {
         self.load.served.connected();
         self.load.connections.fetch_add(1, Relaxed);
         self.connections.add(connection)
     }
 
-    /// Counts a connection out that has ended or gone to another generation.
+    /// Removes a connection from the counters: it has ended or was handed over.
     pub(super) fn closed(&self, id: u64) {
         self.connections.remove(id);
         let open = self.load.connections.fetch_sub(1, Relaxed);
@@ -163,7 +165,7 @@ impl ServerBase {
         }
     }
 
-    /// Gives a connection to the next generation, or gives it back when nobody takes it.
+    /// Passes a connection to the next generation, or returns it if no generation takes it.
     pub(super) async fn pass_on(
         &self,
         socket: io::Result<OwnedFd>,
@@ -172,7 +174,7 @@ impl ServerBase {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::warn!(%error, "an idle connection is lost on its way to the next generation");
+                tracing::warn!(%error, "an idle connection was lost while it was handed over");
                 return None;
             }
         };
@@ -186,8 +188,9 @@ impl ServerBase {
         self.load.connections.load(Relaxed) >= self.limits.connections
     }
 
-    /// Waits until there is room for another connection: when one waits, the longest idle ones are closed for it. While a
-    /// request runs on each, it stays in the kernel's queue, where another worker may take it.
+    /// Waits until there is room for another connection. If a client is waiting, the longest idle connections
+    /// are closed for it. If every connection has a request, the client stays in the kernel's queue, where
+    /// another worker may accept it.
     async fn room(&self, listener: &Listener) {
         while self.is_full() {
             let looked_at = if listener.has_waiting() { self.connections.evict(1) } else { 0 };
@@ -239,7 +242,7 @@ async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId
         match accepted {
             Ok(stream) => {
                 let at = std::time::Instant::now();
-                // It may have been accepted for room that another listener has filled since.
+                // Another listener may have taken the room since.
                 if house.base().is_full() {
                     house.base().connections.evict(1);
                 }
@@ -248,7 +251,7 @@ async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 house.base().shortage.failed(&error, &place.listen);
-                // What it closes may be all that is missing.
+                // The descriptors that this frees may be all that is missing.
                 house.base().connections.evict(MAKES_ROOM);
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
@@ -256,7 +259,7 @@ async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId
     }
 }
 
-/// Whether an error of `accept` is the other end's, who has gone.
+/// Whether an error of `accept` concerns only the one connection, whose client has gone.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput, NotConnected,
@@ -303,7 +306,7 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
         }
         let retired = phase != Phase::Serving;
         if retired {
-            // Told last: whoever asks afterwards is answered by one that knows its end.
+            // Notified last, so that requests after this find a server that knows that it is retired.
             base.load.closed.notify_one();
         }
         let deadline = until.unwrap_or_else(Instant::now);
@@ -315,7 +318,8 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
                 None => adoptions = false,
             },
             () = base.fewer_than(1), if retired => {
-                // What is still on its way here is passed on, and later senders learn that nobody listens.
+                // Pass on the connections that are still queued here. Later senders learn that nobody
+                // receives.
                 control.adopted.close();
                 while let Some(idle) = control.adopted.recv().await {
                     adopt(&house, idle, &places).await;
@@ -331,11 +335,11 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
     }
     listeners.shutdown().await;
     enter(&*house, Stage::Over);
-    // Whoever holds an upgraded connection may be slow to notice: the process ends soon anyway.
+    // The task of an upgraded connection may be slow to notice. The process ends soon anyway.
     let _ = tokio::time::timeout(ABORT_TIME, base.fewer_than(1)).await;
 }
 
-/// Takes on a connection of the generation before, or passes it on when this one is retired too.
+/// Takes over a connection of the previous generation, or passes it on if this generation is retired too.
 async fn adopt<H: Backend>(house: &Arc<H>, idle: Idle, places: &[ListenerId]) {
     let base = house.base();
     let idle = match base.stage() {
@@ -345,11 +349,11 @@ async fn adopt<H: Backend>(house: &Arc<H>, idle: Idle, places: &[ListenerId]) {
         },
         _ => idle,
     };
-    // A listener that this generation no longer has: the connection lives on all the same.
+    // If this generation no longer has that listener, the connection continues all the same.
     let place = places.get(idle.listener).cloned();
     let place = place.unwrap_or_else(|| ListenerId { index: idle.listener, listen: "".into() });
     match HandedOver::of(idle) {
         Ok(handed_over) => house.take(IncomingConn::HandedOver(handed_over), place),
-        Err(error) => tracing::warn!(%error, "cannot take on a connection of the generation before"),
+        Err(error) => tracing::warn!(%error, "cannot take over a connection of the previous generation"),
     }
 }

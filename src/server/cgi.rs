@@ -1,7 +1,9 @@
-//! The `cgi` server: one request from the environment and standard input, its answer on standard output. No socket.
+//! The `cgi` server: one request from the environment and standard input, its response on standard output. No
+//! socket.
 //!
-//! The web server that started us is believed what it says of the client, and has limits of its own for time. An answer
-//! that breaks off cannot be told from a short one where no `Content-Length` was sent: CGI has no other end than ours.
+//! The web server that started us is trusted with what it says about the client, and has its own time limits.
+//! If a response without `Content-Length` breaks off, it cannot be told from a short one: CGI has no other
+//! end mark than the end of the program.
 //!
 //! # Source
 //! RFC 3875.
@@ -54,9 +56,9 @@ pub(super) struct Options {
 
 struct Cgi(Fronts);
 
-/// Checks the options and makes the server.
+/// Checks the options and creates the server.
 /// # Errors
-/// Every ill-formed host and network.
+/// Every malformed host and network.
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -65,7 +67,7 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     Ok(Box::new(Cgi(Fronts { gate, believed: Trusted::default(), remote_user: options.remote_user })))
 }
 
-/// Whether the environment holds a request.
+/// Whether the environment contains a request.
 pub fn is_asked() -> bool {
     std::env::var_os("REQUEST_METHOD").is_some()
 }
@@ -82,13 +84,13 @@ impl Server for Cgi {
                 variables.push(name.as_bytes(), value.as_bytes());
             }
             if let Err(error) = answer(&self.0, &variables, app, &control).await {
-                tracing::info!(%error, "the answer was not written whole");
+                tracing::info!(%error, "the response was not written completely");
             }
         })
     }
 }
 
-/// Answers the request; the body is read from standard input as the app wants it.
+/// Answers the request; the body is read from standard input as the app asks for it.
 async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Control) -> io::Result<()> {
     let requests = Requests::new(app, control.load.clone(), usize::MAX, false);
     let mut guard = requests.take(std::time::Instant::now());
@@ -116,10 +118,10 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
             (response, admitted)
         }
     };
-    // As over HTTP/2: `Connection` is between the web server and its client.
+    // As over HTTP/2: `Connection` concerns the web server and its client.
     guard.settle(&mut response, &admitted, Version::HTTP_2);
     let (parts, body) = response.into_parts();
-    // Not Rust's own standard output, which looks for line ends.
+    // Rust's own standard output is not used because it is line-buffered.
     let mut out = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     let mut head = Vec::with_capacity(256);
     cgi::encode_head(parts.status, &parts.headers, &mut head);
@@ -133,8 +135,8 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
     Ok(())
 }
 
-/// The request with its body: so many bytes as were said, or all that comes where the web server has undone a chunked
-/// body and says no length.
+/// The request with its body: as many bytes as its length says, or everything up to the end if the web server
+/// has decoded a chunked body and gives no length.
 fn with_body(
     request: Request<()>,
     variables: &Variables,
@@ -161,7 +163,7 @@ fn with_body(
             Ok(data) if data.is_empty() && (left == 0 || length.is_none()) => return None,
             Ok(data) if data.is_empty() => {
                 fate.set(BodyError::Broken);
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off"))
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body is incomplete"))
             }
             Ok(data) => Ok(data),
             Err(error) => {
@@ -178,7 +180,7 @@ fn with_body(
     })
 }
 
-/// Reads up to `left` bytes; none at the end.
+/// Reads up to `left` bytes; empty at the end.
 async fn read(input: &mut tokio::fs::File, space: &mut BytesMut, left: u64) -> io::Result<Bytes> {
     if left == 0 {
         return Ok(Bytes::new());
@@ -188,7 +190,7 @@ async fn read(input: &mut tokio::fs::File, space: &mut BytesMut, left: u64) -> i
     Ok(space.split().freeze())
 }
 
-/// A body that knows its length.
+/// A body with a known length.
 struct Sized<B> {
     frames: Pin<Box<B>>,
     left: u64,

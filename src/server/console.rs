@@ -1,4 +1,5 @@
-//! The `console` server: one request, given in its table, and the response on standard output. No socket.
+//! The `console` server: handles one request, described in its table, and writes the response to standard
+//! output. No socket.
 //!
 //! [`perform`] and [`encode_head`] also serve `paster request`.
 
@@ -46,15 +47,16 @@ struct Console {
     request: Request,
 }
 
-/// Checks the options and makes the request.
+/// Checks the options and creates the request.
 /// # Errors
-/// Every ill-formed part of the request; a body file that cannot be read.
+/// Every malformed part of the request; a body file that cannot be read.
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let body = match (options.body, &options.body_file) {
         (Some(_), Some(_)) => {
-            errors.push(table.error("body", "`body` beside `body_file`").help("take one of them away"));
+            errors
+                .push(table.error("body", "`body` and `body_file` are both set").help("remove one of them"));
             Bytes::new()
         }
         (None, Some(path)) => match table.files().read(path) {
@@ -99,13 +101,13 @@ impl Server for Console {
             if let Err(error) = print(response).await
                 && !has_gone(&error)
             {
-                tracing::error!(%error, server = &*control.server, "the response was not printed whole");
+                tracing::error!(%error, server = &*control.server, "the response was not printed completely");
             }
         })
     }
 }
 
-/// Prints head and body as they come.
+/// Prints head and body as they arrive.
 async fn print(response: Response) -> Result<(), BoxError> {
     let mut out = std::io::stdout();
     out.write_all(&encode_head(&response))?;
@@ -119,7 +121,7 @@ async fn print(response: Response) -> Result<(), BoxError> {
     Ok(out.flush()?)
 }
 
-/// What of a request is ill-formed.
+/// The part of a request that is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The method.
@@ -140,22 +142,22 @@ impl Part {
     }
 }
 
-/// An ill-formed part of a request, and how to mend it.
+/// A malformed part of a request, and how to fix it.
 #[derive(Debug)]
 pub struct Fault {
     /// Which part.
     pub part: Part,
     /// What is wrong.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub help: &'static str,
 }
 
-/// Makes a request from its parts as people write them; `headers` are `Name: value`.
+/// Creates a request from the parts that a user wrote; `headers` are `Name: value`.
 ///
-/// `Host` is `localhost` unless given, and a body has its Content-Length.
+/// `Host` is `localhost` by default, and a body gets its Content-Length.
 /// # Errors
-/// Every part that is ill-formed.
+/// Every part that is malformed.
 pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<Request, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut request = Request::new(Body::empty());
@@ -163,15 +165,15 @@ pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<
         Ok(method) => *request.method_mut() = method,
         Err(_) => faults.push(Fault {
             part: Part::Method,
-            message: format!("`{method}` is no method"),
-            help: "write `GET`, `POST`, …: letters, in upper case by custom",
+            message: format!("`{method}` is not a method"),
+            help: "write `GET`, `POST`, …: letters, normally in upper case",
         }),
     }
     match path.parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
         Err(_) => faults.push(Fault {
             part: Part::Path,
-            message: format!("`{path}` is no path"),
+            message: format!("`{path}` is not a path"),
             help: "write a path that begins with `/`, with spaces as `%20`",
         }),
     }
@@ -180,7 +182,7 @@ pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<
             Some((name, value)) => drop(request.headers_mut().append(name, value)),
             None => faults.push(Fault {
                 part: Part::Headers,
-                message: format!("`{line}` is no header field"),
+                message: format!("`{line}` is not a header field"),
                 help: "write `Name: value`",
             }),
         }
@@ -219,7 +221,7 @@ pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
     response
 }
 
-/// The status line and the fields, as HTTP/1.1 has them.
+/// The status line and the fields in HTTP/1.1 form.
 pub fn encode_head(response: &Response) -> Vec<u8> {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or("Unknown");

@@ -1,4 +1,4 @@
-//! What a generation tells its servers: serve, retire, drain; and the hand-over of idle connections.
+//! How a generation controls its servers: serve, retire, drain; and the hand-over of idle connections.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -18,18 +18,18 @@ use crate::metrics::{Counts, Histogram, Times, Value};
 /// Phase of a generation, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Accepts and serves.
+    /// Accepts connections and serves requests.
     Serving,
-    /// A newer generation accepts: hand over idle connections, finish the rest, end when none is left.
+    /// A newer generation accepts: hand over idle connections, finish the rest, stop when none is left.
     Retired,
-    /// As retired, nothing is handed over, and what is left at `until` is closed.
+    /// As `Retired`, but nothing is handed over, and what remains at `until` is closed.
     Draining {
         /// When the rest is closed.
         until: Instant,
     },
 }
 
-/// An idle HTTP/1 connection between two requests, on its way to the next generation.
+/// An idle HTTP/1 connection between two requests that is being handed over.
 #[derive(Debug)]
 pub struct Idle {
     /// Name of the server that it belongs to.
@@ -40,16 +40,16 @@ pub struct Idle {
     pub socket: OwnedFd,
     /// Bytes already read from it that belong to the next request.
     pub read: Bytes,
-    /// Who is at its other end, as a PROXY header may have said long ago.
+    /// The address of the other end, which may come from a PROXY header.
     pub peer: Option<SocketAddr>,
-    /// Whether such a header said that the client's own connection is TLS.
+    /// Whether such a header said that the client's own connection uses TLS.
     pub secure: bool,
 }
 
-/// What a server is busy with, counted while it runs.
+/// Counters of a running server.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Open connections, upgraded ones too.
+    /// Open connections, including upgraded ones.
     pub connections: AtomicUsize,
     /// Of these, those that were upgraded (WebSocket).
     pub upgraded: AtomicUsize,
@@ -57,27 +57,27 @@ pub struct Load {
     pub in_flight: AtomicUsize,
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
-    /// The requests in flight that have reached the app, and what became of those before.
+    /// The requests in flight that have reached the app, and the statistics of earlier ones.
     pub table: Table<RequestStats>,
-    /// What it has done so far.
+    /// Further counters.
     pub served: Served,
-    /// Told once, when a retired server no longer accepts connections.
+    /// Notified once, when a retired server no longer accepts connections.
     pub closed: tokio::sync::Notify,
 }
 
-/// How a request has ended; the classes of a status are 0 to 4.
+/// The outcome of a request; the classes of a status are 0 to 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome(pub u8);
 
 impl Outcome {
-    /// The client left before there was an answer.
+    /// The client left before there was a response.
     pub const GONE: Outcome = Outcome(5);
-    /// It was not passed to the application: the gate's or a limit's doing.
+    /// The gate or a limit refused it; the application did not get it.
     pub const REFUSED: Outcome = Outcome(6);
     const NAMES: [&'static str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refused"];
 }
 
-/// What became of the requests of one thread: counted under the lock of the table, which they pass anyway.
+/// Statistics of one thread's requests, counted under the lock of the table, which they take anyway.
 #[derive(Debug, Default)]
 pub struct RequestStats {
     outcomes: [u64; 7],
@@ -86,7 +86,7 @@ pub struct RequestStats {
 }
 
 impl RequestStats {
-    /// Counts a request at its end, with the bytes of its response's body.
+    /// Counts a request that ended, with the bytes of its response body.
     #[inline]
     pub fn ended(&mut self, outcome: Outcome, took: Duration, bytes: u64) {
         self.outcomes[usize::from(outcome.0) % Outcome::NAMES.len()] += 1;
@@ -101,42 +101,42 @@ impl RequestStats {
     }
 }
 
-/// What a server has done beside that, for `metrics`.
+/// Further counters of a server, for `metrics`.
 #[derive(Debug, Default)]
 pub struct Served {
     received: AtomicU64,
     connections: AtomicU64,
     turns: Times,
-    /// From a connection's acceptance to its first call of the application.
+    /// Times from a connection's acceptance to its first call of the application.
     pub first_calls: Times,
 }
 
 impl Served {
-    /// Counts bytes of a request's body.
+    /// Counts bytes of a request body.
     pub fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts a connection that was taken in.
+    /// Counts a new connection.
     pub fn connected(&self) {
         self.connections.fetch_add(1, Relaxed);
     }
 
-    /// Counts a wait for the turn.
+    /// Counts a wait for the turn (`one_at_a_time`).
     pub fn waited(&self, time: Duration) {
         self.turns.add(time);
     }
 }
 
 impl Load {
-    /// Requests that came so far, refused ones too.
+    /// Requests so far, including refused ones.
     pub fn requests(&self) -> u64 {
         let mut refused = 0;
         let begun = self.table.sum(|stats| refused += stats.outcomes[usize::from(Outcome::REFUSED.0)]);
         begun + refused
     }
 
-    /// Writes all of it into `counts`, for the server of that name in that generation.
+    /// Writes everything into `counts`, for the server of that name in that generation.
     pub fn count(&self, server: &str, generation: u64, counts: &mut Counts) {
         let server = [("server", server)];
         let count = |counter: &AtomicU64| Value::Count(counter.load(Relaxed));
@@ -163,18 +163,18 @@ impl Load {
     }
 }
 
-/// One server's end of the control of its generation.
+/// One server's end of its generation's control.
 pub struct Control {
-    /// What this run's TLS session tickets are made of.
+    /// The secret behind this run's TLS session tickets.
     pub tickets: Secret,
     /// Name of the server.
     pub server: Arc<str>,
     /// The phase, and its changes. A closed channel means that it no longer changes.
     pub phase: watch::Receiver<Phase>,
-    /// Idle connections that the generation before hands over.
+    /// Idle connections that the previous generation hands over.
     pub adopted: mpsc::Receiver<Idle>,
-    /// Where to hand over idle connections once retired; closed when nobody takes them.
+    /// Where to send idle connections once retired; closed if no generation takes them.
     pub hand_over: mpsc::Sender<Idle>,
-    /// Counted by the server, read by who holds the other end.
+    /// Counted by the server, read by the holder of the other end.
     pub load: Arc<Load>,
 }

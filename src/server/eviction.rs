@@ -1,8 +1,8 @@
-//! Which connections a full server closes to make room: those that have been idle longest, as nginx does.
+//! Chooses the connections that a full server closes to make room: the longest idle ones, as nginx does.
 //!
-//! Nothing is kept in order while the server has room. When it is full, all connections are looked at once, and so many
-//! of them are asked to end (one in [`SHARE`]) that the look costs each newcomer little. A connection decides itself:
-//! only its own task knows whether a request has come meanwhile.
+//! Nothing is sorted while the server has room. A full server looks at all connections at once, and asks so
+//! many of them to end (one in [`SHARE`]) that the look costs little per new connection. The connection
+//! itself decides: only its own task knows whether a request has arrived in the meantime.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::accept::Stage;
 
-/// One in so many connections is asked to end at a time.
+/// One in this many connections is asked to end at a time.
 const SHARE: usize = 64;
-/// A connection that has said nothing, or half a head, for less than this may be about to ask: it is closed last.
+/// A connection that has sent nothing, or half a head, for less than this may be about to send a request: it
+/// is closed last.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// An open connection.
@@ -20,7 +21,7 @@ pub(super) trait OpenConnection: Send + Sync {
     /// How and since when it is idle; `None` while a request is answered on it, and once it is upgraded.
     fn idle(&self) -> Option<IdleState>;
 
-    /// Asks it to end, unless a request has come.
+    /// Asks it to end, unless a request has arrived.
     fn evict(&self);
 
     /// The server has entered another stage.
@@ -34,21 +35,21 @@ pub(super) struct IdleState {
     pub(super) since: Instant,
 }
 
-/// In which way a connection is idle, those first that are closed first.
+/// In which way a connection is idle. The first ones are closed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum IdleKind {
-    /// All is said, and only the client's end of stream is waited for.
+    /// Everything is sent; only the client's end of stream is awaited.
     Ending,
     /// Between two requests.
     Kept,
-    /// No request has come, nor the whole of a TLS handshake or a PROXY header.
+    /// No request has arrived, nor a complete TLS handshake or PROXY header.
     Silent,
-    /// A part of a head has come.
+    /// A part of a head has arrived.
     Head,
 }
 
 impl IdleState {
-    /// Sorts what is closed first to the front.
+    /// Sorts those that are closed first to the front.
     fn order(self, now: Instant) -> (bool, IdleKind, Instant) {
         let young = self.kind >= IdleKind::Silent && now.saturating_duration_since(self.since) < YOUNG;
         let kind = if young { IdleKind::Head } else { self.kind };
@@ -71,7 +72,7 @@ impl OpenConnections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one; returns its number.
+    /// Adds a connection; returns its number.
     pub(super) fn add(&self, connection: Arc<dyn OpenConnection>) -> u64 {
         let mut open = self.open();
         open.next += 1;
@@ -82,16 +83,17 @@ impl OpenConnections {
 
     pub(super) fn remove(&self, id: u64) {
         let gone = self.open().by_id.remove(&id);
-        drop(gone); // not under the lock
+        drop(gone); // outside the lock
     }
 
-    /// Tells all of them of a stage.
+    /// Tells all connections about a stage.
     pub(super) fn turned(&self, stage: Stage) {
         let all: Vec<_> = self.open().by_id.values().cloned().collect();
         all.iter().for_each(|one| one.turned(stage));
     }
 
-    /// Asks some of those to end that have been idle longest, at least `least`; returns how many connections were looked at.
+    /// Asks some of the longest idle connections to end, at least `least`; returns how many connections were
+    /// looked at.
     pub(super) fn evict(&self, least: usize) -> usize {
         let now = Instant::now();
         let open = self.open();

@@ -1,7 +1,9 @@
-//! The `fastcgi` server: a responder that answers one request after another on a connection that may be kept.
+//! The `fastcgi` server: a responder that answers one request after another on a connection that may be kept
+//! open.
 //!
-//! A connection carries one request at a time: a second one is refused by `FCGI_CANT_MPX_CONN`, another role than a
-//! responder's by `FCGI_UNKNOWN_ROLE`. Records of requests that are not open mean nothing (section 3.3).
+//! A connection carries one request at a time: a second one is refused with `FCGI_CANT_MPX_CONN`, and any
+//! role other than responder with `FCGI_UNKNOWN_ROLE`. Records of requests that are not open are ignored
+//! (section 3.3).
 //!
 //! # Source
 //! FastCGI Specification 1.0: <https://fastcgi-archives.github.io/FastCGI_Specification.html>.
@@ -18,9 +20,9 @@ use crate::codec::{Fault, Variables};
 use crate::config::Table;
 use crate::error::Result;
 
-/// Checks the options and makes the server.
+/// Checks the options and creates the server.
 /// # Errors
-/// Every ill-formed address, host and network.
+/// Every malformed address, host and network.
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     gateway::build::<FastCgi>(table, "127.0.0.1:9000")
 }
@@ -31,22 +33,22 @@ struct FastCgi {
     connections: usize,
     reader: Reader,
     request: Option<Open>,
-    /// The connection ends with what was replied.
+    /// The connection ends after the current reply.
     closes: bool,
 }
 
-/// The request that is open.
+/// The open request.
 struct Open {
     id: u16,
     keep: bool,
     /// The stream of variables, until it has ended.
     params: Option<Vec<u8>>,
-    /// Nothing of the body is still to come.
+    /// The body is complete.
     body_over: bool,
 }
 
 impl FastCgi {
-    /// A record, or a part of one.
+    /// Handles a record, or a part of one.
     fn take(&mut self, part: Part, out: &mut Out) -> Result<Option<Event>, Fault> {
         let Part { header, content } = part;
         match header.kind {
@@ -57,20 +59,20 @@ impl FastCgi {
         Ok(self.closes.then_some(Event::Close))
     }
 
-    /// Section 4: values that are asked for, and types that nobody knows.
+    /// Section 4: requested values and unknown types.
     fn manage(&self, header: Header, content: &[u8], out: &mut Out) {
         let mut reply = Vec::new();
         match header.kind {
             kind::GET_VALUES => {
                 let mut values = Variables::new();
-                // What cannot be read asks for nothing.
+                // Unparsable content requests nothing.
                 for (name, _) in parse_pairs(content).unwrap_or_default().iter() {
                     match name {
                         b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => {
                             values.push(name, self.connections.to_string())
                         }
                         b"FCGI_MPXS_CONNS" => values.push(name, "0"),
-                        _ => {} // left out, as the document says
+                        _ => {} // left out, as the specification says
                     }
                 }
                 let values = encode_pairs(&values).unwrap_or_default();
@@ -79,7 +81,7 @@ impl FastCgi {
                     false => put(&mut reply, kind::GET_VALUES_RESULT, MANAGEMENT, &values),
                 }
             }
-            kind if kind::is_stream(kind) => {} // comes in parts, and belongs to no request
+            kind if kind::is_stream(kind) => {} // arrives in parts, and belongs to no request
             unknown => put_unknown_type(&mut reply, unknown),
         }
         out.copy(&reply);
@@ -90,7 +92,7 @@ impl FastCgi {
         let mut reply = Vec::new();
         match &self.request {
             Some(open) if open.id == id => {
-                return Err(Fault::Malformed("a request that is open begins again"));
+                return Err(Fault::Malformed("BEGIN_REQUEST for a request that is already open"));
             }
             Some(_) => put_end_request(&mut reply, id, 0, Ending::CantMultiplex),
             None if role != RESPONDER => {
@@ -123,7 +125,7 @@ impl FastCgi {
                 }
                 params.extend_from_slice(&content);
             }
-            (kind::PARAMS, None) => return Err(Fault::Malformed("PARAMS after their end")),
+            (kind::PARAMS, None) => return Err(Fault::Malformed("PARAMS after its end")),
             (kind::STDIN, Some(_)) => return Err(Fault::Malformed("STDIN before the end of PARAMS")),
             (kind::STDIN, None) if open.body_over => return Err(Fault::Malformed("STDIN after its end")),
             (kind::STDIN, None) if ends => {
@@ -139,7 +141,7 @@ impl FastCgi {
                 self.closes = !self.end(out);
                 return Ok(self.closes.then_some(Event::Close));
             }
-            _ => {} // no business of a responder's
+            _ => {} // not for a responder
         }
         Ok(None)
     }
@@ -188,7 +190,7 @@ impl Protocol for FastCgi {
         put_end(&mut records, kind::STDOUT, open.id);
         put_end_request(&mut records, open.id, 0, Ending::RequestComplete);
         out.copy(&records);
-        // What of its body is still to come means nothing any more, and is passed over.
+        // The rest of its body is ignored and skipped.
         open.keep
     }
 }

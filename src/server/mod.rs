@@ -1,7 +1,7 @@
-//! Backends: each accepts connections (or takes one request from elsewhere) and calls one app.
+//! Server kinds. Each accepts connections (or takes one request from elsewhere) and calls one app.
 //!
-//! A server binds nothing itself: the supervisor binds what [`Server::listen`] names and hands the sockets
-//! to every generation, so that no switch closes a listening socket. No supervisor here.
+//! A server binds nothing itself: the supervisor binds the addresses in [`Server::listen`] and passes the
+//! sockets to every generation, so that a switch never closes a listening socket.
 
 mod accept;
 pub mod cgi;
@@ -31,7 +31,7 @@ use crate::registry::{self, Entry};
 use control::Control;
 use listener::{Listen, Socket};
 
-/// Checks the options of a `[server.NAME]` table and makes the server; starts nothing.
+/// Checks the options of a `[server.NAME]` table and creates the server; starts nothing.
 pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
 
 /// Every kind of server.
@@ -70,20 +70,21 @@ pub static SERVERS: &[Entry<Build>] = &[
 
 /// One server of a generation.
 pub trait Server: Send {
-    /// What it listens on, in the order in which [`run`](Server::run) gets the sockets; empty for the console.
+    /// The addresses to listen on, in the order in which [`run`](Server::run) gets the sockets; empty for the
+    /// console.
     fn listen(&self) -> &[Listen];
 
-    /// Whether TLS is spoken on that entry of [`listen`](Server::listen).
+    /// Whether that entry of [`listen`](Server::listen) uses TLS.
     fn is_secure(&self, listen: usize) -> bool {
         let _ = listen;
         false
     }
 
-    /// What `check` and the log should tell though it stops nothing: lower case, no full stop.
+    /// Warnings for `check` and the log that do not stop the server: lower case, no full stop.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Serves `app` until [`Control`] says that the generation is retired and its last connection is gone.
+    /// Serves `app` until [`Control`] retires the generation and the last connection is closed.
     fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()>;
 }

@@ -1,4 +1,4 @@
-//! Options that servers have in common, flattened into each kind's own, and what is made of them.
+//! Options that several kinds of server share, flattened into their own, and the values made from them.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::throughput::Throughput;
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Origin};
 
-/// What a server's gate holds requests to.
+/// Options of a server's gate.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct GateOptions {
@@ -111,14 +111,14 @@ impl Default for LimitOptions {
 }
 
 impl GateOptions {
-    /// Makes the gate of the server of `table`; faults go to `errors`.
+    /// Creates the gate for the server of `table`; faults go to `errors`.
     pub(super) fn gate(&self, table: &Table, errors: &mut Vec<Error>) -> Gate {
         let mut hosts = Vec::new();
         for (index, text) in self.hosts.iter().enumerate() {
             match Allowed::parse(text) {
                 Some(entry) => hosts.push(entry),
                 None => errors.push(
-                    Error::config(format!("`{text}` is no host"))
+                    Error::config(format!("`{text}` is not a host"))
                         .at(place(table, "hosts", index))
                         .help("write `example.org`, `*.example.org` or `localhost:8080`"),
                 ),
@@ -153,7 +153,7 @@ pub(super) fn listen(table: &Table, entries: &[ConfigAddress], errors: &mut Vec<
     listen
 }
 
-/// Port 0 is another port each time.
+/// Port 0 is a different port each time.
 pub(super) fn is_fixed(entry: &Listen) -> bool {
     !matches!(entry, Listen::Tcp(address) if address.port() == 0)
 }
@@ -169,7 +169,7 @@ pub(super) fn networks(
     for (index, text) in entries.iter().enumerate() {
         if !trusted.add(text) {
             errors.push(
-                Error::config(format!("`{text}` is no address or network"))
+                Error::config(format!("`{text}` is not an address or a network"))
                     .at(place(table, key, index))
                     .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
             );
@@ -177,7 +177,7 @@ pub(super) fn networks(
     }
 }
 
-/// Where an item of a list was written, or the list.
+/// Where an item of a list is written, or the list itself.
 fn place(table: &Table, key: &str, index: usize) -> Option<Origin> {
     table.origin(&format!("{key}.{index}")).or_else(|| table.origin(key))
 }

@@ -1,15 +1,16 @@
-//! The PROXY protocol: what a load balancer says of the client before the client's first byte.
+//! The PROXY protocol: what a load balancer sends about the client before the client's first byte.
 //!
-//! Bytes in, values out; who may speak it, and for how long it is waited for, is the server's matter.
+//! Bytes in, values out. The server decides who may use it and how long to wait for it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Longest header that is read: a line has at most 107 bytes, a binary header as many as its additions need.
+/// Longest header that is read: a line has at most 107 bytes; a binary header depends on its extensions
+/// (TLVs).
 pub const LIMIT_BYTES: usize = BINARY_HEAD + 4096;
 /// Longest line of version 1 with its CRLF, section 2.1.
 const LINE_LIMIT: usize = 107;
 const LINE_START: &[u8] = b"PROXY ";
-/// What version 2 begins with, section 2.2.
+/// The first bytes of version 2, section 2.2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version with command, family, length.
 const BINARY_HEAD: usize = 16;
@@ -17,35 +18,35 @@ const BINARY_HEAD: usize = 16;
 const TYPE_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
-/// What the header says.
+/// The content of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Who the client is.
+    /// The client.
     pub client: Client,
-    /// Whether the client's own connection is TLS; `None` where nothing is said of it.
+    /// Whether the client's own connection is TLS; `None` if the header does not tell.
     pub secure: Option<bool>,
 }
 
-/// Who the client is.
+/// The client that the header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// The peer itself (a health check, `LOCAL`), or one of whom nothing is known: the connection's own addresses hold.
+    /// The peer itself (a health check, `LOCAL`), or an unknown client: use the connection's own addresses.
     Peer,
     /// The other end of the connection that the balancer accepted.
     Address(SocketAddr),
-    /// It came to the balancer by a Unix socket.
+    /// The client connected to the balancer by a Unix socket.
     Unix,
 }
 
 /// Why a header is refused.
 pub type Malformed = &'static str;
 
-/// Reads the header at the start of `input`.
+/// Parses the header at the start of `input`.
 ///
-/// Returns it with the count of bytes that it takes, or `None` when `input` ends too early: call again with more. At
-/// most [`LIMIT_BYTES`] are asked for.
+/// Returns the header and its length in bytes, or `None` if `input` is incomplete: call again with more. It
+/// never needs more than [`LIMIT_BYTES`].
 /// # Errors
-/// Says what is wrong; the connection is to be closed then, as the protocol is never guessed (section 2).
+/// Names the fault. The connection must then be closed, because the protocol is never guessed (section 2).
 /// # Source
 /// The PROXY protocol, versions 1 and 2, 2020-03-05: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 pub fn parse(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
@@ -69,11 +70,11 @@ fn line(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
         return if input.len() < LINE_LIMIT { Ok(None) } else { Err("the PROXY line is too long") };
     };
     let Some(line) = seen[..end].strip_suffix(b"\r") else { return Err("the PROXY line ends without CR") };
-    let text = std::str::from_utf8(&line[LINE_START.len()..]).or(Err("the PROXY line is no text"))?;
+    let text = std::str::from_utf8(&line[LINE_START.len()..]).or(Err("the PROXY line is not text"))?;
     let header = |client| Ok(Some((Header { client, secure: None }, end + 1)));
     let mut words = text.split(' ');
     let ipv4 = match words.next() {
-        // Whatever follows is ignored.
+        // The rest of the line is ignored.
         Some("UNKNOWN") => return header(Client::Peer),
         Some("TCP4") => true,
         Some("TCP6") => false,
@@ -81,7 +82,7 @@ fn line(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     };
     let words: Vec<&str> = words.collect();
     let [source, destination, source_port, destination_port] = words[..] else {
-        return Err("the PROXY line has not four fields of addresses");
+        return Err("the PROXY line does not have four address fields");
     };
     let source = address(source, ipv4)?;
     address(destination, ipv4)?;
@@ -98,7 +99,7 @@ fn address(text: &str, ipv4: bool) -> Result<IpAddr, Malformed> {
     address.or(Err("the PROXY line has a malformed address"))
 }
 
-/// Digits without a sign and without zeros in front.
+/// Digits without a sign or leading zeros.
 fn port(text: &str) -> Result<u16, Malformed> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| plain).ok_or("the PROXY line has a malformed port")
@@ -109,7 +110,7 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     let Some(head) = input.get(..BINARY_HEAD) else { return Ok(None) };
     let (version, command) = (head[12] >> 4, head[12] & 15);
     if version != 2 {
-        return Err("the PROXY header is of an unknown version");
+        return Err("the PROXY header has an unknown version");
     }
     let length = usize::from(u16::from_be_bytes([head[14], head[15]]));
     if BINARY_HEAD + length > LIMIT_BYTES {
@@ -118,7 +119,7 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     let Some(rest) = input.get(BINARY_HEAD..BINARY_HEAD + length) else { return Ok(None) };
     let header = |client, secure| Ok(Some((Header { client, secure }, BINARY_HEAD + length)));
     match command {
-        // The balancer speaks for itself: all that follows is skipped.
+        // The balancer sent this for itself: skip the rest.
         0 => return header(Client::Peer, None),
         1 => {}
         _ => return Err("the PROXY header has an unknown command"),
@@ -131,7 +132,7 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
         _ => return Err("the PROXY header has an unknown transport"),
     };
     let (client, additions) = match family {
-        // Nothing is known of the addresses, nor how long they are.
+        // The addresses and their length are unknown.
         0 => return header(Client::Peer, None),
         1 => {
             let (block, additions) = rest.split_first_chunk::<12>().ok_or(SHORT)?;
@@ -147,7 +148,7 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
         _ => return Err("the PROXY header has an unknown family"),
     };
     let secure = secure(additions)?;
-    // What is forwarded here is a stream: datagrams' addresses are not its client's.
+    // Only streams are forwarded here, so the addresses of a datagram are not the client's.
     header(if stream { client } else { Client::Peer }, secure)
 }
 
@@ -155,17 +156,17 @@ fn socket(address: IpAddr, port: [u8; 2]) -> Client {
     Client::Address(SocketAddr::new(address, u16::from_be_bytes(port)))
 }
 
-/// Walks the additions (type, length, value); those that are unknown are skipped, section 2.2.7.
+/// Walks the extensions (type, length, value) and skips unknown ones, section 2.2.7.
 fn secure(mut additions: &[u8]) -> Result<Option<bool>, Malformed> {
-    const CUT: Malformed = "the PROXY header has an addition that is cut off";
+    const CUT: Malformed = "the PROXY header has a truncated extension";
     let mut secure = None;
     while !additions.is_empty() {
         let (head, rest) = additions.split_first_chunk::<3>().ok_or(CUT)?;
         let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
         let (value, rest) = rest.split_at_checked(length).ok_or(CUT)?;
         if head[0] == TYPE_SSL {
-            // One byte of flags and four of the verification's result come first.
-            let flags = value.get(..5).ok_or("the PROXY header's word on TLS is cut off")?[0];
+            // One byte of flags and four of the verification result come first.
+            let flags = value.get(..5).ok_or("the PROXY header's TLS extension is truncated")?[0];
             secure = Some(flags & CLIENT_SSL != 0);
         }
         additions = rest;
@@ -177,12 +178,16 @@ fn secure(mut additions: &[u8]) -> Result<Option<bool>, Malformed> {
 mod tests {
     use super::*;
 
-    /// Checks `input`, that bytes behind it are left alone, and that every part of it asks for more.
+    /// Checks `input`, that bytes after it are left alone, and that every proper prefix of it asks for more.
     fn check(clause: &str, input: &[u8], expected: Result<(Client, Option<bool>), Malformed>) {
         let wanted = expected.map(|(client, secure)| Some((Header { client, secure }, input.len())));
         assert_eq!(parse(input), wanted, "{clause}: {input:?}");
         if wanted.is_ok() {
-            assert_eq!(parse(&[input, b"GET / HTTP/1.1\r\n"].concat()), wanted, "{clause}: more behind");
+            assert_eq!(
+                parse(&[input, b"GET / HTTP/1.1\r\n"].concat()),
+                wanted,
+                "{clause}: with more after it"
+            );
             for end in 0..input.len() {
                 assert_eq!(parse(&input[..end]), Ok(None), "{clause}: cut at {end}");
             }
@@ -216,15 +221,15 @@ mod tests {
             "PROXY  TCP4 1.1.1.1 1.1.1.1 1 1\r\n",
             "the PROXY line names an unknown protocol",
         );
-        let fields = "the PROXY line has not four fields of addresses";
+        let fields = "the PROXY line does not have four address fields";
         bad("2.1: exactly one space", "PROXY TCP4 1.1.1.1  1.1.1.1 1 1\r\n", fields);
         bad("2.1: four fields", "PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n", fields);
-        bad("2.1: CRLF right behind", "PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n", fields);
+        bad("2.1: CRLF follows at once", "PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n", fields);
         bad("2.1: CRLF", "PROXY TCP4 1.1.1.1 1.1.1.1 1 1\n", "the PROXY line ends without CR");
         let malformed = "the PROXY line has a malformed address";
         bad("2.1: the family's form", "PROXY TCP4 ::1 ::1 1 1\r\n", malformed);
         bad("2.1: the family's form", "PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n", malformed);
-        bad("2.1: no zeros in front", "PROXY TCP4 01.1.1.1 1.1.1.1 1 1\r\n", malformed);
+        bad("2.1: no leading zeros", "PROXY TCP4 01.1.1.1 1.1.1.1 1 1\r\n", malformed);
         bad("2.1: 0 to 255", "PROXY TCP4 256.1.1.1 1.1.1.1 1 1\r\n", malformed);
         bad("2.1: both addresses", "PROXY TCP4 1.1.1.1 1.1.1 1 1\r\n", malformed);
         let malformed = "the PROXY line has a malformed port";
@@ -260,13 +265,13 @@ mod tests {
         good("2.2: LOCAL skips all", 0x20, 0x11, &IPV4, Client::Peer, None);
         good("2.2: LOCAL skips all", 0x20, 0xff, b"anything", Client::Peer, None);
         good("2.2: UNSPEC skips all", 0x21, 0x00, b"anything", Client::Peer, None);
-        good("2.2: datagrams are no stream's", 0x21, 0x12, &IPV4, Client::Peer, None);
+        good("2.2: a datagram's addresses are ignored", 0x21, 0x12, &IPV4, Client::Peer, None);
         let with = |additions: &[u8]| [&IPV4[..], additions].concat();
-        good("2.2.7: unknown additions", 0x21, 0x11, &with(b"\xee\0\x02ab\x04\0\0"), client, None);
+        good("2.2.7: unknown extensions", 0x21, 0x11, &with(b"\xee\0\x02ab\x04\0\0"), client, None);
         good("2.2.6: TLS", 0x21, 0x11, &with(b"\x20\0\x05\x01\0\0\0\0"), client, Some(true));
         good("2.2.6: no TLS", 0x21, 0x11, &with(b"\x20\0\x05\0\0\0\0\0"), client, Some(false));
         good(
-            "2.2.6: inner additions",
+            "2.2.6: inner extensions",
             0x21,
             0x11,
             &with(b"\x20\0\x0a\x07\0\0\0\0\x21\0\x02ab"),
@@ -276,8 +281,8 @@ mod tests {
         let bad = |clause: &str, command, family, rest: &[u8], why| {
             check(clause, &header(command, family, rest), Err(why));
         };
-        bad("2.2: version 2", 0x11, 0x11, &IPV4, "the PROXY header is of an unknown version");
-        bad("2.2: version 2", 0x31, 0x11, &IPV4, "the PROXY header is of an unknown version");
+        bad("2.2: version 2", 0x11, 0x11, &IPV4, "the PROXY header has an unknown version");
+        bad("2.2: version 2", 0x31, 0x11, &IPV4, "the PROXY header has an unknown version");
         bad("2.2: LOCAL or PROXY", 0x22, 0x11, &IPV4, "the PROXY header has an unknown command");
         bad("2.2: families to 3", 0x21, 0x41, &[0; 216], "the PROXY header has an unknown family");
         bad("2.2: transports to 2", 0x21, 0x13, &IPV4, "the PROXY header has an unknown transport");
@@ -285,15 +290,15 @@ mod tests {
         bad("2.2: 12 bytes", 0x21, 0x11, &IPV4[..11], short);
         bad("2.2: 36 bytes", 0x21, 0x21, &[0; 35], short);
         bad("2.2: 216 bytes", 0x21, 0x31, &[0; 215], short);
-        let cut = "the PROXY header has an addition that is cut off";
-        bad("2.2.6: whole additions", 0x21, 0x11, &with(b"\x04\0"), cut);
-        bad("2.2.6: whole additions", 0x21, 0x11, &with(b"\x04\0\x01"), cut);
+        let cut = "the PROXY header has a truncated extension";
+        bad("2.2.6: complete extensions", 0x21, 0x11, &with(b"\x04\0"), cut);
+        bad("2.2.6: complete extensions", 0x21, 0x11, &with(b"\x04\0\x01"), cut);
         bad(
             "2.2.6: TLS has 5 bytes",
             0x21,
             0x11,
             &with(b"\x20\0\x01\x01"),
-            "the PROXY header's word on TLS is cut off",
+            "the PROXY header's TLS extension is truncated",
         );
         bad("our limit", 0x21, 0x11, &[0; 5000], "the PROXY header is too long");
         check("2.2: signature", b"\r\n\r\n\0\r\nQUIX\n", Err("no PROXY header"));

@@ -1,8 +1,9 @@
-//! What every backend does with one request from the moment its head has arrived.
+//! What every server does with a request once its head has arrived.
 //!
-//! It counts every request, and tells the access log of those that are refused. Of admitted ones it sheds what is too
-//! much, passes one at a time where the app wants that, stops panics, makes an answer of the app's failure, lists what is
-//! in flight, drops what is cancelled, and watches the body on its way out. No protocol, no socket here.
+//! It counts every request, and reports refused ones to the access log. For admitted requests it enforces the
+//! limit, passes one at a time if the app wants that, catches panics, turns an app's failure into a response,
+//! lists requests in flight, drops cancelled ones, and watches the response body. It knows no protocol and no
+//! socket.
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -34,24 +35,25 @@ use crate::metrics::class_of;
 /// The requests of one server.
 pub(super) struct Requests {
     app: App,
-    /// Is told of the app's calls.
+    /// Is notified of each call of the app.
     meter: Option<Arc<dyn Meter>>,
-    /// Follows them.
+    /// Observes the calls.
     follow: Option<Arc<dyn Observer>>,
-    /// Is told of requests that do not get to the app.
+    /// Is notified of requests that do not reach the app.
     refusals: Option<Arc<dyn Observer>>,
     shares: Option<Arc<Shares>>,
     load: Arc<Load>,
-    /// Most requests in flight.
+    /// Maximum number of requests in flight.
     limit: usize,
     turn: Option<Arc<Semaphore>>,
 }
 
 impl Requests {
-    /// `limit` is the most requests in flight; with `one_at_a_time` the app has one request at a time.
+    /// `limit` is the maximum number of requests in flight; with `one_at_a_time` the app gets one request at
+    /// a time.
     pub(super) fn new(app: App, load: Arc<Load>, limit: usize, one_at_a_time: bool) -> Arc<Requests> {
         let turn = one_at_a_time.then(|| Arc::new(Semaphore::new(1)));
-        // The wait for the turn is not the app's time: there it has a clock of its own.
+        // Waiting for the turn is not the app's time, so in that case the meter keeps its own clock.
         let Unwrapped { app: inner, mut meter, mut follow, parts } = app.clone().bare();
         let refusals = parts.refusals.or_else(|| follow.clone());
         let app = match turn {
@@ -67,12 +69,12 @@ impl Requests {
         Arc::new(Requests { app, meter, follow, refusals, shares: parts.shares, load, limit, turn })
     }
 
-    /// What the server is busy with.
+    /// The server's counters.
     pub(super) fn load(&self) -> &Load {
         &self.load
     }
 
-    /// Takes a request in that came then: counts it, refused or not.
+    /// Takes in a request that arrived at `came`, and counts it whether or not it is refused.
     pub(super) fn take(self: &Arc<Self>, came: Instant) -> RequestGuard {
         let number = self.load.in_flight.fetch_add(1, Relaxed) + 1;
         RequestGuard {
@@ -88,28 +90,28 @@ impl Requests {
     }
 }
 
-/// One request in the counts, until its response has ended or is dropped.
+/// One request in the counters, until its response has ended or is dropped.
 pub(super) struct RequestGuard {
     requests: Arc<Requests>,
     number: usize,
-    /// Its place among the requests in flight, once the app has it.
+    /// Its entry in the table of requests in flight, once the app has the request.
     entry: Option<Entry>,
     began: Instant,
-    /// How long the answer took, once that is known.
+    /// How long the response took, once known.
     took: Option<Duration>,
     outcome: Outcome,
-    /// Of the response's body, so far.
+    /// Bytes of the response body so far.
     bytes: u64,
     following: Option<Box<dyn ObservedCall>>,
 }
 
 impl RequestGuard {
-    /// Whether there are too many in flight already: refuse it by [`reply::FULL`].
+    /// Whether too many requests are in flight already: refuse it with [`reply::FULL`].
     pub(super) fn is_too_many(&self) -> bool {
         self.number > self.requests.limit
     }
 
-    /// Tells the logs that the request is refused, and how it is answered.
+    /// Logs that the request is refused, and with which response.
     pub(super) fn refused(
         &self,
         rejection: &Rejection,
@@ -124,7 +126,7 @@ impl RequestGuard {
         }
     }
 
-    /// The same of one that gets `response`.
+    /// The same, for a request that is answered with `response`.
     pub(super) fn refused_with(
         &self,
         rejection: &Rejection,
@@ -174,7 +176,8 @@ impl RequestGuard {
         })
     }
 
-    /// Whether the request was cancelled by `paster cancel`; else `waiting` has it woken when it is.
+    /// Whether `paster cancel` cancelled the request. If not, the task of `waiting` is woken when that
+    /// happens.
     fn is_cancelled(&self, waiting: Option<&Context<'_>>) -> bool {
         self.entry.as_ref().is_some_and(|entry| {
             if let Some(cx) = waiting {
@@ -184,28 +187,28 @@ impl RequestGuard {
         })
     }
 
-    /// The answer to a request that was cancelled before it had one.
+    /// The response to a request that was cancelled before it had one.
     fn cancelled(&self) -> Response {
         if let Some(entry) = &self.entry {
             entry.answered();
         }
-        tracing::warn!("a request was cancelled by hand");
+        tracing::warn!("a request was cancelled by `paster cancel`");
         with_reason(StatusCode::SERVICE_UNAVAILABLE, "the request was cancelled")
     }
 
-    /// The app has answered so.
+    /// Records the outcome of the app's call.
     fn answered(&mut self, answered: &Result<Response, BoxError>) {
         let took = self.began.elapsed();
         if let Some(meter) = &self.requests.meter {
             meter.ended(took, answered);
         }
-        // What lies in memory goes out with its head: that needs no other look at the clock.
+        // A body in memory is sent together with its head, so the clock is not read again.
         if answered.as_ref().is_ok_and(|response| response.body().is_whole()) {
             self.took = Some(took);
         }
     }
 
-    /// Brings the response to the form that is sent ([`reply::settle`]), as which it is counted and followed.
+    /// Brings the response to the form in which it is sent ([`reply::settle`]), counted and observed.
     pub(super) fn settle(&mut self, response: &mut Response, method: &Admitted, version: Version) {
         if !reply::settle(response, method, version) {
             self.requests.load.failed.fetch_add(1, Relaxed);
@@ -218,7 +221,7 @@ impl RequestGuard {
         }
     }
 
-    /// The answer to a request that the app has failed.
+    /// The response to a request that the app failed.
     fn failed(&self, error: &BoxError) -> Response {
         let status = status_of(&**error);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -227,7 +230,7 @@ impl RequestGuard {
         }
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => with_reason(status, "the body is too long"),
-            StatusCode::REQUEST_TIMEOUT => with_reason(status, "the body came too slowly"),
+            StatusCode::REQUEST_TIMEOUT => with_reason(status, "the body arrived too slowly"),
             _ => reply::plain(status, ""),
         }
     }
@@ -249,11 +252,12 @@ impl Drop for RequestGuard {
     }
 }
 
-/// The app at work on one request; dropping it ends the work.
+/// The app's call for one request; dropping it ends the call.
 pub(super) struct Work(BoxFuture<Result<Response, BoxError>>);
 
 impl Work {
-    /// Polls the app; its failure or panic becomes an answer. `fault` is that of the request's body by then.
+    /// Polls the app and turns a failure or panic into a response. `fault` returns the state of the request's
+    /// body at that time.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -278,11 +282,11 @@ impl Work {
             None => guard.cancelled(),
             Some(Ok(response)) if fault != BodyError::Slow || response.status().as_u16() < 400 => response,
             Some(Err(error)) if fault == BodyError::None => guard.failed(&error),
-            // The request's body has failed the app.
+            // The app failed because of the request's body.
             Some(_) => {
                 let slow = fault == BodyError::Slow;
                 let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
-                let reason = if slow { "the body came too slowly" } else { "the body did not come whole" };
+                let reason = if slow { "the body arrived too slowly" } else { "the body is incomplete" };
                 with_reason(status, reason)
             }
         };
@@ -290,14 +294,14 @@ impl Work {
     }
 }
 
-/// A short answer with a reason, for the client and the access log.
+/// A short response with a reason, for the client and the access log.
 fn with_reason(status: StatusCode, reason: &'static str) -> Response {
     let mut response = reply::plain(status, reason);
     response.extensions_mut().insert(RefusalReason(reason));
     response
 }
 
-/// The status for an app's error: what a body limit or a slow body means, else 500.
+/// The status for an app's error: 413 for a body limit, 408 for a slow body, else 500.
 fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -318,7 +322,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panic: {text}")
 }
 
-/// A response's body on its way out, with the guard of its request.
+/// A response's body that is being sent, with its request's guard.
 pub(super) struct CountedBody {
     body: Body,
     guard: RequestGuard,
@@ -335,7 +339,7 @@ impl CountedBody {
     /// [`Body::next_part`], for a server whose socket can send files.
     pub(super) fn next_part(&mut self) -> Option<Part> {
         if self.guard.is_cancelled(None) {
-            return None; // `poll_frame` has the error
+            return None; // `poll_frame` returns the error
         }
         let part = self.body.next_part();
         self.guard.bytes += part.as_ref().map_or(0, |part| part.length as u64);
@@ -353,7 +357,7 @@ impl http_body::Body for CountedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let cut = || {
-            tracing::warn!("a request was cancelled by hand in the middle of its answer");
+            tracing::warn!("a request was cancelled by `paster cancel` in the middle of its response");
             Poll::Ready(Some(Err("the request was cancelled".into())))
         };
         if this.guard.is_cancelled(None) {
@@ -384,7 +388,7 @@ impl http_body::Body for CountedBody {
     }
 }
 
-/// Counts the bytes of a request's body.
+/// Counts the bytes of a request body.
 struct Received(Arc<Requests>);
 
 impl Watch for Received {
@@ -393,7 +397,7 @@ impl Watch for Received {
     }
 }
 
-/// The turn of `one_at_a_time`, kept until the response's body ends.
+/// The permit of `one_at_a_time`, held until the response body ends.
 struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }

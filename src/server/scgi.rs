@@ -1,4 +1,4 @@
-//! The `scgi` server: a head, a body, an answer, and the end of the connection.
+//! The `scgi` server: a head, a body, a response, and the end of the connection.
 //!
 //! # Source
 //! SCGI, 2008-06-23: <https://python.ca/scgi/protocol.txt>.
@@ -11,9 +11,9 @@ use crate::codec::{Fault, scgi};
 use crate::config::Table;
 use crate::error::Result;
 
-/// Checks the options and makes the server.
+/// Checks the options and creates the server.
 /// # Errors
-/// Every ill-formed address, host and network.
+/// Every malformed address, host and network.
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     gateway::build::<Scgi>(table, "127.0.0.1:4000")
 }
@@ -26,7 +26,7 @@ struct Scgi {
 
 enum State {
     Head,
-    /// So many bytes of the body are still to come.
+    /// This many bytes of the body are still to come.
     Body(u64),
     Over,
 }
@@ -59,7 +59,7 @@ impl Protocol for Scgi {
                 Ok(Some(Event::Body(read.split_to(size).freeze())))
             }
             State::Over => {
-                read.clear(); // nothing that is sent behind the body means anything
+                read.clear(); // bytes after the body are ignored
                 Ok(None)
             }
         }

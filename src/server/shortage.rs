@@ -1,5 +1,5 @@
-//! Shortages of descriptors or memory, in which no connection can be accepted: one warning when a shortage begins and one
-//! line when it is over, not one for each attempt.
+//! Shortages of descriptors or memory, during which no connection can be accepted. Logs one warning when a
+//! shortage begins and one line when it is over, not one for each attempt.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
-/// A shortage is over when no `accept` has failed for this long. Each connection that closes makes room for another.
+/// A shortage is over when no `accept` has failed for this long. Each connection that closes makes room for
+/// another one.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// The shortage of one server.
@@ -34,7 +35,7 @@ impl Shortage {
         }
     }
 
-    /// Looks whether it is over.
+    /// Checks whether it is over.
     pub(super) fn look(&self) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| last.elapsed() >= QUIET) {
@@ -45,7 +46,7 @@ impl Shortage {
     }
 }
 
-/// What is short, and how to have more of it.
+/// What is missing, and how to get more of it.
 fn explain(error: &io::Error) -> (String, &'static str) {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
@@ -54,12 +55,12 @@ fn explain(error: &io::Error) -> (String, &'static str) {
             let what = format!("this worker has no file descriptor left ({limit})");
             (
                 what,
-                "raise `open_files` of `[process.limits]`, up to the hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`), or lower `max_connections`",
+                "raise `open_files` in `[process.limits]`, up to the hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`), or lower `max_connections`",
             )
         }
         Some(Errno::NFILE) => (
             "this machine has no file descriptor left".to_owned(),
-            "raise the setting `fs.file-max` by sysctl(8)",
+            "raise the setting `fs.file-max` with sysctl(8)",
         ),
         _ => ("connections cannot be accepted".to_owned(), "this machine may be short of memory"),
     }

@@ -45,10 +45,11 @@ impl Stream {
         }
     }
 
-    /// Makes closing it send a reset: whoever reads the answer must not take it for whole.
+    /// Makes closing the socket send a reset, so that the reader does not mistake the response for a complete
+    /// one.
     pub(super) fn reset_on_close(&self) {
         if let Stream::Tcp(stream) = self {
-            // A socket that is gone already needs no reset.
+            // A socket that is already gone needs no reset.
             let _ = stream.set_zero_linger();
         }
     }
@@ -60,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// After the end of the other's stream: whether it is certain that the other has gone altogether, which only a Unix
+    /// After the peer's end of stream: whether it is certain that the peer is gone completely. Only a Unix
     /// socket tells.
     pub(super) fn is_gone(&self) -> bool {
         let Stream::Unix(stream) = self else { return false };
@@ -98,7 +99,7 @@ impl AsyncRead for Stream {
     }
 }
 
-/// Whether bytes have come on a socket that nobody has read, whatever the runtime has heard of it.
+/// Whether a socket has unread bytes, even if the runtime has not noticed yet.
 pub(super) fn has_unread(socket: BorrowedFd<'_>) -> bool {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     matches!(rustix::net::recv(socket, &mut [0_u8; 1], flags), Ok((1.., _)))
@@ -120,7 +121,7 @@ impl Listener {
         })
     }
 
-    /// Whether a client waits to be accepted.
+    /// Whether a client is waiting to be accepted.
     pub(super) fn has_waiting(&self) -> bool {
         let fd = match self {
             Listener::Tcp(listener) => listener.as_fd(),
@@ -134,7 +135,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Without it a small answer waits for the acknowledgement of the one before.
+                // Without it, a small response waits for the acknowledgement of the previous one.
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }

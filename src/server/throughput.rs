@@ -1,4 +1,4 @@
-//! Clocks of a connection: deadlines that move, and the pace of a request's body, with what became of the body.
+//! Clocks of a connection: movable deadlines, and the rate and outcome of a request body.
 
 use std::fmt;
 use std::future::Future;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
-/// The slowest pace of a request's body.
+/// The minimum rate of a request body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Throughput {
-    /// Bytes that must arrive in each window; 0: any pace.
+    /// Bytes that must arrive in each window; 0: no minimum.
     pub(super) bytes: u64,
     pub(super) window: Duration,
 }
 
-/// The body came slower than the server's limit: 408.
+/// The body arrived more slowly than the server allows: 408.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TooSlow;
 
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body came too slowly")
+        f.write_str("the request's body arrived too slowly")
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) enum BodyError {
     Broken = 2,
 }
 
-/// The fate of one request's body, known to its body and its answer.
+/// The outcome of one request's body, shared by its body and its response.
 #[derive(Debug, Default)]
 pub(super) struct BodyOutcome(AtomicU8);
 
@@ -56,7 +56,7 @@ impl BodyOutcome {
     }
 }
 
-/// Measures the pace of one body, while the application waits for more of it.
+/// Measures the rate of one body while the application waits for more of it.
 pub(super) struct Clock {
     pace: Throughput,
     runtime: Handle,
@@ -70,15 +70,15 @@ impl Clock {
         Clock { pace, runtime: Handle::current(), window: None, arrived: 0 }
     }
 
-    /// So many bytes have come.
+    /// `bytes` bytes arrived.
     pub(super) fn arrived(&mut self, bytes: usize) {
         self.arrived += bytes as u64;
         if self.window.as_ref().is_some_and(|window| window.is_elapsed()) {
-            self.window = None; // the application came back late: a new window begins
+            self.window = None; // the application polled late: begin a new window
         }
     }
 
-    /// Nothing has come: ready when that has lasted too long.
+    /// Nothing arrived: ready if the rate is too low.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.pace.bytes == 0 {
             return Poll::Pending;
@@ -102,19 +102,19 @@ impl Clock {
     }
 }
 
-/// A deadline that may move: moving it later costs nothing, as the timer then only fires once too early.
+/// A deadline that may move. Moving it later costs nothing: the timer only fires once too early.
 #[derive(Default)]
 pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    /// Whether `deadline` has passed; else the task is woken then.
+    /// Whether `deadline` has passed; if not, the task is woken then.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         let sleep = match &mut self.sleep {
             Some(sleep) => {
                 if sleep.deadline() <= deadline && !sleep.is_elapsed() {
-                    return false; // armed, and its waker is this task's
+                    return false; // armed, with this task's waker
                 }
                 if sleep.is_elapsed() && deadline <= Instant::now() {
                     return true;
@@ -124,12 +124,13 @@ impl Timer {
             }
             empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline))),
         };
-        // Whatever else the task has done in this turn: tokio would not arm it for one that has done much.
+        // Unconstrained, because tokio would not arm the timer for a task that has used up its budget in this
+        // poll.
         pin!(tokio::task::unconstrained(sleep.as_mut())).poll(cx).is_ready()
     }
 }
 
-/// Since when `holds` has held without a byte written.
+/// Since when `holds` has been true without a byte being written.
 pub(super) fn since(slot: &mut Option<(u64, Instant)>, holds: bool, written: u64) -> Option<Instant> {
     if !holds {
         *slot = None;

@@ -1,4 +1,5 @@
-//! Certificates that are ordered: by one process of several, by either challenge, renewed, refused.
+//! Ordered certificates: one of several processes orders them, with either challenge; they are renewed or
+//! refused.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::support::{Serving, patience, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n";
 
-/// Not due for renewal for long.
+/// Not due for renewal for a long time.
 const LONG: Duration = Duration::from_secs(80 * 24 * 3600);
 
 /// Starts the program with two workers in `folder`.
@@ -49,14 +50,14 @@ body = "hello"
     })
 }
 
-/// The addresses of HTTPS and of plain HTTP.
+/// The addresses for HTTPS and for plain HTTP.
 fn addresses(serving: &mut Serving) -> (String, String) {
     let mut next = || serving.wait_for("listening")["url"].as_str().unwrap().to_owned();
     let (secure, plain) = (next(), next());
     (secure.strip_prefix("https://").unwrap().into(), plain.strip_prefix("http://").unwrap().into())
 }
 
-/// Waits until the ordered certificate is shown for every name.
+/// Waits until every name gets the ordered certificate.
 async fn wait_for(authority: &Authority, serving: &Serving, address: &str) {
     let client = authority.pki.client(&["http/1.1"], None);
     let shown = async {
@@ -85,7 +86,7 @@ async fn one_of_several_workers_orders_and_all_have_it() {
     authority.target.send_replace(Some(address.clone()));
     wait_for(&authority, &serving, &address).await;
     let client = authority.pki.client(&["http/1.1"], None);
-    // Whichever worker takes a connection has taken the certificate in a moment later.
+    // Whichever worker accepts a connection has loaded the certificate a moment later.
     let mut in_a_row = 0;
     within(async {
         while in_a_row < 20 {
@@ -98,7 +99,7 @@ async fn one_of_several_workers_orders_and_all_have_it() {
     assert_eq!(ask(&mut stream, GET).await.1, "hello");
     let counts = |seen: &crate::authority::Seen| (seen.accounts, seen.orders, seen.certificates);
     assert_eq!(authority.seen(counts), (1, 1, 1));
-    // A nonce that the authority has forgotten is no end.
+    // A nonce that the authority has forgotten does not end the order.
     assert!(authority.seen(|seen| matches!(&seen.refused[..], [why] if why.contains("nonce"))));
     let cache = folder.path().join("acme");
     assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
@@ -106,7 +107,7 @@ async fn one_of_several_workers_orders_and_all_have_it() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
     }
     assert_eq!(std::fs::read_dir(cache.join("challenges")).unwrap().count(), 0, "answers are taken away");
-    // The next generation, and the next start, find it.
+    // The next generation and the next start find it.
     serving.signal("HUP");
     serving.wait_for("reloaded");
     connect(&client, &address, "site.test").await;
@@ -121,7 +122,7 @@ async fn one_of_several_workers_orders_and_all_have_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_answers_a_challenge_and_a_certificate_is_renewed() {
-    // The first one is nearly over when it comes, the second one is not.
+    // The first certificate is nearly expired when it comes; the second one is not.
     let authority = Authority::start("http-01", &[DAY, LONG]).await;
     let folder = tempfile::tempdir().unwrap();
     let mut serving = serve(folder.path(), &authority);
@@ -138,7 +139,7 @@ async fn plain_http_answers_a_challenge_and_a_certificate_is_renewed() {
 async fn after_a_failure_the_other_port_is_tried() {
     let authority = Authority::start("tls-alpn-01 http-01", &[LONG]).await;
     let folder = tempfile::tempdir().unwrap();
-    // An order has failed long ago: only plain HTTP can be called from outside.
+    // An order has just failed: only plain HTTP is reachable from outside.
     let digest = Sha256::digest(format!("{}\nsite.test\nwww.site.test", authority.directory));
     let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let failed = folder.path().join(format!("acme/site.test-{digest}.failed"));
@@ -160,7 +161,7 @@ async fn a_refused_order_is_told_once_and_not_repeated_at_once() {
     let mut serving = serve(folder.path(), &authority);
     let (address, _) = addresses(&mut serving);
     serving.wait_for("ready");
-    // The names lead to a server that knows nothing of the order.
+    // The names lead to a server that does not know the order.
     let other = crate::inprocess::Running::start("", crate::inprocess::says("what?"));
     authority.target.send_replace(Some(other.address().to_owned()));
     wait_until("the refusal is told", || serving.stderr().contains("wrong answer over HTTP: what?"));

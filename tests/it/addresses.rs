@@ -1,5 +1,5 @@
-//! Where servers listen: both families at one port, zones, paths of Unix sockets, sockets that systemd has passed to
-//! another process, descriptors that run out.
+//! Where servers listen: both families on one port, zones, paths of Unix sockets, sockets that systemd passed
+//! to another process, and too few descriptors.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn config(servers: &[(&str, &str)]) -> String {
     format!("{servers}[app.main]\nuse = \"respond\"\nbody = \"hello\"\n")
 }
 
-/// What a server on a Unix socket answers.
+/// The response of a server on a Unix socket.
 fn ask(socket: &Path) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -56,7 +56,7 @@ fn every_ipv6_address_alone_is_every_ipv4_address_too() {
     let folder = folder(&[("server.toml", &config(&[("main", &format!("\"[::]:{port}\""))]))]);
     let mut serving = Serving::start(folder.path(), &[]);
     assert_eq!(Connection::open(&format!("127.0.0.1:{port}")).get("/").1, "hello");
-    // What was settled when it was bound is not changed by a reload without a word.
+    // A reload cannot change the options of a bound socket, and fails with an error.
     let both = config(&[("main", &format!("[\"[::]:{port}\", \"0.0.0.0:{port}\"]"))]);
     save(&folder.path().join("server.toml"), &both);
     serving.signal("HUP");
@@ -113,7 +113,7 @@ fn a_unix_socket_lies_beside_the_file_that_names_it() {
         ("site/run/keep", ""),
         (&format!("site/{long}/keep"), ""),
     ]);
-    // Started from elsewhere.
+    // Started from another folder.
     let mut serving = Serving::start(folder.path(), &["site/server.toml"]);
     assert_eq!(ask(&folder.path().join("site/run/main.sock")), "hello");
     let front = serving.urls["front"].trim_start_matches("http://").to_owned();
@@ -121,13 +121,13 @@ fn a_unix_socket_lies_beside_the_file_that_names_it() {
     assert_eq!(serving.stop(), Some(0));
     assert!(!folder.path().join("site/run/main.sock").exists());
 
-    // What the command line names starts from the working directory, also where that is deep.
+    // Paths on the command line are relative to the working directory, even if that is deep.
     let deep = folder.path().join("site").join(&long);
     let override_it = ["../server.toml", "--server", "main", "-D", "server.main.listen=unix:b.sock"];
     let option = ["../server.toml", "--server", "main", "--listen", "unix:b.sock"];
     for args in [override_it, option] {
         let mut serving = Serving::start(&deep, &args);
-        // By a relative path, as the whole one does not fit into an address.
+        // By a relative path, because the full one is too long for a socket address.
         let answer = Command::new("python3")
             .args([
                 "-c",
@@ -192,7 +192,7 @@ fn a_want_of_descriptors_is_told_once() {
     let mut clients: Vec<_> = (0..100).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
     wait_until("it is told", || said(&serving, "no file descriptor left (limit 64)") == 1);
     assert_eq!(said(&serving, "LimitNOFILE="), 1, "{}", serving.stderr());
-    // Some go and others come: it stays one shortage.
+    // Some connections go and others come: it remains one shortage.
     clients.drain(..20);
     clients.extend((0..20).map(|_| TcpStream::connect(serving.address()).unwrap()));
     clients.clear();
@@ -228,13 +228,13 @@ fn servers_in_different_pid_namespaces_share_the_folder_of_control_sockets() {
             Serving::spawn(command)
         })
         .collect();
-    // The two have the same process id, each in its namespace.
+    // The two have the same process id, each in its own namespace.
     assert_eq!(sockets(), 3);
     assert!(site.path().join("paster/1.lock").exists() && site.path().join("paster/1-1.lock").exists());
     others.iter_mut().for_each(Serving::kill);
     let path = site.path().join(format!("paster/{}.sock", first.pid()));
     assert!(site.text(&["ps", "--control", path.to_str().unwrap()]).contains("main on http://"));
-    // Those that were killed leave nothing behind.
+    // Killed ones leave nothing behind.
     site.run(&["ps"]);
     wait_until("only the one that runs is left", || {
         site.run(&["ps"]);

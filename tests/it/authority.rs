@@ -1,5 +1,5 @@
-//! An ACME authority on loopback (RFC 8555): it checks every signature and nonce, really looks at the challenges, and
-//! signs with a test authority.
+//! An ACME authority on loopback (RFC 8555). It checks every signature and nonce, really requests the
+//! challenges, and signs with a test authority.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::inprocess::{ask, within};
 use crate::pki::{self, DAY};
 
-/// What the authority does, and what it has seen.
+/// The authority's settings, and what it has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) accounts: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Seen {
     orders_of: Vec<Order>,
     issued: HashMap<usize, String>,
     number: usize,
-    /// A request that is refused for its nonce, once.
+    /// A request that is refused once because of its nonce.
     forgot: bool,
 }
 
@@ -56,7 +56,7 @@ struct Key {
 struct Order {
     account: usize,
     names: Vec<String>,
-    /// Of each name: `None` while it is open.
+    /// For each name: `None` while it is open.
     verified: Vec<Option<Result<(), String>>>,
     tokens: Vec<String>,
 }
@@ -91,8 +91,8 @@ impl Drop for Authority {
 }
 
 impl Authority {
-    /// Starts it; it offers challenges of `kind` only (several with blanks between),
-    /// and its certificates end after what `lives` says in turn.
+    /// Starts it. It offers only challenges of `kind` (several separated by spaces), and its certificates end
+    /// after the times in `lives`, in order.
     pub(crate) async fn start(kind: &'static str, lives: &'static [Duration]) -> Authority {
         let pki = Arc::new(pki::Authority::new("acme"));
         let (chain, key) = pki.sign(&["localhost"], SystemTime::now() + 90 * DAY);
@@ -375,7 +375,7 @@ impl State {
 fn key(jwk: &Value) -> Key {
     let part = |name: &str| BASE64.decode(jwk[name].as_str().unwrap()).unwrap();
     let point = [&[4][..], &part("x"), &part("y")].concat();
-    // RFC 7638: the members in their order, nothing between them.
+    // RFC 7638: the members in order, with nothing between them.
     let text = format!(r#"{{"crv":"P-256","kty":"EC","x":{},"y":{}}}"#, jwk["x"], jwk["y"]);
     Key { point, thumbprint: BASE64.encode(Sha256::digest(text)) }
 }
@@ -423,7 +423,7 @@ async fn look_tls(target: &str, name: &str, answer: &str) -> Result<(), String> 
     }
 }
 
-/// Believes every certificate: the challenge is its own proof.
+/// Accepts every certificate, because the challenge itself is the proof.
 #[derive(Debug)]
 struct Anybody;
 

@@ -1,4 +1,5 @@
-//! The plugin border, through real libraries: streams, upgrades, cancellation, panics, and libraries that are none.
+//! The plugin border, with real libraries: streams, upgrades, cancellation, panics, and files that are not
+//! libraries.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::inprocess::within;
 use crate::support::{patience, plugin, root};
 
-/// What the host's log got, a JSON object a line.
+/// What the host's log received, one JSON object per line.
 static LOG: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
 
 struct LogWriter;
@@ -36,7 +37,8 @@ impl std::io::Write for LogWriter {
     }
 }
 
-/// Loads a plugin; its events and panics go to [`LOG`], whose level it asks for when its first app is created.
+/// Loads a plugin. Its events and panics go to [`LOG`]; it reads the log's level when its first app is
+/// created.
 pub(crate) fn library(name: &str) -> Library {
     static LOGGED: std::sync::Once = std::sync::Once::new();
     LOGGED.call_once(|| {
@@ -75,7 +77,7 @@ async fn json_of(app: &App, path: &str) -> Value {
     serde_json::from_str(&text(app, path).await).unwrap()
 }
 
-/// Serves `app` by plain hyper on a port of the system's, until the test's runtime ends.
+/// Serves `app` with plain hyper on a port that the system chooses, until the test's runtime ends.
 async fn serve(app: App) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -97,7 +99,7 @@ async fn serve_on(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await; // it may break off
 }
 
-/// Waits until `check` holds of the faulty plugin's counters.
+/// Waits until `check` is true for the faulty plugin's counters.
 async fn until(app: &App, what: &str, check: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + patience();
     loop {
@@ -156,7 +158,7 @@ impl MapOk for Vec<Bytes> {
     }
 }
 
-/// A body crosses without a copy: what the echo sends back lies where the request's body lay.
+/// A body crosses without a copy: what the echo sends back has the same address as the request's body.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_not_copied() {
     let app = instance("hello", json!({})).app();
@@ -172,12 +174,13 @@ async fn bodies_are_not_copied() {
 async fn futures_wait_for_the_plugins_own_runtime() {
     let app = instance("faulty", json!({})).app();
     assert_eq!(text(&app, "/pending").await, "head 0 head 1 head 2 ");
-    // Also polled by a task that runs on another thread than it was called from.
+    // Also polled by a task that runs on another thread than the caller's.
     let task = tokio::spawn(async move { text(&app, "/pending").await });
     assert_eq!(task.await.unwrap(), "head 0 head 1 head 2 ");
 }
 
-/// A body is asked for as its client reads. All of it runs on one thread, in turns: no time is needed to see that it stops.
+/// A body is only polled as its client reads. Everything runs on one thread, in turns, so no waiting is
+/// needed to see that it stops.
 #[tokio::test]
 async fn an_unread_body_stops() {
     const HOLDS: usize = 64 << 10;
@@ -191,7 +194,7 @@ async fn an_unread_body_stops() {
             tokio::task::yield_now().await;
         }
         let produced = json_of(&app, "/counters").await["produced"].as_u64().unwrap();
-        // What waits in between: the pipe, and hyper's buffer.
+        // What is buffered in between: the pipe, and hyper's buffer.
         assert!(
             produced > read && produced <= read + (1 << 20),
             "{produced} bytes for {read} that were read"
@@ -251,7 +254,7 @@ async fn a_panic_is_told_and_counted() {
     assert_eq!(text(&app, "/pending").await, "head 0 head 1 head 2 ", "the library lives on");
 }
 
-/// A chunked answer whose body panics is left unfinished: the client must not take it for whole.
+/// A chunked response whose body panics is left unfinished, so that the client does not take it as complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_body_leaves_a_chunked_answer_unfinished() {
     let app = instance("faulty", json!({})).app();
@@ -261,7 +264,7 @@ async fn a_broken_body_leaves_a_chunked_answer_unfinished() {
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // The connection may end by a reset: what counts is what came before.
+        // The connection may end with a reset. What came before counts.
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.is_empty() || answer.contains("transfer-encoding: chunked"), "{answer}");
@@ -284,7 +287,7 @@ async fn a_web_socket_echoes_in_order() {
     socket.close(None).await.unwrap();
     within(async { while let Some(Ok(_)) = socket.next().await {} }).await;
 
-    // A request that offers no upgrade is refused, as in process.
+    // An upgrade that the request did not offer is refused, as in process.
     let response = reqwest::get(format!("http://{address}/ws")).await.unwrap();
     assert_eq!(response.status(), 426);
 }
@@ -298,7 +301,7 @@ async fn web_sockets_are_told_to_come_back_when_the_generation_ends() {
     let message = tokio_tungstenite::tungstenite::Message::text("one");
     sink.send(message.clone()).await.unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap(), message);
-    // One that goes on sending is told, too.
+    // One that keeps sending is told too.
     let sending = tokio::spawn(async move { while sink.send(message.clone()).await.is_ok() {} });
     instance.shutdown();
     let code = within(async {
@@ -316,7 +319,7 @@ async fn web_sockets_are_told_to_come_back_when_the_generation_ends() {
     within(sending).await.unwrap();
 }
 
-/// Messages that nobody reads stop the client: the echo waits for its own writes.
+/// Messages that nobody reads stop the client, because the echo waits for its own writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgraded_stream_has_back_pressure() {
     let app = instance("hello", json!({})).app();
@@ -420,7 +423,7 @@ async fn state_is_handed_over_and_the_end_is_told() {
     assert!(instance("hello", json!({})).save_state().is_none());
 }
 
-/// `examples/hello-c`, built by the line that its README gives.
+/// `examples/hello-c`, built with the command in its README.
 fn c_example(folder: &Path) -> PathBuf {
     let example = root().join("examples/hello-c");
     let readme = std::fs::read_to_string(example.join("README.md")).unwrap();

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use crate::support::{patience, wait_until};
 
-/// A TCP server in the test that does what a function says with each connection.
+/// A TCP server in the test that calls a function for each connection.
 pub(crate) struct Scripted {
     pub(crate) port: u16,
-    /// Connections so far.
+    /// The number of connections so far.
     pub(crate) connections: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
@@ -59,11 +59,11 @@ impl Drop for Scripted {
     }
 }
 
-/// One connection as an upstream sees it.
+/// One connection, as the upstream sees it.
 pub(crate) struct Peer(pub(crate) BufReader<TcpStream>);
 
 impl Peer {
-    /// The head of the next request, lower case; `None` when the connection has ended.
+    /// The head of the next request, in lower case; `None` if the connection has ended.
     pub(crate) fn head(&mut self) -> Option<String> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -109,7 +109,7 @@ impl Peer {
         self.0.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
-    /// An answer with a length.
+    /// A response with a length.
     pub(crate) fn answer(&mut self, body: impl AsRef<[u8]>) -> bool {
         let body = body.as_ref();
         self.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())) && self.write(body)
@@ -122,7 +122,7 @@ impl Peer {
     }
 }
 
-/// An upstream that answers every request with its head and body as it saw them.
+/// An upstream that responds to every request with its head and body as it received them.
 pub(crate) fn mirror() -> Scripted {
     Scripted::start(|peer| {
         while let Some(head) = peer.head() {
@@ -132,7 +132,7 @@ pub(crate) fn mirror() -> Scripted {
     })
 }
 
-/// A program that is killed with the value.
+/// A program that is killed when the value is dropped.
 pub(crate) struct Program(Child);
 
 impl Program {
@@ -150,7 +150,7 @@ impl Program {
         let _ = self.0.wait();
     }
 
-    /// Waits until a TCP port answers; `false` when the program has ended before.
+    /// Waits until a TCP port accepts; `false` if the program ended before that.
     pub(crate) fn wait_for_port(&mut self, port: u16) -> bool {
         let mut there = false;
         wait_until("the upstream listens", || {
@@ -160,7 +160,7 @@ impl Program {
         there
     }
 
-    /// Waits until a Unix socket answers.
+    /// Waits until a Unix socket accepts.
     pub(crate) fn wait_for_socket(&mut self, path: &Path) {
         wait_until("the upstream listens", || {
             assert!(self.0.try_wait().unwrap().is_none(), "the upstream has ended");
@@ -170,7 +170,7 @@ impl Program {
 }
 
 impl Program {
-    /// Ends it with TERM first: servers with workers take them along.
+    /// Sends TERM first, so that a server with workers ends them too.
     pub(crate) fn end(&mut self) {
         if self.0.try_wait().is_ok_and(|status| status.is_some()) {
             return;
@@ -193,19 +193,19 @@ impl Drop for Program {
     }
 }
 
-/// Process ids of the children of any thread of `pid`.
+/// Process ids of the children of all threads of `pid`.
 pub(crate) fn all_children(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let texts = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
     texts.flat_map(|text| text.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
-/// A port that was free a moment ago, for programs that cannot bind port 0: try again when it was taken.
+/// A port that was free a moment ago, for programs that cannot bind port 0. Try again if it was taken.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Resident memory of a process and all below it, in KiB.
+/// Resident memory of a process and all its descendants, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let own = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

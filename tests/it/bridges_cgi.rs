@@ -1,4 +1,4 @@
-//! `cgi`: programs that answer, fail, linger and stream, and a real `git clone` and `git push`.
+//! `cgi`: programs that respond, fail, linger and stream, and a real `git clone` and `git push`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -92,15 +92,15 @@ fn answers_and_failures_have_their_status() {
     assert!(head.starts_with("HTTP/1.1 404 ") && body == "nope", "{head}{body}");
     let (head, _) = connection.get("/cgi/moved");
     assert!(head.starts_with("HTTP/1.1 302 ") && head.contains("location: https://example.org/"), "{head}");
-    for (path, words) in [("/nothing", "without an answer"), ("/garbage", "is malformed")] {
+    for (path, words) in [("/nothing", "without a response"), ("/garbage", "is malformed")] {
         let (head, body) = connection.get(&format!("/cgi{path}"));
         assert!(head.starts_with("HTTP/1.1 502 ") && body.contains(words), "{head}{body}");
-        assert!(body.contains("The upstream `cgi` gave no answer"), "{body}");
+        assert!(body.contains("The upstream `cgi` failed"), "{body}");
     }
     let body = "x".repeat(2_000_000);
     let post = format!("POST /cgi/body HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(connection.request(&post).1.trim(), "2000000");
-    // A program that does not read its body answers all the same.
+    // A program that does not read its body still responds.
     let post =
         format!("POST /cgi/status HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(Connection::open(serving.address()).request(&post).1, "nope");
@@ -162,7 +162,10 @@ fn time_and_number_are_limited() {
         serving.children().into_iter().any(|worker| !all_children(worker).is_empty())
     });
     let (head, body) = Connection::open(serving.address()).get("/cgi/args");
-    assert!(head.starts_with("HTTP/1.1 503 ") && body.contains("as many requests in flight"), "{head}{body}");
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && body.contains("its limit of requests in flight"),
+        "{head}{body}"
+    );
     std::fs::write(place.path().join("go"), "").unwrap();
     let (head, _) = waiting.join().unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 504 "), "{head}");
@@ -179,7 +182,7 @@ fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
         stream.write_all(request.as_bytes()).unwrap();
         stream
     };
-    // Whether an answer, read to its end, claims to be whole.
+    // Whether a response, read to its end, claims to be complete.
     let whole = |mut stream: TcpStream| {
         let (mut tail, mut piece, begun) = (Vec::new(), vec![0; 1 << 16], Instant::now());
         while let Ok(count @ 1..) = stream.read(&mut piece) {
@@ -189,11 +192,11 @@ fn the_time_limit_holds_whether_or_not_the_answer_is_read() {
         }
         tail == b"0\r\n\r\n"
     };
-    // It writes without end to one who reads all of it.
+    // It writes endlessly, to a client that reads everything.
     assert!(!whole(ask("/stream")));
     let lead = pid(place.path(), "lead.pid");
     wait_until("it has ended", || !runs(lead));
-    // And to one who reads nothing, but stays.
+    // And to a client that reads nothing but stays connected.
     std::fs::remove_file(place.path().join("lead.pid")).unwrap();
     let idle = ask("/stream");
     let lead = pid(place.path(), "lead.pid");
@@ -221,7 +224,7 @@ fn a_program_whose_answer_has_no_body_does_its_work_to_the_end() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
         let found = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
         assert_eq!(found, length, "{method} {path}: {answer}");
-        // Its answer is here, the program is not done.
+        // Its response is here, but the program still runs.
         assert!(!worked.exists(), "{method} {path}");
         std::fs::write(&go, "").unwrap();
         wait_until("the work is done", || worked.exists());
@@ -288,7 +291,7 @@ fn git_clones_and_pushes() {
     let url = format!("{}/git/one.git", serving.url());
     git(here, &["clone", &url, "work"]);
     let work = here.join("work");
-    // More than git sends in one piece: it comes in chunks, without a length.
+    // More than git sends in one piece: it is chunked, without a length.
     let mut noise = vec![0; 5_000_000];
     let mut seed = 1u32;
     for byte in &mut noise {
@@ -320,7 +323,7 @@ fn wrong_options_are_named() {
     std::fs::write(place.path().join("plain"), "").unwrap();
     check("program = \"missing\"", "cannot find the program");
     check("program = \"plain\"", "chmod +x");
-    check("program = \".\"", "is no file");
-    check("program = \"plain\"\nenv = { \"a=b\" = \"c\" }", "`a=b` is no name of a variable");
-    check("program = \"plain\"\nworking_dir = \"nowhere\"", "is no directory to start the program in");
+    check("program = \".\"", "is not a file");
+    check("program = \"plain\"\nenv = { \"a=b\" = \"c\" }", "`a=b` is not a variable name");
+    check("program = \"plain\"\nworking_dir = \"nowhere\"", "is not a directory to start the program in");
 }

@@ -1,4 +1,4 @@
-//! `scgi` and `fastcgi` before uWSGI and php-fpm, and before upstreams that do not keep to the protocol.
+//! `scgi` and `fastcgi` with uWSGI and php-fpm, and with upstreams that violate the protocol.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ fn uwsgi_answers_over_each_protocol() {
         if kind != "proxy" {
             assert!(body.contains("REMOTE_ADDR=127.0.0.1 SERVER_NAME=example.org"), "{kind}: {body}");
             assert!(body.contains("EXTRA=more"), "{kind}: {body}");
-            // SCGI cannot leave it out.
+            // SCGI cannot omit it.
             let length = if kind == "scgi" { "CONTENT_LENGTH=0" } else { "CONTENT_LENGTH=-" };
             assert!(body.contains(length), "{kind}: {body}");
             let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
@@ -95,7 +95,7 @@ fn uwsgi_answers_over_each_protocol() {
         assert_eq!(connection.get("/large").1.len(), 160 * 65536, "{kind}");
         let (head, body) = connection.get("/slow");
         assert!(
-            head.starts_with("HTTP/1.1 504 ") && body.contains("did not answer in time"),
+            head.starts_with("HTTP/1.1 504 ") && body.contains("did not respond in time"),
             "{kind}: {head}"
         );
         program.kill();
@@ -122,7 +122,7 @@ struct Php {
     place: tempfile::TempDir,
 }
 
-/// php-fpm with a site in `www`, listening at `listen`.
+/// php-fpm with a site in `www`, listening on `listen`.
 fn php(listen: impl Fn(&Path) -> String) -> (Php, String) {
     let place = folder(&[
         ("www/index.php", SCRIPT),
@@ -153,7 +153,7 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
 }
 
-/// php-fpm's user is another where the tests run as root.
+/// If the tests run as root, php-fpm has another user.
 fn open_to_all(place: &Path) {
     let status = Command::new("chmod").args(["-R", "a+rX"]).arg(place).status().unwrap();
     assert!(status.success());
@@ -250,14 +250,14 @@ fn record(kind: u8, content: &[u8]) -> Vec<u8> {
 fn what_is_not_fastcgi_is_502() {
     let end = |status: u8| record(3, &[0, 0, 0, 0, status, 0, 0, 0]);
     let answers: Vec<(Vec<u8>, &str)> = vec![
-        (b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "a record of another version"),
+        (b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "a record with a version other than 1"),
         (end(0), "it is empty"),
         (end(2), "it is overloaded"),
-        (end(9), "in no known way"),
-        ([record(6, b"no colon\r\n\r\n"), end(0)].concat(), "no field"),
-        ([record(6, b"Status: 200\r\n"), end(0)].concat(), "its head has no end"),
-        (vec![], "without an answer"),
-        (record(6, b"Status: 200\r\nA: b"), "without an answer"),
+        (end(9), "END_REQUEST has an unknown status"),
+        ([record(6, b"no colon\r\n\r\n"), end(0)].concat(), "not a field"),
+        ([record(6, b"Status: 200\r\n"), end(0)].concat(), "its head is incomplete"),
+        (vec![], "without a response"),
+        (record(6, b"Status: 200\r\nA: b"), "without a response"),
     ];
     for (answer, words) in answers {
         let upstream = Scripted::start(move |peer| {
@@ -390,7 +390,7 @@ fn a_local_redirect_is_followed_within_the_app() {
 fn the_example_of_a_php_site_runs() {
     let (mut php, listen) = php(|place| place.join("fpm.sock").display().to_string());
     php.program.wait_for_socket(Path::new(&listen));
-    // php-fpm's user may not see where this repository lies.
+    // php-fpm's user may have no access to this repository.
     let site = php.place.path().join("site");
     let copied =
         Command::new("cp").arg("-r").arg(crate::support::root().join("examples/php")).arg(&site).status();

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::bridge::{Program, Scripted, free_port, mirror, resident_kib};
 use crate::support::{Connection, Serving, folder, get, patience, wait_until};
 
-/// Serves `[app.main]` with these options of `proxy`, and whatever follows them.
+/// Serves `[app.main]` with these options of `proxy`, followed by any other tables.
 fn serve(options: &str) -> (Serving, TempDir) {
     serve_with("", options)
 }
@@ -147,7 +147,7 @@ fn answers_pass_as_they_are() {
     assert!(text.contains("\r\ncontent-length: 1000\r\n") && text.ends_with("\r\n\r\n"), "{text}");
 }
 
-/// An upstream that closes each connection as the second request on it has come.
+/// An upstream that closes each connection when its second request has come.
 fn forgetful(requests: Arc<AtomicUsize>) -> Scripted {
     Scripted::start(move |peer| {
         for turn in 0..2 {
@@ -168,20 +168,21 @@ fn what_may_be_repeated_is_and_nothing_else() {
     let (serving, _folder) = serve(&to(&[&upstream]));
     let mut connection = Connection::open(serving.address());
     assert_eq!(connection.get("/").1, "one");
-    // The kept connection breaks; a new one answers.
+    // The kept connection breaks; a new one responds.
     assert_eq!(connection.get("/").1, "one");
     assert_eq!((upstream.count(), requests.load(SeqCst)), (2, 3));
     let (head, body) = connection.request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-    assert!(body.contains("The upstream `main` gave no answer: it closed the connection"), "{body}");
+    assert!(body.contains("The upstream `main` failed: it closed the connection"), "{body}");
     assert_eq!((upstream.count(), requests.load(SeqCst)), (2, 4), "sent once");
-    // Nothing is kept now; a PUT whose body was taken is not sent again either.
+    // No connection is kept now. A PUT whose body was already sent is not sent again either.
     assert_eq!(connection.get("/").1, "one");
     let (head, _) = connection.request("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
 }
 
-/// Whether a TCP connection over IPv4 to `port` of this machine is open, from the client's end, whose peer has not closed it.
+/// Whether a TCP connection over IPv4 to `port` of this machine is open at the client's end and its peer has
+/// not closed it.
 fn has_open_connection_to(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     // Local address, remote address and state, in hexadecimal; 01 is ESTABLISHED.
@@ -213,7 +214,7 @@ fn an_absent_upstream_is_named_and_its_address_only_to_developers() {
     let (serving, folder) = serve(&options);
     let (head, body) = Connection::open(serving.address()).get("/");
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-    assert_eq!(body, "The upstream `main` gave no answer: it cannot be reached.\n");
+    assert_eq!(body, "The upstream `main` failed: it cannot be reached.\n");
     wait_until("it is logged", || serving.stderr().contains("Connection refused"));
     drop(serving);
     let serving = Serving::start(folder.path(), &["--reload"]);
@@ -234,7 +235,7 @@ fn slow_upstreams_are_cut() {
     let (serving, _folder) =
         serve(&format!("{}\n[app.main.timeouts]\nhead_secs = 1\npause_secs = 1", to(&[&upstream])));
     let (head, body) = Connection::open(serving.address()).get("/");
-    assert!(head.starts_with("HTTP/1.1 504 ") && body.contains("it did not answer in time"), "{head}{body}");
+    assert!(head.starts_with("HTTP/1.1 504 ") && body.contains("it did not respond in time"), "{head}{body}");
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.write_all(b"GET /pause HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -263,7 +264,7 @@ fn a_broken_answer_is_not_ended_as_if_it_were_whole() {
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.ends_with("0\r\n\r\n") && !text.contains("content-length: 5"), "{text}");
-        wait_until("it is logged", || serving.stderr().contains("it broke its answer off"));
+        wait_until("it is logged", || serving.stderr().contains("it broke off its response"));
     }
     for path in ["/both", "/part", "/garbage"] {
         let (head, _) = Connection::open(serving.address()).get(path);
@@ -297,7 +298,7 @@ fn several_upstreams_share_the_requests_and_stand_in_for_one_another() {
         assert!(counts.values().all(|count| *count >= 13), "{balance}: {counts:?}");
         let log = serving.stderr();
         assert_eq!(log.matches("Connection refused").count(), 2, "{balance}: {log}");
-        assert!(log.contains("left out for 60 s"), "{log}");
+        assert!(log.contains("not used for 60 s"), "{log}");
     }
 }
 
@@ -317,12 +318,12 @@ fn health_checks_leave_out_who_is_not_well() {
     });
     let (serving, _folder) =
         serve(&format!("{}\n[app.main.health]\npath = \"/health\"\ninterval_secs = 1", to(&[&upstream])));
-    wait_until("it is left out", || serving.stderr().contains("health check failed: it answered with 503"));
+    wait_until("it is left out", || serving.stderr().contains("health check failed: it responded with 503"));
     let (head, body) = Connection::open(serving.address()).get("/");
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: "), "{head}");
-    assert!(body.contains("it is out of order"), "{body}");
+    assert!(body.contains("it failed its health check"), "{body}");
     well.store(true, SeqCst);
-    wait_until("it is in again", || serving.stderr().contains("in order again"));
+    wait_until("it is in again", || serving.stderr().contains("healthy again"));
     assert_eq!(get(&serving, "/"), "well");
 }
 
@@ -346,7 +347,10 @@ fn a_full_upstream_makes_requests_wait() {
     let slow = std::thread::spawn(move || Connection::open(&address).get("/slow").1);
     wait_until("the slow request is there", || upstream.count() == 1);
     let (head, body) = Connection::open(serving.address()).get("/");
-    assert!(head.starts_with("HTTP/1.1 503 ") && body.contains("as many requests in flight"), "{head}{body}");
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && body.contains("its limit of requests in flight"),
+        "{head}{body}"
+    );
     let address = serving.address().to_owned();
     let waiting = std::thread::spawn(move || Connection::open(&address).get("/").1);
     sender.send(()).unwrap();
@@ -382,7 +386,7 @@ fn a_client_that_goes_takes_the_upstream_request_along() {
     }
 }
 
-/// Bytes that a stream of 100 MiB has.
+/// The size of a stream of 100 MiB.
 const LARGE: usize = 100 << 20;
 
 #[test]
@@ -390,7 +394,7 @@ fn large_bodies_stream_both_ways_in_little_memory() {
     let upstream = Scripted::start(|peer| {
         while let Some(head) = peer.head() {
             if head.starts_with("POST") {
-                // As slowly as it likes: the client waits, the memory stays.
+                // However slowly: the client waits, and memory does not grow.
                 let mut piece = vec![0; 1 << 20];
                 for _ in 0..LARGE >> 20 {
                     peer.0.read_exact(&mut piece).unwrap();
@@ -560,7 +564,7 @@ async fn http2_upstreams_take_requests_side_by_side() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_for_a_mute_http2_upstream_do_not_add_up() {
-    // The kernel takes connections; nobody answers on them.
+    // The kernel accepts connections, but nobody answers on them.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = format!(
         "upstreams = [\"https://{}\"]\nprotocol = \"http2\"\ntimeouts = {{ connect_secs = 2 }}",
@@ -573,7 +577,7 @@ async fn waits_for_a_mute_http2_upstream_do_not_add_up() {
     for request in requests {
         assert_eq!(request.await.unwrap().unwrap().status(), 504);
     }
-    // One after the other it would be sixty seconds.
+    // One after the other would take sixty seconds.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     tokio::task::spawn_blocking(move || drop(serving)).await.unwrap();
 }
@@ -783,7 +787,7 @@ fn failures_count_together_within_their_window() {
         wait_until("the window is over", || first.elapsed() > Duration::from_millis(1200));
         fail(2);
         match is_out {
-            true => wait_until("it is left out", || serving.stderr().contains("left out for 3600 s")),
+            true => wait_until("it is left out", || serving.stderr().contains("not used for 3600 s")),
             false => fail(3), // it is still asked
         }
     }
@@ -840,10 +844,10 @@ fn wrong_options_are_named() {
     let output = crate::support::paster().arg("check").current_dir(folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in [
-        "`ftp://a` is not the address of an upstream: `ftp` is not spoken",
+        "`ftp://a` is not the address of an upstream: `ftp` is not supported",
         "its port is not from 1 to 65535",
-        "`a b` is no host",
-        "it is no path",
+        "`a b` is not a host",
+        "it is not a path",
         "`/a/../b` is not a prefix for `X-Accel-Redirect`",
         "unknown app `main2`",
         "cannot read the certificates",

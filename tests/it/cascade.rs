@@ -26,7 +26,7 @@ fn the_first_answer_of_another_status_stands() {
 fn wrong_options() {
     let config = "[app.main]\nuse = \"cascade\"\napps = []\nnext_on = [200]\n";
     assert_snapshot!(faults(config), @r"
-    a cascade without apps (name the apps to try, in their order)
-    `200` is no status of a failed request (use numbers from 400 to 599)
+    the cascade has no apps (list the apps in the order to try them)
+    `200` is not a status for errors (use numbers from 400 to 599)
     ");
 }

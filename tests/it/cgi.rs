@@ -58,14 +58,14 @@ fn one_request() {
         out,
         "Status: 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n"
     );
-    // The gate holds here as well.
+    // The gate checks requests here too.
     for (name, value) in [("REQUEST_URI", "/../x"), ("HTTP_HOST", "a/b"), ("CONTENT_LENGTH", "x")] {
         let (out, ..) = text(&run(serve(folder.path()), &[("REQUEST_URI", "/"), (name, value)], b""));
         assert!(out.starts_with("Status: 400 "), "{name}: {out}");
     }
 }
 
-/// `SCRIPT_NAME` is the program, and the request is what is behind it.
+/// `SCRIPT_NAME` is the program, and the rest of the path is the request.
 #[test]
 fn what_the_app_is_told() {
     let config = format!(
@@ -91,7 +91,7 @@ fn what_the_app_is_told() {
     assert_eq!(code, Some(0));
 }
 
-/// A private copy for each request would cost more than the request.
+/// A private copy of the library per request would cost more than the request.
 #[test]
 fn a_plugin_is_loaded_from_where_it_lies() {
     let config = format!(
@@ -103,7 +103,7 @@ fn a_plugin_is_loaded_from_where_it_lies() {
     command.env("TMPDIR", folder.path().join("nowhere"));
     let (out, log, code) = text(&run(command, &[("REQUEST_URI", "/")], b""));
     assert!(out.starts_with("Status: 200 ") && code == Some(0), "{out}{log}");
-    // What is no library is told as everywhere, with its place.
+    // A file that is not a library is reported as everywhere, with its place.
     std::fs::write(folder.path().join("cut.so"), b"\x7fELF").unwrap();
     std::fs::write(
         folder.path().join("server.toml"),
@@ -128,15 +128,15 @@ fn bodies() {
     let post = [("REQUEST_METHOD", "POST"), ("REQUEST_URI", "/echo")];
     let output = run(serve(folder.path()), &[&post[..], &[("CONTENT_LENGTH", &length)]].concat(), &body);
     assert!(output.stdout.ends_with(&body), "{}", String::from_utf8_lossy(&output.stderr));
-    // Apache says no length of a body that came in chunks.
+    // Apache sends no length for a chunked body.
     let output =
         run(serve(folder.path()), &[&post[..], &[("HTTP_TRANSFER_ENCODING", "chunked")]].concat(), &body);
     assert!(output.stdout.ends_with(&body), "{}", String::from_utf8_lossy(&output.stderr));
-    // No more is read than was said, and less is an error.
+    // Only the announced length is read, and less is an error.
     let output = run(serve(folder.path()), &[&post[..], &[("CONTENT_LENGTH", "4")]].concat(), b"abcdef");
     assert!(output.stdout.ends_with(b"\r\n\r\nabcd"), "{}", String::from_utf8_lossy(&output.stdout));
     let output = run(serve(folder.path()), &[&post[..], &[("CONTENT_LENGTH", "9")]].concat(), b"abcdef");
-    // It was passed on as it came; the length that was announced and the exit code tell.
+    // It was passed on as it came. The announced length and the exit code show the failure.
     assert_eq!(output.status.code(), Some(1));
     assert!(
         output.stdout.ends_with(b"content-length: 9\r\n\r\nabcdef"),
@@ -145,7 +145,7 @@ fn bodies() {
     );
 }
 
-/// `#!/usr/bin/env -S paster serve` as a config's first line; a query without `=` adds no words.
+/// `#!/usr/bin/env -S paster serve` as a config's first line. A query without `=` adds no arguments.
 #[test]
 fn a_config_that_runs() {
     let folder = folder(&[("server.toml", &format!("#!/usr/bin/env -S paster serve\n{HELLO}"))]);
@@ -167,7 +167,7 @@ fn a_config_that_runs() {
 
 #[test]
 fn what_goes_wrong() {
-    // By hand, without a request.
+    // Started manually, without a request.
     let files = folder(&[("server.toml", HELLO)]);
     let output = serve(files.path()).stdin(Stdio::null()).output().unwrap();
     let (out, log, code) = text(&output);
@@ -183,15 +183,15 @@ fn what_goes_wrong() {
     one.env("REQUEST_METHOD", "GET").env("REQUEST_URI", "/").env("HTTP_HOST", "a");
     let (out, log, _) = text(&one.stdin(Stdio::null()).output().unwrap());
     assert!(out.ends_with("hello"), "{log}");
-    // A fault of the config is in the web server's log.
+    // An error in the config is in the web server's log.
     let bad = folder(&[(
         "server.toml",
         "[server.main]\nuse = \"cgi\"\nhosts = [\"a/b\"]\n[app.main]\nuse = \"respond\"\n",
     )]);
     let (out, log, code) = text(&run(serve(bad.path()), &[("REQUEST_URI", "/")], b""));
     assert_eq!((&*out, code), ("", Some(78)), "{log}");
-    assert!(log.contains("`a/b` is no host") && log.contains("server.toml:3"), "{log}");
-    // An app that fails: an answer, and a word to whoever started us.
+    assert!(log.contains("`a/b` is not a host") && log.contains("server.toml:3"), "{log}");
+    // An app that fails: a response, and a message for the process that started us.
     let failing = format!(
         "[server.main]\nuse = \"cgi\"\n[app.main]\nuse = \"plugin\"\nlibrary = {:?}\n",
         plugin("faulty")

@@ -1,4 +1,4 @@
-//! The codecs that servers and bridges share: heads of CGI responses, meta-variables, and back.
+//! The codecs that servers and bridges share: heads of CGI responses, and meta-variables in both directions.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use paster::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
 use paster::server::gate::{ConnInfo, Gate, HostCache};
 use proptest::prelude::*;
 
-/// What a head means, in one line; every shorter beginning of it must ask for more.
+/// The meaning of a head, on one line. Every shorter prefix of it must ask for more.
 fn meaning(head: &str) -> String {
     let text = format!("{head}BODY");
     match parse_head(text.as_bytes(), 1000, 5) {
@@ -37,7 +37,7 @@ fn meaning(head: &str) -> String {
     }
 }
 
-/// Each row: the section of RFC 3875, a head, and what it means.
+/// Each row: the section of RFC 3875, a head, and its meaning.
 #[test]
 fn heads_of_cgi_responses() {
     for (section, head, expected) in [
@@ -65,16 +65,16 @@ fn heads_of_cgi_responses() {
         ),
         ("6.3, several", "Set-Cookie: a\nSet-Cookie: b\n\n", "200 set-cookie=a set-cookie=b"),
         ("6.3.4, between two hops", "a: b\nConnection: close\nTransfer-Encoding: x\n\n", "200 a=b"),
-        ("6.2, no field", "\n", "the head has no field"),
-        ("6.3, no colon", "hello\n\n", "a line of the head is no field"),
+        ("6.2, no field", "\n", "the head has no fields"),
+        ("6.3, no colon", "hello\n\n", "a line of the head is not a field"),
         ("6.3, a name", "a b: c\n\n", "a field's name is not valid"),
-        ("6.3, folded", "a: b\n c\n\n", "a line of the head is no field"),
+        ("6.3, folded", "a: b\n c\n\n", "a line of the head is not a field"),
         ("6.3, a value", "a: b\0c\n\n", "a field's value is not valid"),
-        ("RFC 9110 8.6", "Content-Length: 1\nContent-Length: 2\n\n", "Content-Lengths differ"),
+        ("RFC 9110 8.6", "Content-Length: 1\nContent-Length: 2\n\n", "Content-Length fields differ"),
         (
             "5, nph",
             "HTTP/1.1 200 OK\r\n\r\n",
-            "a status line of HTTP: programs that write their own (nph) are not supported",
+            "an HTTP status line: programs that write their own (nph) are not supported",
         ),
         ("limit_fields", "a:\nb:\nc:\nd:\ne:\nf:\n\n", "longer than the limit"),
         ("unfinished", "a: b\n", "more"),
@@ -91,7 +91,7 @@ fn heads_of_cgi_responses() {
     assert_eq!(String::from_utf8(out).unwrap(), "Status: 302 Found\r\nlocation: /x\r\n\r\n");
 }
 
-/// A request as a bridge has it, behind the gate and a mount at `/m`.
+/// A request as a bridge has it, after the gate and a mount at `/m`.
 fn admitted(secure: bool, fields: &[(&str, &str)]) -> (http::request::Parts, Environ) {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = "/a%20b/c?d=e%20f".parse().unwrap();
@@ -154,13 +154,13 @@ fn variables_of_a_request() {
     HTTP_X_A=1, 2
     HTTP_AUTHORIZATION=Basic eDp5
     ");
-    // Somebody inside has found out who it is: the password goes no further.
+    // A middleware has authenticated the user: the password is not passed on.
     parts.extensions.insert(RemoteUser::new("eve", "Basic"));
     let variables = from_request(&parts, &environ, None);
     assert_eq!(variables.text("REMOTE_USER"), Some("eve"));
     assert_eq!(variables.text("AUTH_TYPE"), Some("Basic"));
     assert_eq!((variables.get("HTTP_AUTHORIZATION"), variables.get("CONTENT_LENGTH")), (None, None));
-    // And over SCGI it comes back as it was.
+    // And over SCGI it comes back unchanged.
     let head = scgi::encode_head(5, &variables).unwrap();
     let (head, used) = scgi::parse_head(&head, 10_000).unwrap().unwrap();
     assert!(used > 100 && head.content_length == 5);
@@ -186,7 +186,8 @@ fn a_certificate_is_told_as_mod_ssl_does() {
     parts.extensions.insert(Arc::new(certificate.clone()));
     parts.extensions.insert(RemoteUser::new("ada", CLIENT_CERT));
     let variables = from_request(&parts, &environ, None);
-    // The scheme is that of the proof, not of what the client has written beside it; and that is the application's.
+    // The scheme is that of the authentication, not of a field that the client sent; that field is the
+    // application's.
     assert_eq!(variables.text("AUTH_TYPE"), Some("CLIENT_CERT"));
     assert_eq!(variables.text("HTTP_AUTHORIZATION"), Some("Bearer token"));
     let shown = shown(&variables);
@@ -206,7 +207,7 @@ fn a_certificate_is_told_as_mod_ssl_does() {
     let mut back = to_request(&variables, Split::Path).unwrap().certificate.unwrap();
     back.names.insert(1, "URI:spiffe://a/ada".into());
     assert_eq!(back, certificate);
-    // One that nobody has checked is none.
+    // A name that nobody has checked does not count.
     let mut unchecked = Variables::new();
     for (name, value) in variables.iter() {
         let value = if name == b"SSL_CLIENT_VERIFY" { b"FAILED:expired" } else { value };
@@ -221,7 +222,8 @@ proptest! {
         prop_assert_eq!(decode_path(&encode_path(&path)), path);
     }
 
-    /// Whatever a web server says, it is refused or is a request whose prefix and path are what was asked for.
+    /// Whatever a web server sends, it is refused, or it is a request whose prefix and path together are the
+    /// requested path.
     #[test]
     fn any_variables(
         uri in "(/[a-c%2041é]{0,6}){0,3}(\\?[a-z=&]{0,4})?",
@@ -235,7 +237,7 @@ proptest! {
         variables.push("REQUEST_URI", &uri);
         let decoded = decode_path(uri.split('?').next().unwrap_or_default());
         let at = cut.min(decoded.len());
-        // Half of the time the two are really the path, cut somewhere.
+        // Half of the time, the two really are the path, cut at some point.
         match (script, info) {
             (Some(script), Some(info)) => {
                 variables.push("SCRIPT_NAME", script);

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use crate::support::{folder, paster, root};
 
-/// Runs the program in `folder` with a line of the files `args` and `env` there for each argument and variable.
+/// Runs the program in `folder`. Its files `args` and `env` contain one argument or variable per line.
 fn run_fixture(folder: &Path) -> Output {
     let lines = |name: &str| -> Vec<String> {
         let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
@@ -20,8 +20,8 @@ fn run_fixture(folder: &Path) -> Output {
     command.output().unwrap()
 }
 
-/// Each folder of `tests/fixtures/config/bad` is a config that `paster check` refuses with the words of its
-/// `expected.err`. `BLESS=1 cargo test --test it bad_configs` writes them: read what it wrote.
+/// Each folder of `tests/fixtures/config/bad` is a config that `paster check` refuses with the text of its
+/// `expected.err`. `BLESS=1 cargo test --test it bad_configs` writes these files: check what it wrote.
 #[test]
 fn bad_configs() {
     let all = root().join("tests/fixtures/config/bad");
@@ -50,7 +50,7 @@ fn bad_configs() {
     assert!(wrong.is_empty(), "not as in expected.err:\n{}", wrong.join("\n"));
 }
 
-/// Runs `paster ARGS` in a folder with `files`; `env` is `NAME=value` words. Returns standard output.
+/// Runs `paster ARGS` in a folder with `files`; `env` is a list of `NAME=value`. Returns standard output.
 fn output(files: &[(&str, &str)], env: &[&str], args: &[&str]) -> String {
     let folder = folder(files);
     let mut command = paster();
@@ -65,7 +65,7 @@ fn output(files: &[(&str, &str)], env: &[&str], args: &[&str]) -> String {
     shown.replace(folder.path().canonicalize().unwrap().to_str().unwrap(), "[FOLDER]")
 }
 
-/// Every source that there is sets `threads`; `hosts` shows that a list replaces, `limits` that tables merge.
+/// Every source sets `threads`. `hosts` shows that a list replaces, `limits` that tables merge.
 const LAYERS: &[(&str, &str)] = &[
     (
         "server.toml",
@@ -215,7 +215,7 @@ fn the_environment_and_arguments_are_read_as_toml_or_text() {
         let by_argument = format!("app.x-y.v={value}");
         let json = ["config", "show", "--json"];
         let one = output(&files, &[], &[&json[..], &["-D", "app.x-y.use=k", "-D", &by_argument]].concat());
-        // A variable cannot spell `-`: it finds the name that the config has.
+        // A variable cannot contain `-`, but it finds the name that the config has.
         let files = [("server.toml", "[app.x-y]\nuse = \"k\"\n")];
         let two = output(&files, &[&format!("PASTER_APP__X_Y__V={value}")], &json);
         let value = |text: &str| {
@@ -393,7 +393,7 @@ deep = "********"
             &[format, &["-D", "app.main.b_secret=s3cret"]].concat(),
         );
         assert!(!shown.contains("s3cret"), "{shown}");
-        // Nor what another source has set in its place.
+        // Nor what another source set in its place.
         let over =
             ["-D", "app.main.url=redis://db", "-D", "app.main.dsns=[\"a\"]", "-D", "app.main.listing=[]"];
         let shown = output(&files, &["PASTER_APP__MAIN__TOKEN=s3cret"], &[format, &over].concat());
@@ -439,7 +439,7 @@ ok: 1 server, 1 app, 1 middleware table
 "#);
 }
 
-/// Where a list of strings is wanted, one string is enough, whoever writes it.
+/// Wherever a list of strings is expected, one string is enough, in every source.
 #[test]
 fn one_string_is_a_list() {
     let files = [
@@ -466,7 +466,7 @@ fn one_string_is_a_list() {
     assert!(routes.contains("main (http) on 127.0.0.1:81\n└─ lowercase → main"), "{routes}");
 }
 
-/// The schema for editors takes a good config and refuses a bad one.
+/// The schema for editors accepts a good config and refuses a bad one.
 #[test]
 fn schema_fits_configs() {
     let text = output(&[], &[], &["config", "schema"]);
@@ -491,7 +491,8 @@ fn schema_fits_configs() {
     assert!(!valid("[serve.main]\nuse = \"http\"\n"));
 }
 
-/// A plugin's settings are checked by the schema that its library exports; one that is not built is told of.
+/// A plugin's settings are checked against the schema that its library exports. A plugin that is not built is
+/// reported.
 #[test]
 fn check_knows_plugins() {
     let config = r#"[server.main]
@@ -514,7 +515,7 @@ settings = { anything = 1 }
         config.replace("LIBRARY", library.to_str().unwrap()).replace("CRATE", source.to_str().unwrap())
     };
     let config = place(config);
-    // A cache of its own: nothing is known to be built there.
+    // A separate cache, in which nothing is known to be built.
     insta::assert_snapshot!(output(&[("server.toml", &config)], &["XDG_CACHE_HOME=/nonexistent"], &["check"]), @r#"
 error: `settings.greeting` must be a string, not `7`
  --> server.toml:8:12

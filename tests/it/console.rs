@@ -1,4 +1,4 @@
-//! `paster console`, by a pipe and in a terminal; and what `paster request` shows beside the response.
+//! `paster console`, through a pipe and in a terminal, and what `paster request` shows beside the response.
 
 use std::process::{Command, Output};
 
@@ -59,14 +59,16 @@ fn a_script_goes_on_after_a_line_that_failed_and_says_so() {
     let output =
         piped(&folder, &["console"], ":head off\n:relod\nwhat\nGET\n:trace maybe\n/old\n:follow on\n/old\n");
     let shown = text(&output.stderr);
-    for part in ["did you mean `:reload`?", "`what` is no path", "`GET` of what?", "is `on` or `off`"] {
+    for part in
+        ["did you mean `:reload`?", "`what` is not a path", "`GET` needs a path", "takes `on` or `off`"]
+    {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert!(text(&output.stdout).ends_with("hello\n"), "{}", text(&output.stdout));
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// Types into a terminal of its own: waits for each text, then sends the keys after it.
+/// Types into a terminal: waits for each text, then sends the keys after it.
 const PTY: &str = r#"
 import os, pty, sys, json, select, time
 steps = json.loads(sys.argv[1])
@@ -99,7 +101,7 @@ sys.stdout.write(seen.decode(errors="replace"))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-/// What the editor writes once it takes keys: those that come sooner are lost.
+/// What the editor prints when it is ready for keys. Earlier keys are lost.
 const READY: &str = "\x1b[?2004h";
 
 fn typed(folder: &tempfile::TempDir, steps: &[(&str, &str)]) -> String {
@@ -136,7 +138,7 @@ fn a_terminal_has_completion_and_a_history_without_secrets() {
     assert!(!history.contains("hunter2"), "{history}");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // A later session begins with it: three lines up is the first.
+    // A later session begins with this history: three lines up is the first.
     typed(&folder, &[(READY, "\x1b[A\x1b[A\x1b[A\r"), ("seen", ""), (READY, "\x04")]);
 }
 
@@ -149,7 +151,7 @@ fn a_request_follows_redirects_and_shows_a_bar_for_each_part() {
     assert!(text(&output.stdout).ends_with("hello"), "{}{}", text(&output.stdout), text(&output.stderr));
     let shown = text(&output.stderr);
     let lines: Vec<_> = shown.lines().collect();
-    // Two stacks, one after the other: the second begins where the first has ended.
+    // Two stacks, one after the other: the second begins after the first has ended.
     assert!(lines[1].contains("request_id  3") && lines[1].contains('█'), "{shown}");
     let column = |line: &str| line.chars().position(|c| c == '█').unwrap();
     assert!(

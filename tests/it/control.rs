@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Connection, Serving, paster, patience, plugin, read_until, save, wait_until};
 
-/// A folder with a config, and a folder of control sockets of its own.
+/// A folder with a config, and a separate folder for control sockets.
 pub(crate) struct Site {
     folder: tempfile::TempDir,
 }
@@ -24,7 +24,7 @@ impl Site {
         Site { folder }
     }
 
-    /// The plugin `faulty` with these tables more.
+    /// The plugin `faulty` with additional tables.
     pub(crate) fn faulty(more: &str) -> Site {
         Site::new(&format!(
             "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"plugin\"\n\
@@ -54,19 +54,19 @@ impl Site {
         self.command().args(args).output().unwrap()
     }
 
-    /// Standard output of a command that succeeds.
+    /// Standard output of a command, which must succeed.
     pub(crate) fn text(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The same with `--json`, read.
+    /// The same with `--json`, parsed.
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.text(&[args, &["--json"]].concat())).unwrap()
     }
 
-    /// Exit code and standard error of a command that fails.
+    /// Exit code and standard error of a command, which must fail.
     pub(crate) fn failure(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -77,7 +77,7 @@ impl Site {
         self.json(&["top"])["requests"].as_array().unwrap().clone()
     }
 
-    /// Waits until so many requests are in flight and returns them.
+    /// Waits until this many requests are in flight and returns them.
     fn wait_in_flight(&self, count: usize) -> Vec<Value> {
         let mut requests = Vec::new();
         wait_until("the requests are in flight", || {
@@ -90,7 +90,7 @@ impl Site {
 
 const HELLO: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
 
-/// Sends a request and leaves its answer unread.
+/// Sends a request and does not read the response.
 fn begin(serving: &Serving, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();
@@ -157,12 +157,12 @@ fn requests_in_flight_are_listed_and_dropped() {
     let table = site.text(&["top", "--once"]);
     assert!(table.contains("REQUEST") && table.contains("/wait"), "{table}");
 
-    // By the number, then by the id that `request_id` gave.
+    // By its number, then by the id that `request_id` set.
     let done = site.json(&["cancel", one["id"].as_str().unwrap()]);
     assert_eq!(done["cancelled"], serde_json::json!([one["id"]]));
     let other = requests[1]["request_id"].as_str().unwrap();
     site.text(&["cancel", other]);
-    // Which of them was which does not show.
+    // Which of them was which cannot be seen.
     assert!(rest(first).starts_with("HTTP/1.1 503 "));
     assert!(rest(second).starts_with("HTTP/1.1 503 "));
     wait_until("the plugin's futures are dropped", || {
@@ -209,12 +209,12 @@ fn reload_waits_and_tells_what_is_wrong_and_rollback_goes_back() {
     assert_eq!((output.status.code(), errors["errors"][0]["origin"]["line"].as_u64()), (Some(78), Some(5)));
     assert_eq!(Connection::open(serving.address()).get("/").1, "second", "the old one serves on");
     let text = site.text(&["rollback", "--wait"]);
-    assert!(text.contains("generation 3 serves"), "{text}");
+    assert!(text.contains("generation 3 is serving"), "{text}");
     assert_eq!(Connection::open(serving.address()).get("/").1, "hello");
     site.text(&["rollback", "--wait"]);
     assert_eq!(Connection::open(serving.address()).get("/").1, "second", "and forward again");
     save(&config, HELLO);
-    assert!(site.text(&["reload"]).contains("begun"));
+    assert!(site.text(&["reload"]).contains("started"));
     wait_until("it serves", || site.json(&["ps"])["supervisor"]["generation"] == 5);
     let of = site.json(&["ps"])["supervisor"].clone();
     assert_eq!((of["switches"].as_u64(), of["failures"].as_u64()), (Some(5), Some(2)));
@@ -226,7 +226,7 @@ fn reload_waits_for_its_own_generation_while_the_one_before_still_rolls() {
     let site = Site::new(&config("first"));
     let serving = site.serve(&[]);
     let last = site.json(&["ps"])["workers"][1]["pid"].as_u64().unwrap() as u32;
-    // It does not save its state, for which the worker in its place waits.
+    // It does not save its state, which its replacement waits for.
     signal(last, rustix::process::Signal::STOP);
     save(&site.path().join("server.toml"), &config("second"));
     serving.signal("HUP");
@@ -247,7 +247,7 @@ fn a_rollback_needs_a_generation_before() {
     let site = Site::new(HELLO);
     let _serving = site.serve(&[]);
     let (code, error) = site.failure(&["rollback", "--wait"]);
-    assert!(code == 1 && error.contains("no generation before"), "{error}");
+    assert!(code == 1 && error.contains("no previous generation"), "{error}");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn logs_show_all_processes_and_follow() {
     let mut follow = site.command();
     let mut follow = follow.args(["logs", "-f", "-n", "0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut following = BufReader::new(follow.stdout.take().unwrap()).lines();
-    // What is told after it has connected comes; until then it is told again.
+    // Events after it has connected arrive; until then, the event is repeated.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let site = &site;
@@ -285,7 +285,7 @@ fn logs_show_all_processes_and_follow() {
         assert!(line.expect("a line").unwrap().contains("supervisor"));
     });
     serving.stop();
-    assert!(following.any(|line| line.unwrap().contains("ending on TERM")));
+    assert!(following.any(|line| line.unwrap().contains("stopping on TERM")));
     assert!(follow.wait().unwrap().success(), "it ends with the server");
 }
 
@@ -293,21 +293,21 @@ fn logs_show_all_processes_and_follow() {
 fn stop_ends_the_server() {
     let site = Site::faulty("");
     let mut serving = site.serve(&[]);
-    assert!(site.text(&["stop", "--wait"]).contains("has ended"));
+    assert!(site.text(&["stop", "--wait"]).contains("has stopped"));
     assert_eq!(serving.end(), Some(0));
 
     let mut serving = site.serve(&[]);
     let hanging = begin(&serving, "/wait");
     site.wait_in_flight(1);
-    assert!(site.text(&["stop"]).contains("ends"), "in flight: it goes on for grace_secs");
+    assert!(site.text(&["stop"]).contains("is stopping"), "in flight: it goes on for grace_secs");
     assert_eq!(site.json(&["ps"])["supervisor"]["state"], "stopping");
-    assert!(site.failure(&["reload"]).1.contains("ending"));
+    assert!(site.failure(&["reload"]).1.contains("stopping"));
     site.text(&["stop", "--fast", "--wait"]);
     assert_eq!(serving.end(), Some(0));
     drop(hanging);
 }
 
-/// The usual control socket of a server.
+/// The default control socket of a server.
 fn socket(site: &Site, serving: &Serving) -> PathBuf {
     site.path().join(format!("paster/{}.sock", serving.pid()))
 }
@@ -335,7 +335,7 @@ fn servers_are_found_by_config_by_socket_and_alone() {
     let output = site.command().arg("ps").current_dir(elsewhere.path()).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(error.contains("2 servers run: say which") && error.contains("other.toml"), "{error}");
+    assert!(error.contains("2 servers are running: choose one") && error.contains("other.toml"), "{error}");
     two.kill();
     let output = site.command().arg("ps").current_dir(elsewhere.path()).output().unwrap();
     assert!(output.status.success(), "a killed server is not counted");
@@ -367,7 +367,7 @@ fn bad_and_slow_clients_harm_nobody() {
     };
     let silent: Vec<_> = (0..20).map(|_| connect()).collect();
     (&mut &silent[0]).write_all(b"{\"paster\":1,").unwrap();
-    // One that asks for much and reads nothing.
+    // A client that asks for much and reads nothing.
     for _ in 0..200 {
         if (&mut &silent[1]).write_all(b"{\"paster\":1,\"ask\":\"ps\"}\n").is_err() {
             break;

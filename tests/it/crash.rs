@@ -10,7 +10,7 @@ use crate::support::{Connection, Serving, folder, get, plugin, runs, wait_until}
 use crate::traffic::{self, Clients};
 use crate::workers::{config, kill};
 
-/// How many kills: 6, or what `PASTER_TEST_KILLS` says; then the figures are held to their limits too.
+/// How many kills: 6, or the value of `PASTER_TEST_KILLS`; then the figures must also meet their limits.
 fn kills() -> (usize, bool) {
     let wanted = std::env::var("PASTER_TEST_KILLS").ok().and_then(|count| count.parse().ok());
     (wanted.unwrap_or(6), wanted.is_some())
@@ -36,7 +36,7 @@ fn killed_workers_take_only_their_own_requests_along() {
         let victim = victims[number % victims.len()];
         let at = Instant::now();
         kill(victim);
-        // Whoever comes right now is answered by the sibling, or waits in the kernel's queue.
+        // A request that comes right now is answered by the other worker, or waits in the kernel's queue.
         wait_until("somebody answers", || Connection::try_get(serving.address(), "/").is_some());
         answers.push(at.elapsed());
         assert_eq!(serving.wait_for("worker_exit")["pid"], victim);
@@ -64,7 +64,7 @@ fn killed_workers_take_only_their_own_requests_along() {
     assert_eq!(serving.stop(), Some(0));
 }
 
-/// Has the application crash; returns the new worker's `worker_ready`.
+/// Makes the application crash; returns the new worker's `worker_ready`.
 fn crash(serving: &mut Serving, path: &str) -> Value {
     assert!(Connection::try_get(serving.address(), path).is_none());
     let exit = serving.wait_for_one("worker_exit", |exit| exit["expected"] == false);
@@ -87,8 +87,9 @@ fn a_worker_that_crashes_alone_is_never_held_back_for_long() {
     assert_eq!(serving.stop(), Some(0));
 }
 
-/// Two applications share the workers; one of them crashes each second. What may fail is what the crashing process had
-/// accepted: a request that was sent before its end. No other one fails, and none waits for a worker that is held back.
+/// Two applications share the workers, and one of them crashes each second. Only requests that the crashing
+/// process had accepted before its end may fail. No other request fails, and none waits for a worker whose
+/// restart is delayed.
 #[test]
 fn a_crash_each_second_fails_no_request_of_another_app() {
     let text = hello("", "").replace("[app.main]", "[app.hello]")

@@ -1,4 +1,4 @@
-//! `paster create`: what it writes, refuses, asks and takes back.
+//! `paster create`: what it writes, refuses, asks and undoes.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -16,14 +16,14 @@ fn create(folder: &Path, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Creates and expects success.
+/// Creates a project and expects success.
 fn created(folder: &Path, args: &[&str]) -> String {
     let (code, out, err) = create(folder, args);
     assert_eq!(code, 0, "{err}");
     out
 }
 
-/// Creates and expects `code`, each of `words` in the message, and nothing new in `folder`.
+/// Expects the exit code `code`, each of `words` in the message, and nothing new in `folder`.
 fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     let before = tree(folder);
     let (found, _, err) = create(folder, args);
@@ -34,7 +34,7 @@ fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     assert_eq!(tree(folder), before, "{args:?}");
 }
 
-/// Every path below `folder` with its content; symlinks with where they lead.
+/// Every path below `folder` with its content; symlinks with their targets.
 fn tree(folder: &Path) -> Vec<(String, String)> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -56,7 +56,7 @@ fn tree(folder: &Path) -> Vec<(String, String)> {
     found
 }
 
-/// A skeleton `s` in a folder, from its manifest's body and files.
+/// A skeleton `s` in a folder, from its manifest's body and its files.
 fn skeleton(manifest: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
     let manifest = format!("[skeleton]\nname = \"made\"\nsummary = \"For a test\"\n{manifest}");
     let mut all = vec![("s/skeleton.toml", manifest.as_str()), ("s/files/always.txt", "always\n")];
@@ -96,10 +96,10 @@ fn faults_of_the_command_line_are_2_and_name_the_nearest() {
         folder(&[("file", ""), ("a.toml", "prot = 1"), ("b.toml", "port = \"x\""), ("c.toml", "port = ")]);
     let check = |args: &[&str], words: &[&str]| refused(place.path(), args, 2, words);
     check(&["x", "-t", "statik"], &["unknown skeleton `statik`", "did you mean `static`?"]);
-    check(&["x"], &["no skeleton is named", "`axum`, "]);
+    check(&["x"], &["no skeleton given", "`axum`, "]);
     check(&["x", "-t", "./nowhere"], &["there is no folder `./nowhere`"]);
     check(&["x", "-t", "file"], &["`file` is a file"]);
-    check(&["x", "-t", "."], &["`.` is no skeleton: it has no `skeleton.toml`"]);
+    check(&["x", "-t", "."], &["`.` is not a skeleton: it has no `skeleton.toml`"]);
     check(&["x", "-t", "https://example.org/x.git"], &["not supported yet"]);
     check(&["x", "-t", "static", "prot=1"], &["no variable `prot`", "did you mean `port`?"]);
     check(&["x", "-t", "static", "project=1"], &["`project` is set by paster itself"]);
@@ -109,14 +109,14 @@ fn faults_of_the_command_line_are_2_and_name_the_nearest() {
     check(&["x", "-t", "static", "--answers", "none.toml"], &["cannot read the answers in `none.toml`"]);
     check(&["x", "-t", "static", "port=70000"], &["`port` must be from 0 to 65535, not 70000"]);
     check(&["x", "y", "-t", "static"], &["unexpected `y`"]);
-    check(&["x/..", "-t", "static"], &["has no name at its end"]);
-    check(&["/", "-t", "static"], &["has no name at its end"]);
+    check(&["x/..", "-t", "static"], &["does not end with a name"]);
+    check(&["/", "-t", "static"], &["does not end with a name"]);
     check(&["", "-t", "static"], &["the name is empty"]);
-    check(&["a:b", "-t", "static"], &["`a:b` cannot name a project", "`a-b` would do"]);
+    check(&["a:b", "-t", "static"], &["`a:b` cannot name a project", "`a-b` would work"]);
     check(&["nul", "-t", "static"], &["device on Windows"]);
     check(&["test", "-t", "axum"], &["cannot be `test`", "add `crate_name=test-app`"]);
     check(&["2048", "-t", "axum"], &["starts with a digit", "add `crate_name=app-2048`"]);
-    check(&["x", "-t", "axum", "crate_name=async"], &["keyword of Rust"]);
+    check(&["x", "-t", "axum", "crate_name=async"], &["Rust keyword"]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn what_is_missing_is_named_at_once() {
         place.path(),
         &["x", "-t", "./s", "file=y"],
         2,
-        &["`file` is not used here: it needs db != 'none'"],
+        &["`file` is not used here: it applies only if db != 'none'"],
     );
     refused(
         place.path(),
@@ -172,7 +172,7 @@ fn a_folder_in_use_is_never_overwritten_silently() {
     assert!(diff.contains("-mine\n") && diff.contains("--- /dev/null\n+++ b/README.md"), "{diff}");
     assert!(!diff.contains("index.html"), "written once, then the user's: {diff}");
     let plan = created(target, &["site", "-t", "static", "--dry-run"]);
-    assert!(plan.contains("this needs `--force`") && plan.contains("overwrite"), "{plan}");
+    assert!(plan.contains("writing into it needs `--force`") && plan.contains("overwrite"), "{plan}");
     assert_eq!(tree(target), before);
 
     std::fs::set_permissions(target.join("site/server.toml"), std::fs::Permissions::from_mode(0o600))
@@ -184,7 +184,7 @@ fn a_folder_in_use_is_never_overwritten_silently() {
     let mode = std::fs::metadata(target.join("site/server.toml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "what only its owner may read stays so");
     let again = created(target, &["site", "-t", "static"]);
-    assert!(again.contains("already as the skeleton"), "{again}");
+    assert!(again.contains("is up to date with the skeleton"), "{again}");
     created(target, &["site", "-t", "static", "--force", "port=1"]);
     assert_eq!(read(target, "site/server.toml.bak"), "mine\n", "an older backup stays");
     assert!(read(target, "site/server.toml.bak1").contains(":8080"));
@@ -220,10 +220,10 @@ fn what_is_in_the_way_is_refused_also_by_force() {
     refused(target, &["c", "-t", "static", "--force"], 1, &["`server.toml` is not a plain file"]);
     refused(target, &["d", "-t", "static", "--force"], 1, &["`public` is a symlink"]);
     refused(target, &["e", "-t", "static", "--force"], 1, &["`server.toml` is a symlink"]);
-    refused(target, &["f", "-t", "static", "--force"], 1, &["`f` is a symlink that leads nowhere"]);
+    refused(target, &["f", "-t", "static", "--force"], 1, &["`f` is a broken symlink"]);
 }
 
-/// Runs `paster create` with files limited to 1,024 bytes: a disk that is full in the middle of a file.
+/// Runs `paster create` with files limited to 1,024 bytes, like a disk that fills up in the middle of a file.
 fn create_limited(folder: &Path, args: &str, survive: bool) -> std::process::Output {
     let trap = if survive { "trap '' XFSZ;" } else { "" };
     let program = paster();
@@ -249,7 +249,7 @@ fn a_full_disk_leaves_nothing() {
     let before = tree(target);
     let output = create_limited(target, "old -t ./s --force", true);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(err.contains("all is as it was") && err.contains("`z/big.txt`: File too large"), "{err}");
+    assert!(err.contains("nothing was changed") && err.contains("`z/big.txt`: File too large"), "{err}");
     assert_eq!(tree(target), before);
 }
 
@@ -342,8 +342,8 @@ fn files_follow_conditions_names_and_modes() {
     );
 }
 
-/// What other scaffolders had to learn (CVE-2025-55201, CVE-2026-23968, CVE-2026-23986, CVE-2026-34726,
-/// CVE-2022-24065): a skeleton reads and writes nothing outside, whatever its names, links and answers say.
+/// Lessons from other scaffolders (CVE-2025-55201, CVE-2026-23968, CVE-2026-23986, CVE-2026-34726,
+/// CVE-2022-24065): a skeleton reads and writes nothing outside, whatever its names, links and answers are.
 #[test]
 fn a_skeleton_cannot_reach_outside() {
     let evil = |name: &str, answer: &str, word: &str| {
@@ -352,19 +352,19 @@ fn a_skeleton_cannot_reach_outside() {
         refused(place.path(), &["new", "-t", "./s", &answer], 1, &[word]);
     };
     evil("{{name}}", "..", "leads out of its folder");
-    evil("{{name}}/x", "../..", "holds a path separator");
-    evil("a{{name}}", "/etc/passwd", "holds a path separator");
-    evil("{{name}}", "/etc/passwd", "holds a path separator");
-    evil("{{name}}", "..\\x", "holds a path separator");
-    evil("{{name}}", "c:x", "Windows refuses");
+    evil("{{name}}/x", "../..", "contains a path separator");
+    evil("a{{name}}", "/etc/passwd", "contains a path separator");
+    evil("{{name}}", "/etc/passwd", "contains a path separator");
+    evil("{{name}}", "..\\x", "contains a path separator");
+    evil("{{name}}", "c:x", "Windows does not allow");
     evil("{{name}}.txt", "nul", "device on Windows");
     evil("{{name}}/config", ".git", "belongs to git");
-    evil("{{name}}.txt", "ALWAYS", "are one name");
-    evil("{{name}}/x", "always.txt", "are one name");
+    evil("{{name}}.txt", "ALWAYS", "are the same name");
+    evil("{{name}}/x", "always.txt", "are the same name");
     evil("x{{target.parent}}", "x", "unknown variable `target.parent`");
-    evil("{{#if (eq name 'up')}}../up{{/if}}", "up", "holds a path separator");
+    evil("{{#if (eq name 'up')}}../up{{/if}}", "up", "contains a path separator");
 
-    // A link in the skeleton, to a file or a folder, or in place of its own parts.
+    // A link in the skeleton, to a file or a folder, or in place of one of its parts.
     let link = |at: &str, to: &str| {
         let place = skeleton("", &[]);
         let at = place.path().join("s").join(at);
@@ -382,7 +382,7 @@ fn a_skeleton_cannot_reach_outside() {
     link("files", "/etc");
     link("skeleton.toml", "/etc/hostname");
 
-    // A name that a program could take for an option; git runs in the folder, without it as an argument.
+    // A name that a program could take as an option. git runs in the folder, without the name as an argument.
     let place = skeleton("[[post]]\ndo = \"git-init\"\n", &[]);
     created(place.path(), &["-t", "./s", "--", "--upload-pack"]);
     assert!(place.path().join("--upload-pack/always.txt").exists());
@@ -396,7 +396,7 @@ fn faults_of_a_skeleton_have_their_place() {
     };
     check(
         "extends = [\"base\"]\n",
-        &["`extends` (layers of skeletons) is not supported", "skeleton.toml:4:"],
+        &["`extends` (skeletons based on others) is not supported", "skeleton.toml:4:"],
     );
     check("[[file]]\npath = \"files/always.txt\"\nmerge = \"toml\"\n", &["`merge`", "skeleton.toml:6:"]);
     check("[[post]]\ndo = \"run\"\nargv = [\"rm\"]\n", &["`argv` (running commands) is not supported"]);
@@ -410,12 +410,12 @@ fn faults_of_a_skeleton_have_their_place() {
         "[vars.port]\ntype = \"int\"\ndefault = \"x\"\n",
         &["`port` must be a whole number", "skeleton.toml:6:"],
     );
-    check("[vars.a]\nwhen = \"b == 1\"\n[vars.b]\n", &["names `b`, which is no variable above"]);
+    check("[vars.a]\nwhen = \"b == 1\"\n[vars.b]\n", &["uses `b`, which is not a variable defined above"]);
     check("[vars.a]\nwhen = \"a ==\"\n", &["does not parse: expected a value at the end"]);
     check("[vars.a]\npattern = \"(\"\n", &["not a regular expression"]);
     check("[vars.year]\n", &["`year` is taken"]);
     check("[vars.snake]\n", &["`snake` is taken"]);
-    check("[vars.a-b]\n", &["`a-b` cannot name a variable"]);
+    check("[vars.a-b]\n", &["`a-b` is not a valid variable name"]);
     check("paster = \">=99\"\n", &["needs paster >=99"]);
     check("[[file]]\npath = \"files/none.txt\"\n", &["`files/none.txt`, which the skeleton does not have"]);
     check("[vars.a]\ndefault = \"{{b}}\"\n", &["unknown variable `b`"]);
@@ -433,7 +433,7 @@ fn git_init_makes_a_repository_unless_there_is_one() {
     assert_eq!(out["post"], serde_json::json!(["git-init"]), "{out}");
     assert!(place.path().join("new/.git/HEAD").exists());
     let inner = created(&place.path().join("new"), &["inner", "-t", "../s"]);
-    assert!(inner.contains("no git repository: the folder lies in one already"), "{inner}");
+    assert!(inner.contains("no git repository: the directory is in a repository already"), "{inner}");
     assert!(!place.path().join("new/inner/.git").exists());
 }
 
@@ -464,7 +464,7 @@ fn results_are_json_too() {
 #[test]
 fn creating_takes_less_than_100_ms() {
     let (place, mut number) = (folder(&[]), 0);
-    // On a machine that is busy with other things not each time.
+    // On a busy machine this does not happen every time.
     wait_until("it takes less than 100 ms", || {
         number += 1;
         let start = std::time::Instant::now();

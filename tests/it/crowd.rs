@@ -1,4 +1,4 @@
-//! Many connections: thousands that do nothing, and more than there are descriptors.
+//! Many connections: thousands of idle ones, and more than there are descriptors.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,14 +14,15 @@ use crate::traffic::{self, Clients, Stream};
 use crate::workers::config;
 use crate::{fastcgi, scgi};
 
-/// How many idle connections: 2,000, or what `PASTER_TEST_IDLE` says; then the figures are held to their limits too.
+/// How many idle connections: 2,000, or the value of `PASTER_TEST_IDLE`; then the figures must also meet
+/// their limits.
 fn idle() -> (usize, bool) {
     let wanted = std::env::var("PASTER_TEST_IDLE").ok().and_then(|count| count.parse().ok());
     (wanted.unwrap_or(2000), wanted.is_some())
 }
 
-/// Opens so many connections that rest after one request each, and a normal client's beside them. Back come the
-/// connections, and how much memory they cost in KiB.
+/// Opens this many connections, which are idle after one request each, and a normal client's beside them.
+/// Returns the connections and how much memory they cost in KiB.
 fn crowd<S: Stream>(
     serving: &Serving,
     open: impl Fn() -> io::Result<S> + Clone + Send + 'static,
@@ -70,7 +71,7 @@ fn idle_connections_cost_little_and_disturb_nobody() {
     let address = serving.address().to_owned();
     let (mut crowd, grown) = crowd(&serving, move || traffic::connect(&address));
     assert!(grown < (160 << 10), "{grown} KiB");
-    // They are still connected, also to the next generation.
+    // They are still connected, even to the next generation.
     serving.signal("HUP");
     serving.wait_for("reloaded");
     crowd.iter_mut().for_each(|connection| assert!(ask(connection), "it stays open"));
@@ -89,7 +90,8 @@ fn idle_connections_over_tls_too() {
     let tls = authority.client(&["http/1.1"], None).config().clone();
     let (mut crowd, grown) = crowd(&serving, move || traffic::connect_tls(&address, &tls));
     assert!(grown < (160 << 10), "{grown} KiB");
-    // Nobody else can take them on: the old generation answers once more, or twice where it has just heard of its end.
+    // Nobody else can take them over: the old generation responds once more, or twice if it has just learned
+    // that it must end.
     serving.signal("HUP");
     serving.wait_for("reloaded");
     crowd.iter_mut().for_each(|connection| assert!(!ask(connection) || !ask(connection), "it ends"));
@@ -109,8 +111,8 @@ fn exhausted_descriptors_are_survived() {
     assert!(runs(worker));
 }
 
-/// More connections than a server may have, all idle in one way, and then a client that asks. In the long form there are
-/// 4,200, the limits are the defaults, and the answer comes within 100 ms.
+/// More connections than a server may have, all idle in the same way, and then a client with a request. In
+/// the long form there are 4,200, the limits are the defaults, and the response comes within 100 ms.
 #[test]
 fn idle_connections_make_room_for_a_client_that_asks() {
     let strict = idle().1;
@@ -132,7 +134,7 @@ fn idle_connections_make_room_for_a_client_that_asks() {
     let tls = authority.client(&["http/1.1"], None).config().clone();
     let address = |server: &str| serving.urls[server].rsplit_once('/').unwrap().1.to_owned();
     let connect = |server: &str| traffic::connect(&address(server)).unwrap();
-    // A whole request, and its answer.
+    // A whole request and its response.
     let fresh = |server: &str| match server {
         "main" => drop(traffic::exchange(&mut BufReader::new(connect(server)), "/", None).unwrap()),
         "secure" => {
@@ -152,7 +154,7 @@ fn idle_connections_make_room_for_a_client_that_asks() {
     let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
     let http2 = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let kept = fastcgi::ask(1, true, "/", "");
-    // What each of them is, where it connects, what it says, and whether it hears an answer.
+    // For each: what it is, where it connects, what it sends, and whether it gets a response.
     let kinds: [(&str, &str, &[u8], bool); 9] = [
         ("HTTP/1, kept alive", "main", &get, true),
         ("silent", "main", b"", false),
@@ -167,7 +169,7 @@ fn idle_connections_make_room_for_a_client_that_asks() {
     for (what, server, says, hears) in kinds {
         let open = || {
             let mut stream = connect(server);
-            // Where it was closed to make room for a later one, reading tells.
+            // A read shows whether it was closed to make room for a later one.
             let _ = stream.write_all(says);
             if hears {
                 stream.read_exact(&mut [0]).unwrap();

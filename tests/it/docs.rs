@@ -1,4 +1,4 @@
-//! README and `docs/`: links lead somewhere, configs are valid, and console blocks run.
+//! README and `docs/`: links are valid, configs are valid, and console blocks run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         match (line.strip_prefix("```"), &mut inside) {
             (Some(_), Some(_)) => blocks.extend(inside.take()),
             (Some(word), None) if word == language => inside = Some(String::new()),
-            // A block of another language is passed over as one that nobody asks for.
+            // A block of another language is skipped.
             (Some(_), None) => inside = None,
             (None, Some(text)) => *text += &format!("{line}\n"),
             (None, None) => {}
@@ -62,7 +62,7 @@ fn slug(heading: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
 }
 
-/// What the configs of the pages name.
+/// The files that the configs of the pages name.
 const FILES: [(&str, &str); 5] = [
     ("public/index.html", "<h1>Public</h1>"),
     ("data/public/index.html", "<h1>Public</h1>"),
@@ -92,8 +92,8 @@ fn make_executable(file: &Path) {
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// Runs one line in a shell; a server has a free port, builds for development, as that is quicker, and is stopped when it
-/// is ready.
+/// Runs one line in a shell. A server gets a free port, builds for development, which is quicker, and is
+/// stopped when it is ready.
 fn run(line: &str, folder: &Path, page: &Path) {
     let line = line.split(" #").next().unwrap().trim_end();
     let words: Vec<_> = line.split_whitespace().collect();
@@ -119,7 +119,7 @@ fn run(line: &str, folder: &Path, page: &Path) {
     assert!(output.status.success(), "{}: {line}\n{printed}", page.display());
 }
 
-/// Checks one config; the projects that it names are those that the page's console blocks have created.
+/// Checks one config. The projects that it names are those that the page's console blocks created.
 fn check(config: &str, folder: &Path, page: &Path) {
     std::fs::write(folder.join("page.toml"), config).unwrap();
     let output = paster().args(["check", "page.toml"]).current_dir(folder).output().unwrap();

@@ -1,4 +1,4 @@
-//! Every example runs as it lies; only its port is the system's.
+//! Every example runs as it is; only the system chooses its port.
 
 use crate::support::{Serving, paster, root};
 

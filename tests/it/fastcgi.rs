@@ -1,4 +1,4 @@
-//! The `fastcgi` server: malformed records, each with its section; what it replies; kept connections; hand-over.
+//! The `fastcgi` server: malformed records, each with its section; its responses; kept connections; handover.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -45,7 +45,7 @@ fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What came back: of each request what it was answered, `closed` when the connection ended with nothing open.
+/// What came back: for each request its response, or `closed` if the connection ended with nothing open.
 pub(crate) async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize) -> Vec<String> {
     let mut found = Vec::new();
     let mut reader = Reader::default();
@@ -88,7 +88,7 @@ pub(crate) async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize)
     }
 }
 
-/// Sends each case on a connection of its own, shuts its side, and compares all that comes back.
+/// Sends each case on a separate connection, shuts down its side, and compares everything that comes back.
 async fn check(options: &str, cases: &[(&str, Vec<u8>, &[&str])]) {
     let running = Running::start(&format!("use = \"fastcgi\"\nhalf_close_secs = 60\n{options}"), mirror());
     running.check(cases, async |stream| replies(stream, usize::MAX).await).await;
@@ -297,7 +297,7 @@ async fn records() {
             ),
             ("5.1: begun twice", [open(), two(1)].concat(), &["1: 400", "closed"]),
             (
-                "5.2: PARAMS after their end",
+                "5.2: PARAMS after its end",
                 [open(), record(kind::PARAMS, 1, b"x")].concat(),
                 &["1: 400", "closed"],
             ),
@@ -408,7 +408,7 @@ async fn a_client_that_goes_takes_the_work_along() {
     let dropped = Arc::new(Notify::new());
     let running = Running::start("use = \"fastcgi\"\nhalf_close_secs = 1", endless(dropped.clone()));
     let mut stream = running.connect().await;
-    // Told to, or because the connection is gone.
+    // Because it was told to, or because the connection is gone.
     stream.write_all(&ask(1, true, "/never", "")).await.unwrap();
     crate::inprocess::wait_until(|| running.load.in_flight.load(Relaxed) == 1).await;
     stream.write_all(&record(kind::ABORT_REQUEST, 1, b"")).await.unwrap();
@@ -427,7 +427,7 @@ async fn an_answer_that_breaks_off_is_not_whole() {
     let running = Running::start("use = \"fastcgi\"", breaks_off());
     let mut stream = running.connect().await;
     stream.write_all(&ask(1, true, "/", "")).await.unwrap();
-    // No END_REQUEST; perhaps not even the beginning.
+    // No END_REQUEST; perhaps not even the start of the response.
     assert!(["closed", "broken off"].contains(&&*replies(&mut stream, usize::MAX).await.remove(0)));
     running.end().await;
 }
@@ -455,7 +455,7 @@ async fn idle_connections_are_closed_in_time() {
     running.end().await;
 }
 
-/// An app that reads all, then answers `text`.
+/// An app that reads everything, then responds with `text`.
 fn waits_for_the_body(text: &'static str) -> App {
     App::from_fn(move |request| async move {
         http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
@@ -476,7 +476,7 @@ async fn retired_it_hands_idle_connections_over() {
     let (new, ended) = old.next("use = \"fastcgi\"", says("new"));
     idle.write_all(&ask(2, true, "/", "")).await.unwrap();
     assert_eq!(replies(&mut idle, 1).await, ["2: new"]);
-    // What had begun is finished by whom it began with, and then handed over.
+    // The old generation finishes requests that it started, then hands the connection over.
     busy.write_all(rest).await.unwrap();
     assert_eq!(replies(&mut busy, 1).await, ["1: old"]);
     busy.write_all(&ask(1, true, "/", "")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Generations that cannot start: the old one serves on, with one clear message each.
+//! Generations that cannot start: the old one keeps serving, with one clear message each.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ struct Ground {
     serving: Serving,
 }
 
-/// Those that never start are given two seconds, the others as long as they need.
+/// Generations that never start get two seconds, the others as long as they need.
 fn config(library: &Path, settings: &str) -> String {
     let hangs = settings.contains("hang") || library.ends_with("libstuck.so");
     let start_secs = if hangs { 2 } else { 3600 };
@@ -29,7 +29,7 @@ impl Ground {
         Ground { folder, serving }
     }
 
-    /// Reloads with a config that must fail with `words`, and sees that nothing else has changed.
+    /// Reloads with a config that must fail with `words`, and checks that nothing else has changed.
     fn check(&mut self, library: &Path, settings: &str, words: &[&str]) {
         let text = config(library, settings);
         std::fs::write(self.folder.path().join("server.toml"), text).unwrap();
@@ -66,13 +66,9 @@ fn every_way_to_fail_leaves_the_old_generation() {
         )
     };
     let newer = compile(folder.path(), "newer", &table("PASTER_ABI_VERSION + 1", "sizeof(PasterPlugin)"));
-    ground.check(
-        &newer,
-        "",
-        &["version 2 of the plugin ABI", "speaks version 1", "update paster, or rebuild"],
-    );
+    ground.check(&newer, "", &["version 2 of the plugin ABI", "uses version 1", "update paster, or rebuild"]);
     let small = compile(folder.path(), "small", &table("PASTER_ABI_VERSION", "24"));
-    ground.check(&small, "", &["its plugin table is 24 bytes", "rebuild the plugin"]);
+    ground.check(&small, "", &["its plugin table has 24 bytes", "rebuild the plugin"]);
     let lacking = compile(folder.path(), "lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)"));
     ground.check(&lacking, "", &["its plugin table lacks `create`, `call`, `destroy`"]);
     let unresolved =
@@ -84,7 +80,7 @@ fn every_way_to_fail_leaves_the_old_generation() {
     let whole = std::fs::read(plugin("hello")).unwrap();
     std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
     ground.check(&truncated, "", &["truncated"]);
-    ground.check(&folder.path().join("absent.so"), "", &["there is no library"]);
+    ground.check(&folder.path().join("absent.so"), "", &["absent.so` does not exist"]);
 
     let empty = compile(folder.path(), "empty", "int nothing;");
     ground.check(&empty, "", &["it has no symbol `PASTER_PLUGIN`: it is not a paster plugin"]);
@@ -104,7 +100,7 @@ fn every_way_to_fail_leaves_the_old_generation() {
     let creating = "creating the app `main` of the plugin `faulty`";
     ground.check(&faulty, "create = \"hang\"", &["not ready within 2 s", creating]);
 
-    // And none of it has left anything behind that keeps the next from starting.
+    // And none of them left anything behind that keeps the next one from starting.
     let text = config(&plugin("hello"), "greeting = \"mended\"");
     std::fs::write(ground.folder.path().join("server.toml"), text).unwrap();
     ground.serving.signal("HUP");
@@ -143,7 +139,7 @@ fn a_first_start_that_crashes_ends_with_the_app_and_the_plugin() {
         (&faulty, "create = \"abort\"", "signal: 6 (SIGABRT)", &creating),
         (&faulty, "create = \"exit\"", "exit status: 0", &creating),
     ] {
-        // Once, however many workers there are.
+        // Only once, however many workers there are.
         let text = config(library, settings).replace("[process]\n", "[process]\nworkers = 3\n");
         std::fs::write(folder.path().join("server.toml"), text).unwrap();
         let output = paster().arg("serve").current_dir(folder.path()).output().unwrap();

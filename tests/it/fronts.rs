@@ -1,6 +1,7 @@
 //! Real web servers in front, with the examples' own configs: nginx, Apache and lighttpd by HTTP, SCGI, FastCGI and CGI.
 //!
-//! Of an example's files only the ports, the folder `/srv/paster` and the plugin's place are changed, as its README says.
+//! Of an example's files, only the ports, the folder `/srv/paster` and the plugin's path are changed, as its
+//! README says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::{Serving, children, patience, plugin, root, wait_until};
 
-/// Bytes of the great upload.
+/// The size of the large upload.
 const UPLOAD: u64 = 100 << 20;
 
 /// A web server in front of a running paster.
@@ -24,16 +25,16 @@ struct Front {
     _folder: tempfile::TempDir,
 }
 
-/// Who asks it.
+/// Its clients.
 struct Client {
     address: String,
 }
 
 impl Front {
-    /// Copies an example, serves it, and starts the web server with the config that lies beside it.
+    /// Copies an example, serves it, and starts the web server with the config beside it.
     fn start(example: &str, program: &str, config: &str, args: &[&str]) -> Front {
         let folder = tempfile::tempdir().unwrap();
-        // The web server's user has to come here, to the program and to the plugin.
+        // The web server's user needs access to this folder, the program and the plugin.
         open_to_all(folder.path());
         let here = folder.path().to_str().unwrap().to_owned();
         copy(&root().join("examples").join(example), folder.path());
@@ -54,7 +55,7 @@ impl Front {
         let (http, scgi, fastcgi) = (port("http"), port("scgi"), port("fastcgi"));
         let original = std::fs::read_to_string(folder.path().join(config)).unwrap();
         let path = format!("{here}/bin:{}", std::env::var("PATH").unwrap());
-        // A free port may be taken by another before the web server binds it: then once more.
+        // Another process may take a free port before the web server binds it: then try again.
         for _ in 0..5 {
             let own = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
             std::fs::write(folder.path().join(config), &original).unwrap();
@@ -76,7 +77,7 @@ impl Front {
         panic!("{program} does not start");
     }
 
-    /// Most memory that a worker has had so far, in KiB.
+    /// The most memory that a worker has had so far, in KiB.
     fn peak(&self) -> u64 {
         let peak = |pid: u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -96,7 +97,7 @@ impl std::ops::Deref for Front {
 }
 
 impl Client {
-    /// Sends a head (the host is added), and returns the status line with the fields, and a reader of the body.
+    /// Sends a head (with the host added). Returns the status line with the fields, and a reader of the body.
     fn open(&self, head: &str) -> (String, BufReader<TcpStream>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(patience())).unwrap();
@@ -117,7 +118,7 @@ impl Client {
         serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: {head}{body}"))
     }
 
-    /// Uploads so many bytes, and compares what the application has counted.
+    /// Uploads this many bytes and compares what the application has counted.
     fn upload(&self, path: &str, bytes: u64) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(patience())).unwrap();
@@ -147,7 +148,7 @@ impl Client {
 
 impl Drop for Front {
     fn drop(&mut self) {
-        // TERM, so that a master takes its workers along.
+        // TERM, so that a master also ends its workers.
         let _ = Command::new("kill").arg(self.program.id().to_string()).status();
         let _ = self.program.wait();
     }
@@ -188,7 +189,7 @@ fn read_head(stream: TcpStream) -> (String, BufReader<TcpStream>) {
     (head.to_ascii_lowercase(), reader)
 }
 
-/// The body of an answer after which the connection ends, without its chunks.
+/// The body of a response that ends the connection, without chunk framing.
 fn whole(head: &str, mut reader: BufReader<TcpStream>) -> Vec<u8> {
     let mut body = Vec::new();
     if !head.contains("transfer-encoding: chunked") {
@@ -208,17 +209,17 @@ fn whole(head: &str, mut reader: BufReader<TcpStream>) -> Vec<u8> {
     }
 }
 
-/// All that a client may do, at one address of the front.
+/// Everything that a client may do, at one address of the front.
 fn check(front: &Front, way: &str) {
     let base = format!("/{way}");
-    // What the application is told.
+    // What the application receives.
     let told = front.json(&format!("{base}/environ?a=b%20c"));
     assert_eq!(told["script_name"], base, "{told}");
     assert_eq!(told["uri"], "/environ?a=b%20c", "{told}");
     assert_eq!((&told["client"], &told["secure"]), (&"127.0.0.1".into(), &false.into()), "{told}");
     assert_eq!(told["host"], "127.0.0.1", "{told}");
     assert!(!told.to_string().contains("forwarded-for\",\"6.6.6.6"), "{told}");
-    // A client's word on who it is counts for nothing, and what was encoded stays so.
+    // A client's own claim about who it is does not count, and encoded parts stay encoded.
     let (_, forged) =
         front.open(&format!("GET {base}/environ\nX-Forwarded-Proto: https\r\nProxy: http://evil\r\n"));
     let forged = String::from_utf8(whole("", forged)).unwrap();
@@ -226,7 +227,7 @@ fn check(front: &Front, way: &str) {
     assert!(!forged.contains("evil"), "{forged}");
     let (head, _) = front.get(&format!("{base}/no%20such"));
     assert!(head.starts_with("http/1.1 404 "), "{head}");
-    // HEAD, and a redirect that knows its prefix.
+    // HEAD, and a redirect that includes the prefix.
     let (head, body) = front.open(&format!("HEAD {base}/environ"));
     assert!(head.starts_with("http/1.1 200 "), "{head}");
     assert_eq!(whole("", body), b"", "a body in answer to HEAD");
@@ -243,7 +244,8 @@ fn check(front: &Front, way: &str) {
     front.upload(&format!("{base}/digest"), UPLOAD);
     let grown = front.peak().saturating_sub(before);
     assert!(grown < 32 << 10, "{way}: {grown} KiB more for an upload of {UPLOAD} bytes");
-    // A stream comes as it is made; a client that goes in the middle takes it along (Apache notices when it writes).
+    // A stream arrives as it is made. A client that leaves in the middle ends it (Apache notices when it
+    // writes).
     let stream = if way == "cgi" { "endless" } else { "hang" };
     let (head, mut body) = front.open(&format!("GET {base}/{stream}"));
     assert!(head.starts_with("http/1.1 200 "), "{head}");
@@ -276,7 +278,7 @@ fn nginx() {
 #[test]
 fn apache() {
     let config = "apache.conf";
-    // Absolute, as Apache looks for another one below its own root.
+    // Absolute, because Apache looks for a relative one below its own root.
     let script = format!("exec apache2 -f \"$PWD/{config}\" -D FOREGROUND");
     let front = Front::start("behind-apache", "sh", config, &["-c", &script]);
     ["http", "scgi", "fastcgi", "cgi"].iter().for_each(|way| check(&front, way));
@@ -290,7 +292,7 @@ fn lighttpd() {
     reloads(&front);
 }
 
-/// GET and POST by each way while paster reloads: none fails, over connections that the front keeps or does not.
+/// GET and POST in each way while paster reloads. None fails, whether or not the front keeps its connections.
 fn reloads(front: &Front) {
     let (stop, asked, client) = (AtomicBool::new(false), AtomicU64::new(0), &front.client);
     std::thread::scope(|scope| {
@@ -321,7 +323,7 @@ fn reloads(front: &Front) {
     });
 }
 
-/// Ends the clients also when the test fails.
+/// Ends the clients even if the test fails.
 struct Stopping<'a>(&'a AtomicBool);
 
 impl Drop for Stopping<'_> {

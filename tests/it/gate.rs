@@ -1,4 +1,4 @@
-//! The request gate over HTTP/1.1: raw bytes in, and the status, or what the application was given.
+//! The request gate over HTTP/1.1: raw bytes in; the status, or what the application received, out.
 
 use paster::body::{App, Body, Request, Response};
 use paster::environ::Environ;
@@ -6,8 +6,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::inprocess::{Running, read_to_end};
 
-/// Answers with method, target, host and body length; with all fields where the path is `/fields`. An error of the
-/// body is the app's.
+/// Responds with method, target, host and body length; with all fields if the path is `/fields`. An error in
+/// the body fails the app.
 pub(crate) fn mirror() -> App {
     App::new(tower::service_fn(|request: Request| async move {
         let (parts, body) = request.into_parts();
@@ -27,7 +27,7 @@ pub(crate) fn mirror() -> App {
     }))
 }
 
-/// What a response is: its status, and for 200 its body; `closed` without one.
+/// Describes a response: its status, and for 200 its body; `closed` if there is none.
 fn outcome(response: &str) -> String {
     let Some(rest) = response.strip_prefix("HTTP/1.1 ").or(response.strip_prefix("HTTP/1.0 ")) else {
         return if response.is_empty() { "closed".into() } else { format!("garbage: {response:?}") };
@@ -38,7 +38,7 @@ fn outcome(response: &str) -> String {
     }
 }
 
-/// Sends each case on a connection of its own, half closes it, and compares what comes back.
+/// Sends each case on a separate connection, half closes it, and compares what comes back.
 async fn check(options: &str, cases: &[(&[u8], &str)]) {
     let running = Running::start(options, mirror());
     let mut wrong = Vec::new();
@@ -75,10 +75,10 @@ async fn framing() {
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", "400"),
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", "400"),
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \r\n\r\n0\r\n\r\n", "400"),
-            // A coding that we do not know: 501.
+            // An unknown coding: 501.
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"),
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501"),
-            // HTTP/1.0 knows no Transfer-Encoding.
+            // HTTP/1.0 has no Transfer-Encoding.
             (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
             // Names of codings ignore case.
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", "POST / a 2"),
@@ -144,7 +144,7 @@ async fn request_lines_and_fields() {
         "",
         &[
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / a 0"),
-            // RFC 9112 section 2.2: empty lines before the first, and a bare LF as a line's end.
+            // RFC 9112 section 2.2: empty lines before the first line, and a bare LF as a line end.
             (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / a 0"),
             (b"GET / HTTP/1.1\nHost: a\n\n", "GET / a 0"),
             // Section 2.2: no bare CR; no space between the start line and the first field.
@@ -185,7 +185,7 @@ async fn request_lines_and_fields() {
             (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\x01\r\n\r\n", "400"),
             (b"GET / HTTP/1.1\r\nHost: a\r\nX\xe4: b\r\n\r\n", "400"),
             (b"GET / HTTP/1.1\r\nHost: a\r\nX: \xe4\r\n\r\n", "GET / a 0"), // RFC 9110 section 5.5, obs-text
-            // No request at all.
+            // Not a request at all.
             (b"", "closed"),
             (b"\r\n", "closed"),
         ],
@@ -203,7 +203,7 @@ async fn targets() {
             (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
             (b"GET ?a HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
             (b"GET //b/c HTTP/1.1\r\nHost: a\r\n\r\n", "GET //b/c a 0"),
-            // Section 3.2.2: absolute form; its host wins, and a Host must stand beside it.
+            // Section 3.2.2: absolute form. Its host wins, and Host is still required.
             (b"GET http://b:81/c?d HTTP/1.1\r\nHost: a\r\n\r\n", "GET /c?d b:81 0"),
             (b"GET HTTP://B HTTP/1.1\r\nHost: b\r\n\r\n", "GET / b 0"),
             (b"GET https://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET / b 0"),
@@ -379,27 +379,28 @@ async fn fields_that_do_not_pass() {
     check(
         "",
         &[
-            // CVE-2016-5385, and names that fold onto others in an environment.
+            // CVE-2016-5385, and names that collide in an environment.
             (&fields("Proxy: evil\r\nproxy: evil\r\n"), &given("")),
             (&fields("X_Forwarded_For: 1\r\nContent_Length: 3\r\n"), &given("")),
             // RFC 9110 section 7.6.1.
             (&fields("Connection: close, X-A\r\nX-A: 1\r\nX-B: 2\r\n"), &given("\nx-b: 2")),
             (&fields("Keep-Alive: timeout=5\r\nTE: trailers\r\nProxy-Connection: close\r\n"), &given("")),
-            // No client names away what an inner part relies on.
+            // A client cannot remove fields that inner parts rely on by naming them in Connection.
             (&fields("Connection: Cookie, Authorization, Host\r\nCookie: a=b\r\n"), &given("\ncookie: a=b")),
-            // Only a WebSocket is an upgrade here; RFC 9113 section 3.1 has done with `h2c`.
+            // Only a WebSocket is an upgrade here; RFC 9113 section 3.1 removed `h2c`.
             (&fields("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n"), &given("")),
             (
                 &fields("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"),
                 &given("\nsec-websocket-version: 13\nconnection: Upgrade\nupgrade: websocket"),
             ),
             (&fields("Upgrade: websocket\r\n"), &given("")),
-            // RFC 7239 section 8.1: whoever sends these may be anyone.
+            // RFC 7239 section 8.1: anyone may send these.
             (
                 &fields("Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: b\r\nX-Real-IP: 6.6.6.6\r\n"),
                 &given(""),
             ),
-            // RFC 9440 section 2.4: a certificate is what a proxy has checked, not what a client writes.
+            // RFC 9440 section 2.4: only what a proxy has verified counts as a certificate, not what a client
+            // sends.
             (&fields("Client-Cert: :MIIB:\r\nClient-Cert-Chain: :MIIB:\r\nClient-Certain: x\r\n"), &given("\nclient-certain: x")),
         ],
     )

@@ -1,4 +1,4 @@
-//! Generations in turn on the same sockets: idle connections change hands, and no request is lost.
+//! Successive generations on the same sockets: idle connections are handed over, and no request is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use crate::inprocess::{
     Running, ask, read_response, read_to_end, says, server, try_read_response, wait_until, within,
 };
 
-/// Answers with the generation and the body's length, after a few turns of the scheduler.
+/// Responds with the generation and the body's length, after a few turns of the scheduler.
 fn generation(number: usize) -> App {
     App::from_fn(move |request: Request| async move {
         let body = http_body_util::BodyExt::collect(request.into_body()).await.unwrap().to_bytes();
@@ -66,7 +66,8 @@ async fn posts(address: String, load: Arc<Load>) {
     }
 }
 
-/// Sends three requests in pieces that end in the middle of a head, so that read bytes change hands.
+/// Sends three requests in pieces that end in the middle of a head, so that bytes already read are handed
+/// over too.
 async fn pipelined(address: String, load: Arc<Load>) {
     let mut stream = TcpStream::connect(&address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -147,7 +148,7 @@ async fn read_bytes_go_with_the_connection() {
     running.end().await;
 }
 
-/// An app that begins its answer, and ends it when told.
+/// An app that starts its response, and ends it when told.
 fn held(go: Arc<Notify>, started: Arc<Notify>) -> App {
     App::from_fn(move |_| {
         let (go, started) = (go.clone(), started.clone());
@@ -167,7 +168,7 @@ async fn a_request_in_flight_is_finished_and_its_connection_goes_on() {
     stream.write_all(GET.as_bytes()).await.unwrap();
     within(started.notified()).await;
     let (running, ended) = running.next("", generation(2));
-    // A new connection is the new generation's while the old one still answers.
+    // A new connection goes to the new generation while the old one still responds.
     assert_eq!(ask(&mut running.connect().await, GET).await.1, "2 0");
     assert!(!ended.is_finished());
     go.notify_one();

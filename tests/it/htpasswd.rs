@@ -82,7 +82,7 @@ fn faults_are_told() {
     assert_eq!(std::fs::read_to_string(folder.path().join("users")).unwrap(), "ann:x\n");
 }
 
-/// Python's `pty` is the terminal: it types each answer once it is asked.
+/// Python's `pty` is the terminal. It types each answer when asked.
 const TYPES: &str = r#"
 import os, pty, select, sys
 pid, terminal = pty.fork()
@@ -121,6 +121,6 @@ fn the_terminal_asks_twice_and_shows_nothing() {
     let output = piped(command.current_dir(folder.path()), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("the two are not the same") && shown.contains("added user `ann`"), "{shown}");
+    assert!(shown.contains("the passwords differ") && shown.contains("added user `ann`"), "{shown}");
     assert!(std::fs::read_to_string(folder.path().join("users")).unwrap().starts_with("ann:$argon2id$"));
 }

@@ -1,4 +1,4 @@
-//! The `http` server: versions, sockets, limits, and what happens to those who are slow or gone.
+//! The `http` server: versions, sockets, limits, and what happens to clients that are slow or gone.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -109,8 +109,8 @@ fn every_wrong_option_is_named() {
         &[
             "`8080` has no port",
             "`127.0.0.1:80` is listed twice",
-            "`a/b` is no host",
-            "`all` is no address or network",
+            "`a/b` is not a host",
+            "`all` is not an address or a network",
         ],
     );
     check("listen = []", &["`listen` is empty"]);
@@ -119,14 +119,14 @@ fn every_wrong_option_is_named() {
         "use = \"console\" # listen\nmethod = \"G T\"\npath = \"a b\"\nheaders = [\"x\"]\nbody_file = \"/absent\"",
         &[
             "cannot read the body from `/absent`",
-            "`G T` is no method",
-            "`a b` is no path",
-            "`x` is no header field",
+            "`G T` is not a method",
+            "`a b` is not a path",
+            "`x` is not a header field",
         ],
     );
 }
 
-/// Keeps the statuses that it is told of.
+/// Records the statuses that it receives.
 #[derive(Default)]
 struct Told(Mutex<Vec<u16>>);
 

@@ -1,4 +1,4 @@
-//! HTTP/2 by prior knowledge: what the gate refuses over HTTP/1.1 is refused here too, frame by frame.
+//! HTTP/2 with prior knowledge: what the gate refuses over HTTP/1.1 is refused here too, frame by frame.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -23,7 +23,7 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const ACK: u8 = 1;
 
-/// What a client sends first, RFC 9113 section 3.4.
+/// The bytes that a client sends first, RFC 9113 section 3.4.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A client that sends what it is told, well-formed or not.
@@ -59,7 +59,7 @@ impl Client {
     }
 
     async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        // The server may have gone, as some cases want.
+        // The server may already have closed, as some cases expect.
         let _ = self.stream.write_all(&frame(kind, flags, stream, payload)).await;
     }
 
@@ -88,7 +88,7 @@ impl Client {
         stream
     }
 
-    /// The end of `stream`; settings and pings are answered on the way.
+    /// Reads to the end of `stream`; answers settings and pings on the way.
     async fn outcome(&mut self, stream: u32) -> Outcome {
         let (mut status, mut body) = (0, Vec::new());
         while let Some(frame) = self.frame().await {
@@ -119,7 +119,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-/// The whole frames of what was read.
+/// The complete frames in what was read.
 pub(crate) fn frames(mut seen: &[u8]) -> Vec<Frame> {
     let mut found = Vec::new();
     while let Some((head, rest)) = seen.split_at_checked(9) {
@@ -157,7 +157,7 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// The status at the start of a field block: indexed, or literal digits in Huffman code (RFC 7541, appendix B).
 pub(crate) fn status_of(block: &[u8]) -> u16 {
-    // A table that we made empty is said to be so first (section 6.3).
+    // We set the table's size to zero, which is announced first (section 6.3).
     let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         0x88 => return 200,
@@ -192,7 +192,7 @@ fn response(status: u16, body: &str) -> Outcome {
     Outcome::Response(status, body.into())
 }
 
-/// The request with each change: a value in place of another, `None` takes the field away.
+/// The request with each change: a value replaced; `None` removes the field.
 fn with<'a>(changes: &[(&'a str, Option<&'a str>)]) -> Vec<(&'a str, &'a str)> {
     let mut fields = GET.to_vec();
     for (name, value) in changes {
@@ -233,7 +233,7 @@ async fn requests() {
         (with(&[(":path", Some("/a%0d%0ab"))]), refused("a control character in the path")),
         (with(&[(":path", Some("/a%zz"))]), refused("an escape is not two hexadecimal digits")),
         (with(&[(":path", Some(&long))]), response(414, "URI Too Long: the request target is too long\n")),
-        (with(&[(":path", Some("*"))]), refused("the target `*` is for OPTIONS alone")),
+        (with(&[(":path", Some("*"))]), refused("the target `*` is only valid for OPTIONS")),
         (with(&[(":path", Some("*")), (":method", Some("OPTIONS"))]), response(200, "OPTIONS * a 0")),
         // Section 8.3.1: no path, no scheme, no method.
         (with(&[(":path", Some(""))]), Outcome::Reset),
@@ -244,9 +244,9 @@ async fn requests() {
         (with(&[(":scheme", Some("ftp"))]), refused("the target's scheme is not served")),
         (
             vec![(":method", "CONNECT"), (":authority", "a:80")],
-            response(501, "Not Implemented: CONNECT: this server is no proxy\n"),
+            response(501, "Not Implemented: CONNECT: this server is not a proxy\n"),
         ),
-        // Section 8.2.2: fields of a connection.
+        // Section 8.2.2: connection-specific fields.
         (with(&[("connection", Some("close"))]), Outcome::Reset),
         (with(&[("transfer-encoding", Some("chunked"))]), Outcome::Reset),
         (with(&[("upgrade", Some("websocket"))]), Outcome::Reset),
@@ -257,7 +257,7 @@ async fn requests() {
         (with(&[(":status", Some("200"))]), Outcome::Reset),
         (with(&[("content-length", Some("5"))]), Outcome::Reset),
         (with(&[("content-length", Some("x"))]), Outcome::Reset),
-        // Fields that do not pass, and cookies in one piece (section 8.2.3).
+        // Fields that are not passed on, and cookies joined into one (section 8.2.3).
         (
             [
                 &with(&[(":path", Some("/fields"))])[..],
@@ -344,7 +344,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset() {
     });
     let running = Running::start("write_stall_secs = 1", app);
     let mut client = Client::connect(&running).await;
-    // No WINDOW_UPDATE is ever sent: 65,535 bytes come, then nothing.
+    // No WINDOW_UPDATE is ever sent: 65,535 bytes arrive, then nothing.
     let stream = client.head(&GET, END_STREAM).await;
     assert_eq!(client.outcome(stream).await, Outcome::Reset);
     assert_eq!(running.load.in_flight.load(Relaxed), 0);
@@ -413,7 +413,7 @@ async fn a_client_that_hears_late_that_it_is_to_go_loses_no_word_of_it() {
     let stream = client.head(&GET, END_STREAM).await;
     assert!(matches!(client.outcome(stream).await, Outcome::Response(200, _)));
     running.phase.send_replace(Phase::Retired);
-    // Its library answers the ping before it sends what its application has begun.
+    // The client's library answers the ping before it sends what its application has started.
     loop {
         match client.frame().await.expect("a ping") {
             Frame { kind: PING, flags: 0, payload, .. } => break client.send(PING, ACK, 0, &payload).await,

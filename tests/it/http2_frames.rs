@@ -1,4 +1,4 @@
-//! Malformed HTTP/2, frame by frame, each with its clause of RFC 9113; and what becomes of the connection.
+//! Malformed HTTP/2, frame by frame, each with its section of RFC 9113, and what happens to the connection.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -47,7 +47,7 @@ fn get(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields("GET"))
 }
 
-/// A head whose body is to come.
+/// A head with a body to follow.
 fn post(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &fields("POST"))
 }
@@ -56,15 +56,16 @@ fn setting(name: u8, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[&[0, name][..], &value.to_be_bytes()].concat())
 }
 
-/// What the server says to `bytes` and a good request behind them: errors as `GOAWAY CODE` and `stream CODE`, answers as
-/// `stream: status`, in the order in which they come, until the good request is answered or the connection ends.
+/// The server's responses to `bytes` and a good request after them: errors as `GOAWAY CODE` and
+/// `stream CODE`, responses as `stream: status`, in the order of arrival, until the good request is answered
+/// or the connection ends.
 async fn outcome(running: &Running, bytes: &[u8]) -> String {
     outcome_on(running.connect().await, Vec::new(), bytes).await
 }
 
-/// The same on a connection of which `seen` was read.
+/// The same on a connection from which `seen` was already read.
 async fn outcome_on(mut stream: TcpStream, mut seen: Vec<u8>, bytes: &[u8]) -> String {
-    // The server may have gone before it has all.
+    // The server may close before it has everything.
     let _ = stream.write_all(&[bytes, &get(LAST)].concat()).await;
     let mut words = Vec::new();
     let code = |bytes: &[u8]| CODES[u32::from_be_bytes(bytes.try_into().unwrap()) as usize];
@@ -93,14 +94,15 @@ async fn outcome_on(mut stream: TcpStream, mut seen: Vec<u8>, bytes: &[u8]) -> S
     }
 }
 
-/// Whether `found` is as the clause wants it. Where that names a code, the h2 crate often says the unspecific
+/// Whether `found` is what the RFC requires. If the RFC names a code, the h2 crate often sends the general
 /// PROTOCOL_ERROR instead; and an error of one stream may end the connection (section 5.4.1).
 fn fits(expected: &str, found: &str) -> bool {
     let is_error = expected.starts_with("GOAWAY ") || expected.starts_with("1 ");
     found == expected || (is_error && found == "GOAWAY PROTOCOL_ERROR")
 }
 
-/// Each row: the section of RFC 9113 (or 7541), what comes behind preface and SETTINGS, and what the server says to it.
+/// Each row: the section of RFC 9113 (or 7541), what follows preface and SETTINGS, and how the server
+/// responds.
 #[tokio::test]
 async fn malformed() {
     let connection = |code: &str| format!("GOAWAY {code}");
@@ -290,7 +292,7 @@ async fn malformed() {
             "1: 200, on".to_owned(),
         ),
         (
-            // It should be an error of the stream; the h2 crate leaves it out, and no app sees it.
+            // It should be a stream error. The h2 crate omits it, and no app sees the request.
             "8.1: a pseudo-field in trailers",
             [post(1), frame(HEADERS, 5, 1, &block(&[(":path", "/b")]))].concat(),
             "1: 200, on".to_owned(),
@@ -360,7 +362,7 @@ async fn malformed() {
     ];
     let running = Running::start("", mirror());
     let mut wrong = Vec::new();
-    // Without a dynamic table each answer says its status itself.
+    // Without a dynamic table each response contains its status.
     let opening = [PREFACE, &setting(1, 0)].concat();
     for (what, bytes, expected) in &cases {
         let found = outcome(&running, &[&opening[..], bytes].concat()).await;
@@ -383,7 +385,7 @@ async fn malformed() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// Section 6.9.1: what comes beyond the window is an error, also where the app reads nothing.
+/// Section 6.9.1: data beyond the window is an error, even if the app reads nothing.
 #[tokio::test]
 async fn more_than_the_window() {
     let app = App::from_fn(|request: Request| async move {
@@ -393,7 +395,7 @@ async fn more_than_the_window() {
         Response::default()
     });
     let running = Running::start("", app);
-    // The windows hold once they are said and acknowledged (sections 6.5.3 and 6.9.2).
+    // The windows apply after they are sent and acknowledged (sections 6.5.3 and 6.9.2).
     let open = async || {
         let mut stream = running.connect().await;
         let opening = [PREFACE, &setting(1, 0), &frame(SETTINGS, ACK, 0, &[])].concat();

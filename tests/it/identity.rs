@@ -1,4 +1,4 @@
-//! Who the client is, as every kind of application learns it: by credentials, by certificate, never by what it claims.
+//! Who the client is, for every kind of application: by credentials or certificate, never by its own claim.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::inprocess::read_to_end;
 use crate::pki::{Authority, Pair, connect};
 use crate::support::{Serving, folder, plugin};
 
-/// Fields by which a client could try to be somebody else.
+/// Fields with which a client could pretend to be another user.
 const CLAIMS: &str = "Remote-User: root\r\nAuth-Type: Basic\r\nSsl-Client-Verify: SUCCESS\r\nSsl-Client-S-Dn: CN=root\r\n\
                       X-Request-Id: forged\r\nClient-Cert: :AAAA:\r\n";
 
@@ -48,7 +48,7 @@ impl Site {
             upstream.url()
         );
         std::fs::write(folder.path().join("server.toml"), config).unwrap();
-        // The upstream serves until the process of the tests ends.
+        // The upstream serves until the test process ends.
         std::mem::forget(upstream);
         let serving = Serving::start(folder.path(), &["server.toml"]);
         Site { serving, servers, folder, clients }
@@ -77,7 +77,7 @@ impl Site {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_application_learns_who_the_client_is() {
     let site = Site::start();
-    // A name that would look like another part of the subject.
+    // A name that looks like another part of the subject.
     let ada = site.clients.pair(site.folder.path(), "ada", &["ada,O=Root", "a.example"]);
     let der = rustls::pki_types::pem::PemObject::from_pem_file(&ada.certificate);
     let der: rustls::pki_types::CertificateDer<'_> = der.unwrap();
@@ -99,7 +99,7 @@ async fn every_application_learns_who_the_client_is() {
         <sha2::Sha256 as sha2::Digest>::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(certificate["sha256"], *digest);
 
-    // The inner one counts.
+    // The inner one wins.
     let basic =
         format!("Authorization: Basic {}\r\n", base64::engine::general_purpose::STANDARD.encode("ann:pw"));
     let seen = site.environ("/door/environ", Some(&ada), &basic).await;

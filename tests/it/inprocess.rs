@@ -1,4 +1,4 @@
-//! Servers in the test's own process, on a port that the system chooses; and a raw client.
+//! Servers in the test's own process, on a port that the system chooses, and a raw client.
 #![allow(dead_code, reason = "each helper serves some of the files")]
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct Running {
     pub(crate) task: JoinHandle<()>,
 }
 
-/// What the tickets of all generations in this process are made of.
+/// The secret for the tickets of all generations in this process.
 fn tickets() -> Secret {
     static SECRET: std::sync::OnceLock<Secret> = std::sync::OnceLock::new();
     SECRET.get_or_init(Secret::random).clone()
@@ -41,7 +41,7 @@ pub(crate) fn server(options: &str) -> Box<dyn Server> {
     try_server(options).unwrap()
 }
 
-/// The same; the errors are those of building it.
+/// The same; returns the errors of building it.
 pub(crate) fn try_server(options: &str) -> Result<Box<dyn Server>, Errors> {
     let folder = tempfile::tempdir().unwrap();
     let listen = if options.contains("listen") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
@@ -63,7 +63,7 @@ impl Running {
         Running::on(server, sockets, app)
     }
 
-    /// Serves on sockets that are bound already, as the next generation does.
+    /// Serves on sockets that are already bound, as the next generation does.
     pub(crate) fn on(server: Box<dyn Server>, sockets: Vec<Socket>, app: App) -> Running {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (adopted, adoptions) = mpsc::channel(16);
@@ -91,15 +91,15 @@ impl Running {
         TcpStream::connect(self.address()).await.unwrap()
     }
 
-    /// Sends `bytes` on a connection of its own and reads until the server closes.
+    /// Sends `bytes` on a separate connection and reads until the server closes.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
         read_to_end(&mut stream).await
     }
 
-    /// Retires it and passes its connections on to the next generation, which serves on the same sockets. The task ends
-    /// with the old one.
+    /// Retires it and hands its connections over to the next generation, which serves on the same sockets.
+    /// The task ends with the old one.
     pub(crate) fn next(mut self, options: &str, app: App) -> (Running, JoinHandle<()>) {
         let new = Running::on(server(options), self.sockets, app);
         let (mut handed, adopted) = (self.handed.take().unwrap(), new.adopted.clone());
@@ -117,8 +117,8 @@ impl Running {
         (new, ended)
     }
 
-    /// Sends each case (what it is, its bytes, what is to come of it) on a connection of its own, shuts its side, and
-    /// compares what `read` finds; then ends.
+    /// Sends each case (its name, its bytes, the expected result) on a separate connection, shuts down its
+    /// side, and compares what `read` returns; then ends.
     pub(crate) async fn check<F, E>(
         self,
         cases: &[(&str, Vec<u8>, &E)],
@@ -153,12 +153,12 @@ impl Running {
     }
 }
 
-/// Waits for a future, but not for ever.
+/// Waits for a future, with a limit.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(patience(), future).await.expect("in time")
 }
 
-/// Yields until a condition of this process holds.
+/// Yields until a condition in this process is true.
 pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
     within(async {
         while !condition() {
@@ -168,7 +168,7 @@ pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
     .await;
 }
 
-/// Reads to the end of the stream; a reset ends it, too.
+/// Reads to the end of the stream, which may also be a reset.
 pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     let _ = within(stream.read_to_end(&mut text)).await;
@@ -180,7 +180,7 @@ pub(crate) async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> (Str
     try_read_response(stream).await.expect("a whole response")
 }
 
-/// The same; `None` when the stream ends before the first byte, an error when it ends later.
+/// The same; `None` if the stream ends before the first byte, an error if it ends later.
 pub(crate) async fn try_read_response(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, String)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -197,7 +197,7 @@ pub(crate) async fn try_read_response(stream: &mut (impl AsyncRead + Unpin)) -> 
     Some((head, String::from_utf8(body).unwrap()))
 }
 
-/// Sends a whole request and reads its response, on a connection that stays.
+/// Sends a whole request and reads its response, on a connection that stays open.
 pub(crate) async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &str,
@@ -206,12 +206,12 @@ pub(crate) async fn ask(
     read_response(stream).await
 }
 
-/// An app that answers `text` to everything.
+/// An app that responds to everything with `text`.
 pub(crate) fn says(text: &'static str) -> App {
     App::from_fn(move |_: Request| async move { Response::new(Body::from(text)) })
 }
 
-/// An app whose answer begins and breaks off.
+/// An app that aborts its response in the middle.
 pub(crate) fn breaks_off() -> App {
     App::from_fn(|_| async {
         let frames = [Ok(http_body::Frame::data(bytes::Bytes::from_static(b"begun"))), Err("broken off")];
@@ -219,7 +219,7 @@ pub(crate) fn breaks_off() -> App {
     })
 }
 
-/// An app that answers with what it was asked: method, target, and the body's length.
+/// An app that responds with the request's method, target and body length.
 pub(crate) fn echo() -> App {
     App::from_fn(|request: Request| async move {
         let (parts, body) = request.into_parts();

@@ -1,4 +1,4 @@
-//! Plugin libraries: what they say of themselves, what is refused and why, private copies, side processes.
+//! Plugin libraries: their info, what is refused and why, private copies, side processes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::border::library;
 use crate::support::{plugin, root};
 
-/// The errors of an app of kind `plugin`, as one line each with its helps.
+/// The errors of an app of kind `plugin`, one per line, each with its helps.
 fn create_fault(name: &str, settings: Value) -> String {
     let library = library(name);
     fault(Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap_err())
@@ -32,7 +32,7 @@ fn a_create_that_fails_says_why() {
     check(
         json!({ "healty": true }),
         &format!(
-            "{prefix}: settings: unknown field `healty`, expected one of `create`, `healthy`, `unwell_file`, `blocks`, `helper_file` at line 1 column 9 ()"
+            "{prefix}: settings: unknown field `healty`, expected one of `create`, `healthy`, `unwell_file`, `blocks`, `helper_file`, `announce` at line 1 column 9 ()"
         ),
     );
 }
@@ -93,7 +93,7 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
         (file("nearly.so", &whole[..whole.len() - 1]), truncated.into()),
         (
             file("foreign.so", &foreign),
-            format!("the library is for {other}, this paster runs on {arch} (build it for this machine's target)"),
+            format!("the library is for {other}, but this paster runs on {arch} (build it for this machine's target)"),
         ),
         (
             compile("none", "int other = 1;"),
@@ -104,21 +104,21 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
         (
             compile("newer", &table("PASTER_ABI_VERSION + 1", "sizeof(PasterPlugin)", "")),
             format!(
-                "it was built for version 2 of the plugin ABI; this paster {version} speaks version 1 (update paster, \
+                "it was built for version 2 of the plugin ABI, but this paster {version} uses version 1 (update paster, \
                  or rebuild the plugin with the paster-sdk (or paster.h) of this version)"
             ),
         ),
         (
             compile("older", &table("PASTER_ABI_VERSION - 1", "sizeof(PasterPlugin)", "")),
             format!(
-                "it was built for version 0 of the plugin ABI; this paster {version} speaks version 1 (rebuild the \
+                "it was built for version 0 of the plugin ABI, but this paster {version} uses version 1 (rebuild the \
                  plugin with the paster-sdk (or paster.h) of this paster)"
             ),
         ),
         (
             compile("small", &table("PASTER_ABI_VERSION", "24", "")),
             format!(
-                "its plugin table is 24 bytes, version 1 of the ABI has at least {size} (set `size_bytes` to \
+                "its plugin table has 24 bytes, but version 1 of the ABI needs at least {size} (set `size_bytes` to \
                  `sizeof(PasterPlugin)` and rebuild the plugin)"
             ),
         ),
@@ -129,7 +129,7 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
     ] {
         let fault = load_fault(&path);
         if path.ends_with("paster") {
-            // A program may be position independent, which the loader refuses in words of its own.
+            // A program may be position independent. The loader refuses that with its own message.
             assert!(fault.starts_with("cannot load the plugin `FILE`: "), "{fault}");
             continue;
         }
@@ -182,11 +182,12 @@ fn inspect_prints_what_a_plugin_says() {
       functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, list_tasks, run_task, run_side
       side processes  echo
       settings
-        create       one of "work", "fail", "panic", "hang"  optional      What `create` does.
-        healthy      boolean                                 default true  Whether the health probe succeeds.
-        unwell_file  string or null                          optional      While this file is there the health probe fails, with its text.
-        blocks       list                                    default []    Which of the host's calls never return: `save_state`, `retire`, `shutdown`, `destroy`.
-        helper_file  string or null                          optional      Where `create` writes the process id of a program that it starts and leaves alone.
+        create       one of "work", "fail", "panic", "abort", "exit", "hang"  optional      What `create` does.
+        healthy      boolean                                                  default true  Whether the health probe succeeds.
+        unwell_file  string or null                                           optional      While this file is there the health probe fails, with its text.
+        blocks       list                                                     default []    Which of the host's calls never return: `save_state`, `retire`, `shutdown`, `destroy`.
+        helper_file  string or null                                           optional      Where `create` writes the process id of a program that it starts and leaves alone.
+        announce     string or null                                           optional      The path that it names for a person to open.
     "#);
     let output =
         crate::support::paster().args(["plugin", "inspect", "--json"]).arg(plugin("hello")).output().unwrap();
@@ -195,7 +196,8 @@ fn inspect_prints_what_a_plugin_says() {
     assert_eq!(info["settings_schema"]["properties"]["greeting"]["type"], "string");
 }
 
-/// The kind `plugin` in a config: faults of its settings with their place, and what to do where nothing is built.
+/// The kind `plugin` in a config: errors in its settings with their place, and what to do if nothing is
+/// built.
 #[test]
 fn an_app_of_kind_plugin_is_made_from_its_table() {
     let library = plugin("faulty").display().to_string();
@@ -221,7 +223,7 @@ fn an_app_of_kind_plugin_is_made_from_its_table() {
     check(&library_is, "made main");
     check(&format!("{library_is}\nsettings.create = \"work\""), "made main");
     check("", "1: `[app.main]` names no plugin");
-    check("crate = \".\"\nlibrary = \"x\"", "4: `crate` and `library` exclude each other");
+    check("crate = \".\"\nlibrary = \"x\"", "4: `crate` and `library` are both set");
     check("crate = \".\"", "3: the plugin of the app `main` is not built");
     check(
         &format!("{library_is}\nsettings.create = \"fail\""),

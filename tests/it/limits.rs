@@ -1,5 +1,5 @@
-//! Clients that are slow, greedy or gone, and servers that are full. Limits are short here; no test sleeps but as
-//! a slow client does.
+//! Clients that are slow, greedy or gone, and servers that are full. The limits are short here. A test only
+//! sleeps where it plays a slow client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -53,7 +53,7 @@ async fn a_connection_that_rested_goes_on() {
     stream.write_all(halves.0.as_bytes()).await.unwrap();
     assert_eq!(ask(&mut stream, halves.1).await.1, "hello");
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    // What spoke HTTP/1 does not change over.
+    // A connection that spoke HTTP/1 does not switch to HTTP/2.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, "");
     running.end().await;
@@ -74,11 +74,11 @@ async fn a_slow_body_gets_408() {
 async fn an_app_that_makes_its_own_answer_of_a_slow_body_keeps_it_unless_it_is_an_error() {
     let running = Running::start("body_pace_bytes = 1000\nbody_pace_secs = 1", echo());
     let text = running.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await;
-    assert!(text.ends_with("POST / error: the request's body came too slowly"), "{text}");
+    assert!(text.ends_with("POST / error: the request's body arrived too slowly"), "{text}");
     running.end().await;
 }
 
-/// A body without an end, 64 KiB at a time; tells when it is dropped.
+/// An endless body, 64 KiB at a time; signals when it is dropped.
 fn endless(dropped: Arc<Notify>) -> App {
     struct Tell(Arc<Notify>);
     impl Drop for Tell {
@@ -158,7 +158,7 @@ async fn at_the_limit_connections_wait_and_are_not_dropped() {
     wait_until(|| inside.load(Relaxed) == 2).await;
     let mut third = running.connect().await;
     third.write_all(GET.as_bytes()).await.unwrap();
-    // A connection under a request is never closed for it.
+    // A connection with a request in flight is never closed to make room.
     assert_eq!(running.load.connections.load(Relaxed), 2);
     go.notify_one();
     assert_eq!(read_response(&mut first).await.1, "done");
@@ -190,7 +190,7 @@ async fn a_full_server_closes_what_has_been_idle_longest() {
     running.end().await;
 }
 
-/// An app that waits to be let go; counts those inside.
+/// An app that waits until it is released; counts the requests inside.
 fn gated(go: Arc<Notify>, inside: Arc<AtomicUsize>) -> App {
     App::from_fn(move |_| {
         let (go, inside) = (go.clone(), inside.clone());
@@ -333,7 +333,7 @@ async fn an_invited_body_is_asked_for_and_one_that_is_not_wanted_is_not() {
 
 #[tokio::test]
 async fn uploads_stream() {
-    // The app gives back each piece before it has the next one.
+    // The app drops each piece before it reads the next one.
     let app = App::from_fn(|request: Request| async move { Response::new(request.into_body()) });
     let running = Running::start("", app);
     let mut stream = running.connect().await;
@@ -381,7 +381,7 @@ async fn failures_of_the_app_are_500_without_details() {
         assert_eq!(body, "Internal Server Error\n");
     }
     assert_eq!(ask(&mut stream, GET).await.1, "fine");
-    // What breaks off must not look whole: no last chunk.
+    // An aborted response must not look complete: no last chunk.
     let text = running.exchange(b"GET /middle HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(!text.contains("\r\n0\r\n"), "{text:?}");
     assert!(broken.load(Relaxed));

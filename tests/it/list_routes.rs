@@ -1,10 +1,10 @@
-//! `paster list` and `paster routes`, as they print.
+//! The output of `paster list` and `paster routes`.
 
 use insta::assert_snapshot;
 
 use crate::support::{folder, paster};
 
-/// Standard output of the program run in a folder with this `server.toml`; its errors when it fails.
+/// Standard output of the program in a folder with this `server.toml`; its errors if it fails.
 fn run(config: &str, args: &[&str]) -> String {
     let folder = folder(&[("server.toml", config)]);
     let output = paster().args(args).current_dir(folder.path()).output().unwrap();
@@ -65,12 +65,12 @@ fn routes_are_a_tree() {
 fn routes_that_lead_nowhere_are_errors() {
     let looped = SITE.replace("apps = [\"files\", \"admin\"]", "apps = [\"files\", \"main\", \"amdin\"]");
     assert_snapshot!(run(&looped, &["routes"]), @r#"
-    error: app `main` hands requests to itself
+    error: app `main` passes requests to itself
       --> server.toml:21:18
        |
     21 | apps = ["files", "main", "amdin"]
        |                  ^^^^^^
-       = help: take one of the links away
+       = help: remove one of these links
 
     error: unknown app `amdin`
       --> server.toml:21:26
@@ -115,7 +115,7 @@ fn options_of_every_kind_are_told() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
-    // Singular and plural, people and programs.
+    // Singular and plural, for people and programs.
     assert_eq!(run("", &["list", "servers", "http"]), text);
     let json: serde_json::Value =
         serde_json::from_str(&run("", &["list", "app", "mount", "--json"])).unwrap();

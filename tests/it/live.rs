@@ -1,4 +1,4 @@
-//! The live page of development, as a browser sees it.
+//! The live page in development, as a browser sees it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ pub(crate) fn events(serving: &Serving) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-/// Reads up to the next event whose data holds `word`; `None` at the stream's end.
+/// Reads up to the next event whose data contains `word`; `None` at the end of the stream.
 pub(crate) fn next(events: &mut BufReader<TcpStream>, word: &str) -> Option<String> {
     let mut line = String::new();
     while events.read_line(&mut line).unwrap() > 0 {
@@ -101,7 +101,7 @@ fn an_edit_of_a_static_file_refreshes_open_pages() {
     let version = html.split_once("live.js?g=").unwrap().1.split_once('"').unwrap().0;
     assert!(html.starts_with("four\n<script"), "{html}");
     assert!(next(&mut events(&serving), "\"serving\"").unwrap().contains(&format!("{version}\"")));
-    // Another generation was not needed.
+    // It needed no new generation.
     serving.signal("HUP");
     assert_eq!(serving.wait_for("reloaded")["generation"], 2);
 }

@@ -9,8 +9,9 @@ use crate::pki::Authority;
 use crate::support::{Serving, children, plugin, wait_until};
 use crate::traffic::{self, Clients};
 
-/// How many reloads: 12, or what `PASTER_TEST_RELOADS` says. Then the figures of a release build are held to their limits
-/// too, which a machine that is busy with other tests may miss; without optimisation a reload takes five times as long.
+/// How many reloads: 12, or the value of `PASTER_TEST_RELOADS`. Then the figures of a release build must also
+/// meet their limits, which a machine that is busy with other tests may miss. Without optimization a reload
+/// takes five times as long.
 fn reloads() -> (u64, bool) {
     let wanted = std::env::var("PASTER_TEST_RELOADS").ok().and_then(|count| count.parse().ok());
     (wanted.unwrap_or(12), wanted.is_some() && !cfg!(debug_assertions))
@@ -19,7 +20,7 @@ fn reloads() -> (u64, bool) {
 /// How many requests are answered between two reloads.
 const BETWEEN: u64 = 100;
 
-/// Memory of a process and its children that no file backs, in KiB.
+/// The anonymous memory of a process and its children, in KiB.
 pub(crate) fn memory(pid: u32) -> u64 {
     own_memory(pid) + children(pid).into_iter().map(own_memory).sum::<u64>()
 }
@@ -39,7 +40,8 @@ pub(crate) fn hello(process: &str, server: &str) -> String {
     )
 }
 
-/// The same with a second server, over TLS, with `options`; and the authority that its clients trust.
+/// The same with a second server, over TLS, with `options`. Also returns the authority that its clients
+/// trust.
 pub(crate) fn with_tls(folder: &Path, config: &str, options: &str) -> (String, Authority) {
     let authority = Authority::new("test");
     let pair = authority.pair(folder, "localhost", &["localhost"]);
@@ -50,7 +52,7 @@ pub(crate) fn with_tls(folder: &Path, config: &str, options: &str) -> (String, A
     (server, authority)
 }
 
-/// 500 requests a second in all; those over TLS to the server `secure`.
+/// 500 requests per second in total; those over TLS go to the server `secure`.
 pub(crate) fn all_kinds(clients: &mut Clients, serving: &Serving, authority: &Authority) {
     let secure: Arc<str> = serving.urls["secure"].trim_start_matches("https://").into();
     let tls = |protocol| authority.client(&[protocol], None).config().clone();
@@ -66,7 +68,7 @@ pub(crate) fn all_kinds(clients: &mut Clients, serving: &Serving, authority: &Au
     let config = tls("h2");
     clients.add(move |_, traffic| traffic::http2(traffic, 80, &secure, Some(&config)));
     for number in 0..10 {
-        // Half of them stay as long as they may, half come and go.
+        // Half of them stay connected as long as they may; the others come and go.
         let lives = if number < 5 { u64::MAX } else { 20 + number };
         clients.add(move |address, traffic| traffic::web_socket(address, traffic, lives));
     }
@@ -75,7 +77,7 @@ pub(crate) fn all_kinds(clients: &mut Clients, serving: &Serving, authority: &Au
     }
 }
 
-/// Processor time of a process and of its children, ended ones too, in milliseconds.
+/// CPU time of a process and its children, including ended ones, in milliseconds.
 fn processor_ms(pid: u32) -> f64 {
     let times = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -118,7 +120,7 @@ fn reloads_under_load_lose_nothing() {
         switches.push(reloaded["ms"].as_u64().unwrap());
         most = most.max(memory(serving.pid()));
         if number == 5 {
-            // Once it has read and compared the library, of which its allocator keeps the room.
+            // After it has read and compared the library, whose memory its allocator keeps.
             own_early = own_memory(serving.pid());
         }
         wait_until("requests are answered", || traffic.requests.load(Relaxed) > before + BETWEEN);

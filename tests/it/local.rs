@@ -1,4 +1,4 @@
-//! Apps of a config in this process, without a server: what a test of a part needs.
+//! Apps of a config in this process, without a server, for tests of single parts.
 #![allow(dead_code, reason = "each helper serves some of the files")]
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,14 +14,14 @@ use paster::ops::assemble::{Assembly, assemble_apps};
 
 use crate::support::folder;
 
-/// A config with the files beside it, its apps built.
+/// A config with the files beside it, and its apps.
 pub(crate) struct Local {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) assembly: Assembly,
     runtime: tokio::runtime::Runtime,
 }
 
-/// A response with its body read.
+/// A response and its body.
 pub(crate) type Answer = http::Response<bytes::Bytes>;
 
 /// Reads `server.toml` in `folder`.
@@ -29,7 +29,7 @@ pub(crate) fn load(folder: &Path) -> Result<Config, Errors> {
     Config::load(&Sources { file: Some(folder.join("server.toml")), ..Sources::default() })
 }
 
-/// The faults that building the apps of `config` shows, one a line, each with its helps.
+/// The errors from building the apps of `config`, one per line, each with its helps.
 pub(crate) fn faults(config: &str) -> String {
     let folder = folder(&[("server.toml", config)]);
     let config = load(folder.path()).unwrap();
@@ -49,7 +49,7 @@ impl Local {
         Local::in_folder(folder(files), config, true)
     }
 
-    /// `${here}` works as the config lies in the folder.
+    /// `${here}` works as if the config were in the folder.
     pub(crate) fn in_folder(folder: tempfile::TempDir, config: &str, development: bool) -> Local {
         std::fs::write(folder.path().join("server.toml"), config).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -65,12 +65,12 @@ impl Local {
         self.assembly.apps["main"].clone()
     }
 
-    /// Calls the app `main` as a server's gate would and reads the whole answer.
+    /// Calls the app `main`, as a server's gate would, and reads the whole response.
     pub(crate) fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Answer {
         self.try_send(request, body).unwrap()
     }
 
-    /// The same; the error is the app's or the body's.
+    /// The same; returns the error of the app or the body.
     pub(crate) fn try_send(
         &self,
         request: http::request::Builder,
@@ -88,18 +88,18 @@ impl Local {
         })
     }
 
-    /// GET of `target`.
+    /// Sends GET for `target`.
     pub(crate) fn get(&self, target: &str) -> Answer {
         self.send(http::Request::get(target), "")
     }
 
-    /// Waits on a future in the runtime of the apps.
+    /// Waits for a future in the runtime of the apps.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 }
 
-/// What a server's gate says of a request from this machine for `host`.
+/// The gate's facts about a request from this machine to `host`.
 pub(crate) fn environ(host: &str) -> Environ {
     let authority: http::uri::Authority = host.parse().unwrap();
     Environ {
@@ -117,7 +117,7 @@ pub(crate) fn environ(host: &str) -> Environ {
     }
 }
 
-/// Status, the headers named, and the body as text: `200 text/plain | hello`.
+/// The status, the named headers, and the body as text: `200 text/plain | hello`.
 pub(crate) fn shown(answer: &Answer, headers: &[&str]) -> String {
     let mut text = answer.status().as_u16().to_string();
     for name in headers {

@@ -1,4 +1,4 @@
-//! The table `[log]`: formats, levels for single targets, a file that is opened anew; no secrets.
+//! The table `[log]`: formats, levels for single targets, a file that is reopened, and no secrets.
 
 use std::io::Read;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn lines_of_workers_and_plugins_are_json_in_a_file_that_is_opened_anew() {
     std::fs::write(folder.path().join("server.toml"), text).unwrap();
     let output = paster().args(["serve", "--json"]).current_dir(folder.path()).output().unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.contains("cannot open the log file") && shown.contains("create its folder"), "{shown}");
+    assert!(shown.contains("cannot open the log file") && shown.contains("create its directory"), "{shown}");
 
     std::fs::create_dir(folder.path().join("log")).unwrap();
     let path = folder.path().join("log/paster.log");
@@ -54,13 +54,13 @@ fn lines_of_workers_and_plugins_are_json_in_a_file_that_is_opened_anew() {
     assert!(!text.contains("hunter2") && !text.contains("s3cr3t"), "{text}");
     assert!(!text.contains("says little"), "debug is asked for of our own servers alone");
 
-    // Refusals are told at debug, which holds for our servers.
+    // Refusals are logged at debug, the level of our servers.
     let mut connection = crate::support::Connection::open(serving.address());
     connection.request("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     wait_until("the refusal is logged", || read(&path).contains("more than one Host"));
     assert!(lines(&read(&path)).iter().any(|line| line["level"] == "debug" && line["status"] == 400));
 
-    // Moved away, and opened anew.
+    // Moved away and reopened.
     let moved = folder.path().join("log/old.log");
     std::fs::rename(&path, &moved).unwrap();
     serving.signal("USR1");
@@ -88,7 +88,7 @@ fn text_has_one_line_for_an_event_and_levels_hold() {
     assert!(line.contains(" app=main ") && line.contains(" generation=1 worker="), "{line}");
     assert!(line.contains(" item=7 ") && !line.contains("hunter2"), "{line}");
 
-    // A reload takes another level; an unknown one is an error with its place.
+    // A reload applies another level; an unknown one is an error with its place.
     std::fs::write(folder.path().join("server.toml"), config("[log]\nlevel = \"of\"\n")).unwrap();
     serving.signal("HUP");
     let failed = serving.wait_for("reload_failed");
@@ -108,12 +108,12 @@ fn a_wrong_target_is_an_error_of_the_config() {
     let folder = folder(&[("server.toml", text)]);
     let output = paster().arg("check").current_dir(folder.path()).output().unwrap();
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(shown.contains("`pas ter` is no target of the log"), "{shown}");
+    assert!(shown.contains("`pas ter` is not a log target"), "{shown}");
     assert!(shown.contains("server.toml:6"), "{shown}");
     assert_eq!(output.status.code(), Some(78));
 }
 
-/// The lines of the supervisor that are of that event.
+/// The supervisor's lines with that event.
 fn told(text: &str, event: &str) -> Vec<Value> {
     let own = |line: &Value| line["target"] == "paster::supervisor" && line["event"] == event;
     lines(text).into_iter().filter(own).collect()
@@ -137,7 +137,7 @@ fn the_supervisors_events_follow_the_table_into_its_file() {
     let exit = told(&read(&path), "worker_exit");
     assert_eq!((exit[0]["level"].as_str(), exit[0]["pid"].as_u64()), (Some("error"), Some(worker.into())));
 
-    // A fault with its place and how to mend it.
+    // An error with its place and how to fix it.
     save(&folder.path().join("server.toml"), &log("").replace("\"plugin\"", "\"plugn\""));
     serving.signal("HUP");
     serving.wait_for("reload_failed");
@@ -146,9 +146,9 @@ fn the_supervisors_events_follow_the_table_into_its_file() {
     assert!(failed[0]["message"].as_str().unwrap().contains("`plugn`"), "{failed:?}");
     assert!(failed[0]["place"].as_str().unwrap().contains("server.toml:7"), "{failed:?}");
     assert!(failed[0]["help"].as_str().unwrap().contains("did you mean"), "{failed:?}");
-    assert_eq!(failed[1]["message"], "generation 1 serves on");
+    assert_eq!(failed[1]["message"], "generation 1 keeps serving");
 
-    // Moved away and opened anew; and the program after this one goes on with it.
+    // Moved away and reopened; and the next program continues with it.
     let moved = folder.path().join("old.log");
     std::fs::rename(&path, &moved).unwrap();
     serving.signal("USR1");
@@ -160,7 +160,7 @@ fn the_supervisors_events_follow_the_table_into_its_file() {
     assert_eq!(told(&read(&path), "reloading")[0]["reason"], "program");
     assert!(told(&read(&path), "worker_exit").iter().all(|exit| exit["level"] == "debug"));
 
-    // Levels hold.
+    // Levels apply.
     save(&folder.path().join("server.toml"), &log("levels.\"paster::supervisor\" = \"warn\"\n"));
     serving.signal("HUP");
     assert_eq!(serving.wait_for("reloaded")["generation"], 3);
@@ -181,7 +181,7 @@ fn without_a_terminal_the_log_takes_the_place_of_lines_for_people() {
         assert_eq!(told(&serving.stderr(), event).len(), 1, "{}", serving.stderr());
     }
 
-    // On a terminal they stay as they are, and stand there once.
+    // On a terminal they are unchanged, and appear only once.
     let line = format!("{} serve", env!("CARGO_BIN_EXE_paster"));
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).current_dir(site.path());
@@ -214,7 +214,7 @@ fn a_file_of_the_log_belongs_to_the_workers_user() {
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap()), 65534, "turn {turn}");
         std::fs::rename(&path, folder.path().join("old.log")).unwrap();
         serving.signal("USR1");
-        // The supervisor is the first to write.
+        // The supervisor writes first.
         serving.signal("HUP");
         serving.wait_for("reloaded");
     }

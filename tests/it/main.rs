@@ -1,4 +1,4 @@
-//! The integration tests: one binary, a file for each feature.
+//! The integration tests: one binary, one file per feature.
 #![allow(missing_docs, reason = "tests are read, not linked")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 

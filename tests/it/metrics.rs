@@ -1,4 +1,4 @@
-//! `metrics`: what all workers have counted, read by Prometheus' own parser; and `health`.
+//! `metrics`: what all workers have counted, read with Prometheus' own parser; and `health`.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -40,7 +40,7 @@ middleware = ["health", "metrics"]
 use = "error_page"
 "#;
 
-/// Reads Prometheus' text or OpenMetrics with the parser of Prometheus' Python client, which refuses what is malformed.
+/// Parses Prometheus text or OpenMetrics with Prometheus' Python client, which refuses malformed input.
 fn parse(text: &str, module: &str) -> BTreeMap<String, f64> {
     const SCRIPT: &str = "
 import sys, json, importlib
@@ -76,9 +76,9 @@ fn scrape(serving: &Serving) -> BTreeMap<String, f64> {
 fn counts_are_the_sum_of_all_workers_and_never_go_backwards() {
     let folder = folder(&[("server.toml", CONFIG)]);
     let mut serving = Serving::start(folder.path(), &[]);
-    // The addresses of both servers stand before `ready`.
+    // The addresses of both servers come before `ready`.
     for _ in 0..20 {
-        // A connection each, so that both workers have some.
+        // One connection each, so that both workers get some.
         assert_eq!(get(&serving, "/"), "hello\n");
     }
     get(&serving, "/missing");
@@ -130,7 +130,7 @@ fn counts_are_the_sum_of_all_workers_and_never_go_backwards() {
             }
         }
     }
-    // OpenMetrics, and what is no way to ask.
+    // OpenMetrics, and methods that are not allowed.
     let mut connection = Connection::open(&address(&serving, "admin"));
     let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\r\n";
     let (head, text) = connection.request(ask);
@@ -156,7 +156,7 @@ fn a_stranger_sees_no_metrics() {
     assert_eq!(status("admin", "/metrics", "X-Forwarded-For: 192.0.2.7\r\n"), "404");
     assert_eq!(status("admin", "/metrics", "X-Forwarded-For: 127.0.0.1\r\n"), "200");
     drop(serving);
-    // A proxy that is not believed hides who asks.
+    // A proxy that is not trusted hides the client.
     let config = CONFIG.replace("[server.admin]\n", "[server.admin]\nhosts = [\"localhost\"]\n");
     std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let serving = Serving::start(folder.path(), &[]);
@@ -205,8 +205,8 @@ fn connections_of_a_web_server_are_counted_too() {
         stream.set_read_timeout(Some(crate::support::patience())).unwrap();
         stream
     };
-    // Each SCGI request has a connection of its own; the three of FastCGI share one, and only its first is counted
-    // from the acceptance.
+    // Each SCGI request has its own connection. The three FastCGI requests share one, and only the first is
+    // timed from the accept.
     for _ in 0..2 {
         let mut stream = open("main");
         stream.write_all(&crate::scgi::ask("/", &[], "")).unwrap();
@@ -282,7 +282,7 @@ fn nothing_is_ready_while_the_server_ends() {
         [app.main]\nuse = \"respond\"\nmiddleware = [\"health\"]\n";
     let folder = folder(&[("server.toml", config)]);
     let mut serving = Serving::start(folder.path(), &[]);
-    // A request under way holds the server up, and its connection is one that can still be asked on.
+    // A request in flight keeps the server up, and its connection can still be used.
     let mut waiting = TcpStream::connect(serving.address()).unwrap();
     waiting.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n").unwrap();
     let mut other = Connection::open(serving.address());
@@ -293,6 +293,6 @@ fn nothing_is_ready_while_the_server_ends() {
     waiting.write_all(b"\r\n").unwrap();
     let mut text = String::new();
     waiting.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 503") && text.contains("the server is ending"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 503") && text.contains("the server is shutting down"), "{text}");
     assert_eq!(serving.end(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Each middleware as a client and an app see it.
+//! Each middleware, as a client and an app see it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use paster::middleware::MIDDLEWARE;
 use crate::local::{Answer, Local, faults, load, shown};
 use crate::support::folder;
 
-/// An app `main` that answers `hello`, behind `middleware` of the table that follows.
+/// An app `main` that responds with `hello`, behind the `middleware` from the table that follows.
 fn hello(middleware: &str, rest: &str) -> String {
     format!("[app.main]\nuse = \"respond\"\nbody = \"Hello, World\"\nmiddleware = [{middleware}]\n{rest}\n")
 }
@@ -71,11 +71,11 @@ fn every_app_has_a_limit_unless_its_stack_names_one() {
     check(&local, 413);
     let raised = "[middleware.more]\nuse = \"body_limit\"\nmax_bytes = 2000000\n";
     check(&Local::new(&hello("\"more\"", raised), &[]), 200);
-    // A mount has no limit of its own, so that one of its apps may allow more.
+    // A mount has no limit itself, so that one of its apps may allow more.
     let mounted = hello("\"more\"", raised).replace("app.main", "app.inner")
         + "[app.main]\nuse = \"mount\"\nroutes = { \"/\" = \"inner\" }\n";
     check(&Local::new(&mounted, &[]), 200);
-    // What it refuses gets its page.
+    // Its refusals get a page.
     let local = Local::new(&hello("\"error_page\"", ""), &[]);
     let answer = local.send(Request::post("/").header("accept", "application/json"), long.clone());
     assert_eq!(shown(&answer, &["content-type"]).split(" | ").next(), Some("413 application/problem+json"));
@@ -90,8 +90,8 @@ fn headers_are_removed_set_and_appended() {
     let wrong = "[middleware.h]\nuse = \"headers\"\n[middleware.h.response]\nremove = [\"a b\"]\n\
                  set = { content-length = \"1\", a = \"x\\ny\" }\n";
     assert_snapshot!(faults(&hello("\"h\"", wrong)), @r"
-    `a b` is no header name (use letters, digits and `-`)
-    the value of header `a` has characters that no header may have (remove line breaks and control characters)
+    `a b` is not a header name (use letters, digits and `-`)
+    the value of header `a` has characters that are not allowed in a header (remove line breaks and control characters)
     the header `content-length` cannot be changed (the server sets it from the message and the connection)
     ");
 }
@@ -212,7 +212,7 @@ async fn head_claims_no_coding_where_the_length_is_unknown() {
 fn a_late_answer_is_504() {
     let local = Local::new(&hello("\"slow\"", "[middleware.slow]\nuse = \"timeout\"\nafter_secs = 1\n"), &[]);
     assert_eq!(local.get("/").status(), 200);
-    // The app never reads a body that never comes; `cascade` waits for it.
+    // The app never reads a body that never comes, but `cascade` waits for it.
     let config = "[app.main]\nuse = \"cascade\"\napps = [\"a\"]\nmiddleware = [\"slow\"]\n[app.a]\nuse = \"respond\"\n\
                   [middleware.slow]\nuse = \"timeout\"\nafter_secs = 1\n";
     let local = Local::new(config, &[]);
@@ -290,7 +290,7 @@ fn lint_logs_or_fails() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "lint: the request has the hop-by-hop field `transfer-encoding`; \
-         the request has the field `x_y`, which CGI would take for another one"
+         the request has the field `x_y`, which CGI cannot tell from another one"
     );
     let lenient = Local::new(&FAILING.replace("strict = true", "").replace("\"error_page\", ", ""), &[]);
     assert_eq!(lenient.get("/").status(), 405);
@@ -321,7 +321,7 @@ fn auth_basic_lets_in_whom_the_file_knows() {
     let answer = local.get("/");
     assert_eq!(
         shown(&answer, &["www-authenticate"]),
-        "401 Basic realm=\"Staff\", charset=\"UTF-8\" | A name and a password are needed.\n"
+        "401 Basic realm=\"Staff\", charset=\"UTF-8\" | A name and a password are required.\n"
     );
     for wrong in ["Basic", "Basic !!!", "Bearer abc", "Basic YWJj"] {
         assert_eq!(send(&local, &[("authorization", wrong)]).status(), 401, "{wrong}");
@@ -359,8 +359,8 @@ fn weak_hashes_are_refused() {
     let errors: Vec<_> = errors.err().unwrap().iter().map(ToString::to_string).collect();
     let shown = errors.join("\n").replace(&*folder.path().to_string_lossy(), "F");
     assert_snapshot!(shown, @r"
-    line 1 of `F/users` has an unsalted SHA-1 hash, which is found in lists
-    line 2 of `F/users` has an MD5 hash, which is tried by the billion
+    line 1 of `F/users` has an unsalted SHA-1 hash, which can be looked up in tables
+    line 2 of `F/users` has an MD5 hash, which is too fast to resist guessing
     line 3 of `F/users` has no `name:hash`
     line 5 of `F/users` has a hash that is neither argon2id nor bcrypt
     ");
@@ -372,14 +372,14 @@ fn the_access_log_has_a_line_a_request_and_no_secrets() {
         let tables =
             format!("[middleware.log]\nuse = \"access_log\"\nfile = \"access.log\"\nformat = \"{format}\"\n");
         let mut local = Local::new(&hello("\"log\"", &tables), &[]);
-        // Characters that could harm a terminal stand escaped in each format.
+        // Characters that could harm a terminal are escaped in each format.
         let request = Request::get("/a?token=s3cret&b=c")
             .header("authorization", "Basic s3cret")
             .header("cookie", "s3cret")
             .header("referer", "http://h/?password=s3cret")
             .header("user-agent", "curl\\ \"8\"");
         local.send(request, "");
-        // The log is whole once its app is gone.
+        // The log is complete when its app is gone.
         local.assembly.apps.clear();
         let log = std::fs::read_to_string(local.folder.path().join("access.log")).unwrap();
         assert!(!log.contains("s3cret"), "{log}");
@@ -399,7 +399,7 @@ fn the_access_log_has_a_line_a_request_and_no_secrets() {
     );
 }
 
-/// The line with its time and duration replaced.
+/// The line with time and duration replaced.
 fn normalised(line: &str) -> String {
     let mut line = line.to_owned();
     for (start, end, with) in [("[", "]", "TIME"), ("\"time\":\"", "\"", "TIME"), ("\"micros\":", ",", "N")] {
@@ -518,7 +518,7 @@ fn a_changed_password_holds_at_once_and_a_broken_file_changes_nothing() {
     }
     assert_eq!(status("new"), 200);
     std::fs::write(&file, "broken").unwrap();
-    // Longer than a reading is believed.
+    // Longer than the content of the file is cached.
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(1200) {
         assert_eq!(status("new"), 200);

@@ -1,4 +1,4 @@
-//! `mount`, `redirect`, `respond`, and the faults that assembling shows.
+//! `mount`, `redirect`, `respond`, and the errors that assembling reports.
 
 use crate::local::{Local, faults, shown};
 
@@ -106,7 +106,7 @@ body = "escaped"
 #[test]
 fn two_spellings_of_one_prefix_are_an_error() {
     let config = "[app.main]\nuse = \"mount\"\nroutes = { \"/a@b\" = \"x\", \"/a%40b/\" = \"x\" }\n[app.x]\nuse = \"respond\"\n";
-    assert!(faults(config).contains("another route has the same place"), "{}", faults(config));
+    assert!(faults(config).contains("another route has the same host and prefix"), "{}", faults(config));
 }
 
 #[test]
@@ -140,12 +140,12 @@ use = "timeuot"
 "#;
     insta::assert_snapshot!(faults(config), @r"
     unknown app `mian` (did you mean `main`?)
-    app `main` hands requests to itself: `main` → `loop` → `main` (take one of these links away)
+    app `main` passes requests to itself: `main` → `loop` → `main` (remove one of these links)
     cannot mount an app at `nowhere`: it has no `/` (write a prefix (`/files`) or a host with a prefix (`example.org/files`))
     unknown middleware `tiemout` (did you mean `timeout`?)
     unknown middleware `timeuot` (did you mean `timeout`?)
     unknown kind of app `respnod` (did you mean `respond`?)
     `status` must be at least 200, not `99` ()
-    cannot redirect to `//evil.example/` (write a URL with its scheme (`https://example.org/new`) or a path from `/`)
+    cannot redirect to `//evil.example/` (write a URL with its scheme (`https://example.org/new`) or a path that begins with `/`)
     ");
 }

@@ -1,5 +1,5 @@
-//! What is long on its way: answers that the app has given out and the client has not taken yet, and bodies that the app
-//! reads after it has answered.
+//! Long transfers: responses that the app has returned and the client has not read yet, and bodies that the
+//! app reads after it has responded.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::http2::{
 };
 use crate::inprocess::{Running, ask, echo, read_response, says, within};
 
-/// More than the kernel's buffers take.
+/// More than the kernel's buffers hold.
 const LONG: usize = 32 << 20;
-/// All limits that a slow client could meet.
+/// All limits that could apply to a slow client.
 const LIMITS: &str =
     "idle_timeout_secs = 1\nhead_timeout_secs = 1\nhalf_close_secs = 1\nwrite_stall_secs = 1\n";
 
@@ -31,14 +31,14 @@ fn long() -> App {
     })
 }
 
-/// A client whose kernel takes little.
+/// A client with a small receive buffer.
 async fn connect(running: &Running) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     socket.connect(running.address().parse().unwrap()).await.unwrap()
 }
 
-/// Reads 256 KiB now and then, until `done` or the end.
+/// Reads 256 KiB from time to time, until `done` or the end.
 async fn sip(stream: &mut TcpStream, pause: Duration, done: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut seen = Vec::new();
     while !done(&seen) {
@@ -53,7 +53,7 @@ async fn sip(stream: &mut TcpStream, pause: Duration, done: impl Fn(&[u8]) -> bo
     seen
 }
 
-/// The length of an HTTP/1 answer's body.
+/// The length of an HTTP/1 response's body.
 fn body_of(answer: &[u8]) -> Option<usize> {
     let head = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(answer.len() - head - 4)
@@ -97,7 +97,7 @@ async fn over_http2_too_while_the_generation_retires() {
     stream.write_all(&begun.concat()).await.unwrap();
     let first = sip(&mut stream, Duration::ZERO, |seen| seen.len() > 100_000).await;
     running.phase.send(Phase::Retired).unwrap();
-    // Longer than the client of an idle connection has for its goodbye.
+    // Longer than an idle client's connection may take to close.
     let rest = sip(&mut stream, Duration::from_millis(100), |_| false).await;
     let seen = frames(&[first, rest].concat());
     let got: usize = seen.iter().filter(|frame| frame.kind == DATA).map(|frame| frame.payload.len()).sum();
@@ -106,7 +106,7 @@ async fn over_http2_too_while_the_generation_retires() {
     within(running.task).await.unwrap();
 }
 
-/// Answers at once, reads on, and tells how much it was.
+/// Responds at once, keeps reading, and reports how much it was.
 fn reads_on(told: mpsc::UnboundedSender<Option<usize>>) -> App {
     App::from_fn(move |request: Request| {
         let told = told.clone();
@@ -134,7 +134,7 @@ async fn a_body_that_is_read_after_the_answer_comes_whole() {
         stream.write_all(b"0123456789").await.unwrap();
     }
     assert_eq!(within(heard.recv()).await, Some(Some(30)));
-    // What was a body is no request, and the connection goes on.
+    // What was a body does not count as a request, and the connection stays open.
     assert_eq!(ask(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.1, "later");
     running.end().await;
 }

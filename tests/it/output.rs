@@ -1,4 +1,4 @@
-//! What commands print: a reader that goes away ends them silently, a full device is an error in words.
+//! What commands print: if the reader goes away they end silently; a full device is an error with a message.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -55,7 +55,7 @@ fn a_reader_that_has_gone_ends_a_command_silently() {
         let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{args:?}");
     }
-    // The exit code is that of the command all the same, and nobody need read its errors.
+    // The exit code is still the command's, and nobody has to read its errors.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut check = command(&site, &["check", "-D", "server.main.use=htp"]);
@@ -76,7 +76,7 @@ fn a_full_device_is_an_error_in_words() {
             stderr.contains("error: cannot write") && stderr.contains("No space left"),
             "{args:?}: {stderr}"
         );
-        // Nor does a full standard error change what a command does.
+        // A full standard error does not change what a command does either.
         let mut quiet = command(&site, args);
         assert_eq!(quiet.stdout(Stdio::null()).stderr(full()).status().unwrap().code(), Some(0), "{args:?}");
     }

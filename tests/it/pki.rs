@@ -17,7 +17,7 @@ use crate::inprocess::within;
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An authority of its own.
+/// A new authority.
 pub(crate) struct Authority {
     pub(crate) issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -51,7 +51,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem, der }
     }
 
-    /// The authority's own certificate as a file.
+    /// The authority's certificate as a file.
     pub(crate) fn file(&self, folder: &Path) -> PathBuf {
         let file = folder.join("authority.pem");
         std::fs::write(&file, &self.pem).unwrap();
@@ -63,7 +63,7 @@ impl Authority {
         self.pair_until(folder, name, names, SystemTime::now() + 90 * DAY)
     }
 
-    /// The same with the end of its life.
+    /// The same, with the end of its validity.
     pub(crate) fn pair_until(&self, folder: &Path, name: &str, names: &[&str], end: SystemTime) -> Pair {
         let (certificate, key) = self.sign(names, end);
         let pair =
@@ -86,7 +86,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// A client that trusts this authority, offers `protocols` and shows the certificate of `own`.
+    /// A client that trusts this authority, offers `protocols` and sends the certificate `own`.
     pub(crate) fn client(&self, protocols: &[&str], own: Option<&Pair>) -> TlsConnector {
         self.client_with(protocols, own, rustls::ALL_VERSIONS)
     }
@@ -115,7 +115,7 @@ impl Authority {
     }
 }
 
-/// Connects and makes the handshake.
+/// Connects and does the handshake.
 pub(crate) async fn try_connect(
     client: &TlsConnector,
     address: &str,

@@ -1,4 +1,5 @@
-//! The table `[process]`: hung and spent workers, users, limits, the pid file, and what systemd is told.
+//! The table `[process]`: hung and worn-out workers, users, limits, the pid file, and notifications to
+//! systemd.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,7 +14,7 @@ use crate::control::Site;
 use crate::support::{Connection, Serving, folder, get, paster, patience, plugin, runs, wait_until};
 use crate::workers::config;
 
-/// Sends a request without waiting for an answer.
+/// Sends a request and does not wait for a response.
 fn ask(serving: &Serving, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
@@ -43,7 +44,7 @@ fn a_hung_worker_is_replaced_and_named_with_what_it_did() {
     let exit = serving.wait_for("worker_exit");
     assert_eq!((&exit["pid"], &exit["expected"]), (&hung["pid"], &true.into()));
 
-    // One that gives no sign at all.
+    // A worker that sends nothing at all.
     let victim = serving.children()[0];
     signal(victim, rustix::process::Signal::STOP);
     assert_eq!(serving.wait_for("worker_hung")["pid"], victim);
@@ -101,7 +102,7 @@ fn growth_and_age_end_a_worker_too() {
     let text = config("heartbeat_secs = 1\nmax_growth_mb = 24");
     let folder = folder(&[("server.toml", &text)]);
     let mut serving = Serving::start(folder.path(), &[]);
-    // The first reading is what growth is measured from.
+    // Growth is measured from the first reading.
     wait_until("its growth is seen", || {
         get(&serving, "/grow");
         let children = serving.children();
@@ -149,7 +150,7 @@ fn workers_and_side_processes_run_as_the_user_within_the_limits() {
         assert!(about(pid, "limits", "Max core file size").starts_with("1048576 "));
         assert!(about(pid, "limits", "Max address space").starts_with("68719476736 "));
     }
-    // They still end with a killed supervisor: the kernel forgets that with a change of the user.
+    // They still end with a killed supervisor, although the kernel clears that setting when the user changes.
     let children = serving.children();
     serving.kill();
     wait_until("all have ended", || !children.iter().any(|pid| runs(*pid)));
@@ -161,7 +162,7 @@ fn bad_users_and_masks_are_told_together() {
     let output = paster().arg("serve").current_dir(folder.path()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(78), "{stderr}");
-    for word in ["no user `no-such-user`", "`9` is no file mode creation mask", "server.toml:2:"] {
+    for word in ["no user `no-such-user`", "`9` is not a file mode creation mask", "server.toml:2:"] {
         assert!(stderr.contains(word), "{word} in {stderr}");
     }
 }
@@ -219,7 +220,7 @@ fn a_pid_file_that_is_a_link_is_refused() {
         command.args(["serve", "--json"]).current_dir(folder.path());
         let mut serving = Serving::launch(command);
         let failed = serving.wait_for("failed");
-        assert!(failed.to_string().contains("a symbolic link lies there"), "{failed}");
+        assert!(failed.to_string().contains("the path is a symbolic link"), "{failed}");
         assert_eq!(serving.end(), Some(1));
         std::fs::remove_file(&path).unwrap();
     }
@@ -257,8 +258,8 @@ fn systemd_is_told() {
     std::fs::write(folder.path().join("server.toml"), "[server.main]\nuse = \"htp\"\n").unwrap();
     serving.signal("HUP");
     until("RELOADING=1");
-    assert!(until("READY=1").contains("STATUS=generation 2 serves on: "));
-    // The worker of an attempt that failed, or of generation 1, may be ending: one that lives has an environment.
+    assert!(until("READY=1").contains("STATUS=generation 2 keeps serving: "));
+    // The worker of an attempt that failed, or of generation 1, may be ending. A live one has an environment.
     let environ = |pid| std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
     let environ = serving.children().into_iter().map(environ).find(|text| !text.is_empty()).unwrap();
     assert!(!environ.contains("NOTIFY_SOCKET"), "only the supervisor speaks to it");
@@ -302,7 +303,7 @@ fn web_sockets_may_be_asked_to_come_back_at_once() {
     wait_until("the old worker is gone", || serving.children().len() == 1);
 }
 
-/// A WebSocket that has been answered once.
+/// A WebSocket that has received one message.
 fn web_socket(serving: &Serving) -> tungstenite::WebSocket<TcpStream> {
     let stream = TcpStream::connect(serving.address()).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();

@@ -1,4 +1,4 @@
-//! The PROXY protocol before HTTP: who may speak it, and what it says.
+//! The PROXY protocol before HTTP: who may use it, and what it states.
 
 use paster::body::{App, Body, Request, Response};
 use paster::environ::Environ;
@@ -13,7 +13,7 @@ use crate::pki::Authority;
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const LINE: &str = "PROXY TCP4 192.0.2.7 10.0.0.1 56324 443\r\n";
 
-/// Answers with who the client is.
+/// Responds with the client's address.
 fn client() -> App {
     App::from_fn(|request: Request| async move {
         let environ = request.extensions().get::<Environ>().unwrap();
@@ -53,7 +53,7 @@ async fn a_balancer_says_who_the_client_is() {
     stream.write_all(&binary(0x20, 0, b"")).await.unwrap();
     let own = stream.local_addr().unwrap();
     assert_eq!(ask(&mut stream, GET).await.1, format!("{own} {} secure=false", own.ip()), "LOCAL");
-    // The client's own fields are not the balancer's.
+    // The client's own fields are not the load balancer's.
     let mut stream = running.connect().await;
     let claim = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
     assert_eq!(ask(&mut stream, &format!("{LINE}{claim}")).await.1, "192.0.2.7:56324 192.0.2.7 secure=false");

@@ -1,4 +1,4 @@
-//! From a saved file to the new answer: watching, building, switching.
+//! From a saved file to the new response: watching, building, switching.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Connection, Serving, folder, get, plugin, root, runs, save, wait_until};
 
-/// A small plugin of its own, on this repository's sdk.
+/// A small plugin, based on this repository's SDK.
 const SOURCE: &str = r#"
 //! A small plugin.
 use axum::response::Html;
@@ -28,8 +28,8 @@ async fn create(_: Settings, host: paster_sdk::Host) -> Result<paster_sdk::App, 
 }
 "#;
 
-/// Its folder: a workspace of its own with our lock file, so that cargo asks no registry. The name is the test's
-/// own, as all build into one target folder.
+/// Its folder: a separate workspace with our lock file, so that cargo needs no registry. Its name contains
+/// the test's, because all build into one target folder.
 pub(crate) fn crate_folder(name: &str) -> tempfile::TempDir {
     let sdk = root().join("plugins/paster-sdk");
     let manifest = format!(
@@ -47,7 +47,8 @@ pub(crate) fn crate_folder(name: &str) -> tempfile::TempDir {
     ])
 }
 
-/// Replaces text in the plugin's source, as an editor does: a new file renamed over the old.
+/// Replaces text in the plugin's source like an editor does: writes a new file and renames it over the old
+/// one.
 pub(crate) fn edit(folder: &Path, from: &str, to: &str) {
     let path = folder.join("src/lib.rs");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -83,7 +84,7 @@ fn an_edit_is_live_and_a_broken_one_changes_nothing() {
     assert_eq!(get(&serving, "/"), "third");
     assert_eq!(serving.stop(), Some(0));
 
-    // Built and known to be fresh: cargo is not asked.
+    // Built and known to be up to date, so cargo does not run.
     let mut again = Serving::launch({
         let mut command = crate::support::paster();
         command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
@@ -139,7 +140,7 @@ fn cargo_runs_in_the_folder_of_the_crate() {
     assert_eq!(get(&start(), "/"), "two");
 }
 
-/// A crate that is no plugin tells by its error that its library was found.
+/// The error about a crate that is not a plugin shows that its library was found.
 #[test]
 fn a_library_is_found_where_the_config_of_cargo_puts_it() {
     let output = std::process::Command::new("rustc").args(["--print", "host-tuple"]).output().unwrap();
@@ -252,7 +253,7 @@ fn files_that_are_written_while_it_runs_make_no_generation() {
         get(&serving, "/");
         std::fs::write(at("data.db"), format!("row {round}")).unwrap();
         std::fs::write(at("state.toml"), format!("round = {round}")).unwrap();
-        // The refresh of a page tells that all before it was looked at.
+        // The refresh of a page shows that everything before it was checked.
         save(&at("pages/index.html"), &round.to_string());
         let next = crate::live::next(&mut stream, "serving").unwrap();
         assert_ne!(next, told, "the page is refreshed");
@@ -263,7 +264,7 @@ fn files_that_are_written_while_it_runs_make_no_generation() {
     assert_eq!(serving.wait_for("reloaded")["generation"], 2, "nothing else has made a generation");
     assert_eq!(get(&serving, "/"), "second");
 
-    // What a library is made from counts wherever it lies.
+    // The inputs of a library count wherever they are.
     let elsewhere = crate::support::folder(&[("words.txt", "third")]);
     let words = elsewhere.path().join("words.txt");
     edit(folder.path(), "\"second\"", &format!("include_str!({words:?})"));
@@ -278,7 +279,8 @@ fn a_config_map_that_is_swapped_is_taken() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    // As Kubernetes does: a new folder, then `..data` is replaced by a link to it, then the old folder goes.
+    // As Kubernetes does it: a new folder, then a link to it replaces `..data`, then the old folder is
+    // removed.
     let place = |version: &str, body: &str| {
         std::fs::create_dir(at(version)).unwrap();
         std::fs::write(at(version).join("server.toml"), HELLO.replace("hello", body)).unwrap();
@@ -309,7 +311,7 @@ fn a_file_that_an_app_reads_once_makes_a_generation() {
     assert_eq!(get(&serving, "/"), "two");
 }
 
-/// Limits of inotify are those of a user namespace.
+/// The inotify limits belong to a user namespace.
 #[test]
 fn a_limit_of_inotify_is_named_and_what_serves_serves_on() {
     for (limit, setting) in [
@@ -353,7 +355,7 @@ fn a_start_that_hangs_is_given_up_when_the_files_change() {
     save(&path, &config("create = \"hang\""));
     serving.wait_for("reloading");
     wait_until("the next worker is being started", || serving.children().len() == 2);
-    // What is not of it changes nothing.
+    // Changes to other files have no effect.
     std::fs::write(folder.path().join("other.toml"), "").unwrap();
     save(&path, &config("healthy = true"));
     assert_eq!(serving.wait_for("reloaded")["generation"], 2);
@@ -376,7 +378,7 @@ fn a_rebuilt_library_is_taken_and_a_touched_file_is_not() {
     place("faulty");
     assert_eq!(serving.wait_for("reloaded")["generation"], 2);
     assert_eq!(get(&serving, "/pending").trim(), "head 0 head 1 head 2");
-    // Written anew with what it holds: a second time nothing happens, so that the next event is the last change's.
+    // Rewritten with the same content: that starts nothing, so the next event belongs to the last change.
     place("faulty");
     place("hello");
     assert_eq!(serving.wait_for("reloaded")["generation"], 3);
@@ -452,7 +454,8 @@ fn changes_are_left_alone_once_the_config_says_so() {
     assert_eq!(serving.wait_for("reloaded")["generation"], 14);
 }
 
-/// A plugin whose calls never return holds up neither the other apps' connections and states nor the end of a process.
+/// A plugin whose calls never return does not hold up the connections and states of other apps, or the end of
+/// a process.
 #[test]
 fn a_plugin_that_blocks_in_the_hosts_calls_holds_up_nobody_else() {
     let library = plugin("faulty");

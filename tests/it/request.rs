@@ -61,7 +61,7 @@ fn the_exit_code_is_that_of_the_exchange_unless_asked() {
     let output = run(CONFIG, &["G T", "a b", "-H", "nothing"], "");
     assert_eq!(output.status.code(), Some(2));
     let shown = text(&output.stderr);
-    for part in ["`G T` is no method", "`a b` is no path", "`nothing` is no header field"] {
+    for part in ["`G T` is not a method", "`a b` is not a path", "`nothing` is not a header field"] {
         assert!(shown.contains(part), "{shown}");
     }
 }

@@ -1,4 +1,5 @@
-//! The `scgi` server: malformed heads, each with its clause; what the app sees; limits, streams, clients that go.
+//! The `scgi` server: malformed heads, each with its section; what the app sees; limits, streams, clients
+//! that leave.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::inprocess::{Running, breaks_off, echo, read_to_end, says, within};
 
-/// Answers with what a request is to an app behind a web server.
+/// Responds with the request as an app behind a web server sees it.
 pub(crate) fn mirror() -> App {
     App::new(tower::service_fn(|request: Request| async move {
         let (parts, body) = request.into_parts();
@@ -41,13 +42,13 @@ pub(crate) fn mirror() -> App {
     }))
 }
 
-/// A netstring of names and values that alternate.
+/// A netstring of alternating names and values.
 fn head(fields: &[&str]) -> Vec<u8> {
     let text: String = fields.iter().map(|field| format!("{field}\0")).collect();
     format!("{}:{text},", text.len()).into_bytes()
 }
 
-/// A good request for `target`, with more variables.
+/// A good request for `target`, with additional variables.
 pub(crate) fn ask(target: &str, more: &[&str], body: &str) -> Vec<u8> {
     let length = body.len().to_string();
     let mut fields = vec!["CONTENT_LENGTH", &length, "SCGI", "1", "REQUEST_URI", target];
@@ -60,7 +61,7 @@ pub(crate) fn ask(target: &str, more: &[&str], body: &str) -> Vec<u8> {
     [head(&fields), body.as_bytes().to_vec()].concat()
 }
 
-/// What a response is: its status, and for 200 its body; `closed` without one.
+/// Describes a response: its status, and for 200 its body; `closed` if there is none.
 pub(crate) fn outcome(response: &str) -> String {
     let Some(rest) = response.strip_prefix("Status: ") else {
         return if response.is_empty() { "closed".into() } else { format!("garbage: {response:?}") };
@@ -71,14 +72,14 @@ pub(crate) fn outcome(response: &str) -> String {
     }
 }
 
-/// Sends each case on a connection of its own, shuts its side, and compares what comes back.
+/// Sends each case on a separate connection, shuts down its side, and compares what comes back.
 async fn check(options: &str, cases: &[(&str, Vec<u8>, &str)]) {
     let running = Running::start(&format!("use = \"scgi\"\nhalf_close_secs = 60\n{options}"), mirror());
     running.check(cases, async |stream| outcome(&read_to_end(stream).await)).await;
 }
 
-/// Each row: the clause (of "SCGI: A Simple Common Gateway Interface alternative", or of djb's "Netstrings"), the bytes,
-/// and the outcome.
+/// Each row: the section (of "SCGI: A Simple Common Gateway Interface alternative", or of djb's
+/// "Netstrings"), the bytes, and the outcome.
 #[tokio::test]
 async fn malformed() {
     let good =
@@ -90,7 +91,7 @@ async fn malformed() {
         head(&fields.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let plus = |more: &[&str]| head(&[&good[..], more].concat());
-    // Bytes that are no UTF-8 in the place of `@@`.
+    // Bytes that are not UTF-8 in place of `@@`.
     let raw_bytes = |mut bytes: Vec<u8>| {
         bytes.iter_mut().filter(|byte| **byte == b'@').for_each(|byte| *byte = 0xff);
         bytes
@@ -139,7 +140,7 @@ async fn malformed() {
             ("SCGI 3: SCGI is 1", with(3, "2"), "400"),
             ("SCGI 3: SCGI twice", plus(&["SCGI", "0"]), "400"),
             ("SCGI 3: names are case sensitive", with(0, "Content_Length"), "400"),
-            // The document forbids all repeated names; nginx sends these.
+            // The document forbids all repeated names, but nginx sends these.
             ("SCGI 3: a field twice", plus(&["HTTP_X", "1", "HTTP_X", "2"]), "GET http://a[]/ 0"),
             ("SCGI 3: a variable twice", plus(&["REQUEST_URI", "/b"]), "GET http://a[]/b 0"),
             ("SCGI 3: CONTENT_LENGTH is decimal", with(1, "0x0"), "400"),
@@ -154,7 +155,11 @@ async fn malformed() {
             ("RFC 3875 4.1.12: REQUEST_METHOD is there", with(4, "X"), "400"),
             ("RFC 3875 4.1.12: REQUEST_METHOD is a token", with(5, "G T"), "400"),
             ("RFC 3875 4.1.8: REMOTE_ADDR is no address", plus(&["REMOTE_ADDR", "x"]), "GET http://a[]/ 0"),
-            ("RFC 3875 4.1.15: SERVER_PORT is no number", plus(&["SERVER_PORT", "x"]), "GET http://a[]/ 0"),
+            (
+                "RFC 3875 4.1.15: SERVER_PORT is not a number",
+                plus(&["SERVER_PORT", "x"]),
+                "GET http://a[]/ 0",
+            ),
             (
                 "RFC 3875 4.1.16: SERVER_PROTOCOL is none",
                 plus(&["SERVER_PROTOCOL", "x"]),
@@ -182,7 +187,7 @@ async fn malformed() {
             ("RFC 9110 5.5: a line end in a field", plus(&["HTTP_X", "a\r\nHost: b"]), "400"),
             ("RFC 9110 5.1: a field's name", plus(&["HTTP_X Y", "a"]), "400"),
             ("RFC 9112 3.2: no target", with(7, ""), "400"),
-            ("RFC 9112 3.2: the target is no path", with(7, "a b"), "400"),
+            ("RFC 9112 3.2: the target is not a path", with(7, "a b"), "400"),
             ("RFC 3986 6.2.2: a dot segment", with(7, "/../etc"), "400"),
             ("RFC 3986 2.2: an encoded slash", with(7, "/a%2fb"), "400"),
             (
@@ -205,7 +210,7 @@ async fn malformed() {
     .await;
 }
 
-/// What nginx, Apache and lighttpd say, and what the app is told.
+/// What nginx, Apache and lighttpd send, and what the app receives.
 #[tokio::test]
 async fn variables() {
     let script = |name, info| ["SCRIPT_NAME", name, "PATH_INFO", info];
@@ -285,7 +290,7 @@ async fn variables() {
         &[("REMOTE_USER", ask("/client", &from, ""), "Some(192.0.2.7) HTTP/2.0 eve")],
     )
     .await;
-    // A certificate that the web server has checked; what the client writes in fields is something else.
+    // A certificate that the web server has verified. What the client writes in fields does not count as one.
     let shown = ["SSL_CLIENT_VERIFY", "SUCCESS", "SSL_CLIENT_S_DN", "CN=ada"];
     let claimed =
         ["HTTP_SSL_CLIENT_VERIFY", "SUCCESS", "HTTP_SSL_CLIENT_S_DN", "CN=root", "HTTP_REMOTE_USER", "root"];
@@ -301,7 +306,7 @@ async fn variables() {
         ],
     )
     .await;
-    // A peer that is no listed front is a client itself.
+    // A peer that is not a listed front is itself the client.
     let forged = ask("/client", &[&from[..], &["HTTPS", "on"], &shown].concat(), "");
     check(
         "fronts = [\"unix\"]\nremote_user = true",
@@ -407,7 +412,7 @@ async fn limits() {
     running.end().await;
 }
 
-/// Tells when it is dropped.
+/// Signals when it is dropped.
 struct Tell(Arc<Notify>);
 
 impl Drop for Tell {
@@ -416,7 +421,7 @@ impl Drop for Tell {
     }
 }
 
-/// An app that streams for ever, or never answers (`/never`).
+/// An app that streams forever, or never responds (`/never`).
 pub(crate) fn endless(dropped: Arc<Notify>) -> App {
     App::from_fn(move |request: Request| {
         let tell = Tell(dropped.clone());
@@ -446,7 +451,7 @@ async fn a_client_that_goes_takes_the_work_along() {
         crate::inprocess::wait_until(|| running.load.in_flight.load(Relaxed) == 0).await;
     }
     running.end().await;
-    // On a Unix socket it is seen at once.
+    // On a Unix socket it is noticed at once.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
     let options = format!("use = \"scgi\"\nhalf_close_secs = 10000\nlisten = [\"unix:{}\"]", path.display());
@@ -497,7 +502,7 @@ async fn retired_it_finishes_what_it_has() {
     let (begun, rest) = bytes.split_at(bytes.len() - 2);
     stream.write_all(begun).await.unwrap();
     crate::inprocess::wait_until(|| running.load.in_flight.load(Relaxed) == 1).await;
-    // Accepted, and nothing sent yet: the web server is just about to.
+    // Accepted, and nothing sent yet: the web server is about to send.
     let mut fresh = running.connect().await;
     running.wait_for_connections(2).await;
     running.phase.send(Phase::Retired).unwrap();

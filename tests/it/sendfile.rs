@@ -1,4 +1,4 @@
-//! Large files over plain HTTP/1: what the kernel sends by itself is the file, byte for byte, or nothing.
+//! Large files over plain HTTP/1: what the kernel sends is the file, byte for byte, or nothing.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +9,7 @@ use crate::support::{Serving, patience, wait_until};
 
 const LARGE: usize = 3_000_001;
 
-/// Bytes without a period and, but for chance, without a zero.
+/// Bytes without a period and, except by chance, without a zero.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     std::iter::repeat_with(|| {
@@ -22,7 +22,7 @@ fn noise(length: usize) -> Vec<u8> {
     .collect()
 }
 
-/// A site with a large file and a small one, behind this stack.
+/// A site with a large and a small file, behind this stack.
 fn site(stack: &str, server: &str) -> (tempfile::TempDir, Serving) {
     let folder = tempfile::tempdir().unwrap();
     let www = folder.path().join("www");
@@ -40,7 +40,7 @@ fn site(stack: &str, server: &str) -> (tempfile::TempDir, Serving) {
     (folder, serving)
 }
 
-/// A connection whose client takes little at once where `little` is set.
+/// A connection. If `little` is set, the client has a small receive buffer.
 fn connect(serving: &Serving, little: bool) -> TcpStream {
     let address: std::net::SocketAddr = serving.address().parse().unwrap();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -56,7 +56,7 @@ fn ask(socket: &mut TcpStream, method: &str, target: &str, fields: &str) {
     write!(socket, "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n").unwrap();
 }
 
-/// Reads a head, byte by byte, as what follows is not to be touched.
+/// Reads a head byte by byte, so that what follows is not read.
 fn head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -77,7 +77,7 @@ fn body(socket: &mut TcpStream, head: &str) -> Vec<u8> {
     body
 }
 
-/// Everything that a client may ask of a file.
+/// All kinds of requests for a file.
 fn ask_all(socket: &mut TcpStream) {
     ask(socket, "GET", "/large.bin", "");
     ask(socket, "HEAD", "/large.bin", "");
@@ -87,7 +87,7 @@ fn ask_all(socket: &mut TcpStream) {
     ask(socket, "GET", "/absent", "");
 }
 
-/// Reads the answers to [`ask_all`].
+/// Reads the responses to [`ask_all`].
 fn read_all(socket: &mut TcpStream) {
     let file = noise(LARGE);
     let whole = head(socket);
@@ -197,7 +197,7 @@ fn a_file_that_becomes_shorter_ends_the_answer_unfinished() {
     assert!(got.len() <= 20_000_000, "{} bytes of a file of 20000000", got.len());
     assert!(got == whole[..got.len()], "what came is the file's");
     assert!(serving.stderr().contains("became shorter"), "{}", serving.stderr());
-    // Others are not concerned.
+    // Others are not affected.
     let mut socket = connect(&serving, false);
     ask(&mut socket, "GET", "/small.txt", "");
     let small = self::head(&mut socket);
@@ -205,7 +205,7 @@ fn a_file_that_becomes_shorter_ends_the_answer_unfinished() {
     assert_eq!(serving.stop(), Some(0));
 }
 
-/// Memory of all workers that is theirs alone, in KiB.
+/// The private memory of all workers, in KiB.
 fn resident_kib(serving: &Serving) -> u64 {
     let of = |pid: u32| {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
@@ -217,7 +217,7 @@ fn resident_kib(serving: &Serving) -> u64 {
 
 #[test]
 fn many_slow_clients_cost_no_memory_and_those_that_go_away_nothing() {
-    // The machine may be too busy for the clients to take anything for long.
+    // The machine may be so busy that the clients read nothing for a long time.
     let (folder, mut serving) = site("\"log\", \"compress\"", "write_stall_secs = 3600");
     let file = noise(16 * 1024 * 1024);
     std::fs::write(folder.path().join("www/large.bin"), &file).unwrap();
@@ -231,7 +231,7 @@ fn many_slow_clients_cost_no_memory_and_those_that_go_away_nothing() {
     let before = resident_kib(&serving);
     let mut clients: Vec<_> = (0..64).map(|_| get()).collect();
     let during = resident_kib(&serving);
-    // A body in hyper's hands has 400 KiB of each client in memory.
+    // A body that goes through hyper has 400 KiB per client in memory.
     assert!(during < before + 64 * 100, "{before} KiB before, {during} KiB with 64 slow clients");
     for (socket, _) in clients.drain(..56) {
         let _ = socket.shutdown(Shutdown::Both);

@@ -12,7 +12,7 @@ fn one_line_serves() {
         ("program", "#!/bin/sh\nprintf 'A: b\\n\\nran %s' $PATH_INFO"),
     ]);
     std::fs::set_permissions(place.path().join("program"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    // A config that lies there is not meant.
+    // A config in the folder is not used.
     std::fs::write(place.path().join("server.toml"), "broken").unwrap();
     let upstream = mirror();
     let proxy = format!("proxy:{}", upstream.url());
@@ -59,8 +59,8 @@ fn slips_are_explained() {
         2,
         &["an app of the kind `mount` needs a config file", "proxy:http://HOST:PORT"],
     );
-    check(&["--app", "proxy:"], 2, &["says the kind alone"]);
-    check(&["server.toml", "--app", "static:public"], 2, &["leave `server.toml` out"]);
+    check(&["--app", "proxy:"], 2, &["names only a kind"]);
+    check(&["server.toml", "--app", "static:public"], 2, &["omit `server.toml`"]);
     let slip = "`ftp://a` is not the address of an upstream";
     check(&["--app", "proxy:ftp://a"], 78, &[slip, "--> --app", "--app proxy:ftp://a"]);
     check(&["--app", "static:./nowhere"], 78, &["cannot open the directory"]);

@@ -1,4 +1,5 @@
-//! Side processes of plugins: they outlive generations, are started anew when they die, and end with the supervisor.
+//! Side processes of plugins: they outlive generations, are restarted when they die, and end with the
+//! supervisor.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,7 +24,7 @@ fn socket(serving: &Serving) -> PathBuf {
     about["side"]["Ok"].as_str().unwrap_or_else(|| panic!("{about}")).into()
 }
 
-/// Sends a line through the side process, which ends after it.
+/// Sends a line through the side process, which then ends.
 fn echo(path: &Path) {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.write_all(b"over there").unwrap();
@@ -56,7 +57,7 @@ fn a_side_process_outlives_generations_and_is_started_anew() {
     echo(&path);
     let exit = serving.wait_for("side_exit");
     assert_eq!((exit["name"].as_str(), exit["status"].as_str()), (Some("echo"), Some("exit status: 7")));
-    // The socket stayed open: whoever connects meanwhile waits.
+    // The socket stayed open, so clients that connect in the meantime wait.
     echo(&path);
     assert_eq!(serving.stop(), Some(0));
     assert!(!path.exists());

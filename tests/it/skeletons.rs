@@ -35,7 +35,7 @@ fn run(name: &str, case: &Case) {
         assert!(!target.join(path).exists(), "{name}: {path} should not be there");
     }
     if target.join("Cargo.toml").exists() {
-        // The versions that the workspace has: they are on disk already.
+        // The versions of the workspace, which are already on disk.
         std::fs::copy(root().join("Cargo.lock"), target.join("Cargo.lock")).unwrap();
     }
     for argv in &case.build {
@@ -49,11 +49,11 @@ fn run(name: &str, case: &Case) {
     }
 }
 
-/// Serves the result, sends the requests, then changes a file and waits for what must come of it.
+/// Serves the result, sends the requests, then changes a file and waits for the expected response.
 fn serve(name: &str, case: &Case, target: &Path) {
     let mut command = paster();
     command.args(["serve", "server.toml", "--json", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
-    // Watching, also where nothing is changed: a development build is the quicker one.
+    // Watches even if nothing changes, because a development build is quicker.
     command.arg("--reload").current_dir(target).env("CARGO_TARGET_DIR", shared_target());
     command.env("XDG_STATE_HOME", target.join("state"));
     let mut serving = Serving::spawn(command);
@@ -70,13 +70,13 @@ fn serve(name: &str, case: &Case, target: &Path) {
         if !reload.build.is_empty() {
             build(target, &reload.build);
         }
-        // A page that is read at each request needs no new generation: the answer is what counts.
+        // A page that is read on each request needs no new generation: only the response counts.
         wait_until_built(&format!("{name}: {}", reload.to), || answers(&serving, &reload.then).is_ok());
     }
     assert_eq!(serving.stop(), Some(0), "{name}");
 }
 
-/// Whether a request is answered as it must.
+/// Whether a request gets the expected response.
 fn answers(serving: &Serving, request: &Serve) -> Result<(), String> {
     let (head, body) = Connection::open(serving.address()).get(&request.get);
     let status = head.split(' ').nth(1).unwrap_or_default();
@@ -87,7 +87,7 @@ fn answers(serving: &Serving, request: &Serve) -> Result<(), String> {
     Err(format!("GET {}: expected {} {:?}, got\n{head}\n{body}", request.get, request.status, request.body))
 }
 
-/// The tests' own folder for builds: what one plugin has built of the dependencies, the next one finds.
+/// The tests' shared build folder: one plugin's builds of dependencies are used for the next one.
 fn shared_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
@@ -96,7 +96,7 @@ fn build(folder: &Path, argv: &[String]) {
     let (program, args) = argv.split_first().unwrap();
     let mut command = Command::new(program);
     command.args(args).current_dir(folder).env("CARGO_TARGET_DIR", shared_target().join("paster"));
-    // As `serve --reload` builds, so that what one has built serves the other.
+    // Built like `serve --reload` does, so that the builds can be shared.
     for (name, value) in [("DEBUG", "0"), ("BUILD_OVERRIDE_DEBUG", "0"), ("INCREMENTAL", "true")] {
         command.env(format!("CARGO_PROFILE_DEV_{name}"), value);
     }
@@ -138,7 +138,7 @@ fn an_axum_application() {
     check("axum");
 }
 
-/// A program without a checkout brings the sdk along.
+/// A program without a checkout provides the SDK itself.
 #[test]
 fn an_axum_application_without_a_checkout() {
     let place = folder(&[]);
@@ -160,7 +160,7 @@ fn an_axum_application_without_a_checkout() {
     let manifest = std::fs::read_to_string(place.path().join("board/Cargo.toml")).unwrap();
     assert!(manifest.contains(&format!("paster-sdk = {{ path = \"{}\" }}", sdk.display())), "{manifest}");
 
-    // A second project finds it; one that was changed is written again.
+    // A second project finds it. If it was changed, it is written again.
     let written = || std::fs::metadata(sdk.join("src/lib.rs")).unwrap().modified().unwrap();
     let first = written();
     succeeds(&mut create("second"));
@@ -175,17 +175,17 @@ fn an_axum_application_without_a_checkout() {
     build(&board, &["cargo", "build", "--quiet", "--offline"].map(str::to_owned));
     succeeds(paster().args(["check", "server.toml"]).current_dir(&board));
 
-    // Where nothing can be written nothing is.
+    // If nothing can be written, nothing is.
     let mut create = create("fourth");
     create.env("XDG_DATA_HOME", "/dev/null/data");
     let output = create.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        error.contains("cannot write the sources of the sdk") && error.contains("XDG_DATA_HOME"),
+        error.contains("cannot write the sources of the SDK") && error.contains("XDG_DATA_HOME"),
         "{error}"
     );
     assert!(!place.path().join("fourth").exists());
-    // Without a data folder the registry is what is left.
+    // Without a data folder, only the registry is left.
     create.env_remove("XDG_DATA_HOME").env_remove("HOME");
     succeeds(&mut create);
     let manifest = std::fs::read_to_string(place.path().join("fourth/Cargo.toml")).unwrap();

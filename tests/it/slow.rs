@@ -1,5 +1,6 @@
-//! Slow heads, slow bodies and slow readers, over everything that the program speaks: each is cut by its limit, in time,
-//! while others are served, and nothing of it stays. The clients here send a byte now and then, or take nothing.
+//! Slow heads, slow bodies and slow readers, in every protocol that the program speaks. Each limit applies in
+//! time, while others are served, and nothing is left afterwards. The clients here send a byte from time to
+//! time, or read nothing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,11 +25,11 @@ use crate::pki::Authority;
 use crate::support::{Connection, Serving, folder, plugin, wait_until};
 use crate::{fastcgi, pki, scgi};
 
-/// Each limit here is one second. Whoever is cut before that, or so much later that it may be by a limit that was not
-/// set (10 s at least), is cut wrongly.
+/// Each limit here is one second. A client that is disconnected earlier, or so late that a limit that was not
+/// set may be the reason (10 s at least), is a failure.
 const EARLIEST: Duration = Duration::from_millis(900);
 const LATEST: Duration = Duration::from_secs(9);
-/// Between two bytes of a slow client.
+/// The time between two bytes of a slow client.
 const PAUSE: Duration = Duration::from_millis(50);
 
 const LIMITS: &str = "listen = [\"127.0.0.1:0\"]\nhead_timeout_secs = 1\nbody_pace_bytes = 1000\nbody_pace_secs = 1\n\
@@ -53,7 +54,7 @@ impl Wire for TlsStream<TcpStream> {
 
 type Line = Box<dyn Wire>;
 
-/// What is spoken.
+/// The protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speech {
     Http1,
@@ -68,7 +69,7 @@ use Speech::{FastCgi, Http1, Http1Tls, Http2, Http2Tls, Scgi};
 
 const ALL: [Speech; 6] = [Http1, Http1Tls, Http2, Http2Tls, Scgi, FastCgi];
 
-/// Where the servers are, and what their clients need.
+/// The addresses of the servers, and what their clients need.
 struct Ground {
     addresses: BTreeMap<&'static str, String>,
     tls: [TlsConnector; 2],
@@ -99,7 +100,7 @@ impl Speech {
         match self {
             Http1 | Http1Tls => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
             Http2 | Http2Tls => {
-                // Room for an answer of any length: what is not taken stays in the socket.
+                // Space for a response of any length: what is not read stays in the socket.
                 let most = 0x7fff_ffff_u32.to_be_bytes();
                 let windows = [&[0, 4][..], &most].concat();
                 let more = (0x7fff_ffff_u32 - 65_535).to_be_bytes();
@@ -122,7 +123,7 @@ impl Speech {
         block(&[(":method", method), (":scheme", scheme), (":path", path), (":authority", "localhost")])
     }
 
-    /// The beginning of a head, and the byte of which many more would be needed.
+    /// The start of a head, and a byte of which many more would be needed.
     fn begun_head(self) -> (Vec<u8>, Vec<u8>) {
         match self {
             Http1 | Http1Tls => (b"GET /pid HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".into(), b"x".into()),
@@ -136,13 +137,13 @@ impl Speech {
             Scgi => (b"5000:CONTENT_LENGTH\x000\0SCGI\x001\0X_SLOW\0".into(), b"x".into()),
             FastCgi => {
                 let whole = fastcgi::ask(1, false, "/pid", "");
-                // BEGIN_REQUEST, and the head of a PARAMS record of 1,000 bytes.
+                // BEGIN_REQUEST, and the header of a PARAMS record of 1,000 bytes.
                 ([&whole[..16], &[1, 4, 0, 1, 3, 232, 0, 0]].concat(), b"x".into())
             }
         }
     }
 
-    /// A request up to the beginning of its body, and the piece of which many more would be needed.
+    /// A request up to the start of its body, and a piece of which many more would be needed.
     fn begun_body(self) -> (Vec<u8>, Vec<u8>) {
         match self {
             Http1 | Http1Tls => {
@@ -166,7 +167,7 @@ impl Speech {
         }
     }
 
-    /// What the server has said, in words.
+    /// A description of what the server sent.
     fn read(self, seen: &[u8]) -> String {
         match self {
             Http1 | Http1Tls => {
@@ -196,7 +197,7 @@ impl Speech {
         }
     }
 
-    /// A request of somebody else's, on a connection of its own: it must be answered meanwhile.
+    /// A request of another client, on a separate connection: it must be answered in the meantime.
     async fn other(self, ground: &Ground) -> Result<(), String> {
         let began = Instant::now();
         let mut line = self.connect(ground).await;
@@ -205,7 +206,7 @@ impl Speech {
             drip(&mut line, b"", 1, |seen| self.read(seen).starts_with(|first: char| first.is_ascii_digit()))
                 .await;
         let (answer, took) = (self.read(&seen), began.elapsed());
-        // SCGI's and FastCGI's is the body itself: a process id.
+        // For SCGI and FastCGI the body is a process id.
         let good = answer == "200" || (matches!(self, Scgi | FastCgi) && !answer.is_empty());
         match good && took < LATEST {
             true => Ok(()),
@@ -214,7 +215,8 @@ impl Speech {
     }
 }
 
-/// Sends `piece` again and again, so many bytes of it at a time, until the server closes or `done` is content with what it has said; returns that.
+/// Sends `piece` repeatedly, this many bytes at a time, until the server closes or `done` accepts what it has
+/// sent; returns that.
 async fn drip(line: &mut Line, piece: &[u8], step: usize, done: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut seen = Vec::new();
     let mut space = vec![0; 16 * 1024];
@@ -226,7 +228,7 @@ async fn drip(line: &mut Line, piece: &[u8], step: usize, done: impl Fn(&[u8]) -
                 _ => break,
             },
             () = tokio::time::sleep(PAUSE), if !piece.is_empty() => {
-                // Where the server has gone, reading tells.
+                // A read shows whether the server has closed.
                 let _ = line.write_all(bits.next().unwrap()).await;
                 let _ = line.flush().await;
             }
@@ -235,7 +237,7 @@ async fn drip(line: &mut Line, piece: &[u8], step: usize, done: impl Fn(&[u8]) -
     seen
 }
 
-/// What became of a slow client: what it saw, and its line, which it keeps.
+/// The result for a slow client: what it saw, and its connection, which it keeps.
 type Seen = Result<(String, Line), String>;
 
 /// Measures a slow client against its limit.
@@ -254,7 +256,7 @@ async fn cut(what: String, expected: &str, slow: impl Future<Output = Seen>) -> 
     }
 }
 
-/// Begins, lets somebody else ask, and goes on slowly.
+/// Starts, lets another client send a request, and continues slowly.
 async fn drips(
     speech: Speech,
     ground: &Ground,
@@ -280,10 +282,10 @@ async fn slow_head(speech: Speech, ground: Arc<Ground>) -> Result<Line, String> 
         .await
 }
 
-/// A head in frames that come whole, each with a byte of it.
+/// A head in complete frames, each with one byte of it.
 async fn slow_frames(speech: Speech, ground: Arc<Ground>) -> Result<Line, String> {
     let head = frame(HEADERS, END_STREAM, 1, &speech.head("GET", "/pid"));
-    // A literal field without an end. (hyper minds only that such frames are not too many.)
+    // An endless literal field. (hyper only limits the number of such frames.)
     let begun =
         [PREFACE, &frame(SETTINGS, 0, 0, &[]), &head, &frame(CONTINUATION, 0, 1, &[0x10, 1, b'x', 120])];
     let slow = drips(speech, &ground, (begun.concat(), frame(CONTINUATION, 0, 1, &[b'x'; 40])), 1, |_| false);
@@ -323,7 +325,7 @@ async fn slow_reader(speech: Speech, path: &str, ground: Arc<Ground>) -> Result<
         line.flush().await.unwrap();
         within(line.socket().readable()).await.unwrap();
         speech.other(&ground).await?;
-        // Nothing is read: only what the kernel knows of the connection tells its end.
+        // Nothing is read: only the kernel's state of the connection shows that it has ended.
         let ready = line.socket().ready(Interest::ERROR).await.unwrap();
         let error = line.socket().take_error().unwrap().map(|error| error.kind());
         let reset = ready.is_error() && error == Some(io::ErrorKind::ConnectionReset);
@@ -332,7 +334,7 @@ async fn slow_reader(speech: Speech, path: &str, ground: Arc<Ground>) -> Result<
     cut(format!("{speech:?}, reader of {path}"), "reset", slow).await
 }
 
-/// A client that connects to the server of TLS and never finishes the handshake.
+/// A client that connects to the TLS server and never finishes the handshake.
 async fn slow_handshake(
     begun: &'static [u8],
     piece: &'static [u8],
@@ -348,7 +350,7 @@ async fn slow_handshake(
     cut(format!("a handshake of {} bytes", begun.len()), "", slow).await
 }
 
-/// The config of all servers; `certificates` are those of the one for TLS.
+/// The config of all servers; `certificates` are for the TLS server.
 fn config(certificates: &str) -> String {
     let server = |name: &str, kind: &str| format!("[server.{name}]\nuse = \"{kind}\"\n{LIMITS}");
     format!(
@@ -385,7 +387,7 @@ async fn slow_clients_are_cut_in_time_and_disturb_nobody() {
     for speech in ALL {
         cases.push(Box::pin(slow_head(speech, ground.clone())));
         cases.push(Box::pin(slow_body(speech, ground.clone())));
-        // On plain HTTP/1 the kernel sends a file by itself.
+        // On plain HTTP/1 the kernel sends a file itself.
         for path in ["/endless", "/files/long"] {
             cases.push(Box::pin(slow_reader(speech, path, ground.clone())));
         }
@@ -411,7 +413,7 @@ async fn slow_clients_are_cut_in_time_and_disturb_nobody() {
         }
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
-    // All of them still hold their end: the server has let go of every one.
+    // All clients still hold their end, but the server has closed every connection.
     let admin = serving.urls["admin"].trim_start_matches("http://");
     let mut text = String::new();
     tokio::task::block_in_place(|| {

@@ -247,7 +247,7 @@ fn changes_are_seen() {
     check("200 | back");
 }
 
-/// Writes a file as `cp -a` and `tar x` do: with a time of its own.
+/// Writes a file like `cp -a` and `tar x` do: with a given time.
 fn place(path: &Path, content: &[u8], modified: SystemTime) {
     std::fs::write(path, content).unwrap();
     std::fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
@@ -261,7 +261,7 @@ fn a_file_replaced_by_one_of_the_same_size_and_time_is_seen() {
     let built = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     place(&www.join("small.txt"), b"old", built);
     place(&www.join("large.bin"), &[b'o'; 100_000], built);
-    // The small one may be kept in memory once its change is not too young.
+    // The small one may be kept in memory when its change is old enough.
     wait_until("the change is of some age", || {
         let changed = std::fs::metadata(www.join("large.bin")).unwrap();
         let changed = Duration::new(changed.ctime() as u64, changed.ctime_nsec() as u32);
@@ -295,7 +295,7 @@ fn machines_with_the_same_small_file_give_it_the_same_tag() {
 fn a_time_that_says_nothing_is_left_out() {
     let local = site("listing = true");
     let path = local.folder.path().join("www/docs/ten.txt");
-    // File systems that cannot store it take their own last year.
+    // File systems that cannot store it use their own last year.
     let year_12000 = SystemTime::UNIX_EPOCH + Duration::from_secs(316_000_000_000);
     for time in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1), year_12000] {
         place(&path, b"0123456789", time);
@@ -334,7 +334,7 @@ fn a_listing_shows_what_is_served() {
     let rows: Vec<_> =
         html.lines().filter_map(|line| line.split("</a>").next()?.split("<a ").nth(1)).collect();
     assert_snapshot!(rows.join("\n"), @r#"
-    href="../">Parent folder
+    href="../">Parent directory
     href="./sub/">sub/
     href="./a%20b%26%3Cc%3E.txt">a b&amp;&lt;c&gt;.txt
     "#);
@@ -346,7 +346,7 @@ fn a_listing_shows_what_is_served() {
     }
 }
 
-/// What the whole program answers to these bytes: the status line and the body.
+/// The whole program's response to these bytes: the status line and the body.
 fn over_the_wire(serving: &Serving, request: &str) -> String {
     let mut socket = TcpStream::connect(serving.address()).unwrap();
     write!(socket, "GET {request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! Starts the real program in a folder of its own, waits for its readiness, and ends it.
+//! Starts the real program in a temporary folder, waits for its readiness, and ends it.
 #![allow(dead_code, reason = "each helper serves some of the files")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
-/// The longest wait for anything: far above what is usual, so that only a real fault ends it. It is 30 s, or what
-/// `PASTER_TEST_PATIENCE_SECS` says.
+/// The longest wait for anything, far above what is usual, so that only a real failure reaches it: 30 s, or
+/// the value of `PASTER_TEST_PATIENCE_SECS`.
 pub(crate) fn patience() -> Duration {
     static SECS: LazyLock<u64> = LazyLock::new(|| match std::env::var("PASTER_TEST_PATIENCE_SECS") {
         Ok(secs) => secs.parse().expect("PASTER_TEST_PATIENCE_SECS must be a whole number of seconds"),
@@ -22,7 +22,7 @@ pub(crate) fn patience() -> Duration {
     Duration::from_secs(*SECS)
 }
 
-/// The longest wait for a sign of life from a build.
+/// The longest wait for output from a build.
 fn patience_with_a_build() -> Duration {
     10 * patience()
 }
@@ -37,7 +37,7 @@ pub(crate) fn paster() -> Command {
             command.env(name, value);
         }
     }
-    // What tests build and remember stays with the rest of this build, and is built once.
+    // What tests build and cache stays with the rest of this build, and is built once.
     let target = Path::new(env!("CARGO_BIN_EXE_paster")).ancestors().nth(2).unwrap();
     command.env("CARGO_TARGET_DIR", target).env("XDG_CACHE_HOME", target.join("tmp/cache"));
     command
@@ -61,7 +61,7 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A temporary folder with `files` (path, content) in it.
+/// A temporary folder that contains `files` (path, content).
 pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, content) in files {
@@ -72,12 +72,12 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// A running `paster serve --json`. Ends with the value: TERM first, then KILL.
+/// A running `paster serve --json`. When the value is dropped, it gets TERM first, then KILL.
 pub(crate) struct Serving {
     child: Child,
     events: Receiver<Value>,
     stderr: std::sync::Arc<std::sync::Mutex<String>>,
-    /// Base URL of each server by its name, without a slash at the end.
+    /// The base URL of each server by name, without a slash at the end.
     pub(crate) urls: std::collections::BTreeMap<String, String>,
 }
 
@@ -89,19 +89,19 @@ impl Serving {
         Serving::spawn(command)
     }
 
-    /// The same with a command of the caller's.
+    /// The same, with another command.
     pub(crate) fn spawn(command: Command) -> Serving {
         let mut serving = Serving::launch(command);
         serving.wait_for("ready");
         serving
     }
 
-    /// The same without waiting for anything.
+    /// The same, without waiting.
     pub(crate) fn launch(command: Command) -> Serving {
         Serving::launch_with(command, Stdio::null())
     }
 
-    /// The same with a standard input.
+    /// The same, with a standard input.
     pub(crate) fn launch_with(mut command: Command, stdin: Stdio) -> Serving {
         let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, events) = channel();
@@ -126,7 +126,8 @@ impl Serving {
         Serving { child, events, stderr, urls: Default::default() }
     }
 
-    /// Waits for the next event named `name` and returns it; URLs of `listening` events are kept on the way.
+    /// Waits for the next event named `name` and returns it. Records the URLs of `listening` events on the
+    /// way.
     pub(crate) fn wait_for(&mut self, name: &str) -> Value {
         self.wait_for_one(name, |_| true)
     }
@@ -184,7 +185,7 @@ impl Serving {
         children(self.pid())
     }
 
-    /// Kills the supervisor and reaps it; its children are to notice.
+    /// Kills the supervisor and reaps it. Its children must notice.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -205,7 +206,7 @@ impl Serving {
         self.end()
     }
 
-    /// Waits for the end; returns the exit code, or `None` when a signal ended it.
+    /// Waits for the end; returns the exit code, or `None` if a signal ended it.
     pub(crate) fn end(&mut self) -> Option<i32> {
         let end = Instant::now() + patience();
         while Instant::now() < end {
@@ -231,18 +232,18 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace().map(|id| id.parse().unwrap()).collect()
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 pub(crate) fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
-/// Waits until `done` says so.
+/// Waits until `done` is true.
 pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
     wait_within(patience(), what, done);
 }
 
-/// The same for what a plugin may be built for.
+/// The same, for something that may need a plugin to be built.
 pub(crate) fn wait_until_built(what: &str, done: impl FnMut() -> bool) {
     wait_within(patience_with_a_build(), what, done);
 }
@@ -255,7 +256,7 @@ fn wait_within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Reads what a program writes until `done` is content with it, and returns that.
+/// Reads a program's output until `done` accepts it, and returns it.
 pub(crate) fn read_until(pipe: &mut (impl Read + AsFd), done: impl Fn(&str) -> bool) -> String {
     let end = Instant::now() + patience();
     let (mut shown, mut chunk) = (String::new(), [0; 4096]);
@@ -280,7 +281,7 @@ impl Connection {
         Connection(BufReader::new(stream))
     }
 
-    /// The body of one GET on a new connection; `None` when it was lost.
+    /// The body of one GET on a new connection; `None` if it was lost.
     pub(crate) fn try_get(address: &str, path: &str) -> Option<String> {
         let mut stream = std::net::TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(patience())).ok()?;
@@ -291,7 +292,7 @@ impl Connection {
         Some(text.split_once("\r\n\r\n")?.1.to_owned())
     }
 
-    /// Sends GET and returns the response's head and body.
+    /// Sends GET and returns the head and the body of the response.
     pub(crate) fn get(&mut self, path: &str) -> (String, String) {
         self.request(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
@@ -302,7 +303,7 @@ impl Connection {
         self.response()
     }
 
-    /// Reads one response with a `content-length` or chunks.
+    /// Reads one response with a `content-length` or with chunks.
     pub(crate) fn response(&mut self) -> (String, String) {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -336,7 +337,8 @@ pub(crate) fn get(serving: &Serving, path: &str) -> String {
     Connection::open(serving.address()).get(path).1
 }
 
-/// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once a run.
+/// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once
+/// per run.
 pub(crate) fn plugin(name: &str) -> PathBuf {
     static BUILT: std::sync::Mutex<std::collections::BTreeSet<String>> =
         std::sync::Mutex::new(std::collections::BTreeSet::new());
@@ -344,7 +346,7 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if built.insert(name.to_owned()) {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // With all features of the workspace unified, so that nothing that is built already is built again.
+        // With all features of the workspace unified, so that existing builds are used.
         command.args(["build", "--quiet", "--package", name]).current_dir(root());
         if library.parent().unwrap().ends_with("release") {
             command.arg("--release");
@@ -354,7 +356,8 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
     library
 }
 
-/// Saves a file as careful editors do: a new file renamed over the old, so that nobody sees half of it.
+/// Saves a file like careful editors do: writes a new file and renames it over the old one, so that nobody
+/// reads half of it.
 pub(crate) fn save(path: &Path, text: &str) {
     let new = path.with_extension("new~");
     std::fs::write(&new, text).unwrap();

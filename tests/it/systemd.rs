@@ -1,4 +1,4 @@
-//! systemd: its real socket activator starts the real program, and its own reader judges the example's unit.
+//! systemd: its real socket activator starts the real program, and its own parser checks the example's unit.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::support::{Connection, Serving, get, paster, root, save, wait_until};
 use crate::traffic::Clients;
 use crate::workers::config;
 
-/// Has systemd-socket-activate(1) bind two TCP sockets and the Unix socket `wake` in `folder`, under these names, and
-/// start the program when somebody connects to the last one.
+/// Makes systemd-socket-activate(1) bind two TCP sockets and the Unix socket `wake` in `folder`, with these
+/// names, and start the program when a client connects to the last one.
 fn activate(folder: &Path, names: &str) -> Serving {
     let program = paster();
     let mut command = Command::new("systemd-socket-activate");
@@ -21,7 +21,7 @@ fn activate(folder: &Path, names: &str) -> Serving {
         command.args(["-E", &setting]);
     }
     for _ in 0..2 {
-        // It takes no port 0.
+        // It does not accept port 0.
         command.args(["-l", &format!("127.0.0.1:{}", free_port())]);
     }
     command.arg("-l").arg(folder.join("wake"));
@@ -33,14 +33,14 @@ fn activate(folder: &Path, names: &str) -> Serving {
     serving
 }
 
-/// The sockets among the descriptors of a process, once for each descriptor.
+/// The sockets among the descriptors of a process, once per descriptor.
 fn sockets(pid: u32) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let targets = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).collect()
 }
 
-/// The socket that systemd has passed under that number.
+/// The socket that systemd passed with that number.
 fn passed(serving: &Serving, number: u32) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/fd/{number}", serving.pid())).unwrap()
 }
@@ -64,7 +64,7 @@ fn passed_sockets_outlive_a_change_of_the_program_under_load() {
         wait_until("requests are answered", || traffic.requests.load(Relaxed) > before + 50);
     }
     clients.stop().assert_whole();
-    // One that no server wanted for a while is there still.
+    // A socket that no server used for a while still exists.
     let secure = serving.urls.remove("secure").unwrap();
     let without = config.split("[server.secure]").next().unwrap().to_owned();
     save(&folder.path().join("server.toml"), &without);
@@ -91,7 +91,7 @@ fn what_systemd_passes_is_the_supervisors_alone() {
         let count =
             |pid: u32, number| sockets(pid).iter().filter(|one| **one == passed(serving, number)).count();
         let all = |number| serving.children().into_iter().map(|pid| count(pid, number)).sum::<usize>();
-        // Each closes what it inherited first of all, which may be just now.
+        // Each worker first closes what it inherited, which may be happening right now.
         wait_until("the worker has its one and the side process none", || {
             (all(3), all(4), all(5)) == (1, 0, 0)
         });
@@ -118,7 +118,7 @@ fn the_systemd_units_name_what_the_example_has() {
     assert_eq!(command("ExecStart"), "serve /etc/paster/server.toml");
     assert_eq!(command("ExecReload"), "reload --wait /etc/paster/server.toml");
     assert!(unit.contains("Type=notify\n") && unit.contains("KillMode=mixed"));
-    // As systemd starts it: the socket under number 3, and the shell's process id becomes the program's.
+    // As systemd starts it: the socket has number 3, and the shell's process id becomes the program's.
     let script = format!(
         "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=main LISTEN_PID=$$ exec {:?} serve --json {:?}",
         paster().get_program(),
@@ -157,7 +157,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         let output =
             Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
-        // Other units of the machine are not ours to mend.
+        // Other units on the machine do not matter here.
         told.lines().filter(|line| line.contains("paster")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(judge(), Vec::<String>::new());

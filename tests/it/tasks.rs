@@ -1,4 +1,5 @@
-//! Scheduled tasks: by time and by hand, of plugins, requests and programs; once for the whole server.
+//! Scheduled tasks: on a schedule and started manually; of plugins, requests and programs; once for the whole
+//! server.
 
 use serde_json::Value;
 
@@ -25,14 +26,14 @@ fn a_task_runs_once_for_all_workers_and_never_twice_at_once() {
     let status = std::process::Command::new("mkfifo").arg(site.path().join("gate")).status().unwrap();
     assert!(status.success());
     let mut serving = site.serve(&[]);
-    // The first run waits at the gate; what comes due meanwhile is left out.
+    // The first run waits at the gate; runs that are due in the meantime are skipped.
     wait_until("runs are left out", || task(&site, "often")["skipped"].as_u64() > Some(2));
     let of = task(&site, "often");
     assert_eq!((of["running"].as_u64(), of["last"].as_str()), (Some(1), None));
     assert_eq!(std::fs::read_to_string(site.path().join("runs")).unwrap(), "run\n");
     let (code, error) = site.failure(&["task", "run", "often"]);
-    assert!(code == 1 && error.contains("runs already") && error.contains("overlap"), "{error}");
-    // A reload does not end it, and the generation after it does not begin a second one.
+    assert!(code == 1 && error.contains("is already running") && error.contains("overlap"), "{error}");
+    // A reload does not end it, and the next generation does not start a second one.
     assert_eq!(site.json(&["reload", "--wait"])["generation"], 2);
     assert_eq!(task(&site, "often")["running"], 1);
     assert_eq!(std::fs::read_to_string(site.path().join("runs")).unwrap(), "run\n");
@@ -57,9 +58,9 @@ fn tasks_of_a_plugin_run_by_hand() {
     assert!(code == 1 && error.contains("the task `fail` failed: the store is gone"), "{error}");
     assert!(site.failure(&["task", "run", "panic", "--wait"]).1.contains("a task fell"));
     // One that takes too long is dropped.
-    assert!(site.text(&["task", "run", "hang"]).contains("has begun"));
+    assert!(site.text(&["task", "run", "hang"]).contains("has started"));
     let event = ended(&mut serving, "hang");
-    assert!(event["text"].as_str().unwrap().contains("ended after 1 s"), "{event}");
+    assert!(event["text"].as_str().unwrap().contains("stopped after 1 s"), "{event}");
     assert!(Connection::open(serving.address()).get("/counters").1.contains("\"dropped\":1"));
     let (code, error) = site.failure(&["task", "run", "gret"]);
     assert!(code == 1 && error.contains("did you mean `greet`?"), "{error}");
@@ -101,13 +102,13 @@ fn requests_and_programs_are_tasks_too() {
     assert!(failure("gone").contains("410 Gone no more"));
     assert!(failure("false").contains("exit status: 3: sorry"));
     assert!(failure("absent").contains("cannot run `./absent`"));
-    // One that takes too long is ended with its children.
-    assert!(failure("long").contains("ended after 1 s"));
+    // A program that takes too long is ended with its children.
+    assert!(failure("long").contains("stopped after 1 s"));
     let pid = std::fs::read_to_string(site.path().join("pid")).unwrap().trim().parse().unwrap();
     wait_until("the program has ended", || !runs(pid));
     let next = task(&site, "daily")["next_ms"].as_u64().unwrap();
     assert_eq!(next % 86_400_000, 3 * 3_600_000, "at three o'clock");
-    // A reload takes tasks in and out.
+    // A reload adds and removes tasks.
     save(&site.path().join("server.toml"), &config.replace("task.daily", "task.nightly"));
     serving.signal("HUP");
     serving.wait_for("reloaded");
@@ -134,7 +135,7 @@ fn a_task_whose_worker_is_killed_has_failed() {
     let event = ended(&mut serving, "wait");
     assert_eq!(
         (event["ok"].as_bool(), event["text"].as_str()),
-        (Some(false), Some("its worker ended before it"))
+        (Some(false), Some("its worker ended before the task did"))
     );
     wait_until("the program has ended too", || !runs(pid().unwrap()));
 }

@@ -1,4 +1,4 @@
-//! `paster serve` on a terminal: what is shown there, and what its end means.
+//! `paster serve` on a terminal: what it shows there, and what happens when the terminal closes.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::{Serving, folder, paster, plugin, runs, wait_until};
 const CONFIG: &str = "[server.main]\nuse = \"http\"\nlisten = \"127.0.0.1:0\"\n\
                       [app.main]\nuse = \"respond\"\nbody = \"hello\"\n";
 
-/// A terminal with a command of a shell on it. It is closed with the value.
+/// A terminal with a shell command. It is closed when the value is dropped.
 struct Terminal {
     script: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -30,7 +30,7 @@ impl Terminal {
         Terminal { script, lines }
     }
 
-    /// The next line with `text` in it, and those before.
+    /// The next line that contains `text`, and the lines before it.
     fn until(&mut self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
         for line in self.lines.by_ref().map_while(Result::ok) {
@@ -42,7 +42,7 @@ impl Terminal {
         panic!("no line with `{text}`: {seen:?}");
     }
 
-    /// Closes it, as a window's end or a lost connection does.
+    /// Closes it, like a closed window or a lost connection does.
     fn close(&mut self) {
         self.script.kill().unwrap();
         self.script.wait().unwrap();
@@ -73,9 +73,9 @@ fn the_end_of_the_terminal_ends_a_foreground_server() {
     let mut terminal = Terminal::start(folder.path(), "exec \"$PASTER\" serve");
     terminal.until("ready in");
     let pid = pid(folder.path());
-    // As long as there is the terminal, HUP reloads.
+    // As long as the terminal exists, HUP reloads.
     signal(pid, Signal::HUP);
-    terminal.until("generation 2 serves");
+    terminal.until("generation 2 is serving");
     terminal.close();
     wait_until("it has ended", || !runs(pid));
 }
@@ -91,10 +91,10 @@ fn a_server_detached_from_its_terminal_outlives_it() {
         let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         wait_until("it is ready", || log().contains("ready in"));
         terminal.close();
-        // It reloads instead of ending: the signal is sent by hand, when the terminal is gone.
+        // It reloads instead of ending, because the signal is sent manually after the terminal is gone.
         for generation in 2..4 {
             signal(pid, Signal::HUP);
-            wait_until("it has reloaded", || log().contains(&format!("generation {generation} serves")));
+            wait_until("it has reloaded", || log().contains(&format!("generation {generation} is serving")));
         }
         signal(pid, Signal::TERM);
         wait_until("it has ended", || !runs(pid));

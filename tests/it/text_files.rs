@@ -1,4 +1,4 @@
-//! Text files as editors on Windows save them, with a byte order mark in front.
+//! Text files as editors on Windows save them, with a byte order mark.
 
 use crate::pki::Authority;
 use crate::support::{Connection, Serving, get, paster, text};

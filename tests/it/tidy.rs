@@ -1,13 +1,13 @@
-//! The house rules that a machine can check: imports point to lower floors, `unsafe` stays at the border, every
-//! dependency is used, and a test names every key of the config.
+//! The project's rules that a program can check: imports point to lower floors, `unsafe` stays at the border,
+//! every dependency is used, and a test uses each config key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::support::root;
 
-/// The top modules of `src/` by floor, from the lowest (see `ARCHITECTURE.md`). On floors 0 and 1 a module may also import
-/// those before it in its line, on the others none of its own floor.
+/// The top modules of `src/` by floor, from the lowest (see `ARCHITECTURE.md`). On floors 0 and 1 a module
+/// may also import those before it in its line; on the others it may import none of its own floor.
 const FLOORS: [&[&str]; 6] = [
     &["error", "escape", "socket_path", "inflight", "body", "environ", "spans", "health", "metrics"],
     &["registry", "codec", "context", "config"],
@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 6] = [
     &["main"],
 ];
 
-/// Floor of a top module, and its place there.
+/// The floor of a top module, and its position there.
 fn place(module: &str) -> Option<(usize, usize)> {
     FLOORS.iter().enumerate().find_map(|(floor, modules)| {
         modules.iter().position(|name| *name == module).map(|place| (floor, place))
@@ -30,7 +30,8 @@ fn may_import(from: &str, to: &str) -> bool {
     from == to || (from, to) == ("app", "plugin") || below.0 < above.0 || (above.0 < 2 && below < above)
 }
 
-/// The top modules that a file names after `crate::`, each with its line; those of a group, `crate::{a::b, c}`, too.
+/// The top modules that a file names after `crate::`, each with its line; including those in a group,
+/// `crate::{a::b, c}`.
 fn imports(text: &str) -> Vec<(usize, String)> {
     let word = |text: &str| -> String {
         text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
@@ -139,7 +140,8 @@ fn unsafe_stands_only_at_the_border() {
     }
 }
 
-/// Text of the Rust files of the crate in `folder` that lie in one of `parts`, with what they include by `#[path]`.
+/// The text of the Rust files of the crate in `folder` that are in one of `parts`, including files used by
+/// `#[path]`.
 fn text_of(folder: &Path, parts: &[&str]) -> String {
     let mut text = String::new();
     let mut files: Vec<PathBuf> = parts.iter().map(|part| folder.join(part)).collect();
@@ -161,7 +163,7 @@ fn text_of(folder: &Path, parts: &[&str]) -> String {
     text
 }
 
-/// Whether `text` has `name` as a word.
+/// Whether `text` contains `name` as a word.
 fn mentions(text: &str, name: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name)
@@ -222,7 +224,7 @@ fn a_test_names_every_key_of_the_config() {
     let mut found = BTreeSet::new();
     keys(&schema, &mut found);
     assert!(found.contains("listen") && found.len() > 100, "{found:?}");
-    // A line end in a string literal is no part of the word behind it.
+    // A line end in a string literal is not part of the word after it.
     let tests = texts(&root().join("tests")).replace("\\n", " ");
     found.retain(|key| !mentions(&tests, key));
     assert!(found.is_empty(), "no test names these keys of the config: {found:?}");

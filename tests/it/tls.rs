@@ -1,4 +1,4 @@
-//! HTTPS: names, versions, clients' certificates, limits, resumption, and generations in turn.
+//! HTTPS: names, versions, client certificates, limits, resumption, and successive generations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -20,14 +20,14 @@ use crate::pki::{Authority, connect, try_connect};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// The table of one certificate for `localhost`, and its authority.
+/// The table for one certificate for `localhost`, and its authority.
 fn table(folder: &std::path::Path, more: &str) -> (Authority, String) {
     let authority = Authority::new("test");
     let pair = authority.pair(folder, "localhost", &["localhost"]);
     (authority, format!("[server.main.tls]\ncertificates = [{}]\n{more}", pair.item()))
 }
 
-/// Answers with what is known of the connection.
+/// Responds with the facts about the connection.
 fn facts() -> App {
     App::from_fn(|request: Request| async move {
         let environ = request.extensions().get::<Environ>().unwrap();
@@ -96,7 +96,7 @@ async fn the_name_chooses_the_certificate() {
         let mut stream = connect(&client, running.address(), name).await;
         assert_eq!(ask(&mut stream, GET).await.1, "hello", "{name}");
     }
-    // An address is no server name: the first certificate is shown.
+    // An address is not a server name, so the first certificate is used.
     connect(&client, running.address(), "127.0.0.1").await;
     let unknown = try_connect(&client, running.address(), "other.example").await.unwrap_err().to_string();
     assert!(unknown.contains("not valid for name") && unknown.contains("default.example"), "{unknown}");
@@ -133,14 +133,14 @@ async fn clients_are_known_by_their_certificates() {
         let more = format!("client_certificates = \"{kind}\"\nclient_ca_file = \"{}\"", file.display());
         let (authority, table) = table(folder.path(), &more);
         let running = Running::start(&table, facts());
-        // Fields say nothing.
+        // Fields have no effect.
         let claim = "GET / HTTP/1.1\r\nHost: localhost\r\nRemote-User: root\r\nX-Forwarded-User: root\r\n\
                      X-SSL-Client-S-DN: CN=root\r\n\r\n";
         let mut stream = connect(&authority.client(&[], Some(&ada)), running.address(), "localhost").await;
         assert_eq!(ask(&mut stream, claim).await.1, "HTTP/1.1 secure=true ada O=Example,CN=ada");
         let mut sender = http2(&authority.client(&["h2"], Some(&ada)), running.address()).await;
         assert_eq!(ask_http2(&mut sender).await.unwrap(), "HTTP/2.0 secure=true ada O=Example,CN=ada");
-        // TLS 1.3 tells a client only after its own side is done that it is refused.
+        // In TLS 1.3 a client learns only after its own handshake that it is refused.
         let client = authority.client(&[], Some(&eve));
         if let Ok(mut stream) = try_connect(&client, running.address(), "localhost").await {
             let _ = stream.write_all(claim.as_bytes()).await;
@@ -162,7 +162,7 @@ async fn clients_are_known_by_their_certificates() {
     }
 }
 
-/// The body of an answer; `None` when there is none.
+/// The body of a response; `None` if there is none.
 async fn try_response(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
     let mut first = [0];
     match within(stream.read(&mut first)).await {
@@ -216,10 +216,10 @@ async fn a_slow_handshake_is_cut() {
     let running = Running::start(&format!("max_connections = 2\n{table}"), says("hello"));
     let mut silent = running.connect().await;
     let mut partial = running.connect().await;
-    // The head of a handshake record that does not come.
+    // The header of a handshake record that does not come.
     partial.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
     running.wait_for_connections(2).await;
-    // Both count: one of them makes room for a third client, the other is cut.
+    // Both count: one is closed to make room for a third client, the other is cut by its limit.
     let mut stream = connect(&authority.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut stream, GET).await.1, "hello");
     assert_eq!(read_to_end(&mut silent).await, "");
@@ -307,10 +307,10 @@ async fn a_retired_generation_answers_once_more_and_says_close() {
         let (head, body) = ask(stream, GET).await;
         assert!(head.contains("connection: close"), "{head}");
         assert_eq!(body, "old");
-        // The end is told, so that it is no cut.
+        // The end is announced, so that it is not a truncation.
         assert_eq!(within(stream.read(&mut [0])).await.unwrap(), 0);
     }
-    // HTTP/2 is told to go, and says so before a request is lost.
+    // HTTP/2 gets a GOAWAY, and announces it before a request is lost.
     within(async { while ask_http2(&mut sender).await.is_ok() {} }).await;
     assert!(sender.is_closed());
     within(ended).await.unwrap();
@@ -352,7 +352,7 @@ async fn a_request_in_flight_ends_with_close() {
 async fn no_request_is_lost_over_generations() {
     let folder = tempfile::tempdir().unwrap();
     let (authority, table) = table(folder.path(), "");
-    // What an application has begun must be answered; what it has not may be sent again.
+    // What an application has started must get a response; anything else may be sent again.
     let begun = Arc::new(AtomicUsize::new(0));
     let counted = || {
         let (begun, echo) = (begun.clone(), echo());
@@ -391,7 +391,8 @@ async fn no_request_is_lost_over_generations() {
                 while !stop.load(Relaxed) {
                     match ask_http2(&mut sender).await {
                         Ok(body) => assert_eq!(body, "GET / 0"),
-                        // RFC 9113 section 6.8: a stream above GOAWAY's was not begun, and may be sent again.
+                        // RFC 9113 section 6.8: a stream above GOAWAY's was not started, and may be sent
+                        // again.
                         Err(error) if error.is_canceled() || error.is_closed() => break,
                         Err(error) if format!("{error:?}").contains("GoAway(b\"\", NO_ERROR") => break,
                         Err(error) => panic!("{error:?}"),
@@ -431,7 +432,7 @@ async fn plain_clients_are_led_to_https() {
     assert!(head.starts_with("HTTP/1.1 308 "), "no challenge is waited for: {head}");
     let mut stream = connect(&authority.client(&[], None), running.address(), "localhost").await;
     assert_eq!(ask(&mut stream, GET).await.1, "HTTP/1.1 secure=true - -");
-    // The plain connection changes hands, and is led on by the next generation.
+    // The plain connection is handed over, and the next generation redirects it.
     let (running, _) = running.next(&format!("redirect_http = \"127.0.0.1:0\"\n{table}"), facts());
     let (head, _) = ask(&mut plain, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 308 ") && !head.contains("close"), "{head}");

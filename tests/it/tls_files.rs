@@ -1,4 +1,5 @@
-//! Certificates as files: faults that `check` tells, renewal while connections go on, and the program itself.
+//! Certificates as files: errors that `check` reports, renewal while connections continue, and the whole
+//! program.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -79,12 +80,12 @@ async fn a_renewed_certificate_is_taken_in_and_connections_go_on() {
     wait_for(&second, running.address()).await;
     assert_eq!(ask(&mut open, GET).await.1, "hello");
     assert!(try_connect(&first.client(&[], None), running.address(), "localhost").await.is_err());
-    // Half of a renewal, and no renewal at all: the old one stays until both files fit.
+    // Half of a renewal, or an invalid one: the old certificate stays until both files match.
     std::fs::write(&pair.certificate, "no certificate").unwrap();
     let third = Authority::new("third");
     let other = third.pair(folder.path(), "c", &["localhost"]);
     std::fs::rename(&other.key, &pair.key).unwrap();
-    crate::inprocess::wait_until(|| log.has("the certificates stay as they were")).await;
+    crate::inprocess::wait_until(|| log.has("cannot load changed certificates")).await;
     connect(&second.client(&[], None), running.address(), "localhost").await;
     std::fs::rename(&other.certificate, &pair.certificate).unwrap();
     wait_for(&third, running.address()).await;
@@ -100,7 +101,7 @@ async fn a_switched_link_is_a_renewal() {
     std::fs::create_dir(&archive).unwrap();
     let (first, second) = (Authority::new("first"), Authority::new("second"));
     let link = |to: &Pair| {
-        // As certbot does: the files of the archive stay, the links of `live` change.
+        // As certbot does it: the files in the archive stay, and the links in `live` change.
         for (file, name) in [(&to.certificate, "fullchain.pem"), (&to.key, "privkey.pem")] {
             let _ = std::fs::remove_file(live.join(name));
             std::os::unix::fs::symlink(file, live.join(name)).unwrap();
@@ -116,7 +117,7 @@ async fn a_switched_link_is_a_renewal() {
     running.end().await;
 }
 
-/// What `paster check` writes about a config with that table.
+/// The output of `paster check` for a config with that table.
 fn check(folder: &Path, table: &str) -> (bool, String) {
     let text = format!("[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n{table}\n{HELLO}");
     std::fs::write(folder.join("server.toml"), text).unwrap();
@@ -145,24 +146,28 @@ fn faults_are_told_at_their_place() {
     fault("[server.main.tls]", "`tls` has no certificate", "server.toml:4");
     fault(&pair("none.pem", "a.key"), "cannot read the certificate", "server.toml:6:24");
     fault(&pair("a.pem", "none.key"), "cannot read the key", "server.toml:6:44");
-    fault(&pair("empty.pem", "a.key"), "holds no certificate", "server.toml:6:24");
-    fault(&pair("a.pem", "empty.pem"), "holds no private key", "server.toml:6:44");
+    fault(&pair("empty.pem", "a.key"), "contains no certificate", "server.toml:6:24");
+    fault(&pair("a.pem", "empty.pem"), "contains no private key", "server.toml:6:44");
     fault(&pair("a.pem", "b.key"), "does not belong to the certificate", "server.toml:6:44");
     let good = pair("a.pem", "a.key");
-    fault(&format!("{good}\nclient_certificates = \"required\""), "checked against nothing", "server.toml:8");
+    fault(
+        &format!("{good}\nclient_certificates = \"required\""),
+        "no authority to verify client certificates",
+        "server.toml:8",
+    );
     fault(&format!("{good}\nclient_ca_file = \"a.pem\""), "is not used", "server.toml:8");
     let all = format!("{good}\nclient_certificates = \"optional\"\nclient_ca_file = \"empty.pem\"");
-    fault(&all, "holds no certificate", "server.toml:9");
+    fault(&all, "contains no certificate", "server.toml:9");
     fault("redirect_http = true", "which this server does not serve", "server.toml:4");
     fault(&format!("redirect_http = \"80\"\n{good}"), "`80` has no port", "server.toml:4");
-    fault("proxy_protocol = [\"everybody\"]", "is no address or network", "server.toml:4");
+    fault("proxy_protocol = [\"everybody\"]", "is not an address or a network", "server.toml:4");
     let acme = |more: &str| format!("[server.main.tls.acme]\ncache = \"acme\"\n{more}");
     let agreed = "terms_of_service_agreed = true";
-    fault(&acme(&format!("domains = [\"*.a.org\"]\n{agreed}")), "want a DNS record", "server.toml:6");
+    fault(&acme(&format!("domains = [\"*.a.org\"]\n{agreed}")), "require a DNS record", "server.toml:6");
     fault(&acme(&format!("domains = []\n{agreed}")), "`domains` is empty", "server.toml:6");
     fault(&acme("domains = [\"a.org\"]\nterms_of_service_agreed = false"), "not agreed to", "server.toml:7");
     let plain = format!("domains = [\"a.org\"]\n{agreed}\ndirectory = \"http://a.org/\"");
-    fault(&acme(&plain), "is no https URL", "server.toml:8");
+    fault(&acme(&plain), "is not an https URL", "server.toml:8");
     let (good, text) = check(folder.path(), &acme(&format!("domains = [\"a.org\"]\n{agreed}")));
     assert!(good && !folder.path().join("acme").exists(), "a check makes nothing: {text}");
 }
@@ -174,7 +179,7 @@ fn an_expired_certificate_is_warned_of() {
     let old = SystemTime::UNIX_EPOCH + DAY * 365 * 50;
     let pair = authority.pair_until(folder.path(), "old", &["localhost"], old);
     let (good, text) = check(folder.path(), &format!("[server.main.tls]\ncertificates = [{}]", pair.item()));
-    assert!(good && text.contains("has expired on 2019-12-"), "{text}");
+    assert!(good && text.contains("expired on 2019-12-"), "{text}");
     let soon = authority.pair_until(folder.path(), "soon", &["localhost"], SystemTime::now() + DAY);
     let (good, text) = check(folder.path(), &format!("[server.main.tls]\ncertificates = [{}]", soon.item()));
     assert!(good && text.contains("expires on 20"), "{text}");
@@ -261,7 +266,7 @@ fn systemd_passes_sockets() {
     std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // The shell becomes the program: its process id is the one that systemd would name.
+    // The shell becomes the program, so its process id is the one that systemd would name.
     let script =
         "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec \"$0\" serve --json";
     let mut command = paster();
@@ -281,7 +286,7 @@ fn systemd_passes_sockets() {
     let mut alone = paster();
     let out = alone.args(["serve", "--json"]).current_dir(folder.path()).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(!out.status.success() && text.contains("systemd has passed no socket"), "{text}");
+    assert!(!out.status.success() && text.contains("systemd passed no socket"), "{text}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `trace`: spans as a collector gets them, and `traceparent` as an upstream does.
+//! `trace`: spans as a collector receives them, and `traceparent` as an upstream does.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Connection, Serving, folder, patience, wait_until};
 
-/// A small HTTP server that hands each request (target, fields, body) to `with` and answers 200.
+/// A small HTTP server that passes each request (target, fields, body) to `with` and responds with 200.
 struct Collector {
     address: String,
     requests: Receiver<(BTreeMap<String, String>, Vec<u8>)>,
@@ -21,7 +21,7 @@ impl Collector {
         let address = listener.local_addr().unwrap().to_string();
         let (sender, requests) = channel();
         std::thread::spawn(move || {
-            // It ends with the process; whoever connects no more costs nothing.
+            // It ends with the process. Idle, it costs nothing.
             for stream in listener.incoming().map_while(Result::ok) {
                 let Some(request) = receive(stream) else { continue };
                 if sender.send(request).is_err() {
@@ -32,7 +32,7 @@ impl Collector {
         Collector { address, requests }
     }
 
-    /// Spans of the batches that come, until there are as many as wanted.
+    /// Collects spans from the batches until there are enough.
     fn spans(&self, count: usize) -> (Vec<Value>, BTreeMap<String, String>) {
         let mut spans = Vec::new();
         loop {
@@ -132,7 +132,7 @@ fn a_collector_gets_a_span_of_each_request_and_each_part() {
         assert_eq!(facts[key], value);
     }
     assert!(facts["paster.request_id"].len() > 10);
-    // Each inside the one around it, in time too.
+    // Each is inside the one around it, also in time.
     for (inner, outer) in [
         ("middleware request_id", "GET"),
         ("middleware mark", "middleware request_id"),
@@ -147,7 +147,7 @@ fn a_collector_gets_a_span_of_each_request_and_each_part() {
     }
     assert!(!format!("{spans:?}").contains("token"), "the query stays out");
 
-    // 5xx is an error; without a caller's field a trace begins here.
+    // 5xx is an error. Without a field from the caller, a new trace starts.
     Connection::open(serving.address()).get("/fails");
     let (spans, _) = collector.spans(5);
     let root = spans.iter().find(|span| span["name"] == "GET").unwrap();
@@ -167,7 +167,7 @@ fn who_is_not_sampled_costs_no_span_and_the_word_of_a_caller_holds() {
         connection.request(&format!("GET / HTTP/1.1\r\nHost: a\r\ntraceparent: {parent}\r\n\r\n"));
         connection.get("/");
     }
-    // What is left is sent at the end.
+    // The rest is sent at the end.
     assert_eq!(serving.stop(), Some(0));
     let (spans, _) = collector.spans(5);
     assert_eq!(spans.len(), 5, "{spans:#?}");
@@ -219,7 +219,7 @@ fn the_next_service_sees_our_span_as_its_parent() {
 
 #[test]
 fn a_collector_that_is_away_costs_no_request() {
-    // Bound and let go: nobody listens there.
+    // Bound and released: nobody listens there.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let folder = folder(&[("server.toml", &config(&nobody, "queue_spans = 20\n"))]);
     let mut serving = Serving::start(folder.path(), &[]);
@@ -227,7 +227,7 @@ fn a_collector_that_is_away_costs_no_request() {
     for _ in 0..50 {
         assert_eq!(connection.get("/").1, "hello");
     }
-    wait_until("it is told of", || serving.stderr().contains("spans cannot be sent to"));
+    wait_until("it is told of", || serving.stderr().contains("cannot send spans to"));
     drop(connection);
     assert_eq!(serving.stop(), Some(0));
     wait_until("losses are told of", || serving.stderr().contains("spans were lost"));

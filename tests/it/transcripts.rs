@@ -1,4 +1,4 @@
-//! What commands print, word for word: `tests/cmd/*.trycmd`.
+//! The exact output of commands: `tests/cmd/*.trycmd`.
 
 use crate::support::root;
 
@@ -9,7 +9,7 @@ fn transcripts_are_true() {
         .case(root().join("tests/cmd/*.trycmd"));
 }
 
-/// `docs/kinds.md` is what `paster list --markdown` prints: that command's output, put there, mends this test.
+/// `docs/kinds.md` must be the output of `paster list --markdown`. To fix this test, write that output to it.
 #[test]
 fn the_reference_of_kinds_is_fresh() {
     let output = crate::support::paster().args(["list", "--markdown"]).output().unwrap();

@@ -1,4 +1,4 @@
-//! USR2: the program's file is replaced under load, and the new one takes over.
+//! USR2: the program's file is replaced under load, and the new program takes over.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use crate::support::{Connection, Serving, folder, get, paster, runs, wait_until}
 use crate::traffic::Clients;
 use crate::workers::config;
 
-/// Starts a copy of the program that lies in `folder`.
+/// Starts a copy of the program in `folder`.
 fn start(folder: &Path) -> Serving {
     place(folder, Path::new(env!("CARGO_BIN_EXE_paster")));
     let mut command = Command::new(folder.join("paster"));
@@ -24,7 +24,8 @@ fn start(folder: &Path) -> Serving {
 
 /// Replaces the program's file, as a package manager does.
 fn place(folder: &Path, program: &Path) {
-    // Not by this process: while it has the file open to write, what other tests start has it too, and it is busy.
+    // Not by this process: while it has the file open for writing, so do programs that other tests start, and
+    // the file is busy.
     assert!(Command::new("cp").arg(program).arg(folder.join("new")).status().unwrap().success());
     std::fs::rename(folder.join("new"), folder.join("paster")).unwrap();
 }
@@ -53,7 +54,7 @@ fn a_replaced_program_takes_over_and_loses_nothing() {
         let before = traffic.requests.load(Relaxed);
         wait_until("requests are answered", || traffic.requests.load(Relaxed) > before + 20);
     }
-    // And it takes all the other signals.
+    // And it accepts all other signals.
     serving.signal("HUP");
     assert_eq!(serving.wait_for("reloaded")["generation"], 5);
     clients.stop().assert_whole();
@@ -95,7 +96,7 @@ fn side_processes_go_along_and_everything_dies_with_the_successor() {
         socket(&told),
         "the connection and the socket's path went along"
     );
-    // The successor reaps what it did not start, and starts it anew.
+    // The new program reaps what it did not start, and restarts it.
     crate::workers::kill(first.unwrap());
     assert_eq!(serving.wait_for("side_exit")["name"], "echo");
     wait_until("it runs again", || side(&serving).is_some_and(|pid| Some(pid) != first));
@@ -132,7 +133,7 @@ fn a_reload_goes_on_when_the_hand_over_fails_at_its_last_step() {
     let text = config("control = \"own.sock\"");
     let folder = folder(&[("server.toml", &text), ("broken", "#!/bin/sh\nchmod -x \"$0\"\n")]);
     let mut serving = start(folder.path());
-    // It passes the rehearsal, and cannot be executed then.
+    // It passes the rehearsal, but cannot be executed afterwards.
     assert!(Command::new("chmod").arg("+x").arg(folder.path().join("broken")).status().unwrap().success());
     std::fs::rename(folder.path().join("broken"), folder.path().join("paster")).unwrap();
     let hangs = text.clone() + "[app.main.settings]\ncreate = \"hang\"\n";
@@ -166,7 +167,7 @@ fn the_control_socket_of_the_config_is_there_also_when_the_successor_cannot_relo
     assert_eq!(ps["supervisor"]["pid"], serving.pid());
 }
 
-/// Counters of a page of metrics, but for those that go with their generation.
+/// Counters of a page of metrics, except those that belong to a generation.
 fn counters(page: &str) -> BTreeMap<String, f64> {
     let samples = page.lines().filter(|line| !line.starts_with('#') && !line.contains("generation="));
     let samples = samples.filter_map(|line| line.rsplit_once(' '));
@@ -204,7 +205,7 @@ fn no_counter_falls_and_tasks_keep_their_times() {
         let tasks = site.json(&["task", "list"]);
         tasks.as_array().unwrap().iter().find(|task| task["name"] == name).unwrap().clone()
     };
-    // Something to remember: requests, a reload, a worker that fell, runs of tasks, and one that goes on.
+    // State to remember: requests, a reload, a crashed worker, runs of tasks, and one that still runs.
     (0..20).for_each(|_| assert_eq!(get(&serving, "/"), "hello"));
     serving.signal("HUP");
     serving.wait_for("reloaded");
@@ -221,7 +222,7 @@ fn no_counter_falls_and_tasks_keep_their_times() {
         page.lines().find(|line| line.starts_with("paster_start_time_seconds ")).map(str::to_owned)
     };
 
-    // Somebody looks all the time.
+    // A client reads the metrics all the time.
     let mut clients = Clients::of(&admin);
     let (looked, fallen) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
     let (counted, seen) = (looked.clone(), fallen.clone());
@@ -262,9 +263,9 @@ fn no_counter_falls_and_tasks_keep_their_times() {
     let (before, after) = both("age_secs");
     assert!(after > before);
 
-    // Tasks go on: none begins twice, and the end of the one that ran is heard.
+    // Tasks continue: none starts twice, and the end of the running one is noticed.
     assert!(task("often")["runs_ended"].as_u64() > often);
-    assert!(site.failure(&["task", "run", "long"]).1.contains("runs already"));
+    assert!(site.failure(&["task", "run", "long"]).1.contains("is already running"));
     std::fs::write(site.path().join("gate"), "through").unwrap();
     let ended = serving.wait_for_one("task_ended", |ended| ended["name"] == "long");
     assert_eq!((ended["ok"].as_bool(), ended["text"].as_str()), (Some(true), Some("through")));

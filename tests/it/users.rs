@@ -1,5 +1,5 @@
-//! Workers of another user: what root opens for them, what it does not, and what `check` tells of it. Only root can try
-//! this.
+//! Workers with another user: what root opens for them, what it does not, and what `check` reports about it.
+//! Only root can test this.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -31,7 +31,7 @@ fn config(private: &Path, certificates: &str) -> String {
     )
 }
 
-/// Standard error of `paster check`, or its success.
+/// Standard error of `paster check`, or that it succeeded.
 fn check(folder: &Path) -> Result<String, String> {
     let output = paster().arg("check").current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -75,7 +75,7 @@ async fn keys_and_logs_that_root_alone_can_reach_are_opened_for_workers() {
         assert_eq!((found.uid(), found.mode() & 0o777), (NOBODY, 0o640), "{}", file.display());
     }
 
-    // They are moved away, and made again.
+    // They are moved away and created again.
     for file in [&access, &log] {
         std::fs::rename(file, file.with_extension("old")).unwrap();
     }
@@ -85,7 +85,7 @@ async fn keys_and_logs_that_root_alone_can_reach_are_opened_for_workers() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await; // poll of what tells nobody
     }
 
-    // A renewal is seen, although no worker can look into the folder; and so is a reload.
+    // A renewal is noticed, although no worker can read the folder; so is a reload.
     let second = Authority::new("second");
     let new = second.pair(&private, "b", &["localhost"]);
     mode(&new.key, 0o600);
@@ -132,16 +132,16 @@ fn what_others_could_put_there_is_not_opened_and_check_names_the_user() {
     assert!(told.contains("the user `nobody` may not open") && told.contains("server.toml:"), "{told}");
     let output = paster().arg("serve").current_dir(folder.path()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("cannot read the file") && !stderr.contains("of root"), "{stderr}");
+    assert!(stderr.contains("cannot read the response file") && !stderr.contains("of root"), "{stderr}");
 
-    // A folder that they cannot read is told of, but stops nothing.
+    // A folder that they cannot read is reported, but stops nothing.
     std::fs::create_dir(folder.path().join("site")).unwrap();
     mode(&folder.path().join("site"), 0o700);
     let site = text("").replace("respond", "static") + "publish_dir = \"site\"\n";
     save(&folder.path().join("server.toml"), &site);
     let told = check(folder.path()).unwrap();
     assert!(told.contains("note: the user `nobody` may not read ") && told.contains("/site` ("), "{told}");
-    // So is one that they are to write to: a cache of certificates cannot be opened in their place.
+    // So is a folder that they must write to: nobody can open a certificate cache for them.
     let acme = "[server.main.tls.acme]\ndomains = [\"a.example\"]\ncache = \"site/acme\"\n\
                 terms_of_service_agreed = true\n";
     save(&folder.path().join("server.toml"), &format!("{site}{acme}"));

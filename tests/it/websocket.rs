@@ -1,4 +1,4 @@
-//! WebSockets of the smallest plugin over the real server, by a client that writes its own bytes (RFC 6455).
+//! WebSockets of the smallest plugin with the real server, and a client that writes raw bytes (RFC 6455).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn serve() -> (Serving, tempfile::TempDir) {
     (Serving::start(folder.path(), &["server.toml"]), folder)
 }
 
-/// A connection after the request's head; what the server has answered.
+/// A connection after the request's head, and the server's response.
 fn ask(serving: &Serving, fields: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();
@@ -40,13 +40,13 @@ fn open(serving: &Serving) -> TcpStream {
     stream
 }
 
-/// A client's frame: with a mask of zeros, so that its bytes can be read here.
+/// A client's frame, with a mask of zeros, so that its bytes are readable here.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     [&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat()
 }
 
-/// All that comes until the connection ends.
+/// Everything that comes until the connection ends.
 fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
@@ -62,14 +62,14 @@ fn a_close_is_answered_and_a_fault_is_told() {
         rest(stream)
     };
     let close = |code: u16, reason: &str| [&code.to_be_bytes()[..], reason.as_bytes()].concat();
-    // Section 5.5.1: a Close frame is the answer, with the code that came.
+    // Section 5.5.1: the response is a Close frame with the same code.
     let echoed = after(&frame(8, &close(1000, "bye")));
     assert_eq!((&echoed[..1], &echoed[2..4]), (&[0x88][..], &1000_u16.to_be_bytes()[..]), "{echoed:?}");
     assert_eq!(after(&frame(8, b"")), [0x88, 0]);
-    // What came before is answered before.
+    // Earlier messages are answered first.
     let bytes = [frame(1, b"hi"), frame(9, b"p"), frame(8, b"")].concat();
     assert_eq!(after(&bytes), [&[0x81, 2][..], b"hi", &[0x8a, 1], b"p", &[0x88, 0]].concat());
-    // Section 7.4.1: the code says what was wrong.
+    // Section 7.4.1: the code tells what was wrong.
     let code = |bytes: &[u8]| {
         let told = after(bytes);
         assert_eq!(told.first(), Some(&0x88), "{told:?}");
@@ -101,7 +101,7 @@ fn only_a_valid_handshake_opens_a_web_socket() {
     for key in ["x", "dGhlIHNhbXBsZSBub25jZSBh", "dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: x"] {
         check(key, &format!("{UPGRADE}{version}Sec-WebSocket-Key: {key}\r\n"), "400", &[]);
     }
-    // Section 10.2: a page of another site would come with the user's cookies.
+    // Section 10.2: a page of another site would send the user's cookies.
     let right = format!("{UPGRADE}{version}{KEY}");
     check("another site's page", &format!("{right}Origin: https://evil.example\r\n"), "403", &[]);
     check("a sandboxed page", &format!("{right}Origin: null\r\n"), "403", &[]);

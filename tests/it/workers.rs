@@ -1,10 +1,10 @@
-//! Several workers on the same sockets: started together or one by one, replaced alone.
+//! Several workers on the same sockets: started together or one by one, replaced one at a time.
 
 use std::collections::BTreeSet;
 
 use crate::support::{Connection, Serving, folder, get, plugin, runs, wait_until};
 
-/// A config whose app says which process answers.
+/// A config whose app responds with its process id.
 pub(crate) fn config(process: &str) -> String {
     format!(
         "[process]\n{process}\n[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n\
@@ -18,7 +18,7 @@ pub(crate) fn kill(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// Process ids of those that answer, asked for until `count` have been seen.
+/// The process ids of workers that respond, requested until `count` have been seen.
 fn answering(serving: &Serving, count: usize) -> BTreeSet<u32> {
     let mut seen = BTreeSet::new();
     wait_until("every worker has answered", || {
@@ -93,7 +93,7 @@ fn workers_that_start_slowly_do_not_wait_for_one_another() {
     let text = config("workers = 5\nstart_secs = 5") + "[app.main.settings]\ncreate = \"hang\"\n";
     std::fs::write(folder.path().join("server.toml"), text).unwrap();
     serving.signal("HUP");
-    // Fewer begin at once than there are, and each gets its turn all the same.
+    // Fewer start at once than there are, but each gets its turn.
     wait_until("all have begun", || serving.children().len() == 6);
     assert!(serving.wait_for("reload_failed").to_string().contains("not ready within 5 s"));
     wait_until("the new ones are gone", || serving.children().len() == 1);

@@ -1,6 +1,8 @@
-//! Licences and sources of all dependencies, held to `deny.toml`, and crates that are there in two versions.
+//! Checks the licences and sources of all dependencies against `deny.toml`, and finds crates in several
+//! versions.
 //!
-//! `cargo deny check` reads the same file and knows more, but to install it takes longer than all other checks.
+//! `cargo deny check` reads the same file and checks more, but installing it takes longer than all other
+//! checks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +15,7 @@ use spdx::Expression;
 /// The registry that crates may come from, as `cargo metadata` names it.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Checks the lock file of `manifest`; prints what is wrong, and whether nothing is.
+/// Checks the lock file of `manifest` and prints its faults. Returns whether there are none.
 pub(crate) fn check(cargo: &mut Command, manifest: &Path, deny: &Path) -> Result<bool> {
     let allowed = Allowed::read(&std::fs::read_to_string(deny).context("deny.toml")?)?;
     let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform"];
@@ -30,16 +32,12 @@ pub(crate) fn check(cargo: &mut Command, manifest: &Path, deny: &Path) -> Result
     }
     let duplicates = duplicates(&packages);
     if !duplicates.is_empty() {
-        println!(
-            "note: {} crates are there in several versions: {}",
-            duplicates.len(),
-            duplicates.join(", ")
-        );
+        println!("note: {} crates are used in several versions: {}", duplicates.len(), duplicates.join(", "));
     }
     Ok(faults.is_empty())
 }
 
-/// Where the project runs: what only other systems need is not looked at.
+/// The platform of the project: dependencies for other platforms are not checked.
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// The licences of a `deny.toml`.
@@ -77,7 +75,7 @@ struct Package {
     name: String,
     version: String,
     licence: Option<String>,
-    /// `None`: it is the project's own.
+    /// `None` for the project's own crates.
     source: Option<String>,
 }
 
@@ -92,7 +90,7 @@ impl Package {
         }
     }
 
-    /// What is wrong with it.
+    /// The fault of this crate, if there is one.
     fn fault(&self, allowed: &Allowed) -> Option<String> {
         let Package { name, version, .. } = self;
         let source = self.source.as_deref()?;
@@ -100,9 +98,9 @@ impl Package {
             return Some(format!("`{name}` {version} comes from {source}, which deny.toml does not allow"));
         }
         let Some(licence) = &self.licence else {
-            return Some(format!("`{name}` {version} names no licence"));
+            return Some(format!("`{name}` {version} does not name a licence"));
         };
-        // Old manifests write `MIT/Apache-2.0`.
+        // Old manifests use `MIT/Apache-2.0`.
         let expression = licence.replace('/', " OR ");
         match Expression::parse(&expression) {
             Err(_) => Some(format!("`{name}` {version}: `{licence}` is not an SPDX expression")),
@@ -116,7 +114,7 @@ impl Package {
     }
 }
 
-/// Crates that are there in several versions.
+/// Crates that are used in several versions.
 fn duplicates(packages: &[Package]) -> Vec<&str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for package in packages {
@@ -154,7 +152,7 @@ mod tests {
         for licence in ["GPL-3.0-only", "MIT AND GPL-3.0-only", "Apache-2.0", "all rights reserved"] {
             assert!(fault(Some(licence), REGISTRY).contains(licence), "{licence}");
         }
-        assert!(fault(None, REGISTRY).contains("names no licence"));
+        assert!(fault(None, REGISTRY).contains("does not name a licence"));
         assert!(fault(Some("MIT"), "git+https://git.example/a").contains("git.example"));
     }
 }

@@ -1,4 +1,4 @@
-//! Chores of this repository. `cargo xtask help` lists them.
+//! Maintenance tasks of this repository. `cargo xtask help` lists them.
 
 mod bench;
 mod licences;
@@ -9,15 +9,15 @@ mod test;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Chores of this repository:
+Maintenance tasks of this repository:
 
-  cargo xtask test [--quick]     install what the tests need, check and test everything; closes on `N passed, N failed`
-  cargo xtask check              of these only: the docs, the fuzz targets, and the licences of all dependencies
+  cargo xtask test [--quick]     install what the tests need, check and test everything; ends with `N passed, N failed`
+  cargo xtask check              only check the docs, the fuzz targets, and the licences of all dependencies
   cargo xtask setup              only install what the tests need
-  cargo xtask bench [NAME…]      measure against peers in one run and print the tables (needs nginx, caddy and wrk)
-  cargo xtask sanitize [NAME…]   watch the plugin border with miri, address and thread (needs a nightly toolchain)
+  cargo xtask bench [NAME…]      measure paster and its peers in one run and print the tables (needs nginx, caddy and wrk)
+  cargo xtask sanitize [NAME…]   run the plugin border under miri, address and thread (needs a nightly toolchain)
 
-  --quick leaves out the browser tests
+  --quick skips the browser tests
 ";
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         _ => {
-            eprint!("error: unknown chore `{}`\n\n{HELP}", arguments.join(" "));
+            eprint!("error: unknown task `{}`\n\n{HELP}", arguments.join(" "));
             return ExitCode::from(2);
         }
     };
@@ -54,7 +54,7 @@ fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Into::into).unwrap_or_default()
 }
 
-/// Cargo's target folder.
+/// Cargo's target directory.
 fn target() -> std::path::PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root().join(folder),

@@ -1,4 +1,5 @@
-//! `cargo xtask sanitize`: the plugin border under Miri, AddressSanitizer and ThreadSanitizer, of a nightly toolchain.
+//! `cargo xtask sanitize`: runs the plugin border under Miri, AddressSanitizer and ThreadSanitizer, with a
+//! nightly toolchain.
 
 use std::process::{Command, Stdio};
 
@@ -6,22 +7,23 @@ use anyhow::{Context, Result, bail};
 
 use crate::{root, target};
 
-/// One way to watch.
+/// One sanitizer.
 struct Watch {
     name: &'static str,
-    /// What must be there, as a command of the nightly toolchain and the component that brings it.
+    /// The requirement: a command of the nightly toolchain that must succeed, and the component that provides
+    /// it.
     needs: Option<(&'static [&'static str], &'static str)>,
-    /// Flags of the compiler.
+    /// Compiler flags.
     flags: &'static str,
     /// Arguments for cargo before those of a run.
     cargo: &'static [&'static str],
-    /// What is run: cargo's arguments, then those of the tests.
+    /// The runs: cargo's arguments, then those of the tests.
     runs: &'static [&'static [&'static str]],
 }
 
 const ABI: &[&str] = &["test", "-p", "paster-abi", "--features", "http", "--lib"];
 const SDK: &[&str] = &["test", "-p", "paster-sdk", "--test", "border"];
-/// Real libraries, built alike, in a real host.
+/// Real libraries in a real host, all built with the sanitizer.
 const HOST: &[&str] = &["test", "-p", "paster", "--test", "it", "--", "border::", "libraries::"];
 
 const WATCHES: &[Watch] = &[
@@ -42,7 +44,7 @@ const WATCHES: &[Watch] = &[
     },
     Watch {
         name: "thread",
-        // The standard library must be built alike, or its own synchronisation is not seen.
+        // The standard library must be built with it too, or its synchronisation is not seen.
         needs: Some((&["sh", "-c", "test -d \"$(rustc --print sysroot)/lib/rustlib/src/rust\""], "rust-src")),
         flags: "-Zsanitizer=thread",
         cargo: &["-Zbuild-std"],
@@ -50,7 +52,7 @@ const WATCHES: &[Watch] = &[
     },
 ];
 
-/// Runs all of them, or those named; whether none found a fault.
+/// Runs all sanitizers, or the named ones. Returns whether none found a fault.
 pub(crate) fn run(names: &[&str]) -> Result<bool> {
     if let Some(unknown) = names.iter().find(|name| !WATCHES.iter().any(|watch| watch.name == **name)) {
         let known: Vec<&str> = WATCHES.iter().map(|watch| watch.name).collect();
@@ -79,7 +81,7 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
                 .env("CARGO_TARGET_DIR", target().join("sanitize").join(watch.name))
                 .env("CARGO_BUILD_TARGET", host)
                 .env("RUSTFLAGS", watch.flags)
-                // Timers and sockets are asked of the system.
+                // Timers and sockets need the system.
                 .env("MIRIFLAGS", "-Zmiri-disable-isolation")
                 // Plugins and the threads that serve them live as long as the process.
                 .env("ASAN_OPTIONS", "detect_leaks=0")
@@ -93,7 +95,7 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// A command of the nightly toolchain, not of the one that runs this program.
+/// A command of the nightly toolchain, not of the toolchain that runs this program.
 fn nightly(words: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly"]).args(words).current_dir(root());

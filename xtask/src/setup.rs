@@ -1,4 +1,4 @@
-//! Installs what the tests need beside Rust: Node.js, a C compiler, Chromium, and a Python with ipykernel.
+//! Installs what the tests need besides Rust: Node.js, a C compiler, Chromium, and a Python with ipykernel.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{root, target};
 
-/// Programs that the tests run: what one of the names is looked for as, Debian's packages for it, and why.
+/// Programs that the tests run: their possible names, Debian's packages for them, and their purpose.
 const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["cc"], &["gcc", "libc6-dev"], "builds the plugin written in C"),
     (&["make"], &["make"], "builds the C skeleton"),
@@ -19,7 +19,7 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "is an upstream over HTTP, SCGI and FastCGI"),
     (&["php-fpm", "php-fpm8.2", "php-fpm8.4"], &["php-fpm"], "is an upstream over FastCGI"),
     (&["nginx"], &["nginx-light"], "is an upstream over HTTP, and a web server in front"),
-    // Not `apache2`, which would start a server of its own.
+    // Not `apache2`, which would start a server itself.
     (&["apache2"], &["apache2-bin"], "is a web server in front"),
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
     (&["systemd-socket-activate"], &["systemd"], "passes sockets as systemd does, and reads the unit"),
@@ -27,7 +27,7 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 
-/// Where things are that were set up.
+/// The paths of what was set up.
 pub(crate) struct Ready {
     /// A Python with ipykernel and matplotlib.
     pub(crate) python: PathBuf,
@@ -35,14 +35,14 @@ pub(crate) struct Ready {
     pub(crate) chromium: PathBuf,
 }
 
-/// Installs all of it.
+/// Installs everything.
 pub(crate) fn everything() -> Result<Ready> {
     packages(PROGRAMS)?;
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
     Ok(Ready { python: venv()?, chromium: chromium.context("no Chromium after its installation")? })
 }
 
-/// Installs the packages of those programs that are missing.
+/// Installs the packages of missing programs.
 pub(crate) fn packages(programs: &[(&[&str], &[&str], &str)]) -> Result<()> {
     let missing: Vec<_> =
         programs.iter().filter(|(names, ..)| !names.iter().any(|n| which(n).is_some())).collect();
@@ -73,7 +73,7 @@ pub(crate) fn packages(programs: &[(&[&str], &[&str], &str)]) -> Result<()> {
             command.args(["-n", "apt-get"]);
         }
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        checked(&mut command).with_context(|| format!("by hand: {install}"))
+        checked(&mut command).with_context(|| format!("install it by hand: {install}"))
     };
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "--yes", "-qq", "--no-install-recommends"];
@@ -81,7 +81,8 @@ pub(crate) fn packages(programs: &[(&[&str], &[&str], &str)]) -> Result<()> {
     apt(&arguments)
 }
 
-/// A virtual environment with the packages of `tests/requirements.txt`, made once for each content of it.
+/// A virtual environment with the packages of `tests/requirements.txt`, created once for each version of that
+/// file.
 fn venv() -> Result<PathBuf> {
     let folder = target().join("test-venv");
     let python = folder.join("bin/python");
@@ -98,7 +99,7 @@ fn venv() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The first program of that name on `PATH`.
+/// The first program with this name on `PATH`.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
@@ -110,7 +111,7 @@ fn is_program(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a command and fails with its words when it fails.
+/// Runs a command. An error contains the command line.
 pub(crate) fn checked(command: &mut Command) -> Result<()> {
     let words = format!("{command:?}");
     let status = command.status().with_context(|| format!("cannot run {words}"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: checks and tests of everything, summed into one line.
+//! `cargo xtask test`: checks and tests everything, and sums the results into one line.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 
 use crate::{licences, root, setup, target};
 
-/// The variable that says how long a test waits for anything, in seconds. All tests at once keep a machine busy: they get
-/// more time than one alone.
+/// The variable for the longest wait in a test, in seconds. All tests at once keep a machine busy, so they
+/// get more time than a single test.
 const PATIENCE: &str = "PASTER_TEST_PATIENCE_SECS";
 
-/// Passed and failed so far.
+/// Number of passed and failed tests so far.
 #[derive(Default)]
 struct Tally {
     passed: u64,
@@ -20,13 +20,13 @@ struct Tally {
 }
 
 impl Tally {
-    /// Runs one check that has no tests of its own: it counts as one.
+    /// Runs a check that has no tests: it counts as one.
     fn check(&mut self, what: &str, command: &mut Command) {
         let passed = stream(what, command, |_| ());
         *if passed { &mut self.passed } else { &mut self.failed } += 1;
     }
 
-    /// Counts a check that has run.
+    /// Counts the outcome of a check.
     fn outcome(&mut self, what: &str, outcome: Result<bool>) {
         let passed = matches!(outcome, Ok(true));
         match outcome {
@@ -37,7 +37,8 @@ impl Tally {
         *if passed { &mut self.passed } else { &mut self.failed } += 1;
     }
 
-    /// Runs a test command whose lines `count` reads. One that failed without a failed test counts as one.
+    /// Runs a test command and reads its lines with `count`. A command that fails without a failed test
+    /// counts as one failure.
     fn tests(&mut self, what: &str, command: &mut Command, count: fn(&str) -> Option<(u64, u64)>) {
         let (mut passed, mut failed) = (0, 0);
         let succeeded = stream(what, command, |line| {
@@ -54,8 +55,8 @@ impl Tally {
     }
 }
 
-/// Installs, builds, checks and tests, and prints the closing line; `quick` leaves out the browser tests.
-/// Whether all passed.
+/// Installs, builds, checks and tests everything, and prints the last line. `quick` skips the browser tests.
+/// Returns whether everything passed.
 pub(crate) fn run(quick: bool) -> Result<bool> {
     let begun = Instant::now();
     let ready = setup::everything()?;
@@ -102,7 +103,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
-/// Runs the checks that need nothing but cargo. Whether all passed.
+/// Runs the checks that need only cargo. Returns whether all passed.
 pub(crate) fn check() -> bool {
     let mut tally = Tally::default();
     checks_of_the_workspace(&mut tally);
@@ -110,7 +111,8 @@ pub(crate) fn check() -> bool {
     tally.failed == 0
 }
 
-/// What the compiler and the tests do not see: the docs, the fuzz targets, and where dependencies are from.
+/// Checks what the compiler and the tests do not see: the docs, the fuzz targets, and the sources of
+/// dependencies.
 fn checks_of_the_workspace(tally: &mut Tally) {
     tally.check(
         "cargo doc",
@@ -126,7 +128,7 @@ fn checks_of_the_workspace(tally: &mut Tally) {
             .args(["check", "--locked", "--quiet", "--manifest-path"])
             .arg(&fuzz)
             .env("CARGO_TARGET_DIR", target().join("fuzz"))
-            // Nothing is linked, so libFuzzer's C++ need not be compiled.
+            // Nothing is linked, so libFuzzer's C++ code need not be compiled.
             .env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a"),
     );
     for manifest in [root().join("Cargo.toml"), fuzz] {
@@ -141,7 +143,7 @@ fn cargo() -> Command {
     command
 }
 
-/// Runs a command, passes its output on line by line, and tells whether it succeeded.
+/// Runs a command and prints its output line by line. Returns whether it succeeded.
 fn stream(what: &str, command: &mut Command, mut each: impl FnMut(&str)) -> bool {
     let begun = Instant::now();
     println!("=== {what}");
@@ -166,7 +168,7 @@ fn stream(what: &str, command: &mut Command, mut each: impl FnMut(&str)) -> bool
     outcome.unwrap_or(false)
 }
 
-/// `test result: ok. 12 passed; 1 failed; …` of libtest.
+/// Reads `test result: ok. 12 passed; 1 failed; …` of libtest.
 fn cargo_line(line: &str) -> Option<(u64, u64)> {
     let rest = line.strip_prefix("test result: ")?;
     let number = |word: &str| -> Option<u64> {
@@ -176,7 +178,8 @@ fn cargo_line(line: &str) -> Option<(u64, u64)> {
     Some((number("passed")?, number("failed")?))
 }
 
-/// `# pass 12` and `# fail 1` of node's test runner with the TAP reporter; the spec reporter's `ℹ` too.
+/// Reads `# pass 12` and `# fail 1` of node's test runner with the TAP reporter, or with `ℹ` of the spec
+/// reporter.
 fn node_line(line: &str) -> Option<(u64, u64)> {
     let rest = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ "))?;
     if let Some(count) = rest.strip_prefix("pass ") {

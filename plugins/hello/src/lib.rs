@@ -1,4 +1,4 @@
-//! The smallest plugin, there to be copied: an axum router, one setting and a `create`.
+//! The smallest plugin, meant to be copied: an axum router, one setting and a `create`.
 
 use axum::Router;
 use axum::body::Body;
@@ -37,7 +37,7 @@ async fn create(settings: Settings, host: paster_sdk::Host) -> Result<paster_sdk
     Ok(paster_sdk::App::router(router(settings)))
 }
 
-/// The application itself: it works without paster, too.
+/// The application itself. It also works without paster.
 pub fn router(settings: Settings) -> Router {
     Router::new()
         .route("/", get(hello))
@@ -48,17 +48,17 @@ pub fn router(settings: Settings) -> Router {
         .with_state(settings.greeting.into())
 }
 
-/// The greeting: 13 bytes unless the setting says otherwise.
+/// The greeting: 13 bytes by default.
 async fn hello(State(greeting): State<axum::body::Bytes>) -> Response {
     ([(CONTENT_TYPE, "text/plain; charset=utf-8")], greeting).into_response()
 }
 
-/// Some 10 KB of JSON, made for each request.
+/// About 10 KB of JSON, created on each request.
 async fn json() -> axum::Json<Vec<Item>> {
     axum::Json((0..90).map(Item::numbered).collect())
 }
 
-/// One of the items of `/json`.
+/// One item of `/json`.
 #[derive(serde::Serialize)]
 struct Item {
     id: u32,
@@ -87,7 +87,7 @@ struct Amount {
     bytes: u64,
 }
 
-/// `?bytes=` zero bytes in pieces of 64 KiB, each made when the client has taken the one before.
+/// `?bytes=` zero bytes in pieces of 64 KiB. Each is made after the client has read the one before.
 async fn stream(Query(Amount { bytes }): Query<Amount>) -> Body {
     static PIECE: [u8; 64 << 10] = [0; 64 << 10];
     Body::from_stream(futures_util::stream::unfold(bytes, |left| async move {
@@ -102,7 +102,8 @@ async fn echo(request: Request) -> Body {
     request.into_body()
 }
 
-/// A WebSocket that sends every message back. The sdk does the rest: handshake, origin, pings, limits and the close.
+/// A WebSocket that echoes every message. The SDK does the rest: handshake, origin, pings, limits and the
+/// close.
 async fn web_socket(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async |mut socket: WebSocket| {
         while let Some(Ok(message)) = socket.recv().await {

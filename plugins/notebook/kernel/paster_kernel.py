@@ -1,4 +1,4 @@
-"""The built-in Python kernel of the paster notebook: Jupyter's messages, standard library alone.
+"""The built-in Python kernel of the paster notebook: Jupyter's messages, with only the standard library.
 
 Run as `python paster_kernel.py SOCKET`. Each line on the Unix socket is one message as JSON, in both directions, with the
 keys channel, header, parent_header, metadata and content. Works with Python 3.8 and newer.
@@ -29,7 +29,7 @@ from base64 import b64encode
 from datetime import datetime, timezone
 
 VERSION = "1.0"
-# Text on its way to the page is gathered for this long, in seconds.
+# How long output text is collected before it is sent to the page, in seconds.
 FLUSH = 0.03
 
 
@@ -85,7 +85,7 @@ def without_nan(value):
 
 
 class Stream(io.TextIOBase):
-    """sys.stdout or sys.stderr: sends what is written, gathered."""
+    """sys.stdout or sys.stderr: collects what is written and sends it."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -140,7 +140,7 @@ class Stream(io.TextIOBase):
 
 
 class DisplayHandle:
-    """Returned by display(..., display_id=True): shows and updates in one place."""
+    """Returned by display(..., display_id=True): shows values in one place and updates them."""
 
     def __init__(self, display_id):
         self.display_id = display_id
@@ -153,7 +153,7 @@ class DisplayHandle:
 
 
 class _Plain:
-    """A value that shows as one MIME type: HTML("<b>x</b>"), Markdown("*x*")."""
+    """A value that is shown as one MIME type: HTML("<b>x</b>"), Markdown("*x*")."""
 
     mime = "text/plain"
 
@@ -192,7 +192,7 @@ class Javascript(_Plain):
 
 
 class Image(_Plain):
-    """A picture from bytes or a file name (PNG, JPEG, GIF, WebP or SVG)."""
+    """An image from bytes or a file (PNG, JPEG, GIF, WebP or SVG)."""
 
     def __init__(self, data=None, filename=None):
         if filename is not None or isinstance(data, (str, os.PathLike)):
@@ -233,7 +233,7 @@ BUILTIN_REPRS = {kind.__repr__ for kind in (dict, list, tuple, set, frozenset)}
 
 
 def mime_bundle(value):
-    """(data, metadata) of a value, by its _repr_*_ methods."""
+    """(data, metadata) of a value, from its _repr_*_ methods."""
     data, metadata = {}, {}
     if not inspect.isclass(value):
         bundle = call_repr(value, "_repr_mimebundle_", include=None, exclude=None)
@@ -265,7 +265,7 @@ def mime_bundle(value):
 def call_repr(value, name, **arguments):
     try:
         method = getattr(value, name, None)
-        # Objects that answer every name (mocks, proxies) have no such method in truth.
+        # Objects with every attribute (mocks, proxies) do not really have this method.
         if method is None or not callable(method) or callable(getattr(value, "_paster_no_such_name_", None)):
             return None
         return method(**arguments)
@@ -298,12 +298,12 @@ def display(*values, raw=False, display_id=None, metadata=None, **_ignored):
 
 
 def update_display(value, *, display_id, raw=False, metadata=None, **_ignored):
-    """Shows `value` in place of what display(..., display_id=...) showed."""
+    """Shows `value` instead of what display(..., display_id=...) showed."""
     KERNEL.show("update_display_data", value, raw, display_id, metadata)
 
 
 def clear_output(wait=False):
-    """Removes the outputs of the cell, with wait=True only when the next one comes."""
+    """Removes the outputs of the cell; with wait=True only when the next output comes."""
     KERNEL.flush()
     KERNEL.connection.send("iopub", "clear_output", {"wait": bool(wait)}, KERNEL.parent)
 
@@ -324,7 +324,7 @@ class Interrupts:
 
 
 class Held:
-    """`with HELD:` lets no KeyboardInterrupt into the main thread: a message is sent whole or not at all."""
+    """`with HELD:` keeps KeyboardInterrupt out of the main thread, so that a message is sent completely or not at all."""
 
     def __init__(self):
         self.main = threading.main_thread().ident
@@ -392,9 +392,9 @@ class Kernel:
         sys.displayhook = self.displayhook
         sys.argv = [""]
         sys.path.insert(0, "")
-        # Where matplotlib is there it must not look for a screen.
+        # If matplotlib is installed, it must not look for a screen.
         os.environ.setdefault("MPLBACKEND", "Agg")
-        # Functions defined in cells show their lines in tracebacks and inspect.getsource.
+        # Lets tracebacks and inspect.getsource show the lines of functions defined in cells.
         self.check_cache = linecache.checkcache
         linecache.checkcache = self.keep_cells
         self.helper(self.read)
@@ -410,7 +410,7 @@ class Kernel:
 
     def helper(self, target, *arguments):
         thread = threading.Thread(target=target, args=arguments, daemon=True)
-        # SIGINT belongs to the main thread.
+        # Only the main thread handles SIGINT.
         if hasattr(signal, "pthread_sigmask"):
             old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             thread.start()
@@ -419,7 +419,7 @@ class Kernel:
             thread.start()
 
     def stand_in_for_ipython(self, helpers):
-        """`from IPython.display import display, HTML` works where IPython is not installed."""
+        """Makes `from IPython.display import display, HTML` work if IPython is not installed."""
         import importlib.util
 
         try:
@@ -437,7 +437,7 @@ class Kernel:
         sys.modules["IPython.display"] = helpers
 
     def take_descriptors(self):
-        """Descriptors 1 and 2 (of C code and child processes) become streams too."""
+        """Turns descriptors 1 and 2 (of C code and child processes) into streams too."""
         sys.__stdout__.flush()
         self.stdout, self.stderr = Stream(self, "stdout", 1), Stream(self, "stderr", 2)
         self.real_stderr = os.dup(2)
@@ -450,7 +450,7 @@ class Kernel:
         sys.stdout, sys.stderr = self.stdout, self.stderr
         import faulthandler
 
-        # A crash is told on the real stderr, which the server keeps.
+        # A crash is reported on the real stderr, which the server keeps.
         faulthandler.enable(file=self.real_stderr)
 
     def relay(self, reader, stream):
@@ -474,7 +474,7 @@ class Kernel:
         self.stderr.flush()
 
     def read(self):
-        """Sorts what comes in; ends the process when the socket ends."""
+        """Dispatches incoming messages; ends the process when the socket closes."""
         with self.connection.socket.makefile("rb") as lines:
             for line in lines:
                 try:
@@ -499,7 +499,7 @@ class Kernel:
         os._exit(0)
 
     def answer_control(self, message, kind):
-        """What may overtake a running cell."""
+        """Handles requests that may overtake a running cell."""
         if kind == "kernel_info_request":
             self.connection.send("control", *self.kernel_info(message), message)
         else:
@@ -524,7 +524,7 @@ class Kernel:
             reply = (kind.replace("_request", "_reply"), content)
         self.flush()
         failed = kind == "execute_request" and reply[1]["status"] == "error"
-        # Only what waited at the failure is dropped: what a client sends once it has seen the reply runs.
+        # Only what was queued at the failure is dropped. What a client sends after it has seen the reply runs.
         waiting = self.waiting_cells() if failed and request["content"].get("stop_on_error", True) else []
         self.connection.send("shell", reply[0], reply[1], request)
         self.connection.send("iopub", "status", {"execution_state": "idle"}, request)
@@ -534,7 +534,7 @@ class Kernel:
             self.connection.send("iopub", "status", {"execution_state": "idle"}, cell)
 
     def waiting_cells(self):
-        """Takes the cells out of the queue; other requests stay in it."""
+        """Removes the cells from the queue; other requests stay in it."""
         cells, others = [], []
         while True:
             try:
@@ -664,7 +664,7 @@ class Kernel:
         self.connection.send("iopub", msg_type, content, self.parent)
 
     def show_figures(self):
-        """Open pyplot figures are shown after the cell and closed."""
+        """Shows open pyplot figures after the cell and closes them."""
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot is None or not hasattr(pyplot, "get_fignums"):
             return
@@ -704,7 +704,7 @@ class Kernel:
         self.connection.send("stdin", "input_request", {"prompt": prompt, "password": password}, self.parent)
         while True:
             try:
-                # With a timeout, so that SIGINT is seen.
+                # With a timeout, so that SIGINT is handled.
                 return self.inputs.get(timeout=0.2)
             except queue.Empty:
                 pass
@@ -754,7 +754,7 @@ class Kernel:
 
 
 class Closed(io.TextIOBase):
-    """sys.stdin: input() asks the page, all other reading finds nothing."""
+    """sys.stdin: input() asks the page; all other reads return nothing."""
 
     def readable(self):
         return True
@@ -774,7 +774,7 @@ ESCAPE = re.compile(r"^(\s*)([!%])(.+)$")
 
 
 def shell_escapes(code):
-    """`!command` and `%pip install x` lines become calls, where the cell is no Python without that."""
+    """Turns `!command` and `%pip install x` lines into calls if the cell is not valid Python otherwise."""
     try:
         ast.parse(code)
         return code
@@ -830,7 +830,7 @@ RED, GREEN, BOLD, END = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 def traceback_lines(error):
-    """The traceback without the kernel's own frames, coloured."""
+    """The traceback without the kernel's own frames, colored."""
     here = __file__
     seen = set()
 
@@ -868,7 +868,7 @@ def traceback_lines(error):
     return lines
 
 
-# What a cell's text says at the cursor.
+# What is at the cursor in a cell's text.
 
 NAME = re.compile(r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*)*$")
 PREFIX = re.compile(r"(?:([^\W\d][\w.]*(?:\[[^\[\]()]*\])?)\.)?(\w*)$")
@@ -966,7 +966,7 @@ def complete_key(found, cursor, namespace):
 
 
 def call_arguments(before, namespace):
-    """`name=` for the parameters of the call that the cursor stands in."""
+    """`name=` for the parameters of the call around the cursor."""
     depth = 0
     for place in range(len(before) - 1, max(-1, len(before) - 2000), -1):
         letter = before[place]
@@ -993,7 +993,7 @@ NOTHING = object()
 
 
 def look_up(path, namespace):
-    """The value of a dotted name, by attributes alone: nothing is called but properties."""
+    """The value of a dotted name, by attributes only: nothing except properties is called."""
     try:
         node = ast.parse(path.strip(), mode="eval").body
     except SyntaxError:

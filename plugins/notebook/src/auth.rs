@@ -1,6 +1,7 @@
-//! Who may come in: one token, a signed cookie for browsers, and values against forged requests.
+//! Authentication: one token, a signed cookie for browsers, and values against cross-site request forgery.
 //!
-//! The token and the signing key lie in a folder of the user's own, outside the served one, readable by the user alone.
+//! The token and the signing key are in a folder of the user's, outside the served one. Only the user can
+//! read it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,16 +18,16 @@ use subtle::ConstantTimeEq;
 
 use crate::settings::Settings;
 
-/// Wrong tokens within [`WINDOW`] before further ones are not looked at.
+/// After this many wrong tokens within [`WINDOW`], further ones are not checked.
 const FAILURES: usize = 16;
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long a browser stays logged in.
 const LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The lock on the door.
+/// Checks tokens and cookies.
 pub struct Auth {
     token: String,
-    /// Whether we made the token ourselves, so that it may be shown.
+    /// Whether this program made the token, so that it may be shown.
     made: bool,
     key: Vec<u8>,
     cookie: String,
@@ -34,24 +35,24 @@ pub struct Auth {
     failures: Mutex<VecDeque<Instant>>,
 }
 
-/// What a shown token is worth.
+/// The result of checking a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the token.
+    /// The token is right.
     Right,
-    /// It is not.
+    /// The token is wrong.
     Wrong,
-    /// Too many wrong ones of late: it was not looked at.
+    /// There were too many wrong ones recently: this one was not checked.
     Throttled {
-        /// Whole seconds until the next may be shown.
+        /// Whole seconds until the next try.
         wait_secs: u64,
     },
 }
 
 impl Auth {
-    /// Reads the token and the key, and makes them where they are absent.
+    /// Reads the token and the key, or creates them if they do not exist.
     /// # Errors
-    /// Where the folder cannot be made or lies below the served one.
+    /// If the folder cannot be created or is below the served one.
     pub fn open(settings: &Settings, data_dir: &Path) -> io::Result<Auth> {
         let id: String = Sha256::digest(data_dir.as_os_str().as_encoded_bytes())
             .iter()
@@ -63,13 +64,16 @@ impl Auth {
             None => default_state_dir()?.join(format!("notebook-{id}")),
         };
         let context = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot make the folder `{}`: {error}", state_dir.display()))
+            io::Error::new(
+                error.kind(),
+                format!("cannot create the folder `{}`: {error}", state_dir.display()),
+            )
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state_dir).map_err(context)?;
         let state_dir = state_dir.canonicalize().map_err(context)?;
         if state_dir.starts_with(data_dir) {
             let message = format!(
-                "the setting `state_dir` ({}) must lie outside `data_dir`: notebooks could read the token",
+                "the setting `state_dir` ({}) must be outside `data_dir`, or notebooks could read the token",
                 state_dir.display()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -95,22 +99,22 @@ impl Auth {
         })
     }
 
-    /// The folder of the token and the key.
+    /// The folder with the token and the key.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
     }
 
-    /// The token where it was made here, so that it can be shown once on the terminal.
+    /// The token, if it was made here, so that it can be shown once on the terminal.
     pub fn made_token(&self) -> Option<&str> {
         self.made.then_some(self.token.as_str())
     }
 
-    /// Name of the login cookie: other notebooks on this host have other ones.
+    /// The name of the login cookie. Other notebooks on this host use other names.
     pub fn cookie_name(&self) -> &str {
         &self.cookie
     }
 
-    /// Whether `shown` is the token, in constant time; counts wrong ones.
+    /// Checks a token in constant time, and counts wrong ones.
     pub fn check_token(&self, shown: &str) -> Verdict {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         while failures.front().is_some_and(|when| when.elapsed() > WINDOW) {
@@ -120,7 +124,7 @@ impl Auth {
             let oldest = failures.front().map_or(Duration::ZERO, Instant::elapsed);
             return Verdict::Throttled { wait_secs: WINDOW.saturating_sub(oldest).as_secs() + 1 };
         }
-        // Hashed first: the comparison takes the same time for every length.
+        // Hashed first, so that the comparison takes the same time for every length.
         let equal = Sha256::digest(shown.as_bytes()).ct_eq(&Sha256::digest(self.token.as_bytes()));
         if bool::from(equal) {
             return Verdict::Right;
@@ -130,7 +134,7 @@ impl Auth {
     }
 
     fn sign(&self, parts: &[&str]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of every length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         for part in parts {
             mac.update(part.as_bytes());
             mac.update(b"\0");
@@ -138,7 +142,8 @@ impl Auth {
         URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 
-    /// The value of a new login cookie, and its life in seconds. Another token makes it void.
+    /// The value of a new login cookie and its lifetime in seconds. It becomes invalid when the token
+    /// changes.
     pub fn new_cookie(&self) -> (String, u64) {
         let until = SystemTime::now() + LOGIN;
         let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
@@ -146,7 +151,7 @@ impl Auth {
         (format!("{until}.{signature}"), LOGIN.as_secs())
     }
 
-    /// Whether a login cookie is ours and not too old.
+    /// Whether a login cookie is valid and not too old.
     pub fn check_cookie(&self, value: &str) -> bool {
         let Some((until, signature)) = value.split_once('.') else { return false };
         let wanted = self.sign(&["login", until, &self.token]);
@@ -174,11 +179,12 @@ fn default_state_dir() -> io::Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
     let folder =
         std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
-    let message = "neither XDG_STATE_HOME nor HOME is set: say where the token shall be kept with the setting `state_dir`";
+    let message =
+        "neither XDG_STATE_HOME nor HOME is set: choose a folder for the token with the setting `state_dir`";
     Ok(folder.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, message))?.join("paster"))
 }
 
-/// Reads a secret of ours, or makes one; the file is readable by its owner alone.
+/// Reads one of our secrets, or creates it. Only its owner can read the file.
 fn secret_file(path: &Path) -> io::Result<String> {
     let context =
         |error: io::Error| io::Error::new(error.kind(), format!("cannot use `{}`: {error}", path.display()));
@@ -199,7 +205,7 @@ fn secret_file(path: &Path) -> io::Result<String> {
             .tempfile_in(folder)
             .map_err(context)?;
         io::Write::write_all(&mut file, format!("{a}{b}\n").as_bytes()).map_err(context)?;
-        // Another worker may be as quick: its secret holds then.
+        // If another worker was faster, its secret is used.
         match file.persist_noclobber(path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}

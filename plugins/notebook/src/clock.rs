@@ -1,4 +1,4 @@
-//! Times as RFC 3339 texts.
+//! Times as RFC 3339 strings.
 
 use std::time::SystemTime;
 

@@ -1,8 +1,8 @@
-//! Notebooks as files: nbformat 4 read leniently, older ones upgraded, written as Jupyter writes them.
+//! Notebook files: reads nbformat 4 leniently, upgrades older formats, and writes as Jupyter does.
 //!
-//! Everything that we do not know is kept: metadata, further keys of cells and of the notebook, further kinds of outputs. The
-//! text is canonical (keys sorted, one space of indent, texts split into lines, a final line end), so that a saved notebook
-//! differs from the one before only where it changed.
+//! Everything unknown is kept: metadata, further keys of cells and of the notebook, further kinds of outputs.
+//! The output is canonical (keys sorted, indented by one space, strings split into lines, a final line end),
+//! so that a saved notebook differs from the previous version only where it changed.
 
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::kernel::specs::Spec;
 use crate::protocol::{CellType, Object, Output};
 
-/// Outputs of a kind that we do not know travel under this type.
+/// Outputs of an unknown kind are stored under this type.
 const UNKNOWN_OUTPUT: &str = "application/vnd.paster.unknown-output+json";
 
-/// Why bytes are no notebook.
+/// Why bytes are not a notebook.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FormatError(String);
@@ -28,14 +28,14 @@ pub struct NotebookFile {
     pub metadata: Object,
     /// The 5 of nbformat 4.5.
     pub minor: u64,
-    /// Keys that we do not know.
+    /// Unknown keys.
     pub others: Object,
 }
 
 /// One cell of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileCell {
-    /// From 4.5 on.
+    /// Since 4.5.
     pub id: Option<String>,
     /// Its kind.
     pub cell_type: CellType,
@@ -43,19 +43,19 @@ pub struct FileCell {
     pub source: String,
     /// Its metadata.
     pub metadata: Object,
-    /// Images of a Markdown cell.
+    /// The images of a Markdown cell.
     pub attachments: Option<Object>,
-    /// Of code cells.
+    /// Only in code cells.
     pub outputs: Vec<Output>,
-    /// Of code cells.
+    /// Only in code cells.
     pub execution_count: Option<u32>,
-    /// Keys that we do not know.
+    /// Unknown keys.
     pub others: Object,
 }
 
-/// Reads a notebook of any format.
+/// Parses a notebook of any format.
 /// # Errors
-/// [`FormatError`] says what is wrong, with the number of the cell.
+/// [`FormatError`] tells what is wrong, with the number of the cell.
 pub fn parse(bytes: &[u8]) -> Result<NotebookFile, FormatError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return from_json(json!({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}));
@@ -65,25 +65,25 @@ pub fn parse(bytes: &[u8]) -> Result<NotebookFile, FormatError> {
     match value["nbformat"].as_i64() {
         Some(4) => from_json(value),
         Some(3) => {
-            let failed = |error: String| FormatError(format!("the old format 3 could not be read: {error}"));
+            let failed = |error: String| FormatError(format!("cannot read the old format 3: {error}"));
             let text = value.to_string();
             let parsed = nbformat::parse_notebook(&text).map_err(|error| failed(error.to_string()))?;
             let nbformat::Notebook::V3(old) = parsed else {
-                return Err(failed("it is something else".to_owned()));
+                return Err(failed("it is not a notebook".to_owned()));
             };
             let new = nbformat::upgrade_v3_notebook(old).map_err(|error| failed(error.to_string()))?;
             from_json(serde_json::to_value(new).map_err(|error| failed(error.to_string()))?)
         }
-        Some(other) => Err(FormatError(format!("its format {other} is not known: 3 and 4 are"))),
+        Some(other) => Err(FormatError(format!("its format {other} is not supported, only 3 and 4 are"))),
         None => Err(FormatError("it has no `nbformat` number".to_owned())),
     }
 }
 
-/// Reads the JSON of a notebook of format 4.
+/// Reads the JSON of a notebook in format 4.
 /// # Errors
-/// As [`parse`].
+/// Same as [`parse`].
 pub fn from_json(value: Value) -> Result<NotebookFile, FormatError> {
-    let Value::Object(mut others) = value else { return Err(FormatError("it is no JSON object".to_owned())) };
+    let Value::Object(mut others) = value else { return Err(FormatError("it is not an object".to_owned())) };
     if others.remove("nbformat").and_then(|number| number.as_u64()) != Some(4) {
         return Err(FormatError("`nbformat` must be 4".to_owned()));
     }
@@ -110,7 +110,7 @@ fn object_of(value: Option<Value>, what: &str) -> Result<Object, FormatError> {
     }
 }
 
-/// A text, or a list of its lines.
+/// A string, or a list of its lines.
 fn joined(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -122,19 +122,19 @@ fn joined(value: &Value) -> Option<String> {
 }
 
 fn read_cell(value: Value) -> Result<FileCell, FormatError> {
-    let Value::Object(mut others) = value else { return Err(FormatError("it is no object".to_owned())) };
+    let Value::Object(mut others) = value else { return Err(FormatError("it is not an object".to_owned())) };
     let cell_type = match others.remove("cell_type").as_ref().and_then(Value::as_str) {
         Some("code") => CellType::Code,
         Some("markdown") => CellType::Markdown,
         Some("raw") => CellType::Raw,
-        // Headings were cells of their own before 4.0 was finished.
+        // Before 4.0 was final, headings were cells.
         Some("heading") => CellType::Markdown,
         _ => return Err(FormatError("its `cell_type` must be code, markdown or raw".to_owned())),
     };
     let source = match others.remove("source") {
         None | Some(Value::Null) => String::new(),
         Some(source) => joined(&source)
-            .ok_or_else(|| FormatError("its `source` must be a text or a list of lines".to_owned()))?,
+            .ok_or_else(|| FormatError("its `source` must be a string or a list of lines".to_owned()))?,
     };
     let metadata = object_of(others.remove("metadata"), "its `metadata`")?;
     let mut attachments = match others.remove("attachments") {
@@ -180,7 +180,7 @@ fn join_bundle(bundle: &mut Object) {
     }
 }
 
-/// Reads an output of a file or the content of a message; one that we do not understand is kept as it is.
+/// Reads an output from a file, or the content of a message. One that is not understood is kept as it is.
 pub(crate) fn read_output(value: Value) -> Output {
     fn known(value: &Value) -> Option<Output> {
         let mut data = value.get("data").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -211,7 +211,7 @@ pub(crate) fn read_output(value: Value) -> Output {
     })
 }
 
-/// An output as nbformat has it, texts joined.
+/// An output as in nbformat, with strings joined.
 fn output_json(output: &Output) -> Value {
     if let Output::DisplayData { data, .. } = output
         && let Some(unknown) = data.get(UNKNOWN_OUTPUT)
@@ -222,7 +222,7 @@ fn output_json(output: &Output) -> Value {
 }
 
 impl NotebookFile {
-    /// The notebook as JSON with whole texts, as the interface shows it.
+    /// The notebook as JSON with joined strings, as the interface shows it.
     pub fn to_joined_json(&self) -> Value {
         self.to_json(false)
     }
@@ -231,7 +231,7 @@ impl NotebookFile {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut serializer = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b" "));
-        // Writing JSON values into memory cannot fail.
+        // Writing JSON values to memory cannot fail.
         let _ = sorted(self.to_json(true)).serialize(&mut serializer);
         out.push(b'\n');
         out
@@ -302,7 +302,7 @@ fn text_json(text: &str, split: bool) -> Value {
     if split { split_lines(text).into_iter().map(Value::from).collect() } else { text.into() }
 }
 
-/// Splits as Python's `str.splitlines(True)` does.
+/// Splits like Python's `str.splitlines(True)`.
 fn split_lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -341,7 +341,7 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// A new notebook for a kernel: one empty code cell.
+/// A new notebook for a kernel, with one empty code cell.
 pub fn empty(spec: Option<&Spec>) -> Vec<u8> {
     let mut metadata = Object::new();
     if let Some(spec) = spec {
@@ -360,7 +360,7 @@ pub fn empty(spec: Option<&Spec>) -> Vec<u8> {
     NotebookFile { cells: vec![cell], metadata, minor: 5, others: Object::new() }.to_bytes()
 }
 
-/// What a notebook's metadata says of its kernel.
+/// The `kernelspec` of a notebook's metadata.
 pub(crate) fn kernelspec_json(spec: &Spec) -> Value {
     json!({"display_name": spec.display_name, "language": spec.language, "name": spec.name})
 }
@@ -408,9 +408,9 @@ mod tests {
         for (text, what) in [
             ("[]", "it has no `nbformat` number"),
             ("{", "it is not JSON: EOF while parsing an object at line 1 column 1"),
-            (r#"{"nbformat": 9}"#, "its format 9 is not known: 3 and 4 are"),
+            (r#"{"nbformat": 9}"#, "its format 9 is not supported, only 3 and 4 are"),
             (r#"{"nbformat": 4}"#, "it has no list of `cells`"),
-            (r#"{"nbformat": 4, "cells": [{"cell_type": "code"}, 7]}"#, "cell 2: it is no object"),
+            (r#"{"nbformat": 4, "cells": [{"cell_type": "code"}, 7]}"#, "cell 2: it is not an object"),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), what);
         }

@@ -1,4 +1,4 @@
-//! The computational notebook: Jupyter's protocols and documents that live on the server, as a paster plugin.
+//! The computational notebook as a paster plugin: Jupyter's protocols, and documents that live on the server.
 
 pub mod auth;
 mod clock;

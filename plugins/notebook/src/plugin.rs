@@ -18,7 +18,7 @@ paster_sdk::plugin! {
 async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
     let link = match host.side_process("kernels") {
         Ok(socket) => Link::new(socket),
-        // `paster check` and `paster request` have no side processes: all but kernels works.
+        // `paster check` and `paster request` have no side processes. Everything except kernels works.
         Err(error) => Link::unavailable(&error.to_string()),
     };
     let notebook = Notebook::open(settings, link)?;
@@ -38,7 +38,7 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         }))
 }
 
-/// Shows once where to log in, if the token is one that we made. No log gets the token.
+/// Shows once where to log in, if we made the token. The token is never logged.
 fn announce(notebook: &Shared, host: &Host) {
     let Some(token) = notebook.auth.made_token() else { return };
     host.announce(&format!("/?token={token}"));
@@ -46,7 +46,7 @@ fn announce(notebook: &Shared, host: &Host) {
     tracing::info!("the token for the login is in {}", file.display());
 }
 
-/// Hands on what paster knows of the request.
+/// Passes on what paster knows about the request.
 async fn place(mut request: Request) -> Request {
     if let Some(environ) = request.extensions().get::<Environ>() {
         let host = environ.host();

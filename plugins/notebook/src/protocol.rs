@@ -1,12 +1,12 @@
-//! What the browser and the server say to each other over a document's WebSocket.
+//! The protocol between the browser and the server over a document's WebSocket.
 //!
-//! `GET api/documents/PATH` (an upgrade) opens the notebook at `PATH`. Both sides send JSON text frames: the page
-//! sends [`Request`]s, the server sends [`ServerFrame`]s. The document lives on the server, so every change, from
-//! this page, from another or from a kernel, comes back as a numbered [`Change`]. A page that was cut off connects again with
-//! `?instance=…&after=…` (from the last [`ServerFrame::Opened`] and the last event seen) and gets what it missed,
-//! or a fresh snapshot where that is no longer kept.
+//! `GET api/documents/PATH` (an upgrade) opens the notebook at `PATH`. Both sides send JSON text frames: the
+//! page sends [`Request`]s, and the server sends [`ServerFrame`]s. The document lives on the server, so every
+//! change, from this page, from another or from a kernel, comes back as a numbered [`Change`]. A page that
+//! was disconnected connects again with `?instance=…&after=…` (from the last [`ServerFrame::Opened`] and the
+//! last event that it saw). It gets what it missed, or a fresh snapshot if that is no longer kept.
 //!
-//! The TypeScript of these types is `web/src/protocol/index.ts`, written by the test in this file. Nothing here
+//! The test in this file writes the TypeScript of these types, `web/src/protocol/index.ts`. Nothing here
 //! reads sockets or files.
 
 use serde::{Deserialize, Serialize};
@@ -20,38 +20,39 @@ pub type Object = Map<String, Value>;
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Chosen by the page; the reply carries it back.
+    /// Chosen by the page; the reply repeats it.
     pub id: u32,
     /// What to do.
     pub op: Operation,
 }
 
-/// What a page can ask of a document. Each request gets exactly one [`ServerFrame::Reply`] or [`ServerFrame::Failed`].
+/// The operations that a page can request. Each request gets exactly one [`ServerFrame::Reply`] or
+/// [`ServerFrame::Failed`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
-    /// Replaces a cell's source. Replies `edited`, or `stale` where `base_revision` is not the cell's present
-    /// revision and the text differs (another page wrote first): nothing is changed then.
+    /// Replaces a cell's source. Replies `edited`, or `stale` if `base_revision` is not the cell's current
+    /// revision and the text differs (another page wrote first): then nothing is changed.
     SetSource {
         /// The cell.
         cell_id: String,
-        /// Its whole new source.
+        /// Its complete new source.
         source: String,
         /// The cell revision that this text is based on.
         base_revision: u32,
     },
-    /// Inserts a cell so that it stands at `index`. Replies `inserted`. Repeating it with the same `cell_id` does nothing.
+    /// Inserts a cell at `index`. Replies `inserted`. Repeating it with the same `cell_id` does nothing.
     InsertCell {
-        /// 0 is the top; a larger number than there are cells means the end.
+        /// 0 is the top; a number larger than the number of cells means the end.
         index: usize,
         /// Code, Markdown or raw.
         cell_type: CellType,
         /// Its source.
         source: String,
-        /// The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to have one made.
+        /// The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to get a new one.
         cell_id: Option<String>,
-        /// Its metadata; none by default. This and the rest are a deleted or copied cell's.
+        /// Its metadata; none by default. This field and the rest are for a deleted or copied cell.
         #[serde(default)]
         #[cfg_attr(test, ts(optional = nullable, type = "JsonObject | null"))]
         metadata: Option<Object>,
@@ -68,12 +69,12 @@ pub enum Operation {
         #[cfg_attr(test, ts(optional = nullable))]
         execution_count: Option<u32>,
     },
-    /// Removes a cell. Replies `done`, also where it is gone already.
+    /// Removes a cell. Replies `done`, even if it is already gone.
     DeleteCell {
         /// The cell.
         cell_id: String,
     },
-    /// Moves a cell so that it stands at `index` afterwards. Replies `done`.
+    /// Moves a cell so that it is at `index` afterwards. Replies `done`.
     MoveCell {
         /// The cell.
         cell_id: String,
@@ -87,7 +88,7 @@ pub enum Operation {
         /// Its new kind.
         cell_type: CellType,
     },
-    /// Replaces a cell's metadata whole. Replies `done`.
+    /// Replaces all of a cell's metadata. Replies `done`.
     SetCellMetadata {
         /// The cell.
         cell_id: String,
@@ -95,7 +96,8 @@ pub enum Operation {
         #[cfg_attr(test, ts(type = "JsonObject"))]
         metadata: Object,
     },
-    /// Replaces a cell's attachments (the pictures that its text shows as `attachment:NAME`) whole. Replies `done`.
+    /// Replaces all of a cell's attachments (the images that its text shows as `attachment:NAME`). Replies
+    /// `done`.
     SetCellAttachments {
         /// The cell.
         cell_id: String,
@@ -103,35 +105,36 @@ pub enum Operation {
         #[cfg_attr(test, ts(type = "JsonObject | null"))]
         attachments: Option<Object>,
     },
-    /// Replaces the notebook's metadata whole. Replies `done`.
+    /// Replaces all of the notebook's metadata. Replies `done`.
     SetMetadata {
         /// All of the metadata.
         #[cfg_attr(test, ts(type = "JsonObject"))]
         metadata: Object,
     },
-    /// Queues code cells in the given order; others are skipped. Starts a kernel where none runs. Replies `done` when
-    /// they are queued; what happens to them arrives as changes. An error stops the rest of the queue.
+    /// Queues code cells in the given order; skips other cells. Starts a kernel if none is running. Replies
+    /// `done` when they are queued; their progress arrives as changes. An error stops the rest of the queue.
     Run {
         /// The cells.
         cell_ids: Vec<String>,
     },
     /// Queues every code cell from top to bottom. Replies `done`.
     RunAll,
-    /// Removes outputs of some cells, or of all with null. Replies `done`.
+    /// Removes the outputs of some cells or, with null, of all. Replies `done`.
     ClearOutputs {
         /// The cells, or null for all.
         cell_ids: Option<Vec<String>>,
     },
     /// Interrupts the running cell and drops the queue. Replies `done`.
     Interrupt,
-    /// Restarts the kernel. Replies `done` once the new one answers.
+    /// Restarts the kernel. Replies `done` when the new one answers.
     Restart {
-        /// Queue every code cell then.
+        /// Then queue every code cell.
         run_all: bool,
     },
-    /// Starts a kernel, or changes to another kernelspec (the old kernel ends). Replies `done` once it answers.
+    /// Starts a kernel, or changes to another kernelspec (the old kernel ends). Replies `done` when it
+    /// answers.
     StartKernel {
-        /// Name of a kernelspec; null for the one that the notebook names, else the default.
+        /// Name of a kernelspec; null for the one that the notebook names, or else the default.
         name: Option<String>,
     },
     /// Ends the kernel. Replies `done`.
@@ -143,13 +146,13 @@ pub enum Operation {
         /// Cursor in `code`, in UTF-16 units.
         cursor: usize,
     },
-    /// Asks for help on what is at the cursor. Replies `inspection`.
+    /// Asks for help on the name at the cursor. Replies `inspection`.
     Inspect {
         /// The cell's source.
         code: String,
         /// Cursor in `code`, in UTF-16 units.
         cursor: usize,
-        /// 0: signature and documentation; 1: source code too.
+        /// 0: signature and documentation; 1: also the source code.
         detail: u8,
     },
     /// Answers an [`Change::InputRequested`]. Replies `done`.
@@ -157,27 +160,28 @@ pub enum Operation {
         /// What the user typed.
         value: String,
     },
-    /// Writes the file now. Replies `done` when it is on disk. (It is written by itself a second after a change.)
+    /// Writes the file now. Replies `done` when it is on disk. (By default it is written a second after a
+    /// change.)
     Save,
     /// Ends a [`Change::Conflict`]. Replies `done`.
     ResolveConflict {
-        /// Which text stays.
+        /// Which text to keep.
         keep: Keep,
     },
 }
 
-/// How a conflict with the file on disk ends.
+/// How to end a conflict with the file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
-    /// Take what is on disk; changes made here since are put into a copy beside it first.
+    /// Take what is on disk; first save a copy of the changes made here beside it.
     Disk,
-    /// Keep what is in the page; what is on disk is put into a copy beside it first.
+    /// Keep what is in the page; first save a copy of what is on disk beside it.
     Mine,
 }
 
-/// Kind of a cell.
+/// The type of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
@@ -195,11 +199,11 @@ pub enum CellType {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
-    /// The first frame of a connection: the whole document, as it is after event `event`.
+    /// The first frame of a connection: the whole document after event `event`.
     Opened {
-        /// Names this opening of the document; give it back as `?instance=` to resume.
+        /// Identifies this opening of the document; send it as `?instance=` to resume.
         instance: String,
-        /// Number of the last event that the document already holds.
+        /// Number of the last event that the document includes.
         event: u64,
         /// The document.
         document: Document,
@@ -210,22 +214,23 @@ pub enum ServerFrame {
         instance: String,
         /// The event number that was asked for.
         event: u64,
-        /// Number of the document's newest event: once it has arrived, the page knows everything that happened.
+        /// Number of the document's newest event: when it has arrived, the page knows everything that
+        /// happened.
         last: u64,
     },
-    /// The only frame of a connection whose document cannot be opened; the server closes then.
+    /// The only frame of a connection whose document cannot be opened; then the server closes.
     Error {
         /// The HTTP status that a plain GET of the same address gets: 404 for a missing file, 400 for a file that is
         /// not a notebook, 503 for one that is busy (connect again soon).
         code: u16,
-        /// What went wrong and what to do, for the user.
+        /// What went wrong and what to do, for users.
         message: String,
     },
     /// The document changed.
     Changed {
-        /// Counts up by one with each change.
+        /// Increases by one with each change.
         event: u64,
-        /// The id of the page's request that made this change, where this connection made it; else null.
+        /// The id of the request that made this change, if it came from this connection; else null.
         request: Option<u32>,
         /// What changed.
         change: Change,
@@ -237,18 +242,18 @@ pub enum ServerFrame {
         /// The result.
         reply: Reply,
     },
-    /// Failure of a request: nothing was done.
+    /// Failure of a request: nothing was changed.
     Failed {
-        /// Of the request; null where the frame could not be read at all.
+        /// Of the request; null if the frame could not be read at all.
         id: Option<u32>,
-        /// What went wrong and what to do, for the user.
+        /// What went wrong and what to do, for users.
         message: String,
     },
-    /// The last frame: the server will close. Connect again at once when `again` is set (a reload or upgrade).
+    /// The last frame: the server will close. Connect again at once if `again` is set (a reload or upgrade).
     Closing {
         /// Whether to connect again.
         again: bool,
-        /// Why, for the user.
+        /// The reason, for users.
         message: String,
     },
 }
@@ -260,24 +265,24 @@ pub enum ServerFrame {
 pub enum Reply {
     /// It is done.
     Done,
-    /// The source is changed; the cell has this revision now.
+    /// The source is changed; this is the cell's new revision.
     Edited {
-        /// Base of the next edit.
+        /// The base of the next edit.
         revision: u32,
     },
-    /// The source was not changed: somebody else's text came first.
+    /// The source was not changed, because another text came first.
     Stale {
-        /// The present source.
+        /// The current source.
         source: String,
         /// Its revision.
         revision: u32,
     },
-    /// The cell stands in the document.
+    /// The cell is in the document.
     Inserted {
         /// The new cell.
         cell_id: String,
     },
-    /// What could stand at the cursor.
+    /// Possible completions at the cursor.
     Completions {
         /// Texts that may replace `start..end`.
         matches: Vec<Completion>,
@@ -286,7 +291,7 @@ pub enum Reply {
         /// UTF-16 offset after the last replaced unit.
         end: usize,
     },
-    /// Help on a name; null where the kernel knows nothing of it.
+    /// Help on a name; null if the kernel has none.
     Inspection {
         /// By MIME type, as an output's data.
         #[cfg_attr(test, ts(type = "JsonObject | null"))]
@@ -300,7 +305,7 @@ pub enum Reply {
 pub struct Completion {
     /// The text to insert.
     pub text: String,
-    /// `function`, `module`, `keyword` and so on, where the kernel says it.
+    /// `function`, `module`, `keyword` and so on, if the kernel says.
     pub kind: Option<String>,
 }
 
@@ -319,7 +324,7 @@ pub struct Document {
     pub kernel: Kernel,
     /// Whether changes wait to be written.
     pub unsaved: bool,
-    /// The file was changed by somebody else; see [`Change::Conflict`].
+    /// Another program changed the file; see [`Change::Conflict`].
     pub conflict: bool,
     /// When the file was last written, RFC 3339.
     pub last_modified: String,
@@ -339,7 +344,7 @@ pub struct Cell {
     pub cell_type: CellType,
     /// Its text.
     pub source: String,
-    /// Counts up with each change of the source.
+    /// Increases with each change of the source.
     pub revision: u32,
     /// Its metadata.
     #[cfg_attr(test, ts(type = "JsonObject"))]
@@ -347,24 +352,24 @@ pub struct Cell {
     /// Images pasted into a Markdown cell: name to MIME bundle.
     #[cfg_attr(test, ts(type = "JsonObject | null"))]
     pub attachments: Option<Object>,
-    /// What it printed and showed; empty but for code cells.
+    /// What it printed and showed; empty except in code cells.
     pub outputs: Vec<Output>,
     /// The number in `In [n]`.
     pub execution_count: Option<u32>,
-    /// What it does now.
+    /// Its state.
     pub state: CellState,
 }
 
-/// What a cell does now.
+/// The state of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum CellState {
-    /// Nothing.
+    /// Neither queued nor running.
     Idle,
     /// Waits for its turn.
     Queued,
-    /// Runs.
+    /// Is running.
     Running,
 }
 
@@ -416,26 +421,26 @@ pub enum Output {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Change {
-    /// A cell stands at `index` now.
+    /// A new cell is at `index`.
     CellInserted {
         /// Its place.
         index: usize,
         /// The cell.
         cell: Cell,
     },
-    /// A cell is gone.
+    /// A cell was deleted.
     CellDeleted {
         /// The cell.
         cell_id: String,
     },
-    /// A cell stands elsewhere now.
+    /// A cell was moved.
     CellMoved {
         /// The cell.
         cell_id: String,
         /// Its place, counted after the move.
         index: usize,
     },
-    /// A cell's source is another.
+    /// A cell's source changed.
     SourceChanged {
         /// The cell.
         cell_id: String,
@@ -444,7 +449,7 @@ pub enum Change {
         /// Its new revision.
         revision: u32,
     },
-    /// A cell's type changed: take the whole cell.
+    /// A cell's type changed: use this whole cell.
     CellReplaced {
         /// The cell.
         cell: Cell,
@@ -476,7 +481,7 @@ pub enum Change {
         /// The cell.
         cell_id: String,
     },
-    /// A cell has one output more, at the end.
+    /// A cell has a new output, at the end.
     OutputAdded {
         /// The cell.
         cell_id: String,
@@ -492,7 +497,7 @@ pub enum Change {
         /// What to append.
         text: String,
     },
-    /// The output at `index` is another now.
+    /// The output at `index` was replaced.
     OutputReplaced {
         /// The cell.
         cell_id: String,
@@ -501,49 +506,50 @@ pub enum Change {
         /// The output.
         output: Output,
     },
-    /// A cell waits, runs or has finished.
+    /// A cell was queued, is running or has finished.
     CellStateChanged {
         /// The cell.
         cell_id: String,
-        /// What it does now.
+        /// Its state.
         state: CellState,
         /// The number in `In [n]`.
         execution_count: Option<u32>,
     },
-    /// The kernel is another, or does something else.
+    /// The document has another kernel, or the kernel's state changed.
     KernelChanged {
         /// The kernel.
         kernel: Kernel,
     },
-    /// The kernel asks the user; answer with [`Operation::AnswerInput`]. Null: the question is over.
+    /// The kernel asks the user; answer with [`Operation::AnswerInput`]. Null: the question has ended.
     InputRequested {
         /// The question.
         input: Option<InputRequest>,
     },
-    /// The file is written.
+    /// The file was written.
     Saved {
         /// All events up to this one are in the file.
         up_to: u64,
         /// When, RFC 3339.
         last_modified: String,
     },
-    /// Writing failed; it is tried again.
+    /// Writing failed; it will be tried again.
     SaveFailed {
         /// Why, and what to do.
         message: String,
     },
-    /// Somebody else changed the file while there are changes here. Nothing is written until
-    /// [`Operation::ResolveConflict`]. (Without changes here the file is read again by itself: [`Change::Reloaded`].)
+    /// Another program changed the file while there are unsaved changes here. Nothing is written until
+    /// [`Operation::ResolveConflict`]. (If there are no changes here, the file is simply read again:
+    /// [`Change::Reloaded`].)
     Conflict {
-        /// For the user.
+        /// For users.
         message: String,
     },
-    /// The whole document is another: read again from disk.
+    /// The whole document was read again from disk.
     Reloaded {
         /// The document.
         document: Document,
     },
-    /// The file has another path now.
+    /// The file was moved.
     Moved {
         /// Its new path.
         path: String,
@@ -558,7 +564,7 @@ pub struct InputRequest {
     pub cell_id: Option<String>,
     /// The question.
     pub prompt: String,
-    /// Do not show what is typed.
+    /// Whether to hide what the user types.
     pub password: bool,
 }
 
@@ -566,36 +572,36 @@ pub struct InputRequest {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Kernel {
-    /// Its id in `/api/kernels`; null where none runs.
+    /// Its id in `/api/kernels`; null if none is running.
     pub id: Option<String>,
-    /// Name of its kernelspec, or of the one that would be started; null where this machine has none.
+    /// Name of its kernelspec, or of the one that would be started; null if this machine has none.
     pub name: Option<String>,
-    /// For people.
+    /// The name that users see.
     pub display_name: Option<String>,
-    /// The language, as `python`.
+    /// The language, for example `python`.
     pub language: Option<String>,
-    /// What it does.
+    /// Its state.
     pub state: KernelState,
-    /// Why it died, or what to do where there is no kernel; for people.
+    /// Why it died, or what to do if there is no kernel; for users.
     pub message: Option<String>,
 }
 
-/// What a kernel does.
+/// The state of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum KernelState {
-    /// None is started yet.
+    /// Not started yet.
     None,
-    /// Starts and does not answer yet.
+    /// Is starting and does not answer yet.
     Starting,
     /// Waits for work.
     Idle,
-    /// Runs a cell.
+    /// Is running a cell.
     Busy,
-    /// Ends and starts again.
+    /// Is ending and will start again.
     Restarting,
-    /// Ended by itself; `message` says why.
+    /// Ended by itself; `message` tells why.
     Dead,
 }
 

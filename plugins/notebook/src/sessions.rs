@@ -1,4 +1,5 @@
-//! Which file has which kernel: Jupyter's sessions. They are kept by the kernel host, for as long as kernels live.
+//! Jupyter's sessions: which file has which kernel. The kernel host keeps them for as long as the kernels
+//! live.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,9 +20,9 @@ const PREFIX: &str = "session/";
 pub struct Session {
     /// Its id.
     pub id: String,
-    /// Path below the served folder, or any name of a console.
+    /// Path below the served folder, or the name of a console.
     pub path: String,
-    /// A display name, where the client gave one.
+    /// A display name, if the client gave one.
     pub name: String,
     /// `notebook`, `console`, …
     pub r#type: String,
@@ -29,13 +30,13 @@ pub struct Session {
     pub kernel_id: String,
 }
 
-/// Why a session cannot be made.
+/// Why a session cannot be created.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SessionError {
     /// No such kernelspec.
     #[error("there is no kernel named `{0}` on this machine")]
     UnknownSpec(String),
-    /// No kernelspec at all; the text says what to do.
+    /// No kernelspecs at all; the text tells what to do.
     #[error("{0}")]
     NoSpecs(String),
     /// From the kernel host.
@@ -50,7 +51,7 @@ pub struct Sessions {
     kernel_specs: Arc<KernelSpecs>,
     files: Files,
     limits: Limits,
-    /// One change at a time: two pages that open one file get one kernel.
+    /// One change at a time, so that two pages that open one file get one kernel.
     changing: Arc<Mutex<()>>,
 }
 
@@ -59,7 +60,7 @@ impl Sessions {
         Sessions { link, kernel_specs, files, limits, changing: Arc::default() }
     }
 
-    /// The sessions whose kernels are still there, each with its kernel.
+    /// The sessions whose kernels still exist, each with its kernel.
     /// # Errors
     /// [`ProblemKind::Lost`].
     pub async fn list(&self) -> Result<Vec<(Session, KernelModel)>, Problem> {
@@ -89,7 +90,7 @@ impl Sessions {
         Ok(self.list().await?.into_iter().find(|(session, _)| session.path == path))
     }
 
-    /// Starts a kernel by the name of its spec (or the default one), in the folder of `path`.
+    /// Starts the kernel with this spec name (or the default one) in the folder of `path`.
     /// # Errors
     /// [`SessionError`].
     pub async fn start_kernel(
@@ -131,7 +132,7 @@ impl Sessions {
         self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone()), id).await
     }
 
-    /// The session of `path`, or a new one with a kernel that runs already or is started.
+    /// The session of `path`, or a new one with a kernel that is already running or is started.
     /// # Errors
     /// [`SessionError`].
     pub async fn open(
@@ -165,9 +166,9 @@ impl Sessions {
         self.link.put(format!("{PREFIX}{}", session.id), Some(json!(session))).await
     }
 
-    /// Changes a session. A kernel that is left by it ends.
+    /// Changes a session. If it changes to another kernel, the old one ends.
     /// # Errors
-    /// [`SessionError`]; [`ProblemKind::UnknownKernel`] where there is no such session.
+    /// [`SessionError`]; [`ProblemKind::UnknownKernel`] if the session does not exist.
     pub async fn change(&self, id: &str, change: &Value) -> Result<(Session, KernelModel), SessionError> {
         let _changing = self.changing.lock().await;
         let unknown = || Problem::new(ProblemKind::UnknownKernel, format!("there is no session `{id}`"));
@@ -198,9 +199,9 @@ impl Sessions {
         Ok((session, kernel))
     }
 
-    /// Forgets a session and ends its kernel, where no other has it.
+    /// Forgets a session, and ends its kernel if no other session has it.
     /// # Errors
-    /// As [`Sessions::change`].
+    /// Same as [`Sessions::change`].
     pub async fn close(&self, id: &str) -> Result<(), Problem> {
         let _changing = self.changing.lock().await;
         let unknown = || Problem::new(ProblemKind::UnknownKernel, format!("there is no session `{id}`"));
@@ -263,7 +264,7 @@ pub fn session_json(session: &Session, kernel: &KernelModel) -> Value {
     shown
 }
 
-/// Now, for `last_activity` of what has none.
+/// The current time, for a `last_activity` that is unknown.
 pub fn now() -> String {
     crate::clock::rfc3339(SystemTime::now())
 }

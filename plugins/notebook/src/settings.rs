@@ -11,26 +11,30 @@ use crate::kernel::wire;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Folder whose notebooks and files are shown. Made where it is absent.
+    /// Folder whose notebooks and files are shown. Created if it does not exist.
     #[schemars(extend("format" = "path"))]
     pub data_dir: PathBuf,
-    /// Folder for the token and keys, outside `data_dir`. Default: `paster/notebook-…` in `$XDG_STATE_HOME` or `~/.local/state`.
+    /// Folder for the token and keys, outside `data_dir`. Default: `paster/notebook-…` in `$XDG_STATE_HOME`
+    /// or `~/.local/state`.
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub state_dir: Option<PathBuf>,
-    /// Token that opens the notebook. Default: made at the first start and kept in `state_dir`.
+    /// Token that opens the notebook. By default, the first start creates one and keeps it in `state_dir`.
     #[serde(default)]
     pub token: Option<String>,
-    /// Name of the kernelspec for new notebooks. Default: `python3` where ipykernel is installed, else the built-in kernel.
+    /// Name of the kernelspec for new notebooks. Default: `python3` if ipykernel is installed, otherwise the
+    /// built-in kernel.
     #[serde(default)]
     pub default_kernel: Option<String>,
-    /// Python that runs the built-in kernel and is asked for ipykernel. Default: that of the active environment, else `python3`.
+    /// Python that runs the built-in kernel and is searched for ipykernel. Default: that of the active
+    /// environment, otherwise `python3`.
     #[serde(default)]
     pub python: Option<String>,
-    /// Host names that the notebook answers to, beside the local ones (`localhost`, `127.0.0.1`, `[::1]`).
+    /// Host names that the notebook accepts, in addition to the local ones (`localhost`, `127.0.0.1`,
+    /// `[::1]`).
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// Exact origins (`https://example.org`) whose pages may use the notebook, beside its own.
+    /// Exact origins (`https://example.org`) whose pages may use the notebook, in addition to its own.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
     /// Limits.
@@ -42,19 +46,20 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Kernels at once.
+    /// Kernels at the same time.
     pub kernels: usize,
     /// Longest request body (a saved notebook, an uploaded file), in bytes.
     pub body_bytes: usize,
     /// Longest WebSocket message, in bytes.
     pub message_bytes: usize,
-    /// Output of one cell that is kept in the notebook, in bytes; what is beyond is kept in a file that can be downloaded.
+    /// Output of one cell that is kept in the notebook, in bytes. The rest is kept in a file that can be
+    /// downloaded.
     pub cell_output_bytes: usize,
-    /// Messages of one kernel that are kept on disk for readers that come late, in bytes.
+    /// Messages of one kernel that are kept on disk for late readers, in bytes.
     pub journal_bytes: u64,
     /// Address space of a kernel, in bytes.
     pub kernel_memory_bytes: Option<u64>,
-    /// Processes and threads of the user, as a kernel may make them.
+    /// Processes and threads that the user may have, counted when a kernel creates one.
     pub kernel_processes: Option<u64>,
     /// CPU time of a kernel, in seconds.
     pub kernel_cpu_secs: Option<u64>,
@@ -79,7 +84,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// As the kernel host takes them.
+    /// The limits for the kernel host.
     pub(crate) fn of_kernel(&self) -> wire::Limits {
         wire::Limits {
             memory_bytes: self.kernel_memory_bytes,

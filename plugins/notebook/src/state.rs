@@ -20,7 +20,7 @@ pub type Shared = Arc<Notebook>;
 pub struct Notebook {
     /// Its settings.
     pub settings: Settings,
-    /// Who may come in.
+    /// Authentication.
     pub auth: Auth,
     /// The served folder.
     pub files: Files,
@@ -32,7 +32,7 @@ pub struct Notebook {
     pub sessions: Sessions,
     /// Open documents.
     pub documents: Documents,
-    /// When it was made.
+    /// When it was created.
     pub started: SystemTime,
     /// Open kernel WebSockets.
     pub(crate) channels: AtomicUsize,
@@ -41,7 +41,7 @@ pub struct Notebook {
 impl Notebook {
     /// Opens the folders and the link. Must be called within a tokio runtime.
     /// # Errors
-    /// Where a folder cannot be made or read, with its path.
+    /// If a folder cannot be created or read; names its path.
     pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
         let files = Files::open(&settings.data_dir)?;
         let auth = Auth::open(&settings, files.path())?;

@@ -1,6 +1,6 @@
-// Builds the front end into dist/: app.js, app.css, frame.html, icon.svg, KaTeX's fonts and index.html, in which the server
-// puts the mount prefix for {{base}}.
-// `node build.mjs --watch` builds again after each change, unminified.
+// Builds the front end into dist/: app.js, app.css, frame.html, icon.svg, KaTeX's fonts and index.html, where the server
+// replaces {{base}} by the mount prefix.
+// `node build.mjs --watch` rebuilds after each change, without minifying.
 import { context } from "esbuild";
 import { cp, mkdir, rm } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -21,7 +21,7 @@ const build = await context({
   target: ["es2022"],
   minify: !watch,
   sourcemap: watch ? "inline" : false,
-  // Only woff2: every browser that runs this script reads it.
+  // Only woff2: every browser that can run this script supports it.
   loader: { ".woff2": "file", ".woff": "empty", ".ttf": "empty" },
   assetNames: "fonts/[name]",
   legalComments: "none",

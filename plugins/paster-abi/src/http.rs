@@ -1,4 +1,4 @@
-//! The types of the crates `bytes`, `http` and `http-body` across the border, for both Rust sides.
+//! Passes the types of the crates `bytes`, `http` and `http-body` across the border, for both Rust sides.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -9,12 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::{Buffer, Frame, Header, Slice, names};
 use crate::{FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_TRAILERS};
 
-/// Hands bytes over without copying them.
+/// Passes bytes on without copying them.
 pub fn buffer(bytes: Bytes) -> Buffer {
     unsafe extern "C" fn release(owner: *mut core::ffi::c_void) {
         // SAFETY: `owner` came from `Box::into_raw` below and is released once.
         let bytes = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
-        // The bytes may be an application's own, with a destructor that panics: that must not cross, and tells nobody.
+        // The bytes may be the application's own, with a destructor that panics. That must not cross, and
+        // nobody can be told.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
     }
     if bytes.is_empty() {
@@ -24,14 +25,14 @@ pub fn buffer(bytes: Bytes) -> Buffer {
     Buffer { data, len, owner: Box::into_raw(Box::new(bytes)).cast(), release: Some(release) }
 }
 
-/// Takes a buffer over as bytes without copying them.
+/// Takes a buffer over as bytes, without copying them.
 /// # Safety
 /// The buffer must keep the ABI's promise: `len` bytes at `data` until its release.
 pub unsafe fn bytes(buffer: Buffer) -> Bytes {
     struct Owner(Buffer);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
-            // SAFETY: `bytes` was called on the caller's word.
+            // SAFETY: the caller of `bytes` guaranteed it.
             unsafe { self.0.bytes() }
         }
     }
@@ -55,10 +56,10 @@ pub fn lend_headers(map: &HeaderMap, out: &mut Vec<Header>) {
     }
 }
 
-/// Whether the other side's header values are checked.
+/// Whether to check the header values of the other side.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// They came from a `HeaderValue` of the host's: checked already.
+    /// They came from a `HeaderValue` of the host, so they are already checked.
     Values,
     /// They are checked here.
     Nothing,
@@ -66,16 +67,16 @@ pub enum Trust {
 
 /// Copies header fields into a map: their values into one block of memory, well-known names by number.
 /// # Errors
-/// A field that is not valid, named.
+/// A field that is not valid; names it.
 /// # Safety
 /// `headers` must point to `count` fields whose slices live for the call.
 pub unsafe fn read_headers(headers: *const Header, count: usize) -> Result<HeaderMap, String> {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { read_head(&[], headers, count, Trust::Nothing) }.map(|(_, map)| map)
 }
 
-/// The same with other `texts`, which lie one after the other in the same block. Neither block nor map is allocated
-/// where this thread has spare ones: see [`recycle`].
+/// The same, with other `texts`, which are placed one after the other in the same block. Allocates no block
+/// or map if this thread has spare ones: see [`recycle`].
 /// # Errors
 /// As [`read_headers`].
 /// # Safety
@@ -90,12 +91,12 @@ pub unsafe fn read_head(
         LazyLock::new(|| names::NAMES.iter().map(|name| HeaderName::from_static(name)).collect());
     let fields: &[Header] = match headers.is_null() {
         true => &[],
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         false => unsafe { core::slice::from_raw_parts(headers, count) },
     };
     let len = texts.iter().map(|text| text.len).sum::<usize>();
     let whole = len + fields.iter().map(|field| field.value.len).sum::<usize>();
-    // SAFETY: as the caller says: the slices live for the call, and `whole` is the sum of their lengths.
+    // SAFETY: guaranteed by the caller: the slices live for the call, and `whole` is the sum of their lengths.
     let mut block =
         unsafe { spare::copied(whole, texts.iter().chain(fields.iter().map(|field| &field.value))) };
     let texts = block.split_to(len);
@@ -104,11 +105,11 @@ pub unsafe fn read_head(
     let known: &[HeaderName] = &KNOWN;
     for field in fields {
         let value = block.split_to(field.value.len);
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         let text = || unsafe { field.name.text() };
         let name = match field.number.checked_sub(1).and_then(|index| known.get(index)) {
             Some(name) => name.clone(),
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             None => HeaderName::from_bytes(unsafe { field.name.bytes() })
                 .map_err(|_| format!("`{}` is not a header name", text()))?,
         };
@@ -128,7 +129,7 @@ pub fn recycle(map: HeaderMap) {
     spare::keep(map);
 }
 
-/// Memory that a thread uses again, head after head.
+/// Memory that a thread reuses for one head after another.
 mod spare {
     use core::cell::Cell;
 
@@ -137,10 +138,10 @@ mod spare {
 
     use crate::Slice;
 
-    /// Size of the block that small heads share. A value that is kept keeps its block, as one that hyper has read
-    /// keeps its connection's buffer.
+    /// The size of the block that small heads share. A value that is kept also keeps its block, just as one
+    /// that hyper has read keeps its connection's buffer.
     const BLOCK_BYTES: usize = 4096;
-    /// A head above it gets a block of its own.
+    /// A larger head gets its own block.
     const SMALL_BYTES: usize = 1024;
     /// A map with more room than this is not kept.
     const MAP_FIELDS: usize = 64;
@@ -152,7 +153,7 @@ mod spare {
 
     /// Copies `slices` one after the other.
     /// # Safety
-    /// They must live for the call, and the sum of their lengths be `len`.
+    /// They must live for the call, and `len` must be the sum of their lengths.
     pub(super) unsafe fn copied<'a>(len: usize, slices: impl Iterator<Item = &'a Slice>) -> Bytes {
         if len == 0 {
             return Bytes::new();
@@ -165,7 +166,7 @@ mod spare {
         let mut at = block.spare_capacity_mut().as_mut_ptr().cast::<u8>();
         for slice in slices {
             if slice.len > 0 {
-                // SAFETY: the caller says that the slice lives; the block has room for all of them together.
+                // SAFETY: the caller guarantees that the slice lives; the block has space for all of them.
                 unsafe {
                     core::ptr::copy_nonoverlapping(slice.data, at, slice.len);
                     at = at.add(slice.len);
@@ -182,7 +183,7 @@ mod spare {
         bytes
     }
 
-    /// An empty map, with room where there is a spare one.
+    /// An empty map, with memory from a spare one if there is one.
     pub(super) fn map() -> HeaderMap {
         MAP.take().unwrap_or_default()
     }
@@ -195,20 +196,20 @@ mod spare {
     }
 }
 
-/// Trailer fields that are lent across until the next call.
+/// Trailer fields that are lent to the other side until the next call.
 pub struct Trailers {
     fields: Vec<Header>,
     _map: HeaderMap,
 }
 
-// SAFETY: the fields borrow from the map beside them, whose text does not move with it and is only read.
+// SAFETY: the fields borrow from the map beside them. Its text does not move with it and is only read.
 unsafe impl Send for Trailers {}
 
 impl Trailers {
-    /// Keeps `map` and lends its fields by `frame`.
+    /// Keeps `map` and lends its fields in `frame`.
     pub fn lend(map: HeaderMap, frame: &mut Frame) -> Box<Trailers> {
         let mut fields = Vec::with_capacity(map.len());
-        // The map comes to rest in its box first, then its fields are lent.
+        // The map is first moved to its place in the box, then its fields are lent.
         let mut kept = Box::new(Trailers { fields: Vec::new(), _map: map });
         lend_headers(&kept._map, &mut fields);
         kept.fields = fields;
@@ -219,8 +220,8 @@ impl Trailers {
     }
 }
 
-/// Writes what a body was polled to. `ended` says whether nothing follows a frame of data. Returns trailers, which
-/// must be kept until the next call.
+/// Writes the result of polling a body. `ended` tells whether a frame of data is the last. Returns trailers,
+/// which must be kept until the next call.
 pub fn write_frame<E: std::fmt::Display>(
     polled: Option<Result<http_body::Frame<Bytes>, E>>,
     ended: bool,
@@ -235,7 +236,7 @@ pub fn write_frame<E: std::fmt::Display>(
                 if let Ok(map) = frame.into_trailers() {
                     return Some(Trailers::lend(map, out));
                 }
-                // A kind of frame that is neither has no meaning over HTTP.
+                // Any other kind of frame has no meaning in HTTP.
                 *out = Frame::data(Buffer::EMPTY, ended);
             }
         },
@@ -245,9 +246,9 @@ pub fn write_frame<E: std::fmt::Display>(
 
 /// A frame as it was read.
 pub struct ReadFrame {
-    /// What `poll_frame` of an `http_body::Body` answers.
+    /// What `poll_frame` of an `http_body::Body` returns.
     pub frame: Option<Result<http_body::Frame<Bytes>, String>>,
-    /// Whether the body has ended with it.
+    /// Whether it ended the body.
     pub ended: bool,
 }
 
@@ -257,23 +258,23 @@ pub struct ReadFrame {
 pub unsafe fn read_frame(frame: &mut Frame) -> ReadFrame {
     match frame.kind {
         FRAME_DATA => {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             let data = unsafe { bytes(frame.data.take()) };
             ReadFrame { frame: Some(Ok(http_body::Frame::data(data))), ended: frame.last != 0 }
         }
         FRAME_TRAILERS => {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             let map = unsafe { read_headers(frame.headers, frame.header_count) };
             ReadFrame { frame: Some(map.map(http_body::Frame::trailers)), ended: true }
         }
         FRAME_END => ReadFrame { frame: None, ended: true },
         FRAME_ERROR => {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             let reason = unsafe { frame.data.take().into_text() };
             ReadFrame { frame: Some(Err(reason)), ended: true }
         }
         kind => {
-            ReadFrame { frame: Some(Err(format!("a body frame of the unknown kind {kind}"))), ended: true }
+            ReadFrame { frame: Some(Err(format!("a body frame with the unknown kind {kind}"))), ended: true }
         }
     }
 }
@@ -285,7 +286,7 @@ mod tests {
     fn crossed(frame: http_body::Frame<Bytes>, ended: bool) -> ReadFrame {
         let mut out = Frame::NONE;
         let _kept = write_frame(Some(Ok::<_, String>(frame)), ended, &mut out);
-        // SAFETY: written by our own side, the trailers are kept.
+        // SAFETY: our own side wrote it, and the trailers are kept.
         unsafe { read_frame(&mut out) }
     }
 
@@ -314,7 +315,7 @@ mod tests {
                 panic!("a destructor fell");
             }
         }
-        // SAFETY: our own buffer.
+        // SAFETY: it is our own buffer.
         let taken = unsafe { bytes(buffer(Bytes::from_owner(Falls([1, 2, 3])))) };
         assert_eq!(taken, [1, 2, 3][..]);
         drop(taken);
@@ -355,7 +356,7 @@ mod tests {
         recycle(map);
         let (second, map) = read(&["d"]);
         assert_eq!(second.as_ptr() as usize - first.as_ptr() as usize, 6, "one block");
-        // What is kept stays as it was while others come and go, small and large.
+        // What is kept does not change while others, small and large, come and go.
         for length in [0, 1, 1000, 1024, 1025, 5000] {
             for _ in 0..10 {
                 recycle(read(&[&"x".repeat(length)]).1);
@@ -381,6 +382,6 @@ mod tests {
         let mut frame = Frame { kind: 77, ..Frame::NONE };
         // SAFETY: an unknown kind is refused before anything is read.
         let read = unsafe { read_frame(&mut frame) };
-        assert_eq!(read.frame.unwrap().unwrap_err(), "a body frame of the unknown kind 77");
+        assert_eq!(read.frame.unwrap().unwrap_err(), "a body frame with the unknown kind 77");
     }
 }

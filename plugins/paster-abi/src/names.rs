@@ -1,7 +1,7 @@
-//! Well-known header names by number, so that both Rust sides may skip parsing a name.
+//! Well-known header names by number, so that both Rust sides can skip parsing a name.
 //!
-//! A number is only a shortcut: `name` is always set, and a number beyond the reader's list is ignored. The list is
-//! append-only within an ABI version.
+//! A number is only a shortcut: `name` is always set, and a number beyond the reader's list is ignored.
+//! Within an ABI version the list only grows at its end.
 
 /// The names; the number of `NAMES[i]` is `i + 1`.
 pub const NAMES: &[&str] = &[
@@ -89,7 +89,7 @@ pub const NAMES: &[&str] = &[
 
 const SLOTS: usize = 512;
 
-/// Slot of a name: four of its bytes and its length, which set nearly all well-known names apart.
+/// The slot of a name, from four of its bytes and its length, which distinguish nearly all well-known names.
 const fn slot(name: &[u8]) -> usize {
     let len = name.len();
     let mix = (len as u32).wrapping_mul(0x9e37)
@@ -100,7 +100,7 @@ const fn slot(name: &[u8]) -> usize {
     (mix >> 3) as usize % SLOTS
 }
 
-/// Open-addressed: a slot holds a number, 0 is free.
+/// Open addressing: a slot holds a number; 0 means free.
 const TABLE: [u8; SLOTS] = {
     let mut table = [0; SLOTS];
     let mut index = 0;

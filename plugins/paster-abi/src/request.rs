@@ -1,13 +1,14 @@
-//! A request and its answer: what `call` gets and gives.
+//! A request and its response: the input and output of `call`.
 
 use crate::{Address, Body, Buffer, Frame, Header, Io, LENGTH_UNKNOWN, Slice, Status, Waker};
 
-/// The request's connection can be taken over: answer 101 and wait for `upgraded`.
+/// The request's connection can be taken over: respond with 101 and wait for `upgraded`.
 pub const REQUEST_UPGRADABLE: u32 = 1;
 /// The client's connection is TLS.
 pub const REQUEST_SECURE: u32 = 2;
 
-/// A request. All slices are borrowed for the call of `call`; the body is the plugin's from then on.
+/// A request. All slices are borrowed for the duration of `call`. The body belongs to the plugin from then
+/// on.
 #[repr(C)]
 pub struct Request {
     /// Size of this table in bytes.
@@ -16,95 +17,97 @@ pub struct Request {
     pub flags: u32,
     /// HTTP version: 9, 10, 11, 20 or 30.
     pub version: u16,
-    /// Port of the effective host, 0 when it was not given.
+    /// Port of the effective host; 0 if none was given.
     pub host_port: u16,
-    /// Method in upper case: `GET`.
+    /// Method, in upper case: `GET`.
     pub method: Slice,
-    /// Path and query as the gate left them, percent-encoded, without the mount's prefix: `/a/b?c=d`.
+    /// Path and query after the gate, percent-encoded, without the mount's prefix: `/a/b?c=d`.
     pub target: Slice,
-    /// Header fields in order of arrival.
+    /// Header fields, in order of arrival.
     pub headers: *const Header,
-    /// Count of header fields.
+    /// Number of header fields.
     pub header_count: usize,
-    /// The body, or null when there is none. The plugin drops it.
+    /// The body, or null if there is none. The plugin drops it.
     pub body: *mut Body,
     /// Length of the body in bytes, or `LENGTH_UNKNOWN`.
     pub body_length: u64,
-    /// Who sent the request.
+    /// The client's address.
     pub client: Address,
     /// The other end of the socket.
     pub peer: Address,
-    /// The effective host, lower case, without a port.
+    /// The effective host, in lower case, without a port.
     pub host: Slice,
-    /// The address listened on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    /// The address that the server listens on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub listen: Slice,
-    /// Prefix that mounts took off the path: empty or `/a/b`.
+    /// The prefix that mounts removed from the path: empty or `/a/b`.
     pub script_name: Slice,
-    /// Name of the server in the config.
+    /// The server's name in the config.
     pub server: Slice,
-    /// Scheme of the target, when it has one.
+    /// Scheme of the target, if it has one.
     pub scheme: Slice,
-    /// Authority of the target, when it has one (`CONNECT`, HTTP/2).
+    /// Authority of the target, if it has one (`CONNECT`, HTTP/2).
     pub authority: Slice,
-    /// The `:protocol` of an extended CONNECT (RFC 8441), else empty.
+    /// The `:protocol` of an extended CONNECT (RFC 8441); otherwise empty.
     pub protocol: Slice,
-    /// Who the client proved to be, else empty. Never from a header field that the client could have written.
+    /// The user that the client authenticated as; otherwise empty. Never from a header field that the client
+    /// could have written.
     pub user: Slice,
-    /// How it proved that: `Basic`, `CLIENT_CERT`, or what a web server in front said; else empty.
+    /// How the client authenticated: `Basic`, `CLIENT_CERT`, or what a web server in front reported;
+    /// otherwise empty.
     pub auth_type: Slice,
-    /// The request's id, when the middleware `request_id` gave it one, else empty.
+    /// The request's id, if the middleware `request_id` set one; otherwise empty.
     pub request_id: Slice,
-    /// The client's TLS certificate, checked against the server's authorities, or null.
+    /// The client's TLS certificate, verified against the server's authorities, or null.
     pub certificate: *const ClientCertificate,
 }
 
-/// What is known of a client by its TLS certificate. Borrowed for the call of `call`.
+/// What a client's TLS certificate states. Borrowed for the duration of `call`.
 #[repr(C)]
 pub struct ClientCertificate {
     /// Size of this table in bytes.
     pub size_bytes: usize,
     /// Distinguished name of the subject by RFC 4514: `CN=ada,O=Example,C=DE`.
     pub subject: Slice,
-    /// Common name of the subject, else empty.
+    /// Common name of the subject; otherwise empty.
     pub common_name: Slice,
-    /// Serial number in hexadecimal digits: `01A2`; empty when it is not known.
+    /// Serial number in hexadecimal digits: `01A2`; empty if unknown.
     pub serial: Slice,
-    /// SHA-256 of the certificate in hexadecimal digits, lower case; empty when it is not known.
+    /// SHA-256 of the certificate in lower-case hexadecimal digits; empty if unknown.
     pub sha256: Slice,
     /// Subject alternative names: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`, `IP:192.0.2.7`.
     pub names: *const Slice,
-    /// Count of subject alternative names.
+    /// Number of subject alternative names.
     pub name_count: usize,
 }
 
-/// The head of an answer, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
+/// The head of a response, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
 #[repr(C)]
 pub struct Head {
     /// Size of this table in bytes.
     pub size_bytes: usize,
     /// Status, 100 to 999.
     pub status: u32,
-    /// Header fields: valid until the next call of any function of the plugin by the same thread.
+    /// Header fields, valid until the same thread next calls any function of the plugin.
     pub headers: *const Header,
-    /// Count of header fields.
+    /// Number of header fields.
     pub header_count: usize,
     /// Length of the body in bytes, or `LENGTH_UNKNOWN`.
     pub body_length: u64,
-    /// The body's first frame where it is ready: `FRAME_NONE` asks the host to call `poll_body`.
+    /// The body's first frame, if it is ready. With `FRAME_NONE` the host calls `poll_body`.
     pub first: Frame,
-    /// With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
+    /// With `FAILED` and `PANICKED`: the reason, for the log and the error page in development.
     pub error: Buffer,
-    /// The whole of a small body, lent as `headers` are, which spares a buffer: then `first` is `FRAME_END`. Only
-    /// where `size_bytes` says that the host knows it.
+    /// A small body, complete, lent like `headers`, which saves a buffer. Then `first` is `FRAME_END`. Only
+    /// used if `size_bytes` shows that the host knows this field.
     pub body: Slice,
 }
 
-/// A request being answered. The host calls `poll_head` until it is not pending, then `poll_body` until the body
-/// ends, or `upgraded` after an answer that switches protocols; then `drop`. A `drop` before the end says that the
-/// client has gone.
+/// One request and its response. The host calls `poll_head` until it is not pending. Then it calls
+/// `poll_body` until the body ends, or `upgraded` after a response that switches protocols. Then it calls
+/// `drop`. A `drop` before the end means that the client has gone.
 #[repr(C)]
 pub struct Exchange {
-    /// What can be done with it.
+    /// Its functions.
     pub table: *const ExchangeTable,
 }
 
@@ -113,22 +116,23 @@ pub struct Exchange {
 pub struct ExchangeTable {
     /// Size of this table in bytes.
     pub size_bytes: usize,
-    /// Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is; the host answers 500.
+    /// Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is written, and the
+    /// host responds with 500.
     pub poll_head:
         unsafe extern "C" fn(exchange: *mut Exchange, waker: *const Waker, out: *mut Head) -> Status,
-    /// Asks for the next frame of the body. `READY`: `out` is written. After a frame that ends the body (`last`,
-    /// trailers, end, error) it is not called again. `PANICKED`: as an error frame.
+    /// Asks for the next frame of the body. `READY`: `out` is written. Not called again after a frame that
+    /// ends the body (`last`, trailers, end, error). `PANICKED` counts as an error frame.
     pub poll_body:
         unsafe extern "C" fn(exchange: *mut Exchange, waker: *const Waker, out: *mut Frame) -> Status,
-    /// Hands over the connection after a 101, or a 2xx to CONNECT. `io` is the plugin's from then on. Null when the
-    /// plugin never upgrades.
+    /// Passes the connection on after a 101, or a 2xx to CONNECT. `io` belongs to the plugin from then on.
+    /// Null if the plugin never upgrades.
     pub upgraded: Option<unsafe extern "C" fn(exchange: *mut Exchange, io: *mut Io)>,
     /// Ends it.
     pub drop: unsafe extern "C" fn(exchange: *mut Exchange),
 }
 
 impl Request {
-    /// A request without anything: what fields that an older host does not know read as.
+    /// An empty request: the values of fields that an older host does not know.
     pub const EMPTY: Request = Request {
         size_bytes: size_of::<Request>(),
         flags: 0,
@@ -155,11 +159,12 @@ impl Request {
         certificate: core::ptr::null(),
     };
 
-    /// The request at `raw`; one of an older host, which is shorter, is completed in `room`.
+    /// The request at `raw`. A shorter one, from an older host, is completed in `room`.
     /// # Safety
-    /// `raw` must point to as many bytes as its `size_bytes` says, which live as long as `room`.
+    /// `raw` must point to as many bytes as its `size_bytes` states, which live as long as `room`.
     pub unsafe fn read(raw: *const Request, room: &mut Option<Request>) -> &Request {
-        // SAFETY: as the caller says; no more than `size_bytes` is read, and no more than `room` holds is written.
+        // SAFETY: guaranteed by the caller; no more than `size_bytes` is read, and no more than `room` holds
+        // is written.
         unsafe {
             let size = (*raw).size_bytes;
             if size >= size_of::<Request>() {
@@ -173,7 +178,7 @@ impl Request {
 }
 
 impl Head {
-    /// An unwritten head.
+    /// A head that is not written yet.
     pub const EMPTY: Head = Head {
         size_bytes: size_of::<Head>(),
         status: 0,

@@ -1,4 +1,4 @@
-//! Wakers between Rust's and the ABI's, both ways, without an allocation while nothing is pending.
+//! Converts between Rust's wakers and the ABI's, both ways, without an allocation while nothing is pending.
 
 use core::ffi::c_void;
 use core::mem::ManuallyDrop;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{Waker, WakerTable};
 
-/// Lends a Rust waker across: the ABI waker is its data pointer and its table of functions.
+/// Lends a Rust waker to the other side. The ABI waker is its data pointer and its table of functions.
 pub fn lend(waker: &std::task::Waker) -> Waker {
     Waker {
         table: &TABLE,
@@ -18,10 +18,10 @@ pub fn lend(waker: &std::task::Waker) -> Waker {
 
 static TABLE: WakerTable = WakerTable { size_bytes: size_of::<WakerTable>(), clone, wake, wake_by_ref, drop };
 
-/// The Rust waker that [`lend`] took apart; not to be dropped unless this is a clone's end.
+/// The Rust waker that [`lend`] took apart. It must not be dropped unless a clone ends here.
 ///
 /// # Safety
-/// `waker` must come from [`lend`] or [`clone`] and not have ended.
+/// `waker` must come from [`lend`] or [`clone`], and must not have ended.
 unsafe fn rust(waker: *const Waker) -> ManuallyDrop<std::task::Waker> {
     // SAFETY: `lend` put a live waker's data and static table into the two words.
     unsafe {
@@ -50,10 +50,10 @@ unsafe extern "C" fn drop(waker: *const Waker) {
     core::mem::drop(ManuallyDrop::into_inner(unsafe { rust(waker) }));
 }
 
-/// A clone of the other side's waker, shared by the Rust wakers made of it.
+/// A clone of the other side's waker, shared by the Rust wakers made from it.
 struct Foreign(Waker);
 
-// SAFETY: by the ABI's promise any thread may call a waker's functions.
+// SAFETY: the ABI guarantees that any thread may call a waker's functions.
 unsafe impl Send for Foreign {}
 // SAFETY: as above.
 unsafe impl Sync for Foreign {}
@@ -64,7 +64,7 @@ impl std::task::Wake for Foreign {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // SAFETY: the clone has not ended: it ends in `drop`.
+        // SAFETY: the clone has not ended, because it ends in `drop`.
         unsafe { ((*self.0.table).wake_by_ref)(&self.0) }
     }
 }
@@ -76,9 +76,9 @@ impl Drop for Foreign {
     }
 }
 
-/// Runs `f` with a Rust waker that stands for `waker`; only a clone of it allocates.
+/// Runs `f` with a Rust waker that stands for `waker`. Only a clone of it allocates.
 /// # Safety
-/// `waker` must be a live waker by the ABI's rules for the time of the call.
+/// `waker` must be live, by the ABI's rules, during the call.
 pub unsafe fn with<T>(waker: *const Waker, f: impl FnOnce(&mut core::task::Context<'_>) -> T) -> T {
     const BORROWED: RawWakerVTable = RawWakerVTable::new(
         |waker| {
@@ -100,8 +100,8 @@ pub unsafe fn with<T>(waker: *const Waker, f: impl FnOnce(&mut core::task::Conte
         },
         |_| {},
     );
-    // SAFETY: the table keeps the contract: clones own what they hold, the borrowed one owns nothing and is
-    // neither woken by value nor outlives `f`, which gets a reference alone.
+    // SAFETY: the table keeps the contract. Clones own what they hold. The borrowed one owns nothing, is not
+    // woken by value, and does not outlive `f`, which only gets a reference.
     let rust = ManuallyDrop::new(unsafe {
         std::task::Waker::new(waker.cast::<c_void>().cast::<()>(), const { &BORROWED })
     });

@@ -1,41 +1,42 @@
-//! Values that cross: statuses, borrowed slices, owned buffers, headers, addresses.
+//! The values that cross: statuses, borrowed slices, owned buffers, headers, addresses.
 
-/// Version of the ABI. Raised when a change is not an addition at the end of a table.
+/// Version of the ABI. Raised by any change other than adding fields at the end of a table.
 pub const ABI_VERSION: u32 = 1;
 
-/// What a function answers: one of `PENDING`, `READY`, `FAILED`, `PANICKED`.
+/// What a function returns: one of `PENDING`, `READY`, `FAILED`, `PANICKED`.
 pub type Status = u32;
 
 /// Not yet: the waker that was passed will be woken.
 pub const PENDING: Status = 0;
 /// Done: the results are written.
 pub const READY: Status = 1;
-/// Failed: the error text is written where the function says.
+/// Failed: the error text is written where the function documents it.
 pub const FAILED: Status = 2;
-/// Failed by a panic (in Rust) or its like: a fault of the program, counted apart.
+/// Failed by a panic (in Rust) or the like: a bug in the program, counted separately.
 pub const PANICKED: Status = 3;
 
-/// Length of a body that is not known before its end.
+/// Length of a body whose length is not known before it ends.
 pub const LENGTH_UNKNOWN: u64 = u64::MAX;
 
-/// Borrowed bytes, valid for the call they are passed in unless said otherwise.
-/// Text is UTF-8 without a NUL at its end. `data` may be null when `len` is 0.
+/// Borrowed bytes, valid during the call that passes them unless documented otherwise. Text is UTF-8 without
+/// a NUL at its end. `data` may be null if `len` is 0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Slice {
     /// First byte.
     pub data: *const u8,
-    /// Count of bytes.
+    /// Number of bytes.
     pub len: usize,
 }
 
-/// Bytes with their owner. The receiver reads `len` bytes at `data`, then calls `release(owner)` exactly once,
-/// from any thread. With a null `release` there is nothing to free and the bytes live as long as the process.
+/// Bytes with their owner. The receiver reads `len` bytes at `data`, then calls `release(owner)` exactly
+/// once, from any thread. If `release` is null, there is nothing to free, and the bytes live as long as the
+/// process.
 #[repr(C)]
 pub struct Buffer {
-    /// First byte; may be null when `len` is 0.
+    /// First byte; may be null if `len` is 0.
     pub data: *const u8,
-    /// Count of bytes.
+    /// Number of bytes.
     pub len: usize,
     /// Passed to `release`.
     pub owner: *mut core::ffi::c_void,
@@ -47,12 +48,12 @@ pub struct Buffer {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Header {
-    /// The name's number in the list of well-known names that the headers are built with, or 0: a shortcut between
-    /// Rust sides. Writing 0 is always right, and `name` is always set.
+    /// The name's number in the list of well-known names that the headers are built with, or 0. It is a
+    /// shortcut between two Rust sides: writing 0 is always correct, and `name` is always set.
     pub number: usize,
-    /// Name: lower-case token characters.
+    /// Name, in lower-case token characters.
     pub name: Slice,
-    /// Value: any bytes but control characters.
+    /// Value: any bytes except control characters.
     pub value: Slice,
 }
 
@@ -60,11 +61,11 @@ pub struct Header {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
-    /// 4, 6, or 0 when there is no address.
+    /// 4, 6, or 0 if there is no address.
     pub family: u8,
-    /// Four octets of IPv4 or sixteen of IPv6, in network order.
+    /// Four octets for IPv4 or sixteen for IPv6, in network order.
     pub octets: [u8; 16],
-    /// Port in host byte order; 0 when it is not known.
+    /// Port in host byte order; 0 if unknown.
     pub port: u16,
 }
 
@@ -72,7 +73,7 @@ impl Slice {
     /// No bytes.
     pub const EMPTY: Slice = Slice { data: core::ptr::null(), len: 0 };
 
-    /// Borrows `bytes`; the borrow is not tracked from here on.
+    /// Borrows `bytes`. From here on the compiler does not track the borrow.
     pub const fn new(bytes: &[u8]) -> Slice {
         Slice { data: bytes.as_ptr(), len: bytes.len() }
     }
@@ -84,20 +85,21 @@ impl Slice {
         if self.data.is_null() {
             return &[];
         }
-        // SAFETY: the caller says that `len` bytes live at `data`.
+        // SAFETY: the caller guarantees that `len` bytes live at `data`.
         unsafe { core::slice::from_raw_parts(self.data, self.len) }
     }
 
-    /// The text, with faulty UTF-8 replaced.
+    /// The text, with invalid UTF-8 replaced.
     /// # Safety
     /// As [`Slice::bytes`].
     pub unsafe fn text(&self) -> String {
-        // SAFETY: as the caller says; the bytes are copied here.
+        // SAFETY: guaranteed by the caller; the bytes are copied here.
         String::from_utf8_lossy(unsafe { self.bytes() }).into_owned()
     }
 }
 
-// SAFETY: a slice is a pointer and a length; who reads through it upholds the lifetime (`bytes` is unsafe).
+// SAFETY: a slice is a pointer and a length. Code that reads through it upholds the lifetime (`bytes` is
+// unsafe).
 unsafe impl Send for Slice {}
 // SAFETY: as above; the bytes are never written through it.
 unsafe impl Sync for Slice {}
@@ -132,7 +134,7 @@ impl Buffer {
         if self.data.is_null() {
             return &[];
         }
-        // SAFETY: as the caller says; the borrow ends before the release, which takes the buffer.
+        // SAFETY: guaranteed by the caller; the borrow ends before the release, which takes the buffer.
         unsafe { core::slice::from_raw_parts(self.data, self.len) }
     }
 
@@ -140,7 +142,7 @@ impl Buffer {
     /// # Safety
     /// As [`Buffer::bytes`].
     pub unsafe fn into_text(self) -> String {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         String::from_utf8_lossy(unsafe { self.bytes() }).into_owned()
     }
 
@@ -153,22 +155,22 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(release) = self.release.take() {
-            // SAFETY: by the ABI's promise `release` takes `owner` once; `take` above makes it once.
+            // SAFETY: the ABI guarantees that `release` takes `owner` once, and `take` above ensures that.
             unsafe { release(self.owner) }
         }
     }
 }
 
-// SAFETY: by the ABI's promise a buffer may be read and released from any thread.
+// SAFETY: the ABI guarantees that any thread may read and release a buffer.
 unsafe impl Send for Buffer {}
-// SAFETY: shared, it is only read.
+// SAFETY: a shared buffer is only read.
 unsafe impl Sync for Buffer {}
 
 impl Address {
     /// No address.
     pub const NONE: Address = Address { family: 0, octets: [0; 16], port: 0 };
 
-    /// From an address and a port; port 0 means that it is not known.
+    /// From an address and a port; port 0 means unknown.
     pub fn new(address: core::net::IpAddr, port: u16) -> Address {
         let mut octets = [0; 16];
         let family = match address {
@@ -184,7 +186,7 @@ impl Address {
         Address { family, octets, port }
     }
 
-    /// The IP address, when there is one.
+    /// The IP address, if there is one.
     pub fn ip(&self) -> Option<core::net::IpAddr> {
         let octets = self.octets;
         match self.family {

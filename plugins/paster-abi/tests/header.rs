@@ -1,4 +1,4 @@
-//! `include/paster.h` is what the types say. `PASTER_BLESS=1 cargo test -p paster-abi` writes it anew.
+//! Checks that `include/paster.h` matches the types. `PASTER_BLESS=1 cargo test -p paster-abi` rewrites it.
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::path::Path;
@@ -17,13 +17,14 @@ const HEAD: &str = "/* The C ABI between paster and its plugins. Generated from 
  *         .create = create, .call = call, .destroy = destroy,
  *     };
  *
- * - Who allocates, frees: a PasterBuffer carries its owner's release function; a PasterSlice is borrowed for the call.
+ * - The side that allocates also frees. A PasterBuffer carries its owner's release function; a PasterSlice is
+ *   borrowed for the call.
  * - Every table begins with its size in bytes; fields are only ever added at its end. Use no field beyond that size.
  * - An object (PasterExchange, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first member points
- *   to its table; what follows is its maker's own. One thread at a time calls its functions, not always the same one,
- *   and none after its `drop`.
- * - A `poll_` function never blocks. When it answers PASTER_PENDING it has kept a clone of the waker, and wakes it
- *   once it is worth asking again.
+ *   to its table; the rest belongs to the side that made it. Only one thread at a time calls its functions, not always
+ *   the same one, and none after its `drop`.
+ * - A `poll_` function never blocks. When it returns PASTER_PENDING, it has kept a clone of the waker and wakes it
+ *   when it should be called again.
  * - No C++ exception and no longjmp may cross.
  */";
 
@@ -40,7 +41,7 @@ const TRAILER: &str = "#if defined(_WIN32)
 #define PASTER_EXPORT __attribute__((visibility(\"default\"), used))
 #endif
 
-/* A PasterSlice of a string literal, in an initializer. */
+/* A PasterSlice for a string literal, in an initializer. */
 #define PASTER_TEXT(literal) { (const uint8_t *)(literal), sizeof(literal) - 1 }
 ";
 
@@ -101,6 +102,6 @@ fn the_header_is_not_stale() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == generated,
-        "include/paster.h is stale: `PASTER_BLESS=1 cargo test -p paster-abi` writes it anew, then commit it"
+        "include/paster.h is stale: `PASTER_BLESS=1 cargo test -p paster-abi` rewrites it; then commit it"
     );
 }

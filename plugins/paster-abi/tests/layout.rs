@@ -1,4 +1,4 @@
-//! The layout of version 1 on 64-bit machines: a field may come after the last one, none may move.
+//! The layout of version 1 on 64-bit machines. Fields may be added at the end, but none may move.
 
 use std::mem::offset_of;
 
@@ -27,7 +27,7 @@ fn no_field_of_version_1_moves() {
     for (table, found, expected) in last {
         assert_eq!(found, expected, "the last field of {table}");
     }
-    // What has no size of its own never changes.
+    // Types without a size field never change.
     let whole = [
         ("Slice", size_of::<Slice>(), 16),
         ("Buffer", size_of::<Buffer>(), 32),

@@ -1,4 +1,4 @@
-//! An application with its hooks.
+//! An application and its hooks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::{Body, BoxError};
 type Hook<T> = Box<dyn Fn() -> T + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// An application: a service and what the host may ask beside requests.
+/// An application: a service, and functions that the host may call apart from requests.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -56,14 +56,14 @@ pub(crate) struct Hooks {
     pub(crate) tasks: Vec<Task>,
 }
 
-/// Work that the host may ask for by name.
+/// Work that the host may request by name.
 pub(crate) struct Task {
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) run: Box<dyn Fn(serde_json::Value) -> BoxFuture<Result<String, BoxError>> + Send + Sync>,
 }
 
-/// Begins to answer a request, with the runtime entered; the concrete future and body lie in one allocation.
+/// Starts to handle a request, with the runtime entered. The concrete future and body share one allocation.
 pub(crate) trait Call: Send + Sync {
     fn call(&self, head: http::request::Parts, body: Body, upgrade: Option<Upgrade>) -> *mut abi::Exchange;
 }
@@ -84,7 +84,7 @@ where
 }
 
 impl App {
-    /// An application from an axum router, whose state is set.
+    /// Makes an application from an axum router whose state is set.
     ///
     /// ```
     /// use axum::{Router, extract::State, routing::get};
@@ -98,9 +98,9 @@ impl App {
         App { call: Arc::new(Router(router)), hooks: Hooks::default() }
     }
 
-    /// An application from a tower service. It is cloned once per request.
+    /// Makes an application from a tower service. It is cloned once per request.
     ///
-    /// An error of the service is a failure without a response: the host logs it and answers 500.
+    /// An error from the service is a failure without a response: the host logs it and responds with 500.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -127,8 +127,8 @@ impl App {
         App { call: Arc::new(Erased(service)), hooks: Hooks::default() }
     }
 
-    /// Sets the health probe. It is asked before a generation takes over, when an error keeps the old generation serving,
-    /// and by health checks.
+    /// Sets the health probe. The host calls it before a generation takes over, when an error keeps the old
+    /// generation serving, and for health checks.
     ///
     /// ```
     /// # let router = axum::Router::new();
@@ -151,17 +151,18 @@ impl App {
         self
     }
 
-    /// Sets what writes the state that the next generation gets as [`Host::saved_state`](crate::Host::saved_state): see the
-    /// example of [`App`]. It runs when that generation starts, so what changes later is not in it, and it is lost with the
-    /// server: what must not be lost belongs in a store.
+    /// Sets the function that writes the state for the next generation, which gets it as
+    /// [`Host::saved_state`](crate::Host::saved_state): see the example of [`App`]. It runs when that
+    /// generation starts, so it misses later changes, and the state is lost when the server stops. Data that
+    /// must not be lost belongs in a store.
     #[must_use]
     pub fn save_state(mut self, save: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> App {
         self.hooks.save_state = Some(Box::new(save));
         self
     }
 
-    /// Sets what is called when a newer generation has taken over: no new requests come, but those on open connections.
-    /// It must not block.
+    /// Sets a function that is called when a newer generation has taken over: new requests only come on open
+    /// connections. It must not block.
     ///
     /// ```
     /// # let router = axum::Router::new();
@@ -173,8 +174,8 @@ impl App {
         self
     }
 
-    /// Sets what runs when the generation ends: close what is left, and write what is not written. WebSockets of
-    /// [`ws`](crate::ws) close by themselves.
+    /// Sets what runs when the generation ends: close what is left, and write what is not written yet.
+    /// WebSockets of [`ws`](crate::ws) close by themselves.
     ///
     /// ```
     /// # let router = axum::Router::new();
@@ -196,9 +197,10 @@ impl App {
         self
     }
 
-    /// Registers work that a `[task.NAME]` of the config runs on a schedule (`task = "…"`), and `paster task run` by
-    /// hand. `run` gets the table's `arguments` (null without); the text that it returns is the run's result. One
-    /// generation runs it once for the whole server; its future is dropped when it takes too long.
+    /// Registers a task. A `[task.NAME]` of the config runs it on a schedule (`task = "…"`), and
+    /// `paster task run` runs it manually. `run` gets the table's `arguments` (null if there are none). The
+    /// text that it returns is the result. One generation runs it once for the whole server. Its future is
+    /// dropped if it takes too long.
     ///
     /// ```
     /// # let router = axum::Router::new();

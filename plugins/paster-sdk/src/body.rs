@@ -1,4 +1,4 @@
-//! A request's body as the application reads it.
+//! A request's body, as the application reads it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,8 @@ use paster_abi as abi;
 
 use crate::BoxError;
 
-/// A request's body, streamed from the client with back-pressure. Its bytes are the host's, not copied.
+/// A request's body, streamed from the client with backpressure. Its bytes belong to the host and are not
+/// copied.
 pub struct Body(Option<Foreign>);
 
 struct Foreign {
@@ -17,12 +18,12 @@ struct Foreign {
     length: u64,
 }
 
-// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+// SAFETY: the ABI guarantees that any thread may use an object, one at a time.
 unsafe impl Send for Foreign {}
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        // SAFETY: the body is ours and ends here, once.
+        // SAFETY: we own the body, and it ends here, once.
         unsafe { ((*(*self.body).table).drop)(self.body) }
     }
 }
@@ -30,7 +31,7 @@ impl Drop for Foreign {
 impl Body {
     /// Takes over the body of a request.
     /// # Safety
-    /// `body` must be null, or an object by the ABI's rules that is the caller's to give.
+    /// `body` must be null, or an object by the ABI's rules that the caller owns.
     pub(crate) unsafe fn of(body: *mut abi::Body, length: u64) -> Body {
         Body((!body.is_null()).then(|| Foreign { body, length }))
     }
@@ -53,7 +54,7 @@ impl http_body::Body for Body {
         let Some(foreign) = &mut self.0 else { return Poll::Ready(None) };
         let mut frame = abi::Frame::NONE;
         let waker = abi::task::lend(cx.waker());
-        // SAFETY: the body is ours, one thread polls it (`&mut`), the waker lives for the call.
+        // SAFETY: we own the body, one thread polls it (`&mut`), and the waker lives for the call.
         let read = unsafe {
             if ((*(*foreign.body).table).poll_frame)(foreign.body, &waker, &mut frame) == abi::PENDING {
                 return Poll::Pending;

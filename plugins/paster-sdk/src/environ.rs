@@ -1,4 +1,4 @@
-//! What is known of a request beside its head.
+//! What is known about a request apart from its head.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use paster_abi as abi;
 
-/// Facts about one request, in its extensions: who sent it, to which host, under which mount.
+/// Facts about one request, in its extensions: who sent it, to which host, at which mount.
 ///
-/// The host's gate has checked them; an application need not read `Host` or a forwarded field again.
+/// The host's gate has checked them. An application need not read `Host` or a forwarded field.
 ///
 /// ```
 /// use axum::Extension;
@@ -29,16 +29,16 @@ pub struct Environ {
     peer: abi::Address,
     port: u16,
     secure: bool,
-    /// One block for all texts, cut at `ends`: see [`Environ::texts`].
+    /// All texts in one block, cut at `ends`: see [`Environ::texts`].
     text: Bytes,
     ends: [u32; TEXTS],
     certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// Count of the texts of a request that an environ holds.
+/// The number of texts of a request in an environ.
 const TEXTS: usize = 7;
 
-/// What is known of a client by its TLS certificate, which one of the server's authorities has signed.
+/// What a client's TLS certificate states. One of the server's authorities has signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientCertificate {
@@ -46,9 +46,10 @@ pub struct ClientCertificate {
     pub subject: String,
     /// Common name of the subject.
     pub common_name: Option<String>,
-    /// Serial number in hexadecimal digits: `01A2`. `None` when a web server in front did not tell.
+    /// Serial number in hexadecimal digits: `01A2`. `None` if a web server in front did not pass it on.
     pub serial: Option<String>,
-    /// SHA-256 of the certificate in hexadecimal digits, lower case. `None` when a web server in front did not tell.
+    /// SHA-256 of the certificate in lower-case hexadecimal digits. `None` if a web server in front did not
+    /// pass it on.
     pub sha256: Option<String>,
     /// Subject alternative names with their kinds: `DNS:a.example`, `email:ada@a.example`, `URI:spiffe://a.example/ada`,
     /// `IP:192.0.2.7`.
@@ -59,9 +60,9 @@ impl ClientCertificate {
     /// Copies a certificate's facts.
     ///
     /// # Safety
-    /// `raw` must be null or point to a table that lives for the call with all that it borrows.
+    /// `raw` must be null or point to a table that lives for the call, with everything that it borrows.
     unsafe fn of(raw: *const abi::ClientCertificate) -> Option<Arc<ClientCertificate>> {
-        // SAFETY: as the caller says, for all slices below.
+        // SAFETY: guaranteed by the caller, for all slices below.
         unsafe {
             let raw = raw.as_ref()?;
             let text = |slice: &abi::Slice| Some(slice.text()).filter(|text| !text.is_empty());
@@ -81,7 +82,7 @@ impl ClientCertificate {
 }
 
 impl Environ {
-    /// The texts of a request that an environ holds, in its order.
+    /// The texts of a request that an environ holds, in order.
     pub(crate) fn texts(request: &abi::Request) -> [abi::Slice; TEXTS] {
         let abi::Request { host, listen, script_name, server, user, auth_type, request_id, .. } = *request;
         [host, listen, script_name, server, user, auth_type, request_id]
@@ -90,7 +91,7 @@ impl Environ {
     /// A request's facts, with [`Environ::texts`] one after the other in `text`.
     ///
     /// # Safety
-    /// What the request borrows must live for the call.
+    /// Everything that the request borrows must live for the call.
     pub(crate) unsafe fn of(request: &abi::Request, text: Bytes) -> Environ {
         let mut end = 0;
         let ends = Environ::texts(request).map(|part| {
@@ -104,7 +105,7 @@ impl Environ {
             secure: request.flags & abi::REQUEST_SECURE != 0,
             text,
             ends,
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             certificate: unsafe { ClientCertificate::of(request.certificate) },
         }
     }
@@ -114,7 +115,7 @@ impl Environ {
         std::str::from_utf8(&self.text[start..self.ends[index] as usize]).unwrap_or_default()
     }
 
-    /// Who sent the request: the peer, or what a trusted peer forwarded. `None` over a Unix socket.
+    /// The client's address: the peer, or what a trusted peer forwarded. `None` on a Unix socket.
     pub fn client(&self) -> Option<IpAddr> {
         self.client.ip()
     }
@@ -124,17 +125,17 @@ impl Environ {
         self.peer.ip().map(|ip| SocketAddr::new(ip, self.peer.port))
     }
 
-    /// The address listened on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    /// The address that the server listens on: `127.0.0.1:8080` or `unix:/run/app.sock`.
     pub fn listen(&self) -> &str {
         self.part(1)
     }
 
-    /// The one effective host, lower case, without its port.
+    /// The effective host, in lower case, without the port.
     pub fn host(&self) -> &str {
         self.part(0)
     }
 
-    /// Port of the effective host, where it was given.
+    /// The port of the effective host, if one was given.
     pub fn port(&self) -> Option<u16> {
         (self.port != 0).then_some(self.port)
     }
@@ -144,35 +145,35 @@ impl Environ {
         self.secure
     }
 
-    /// Prefix that mounts took off the path: empty or `/a/b`. Links that the application writes begin with it.
+    /// The prefix that mounts removed from the path: empty or `/a/b`. The application's links begin with it.
     pub fn script_name(&self) -> &str {
         self.part(2)
     }
 
-    /// Name of the server in the config.
+    /// The server's name in the config.
     pub fn server(&self) -> &str {
         self.part(3)
     }
 
-    /// Who the client proved to be: by a middleware such as `auth_basic`, by its certificate (the common name, or the
-    /// whole subject without one), or by what a trusted web server in front said (`REMOTE_USER`). A header field of the
-    /// client's never sets it.
+    /// The authenticated user: from a middleware such as `auth_basic`, from the client's certificate (the
+    /// common name, or the whole subject if there is none), or from a trusted web server in front
+    /// (`REMOTE_USER`). A header field that the client sent never sets it.
     pub fn user(&self) -> Option<&str> {
         self.known(4)
     }
 
-    /// How the client proved who it is: `Basic`, `CLIENT_CERT`, or what a trusted web server in front said
+    /// How the client authenticated: `Basic`, `CLIENT_CERT`, or what a trusted web server in front reported
     /// (`AUTH_TYPE`).
     pub fn auth_type(&self) -> Option<&str> {
         self.known(5)
     }
 
-    /// The id of the request, when the middleware `request_id` is in the stack: as in the access log.
+    /// The request's id, as in the access log, if the middleware `request_id` is in the stack.
     pub fn request_id(&self) -> Option<&str> {
         self.known(6)
     }
 
-    /// The client's TLS certificate, when it has shown one that one of the server's authorities has signed.
+    /// The client's TLS certificate, if it sent one that one of the server's authorities has signed.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_deref()
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::BoxError;
 
-/// The host's services for one application. Cheap to clone, usable from any thread.
+/// The host's services for one application. Cheap to clone, and usable from any thread.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
@@ -18,7 +18,7 @@ struct Inner {
     phase: watch::Sender<Phase>,
 }
 
-/// How far the generation has come.
+/// The phase of the generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
@@ -39,14 +39,15 @@ impl Host {
         });
     }
 
-    /// Name of the application in the config: `shop` of `[app.shop]`.
+    /// The application's name in the config: `shop` of `[app.shop]`.
     pub fn app(&self) -> &'static str {
         // SAFETY: the host's table and its texts live as long as the process.
         std::str::from_utf8(unsafe { self.0.table.app.bytes() }).unwrap_or_default()
     }
 
-    /// Sees that the side process `name` runs and returns the path of its Unix socket. It outlives workers and
-    /// generations; one that runs already is kept. May block: call it in `create` or on a blocking thread.
+    /// Makes sure that the side process `name` runs, and returns the path of its Unix socket. It outlives
+    /// workers and generations; one that already runs is kept. May block: call it in `create` or on a
+    /// blocking thread.
     ///
     /// ```no_run
     /// use std::io::Write;
@@ -71,8 +72,8 @@ impl Host {
     /// # fn main() {}
     /// ```
     /// # Errors
-    /// When [`plugin!`](crate::plugin!) lists no side process of that name, when there is no supervisor (`paster request`,
-    /// `paster check`), or when the process did not start.
+    /// If [`plugin!`](crate::plugin!) lists no side process of that name, if there is no supervisor
+    /// (`paster request`, `paster check`), or if the process did not start.
     pub fn side_process(&self, name: &str) -> Result<PathBuf, BoxError> {
         let mut out = abi::Buffer::EMPTY;
         let table = self.0.table;
@@ -84,9 +85,10 @@ impl Host {
         if status == abi::READY { Ok(text.into()) } else { Err(text.into()) }
     }
 
-    /// Tells the user at which path of the application to open it. The path may have a query, such as a token. Once the
-    /// host serves, it shows the whole address alone on the last line of the terminal and writes it to no log. Call it in
-    /// `create`; the host shows the address of the first generation only. A host that is too old ignores it.
+    /// Tells the user at which path of the application to open it. The path may have a query, such as a
+    /// token. Once the host serves, it shows the full address on the last line of the terminal, and never
+    /// logs it. Call it in `create`; the host shows only the first generation's address. An older host
+    /// ignores it.
     ///
     /// ```
     /// use paster_sdk::{App, BoxError, Host};
@@ -107,13 +109,13 @@ impl Host {
         }
     }
 
-    /// What the generation before saved by [`App::save_state`](crate::App::save_state), when there was one and it saved
-    /// something. Another version of the code may have written it: read it with care.
+    /// What the previous generation saved with [`App::save_state`](crate::App::save_state), if there was one
+    /// and it saved something. Another version of the code may have written it, so check it.
     pub fn saved_state(&self) -> Option<&[u8]> {
         self.0.saved.as_deref()
     }
 
-    /// The whole merged config, as JSON. Each call parses it: keep what you need.
+    /// The whole merged config, as JSON. Each call parses it, so keep what you need.
     ///
     /// ```
     /// # use paster_sdk::{App, BoxError, Host};
@@ -138,17 +140,17 @@ impl Host {
         }
     }
 
-    /// Number of the generation, from 1: each reload of the config or the library makes the next one.
+    /// The number of the generation, from 1. Each reload of the config or the library starts the next one.
     pub fn generation(&self) -> u64 {
         self.0.table.generation
     }
 
-    /// Whether developers are served: pages may show causes.
+    /// Whether this is development: pages may show the causes of errors.
     pub fn development(&self) -> bool {
         self.0.table.development != 0
     }
 
-    /// Waits until a newer generation has taken over; at once when one has.
+    /// Waits until a newer generation has taken over. Returns at once if one already has.
     ///
     /// ```
     /// # use paster_sdk::{App, BoxError, Host};
@@ -173,21 +175,21 @@ impl Host {
         self.reached(Phase::Retired).await;
     }
 
-    /// Waits until the generation ends: close what is left, such as streams that have no end of their own.
+    /// Waits until the generation ends. Then close what is left, such as endless streams.
     pub async fn shutdown(&self) {
         self.reached(Phase::Shutdown).await;
     }
 
     async fn reached(&self, phase: Phase) {
-        // The sender lives in `self`, so the wait cannot fail.
+        // The sender is in `self`, so the wait cannot fail.
         let _ = self.0.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 
-    /// The next message of a WebSocket of axum's own; [`ws`](crate::ws) does more. When the generation ends, closes it
-    /// with 1012 (service restart), upon which clients come back to the next generation, and returns `None`. A client's
-    /// close is answered before it is returned.
+    /// Receives the next message of one of axum's own WebSockets; [`ws`](crate::ws) does more. When the
+    /// generation ends, this closes the WebSocket with 1012 (service restart), so that clients reconnect to
+    /// the next generation, and returns `None`. If the client closes, this first responds to the close.
     /// # Errors
-    /// Faults of the client and of the connection.
+    /// Errors of the client and of the connection.
     #[cfg(feature = "axum")]
     pub async fn receive(
         &self,
@@ -208,8 +210,8 @@ impl Host {
         message
     }
 
-    /// Adds `count` to the application's counter `name`, which the `metrics` middleware shows. Workers and generations are
-    /// summed up.
+    /// Adds `count` to the application's counter `name`, which the `metrics` middleware shows, summed over
+    /// workers and generations.
     ///
     /// ```
     /// use axum::{Extension, Router, routing::post};

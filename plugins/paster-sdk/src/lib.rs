@@ -6,7 +6,7 @@
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct Settings {
-//!     /// Who is greeted.
+//!     /// Whom to greet.
 //!     name: String,
 //! }
 //!
@@ -21,15 +21,15 @@
 //!
 //! with `crate-type = ["cdylib"]` in `Cargo.toml`. Then `use = "plugin"` and `crate = "PATH"` in `server.toml`.
 //!
-//! - Handlers run on the host's threads with this library's own tokio runtime entered: `tokio::spawn`, timers and
-//!   sockets work as ever. A handler must not block; `spawn_blocking` is there.
-//! - A request's extensions hold an [`Environ`]: who sent it, who is logged in, under which mount.
-//! - [`ws`] opens WebSockets. A request whose connection can be taken over has `hyper::upgrade::OnUpgrade` and the
-//!   [`Host`] in its extensions: axum's `WebSocketUpgrade` works unchanged, too.
-//! - A panic in a handler is answered by 500; one in the middle of a body leaves the answer unfinished. Both are
-//!   logged and counted. They need `panic = "unwind"`, cargo's default.
+//! - Handlers run on the host's threads, with this library's own tokio runtime entered: `tokio::spawn`,
+//!   timers and sockets work as usual. A handler must not block; use `spawn_blocking`.
+//! - A request's extensions contain an [`Environ`]: who sent it, who is logged in, at which mount.
+//! - [`ws`] opens WebSockets. A request whose connection can be taken over has `hyper::upgrade::OnUpgrade`
+//!   and the [`Host`] in its extensions, so axum's `WebSocketUpgrade` also works unchanged.
+//! - After a panic in a handler the host responds with 500; a panic in the middle of a body leaves the
+//!   response unfinished. Both are logged and counted. This needs `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
-//! - [`mod@test`] calls an application in the process of its tests.
+//! - [`mod@test`] calls an application within the process of its tests.
 
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
@@ -54,13 +54,14 @@ pub use paster_abi as abi;
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes the library a plugin: exports `PASTER_PLUGIN`. Once in a crate.
+/// Makes the library a plugin: exports `PASTER_PLUGIN`. Use it once per crate.
 ///
-/// - `settings`: a type with `serde::Deserialize` and `schemars::JsonSchema`; its schema is exported, and the host
-///   checks the config against it. `()` when there are none.
+/// - `settings`: a type with `serde::Deserialize` and `schemars::JsonSchema`. Its schema is exported, and the
+///   host checks the config against it. `()` if there are no settings.
 /// - `create`: `async fn(Settings, Host) -> Result<App, BoxError>`.
-/// - `side`, optional: main functions of side processes by name, `fn(std::os::unix::net::UnixListener) -> i32`. They
-///   run in a process of their own, without `create`, and return its exit status.
+/// - `side`, optional: main functions of side processes by name,
+///   `fn(std::os::unix::net::UnixListener) -> i32`. They run in a separate process, without `create`, and
+///   return its exit status.
 #[macro_export]
 macro_rules! plugin {
     (

@@ -1,4 +1,5 @@
-//! Tracing events of the library to the host's log; in a side process, which has no host, to standard error.
+//! Sends the library's tracing events to the host's log; in a side process, which has no host, to standard
+//! error.
 
 use std::fmt::Write as _;
 use std::sync::Once;
@@ -10,7 +11,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Where events go. A library has one subscriber: the first app's log takes the events of all.
+/// Where events go. A library has one subscriber, so the first app's log receives the events of all apps.
 enum Sink {
     Host(&'static abi::Host),
     Stderr,
@@ -43,7 +44,7 @@ pub(crate) fn to_stderr() {
 
 fn install(layer: ToSink) {
     ONCE.call_once(|| {
-        // A plugin that set its own subscriber keeps it.
+        // If the plugin has set its own subscriber, that one stays.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {

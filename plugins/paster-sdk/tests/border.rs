@@ -1,4 +1,4 @@
-//! The exported table, called as a host calls it but without a library: so that Miri can watch it, too.
+//! The exported table, called as a host calls it but without a library, so that Miri can check it too.
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
 use std::collections::VecDeque;
@@ -90,7 +90,7 @@ impl http_body::Body for Falls {
     }
 }
 
-/// Pending in the head and in the body, woken by another thread.
+/// Pending in the head and in the body; another thread wakes it.
 async fn pending() -> Body {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let pieces = futures_util::stream::iter(["one", "two"]);
@@ -105,7 +105,7 @@ async fn wait() {
     std::future::pending::<()>().await;
 }
 
-/// A waker that unparks a thread, in the ABI's form.
+/// An ABI waker that unparks a thread.
 struct Unpark(Thread);
 
 impl std::task::Wake for Unpark {
@@ -140,7 +140,7 @@ unsafe extern "C" fn next_piece(
     waker: *const abi::Waker,
     out: *mut abi::Frame,
 ) -> abi::Status {
-    // SAFETY: the plugin passes what `Exchange::begin` gave, and a live waker and frame.
+    // SAFETY: the plugin passes what `Exchange::begin` returned, and a live waker and frame.
     unsafe {
         let upload = &mut *body.cast::<Upload>();
         upload.ready = !upload.ready;
@@ -199,7 +199,7 @@ impl Instance {
     fn create(settings: &str) -> Result<Instance, String> {
         let (mut app, mut error) = (std::ptr::null_mut(), abi::Buffer::EMPTY);
         let saved = abi::Slice::new(b"from before");
-        // SAFETY: all of it lives for the call, the host's table longer.
+        // SAFETY: everything lives for the call; the host's table lives longer.
         let (status, error) = unsafe {
             let create = PLUGIN.create.unwrap();
             let settings = abi::Slice::new(settings.as_bytes());
@@ -212,7 +212,7 @@ impl Instance {
         self.begin_as(method, target, upload, size_of::<abi::Request>())
     }
 
-    /// The same for a host whose request has `size_bytes`: what is beyond them is not its own.
+    /// The same, for a host whose request has `size_bytes`: the bytes beyond do not belong to it.
     fn begin_as(&self, method: &str, target: &str, upload: &[&'static [u8]], size_bytes: usize) -> Exchange {
         let text = |text: &str| abi::Slice::new(text.as_bytes());
         let headers = [
@@ -276,7 +276,7 @@ impl Drop for Instance {
 
 struct Exchange(*mut abi::Exchange);
 
-// SAFETY: by the ABI's promise an exchange may be used from any one thread at a time.
+// SAFETY: the ABI guarantees that any thread may use an exchange, one at a time.
 unsafe impl Send for Exchange {}
 
 impl Drop for Exchange {
@@ -342,11 +342,11 @@ fn the_table_does_what_a_host_asks() {
     let get = |path: &str| app.begin("GET", path, &[]).finish(WHOLE).unwrap();
     let text = "text/plain; charset=utf-8".to_owned();
     assert_eq!(get("/"), (200, text.clone(), b"hello".to_vec()));
-    // A host that knows no lent bodies gets a buffer.
+    // A host that does not support lent bodies gets a buffer.
     let before = std::mem::offset_of!(abi::Head, body);
     assert_eq!(app.begin("GET", "/", &[]).finish(before).unwrap(), (200, text.clone(), b"hello".to_vec()));
     assert_eq!(get("/environ").2, b"a.example Some(\"ann\") Some(\"CN=ann\")");
-    // A host that does not tell who the user is.
+    // A host that does not pass the user on.
     let before = std::mem::offset_of!(abi::Request, user);
     let told = app.begin_as("GET", "/environ", &[], before).finish(WHOLE).unwrap();
     assert_eq!(told.2, b"a.example None None");
@@ -357,7 +357,7 @@ fn the_table_does_what_a_host_asks() {
     assert_eq!(echoed.2, b"abcd");
     let panicked = app.begin("GET", "/panic", &[]).finish(WHOLE).unwrap_err();
     assert_eq!(panicked, format!("{}: panicked: a handler fell", abi::PANICKED));
-    // What was to be lent with the head is gone with the panic.
+    // The panic discards what was to be lent with the head.
     let fallen = app.begin("GET", "/falls", &[]);
     let mut head = abi::Head::EMPTY;
     assert_eq!(fallen.poll_head(&abi::task::lend(std::task::Waker::noop()), &mut head), abi::READY);
@@ -367,7 +367,7 @@ fn the_table_does_what_a_host_asks() {
     assert!(fallen.contains("a destructor fell"), "{fallen}");
     assert!(app.begin("GET", "no path", &[]).finish(WHOLE).is_err());
 
-    // A client that leaves, on another thread than it came.
+    // A client that leaves, on another thread than the one it came on.
     let waits = app.begin("GET", "/wait", &[]);
     let waker = std::task::Waker::noop();
     let mut head = abi::Head::EMPTY;

@@ -1,4 +1,4 @@
-//! `paster_sdk::test`, as the author of a plugin uses it.
+//! `paster_sdk::test`, as a plugin's author uses it.
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use axum::routing::get;
@@ -78,7 +78,7 @@ fn an_application_lives_as_in_a_host() {
         app.get("/about").json::<Value>(),
         json!({
             "app": "shop", "generation": 3, "development": true, "config": { "server": {} },
-            "side": "the side process `x` needs a supervisor: there is none in a test",
+            "side": "the side process `x` needs a supervisor, and a test has none",
         })
     );
     assert_eq!(app.health().unwrap_err().to_string(), "not yet");

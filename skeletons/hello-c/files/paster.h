@@ -10,13 +10,14 @@
  *         .create = create, .call = call, .destroy = destroy,
  *     };
  *
- * - Who allocates, frees: a PasterBuffer carries its owner's release function; a PasterSlice is borrowed for the call.
+ * - The side that allocates also frees. A PasterBuffer carries its owner's release function; a PasterSlice is
+ *   borrowed for the call.
  * - Every table begins with its size in bytes; fields are only ever added at its end. Use no field beyond that size.
  * - An object (PasterExchange, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first member points
- *   to its table; what follows is its maker's own. One thread at a time calls its functions, not always the same one,
- *   and none after its `drop`.
- * - A `poll_` function never blocks. When it answers PASTER_PENDING it has kept a clone of the waker, and wakes it
- *   once it is worth asking again.
+ *   to its table; the rest belongs to the side that made it. Only one thread at a time calls its functions, not always
+ *   the same one, and none after its `drop`.
+ * - A `poll_` function never blocks. When it returns PASTER_PENDING, it has kept a clone of the waker and wakes it
+ *   when it should be called again.
  * - No C++ exception and no longjmp may cross.
  */
 
@@ -33,17 +34,17 @@ struct PasterTask;
 struct PasterExchange;
 
 /*
- Version of the ABI. Raised when a change is not an addition at the end of a table.
+ Version of the ABI. Raised by any change other than adding fields at the end of a table.
  */
 #define PASTER_ABI_VERSION 1
 
 /*
- Length of a body that is not known before its end.
+ Length of a body whose length is not known before it ends.
  */
 #define PASTER_LENGTH_UNKNOWN UINT64_MAX
 
 /*
- No frame: for `Head.first`, that the body must be asked with `poll_body`.
+ No frame. In `Head.first`: the host must call `poll_body` for the body.
  */
 #define PASTER_FRAME_NONE 0
 
@@ -53,22 +54,22 @@ struct PasterExchange;
 #define PASTER_FRAME_DATA 1
 
 /*
- `headers` holds the trailer fields; then the body has ended.
+ `headers` holds the trailer fields. They end the body.
  */
 #define PASTER_FRAME_TRAILERS 2
 
 /*
- The body has ended whole.
+ The body has ended and is complete.
  */
 #define PASTER_FRAME_END 3
 
 /*
- The body broke off: `data` holds the reason as text. What was received is not the whole.
+ The body was aborted; `data` holds the reason as text. What was received is incomplete.
  */
 #define PASTER_FRAME_ERROR 4
 
 /*
- `poll_read` and `poll_write` answer a count of bytes or this: not yet, the waker will be woken.
+ `poll_read` and `poll_write` return a number of bytes or this: not yet, the waker will be woken.
  */
 #define PASTER_IO_PENDING -1
 
@@ -78,7 +79,7 @@ struct PasterExchange;
 #define PASTER_IO_FAILED -2
 
 /*
- The request's connection can be taken over: answer 101 and wait for `upgraded`.
+ The request's connection can be taken over: respond with 101 and wait for `upgraded`.
  */
 #define PASTER_REQUEST_UPGRADABLE 1
 
@@ -98,7 +99,7 @@ struct PasterExchange;
 #define PASTER_LOG_WARN 2
 
 /*
- Level of a log record: what an operator wants to know.
+ Level of a log record: for operators.
  */
 #define PASTER_LOG_INFO 3
 
@@ -108,18 +109,18 @@ struct PasterExchange;
 #define PASTER_LOG_DEBUG 4
 
 /*
- Level of a log record: every step.
+ Level of a log record: every detail.
  */
 #define PASTER_LOG_TRACE 5
 
 /*
- What a function answers: one of `PENDING`, `READY`, `FAILED`, `PANICKED`.
+ What a function returns: one of `PENDING`, `READY`, `FAILED`, `PANICKED`.
  */
 typedef uint32_t PasterStatus;
 
 /*
- Borrowed bytes, valid for the call they are passed in unless said otherwise.
- Text is UTF-8 without a NUL at its end. `data` may be null when `len` is 0.
+ Borrowed bytes, valid during the call that passes them unless documented otherwise. Text is UTF-8 without
+ a NUL at its end. `data` may be null if `len` is 0.
  */
 typedef struct PasterSlice {
     /*
@@ -127,22 +128,23 @@ typedef struct PasterSlice {
      */
     const uint8_t *data;
     /*
-     Count of bytes.
+     Number of bytes.
      */
     size_t len;
 } PasterSlice;
 
 /*
- Bytes with their owner. The receiver reads `len` bytes at `data`, then calls `release(owner)` exactly once,
- from any thread. With a null `release` there is nothing to free and the bytes live as long as the process.
+ Bytes with their owner. The receiver reads `len` bytes at `data`, then calls `release(owner)` exactly
+ once, from any thread. If `release` is null, there is nothing to free, and the bytes live as long as the
+ process.
  */
 typedef struct PasterBuffer {
     /*
-     First byte; may be null when `len` is 0.
+     First byte; may be null if `len` is 0.
      */
     const uint8_t *data;
     /*
-     Count of bytes.
+     Number of bytes.
      */
     size_t len;
     /*
@@ -160,16 +162,16 @@ typedef struct PasterBuffer {
  */
 typedef struct PasterHeader {
     /*
-     The name's number in the list of well-known names that the headers are built with, or 0: a shortcut between
-     Rust sides. Writing 0 is always right, and `name` is always set.
+     The name's number in the list of well-known names that the headers are built with, or 0. It is a
+     shortcut between two Rust sides: writing 0 is always correct, and `name` is always set.
      */
     size_t number;
     /*
-     Name: lower-case token characters.
+     Name, in lower-case token characters.
      */
     struct PasterSlice name;
     /*
-     Value: any bytes but control characters.
+     Value: any bytes except control characters.
      */
     struct PasterSlice value;
 } PasterHeader;
@@ -179,15 +181,15 @@ typedef struct PasterHeader {
  */
 typedef struct PasterAddress {
     /*
-     4, 6, or 0 when there is no address.
+     4, 6, or 0 if there is no address.
      */
     uint8_t family;
     /*
-     Four octets of IPv4 or sixteen of IPv6, in network order.
+     Four octets for IPv4 or sixteen for IPv6, in network order.
      */
     uint8_t octets[16];
     /*
-     Port in host byte order; 0 when it is not known.
+     Port in host byte order; 0 if unknown.
      */
     uint16_t port;
 } PasterAddress;
@@ -201,15 +203,15 @@ typedef struct PasterWakerTable {
      */
     size_t size_bytes;
     /*
-     Writes a clone to `out`; each clone ends by one `wake` or one `drop`.
+     Writes a clone to `out`. Each clone must end with one `wake` or one `drop`.
      */
     void (*clone)(const struct PasterWaker *waker, struct PasterWaker *out);
     /*
-     Wakes, and ends the clone.
+     Wakes and ends the clone.
      */
     void (*wake)(const struct PasterWaker *waker);
     /*
-     Wakes, and keeps the waker.
+     Wakes and keeps the waker.
      */
     void (*wake_by_ref)(const struct PasterWaker *waker);
     /*
@@ -219,26 +221,26 @@ typedef struct PasterWakerTable {
 } PasterWakerTable;
 
 /*
- Wakes the one who waits for a `poll_…` function. Passed by pointer and borrowed for the call; a function that
- answers pending keeps a clone, three words by value. Two wakers of equal words wake the same one.
+ Wakes the caller of a `poll_…` function. Passed by pointer and borrowed for the call. A function that
+ returns pending keeps a clone: three words, by value. Two wakers with equal words wake the same caller.
  */
 typedef struct PasterWaker {
     /*
-     What can be done with it.
+     Its functions.
      */
     const struct PasterWakerTable *table;
     /*
-     The maker's own.
+     Belongs to the side that made it.
      */
     const void *data;
     /*
-     The maker's own.
+     Belongs to the side that made it.
      */
     const void *extra;
 } PasterWaker;
 
 /*
- A piece of a body. Its reader takes `data` over.
+ A piece of a body. Its reader takes over `data`.
  */
 typedef struct PasterFrame {
     /*
@@ -246,19 +248,19 @@ typedef struct PasterFrame {
      */
     uint32_t kind;
     /*
-     With `FRAME_DATA`: 1 when the body ends after this piece, which spares asking for the end.
+     With `FRAME_DATA`: 1 if the body ends after this piece, which saves a call for the end.
      */
     uint32_t last;
     /*
-     The bytes, or the error's text.
+     The bytes, or the text of the error.
      */
     struct PasterBuffer data;
     /*
-     Trailer fields: valid until the next call of a function of the same object.
+     Trailer fields, valid until the next call of a function of the same object.
      */
     const struct PasterHeader *headers;
     /*
-     Count of trailer fields.
+     Number of trailer fields.
      */
     size_t header_count;
 } PasterFrame;
@@ -272,7 +274,7 @@ typedef struct PasterBodyTable {
      */
     size_t size_bytes;
     /*
-     Asks for the next frame. `READY`: `out` is written; `PENDING`: the waker will be woken.
+     Asks for the next frame. `READY`: `out` is written. `PENDING`: the waker will be woken.
      */
     PasterStatus (*poll_frame)(struct PasterBody *body,
                                const struct PasterWaker *waker,
@@ -284,11 +286,11 @@ typedef struct PasterBodyTable {
 } PasterBodyTable;
 
 /*
- A body being read: a request's, made by the host. The reader drops it when it needs no more.
+ A body to read: a request's, made by the host. The reader drops it when it needs no more.
  */
 typedef struct PasterBody {
     /*
-     What can be done with it.
+     Its functions.
      */
     const struct PasterBodyTable *table;
 } PasterBody;
@@ -302,11 +304,12 @@ typedef struct PasterIoTable {
      */
     size_t size_bytes;
     /*
-     Reads up to `len` bytes into `data`; returns the count, 0 at the end, or `IO_PENDING` or `IO_FAILED`.
+     Reads up to `len` bytes into `data`. Returns the number read, 0 at the end, or `IO_PENDING` or
+     `IO_FAILED`.
      */
     ptrdiff_t (*poll_read)(struct PasterIo *io, const struct PasterWaker *waker, uint8_t *data, size_t len);
     /*
-     Writes up to `len` bytes; returns the count, or `IO_PENDING` or `IO_FAILED`.
+     Writes up to `len` bytes. Returns the number written, or `IO_PENDING` or `IO_FAILED`.
      */
     ptrdiff_t (*poll_write)(struct PasterIo *io,
                             const struct PasterWaker *waker,
@@ -317,7 +320,7 @@ typedef struct PasterIoTable {
      */
     PasterStatus (*poll_flush)(struct PasterIo *io, const struct PasterWaker *waker);
     /*
-     Ends the writing side.
+     Shuts down the writing side.
      */
     PasterStatus (*poll_shutdown)(struct PasterIo *io, const struct PasterWaker *waker);
     /*
@@ -327,12 +330,12 @@ typedef struct PasterIoTable {
 } PasterIoTable;
 
 /*
- A stream of bytes both ways: an upgraded connection, made by the host, taken over by the plugin. Reading and
- writing wait apart: each keeps its own waker, so a clone for reading does not replace the one for writing.
+ A byte stream in both directions: an upgraded connection, made by the host and taken over by the plugin.
+ Reading and writing have separate wakers, so a clone for reading does not replace the one for writing.
  */
 typedef struct PasterIo {
     /*
-     What can be done with it.
+     Its functions.
      */
     const struct PasterIoTable *table;
 } PasterIo;
@@ -346,27 +349,28 @@ typedef struct PasterTaskTable {
      */
     size_t size_bytes;
     /*
-     `READY`: done, `out` holds the result's text (may be empty). `FAILED`, `PANICKED`: `out` holds the reason.
+     `READY`: done; `out` holds the result's text, which may be empty. `FAILED`, `PANICKED`: `out` holds
+     the reason.
      */
     PasterStatus (*poll)(struct PasterTask *task, const struct PasterWaker *waker, struct PasterBuffer *out);
     /*
-     Ends it, cancelling what is not done.
+     Ends it and cancels what is not done.
      */
     void (*drop)(struct PasterTask *task);
 } PasterTaskTable;
 
 /*
- Work of a plugin that the host waits for: a health probe, a task.
+ Work of a plugin that the host waits for: a health probe or a task.
  */
 typedef struct PasterTask {
     /*
-     What can be done with it.
+     Its functions.
      */
     const struct PasterTaskTable *table;
 } PasterTask;
 
 /*
- What is known of a client by its TLS certificate. Borrowed for the call of `call`.
+ What a client's TLS certificate states. Borrowed for the duration of `call`.
  */
 typedef struct PasterClientCertificate {
     /*
@@ -378,15 +382,15 @@ typedef struct PasterClientCertificate {
      */
     struct PasterSlice subject;
     /*
-     Common name of the subject, else empty.
+     Common name of the subject; otherwise empty.
      */
     struct PasterSlice common_name;
     /*
-     Serial number in hexadecimal digits: `01A2`; empty when it is not known.
+     Serial number in hexadecimal digits: `01A2`; empty if unknown.
      */
     struct PasterSlice serial;
     /*
-     SHA-256 of the certificate in hexadecimal digits, lower case; empty when it is not known.
+     SHA-256 of the certificate in lower-case hexadecimal digits; empty if unknown.
      */
     struct PasterSlice sha256;
     /*
@@ -394,13 +398,14 @@ typedef struct PasterClientCertificate {
      */
     const struct PasterSlice *names;
     /*
-     Count of subject alternative names.
+     Number of subject alternative names.
      */
     size_t name_count;
 } PasterClientCertificate;
 
 /*
- A request. All slices are borrowed for the call of `call`; the body is the plugin's from then on.
+ A request. All slices are borrowed for the duration of `call`. The body belongs to the plugin from then
+ on.
  */
 typedef struct PasterRequest {
     /*
@@ -416,27 +421,27 @@ typedef struct PasterRequest {
      */
     uint16_t version;
     /*
-     Port of the effective host, 0 when it was not given.
+     Port of the effective host; 0 if none was given.
      */
     uint16_t host_port;
     /*
-     Method in upper case: `GET`.
+     Method, in upper case: `GET`.
      */
     struct PasterSlice method;
     /*
-     Path and query as the gate left them, percent-encoded, without the mount's prefix: `/a/b?c=d`.
+     Path and query after the gate, percent-encoded, without the mount's prefix: `/a/b?c=d`.
      */
     struct PasterSlice target;
     /*
-     Header fields in order of arrival.
+     Header fields, in order of arrival.
      */
     const struct PasterHeader *headers;
     /*
-     Count of header fields.
+     Number of header fields.
      */
     size_t header_count;
     /*
-     The body, or null when there is none. The plugin drops it.
+     The body, or null if there is none. The plugin drops it.
      */
     struct PasterBody *body;
     /*
@@ -444,7 +449,7 @@ typedef struct PasterRequest {
      */
     uint64_t body_length;
     /*
-     Who sent the request.
+     The client's address.
      */
     struct PasterAddress client;
     /*
@@ -452,53 +457,55 @@ typedef struct PasterRequest {
      */
     struct PasterAddress peer;
     /*
-     The effective host, lower case, without a port.
+     The effective host, in lower case, without a port.
      */
     struct PasterSlice host;
     /*
-     The address listened on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+     The address that the server listens on: `127.0.0.1:8080` or `unix:/run/app.sock`.
      */
     struct PasterSlice listen;
     /*
-     Prefix that mounts took off the path: empty or `/a/b`.
+     The prefix that mounts removed from the path: empty or `/a/b`.
      */
     struct PasterSlice script_name;
     /*
-     Name of the server in the config.
+     The server's name in the config.
      */
     struct PasterSlice server;
     /*
-     Scheme of the target, when it has one.
+     Scheme of the target, if it has one.
      */
     struct PasterSlice scheme;
     /*
-     Authority of the target, when it has one (`CONNECT`, HTTP/2).
+     Authority of the target, if it has one (`CONNECT`, HTTP/2).
      */
     struct PasterSlice authority;
     /*
-     The `:protocol` of an extended CONNECT (RFC 8441), else empty.
+     The `:protocol` of an extended CONNECT (RFC 8441); otherwise empty.
      */
     struct PasterSlice protocol;
     /*
-     Who the client proved to be, else empty. Never from a header field that the client could have written.
+     The user that the client authenticated as; otherwise empty. Never from a header field that the client
+     could have written.
      */
     struct PasterSlice user;
     /*
-     How it proved that: `Basic`, `CLIENT_CERT`, or what a web server in front said; else empty.
+     How the client authenticated: `Basic`, `CLIENT_CERT`, or what a web server in front reported;
+     otherwise empty.
      */
     struct PasterSlice auth_type;
     /*
-     The request's id, when the middleware `request_id` gave it one, else empty.
+     The request's id, if the middleware `request_id` set one; otherwise empty.
      */
     struct PasterSlice request_id;
     /*
-     The client's TLS certificate, checked against the server's authorities, or null.
+     The client's TLS certificate, verified against the server's authorities, or null.
      */
     const struct PasterClientCertificate *certificate;
 } PasterRequest;
 
 /*
- The head of an answer, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
+ The head of a response, written by `poll_head`. The caller sets `size_bytes` and clears the rest.
  */
 typedef struct PasterHead {
     /*
@@ -510,11 +517,11 @@ typedef struct PasterHead {
      */
     uint32_t status;
     /*
-     Header fields: valid until the next call of any function of the plugin by the same thread.
+     Header fields, valid until the same thread next calls any function of the plugin.
      */
     const struct PasterHeader *headers;
     /*
-     Count of header fields.
+     Number of header fields.
      */
     size_t header_count;
     /*
@@ -522,16 +529,16 @@ typedef struct PasterHead {
      */
     uint64_t body_length;
     /*
-     The body's first frame where it is ready: `FRAME_NONE` asks the host to call `poll_body`.
+     The body's first frame, if it is ready. With `FRAME_NONE` the host calls `poll_body`.
      */
     struct PasterFrame first;
     /*
-     With `FAILED` and `PANICKED`: the reason, for the log and the developer's page.
+     With `FAILED` and `PANICKED`: the reason, for the log and the error page in development.
      */
     struct PasterBuffer error;
     /*
-     The whole of a small body, lent as `headers` are, which spares a buffer: then `first` is `FRAME_END`. Only
-     where `size_bytes` says that the host knows it.
+     A small body, complete, lent like `headers`, which saves a buffer. Then `first` is `FRAME_END`. Only
+     used if `size_bytes` shows that the host knows this field.
      */
     struct PasterSlice body;
 } PasterHead;
@@ -545,21 +552,22 @@ typedef struct PasterExchangeTable {
      */
     size_t size_bytes;
     /*
-     Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is; the host answers 500.
+     Asks for the head. `READY`: `out` is written. `FAILED`, `PANICKED`: `out.error` is written, and the
+     host responds with 500.
      */
     PasterStatus (*poll_head)(struct PasterExchange *exchange,
                               const struct PasterWaker *waker,
                               struct PasterHead *out);
     /*
-     Asks for the next frame of the body. `READY`: `out` is written. After a frame that ends the body (`last`,
-     trailers, end, error) it is not called again. `PANICKED`: as an error frame.
+     Asks for the next frame of the body. `READY`: `out` is written. Not called again after a frame that
+     ends the body (`last`, trailers, end, error). `PANICKED` counts as an error frame.
      */
     PasterStatus (*poll_body)(struct PasterExchange *exchange,
                               const struct PasterWaker *waker,
                               struct PasterFrame *out);
     /*
-     Hands over the connection after a 101, or a 2xx to CONNECT. `io` is the plugin's from then on. Null when the
-     plugin never upgrades.
+     Passes the connection on after a 101, or a 2xx to CONNECT. `io` belongs to the plugin from then on.
+     Null if the plugin never upgrades.
      */
     void (*upgraded)(struct PasterExchange *exchange, struct PasterIo *io);
     /*
@@ -569,19 +577,19 @@ typedef struct PasterExchangeTable {
 } PasterExchangeTable;
 
 /*
- A request being answered. The host calls `poll_head` until it is not pending, then `poll_body` until the body
- ends, or `upgraded` after an answer that switches protocols; then `drop`. A `drop` before the end says that the
- client has gone.
+ One request and its response. The host calls `poll_head` until it is not pending. Then it calls
+ `poll_body` until the body ends, or `upgraded` after a response that switches protocols. Then it calls
+ `drop`. A `drop` before the end means that the client has gone.
  */
 typedef struct PasterExchange {
     /*
-     What can be done with it.
+     Its functions.
      */
     const struct PasterExchangeTable *table;
 } PasterExchange;
 
 /*
- A name and a value of a log record.
+ One field of a log record.
  */
 typedef struct PasterLogField {
     /*
@@ -607,7 +615,7 @@ typedef struct PasterLogRecord {
      */
     uint32_t level;
     /*
-     The part that logs: a module's path.
+     The part that logs, as a module path.
      */
     struct PasterSlice target;
     /*
@@ -619,7 +627,7 @@ typedef struct PasterLogRecord {
      */
     const struct PasterLogField *fields;
     /*
-     Count of fields.
+     Number of fields.
      */
     size_t field_count;
 } PasterLogRecord;
@@ -641,11 +649,11 @@ typedef struct PasterHost {
      */
     uint64_t generation;
     /*
-     1 when developers are served: pages may show causes.
+     1 in development: pages may show the causes of errors.
      */
     uint32_t development;
     /*
-     The most detailed `LOG_…` level that is kept.
+     The most detailed `LOG_…` level that is logged.
      */
     uint32_t log_level;
     /*
@@ -665,21 +673,21 @@ typedef struct PasterHost {
      */
     void (*config)(const void *context, struct PasterBuffer *out);
     /*
-     Sees that the side process `name` runs, and waits for it. `READY`: `out` holds the path of its Unix socket.
-     `FAILED`: `out` holds the reason.
+     Makes sure that the side process `name` runs, and waits until it does. `READY`: `out` holds the path
+     of its Unix socket. `FAILED`: `out` holds the reason.
      */
     PasterStatus (*side_process)(const void *context, struct PasterSlice name, struct PasterBuffer *out);
     /*
-     Tells the user at which path of the app, perhaps with a query, to open it: the host shows the whole address on the
-     terminal once it serves, and writes it to no log. Only present if `size_bytes` covers it.
+     Tells the user at which path of the app, perhaps with a query, to open it. The host shows the full
+     address on the terminal once it serves, and never logs it. Only present if `size_bytes` covers it.
      */
     void (*announce)(const void *context, struct PasterSlice path);
 } PasterHost;
 
 /*
- What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null; `create`, `call` and
- `destroy` must be there. `app` is the plugin's own pointer, as `create` wrote it; any number of threads may call
- with the same `app` at once.
+ What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null, but `create`,
+ `call` and `destroy` are required. `app` is the plugin's own pointer, as `create` wrote it. Any number of
+ threads may call functions with the same `app` at once.
  */
 typedef struct PasterPlugin {
     /*
@@ -687,7 +695,7 @@ typedef struct PasterPlugin {
      */
     uint32_t abi_version;
     /*
-     Size of this table in bytes, when the plugin was built.
+     Size of this table in bytes when the plugin was built.
      */
     uint32_t size_bytes;
     /*
@@ -703,7 +711,7 @@ typedef struct PasterPlugin {
      */
     const struct PasterSlice *sides;
     /*
-     Count of side processes.
+     Number of side processes.
      */
     size_t side_count;
     /*
@@ -711,9 +719,9 @@ typedef struct PasterPlugin {
      */
     void (*settings_schema)(struct PasterBuffer *out);
     /*
-     Makes an app from `settings` (JSON, checked against the schema) and from what the generation before saved
-     (`saved_state`, null without). May block. `READY`: `*app` is written. `FAILED`, `PANICKED`: `error` holds the
-     reason.
+     Creates an app from `settings` (JSON, checked against the schema) and from what the previous
+     generation saved (`saved_state`; null if nothing). May block. `READY`: `*app` is written. `FAILED`,
+     `PANICKED`: `error` holds the reason.
      */
     PasterStatus (*create)(struct PasterSlice settings,
                            const struct PasterHost *host,
@@ -721,27 +729,27 @@ typedef struct PasterPlugin {
                            void **app,
                            struct PasterBuffer *error);
     /*
-     Begins to answer a request; never null. The request is borrowed for this call.
+     Starts to handle a request; never null. The request is borrowed for this call.
      */
     struct PasterExchange *(*call)(void *app, const struct PasterRequest *request);
     /*
-     Begins a health probe; a null task means healthy.
+     Starts a health probe. A null task means healthy.
      */
     struct PasterTask *(*health)(void *app);
     /*
-     Writes state for the next generation to `out`. `READY`: there is some. `FAILED`: none.
+     Writes the state for the next generation to `out`. `READY`: there is some. `FAILED`: there is none.
      */
     PasterStatus (*save_state)(void *app, struct PasterBuffer *out);
     /*
-     A newer generation has taken over: no new requests but on connections that are open.
+     A newer generation has taken over: new requests only come on connections that are already open.
      */
     void (*retire)(void *app);
     /*
-     The generation ends soon: close what is left. Does not block.
+     The generation ends soon: close what is left. Must not block.
      */
     void (*shutdown)(void *app);
     /*
-     Frees the app. No exchange or task of it is left.
+     Frees the app. It has no exchange or task left.
      */
     void (*destroy)(void *app);
     /*
@@ -749,12 +757,12 @@ typedef struct PasterPlugin {
      */
     void (*list_tasks)(void *app, struct PasterBuffer *out);
     /*
-     Begins the task `name` with arguments as JSON; null when there is none of that name.
+     Starts the task `name` with arguments as JSON; null if there is no task with that name.
      */
     struct PasterTask *(*run_task)(void *app, struct PasterSlice name, struct PasterSlice arguments);
     /*
-     Runs the side process `name` over a listening Unix socket until it ends; returns the exit status. It is called
-     in a process of its own, without `create`.
+     Runs the side process `name` on a listening Unix socket until it ends, and returns the exit status.
+     Called in a separate process, without `create`.
      */
     int (*run_side)(struct PasterSlice name, int socket);
 } PasterPlugin;
@@ -770,12 +778,12 @@ typedef struct PasterPlugin {
 #define PASTER_READY 1
 
 /*
- Failed: the error text is written where the function says.
+ Failed: the error text is written where the function documents it.
  */
 #define PASTER_FAILED 2
 
 /*
- Failed by a panic (in Rust) or its like: a fault of the program, counted apart.
+ Failed by a panic (in Rust) or the like: a bug in the program, counted separately.
  */
 #define PASTER_PANICKED 3
 
@@ -787,5 +795,5 @@ typedef struct PasterPlugin {
 #define PASTER_EXPORT __attribute__((visibility("default"), used))
 #endif
 
-/* A PasterSlice of a string literal, in an initializer. */
+/* A PasterSlice for a string literal, in an initializer. */
 #define PASTER_TEXT(literal) { (const uint8_t *)(literal), sizeof(literal) - 1 }

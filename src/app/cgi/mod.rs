@@ -1,4 +1,4 @@
-//! `cgi`: a program for each request.
+//! `cgi`: runs a program for each request.
 //!
 //! # Source
 //! RFC 3875.
@@ -34,7 +34,7 @@ use crate::codec::Variables;
 use crate::config::{ConfigPath, ProgramPath, Table};
 use crate::error::{Errors, Result};
 
-/// Where programs are looked for by those that a CGI program starts.
+/// The default `PATH` of CGI programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Options of an `[app.NAME]` table with `use = "cgi"`.
@@ -103,7 +103,7 @@ struct Cgi {
     time_limit: std::time::Duration,
 }
 
-/// Makes the app; runs nothing yet.
+/// Creates the app; runs nothing yet.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -112,10 +112,10 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let shown = program.display().to_string();
     match program.metadata() {
         Ok(found) if !found.is_file() => {
-            errors.push(table.error("program", format!("`{shown}` is no file")).help("name a program"));
+            errors.push(table.error("program", format!("`{shown}` is not a file")).help("name a program"));
         }
         Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-            let error = table.error("program", format!("the program `{shown}` may not be run"));
+            let error = table.error("program", format!("the program `{shown}` is not executable"));
             errors.push(error.help(format!("make it executable: `chmod +x {shown}`")));
         }
         Ok(_) => {}
@@ -127,7 +127,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let own = program.parent().unwrap_or(std::path::Path::new("/")).to_owned();
     let working_dir = options.working_dir.as_ref().map_or(own, |folder| folder.to_path_buf());
     if options.working_dir.is_some() && !working_dir.is_dir() {
-        let message = format!("`{}` is no directory to start the program in", working_dir.display());
+        let message = format!("`{}` is not a directory to start the program in", working_dir.display());
         errors.push(table.error("working_dir", message));
     }
     Errors::check(errors)?;
@@ -213,7 +213,7 @@ impl Cgi {
     }
 }
 
-/// The answer of a program: a document that ends with its output.
+/// The response of a program; it ends with the program's output.
 struct Plain(CgiAnswer);
 
 impl Protocol for Plain {

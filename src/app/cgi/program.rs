@@ -1,4 +1,4 @@
-//! A running program: its pipes, its log, its end.
+//! A running program: its pipes, its log, and how it ends.
 
 use std::io;
 use std::pin::Pin;
@@ -14,31 +14,32 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long a program that has answered may go on before it is asked to end.
+/// How long a program may run on after its response before it gets TERM.
 const AFTERWARDS: Duration = Duration::from_secs(10);
-/// How long a program that is asked to end may take.
+/// How long a program may take to end after TERM.
 const GRACE: Duration = Duration::from_secs(2);
-/// Longest line of the log; the rest of it comes as further lines.
+/// Longest line of the log; a longer one is split.
 const LINE: usize = 4096;
 
 /// A program with pipes to its standard input and output.
 ///
-/// It leads a process group of its own. Dropped before [`Program::finished`], or when its time is over, the whole group
-/// is asked to end, and killed when it does not.
+/// It leads its own process group. If it is dropped before [`Program::finished`], or when its time is over,
+/// the whole group gets TERM, and KILL if it does not end.
 pub(in crate::app) struct Program {
     input: Option<ChildStdin>,
     output: ChildStdout,
-    /// Tells [`watch`] that the answer is whole; dropped before, that nobody waits for it any more.
+    /// Tells [`watch`] that the response is complete. Dropping it earlier means that nobody waits for the
+    /// response any more.
     finished: Option<oneshot::Sender<()>>,
     /// Whether its time is over.
     late: Arc<AtomicBool>,
 }
 
 impl Program {
-    /// Starts `command`; what it writes to standard error is logged. The permit is held until it has ended, which it is
-    /// asked to do at `end`, whether or not anybody reads its answer.
+    /// Starts `command`; what it writes to standard error is logged. The permit is held until the program has
+    /// ended. At `end` it gets TERM, whether or not its response is being read.
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub(super) fn start(
         mut command: Command,
         app: &Arc<str>,
@@ -64,19 +65,19 @@ impl Program {
         Ok(Program { input: Some(input), output, finished: Some(finished), late })
     }
 
-    /// The program sees the end of its input.
+    /// Closes the program's input.
     pub(in crate::app) fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// Its answer is whole: it may end by itself.
+    /// Its response is complete: the program may end by itself.
     pub(in crate::app) fn finished(&mut self) {
         if let Some(finished) = self.finished.take() {
-            let _ = finished.send(()); // nobody listens when its time was over
+            let _ = finished.send(()); // no receiver if its time is over
         }
     }
 
-    /// Whether its time is over: what it writes, or that it writes no more, means nothing then.
+    /// Whether its time is over. If so, its output and the end of its output mean nothing.
     pub(in crate::app) fn is_late(&self) -> bool {
         self.late.load(Ordering::Acquire)
     }
@@ -101,7 +102,7 @@ impl Program {
     }
 }
 
-/// A program that has not been waited for yet.
+/// A program that has not been reaped yet.
 struct Running {
     child: Child,
     group: Option<Pid>,
@@ -110,7 +111,7 @@ struct Running {
 impl Running {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // An error means that nobody of the group is left.
+            // An error means that the group is empty.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -118,15 +119,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The worker ends before the program, which nobody has waited for.
+        // The worker ends before the program, which has not been reaped.
         if self.child.id().is_some() {
             self.signal(Signal::KILL);
         }
     }
 }
 
-/// Waits for the end of a program, and brings it about when it is time. Nobody else waits for it, so its number is not
-/// another's meanwhile.
+/// Waits for the end of a program, and ends it when its time is over. Only this task reaps it, so its process
+/// id cannot be reused in the meantime.
 async fn watch(
     mut program: Running,
     app: &str,
@@ -147,12 +148,12 @@ async fn watch(
                 return tracing::warn!(app, "the program ended with {status}");
             }
             Ok(_) => return,
-            Err(_) => tracing::warn!(app, "the program goes on after its answer: it is ended"),
+            Err(_) => tracing::warn!(app, "the program still runs after its response: stopping it"),
         }
     }
     program.signal(Signal::TERM);
     let graceful = timeout(GRACE, program.child.wait()).await;
-    // Children of its own may be left that did not heed the signal.
+    // Children that ignored the signal may be left.
     program.signal(Signal::KILL);
     if graceful.is_err() {
         let _ = program.child.wait().await;
@@ -182,7 +183,7 @@ fn told(line: &[u8], app: &str) {
     }
 }
 
-/// Text for a log: nothing in it moves the cursor of whoever reads it.
+/// Text for a log: it cannot move the reader's cursor.
 pub(in crate::app) fn plain_text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()

@@ -1,4 +1,4 @@
-//! FastCGI as a web server speaks it.
+//! The client side of FastCGI, as in a web server.
 //!
 //! # Source
 //! FastCGI Specification 1.0, 1996-04-29.
@@ -14,20 +14,20 @@ use crate::codec::fastcgi::{
     Begin, CONTENT_LIMIT_BYTES, End, Ending, Header, RESPONDER, Reader, kind, put, put_end,
 };
 
-/// The one request that is open on a connection.
+/// The id of the one request on a connection.
 const ID: u16 = 1;
 /// Longest line of the log.
 const LINE: usize = 4096;
 
-/// One request and its answer.
+/// One request and its response.
 pub(super) struct Fastcgi {
     app: Arc<str>,
     keep: bool,
     reader: Reader,
     answer: CgiAnswer,
-    /// The start of the document, until its head is there whole.
+    /// The start of the document, until its head is complete.
     document: BytesMut,
-    /// What has come of a line for the log.
+    /// The part of a log line that has arrived.
     line: Vec<u8>,
     over: bool,
 }
@@ -69,7 +69,7 @@ impl Fastcgi {
         }
     }
 
-    /// What `END_REQUEST` says.
+    /// Evaluates an `END_REQUEST`.
     fn end_of_request(&mut self, content: &[u8]) -> Result<(), Reason> {
         self.flush_log();
         self.over = true;
@@ -78,14 +78,14 @@ impl Fastcgi {
             Some(Ending::RequestComplete) => {}
             Some(Ending::CantMultiplex) => return Err(Reason::Refused("another request is open")),
             Some(Ending::Overloaded) => return Err(Reason::Refused("it is overloaded")),
-            Some(Ending::UnknownRole) => return Err(Reason::Refused("it is no responder")),
-            None => return Err(Reason::Malformed("the request has ended in no known way")),
+            Some(Ending::UnknownRole) => return Err(Reason::Refused("it is not a responder")),
+            None => return Err(Reason::Malformed("END_REQUEST has an unknown status")),
         }
         match (self.answer.has_head(), self.answer.is_short(), self.document.is_empty()) {
             (true, false, _) => Ok(()),
             (true, true, _) => Err(Reason::BrokenOff),
             (false, _, true) => Err(Reason::Malformed("it is empty")),
-            (false, _, false) => Err(Reason::Malformed("its head has no end")),
+            (false, _, false) => Err(Reason::Malformed("its head is incomplete")),
         }
     }
 }
@@ -110,7 +110,7 @@ impl Protocol for Fastcgi {
     fn decode(&mut self, input: &mut BytesMut, _: bool) -> Result<Decoded, Reason> {
         loop {
             if self.answer.has_head() && !self.document.is_empty() {
-                // What came behind the head in its record.
+                // Data that followed the head in its record.
                 let data = self.answer.body(self.document.split().freeze());
                 if !data.is_empty() {
                     return Ok(Decoded::Data(data));
@@ -126,7 +126,7 @@ impl Protocol for Fastcgi {
             }
             let Some(part) = self.reader.next(input)? else { return Ok(Decoded::More) };
             match part.header.kind {
-                _ if part.header.id != ID => {} // of management, or of a request that we gave up
+                _ if part.header.id != ID => {} // a management record, or of an abandoned request
                 kind::STDOUT if self.answer.has_head() => {
                     let data = self.answer.body(part.content);
                     if !data.is_empty() {

@@ -71,28 +71,29 @@ struct Fast {
     site: Option<Site>,
 }
 
-/// Makes the app; connects to nothing yet.
+/// Creates the app; connects to nothing yet.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
     check_variables(table, "params", &options.passing.params, &mut errors);
     if options.index.contains('/') || options.index.is_empty() {
-        let error = table.error("index", format!("`{}` is no plain file name", options.index));
+        let error = table.error("index", format!("`{}` is not a plain file name", options.index));
         errors.push(error.help("write a name such as `index.php`"));
     }
     for (place, ending) in options.split_path.iter().enumerate() {
         if ending.len() < 2 || !ending.starts_with('.') || ending.contains('/') {
-            let error = table.error(&item("split_path", place), format!("`{ending}` is no ending of a file"));
+            let error =
+                table.error(&item("split_path", place), format!("`{ending}` is not a file name ending"));
             errors.push(error.help("write one such as `.php`"));
         }
     }
     if let Some(script) = options.fallback.as_ref().filter(|script| !script.starts_with('/')) {
-        let error = table.error("fallback", format!("`{script}` is no path of the site"));
+        let error = table.error("fallback", format!("`{script}` is not a path of the site"));
         errors.push(error.help("write one such as `/index.php`"));
     }
     if options.root.is_none() && options.fallback.is_some() {
-        errors.push(table.error("fallback", "`fallback` has no meaning without `root`"));
+        errors.push(table.error("fallback", "`fallback` has no effect without `root`"));
     }
     let hand_off = options.upstream.check(table, builder, &mut errors);
     let mut site = None;
@@ -147,13 +148,13 @@ impl Fast {
 
     /// The parameters of a request, encoded.
     fn pairs(&self, parts: &Parts, mut variables: Variables) -> Result<Vec<u8>, BoxError> {
-        // php-fpm refuses requests that do not have it, as a sign that a web server sent them.
+        // php-fpm refuses requests without it: it is the sign that a web server sent them.
         if variables.get("REDIRECT_STATUS").is_none() {
             variables.push("REDIRECT_STATUS", "200");
         }
         if let Some(site) = &self.site {
             let Meaning::Script { name, info } = site.find(parts.uri.path()) else {
-                return Err("a local redirect to a path that is no script".into());
+                return Err("a local redirect to a path that is not a script".into());
             };
             use std::os::unix::ffi::OsStrExt;
             let mount = parts.extensions.get::<Environ>().map(|environ| environ.script_name.clone());
@@ -192,7 +193,7 @@ impl GatewayProtocol for Fast {
     }
 }
 
-/// The question of active health checks: a GET, for a site of the script that the path names.
+/// The request of active health checks: a GET; for a site, of the script that the path names.
 fn question(fast: &Arc<Fast>) -> Question {
     let fast = Arc::downgrade(fast);
     Arc::new(move |group, index| {

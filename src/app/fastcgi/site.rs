@@ -1,4 +1,4 @@
-//! A PHP site: which script a path means, and which plain file.
+//! A PHP site: maps a path to a script or a plain file.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,33 +11,34 @@ use crate::body::App;
 /// The directory of a site.
 pub(super) struct Site {
     pub(super) root: PathBuf,
-    /// Name of the script that stands for a directory.
+    /// Name of the index script of a directory.
     pub(super) index: String,
-    /// Endings of scripts, lower case: `.php`.
+    /// File name endings of scripts, lower case: `.php`.
     pub(super) endings: Vec<String>,
-    /// Script for paths that name nothing: `/index.php`.
+    /// Script for paths that match no file: `/index.php`.
     pub(super) fallback: Option<String>,
-    /// Serves the files that are no scripts.
+    /// Serves the files that are not scripts.
     pub(super) files: App,
 }
 
 /// What a path means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// A script and what follows it in the path; both decoded, both beginning with a slash or empty.
+    /// A script, and the path after it. Both are decoded, and begin with a slash or are empty.
     Script { name: String, info: String },
-    /// A file that is none, or a directory without an index script.
+    /// A file that is not a script, or a directory without an index script.
     File,
-    /// Nothing that is there, or nothing that may be seen.
+    /// Nothing that exists, or nothing that may be served.
     Nothing,
 }
 
 impl Site {
-    /// Finds what `path` means: a request's, normalised by the gate, below the mount.
+    /// Finds the meaning of `path`: a request path, normalized by the gate, below the mount.
     ///
-    /// A script is a regular file whose name has one of the endings: it is looked for before a FastCGI server sees its
-    /// name, as some take the directory part of a path for a script when there is none. Directories may have any name.
-    /// Files with an ending in the middle of their name (`config.php.bak`) and hidden names are never served.
+    /// A script is a regular file whose name has one of the endings. It must exist before a FastCGI server
+    /// gets its name, because some servers take a directory part of the path for the script if there is none.
+    /// Directories may have any name. Files with such an ending in the middle of their name
+    /// (`config.php.bak`) and hidden names are never served.
     pub(super) fn find(&self, path: &str) -> Meaning {
         let Some(names) = names(path) else { return Meaning::Nothing };
         for (index, name) in names.iter().enumerate() {
@@ -46,7 +47,7 @@ impl Site {
                 continue;
             }
             if self.below(&names[..=index].join("/")).is_dir() {
-                continue; // `jquery.php/`: what is meant is in it
+                continue; // `jquery.php/`: the path means something inside it
             }
             if self.endings.iter().any(|ending| lower.ends_with(ending)) {
                 let script = format!("/{}", names[..=index].join("/"));
@@ -103,7 +104,8 @@ impl Site {
     }
 }
 
-/// The decoded names of a path; `None` where one may not be seen: hidden, or with a slash or control character in it.
+/// The decoded names of a path; `None` if one may not be served: hidden, or with a slash or control
+/// character.
 fn names(path: &str) -> Option<Vec<String>> {
     let path = path.strip_prefix('/')?;
     let path = path.strip_suffix('/').unwrap_or(path);

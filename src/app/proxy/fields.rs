@@ -1,4 +1,4 @@
-//! What the upstream is told of a request: its target and its header fields.
+//! What the upstream gets of a request: its target and its header fields.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,29 +41,29 @@ pub(super) enum Prefix {
     Keep,
 }
 
-/// The `Host` that the upstream sees.
+/// The `Host` that the upstream gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostField {
-    /// The client's.
+    /// The client's `Host`.
     Client,
-    /// That of the upstream's address.
+    /// The host of the upstream's address.
     Upstream,
-    /// This one.
+    /// A fixed value.
     Fixed(String),
 }
 
-/// How requests are put to upstreams.
+/// How requests to upstreams are rewritten.
 #[derive(Debug)]
 pub(super) struct RewriteRules {
     pub(super) host: HostField,
     pub(super) forwarding: Forwarding,
     pub(super) prefix: Prefix,
-    /// Whether `Client-Cert` tells the client's certificate.
+    /// Whether to send the client's certificate in `Client-Cert`.
     pub(super) client_cert: bool,
 }
 
-/// Fields that are not the client's to set: what is between two hops, what we write ourselves, and those by which a
-/// client could have frameworks hand files out (`X-Accel-Mapping` and `X-Sendfile-Type` of Rack, say).
+/// Fields that the client must not set: hop-by-hop fields, fields that paster writes itself, and those with
+/// which a client could make frameworks serve files (such as `X-Accel-Mapping` and Rack's `X-Sendfile-Type`).
 fn is_dropped(name: &HeaderName) -> bool {
     match *name {
         HOST | CONNECTION | UPGRADE | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT | TE | FORWARDED => true,
@@ -84,7 +84,8 @@ fn is_dropped(name: &HeaderName) -> bool {
 }
 
 impl RewriteRules {
-    /// The target, in pieces: what is in front of the request's own path, and the path with its query.
+    /// The target, in pieces: the prefix of the upstream and mount, then the request's own path and its
+    /// query.
     pub(super) fn target<'a>(&self, parts: &'a Parts, member: &'a Member) -> (&'a str, &'a str, &'a str) {
         let own = target_of(&parts.uri);
         let mount = match (self.prefix, parts.extensions.get::<Environ>()) {
@@ -103,7 +104,7 @@ impl RewriteRules {
         }
     }
 
-    /// Gives every field to `put`, but for `Host` and the framing.
+    /// Calls `put` with every field except `Host` and the framing.
     pub(super) fn fields(&self, parts: &Parts, mut put: impl FnMut(&str, &[u8])) {
         let certificate = parts.extensions.get::<Arc<ClientCertificate>>().filter(|_| self.client_cert);
         let der = certificate.and_then(|certificate| certificate.der.as_ref());
@@ -141,7 +142,7 @@ impl RewriteRules {
             };
             let mut text = format!("for={client};proto={proto}").into_bytes();
             if let Some(host) = host {
-                // A valid host has no quote and no backslash in it.
+                // A valid host contains no quotes or backslashes.
                 text.extend_from_slice(b";host=\"");
                 text.extend_from_slice(host);
                 text.push(b'"');
@@ -163,7 +164,7 @@ fn client_host(parts: &Parts) -> Option<&[u8]> {
     parts.headers.get(HOST).map(|host| host.as_bytes())
 }
 
-/// The text of an address without an allocation.
+/// Formats an address without an allocation.
 fn with_text(address: IpAddr, then: impl FnOnce(&[u8])) {
     use std::io::Write;
     let mut buffer = [0; 48];

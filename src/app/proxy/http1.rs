@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client speaks it.
+//! The client side of HTTP/1.1.
 //!
 //! # Source
 //! RFC 9112.
@@ -16,16 +16,16 @@ use super::fields::RewriteRules;
 use crate::app::upstream::{Decoded, Head, Kept, Member, Outgoing, Protocol, Reason};
 use crate::body::Body;
 
-/// Longest head of an answer.
+/// Longest head of a response.
 const HEAD_LIMIT_BYTES: usize = 64 * 1024;
-/// Most fields of a head, and of trailers.
+/// Maximum number of fields in a head, and in trailers.
 const FIELDS_LIMIT: usize = 128;
-/// Longest line with a chunk's size.
+/// Longest line with the size of a chunk.
 const CHUNK_LINE_LIMIT: usize = 1024;
-/// Most answers before the answer: `100 Continue`, `103 Early Hints`.
+/// Maximum number of interim responses: `100 Continue`, `103 Early Hints`.
 const INTERIM_LIMIT: u32 = 16;
 
-/// One request and its answer.
+/// One request and its response.
 pub(super) struct Http1 {
     head_request: bool,
     upgrade: bool,
@@ -35,7 +35,7 @@ pub(super) struct Http1 {
     kept: Option<Kept>,
 }
 
-/// Where name and value of a field stand in a head: start and length.
+/// Where a field's name and value are in a head: start and length.
 #[derive(Clone, Copy, Default)]
 struct Field {
     name: (usize, usize),
@@ -185,7 +185,7 @@ impl Protocol for Http1 {
 }
 
 impl Http1 {
-    /// The head at the start of `input`; heads that are no answer yet are skipped.
+    /// The final head at the start of `input`; interim ones are skipped.
     fn head(&mut self, input: &mut BytesMut) -> Result<Option<Head>, Reason> {
         loop {
             let mut fields = [const { MaybeUninit::uninit() }; FIELDS_LIMIT];
@@ -202,7 +202,7 @@ impl Http1 {
                 Err(httparse::Error::TooManyHeaders) => {
                     return Err(Reason::Malformed("its head has too many fields"));
                 }
-                Err(_) => return Err(Reason::Malformed("its head is no head of HTTP/1")),
+                Err(_) => return Err(Reason::Malformed("its head is not valid HTTP/1")),
             };
             let status = Reason::check_status(response.code.unwrap_or(0))?;
             let recent = response.version == Some(1);
@@ -210,11 +210,11 @@ impl Http1 {
                 input.advance(length);
                 self.interim += 1;
                 if self.interim > INTERIM_LIMIT {
-                    return Err(Reason::Malformed("it answers without an end before its answer"));
+                    return Err(Reason::Malformed("it sends too many interim responses"));
                 }
                 continue;
             }
-            // Values stay where they were read to: they are parts of one buffer.
+            // Values stay where they were read: they are slices of one buffer.
             let start = input.as_ptr() as usize;
             let mut fields = [Field::default(); FIELDS_LIMIT];
             let count = response.headers.len();
@@ -266,7 +266,7 @@ impl Http1 {
                 CONTENT_LENGTH => {
                     let number = parse_length(value.as_bytes());
                     if number.is_none() || length.is_some_and(|length| Some(length) != number) {
-                        return Err(Reason::Malformed("its Content-Length is not one number"));
+                        return Err(Reason::Malformed("its Content-Length is not a single number"));
                     }
                     if length.is_some() {
                         continue;
@@ -301,7 +301,7 @@ impl Http1 {
         if codings > 1 || codings == 1 && !(chunked && recent) {
             return Err(Reason::Malformed("its Transfer-Encoding is not exactly `chunked`"));
         }
-        // Who says both lengths cannot be believed about where the next answer begins.
+        // With both lengths, it is uncertain where the next response begins.
         let doubt = codings > 0 && length.is_some();
         if codings > 0 {
             headers.remove(CONTENT_LENGTH);
@@ -322,7 +322,8 @@ impl Http1 {
     }
 }
 
-/// Drops what `Connection` names (RFC 9110, section 7.6.1), but for what the answer's meaning hangs on.
+/// Drops the fields that `Connection` names (RFC 9110, section 7.6.1), except those that the response's
+/// meaning depends on.
 fn drop_named(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
     for option in lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
@@ -335,7 +336,7 @@ fn drop_named(headers: &mut HeaderMap) {
     }
 }
 
-/// Digits alone.
+/// Only digits.
 fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -350,9 +351,9 @@ fn keep_alive_time(value: &HeaderValue) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The size of the chunk at the start of `input`, whose line is taken off.
+/// The size of the chunk at the start of `input`; its line is removed.
 fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Reason> {
-    const MALFORMED: Reason = Reason::Malformed("the size of a chunk is none");
+    const MALFORMED: Reason = Reason::Malformed("the size of a chunk is not valid");
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return if input.len() > CHUNK_LINE_LIMIT { Err(MALFORMED) } else { Ok(None) };
     };
@@ -372,7 +373,7 @@ fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Reason> {
     Ok(Some(size))
 }
 
-/// The fields behind the last chunk, with the empty line that ends them.
+/// The fields after the last chunk, with the empty line that ends them.
 fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Reason> {
     const MALFORMED: Reason = Reason::Malformed("its trailers are not valid");
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
@@ -396,8 +397,8 @@ fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Reason> {
     Ok(Some(trailers))
 }
 
-/// Whether a field may stand behind a body: none that says how to read it, who sent it or where to (RFC 9110, section
-/// 6.5.1).
+/// Whether a field is allowed after a body: not one that tells how to read the body, who sent it or where to
+/// (RFC 9110, section 6.5.1).
 fn may_trail(name: &HeaderName) -> bool {
     let name = name.as_str();
     !(name.starts_with("content-")
@@ -437,8 +438,8 @@ mod tests {
         }
     }
 
-    /// Reads `answer`, which comes in pieces of `step` bytes: status and fields, body, trailers, what becomes of the
-    /// connection.
+    /// Parses `answer`, which arrives in pieces of `step` bytes. Returns status and fields, body, trailers,
+    /// and what happens to the connection.
     fn read(answer: &str, head_request: bool, step: usize) -> Result<String, String> {
         let (mut http, mut input, mut text) = (reader(head_request), BytesMut::new(), String::new());
         let mut pieces = answer.as_bytes().chunks(step);
@@ -522,9 +523,9 @@ mod tests {
         let bad = |body: &str, expected: &str| {
             let answer = format!("{head}{body}");
             let found = read(&answer, false, answer.len());
-            assert_eq!(found, Err(format!("its answer is malformed: {expected}")), "{body:?}");
+            assert_eq!(found, Err(format!("its response is malformed: {expected}")), "{body:?}");
         };
-        let size = "the size of a chunk is none";
+        let size = "the size of a chunk is not valid";
         for body in ["x\r\n", "-1\r\n", "5\nhello", "\r\n", "10000000000000000\r\n", "5 5\r\n"] {
             bad(body, size);
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 to upstreams: one connection each, on which requests run side by side.
+//! HTTP/2 to upstreams: one connection to each, on which requests run concurrently.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, duratio
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
-/// How often a connection is probed while requests wait on it, and how long the answer may take.
+/// How often a connection is pinged while requests wait on it, and the time limit for the reply.
 const PROBE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
 /// The connections, in the order of the upstreams.
@@ -33,8 +33,8 @@ impl Connections {
         Connections(group.members.iter().map(|_| Mutex::default()).collect())
     }
 
-    /// A handle on the connection to a member, made where there is none; and whether it was there. Who waits for
-    /// another's attempt waits no longer than for one of its own.
+    /// A handle on the connection to a member, opened if there is none, and whether it existed. A request
+    /// that waits for another request's attempt waits no longer than for its own.
     async fn sender(
         &self,
         group: &Group,
@@ -52,7 +52,7 @@ impl Connections {
         index: usize,
         member: &Member,
     ) -> Result<(SendRequest<Sent>, bool), Reason> {
-        // Who comes while it is being made waits for it here.
+        // Requests that arrive while the connection is being opened wait for it here.
         let mut slot = self.0[index].lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
@@ -67,14 +67,14 @@ impl Connections {
             .await
             .map_err(Reason::Http2)?;
         tokio::spawn(async move {
-            // Each request hears of the connection's end by itself.
+            // Each request notices the end of the connection itself.
             let _ = driver.await;
         });
         *slot = Some(sender.clone());
         Ok((sender, false))
     }
 
-    /// A question of our own.
+    /// A request of a health check.
     pub(super) async fn ask(
         &self,
         group: &Arc<Group>,
@@ -93,7 +93,7 @@ impl Connections {
 
 /// Sends one request.
 /// # Errors
-/// The failure of the last upstream that was asked, or of the request's body.
+/// The failure of the last upstream that was tried, or of the request's body.
 pub(super) async fn run(
     connections: &Connections,
     group: &Arc<Group>,
@@ -155,7 +155,7 @@ pub(super) async fn run(
             return Err(Failure::Client(error.into()));
         }
         match unsent.map(|request| request.into_body().body) {
-            // It was not sent: the connection had ended.
+            // The request was not sent because the connection had ended.
             Some(back) if kept && again && (repeats || progress.moved.load(Relaxed) == 0) => {
                 body = back;
                 again = false;
@@ -193,19 +193,19 @@ fn request(
             headers.append(name, value);
         }
     });
-    // Trailers are passed on; gRPC asks for the word.
+    // Trailers are passed on, and gRPC requires this field.
     headers.insert(TE, HeaderValue::from_static("trailers"));
     Ok(request)
 }
 
-/// What became of a request's body.
+/// The progress of a request body.
 #[derive(Default)]
 struct Progress {
     moved: AtomicU64,
     failed: AtomicU64,
 }
 
-/// A request's body that tells of its progress.
+/// A request body that reports its progress.
 struct Sent {
     body: Body,
     progress: Arc<Progress>,
@@ -249,7 +249,7 @@ fn paced(body: Incoming, group: &Arc<Group>, lease: Lease) -> Body {
     })
 }
 
-/// An answer's body with a limit on its pauses. Dropped before its end, it resets the stream.
+/// A response body with a limit on its pauses. Dropping it before its end resets the stream.
 struct Paced {
     body: Incoming,
     limit: Duration,

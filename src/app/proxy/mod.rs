@@ -92,7 +92,7 @@ struct Proxy {
     hand_off: Option<HandOff>,
 }
 
-/// Makes the app; connects to nothing yet.
+/// Creates the app; connects to nothing yet.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
             HostField::Fixed(host.to_owned())
         }
         other => {
-            let error = table.error("host", format!("`{other}` is no host"));
+            let error = table.error("host", format!("`{other}` is not a host"));
             errors.push(error.help("write `client`, `upstream`, or a host such as `example.org:8080`"));
             HostField::Client
         }
@@ -177,7 +177,7 @@ impl Proxy {
         self.settle(&parts, Some(&member), response).await
     }
 
-    /// What is left to be done to an answer.
+    /// Adapts a response for the client.
     async fn settle(
         &self,
         parts: &Parts,
@@ -198,7 +198,8 @@ impl Proxy {
         }
     }
 
-    /// Turns a redirect to a place on the upstream into one to the same place on us; `false`: it leads elsewhere.
+    /// Rewrites a redirect to a place on the upstream to the same place on this server; `false` if it leads
+    /// elsewhere.
     fn relocate(&self, parts: &Parts, member: &Member, headers: &mut HeaderMap) -> bool {
         let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else {
             return false;
@@ -219,8 +220,8 @@ impl Proxy {
     }
 }
 
-/// Where a redirect of the upstream at `address` leads from outside: `None` for a place that is not the upstream's
-/// or needs no change. `host` is the client's, by which the upstream may call itself.
+/// Where a redirect of the upstream at `address` leads from outside; `None` for a place that is not the
+/// upstream's or needs no change. `host` is the client's, which the upstream may use as its own name.
 fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>) -> Option<String> {
     let own = |rest: &str, authority: &str| {
         let rest = rest.get(authority.len()..).filter(|_| {
@@ -235,7 +236,7 @@ fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>)
             if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
         {
             match own(rest, &address.authority) {
-                // By its own address: outside that is ours, and a path says it best.
+                // The upstream's own address: outside that is this server, so a path is enough.
                 Some(path) => (String::new(), path),
                 None => {
                     let host = host?;
@@ -255,13 +256,13 @@ fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>)
         base if begins(base) => &path[base.len()..],
         _ => &*path,
     };
-    // An upstream that knows of `X-Forwarded-Prefix` has put it there already.
+    // An upstream that knows `X-Forwarded-Prefix` has already added it.
     let known = !mount.is_empty()
         && path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
     let mount = if known { "" } else { mount };
     let path = if path.is_empty() && mount.is_empty() { "/" } else { path };
     let path = match origin.is_empty() && mount.is_empty() && path.starts_with(['/', '\\']) {
-        // With nothing before it `//evil` would be another host.
+        // Without a prefix, `//evil` would be another host.
         true => format!("/{}", path.trim_start_matches(['/', '\\'])),
         false => path.to_owned(),
     };
@@ -269,7 +270,7 @@ fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>)
     (found != location).then_some(found)
 }
 
-/// The question of active health checks: a GET on a connection of its own.
+/// The request of active health checks: a GET on a new connection.
 fn question(proxy: &Arc<Proxy>) -> Question {
     let proxy = Arc::downgrade(proxy);
     Arc::new(move |group, index| {

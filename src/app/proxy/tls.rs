@@ -1,4 +1,4 @@
-//! TLS to upstreams: whom to believe.
+//! TLS to upstreams: which certificates to trust.
 
 use std::sync::Arc;
 
@@ -24,16 +24,17 @@ pub(super) struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// Reads the certificates.
+    /// Loads the certificates.
     /// # Errors
-    /// A file that cannot be read or holds none; a name that is none.
+    /// A file that cannot be read or contains no certificate; an invalid name.
     pub(super) fn load(&self, table: &Table, http2: bool) -> Result<Tls> {
         let mut roots = RootCertStore::empty();
         let mut errors = Vec::new();
         match &self.ca_file {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(file) => {
-                let fail = |error: Error| error.help("name a file with `-----BEGIN CERTIFICATE-----` in it");
+                let fail =
+                    |error: Error| error.help("name a PEM file that contains `-----BEGIN CERTIFICATE-----`");
                 let message = format!("cannot read the certificates `{}`", file.display());
                 let read = |text: Vec<u8>| CertificateDer::pem_slice_iter(&text).collect();
                 match table.files().read_text(file).map(read) {
@@ -44,7 +45,7 @@ impl TlsOptions {
                         }
                     }
                     Ok(Ok(_)) => {
-                        errors.push(fail(table.error("tls.ca_file", message).because("it holds none")))
+                        errors.push(fail(table.error("tls.ca_file", message).because("it contains none")))
                     }
                     Ok(Err(error)) => {
                         errors.push(fail(table.error("tls.ca_file", message).because(error)));
@@ -56,7 +57,7 @@ impl TlsOptions {
         let name = match self.server_name.clone().map(ServerName::try_from).transpose() {
             Ok(name) => name,
             Err(error) => {
-                errors.push(table.error("tls.server_name", "it is no name of a host").because(error));
+                errors.push(table.error("tls.server_name", "it is not a host name").because(error));
                 None
             }
         };
@@ -64,7 +65,7 @@ impl TlsOptions {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::new("cannot set TLS up").because(error))?;
+            .map_err(|error| Error::new("cannot set up TLS").because(error))?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Ok(Tls { config: Arc::new(config), name })

@@ -1,4 +1,4 @@
-//! Two connections joined: a WebSocket between client and upstream.
+//! Joins two connections: a WebSocket between client and upstream.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,15 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::app::upstream::{Connection, Lease};
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const PIECE: usize = 8 * 1024;
 
-/// Joins the client's connection, once it has changed protocols, with the upstream's: until both have ended, one
-/// breaks, or neither has sent anything for `idle` (twice that at most).
+/// Joins the client's connection, once it is upgraded, with the upstream's, until both have ended, one
+/// breaks, or neither has sent anything for `idle` (at most twice that).
 pub(super) fn spawn(client: OnUpgrade, upstream: Connection, lease: Lease, idle: Duration) {
     tokio::spawn(async move {
         let _lease = lease;
-        // A client that has left before its connection changed over is no failure.
+        // A client that leaves before the upgrade is not a failure.
         let Ok(client) = client.await else { return };
         let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
         let Connection { stream, input, .. } = upstream;
@@ -39,7 +39,7 @@ pub(super) fn spawn(client: OnUpgrade, upstream: Connection, lease: Lease, idle:
     });
 }
 
-/// Copies until the end of `from`, which is passed on.
+/// Copies until the end of `from`, and then ends `to`.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -60,7 +60,7 @@ async fn copy(
     }
 }
 
-/// Ends when nothing was moved for `idle`.
+/// Returns when nothing was copied for `idle`.
 async fn quiet(moved: &AtomicU64, idle: Duration) {
     let mut before = moved.load(Relaxed);
     loop {

@@ -1,4 +1,4 @@
-//! Small pages by the path that they answer, kept until their file changes.
+//! Small pages by request path, kept until their file changes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::page::{Encodings, Page};
 use super::tree::Version;
 
-/// The largest file that is kept, in bytes.
+/// The largest cached file, in bytes.
 pub(super) const LARGEST: u64 = 64 * 1024;
 
-/// Pages for each set of accepted codings, by the request's path as it came.
+/// Pages for each set of accepted codings, by the request's path as received.
 pub(super) struct Cache {
     pages: [RwLock<HashMap<Box<str>, Kept>>; Encodings::COUNT],
     weight: AtomicUsize,
@@ -22,12 +22,12 @@ pub(super) struct Cache {
 
 struct Kept {
     page: Arc<Page>,
-    /// When the file was looked at last, in microseconds since the cache's start.
+    /// When the file was last checked, in microseconds since the cache was created.
     checked: AtomicU64,
 }
 
 impl Cache {
-    /// A cache of up to `limit` bytes that believes a page for as long as `trust`.
+    /// A cache of up to `limit` bytes that trusts a page for the time `trust`.
     pub(super) fn new(limit: usize, trust: Duration) -> Cache {
         Cache {
             pages: Default::default(),
@@ -38,13 +38,13 @@ impl Cache {
         }
     }
 
-    /// Whether anything is kept at all.
+    /// Whether anything is cached at all.
     pub(super) fn keeps(&self) -> bool {
         self.limit > 0
     }
 
-    /// The page for `path`, when its file was looked at lately. Once the time is over one caller gets `None` and
-    /// looks; until it has looked the others get the page.
+    /// The page for `path` if its file was checked recently. Once that time is over, one caller gets `None`
+    /// and checks the file; until it has done so, the others get the page.
     pub(super) fn fresh(&self, accepted: Encodings, path: &str) -> Option<Arc<Page>> {
         let pages = self.pages[accepted.index()].read().unwrap_or_else(PoisonError::into_inner);
         let kept = pages.get(path)?;
@@ -59,14 +59,14 @@ impl Cache {
         Some(kept.page.clone())
     }
 
-    /// The page for `path`, when its file is still of this version.
+    /// The page for `path` if its file still has this version.
     pub(super) fn still(&self, accepted: Encodings, path: &str, version: &Version) -> Option<Arc<Page>> {
         let pages = self.pages[accepted.index()].read().unwrap_or_else(PoisonError::into_inner);
         pages.get(path).filter(|kept| kept.page.version == *version).map(|kept| kept.page.clone())
     }
 
-    /// Keeps a page whose file was looked at just now. Where it is too much, pages are dropped in no order: to know
-    /// the least used one would cost every hit a write.
+    /// Stores a page whose file was checked just now. If the cache is full, pages are dropped in no
+    /// particular order: tracking the least recently used page would cost every hit a write.
     pub(super) fn put(&self, accepted: Encodings, path: &str, page: Arc<Page>) {
         let mut weight = self.weight.load(Ordering::Relaxed);
         let added = page.weight() + path.len();
@@ -77,7 +77,7 @@ impl Cache {
         let kept = Kept { page, checked: AtomicU64::new(self.now()) };
         let mut removed = pages.insert(path.into(), kept).map_or(0, |old| old.page.weight() + path.len());
         weight += added;
-        // Other sets of codings keep what they have: this one makes room from its own.
+        // Other sets of codings keep their pages: this set makes room from its own.
         while weight - removed > self.limit {
             let Some(victim) = pages.keys().find(|key| ***key != *path).cloned() else { break };
             removed += pages.remove(&victim).map_or(0, |old| old.page.weight() + victim.len());
@@ -89,7 +89,7 @@ impl Cache {
         self.weight.fetch_sub(removed, Ordering::Relaxed);
     }
 
-    /// Drops the page for `path`, whose file is gone or is not to be kept any more.
+    /// Drops the page for `path`, whose file is gone or must no longer be cached.
     pub(super) fn forget(&self, accepted: Encodings, path: &str) {
         let pages = &self.pages[accepted.index()];
         if !pages.read().unwrap_or_else(PoisonError::into_inner).contains_key(path) {

@@ -1,23 +1,25 @@
-//! Preconditions of RFC 9110, section 13: whether the client has the content already, or wants another one.
+//! Preconditions of RFC 9110, section 13: whether the client already has the content, or wants a different
+//! one.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
-/// What the preconditions of a request come to.
+/// The result of a request's preconditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Answer as if there were none.
+    /// Respond as if there were none.
     Proceed,
     /// 304: the client has this content.
     NotModified,
-    /// 412: the client wants a content that is gone.
+    /// 412: the client wants a version of the content that is gone.
     Failed,
 }
 
-/// Judges a GET or HEAD for a content with this strong entity tag and time of change, in the order of section 13.2.2.
-/// Without a known time the conditions that compare it are ignored (sections 13.1.3 and 13.1.4).
+/// Evaluates the preconditions of a GET or HEAD for content with this strong entity tag and modification
+/// time, in the order of section 13.2.2. If the time is unknown, conditions that compare it are ignored
+/// (sections 13.1.3 and 13.1.4).
 pub(super) fn judge(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> Verdict {
     let modified = modified.map(whole_seconds);
     let compare = |name, holds: fn(&SystemTime, &SystemTime) -> bool| {
@@ -40,7 +42,8 @@ pub(super) fn judge(headers: &HeaderMap, etag: &str, modified: Option<SystemTime
     Verdict::Proceed
 }
 
-/// Whether a `Range` field holds: there is no `If-Range`, or it names exactly this content (section 13.1.5).
+/// Whether a `Range` field applies: there is no `If-Range`, or it names exactly this content (section
+/// 13.1.5).
 pub(super) fn range_holds(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> bool {
     let Some(value) = headers.get(IF_RANGE) else { return true };
     let Ok(value) = value.to_str() else { return false };
@@ -51,11 +54,11 @@ pub(super) fn range_holds(headers: &HeaderMap, etag: &str, modified: Option<Syst
     httpdate::parse_http_date(value).is_ok_and(|date| date == modified)
 }
 
-/// Whether one of the tags in all fields of this name is `etag`, or is `*`. A weak tag equals a strong one where
-/// `weak` allows it.
+/// Whether one of the tags in all fields with this name is `etag` or `*`. A weak tag equals a strong one only
+/// if `weak` is set.
 fn lists(headers: &HeaderMap, name: http::HeaderName, etag: &str, weak: bool) -> bool {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        // Our own tags have no comma inside; a foreign one with a comma matches nothing either way.
+        // Our own tags contain no comma; a foreign tag with a comma matches nothing either way.
         value.split(',').map(str::trim).any(|tag| {
             tag == "*" || tag == etag || (weak && tag.strip_prefix("W/").is_some_and(|tag| tag == etag))
         })

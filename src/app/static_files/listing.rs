@@ -1,4 +1,4 @@
-//! A directory without an index file, as a page.
+//! The page for a directory without an index file.
 
 use std::fmt::Write;
 use std::os::fd::OwnedFd;
@@ -12,10 +12,10 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use crate::body::{Body, Request, Response};
 use crate::environ::Environ;
 
-/// More entries than this are not shown.
+/// Further entries are not shown.
 const MOST: usize = 10_000;
 
-/// What a link to a name escapes.
+/// The characters that are escaped in a link.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -36,11 +36,11 @@ struct Item {
     name: Vec<u8>,
     folder: bool,
     size: u64,
-    /// `None` where the file system gives no time that says anything.
+    /// `None` if the file system gives no meaningful time.
     modified: Option<SystemTime>,
 }
 
-/// Lists what may be served of `directory`: no hidden names, regular files and directories alone.
+/// Lists what may be served from `directory`: only regular files and directories, no hidden names.
 pub(super) fn page(request: &Request, directory: &OwnedFd) -> std::io::Result<Response> {
     let mut items = items(directory)?;
     items.sort_by(|a, b| b.folder.cmp(&a.folder).then_with(|| a.name.cmp(&b.name)));
@@ -64,7 +64,7 @@ fn items(directory: &OwnedFd) -> std::io::Result<Vec<Item>> {
         if name.to_bytes().starts_with(b".") {
             continue;
         }
-        // It may be gone since it was read.
+        // It may have been removed since the directory was read.
         let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let folder = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => true,
@@ -96,7 +96,7 @@ fn render(path: &str, items: &[Item]) -> String {
          <th scope=\"col\">Changed</th></tr></thead>\n<tbody>\n"
     );
     if path != "/" {
-        html += "<tr><td><a href=\"../\">Parent folder</a></td><td class=\"size\"></td><td></td></tr>\n";
+        html += "<tr><td><a href=\"../\">Parent directory</a></td><td class=\"size\"></td><td></td></tr>\n";
     }
     for item in items {
         let slash = if item.folder { "/" } else { "" };

@@ -1,7 +1,8 @@
 //! `static`: the files of a directory.
 //!
-//! A request's path becomes plain names ([`relative`]), which [`tree`] opens beneath the directory. Files of up to
-//! 64 KiB are answered from [`cache`]; larger ones are bodies of their file, which a server may send without reading.
+//! A request's path becomes plain names ([`relative`]), which [`tree`] opens beneath the directory. Files of
+//! up to 64 KiB are answered from [`cache`]. Larger ones become a body that refers to the file, which a
+//! server may send without reading it.
 
 mod cache;
 mod conditional;
@@ -78,29 +79,31 @@ struct Files {
     cache: Cache,
 }
 
-/// What a look on the disk gave.
+/// The result of a look-up on disk.
 enum Looked {
     /// A file.
     Page(Arc<Page>),
-    /// An answer of another kind, which is not kept.
+    /// A different response, which is not cached.
     Other(Response),
 }
 
-/// Makes the app.
+/// Creates the app.
 pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
-    // A developer wants to see a change at once; in production a look a second is enough.
+    // A developer wants to see a change at once; in production one check per second is enough.
     let trust = if builder.context.development { Duration::ZERO } else { tree::TRUST };
     for (place, name) in options.index.iter().enumerate() {
         if relative(&format!("/{name}")).is_none() || name.contains(['/', '%']) {
-            let error = table.error(&item("index", place), format!("`{name}` is no plain file name"));
+            let error = table.error(&item("index", place), format!("`{name}` is not a plain file name"));
             errors.push(error.help("write a name such as `index.html`"));
         }
     }
     let cache_control = options.cache_control.as_deref().map(HeaderValue::try_from).transpose();
     if cache_control.is_err() {
-        errors.push(table.error("cache_control", "a header has no line breaks and control characters"));
+        errors.push(
+            table.error("cache_control", "a header must not contain line breaks or control characters"),
+        );
     }
     let tree = Tree::open(&options.publish_dir, trust).inspect_err(|error| {
         let message = format!("cannot open the directory `{}` to serve", options.publish_dir.display());
@@ -146,7 +149,7 @@ impl Files {
         }
     }
 
-    /// Looks on the disk; `name` is the request's path as plain names.
+    /// Looks up the file on disk; `name` is the request's path as plain names.
     fn look_up(&self, request: &Request, name: &Path, accepted: Encodings) -> Result<Looked, BoxError> {
         let path = request.uri().path();
         let response = match self.tree.find(name)? {
@@ -170,7 +173,7 @@ impl Files {
         Ok(Looked::Other(response))
     }
 
-    /// The page of a file, or of its best precompressed sibling, for the request's `path`.
+    /// The page of a file, or of its best precompressed variant, for the request's `path`.
     fn file(&self, path: &str, name: &Path, plain: Opened, accepted: Encodings) -> Result<Looked, BoxError> {
         let media = media_type(name);
         let varies = self.precompressed && media.to_str().is_ok_and(compressible);
@@ -221,7 +224,8 @@ fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "There is no such file.\n")
 }
 
-/// Sends `dir` to `dir/`. The target is a path of this host: [`relative`] has refused paths that begin with `//`.
+/// Redirects `dir` to `dir/`. The target is a path on this host: [`relative`] has refused paths that begin
+/// with `//`.
 fn to_directory(request: &Request) -> Response {
     let mount = request.extensions().get::<Environ>().map_or("", |environ| &environ.script_name);
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -233,8 +237,9 @@ fn to_directory(request: &Request) -> Response {
     response
 }
 
-/// A request's path as plain names, percent-decoded; `None` when it names nothing that is ever served: empty, dot
-/// and hidden names, and any with a slash, a backslash or a control byte in it. One slash may stand at the end.
+/// A request's path as plain names, percent-decoded. `None` if it names something that is never served:
+/// empty, dot and hidden names, and names with a slash, a backslash or a control byte. One trailing slash is
+/// allowed.
 fn relative(path: &str) -> Option<PathBuf> {
     let mut names = PathBuf::new();
     if path == "/" {

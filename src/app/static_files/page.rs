@@ -1,4 +1,4 @@
-//! One content of a file, ready to be answered with: its header fields and where its bytes are.
+//! One version of a file's content, ready to be sent: its header fields and where its bytes are.
 
 use std::fs::File;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What is appended to the file's name.
+    /// The suffix of the file's name.
     pub(super) fn ending(self) -> &'static str {
         match self {
             Encoding::Br => ".br",
@@ -46,18 +46,18 @@ impl Encoding {
     }
 }
 
-/// Which of our codings a client accepts, as a set.
+/// The set of our codings that a client accepts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Encodings(u8);
 
 impl Encodings {
-    /// All codings, the smallest result first.
+    /// All codings, usually smallest result first.
     const ALL: [Encoding; 3] = [Encoding::Br, Encoding::Zstd, Encoding::Gzip];
-    /// How many sets there are.
+    /// The number of possible sets.
     pub(super) const COUNT: usize = 1 << Encodings::ALL.len();
 
-    /// Reads `Accept-Encoding` (RFC 9110, section 12.5.3). Of weights only 0 counts: which of several accepted
-    /// codings to send is the server's choice.
+    /// Parses `Accept-Encoding` (RFC 9110, section 12.5.3). Of the weights only 0 matters: the server chooses
+    /// among the accepted codings.
     pub(super) fn accepted(headers: &HeaderMap) -> Encodings {
         let mut set = 0;
         let (mut named, mut any) = (0, false);
@@ -79,7 +79,7 @@ impl Encodings {
         Encodings(if any { set | (!named & (Encodings::COUNT as u8 - 1)) } else { set })
     }
 
-    /// The codings, the preferred one first.
+    /// The codings, preferred one first.
     pub(super) fn iter(self) -> impl Iterator<Item = Encoding> {
         let has = move |bit: &usize| self.0 & (1 << bit) != 0;
         (0..Encodings::ALL.len()).filter(has).map(|bit| Encodings::ALL[bit])
@@ -91,7 +91,7 @@ impl Encodings {
     }
 }
 
-/// One content of a file.
+/// One version of a file's content.
 #[derive(Debug)]
 pub(super) struct Page {
     /// The state of the file that it was made from.
@@ -100,12 +100,13 @@ pub(super) struct Page {
     etag: HeaderValue,
     headers: HeaderMap,
     bytes: Bytes,
-    /// The file to read from, where `bytes` are not the content.
+    /// The file to read from, if `bytes` is not the content.
     file: Option<Arc<File>>,
 }
 
 impl Page {
-    /// Makes a page; with `in_memory` the file is read now. A file that changed size meanwhile is taken as it is.
+    /// Creates a page; with `in_memory` the file is read now. If the file's size changed in the meantime, its
+    /// current content is used.
     pub(super) fn new(
         opened: Opened,
         media: HeaderValue,
@@ -136,7 +137,7 @@ impl Page {
         Ok(Page { version, modified, etag, headers, bytes, file: (!in_memory).then_some(file) })
     }
 
-    /// Says that other clients get other codings.
+    /// Declares that other clients get other codings.
     pub(super) fn vary_by_encoding(&mut self) {
         self.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
@@ -146,7 +147,7 @@ impl Page {
         self.headers.insert(CACHE_CONTROL, value);
     }
 
-    /// Memory that it takes, in bytes, its header fields about counted.
+    /// The memory that it takes, in bytes, with an estimate for its header fields.
     pub(super) fn weight(&self) -> usize {
         self.bytes.len() + 1024
     }
@@ -158,7 +159,7 @@ impl Page {
             Verdict::Proceed => {}
             Verdict::NotModified => return self.not_modified(),
             Verdict::Failed => {
-                return plain(StatusCode::PRECONDITION_FAILED, "The file is not the one asked for.\n");
+                return plain(StatusCode::PRECONDITION_FAILED, "The file does not match the precondition.\n");
             }
         }
         let mut response = Response::new(Body::empty());
@@ -196,7 +197,8 @@ impl Page {
         response
     }
 
-    /// Makes `response`, so far with the head of the whole, one of some parts (RFC 9110, sections 14.4 and 14.6).
+    /// Turns `response`, which has the head for the whole file, into one for some parts (RFC 9110, sections
+    /// 14.4 and 14.6).
     fn parts(&self, mut response: Response, parts: &[Range<u64>]) -> Response {
         let size = self.version.size;
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -234,7 +236,7 @@ impl Page {
         if let [Piece::File(range)] = &*pieces {
             return slice(range).into();
         }
-        // Several parts of a small file: one buffer.
+        // Several parts of a small file are joined in one buffer.
         let mut whole = Vec::new();
         for piece in pieces.drain(..) {
             match piece {

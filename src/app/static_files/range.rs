@@ -1,25 +1,25 @@
-//! The `Range` field: from text to the parts of a content. Knows no file.
+//! The `Range` field: from text to the parts of a content. It does not access files.
 
 use std::ops::Range;
 
-/// More ranges than this are not worth an answer in parts.
+/// More ranges than this are not answered in parts.
 const MOST: usize = 16;
 
-/// What to answer to a `Range` field.
+/// How to answer a `Range` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parts {
-    /// The whole content: the field asks for nothing sensible, and a server may ignore it.
+    /// The whole content: the field is not useful, and a server may ignore it.
     Whole,
-    /// One or more parts, as byte offsets, in the order asked for. None is empty.
+    /// One or more parts, as byte offsets, in the requested order. None is empty.
     Some(Vec<Range<u64>>),
-    /// No part that is asked for exists: 416.
+    /// None of the requested parts exists: 416.
     Unsatisfiable,
 }
 
-/// Reads a `Range` field's value for a content of `size` bytes.
+/// Parses a `Range` field for a content of `size` bytes.
 ///
-/// A field that is ill-formed or of another unit is ignored, and so is one that asks for more than 16 ranges or
-/// in sum for more than the content (overlapping ranges): it would cost more than the whole.
+/// A field that is malformed or has another unit is ignored. So is one with more than 16 ranges, or whose
+/// ranges add up to more than the content (they overlap), because it would cost more than the whole.
 /// # Source
 /// RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
 pub(super) fn parse(value: &str, size: u64) -> Parts {
@@ -47,7 +47,7 @@ pub(super) fn parse(value: &str, size: u64) -> Parts {
     }
 }
 
-/// One `first-last`, `first-` or `-length`; empty when it lies beyond the end, `None` when it is ill-formed.
+/// One `first-last`, `first-` or `-length`; empty if it is beyond the end, `None` if it is malformed.
 fn one(spec: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
     if first.is_empty() {
@@ -65,7 +65,7 @@ fn one(spec: &str, size: u64) -> Option<Range<u64>> {
     Some(first.min(size)..last.saturating_add(1).min(size))
 }
 
-/// Digits alone; more than a `u64` holds is a very large number.
+/// Only digits; a number too large for `u64` becomes a very large one.
 fn number(digits: &str) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -89,7 +89,7 @@ mod tests {
         check("bytes=8-99999999999999999999999999", &[(8, 10)]);
         check("bytes=0-1, 4-5 ,-1", &[(0, 2), (4, 6), (9, 10)]);
         check("bytes=0-1,50-60", &[(0, 2)]);
-        // The sum of so many does not fit.
+        // The sum of these overflows.
         assert_eq!(parse("bytes=0-,0-", u64::MAX), Parts::Whole);
         for value in ["bytes=10-", "bytes=50-60", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(parse(value, 10), Parts::Unsatisfiable, "{value}");

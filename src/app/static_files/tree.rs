@@ -1,8 +1,8 @@
-//! Opens files beneath a directory, so that no name leads out of it.
+//! Opens files beneath a directory, so that no name leads outside.
 //!
-//! The kernel resolves names by `openat2` with `RESOLVE_BENEATH`: no `..`, no absolute name, no symbolic link.
-//! Where there is no `openat2` (before Linux 5.6, or refused by a sandbox) each component is opened in turn
-//! without following links, which comes to the same.
+//! The kernel resolves names by `openat2` with `RESOLVE_BENEATH`: no `..`, no absolute names, no symbolic
+//! links. Without `openat2` (before Linux 5.6, or refused by a sandbox) each component is opened in turn
+//! without following links, which has the same effect.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,8 +17,8 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-/// How long an opened root is believed to be what its path names. A build that replaces the directory is seen
-/// after that long.
+/// How long an opened root is used before its path is looked up again. A build that replaces the directory is
+/// noticed after this time.
 pub(super) const TRUST: Duration = Duration::from_secs(1);
 
 /// A directory whose files are served.
@@ -27,18 +27,18 @@ pub(super) struct Tree {
     path: PathBuf,
     root: RwLock<(Instant, Arc<OwnedFd>)>,
     trust: Duration,
-    /// Set once `openat2` turned out to be missing.
+    /// Set if `openat2` turns out to be missing.
     walk: AtomicBool,
 }
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A regular file.
     File(Opened),
     /// A directory.
     Directory(OwnedFd),
-    /// Nothing, or nothing that is served: a link, a device, a pipe.
+    /// Nothing, or something that is not served: a link, a device, a pipe.
     Nothing,
     /// Something that this process may not read.
     Forbidden,
@@ -49,20 +49,21 @@ pub(super) enum Found {
 pub(super) struct Opened {
     /// The file.
     pub(super) file: Arc<File>,
-    /// What it was when it was opened.
+    /// Its version when it was opened.
     pub(super) version: Version,
 }
 
-/// What tells one content of a file from another.
+/// Distinguishes versions of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Version {
     device: u64,
     inode: u64,
     /// Length in bytes.
     pub(super) size: u64,
-    /// `mtime`: what archives and builds set as they like.
+    /// `mtime`: archives and builds set it freely.
     modified: Time,
-    /// `ctime`: what the kernel sets at each change, also where the file got the size and `mtime` of the one before.
+    /// `ctime`: the kernel sets it at each change, even if the file gets the size and `mtime` of its
+    /// predecessor.
     changed: Time,
 }
 
@@ -80,8 +81,8 @@ impl Version {
         }
     }
 
-    /// When the content was modified, for clients. `None` for a time that says nothing: 0 and 1, which Nix, OSTree and
-    /// other reproducible images set, and one in the future (RFC 9110, section 8.8.2.1).
+    /// When the content was modified, for clients. `None` for a meaningless time: 0 and 1, which Nix, OSTree
+    /// and other reproducible images set, and one in the future (RFC 9110, section 8.8.2.1).
     pub(super) fn modified(&self) -> Option<SystemTime> {
         known(self.modified.0)?;
         time(self.modified).filter(|time| *time <= SystemTime::now())
@@ -92,20 +93,21 @@ impl Version {
         self.modified >= other.modified
     }
 
-    /// Whether the last change is so young that another one may leave the same time: the kernel's clock for files
-    /// ticks every few milliseconds.
+    /// Whether the last change is so recent that another one may leave the same time: the kernel's clock for
+    /// files ticks every few milliseconds.
     pub(super) fn is_hot(&self) -> bool {
         let now = SystemTime::now();
         let is_young = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age < TICK);
         [self.modified, self.changed].into_iter().filter_map(time).any(is_young)
     }
 
-    /// A strong entity tag of a file that is not read. Hashed, so that it tells no inode number.
+    /// A strong entity tag for a file that is not read. Hashed, so that it does not reveal the inode number.
     ///
-    /// `ctime` and inode differ between machines that serve copies of the same files, so there a client fetches such a
-    /// file again when it comes to another machine. Size and `mtime` alone would be the same everywhere, but also for
-    /// two contents of one size from builds that set all times alike; a strong tag must not be. Small files have a tag
-    /// of their content instead ([`content_etag`]), which is the same everywhere.
+    /// `ctime` and inode differ between machines that serve copies of the same files, so a client fetches
+    /// such a file again when it reaches another machine. Size and `mtime` alone would be the same
+    /// everywhere, but also for two contents of the same size from builds that set all times to the same
+    /// value, which a strong tag does not allow. Small files have a tag of their content instead
+    /// ([`content_etag`]), which is the same everywhere.
     pub(super) fn etag(&self) -> HeaderValue {
         let mut hasher = DefaultHasher::new();
         (self.inode, self.size, self.modified, self.changed).hash(&mut hasher);
@@ -113,10 +115,11 @@ impl Version {
     }
 }
 
-/// How far apart two changes must be to leave different times.
+/// How far apart two changes must be to have different times.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A strong entity tag of a content that is in memory: the same on each machine, and as long as the content is.
+/// A strong entity tag for content in memory: it is the same on every machine, as long as the content is the
+/// same.
 pub(super) fn content_etag(content: &[u8]) -> HeaderValue {
     let hash: String = Sha256::digest(content)[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     tag(content.len() as u64, &hash)
@@ -127,7 +130,7 @@ fn tag(size: u64, hash: &str) -> HeaderValue {
     HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
-/// The seconds of an `mtime` that says something: neither 0 nor 1, and of a year that a date can have.
+/// The seconds of a meaningful `mtime`: not 0 or 1, and in a year that a date can have.
 pub(super) fn known(seconds: i64) -> Option<u64> {
     const YEAR_10000: u64 = 253_402_300_800;
     u64::try_from(seconds).ok().filter(|seconds| (2..YEAR_10000).contains(seconds))
@@ -148,7 +151,7 @@ impl Tree {
 
     /// Opens `name`, a relative path of plain components without `.` and `..`; empty for the root itself.
     /// # Errors
-    /// What the system says, other than that there is nothing to serve.
+    /// System errors, except those that mean that there is nothing to serve.
     pub(super) fn find(&self, name: &Path) -> std::io::Result<Found> {
         let opened = self.root().and_then(|root| self.open_beneath(&root, name));
         let fd = match opened {
@@ -195,8 +198,8 @@ impl Tree {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(root, name, flags(), Mode::empty(), resolve) {
                 Err(Errno::NOSYS) => self.walk.store(true, Ordering::Relaxed),
-                // A rename raced with the look-up: the walk below has no such race. Or a sandbox refuses the call,
-                // unless it is the file: then the walk says the same.
+                // A rename raced with the look-up: the walk below has no such race. Or a sandbox refuses the
+                // call. If the file itself is refused, the walk returns the same error.
                 Err(Errno::AGAIN | Errno::PERM) => {}
                 result => return result,
             }
@@ -205,7 +208,7 @@ impl Tree {
     }
 }
 
-/// Non-blocking, as opening a pipe would wait for its other end.
+/// Non-blocking, because opening a pipe would wait for its other end.
 fn flags() -> OFlags {
     OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY
 }
@@ -214,7 +217,7 @@ fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens component by component. `NOFOLLOW` with `DIRECTORY` refuses a link on the way.
+/// Opens component by component. `NOFOLLOW` with `DIRECTORY` refuses intermediate links.
 fn walk(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
     let mut folder: Option<OwnedFd> = None;
     let parent = name.parent().unwrap_or(Path::new(""));
@@ -236,7 +239,7 @@ fn walk(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
 mod tests {
     use super::*;
 
-    /// Looks `name` up by `openat2` and by the walk; both must say the same.
+    /// Looks up `name` by `openat2` and by the walk; both must agree.
     fn check(tree: &Tree, name: &str, expected: &str) {
         for by_walk in [false, true] {
             tree.walk.store(by_walk, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Where an upstream is: its address as written in a config.
+//! An upstream's address, as written in a config.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use crate::codec::host_name::to_ascii;
 /// An upstream's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::app) struct Address {
-    /// As the config has it: `http://127.0.0.1:9000`.
+    /// As written in the config: `http://127.0.0.1:9000`.
     pub(in crate::app) shown: String,
     /// What to connect to.
     pub(in crate::app) target: Target,
-    /// Whether TLS is spoken on it.
+    /// Whether the connection uses TLS.
     pub(in crate::app) tls: bool,
     /// Host and port as a request names them; `localhost` for a Unix socket.
     pub(in crate::app) authority: String,
-    /// Path in front of every request's own: empty, or `/base` without a slash at its end.
+    /// The path that is prepended to every request's path: empty, or `/base` without a trailing slash.
     pub(in crate::app) base: String,
 }
 
@@ -30,7 +30,7 @@ pub(in crate::app) enum Target {
 }
 
 impl Address {
-    /// Reads `http://host:port/base`, `https://host`, `unix:PATH` or `host:port`.
+    /// Parses `http://host:port/base`, `https://host`, `unix:PATH` or `host:port`.
     /// # Errors
     /// What is wrong with the text.
     pub(in crate::app) fn http(text: &str) -> Result<Address, String> {
@@ -41,11 +41,11 @@ impl Address {
         let tls = match &*scheme {
             "http" => false,
             "https" => true,
-            other => return Err(format!("`{other}` is not spoken: it is `http` or `https`")),
+            other => return Err(format!("`{other}` is not supported: use `http` or `https`")),
         };
         if let Some(path) = rest.strip_prefix("unix:") {
             if tls {
-                return Err("TLS is not spoken on Unix sockets".to_owned());
+                return Err("TLS is not supported on Unix sockets".to_owned());
             }
             return Address::unix(text, path);
         }
@@ -54,7 +54,9 @@ impl Address {
             None => (rest, ""),
         };
         if base.contains(['?', '#']) || base.chars().any(|c| c.is_control() || c == ' ' || !c.is_ascii()) {
-            return Err("its path has no `?`, `#`, space, control or non-ASCII character".to_owned());
+            return Err(
+                "its path must not contain `?`, `#`, spaces, control or non-ASCII characters".to_owned()
+            );
         }
         let (host, port) = host_and_port(authority, Some(if tls { 443 } else { 80 }))?;
         Ok(Address {
@@ -66,7 +68,7 @@ impl Address {
         })
     }
 
-    /// Reads `host:port` or `unix:PATH`.
+    /// Parses `host:port` or `unix:PATH`.
     /// # Errors
     /// What is wrong with the text.
     pub(in crate::app) fn socket(text: &str) -> Result<Address, String> {
@@ -74,7 +76,7 @@ impl Address {
             return Address::unix(text, path);
         }
         if text.contains('/') {
-            return Err("it is `host:port` or `unix:PATH`, without a scheme".to_owned());
+            return Err("write `host:port` or `unix:PATH`, without a scheme".to_owned());
         }
         let (host, port) = host_and_port(text, None)?;
         let (authority, base) = (named(text), String::new());
@@ -95,37 +97,38 @@ impl Address {
     }
 }
 
-/// Host without brackets, and port. `default` is the port where none is written; without it one must be.
+/// Host without brackets, and port. `default` is the port if none is written; without a default, one must be
+/// written.
 fn host_and_port(text: &str, default: Option<u16>) -> Result<(String, u16), String> {
     let (text, zone) = without_zone(text);
     let text = to_ascii(&text).ok_or_else(|| "its host is not valid".to_owned())?;
     let authority: http::uri::Authority =
         text.parse().map_err(|_| "its host and port are not valid".to_owned())?;
     if authority.as_str().contains('@') {
-        return Err("a name and password are not sent: use the `headers` middleware".to_owned());
+        return Err("a name and password are not supported: use the `headers` middleware".to_owned());
     }
     let host = authority.host().trim_matches(['[', ']']);
     if host.is_empty() {
-        return Err("it names no host".to_owned());
+        return Err("it has no host".to_owned());
     }
     let written = authority.as_str().rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     let port = match (authority.port_u16(), default) {
         (Some(port @ 1..), _) => port,
         (None, Some(port)) if !written => port,
-        (None, None) if !written => return Err("it names no port".to_owned()),
+        (None, None) if !written => return Err("it has no port".to_owned()),
         _ => return Err("its port is not from 1 to 65535".to_owned()),
     };
     Ok((format!("{host}{zone}"), port))
 }
 
-/// An authority as requests name it: in ASCII and lower case, without a zone.
+/// An authority in the form that requests use: in ASCII and lower case, without a zone.
 fn named(authority: &str) -> String {
     let (authority, _) = without_zone(authority);
     to_ascii(&authority).unwrap_or(Cow::Borrowed(&authority)).to_ascii_lowercase()
 }
 
-/// An authority, and the zone of its IPv6 address with its `%`. The zone has a meaning on this machine alone, so that no
-/// request names it (RFC 6874, section 4).
+/// An authority, and the zone of its IPv6 address with its `%`. The zone is meaningful only on this machine,
+/// so no request contains it (RFC 6874, section 4).
 fn without_zone(text: &str) -> (Cow<'_, str>, &str) {
     let inner = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     match inner.and_then(|(inner, port)| Some((inner.find('%')?, inner, port))) {

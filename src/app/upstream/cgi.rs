@@ -1,4 +1,4 @@
-//! What SCGI, FastCGI and CGI have in common: a request is meta-variables, an answer is a document of CGI.
+//! What SCGI, FastCGI and CGI have in common: a request is meta-variables, a response is a CGI document.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use crate::codec::{Fault, Variables};
 use crate::environ::Environ;
 use crate::error::BoxError;
 
-/// Longest head of an answer, and most fields in it.
+/// Longest head of a response, and the maximum number of its fields.
 const HEAD_LIMIT: (usize, usize) = (64 * 1024, 128);
-/// Most local redirects that one request is led through.
+/// Maximum number of local redirects for one request.
 const REDIRECTS: u32 = 10;
-/// Fields of a client by which a framework could be made to hand files out.
+/// Client fields that could make a framework serve files.
 const NOT_THE_CLIENTS: [&str; 3] = ["x-accel-mapping", "x-accel-redirect", "x-sendfile-type"];
 
 impl From<Fault> for Reason {
@@ -41,7 +41,7 @@ impl From<Fault> for Reason {
     }
 }
 
-/// Reads a document of CGI.
+/// Parses a CGI document.
 #[derive(Default)]
 pub(in crate::app) struct CgiAnswer {
     headed: bool,
@@ -49,7 +49,7 @@ pub(in crate::app) struct CgiAnswer {
 }
 
 impl CgiAnswer {
-    /// Whether the head was read.
+    /// Whether the head has been read.
     pub(in crate::app) fn has_head(&self) -> bool {
         self.headed
     }
@@ -59,13 +59,13 @@ impl CgiAnswer {
         self.left.is_some_and(|left| left > 0)
     }
 
-    /// The head, once it is there whole.
+    /// The head, once it is complete.
     /// # Errors
-    /// When it is malformed.
+    /// If it is malformed.
     pub(in crate::app) fn head(&mut self, input: &mut BytesMut, ended: bool) -> Result<Option<Head>, Reason> {
         let Some((answer, length)) = parse_head(input, HEAD_LIMIT.0, HEAD_LIMIT.1)? else {
             return match ended && !input.is_empty() {
-                true => Err(Reason::Malformed("its head has no end")),
+                true => Err(Reason::Malformed("its head is incomplete")),
                 false => Ok(None),
             };
         };
@@ -77,7 +77,7 @@ impl CgiAnswer {
                     .get(CONTENT_LENGTH)
                     .map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
                 let length = match length {
-                    Some(None) => return Err(Reason::Malformed("its Content-Length is no number")),
+                    Some(None) => return Err(Reason::Malformed("its Content-Length is not a number")),
                     Some(length) => length,
                     None => None,
                 };
@@ -97,7 +97,7 @@ impl CgiAnswer {
         }))
     }
 
-    /// As much of `data` as belongs to the body: what is longer than announced is cut off.
+    /// The part of `data` that belongs to the body: anything beyond the announced length is cut off.
     pub(in crate::app) fn body(&mut self, mut data: Bytes) -> Bytes {
         if let Some(left) = &mut self.left {
             data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -108,7 +108,7 @@ impl CgiAnswer {
 
     /// The next part of a document that ends with its connection.
     /// # Errors
-    /// When it is malformed or cut off.
+    /// If it is malformed or cut off.
     pub(in crate::app) fn plain(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
         if !self.headed {
             return Ok(self.head(input, ended)?.map_or(Decoded::More, Decoded::Head));
@@ -127,12 +127,12 @@ impl CgiAnswer {
     }
 }
 
-/// A kind of application that is asked by meta-variables.
+/// A kind of application that gets requests as meta-variables.
 pub(in crate::app) trait GatewayProtocol: Sync {
-    /// What it speaks.
+    /// Its protocol.
     type Protocol: Protocol;
 
-    /// Sends one request, and waits for the head of its answer.
+    /// Sends one request, and waits for the head of its response.
     fn send(
         &self,
         gateway: &Gateway,
@@ -142,7 +142,7 @@ pub(in crate::app) trait GatewayProtocol: Sync {
     ) -> impl Future<Output = Result<(Exchange<Self::Protocol>, Head), Failure>> + Send;
 }
 
-/// An application behind meta-variables, as its kind sends requests to it.
+/// An application that gets requests as meta-variables, and its kind, which sends them.
 pub(in crate::app) struct Gateway {
     pub(in crate::app) group: Arc<Group>,
     pub(in crate::app) hand_off: Option<HandOff>,
@@ -153,7 +153,7 @@ pub(in crate::app) struct Gateway {
 }
 
 impl Gateway {
-    /// Gives the answer to a request, through local redirects.
+    /// Responds to a request, following local redirects.
     pub(in crate::app) async fn answer(
         &self,
         kind: &impl GatewayProtocol,
@@ -165,7 +165,8 @@ impl Gateway {
             let body = match spool(body, self.spool_limit).await? {
                 Ok(body) => body,
                 Err(TooLong) => {
-                    let text = format!("A body without a length may have {} bytes.\n", self.spool_limit);
+                    let text =
+                        format!("A body without a length must not exceed {} bytes.\n", self.spool_limit);
                     return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
                 }
             };
@@ -200,7 +201,7 @@ impl Gateway {
     }
 
     fn variables(&self, parts: &Parts, body: &Body) -> Result<Variables, BoxError> {
-        let environ = parts.extensions.get::<Environ>().ok_or("the request came through no gate")?;
+        let environ = parts.extensions.get::<Environ>().ok_or("the request did not pass the gate")?;
         let mut variables = from_request(parts, environ, content_length(parts, body));
         for (name, value) in &self.variables {
             variables.set(name, value);
@@ -208,7 +209,7 @@ impl Gateway {
         Ok(variables)
     }
 
-    /// The variables of a question of our own.
+    /// The variables of a health check.
     pub(in crate::app) fn question(&self, parts: &Parts) -> Variables {
         self.variables(parts, &Body::empty()).unwrap_or_default()
     }
@@ -224,14 +225,14 @@ impl Gateway {
     }
 }
 
-/// The length of a request's body; `None` where the request has none (RFC 3875 section 4.1.2). An empty body whose length
-/// the client has told is one, as nginx sends it.
+/// The length of a request's body; `None` if the request has no body (RFC 3875 section 4.1.2). An empty body
+/// whose length the client sent counts as a body, as in nginx.
 fn content_length(parts: &Parts, body: &Body) -> Option<u64> {
     body.size_hint().exact().filter(|length| *length > 0 || parts.headers.contains_key(CONTENT_LENGTH))
 }
 
-/// The request for the path of a local redirect: a GET without a body. A path outside of our mount is the client's to
-/// ask for.
+/// The request for the path of a local redirect: a GET without a body. For a path outside the mount, the
+/// client is redirected.
 fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
     let mount =
         parts.extensions.get::<Environ>().map(|environ| environ.script_name.clone()).unwrap_or_default();
@@ -260,7 +261,7 @@ fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
     }
 }
 
-/// The head of a question of our own: the path of the health check.
+/// The head of a health check: a request for its path.
 pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
     let mut request = http::Request::new(());
     *request.method_mut() = method;

@@ -1,4 +1,4 @@
-//! One limit on waiting, cheap to set anew for each wait.
+//! A limit on waiting that is cheap to reset for each wait.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Bounds one wait after the other. The timer behind it is moved only when it fires or must fire earlier, so that
-/// a wait which ends in time costs no more than a look at the clock.
+/// Limits one wait after another. The timer behind it is moved only when it fires or must fire earlier, so a
+/// wait that ends in time costs only a look at the clock.
 #[derive(Default)]
 pub(super) struct Clock {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -15,13 +15,13 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Nothing is waited for.
+    /// Ends the current wait.
     pub(super) fn stop(&mut self) {
         self.deadline = None;
     }
 
-    /// Waits on; the wait began when this was first called since [`Clock::stop`]. Ready: it has lasted for `limit`,
-    /// or past `end`.
+    /// Continues the wait that began with the first call since [`Clock::stop`]. Ready if it has lasted for
+    /// `limit`, or if `end` has passed.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>, limit: Duration, end: Option<Instant>) -> Poll<()> {
         let deadline = *self.deadline.get_or_insert_with(|| {
             let deadline = Instant::now() + limit;

@@ -1,9 +1,10 @@
-//! One request to an upstream and its answer, over any protocol that has a head and a body each way.
+//! One request to an upstream and its response, over any protocol that has a head and a body in each
+//! direction.
 //!
-//! Nothing is spawned and nothing passes through a channel: who waits for the answer writes the request, and who
-//! reads the answer's body goes on writing what is left of the request's. So a client that reads slowly slows the
-//! upstream down, and one that goes closes the upstream's connection by dropping this. Only what follows an answer
-//! without a body is read by a task of its own, as nobody waits for it.
+//! It spawns no task and uses no channel. The task that waits for the response writes the request, and the
+//! reader of the response body writes the rest of the request body. So a client that reads slowly slows the
+//! upstream down, and a client that leaves drops this, which closes the upstream's connection. Only what
+//! follows a response without a body is read by a separate task, because no other task waits for it.
 
 use std::io;
 use std::pin::Pin;
@@ -25,25 +26,25 @@ use super::outgoing::Outgoing;
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
-/// How much is read at a time, at first and at most: whoever sends fast is read in larger pieces.
+/// Bytes read at a time, initially and at most: a fast sender is read in larger pieces.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);
 
-/// How long what follows an answer without a body is read.
+/// How long to read what follows a response without a body.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// The two directions of one request in a protocol. The head has been written to [`Outgoing`] before.
+/// The two directions of one request in a protocol. The head was already written to [`Outgoing`].
 pub(in crate::app) trait Protocol: Send + Unpin + 'static {
     /// Writes a piece of the request's body; never empty.
     fn data(&mut self, data: Bytes, out: &mut Outgoing);
     /// Writes the end of the request's body.
     fn end(&mut self, trailers: Option<HeaderMap>, out: &mut Outgoing);
-    /// Takes the next part of the answer out of `input`; `ended` when no more will come.
+    /// Takes the next part of the response from `input`; `ended` if no more will arrive.
     /// # Errors
-    /// What is wrong with the answer.
+    /// What is wrong with the response.
     fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason>;
 }
 
-/// A part of an answer.
+/// A part of a response.
 pub(in crate::app) enum Decoded {
     /// More bytes are needed.
     More,
@@ -53,10 +54,10 @@ pub(in crate::app) enum Decoded {
     Data(Bytes),
     /// Fields after the body.
     Trailers(HeaderMap),
-    /// The answer is over. With a time, the connection can take another request for that long (`None`: as long as
-    /// the pool keeps it).
+    /// The response is complete. With a time, the connection can take another request for that long (`None`:
+    /// as long as the pool keeps it).
     End(Option<Kept>),
-    /// The connection is the tunnel's now.
+    /// The connection now belongs to the tunnel.
     Switched,
 }
 
@@ -64,14 +65,14 @@ pub(in crate::app) enum Decoded {
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::app) struct Kept(pub(in crate::app) Option<Duration>);
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub(in crate::app) struct Head {
     pub(in crate::app) status: StatusCode,
     pub(in crate::app) headers: HeaderMap,
-    /// Length of the body, where the head says it.
+    /// Length of the body, if the head gives it.
     pub(in crate::app) length: Option<u64>,
-    /// A path, with its query, whose answer is to be given instead (RFC 3875, section 6.2.2).
+    /// A path, with its query, whose response is to be given instead (RFC 3875, section 6.2.2).
     pub(in crate::app) redirect: Option<String>,
 }
 
@@ -83,22 +84,22 @@ pub(in crate::app) struct Exchange<P> {
     lease: Lease,
     /// The request's body, until it has ended.
     body: Option<Body>,
-    /// Bytes that the body must still have, where its length was announced.
+    /// Bytes that the body must still have, if its length was announced.
     left: Option<u64>,
-    /// Whether anything of the body was taken.
+    /// Whether any part of the body was taken.
     touched: bool,
     /// Whether there is more to be written, now or later.
     sending: bool,
     /// Why writing ended early.
     unsent: Option<io::Error>,
     ended: bool,
-    /// Whether any byte of the answer has come.
+    /// Whether any byte of the response has arrived.
     answered: bool,
     headed: bool,
     read: usize,
-    /// A part that was decoded before it was asked for.
+    /// A part that was decoded before it was needed.
     ahead: Option<Result<Decoded, Reason>>,
-    /// When all must be over.
+    /// When the whole exchange must be over.
     end: Option<Instant>,
 }
 
@@ -106,12 +107,12 @@ pub(in crate::app) struct Exchange<P> {
 pub(in crate::app) enum Stop {
     /// The upstream failed.
     Upstream(Reason),
-    /// The request's body failed: the client went or sent what it may not.
+    /// The request's body failed: the client left or broke a limit.
     Client(BoxError),
 }
 
 impl<P: Protocol> Exchange<P> {
-    /// Begins: `write` puts the head into the buffer. `end` is when all must be over.
+    /// Begins: `write` puts the head into the buffer. `end` is when the whole exchange must be over.
     pub(in crate::app) fn new(
         group: Arc<Group>,
         lease: Lease,
@@ -146,17 +147,17 @@ impl<P: Protocol> Exchange<P> {
         }
     }
 
-    /// The upstream that is asked.
+    /// The upstream that gets the request.
     pub(in crate::app) fn member(&self) -> &Arc<Member> {
         &self.lease.member
     }
 
-    /// Whether the upstream has begun to answer.
+    /// Whether the upstream has begun to respond.
     pub(super) fn has_answer(&self) -> bool {
         self.answered
     }
 
-    /// The body as it was given, unless something of it was taken.
+    /// The original body, unless a part of it was taken.
     pub(super) fn take_untouched(&mut self) -> Option<Body> {
         if self.touched { None } else { Some(self.body.take().unwrap_or_else(Body::empty)) }
     }
@@ -177,7 +178,7 @@ impl<P: Protocol> Exchange<P> {
         }
     }
 
-    /// The next part of the answer; writes on meanwhile.
+    /// The next part of the response; continues to write in the meantime.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, Stop>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Decoded::End(None))) };
         if let Some(part) = self.ahead.take() {
@@ -189,7 +190,7 @@ impl<P: Protocol> Exchange<P> {
                 let written = match connection.output.poll_write(cx, &mut connection.stream) {
                     Poll::Ready(Ok(count)) => count,
                     Poll::Ready(Err(error)) => {
-                        // The answer may have been sent all the same: 413, say.
+                        // The response may have been sent all the same, for example 413.
                         self.unsent = Some(error);
                         connection.output.clear();
                         self.body = None;
@@ -262,7 +263,7 @@ impl<P: Protocol> Exchange<P> {
                     if count >= self.read {
                         self.read = (self.read * 2).min(READ.1);
                     }
-                    // A head has one limit, however it comes.
+                    // The head has one limit, however many pieces it arrives in.
                     if self.headed {
                         connection.clock.stop();
                     }
@@ -280,12 +281,12 @@ impl<P: Protocol> Exchange<P> {
                 Poll::Pending => {
                     let timeouts = &self.group.timeouts;
                     if waits_for_client && self.end.is_none() {
-                        // The server sees to the client's pace.
+                        // The server limits how slow the client may be.
                         connection.clock.stop();
                         return Poll::Pending;
                     }
                     let limit = match (waits_for_client, self.headed) {
-                        (true, _) => Duration::from_secs(86_400), // `end` is sooner
+                        (true, _) => Duration::from_secs(86_400), // `end` is earlier
                         (false, true) => duration(timeouts.pause_secs),
                         (false, false) => duration(timeouts.head_secs),
                     };
@@ -296,7 +297,7 @@ impl<P: Protocol> Exchange<P> {
         }
     }
 
-    /// Why there is no answer where the connection was closed.
+    /// Why there is no response if the connection was closed.
     fn closed(&mut self) -> Reason {
         self.unsent.take().map_or(Reason::Closed, Reason::Broken)
     }
@@ -306,7 +307,7 @@ impl<P: Protocol> Exchange<P> {
         if self.headed { Reason::Stalled } else { Reason::HeadTimeout }
     }
 
-    /// Gives the connection back to the pool, where that is possible.
+    /// Returns the connection to the pool, if possible.
     fn finish(&mut self, kept: Option<Kept>) {
         let Some(mut connection) = self.connection.take() else { return };
         let whole = !self.sending && self.unsent.is_none() && !self.ended && connection.input.is_empty();
@@ -317,12 +318,12 @@ impl<P: Protocol> Exchange<P> {
         }
     }
 
-    /// The answer: its body reads on from here.
+    /// The response; its body reads on from here.
     pub(in crate::app) fn into_response(mut self, head: Head) -> Response {
         let mut response = Response::default();
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        // Very often all of a body has come with the head: then it needs no stream.
+        // Very often the whole body arrived with the head: then it needs no stream.
         let mut whole = Bytes::new();
         if let Some(connection) = &mut self.connection {
             let (mut data, mut over) = (None, None);
@@ -349,21 +350,25 @@ impl<P: Protocol> Exchange<P> {
         response
     }
 
-    /// The answer to a request that wants its head only, or one whose status has no body. What comes all the same is
-    /// read for a while and thrown away: whoever sends it is not to be ended in the midst of its work.
+    /// The response to a request that needs only the head, or one whose status has no body. A body that
+    /// arrives all the same is read for a while and discarded, so that the upstream is not stopped in the
+    /// middle of its work.
     pub(in crate::app) fn into_bodiless(self, head: Head) -> Response {
-        // Its size is that of the body which is not there.
+        // Its size is that of the body that is left out.
         let body = Body::new(Answer::<P> { first: Bytes::new(), exchange: None, left: head.length });
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         let upstream = self.lease.member.name.clone();
         let mut rest = Box::pin(tokio::time::timeout(AFTERWARDS, self.rest()));
-        // Very often all has come with the head.
+        // Very often everything has arrived with the head.
         if rest.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(async move {
                 if rest.await.is_err() {
-                    tracing::warn!(upstream, "it goes on after an answer without a body: it is given up");
+                    tracing::warn!(
+                        upstream,
+                        "the upstream sent data after a response without a body: closing the connection"
+                    );
                 }
             });
         }
@@ -375,7 +380,7 @@ impl<P: Protocol> Exchange<P> {
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Ok(Decoded::Data(_) | Decoded::Trailers(_)) => {}
                 Ok(Decoded::End(kept)) => return self.finish(kept),
-                // A body may be announced that there is none of.
+                // The head may announce a body that is not sent.
                 Err(Stop::Upstream(Reason::BrokenOff)) => return self.finish(None),
                 _ => return,
             }
@@ -409,11 +414,11 @@ fn take_frame(frame: Option<Frame<Bytes>>, left: &mut Option<u64>) -> Result<Tak
     Ok(taken)
 }
 
-/// The body of an answer.
+/// The body of a response.
 struct Answer<P> {
     first: Bytes,
     exchange: Option<Exchange<P>>,
-    /// Bytes left, where the head said how many.
+    /// Bytes left, if the head said how many.
     left: Option<u64>,
 }
 
@@ -422,7 +427,7 @@ impl<P: Protocol> Answer<P> {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(data.len() as u64);
         }
-        // What ends the body may have come along: seen now, nobody has to ask once more.
+        // The end of the body may have arrived too. Detecting it now saves another poll.
         if let Some(exchange) = &mut self.exchange
             && exchange.ahead.is_none()
             && let Some(connection) = &mut exchange.connection
@@ -462,7 +467,7 @@ impl<P: Protocol> http_body::Body for Answer<P> {
                 this.exchange = None;
                 Poll::Ready(None)
             }
-            Ok(_) => Poll::Ready(Some(Err("the upstream answered twice".into()))),
+            Ok(_) => Poll::Ready(Some(Err("the upstream responded twice".into()))),
             Err(stop) => {
                 let error = match stop {
                     Stop::Client(error) => error,

@@ -1,4 +1,4 @@
-//! Why an upstream gave no answer, and the page that says so.
+//! Why an upstream gave no response, and the page that says so.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use crate::app::respond::plain;
 use crate::body::Response;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::app) enum Reason {
     /// No connection, or no program.
@@ -17,43 +17,43 @@ pub(in crate::app) enum Reason {
     /// No connection in time.
     #[error("it did not accept a connection in time")]
     ConnectTimeout,
-    /// No head of an answer in time.
-    #[error("it did not answer in time")]
+    /// No head of a response in time.
+    #[error("it did not respond in time")]
     HeadTimeout,
-    /// The body of the answer paused for too long.
-    #[error("it paused too long in the middle of its answer")]
+    /// The response body paused for too long.
+    #[error("it paused too long in the middle of its response")]
     Stalled,
-    /// The connection ended where an answer should stand.
-    #[error("it closed the connection without an answer")]
+    /// The connection ended before the response.
+    #[error("it closed the connection without a response")]
     Closed,
-    /// The connection ended in the middle of the answer.
-    #[error("it broke its answer off")]
+    /// The connection ended in the middle of the response.
+    #[error("it broke off its response")]
     BrokenOff,
     /// The connection broke.
     #[error("the connection to it broke")]
     Broken(#[source] io::Error),
-    /// The answer is not what the protocol says.
-    #[error("its answer is malformed: {0}")]
+    /// The response violates the protocol.
+    #[error("its response is malformed: {0}")]
     Malformed(&'static str),
-    /// The status of the answer is not from 100 to 599 (RFC 9110 section 15).
-    #[error("its answer has the status {0}, which is not a status of HTTP")]
+    /// The status of the response is not from 100 to 599 (RFC 9110 section 15).
+    #[error("its response has the status {0}, which is not an HTTP status")]
     Status(u16),
-    /// It refused in the protocol's own words.
+    /// It refused the request by means of the protocol.
     #[error("it refused the request: {0}")]
     Refused(&'static str),
     /// HTTP/2 failed.
     #[error("the connection to it failed")]
     Http2(#[source] hyper::Error),
     /// All connections are in use.
-    #[error("it has as many requests in flight as it may have")]
+    #[error("it has reached its limit of requests in flight")]
     Full,
-    /// Health checks say so, for all upstreams.
-    #[error("it is out of order")]
+    /// Health checks have failed, for all upstreams.
+    #[error("it failed its health check")]
     Out,
 }
 
 impl Reason {
-    /// A status as an upstream has sent it.
+    /// Checks a status that an upstream sent.
     /// # Errors
     /// [`Reason::Status`].
     pub(in crate::app) fn check_status(code: u16) -> Result<StatusCode, Reason> {
@@ -70,11 +70,11 @@ impl Reason {
     }
 }
 
-/// A failure with the upstream that it is of.
+/// A failure, and the upstream that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream `{name}` ({address}) failed")]
 pub(in crate::app) struct Fault {
-    /// The name that everyone may see: that of the app in the config, with a number where it has several upstreams.
+    /// The public name: that of the app in the config, with a number if the app has several upstreams.
     pub(in crate::app) name: String,
     /// Its address, for the log and developers.
     pub(in crate::app) address: String,
@@ -83,7 +83,7 @@ pub(in crate::app) struct Fault {
 }
 
 impl Fault {
-    /// Writes the log's line.
+    /// Logs the failure.
     pub(in crate::app) fn log(&self) {
         let mut text = self.reason.to_string();
         let mut next = std::error::Error::source(&self.reason);
@@ -95,11 +95,11 @@ impl Fault {
         tracing::warn!(upstream = self.name, address = self.address, "{text}");
     }
 
-    /// The answer in place of the upstream's: 502, 503 or 504 (RFC 9110, sections 15.6.3 to 15.6.5). In development
-    /// it names the address and the cause too.
+    /// The response in place of the upstream's: 502, 503 or 504 (RFC 9110, sections 15.6.3 to 15.6.5). In
+    /// development it also names the address and the cause.
     pub(in crate::app) fn answer(&self, development: bool) -> Response {
         let status = self.reason.status();
-        let mut text = format!("The upstream `{}` gave no answer: {}.\n", self.name, self.reason);
+        let mut text = format!("The upstream `{}` failed: {}.\n", self.name, self.reason);
         if development {
             text += &format!("Its address is {}.\n", self.address);
             if let Some(cause) = std::error::Error::source(&self.reason) {

@@ -1,4 +1,4 @@
-//! The upstreams of one app: which one takes a request, and its connections.
+//! The upstreams of one app: chooses one for each request, and keeps their connections.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,11 +17,11 @@ use super::outgoing::Outgoing;
 use super::run::Failure;
 use super::stream::{Stream, Tls};
 
-/// Most upstreams of one app, so that those tried fit a set of bits.
+/// Maximum number of upstreams of one app, so that a bit set can hold those already tried.
 pub(super) const MOST: usize = 64;
-/// Most upstreams that are tried for one request.
+/// Maximum number of upstreams tried for one request.
 const TRIES: u32 = 3;
-/// A kept connection gives a buffer above this size back.
+/// A kept connection frees a buffer above this size.
 const KEPT_BUFFER: usize = 16 * 1024;
 
 /// The upstreams of one app.
@@ -33,13 +33,13 @@ pub(in crate::app) struct Group {
     pub(in crate::app) pool: PoolOptions,
     pub(in crate::app) health: HealthOptions,
     pub(in crate::app) tls: Option<Tls>,
-    /// Whether pages may name addresses and causes.
+    /// Whether pages may show addresses and causes.
     pub(in crate::app) development: bool,
 }
 
 /// One upstream.
 pub(in crate::app) struct Member {
-    /// The name that everyone may see.
+    /// The public name.
     pub(in crate::app) name: String,
     pub(in crate::app) address: Address,
     pub(super) health: Health,
@@ -50,7 +50,7 @@ pub(in crate::app) struct Member {
 #[derive(Default)]
 struct Kept {
     connections: Vec<Idle>,
-    /// Whether a task sees to those that were kept long enough.
+    /// Whether a task closes connections that were kept long enough.
     swept: bool,
 }
 
@@ -59,10 +59,10 @@ struct Idle {
     until: Instant,
 }
 
-/// A connection with what belongs to it.
+/// A connection and its buffers.
 pub(in crate::app) struct Connection {
     pub(in crate::app) stream: Stream,
-    /// What was read and not yet used.
+    /// Bytes read but not used yet.
     pub(in crate::app) input: BytesMut,
     pub(super) output: Outgoing,
     pub(super) clock: Clock,
@@ -74,16 +74,16 @@ impl Connection {
     }
 }
 
-/// The right to one connection of an upstream, until it is dropped.
+/// The right to use one connection of an upstream, until it is dropped.
 pub(in crate::app) struct Lease {
     pub(in crate::app) member: Arc<Member>,
-    /// Its place in the group.
+    /// Its index in the group.
     pub(in crate::app) index: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Group {
-    /// Makes the group of the app of that name; starts nothing.
+    /// Creates the group of the app with this name; starts nothing.
     pub(in crate::app) fn new(
         app: &str,
         addresses: Vec<Address>,
@@ -106,7 +106,7 @@ impl Group {
         Group { members, balance, next: AtomicUsize::new(0), timeouts, pool, health, tls, development }
     }
 
-    /// Whether more than `tried` is left that may be asked.
+    /// Whether there are upstreams other than `tried` that may be used.
     pub(super) fn has_more(&self, tried: u64) -> bool {
         let may = |(index, member): (usize, &Arc<Member>)| {
             tried & 1 << index == 0 && !member.health.is_out() && !member.health.is_checked_out()
@@ -114,9 +114,9 @@ impl Group {
         self.members.iter().enumerate().any(may)
     }
 
-    /// Chooses an upstream that is not among `tried`, and waits until it has a connection free.
+    /// Chooses an upstream that is not among `tried`, and waits for a free connection.
     /// # Errors
-    /// When all are out of order, or the wait took too long.
+    /// If all upstreams are unhealthy, or the wait took too long.
     pub(in crate::app) async fn lease(&self, tried: u64) -> Result<Lease, Fault> {
         let Some(index) = self.choose(tried) else {
             return Err(self.members[0].fault(Reason::Out));
@@ -135,12 +135,13 @@ impl Group {
         Ok(Lease { member: member.clone(), index, _permit: Some(permit) })
     }
 
-    /// A lease that counts for nothing: for questions of our own, and for programs, which are counted elsewhere.
+    /// A lease that is not counted: for health checks, and for programs, which are counted elsewhere.
     pub(in crate::app) fn uncounted(&self, index: usize) -> Lease {
         Lease { member: self.members[index].clone(), index, _permit: None }
     }
 
-    /// The upstream for a request: among those in order; else, rather than none, among those that failed lately.
+    /// The upstream for a request: one of the healthy ones; if there are none, one of those that failed
+    /// recently.
     fn choose(&self, tried: u64) -> Option<usize> {
         if let [only] = &self.members[..] {
             return (tried == 0 && !only.health.is_checked_out()).then_some(0);
@@ -155,7 +156,7 @@ impl Group {
         let free = |index: &usize| self.members[*index].slots.available_permits();
         let pick = |failed: bool| {
             let count = usable(failed).count();
-            // Those that can be used take turns: who is left out leaves no gap for its neighbour to fill.
+            // Only usable upstreams take turns, so one that is skipped does not double its neighbour's load.
             let mut order = usable(failed).cycle().skip(turn % count.max(1)).take(count);
             match self.balance {
                 Balance::RoundRobin => order.clone().find(|index| free(index) > 0).or_else(|| order.next()),
@@ -167,7 +168,7 @@ impl Group {
 
     /// A new connection to `member`.
     /// # Errors
-    /// When it cannot be had, or not in time.
+    /// If there is no connection, or not in time.
     pub(in crate::app) async fn connect(&self, member: &Member) -> Result<Connection, Reason> {
         let connect = Stream::connect(&member.address, self.tls.as_ref());
         match tokio::time::timeout(duration(self.timeouts.connect_secs), connect).await {
@@ -182,13 +183,13 @@ impl Group {
     pub(in crate::app) fn failed(&self, member: &Member) {
         if member.health.fail(&self.health) && self.members.len() > 1 {
             let (upstream, address, out_secs) = (&*member.name, &*member.address.shown, self.health.out_secs);
-            tracing::warn!(upstream, address, "left out for {out_secs} s: it failed too often");
+            tracing::warn!(upstream, address, "not used for {out_secs} s: it failed too often");
         }
     }
 
-    /// Goes on to another upstream after a failure of `member`, if there is one that was not `tried`.
+    /// Allows the caller to try another upstream after a failure of `member`, if one was not `tried`.
     /// # Errors
-    /// The failure, when nobody is left.
+    /// The failure, if none is left.
     pub(in crate::app) fn next(&self, member: &Member, tried: u64, reason: Reason) -> Result<(), Failure> {
         let fault = member.fault(reason);
         if tried.count_ones() < TRIES && self.has_more(tried) {
@@ -198,11 +199,12 @@ impl Group {
         Err(Failure::Upstream(fault))
     }
 
-    /// Keeps a connection for the next request. `most` is how long the upstream said that it keeps it.
+    /// Keeps a connection for the next request. `most` is how long the upstream will keep it by its own
+    /// account.
     pub(super) fn keep(&self, member: &Arc<Member>, mut connection: Connection, most: Option<Duration>) {
         let mut time = duration(self.pool.idle_secs);
         if let Some(most) = most {
-            // It must not be used just as the upstream closes it.
+            // It must not be reused at the moment when the upstream closes it.
             time = time.min(most.saturating_sub(Duration::from_secs(1)));
         }
         if self.pool.max_idle == 0 || time.is_zero() {
@@ -222,7 +224,7 @@ impl Group {
     }
 }
 
-/// Closes idle connections that were kept long enough, until there are none.
+/// Closes idle connections that were kept long enough, until none are left.
 async fn sweep(member: std::sync::Weak<Member>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -242,7 +244,7 @@ async fn sweep(member: std::sync::Weak<Member>) {
         let done = kept.connections.is_empty();
         kept.swept = !done;
         drop(kept);
-        drop(over); // closed outside of the lock
+        drop(over); // closed outside the lock
         if done {
             return;
         }

@@ -1,4 +1,4 @@
-//! Whether an upstream is in order: its failures are counted, and it is asked where the config says so.
+//! The health of an upstream: counts its failures, and probes it if configured.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use super::options::{HealthOptions, duration};
 /// The health of one upstream.
 pub(super) struct Health {
     begun: Instant,
-    /// Failures, and since when they are counted.
+    /// Number of failures, and since when they are counted.
     fails: Mutex<(u32, Instant)>,
-    /// Whether there are any, so that a success costs a look.
+    /// Whether there are any failures, so that a success costs only one load.
     failed: AtomicBool,
-    /// Milliseconds after `begun` until which it is left out.
+    /// Until when it is not used, in milliseconds after `begun`.
     out_until: AtomicU64,
-    /// What the last question said.
+    /// Whether the last health check failed.
     checked_out: AtomicBool,
 }
 
@@ -38,13 +38,13 @@ impl Health {
         u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether failures have put it out.
+    /// Whether it is not used because of failures.
     pub(super) fn is_out(&self) -> bool {
         let until = self.out_until.load(Relaxed);
         until > 0 && self.since(Instant::now()) < until
     }
 
-    /// Whether health checks have put it out.
+    /// Whether it is not used because of a health check.
     pub(super) fn is_checked_out(&self) -> bool {
         self.checked_out.load(Relaxed)
     }
@@ -57,7 +57,7 @@ impl Health {
         }
     }
 
-    /// Counts a failure; `true` when it has just put the upstream out.
+    /// Counts a failure; `true` if this failure took the upstream out of use.
     pub(super) fn fail(&self, options: &HealthOptions) -> bool {
         let now = Instant::now();
         self.failed.store(true, Relaxed);
@@ -70,7 +70,7 @@ impl Health {
             return false;
         }
         let out = duration(options.out_secs);
-        // Back in, one more failure puts it out again.
+        // After that, a single failure takes it out of use again.
         *fails = (options.max_fails.get() - 1, now + out);
         let was = self.is_out();
         self.out_until.store(self.since(now + out), Relaxed);
@@ -84,19 +84,19 @@ impl Health {
             Err(reason) if !was => tracing::warn!(upstream, address, "health check failed: {reason}"),
             Ok(()) if was => {
                 self.succeeded();
-                tracing::info!(upstream, address, "in order again");
+                tracing::info!(upstream, address, "healthy again");
             }
             _ => {}
         }
     }
 }
 
-/// One question to the upstream at that place of the group: an error says what is wrong.
+/// One health check of the upstream with that index in the group: an error says what is wrong.
 pub(in crate::app) type Question =
     Arc<dyn Fn(Arc<Group>, usize) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
-/// Asks every upstream of `group` from now on, until nobody else holds the group. Without a runtime (a config that is
-/// only checked) nothing is asked.
+/// Checks every upstream of `group` from now on, until nothing else holds the group. Without a runtime (when
+/// a config is only checked) it does nothing.
 pub(in crate::app) fn watch(group: &Arc<Group>, question: &Question) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if group.health.path.is_none() {
@@ -115,7 +115,7 @@ pub(in crate::app) fn watch(group: &Arc<Group>, question: &Question) {
                 let member = group.members[index].clone();
                 let limit = duration(group.health.timeout_secs);
                 let asked = tokio::time::timeout(limit, question(group, index)).await;
-                let result = asked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+                let result = asked.unwrap_or_else(|_| Err("no response in time".to_owned()));
                 member.health.checked(&member, result);
             }
         });

@@ -1,8 +1,9 @@
-//! What the kinds of application share that ask another program: addresses, choice among several, pools, limits,
-//! health, retries and the pages for failures.
+//! What the kinds of application that call another program share: addresses, choice among several, pools,
+//! limits, health, retries and error pages.
 //!
-//! [`run`] sends a request through a [`Group`] in some [`Protocol`]; [`exchange`] moves the bytes. Each kind has its
-//! protocol and its options; nothing here knows one of them, but for the program that [`stream`] can be.
+//! [`run`] sends a request through a [`Group`] in some [`Protocol`]; [`exchange`] moves the bytes. Each kind
+//! has its own protocol and options. Nothing here depends on one of them, except for the program that a
+//! [`stream`] can be.
 
 mod address;
 mod cgi;
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use crate::config::{ConfigAddress, Table, item};
 use crate::error::Error;
 
-/// Reads the list `upstreams` of a table.
+/// Parses the list `upstreams` of a table.
 pub(super) fn addresses(
     table: &Table,
     texts: &[ConfigAddress],
@@ -43,11 +44,11 @@ pub(super) fn addresses(
     errors: &mut Vec<Error>,
 ) -> Vec<Address> {
     if texts.is_empty() {
-        errors.push(table.error("upstreams", "no upstream").help("name one at least"));
+        errors.push(table.error("upstreams", "no upstream").help("name at least one"));
     }
     if texts.len() > group::MOST {
         let message = format!("more than {} upstreams", group::MOST);
-        errors.push(table.error("upstreams", message).help("put a second proxy in between"));
+        errors.push(table.error("upstreams", message).help("put a second proxy in front of some of them"));
     }
     let mut found = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -62,7 +63,7 @@ pub(super) fn addresses(
     found
 }
 
-/// Checks variables that the config adds.
+/// Checks the variables that the config adds.
 pub(super) fn check_variables(
     table: &Table,
     key: &str,
@@ -72,11 +73,11 @@ pub(super) fn check_variables(
     for (name, value) in variables {
         let at = crate::config::join(key, name);
         if name.is_empty() || name.contains(['=', '\0']) {
-            let error = Error::config(format!("`{name}` is no name of a variable")).at(table.key_origin(&at));
+            let error = Error::config(format!("`{name}` is not a variable name")).at(table.key_origin(&at));
             errors.push(error.help("write one such as `APP_ENV`"));
         }
         if value.contains('\0') {
-            errors.push(table.error(&at, "a variable has no NUL in it"));
+            errors.push(table.error(&at, "a variable must not contain a NUL"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Options that the kinds with upstreams share, flattened into each kind's own.
+//! Options that all kinds with upstreams share, flattened into each kind's own.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -55,7 +55,7 @@ impl UpstreamOptions {
         let is_path =
             |text: &str| text.starts_with('/') && !text.contains('#') && text.parse::<http::Uri>().is_ok();
         if self.health.path.as_deref().is_some_and(|path| !is_path(path)) {
-            errors.push(table.error("health.path", "it is no path").help("write one such as `/health`"));
+            errors.push(table.error("health.path", "it is not a path").help("write one such as `/health`"));
         }
         HandOff::new(table, &self.hand_off, builder, errors)
     }

@@ -1,4 +1,4 @@
-//! Bytes on their way to an upstream: small pieces are put together, large ones are sent as they are.
+//! Bytes to be sent to an upstream: small pieces are joined, large ones are sent as they are.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::stream::Stream;
 
-/// A piece of this size or more is not copied.
+/// Pieces of at least this size are not copied.
 const LARGE: usize = 4096;
 
 /// What is to be written, in order.
@@ -21,7 +21,7 @@ pub(in crate::app) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Adds bytes by copy.
+    /// Copies bytes to the end.
     pub(in crate::app) fn put(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -37,7 +37,7 @@ impl Outgoing {
         self.queue.push_back(bytes);
     }
 
-    /// Room for a head that is put together of many pieces.
+    /// The buffer for a head that is composed of many pieces.
     pub(in crate::app) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
@@ -51,7 +51,7 @@ impl Outgoing {
         self.buffer.clear();
     }
 
-    /// Writes once. The count of bytes written; 0 when there was nothing to write.
+    /// Writes once. Returns the number of bytes written; 0 if there was nothing to write.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,

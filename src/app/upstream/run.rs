@@ -1,4 +1,4 @@
-//! A request to one of several upstreams: who is asked, who is asked again, and what is answered when nobody is left.
+//! Sends a request to one of several upstreams: which one, when to retry, and the response if all fail.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::outgoing::Outgoing;
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
-/// Why a request got no answer of an upstream.
+/// Why a request got no response from an upstream.
 pub(in crate::app) enum Failure {
-    /// The last upstream that was asked failed.
+    /// The last upstream that was tried failed.
     Upstream(Fault),
     /// The request's body failed.
     Client(BoxError),
 }
 
 impl Failure {
-    /// The answer, or the error for whoever serves the client; the upstream's failure goes to the log.
+    /// The response, or the error for the server; the upstream's failure is logged.
     pub(in crate::app) fn settle(self, group: &Group) -> Result<Response, BoxError> {
         match self {
             Failure::Upstream(fault) => {
@@ -42,9 +42,10 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
 
 /// Sends a request; `write` puts its head into the buffer, for each upstream that is tried.
 ///
-/// Where no connection can be had the next upstream is tried: nothing was sent. A request that was sent is sent again
-/// only if it `repeats`, nothing of its body was taken and no byte of an answer came: where the connection was a kept
-/// one over a new one, to whichever upstream has its turn; else to one that was not tried.
+/// If no connection can be made, nothing was sent, and the next upstream is tried. A request that was sent is
+/// sent again only if it `repeats`, none of its body was taken and no byte of a response arrived. If the
+/// connection was a kept one, it goes over a new connection to whichever upstream is next; otherwise to one
+/// that was not tried.
 /// # Errors
 /// The last failure.
 pub(in crate::app) async fn run<P: Protocol>(
@@ -95,7 +96,7 @@ pub(in crate::app) async fn run<P: Protocol>(
         };
         body = again;
         if was_kept {
-            // It was closed just as it was used, which is nobody's fault.
+            // It was closed at the moment of reuse, which is nobody's fault.
             fresh = true;
             continue;
         }
@@ -106,8 +107,7 @@ pub(in crate::app) async fn run<P: Protocol>(
     }
 }
 
-/// A question of our own to the upstream at `index`, on a connection of its own: whether it answers, and with 2xx or
-/// 3xx.
+/// A health check of the upstream at `index`, on a new connection: whether it responds with 2xx or 3xx.
 /// # Errors
 /// What is wrong, for the log.
 pub(in crate::app) async fn ask<P: Protocol>(
@@ -129,12 +129,12 @@ pub(in crate::app) async fn ask<P: Protocol>(
     }
 }
 
-/// Whether the answer to such a question is good.
+/// Whether the response to a health check is good.
 /// # Errors
 /// What is wrong with it.
 pub(in crate::app) fn judge(status: StatusCode) -> Result<(), String> {
     match status.is_success() || status.is_redirection() {
         true => Ok(()),
-        false => Err(format!("it answered with {status}")),
+        false => Err(format!("it responded with {status}")),
     }
 }

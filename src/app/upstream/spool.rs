@@ -1,4 +1,5 @@
-//! A request's body of unknown length, kept until it is whole: CGI, SCGI and FastCGI name the length first.
+//! Buffers a request body of unknown length until it is complete: CGI, SCGI and FastCGI send the length
+//! first.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::pin::Pin;
@@ -13,16 +14,16 @@ use tokio_util::io::poll_read_buf;
 use crate::body::Body;
 use crate::error::BoxError;
 
-/// What is kept in memory; more goes to a file without a name.
+/// Bytes kept in memory; more goes to an unnamed file.
 const MEMORY_BYTES: usize = 64 * 1024;
 
-/// A body that is longer than may be kept.
+/// A body that is longer than the limit.
 #[derive(Debug)]
 pub(super) struct TooLong;
 
-/// The body, whole; one whose length is known is passed on as it is.
+/// The complete body; a body with a known length is passed on as it is.
 /// # Errors
-/// Of the body itself and of the file; [`TooLong`] above `limit` bytes.
+/// Errors of the body itself and of the file; [`TooLong`] above `limit` bytes.
 pub(super) async fn spool(mut body: Body, limit: u64) -> Result<Result<Body, TooLong>, BoxError> {
     if body.size_hint().exact().is_some() {
         return Ok(Ok(body));
@@ -47,7 +48,7 @@ pub(super) async fn spool(mut body: Body, limit: u64) -> Result<Result<Body, Too
     Ok(Ok(Body::new(Spooled { file: File::from_std(file), left: length, buffer: BytesMut::new() })))
 }
 
-/// Appends to the file, which is made where there is none.
+/// Appends to the file; creates it if there is none.
 async fn write(file: Option<std::fs::File>, data: Bytes) -> io::Result<std::fs::File> {
     let written = tokio::task::spawn_blocking(move || {
         let mut file = match file {
@@ -81,7 +82,7 @@ impl http_body::Body for Spooled {
         }
         this.buffer.reserve(MEMORY_BYTES);
         match ready!(poll_read_buf(Pin::new(&mut this.file), cx, &mut this.buffer)) {
-            Ok(0) => Poll::Ready(Some(Err("the spooled body is shorter than it was".into()))),
+            Ok(0) => Poll::Ready(Some(Err("the spooled body became shorter".into()))),
             Ok(count) => {
                 this.left = this.left.saturating_sub(count as u64);
                 Poll::Ready(Some(Ok(Frame::data(this.buffer.split().freeze()))))

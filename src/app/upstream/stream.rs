@@ -1,4 +1,4 @@
-//! A connection to an upstream, whatever it is made of.
+//! A connection to an upstream, of any kind.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -27,18 +27,18 @@ pub(in crate::app) enum Stream {
     Program(Box<Program>),
 }
 
-/// How TLS is spoken to upstreams.
+/// TLS settings for upstreams.
 #[derive(Clone)]
 pub(in crate::app) struct Tls {
     pub(in crate::app) config: Arc<rustls::ClientConfig>,
-    /// The name that the certificate must have, instead of the address's host.
+    /// The name that the certificate must be valid for, instead of the address's host.
     pub(in crate::app) name: Option<ServerName<'static>>,
 }
 
 impl Stream {
-    /// Connects; a name's addresses are tried in turn.
+    /// Connects; tries the addresses of a name in turn.
     /// # Errors
-    /// Of the last address, or why the name has none.
+    /// The error of the last address, or why the name has none.
     pub(in crate::app) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Stream> {
         match (&address.target, tls) {
             (Target::Unix(path), _) => UnixStream::connect(&*SocketPath::new(path)?).await.map(Stream::Unix),
@@ -59,17 +59,17 @@ impl Stream {
         }
     }
 
-    /// Whether a kept connection can be used: the other end has neither closed it nor sent what nobody asked for.
-    /// Costs no system call where nothing has come.
+    /// Whether a kept connection can be used: the other end has neither closed it nor sent unexpected data.
+    /// Costs no system call if nothing has arrived.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
-        // What this registers is replaced by the next real wait.
+        // The next real wait replaces the waker registered here.
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// The answer is whole, and the stream is of no further use.
+    /// The response is complete, and the stream is no longer needed.
     pub(super) fn finished(&mut self) {
         if let Stream::Program(program) = self {
             program.finished();
@@ -81,7 +81,7 @@ impl Stream {
         matches!(self, Stream::Program(program) if program.is_late())
     }
 
-    /// All that is to be sent was sent: a program sees the end of its input.
+    /// Everything was sent: closes a program's input.
     pub(super) fn close_input(&mut self) {
         if let Stream::Program(program) = self {
             program.close_input();

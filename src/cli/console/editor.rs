@@ -1,4 +1,5 @@
-//! Lines from a terminal: history, and completion of commands, methods, paths and names of header fields.
+//! Reads lines from a terminal, with history and with completion of commands, methods, paths and header field
+//! names.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ const FIELDS: [&str; 14] = [
     "User-Agent",
     "X-Forwarded-For",
 ];
-/// Most lines that are remembered.
+/// Maximum length of the history, in lines.
 const MOST: usize = 1000;
 
 /// Reads lines from the terminal.
@@ -45,9 +46,9 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// Begins with the history of earlier sessions, where there is a place for one.
+    /// Opens the terminal and loads the history of earlier sessions, if there is a place for one.
     /// # Errors
-    /// When the terminal is of no use.
+    /// When the terminal cannot be used.
     pub(super) fn open() -> Result<Editor> {
         let failed = |cause: ReadlineError| Error::new("cannot use the terminal").because(cause);
         let config = rustyline::Config::builder().max_history_size(MOST).map_err(failed)?;
@@ -61,16 +62,16 @@ impl Editor {
         Ok(Editor { editor, history })
     }
 
-    /// Paths that are offered from now on.
+    /// Sets the paths that completion offers.
     pub(super) fn knows(&mut self, paths: Vec<String>) {
         if let Some(words) = self.editor.helper_mut() {
             words.paths = paths;
         }
     }
 
-    /// The next line; `None` at the end. Ctrl-C drops the line begun.
+    /// The next line; `None` at the end of input. Ctrl-C discards the current line.
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal cannot be read.
     pub(super) fn line(&mut self, prompt: &str) -> Result<Option<String>> {
         loop {
             match self.editor.readline(prompt) {
@@ -85,12 +86,12 @@ impl Editor {
         }
     }
 
-    /// Keeps the line, here and in the file; what looks like a secret is kept nowhere.
+    /// Adds the line to the history and its file, unless it looks like it contains a secret.
     fn remember(&mut self, line: &str) {
         if line.trim().is_empty() || is_secret(line) {
             return;
         }
-        // A history that cannot be written is none: nobody's request fails for it.
+        // A history that cannot be written must not make a request fail.
         let _ = self.editor.add_history_entry(line);
         if let Some(path) = &self.history
             && private(path).is_ok()
@@ -100,7 +101,7 @@ impl Editor {
     }
 }
 
-/// Whether a line sets a field, or has a parameter or a key of a body, that nobody may read.
+/// Whether a line has a header field, a parameter or a body key that is secret.
 fn is_secret(line: &str) -> bool {
     if line.trim_start().starts_with(':') {
         return false; // a command of the session
@@ -113,14 +114,14 @@ fn is_secret(line: &str) -> bool {
     named && words.into_iter().any(|word| !word.is_empty() && is_secret_field(word))
 }
 
-/// The history's file: in the folder for states of the XDG base directories.
+/// The history file, in the state directory of the XDG base directory specification.
 fn place() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let states = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
     Some(states.join("paster/console_history"))
 }
 
-/// Sees that the file is there and its owner's alone.
+/// Creates the file if needed and makes it accessible to its owner only.
 fn private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
     if let Some(folder) = path.parent() {
@@ -130,7 +131,7 @@ fn private(path: &Path) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
-/// What can be completed.
+/// What completion offers.
 #[derive(Default)]
 struct Words {
     paths: Vec<String>,

@@ -12,9 +12,9 @@ struct Cookie {
 }
 
 impl Jar {
-    /// Takes the value of a `Set-Cookie`. One that is to end at once goes away.
+    /// Stores the cookie of a `Set-Cookie` field, or removes it if it expires at once.
     /// # Source
-    /// RFC 6265 section 5.2, without the domain and the time: there is one host, and a session is short.
+    /// RFC 6265 section 5.2, without domains and expiry times: there is one host, and a session is short.
     pub(super) fn take(&mut self, text: &str) {
         let mut parts = text.split(';').map(str::trim);
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
@@ -38,7 +38,7 @@ impl Jar {
         }
     }
 
-    /// The value of a `Cookie` for a request of `target`.
+    /// The `Cookie` field for a request to `target`.
     pub(super) fn of(&self, target: &str) -> Option<String> {
         let path = target.split('?').next().unwrap_or_default();
         let fits = |cookie: &&Cookie| {

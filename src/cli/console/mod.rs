@@ -1,4 +1,4 @@
-//! `paster console`: requests one after the other to an application in this process.
+//! `paster console`: sends requests, one after another, to an application in this process.
 
 mod editor;
 mod jar;
@@ -21,25 +21,25 @@ use crate::ops::request::{Asked, Part, Session};
 use crate::ops::routes::{AppRoute, routes};
 use crate::server::console::encode_head;
 
-/// Asks an application in this process, request by request: with history and completion in a terminal, else from the
-/// lines of standard input.
+/// Sends requests to an application in this process, one by one: with history and completion on a terminal,
+/// otherwise from the lines of standard input.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A line is one of:
   /path                      GET it
   POST /items {\"name\":1}     another method, with a body: text, or @FILE
-  Accept: text/html          a header field for all requests that follow; `Accept:` takes it away
-  :help                      the other commands
+  Accept: text/html          a header field for all following requests; `Accept:` removes it
+  :help                      list the other commands
 
 Examples:
-  paster console                                   of ./server.toml, without a server
-  printf 'GET /\\nGET /about\\n' | paster console      the lines of a script
+  paster console                                   ask the app of ./server.toml, without a server
+  printf 'GET /\\nGET /about\\n' | paster console      run the lines of a script
 
-Cookies are kept as a browser does. Exit codes: 0 ended, 1 a line of a script failed, 78 the config is wrong.")]
+Cookies are kept as in a browser. Exit codes: 0 ended, 1 a line of a script failed, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Ask this app of the config [default: that of the server `main`]
+    /// Ask this app of the config [default: the app of the server `main`]
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
 
@@ -54,17 +54,17 @@ pub(super) struct Args {
 
 const HELP: &str = "\
 /path                  GET it
-METHOD /path [BODY]    another request; BODY is text, or @FILE
-Name: value            a header field for all requests that follow; `Name:` takes it away
-:headers               show them
-:cookies               show the cookies that were set
-:forget                take all header fields and cookies away
-:trace on|off          the time of each part of the stack
-:head on|off           status line and fields before the body
-:follow on|off         redirects to the same host
+METHOD /path [BODY]    send another request; BODY is text, or @FILE
+Name: value            a header field for all following requests; `Name:` removes it
+:headers               list these header fields
+:cookies               list the cookies
+:forget                remove all header fields and cookies
+:trace on|off          show the time of each part of the stack
+:head on|off           show the status line and header fields before the body
+:follow on|off         follow redirects to the same host
 :app NAME              ask another app of the config
-:reload                read the config anew
-:quit                  end (also Ctrl-D)
+:reload                reload the config
+:quit                  quit (also Ctrl-D)
 ";
 
 impl Args {
@@ -91,7 +91,7 @@ fn open(sources: &Sources, app: Option<&str>) -> Result<Session> {
     Session::open(sources, app, true, &|text| note(&format!("{text}\n")))
 }
 
-/// What is kept from line to line.
+/// The state that is kept between lines.
 struct Console {
     sources: Sources,
     session: Session,
@@ -103,7 +103,7 @@ struct Console {
     follow: bool,
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(PartialEq, Eq)]
 enum Next {
     Line,
@@ -111,11 +111,11 @@ enum Next {
 }
 
 impl Console {
-    /// Lines from a person.
+    /// Reads lines from a person.
     fn converse(&mut self) -> Result<ExitCode> {
         let mut editor = Editor::open()?;
         let app = self.session.app();
-        print(&format!("asking the app `{app}`; `:help` says how, Ctrl-D ends\n"))?;
+        print(&format!("asking the app `{app}`; `:help` lists the commands, Ctrl-D quits\n"))?;
         loop {
             editor.knows(self.paths());
             let Some(line) = editor.line(&format!("{}> ", self.session.app()))? else { break };
@@ -128,7 +128,7 @@ impl Console {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Lines from a file or a pipe; all are taken, also after one that failed.
+    /// Reads lines from a file or a pipe. A line that fails does not stop the rest.
     fn script(&mut self) -> Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for line in std::io::stdin().lock().lines() {
@@ -165,13 +165,13 @@ impl Console {
         } else if first.chars().all(|c| c.is_ascii_uppercase() || c == '-') {
             let (path, body) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
             if path.is_empty() {
-                return Err(Error::usage(format!("`{first}` of what?"))
+                return Err(Error::usage(format!("`{first}` needs a path"))
                     .help(format!("write `{first} /path`"))
                     .into());
             }
             return self.ask(first, path, body_of(body.trim())?);
         } else {
-            return Err(Error::usage(format!("`{first}` is no path, no method, no header field"))
+            return Err(Error::usage(format!("`{first}` is not a path, a method or a header field"))
                 .help("write `GET /path`, `Name: value`, or `:help`")
                 .into());
         }
@@ -211,7 +211,7 @@ impl Console {
                 let error = Error::usage(format!("unknown command `:{other}`"));
                 return Err(match crate::registry::nearest(other, editor::COMMANDS.iter().copied()) {
                     Some(near) => error.help(format!("did you mean `:{near}`?")),
-                    None => error.help("`:help` lists them"),
+                    None => error.help("`:help` lists the commands"),
                 }
                 .into());
             }
@@ -254,7 +254,7 @@ impl Console {
         show(if last == b'\n' { "" } else { "\n" })
     }
 
-    /// Paths that routes of the config begin with.
+    /// The path prefixes of the config's routes.
     fn paths(&self) -> Vec<String> {
         fn gather(route: &AppRoute, prefix: &str, found: &mut Vec<String>) {
             for inner in &route.routes {
@@ -275,12 +275,12 @@ impl Console {
     }
 }
 
-/// Prints text; ends the console when the pipe is closed.
+/// Prints text; ends the console if the pipe is closed.
 fn show(text: &str) -> Result<Next> {
     Ok(if is_read(text)? { Next::Line } else { Next::End })
 }
 
-/// `Name: value`, when a line is one.
+/// Splits `Name: value`, if the line has this form.
 fn field(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -292,7 +292,7 @@ fn switch(name: &str, word: &str) -> Result<bool> {
         "on" | "" => Ok(true),
         "off" => Ok(false),
         other => {
-            let error = Error::usage(format!("`:{name}` is `on` or `off`, not `{other}`"));
+            let error = Error::usage(format!("`:{name}` takes `on` or `off`, not `{other}`"));
             Err(error.help(format!("write `:{name} on`")).into())
         }
     }

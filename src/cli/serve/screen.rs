@@ -1,4 +1,4 @@
-//! The events of `paster serve` as people read them on standard error, and as programs do on standard output.
+//! Prints the events of `paster serve`: as text on standard error, as JSON on standard output.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub(super) struct Screen {
 #[derive(Default)]
 struct State {
     spinner: Option<ProgressBar>,
-    /// Open the address once it serves.
+    /// Open the address in a browser once the server is ready.
     open: bool,
 }
 
@@ -54,7 +54,7 @@ impl Screen {
             Event::Progress { text, done, .. } => match (&state.spinner, done) {
                 (Some(bar), Some(done)) => bar.set_message(format!("{done} crates, {text}")),
                 (Some(bar), None) => bar.set_message(text.clone()),
-                // Every crate on a line of its own would bury what matters.
+                // One line per crate would bury what matters.
                 (None, Some(_)) => {}
                 (None, None) => self.line("", &format!("building: {text}")),
             },
@@ -78,7 +78,7 @@ impl Screen {
             | Event::WorkerHung { .. }
             | Event::SideExit { .. }
             | Event::TaskEnded { ok: false, .. } => "31",
-            // `paster ps` and `logs` show it; here it would bury the rest.
+            // `paster ps` and `paster logs` show it; here it would bury the rest.
             Event::TaskEnded { .. } => return,
             _ => "",
         };
@@ -89,7 +89,7 @@ impl Screen {
             event => event.text().into_iter().for_each(|text| self.line(style, &text)),
         }
         if let Event::Ready { open: Some(url), .. } = event {
-            // Alone on the last line, to be opened by a click or copied whole.
+            // Alone on the last line, so that the user can click it or copy it whole.
             note(&match self.colour {
                 true => format!("\x1b[1;4m{url}\x1b[0m\n"),
                 false => format!("{url}\n"),
@@ -100,7 +100,7 @@ impl Screen {
         }
     }
 
-    /// Compilers' output as it came, then the errors.
+    /// Prints the compilers' output unchanged, then the errors.
     fn faults(&self, faults: &[Fault]) {
         let mut text = String::new();
         for fault in faults {
@@ -120,13 +120,13 @@ impl Screen {
     }
 }
 
-/// Opens `url` in the user's browser, when there is one.
+/// Opens `url` in the user's browser, if there is one.
 fn open(url: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let mut command = std::process::Command::new(program);
     command.arg(url).stdin(std::process::Stdio::null());
     let quiet = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    // Without a browser the address stands on the screen.
+    // Without a browser, the user still sees the address on the screen.
     if let Ok(mut child) = quiet.spawn() {
         std::thread::spawn(move || child.wait());
     }
@@ -136,6 +136,6 @@ fn open(url: &str) {
 pub(super) fn print_json(event: &Event) {
     let line = serde_json::to_string(event).expect("events have string keys only");
     let mut out = std::io::stdout().lock();
-    // The reader is gone: the server has other duties.
+    // If the reader is gone, the server goes on.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

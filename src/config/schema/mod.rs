@@ -1,4 +1,4 @@
-//! Checks a table against a JSON Schema, in the user's words, and makes its paths absolute.
+//! Checks a table against a JSON Schema, reports errors in the user's terms, and makes paths absolute.
 
 mod words;
 
@@ -12,17 +12,17 @@ use crate::config::node::{item, join};
 use crate::config::table::Table;
 use crate::error::{Error, Errors, Result};
 
-/// Deepest nesting of forms within forms for one value, so that a schema that refers to itself ends.
+/// How deep the alternatives of one value may be nested, so that a recursive schema ends.
 const DEPTH_LIMIT: usize = 8;
 
-/// Checks `value`, which stands at `base` in `table`, and returns it with absolute paths.
+/// Checks `value`, found at `base` in `table`, and returns it with absolute paths.
 /// # Errors
-/// Every fault, in the order of its place.
+/// Every error, in the order of the places.
 pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value) -> Result<Value> {
     let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, base, 0);
     let validator = jsonschema::options().build(schema).map_err(|error| {
-        Error::new(format!("the schema for `[{}]` is no valid JSON Schema", check.shown_table("")))
+        Error::new(format!("the schema for `[{}]` is not a valid JSON Schema", check.shown_table("")))
             .because(error.to_string())
     })?;
     for error in validator.iter_errors(&value) {
@@ -34,16 +34,16 @@ pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value)
     Ok(value)
 }
 
-/// The paths that stand in `value`, absolute.
+/// The paths in `value`, absolute.
 pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<NamedPath> {
     let mut check = Check { table, base: "", schema, errors: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, "", 0);
     check.paths
 }
 
-/// Makes a `T` of a checked value.
+/// Deserializes a checked value as a `T`.
 /// # Errors
-/// What the schema cannot say and `T` refuses, with its place.
+/// What the schema cannot express and `T` refuses, with its place.
 pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &str, value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let mut path = base.to_owned();
@@ -66,17 +66,17 @@ pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &str, value: Value)
 
 struct Check<'a> {
     table: &'a Table,
-    /// Key path from the table to the checked value.
+    /// The key path from the table to the checked value.
     base: &'a str,
     schema: &'a Value,
     errors: Vec<Error>,
-    /// What was found of `format: path`.
+    /// The values of `format: path` that were found.
     paths: Vec<NamedPath>,
 }
 
 impl<'a> Check<'a> {
-    /// Follows the schema through the value: makes paths absolute, reads texts that came from `${…}` as the number
-    /// or boolean that is wanted.
+    /// Follows the schema through the value: makes paths absolute, and reads strings that came from `${…}` as
+    /// a number or boolean if one is expected.
     fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &str, depth: usize) {
         let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
         if value.is_string() && self.wants_strings(schema) {
@@ -129,7 +129,7 @@ impl<'a> Check<'a> {
                 }
             }
             Value::Number(number) => {
-                // schemars states no largest value for these.
+                // schemars does not state a maximum for these.
                 let largest = match schema.get("format").and_then(Value::as_str) {
                     Some("uint32") => Some(i64::from(u32::MAX)),
                     Some("int32") => Some(i64::from(i32::MAX)),
@@ -146,7 +146,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether a list of strings is wanted, and no string: one string is such a list too.
+    /// Whether a list of strings is expected but not a string. One string then counts as a list.
     fn wants_strings(&self, schema: &'a Value) -> bool {
         let types = accepted(schema);
         let items = schema.get("items").and_then(|items| self.follow(items));
@@ -155,7 +155,7 @@ impl<'a> Check<'a> {
             && items.is_some_and(|items| accepted(items).contains(&"string"))
     }
 
-    /// The schema behind `$ref`s within the document.
+    /// Resolves `$ref`s within the document.
     fn follow(&self, schema: &'a Value) -> Option<&'a Value> {
         let mut schema = schema;
         for _ in 0..DEPTH_LIMIT {
@@ -167,13 +167,13 @@ impl<'a> Check<'a> {
         None
     }
 
-    /// Whether a branch of `anyOf` or `oneOf` may be the one that is meant: its type and constants agree.
+    /// Whether a branch of `anyOf` or `oneOf` may be the intended one: its type and constants match.
     fn fits(&self, branch: &'a Value, value: &Value) -> bool {
         let Some(branch) = self.follow(branch) else { return false };
         let types = accepted(branch);
         let mut fits = types.is_empty() || types.contains(&type_name(value));
         fits |= types.contains(&"number") && value.is_number();
-        // A text from `${…}` may become another type.
+        // A string from `${…}` may become another type.
         fits |= value.is_string() && !types.iter().any(|kind| ["object", "array", "null"].contains(kind));
         let constants = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
         fits && constants
@@ -182,7 +182,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The types that a schema names, in its order.
+/// The types that a schema names, in order.
 fn accepted(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(kind)) => vec![kind],
@@ -203,7 +203,7 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The path of a Unix socket from `base`; any other address as it is.
+/// Resolves the path of a Unix socket against `base`; returns any other address unchanged.
 fn absolute_address(base: &std::path::Path, text: &str) -> String {
     let start = text.find("unix:").filter(|at| *at == 0 || text[..*at].ends_with("://"));
     match start.map(|at| text.split_at(at + "unix:".len())) {
@@ -212,7 +212,7 @@ fn absolute_address(base: &std::path::Path, text: &str) -> String {
     }
 }
 
-/// `path` from `base`, without `.` in it. `..` stays: what it leads to depends on symbolic links.
+/// `path` resolved against `base`, without `.`. `..` stays, because its target depends on symbolic links.
 fn absolute(base: &std::path::Path, path: &str) -> String {
     let joined: PathBuf = base.join(path).components().filter(|part| *part != Component::CurDir).collect();
     joined.to_string_lossy().into_owned()

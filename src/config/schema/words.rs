@@ -1,4 +1,4 @@
-//! What a schema's error means, in the user's words, and how to mend it.
+//! Explains a schema's errors in the user's terms, with how to fix them.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
@@ -10,11 +10,11 @@ use crate::config::node::{item, join};
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// Most names that a help lists.
+/// The most names that a help lists.
 const KEYS_SHOWN: usize = 10;
 
 impl<'a> Check<'a> {
-    /// Adds what one error of the validator means to the user.
+    /// Adds the message for one error of the validator.
     pub(super) fn report(&mut self, error: &ValidationError<'_>) {
         let path = self.path(error.instance_path());
         let value: &Value = error.instance();
@@ -55,7 +55,7 @@ impl<'a> Check<'a> {
                 return;
             }
             Kind::OneOfMultipleValid { .. } => {
-                self.fault(&path, "fits several of the forms that it may have".to_owned())
+                self.fault(&path, "matches more than one of its alternatives".to_owned())
             }
             Kind::Minimum { limit } => self.fault(&path, format!("must be at least {limit}, not {found}")),
             Kind::Maximum { limit } => self.fault(&path, format!("must be at most {limit}, not {found}")),
@@ -76,7 +76,7 @@ impl<'a> Check<'a> {
             Kind::MinItems { limit } => self.fault(&path, format!("must have at least {limit} items")),
             Kind::MaxItems { limit } => self.fault(&path, format!("must have at most {limit} items")),
             Kind::AdditionalItems { limit } => self.fault(&path, format!("must have at most {limit} items")),
-            Kind::UniqueItems => self.fault(&path, "must not list anything twice".to_owned()),
+            Kind::UniqueItems => self.fault(&path, "must not contain duplicates".to_owned()),
             Kind::Pattern { pattern } => {
                 self.fault(&path, format!("must match the pattern `{pattern}`, which {found} does not"))
             }
@@ -167,13 +167,13 @@ impl<'a> Check<'a> {
             Value::Array(_) | Value::Object(_)
                 if !wanted.iter().any(|kind| ["array", "object"].contains(kind)) =>
             {
-                error.help(format!("`{key}` takes one plain value"))
+                error.help(format!("`{key}` takes a single value"))
             }
             _ => error,
         }
     }
 
-    /// A value that is none of the forms that it may have: the nearest form says what is wrong.
+    /// Reports a value that matches none of its alternatives: the nearest alternative tells what is wrong.
     fn no_branch(&mut self, whole: &ValidationError<'_>, context: &[Vec<ValidationError<'static>>]) {
         let here = whole.instance_path();
         let value: &Value = whole.instance();
@@ -205,7 +205,7 @@ impl<'a> Check<'a> {
                 fitting.push(branch);
             }
         }
-        // Of several tables told apart by a key of constant value, the one with that value is meant.
+        // If a key with a constant value tells several tables apart, the intended one has that value.
         let tag = |branch: &&Vec<ValidationError<'static>>| {
             branch.iter().any(|error| {
                 !at_root(error) && matches!(error.kind(), Kind::Constant { .. } | Kind::Enum { .. })
@@ -248,7 +248,7 @@ impl<'a> Check<'a> {
         self.errors.push(error);
     }
 
-    /// Key path in the table of a place in the checked value.
+    /// The key path, from the table on, of a place in the checked value.
     fn path(&self, location: &Location) -> String {
         location.segments().fold(self.base.to_owned(), |path, segment| match segment {
             LocationSegment::Property(key) => join(&path, &key),
@@ -262,7 +262,7 @@ impl<'a> Check<'a> {
         if path.is_empty() { self.table.path() } else { format!("{}.{path}", self.table.path()) }
     }
 
-    /// The value in words: ``the string `"x"` ``; only its type where it is secret.
+    /// Describes the value: ``the string `"x"` ``; only its type if it is secret.
     pub(super) fn found(&self, path: &str, value: &Value) -> String {
         match value {
             Value::String(_) if self.table.is_secret(path) => "a string".into(),
@@ -298,7 +298,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The schema that the failing keyword stands in.
+/// The schema that contains the failing keyword.
 fn parent_schema<'s>(schema: &'s Value, keyword: &Location) -> Option<&'s Value> {
     let (parent, _) = keyword.as_str().rsplit_once('/')?;
     schema.pointer(parent)
@@ -323,7 +323,7 @@ fn type_words(kind: &str) -> &'static str {
     }
 }
 
-/// At most 60 characters of a value for a message.
+/// At most 60 characters of a value, for a message.
 fn cut(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}…", &text[..at]),

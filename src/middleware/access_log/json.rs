@@ -1,4 +1,4 @@
-//! How a line of the format `json` reads.
+//! Lines in the format `json`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::body::{Refused, Request};
 use crate::environ::{Environ, RemoteUser, RequestId};
 use crate::escape;
 
-/// The facts of one request. Header fields with secrets have no place in it.
+/// The logged facts of one request. Header fields that hold secrets are never included.
 pub(super) struct Facts {
     began: Instant,
     time: SystemTime,
@@ -24,7 +24,8 @@ pub(super) struct Facts {
     version: Option<Version>,
     referer: Option<String>,
     agent: Option<String>,
-    /// What the request says already: by the client's certificate, or by what stands further out.
+    /// The user, if the request already names one: from the client's certificate, or from an outer
+    /// middleware.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
 }

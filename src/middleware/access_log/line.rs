@@ -1,7 +1,7 @@
-//! How a line of the text formats reads.
+//! Lines in the text formats.
 //!
-//! What is known of a request before its answer is written at once into one text; the answer adds what stands between
-//! its parts. So a request is kept as its line, and nothing of it is cloned.
+//! What is known before the response is written into one text at once; the response's values are inserted
+//! later. So a request is kept as its line, and nothing of it is cloned.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -18,20 +18,20 @@ use crate::environ::{Environ, RemoteUser};
 use crate::escape::is_harmful;
 use crate::middleware::secret::masked;
 
-/// A line without what the answer tells. Header fields with secrets have no place in it.
+/// A line without the response's values. Header fields that hold secrets are never included.
 pub(super) struct Line {
     text: Vec<u8>,
-    /// Where the user's name begins, and where it ends.
+    /// Where the user's name begins and ends.
     user: (usize, usize),
-    /// Where status and length belong.
+    /// Where status and length are inserted.
     status: usize,
 }
 
 thread_local! {
-    /// Room of a line that was written.
+    /// The buffer of a written line, for reuse.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
-/// Longer lines give their room back at once, in bytes.
+/// The buffers of longer lines are freed at once, in bytes.
 const SPARE_LIMIT: usize = 2048;
 
 impl Drop for Line {
@@ -109,7 +109,7 @@ impl Line {
         Line { text, user, status }
     }
 
-    /// Gives `take` the whole line with its line break, in parts.
+    /// Passes the whole line with its line break to `take`, in parts.
     pub(super) fn whole(&self, answered: &Answered<'_>, take: impl FnOnce(&[&[u8]])) {
         let (text, user) = (&self.text, self.user);
         let mut status = itoa::Buffer::new();
@@ -141,7 +141,7 @@ impl Line {
     }
 }
 
-/// The target as the client sent it, with the prefix that mounts have taken off, and without secrets.
+/// The target as the client sent it, with the prefix that mounts removed, and without secrets.
 pub(super) fn target<'a>(request: &'a Request, environ: Option<&Environ>) -> Cow<'a, str> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let whole = match environ.map_or("", |environ| &*environ.script_name) {
@@ -173,7 +173,7 @@ fn fields(text: &mut Vec<u8>, headers: &HeaderMap) {
     text.push(b'"');
 }
 
-/// `Referer` and `User-Agent` as they came, by one pass over the fields: cheaper than to look up two.
+/// `Referer` and `User-Agent` as received, in one pass over the fields: cheaper than two lookups.
 pub(super) fn named(headers: &HeaderMap) -> (Option<&[u8]>, Option<&[u8]>) {
     let (mut referer, mut agent) = (None, None);
     for (name, value) in headers {
@@ -187,7 +187,7 @@ pub(super) fn named(headers: &HeaderMap) -> (Option<&[u8]>, Option<&[u8]>) {
 }
 
 pub(super) fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
-    // Only a query has any.
+    // Only a query can contain secrets.
     if text.contains('?') { Cow::Owned(masked(&text)) } else { text }
 }
 
@@ -203,7 +203,7 @@ fn client(line: &mut Vec<u8>, client: Option<IpAddr>) {
                         length += 1;
                     }
                 }
-                length += 1; // a dot stands there
+                length += 1; // the dot
             }
             line.extend_from_slice(&text[..length - 1]);
         }
@@ -212,11 +212,11 @@ fn client(line: &mut Vec<u8>, client: Option<IpAddr>) {
     }
 }
 
-/// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and, with
-/// `spaces`, spaces are written `\xNN`, and what is not UTF-8 as U+FFFD.
+/// Appends `text` so that it cannot end its field or its line: quotes, backslashes, control characters and,
+/// with `spaces`, spaces are written as `\xNN`, and bytes that are not UTF-8 as U+FFFD.
 fn escape(line: &mut Vec<u8>, text: &[u8], spaces: bool) {
     let first = if spaces { b'!' } else { b' ' };
-    // Without an early end: so it is looked at many bytes at a time.
+    // No early exit, so that the compiler can check many bytes at a time.
     let harm = |byte: u8| (byte < first) | (byte > b'~') | (byte == b'"') | (byte == b'\\');
     if !text.iter().fold(false, |found, byte| found | harm(*byte)) {
         line.extend_from_slice(text);
@@ -235,9 +235,9 @@ fn escape(line: &mut Vec<u8>, text: &[u8], spaces: bool) {
     }
 }
 
-/// The second that lines were last written of: the next line is nearly always of the same.
+/// The second of the last written line: the next line nearly always has the same one.
 struct Second {
-    /// When the next one begins.
+    /// When the next second begins.
     until: Instant,
     text: String,
 }
@@ -246,7 +246,7 @@ thread_local! {
     static LAST: RefCell<Option<Second>> = const { RefCell::new(None) };
 }
 
-/// Appends ` [10/Oct/2000:13:55:36 +0000] "` for the time of day at `came`, which has just been.
+/// Appends ` [10/Oct/2000:13:55:36 +0000] "` for the time of day at `came`, which was just now.
 fn clf_time(line: &mut Vec<u8>, came: Instant) {
     LAST.with_borrow_mut(|last| {
         let second = match last {

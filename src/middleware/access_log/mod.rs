@@ -1,4 +1,4 @@
-//! `access_log`: one line per request, written in batches by a thread of its own ([`sink`]).
+//! `access_log`: one line per request, written in batches by a separate thread ([`sink`]).
 
 mod json;
 mod line;
@@ -21,8 +21,9 @@ use sink::{Sink, Target};
 
 /// Options of a `[middleware.NAME]` table with `use = "access_log"`.
 ///
-/// The log of a server's own app also has the requests that the server refuses (400, 408, 414, 431, 503 …), each with the
-/// reason: in quotes at the end of its line, in JSON as `reason`. What is unknown of such a request is `-`.
+/// The log of a server's own app also contains the requests that the server refuses (400, 408, 414, 431,
+/// 503 …), each with the reason: in quotes at the end of its line, in JSON as `reason`. Unknown values of such
+/// a request are `-`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
@@ -58,8 +59,8 @@ enum Stream {
     Stdout,
 }
 
-/// Wraps `next`. Only what [`Line`] and [`Facts`] have is logged: no cookie, no authorization; query values named like a secret
-/// are masked.
+/// Wraps `next`. Logs only what [`Line`] and [`Facts`] contain: no cookies, no authorization. Query values
+/// whose name looks like a secret's are masked.
 pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let target = match (&options.file, options.to) {
@@ -72,7 +73,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
             let opened = opened.map_err(|error| {
                 let help = match error.kind() {
                     std::io::ErrorKind::PermissionDenied => help_for_denied(),
-                    _ => "create its folder, or correct the path".to_owned(),
+                    _ => "create its directory, or correct the path".to_owned(),
                 };
                 let message = format!("cannot open the log file `{}`", file.display());
                 table.error("file", message).because(error).help(help)
@@ -115,33 +116,33 @@ impl Observer for Log {
     }
 }
 
-/// A request on its way; logged when it is dropped.
+/// A request in progress; logged when it is dropped.
 struct Entry {
     log: Arc<Log>,
     asked: Asked,
     answered: Answered<'static>,
 }
 
-/// What is known of a request before its answer.
+/// What is known about a request before its response.
 enum Asked {
     Line(Line),
     Facts(Box<Facts>),
 }
 
-/// What the answer tells.
+/// The values of the response.
 struct Answered<'a> {
-    /// As what asks for a name and a password further in says on the response.
+    /// As reported on the response by an inner middleware that authenticates the user.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
     status: u16,
     bytes: u64,
-    /// Why the server itself has answered.
+    /// Why the server itself answered.
     reason: Option<&'a str>,
 }
 
 impl Default for Answered<'_> {
     fn default() -> Self {
-        // 499, as nginx writes it, stays when the client goes away before there is an answer.
+        // nginx's 499 remains if the client leaves before there is a response.
         Answered { user: None, id: None, status: 499, bytes: 0, reason: None }
     }
 }

@@ -1,4 +1,5 @@
-//! Where lines go: gathered in memory, written by one thread in batches, so that no request waits for a disk.
+//! Where lines go: they are collected in memory and written in batches by one thread, so that no request
+//! waits for a disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,16 +12,16 @@ use std::time::{Duration, Instant};
 use crate::config::{Files, Purpose};
 use crate::context::Reopen;
 
-/// What may wait in memory, in bytes. When the disk takes no more, lines beyond are dropped and counted.
+/// Maximum bytes that may wait in memory. If the disk is too slow, further lines are dropped and counted.
 const MOST: usize = 4 * 1024 * 1024;
-/// A batch is written when it is this long, in bytes, …
+/// A batch is written when it has this many bytes, …
 const BATCH: usize = 64 * 1024;
 /// … or this long after its first line.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How often it is looked whether the file was moved away.
+/// How often to check whether the file was moved away.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Where the lines end.
+/// Where the lines are written.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     Stderr,
@@ -28,12 +29,12 @@ pub(super) enum Target {
     File(PathBuf, Files),
 }
 
-/// Takes lines. When it is dropped, what it holds is written first.
+/// Accepts lines. On drop, the lines that it holds are written first.
 pub(super) struct Sink {
     shared: Arc<Shared>,
     target: Target,
     reopen: Reopen,
-    /// Started by the first line: a config that is only checked starts no thread.
+    /// Started by the first line, so that a config that is only checked starts no thread.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -56,7 +57,7 @@ impl Sink {
         Sink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
     }
 
-    /// Takes a line with its line break, in parts.
+    /// Accepts a line with its line break, in parts.
     pub(super) fn write(&self, line: &[&[u8]]) {
         let length: usize = line.iter().map(|part| part.len()).sum();
         let mut state = self.shared.state();
@@ -94,7 +95,7 @@ impl Drop for Sink {
         self.shared.wake.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It panics nowhere; were it to, there is nothing left to write.
+            // It never panics. If it did, there would be nothing left to write.
             let _ = thread.join();
         }
     }
@@ -107,7 +108,7 @@ impl Shared {
 
     fn run(&self, mut output: Output) {
         let mut batch = Vec::new();
-        // Lines that could not be written since it was told that none can.
+        // Number of lines lost since the error was logged.
         let mut lost: Option<usize> = None;
         loop {
             let (dropped, closed) = {
@@ -126,7 +127,7 @@ impl Shared {
                 (Ok(()), _) if batch.is_empty() => {}
                 (Ok(()), None) => {}
                 (Ok(()), Some(count)) => {
-                    tracing::info!("the access log is written again; {count} lines were lost");
+                    tracing::info!("the access log can be written again; {count} lines were lost");
                     lost = None;
                 }
                 (Err(_), Some(count)) => lost = Some(count + lines()),
@@ -146,13 +147,13 @@ impl Shared {
     }
 }
 
-/// The open end of a target.
+/// The open output of a target.
 struct Output {
     target: Target,
     file: Option<File>,
     looked: Instant,
     reopen: Reopen,
-    /// At which count of `reopen` the file was opened.
+    /// The value of `reopen` when the file was opened.
     opened: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The developer's page: which part failed, why, and with what request.
+//! The developer's page: which part failed, why, and for which request.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::page::STYLE;
 use crate::environ::Environ;
 use crate::middleware::secret::masked;
 
-/// Fields whose value nobody may read.
+/// Fields whose values are hidden.
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
 /// The page as HTML. `causes` are the messages of the error, outermost first.

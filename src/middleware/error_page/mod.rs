@@ -1,6 +1,6 @@
-//! `error_page`: gives every failed request an answer in the form that its client reads.
+//! `error_page`: answers every failed request in a format that its client can read.
 //!
-//! [`negotiate`] finds the form, [`page`] writes it, [`debug`] is the developer's page.
+//! [`negotiate`] chooses the format, [`page`] writes it, [`debug`] is the developer's page.
 
 mod debug;
 mod negotiate;
@@ -41,7 +41,7 @@ pub(super) struct Options {
     pages: BTreeMap<String, ReadPath>,
 }
 
-/// Longest text of an app that a page repeats, in bytes.
+/// Longest text of an app that a page includes, in bytes.
 const DETAIL: u64 = 2048;
 
 struct Pages {
@@ -49,9 +49,9 @@ struct Pages {
     development: bool,
 }
 
-/// Wraps `next`. Errors and panics of the app become 500 and are logged once, with their causes. Answers from 400 on
-/// that are empty or plain text get a page of the client's form; an answer of another type is the app's own page and
-/// stays.
+/// Wraps `next`. Errors and panics of the app become 500 and are logged once, with their causes. Responses
+/// with a status from 400 on that are empty or plain text get a page in the client's format. A response of
+/// any other type is the app's own page and is left alone.
 pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -60,9 +60,9 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
         let key = join("pages", status);
         if !is_status(status) {
             errors.push(
-                Error::config(format!("`{status}` is no status of a failed request"))
+                Error::config(format!("`{status}` is not a status for errors"))
                     .at(table.key_origin(&key))
-                    .help("write a number from 400 to 599, or `4xx` or `5xx` for all of a class"),
+                    .help("write a number from 400 to 599, or `4xx` or `5xx` for a whole class"),
             );
         }
         match table.files().read(file) {
@@ -77,7 +77,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     let pages = Arc::new(Pages { files, development: context.development });
     Ok(App::from_call(move |request| {
         let (head, body) = request.into_parts();
-        // What a page may need of the request: a few reference counts.
+        // What a page may need from the request; cloning costs a few reference counts.
         let seen = Parts::clone(&head);
         let called = std::panic::catch_unwind(AssertUnwindSafe(|| {
             next.handle(crate::body::Request::from_parts(head, body))
@@ -106,7 +106,7 @@ fn is_status(text: &str) -> bool {
 }
 
 impl Pages {
-    /// The answer for an error: logged in full, shown in full to a developer on this machine alone.
+    /// The response for an error: logged in full, but shown in full only to a developer on this machine.
     fn failed(&self, request: &Parts, error: &BoxError) -> Response {
         let causes = causes(error);
         tracing::error!(
@@ -129,18 +129,18 @@ impl Pages {
         response
     }
 
-    /// Gives an answer from 400 on its page.
+    /// Gives a response with a status from 400 on its page.
     async fn dress(&self, request: &Parts, mut response: Response) -> Result<Response, BoxError> {
         let media = response.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or("");
         let media = media.split(';').next().unwrap_or("").trim();
         let size = response.body().size_hint();
         let is_plain = media.is_empty() || media.eq_ignore_ascii_case("text/plain");
-        // The answer to a HEAD is always empty: its type alone says whether there would be a page.
+        // The response to a HEAD is always empty: only its type tells whether there would be a page.
         let empty = size.exact() == Some(0) && (is_plain || request.method != Method::HEAD);
         let form = form(&request.headers);
         let short = size.upper().is_some_and(|most| most <= DETAIL)
             && !response.headers().contains_key(CONTENT_ENCODING);
-        // Text for a client that reads text, and text too long to be a message, stay as they are.
+        // Text for a client that reads text, and text too long to be a message, are left alone.
         if !(empty || is_plain && short && form != Form::Plain) {
             if is_plain && short {
                 response.headers_mut().append(VARY, ACCEPT.into());
@@ -166,7 +166,7 @@ impl Pages {
     }
 }
 
-/// Puts the page into the response; what described the old body goes.
+/// Puts the page into the response and removes fields that described the old body.
 fn fill(request: &Parts, response: &mut Response, media: &'static str, body: Bytes) {
     let headers = response.headers_mut();
     for name in [ETAG, LAST_MODIFIED, ACCEPT_RANGES, CONTENT_ENCODING] {
@@ -180,7 +180,7 @@ fn fill(request: &Parts, response: &mut Response, media: &'static str, body: Byt
     }
 }
 
-/// The messages of an error and of all that is below it, outermost first.
+/// The messages of an error and of its causes, outermost first.
 fn causes(error: &BoxError) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);

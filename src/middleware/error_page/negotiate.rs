@@ -1,9 +1,9 @@
-//! Which form of an error page a client reads.
+//! Chooses the format of an error page for a client.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-/// A form of an error page.
+/// A format of an error page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Html,
@@ -22,8 +22,8 @@ impl Form {
     }
 }
 
-/// The form of the highest weight in `Accept`; of equal ones HTML, then JSON. `*/*` alone, or no field, is what
-/// programs and command lines send: plain text (RFC 9110, section 12.5.1).
+/// The format with the highest weight in `Accept`; among equal ones HTML, then JSON. Programs and command
+/// lines send only `*/*`, or no field: they get plain text (RFC 9110, section 12.5.1).
 pub(super) fn form(headers: &HeaderMap) -> Form {
     let mut best = (Form::Plain, 0.0_f32);
     let rank = |form| match form {

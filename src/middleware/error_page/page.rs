@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::negotiate::Form;
 
-/// The media type and content of a page. `detail` is what the app said; `causes` are shown to developers alone.
+/// The media type and content of a page. `detail` is the app's own text; `causes` are shown only to
+/// developers.
 /// # Source
 /// RFC 9457, section 3, for the JSON form.
 pub(super) fn write(
@@ -47,22 +48,22 @@ fn title(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Request failed")
 }
 
-/// A sentence for readers, where the app says none.
+/// A sentence for readers, if the app gives none.
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "Sign in to see this page.",
-        403 => "You may not see this page.",
-        404 => "There is nothing at this address. It may have moved, or the address has a slip in it.",
+        403 => "You do not have access to this page.",
+        404 => "There is nothing at this address. It may have moved, or the address may be mistyped.",
         405 => "This address does not take that kind of request.",
-        413 => "What was sent is too large.",
-        429 => "There were too many requests. Wait a little and try again.",
-        502..=504 => "The service does not answer just now. Try again in a minute.",
-        500..=599 => "Something went wrong on our side. It was noted; try again later.",
+        413 => "The request is too large.",
+        429 => "Too many requests. Wait a moment and try again.",
+        502..=504 => "The service is not available right now. Try again in a minute.",
+        500..=599 => "Something went wrong on our side. The error was logged; try again later.",
         _ => "The request could not be answered.",
     }
 }
 
-/// Style of the pages: no script, no other file.
+/// Style of the pages: no scripts and no other files.
 pub(super) const STYLE: &str = ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;margin:10vh auto;\
 max-width:44rem;padding:0 1.5rem}h1{font-size:1.5rem;line-height:1.3}.status{font-size:1rem;opacity:.7;margin:0}\
 pre,code{font-family:ui-monospace,monospace;font-size:.9em}pre{overflow-x:auto;padding:1rem;background:#8881;\

@@ -1,4 +1,4 @@
-//! Requests and their parts as OTLP's JSON.
+//! Requests and their parts as OTLP JSON.
 //!
 //! # Source
 //! OTLP 1.x, section "JSON Protobuf Encoding": <https://opentelemetry.io/docs/specs/otlp/>; semantic conventions for
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::parent::hex;
 use crate::spans::Span;
 
-/// Kinds of span in OTLP: what happens inside, and what answers a request.
+/// Span kinds in OTLP: internal work, and the server side of a request.
 const INTERNAL: u8 = 1;
 const SERVER: u8 = 2;
-/// Code of a status that says that something failed.
+/// Status code for an error.
 const ERROR: u8 = 2;
 
-/// One request that has ended.
+/// One finished request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) trace: [u8; 16],
@@ -40,7 +40,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// How many spans it is.
+    /// The number of its spans.
     pub(super) fn spans(&self) -> usize {
         1 + self.parts.len()
     }
@@ -62,7 +62,7 @@ impl Request {
         facts.extend(self.request_id.as_ref().map(|id| text("paster.request_id", id)));
         facts.extend(self.status.map(|status| number("http.response.status_code", status.into())));
         let gone = (self.status.is_none() && self.error.is_none())
-            .then_some("the client left before there was an answer");
+            .then_some("the client left before there was a response");
         facts.extend(gone.map(|_| text("error.type", "client_gone")));
         let (start, end) = times(Duration::ZERO, self.took);
         spans.push(json!({
@@ -96,7 +96,7 @@ impl Request {
     }
 }
 
-/// An `ExportTraceServiceRequest` of these requests.
+/// An `ExportTraceServiceRequest` with these requests.
 pub(super) fn encode(service: &str, generation: u64, requests: &[Request]) -> Vec<u8> {
     let mut spans = Vec::new();
     for request in requests {
@@ -116,7 +116,7 @@ pub(super) fn encode(service: &str, generation: u64, requests: &[Request]) -> Ve
     message.to_string().into_bytes()
 }
 
-/// Of a server, 4xx is no error of the span: the client made it.
+/// For a server span, 4xx is not an error, because the client caused it.
 fn status(status: Option<u16>, error: Option<&str>) -> Value {
     match (error, status) {
         (Some(error), _) => json!({ "code": ERROR, "message": error }),
@@ -130,6 +130,6 @@ fn text(key: &str, value: &str) -> Value {
 }
 
 fn number(key: &str, value: i64) -> Value {
-    // 64-bit integers are strings in Protobuf's JSON.
+    // Protobuf's JSON writes 64-bit integers as strings.
     json!({ "key": key, "value": { "intValue": value.to_string() } })
 }

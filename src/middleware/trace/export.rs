@@ -1,4 +1,4 @@
-//! Sends spans in batches from a thread of its own. Nothing here makes a request wait.
+//! Sends spans in batches from a separate thread. Nothing here makes a request wait.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use hyper_util::rt::TokioIo;
 
 use super::encode::{self, Request};
 
-/// A batch is sent when it has so many spans, …
+/// A batch is sent when it has this many spans, …
 const BATCH: usize = 512;
-/// … or this long after its first one.
+/// … or this long after its first span.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Longest time for one batch.
+/// Time limit for one batch.
 const SENDING: Duration = Duration::from_secs(5);
-/// Pause after a batch that could not be sent; doubled up to the second.
+/// Pause after a batch that could not be sent; doubled up to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How often dropped spans are told of.
+/// How often dropped spans are logged.
 const TELLING: Duration = Duration::from_secs(60);
-/// Longest wait for what is left when the generation ends.
+/// Longest wait for the remaining spans when the generation ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Where spans go, and what is said about all of them.
+/// Where spans go, and attributes of all of them.
 pub(super) struct Target {
     pub(super) uri: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -32,7 +32,7 @@ pub(super) struct Target {
     pub(super) generation: u64,
 }
 
-/// Takes spans. When it is dropped, what it holds is sent first, if the collector is quick.
+/// Accepts spans. On drop, the spans that it holds are sent first, if the collector is quick enough.
 pub(super) struct Exporter {
     shared: Arc<Shared>,
     limit: usize,
@@ -49,20 +49,20 @@ struct State {
     waiting: Vec<Request>,
     spans: usize,
     dropped: u64,
-    /// Started by the first span: a config that is only checked starts no thread.
+    /// Started by the first span, so that a config that is only checked starts no thread.
     started: bool,
     closed: bool,
     ended: bool,
 }
 
 impl Exporter {
-    /// `limit` is how many spans may wait.
+    /// `limit` is the maximum number of waiting spans.
     pub(super) fn new(target: Target, limit: usize) -> Exporter {
         let shared = Shared { target, state: Mutex::default(), changed: Condvar::new() };
         Exporter { shared: Arc::new(shared), limit }
     }
 
-    /// Takes the spans of one request, or drops them when too many wait.
+    /// Accepts the spans of one request, or drops them if too many are waiting.
     pub(super) fn send(&self, request: Request) {
         let mut state = self.shared.state();
         let spans = request.spans();
@@ -94,7 +94,7 @@ impl Drop for Exporter {
         self.shared.changed.notify_all();
         if state.started {
             let waits = |state: &mut State| !state.ended;
-            // An error means that a thread panicked with the lock: nothing is left to wait for.
+            // An error means that a thread panicked while it held the lock: there is nothing to wait for.
             drop(self.shared.changed.wait_timeout_while(state, FAREWELL, waits));
         }
     }
@@ -125,7 +125,7 @@ impl Shared {
                 let sent = runtime.block_on(async {
                     match tokio::time::timeout(SENDING, post(&self.target, &batch)).await {
                         Ok(sent) => sent,
-                        Err(_) => Err(format!("no answer within {} s", SENDING.as_secs())),
+                        Err(_) => Err(format!("no response within {} s", SENDING.as_secs())),
                     }
                 });
                 match sent {
@@ -133,7 +133,7 @@ impl Shared {
                     Err(why) => {
                         lost += spans as u64;
                         if pause.is_none() {
-                            tracing::warn!("spans cannot be sent to {}: {why}", self.target.uri);
+                            tracing::warn!("cannot send spans to {}: {why}", self.target.uri);
                         }
                         pause = Some(pause.map_or(PAUSE.0, |pause: Duration| (pause * 2).min(PAUSE.1)));
                     }
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the next batch, or for the end; after a failure for `pause` first.
+    /// Waits for the next batch or for the end; after a failure, first for `pause`.
     fn batch(&self, pause: Option<Duration>) -> (Vec<Request>, u64, bool) {
         let mut state = self.state();
         if let Some(pause) = pause {
@@ -168,10 +168,10 @@ impl Shared {
     }
 }
 
-/// Sends one batch on a connection of its own.
+/// Sends one batch on a new connection.
 async fn post(target: &Target, batch: &[Request]) -> Result<(), String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
-    let authority = target.uri.authority().ok_or("it names no host")?;
+    let authority = target.uri.authority().ok_or("the URL has no host")?;
     let host = authority.host().trim_matches(['[', ']']);
     let port = authority.port_u16().unwrap_or(80);
     let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
@@ -190,10 +190,10 @@ async fn post(target: &Target, batch: &[Request]) -> Result<(), String> {
     let answered = sender.send_request(request).await;
     let result = match answered {
         Ok(response) if response.status().is_success() => {
-            // What it rejects in part stands in the body; nothing can be done about it here.
+            // The body names partially rejected spans; nothing can be done about them here.
             response.into_body().collect().await.map(drop).map_err(|error| failed(&error))
         }
-        Ok(response) => Err(format!("it answers {}", response.status())),
+        Ok(response) => Err(format!("it responded with {}", response.status())),
         Err(error) => Err(failed(&error)),
     };
     driver.abort();

@@ -1,11 +1,11 @@
-//! `trace`: a span of each request, and of each part of its stack, for an OpenTelemetry collector.
+//! `trace`: a span for each request and each part of its stack, for an OpenTelemetry collector.
 //!
 //! - `parent`: the field `traceparent`, in and out;
-//! - `encode`: spans as OTLP's JSON;
-//! - `export`: the queue, and the thread that sends what is in it.
+//! - `encode`: spans as OTLP JSON;
+//! - `export`: the queue, and the thread that sends its spans.
 //!
-//! Not the opentelemetry crates: they bring a metrics and a log pipeline, gRPC types and a second HTTP client along, for
-//! one POST of JSON.
+//! It does not use the opentelemetry crates: they bring metric and log pipelines, gRPC types and a second
+//! HTTP client for one POST of JSON.
 
 mod encode;
 mod export;
@@ -70,15 +70,15 @@ struct Tracing {
     exporter: Exporter,
 }
 
-/// Wraps `next`: the request goes on with a `traceparent` of its own, which plugins and upstreams see too.
+/// Wraps `next`: the request gets a new `traceparent`, which plugins and upstreams also see.
 pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let uri = options.endpoint.parse::<Uri>().ok();
     let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
     if uri.is_none() {
-        let message = format!("`{}` is no address that spans can be sent to", options.endpoint);
-        let help = "write `http://HOST:4318/v1/traces`; for a collector over TLS run one on this machine that sends on";
+        let message = format!("`{}` is not an address to send spans to", options.endpoint);
+        let help = "write `http://HOST:4318/v1/traces`; for a collector over TLS, run a local one that forwards to it";
         errors.push(table.error("endpoint", message).help(help));
     }
     let mut headers = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
                 value.set_sensitive(true);
                 headers.push((name, value));
             }
-            _ => errors.push(table.error(&join("headers", name), format!("`{name}` is no header field"))),
+            _ => errors.push(table.error(&join("headers", name), format!("`{name}` is not a header field"))),
         }
     }
     Errors::check(errors)?;
@@ -132,7 +132,8 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
     }))
 }
 
-/// What the span of a request says before there is an answer. The query stays out: there may be secrets in it.
+/// What a request's span contains before there is a response. The query is left out because it may contain
+/// secrets.
 fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -> Ended {
     let environ = request.extensions().get::<Environ>();
     let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
@@ -160,7 +161,7 @@ fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -
     }
 }
 
-/// The span of a request under way. It ends when it is dropped, so that a client that goes away has one too.
+/// The span of a request in progress. It ends on drop, so that a request whose client leaves has a span too.
 struct Open {
     tracing: Arc<Tracing>,
     recorder: Recorder,
@@ -195,7 +196,7 @@ impl Drop for Open {
     }
 }
 
-/// It is kept by the response's body, whose end is that of the span.
+/// The response body keeps it: the span ends with the body.
 impl Watch for Open {
     fn taken(&mut self, _: u64) {}
 }

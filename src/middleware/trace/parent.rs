@@ -8,17 +8,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Which trace a request belongs to.
+/// The trace that a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parent {
     pub(super) trace: [u8; 16],
-    /// The caller's span; zeros where there is none.
+    /// The caller's span; zeros if there is none.
     pub(super) span: [u8; 8],
     pub(super) sampled: bool,
 }
 
 impl Parent {
-    /// Reads the caller's field; `None` when there is none, more than one, or one that is not well-formed.
+    /// Parses the caller's field; `None` if there is none, more than one, or a malformed one.
     pub(super) fn read(headers: &HeaderMap) -> Option<Parent> {
         let mut fields = headers.get_all(TRACEPARENT).iter();
         let text = fields.next()?.to_str().ok()?;
@@ -34,24 +34,24 @@ impl Parent {
         let trace: [u8; 16] = bytes(parts.next()?)?;
         let span: [u8; 8] = bytes(parts.next()?)?;
         let [flags]: [u8; 1] = bytes(parts.next()?)?;
-        // Version 0 has four parts; a later one may have more; 0xff is forbidden.
+        // Version 0 has four parts; a later version may have more; 0xff is forbidden.
         let whole = version != [0] || parts.next().is_none();
         let valid = whole && version != [0xff] && trace != [0; 16] && span != [0; 8];
         valid.then_some(Parent { trace, span, sampled: flags & 1 == 1 })
     }
 
-    /// Begins a trace; `sample` is the part of traces that are sampled.
+    /// Begins a trace; `sample` is the fraction of traces that are sampled.
     pub(super) fn begin(sample: f64) -> Parent {
         let trace = *uuid::Uuid::new_v4().as_bytes();
-        // As OpenTelemetry's TraceIdRatioBased: every service of a trace comes to the same answer. The last seven
-        // bytes of the id are random throughout.
+        // As OpenTelemetry's TraceIdRatioBased: every service of a trace decides in the same way. The last
+        // seven bytes of the id are fully random.
         let mut low = [0; 8];
         low[1..].copy_from_slice(&trace[9..]);
         let place = u64::from_be_bytes(low) as f64 / (1_u64 << 56) as f64;
         Parent { trace, span: [0; 8], sampled: place < sample }
     }
 
-    /// Makes `own` the parent of what comes after. A state belongs to the trace that came with it.
+    /// Makes `own` the parent for inner parts. A `tracestate` belongs to the trace that it arrived with.
     pub(super) fn write(&self, headers: &mut HeaderMap, own: [u8; 8]) {
         if self.span == [0; 8] {
             headers.remove(TRACESTATE);
@@ -69,7 +69,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Exactly so many bytes in lower-case hexadecimal digits.
+/// Exactly `N` bytes in lower-case hexadecimal digits.
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     let text = text.as_bytes();
     let digit = |byte: u8| match byte {

@@ -1,4 +1,4 @@
-//! Asking cargo: what a crate is made from, and its library.
+//! Asks cargo for the inputs of a crate, and builds its library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,11 +18,12 @@ use crate::ops::fault::Fault;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Package {
     pub(super) manifest: PathBuf,
-    /// Where we build: a folder of our own, so that the user's builds and ours leave each other's results alone.
+    /// The target directory: a separate one, so that paster's builds and the user's do not overwrite each
+    /// other's results.
     pub(super) target: PathBuf,
-    /// The workspace's folder, which holds `Cargo.lock`.
+    /// The workspace's directory, which contains `Cargo.lock`.
     pub(super) workspace: PathBuf,
-    /// `Cargo.toml` of the crate and of everything local that it depends on.
+    /// `Cargo.toml` of the crate and of its local dependencies.
     pub(super) manifests: BTreeSet<PathBuf>,
     pub(super) steps: Vec<Step>,
 }
@@ -73,7 +74,7 @@ impl Package {
             return Err(Fault::with_output(&error, String::from_utf8_lossy(&output.stderr)));
         }
         let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|cause| {
-            Fault::from(&Error::new("cargo's metadata has an unknown form").because(cause))
+            Fault::from(&Error::new("cargo's metadata has an unknown format").because(cause))
         })?;
         Package::new(manifest, metadata)
     }
@@ -82,12 +83,12 @@ impl Package {
         let by_id: BTreeMap<_, _> = metadata.packages.iter().map(|one| (one.id.as_str(), one)).collect();
         let root = metadata.packages.iter().find(|one| one.manifest_path == manifest);
         let Some(root) = root else {
-            let error = Error::new(format!("`{}` is no package", manifest.display()))
-                .help("a workspace's own `Cargo.toml` builds no library: name the plugin's folder");
+            let error = Error::new(format!("`{}` is not a package", manifest.display()))
+                .help("a workspace's `Cargo.toml` does not build a library: give the plugin's directory");
             return Err(Fault::from(&error));
         };
         if !root.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "cdylib")) {
-            let error = Error::new(format!("the crate `{}` builds no plugin library", root.name))
+            let error = Error::new(format!("the crate `{}` does not build a plugin library", root.name))
                 .help(format!("add to `{}`: [lib] crate-type = [\"cdylib\"]", manifest.display()));
             return Err(Fault::from(&error));
         }
@@ -108,7 +109,7 @@ impl Package {
             if !seen.insert(id) {
                 continue;
             }
-            // What comes from a registry does not change, and depends on nothing local.
+            // Crates from a registry do not change and have no local dependencies.
             if let Some(package) = by_id.get(id).filter(|package| package.source.is_none()) {
                 manifests.insert(package.manifest_path.clone());
                 left.extend(edges.get(id).into_iter().flat_map(|ids| ids.iter().map(String::as_str)));
@@ -123,14 +124,14 @@ impl Package {
         })
     }
 
-    /// What decides on everything here: manifests, cargo's own config, and the choice of the toolchain. Files that are
-    /// not there count too, as cargo would take them in once they are.
+    /// Files that determine this package: manifests, cargo's config, and the choice of the toolchain. Absent
+    /// files count too, because cargo would read them once they exist.
     pub(super) fn outline(&self) -> Vec<PathBuf> {
         let mut files: BTreeSet<PathBuf> = self.manifests.clone();
         files.extend(self.configs());
         for folder in self.manifests.iter().filter_map(|manifest| manifest.parent()) {
             files.insert(folder.join("build.rs"));
-            // A manifest above may be that of the workspace.
+            // A manifest in a parent directory may be that of the workspace.
             files.extend(folder.ancestors().map(|above| above.join("Cargo.toml")));
         }
         for folder in self.folder().ancestors() {
@@ -140,14 +141,14 @@ impl Package {
         files.into_iter().collect()
     }
 
-    /// Cargo's config files, whether or not they are there.
+    /// Cargo's config files, including those that do not exist.
     pub(super) fn configs(&self) -> Vec<PathBuf> {
         let folders = self.folder().ancestors().map(|folder| folder.join(".cargo"));
         let folders = folders.chain(home("CARGO_HOME", ".cargo"));
         folders.flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name))).collect()
     }
 
-    /// The compiler that cargo uses for the crate; `None` where it cannot be found out.
+    /// The compiler that cargo uses for the crate; `None` if it cannot be found.
     pub(super) fn compiler(&self) -> Option<PathBuf> {
         let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let mut command = std::process::Command::new(program);
@@ -156,17 +157,17 @@ impl Package {
         Some(sysroot.join("bin/rustc")).filter(|compiler| compiler.is_file())
     }
 
-    /// Folder of the crate.
+    /// The crate's directory.
     pub(super) fn folder(&self) -> &Path {
         self.manifest.parent().unwrap_or(&self.manifest)
     }
 
-    /// What to watch.
+    /// The files and directories to watch.
     pub(super) fn inputs(&self) -> Inputs {
         let folders = self.manifests.iter().filter_map(|manifest| manifest.parent()).map(Path::to_owned);
         let outputs = self.steps.iter().flat_map(|step| {
             let dir = self.folder().join(&step.dir);
-            // A folder that a step writes to is all its own: `dist` of `dist/app.js`.
+            // A directory that a step writes to contains only its output: `dist` for `dist/app.js`.
             step.outputs.iter().map(move |output| match output.parent() {
                 Some(folder) if folder != Path::new("") => dir.join(folder),
                 _ => dir.join(output),
@@ -180,21 +181,21 @@ impl Package {
     }
 }
 
-/// A tool's folder of the user.
+/// A tool's directory in the user's home.
 fn home(variable: &str, usual: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set(variable).or_else(|| Some(set("HOME")?.join(usual)))
 }
 
-/// Whether a variable is set by `cargo run` for us alone: build scripts of the plugin must not take it for theirs.
+/// Whether `cargo run` sets this variable for paster: build scripts of the plugin must not see it.
 pub(super) fn is_ours(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_")
         || variable == "CARGO_MANIFEST_DIR"
         || variable == "CARGO_MANIFEST_PATH"
 }
 
-/// `cargo`, as the user has it. It runs in the crate's folder, as its `.cargo/config.toml` and `rust-toolchain.toml` are
-/// looked for from the working directory on.
+/// The user's `cargo`. It runs in the crate's directory, because cargo looks for `.cargo/config.toml` and
+/// `rust-toolchain.toml` from the working directory upwards.
 fn cargo(manifest: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
@@ -206,19 +207,20 @@ fn cargo(manifest: &Path) -> Command {
 
 fn no_cargo(cause: std::io::Error) -> Fault {
     let error = Error::new("cannot run `cargo`, which builds the plugins that a config names by `crate`")
-        .help("install Rust (https://rustup.rs), or name a built library: `library = \"libname.so\"`");
+        .help("install Rust (https://rustup.rs), or use a built library: `library = \"libname.so\"`");
     Fault::from(&error.because(cause))
 }
 
-/// The environment that makes a development build quick. It changes nothing in the user's `Cargo.toml`, and what
-/// the user has set wins.
+/// The environment for a fast development build. It does not change the user's `Cargo.toml`, and variables
+/// that the user has set take precedence.
 const QUICK: &[(&str, &str)] = &[
     ("CARGO_PROFILE_DEV_DEBUG", "0"),
     ("CARGO_PROFILE_DEV_BUILD_OVERRIDE_DEBUG", "0"),
     ("CARGO_PROFILE_DEV_INCREMENTAL", "true"),
 ];
 
-/// Ends a whole process group, however the future that waits for it ends: cargo starts compilers, npm starts node.
+/// Kills a whole process group when the future that waits for it is dropped: cargo starts compilers, npm
+/// starts node.
 pub(super) struct Group(Option<rustix::process::Pid>);
 
 impl Group {
@@ -234,15 +236,15 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // An error means that all of it has ended.
+            // An error means that all processes have ended.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }
 }
 
-/// Builds the crate's library and returns its path, and what it depends on beside files, where that is known.
+/// Builds the crate's library. Returns its path, and what it depends on besides files, if this is known.
 /// # Errors
-/// What the compiler says.
+/// With the compiler's output.
 pub(super) async fn build(
     package: &Package,
     profile: &str,
@@ -255,7 +257,7 @@ pub(super) async fn build(
         .arg(&package.manifest)
         .arg("--target-dir")
         .arg(&package.target)
-        // Where the user's config has another, it is for the user's builds.
+        // A build directory in the user's config is for the user's builds.
         .env("CARGO_BUILD_BUILD_DIR", &package.target);
     if speed == Speed::Development {
         for (name, value) in QUICK.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
@@ -281,17 +283,17 @@ pub(super) async fn build(
     let status = child
         .wait()
         .await
-        .map_err(|cause| vec![Fault::from(&Error::new("cargo was lost").because(cause))])?;
+        .map_err(|cause| vec![Fault::from(&Error::new("cannot wait for cargo").because(cause))])?;
     group.ended();
     if !status.success() {
         return Err(vec![heard.fault(package)]);
     }
     let tracked = heard.records.read();
-    // A config may name several targets: the library for this machine is the one to load.
+    // A config may have several targets: load the library for this machine.
     let library = heard.libraries.iter().find(|library| crate::plugin::is_loadable(library));
     let library = library.or(heard.libraries.last()).cloned();
     library.map(|library| (library, tracked)).ok_or_else(|| {
-        let error = Error::new(format!("cargo built no library of `{}`", package.folder().display()));
+        let error = Error::new(format!("cargo did not build a library in `{}`", package.folder().display()));
         vec![Fault::from(&error.help("add to its Cargo.toml: [lib] crate-type = [\"cdylib\"]"))]
     })
 }
@@ -301,11 +303,11 @@ enum Line {
     Word(String),
 }
 
-/// What cargo has said so far.
+/// The output of cargo so far.
 #[derive(Default)]
 struct Heard {
     done: u64,
-    /// The crate's library, for each target.
+    /// The crate's library, one for each target.
     libraries: Vec<PathBuf>,
     records: Records,
     /// Compiler errors, as the compiler rendered them.
@@ -315,7 +317,7 @@ struct Heard {
 }
 
 impl Heard {
-    /// Takes in a line; returns what is worth showing.
+    /// Processes a line; returns the text to show, if any.
     fn hear(&mut self, line: Line, package: &Package) -> Option<String> {
         match line {
             Line::Word(line) => {
@@ -352,7 +354,7 @@ impl Heard {
     }
 }
 
-/// The library in a message about an artifact, when it is the crate's.
+/// The library in a message about an artifact, if it belongs to the crate.
 fn library(message: &Value, package: &Package) -> Option<PathBuf> {
     let ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
     let kinds = message["target"]["kind"].as_array()?;

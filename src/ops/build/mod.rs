@@ -1,6 +1,6 @@
-//! Builds the libraries of plugin apps: front-end steps, cargo, a private copy named by content.
+//! Builds the libraries of plugin apps: front-end steps, cargo, a private copy named by its content.
 //!
-//! A library that is known to be fresh is not built again, and cargo is not even asked (`stamp`).
+//! A library that is known to be fresh is not built again, without even asking cargo (`stamp`).
 
 mod bundled;
 mod cargo;
@@ -22,40 +22,40 @@ use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Source};
 pub use stamp::files;
 
-/// What a build tells while it runs.
+/// Progress of a build.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    /// The build of an app begins.
+    /// The build of an app starts.
     Begin,
-    /// What is at work, and how many crates are done.
+    /// The current step.
     At {
         /// `Compiling axum v0.8.9`, `npm ci`.
         text: String,
-        /// Crates done so far; `None` in a front-end step.
+        /// Number of finished crates; `None` in a front-end step.
         done: Option<u64>,
     },
-    /// Something to know.
+    /// A warning.
     Warning(String),
-    /// The build has ended well.
+    /// The build has succeeded.
     End {
         /// How long it took, in milliseconds.
         ms: u64,
     },
 }
 
-/// Hears of progress: the app's name, and what is done.
+/// Receives progress, with the app's name.
 pub type Listener<'a> = &'a (dyn Fn(&str, Progress) + Send + Sync);
 
-/// What libraries are made from.
+/// The inputs of libraries.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// Folders of crates, and their local dependencies.
+    /// Directories of crates and their local dependencies.
     pub folders: BTreeSet<PathBuf>,
-    /// Single files: libraries that somebody else builds.
+    /// Single files: libraries that paster does not build.
     pub files: BTreeSet<PathBuf>,
-    /// What the last build was made from, wherever it lies.
+    /// The inputs of the last build, anywhere on disk.
     pub sources: BTreeSet<PathBuf>,
-    /// What a build writes within the folders: not to be watched.
+    /// What a build writes in the directories: not to be watched.
     pub outputs: BTreeSet<PathBuf>,
 }
 
@@ -68,21 +68,21 @@ impl Inputs {
     }
 }
 
-/// Which of cargo's profiles to build with.
+/// The cargo profile to build with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Speed {
-    /// Quick to build: `dev` without debug information.
+    /// Fast to build: `dev` without debug information.
     Development,
-    /// Quick to run: `release`.
+    /// Fast to run: `release`.
     Production,
 }
 
-/// What became of a build that has failed.
+/// The result of a failed build.
 #[derive(Debug)]
 pub struct Failure {
-    /// All that is wrong.
+    /// Every fault.
     pub faults: Vec<Fault>,
-    /// The libraries that are there all the same, by the app's name.
+    /// The libraries that are available anyway, by the app's name.
     pub built: BTreeMap<String, PathBuf>,
 }
 
@@ -93,10 +93,10 @@ enum Origin {
     Crate { manifest: PathBuf, profile: String },
 }
 
-/// Builds what the plugin apps of `config` need and copies it; without `copies` it is told where it lies, which is for a
-/// process that soon ends.
+/// Builds the libraries of `config`'s plugin apps and copies them. Without `copies`, returns the original
+/// paths, for a process that ends soon.
 ///
-/// Also on failure the inputs are told, as far as they are known, so that the mending is noticed.
+/// Also returns the inputs after a failure, as far as they are known, so that a fix is noticed.
 pub async fn libraries(
     config: &Config,
     speed: Speed,
@@ -114,7 +114,7 @@ pub async fn libraries(
         }
         let origin = match origin(&table, speed) {
             Ok(Some(origin)) => origin,
-            Ok(None) => continue, // `assemble` says what is wrong with the table
+            Ok(None) => continue, // `assemble` reports the table's fault
             Err(error) => {
                 faults.push(Fault::from(&error));
                 continue;
@@ -157,10 +157,10 @@ pub async fn libraries(
     (inputs, if faults.is_empty() { Ok(found) } else { Err(Failure { faults, built: found }) })
 }
 
-/// The libraries that are there without building anything, by app, and the names of the plugin apps whose crate is
-/// not built or has changed since.
+/// The libraries that are available without building anything, by app, and the names of the plugin apps whose
+/// crate is not built or has changed since.
 /// # Errors
-/// Crates and libraries that are not there.
+/// Crates and libraries that do not exist.
 #[allow(clippy::type_complexity, reason = "two lists that no other place passes on")]
 pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), Vec<Error>> {
     let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -178,7 +178,7 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
                     let known = known.filter(|known| known.is_fresh());
                     library = library.or(known.map(|known| known.library));
                 }
-                Ok(None) => break, // `assemble` says what is wrong with the table
+                Ok(None) => break, // `assemble` reports the table's fault
                 Err(error) => {
                     errors.push(error);
                     break;
@@ -193,9 +193,9 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
     if errors.is_empty() { Ok((found, missing)) } else { Err(errors) }
 }
 
-/// Where the library of the plugin app `table` comes from.
+/// The source of the plugin app `table`'s library.
 /// # Errors
-/// A crate or library that is not there.
+/// A crate or library that does not exist.
 fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
     let key = |key: &str| table.value().get(key).and_then(Value::as_str);
     let profile = key("profile").unwrap_or(match speed {
@@ -216,8 +216,8 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
         return match path.is_file() {
             true => Ok(Some(Origin::File(path))),
             false => Err(table
-                .error("library", format!("there is no library `{}`", path.display()))
-                .help("build it first, or name its crate: `crate = \"path/to/crate\"`")),
+                .error("library", format!("the library `{}` does not exist", path.display()))
+                .help("build it first, or set its crate: `crate = \"path/to/crate\"`")),
         };
     }
     let Some(written) = key("crate") else { return Ok(None) };
@@ -227,12 +227,12 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
             "crate",
             format!("there is no crate in `{}`", manifest.parent().unwrap_or(&manifest).display()),
         );
-        error.help("name the folder that holds the plugin's `Cargo.toml`").because(cause)
+        error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
     })?;
     Ok(Some(Origin::Crate { manifest, profile: profile.to_owned() }))
 }
 
-/// A path of the table, relative to the file that says it.
+/// A path in the table, relative to the file that contains it.
 fn resolve(table: &Table, key: &str, written: &str) -> PathBuf {
     let folder = match table.origin(key).map(|origin| origin.source) {
         Some(Source::File(file)) => file.parent().map(Path::to_owned).unwrap_or_default(),
@@ -242,7 +242,7 @@ fn resolve(table: &Table, key: &str, written: &str) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Sees that the library of the crate at `manifest` is fresh.
+/// Builds the library of the crate at `manifest` unless it is fresh.
 async fn build(
     manifest: &Path,
     profile: &str,
@@ -269,7 +269,7 @@ async fn build(
         }
     };
     let mut inputs = package.inputs();
-    // Of the last build: a file elsewhere may be what has to be mended.
+    // Those of the last build: the fault may be in one of its files.
     inputs.sources = known.map(|known| known.watched().sources).unwrap_or_default();
     let complete = match steps::run(&package, tell).await {
         Ok(complete) => complete,
@@ -285,22 +285,22 @@ async fn build(
     (inputs, Ok(library))
 }
 
-/// Private copies of libraries in one folder.
+/// Private copies of libraries in one directory.
 #[derive(Debug)]
 pub struct Copies {
     folder: PathBuf,
-    /// By the library's path: its state when it was copied, and the copy. Reading a library takes longer than all else
-    /// that a look for changes does.
+    /// By the library's path: its state when it was copied, and the copy. Reading a library is the slowest
+    /// part of checking for changes.
     known: Mutex<BTreeMap<PathBuf, (String, PathBuf)>>,
 }
 
 impl Copies {
-    /// Copies go to `folder`.
+    /// Copies into `folder`.
     pub fn new(folder: PathBuf) -> Copies {
         Copies { folder, known: Mutex::default() }
     }
 
-    /// The private copy of `library`.
+    /// Returns the private copy of `library`.
     fn copy(&self, library: &Path) -> Result<PathBuf, Errors> {
         let state = stamp::digest(&[library.to_owned()]);
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,16 +320,16 @@ impl Copies {
 struct Step {
     /// The program and its arguments.
     run: Vec<String>,
-    /// Folder to run it in, relative to the crate.
+    /// Directory to run it in, relative to the crate.
     #[serde(default)]
     dir: PathBuf,
-    /// Files and folders that it reads, relative to `dir`.
+    /// Files and directories that it reads, relative to `dir`.
     #[serde(default)]
     inputs: Vec<PathBuf>,
-    /// Files and folders that it writes, relative to `dir`.
+    /// Files and directories that it writes, relative to `dir`.
     outputs: Vec<PathBuf>,
-    /// A program without which the step is left out.
+    /// A program without which the step is skipped.
     needs: Option<String>,
-    /// What to say then.
+    /// The warning for that case.
     without: Option<String>,
 }

@@ -1,9 +1,10 @@
-//! Knowing that a library is fresh without asking cargo, which takes longer than the whole start.
+//! Tells whether a library is fresh without asking cargo, which takes longer than the whole start.
 //!
-//! After a build the times and sizes of all that went into it are recorded: the files of cargo's dep-info, the
-//! manifests, the lock file, cargo's own config files, the compiler, the steps' inputs, and the values of the environment
-//! variables that sources and build scripts read ([`tracked`](super::tracked)). As long as none has changed, cargo would
-//! find nothing to do either: its fingerprints look at the same. Wherever that is not certain, cargo is asked.
+//! After a build, this records the times and sizes of all its inputs: the files of cargo's dep-info, the
+//! manifests, the lock file, cargo's config files, the compiler, the steps' inputs, and the values of the
+//! environment variables that sources and build scripts read ([`tracked`](super::tracked)). While none of
+//! them has changed, cargo would have nothing to do either: its fingerprints use the same data. Whenever this
+//! is not certain, paster runs cargo.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,23 +21,23 @@ use super::{Inputs, Speed};
 
 /// The record of one crate and profile.
 pub(super) struct Stamp {
-    /// `None` where there is no place for caches.
+    /// `None` if there is no cache directory.
     file: Option<PathBuf>,
     manifest: PathBuf,
 }
 
-/// What is recorded.
+/// The content of the record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Known {
     package: Package,
-    /// [`digest`] of what decides on the package.
+    /// [`digest`] of the files that determine the package.
     outline: String,
     pub(super) library: PathBuf,
-    /// All that went into it; folders stand for all files in them.
+    /// All inputs; a directory stands for all files in it.
     made_from: Vec<PathBuf>,
-    /// Environment variables that decide on it.
+    /// Environment variables that the build depends on.
     variables: BTreeSet<String>,
-    /// [`digest`] of the library, `made_from` and the values of `variables`; empty where it was not certain.
+    /// [`digest`] of the library, `made_from` and the values of `variables`; empty if it is not certain.
     state: String,
 }
 
@@ -46,7 +47,7 @@ impl Known {
         self.library.is_file() && self.state == self.now()
     }
 
-    /// What cargo says of the crate, while nothing has changed that it would say it from.
+    /// Cargo's data about the crate, while the files that determine it have not changed.
     pub(super) fn package(&self) -> Option<&Package> {
         (self.outline == digest(&self.package.outline())).then_some(&self.package)
     }
@@ -92,14 +93,14 @@ impl Stamp {
         }
     }
 
-    /// The record, whether or not it still holds.
+    /// The record, even if it is out of date.
     pub(super) fn read(&self) -> Option<Known> {
         let known: Known = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
         (known.package.manifest == self.manifest).then_some(known)
     }
 
-    /// Records a build that began at `begun`; `complete` says whether all its steps have run, `tracked` what it depends
-    /// on beside files.
+    /// Records a build that started at `begun`. `complete`: whether all its steps have run; `tracked`: what
+    /// it depends on besides files.
     pub(super) fn write(
         &self,
         package: &Package,
@@ -114,7 +115,7 @@ impl Stamp {
         let certain = complete && tracked.is_some() && compiler.is_some() && !includes(&package.configs());
         let tracked = tracked.unwrap_or_default();
         made_from.extend(compiler.into_iter().chain(tracked.paths));
-        // What was changed while the compiler ran may be in the library or not.
+        // A file that was changed while the compiler ran may or may not be in the library.
         let changed = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| last_change(&found) >= begun);
         let outputs = package.inputs().outputs;
         let written = |path: &PathBuf| outputs.iter().any(|output| path.starts_with(output));
@@ -132,7 +133,7 @@ impl Stamp {
         }
         let folder = file.parent().unwrap_or(file);
         let text = serde_json::to_vec(&known).unwrap_or_default();
-        // A record that cannot be written costs a second at the next start, no more.
+        // Without the record, the next start takes a second longer.
         let _ = fs::create_dir_all(folder).and_then(|()| {
             let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
             std::io::Write::write_all(&mut temporary, &text)?;
@@ -142,14 +143,14 @@ impl Stamp {
     }
 }
 
-/// Whether a variable changes builds by itself, rather than by what reads it.
+/// Whether a variable changes builds even if no source or build script reads it.
 fn decides(variable: &str) -> bool {
     let kinds = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_", "CARGO_UNSTABLE_", "RUSTC", "RUSTUP_"];
     let others = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "CARGO_HOME"];
     kinds.iter().any(|kind| variable.starts_with(kind)) || others.contains(&variable)
 }
 
-/// Whether one of cargo's config files includes others, which only cargo finds.
+/// Whether one of cargo's config files includes others, which paster does not look for.
 fn includes(configs: &[PathBuf]) -> bool {
     configs
         .iter()
@@ -157,7 +158,7 @@ fn includes(configs: &[PathBuf]) -> bool {
         .any(|text| toml::from_str::<toml::Table>(&text).is_ok_and(|config| config.contains_key("include")))
 }
 
-/// When a file's content or anything else of it was changed.
+/// The time of the last change of a file's content or metadata.
 fn last_change(found: &fs::Metadata) -> SystemTime {
     let seconds = u64::try_from(found.ctime()).unwrap_or(0);
     let nanos = u32::try_from(found.ctime_nsec()).unwrap_or(0);
@@ -165,7 +166,7 @@ fn last_change(found: &fs::Metadata) -> SystemTime {
     found.modified().map_or(changed, |modified| modified.max(changed))
 }
 
-/// Everything that went into `library`.
+/// All inputs of `library`.
 fn made_from(package: &Package, library: &Path) -> Option<Vec<PathBuf>> {
     let mut all = BTreeSet::new();
     // `target/paster/debug/libname.d`, beside the library: `library: source source …`.
@@ -184,7 +185,7 @@ fn made_from(package: &Package, library: &Path) -> Option<Vec<PathBuf>> {
     Some(all.into_iter().collect())
 }
 
-/// Splits a make rule's prerequisites: blanks within names are escaped by a backslash.
+/// Splits a make rule's prerequisites: spaces in names are escaped by a backslash.
 fn split_dep_info(text: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut characters = text.chars();
@@ -199,7 +200,7 @@ fn split_dep_info(text: &str) -> Vec<String> {
     names
 }
 
-/// All files that `paths` name, folders with everything in them but what other tools put there.
+/// All files in `paths`. A directory stands for all files in it, except the output of other tools.
 pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left: Vec<PathBuf> = paths.to_vec();
@@ -220,7 +221,7 @@ pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-/// A short text that changes when one of the files is changed, comes or goes.
+/// A hash that changes when one of the files is changed, created or removed.
 pub(super) fn digest(paths: &[PathBuf]) -> String {
     let mut hash = Sha256::new();
     for path in files(paths) {
@@ -241,12 +242,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Forgets crates that are no longer there.
+/// Removes the records of crates that no longer exist.
 fn forget_gone(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let known = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
         if known.is_none_or(|known| !known.package.manifest.exists()) {
-            let _ = fs::remove_file(entry.path()); // another start may be as quick
+            let _ = fs::remove_file(entry.path()); // another start may do the same
         }
     }
 }
@@ -273,6 +274,6 @@ mod tests {
         assert!(seen.insert(now()));
         assert!(!seen.insert(now()));
         fs::remove_file(&file).unwrap();
-        assert!(!seen.insert(now()), "as in the beginning");
+        assert!(!seen.insert(now()), "the same as at the start");
     }
 }

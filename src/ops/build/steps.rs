@@ -1,4 +1,4 @@
-//! Front-end steps before cargo: `npm ci`, a bundler. Data from the plugin's `Cargo.toml`.
+//! Front-end steps before cargo: `npm ci`, a bundler. They are defined in the plugin's `Cargo.toml`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use super::{Progress, Step, stamp};
 use crate::error::Error;
 use crate::ops::fault::Fault;
 
-/// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all that had to
-/// run could.
+/// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all
+/// required steps could run.
 /// # Errors
 /// A step that fails, with its output.
 pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<bool, Fault> {
@@ -27,12 +27,12 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
             continue;
         }
         if let Some(program) = step.needs.as_ref().filter(|program| find(program).is_none()) {
-            let default = format!("`{program}` is not installed: left out `{}`", step.run.join(" "));
+            let default = format!("`{program}` is not installed: skipped `{}`", step.run.join(" "));
             tell(Progress::Warning(step.without.clone().unwrap_or(default)));
             whole = false;
             continue;
         }
-        // A step that is cut off half-way leaves outputs that look fresh.
+        // An interrupted step leaves outputs that look fresh.
         write(&record, "begun");
         run_one(step, &dir, tell).await?;
         write(&record, &state);
@@ -40,13 +40,13 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
     Ok(whole)
 }
 
-/// Without the record the next start compares times, which is all that is lost.
+/// Failures are ignored: without the record, the next start compares times.
 fn write(record: &Path, state: &str) {
     let folder = record.parent().unwrap_or(record);
     let _ = fs::create_dir_all(folder).and_then(|()| fs::write(record, state));
 }
 
-/// Where it stands with what inputs a step has run last.
+/// The file that records the inputs of a step's last run.
 fn record(package: &Package, step: &Step) -> PathBuf {
     let name = format!("{} {:?} {:?}", package.manifest.display(), step.dir, step.run);
     package.target.join("steps").join(stamp::hex(&Sha256::digest(name)[..12]))
@@ -61,7 +61,7 @@ fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
     let Some(times) = times else { return false };
     match fs::read_to_string(record) {
         Ok(recorded) => recorded == state,
-        // Built by hand, or come with a package: by their times.
+        // Built by hand, or part of a package: compare times.
         Err(_) => {
             let inputs: Vec<_> = step.inputs.iter().map(|input| dir.join(input)).collect();
             let newest = stamp::files(&inputs)
@@ -73,7 +73,7 @@ fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
     }
 }
 
-/// Where a program is in the search path.
+/// Finds a program in the search path.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
@@ -87,7 +87,9 @@ async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync
         Fault::from(&error.because(cause))
     };
     let (program, arguments) = step.run.split_first().ok_or_else(|| {
-        Fault::from(&Error::config("`run` of a step in `package.metadata.paster.build` names no program"))
+        Fault::from(&Error::config(
+            "`run` of a step in `package.metadata.paster.build` does not name a program",
+        ))
     })?;
     let mut child = Command::new(program)
         .args(arguments)

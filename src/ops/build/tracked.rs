@@ -1,5 +1,5 @@
-//! What else a build depends on, by cargo's own records: environment variables, and the folders that build scripts
-//! without directives stand for.
+//! What else a build depends on, according to cargo's records: environment variables, and the directories of
+//! packages whose build scripts print no directives.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,26 +9,27 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Where cargo's records of a build lie, as its messages tell. Cargo tells of all units, also of those that are fresh.
+/// Where cargo's records of a build are, according to its messages. Cargo reports all units, including fresh
+/// ones.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Folders with the dep-info of local units.
+    /// Directories with the dep-info of local units.
     folders: BTreeSet<PathBuf>,
-    /// The output folder of each build script, and the folder of its package where that is local.
+    /// The output directory of each build script, and the directory of its package if it is local.
     scripts: Vec<(PathBuf, Option<PathBuf>)>,
 }
 
-/// What a library depends on beside the files of its dep-info.
+/// What a library depends on besides the files in its dep-info.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tracked {
     /// Names of environment variables: those of `env!`, `option_env!` and `rerun-if-env-changed`.
     pub(super) variables: BTreeSet<String>,
-    /// Files and folders that dep-info does not name.
+    /// Files and directories that are not in the dep-info.
     pub(super) paths: BTreeSet<PathBuf>,
 }
 
 impl Records {
-    /// Hears a message of `cargo build --message-format=json`.
+    /// Processes a message of `cargo build --message-format=json`.
     pub(super) fn hear(&mut self, message: &Value) {
         let local = message["package_id"].as_str().and_then(folder_of);
         match message["reason"].as_str() {
@@ -47,7 +48,7 @@ impl Records {
         }
     }
 
-    /// Reads the records. `None` when some are not where they are known to be: then cargo alone knows.
+    /// Reads the records. `None` if some are not where they are expected: then only cargo knows.
     pub(super) fn read(&self) -> Option<Tracked> {
         let mut tracked = Tracked::default();
         let mut units = 0;
@@ -58,7 +59,7 @@ impl Records {
             if file.extension().is_some_and(|ending| ending == "d") {
                 let text = String::from_utf8_lossy(&fs::read(&file).ok()?).into_owned();
                 tracked.variables.extend(text.lines().filter_map(variable));
-                // `file:` alone: rustc's own dep-info, rather than cargo's sum of all.
+                // A line with only `file:`: this is rustc's dep-info, not cargo's summary.
                 units += usize::from(text.lines().any(|line| line.ends_with(".rs:")));
             }
         }
@@ -71,7 +72,8 @@ impl Records {
 }
 
 impl Tracked {
-    /// Takes in what a build script has printed. One without any directive is run when anything in its package changes.
+    /// Adds the output of a build script. A script without any directive runs again when anything in its
+    /// package changes.
     fn script(&mut self, output: &str, package: Option<&Path>) {
         let mut directives = 0;
         for line in output.lines() {
@@ -92,13 +94,13 @@ impl Tracked {
     }
 }
 
-/// The variable in a line of rustc's dep-info: `# env-dep:NAME=value`, or without a value where it was not set.
+/// The variable in a line of rustc's dep-info: `# env-dep:NAME=value`, or without a value if it was not set.
 fn variable(line: &str) -> Option<String> {
     let rest = line.strip_prefix("# env-dep:")?;
     Some(rest.split('=').next().unwrap_or(rest).to_owned())
 }
 
-/// The folder of a local package: `path+file:///folder#0.1.0`.
+/// The directory of a local package: `path+file:///folder#0.1.0`.
 fn folder_of(id: &str) -> Option<PathBuf> {
     let path = id.strip_prefix("path+file://")?.split('#').next()?;
     Some(PathBuf::from(percent_decode_str(path).decode_utf8().ok()?.into_owned()))

@@ -1,6 +1,7 @@
-//! Talking to a running `paster serve`: finding its control socket, asking, reading what it answers.
+//! The client of a running `paster serve`: finds its control socket, sends requests, reads the answers.
 //!
-//! `protocol` is what both ends say, `place` where the sockets lie; `ops::serve::control` is the other end.
+//! `protocol` has the messages, `socket_dir` the directory of the sockets; `ops::serve::control` is the other
+//! end.
 
 mod protocol;
 pub(crate) mod socket_dir;
@@ -18,17 +19,18 @@ use crate::config::{Config, Sources};
 use crate::error::{Error, Errors, Result};
 use crate::ops::fault::Fault;
 
-/// How long a server may take to say who it is; one that has ended refuses at once.
+/// How long a server may take for its first answer; the socket of one that has ended refuses connections at
+/// once.
 const GREETING: Duration = Duration::from_secs(15);
-/// Longest answer in one line.
+/// Maximum length of an answer's line.
 const LONGEST: u64 = 64 << 20;
 
-/// Which server is meant.
+/// Which server to connect to.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// The socket itself.
+    /// Its control socket.
     pub control: Option<PathBuf>,
-    /// The config that it serves, with what else its sources are.
+    /// The config that it serves, with its other sources.
     pub sources: Option<Sources>,
 }
 
@@ -37,22 +39,22 @@ pub struct Wanted {
 pub struct Connection {
     reader: BufReader<UnixStream>,
     path: PathBuf,
-    /// Who it is.
+    /// The server's description of itself.
     pub hello: Hello,
 }
 
-/// What came over a connection.
+/// The answer to a request.
 #[derive(Debug)]
 pub enum Answer<T> {
-    /// The answer.
+    /// The result.
     Done(T),
-    /// What is wrong.
+    /// The errors.
     Failed(Vec<Fault>),
 }
 
-/// Finds the server that is meant and connects to it: by its socket, by its config, or the only one that runs.
+/// Finds a server and connects to it: by its socket, by its config, or the only one that runs.
 /// # Errors
-/// When there is none, or when it is not clear which is meant: the error lists them.
+/// When there is none, or when several match: the error lists them.
 pub fn connect(wanted: &Wanted) -> Result<Connection> {
     if let Some(path) = &wanted.control {
         return Connection::open(path).map_err(|cause| unreachable(path).because(cause).into());
@@ -69,12 +71,11 @@ pub fn connect(wanted: &Wanted) -> Result<Connection> {
             return Connection::open(&path).map_err(|cause| unreachable(&path).because(cause).into());
         }
         return one(running, || {
-            Error::new(format!("no server runs with the config `{}`", file.display())).help(
-                "`paster serve` starts one; one that runs as another user is reached by `--control PATH`",
-            )
+            Error::new(format!("no server is running with the config `{}`", file.display()))
+                .help("start one with `paster serve`, or use `--control PATH` for a server of another user")
         });
     }
-    // The one of this folder is meant before all others.
+    // The server of ./server.toml comes first.
     if let Ok(here) = Path::new("server.toml").canonicalize() {
         let of_here = |one: &Connection| one.hello.config.as_deref() == Some(&*here);
         if running.iter().filter(|one| of_here(one)).count() == 1 {
@@ -82,18 +83,18 @@ pub fn connect(wanted: &Wanted) -> Result<Connection> {
         }
     }
     one(running, || {
-        Error::new("no server runs")
-            .help("`paster serve` starts one; one that runs as another user is reached by `--control PATH`")
+        Error::new("no server is running")
+            .help("start one with `paster serve`, or use `--control PATH` for a server of another user")
     })
 }
 
-/// The one server of the list.
+/// The only server of the list.
 fn one(mut running: Vec<Connection>, none: impl FnOnce() -> Error) -> Result<Connection> {
     match running.len() {
         0 => Err(none().into()),
         1 => Ok(running.remove(0)),
         count => {
-            let mut error = Error::usage(format!("{count} servers run: say which"));
+            let mut error = Error::usage(format!("{count} servers are running: choose one"));
             for one in running {
                 let config = one.hello.config.as_ref().map(|path| format!(" ({})", path.display()));
                 let config = config.unwrap_or_default();
@@ -112,7 +113,7 @@ fn unreachable(path: &Path) -> Error {
     Error::new(format!("no server answers at `{}`", path.display()))
 }
 
-/// The socket that a config names, when it can be read.
+/// The socket that a config names, if it can be read.
 fn configured(sources: &Sources) -> Option<PathBuf> {
     let config = Config::load(sources).ok()?;
     crate::ops::serve::Process::read(&config).ok()?.control.as_deref().map(Path::to_owned)
@@ -128,9 +129,9 @@ pub fn running() -> Vec<Connection> {
 }
 
 impl Connection {
-    /// Connects to the socket at `path` and asks who is there.
+    /// Connects to the socket at `path` and asks the server to describe itself.
     /// # Errors
-    /// Nobody is, or it is no server of ours.
+    /// When nothing listens there, or it is not a server of paster.
     pub fn open(path: &Path) -> std::io::Result<Connection> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(GREETING))?;
@@ -148,65 +149,66 @@ impl Connection {
         Ok(this)
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     /// # Errors
-    /// The connection broke, or what came is no answer.
+    /// When the connection fails, or the answer is invalid.
     pub fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Answer<T>> {
         self.say(ask)?;
         loop {
             match self.reply()? {
                 Some(Reply::Done(value)) => {
                     let value = serde_json::from_value(value).map_err(|cause| {
-                        Error::new("the server gave an answer that this paster does not know")
-                            .help("it may be of another version: `paster --version`")
+                        Error::new("the server sent an answer that this version of paster does not know")
+                            .help("it may have another version than `paster --version`")
                             .because(cause)
                     })?;
                     return Ok(Answer::Done(value));
                 }
                 Some(Reply::Failed(faults)) => return Ok(Answer::Failed(faults)),
                 Some(Reply::Line(_)) => {}
-                None => return Err(Error::new("the server ended before it answered").into()),
+                None => return Err(Error::new("the server stopped before it answered").into()),
             }
         }
     }
 
-    /// The same, where a refusal is an error to report.
+    /// The same, with the server's errors as an error.
     /// # Errors
-    /// The server's own too.
+    /// Also those of the server.
     pub fn done<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<T> {
         match self.ask(ask)? {
             Answer::Done(value) => Ok(value),
             Answer::Failed(faults) => {
                 Errors::check(faults.iter().map(Fault::to_error).collect())?;
-                Err(Error::new("the server refused and said nothing").into())
+                Err(Error::new("the server refused without a reason").into())
             }
         }
     }
 
-    /// Asks without waiting.
+    /// Sends a request without waiting for the answer.
     /// # Errors
-    /// The connection broke.
+    /// When the connection fails.
     pub fn say(&mut self, ask: &Ask) -> Result<()> {
         let request = Request { paster: VERSION, ask: ask.clone() };
         let mut line = serde_json::to_string(&request).expect("asks have string keys only");
         line.push('\n');
-        let failed = |cause| Error::new("the server takes no request").because(cause);
+        let failed = |cause| Error::new("cannot send a request to the server").because(cause);
         self.reader.get_mut().write_all(line.as_bytes()).map_err(failed)?;
         Ok(())
     }
 
-    /// The next answer; `None` when the server has closed.
+    /// The next answer; `None` if the server has closed the connection.
     /// # Errors
-    /// The connection broke, or what came is no answer.
+    /// When the connection fails, or the answer is invalid.
     pub fn reply(&mut self) -> Result<Option<Reply>> {
-        let failed = |cause: std::io::Error| Error::new("the server does not answer").because(cause);
+        let failed = |cause: std::io::Error| Error::new("the server is not responding").because(cause);
         let mut line = Vec::new();
         (&mut self.reader).take(LONGEST).read_until(b'\n', &mut line).map_err(failed)?;
         if line.is_empty() {
             return Ok(None);
         }
         let reply = serde_json::from_slice(&line).map_err(|cause| {
-            Error::new(format!("what answers at `{}` is no paster", self.path.display())).because(cause)
+            Error::new(format!("`{}` is not the control socket of a paster", self.path.display()))
+                .because(cause)
         })?;
         Ok(Some(reply))
     }

@@ -1,8 +1,8 @@
-//! What a command and a supervisor say to each other: one JSON object a line, over a Unix socket.
+//! The protocol between a command and a supervisor: one JSON object per line, over a Unix socket.
 //!
-//! The command sends a [`Request`]; the supervisor answers with [`Reply`]s, the last of them `done` or `failed`. A
-//! connection may carry several requests, one after the other. Fields and variants are only ever added; a request of
-//! an unknown version or kind is refused with a reason.
+//! The command sends a [`Request`]; the supervisor answers with [`Reply`]s, the last of them `done` or
+//! `failed`. A connection may carry several requests, one after another. Fields and variants are only ever
+//! added; a request with an unknown version or kind is refused with a reason.
 
 use std::path::PathBuf;
 
@@ -19,57 +19,57 @@ pub const VERSION: u32 = 1;
 pub struct Request {
     /// [`VERSION`].
     pub paster: u32,
-    /// What is asked for.
+    /// The request.
     #[serde(flatten)]
     pub ask: Ask,
 }
 
-/// What may be asked for.
+/// The requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Ask {
-    /// Who is there? Answer: [`Hello`].
+    /// Identify the server. Answer: [`Hello`].
     Hello,
-    /// What runs? Answer: [`Ps`].
+    /// List the processes. Answer: [`Ps`].
     Ps,
-    /// Which requests are in flight? Answer: a list of [`InFlight`], the oldest first.
+    /// List the requests in flight. Answer: a list of [`InFlight`], oldest first.
     Requests,
-    /// Which app answers where? Answer: [`Routes`](crate::ops::routes::Routes).
+    /// List the routes. Answer: [`Routes`](crate::ops::routes::Routes).
     Routes,
-    /// Make a new generation from the files. Answer: [`Switched`].
+    /// Start a new generation from the files. Answer: [`Switched`].
     Reload {
-        /// Answer when it serves, or with what is wrong.
+        /// Answer once it serves or has failed.
         wait: bool,
     },
-    /// Go back to the generation before. Answer: [`Switched`].
+    /// Go back to the previous generation. Answer: [`Switched`].
     Rollback {
         /// As for a reload.
         wait: bool,
     },
-    /// Drop a request in flight. Answer: [`Cancelled`].
+    /// Cancel a request in flight. Answer: [`Cancelled`].
     Cancel {
         /// Its id in the list of requests, or the id that `request_id` gave it.
         request: String,
     },
-    /// The last lines of the log, each a [`Reply::Line`], and then `done`.
+    /// The last lines of the log, each as a [`Reply::Line`], and then `done`.
     Logs {
         /// How many.
         lines: usize,
-        /// Go on with what comes, until the command closes.
+        /// Keep sending new lines until the command closes the connection.
         follow: bool,
     },
-    /// End. Answer: [`Hello`] at once; the connection closes when the process ends.
+    /// Stop. Answer: [`Hello`] at once; the connection closes when the process ends.
     Stop {
-        /// Do not wait for what is in flight.
+        /// Do not wait for requests in flight.
         fast: bool,
     },
-    /// Which tasks are there? Answer: a list of [`TaskInfo`].
+    /// List the tasks. Answer: a list of [`TaskInfo`].
     Tasks,
     /// Run a task now. Answer: [`TaskRun`].
     RunTask {
         /// Its name.
         name: String,
-        /// Answer with its result.
+        /// Wait for its result.
         wait: bool,
     },
 }
@@ -78,31 +78,31 @@ pub enum Ask {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// The answer; the last of the request.
+    /// The result; ends the request.
     Done(serde_json::Value),
-    /// What is wrong; the last of the request.
+    /// The errors; ends the request.
     Failed(Vec<Fault>),
     /// A line of the log.
     Line(LogLine),
 }
 
-/// Who answers.
+/// Identifies a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of paster.
     pub version: String,
     /// Process id of the supervisor.
     pub pid: u32,
-    /// The config file, absolute, without links; `None` when it serves without one.
+    /// The config file, absolute, with links resolved; `None` if it serves without one.
     pub config: Option<PathBuf>,
 }
 
-/// What a supervisor runs.
+/// The processes and tasks of a server.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ps {
     /// The supervisor.
     pub supervisor: SupervisorInfo,
-    /// All workers, those of the generation that serves first.
+    /// All workers, with those of the current generation first.
     pub workers: Vec<WorkerInfo>,
     /// Side processes of plugins.
     pub side_processes: Vec<SideInfo>,
@@ -121,9 +121,9 @@ pub struct SupervisorInfo {
     pub config: Option<PathBuf>,
     /// `starting`, `serving`, `reloading` or `stopping`.
     pub state: String,
-    /// Number of the generation that serves; 0 when none does.
+    /// Number of the generation that serves; 0 if none does.
     pub generation: u64,
-    /// How long it runs, in seconds.
+    /// How long it has been running, in seconds.
     pub age_secs: f64,
     /// Its own memory (proportional set size), in bytes.
     pub memory_bytes: Option<u64>,
@@ -131,11 +131,11 @@ pub struct SupervisorInfo {
     pub reload: bool,
     /// Where it listens, as URLs, with the servers' names.
     pub listening: Vec<(String, String)>,
-    /// Generations that were switched to, the first one included.
+    /// How many generations were switched to, including the first.
     pub switches: u64,
-    /// Generations that could not be made.
+    /// How many attempts at a generation failed.
     pub failures: u64,
-    /// Workers that ended though they were not asked to.
+    /// How many workers ended without being told to.
     pub crashes: u64,
 }
 
@@ -146,28 +146,28 @@ pub struct WorkerInfo {
     pub pid: u32,
     /// Its generation.
     pub generation: u64,
-    /// `serving`, or `lingering`: of an old generation, until its last connection is gone.
+    /// `serving`, or `lingering`: of an old generation, until its last connection is closed.
     pub state: String,
-    /// How long it runs, in seconds.
+    /// How long it has been running, in seconds.
     pub age_secs: f64,
     /// Its memory (proportional set size), in bytes.
     pub memory_bytes: Option<u64>,
-    /// What its servers are busy with; `None` when it did not answer in time.
+    /// The load of its servers; `None` if it did not answer in time.
     pub load: Option<Counts>,
 }
 
-/// What the servers of a worker are busy with.
+/// The load of the servers of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Open connections, upgraded ones too.
+    /// Open connections, including upgraded ones.
     pub connections: u64,
-    /// Of these, those that were upgraded (WebSocket).
+    /// Upgraded connections among them (WebSocket).
     pub upgraded: u64,
     /// Requests whose response has not ended.
     pub in_flight: u64,
-    /// Requests that came so far, refused ones too.
+    /// Requests so far, including refused ones.
     pub requests: u64,
-    /// Requests that the application failed to answer.
+    /// Requests without a response from the application, because it failed.
     pub failed: u64,
 }
 
@@ -184,17 +184,17 @@ impl std::ops::AddAssign for Counts {
 /// A side process of a plugin.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SideInfo {
-    /// The app that asked for it.
+    /// The app that requested it.
     pub app: String,
     /// Its name.
     pub name: String,
-    /// Its process id; `None` while it waits to be started anew.
+    /// Its process id; `None` while it waits to be restarted.
     pub pid: Option<u32>,
-    /// How long it runs, in seconds.
+    /// How long it has been running, in seconds.
     pub age_secs: f64,
     /// Its memory (proportional set size), in bytes.
     pub memory_bytes: Option<u64>,
-    /// How often it was started anew.
+    /// How often it was restarted.
     pub restarts: u64,
     /// Its socket.
     pub socket: PathBuf,
@@ -203,21 +203,21 @@ pub struct SideInfo {
 /// A request in flight.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InFlight {
-    /// What `paster cancel` takes: the worker's process id and a number.
+    /// The id for `paster cancel`: the worker's process id and a number.
     pub id: String,
-    /// The id that the middleware `request_id` gave it.
+    /// The id from the middleware `request_id`.
     pub request_id: Option<String>,
-    /// How long it is in flight, in milliseconds.
+    /// How long it has been in flight, in milliseconds.
     pub age_ms: u64,
     /// Its method.
     pub method: String,
     /// Its path, without the query.
     pub path: String,
-    /// The server that it came by.
+    /// The server that received it.
     pub server: String,
-    /// The app that it was passed to last.
+    /// The app that it has reached.
     pub app: Option<String>,
-    /// The middleware of that app that it was passed to last; `None` when it is past all of them.
+    /// The middleware of this app that it has reached; `None` after all of them.
     pub middleware: Option<String>,
     /// Address of the client.
     pub client: Option<String>,
@@ -225,34 +225,34 @@ pub struct InFlight {
     pub worker: u32,
     /// The worker's generation.
     pub generation: u64,
-    /// Where it is.
+    /// What is happening to it.
     pub phase: Phase,
 }
 
-/// What became of a request that was to be cancelled.
+/// The result of a cancellation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cancelled {
-    /// Ids of the requests that were dropped.
+    /// Ids of the cancelled requests.
     pub cancelled: Vec<String>,
 }
 
-/// What became of a reload or rollback.
+/// The result of a reload or rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
     /// Number of the generation that serves.
     pub generation: u64,
-    /// How long it took, in milliseconds; `None` when nobody waited for it.
+    /// How long it took, in milliseconds; `None` without `wait`.
     pub ms: Option<u64>,
 }
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it came, in milliseconds since 1970.
+    /// When it arrived, in milliseconds since 1970.
     pub at_ms: u64,
     /// Who wrote it: `supervisor`, `worker 4711`, `side kernels`.
     pub from: String,
-    /// The line, without its end.
+    /// The line, without its line break.
     pub text: String,
 }
 
@@ -267,15 +267,15 @@ pub struct TaskInfo {
     pub runs: String,
     /// When it runs next, in milliseconds since 1970.
     pub next_ms: Option<u64>,
-    /// Runs that go on now.
+    /// How many runs are in progress.
     pub running: usize,
     /// The last run that has ended.
     pub last: Option<TaskRun>,
-    /// Runs that have ended, and those of them that failed.
+    /// How many runs have ended.
     pub runs_ended: u64,
-    /// Runs that failed.
+    /// How many of these failed.
     pub runs_failed: u64,
-    /// Runs that were left out because the one before went on.
+    /// How many runs were skipped because the previous one was still in progress.
     pub skipped: u64,
 }
 
@@ -285,12 +285,12 @@ pub struct TaskInfo {
 pub struct TaskRun {
     /// Name of the task.
     pub name: String,
-    /// When it began, in milliseconds since 1970.
+    /// When it started, in milliseconds since 1970.
     pub began_ms: u64,
-    /// How long it took, in milliseconds; `None` while it goes on.
+    /// How long it took, in milliseconds; `None` while it is in progress.
     pub ms: Option<u64>,
-    /// Whether it ended well; `None` while it goes on.
+    /// Whether it succeeded; `None` while it is in progress.
     pub ok: Option<bool>,
-    /// Its result, or why it failed; the end of it when it is long.
+    /// Its result, or why it failed; only the end of a long text.
     pub text: String,
 }

@@ -1,4 +1,4 @@
-//! Where control sockets lie: a folder that only its user can enter.
+//! The directory of control sockets, which only its user can enter.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -11,14 +11,14 @@ use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
 
-/// The folder of this user's control sockets, made when it is absent: `$XDG_RUNTIME_DIR/paster`, else
+/// The directory of this user's control sockets, created if needed: `$XDG_RUNTIME_DIR/paster`, otherwise
 /// `/tmp/paster-UID`.
 /// # Errors
-/// When it cannot be made, or is not ours alone.
+/// When it cannot be created, or other users have access.
 pub(crate) fn folder() -> Result<PathBuf> {
     let us = rustix::process::geteuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    // Another user's (after `sudo`) is not ours to write to.
+    // Do not write to the directory of another user (after `sudo`).
     let ours = |path: &PathBuf| {
         path.is_absolute() && fs::metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == us)
     };
@@ -27,7 +27,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
         None => std::env::temp_dir().join(format!("paster-{us}")),
     };
     let failed = |cause: io::Error| {
-        Error::new(format!("cannot make the folder of control sockets `{}`", folder.display())).because(cause)
+        Error::new(format!("cannot create the directory of control sockets `{}`", folder.display()))
+            .because(cause)
     };
     match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => {}
@@ -36,17 +37,20 @@ pub(crate) fn folder() -> Result<PathBuf> {
     }
     let meta = fs::symlink_metadata(&folder).map_err(failed)?;
     if !meta.is_dir() || meta.uid() != us || meta.mode() & 0o077 != 0 {
-        let error = Error::new(format!("`{}` is not a folder of this user alone", folder.display()));
-        return Err(error.help("remove it, or set XDG_RUNTIME_DIR to a folder of yours").into());
+        let error = Error::new(format!("`{}` is accessible to other users", folder.display()));
+        return Err(error
+            .help("remove it, or set XDG_RUNTIME_DIR to a directory that only you can access")
+            .into());
     }
     Ok(folder)
 }
 
-/// A socket's place in the folder. Its lock is held as long as the value lives. So other processes can tell a server that
-/// runs from one that was killed, even in another PID namespace, where process ids mean nothing.
+/// A socket's place in the directory, with a lock that is held as long as the value lives. The lock lets
+/// other processes tell a running server from a killed one, even in another PID namespace, where process ids
+/// mean nothing.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Where the socket goes.
+    /// The path of the socket.
     pub(crate) socket: PathBuf,
     lock_path: PathBuf,
     _lock: File,
@@ -54,11 +58,12 @@ pub(crate) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.lock_path); // gone already
+        let _ = fs::remove_file(&self.lock_path); // it may be gone already
     }
 }
 
-/// A free place for the supervisor with this process id. A server in another PID namespace may have the same id.
+/// Claims a place for the supervisor with this process id. A server in another PID namespace may have the
+/// same id.
 /// # Errors
 /// When nothing can be created in `folder`.
 pub(crate) fn claim(folder: &Path, pid: u32) -> io::Result<Claim> {
@@ -74,7 +79,7 @@ pub(crate) fn claim(folder: &Path, pid: u32) -> io::Result<Claim> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// All sockets in `folder`; those that a killed supervisor left behind are removed.
+/// All sockets in `folder`; removes those of killed supervisors.
 pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let of_ours = |path: PathBuf| {
@@ -86,12 +91,12 @@ pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
         let (socket, lock) = paths(folder, name);
         let left = match hold(&lock, false) {
             Ok(held) => held.is_some(),
-            // Without a lock: of an older paster.
+            // No lock file: the socket of an older paster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => !listens(&socket),
             Err(_) => false,
         };
         if left {
-            // Another process may be as quick. The lock goes last, as it keeps the place.
+            // Another process may do the same. Remove the lock last, because it reserves the place.
             let _ = fs::remove_file(&socket);
             let _ = fs::remove_file(&lock);
         }
@@ -100,19 +105,20 @@ pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     names.iter().filter_map(alive).collect()
 }
 
-/// The socket of that name and its lock.
+/// The paths of a socket and its lock.
 fn paths(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     (folder.join(format!("{name}.sock")), folder.join(format!("{name}.lock")))
 }
 
-/// Takes the lock; `None` when somebody else holds it.
+/// Locks the file; `None` if another process holds the lock.
 fn hold(path: &Path, create: bool) -> io::Result<Option<File>> {
     loop {
         let file = File::options().write(true).create(create).truncate(false).mode(0o600).open(path)?;
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }
-        // Whoever had it before may have removed the file in between: then the lock keeps nobody out.
+        // The previous owner may have removed the file in the meantime: a lock on a removed file protects
+        // nothing.
         let own = file.metadata()?;
         if fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino())) {
             return Ok(Some(file));
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn a_held_lock_keeps_a_place_and_not_a_process_id() {
         let folder = tempfile::tempdir().unwrap();
-        // No process has these ids here: they are of another PID namespace.
+        // No process has these ids here: they stand for servers in another PID namespace.
         let first = claim(folder.path(), u32::MAX).unwrap();
         let second = claim(folder.path(), u32::MAX).unwrap();
         assert_ne!(first.socket, second.socket);
@@ -142,7 +148,7 @@ mod tests {
             fs::write(&claim.socket, "").unwrap();
         }
         let (path, left) = (first.socket.clone(), folder.path().join("1.sock"));
-        // Process 1 runs, but it is not a server of ours.
+        // Process 1 exists, but it is not a server of this user.
         fs::write(&left, "").unwrap();
         fs::write(left.with_extension("lock"), "").unwrap();
         assert_eq!(sockets(folder.path()), [path.clone(), second.socket.clone()]);

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Restarts at once up to [`AT_ONCE`](Self::AT_ONCE) times in [`WINDOW`](Self::WINDOW), as systemd does by default; past
-/// that the pause doubles from 100 ms to 10 s, until a process has run for [`LASTING`](Self::LASTING).
+/// Restarts at once up to [`AT_ONCE`](Self::AT_ONCE) times in [`WINDOW`](Self::WINDOW), as systemd does by
+/// default. After that, the pause doubles from 100 ms to 10 s, until a process has run for
+/// [`LASTING`](Self::LASTING).
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    /// When the last restarts were asked for, oldest first: at most [`AT_ONCE`](Self::AT_ONCE).
+    /// The times of the last restarts, oldest first: at most [`AT_ONCE`](Self::AT_ONCE).
     recent: VecDeque<Instant>,
     pause: Duration,
 }
@@ -15,7 +16,7 @@ pub(super) struct Backoff {
 impl Backoff {
     const AT_ONCE: usize = 5;
     const WINDOW: Duration = Duration::from_secs(10);
-    /// A process that ran for so long did not fail at its start.
+    /// A process that ran for this long did not fail at its start.
     const LASTING: Duration = Duration::from_secs(1);
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
@@ -31,13 +32,13 @@ impl Backoff {
         self.pause
     }
 
-    /// The same for a process that was killed from outside: that does not mean that the next one fails at once, so the
+    /// The same for a process that was killed from outside. The next one will not necessarily fail, so the
     /// pause does not grow.
     pub(super) fn next_of_killed(&mut self, now: Instant) -> Duration {
         if self.is_often(now) { Self::SHORTEST } else { Duration::ZERO }
     }
 
-    /// Notes a restart, and whether there were [`AT_ONCE`](Self::AT_ONCE) before it in the window.
+    /// Records a restart. Returns whether there were [`AT_ONCE`](Self::AT_ONCE) before it in the window.
     fn is_often(&mut self, now: Instant) -> bool {
         self.recent.retain(|then| now.saturating_duration_since(*then) < Self::WINDOW);
         let often = self.recent.len() >= Self::AT_ONCE;
@@ -71,9 +72,9 @@ mod tests {
         let (mut backoff, mut now) = (Backoff::default(), Instant::now());
         let grown = pauses(&mut backoff, &mut now, BRIEF, 14);
         assert_eq!(grown, [0, 0, 0, 0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-        assert_eq!(backoff.next_of_killed(now).as_millis(), 0, "it was killed seldom");
+        assert_eq!(backoff.next_of_killed(now).as_millis(), 0, "it is rarely killed");
         assert_eq!(pauses(&mut backoff, &mut now, Duration::from_secs(11), 1), [0]);
-        assert_eq!(pauses(&mut backoff, &mut now, BRIEF, 3), [0; 3], "it begins again");
+        assert_eq!(pauses(&mut backoff, &mut now, BRIEF, 3), [0; 3], "it starts from zero again");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::ops::fault::Fault;
 use crate::server::cgi::is_asked;
 use crate::server::control::{Control, Load, Phase};
 
-/// The config, if its server is one that a web server starts for each request. Faults of the config are told by whoever
-/// reads it next.
+/// The config, if its server is one that a web server starts for each request. Faults of the config are
+/// reported by whatever reads it next.
 pub(super) fn config(options: &Options) -> Option<Config> {
     let config = load::load(options).ok()?;
     let is_cgi = |name: &str| {
@@ -25,31 +25,32 @@ pub(super) fn config(options: &Options) -> Option<Config> {
     config.names("server").iter().any(|name| is_cgi(name)).then_some(config)
 }
 
-/// Answers the request that the environment holds; returns the exit code: 0, or 1 when the app failed.
+/// Answers the request in the environment. Returns the exit code: 0, or 1 when the app failed.
 /// # Errors
-/// When there is no request, another server beside this one, or a fault that keeps the app from being made.
+/// When there is no request, the config has other servers too, or the app cannot be created.
 pub(super) fn serve(config: Config) -> Result<u8> {
     if let [_, _, ..] = config.names("server")[..] {
         let error =
-            Error::usage("a server of kind `cgi` answers one request, and the config has others beside it");
-        return Err(error.help("say which one to serve: `--server NAME`").into());
+            Error::usage("a server of kind `cgi` answers one request, but the config has other servers too");
+        return Err(error.help("choose one: `--server NAME`").into());
     }
     if !is_asked() {
         let error = Error::usage("there is no request in the environment: `REQUEST_METHOD` is not set");
         return Err(error
-            .help("a web server runs this as a CGI program; `use = \"http\"` serves without one")
+            .help("a web server must run this as a CGI program; `use = \"http\"` serves without one")
             .help("to try it: REQUEST_METHOD=GET REQUEST_URI=/ HTTP_HOST=localhost paster serve …")
             .into());
     }
     super::log::start(&super::Log::read(&config)?, None, None, Default::default(), None)?;
-    // The pages of one request need no more, and a thread less starts sooner.
+    // One request needs no more threads, and fewer threads start sooner.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
     let failed = runtime.block_on(async {
         let mut context = Context::alone(false);
-        // A copy for each request would cost more than the request, and there is no reload that needs one.
+        // Copying the library would cost more than the request, and without reloads there is no need for a
+        // copy.
         let (_, built) = build::libraries(&config, Speed::Production, None, &|_, _| {}).await;
         context.libraries = built.map_err(|build::Failure { faults, .. }| {
             let errors = faults.iter().map(Fault::to_error).collect();
@@ -58,7 +59,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
         let Assembly { servers, instances, .. } = assemble(&config, &context)?;
         let load = Arc::<Load>::default();
         for (name, server, app) in servers {
-            // Nothing ever changes: the other ends are gone.
+            // The phase never changes: the sender is dropped.
             let (_, phase) = watch::channel(Phase::Serving);
             let ((hand_over, _), (_, adopted)) = (mpsc::channel(1), mpsc::channel(1));
             let tickets = crate::server::tickets::Secret::random();
@@ -71,7 +72,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
         }
         Result::Ok(load.failed.load(Relaxed) > 0)
     });
-    // Standard input may be waited for, which nobody wants any more.
+    // A thread may still be waiting for standard input, which is no longer needed.
     runtime.shutdown_background();
     failed.map(u8::from)
 }

@@ -19,10 +19,10 @@ use super::running::Running;
 use super::wire::{self, Outbox, Packet};
 use crate::error::{Error, Result};
 
-/// What a worker process does, beside serving.
+/// What the supervisor learns about a worker process.
 #[derive(Debug)]
 pub(super) enum News {
-    /// It says something, perhaps with raw bytes.
+    /// A message, with its raw bytes.
     Said(FromWorker, bytes::Bytes),
     /// It has ended.
     Ended(ExitStatus),
@@ -35,11 +35,11 @@ pub(super) struct Name {
     pub(super) id: u64,
     /// Its generation.
     pub(super) generation: u64,
-    /// Its place among the workers of its generation, from 0.
+    /// Its slot, from 0.
     pub(super) index: usize,
 }
 
-/// A running worker process. It is killed when this is dropped.
+/// A running worker process. Dropping this kills it.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) name: Name,
@@ -47,18 +47,19 @@ pub(super) struct Child {
     pub(super) pid: u32,
     outbox: Outbox,
     stream: Arc<UnixStream>,
-    /// Held while a packet of the worker is read.
+    /// Locked while a packet from the worker is read.
     reading: Arc<Mutex<()>>,
     kill: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Child {
-    /// Starts a worker. Its news comes over the returned channel; [`News::Ended`] is the last.
+    /// Starts a worker. Its messages come over the returned channel; [`News::Ended`] is the last one.
     ///
-    /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
+    /// Call this on the process's main thread only: the kernel ends a child with the *thread* that started
+    /// it.
     /// # Errors
-    /// When no process can be made.
+    /// When no process can be started.
     pub(super) fn start(
         name: Name,
         credentials: &Credentials,
@@ -67,9 +68,9 @@ impl Child {
     ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
-        // What runs now, also when the file was replaced since.
+        // The running program, even if its file was replaced since.
         let mut command = std::process::Command::new("/proc/self/exe");
-        // It leads a session soon, for which it must lead no process group before.
+        // It will call setsid(2), so it must not lead a process group.
         command.arg0("paster").arg("__worker").stdin(Stdio::from(theirs));
         credentials.apply_to(&mut command);
         if quiet {
@@ -81,7 +82,7 @@ impl Child {
         Ok(Child::watch(name, process, stream, orphans))
     }
 
-    /// Speaks to a process over `stream`, and waits for its end.
+    /// Exchanges messages with a process over `stream`, and waits for its end.
     fn watch(
         name: Name,
         mut process: Running,
@@ -104,7 +105,7 @@ impl Child {
                     process.wait().await
                 }
             };
-            // What it said last must come before its end.
+            // Its last messages must come before its end.
             let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
             orphans.clear(pid, if status.success() { AFTERWARDS } else { Duration::ZERO });
             let _ = sender.send(News::Ended(status));
@@ -113,9 +114,9 @@ impl Child {
         (Child { name, pid, outbox, stream: own, reading: turn, kill: Some(kill), ended }, news)
     }
 
-    /// Takes charge of a worker that another supervisor has started in this process.
+    /// Takes over a worker that the previous program in this process has started.
     /// # Errors
-    /// When it is no child of this process.
+    /// When it is not a child of this process.
     pub(super) fn adopt(
         name: Name,
         pid: u32,
@@ -125,16 +126,17 @@ impl Child {
         Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), orphans))
     }
 
-    /// Stops speaking to the worker between two packets, as long as the guard lives; returns its socket too.
+    /// Stops reading from the worker between two packets, for as long as the guard lives. Also returns the
+    /// socket.
     /// # Errors
-    /// When the process has no descriptor left.
+    /// When no descriptor is free.
     pub(super) async fn pause(&self) -> io::Result<(OwnedFd, OwnedMutexGuard<()>)> {
         self.outbox.flush().await;
         let guard = self.reading.clone().lock_owned().await;
         Ok((self.stream.as_fd().try_clone_to_owned()?, guard))
     }
 
-    /// Waits until all that it is told is sent.
+    /// Waits until all queued messages are sent.
     pub(super) async fn flush(&self) {
         self.outbox.flush().await;
     }
@@ -142,25 +144,25 @@ impl Child {
     /// Kills the process and waits until it is reaped.
     pub(super) async fn kill(mut self) {
         self.kill_now();
-        let _ = self.ended.await; // an error means that it was reaped before
+        let _ = self.ended.await; // an error means that it was reaped already
     }
 
-    /// Kills the process; its end is told as any other.
+    /// Kills the process; its end is reported as usual.
     pub(super) fn kill_now(&mut self) {
         self.kill = None;
     }
 
-    /// Sends an order.
+    /// Sends a message.
     pub(super) fn tell(&self, order: &ToWorker) {
         self.send(Packet::new(order));
     }
 
-    /// A handle for answers that take a while.
+    /// A handle for later answers.
     pub(super) fn replier(&self) -> Outbox {
         self.outbox.clone()
     }
 
-    /// Sends an order with what belongs to it.
+    /// Sends a packet.
     pub(super) fn send(&self, packet: Packet) {
         self.outbox.send(packet);
     }

@@ -1,7 +1,8 @@
-//! The control socket: takes requests of commands (`paster ps`, …), hands them to the supervisor's loop, writes answers.
+//! The control socket: reads requests of commands (`paster ps`, …), passes them to the supervisor's loop,
+//! writes answers.
 //!
-//! Each client has a task, a deadline for every line either way and bounded memory, so that none can hold up the
-//! supervisor or another client. Only the same user and root are heard.
+//! Each client has its own task, a deadline for every line in either direction, and bounded memory, so it
+//! cannot block the supervisor or another client. Only the same user and root have access.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -22,30 +23,30 @@ use crate::ops::control::socket_dir::Claim;
 use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, socket_dir};
 use crate::ops::fault::Fault;
 
-/// Most clients at once; more wait in the kernel's queue.
+/// Maximum number of clients at once; more wait in the kernel's queue.
 const CLIENTS: usize = 128;
-/// Longest request, in bytes.
+/// Maximum length of a request, in bytes.
 const LONGEST: usize = 64 << 10;
-/// How long a client may take for its first request.
+/// How long a client may take to send its first request.
 const FIRST: Duration = Duration::from_secs(5);
 /// How long a client may be silent between two requests.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may take to accept a line.
 const STUCK: Duration = Duration::from_secs(10);
-/// Most lines of the log in one answer.
+/// Maximum number of log lines in one answer.
 const MOST_LINES: usize = 100_000;
 
-/// What becomes of a request.
+/// The result of a request.
 pub(super) type Outcome = Result<serde_json::Value, Vec<Fault>>;
 
-/// A control socket that listens. It goes with the value.
+/// A listening control socket. Dropping it removes the socket.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) path: PathBuf,
-    /// Device and inode, as a successor may have put its own in our place.
+    /// Device and inode, because an upgraded program may have put its own socket in this place.
     node: (u64, u64),
     task: AbortHandle,
-    /// Its place in the user's folder.
+    /// Its place in the user's directory of control sockets.
     claim: Option<Claim>,
 }
 
@@ -53,7 +54,7 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         self.task.abort();
         if node(&self.path).is_ok_and(|node| node == self.node) {
-            let _ = std::fs::remove_file(&self.path); // gone already
+            let _ = std::fs::remove_file(&self.path); // it may be gone already
         }
     }
 }
@@ -62,12 +63,12 @@ fn node(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Listens in the user's folder of control sockets.
+/// Listens in the user's directory of control sockets.
 /// # Errors
-/// When the folder cannot be had.
+/// When the directory cannot be used.
 pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
     let folder = socket_dir::folder()?;
-    socket_dir::sockets(&folder); // removes what killed supervisors left behind
+    socket_dir::sockets(&folder); // removes the sockets of killed supervisors
     let claim = socket_dir::claim(&folder, std::process::id()).map_err(|cause| {
         Error::new(format!("cannot open a control socket in `{}`", folder.display())).because(cause)
     })?;
@@ -76,35 +77,35 @@ pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
-/// Listens at `path`. A socket that a supervisor left behind is replaced, one that is in use is not.
+/// Listens at `path`. Replaces a socket that a supervisor left behind, but not one that is in use.
 /// # Errors
-/// When the place cannot be had.
+/// When the path cannot be used.
 pub(super) fn open(shared: &Arc<Shared>, path: &Path) -> Result<Endpoint> {
     let failed = |cause: io::Error| {
         Error::new(format!("cannot open the control socket `{}`", path.display())).because(cause)
     };
     if path.as_os_str().len() > 100 {
-        let cause = io::Error::other("the path of a socket may have 100 bytes");
-        return Err(failed(cause).help("name a shorter one: `control` of `[process]`").into());
+        let cause = io::Error::other("the path of a socket may have at most 100 bytes");
+        return Err(failed(cause).help("set a shorter `control` in `[process]`").into());
     }
     if std::fs::symlink_metadata(path)
         .is_ok_and(|meta| !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()))
     {
-        return Err(failed(io::Error::other("something that is no socket lies there")).into());
+        return Err(failed(io::Error::other("the path exists and is not a socket")).into());
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let error = failed(io::Error::other("another process listens there"));
-        return Err(error.help("give each server a `control` of its own").into());
+        let error = failed(io::Error::other("another process is listening there"));
+        return Err(error.help("give each server its own `control`").into());
     }
-    // Made beside its place and moved there whole, so that nobody meets it with the wrong mode.
+    // Created beside its place and moved there, so that nobody sees it with the wrong mode.
     let beside = path.with_extension(format!("new{}", std::process::id()));
-    let _ = std::fs::remove_file(&beside); // of a process that had our number
+    let _ = std::fs::remove_file(&beside); // of an earlier process with this id
     let listener = UnixListener::bind(&beside).map_err(failed)?;
     let placed = std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))
         .and_then(|()| node(&beside))
         .and_then(|node| std::fs::rename(&beside, path).map(|()| node));
     let node = placed.map_err(|cause| {
-        let _ = std::fs::remove_file(&beside); // it is told already that something is wrong
+        let _ = std::fs::remove_file(&beside); // the error is reported already
         failed(cause)
     })?;
     let task = tokio::spawn(accept(shared.clone(), listener)).abort_handle();
@@ -119,29 +120,29 @@ async fn accept(shared: Arc<Shared>, listener: UnixListener) {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::spawn(async move {
-                    // A client that has gone is told nothing.
+                    // There is no client to report an error to.
                     let _ = serve(&shared, stream).await;
                     drop(permit);
                 });
             }
-            // No descriptor is free, say: it may be in a moment.
+            // If no descriptor is free, for example, one may be soon.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Whether the other end may control us: the same user, and root.
+/// Whether the other end may control this server: the same user, and root.
 fn may(stream: &UnixStream) -> bool {
     let us = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == us || peer.uid() == 0)
 }
 
-/// Hears one client until it leaves, is silent for too long or breaks the rules.
+/// Serves one client until it leaves, is silent for too long or violates the protocol.
 async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
     let allowed = may(&stream);
     let (reader, mut writer) = stream.split();
     if !allowed {
-        let error = Error::new("only the user that the server runs as and root may control it");
+        let error = Error::new("only root and the user that the server runs as may control it");
         return write(&mut writer, &Reply::Failed(vec![Fault::from(&error)])).await;
     }
     let mut reader = BufReader::new(reader);
@@ -177,7 +178,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
                         Ok(Ok(value)) => Reply::Done(value),
                         Ok(Err(faults)) => Reply::Failed(faults),
                         Err(_) => {
-                            let error = Error::new("the server ends before this could be done");
+                            let error = Error::new("the server stopped before this was done");
                             Reply::Failed(vec![Fault::from(&error)])
                         }
                     },
@@ -189,8 +190,8 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// How long a client may be silent after a request. To one that has asked for the end, the connection's end says that
-/// the process has ended.
+/// How long a client may be silent after a request. A client that has asked for a stop waits until the
+/// connection closes, which shows that the process has ended.
 fn patience_after(ask: &Ask, before: Duration) -> Duration {
     if matches!(ask, Ask::Stop { .. }) { Duration::MAX } else { before.max(IDLE) }
 }
@@ -211,13 +212,13 @@ fn read(line: &[u8]) -> Result<Ask, Error> {
     }
     serde_json::from_value::<Request>(value).map(|request| request.ask).map_err(|cause| {
         wrong(cause).help(format!(
-            "the server is paster {}; the command is of another version",
+            "the server is paster {}; the command has another version",
             env!("CARGO_PKG_VERSION")
         ))
     })
 }
 
-/// Who we are.
+/// Describes this server.
 pub(super) fn hello(shared: &Shared) -> Hello {
     let file = shared.options.sources.file.as_ref();
     Hello {
@@ -227,7 +228,7 @@ pub(super) fn hello(shared: &Shared) -> Hello {
     }
 }
 
-/// Waits until the client has closed; for ever when it has sent more.
+/// Waits until the client has closed the connection; forever if it has sent more.
 async fn gone(reader: &mut BufReader<ReadHalf<'_>>) {
     match reader.fill_buf().await {
         Ok(more) if !more.is_empty() => std::future::pending().await,
@@ -267,7 +268,7 @@ async fn logs(
                 }
             }
             Err(broadcast::error::RecvError::Lagged(count)) => {
-                let text = format!("… {count} pieces of the log were too fast for this connection");
+                let text = format!("… {count} log entries were dropped: the connection is too slow");
                 write(
                     writer,
                     &Reply::Line(super::log_buffer::LogChunk::new("supervisor", text).lines().remove(0)),

@@ -1,4 +1,4 @@
-//! What a worker counts, put together when the supervisor asks for it.
+//! Collects a worker's counts when the supervisor asks for them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,13 +6,13 @@ use crate::metrics::{Counts, Parts, Value};
 use crate::plugin::Instance;
 use crate::server::control::Load;
 
-/// Most counters of one plugin that are told: their names are the plugin's own.
+/// Maximum number of counters of one plugin, because a plugin can choose any names.
 const MOST_COUNTERS: usize = 200;
 
-/// The kernel tells times to programs in hundredths of a second (`USER_HZ`).
+/// The kernel reports CPU times in hundredths of a second (`USER_HZ`).
 const NANOS_PER_TICK: u64 = 10_000_000;
 
-/// Everything in this process that counts. Clones share it.
+/// All counters of this process. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Counting(Arc<Inner>);
 
@@ -30,22 +30,22 @@ struct Sources {
 }
 
 impl Counting {
-    /// `parts` is the context's.
+    /// `parts` belongs to the context.
     pub(super) fn new(generation: u64, parts: Arc<Parts>) -> Counting {
         Counting(Arc::new(Inner { generation, parts, sources: Mutex::default() }))
     }
 
-    /// Counts what the server `name` does, too.
+    /// Adds the counters of the server `name`.
     pub(super) fn server(&self, name: &str, load: Arc<Load>) {
         self.sources(|sources| sources.loads.push((name.to_owned(), load)));
     }
 
-    /// Counts what plugins count, too.
+    /// Adds the counters of plugins.
     pub(super) fn plugins(&self, instances: &[Instance]) {
         self.sources(|sources| sources.instances = instances.to_vec());
     }
 
-    /// All of it as it is now.
+    /// The current counts.
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         self.0.parts.count(&mut counts);
@@ -69,7 +69,7 @@ impl Counting {
     }
 }
 
-/// What the kernel says of this process; nothing where it does not.
+/// Adds what the kernel reports about this process, as far as it can be read.
 fn process(counts: &mut Counts) {
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
         counts.put("paster_process_open_fds", &[], Value::Level(descriptors.count() as i64));
@@ -80,7 +80,7 @@ fn process(counts: &mut Counts) {
         counts.put("paster_process_resident_bytes", &[], Value::Level(kib * 1024));
     }
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The program's name may have spaces in it; the fields count from its closing parenthesis.
+    // The program's name may contain spaces; the fields start after its closing parenthesis.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
     if let (Some(user), Some(system)) = (ticks(11), ticks(12)) {

@@ -1,7 +1,7 @@
-//! As whom and within which limits workers and side processes run.
+//! The user and the limits that workers and side processes run with.
 //!
-//! The supervisor resolves the names once, and stays who it is; each process drops its privileges itself, before it
-//! loads anything of an application.
+//! The supervisor resolves the names once and keeps its own user. Each process drops its privileges itself,
+//! before it loads anything of an application.
 
 use std::ffi::CString;
 use std::io;
@@ -37,21 +37,21 @@ struct Who {
 }
 
 impl Credentials {
-    /// Finds out what `process` asks for.
+    /// Resolves what `process` asks for.
     /// # Errors
-    /// Names that do not exist; a user that this process may not become; an umask that is none.
+    /// When a name does not exist, this process may not become the user, or the umask is invalid.
     pub(super) fn of(process: &Process, config: &Config) -> Result<Credentials> {
         let credentials = Credentials::named(process, config)?;
         if let Err((key, error)) = credentials.may_be_taken(process) {
             let place = config.section("process").and_then(|table| table.origin(key));
             return Err(error.at(place).into());
         }
-        // It is so already, without root.
+        // Without root, the process already runs as that user.
         let who = credentials.who.filter(|_| nix::unistd::geteuid().is_root());
         Ok(Credentials { who, ..credentials })
     }
 
-    /// Whether this process may take it.
+    /// Whether this process may take on these credentials.
     fn may_be_taken(&self, process: &Process) -> Result<(), (&'static str, Error)> {
         let Some(who) = &self.who else { return Ok(()) };
         let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
@@ -60,12 +60,12 @@ impl Credentials {
         }
         let key = if process.user.is_some() { "user" } else { "group" };
         let error = Error::config(format!("only root can run its workers as user `{}`", who.name));
-        Err((key, error.help("start paster as root, or leave `user` and `group` out")))
+        Err((key, error.help("start paster as root, or omit `user` and `group`")))
     }
 
-    /// The same for any user of this process. The second value is the reason why this process may not take it.
+    /// The same, even if this process may not take the credentials on. The second value is the reason then.
     /// # Errors
-    /// Names that do not exist; an umask that is none.
+    /// When a name does not exist, or the umask is invalid.
     pub(super) fn check(process: &Process, config: &Config) -> Result<(Credentials, Option<String>)> {
         let credentials = Credentials::named(process, config)?;
         let refused = credentials.may_be_taken(process).err().map(|(_, error)| error.message);
@@ -83,7 +83,7 @@ impl Credentials {
         let umask = process.umask.as_deref().and_then(|text| {
             let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
             if mask.is_none() {
-                let error = Error::config(format!("`{text}` is no file mode creation mask"));
+                let error = Error::config(format!("`{text}` is not a file mode creation mask"));
                 keep("umask", error.help("write three octal digits, such as \"027\""));
             }
             mask
@@ -92,19 +92,20 @@ impl Credentials {
         Ok(Credentials { who, umask, limits: process.limits.clone() })
     }
 
-    /// The group that must reach what the supervisor keeps for the processes, where they run as somebody else.
+    /// User and group of the processes, if they run as another user: they need access to what the supervisor
+    /// keeps for them.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.who.as_ref().map(|who| (who.uid, who.gid))
     }
 
-    /// The name of another user, where they run as one.
+    /// The name of the other user, if they run as one.
     pub(super) fn user(&self) -> Option<&str> {
         self.who.as_ref().map(|who| &*who.name)
     }
 
-    /// Whether they may open a file, or use a folder, as the permission bits of it and of the folders on the way say.
+    /// Whether they may open a file or use a directory, according to the permission bits of the path.
     /// # Errors
-    /// When it is not there.
+    /// When it does not exist.
     pub(super) fn may_open(&self, path: &Path, purpose: Purpose) -> io::Result<bool> {
         let Some(who) = &self.who else { return Ok(true) };
         let may = |path: &Path, wanted: u32| -> io::Result<bool> {
@@ -119,7 +120,7 @@ impl Credentials {
         let (read, write, enter) = (4, 2, 1);
         let whole = match path.canonicalize() {
             Err(_) if purpose == Purpose::Append => {
-                // It would be created.
+                // The file would be created.
                 let folder = path.parent().unwrap_or(Path::new("/")).canonicalize()?;
                 let enters = folder
                     .ancestors()
@@ -147,10 +148,10 @@ impl Credentials {
         }
     }
 
-    /// Prepares the environment of a process that is to take these credentials.
+    /// Prepares the environment of a process that will take on these credentials.
     pub(super) fn apply_to(&self, command: &mut Command) {
         super::upgrade::clear_upgrade_env(command);
-        // systemd hears from the supervisor alone, and has passed its sockets to nobody else.
+        // systemd talks only to the supervisor, and has passed its sockets to no other process.
         let told = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
         let passed = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID"];
         for name in told.into_iter().chain(passed) {
@@ -161,7 +162,7 @@ impl Credentials {
         }
     }
 
-    /// Takes it on. To be called while the process has one thread and has loaded nothing.
+    /// Takes on these credentials. Call this while the process has one thread and has loaded nothing.
     /// # Errors
     /// When the system refuses; the process must end then.
     pub(super) fn drop_privileges(&self) -> Result<(), Error> {
@@ -174,23 +175,23 @@ impl Credentials {
             Error::new(format!("cannot run as user `{}`: {what}", who.name)).because(cause)
         };
         let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
-        // In this order: the right to change groups goes with root.
+        // The order matters: without root, groups cannot be changed.
         nix::unistd::setgroups(&groups).map_err(|cause| failed("setting its groups", cause))?;
         nix::unistd::setgid(Gid::from_raw(who.gid)).map_err(|cause| failed("setting its group", cause))?;
         nix::unistd::setuid(Uid::from_raw(who.uid)).map_err(|cause| failed("setting its id", cause))?;
-        // Looked at again: what follows must not run as root by an oversight of anybody.
+        // Check that it worked: nothing after this may run as root by mistake.
         let back = who.uid != 0 && nix::unistd::setuid(Uid::from_raw(0)).is_ok();
         if back
             || rustix::process::geteuid().as_raw() != who.uid
             || rustix::process::getegid().as_raw() != who.gid
         {
-            return Err(Error::new(format!("the process could not become user `{}` for good", who.name)));
+            return Err(Error::new(format!("the process could not become user `{}` permanently", who.name)));
         }
         Ok(())
     }
 
     fn limit(&self) -> Result<(), Error> {
-        // Each connection is a descriptor, and the usual soft limit of 1,024 is there for old programs only.
+        // Each connection is a descriptor, and the usual soft limit of 1,024 exists only for old programs.
         let open = rustix::process::getrlimit(Resource::Nofile);
         let open = self.limits.open_files.or(open.maximum);
         set(Resource::Nofile, open, "open_files")?;
@@ -205,7 +206,7 @@ impl Credentials {
     }
 }
 
-/// Sets the soft limit, and raises the hard one where it is lower.
+/// Sets the soft limit, and raises the hard limit if it is lower.
 fn set(resource: Resource, wanted: Option<u64>, key: &str) -> Result<(), Error> {
     let now = rustix::process::getrlimit(resource);
     let above = match (wanted, now.maximum) {
@@ -217,7 +218,7 @@ fn set(resource: Resource, wanted: Option<u64>, key: &str) -> Result<(), Error> 
     rustix::process::setrlimit(resource, Rlimit { current: wanted, maximum }).map_err(|cause| {
         Error::new(format!("cannot set the limit `{key}` of `[process]`"))
             .because(cause)
-            .help("only root can set one above the hard limit that the program was started with")
+            .help("only root can exceed the hard limit that paster was started with")
     })
 }
 
@@ -228,7 +229,7 @@ fn who(process: &Process) -> Result<Option<Who>, (&'static str, Error)> {
         (Some(user), _) => find_user(user).map_err(|error| ("user", error))?,
         (None, Some(_)) => {
             let us = User::from_uid(nix::unistd::geteuid()).ok().flatten();
-            let unnamed = || ("group", Error::config("this process has no user entry: name a `user` too"));
+            let unnamed = || ("group", Error::config("the current user has no user entry: set `user` too"));
             us.ok_or_else(unnamed)?
         }
         (None, None) => return Ok(None),

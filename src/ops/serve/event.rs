@@ -1,4 +1,4 @@
-//! What `paster serve` tells: events for the terminal, for `--json` and for the page of a developer.
+//! The events of `paster serve`: for the terminal, for `--json` and for the page of a developer.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::ops::build::Progress;
 use crate::ops::fault::Fault;
 
-/// Something that happened, in the order in which it did. `cli` renders it.
+/// Something that happened. `cli` renders it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The supervisor has begun.
+    /// The supervisor has started.
     Starting {
         /// Its process id.
         pid: u32,
@@ -21,23 +21,23 @@ pub enum Event {
         /// Name of the app.
         app: String,
     },
-    /// One more line of a build's progress: the crate or the step at work.
+    /// Progress of a build: the crate or the step that is running.
     Progress {
         /// Name of the app.
         app: String,
         /// What is being done.
         text: String,
-        /// Finished parts, when they can be counted.
+        /// Number of finished parts, if known.
         done: Option<u64>,
     },
-    /// A build has ended well.
+    /// A build has succeeded.
     Built {
         /// Name of the app.
         app: String,
         /// How long it took, in milliseconds.
         ms: u64,
     },
-    /// Something to know that does not stop the start.
+    /// A warning that does not prevent the start.
     Warning {
         /// Lower case, no full stop.
         message: String,
@@ -63,85 +63,85 @@ pub enum Event {
         /// The file.
         file: PathBuf,
     },
-    /// A new generation is being made.
+    /// A new generation is starting.
     Reloading {
         /// Why.
         reason: Reason,
         /// What has changed, for people.
         detail: String,
-        /// The number that it is to have.
+        /// The number that it will have.
         generation: u64,
     },
     /// A new generation serves.
     Reloaded {
         /// Its number.
         generation: u64,
-        /// From the reason's arrival, in milliseconds.
+        /// Since the cause of the reload, in milliseconds.
         ms: u64,
-        /// Of these, spent in builds.
+        /// The part of it that builds took.
         cargo_ms: u64,
     },
-    /// What changed makes no difference: the generation serves on, and no new one is made.
+    /// What changed makes no difference: the generation keeps serving, and no new one starts.
     Unchanged {
         /// Number of the generation that serves.
         generation: u64,
     },
-    /// A new generation could not be made; the old one, if there is one, serves on.
+    /// A new generation could not start; the old one, if there is one, keeps serving.
     ReloadFailed {
-        /// Number of the generation that serves; 0 when none does.
+        /// Number of the generation that serves; 0 if none does.
         generation: u64,
-        /// The number that the new one was to have; `None` when a new program cannot take over.
+        /// The number that the new one would have had; `None` if a new program cannot take over.
         wanted: Option<u64>,
         /// What is wrong.
         errors: Vec<Fault>,
     },
-    /// Nothing could be served to begin with: the program ends.
+    /// Nothing could be served at the start: the program ends.
     Failed {
         /// What is wrong.
         errors: Vec<Fault>,
     },
-    /// A worker serves in the place of another of its generation.
+    /// A worker has replaced another one of its generation.
     WorkerReady {
         /// Its generation.
         generation: u64,
-        /// Its place among the workers, from 0.
+        /// Its slot, from 0.
         worker: usize,
         /// Its process id.
         pid: u32,
-        /// Why the one before was replaced.
+        /// Why the previous one was replaced.
         reason: Why,
-        /// From the reason's arrival, in milliseconds.
+        /// Since the reason to replace it, in milliseconds.
         ms: u64,
-        /// For how long of these it was held back, because the ones before it ended too often, in milliseconds.
+        /// How much of it was a pause because workers ended too often, in milliseconds.
         pause_ms: u64,
     },
-    /// A worker, or some of its threads, took up no work for too long: it is replaced.
+    /// A worker, or some of its threads, started no work for too long: it is replaced.
     WorkerHung {
         /// Its generation.
         generation: u64,
-        /// Its place among the workers, from 0.
+        /// Its slot, from 0.
         worker: usize,
         /// Its process id.
         pid: u32,
         /// For how long, in milliseconds.
         ms: u64,
-        /// The oldest requests that waited for their answer, as far as it could tell.
+        /// The oldest requests without a response, as far as the worker could report them.
         doing: Vec<String>,
     },
     /// A worker process has ended.
     WorkerExit {
         /// Its generation.
         generation: u64,
-        /// Its place among the workers, from 0.
+        /// Its slot, from 0.
         worker: usize,
         /// Its process id.
         pid: u32,
         /// `exit status: 0`, `signal: 9 (SIGKILL)`.
         status: String,
-        /// Whether it was meant to end.
+        /// Whether it was told to end.
         expected: bool,
     },
-    /// A side process has ended and is started anew.
+    /// A side process has ended and is restarted.
     SideExit {
         /// Name of the app.
         app: String,
@@ -154,14 +154,14 @@ pub enum Event {
     TaskEnded {
         /// Name of the task.
         name: String,
-        /// Whether it ended well.
+        /// Whether it succeeded.
         ok: bool,
         /// How long it took, in milliseconds.
         ms: u64,
         /// Its result, or why it failed.
         text: String,
     },
-    /// The supervisor is ending.
+    /// The supervisor is stopping.
     Stopping {
         /// `TERM`, `INT`, `stop` (the command), or `done`.
         reason: String,
@@ -179,7 +179,8 @@ impl Event {
         }
     }
 
-    /// The event in a line, for the terminal and the log; `None` when it says nothing there. Faults are not in it.
+    /// The event as one line for the terminal and the log; `None` if it is not shown there. Faults are not
+    /// included.
     pub fn text(&self) -> Option<String> {
         Some(match self {
             Event::Starting { .. } | Event::Progress { .. } | Event::WorkerExit { expected: true, .. } => {
@@ -193,7 +194,7 @@ impl Event {
             Event::Logging { file } => format!("logging to {}", file.display()),
             Event::Reloading { reason, detail, .. } => match reason {
                 Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
-                Reason::Hup => "reloading: asked by HUP".to_owned(),
+                Reason::Hup => "reloading: requested by HUP".to_owned(),
                 Reason::Start | Reason::Rollback | Reason::Command | Reason::Program => {
                     format!("reloading: {detail}")
                 }
@@ -201,20 +202,22 @@ impl Event {
             Event::Reloaded { generation, ms, cargo_ms } => {
                 let build = match cargo_ms {
                     0..=4 => String::new(),
-                    ms => format!(", {} of it building", span(*ms)),
+                    ms => format!(", {} of it for builds", span(*ms)),
                 };
-                format!("generation {generation} serves after {}{build}", span(*ms))
+                format!("generation {generation} is serving after {}{build}", span(*ms))
             }
-            Event::Unchanged { generation } => format!("nothing new: generation {generation} serves on"),
+            Event::Unchanged { generation } => format!("nothing new: generation {generation} keeps serving"),
             Event::ReloadFailed { generation: 0, .. } => {
-                "nothing serves yet: waiting for the next change".to_owned()
+                "not serving yet: waiting for the next change".to_owned()
             }
-            Event::ReloadFailed { generation, .. } => format!("generation {generation} serves on"),
+            Event::ReloadFailed { generation, .. } => format!("generation {generation} keeps serving"),
             Event::Failed { .. } => return None,
             Event::WorkerReady { reason: Why::Rolling, .. } => return None,
             Event::WorkerReady { generation, worker, pid, ms, .. } => {
                 let time = span(*ms);
-                format!("worker {worker} of generation {generation} serves anew after {time} (process {pid})")
+                format!(
+                    "worker {worker} of generation {generation} was replaced after {time} (process {pid})"
+                )
             }
             Event::WorkerExit { generation, worker, pid, status, .. } => {
                 format!("worker {worker} of generation {generation} (process {pid}) ended: {status}")
@@ -222,20 +225,20 @@ impl Event {
             Event::WorkerHung { worker, pid, ms, doing, .. } => {
                 let doing = match doing.as_slice() {
                     [] => String::new(),
-                    some => format!("; waiting for their answer: {}", some.join(", ")),
+                    some => format!("; requests without a response: {}", some.join(", ")),
                 };
-                format!("worker {worker} (process {pid}) has hung for {}{doing}", span(*ms))
+                format!("worker {worker} (process {pid}) has been hanging for {}{doing}", span(*ms))
             }
             Event::SideExit { app, name, status } => {
-                format!("the side process {name} of app {app} ended: {status}; starting it anew")
+                format!("the side process {name} of app {app} ended: {status}; restarting it")
             }
-            Event::TaskEnded { name, ok: true, ms, .. } => format!("task {name} ended well in {}", span(*ms)),
+            Event::TaskEnded { name, ok: true, ms, .. } => format!("task {name} succeeded in {}", span(*ms)),
             Event::TaskEnded { name, text, .. } => format!("task {name} failed: {text}"),
             Event::Stopping { reason } => match reason.as_str() {
-                "TERM" => "ending on TERM: waiting for what is in flight".to_owned(),
-                "stop" => "ending, as asked by `paster stop`".to_owned(),
-                "INT" => "ending".to_owned(),
-                "HUP" => "ending, as the terminal was closed: waiting for what is in flight".to_owned(),
+                "TERM" => "stopping on TERM: waiting for requests in flight".to_owned(),
+                "stop" => "stopping, as requested by `paster stop`".to_owned(),
+                "INT" => "stopping".to_owned(),
+                "HUP" => "stopping on HUP (terminal closed): waiting for requests in flight".to_owned(),
                 _ => return None,
             },
         })
@@ -249,7 +252,7 @@ fn span(ms: u64) -> String {
     }
 }
 
-/// Why a new generation is made.
+/// Why a new generation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -261,7 +264,7 @@ pub enum Reason {
     Config,
     /// The signal HUP.
     Hup,
-    /// The generation before the one that serves was asked for.
+    /// `paster rollback`.
     Rollback,
     /// The signal USR2: the program's file was replaced.
     Program,
@@ -270,7 +273,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether it is a change that the watch has seen.
+    /// Whether the watch has seen a change.
     pub(super) fn is_watched(&self) -> bool {
         matches!(self, Reason::Files | Reason::Config)
     }
@@ -280,11 +283,11 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// It has ended by itself.
+    /// It ended by itself.
     Ended,
     /// It is of an older generation, and its turn has come.
     Rolling,
-    /// It took up no work any more.
+    /// It hangs.
     Hung,
     /// It has served `max_requests`.
     Requests,

@@ -1,4 +1,4 @@
-//! Who hears of events: the listener, the log, the commands that wait for one.
+//! Passes events to the listener, the log, and the commands that wait for one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{Event, Listener};
 use crate::context::Reopen;
 use crate::error::Error;
 
-/// Events that somebody who waits may be behind.
+/// How many events a receiver may lag behind.
 const BEHIND: usize = 256;
 
 /// Passes events on.
@@ -25,20 +25,20 @@ pub(super) struct EventLog {
     reopen: Reopen,
 }
 
-/// What has happened so far.
+/// Counts of what has happened so far.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct LifecycleCounts {
-    /// Generations that were switched to.
+    /// How many generations were switched to.
     pub(super) switches: u64,
-    /// Generations that could not be made.
+    /// How many attempts at a generation failed.
     pub(super) failures: u64,
-    /// Workers that ended though they were not asked to.
+    /// How many workers ended without being told to.
     pub(super) crashes: u64,
 }
 
 impl EventLog {
-    /// `lifecycle` is what has happened before this program.
+    /// `lifecycle` counts what has happened under the previous program.
     pub(super) fn new(listener: Listener, lifecycle: LifecycleCounts) -> EventLog {
         let events = broadcast::Sender::new(BEHIND);
         EventLog {
@@ -80,15 +80,14 @@ impl EventLog {
             self.log.push(LogChunk::new("supervisor", lines.join("\n")));
         }
         if !matches!(event, Event::Progress { .. }) {
-            let _ = self.events.send(event.clone()); // nobody waits
+            let _ = self.events.send(event.clone()); // no receivers
         }
     }
 
-    /// From now on follows the table `[log]`, where there is one, with files that belong to `owner`; `shown`: standard
-    /// output has the events.
-    /// Returns the file if it is a new one.
+    /// Follows the table `[log]` from now on, if there is one; its files belong to `owner`. `shown`: standard
+    /// output already has the events. Returns the file if it is a new one.
     /// # Errors
-    /// When its file cannot be opened; all is as before then.
+    /// When its file cannot be opened; nothing has changed then.
     pub(super) fn follow(
         &self,
         log: Option<Log>,
@@ -106,7 +105,7 @@ impl EventLog {
         Ok(file.filter(|file| before.as_ref() != Some(file)))
     }
 
-    /// Opens the log's file anew: somebody has moved it.
+    /// Reopens the log file, which may have been moved.
     pub(super) fn reopen(&self) {
         self.reopen.ask();
     }

@@ -1,7 +1,7 @@
-//! What a supervisor has counted and what it knows of its tasks, left to the program that takes its place.
+//! Counters and task records that a supervisor passes to the program that replaces it.
 //!
-//! Whoever reads it may be older or newer than who wrote it. Names are only ever added, and each part is read by
-//! itself: what a program does not know or cannot read is left out, and begins anew there.
+//! The reader may be older or newer than the writer. Names are only ever added, and each part is read
+//! separately: a program skips what it does not know or cannot read, and starts from zero there.
 
 use std::time::{Instant, SystemTime};
 
@@ -12,33 +12,33 @@ use serde_json::Value;
 use super::{events, tasks, totals};
 use crate::metrics::Counts;
 
-/// Raised when a name that is written already comes to mean something else. A program that does not know the version
-/// begins anew altogether.
+/// Incremented when an existing name changes its meaning. A program that does not know the version starts
+/// from zero.
 const VERSION: u64 = 1;
 
-/// All that is left, beside what runs.
+/// Everything that is passed on, except what is running.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct HandoffState {
-    /// When the first of these programs began.
+    /// When the first program in this process started.
     pub(super) began: Option<SystemTime>,
     /// What the supervisors themselves have counted.
     pub(super) seen: Counts,
     pub(super) totals: events::LifecycleCounts,
     pub(super) workers: totals::TotalsSnapshot,
-    /// Number of the last question to a worker.
+    /// Number of the last query to a worker.
     pub(super) queries: u64,
     pub(super) tasks: Vec<tasks::TaskSnapshot>,
 }
 
 impl HandoffState {
-    /// As it is written.
+    /// Encodes the state.
     pub(super) fn write(self) -> Value {
-        let mut written = serde_json::to_value(self).unwrap_or_default(); // numbers and texts: it does not fail
+        let mut written = serde_json::to_value(self).unwrap_or_default(); // numbers and strings only: cannot fail
         written["version"] = VERSION.into();
         written
     }
 
-    /// What of `written` this program can read.
+    /// Decodes those parts of `written` that this program can read.
     pub(super) fn read(written: &Value) -> HandoffState {
         if written["version"] != VERSION {
             return HandoffState::default();
@@ -77,12 +77,12 @@ fn counts(from: &Value) -> Counts {
     list(from).into()
 }
 
-/// The time of an instant: instants mean nothing to another program.
+/// Converts an instant, which would mean nothing to another program.
 pub(super) fn time_of(instant: Instant) -> SystemTime {
     SystemTime::now() - instant.elapsed()
 }
 
-/// The opposite of [`time_of`].
+/// The inverse of [`time_of`].
 pub(super) fn instant_of(time: SystemTime) -> Instant {
     let now = Instant::now();
     now.checked_sub(time.elapsed().unwrap_or_default()).unwrap_or(now)
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         same(&HandoffState::read(&some().write()), &some());
-        assert_eq!(HandoffState::read(&Value::Null).queries, 0, "one that left nothing");
+        assert_eq!(HandoffState::read(&Value::Null).queries, 0, "a program that passed nothing");
     }
 
     #[test]

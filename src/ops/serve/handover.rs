@@ -1,7 +1,7 @@
-//! Idle connections on their way between generations, inside a worker.
+//! Hands idle connections over between generations, on the worker's side.
 //!
-//! Each generation before sends what it has over a hand-over socket of its own. A worker that serves gives them to
-//! its servers; one that is retired itself passes them on, so that none is lost between three generations.
+//! Each older worker sends its connections over a separate hand-over socket. A worker that serves gives them
+//! to its servers. A retired worker passes them on, so that none is lost between three generations.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::wire::{self, Packet};
 use crate::server::control::Idle;
 
-/// How long a connection waits for a generation that takes it, when the one that should have is gone.
+/// How long a connection waits for another generation if its receiver is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
@@ -37,15 +37,15 @@ impl Receivers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned(), taker);
     }
 
-    /// From now on all is passed on. The servers see their channels end.
+    /// From now on, everything is passed on. The servers see their channels close.
     pub(super) fn retire(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Gives a connection to its server; back comes one that nobody here takes.
+    /// Gives a connection to its server; returns it if no server here takes it.
     ///
-    /// Sent under the lock: once [`Receivers::retire`] has returned, nothing more reaches a server, so that none ends
-    /// with a connection still on the way to it.
+    /// This sends under the lock: once [`Receivers::retire`] has returned, nothing more reaches a server, so
+    /// that no server ends while a connection is on its way to it.
     async fn give(&self, mut idle: Idle) -> Option<Idle> {
         loop {
             let full = {
@@ -60,12 +60,12 @@ impl Receivers {
                     }
                 }
             };
-            let _ = full.reserve().await; // closed: seen by the next turn
+            let _ = full.reserve().await; // if closed, the next iteration sees it
         }
     }
 }
 
-/// Takes in what an older generation sends over `from` until it closes.
+/// Receives the connections that an older worker sends over `from`, until it closes.
 pub(super) async fn take_in(from: OwnedFd, receivers: Receivers, onward: mpsc::Sender<Idle>) {
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
@@ -73,13 +73,15 @@ pub(super) async fn take_in(from: OwnedFd, receivers: Receivers, onward: mpsc::S
         let Head { server, listener, peer, secure } = head;
         let idle = Idle { server: server.into(), listener, socket, read: packet.raw, peer, secure };
         if let Some(idle) = receivers.give(idle).await {
-            // A server that is gone from the config: nobody onward can have it, and the connection closes there.
+            // If the server was removed from the config, no later generation has it either, and the
+            // connection closes there.
             let _ = onward.send(idle).await;
         }
     }
 }
 
-/// Sends what comes from `idle` to the newest generation, whose socket `target` holds, until all senders are gone.
+/// Sends connections from `idle` to the newest generation, over the socket in `target`, until all senders are
+/// gone.
 pub(super) async fn send_on(
     mut idle: mpsc::Receiver<Idle>,
     mut target: watch::Receiver<Option<Arc<UnixStream>>>,

@@ -1,4 +1,4 @@
-//! A worker's signs of life: that its serving threads take up work, and what it has used.
+//! A worker's heartbeats: whether its serving threads start new work, and what it has used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,35 +10,37 @@ use tokio::runtime::Handle;
 use crate::inflight::{Phase, Seen};
 use crate::server::control::Load;
 
-/// Requests that are named when a thread is held.
+/// How many requests a heartbeat names when a thread is held.
 const NAMED: usize = 3;
 
-/// What a worker tells of itself, about once a second.
+/// What a worker reports about itself, about once a second.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Heartbeat {
-    /// For how long no serving thread has taken up a new piece of work, in milliseconds.
+    /// For how long no serving thread has started a new piece of work, in milliseconds.
     pub(super) silent_ms: u64,
-    /// For how long one piece of work has held one of the threads, in milliseconds.
+    /// For how long one piece of work has held a thread, in milliseconds.
     pub(super) held_ms: u64,
     /// Requests so far.
     pub(super) requests: u64,
     /// Open connections.
     pub(super) connections: usize,
-    /// Memory that no file backs, in KiB.
+    /// Memory that is not backed by a file, in KiB.
     pub(super) memory_kib: u64,
-    /// The oldest requests that wait for their answer: told when a thread is held.
+    /// The oldest requests without a response, if a thread is held.
     pub(super) doing: Vec<String>,
 }
 
-/// Feels whether the threads of a worker are alive, from a thread of its own.
+/// Checks from its own thread whether the serving threads of a worker respond.
 pub(super) struct HeartbeatMonitor {
     threads: Handle,
-    /// How many pieces of work were given to the threads, when the last was, and how many they have taken up.
+    /// How many pieces of work were given to the threads, when the last one was, and the number of the last
+    /// one that they ran.
     sent: u64,
     since: Instant,
     taken: Arc<AtomicU64>,
-    /// Of each thread: how often it has parked or gone on, its time at work, and since when neither has changed.
+    /// For each thread: how often it has parked or unparked, its busy time, and since when neither has
+    /// changed.
     held: Vec<(u64, Duration, Instant)>,
 }
 
@@ -47,7 +49,7 @@ impl HeartbeatMonitor {
         HeartbeatMonitor { threads, sent: 0, since: Instant::now(), taken: Arc::default(), held: Vec::new() }
     }
 
-    /// To be called regularly: what is seen is what has happened since the last time.
+    /// Call this regularly: a sample covers the time since the previous one.
     pub(super) fn sample(&mut self, loads: &[Arc<Load>]) -> Heartbeat {
         let now = Instant::now();
         let silent = match self.taken.load(Relaxed) == self.sent {
@@ -93,7 +95,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The oldest requests that wait for their answer.
+/// The oldest requests without a response.
 fn doing(loads: &[Arc<Load>]) -> Vec<String> {
     let mut seen: Vec<_> = loads.iter().flat_map(|load| load.table.list()).collect();
     seen.retain(|one| matches!(one.phase, Phase::Answering));
@@ -104,7 +106,7 @@ fn doing(loads: &[Arc<Load>]) -> Vec<String> {
     seen.iter().map(name).collect()
 }
 
-/// Resident memory of this process that no file backs, in KiB.
+/// Resident memory of this process that is not backed by a file, in KiB.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {

@@ -1,4 +1,4 @@
-//! A worker's answers to the supervisor's questions.
+//! Answers the supervisor's queries, in a worker.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use crate::ops::assemble::Part;
 use crate::ops::control::{Counts, InFlight};
 use crate::server::control::Load;
 
-/// What a worker knows of itself.
+/// What a worker can report about itself.
 pub(super) struct Inspector {
     generation: u64,
     parts: Vec<Part>,
-    /// The servers that run, by name.
+    /// The running servers, by name.
     servers: Mutex<Vec<(Arc<str>, Arc<Load>)>>,
     work: Arc<TaskContext>,
 }
@@ -28,7 +28,7 @@ impl Inspector {
         Inspector { generation, parts, servers: Mutex::default(), work: Arc::new(work) }
     }
 
-    /// Notes a server that begins to run.
+    /// Adds a server that is starting.
     pub(super) fn add(&self, server: Arc<str>, load: Arc<Load>) {
         self.servers().push((server, load));
     }
@@ -37,7 +37,7 @@ impl Inspector {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers over `outbox`; a task goes on among `running`.
+    /// Answers over `outbox`; a task runs in `running`.
     pub(super) fn answer(
         &self,
         number: u64,
@@ -76,7 +76,7 @@ impl Inspector {
         counts
     }
 
-    /// What names a request: the numbers of the servers' tables are interleaved.
+    /// The id of a request: the numbers of the servers' tables are interleaved.
     fn id(servers: usize, server: usize, number: u64) -> String {
         format!("{}.{}", std::process::id(), number * servers as u64 + server as u64)
     }

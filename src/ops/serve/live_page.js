@@ -1,8 +1,8 @@
-// Refreshes the page once a new generation of the application answers or a file of the page changes, and shows why a
-// generation does not answer.
+// Refreshes the page once a new generation of the application serves or a file of the page changes, and shows why a
+// generation does not start.
 (() => {
   "use strict";
-  // A frame is refreshed with the page around it.
+  // A frame is refreshed together with the page that contains it.
   if (window.pasterLive || window !== window.top) return;
   window.pasterLive = true;
   const mine = new URL(document.currentScript.src).searchParams.get("g");
@@ -60,7 +60,7 @@
     }
   };
 
-  // Browsers have six connections for a site, over all its pages: one that nobody sees keeps none. The first event tells
+  // Browsers allow six connections per site, over all its pages: a hidden page keeps none. Its first event then tells it
   // what it has missed.
   let source = null;
   const listen = () => {

@@ -1,7 +1,7 @@
-//! The live page of development: browsers refresh once a new generation answers, and show why one does not.
+//! The live page of development: browsers refresh once a new generation serves, and show why one does not.
 //!
-//! It stands around all that a server serves, adds a script to HTML pages and answers two paths of its own. Only
-//! clients on this machine get any of it, as compiler output and paths are nobody else's business.
+//! It wraps everything that a server serves, adds a script to HTML pages and serves two paths itself. Only
+//! clients on this machine get it, because compiler output and paths are private.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,18 +24,18 @@ use crate::ops::fault::Fault;
 const SCRIPT: &str = include_str!("live_page.js");
 const SCRIPT_PATH: &str = "/.paster/live.js";
 const EVENTS_PATH: &str = "/.paster/events";
-/// Keeps proxies and the server's own stall limit from taking a silent stream for a dead one.
+/// Pings, so that proxies and the server's own stall limit do not close a silent stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What the pages of developers are told.
+/// The status that development pages show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum Status {
     /// All is well.
     Serving,
-    /// A new generation is being made.
+    /// A new generation is starting.
     Building,
-    /// It could not be made.
+    /// It could not start.
     Failed {
         /// Why.
         errors: Vec<Fault>,
@@ -46,17 +46,17 @@ pub(super) enum Status {
 #[derive(Clone)]
 pub(super) struct Live {
     development: bool,
-    /// Names this generation among all of all runs.
+    /// Identifies this generation among all runs.
     generation: String,
     /// `None` once the generation is retired.
     shown: watch::Sender<Option<Shown>>,
 }
 
-/// What pages are shown.
+/// What pages show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
     status: Status,
-    /// How often files changed that are served as they are: a page from before is refreshed.
+    /// How often files changed that are served directly: older pages are refreshed.
     refreshes: u64,
 }
 
@@ -81,12 +81,12 @@ impl Live {
         }
     }
 
-    /// Tells all pages.
+    /// Sends a status to all pages.
     pub(super) fn set(&self, status: Status) {
         self.change(|shown| shown.status = status);
     }
 
-    /// Refreshes all pages that are from before.
+    /// Refreshes all older pages.
     pub(super) fn refresh(&self, refreshes: u64) {
         self.change(|shown| shown.refreshes = refreshes);
     }
@@ -100,17 +100,17 @@ impl Live {
         });
     }
 
-    /// What a page belongs to: one of another version is refreshed.
+    /// The version of a page: a page with another version is refreshed.
     fn version(&self, shown: Option<&Shown>) -> String {
         format!("{}.{}", self.generation, shown.map_or(0, |shown| shown.refreshes))
     }
 
-    /// Ends the streams to the pages: they reconnect to the next generation.
+    /// Ends the streams to the pages, which then reconnect to the next generation.
     pub(super) fn end(&self) {
         self.shown.send_replace(None);
     }
 
-    /// Puts the live page around `app`, in development.
+    /// Wraps `app` with the live page, in development.
     pub(super) fn wrap(&self, app: App) -> App {
         if !self.development {
             return app;
@@ -119,7 +119,7 @@ impl Live {
         App::from_call(move |request| live.call(&app, request))
     }
 
-    /// An app that says why nothing better can be served yet.
+    /// An app that shows why nothing else can be served yet.
     pub(super) fn placeholder(&self) -> App {
         let live = self.clone();
         App::from_fn(move |request: Request| {
@@ -157,7 +157,7 @@ impl Live {
         }
         for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE]
         {
-            // A compressed, partial or cached page has no room for the script.
+            // The script cannot be added to a compressed, partial or cached page.
             request.headers_mut().remove(name);
         }
         let head = request.method() == Method::HEAD;
@@ -208,12 +208,12 @@ fn script() -> Response {
     response
 }
 
-/// Whether the client is on this machine and means it: another site's name that resolves to us (DNS rebinding) is
-/// no reason to show anything.
+/// Whether the client is on this machine and used a name of this machine. A page of another site whose name
+/// resolves to this machine (DNS rebinding) must not see anything.
 fn is_near(request: &Request) -> bool {
     request.extensions().get::<Environ>().is_some_and(|environ| {
         let client = environ.client.or(environ.peer.map(|peer| peer.ip()));
-        // Who is behind somebody who relays without our trust may be anywhere.
+        // A client behind an untrusted relay may be anywhere.
         let near = !environ.relayed && client.is_some_and(|ip| ip.to_canonical().is_loopback());
         let host = environ.host.trim_start_matches('[').trim_end_matches(']');
         near && (host == "localhost"
@@ -222,7 +222,7 @@ fn is_near(request: &Request) -> bool {
     })
 }
 
-/// Whether a page is asked for that a person will see, rather than a part of one.
+/// Whether the request is for a page that a person will see, rather than for a part of one.
 fn is_navigation(request: &Request) -> bool {
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let page = text("sec-fetch-dest").is_none_or(|to| matches!(to, "document" | "iframe" | "frame"));
@@ -241,7 +241,8 @@ fn inject(response: Response, tag: String, head: bool) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     lengthen(&mut parts.headers, tag.len());
-    // A validator is of the page without the script; a cached page would have that of an older generation.
+    // The validators belong to the page without the script, and a cached page would contain the script tag of
+    // an older generation.
     parts.headers.remove(header::ETAG);
     parts.headers.remove(header::LAST_MODIFIED);
     parts.headers.remove(header::ACCEPT_RANGES);
@@ -258,7 +259,7 @@ fn lengthen(headers: &mut HeaderMap, by: usize) {
     }
 }
 
-/// A body followed by the script's tag: browsers take it into the page wherever the page ends.
+/// A body followed by the script tag: browsers accept it after the end of the page.
 struct Tagged {
     body: Body,
     tag: Option<Bytes>,

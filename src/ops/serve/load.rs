@@ -1,13 +1,13 @@
-//! The config with what the command line of `paster serve` says.
+//! The config, with the options of the command line of `paster serve`.
 
 use super::Options;
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
 
-/// Loads the config that `options` ask for.
+/// Loads the config for `options`.
 /// # Errors
-/// Every fault of the sources; a server that is not there.
+/// Every fault of the sources; an unknown server.
 pub(super) fn load(options: &Options) -> Result<Config> {
     let mut config = Config::load(&options.sources)?;
     let known: Vec<String> = config.names("server").into_iter().map(str::to_owned).collect();
@@ -17,10 +17,11 @@ pub(super) fn load(options: &Options) -> Result<Config> {
     if options.app.is_some() || !options.listen.is_empty() {
         let names: Vec<&String> = known.iter().filter(|name| wanted(name)).collect();
         if names.len() > 1 && !options.listen.is_empty() {
-            let error = Error::usage("`--listen` with several servers").help("say which: `--server NAME`");
+            let error =
+                Error::usage("`--listen` with several servers").help("choose one with `--server NAME`");
             return Err(error.into());
         }
-        // Said again as `-D` would, so that `config explain` and errors show where a value comes from.
+        // Set as `-D` would, so that `config explain` and errors show where a value comes from.
         let mut sources = options.sources.clone();
         for name in names {
             sources.overrides.extend(options.app.iter().map(|app| format!("server.{name}.app={app:?}")));

@@ -1,7 +1,7 @@
-//! The last of the log, in memory: what the supervisor tells, and what its children write to standard error.
+//! The end of the log, in memory: the supervisor's lines, and what its children write to standard error.
 //!
-//! Children write into a pipe; a thread for each passes it on to our own standard error, so that a terminal that
-//! takes nothing stops them alone, and keeps a copy here.
+//! Each child writes into a pipe. A thread per pipe copies it to the supervisor's standard error and into
+//! this buffer, so that a terminal that accepts nothing blocks only the child.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -13,11 +13,11 @@ use tokio::sync::broadcast;
 
 use crate::ops::control::LogLine;
 
-/// What is kept, in bytes.
+/// Size of the buffer, in bytes.
 const MOST: usize = 1 << 20;
-/// Pieces that somebody who follows may be behind.
+/// How many chunks a follower may lag behind.
 const BEHIND: usize = 512;
-/// A line that is longer is kept in parts.
+/// A longer line is split.
 const LONGEST_LINE: usize = 64 << 10;
 
 /// Some lines of one writer.
@@ -48,7 +48,7 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The last of the log. Clones share it.
+/// The end of the log. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct LogBuffer(Arc<Inner>);
 
@@ -69,7 +69,7 @@ impl LogBuffer {
         LogBuffer(Arc::new(Inner { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
     }
 
-    /// Takes lines.
+    /// Adds lines.
     pub(super) fn push(&self, piece: LogChunk) {
         let piece = Arc::new(piece);
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,10 +80,10 @@ impl LogBuffer {
         {
             kept.bytes -= old.text.len();
         }
-        let _ = self.0.followers.send(piece); // nobody follows
+        let _ = self.0.followers.send(piece); // no followers
     }
 
-    /// The last `count` lines, and what comes after them.
+    /// The last `count` lines, and a receiver for those that follow.
     pub(super) fn look(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<Arc<LogChunk>>) {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.0.followers.subscribe();
@@ -99,7 +99,8 @@ impl LogBuffer {
         (lines, next)
     }
 
-    /// Passes what is written to `pipe` on to our standard error, and keeps it, until all writers have closed.
+    /// Copies what is written to `pipe` to the supervisor's standard error and into the buffer, until all
+    /// writers have closed it.
     pub(super) fn tee(&self, from: String, pipe: OwnedFd) {
         let (log_buffer, from): (LogBuffer, Arc<str>) = (self.clone(), from.into());
         std::thread::spawn(move || {
@@ -108,7 +109,7 @@ impl LogBuffer {
             let mut rest = Vec::new();
             while let Ok(count @ 1..) = pipe.read(&mut chunk) {
                 let new = &chunk[..count];
-                // Nobody is left to tell.
+                // Nothing can be reported if standard error is closed.
                 let _ = std::io::stderr().lock().write_all(new);
                 rest.extend_from_slice(new);
                 let whole = rest.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
         log_buffer.push(LogChunk::new("a", vec![b'x'; MOST]));
         assert_eq!(next.try_recv().unwrap().lines().len(), 1);
-        assert_eq!(log_buffer.look(9).0.len(), 1, "what is older than the limit has gone");
+        assert_eq!(log_buffer.look(9).0.len(), 1, "lines beyond the limit are dropped");
     }
 
     #[test]

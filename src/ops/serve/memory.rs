@@ -1,7 +1,7 @@
-//! How much memory a process takes.
+//! Memory usage of a process.
 
-/// The proportional set size of a process in bytes: shared pages count by their share, so that the sum over all
-/// processes is what they take together. `None` when it cannot be read.
+/// The proportional set size of a process in bytes: a shared page is divided among its processes, so that the
+/// sum over all processes is their total usage. `None` if it cannot be read.
 pub(super) fn of(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;

@@ -1,16 +1,20 @@
 //! `paster serve`: a supervisor, which runs no plugin code, and the worker processes of each generation.
 //!
-//! The supervisor binds the listening sockets, watches files, builds libraries, starts workers and switches from
-//! one generation to the next; a reload, a changed config and HUP all take that one path. A worker that ends,
-//! hangs or has served long enough is replaced alone. What happens is told as [`Event`]s; nothing here prints.
+//! The supervisor binds the listening sockets, watches files, builds libraries, starts workers and switches
+//! from one generation to the next. A reload, a changed config and HUP all use the same switch. A worker that
+//! ends, hangs or has served long enough is replaced alone. Everything that happens is reported as an
+//! [`Event`]; nothing here prints.
 //!
-//! - `supervisor`: the loop; `switch` from one generation to the next, `replace` one worker;
-//! - `pool`: what the supervisor knows of the workers; `child` and `running`: a worker's process;
-//! - `attempt`: makes a generation; changes nothing that serves;
-//! - `worker`: the other side, a process of its own; `message` and `wire`: what the two say to each other;
-//! - `control`: the socket of `paster ps` and its like; `query`s to workers and their `inspect`;
-//! - `tasks`: work on a schedule; `side`: processes of plugins; `orphans`: those that a worker leaves behind;
-//! - `upgrade`: a new program in the place of this one; `handoff_state`: what it goes on from; `log_buffer`: the last of the log.
+//! - `supervisor`: the loop; `switch` to the next generation, `replace_worker`, `replace_program`
+//! - `pool`: what the supervisor knows about the workers; `child` and `running`: a worker's process
+//! - `attempt`: makes a generation; changes nothing that serves
+//! - `worker`: the worker's side, in its own process; `message` and `wire`: the protocol between the two
+//! - `control`: the socket of `paster ps` and similar commands; `query`: questions to workers, which
+//!   `inspect` answers
+//! - `tasks`: scheduled work; `side_process`: processes of plugins; `orphans`: processes that a worker leaves
+//!   behind
+//! - `upgrade`: a new program in place of this one; `handoff_state`: the counters that it continues;
+//!   `log_buffer`: the end of the log
 
 mod attempt;
 mod backoff;
@@ -75,7 +79,7 @@ use crate::error::{Error, Errors, Result};
 use crate::ops::fault::Fault;
 use crate::server::tickets::Secret;
 
-/// What `paster serve` is asked to do.
+/// The arguments of `paster serve`.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Where the config comes from.
@@ -86,30 +90,30 @@ pub struct Options {
     pub app: Option<String>,
     /// Listen here instead of where the config says.
     pub listen: Vec<String>,
-    /// `--reload` or `--no-reload`, over the config's own word.
+    /// `--reload` or `--no-reload`, which override the config.
     pub reload: Option<bool>,
-    /// Whether standard output is kept for events: workers then write to standard error alone.
+    /// Whether standard output is reserved for events: workers then write to standard error only.
     pub json: bool,
 }
 
-/// Checks what a valid config asks of the user that its workers run as: that the user exists and may open the files.
-/// Returns notes on faults that do not stop a start.
+/// Checks that the user that the workers run as exists and may open the files of the config. Returns notes on
+/// faults that do not prevent a start.
 /// # Errors
-/// Each fault that does.
+/// Every fault that does.
 pub fn check_user(config: &Config) -> Result<Vec<String>> {
-    let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are told elsewhere
+    let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are reported elsewhere
     let (credentials, refused) = credentials::Credentials::check(&process, config)?;
     let (errors, notes) = open_files::check(config, &credentials);
     Errors::check(errors)?;
     Ok(refused.into_iter().chain(notes).collect())
 }
 
-/// Hears of events.
+/// Receives events.
 pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Serves until it is told to end; returns the exit code.
+/// Serves until it is stopped; returns the exit code.
 /// # Errors
-/// When nothing could be served to begin with.
+/// When it could not start serving.
 pub fn serve(options: Options, listener: Listener) -> Result<u8> {
     if let Some(config) = cgi::config(&options) {
         return cgi::serve(config);
@@ -119,12 +123,12 @@ pub fn serve(options: Options, listener: Listener) -> Result<u8> {
         .build()
         .map_err(|cause| Error::new("cannot start the supervisor").because(cause))?;
     let code = runtime.block_on(supervisor::run(options, listener));
-    // A build that is still reading the disk must not hold up the end.
+    // A build that is still reading the disk must not delay the exit.
     runtime.shutdown_background();
     code
 }
 
-/// Saved states of apps: name and length of each, and all of them one after the other.
+/// Saved states of apps: the name and length of each, and their concatenation.
 type State = (Vec<(String, usize)>, Bytes);
 
 /// What the supervisor's tasks share.
@@ -133,7 +137,7 @@ struct Shared {
     events: events::EventLog,
     /// Distinguishes this run from earlier ones.
     run: String,
-    /// What TLS session tickets of this run are made of.
+    /// The secret for the keys of this run's TLS session tickets.
     tickets: Secret,
     folder: runtime_dir::RuntimeDir,
     notify: notify::Notify,
@@ -142,11 +146,11 @@ struct Shared {
     tasks: tasks::Scheduler,
     queries: query::Queries,
     orphans: Arc<orphans::Orphans>,
-    /// How many workers there were.
+    /// How many workers were started.
     started: AtomicU64,
-    /// How often files changed that are served as they are.
+    /// How often files changed that are served directly.
     refreshes: AtomicU64,
-    /// What the supervisor counts.
+    /// The supervisor's own counters.
     seen: totals::Seen,
     /// Files that workers of another user may ask for.
     open_files: open_files::OpenFiles,
@@ -154,31 +158,32 @@ struct Shared {
     announced: Mutex<BTreeMap<String, String>>,
 }
 
-/// What the supervisor's loop is told by its tasks.
+/// What its tasks send to the supervisor's loop.
 enum Message {
-    /// The attempt of that number has ended.
+    /// The attempt with this number has ended.
     Attempted(u64, Box<attempt::Outcome>),
-    /// The making of that number, of a worker for the post, has ended.
+    /// The start with this number, of a worker for this slot, has ended.
     Made { slot: usize, number: u64, result: Result<Box<attempt::Ready>, Vec<Fault>> },
-    /// A new program has shown, or not, that it can take over.
+    /// Whether a new program can take over.
     PreflightDone(Result<(), Error>),
-    /// The attempt of that number knows what to watch, and goes on once it is; whether the config wants it watched.
+    /// The attempt with this number knows what to watch and waits until the watch has it. `reload`: whether
+    /// the config asks for a watch.
     Loaded { number: u64, scope: Box<watch::Scope>, reload: bool, done: oneshot::Sender<()> },
-    /// The attempt of that number makes something new of files that have changed.
+    /// The attempt with this number makes something new from files that have changed.
     Reloading(u64),
-    /// Files have changed: config files, what a generation is made from, pages that are served as they are.
+    /// Files have changed: config files, inputs of a generation, or pages that are served directly.
     Changed { paths: Vec<PathBuf>, config: bool, input: bool, page: bool },
-    /// The switch to that generation is to be told of, whatever the old one is doing.
+    /// Report the switch to this generation now, even if the old one still accepts.
     Late(u64),
-    /// A worker of that id does something.
+    /// A message from a worker, by its id.
     News(u64, child::News),
-    /// The workers' counts of that round have been waited for long enough.
+    /// The wait for the workers' counts of this round is over.
     CountsLate(u64),
     /// A task is due.
     Due(String),
-    /// The control socket asks for something, and waits for what becomes of it.
+    /// A request from the control socket, which waits for the outcome.
     Control(Box<crate::ops::control::Ask>, oneshot::Sender<control::Outcome>),
-    /// The state of the worker at that post is wanted for the next one.
+    /// Save the state of the worker in this slot, for the next one.
     SaveState(usize, oneshot::Sender<State>),
 }
 
@@ -189,9 +194,9 @@ impl Shared {
         self.events.emit(event);
     }
 
-    /// Has events told as the table `[log]` of `plan` says.
+    /// Logs events as the table `[log]` of `plan` asks.
     fn log_as(&self, plan: &attempt::Plan) {
-        // It was read once already, before anything was made of it.
+        // The attempt has read the table before, without a fault.
         let log = plan.config.section("log").and_then(|_| Log::read(&plan.config).ok());
         match self.events.follow(log, plan.credentials.owner(), self.options.json) {
             Ok(None) => {}
@@ -200,38 +205,37 @@ impl Shared {
         }
     }
 
-    /// Lets processes with these credentials reach what is kept for them: the copies of libraries, and the sockets of side
-    /// processes.
+    /// Lets processes with these credentials reach the copies of libraries and the sockets of side processes.
     fn open_to(&self, credentials: &credentials::Credentials) {
         if let Some((_, group)) = credentials.owner()
             && let Err(error) = self.folder.open_to(group)
         {
-            let message = format!("workers may not reach the private folder: {error}");
+            let message = format!("workers cannot access the runtime directory: {error}");
             self.emit(&Event::Warning { message });
         }
         self.sides.set_credentials(credentials);
     }
 
     fn send(&self, message: Message) {
-        let _ = self.messages.send(message); // the loop has ended: nothing matters any more
+        let _ = self.messages.send(message); // fails only after the loop has ended
     }
 
-    /// Keeps lines that a worker has logged.
+    /// Adds lines that a worker has logged to the log buffer.
     fn worker_log(&self, pid: u32, lines: Bytes) {
         self.events.log.push(log_buffer::LogChunk::new(format!("worker {pid}"), lines));
     }
 
-    /// Keeps the path at which the user should open an app, until the generation serves.
+    /// Stores the path at which the user should open an app, until the generation serves.
     fn announced(&self, app: String, path: String) {
         self.announced.lock().unwrap_or_else(PoisonError::into_inner).insert(app, path);
     }
 
-    /// Names a worker that is to be started.
+    /// Names a worker before its start.
     fn name(&self, generation: u64, index: usize) -> child::Name {
         child::Name { id: self.started.fetch_add(1, Ordering::Relaxed) + 1, generation, index }
     }
 
-    /// Opens a file for a worker that runs with `credentials`, and sends it.
+    /// Opens a file for a worker that runs with `credentials`, and sends the descriptor.
     fn open(
         self: &Arc<Self>,
         child: &child::Child,
@@ -241,11 +245,11 @@ impl Shared {
         credentials: &credentials::Credentials,
     ) {
         let (reply, shared, owner) = (child.replier(), self.clone(), credentials.owner());
-        // A network folder may hang.
+        // A network file system may hang.
         tokio::task::spawn_blocking(move || {
             let opened = match owner {
                 Some(owner) => shared.open_files.open(&path, purpose, owner),
-                None => Err(std::io::ErrorKind::PermissionDenied.into()), // it may do what we may
+                None => Err(std::io::ErrorKind::PermissionDenied.into()), // it has the supervisor's own rights
             };
             let (outcome, fds) = match opened {
                 Ok(file) => (Ok(()), vec![file.into()]),
@@ -256,7 +260,7 @@ impl Shared {
         });
     }
 
-    /// Answers a worker that asks for a side process.
+    /// Answers a worker's request for a side process.
     fn side(self: &Arc<Self>, child: &child::Child, id: u64, app: String, name: String, library: PathBuf) {
         let reply = child.replier();
         let shared = self.clone();

@@ -1,4 +1,4 @@
-//! What systemd is told: sd_notify(3), over the datagram socket that NOTIFY_SOCKET names.
+//! Notifies systemd: sd_notify(3), over the datagram socket in NOTIFY_SOCKET.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 
-/// The service manager's ear; deaf where there is none.
+/// The connection to the service manager, if there is one.
 #[derive(Debug)]
 pub(super) struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it wants to hear that we live.
+    /// How often it expects a sign of life.
     watchdog: Option<Duration>,
 }
 
@@ -33,7 +33,7 @@ impl Notify {
         Notify { socket, watchdog: watchdog.map(|micros| Duration::from_micros(micros) / 2) }
     }
 
-    /// Tells what of `event` concerns the service manager.
+    /// Notifies the service manager of `event`, if it concerns it.
     pub(super) fn hear(&self, event: &Event) {
         let text = match event {
             Event::Starting { pid } => format!("MAINPID={pid}\nSTATUS=starting"),
@@ -49,7 +49,7 @@ impl Notify {
             }
             Event::ReloadFailed { generation, errors, .. } if *generation > 0 => {
                 let why = errors.first().map_or("", |fault| &fault.message);
-                format!("READY=1\nSTATUS=generation {generation} serves on: {}", line(why))
+                format!("READY=1\nSTATUS=generation {generation} keeps serving: {}", line(why))
             }
             Event::Stopping { .. } => "STOPPING=1\nSTATUS=ending".to_owned(),
             _ => return,
@@ -57,7 +57,7 @@ impl Notify {
         self.send(&text);
     }
 
-    /// Says that we live, when it is time; `last` is when that was said.
+    /// Sends a sign of life if it is due; `last` is when the last one was sent.
     pub(super) fn live(&self, last: &mut Instant) {
         if self.watchdog.is_some_and(|every| last.elapsed() >= every) {
             *last = Instant::now();
@@ -65,19 +65,19 @@ impl Notify {
         }
     }
 
-    /// How often [`live`](Notify::live) must be called, where at all.
+    /// How often [`live`](Notify::live) must be called, if at all.
     pub(super) fn every(&self) -> Option<Duration> {
         self.watchdog
     }
 
     fn send(&self, text: &str) {
         if let Some((socket, address)) = &self.socket {
-            let _ = socket.send_to_addr(text.as_bytes(), address); // a full queue: the next message says it
+            let _ = socket.send_to_addr(text.as_bytes(), address); // the next message repeats a lost one
         }
     }
 }
 
-/// Each line of a message is a field of its own.
+/// In one line, because each line of a message is a separate field.
 fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }

@@ -1,9 +1,9 @@
-//! Files that the supervisor opens for workers that run as another user: keys, passwords, pages and logs that the config
-//! names.
+//! Files that the supervisor opens for workers that run as another user: keys, passwords, pages and logs in
+//! the config.
 //!
-//! A worker asks for a file that it may not open itself. It gets only what the config names for that purpose, and only if
-//! no user but root (and the supervisor's own user) can change a folder on the path: otherwise the user of an application
-//! could put a symbolic link there and be given any file.
+//! A worker asks for a file that it may not open itself. It gets only what the config names for that purpose,
+//! and only if no user but root (and the supervisor's own user) can change a directory on the path. Otherwise
+//! the user of an application could put a symbolic link there and get any file.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::config::{Access, Config, NamedPath, Purpose, Table};
 use crate::error::Error;
 use crate::ops::schema;
 
-/// Most symbolic links on the way to a file, as the kernel has it.
+/// Maximum number of symbolic links on the way to a file, as in the kernel.
 const MOST_LINKS: usize = 40;
 
 /// What may be opened for workers.
@@ -27,7 +27,7 @@ const MOST_LINKS: usize = 40;
 pub(super) struct OpenFiles(Mutex<BTreeSet<(PathBuf, Purpose)>>);
 
 impl OpenFiles {
-    /// Allows what `config` names.
+    /// Allows the files that `config` names.
     pub(super) fn allow(&self, config: &Config) {
         let named = named(config).into_iter().filter_map(|(_, named)| Some((named.path, named.purpose?)));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
@@ -35,7 +35,7 @@ impl OpenFiles {
 
     /// Opens a file for a worker with that user and group. May block.
     /// # Errors
-    /// Also for a file that no config names.
+    /// When it cannot be opened, or no config names it.
     pub(super) fn open(&self, path: &Path, purpose: Purpose, owner: (u32, u32)) -> io::Result<File> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let allowed = known.contains(&(path.to_owned(), purpose));
@@ -49,10 +49,10 @@ impl OpenFiles {
 
 /// Opens a file that no other user can have replaced. A new log belongs to `owner`.
 /// # Errors
-/// When another user could change a folder on the path.
+/// When another user could change a directory on the path.
 pub(super) fn open(path: &Path, purpose: Purpose, owner: (u32, u32)) -> io::Result<File> {
     if !is_protected(path)? {
-        let message = "a user other than root can change a folder on its path";
+        let message = "a user other than root can change a directory on its path";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     match purpose {
@@ -61,7 +61,7 @@ pub(super) fn open(path: &Path, purpose: Purpose, owner: (u32, u32)) -> io::Resu
     }
 }
 
-/// Whether root and this process's own user alone can change what `path` leads to.
+/// Whether only root and this process's own user can change what `path` leads to.
 fn is_protected(path: &Path) -> io::Result<bool> {
     let us = rustix::process::geteuid().as_raw();
     let is_ours = |meta: &Metadata| [0, us].contains(&meta.uid());
@@ -74,7 +74,7 @@ fn is_protected(path: &Path) -> io::Result<bool> {
     let mut links = 0;
     while let Some(name) = left.pop_front() {
         if name == ".." {
-            at.pop(); // no link is left in it
+            at.pop(); // the path so far contains no links
             continue;
         }
         let folder = fs::metadata(&at)?;
@@ -84,7 +84,7 @@ fn is_protected(path: &Path) -> io::Result<bool> {
             found => Some(found?),
         };
         let shared = folder.mode() & 0o002 != 0 || (folder.mode() & 0o020 != 0 && folder.gid() != 0);
-        // In a folder such as /tmp nobody replaces what is not theirs.
+        // In a sticky directory such as /tmp, nobody can replace the files of others.
         let kept = folder.mode() & 0o1000 != 0 && entry.as_ref().is_some_and(is_ours);
         if !is_ours(&folder) || (shared && !kept) {
             return Ok(false);
@@ -108,7 +108,7 @@ fn is_protected(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The paths that the tables of `config` name, each with its table.
+/// The paths in the tables of `config`, each with its table.
 fn named(config: &Config) -> Vec<(Table, NamedPath)> {
     let of_table = |(table, schema): (Table, schemars::Schema)| {
         let paths = table.paths(schema.as_value());
@@ -117,8 +117,8 @@ fn named(config: &Config) -> Vec<(Table, NamedPath)> {
     schema::tables(config).into_iter().flat_map(of_table).collect()
 }
 
-/// Files of `config` that workers with these credentials could not open: errors for what is opened at the start, notes for the
-/// rest.
+/// Files of `config` that workers with these credentials could not open: errors for files that are opened at
+/// the start, notes for the rest.
 pub(super) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, Vec<String>) {
     let (mut errors, mut notes) = (Vec::new(), Vec::new());
     let Some(user) = credentials.user().filter(|_| credentials.owner().is_some_and(|(user, _)| user != 0))
@@ -133,14 +133,14 @@ pub(super) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, 
         let opened = purpose.is_some() && is_protected(&path).unwrap_or(false);
         let wanted = if access == Access::Write { Purpose::Append } else { Purpose::Read };
         if opened || credentials.may_open(&path, wanted).unwrap_or(true) {
-            continue; // what is not there is told of elsewhere
+            continue; // missing files are reported elsewhere
         }
         let shown = path.display();
         match purpose {
             Some(_) => {
                 let error = table.error(&key, format!("the user `{user}` may not open `{shown}`"));
                 errors.push(error.help(
-                    "give that user access, or keep it in folders that only root can change: then paster opens it as root",
+                    "give that user access, or move it to a directory that only root can change, so that paster opens it as root",
                 ));
             }
             None => {
@@ -178,7 +178,7 @@ mod tests {
         check("own/../own/key", true);
         check("open/key", false);
         check("sticky/key", true);
-        // Somebody may put it there first.
+        // Another user may create it first.
         check("sticky/new", false);
         symlink(at("own/key"), at("own/link")).unwrap();
         symlink("../own", at("sticky/relative")).unwrap();

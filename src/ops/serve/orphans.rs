@@ -1,9 +1,12 @@
-//! What workers leave behind: programs of `cgi` apps, commands of tasks, whatever a plugin has started.
+//! What workers leave behind: programs of `cgi` apps, commands of tasks, and other processes that a plugin
+//! has started.
 //!
-//! A worker leads a session, whose number is its process id: all that it starts is of that session, whatever has become
-//! of the parents. And the kernel gives the supervisor every process of ours whose parent has ended, so that it can
-//! wait for it. When the supervisor itself is killed, each worker ends its own session and itself. Who has begun a session of its own (a daemon) has left on purpose, and is only reaped. Side processes
-//! are the supervisor's own children and of its session: they are not orphans.
+//! A worker leads a session, whose number is its process id. Everything that it starts is in this session,
+//! even after the parents have ended. The kernel makes the supervisor the parent of each of these processes
+//! when its own parent ends, so the supervisor can wait for it. If the supervisor itself is killed, each
+//! worker ends its session and itself. A process that has started its own session (a daemon) has left on
+//! purpose, and is only reaped. Side processes are the supervisor's children and in its session: they are not
+//! orphans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,15 +19,16 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use tokio_util::task::TaskTracker;
 
-/// How long a program may go on whose worker has ended well: it has answered, and does what is left.
+/// How long the programs of a worker that ended normally may go on: their responses are sent, and they finish
+/// the rest.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
-/// How long one that is asked to end may take.
+/// How long a program may take to end after TERM.
 const GRACE: Duration = Duration::from_secs(2);
-/// The pauses between two looks grow from the first to the last.
+/// The pauses between two scans grow from the first to the last.
 const LOOKS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
-/// Most looks for what a worker that ends by itself has started.
+/// Maximum number of scans for what a worker that ends by itself has started.
 const LAST_LOOKS: u32 = 200;
-/// A process that has ended and was seen so often is waited for by nobody.
+/// Nobody waits for an ended process that was seen this often.
 const OFTEN: u32 = 4;
 
 /// A process as `/proc` shows it.
@@ -38,7 +42,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// `None` when there is no such process.
+    /// `None` if there is no such process.
     /// # Errors
     /// As for [`looked`].
     fn of(pid: u32) -> io::Result<Option<Seen>> {
@@ -47,7 +51,7 @@ impl Seen {
     }
 
     fn read(pid: u32, stat: &str) -> Option<Seen> {
-        // The program's name may have spaces in it; the fields count from its closing parenthesis.
+        // The program's name may contain spaces; the fields start after its closing parenthesis.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let ended = matches!(fields.next()?, "Z" | "X");
         let mut number = || fields.next()?.parse().ok();
@@ -55,7 +59,7 @@ impl Seen {
     }
 
     fn reap(self) {
-        let _ = rustix::process::waitpid(pid(self.pid), WaitOptions::NOHANG); // somebody was quicker
+        let _ = rustix::process::waitpid(pid(self.pid), WaitOptions::NOHANG); // it may be reaped already
     }
 }
 
@@ -63,9 +67,9 @@ fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(number.cast_signed())
 }
 
-/// What was read; `None` where there is no such thing.
+/// What was read; `None` if it does not exist.
 /// # Errors
-/// Nobody can look now, as no descriptor or no memory is free: that says nothing of what there is.
+/// When no descriptor or no memory is free: it is then unknown what exists.
 fn looked<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
     match read {
@@ -86,7 +90,7 @@ fn children() -> io::Result<Vec<Seen>> {
     numbers.filter_map(|child| Seen::of(child).transpose()).collect()
 }
 
-/// All processes of a session; of those that have ended, those that wait for us.
+/// All processes of a session; of those that have ended, only the ones that this process must reap.
 /// # Errors
 /// As for [`looked`].
 fn of_session(session: u32) -> io::Result<Vec<Seen>> {
@@ -98,19 +102,19 @@ fn of_session(session: u32) -> io::Result<Vec<Seen>> {
     Ok(all)
 }
 
-/// What workers have left, and who will know of more.
+/// The processes that ended workers have left, and the tasks that wait for more.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    /// The sessions of workers that have ended and left something.
+    /// The sessions of ended workers that still have processes.
     sessions: Mutex<BTreeSet<u32>>,
-    /// Each waits for the end of a worker, to clear away what that leaves.
+    /// Tasks that each wait for the end of a worker and then clear what it leaves.
     watches: TaskTracker,
 }
 
 impl Orphans {
-    /// From now on processes whose parents have ended are ours.
+    /// Makes this process the parent of orphaned descendants.
     pub(super) fn adopt_orphans() {
-        // Refused by a kernel that cannot: they are init's then, as ever.
+        // Fails on a kernel without this: init gets them then, as usual.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
 
@@ -118,20 +122,20 @@ impl Orphans {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what waits for the end of a worker.
+    /// Runs a task that waits for the end of a worker.
     pub(super) fn watch(&self, watch: impl Future<Output = ()> + Send + 'static) {
         self.watches.spawn(watch);
     }
 
-    /// Those that are being seen to, for a successor.
+    /// The sessions that are being cleared, for an upgrade.
     pub(super) fn leave(&self) -> Vec<u32> {
         self.sessions().iter().copied().collect()
     }
 
-    /// Sees to what `worker` has left, in the background: it may go on for `patience`, is asked to end (TERM) then, and
-    /// killed 2 s later. To be called once the worker is reaped.
+    /// Clears what `worker` has left, in the background: its processes may go on for `patience`, then get
+    /// TERM, and KILL 2 s later. Call this once the worker is reaped.
     pub(super) fn clear(self: &Arc<Self>, worker: u32, patience: Duration) {
-        // When nobody can look now, they are looked for again.
+        // If the children cannot be read now, scan again later.
         if children().is_ok_and(|children| !children.iter().any(|child| child.session == worker)) {
             return;
         }
@@ -146,37 +150,37 @@ impl Orphans {
         });
     }
 
-    /// Ends all that is left, and waits for it. To be called once every worker is killed or let go, also those that were
-    /// only being started.
+    /// Ends everything that is left, and waits for it. Call this once every worker is killed or released,
+    /// including those that were still starting.
     pub(super) async fn end(&self) {
         self.watches.close();
-        let _ = tokio::time::timeout(GRACE, self.watches.wait()).await; // what cannot be killed is not waited for
+        let _ = tokio::time::timeout(GRACE, self.watches.wait()).await; // do not wait for what cannot be killed
         futures_util::future::join_all(self.leave().into_iter().map(stop)).await;
     }
 }
 
-/// Has this process, which leads a session, end with all of it once `parent` has ended. A thread of its own sees to that,
-/// as a plugin may block all others.
+/// Ends this process and the session that it leads once `parent` has ended. This has its own thread because a
+/// plugin may block all others.
 /// # Errors
-/// When the kernel does not tell of that end, or there is no such thread.
+/// When the kernel cannot report that end, or the thread cannot be started.
 pub(super) fn end_with(parent: Pid) -> io::Result<()> {
     let parent = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
-    // Two descriptors are needed for a look, and connections may have taken all others.
+    // A scan needs two descriptors, and connections may have taken all others.
     let spare = File::open("/dev/null")?;
     std::thread::Builder::new().name("guard".into()).spawn(move || {
         let mut ended = [PollFd::new(&parent, PollFlags::IN)];
         while rustix::event::poll(&mut ended, None).is_err() {}
         drop((parent, spare));
         end_own();
-        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL); // which cannot fail
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL); // cannot fail
     })?;
     Ok(())
 }
 
-/// Kills all others of the session that this process leads.
+/// Kills all other processes of the session that this process leads.
 pub(super) fn end_own() {
     let own = std::process::id();
-    // What is started meanwhile is found by the next look.
+    // The next scan finds what is started meanwhile.
     for _ in 0..LAST_LOOKS {
         let others = of_session(own).map(|mut others| {
             others.retain(|seen| !seen.ended && seen.pid != own);
@@ -186,7 +190,7 @@ pub(super) fn end_own() {
             return;
         }
         for pid in others.iter().flatten().filter_map(|seen| pid(seen.pid)) {
-            let _ = rustix::process::kill_process(pid, Signal::KILL); // it may have ended just now
+            let _ = rustix::process::kill_process(pid, Signal::KILL); // it may have ended already
         }
         std::thread::sleep(LOOKS[0]);
     }
@@ -198,7 +202,8 @@ async fn stop(session: u32) {
     }
 }
 
-/// Signals every process group of the session, and waits for the end of all; `false` when `time` was too short.
+/// Signals every process group of the session, and waits until all have ended; `false` if `time` was too
+/// short.
 async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
     let until = Instant::now() + time;
     let (mut signalled, mut pause) = (BTreeSet::new(), LOOKS[0]);
@@ -218,7 +223,7 @@ async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
             if let (Some(signal), Some(group)) = (signal, pid(seen.group))
                 && signalled.insert(seen.group)
             {
-                let _ = rustix::process::kill_process_group(group, signal); // it may have ended just now
+                let _ = rustix::process::kill_process_group(group, signal); // it may have ended already
             }
         }
         tokio::time::sleep(pause).await;
@@ -226,12 +231,12 @@ async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
     }
 }
 
-/// Reaps children that nobody waits for: processes that were given to us, and those of the program before this one.
+/// Reaps children that nobody waits for: orphans, and processes of the previous program.
 #[derive(Debug, Default)]
 pub(super) struct Reaper(BTreeMap<u32, u32>);
 
 impl Reaper {
-    /// Looks for them, beside those `known` ones that somebody waits for.
+    /// Looks for such children, except the `known` ones, which have somebody who waits for them.
     pub(super) fn sweep(&mut self, known: &[u32]) {
         let Ok(children) = children() else { return };
         let ended = children.into_iter().filter(|child| child.ended && !known.contains(&child.pid));
@@ -247,7 +252,7 @@ impl Reaper {
         self.0 = now;
     }
 
-    /// Forgets what it saw.
+    /// Forgets what it has seen.
     pub(super) fn rest(&mut self) {
         self.0.clear();
     }

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 
-/// How often another may take the place of the file while we take it.
+/// How often another process may replace the file while this one takes it.
 const TRIES: u32 = 100;
 
-/// A pid file that is ours. It goes with the value.
+/// A locked pid file. Dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct PidFile {
     pub(super) path: PathBuf,
@@ -21,18 +21,18 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Takes `path`; one that no running server holds any more is replaced.
+    /// Creates and locks `path`. Replaces a file that no running server has locked.
     /// # Errors
-    /// When a running server holds it, or it cannot be written. A symbolic link is not followed: who may write in its folder
-    /// could have any file of ours overwritten.
+    /// When a running server has locked it, or it cannot be written. Symbolic links are not followed: anyone
+    /// who can write in the directory could otherwise make the server overwrite any of its own files.
     pub(super) fn take(path: &Path) -> Result<PidFile, Error> {
         let failed = |cause: io::Error| {
             let linked = cause.raw_os_error() == Some(Errno::LOOP.raw_os_error());
             let error = Error::new(format!("cannot write the pid file `{}`", path.display())).because(cause);
             error.help(if linked {
-                "a symbolic link lies there: remove it, or name the file itself as `pid_file` of `[process]`"
+                "the path is a symbolic link: remove it, or set `pid_file` in `[process]` to its target"
             } else {
-                "create its folder, or correct `pid_file` of `[process]`"
+                "create its directory, or correct `pid_file` in `[process]`"
             })
         };
         for _ in 0..TRIES {
@@ -42,15 +42,15 @@ impl PidFile {
             let mut file = options.open(path).map_err(failed)?;
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder); // without a number the message says less
+                let _ = file.read_to_string(&mut holder); // if this fails, the message has no process id
                 return Err(Error::new(format!(
-                    "another server holds the pid file `{}` (process {})",
+                    "another server has locked the pid file `{}` (process {})",
                     path.display(),
                     holder.trim()
                 ))
-                .help("stop it, or give this one a `pid_file` of its own in `[process]`"));
+                .help("stop it, or set another `pid_file` in `[process]`"));
             }
-            // Its holder may have removed it between the opening and the lock.
+            // The other server may have removed it between opening and locking.
             if !is_at(&file, path) {
                 continue;
             }
@@ -61,19 +61,19 @@ impl PidFile {
             written.map_err(failed)?;
             return Ok(PidFile { path: path.to_owned(), file });
         }
-        Err(failed(io::Error::other("others remove it again and again")))
+        Err(failed(io::Error::other("other processes keep removing it")))
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         if is_at(&self.file, &self.path) {
-            let _ = fs::remove_file(&self.path); // somebody may have been tidier
+            let _ = fs::remove_file(&self.path); // it may be gone already
         }
     }
 }
 
-/// Whether `path` names the open file.
+/// Whether `path` still names the open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let named = fs::symlink_metadata(path).map(identity).ok();

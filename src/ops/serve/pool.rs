@@ -14,7 +14,7 @@ use super::event::Why;
 use super::heartbeat::Heartbeat;
 use super::process::Process;
 
-/// One worker that is ready, serves, or is retired.
+/// One worker that is ready, serving, or retired.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) child: Child,
@@ -24,25 +24,25 @@ pub(super) struct Worker {
     pub(super) serving: bool,
     /// When it was retired, and in which turn.
     pub(super) retired: Option<(Instant, u64)>,
-    /// Which worker takes its idle connections, once it is retired.
+    /// The worker that takes its idle connections once it is retired.
     pub(super) receiver: Option<u64>,
-    /// Who waits for its saved state.
+    /// Where to send its saved state.
     pub(super) state_wanted: Option<oneshot::Sender<State>>,
-    /// When it last gave a sign of life, and which.
+    /// When the last heartbeat came, and the heartbeat.
     pub(super) heard: Instant,
     pub(super) heartbeat: Heartbeat,
-    /// Its memory when it first told of it, in KiB.
+    /// Its memory in the first heartbeat, in KiB.
     pub(super) first_kib: Option<u64>,
-    /// What became of it when it gave no more.
+    /// How it hangs, if it does.
     pub(super) hung: Option<Hung>,
 }
 
 /// In which way a worker hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hung {
-    /// None of its threads takes up work.
+    /// None of its threads starts new work.
     Whole,
-    /// Some do.
+    /// Some threads still do.
     Partly,
 }
 
@@ -70,14 +70,14 @@ impl Worker {
         self.child.name.generation
     }
 
-    /// Notes a sign of life.
+    /// Stores a heartbeat.
     pub(super) fn record(&mut self, heartbeat: Heartbeat) {
         self.heard = Instant::now();
         self.first_kib.get_or_insert(heartbeat.memory_kib);
         self.heartbeat = heartbeat;
     }
 
-    /// Whether it has taken up no work for `limit`, and since when.
+    /// How it hangs and for how long, if it has started no work for `limit`.
     pub(super) fn unresponsive_for(&self, limit: Duration) -> Option<(Hung, Duration)> {
         let silent = self.heard.elapsed().max(Duration::from_millis(self.heartbeat.silent_ms));
         let held = Duration::from_millis(self.heartbeat.held_ms);
@@ -87,7 +87,7 @@ impl Worker {
 
     /// Why it has served long enough, if it has.
     pub(super) fn recycle_reason(&self, process: &Process) -> Option<Why> {
-        // Siblings that began together are not due together.
+        // Siblings that started together must not be due together.
         let spread = self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15) % (process.max_requests / 10 + 1);
         let grown = self.heartbeat.memory_kib.saturating_sub(self.first_kib.unwrap_or(u64::MAX)) / 1024;
         let due = |limit: u64, reached: u64| limit > 0 && reached >= limit;
@@ -101,23 +101,23 @@ impl Worker {
     }
 }
 
-/// A worker that is being made to take a post.
+/// A worker that is starting, to take a slot.
 #[derive(Debug)]
 pub(super) struct Starting {
-    /// Distinguishes it from earlier ones, whose results may still be on their way.
+    /// Distinguishes it from earlier ones, whose results may still arrive.
     pub(super) number: u64,
     pub(super) why: Why,
     pub(super) since: Instant,
-    /// For how long its start is held back.
+    /// How long its start is delayed.
     pub(super) pause: Duration,
-    /// Ends that pause.
+    /// Ends this delay.
     pub(super) start_now: Arc<Notify>,
-    /// Its end ends the process that it makes.
+    /// Dropping it ends the process that it starts.
     pub(super) _task: AbortOnDropHandle<()>,
 }
 
 impl Starting {
-    /// Has it start without a further pause.
+    /// Starts it without further delay.
     pub(super) fn start_now(&mut self) {
         self.pause = self.pause.min(self.since.elapsed());
         self.start_now.notify_one();
@@ -127,7 +127,8 @@ impl Starting {
 /// One slot of the pool: the worker that serves there, and the one that is starting.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Of an older generation while a rolling reload has not come here. `None` after its end, or before the first.
+    /// Of an older generation while a rolling reload has not reached this slot. `None` after its end, or
+    /// before the first.
     pub(super) worker: Option<Worker>,
     pub(super) starting: Option<Starting>,
     pub(super) backoff: Backoff,
@@ -136,15 +137,15 @@ pub(super) struct Slot {
 /// The generation that serves.
 #[derive(Debug)]
 pub(super) struct WorkerPool {
-    /// Its number; 0: a stand-in that says why nothing better can be served.
+    /// Its number; 0 for a placeholder that shows why nothing else can be served.
     pub(super) generation: u64,
     pub(super) plan: Plan,
-    /// As many as it has workers; more while a rolling reload has workers of a larger one to retire.
+    /// One per worker; more while a rolling reload still has to retire workers of a larger generation.
     pub(super) slots: Vec<Slot>,
 }
 
 impl WorkerPool {
-    /// All that serve.
+    /// All its workers.
     pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.slots.iter().filter_map(|slot| slot.worker.as_ref())
     }
@@ -154,13 +155,13 @@ impl WorkerPool {
         self.workers().any(|worker| worker.serving && worker.hung != Some(Hung::Whole))
     }
 
-    /// The post in which the worker `id` serves.
+    /// The slot in which the worker `id` serves.
     pub(super) fn slot_of(&self, id: u64) -> Option<usize> {
         self.slots.iter().position(|slot| slot.worker.as_ref().is_some_and(|worker| worker.id() == id))
     }
 
-    /// The post whose worker takes the connections of one that had the place `index`: the same where it can be, so
-    /// that the connections stay as spread as they were.
+    /// The slot whose worker takes the connections of a retired one with this `index`: the same slot if
+    /// possible, so that the connections stay evenly spread.
     pub(super) fn receiver_of(&self, index: usize) -> Option<usize> {
         let count = self.slots.len();
         (0..count)
@@ -168,7 +169,7 @@ impl WorkerPool {
             .find(|slot| self.slots[*slot].worker.as_ref().is_some_and(|worker| worker.retired.is_none()))
     }
 
-    /// The first post whose worker is not of this generation, or is one too many.
+    /// The first slot whose worker is not of this generation, or is one too many.
     pub(super) fn behind(&self) -> Option<usize> {
         let behind =
             |slot: &Slot| slot.worker.as_ref().is_none_or(|worker| worker.generation() != self.generation);
@@ -176,14 +177,15 @@ impl WorkerPool {
     }
 }
 
-/// A switch that is told of once no worker of the generation before accepts: whoever connects then gets the new one.
+/// A switch, to be reported once no worker of the old generation accepts: new connections then reach the new
+/// one.
 #[derive(Debug)]
 pub(super) struct Announcing {
-    /// Whether nothing but a stand-in has served before.
+    /// Whether only a placeholder has served before.
     pub(super) first: bool,
     pub(super) generation: u64,
     pub(super) since: Instant,
     pub(super) cargo: Duration,
-    /// The workers that have yet to say that they are retired.
+    /// The workers that have not yet reported that they are retired.
     pub(super) waiting: Vec<u64>,
 }

@@ -1,4 +1,4 @@
-//! The table `[process]`: how the processes of `paster serve` start, reload and end.
+//! The table `[process]`: how the processes of `paster serve` start, reload and stop.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -94,14 +94,14 @@ pub struct Limits {
 /// How many workers: a number from 1, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
-    /// So many.
+    /// This many.
     Count(NonZeroUsize),
-    /// One for each processor that the program may run on.
+    /// One for each CPU that the program may use.
     Auto,
 }
 
 impl Workers {
-    /// How many that is here.
+    /// The number on this machine.
     pub(super) fn count(self) -> usize {
         match self {
             Workers::Count(count) => count.get(),
@@ -153,7 +153,7 @@ impl<'de> Deserialize<'de> for Workers {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Workers, E> {
                 match text {
                     "auto" => Ok(Workers::Auto),
-                    // As the environment and `-D` may bring it.
+                    // A number as a string, from an environment variable or `-D`.
                     _ => match text.parse() {
                         Ok(count) => self.visit_u64(count),
                         Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
@@ -181,7 +181,7 @@ impl JsonSchema for Workers {
     }
 }
 
-/// More than this is a slip of the hand, and one message carries a descriptor for each.
+/// A higher number is probably a mistake, and one message carries a descriptor for each worker.
 const MOST_WORKERS: usize = 200;
 
 impl Default for Process {
@@ -227,12 +227,12 @@ impl Process {
         Ok(process)
     }
 
-    /// How long a worker may give no sign of life.
+    /// How long a worker may go without a heartbeat.
     pub(super) fn heartbeat(&self) -> Option<Duration> {
         (self.heartbeat_secs > 0).then(|| Duration::from_secs(self.heartbeat_secs))
     }
 
-    /// How often it gives one.
+    /// The time between two heartbeats.
     pub(super) fn heartbeat_interval(&self) -> Duration {
         let second = Duration::from_secs(1);
         self.heartbeat().map_or(second, |unresponsive_for| (unresponsive_for / 4).min(second))

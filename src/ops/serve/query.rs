@@ -1,4 +1,4 @@
-//! Questions of the supervisor to its workers, and who waits for the answers.
+//! Queries of the supervisor to its workers, and the receivers of the answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,19 +12,19 @@ use super::tasks::Order;
 use super::wire::{Outbox, Packet};
 use crate::ops::control::{Counts, InFlight};
 
-/// How long a worker may take for an answer that it has at hand.
+/// How long a worker may take for an answer that needs no work.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Query {
-    /// What are your servers busy with?
+    /// The load of the servers.
     Counts,
-    /// Which requests are in flight?
+    /// The requests in flight.
     InFlight,
-    /// Drop the requests that this id names.
+    /// Cancel the requests with this id.
     Cancel(String),
-    /// Run a task; the answer comes at its end.
+    /// Run a task; the answer comes when it ends.
     Run(Box<Order>),
 }
 
@@ -35,20 +35,20 @@ pub(super) enum QueryReply {
     Counts(Counts),
     /// To [`Query::InFlight`].
     InFlight(Vec<InFlight>),
-    /// To [`Query::Cancel`]: the ids of the requests that were dropped.
+    /// To [`Query::Cancel`]: the ids of the cancelled requests.
     Cancelled(Vec<String>),
     /// To [`Query::Run`].
     Ran(Result<String, String>),
 }
 
-/// The questions that wait for their answers.
+/// Queries that are waiting for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Queries(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
-    /// By their numbers: the process that was asked, and who waits.
+    /// By number: the process that was asked, and the receiver.
     open: BTreeMap<u64, (u32, oneshot::Sender<QueryReply>)>,
 }
 
@@ -57,35 +57,35 @@ impl Queries {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for a question that is to be asked.
+    /// A number for a new query.
     pub(super) fn number(&self) -> u64 {
         let mut waiting = self.waiting();
         waiting.last += 1;
         waiting.last
     }
 
-    /// The number that was given last.
+    /// The last number.
     pub(super) fn last(&self) -> u64 {
         self.waiting().last
     }
 
-    /// Goes on behind the number that another supervisor has given last.
+    /// Continues after the last number of the previous program.
     pub(super) fn go_on_from(&self, last: u64) {
         self.waiting().last = last;
     }
 
-    /// Waits for the answer to the question of that number, which the worker with that process id is asked. The
-    /// receiver fails when the worker ends first.
+    /// Waits for the answer to the query with this number, from the worker with this process id. The receiver
+    /// fails if the worker ends first.
     pub(super) fn expect(&self, number: u64, pid: u32) -> oneshot::Receiver<QueryReply> {
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting();
-        // What nobody waits for any more is forgotten here, as its worker may never answer.
+        // Forget queries that nobody waits for, because their workers may never answer.
         waiting.open.retain(|_, (_, sender)| !sender.is_closed());
         waiting.open.insert(number, (pid, sender));
         answer
     }
 
-    /// Asks the worker with that process id, and waits as [`expect`](Queries::expect) does.
+    /// Sends a query to the worker with this process id, and waits as [`expect`](Queries::expect) does.
     pub(super) fn ask(&self, pid: u32, outbox: &Outbox, query: Query) -> oneshot::Receiver<QueryReply> {
         let number = self.number();
         let answer = self.expect(number, pid);
@@ -93,14 +93,14 @@ impl Queries {
         answer
     }
 
-    /// Hears an answer.
+    /// Passes an answer on.
     pub(super) fn answered(&self, number: u64, answer: QueryReply) {
         if let Some((_, sender)) = self.waiting().open.remove(&number) {
-            let _ = sender.send(answer); // nobody waits any more
+            let _ = sender.send(answer); // the receiver may be gone
         }
     }
 
-    /// The process has ended: nothing comes from it any more.
+    /// Handles the end of a process: it sends no more answers.
     pub(super) fn ended(&self, pid: u32) {
         self.waiting().open.retain(|_, (asked, _)| *asked != pid);
     }

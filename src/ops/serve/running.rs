@@ -1,4 +1,4 @@
-//! A child process, watched by its descriptor: also one that the program before this one has started.
+//! A child process, watched by its descriptor. The previous program may have started it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -8,7 +8,7 @@ use std::{fmt, io};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use tokio::io::unix::AsyncFd;
 
-/// A process that runs, or has ended and is still to be reaped. It is killed when this is dropped.
+/// A process that is running, or has ended and is not yet reaped. Dropping this kills it.
 pub(super) struct Running {
     pid: Pid,
     fd: AsyncFd<OwnedFd>,
@@ -18,17 +18,18 @@ pub(super) struct Running {
 impl Running {
     /// Starts `command`.
     ///
-    /// Call it on the process's main thread only: the kernel ends a child with the *thread* that made it.
+    /// Call this on the process's main thread only: the kernel ends a child with the *thread* that started
+    /// it.
     /// # Errors
-    /// When no process can be made.
+    /// When no process can be started.
     pub(super) fn start(command: &mut Command) -> io::Result<Running> {
         let child = command.spawn()?;
         Running::adopt(child.id())
     }
 
-    /// Takes charge of the child `pid` of this process, which nobody has reaped yet.
+    /// Takes over the child `pid` of this process, which must not be reaped yet.
     /// # Errors
-    /// When it is no child of this process.
+    /// When it is not a child of this process.
     pub(super) fn adopt(pid: u32) -> io::Result<Running> {
         let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
@@ -44,7 +45,8 @@ impl Running {
     /// Waits for its end and reaps it. Safe to cancel.
     pub(super) async fn wait(&mut self) -> ExitStatus {
         loop {
-            // An error of either call is impossible for a child of ours; it would leave nothing to wait for.
+            // Neither call can fail for a child of this process; after an error there would be nothing to
+            // wait for.
             let Ok(mut ready) = self.fd.readable().await else { return ExitStatus::default() };
             match rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
                 Ok(None) => ready.clear_ready(),
@@ -60,10 +62,10 @@ impl Running {
         }
     }
 
-    /// Sends a signal; one that has ended gets none.
+    /// Sends a signal, unless the process has ended.
     pub(super) fn signal(&self, signal: Signal) {
         if !self.ended {
-            let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal); // it may have ended just now
+            let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal); // it may have ended already
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The private folder of one supervisor: copies of libraries, sockets of side processes.
+//! The runtime directory of one supervisor: copies of libraries, sockets of side processes.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,23 +10,24 @@ use rustix::fs::FlockOperation;
 use crate::error::{Error, Result};
 use crate::ops::build::Copies;
 
-/// A folder that only its owner can enter, made when something is to be put there: a config without plugins needs none,
-/// and serves where nothing can be written. It goes with the value; one that a killed supervisor left behind goes with the
-/// next.
+/// A directory that only its owner can enter. It is created when something has to be put there, so a config
+/// without plugins also serves on a read-only file system. Dropping it removes the directory; the next start
+/// removes the directory of a killed supervisor.
 #[derive(Debug, Default)]
 pub(super) struct RuntimeDir(OnceLock<Made>);
 
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
-    // Locked as long as the supervisor lives: that is how another one tells a folder in use from one left behind.
+    // Locked while the supervisor lives, so that other supervisors can tell whether the directory is still in
+    // use.
     lock: File,
-    /// The copies of libraries in it.
+    /// The copies of libraries in the directory.
     copies: Copies,
 }
 
 const PREFIX: &str = "paster-";
-/// Where copies of libraries go.
+/// Name of the directory for copies of libraries.
 const LIBRARIES: &str = "libraries";
 
 impl Made {
@@ -35,13 +36,13 @@ impl Made {
         Made { path, lock, copies }
     }
 
-    /// Makes the folder, and removes those left behind.
+    /// Creates the directory, and removes directories of killed supervisors.
     fn new() -> Result<Made> {
         let parent = std::env::temp_dir();
         sweep(&parent);
         let failed = |cause: std::io::Error| {
-            Error::new(format!("cannot make a private folder in `{}`", parent.display()))
-                .help("plugins need one: set TMPDIR to a folder that can be written to")
+            Error::new(format!("cannot create a runtime directory in `{}`", parent.display()))
+                .help("plugins need one: set TMPDIR to a writable directory")
                 .because(cause)
         };
         let folder = tempfile::Builder::new()
@@ -57,24 +58,24 @@ impl Made {
 }
 
 impl RuntimeDir {
-    /// Takes charge of one that another supervisor has made in this process, and holds with `lock`.
+    /// Takes over the directory of the previous program in this process, which `lock` keeps locked.
     pub(super) fn adopt(path: PathBuf, lock: File) -> RuntimeDir {
         RuntimeDir(OnceLock::from(Made::at(path, lock)))
     }
 
-    /// Its path and its lock, for a successor; `None` when it was never needed.
+    /// Its path and its lock, for an upgrade; `None` if it was never needed.
     pub(super) fn made(&self) -> Option<(&Path, &File)> {
         self.0.get().map(|made| (&*made.path, &made.lock))
     }
 
     /// Its path.
     /// # Errors
-    /// When it is not there yet and the system's folder for temporary files cannot be written to.
+    /// When it does not exist yet and the system's directory for temporary files is not writable.
     pub(super) fn path(&self) -> Result<&Path> {
         Ok(&self.make()?.path)
     }
 
-    /// The copies of libraries in it.
+    /// The copies of libraries in the directory.
     /// # Errors
     /// As [`RuntimeDir::path`].
     pub(super) fn copies(&self) -> Result<&Copies> {
@@ -89,9 +90,9 @@ impl RuntimeDir {
         Ok(self.0.get_or_init(|| made))
     }
 
-    /// Lets a group enter and read the libraries, but change nothing.
+    /// Lets a group enter and read the libraries, but not change anything.
     /// # Errors
-    /// When this process may not do that.
+    /// When this process may not change the permissions.
     pub(super) fn open_to(&self, group: u32) -> std::io::Result<()> {
         let open = |path: &Path, mode: u32| -> std::io::Result<()> {
             if fs::metadata(path)?.gid() != group {
@@ -115,11 +116,11 @@ impl RuntimeDir {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path); // the next start sweeps what is left
+        let _ = fs::remove_dir_all(&self.path); // the next start removes what is left
     }
 }
 
-/// Removes folders of ours whose supervisor is gone.
+/// Removes the directories of this user whose supervisor is gone.
 fn sweep(parent: &Path) {
     let us = rustix::process::getuid().as_raw();
     let ours = |path: &PathBuf| {
@@ -129,7 +130,7 @@ fn sweep(parent: &Path) {
     for path in fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path()).filter(ours) {
         let Ok(lock) = File::open(path.join("lock")) else { continue };
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_dir_all(&path); // another supervisor may be as quick
+            let _ = fs::remove_dir_all(&path); // another supervisor may do the same
         }
     }
 }

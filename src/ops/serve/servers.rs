@@ -12,7 +12,7 @@ use crate::server::listener::{self, Listen, Socket};
 /// A server by its name, and the app that it serves.
 pub(super) type Named = (String, Box<dyn Server>, App);
 
-/// Makes every server of `config`, with an app that is still to be replaced.
+/// Creates every server of `config`, with a placeholder for its app.
 /// # Errors
 /// Every fault of the `[server.NAME]` tables.
 pub(super) fn servers(config: &Config) -> Result<Vec<Named>> {
@@ -27,20 +27,20 @@ pub(super) fn servers(config: &Config) -> Result<Vec<Named>> {
 #[derive(Debug, Clone)]
 pub(super) struct Bound {
     pub(super) server: String,
-    /// Kind of the server: scheme of the URL that is shown.
+    /// Kind of the server: the scheme of the displayed URL.
     pub(super) kind: String,
     pub(super) socket: Arc<Socket>,
-    /// Whether this bind is new, so that it is to be announced.
+    /// Whether this socket is new, so that it must be announced.
     pub(super) new: bool,
 }
 
 impl Bound {
-    /// Where to reach it: `http://127.0.0.1:8080`, `http+unix:/run/app.sock`.
+    /// Its address: `http://127.0.0.1:8080`, `http+unix:/run/app.sock`.
     pub(super) fn url(&self) -> String {
         let address = self.socket.address();
         match address.strip_prefix("unix:") {
             Some(path) => format!("{}+unix:{path}", self.kind),
-            // "Any address" is none that a browser can open.
+            // Browsers cannot open the "any" address.
             None => {
                 let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
                 format!("{}://{address}", self.kind)
@@ -48,13 +48,13 @@ impl Bound {
         }
     }
 
-    /// The same where a browser can open it.
+    /// The same, if a browser can open it.
     pub(super) fn page(&self) -> Option<String> {
         Some(self.url()).filter(|url| url.starts_with("http://") || url.starts_with("https://"))
     }
 }
 
-/// Binds what the servers of `config` listen on, keeping what `old` has already. Nothing of `old` is closed here.
+/// Binds what the servers of `config` listen on, and reuses the sockets in `old`. Closes none of them.
 /// # Errors
 /// Every address that cannot be bound.
 pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
@@ -82,14 +82,14 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
         };
         left.iter().position(same).map(|found| left.remove(found).socket.clone())
     };
-    // The server's own sockets first, then those that another server gives up.
+    // First a server's own sockets, then those that another server no longer uses.
     let mut kept: Vec<_> = wanted.iter().map(|(server, listen)| take(Some(server), listen)).collect();
     for (slot, (_, listen)) in kept.iter_mut().zip(&wanted) {
         if slot.is_none() {
             *slot = take(None, listen);
         }
     }
-    // Where IPv4 has entries of its own, an IPv6 one leaves it to them, in whatever order they stand.
+    // If there are separate IPv4 entries, a dual-stack entry must be IPv6 only, whatever their order.
     let only_v6: Vec<bool> = wanted
         .iter()
         .map(|(_, one)| one.is_dual_stack() && wanted.iter().any(|(_, other)| one.meets(other)))
@@ -103,7 +103,7 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
         if secure {
             kind.push('s');
         }
-        // A socket that is kept may be opened to others now.
+        // The permissions of a reused socket may have changed.
         let kept = kept.map(|socket| keep(&listen, socket, only_v6));
         match kept.unwrap_or_else(|| listener::bind(&listen, only_v6).map(Arc::new)) {
             Ok(socket) => bound.push(Bound { server, kind, socket, new }),
@@ -117,12 +117,12 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
     Ok(bound)
 }
 
-/// A socket that is bound already, for its entry as it is now.
+/// Applies the current entry to a socket that is already bound.
 fn keep(listen: &Listen, socket: Arc<Socket>, only_v6: bool) -> Result<Arc<Socket>> {
     if listen.is_dual_stack() && socket.is_only_v6() != only_v6 {
         let error =
             Error::new(format!("a reload cannot change whether `{listen}` takes IPv4 connections too"));
-        return Err(error.help("restart paster: this is settled when the address is bound").into());
+        return Err(error.help("restart paster: this cannot change after the address was bound").into());
     }
     listener::grant(listen).map(|()| socket)
 }
@@ -130,6 +130,6 @@ fn keep(listen: &Listen, socket: Arc<Socket>, only_v6: bool) -> Result<Arc<Socke
 /// Removes the file of a Unix socket that is no longer listened on.
 pub(super) fn unlink(listen: &Listen) {
     if let Listen::Unix(path, _) = listen {
-        let _ = std::fs::remove_file(path); // somebody may have been tidier
+        let _ = std::fs::remove_file(path); // it may be gone already
     }
 }

@@ -1,7 +1,8 @@
-//! Side processes: helpers of a plugin that outlive its workers and generations, such as a host of kernels.
+//! Side processes: helpers of a plugin that outlive its workers and generations, such as the notebook's
+//! kernel host.
 //!
-//! The supervisor binds a Unix socket in its private folder and starts `paster __side` with it as standard input,
-//! as inetd did; the kernel's queue holds connections while the process starts or is started anew.
+//! The supervisor binds a Unix socket in its runtime directory and starts `paster __side` with it as standard
+//! input, as inetd did. The kernel queues connections while the process starts or restarts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,21 +39,21 @@ pub(super) struct SideProcesses {
     known: Mutex<BTreeMap<(String, String), SideProcess>>,
     supervisors: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
-    /// As whom the next one is started.
+    /// The credentials for the next one that starts.
     credentials: Mutex<Credentials>,
 }
 
 struct SideProcess {
     path: PathBuf,
     listener: Arc<OwnedFd>,
-    /// 0 while it is started anew.
+    /// 0 while it restarts.
     pid: Arc<AtomicU32>,
-    /// The library to start it from the next time.
+    /// The library for the next start.
     library: watch::Sender<PathBuf>,
     run: Arc<Mutex<Run>>,
 }
 
-/// The process as it is now.
+/// The current process.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     since: Instant,
@@ -69,7 +70,7 @@ impl SideProcesses {
         }
     }
 
-    /// Has those that are started from now on run with these credentials.
+    /// Sets the credentials for side processes that start from now on.
     pub(super) fn set_credentials(&self, credentials: &Credentials) {
         self.credentials().clone_from(credentials);
     }
@@ -78,7 +79,7 @@ impl SideProcesses {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees that the side process `name` of `app` runs; returns the path of its socket.
+    /// Starts the side process `name` of `app` if it is not running. Returns the path of its socket.
     pub(super) async fn ensure(
         shared: &Arc<Shared>,
         app: String,
@@ -91,16 +92,17 @@ impl SideProcesses {
             side.library.send_replace(library);
             return Ok(side.path.clone());
         }
-        // Short, as a Unix socket's path may have 107 bytes; names are the plugin's and may hold anything.
+        // Short, because the path of a Unix socket may have at most 107 bytes, and a plugin can choose any
+        // name.
         let folder = shared.folder.path().map_err(|errors| match errors.into_iter().next() {
             Some(error) => Fault::from(&error),
-            None => Fault::from(&Error::new("there is no private folder")),
+            None => Fault::from(&Error::new("there is no runtime directory")),
         })?;
         let taken = |path: &PathBuf| known.values().any(|side| side.path == *path);
         let mut paths = (0..).map(|number| folder.join(format!("side{number}.sock")));
         let path = paths.find(|path| !taken(path)).unwrap_or_default();
         let start = || -> io::Result<(OwnedFd, Running)> {
-            let _ = std::fs::remove_file(&path); // of a side process that ended by itself
+            let _ = std::fs::remove_file(&path); // of a side process that has ended by itself
             let listener = OwnedFd::from(std::os::unix::net::UnixListener::bind(&path)?);
             if let Some((user, group)) = sides.credentials().owner() {
                 std::os::unix::fs::chown(&path, Some(user), Some(group))?;
@@ -148,7 +150,7 @@ impl SideProcesses {
         supervisors.spawn(supervisor.keep(process, self.stop.subscribe()));
     }
 
-    /// All of them, for a successor, each with its listener.
+    /// All of them, each with its listener, for an upgrade.
     pub(super) fn leave(&self) -> io::Result<Vec<(CarriedSideProcess, OwnedFd)>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let all = known.iter().map(|((app, name), side)| {
@@ -167,13 +169,13 @@ impl SideProcesses {
         all.collect()
     }
 
-    /// The processes that run.
+    /// The process ids.
     pub(super) fn pids(&self) -> Vec<u32> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.values().map(|side| side.pid.load(Ordering::Relaxed)).collect()
     }
 
-    /// Takes charge of one that another supervisor has started in this process.
+    /// Takes over one that the previous program in this process has started.
     pub(super) fn adopt(shared: &Arc<Shared>, kept: CarriedSideProcess, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
         let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
@@ -184,7 +186,7 @@ impl SideProcesses {
         shared.sides.keep(shared, (app, name), path, library, listener, (process, run));
     }
 
-    /// What is known of each, its memory not yet.
+    /// The state of each; memory is not included.
     pub(super) fn infos(&self) -> Vec<SideInfo> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let info = |((app, name), side): (&(String, String), &SideProcess)| {
@@ -223,7 +225,7 @@ struct SideProcessSupervisor {
 }
 
 impl SideProcessSupervisor {
-    /// Starts the process anew whenever it dies, until the supervisor ends or the process ends by itself.
+    /// Restarts the process whenever it fails, until the supervisor ends or the process exits with success.
     async fn keep(self, mut process: Option<Running>, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
         loop {
@@ -257,7 +259,7 @@ impl SideProcessSupervisor {
                 }
                 Err(error) => {
                     process = None;
-                    let message = format!("cannot start the side process `{}` again: {error}", self.name);
+                    let message = format!("cannot restart the side process `{}`: {error}", self.name);
                     self.shared.emit(&Event::Warning { message });
                 }
             }
@@ -265,23 +267,23 @@ impl SideProcessSupervisor {
     }
 }
 
-/// Where what a side process writes to standard error goes: a named pipe beside its socket. The process holds both
-/// ends of it, so that nothing is lost while a new program takes the place of the supervisor.
+/// The named pipe for the standard error of a side process, beside its socket. The process holds both ends,
+/// so that nothing is lost during an upgrade of the supervisor.
 fn log_of(socket: &Path) -> PathBuf {
     socket.with_extension("log")
 }
 
 fn make_log(socket: &Path) -> io::Result<()> {
     let path = log_of(socket);
-    let _ = std::fs::remove_file(&path); // of one that ended by itself
+    let _ = std::fs::remove_file(&path); // of one that has ended by itself
     let mode = Mode::RUSR | Mode::WUSR;
     Ok(rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0)?)
 }
 
-/// Passes on what the side process writes, until it ends.
+/// Copies the output of the side process to the log until it ends.
 fn read_log(shared: &Shared, name: &str, socket: &Path) {
     let open = || -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // does not wait for a writer
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
         let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
         rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
         Ok(pipe)
@@ -289,7 +291,7 @@ fn read_log(shared: &Shared, name: &str, socket: &Path) {
     match open() {
         Ok(pipe) => shared.events.log.tee(format!("side {name}"), pipe),
         Err(error) => {
-            let message = format!("the log of the side process `{name}` cannot be read: {error}");
+            let message = format!("cannot read the log of the side process `{name}`: {error}");
             shared.emit(&Event::Warning { message });
         }
     }
@@ -331,9 +333,10 @@ async fn end(process: &mut Running) {
     }
 }
 
-/// Runs the side process `name` of the plugin `library` in this process (`paster __side`); returns its status.
+/// Runs the side process `name` of the plugin `library` in this process (`paster __side`); returns its exit
+/// status.
 ///
-/// It gets TERM when the supervisor dies, and is ended some seconds later if it does not follow.
+/// It gets TERM when the supervisor dies, and is killed some seconds later if it is still running.
 /// # Errors
 /// When the library cannot be loaded.
 pub fn side(library: &Path, name: &str, parent: u32, credentials: &str) -> Result<u8> {
@@ -347,7 +350,7 @@ pub fn side(library: &Path, name: &str, parent: u32, credentials: &str) -> Resul
     let parent =
         Pid::from_raw(parent.cast_signed()).filter(|parent| rustix::process::getppid() == Some(*parent));
     let Some(Ok(parent)) = parent.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
-        return Ok(1); // it has died while we were starting
+        return Ok(1); // the supervisor ended while this process was starting
     };
     let _ = std::fs::write("/proc/self/comm", "paster side"); // for `ps`
     super::log::start(&Default::default(), None, None, Default::default(), None)?;

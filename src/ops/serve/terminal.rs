@@ -1,4 +1,4 @@
-//! The terminal that the supervisor was started on: HUP ends the program once it is gone, and reloads otherwise.
+//! The terminal that started the supervisor: HUP stops the program once it is gone, and reloads otherwise.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// How long after the terminal's end a HUP is taken for it. A user who kept the program alive (`clear_upgrade_env`) may reload it by
-/// HUP later.
+/// A HUP within this time after the end of the terminal comes from that end. A user who kept the program
+/// alive (with the shell's `disown`) may use HUP to reload it later.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The controlling terminal.
@@ -18,22 +18,22 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal of this process; `None` without one (a service, `setsid`, output to files), and where HUP is ignored
-    /// (`nohup`). To be called before signals are listened for.
+    /// The terminal of this process; `None` without one (a service, `setsid`, output to files), or if HUP is
+    /// ignored (`nohup`). Call this before installing signal handlers.
     pub(super) fn of_process() -> Option<Terminal> {
         let is_shown = stdin().is_terminal() || stdout().is_terminal() || stderr().is_terminal();
         let controls = is_shown && std::fs::File::open("/dev/tty").is_ok();
         (controls && !ignores_hup()).then_some(Terminal { gone: None })
     }
 
-    /// Looks whether it is gone.
+    /// Checks whether it is gone.
     pub(super) fn look(&mut self) {
         if self.gone.is_none() && is_hung_up() {
             self.gone = Some(Instant::now());
         }
     }
 
-    /// Whether HUP comes from its end.
+    /// Whether a HUP comes from its end.
     pub(super) fn has_just_gone(&mut self) -> bool {
         self.look();
         self.gone.is_some_and(|since| since.elapsed() < FRESH)
@@ -53,14 +53,14 @@ fn is_hung_up() -> bool {
     })
 }
 
-/// A pipe without a reader polls the same.
+/// A pipe without a reader gives the same poll result.
 fn is_character_device(stream: std::os::fd::BorrowedFd<'_>) -> bool {
     use rustix::fs::FileType;
     rustix::fs::fstat(stream)
         .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice)
 }
 
-/// Whether the process was started with HUP ignored, as proc_pid_status(5) has it.
+/// Whether the process was started with HUP ignored, according to proc_pid_status(5).
 fn ignores_hup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! The sum of what all workers count, and what the supervisor counts itself.
+//! The sum of all workers' counts, and the supervisor's own counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -9,20 +9,20 @@ use serde::Serialize;
 use super::event::Event;
 use crate::metrics::{Counts, Value};
 
-/// Longest wait for a worker's counts; of one that is late its last ones are taken.
+/// How long to wait for a worker's counts; after that, its last known counts are used.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who gets a sum.
+/// Receives a sum.
 pub(super) type Asker = Box<dyn FnOnce(Counts) + Send>;
 
 /// The counts of all workers.
 #[derive(Default)]
 pub(super) struct Totals {
-    /// Of the workers that have ended.
+    /// The counts of workers that have ended.
     ended: Counts,
-    /// The last ones of each worker, by its id.
+    /// The last counts of each worker, by its id.
     last: BTreeMap<u64, Counts>,
-    /// How many times workers were asked.
+    /// How often workers were asked.
     rounds: u64,
     asking: Option<Round>,
 }
@@ -33,7 +33,7 @@ struct Round {
     askers: Vec<Asker>,
 }
 
-/// What a successor needs, so that no sum goes backwards.
+/// What an upgraded program needs, so that no sum decreases.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct TotalsSnapshot {
     pub(super) ended: Counts,
@@ -42,13 +42,13 @@ pub(super) struct TotalsSnapshot {
 }
 
 impl Totals {
-    /// Goes on with what another supervisor has left.
+    /// Continues from the counts of the previous program.
     pub(super) fn inherit(left: TotalsSnapshot) -> Totals {
         let TotalsSnapshot { ended, last, rounds } = left;
         Totals { ended, last: last.into_iter().collect(), rounds, asking: None }
     }
 
-    /// For a successor.
+    /// The state for an upgrade.
     pub(super) fn leave(&self) -> TotalsSnapshot {
         let last = self.last.iter().map(|(worker, counts)| (*worker, counts.clone()));
         TotalsSnapshot { ended: self.ended.clone(), last: last.collect(), rounds: self.rounds }
@@ -59,12 +59,13 @@ impl Totals {
         self.last.keys().copied().collect()
     }
 
-    /// Whether somebody waits for a sum.
+    /// Whether a sum was requested.
     pub(super) fn is_asked(&self) -> bool {
         self.asking.is_some()
     }
 
-    /// Notes that somebody wants the sum. With a number, those workers are to be asked in that round.
+    /// Registers a request for the sum. If it returns a number, ask those workers for their counts with this
+    /// round number.
     pub(super) fn ask(&mut self, asker: Asker, workers: impl Iterator<Item = u64>) -> Option<u64> {
         if let Some(round) = &mut self.asking {
             round.askers.push(asker);
@@ -76,7 +77,7 @@ impl Totals {
         Some(self.rounds)
     }
 
-    /// A worker's counts, asked for or not (round 0). Whether the sum is to be told now.
+    /// Adds a worker's counts, requested or not (round 0). Returns whether the sum is complete.
     pub(super) fn counted(&mut self, worker: u64, round: u64, counts: Counts) -> bool {
         self.last.insert(worker, counts);
         match &mut self.asking {
@@ -88,7 +89,7 @@ impl Totals {
         }
     }
 
-    /// A worker has ended: what it counted stays. Whether the sum is to be told now.
+    /// Keeps the counts of a worker that has ended. Returns whether the sum is complete.
     pub(super) fn ended(&mut self, worker: u64) -> bool {
         if let Some(last) = self.last.remove(&worker) {
             self.ended.add(&last.ended());
@@ -96,12 +97,12 @@ impl Totals {
         self.asking.as_mut().is_some_and(|asking| asking.waiting.remove(&worker) && asking.waiting.is_empty())
     }
 
-    /// Whether that round is still waited for.
+    /// Whether this round is not complete yet.
     pub(super) fn waits(&self, round: u64) -> bool {
         self.asking.as_ref().is_some_and(|asking| asking.number == round)
     }
 
-    /// Tells the sum, with `own` in it, to all who asked.
+    /// Sends the sum, including `own`, to everyone who asked.
     pub(super) fn tell(&mut self, own: &Counts) {
         let Some(round) = self.asking.take() else { return };
         let mut sum = self.ended.clone();
@@ -111,17 +112,18 @@ impl Totals {
     }
 }
 
-/// What the supervisor counts: its events.
+/// Counts the supervisor's events.
 pub(super) struct Seen {
     began: SystemTime,
     counts: Mutex<Counts>,
 }
 
 impl Seen {
-    /// Goes on from what was counted since `began`; without it, from now.
+    /// Continues from counts since `began`; without it, starts now.
     pub(super) fn new(began: Option<SystemTime>, before: &Counts) -> Seen {
         let mut counts = Counts::default();
-        // Series that begin with their first event would hide it from who looks at differences.
+        // Create both series now: a series that starts with its first event would hide that event from
+        // `rate()`.
         for outcome in ["done", "failed"] {
             counts.put("paster_reloads_total", &[("outcome", outcome)], Value::Count(0));
         }
@@ -132,7 +134,7 @@ impl Seen {
         Seen { began: began.unwrap_or_else(SystemTime::now), counts: Mutex::new(counts) }
     }
 
-    /// For a successor: since when it was counted, and what.
+    /// The counts and their start, for an upgrade.
     pub(super) fn leave(&self) -> (SystemTime, Counts) {
         (self.began, self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -160,7 +162,7 @@ impl Seen {
         }
     }
 
-    /// All of it, with the generation that serves and the generation of each worker.
+    /// All counts, with the generation that serves and the generation of each worker.
     pub(super) fn counts(&self, serving: u64, workers: impl Iterator<Item = u64>) -> Counts {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -200,18 +202,18 @@ mod tests {
             }) as Asker
         };
         assert_eq!(totals.ask(asker(), [1, 2].into_iter()), Some(1));
-        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), None, "the second asks with the first");
+        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), None, "the second request joins the first");
         assert!(!totals.counted(1, 1, counts(5, 1)));
         assert!(totals.counted(2, 1, counts(7, 1)));
         totals.tell(&Counts::default());
-        // The first ends; the second is late, so its last counts hold.
+        // The first ends; the second is late, so its last counts are used.
         assert!(!totals.ended(1));
         assert_eq!(totals.ask(asker(), [2].into_iter()), Some(2));
         assert!(totals.waits(2));
         totals.tell(&Counts::default());
-        assert!(!totals.counted(2, 2, counts(9, 3)), "nobody waits any more");
+        assert!(!totals.counted(2, 2, counts(9, 3)), "there is no request");
         assert_eq!(totals.ask(asker(), [2].into_iter()), Some(3));
-        assert!(totals.ended(2), "nobody is left to wait for");
+        assert!(totals.ended(2), "no worker is left");
         totals.tell(&Counts::default());
         let told = told.lock().unwrap();
         let both = (Some(Value::Count(12)), Some(Value::Level(2)));

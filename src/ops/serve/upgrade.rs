@@ -1,10 +1,10 @@
-//! USR2: the program's file was replaced, and the new one takes over in this very process.
+//! USR2: the program's file was replaced, and the new program takes over in the same process.
 //!
-//! The supervisor executes the new program in its own place (execve(2)): it keeps its process id, its children,
-//! its lock on the pid file, and systemd's trust. What it held goes along as an [`UpgradeState`] and descriptors, through a
-//! socket that stands in for standard input. The workers serve on meanwhile; the new supervisor makes a generation of
-//! its own program and retires them as in any reload. Before that, the new program must show that it can read the
-//! state; if anything fails, the old one keeps serving.
+//! The supervisor executes the new program in its own place (execve(2)), so it keeps its process id, its
+//! children, its lock on the pid file, and systemd's trust. Its state goes along as an [`UpgradeState`] and
+//! descriptors, through a socket in place of standard input. The workers keep serving; the new supervisor
+//! makes a generation of its own program and retires them as in any reload. Before that, the new program must
+//! show that it can read the state. If anything fails, the old one keeps serving.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -26,13 +26,14 @@ use super::wire::{self, MOST_DESCRIPTORS, Packet};
 use super::worker;
 use crate::error::{Error, Result};
 
-/// Tells the new program, by its process id, that it is a successor.
+/// Tells the new program, by its process id, that it takes over.
 const VARIABLE: &str = "PASTER_PREDECESSOR";
 /// How long the new program may take to read the state.
 const PREFLIGHT_TIME: Duration = Duration::from_secs(10);
 
-/// What one supervisor leaves to the next. Descriptors travel beside it, in the order of the fields: standard input, the
-/// folder's lock, the pid file, the bound sockets, the workers' sockets, the side processes' listeners.
+/// What one supervisor passes to the next. The descriptors follow in the order of the fields: standard input,
+/// the runtime directory's lock, the pid file, the bound sockets, the workers' sockets, the side processes'
+/// listeners.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UpgradeState {
     pub(super) run: String,
@@ -40,7 +41,7 @@ pub(super) struct UpgradeState {
     pub(super) turns: u64,
     pub(super) started: u64,
     pub(super) reload: bool,
-    /// The private folder, where one was needed.
+    /// The runtime directory, if one was needed.
     #[serde(default)]
     pub(super) folder: Option<PathBuf>,
     pub(super) pid_file: Option<PathBuf>,
@@ -51,10 +52,10 @@ pub(super) struct UpgradeState {
     pub(super) slots: usize,
     pub(super) workers: Vec<CarriedWorker>,
     pub(super) sides: Vec<CarriedSideProcess>,
-    /// Workers that have ended, and left processes that are being ended.
+    /// Workers that have ended, and whose remaining processes are being ended.
     #[serde(default)]
     pub(super) orphans: Vec<u32>,
-    /// [`HandoffState`](super::handoff_state::HandoffState), as it was written.
+    /// [`HandoffState`](super::handoff_state::HandoffState), encoded.
     #[serde(default)]
     pub(super) handoff_state: serde_json::Value,
 }
@@ -72,9 +73,9 @@ pub(super) struct CarriedSocket {
 pub(super) struct CarriedWorker {
     pub(super) name: Name,
     pub(super) pid: u32,
-    /// Its post; `None` when it is retired.
+    /// Its slot; `None` if it is retired.
     pub(super) slot: Option<usize>,
-    /// In which turn it was retired.
+    /// The turn in which it was retired.
     pub(super) turn: Option<u64>,
     /// When it became ready.
     #[serde(default)]
@@ -91,7 +92,7 @@ pub(super) struct CarriedSideProcess {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) library: PathBuf,
-    /// 0: it is being started anew.
+    /// 0 while it is being restarted.
     pub(super) pid: u32,
     #[serde(default)]
     pub(super) since: Option<SystemTime>,
@@ -99,7 +100,7 @@ pub(super) struct CarriedSideProcess {
     pub(super) restarts: u64,
 }
 
-/// The program's path as it was called, so that a file or a link that was replaced since is found.
+/// The program's path as it was called, so that a file or a link that was replaced since then is found.
 pub(super) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -115,9 +116,9 @@ pub(super) fn program() -> &'static Path {
     })
 }
 
-/// Has the new program read `upgrade_state`, in a process of its own.
+/// Tests in a separate process whether the new program can read `upgrade_state`.
 /// # Errors
-/// When it cannot be started or does not understand it.
+/// When it cannot be started or cannot read the state.
 pub(super) async fn preflight(upgrade_state: Vec<u8>) -> Result<(), Error> {
     let program = program();
     let failed = |cause: io::Error| {
@@ -128,7 +129,7 @@ pub(super) async fn preflight(upgrade_state: Vec<u8>) -> Result<(), Error> {
     command.arg("__successor").stdin(Stdio::from(file)).stdout(Stdio::null()).stderr(Stdio::piped());
     let output = tokio::process::Command::from(command).kill_on_drop(true).output();
     match tokio::time::timeout(PREFLIGHT_TIME, output).await {
-        Err(_) => Err(failed(io::Error::other("it did not answer in time"))),
+        Err(_) => Err(failed(io::Error::other("it did not respond in time"))),
         Ok(Err(cause)) => Err(failed(cause)),
         Ok(Ok(output)) if output.status.success() => Ok(()),
         Ok(Ok(output)) => {
@@ -140,14 +141,14 @@ pub(super) async fn preflight(upgrade_state: Vec<u8>) -> Result<(), Error> {
 
 /// The other side of `preflight` (`paster __successor`).
 /// # Errors
-/// When what comes on standard input is not a state that this program understands.
+/// When standard input does not contain a state that this program can read.
 pub fn successor() -> Result<u8> {
     let read: io::Result<UpgradeState> = serde_json::from_reader(io::stdin().lock()).map_err(Into::into);
-    read.map_err(|cause| Error::new("this program cannot take over from the one that runs").because(cause))?;
+    read.map_err(|cause| Error::new("this program cannot take over from the running one").because(cause))?;
     Ok(0)
 }
 
-/// Puts the new program in the place of this one. Returns only when that fails; all is as before then.
+/// Executes the new program in place of this one. Returns only if that fails; nothing has changed then.
 pub(super) async fn execute(upgrade_state: &[u8], descriptors: Vec<OwnedFd>) -> Error {
     let failed =
         |cause: io::Error| Error::new(format!("cannot execute `{}`", program().display())).because(cause);
@@ -167,14 +168,14 @@ pub(super) async fn execute(upgrade_state: &[u8], descriptors: Vec<OwnedFd>) -> 
         });
         let environment = environment.collect::<io::Result<Vec<_>>>()?;
         rustix::stdio::dup2_stdin(&into)?;
-        // One that comes now waits for the successor's handlers.
+        // A signal that comes now waits for the new program's handlers.
         signals().thread_block()?;
         let Err(cause) = nix::unistd::execve(&path, &arguments, &environment);
         Err::<(), _>(io::Error::from(cause))
     };
     let cause = replaced.await.err().unwrap_or_else(|| io::Error::other("it returned"));
     accept_signals();
-    let _ = rustix::stdio::dup2_stdin(&stdin); // nobody reads it
+    let _ = rustix::stdio::dup2_stdin(&stdin); // the supervisor does not read it
     failed(cause)
 }
 
@@ -183,12 +184,12 @@ fn signals() -> SigSet {
     [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2].into_iter().collect()
 }
 
-/// Lets signals come that a predecessor has kept waiting. To be called once their handlers are there.
+/// Unblocks signals that the previous program has held back. Call this once their handlers are installed.
 pub(super) fn accept_signals() {
-    let _ = signals().thread_unblock(); // impossible for a valid set
+    let _ = signals().thread_unblock(); // cannot fail for a valid set
 }
 
-/// How many descriptors follow, in the first packet.
+/// The first packet: how many descriptors follow.
 #[derive(Serialize, Deserialize)]
 struct Count(usize);
 
@@ -207,7 +208,7 @@ async fn pack(upgrade_state: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) 
     Ok(into)
 }
 
-/// What the predecessor in this process has left, where there was one.
+/// What the previous program in this process has passed, if there was one.
 /// # Errors
 /// When it cannot be read: the workers are lost then.
 pub(super) async fn inherited() -> Result<Option<(UpgradeState, std::vec::IntoIter<OwnedFd>)>> {
@@ -231,16 +232,16 @@ pub(super) async fn inherited() -> Result<Option<(UpgradeState, std::vec::IntoIt
         file.read_to_end(&mut text)?;
         Ok::<_, io::Error>((serde_json::from_slice(&text)?, all))
     };
-    let failed = |cause| Error::new("cannot take over from the program that ran before").because(cause);
+    let failed = |cause| Error::new("cannot take over from the previous program").because(cause);
     Ok(Some(read.await.map_err(failed)?))
 }
 
-/// Has [`inherited`] find nothing in the processes that are started.
+/// Clears the variable for the processes that are started, so that [`inherited`] finds nothing in them.
 pub(super) fn clear_upgrade_env(command: &mut Command) {
     command.env_remove(VARIABLE);
 }
 
-/// A file in memory, to be read from its start.
+/// A file in memory, positioned at its start.
 fn memory(content: &[u8]) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("upgrade-state", MemfdFlags::CLOEXEC)?);
     file.write_all(content)?;

@@ -1,7 +1,8 @@
 //! Packets between the processes: JSON, raw bytes and descriptors over a Unix stream socket.
 //!
-//! A packet is three little-endian `u32` (length of the JSON, length of the raw bytes, count of the
-//! descriptors), the JSON, the raw bytes; the descriptors ride with the first byte (`SCM_RIGHTS`).
+//! A packet has three little-endian `u32` (length of the JSON, length of the raw bytes, number of
+//! descriptors), then the JSON and the raw bytes. The descriptors are sent with the first byte
+//! (`SCM_RIGHTS`).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,7 +33,7 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A packet of `message` alone.
+    /// A packet with only a message.
     pub(super) fn new(message: &impl Serialize) -> Packet {
         let json = serde_json::to_vec(message).expect("messages have string keys only");
         Packet { json, ..Packet::default() }
@@ -50,25 +51,25 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// A socket of [`pair`] within a runtime.
+/// Registers a socket of [`pair`] with the runtime.
 pub(super) fn stream(fd: OwnedFd) -> io::Result<UnixStream> {
     let stream = std::os::unix::net::UnixStream::from(fd);
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
 }
 
-/// Waits until a packet begins to arrive, or the other end has closed.
+/// Waits until a packet starts to arrive, or the other end closes.
 pub(super) async fn arriving(stream: &UnixStream) {
     let peek = || {
         let mut byte = [0];
         Ok(rustix::net::recv(stream, &mut byte, RecvFlags::PEEK)?)
     };
-    let _ = stream.async_io(Interest::READABLE, peek).await; // an error is seen by who receives
+    let _ = stream.async_io(Interest::READABLE, peek).await; // the receiver sees the error
 }
 
-/// Sends one packet whole.
+/// Sends one whole packet.
 /// # Errors
-/// The other end is gone.
+/// When the other end is gone.
 pub(super) async fn send(stream: &UnixStream, packet: &Packet) -> io::Result<()> {
     let mut head = [0; 12];
     for (place, length) in
@@ -103,9 +104,9 @@ fn send_once(stream: &UnixStream, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>])
     Ok(rustix::net::sendmsg(stream, parts, &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
-/// Receives one packet; `None` when the other end has closed between two.
+/// Receives one packet; `None` if the other end has closed between packets.
 /// # Errors
-/// A cut or malformed packet.
+/// When the packet is incomplete or malformed.
 pub(super) async fn receive(stream: &UnixStream) -> io::Result<Option<Packet>> {
     let mut fds = Vec::new();
     let mut head = [0; 12];
@@ -130,7 +131,7 @@ pub(super) async fn receive(stream: &UnixStream) -> io::Result<Option<Packet>> {
     Ok(Some(Packet { json: body, raw, fds }))
 }
 
-/// Fills `buffer`; `false` when the stream ended before its first byte.
+/// Fills `buffer`; `false` if the stream ended before its first byte.
 async fn fill(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -160,7 +161,7 @@ fn receive_once(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) 
     Ok(received.bytes)
 }
 
-/// A queue in front of a stream, so that a sender never waits for a stuck receiver.
+/// A queue in front of a stream, so that senders do not wait for a slow receiver.
 #[derive(Clone)]
 pub(super) struct Outbox(mpsc::UnboundedSender<(Option<Packet>, Option<oneshot::Sender<()>>)>);
 
@@ -182,14 +183,14 @@ impl Outbox {
                     break;
                 }
                 if let Some(sent) = sent {
-                    let _ = sent.send(()); // nobody waits any more
+                    let _ = sent.send(()); // the caller may have stopped waiting
                 }
             }
         });
         Outbox(sender)
     }
 
-    /// Queues a packet. When the other end is gone it is dropped: its exit is noticed elsewhere.
+    /// Queues a packet. If the other end is gone, the packet is dropped: its exit is noticed elsewhere.
     pub(super) fn send(&self, packet: Packet) {
         let _ = self.0.send((Some(packet), None));
     }
@@ -199,7 +200,7 @@ impl Outbox {
         self.wait(Some(packet)).await;
     }
 
-    /// Waits until all that is queued is sent.
+    /// Waits until everything in the queue is sent.
     pub(super) async fn flush(&self) {
         self.wait(None).await;
     }

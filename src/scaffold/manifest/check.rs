@@ -1,4 +1,4 @@
-//! What can be wrong with a manifest that was read.
+//! Checks a manifest that was read.
 
 use regex::Regex;
 
@@ -6,11 +6,11 @@ use super::{BUILT_IN, Kind, Manifest, PostAction, Var};
 use crate::scaffold::condition::Condition;
 use crate::scaffold::template::HELPERS;
 
-/// Hears a fault: the keys that lead to it, which one of a list of tables, and the message.
+/// Receives an error: the keys that lead to it, its index in a list of tables, and the message.
 type Hear<'a> = &'a mut dyn FnMut(&[&str], Option<usize>, String);
 
 impl Manifest {
-    /// Reports all that is wrong to `fault`.
+    /// Reports every error to `fault`.
     pub(super) fn check(&self, fault: Hear<'_>) {
         if let Some(needed) = &self.about.paster {
             let ours = env!("CARGO_PKG_VERSION");
@@ -64,10 +64,10 @@ impl Manifest {
             fault(if key.is_empty() { &keys[..2] } else { &keys }, None, message);
         };
         if !is_variable_name(name) {
-            fault("", format!("`{name}` cannot name a variable: small letters, digits and `_` only"));
+            fault("", format!("`{name}` is not a valid variable name: use small letters, digits and `_`"));
         }
         if BUILT_IN.contains(&name) || HELPERS.contains(&name) {
-            fault("", format!("`{name}` is taken: templates know it already"));
+            fault("", format!("`{name}` is taken: it is a built-in name of templates"));
         }
         check_condition(var.when.as_deref(), known, &mut |why| fault("when", why));
         if let Some(pattern) = &var.pattern
@@ -79,21 +79,24 @@ impl Manifest {
             );
         }
         if var.range.is_some_and(|[least, most]| var.kind != Kind::Int || least > most) {
-            fault("range", "a range is two numbers in order, for an `int`".into());
+            fault(
+                "range",
+                "`range` must be two numbers in ascending order, and only an `int` may have one".into(),
+            );
         }
         if var.default.is_some() && var.value.is_some() {
-            fault("value", "a variable has a `default` or a `value`, not both".into());
+            fault("value", "a variable may have a `default` or a `value`, not both".into());
         }
         if var.value.is_some() && var.ask.is_some() {
             fault("ask", "a variable with a `value` is never asked".into());
         }
         if !var.choices.is_empty() && matches!(var.kind, Kind::Int | Kind::Bool) {
-            fault("choices", "choices are for texts and lists".into());
+            fault("choices", "only strings and lists may have `choices`".into());
         }
         for (key, value) in [("default", &var.default), ("value", &var.value)] {
             let Some(value) = value else { continue };
             if value.as_str().is_some_and(|text| text.contains("{{")) {
-                continue; // known once it is rendered
+                continue; // only known once it is rendered
             }
             if let Err(why) = var.accepts(value) {
                 fault(key, format!("`{name}` {why}"));
@@ -102,7 +105,7 @@ impl Manifest {
     }
 }
 
-/// A `when` as a condition; its syntax was checked when the manifest was read.
+/// Parses a `when`. Its syntax was checked when the manifest was read.
 pub(in crate::scaffold) fn condition(when: Option<&str>) -> Result<Option<Condition>, String> {
     when.map(Condition::parse).transpose()
 }
@@ -113,7 +116,7 @@ fn check_condition(when: Option<&str>, known: &[&str], fault: &mut dyn FnMut(Str
         Ok(Some(condition)) => {
             for name in condition.variables() {
                 if !known.contains(&name) {
-                    fault(format!("the condition names `{name}`, which is no variable above"));
+                    fault(format!("the condition uses `{name}`, which is not a variable defined above"));
                 }
             }
         }
@@ -121,12 +124,12 @@ fn check_condition(when: Option<&str>, known: &[&str], fault: &mut dyn FnMut(Str
     }
 }
 
-/// The permission bits of `mode`, in octal, without set-user-id and its kin.
+/// The permission bits of `mode`, in octal, without set-user-id, set-group-id and the sticky bit.
 pub(in crate::scaffold) fn permissions(mode: &str) -> Option<u32> {
     u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777 && mode.len() <= 4)
 }
 
-/// Whether `name` is written as a variable's name.
+/// Whether `name` is a valid variable name.
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

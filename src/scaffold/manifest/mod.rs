@@ -1,6 +1,7 @@
-//! `skeleton.toml`: what a skeleton is, asks, leaves out, does afterwards, and how it is tested.
+//! `skeleton.toml`: what a skeleton is, what it asks, what it leaves out, what happens afterwards, and how it
+//! is tested.
 //!
-//! Here are the types; `read` makes them from text, `check` finds what is wrong with them.
+//! This file has the types. `read` parses them, and `check` finds what is wrong with them.
 
 mod check;
 mod read;
@@ -11,16 +12,16 @@ use serde_json::{Map, Value};
 pub(super) use check::{condition, permissions};
 use read::choices;
 
-/// A read and checked `skeleton.toml`.
+/// A `skeleton.toml`, parsed and checked.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// What it is.
     pub about: About,
-    /// The variables, in the order of the file: each may refer to those above it.
+    /// The variables, in the order of the file. Each may refer to those above it.
     pub vars: Vec<Var>,
-    /// What is special about single files.
+    /// Rules for single files.
     pub files: Vec<FileRule>,
-    /// What to do once the files are written, in order.
+    /// What to do after the files are written, in order.
     pub posts: Vec<PostStep>,
     /// How it is tested.
     pub tests: Vec<Case>,
@@ -30,17 +31,17 @@ pub struct Manifest {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// Its name: the project's too, where the user gives none.
+    /// Its name, and the default name of a project.
     pub name: String,
-    /// One line that says what it makes.
+    /// One line that describes what it creates.
     pub summary: String,
     /// Its own version.
     #[serde(default)]
     pub version: Option<String>,
-    /// Which versions of paster it needs: `>=0.3`.
+    /// The versions of paster that it needs: `>=0.3`.
     #[serde(default)]
     pub paster: Option<String>,
-    /// Templates of the lines shown at the end: what to do next.
+    /// Templates of the lines shown at the end: the next steps.
     #[serde(default)]
     pub next: Vec<String>,
 }
@@ -52,48 +53,48 @@ pub struct Var {
     /// Its name in templates and on the command line.
     #[serde(skip)]
     pub name: String,
-    /// The question; a variable with a default and no question is never asked.
+    /// The question. A variable with a default and no question is never asked.
     #[serde(default)]
     pub ask: Option<String>,
-    /// What it holds.
+    /// The kind of its value.
     #[serde(default, rename = "type")]
     pub kind: Kind,
-    /// Its value where nobody says otherwise; a template in texts.
+    /// Its default value; if a string, a template.
     #[serde(default)]
     pub default: Option<Value>,
-    /// Its value, derived from other variables: never asked, but can be set.
+    /// Its value, derived from other variables. Never asked, but can be set.
     #[serde(default)]
     pub value: Option<Value>,
-    /// The only values it may have, with a label each.
+    /// Its allowed values, each with a label.
     #[serde(default, deserialize_with = "choices")]
     pub choices: Vec<(String, String)>,
-    /// Regular expression for the whole text.
+    /// Regular expression that the whole value must match.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Least and greatest number.
+    /// The least and the greatest number.
     #[serde(default)]
     pub range: Option<[i64; 2]>,
-    /// Condition on the variables above; where it fails, the variable is empty and not asked.
+    /// Condition on the variables above. If it is false, the variable is empty and not asked.
     #[serde(default)]
     pub when: Option<String>,
 }
 
-/// What a variable holds.
+/// The kind of a variable's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A text.
+    /// A string.
     #[default]
     String,
     /// A whole number.
     Int,
     /// Yes or no.
     Bool,
-    /// Several texts, separated by commas on the command line.
+    /// Several strings, separated by commas on the command line.
     List,
-    /// A text that is neither shown nor kept.
+    /// A string that is neither shown nor stored.
     Secret,
-    /// A text that can name a Rust package.
+    /// A string that can be the name of a Rust package.
     CrateName,
 }
 
@@ -101,12 +102,12 @@ pub enum Kind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
-    /// The file as it is called in the skeleton: `files/{{package}}/models.py.hbs`.
+    /// The file's path in the skeleton: `files/{{package}}/models.py.hbs`.
     pub path: String,
-    /// Condition on the variables; where it fails, the file is left out.
+    /// Condition on the variables. If it is false, the file is left out.
     #[serde(default)]
     pub when: Option<String>,
-    /// Created, and never touched where it exists.
+    /// Whether the file is created only: an existing one stays as it is.
     #[serde(default)]
     pub once: bool,
 }
@@ -118,7 +119,7 @@ pub struct PostStep {
     /// What to do.
     #[serde(rename = "do")]
     pub action: PostAction,
-    /// For `chmod`: template of the path in the result.
+    /// For `chmod`: the path in the result, a template.
     #[serde(default)]
     pub path: Option<String>,
     /// For `chmod`: the permission bits, in octal.
@@ -129,19 +130,19 @@ pub struct PostStep {
     pub when: Option<String>,
 }
 
-/// What can be done once the files are written.
+/// What can be done after the files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PostAction {
-    /// `git init`, unless the folder lies in a work tree already.
+    /// `git init`, unless the folder is already in a work tree.
     GitInit,
-    /// Sets the permission bits of one file.
+    /// Sets the permission bits of a file.
     Chmod,
-    /// Checks `server.toml` as `paster check` does.
+    /// Checks `server.toml`, as `paster check` does.
     Check,
 }
 
-/// One `[[test]]`: the skeleton is created, checked, served and requested.
+/// One `[[test]]`: paster creates the skeleton, checks and serves it, and sends requests.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -151,24 +152,24 @@ pub struct Case {
     /// Paths that must exist.
     #[serde(default)]
     pub exists: Vec<String>,
-    /// Paths that must not.
+    /// Paths that must not exist.
     #[serde(default)]
     pub absent: Vec<String>,
-    /// Commands to run in the folder first, each a program with its arguments.
+    /// Commands to run in the folder first; each is a program with its arguments.
     #[serde(default)]
     pub build: Vec<Vec<String>>,
     /// Whether `paster check` must pass.
     #[serde(default)]
     pub check: bool,
-    /// Requests to the served result, in order.
+    /// Requests to the running server, in order.
     #[serde(default)]
     pub serve: Vec<Serve>,
-    /// A change to make while it is served.
+    /// A change to make while the server runs.
     #[serde(default)]
     pub reload: Option<Reload>,
 }
 
-/// One request of a test and what must come back.
+/// One request of a test, with the expected response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Serve {
@@ -177,25 +178,25 @@ pub struct Serve {
     /// The expected status.
     #[serde(default = "ok")]
     pub status: u16,
-    /// A text that the body must hold.
+    /// A text that the body must contain.
     #[serde(default)]
     pub body: Option<String>,
 }
 
-/// A change of one file while the result is served.
+/// A change to one file while the server runs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
     /// The file to change.
     pub file: String,
-    /// The text to replace, which must be there.
+    /// The text to replace. It must exist.
     pub from: String,
-    /// What to put in its place.
+    /// The replacement.
     pub to: String,
     /// A command to run after the change: a program with its arguments.
     #[serde(default)]
     pub build: Vec<String>,
-    /// The request that must then be answered so.
+    /// A request, with the response that it must get after the change.
     pub then: Serve,
 }
 
@@ -203,7 +204,7 @@ fn ok() -> u16 {
     200
 }
 
-/// What every skeleton may use beside its own variables.
+/// What every skeleton may use in addition to its own variables.
 pub(super) const BUILT_IN: [&str; 7] =
     ["project", "target", "year", "user", "checkout", "paster", "paster_sdk"];
 

@@ -1,4 +1,4 @@
-//! From the text of `skeleton.toml` to a [`Manifest`], with the place of each fault.
+//! Parses `skeleton.toml` into a [`Manifest`], with the place of each error.
 
 use std::ops::Range;
 
@@ -11,9 +11,9 @@ use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
 use crate::scaffold::location;
 
-/// Keys that the format knows and this version does not do, each with what it would do.
+/// Keys that the format reserves and this version does not support, each with its meaning.
 const LATER: [(&str, &str, &str); 6] = [
-    ("skeleton", "extends", "layers of skeletons"),
+    ("skeleton", "extends", "skeletons based on others"),
     ("skeleton", "adds", "adding to an existing project"),
     ("file", "merge", "merging files"),
     ("test", "golden", "comparing the whole tree"),
@@ -36,10 +36,11 @@ struct Raw {
 }
 
 impl Manifest {
-    /// Reads `text`, which stands in the file `place`.
+    /// Parses `text`, the content of the file `place`.
     /// # Errors
-    /// Every fault, with its line: wrong TOML, keys that are unknown or not done yet, conditions and patterns that
-    /// do not parse, references to variables that do not stand above, defaults that break their own rules.
+    /// Every error, with its line: invalid TOML, keys that are unknown or not supported yet, conditions and
+    /// patterns that do not parse, references to variables that are not defined above, defaults that break
+    /// their own rules.
     pub fn parse(place: &str, text: &str) -> Result<Manifest> {
         let reader = Reader { place, text };
         let document = Document::parse(text)
@@ -84,10 +85,10 @@ pub(super) fn choices<'de, D: serde::Deserializer<'de>>(
     };
     choices
         .filter(|choices| !choices.is_empty())
-        .ok_or_else(|| D::Error::custom("choices are texts: `[\"a\", \"b\"]` or `{ a = \"what it means\" }`"))
+        .ok_or_else(|| D::Error::custom("write choices as `[\"a\", \"b\"]` or `{ a = \"what it means\" }`"))
 }
 
-/// `[vars]` in the order of the file.
+/// `[vars]`, in the order of the file.
 fn in_order<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Var>, D::Error> {
     struct InOrder;
     impl<'de> serde::de::Visitor<'de> for InOrder {
@@ -106,7 +107,7 @@ fn in_order<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Var
     deserializer.deserialize_map(InOrder)
 }
 
-/// The text being read, for errors with places.
+/// The text being parsed, for errors with places.
 struct Reader<'a> {
     place: &'a str,
     text: &'a str,
@@ -117,7 +118,7 @@ impl Reader<'_> {
         Error::new(message).at(span.map(|span| location::of_span(self.place, self.text, &span)))
     }
 
-    /// An error of serde, with the nearest known key.
+    /// An error from serde, with the nearest known key.
     fn read_error(&self, error: &toml_edit::de::Error) -> Error {
         let message = error.message().lines().next().unwrap_or_default();
         let found = self.error(error.span(), message);
@@ -134,13 +135,13 @@ impl Reader<'_> {
         }
     }
 
-    /// Keys that this version knows of but does not do are refused by name, never left out in silence.
+    /// Refuses keys that this version knows but does not support, rather than ignoring them.
     fn refuse_later_keys(&self, document: &Document<&str>) -> Result<()> {
         let mut faults = Vec::new();
         let mut refuse = |item: &Item, key: &str, what: &str| {
             let fault = self
                 .error(item.span(), format!("`{key}` ({what}) is not supported by this version of paster"));
-            faults.push(fault.help(format!("leave `{key}` out")));
+            faults.push(fault.help(format!("remove `{key}`")));
         };
         for (table, key, what) in LATER {
             match document.get(table) {

@@ -1,4 +1,4 @@
-//! The fields of a request: framing, what is between two hops, and names that do not pass.
+//! The fields of a request: framing, hop-by-hop fields, and names that are dropped.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
 use super::{Rejection, bad, forwarded, refuse};
 
-/// Fields between two hops, RFC 9110 section 7.6.1; `Connection` may name more.
+/// Hop-by-hop fields, RFC 9110 section 7.6.1; `Connection` may name more.
 static HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -17,7 +17,7 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     UPGRADE,
 ];
 
-/// Fields that `Connection` cannot name away: a client would use it to hide them from an inner part.
+/// Fields that `Connection` cannot remove: a client could hide them from an inner part that way.
 const END_TO_END: [&str; 12] = [
     "authorization",
     "client-cert",
@@ -33,11 +33,11 @@ const END_TO_END: [&str; 12] = [
     "range",
 ];
 
-/// What one pass over the fields found.
+/// The result of one pass over the fields.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) hosts: u8,
-    /// A `Host` is the one that is known.
+    /// A `Host` equals the known one.
     pub(super) known_host: bool,
     pub(super) connection: bool,
     pub(super) hop: bool,
@@ -50,10 +50,10 @@ pub(super) struct Seen {
     pub(super) client_cert: bool,
 }
 
-/// Fields by which a proxy that has ended TLS passes the client's certificate on (RFC 9440 section 2).
+/// Fields in which a proxy that terminates TLS forwards the client's certificate (RFC 9440 section 2).
 const CLIENT_CERT: [&str; 2] = ["client-cert", "client-cert-chain"];
 
-/// One pass over all fields, without a change: the usual request needs none.
+/// One pass over all fields that changes nothing: most requests need no change.
 pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> Seen {
     let mut seen = Seen::default();
     for (name, value) in headers {
@@ -93,13 +93,13 @@ pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> See
     seen
 }
 
-/// RFC 9112 section 6.1: the one coding that we know is `chunked`, applied once, and never beside a length.
+/// RFC 9112 section 6.1: the only supported coding is `chunked`, applied once, and never with a length.
 pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Rejection> {
     let mut lines = request.headers().get_all(TRANSFER_ENCODING).iter();
     let (first, second) = (lines.next(), lines.next());
     let chunked = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if request.version() != Version::HTTP_11 {
-        return bad("Transfer-Encoding is of HTTP/1.1 alone");
+        return bad("Transfer-Encoding is valid in HTTP/1.1 only");
     }
     if second.is_some() || !chunked {
         let codings = || {
@@ -117,24 +117,24 @@ pub(super) fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), Rej
     Ok(())
 }
 
-/// RFC 9112 section 6.3: digits alone, and all of them the same; one is left.
+/// RFC 9112 section 6.3: only digits, and all fields the same; one is kept.
 pub(super) fn check_lengths(headers: &mut HeaderMap, count: u8) -> Result<(), Rejection> {
     let first = headers.get(CONTENT_LENGTH).cloned();
     let Some(first) = first else { return Ok(()) };
     if first.is_empty() || !first.as_bytes().iter().all(u8::is_ascii_digit) {
-        return bad("Content-Length is no number");
+        return bad("Content-Length is not a number");
     }
     if count > 1 {
         if headers.get_all(CONTENT_LENGTH).iter().any(|line| *line != first) {
-            return bad("Content-Lengths differ");
+            return bad("Content-Length fields differ");
         }
         headers.insert(CONTENT_LENGTH, first);
     }
     Ok(())
 }
 
-/// Strips what is between two hops; keeps exactly `Connection: Upgrade` and `Upgrade: websocket` of a request
-/// that opens a WebSocket (RFC 6455 section 4.1), and says whether it is one.
+/// Removes hop-by-hop fields. For a request that opens a WebSocket (RFC 6455 section 4.1), keeps exactly
+/// `Connection: Upgrade` and `Upgrade: websocket`, and returns true.
 pub(super) fn settle_hops<B>(request: &mut Request<B>, connection: bool) -> bool {
     let upgrade = connection && is_websocket(request);
     let headers = request.headers_mut();
@@ -180,8 +180,8 @@ fn is_websocket<B>(request: &Request<B>) -> bool {
         && headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
 }
 
-/// Drops `Proxy`, which CGI would make `HTTP_PROXY` (<https://httpoxy.org/>), and names with `_`, which fold
-/// onto those with `-`.
+/// Drops `Proxy`, which CGI would turn into `HTTP_PROXY` (<https://httpoxy.org/>), and names with `_`, which
+/// CGI cannot tell from those with `-`.
 pub(super) fn drop_names(headers: &mut HeaderMap) {
     headers.remove("proxy");
     let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
@@ -190,14 +190,15 @@ pub(super) fn drop_names(headers: &mut HeaderMap) {
     }
 }
 
-/// Drops what a client says of its own certificate: only a proxy that has checked it may (RFC 9440 section 2.4).
+/// Drops certificate fields that a client sent itself: only a proxy that has verified the certificate may set
+/// them (RFC 9440 section 2.4).
 pub(super) fn drop_client_cert(headers: &mut HeaderMap) {
     for name in CLIENT_CERT {
         headers.remove(name);
     }
 }
 
-/// RFC 9113 section 8.2.3: cookies that HTTP/2 split are one field again.
+/// RFC 9113 section 8.2.3: joins cookies that HTTP/2 split into one field.
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {

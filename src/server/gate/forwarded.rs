@@ -1,4 +1,4 @@
-//! What trusted peers say of the client: `X-Forwarded-*` or `Forwarded`, read from the right.
+//! What trusted peers say about the client: `X-Forwarded-*` or `Forwarded`, read from the right.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::host::{Host, parse_host};
 
-/// Which family of fields a trusted peer writes. The other one is dropped, as the client may have written it.
+/// The family of fields that trusted peers write. The other one is dropped, because the client may have
+/// written it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -19,7 +20,7 @@ pub enum Family {
     Forwarded,
 }
 
-/// The peers whose fields are believed.
+/// The peers whose fields are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Trusted {
     nets: Vec<IpNet>,
@@ -27,7 +28,7 @@ pub struct Trusted {
     family: Family,
 }
 
-/// What is known of the client after the forwarded fields are read.
+/// What is known about the client after reading the forwarded fields.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Client {
     pub(super) address: Option<IpAddr>,
@@ -41,7 +42,7 @@ impl Trusted {
         Trusted { family, ..Trusted::default() }
     }
 
-    /// Adds an address, a network, or `unix` for every peer on a Unix socket; `false` when the entry is none of
+    /// Adds an address, a network, or `unix` for every peer on a Unix socket; `false` if the entry is none of
     /// these.
     pub fn add(&mut self, entry: &str) -> bool {
         match (entry, entry.parse::<IpNet>(), entry.parse::<IpAddr>()) {
@@ -53,7 +54,7 @@ impl Trusted {
         true
     }
 
-    /// Whether fields of this peer are believed.
+    /// Whether this peer's fields are trusted.
     pub(in crate::server) fn trusts(&self, peer: Option<SocketAddr>) -> bool {
         peer.map_or(self.unix, |peer| self.contains(peer.ip()))
     }
@@ -63,9 +64,9 @@ impl Trusted {
         self.nets.iter().any(|net| net.contains(&address))
     }
 
-    /// Drops the family that is not believed, and reads the other one.
+    /// Drops the untrusted family, and reads the other one.
     /// # Errors
-    /// When the believed fields are malformed: their writer is trusted to write them well.
+    /// If the trusted fields are malformed: their writer is expected to write them correctly.
     pub(super) fn read(&self, headers: &mut HeaderMap) -> Result<Client, &'static str> {
         match self.family {
             Family::XForwarded => {
@@ -84,7 +85,8 @@ impl Trusted {
         let mut client = Client::default();
         for (hops, element) in chain.iter().rev().enumerate() {
             let Some(address) = node(element) else {
-                // `unknown` and the like hide who asked; what the chain said up to here still holds.
+                // `unknown` and similar values hide the client; what the chain said up to here is still
+                // valid.
                 if hops == 0 && !is_hidden(element) {
                     return Err("malformed X-Forwarded-For");
                 }
@@ -137,7 +139,7 @@ impl Trusted {
     }
 }
 
-/// Drops what only a trusted peer may say.
+/// Drops the fields that only a trusted peer may set.
 pub(super) fn strip(headers: &mut HeaderMap) {
     headers.remove(FORWARDED);
     headers.remove("x-real-ip");
@@ -156,7 +158,7 @@ pub(super) fn is_x_forwarded(name: &str) -> bool {
     name.starts_with("x-forwarded-")
 }
 
-/// The comma-separated elements of a field over all its lines. (No quoted comma means anything in these fields.)
+/// The comma-separated elements of a field over all its lines. (These fields give quoted commas no meaning.)
 fn elements<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter();
     lines
@@ -173,7 +175,7 @@ fn secure(scheme: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// The address of a node: with or without port, an IPv6 address in brackets or bare.
+/// The address of a node: with or without a port, an IPv6 address with or without brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();

@@ -1,4 +1,4 @@
-//! The one effective host of a request.
+//! The single effective host of a request.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,16 +10,16 @@ const NAME_LIMIT_BYTES: usize = 253;
 /// A checked host with its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Lower case, an IPv6 address in brackets, no dot at the end.
+    /// Lower case, an IPv6 address in brackets, no trailing dot.
     pub name: String,
-    /// The port, where one was given.
+    /// The port, if one was given.
     pub port: Option<u16>,
 }
 
-/// Reads the value of a `Host` field or an authority: a name or an address, and perhaps a port.
+/// Parses a `Host` field or an authority: a name or an address, and an optional port.
 ///
-/// Stricter than the grammar: names are letters, digits, `-` and `_` between single dots; percent signs,
-/// user information and everything else that has confused a server are refused, by `None`.
+/// Stricter than the grammar: names are letters, digits, `-` and `_` between single dots. Percent signs, user
+/// information and everything else that has confused a server are refused: `None`.
 /// # Source
 /// RFC 9110 section 7.2, RFC 3986 section 3.2.2.
 pub fn parse_host(value: &[u8]) -> Option<Host> {
@@ -53,7 +53,7 @@ fn parse_name(text: &str) -> Option<String> {
     if !labels_hold || name.len() > NAME_LIMIT_BYTES {
         return None;
     }
-    // A last label of digits is an IPv4 address or nothing (WHATWG URL, "ends in a number").
+    // If the last label is all digits, the name must be an IPv4 address (WHATWG URL, "ends in a number").
     let last = name.rsplit('.').next().unwrap_or(name);
     if last.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<Ipv4Addr>().is_err() {
         return None;
@@ -61,7 +61,7 @@ fn parse_name(text: &str) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// One entry of the allow-list `hosts`: a name, or `*.example.org` for every name below it; perhaps a port.
+/// One entry of the allow-list `hosts`: a name, or `*.example.org` for every name below it; an optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     name: String,
@@ -70,7 +70,7 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// Reads an entry; `None` when it is neither.
+    /// Parses an entry; `None` if it is neither.
     pub fn parse(text: &str) -> Option<Allowed> {
         let (below, rest) = match text.strip_prefix("*.") {
             Some(rest) => (true, rest),

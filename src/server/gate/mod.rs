@@ -1,8 +1,8 @@
-//! The request gate: what every backend passes each request through before an application sees it.
+//! The request gate: the checks that every request passes before an application sees it.
 //!
-//! One effective host, one form of the path, one framing, no field that only a hop or a trusted peer may set.
-//! It writes the [`Environ`]; no later part reads `Host`, a forwarded field or a raw path. Its twin for
-//! responses is [`reply`]. No sockets here, and nothing waits.
+//! It settles one effective host, one form of the path and one framing, and drops fields that only a hop or a
+//! trusted peer may set. It writes the [`Environ`]; no later part reads `Host`, a forwarded field or a raw
+//! path. Its counterpart for responses is [`reply`]. It uses no sockets and never waits.
 
 mod fields;
 pub mod forwarded;
@@ -26,69 +26,69 @@ use fields::{
 use forwarded::Trusted;
 use host::{Allowed, parse_host};
 
-/// What the gate of one server holds requests to.
+/// The rules of one server's gate.
 #[derive(Debug)]
 pub struct Gate {
     /// Name of the server.
     pub server: Arc<str>,
-    /// Hosts that are served; empty: any.
+    /// Hosts that are served; if empty, any.
     pub hosts: Vec<Allowed>,
-    /// Peers whose forwarded fields are believed.
+    /// Peers whose forwarded fields are trusted.
     pub trusted: Trusted,
-    /// Longest request target in bytes, then 414.
+    /// Longest request target in bytes; a longer one gets 414.
     pub target_limit_bytes: usize,
-    /// Most fields of a head, then 431.
+    /// Most fields in a head; more get 431.
     pub fields_limit: usize,
-    /// Whether `%2f` and `%5c` may stand in a path.
+    /// Whether `%2f` and `%5c` are allowed in a path.
     pub encoded_slashes: bool,
     /// The empty `script_name` of every request.
     pub(super) empty: Arc<str>,
 }
 
-/// What a backend knows of the connection that a request came by.
+/// What a server knows about the connection of a request.
 #[derive(Debug, Clone, Default)]
 pub struct ConnInfo {
     /// The other end of our socket; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// The address that it came to.
+    /// The address that the client connected to.
     pub listen: Arc<str>,
     /// Whether the connection is TLS.
     pub secure: bool,
-    /// What the client has proved by its certificate.
+    /// The verified certificate of the client.
     pub certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// The last host of a connection: nearly always the next request names it again.
+/// The last host of a connection: the next request nearly always names it again.
 #[derive(Debug, Default)]
 pub struct HostCache(Option<(HeaderValue, Arc<str>, Option<u16>)>);
 
-/// What the way back has to know of an admitted request.
+/// What the response path needs to know about an admitted request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Admitted {
     /// `HEAD`: the response has no body.
     pub head: bool,
-    /// The request may become a WebSocket: 101 is a possible answer.
+    /// The request may become a WebSocket: the response may be 101.
     pub upgrade: bool,
 }
 
-/// A request that is not passed on.
+/// A request that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rejection {
-    /// The status to answer with.
+    /// The status of the response.
     pub status: StatusCode,
     /// The rule that it broke, in a few words.
     pub reason: &'static str,
-    /// The option of the server that says so, where there is one.
+    /// The server option behind the rule, if there is one.
     pub option: Option<&'static str>,
 }
 
 impl Rejection {
-    /// A refusal that no option governs.
+    /// A refusal that does not depend on an option.
     pub const fn new(status: StatusCode, reason: &'static str) -> Rejection {
         Rejection { status, reason, option: None }
     }
 
-    /// The same, by an option of the server.
+    /// The same, because of an option of the server.
     #[must_use]
     pub const fn by(self, option: &'static str) -> Rejection {
         Rejection { option: Some(option), ..self }
@@ -102,7 +102,7 @@ impl Rejection {
         }
     }
 
-    /// A path that is refused.
+    /// For a path that is refused.
     pub(in crate::server) fn path(reason: path::Fault) -> Rejection {
         let rejection = Rejection::new(StatusCode::BAD_REQUEST, reason);
         if reason == path::ENCODED_SLASH { rejection.by("encoded_slashes") } else { rejection }
@@ -117,7 +117,7 @@ const fn bad<T>(reason: &'static str) -> Result<T, Rejection> {
     refuse(StatusCode::BAD_REQUEST, reason)
 }
 
-/// The answer to a request for a host that is not in the list.
+/// The response to a request for a host that is not in the list.
 const NOT_SERVED: Rejection =
     Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here").by("hosts");
 
@@ -138,7 +138,7 @@ impl Gate {
     /// Checks a request, brings it to its one form (a target of path and query, one `Host`) and writes its
     /// [`Environ`].
     /// # Errors
-    /// The status to answer with: the connection is closed after it, as its framing may be in doubt.
+    /// The status to answer with. The connection is closed afterwards, because its framing may be in doubt.
     /// # Source
     /// RFC 9110 section 7, RFC 9112 sections 3 and 6, RFC 9113 section 8.
     pub fn admit<B>(
@@ -197,14 +197,14 @@ impl Gate {
         Ok(Admitted { head, upgrade })
     }
 
-    /// Who has sent a refused request, as far as that can be told.
+    /// The client of a refused request, as far as it is known.
     pub(in crate::server) fn client(&self, headers: &HeaderMap, info: &ConnInfo) -> Option<IpAddr> {
         let told = || self.trusted.read(&mut headers.clone()).ok()?.address;
         let told = if self.trusted.trusts(info.peer) { told() } else { None };
         told.or(info.peer.map(|peer| peer.ip()))
     }
 
-    /// Method and form of the target, RFC 9112 section 3.2.
+    /// Checks the method and the form of the target, RFC 9112 section 3.2.
     fn check_target(&self, method: &Method, uri: &Uri) -> Result<(), Rejection> {
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         if target.len() > self.target_limit_bytes {
@@ -212,19 +212,19 @@ impl Gate {
             return Err(rejection.by("target_limit_bytes"));
         }
         if *method == Method::CONNECT {
-            return refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT: this server is no proxy");
+            return refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT: this server is not a proxy");
         }
         match (target.as_bytes().first(), uri.scheme_str()) {
             (Some(b'/'), None | Some("http" | "https")) => Ok(()),
             (Some(b'/'), Some(_)) => bad("the target's scheme is not served"),
             (Some(b'*'), _) if *method == Method::OPTIONS && target == "*" => Ok(()),
-            (Some(b'*'), _) => bad("the target `*` is for OPTIONS alone"),
-            _ => bad("the target is no path"),
+            (Some(b'*'), _) => bad("the target `*` is only valid for OPTIONS"),
+            _ => bad("the target is not a path"),
         }
     }
 
-    /// RFC 9112 section 3.2: exactly one valid `Host`, and an absolute target wins over it; RFC 9113 section
-    /// 8.3.1: `:authority` is that target, and a `Host` beside it must agree.
+    /// RFC 9112 section 3.2: exactly one valid `Host`, and an absolute target takes precedence. RFC 9113
+    /// section 8.3.1: `:authority` is that target, and a `Host` beside it must agree.
     fn effective_host<B>(
         &self,
         request: &mut Request<B>,
@@ -243,7 +243,7 @@ impl Gate {
             }
             let Some(value) = request.headers().get(HOST) else {
                 if request.version() == Version::HTTP_10 && self.hosts.is_empty() {
-                    // HTTP/1.0 knows no Host: our own address stands in (RFC 9110 section 7.2).
+                    // HTTP/1.0 has no Host: the server's own address is used instead (RFC 9110 section 7.2).
                     let own = parse_host(info.listen.as_bytes());
                     let name = own.as_ref().map_or("localhost", |host| &host.name);
                     return Ok((name.into(), own.as_ref().and_then(|host| host.port)));
@@ -301,7 +301,7 @@ impl Gate {
             Some(query) => format!("{form}?{query}"),
             None => form,
         };
-        *request.uri_mut() = target.parse().or(bad("the target is no path"))?;
+        *request.uri_mut() = target.parse().or(bad("the target is not a path"))?;
         Ok(())
     }
 

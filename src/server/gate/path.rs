@@ -1,4 +1,4 @@
-//! The path of a request, decoded and brought to one form, once.
+//! The path of a request, decoded and normalized once.
 
 use std::borrow::Cow;
 
@@ -32,11 +32,12 @@ const PLAIN: [bool; 256] = {
     table
 };
 
-/// Brings an absolute path to its one form: what needs no escape is not escaped, every escape is in upper case,
-/// and decoding gives UTF-8 without control characters.
+/// Brings an absolute path to its one form: nothing is escaped that needs no escape, escapes are in upper
+/// case, and the decoded path is UTF-8 without control characters.
 ///
-/// Dot segments are refused, not resolved, as no client sends them and a mount must not be left by them; so are
-/// `%2f` and `%5c` unless `encoded_slashes`, backslashes, NUL and control characters, and broken escapes.
+/// Refuses dot segments instead of resolving them, because no client sends them and a path must not leave its
+/// mount. Also refuses `%2f` and `%5c` unless `encoded_slashes`, backslashes, NUL and control characters, and
+/// broken escapes.
 /// # Errors
 /// The rule that the path breaks.
 /// # Source
@@ -49,7 +50,7 @@ pub fn normalise(path: &str, encoded_slashes: bool) -> Result<Cow<'_, str>, Faul
     let mut before = b'/';
     let mut usual = true;
     for &byte in bytes {
-        // A dot after a slash may begin a dot segment: the slow way decides.
+        // A dot after a slash may begin a dot segment: `rewrite` decides.
         usual &= PLAIN[byte as usize] && !(byte == b'.' && before == b'/');
         before = byte;
     }

@@ -1,4 +1,4 @@
-//! The gate's twin for responses: a head that means one thing, and no body where none may be.
+//! The gate's counterpart for responses: an unambiguous head, and no body where none is allowed.
 
 use http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
@@ -10,7 +10,7 @@ use super::{Admitted, Rejection};
 use crate::body::{Body, Response};
 use crate::environ::RefusalReason;
 
-/// A short answer in plain text, made by the server itself.
+/// A short plain-text response from the server itself.
 pub fn plain(status: StatusCode, text: &str) -> Response {
     let reason = status.canonical_reason().unwrap_or("Error");
     let text = if text.is_empty() { format!("{reason}\n") } else { format!("{reason}: {text}\n") };
@@ -20,7 +20,7 @@ pub fn plain(status: StatusCode, text: &str) -> Response {
     response
 }
 
-/// The answer to a refused request; over HTTP/1 the connection ends with it.
+/// The response to a refused request; over HTTP/1 the connection ends with it.
 pub fn rejection(rejection: Rejection, version: Version) -> Response {
     let mut response = plain(rejection.status, rejection.reason);
     response.extensions_mut().insert(RefusalReason(rejection.reason));
@@ -34,11 +34,11 @@ pub fn rejection(rejection: Rejection, version: Version) -> Response {
     response
 }
 
-/// What a request is told that finds a server full.
+/// The refusal if a server has too many requests in flight.
 pub(in crate::server) const FULL: Rejection =
     Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight").by("max_in_flight");
 
-/// The answer of a server, or of an app, that is full.
+/// The response of a server or an app that is full.
 pub fn full(reason: &'static str) -> Response {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, reason);
     response.extensions_mut().insert(RefusalReason(reason));
@@ -48,12 +48,11 @@ pub fn full(reason: &'static str) -> Response {
 
 /// Brings a response to the form that may be sent.
 ///
-/// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length that is the body's own,
-/// no hop-by-hop fields but a wish to close and the `Upgrade` that a 426 asks for, a status from 200 to 599. CR, LF and NUL
-/// cannot stand in
-/// a [`HeaderValue`]; `Date` is added by whoever writes the head.
+/// No body for HEAD, 204 and 304 (over HTTP/2 hyper would send one), one Content-Length equal to the body's
+/// length, no hop-by-hop fields except `Connection: close` and the `Upgrade` that a 426 needs, a status from
+/// 200 to 599. A [`HeaderValue`] cannot contain CR, LF and NUL. The writer of the head adds `Date`.
 ///
-/// `false`: it has no such form, and became a 500 with its extensions.
+/// `false`: there was no such form, and the response became a 500 that keeps its extensions.
 /// # Source
 /// RFC 9110 sections 6.4.1, 7.6.1, 8.6; RFC 9112 section 6.
 pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> bool {
@@ -64,7 +63,7 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> b
     if !(200..600).contains(&status.as_u16()) {
         tracing::error!(
             status = status.as_u16(),
-            "the application answered with a status that is not a final one"
+            "the application sent a status that is not from 200 to 599"
         );
         fail(response, method);
         return false;
@@ -88,7 +87,7 @@ pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> b
     true
 }
 
-/// Leaves the head of a response; to HEAD, it tells the length that the body had.
+/// Drops the body and keeps the head; for HEAD, the head keeps the body's length.
 fn take_body(response: &mut Response, method: &Admitted) {
     if method.head
         && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -121,13 +120,13 @@ pub(in crate::server) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The protocol that a 426 asks the client to change to (RFC 9110 section 15.5.22).
+/// The protocol that a 426 asks the client to switch to (RFC 9110 section 15.5.22).
 fn asked_upgrade(response: &Response, version: Version) -> Option<HeaderValue> {
     let asks = response.status() == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
     response.headers().get(UPGRADE).filter(|_| asks).cloned()
 }
 
-/// Returns whether there is a Content-Length, as it looks at all fields anyway.
+/// Returns whether there is a Content-Length, because it looks at all fields anyway.
 fn strip_hops(headers: &mut HeaderMap, version: Version) -> bool {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -155,7 +154,7 @@ fn strip_hops(headers: &mut HeaderMap, version: Version) -> bool {
     has_length
 }
 
-/// `exact` is the body's own length, where it is known.
+/// `exact` is the length of the body, if known.
 fn settle_length(
     headers: &mut HeaderMap,
     status: StatusCode,
@@ -168,7 +167,7 @@ fn settle_length(
     for line in lines {
         several = true;
         if line != first {
-            return Err("Content-Lengths differ");
+            return Err("Content-Length fields differ");
         }
     }
     let claimed = first.to_str().ok().and_then(|text| text.parse::<u64>().ok());
@@ -177,9 +176,9 @@ fn settle_length(
         headers.remove(CONTENT_LENGTH); // RFC 9110 section 8.6: never in a 204
         return Ok(());
     }
-    let Some(claimed) = claimed else { return Err("Content-Length is no number") };
+    let Some(claimed) = claimed else { return Err("Content-Length is not a number") };
     match exact {
-        // A response without a body may say how long that of GET would be.
+        // A response without a body may state the length that a GET would have.
         Some(exact) if exact != claimed && !bodiless => {
             return Err("Content-Length is not the body's length");
         }

@@ -19,31 +19,31 @@ use crate::server::gate::{Admitted, ConnInfo, Gate, HostCache, Rejection, path};
 #[derive(Debug)]
 pub(in crate::server) struct Fronts {
     pub(in crate::server) gate: Gate,
-    /// The web servers that are believed.
+    /// The web servers that are trusted.
     pub(in crate::server) believed: Trusted,
-    /// Whether `REMOTE_USER` counts.
+    /// Whether `REMOTE_USER` is trusted.
     pub(in crate::server) remote_user: bool,
 }
 
-/// Whether what the other end says of the client is believed.
+/// Whether the other end's statements about the client are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Belief {
     /// If it is one of the listed web servers.
     Listed,
-    /// It is who started us.
+    /// Always, because it started us.
     Always,
 }
 
-/// A request that the gate has let in.
+/// A request that the gate has admitted.
 pub(in crate::server) struct Welcome {
     pub(in crate::server) request: Request<()>,
     pub(in crate::server) admitted: Admitted,
-    /// Bytes of the body, where that was said.
+    /// Length of the body in bytes, if it was given.
     pub(in crate::server) content_length: Option<u64>,
 }
 
 impl Fronts {
-    /// Who has sent a refused request, as far as that can be told.
+    /// The client of a refused request, as far as it is known.
     pub(in crate::server) fn client(
         &self,
         variables: &Variables,
@@ -58,8 +58,8 @@ impl Fronts {
 
     /// Reads a request from its variables and passes it through the gate.
     ///
-    /// For a believed web server the gate's peer is the client that it names, so that forwarded fields count only when
-    /// that one is a trusted proxy.
+    /// If the web server is trusted, the gate's peer is the client that it names, so forwarded fields count
+    /// only if that client is a trusted proxy.
     /// # Errors
     /// The status to answer with.
     pub(in crate::server) fn admit(
@@ -108,7 +108,7 @@ impl Fronts {
     }
 }
 
-/// What the access log is told of a request that is refused.
+/// The head of a refused request, for the access log.
 pub(in crate::server) fn refused_head(variables: &Variables) -> RefusedHead<'_> {
     let get = |name| variables.get(name).unwrap_or_default();
     let target = match get("REQUEST_URI") {
@@ -118,7 +118,7 @@ pub(in crate::server) fn refused_head(variables: &Variables) -> RefusedHead<'_> 
     RefusedHead::of_words(get("REQUEST_METHOD"), target, get("SERVER_PROTOCOL"))
 }
 
-/// The answer to a head that cannot be read.
+/// The response to a head that cannot be parsed.
 pub(in crate::server) fn rejection(fault: Fault) -> Rejection {
     match fault {
         Fault::TooLong => Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")

@@ -33,16 +33,16 @@ use crate::server::throughput::{Timer, since};
 
 /// Bytes of a head that are read at once.
 pub(super) const HEAD_READ_BYTES: usize = 4 * 1024;
-/// Bytes that may wait to be written before the application is asked for more.
+/// The app is not asked for more while this many bytes wait to be written.
 pub(super) const WAITING_BYTES: usize = 64 * 1024;
-/// Longest wait for the other's end of stream after ours, and most bytes that are read meanwhile.
+/// Longest wait for the peer's end of stream after ours, and the most bytes read in that time.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
-/// Serves one connection until it ends, goes to another generation, or time is up.
+/// Serves one connection until it ends, is handed over, or passes the time limit.
 pub(super) async fn take<P: Protocol>(open: Open<P>, incoming: IncomingConn, place: ListenerId) {
     tokio::select! {
-        biased; // a request that is answered at once never waits for anything else
+        biased; // a request that is answered at once waits for nothing else
         () = serve(&open, incoming, place) => {}
         () = open.shared.base.over() => {}
     }
@@ -113,10 +113,10 @@ pub(super) struct Line<P> {
     pub(super) stream: Stream,
     pub(super) read: BytesMut,
     pub(super) out: Out,
-    /// Bytes of `out`, at most, that answer no request but records of the connection's own.
+    /// Upper bound of the bytes in `out` that answer records of the connection itself, not a request.
     pub(super) replies: usize,
     pub(super) protocol: P,
-    /// The other's end of stream was seen.
+    /// The peer's end of stream was seen.
     pub(super) ended: bool,
     pub(super) timer: Timer,
 }
@@ -127,9 +127,9 @@ enum Next {
     Refused(Fault),
     /// Nothing has begun, and the generation is retired.
     Idle,
-    /// The protocol wants it closed.
+    /// The protocol asks to close it.
     Closed,
-    /// The other has gone, is too late, or time is up.
+    /// The peer has gone or is too late, or the time limit has passed.
     Gone,
 }
 
@@ -138,14 +138,14 @@ enum End {
     /// The connection may go on.
     Keep,
     Close,
-    /// The other may still be sending.
+    /// The peer may still be sending.
     Linger,
-    /// What was sent must not be taken for whole.
+    /// What was sent must not be mistaken for a complete response.
     Reset,
 }
 
 impl<P: Protocol> Line<P> {
-    /// Waits for the next head; until then the connection is idle in that way.
+    /// Waits for the next head; until then the connection is idle in the given way.
     async fn next_head(&mut self, base: &ServerBase, idling: &Idling, idle: IdleKind) -> Next {
         let since = Instant::now();
         let mut head_since = None;
@@ -214,7 +214,7 @@ impl<P: Protocol> Line<P> {
         if self.timer.poll(cx, deadline) { Poll::Ready(Next::Gone) } else { Poll::Pending }
     }
 
-    /// Gives an idle connection to the next generation, or gives it back when nobody takes it.
+    /// Passes an idle connection to the next generation, or returns it if no generation takes it.
     async fn hand_over(self, base: &ServerBase, place: &ListenerId) -> Option<Self> {
         let Line { stream, read, out, replies, protocol, ended, timer } = self;
         let idle = |socket, server| Idle {
@@ -222,7 +222,7 @@ impl<P: Protocol> Line<P> {
             listener: place.index,
             socket,
             read: read.freeze(),
-            peer: None, // asked of the socket again
+            peer: None, // the receiver asks the socket again
             secure: false,
         };
         let HandedOver { stream, read, .. } = base.pass_on(stream.into_fd(), idle).await?;
@@ -258,7 +258,7 @@ impl<P: Protocol> Line<P> {
             exchange.send(self, response, guard);
             return exchange;
         }
-        // Nearly always a body that is none, or a short one, came along with the head.
+        // Nearly always the body is empty or short and arrived together with the head.
         if exchange.take(self).is_some() {
             exchange.state = State::Ended(self.protocol.end(&mut self.out));
             return exchange;
@@ -347,9 +347,8 @@ impl<P: Protocol> Line<P> {
         .await
     }
 
-    /// Ends our side and reads a while what the other still sends: closing at once would reset the connection, and the
-    /// answer could be lost.
-    /// A full server ends it sooner.
+    /// Ends our side and reads for a while what the peer still sends: closing at once would reset the
+    /// connection, and could lose the response. A full server waits for a shorter time.
     async fn linger(mut self, idling: &Idling) {
         let since = Instant::now().into_std();
         let reading = async {
@@ -373,7 +372,7 @@ impl<P: Protocol> Line<P> {
             idling.rest(cx, IdleKind::Ending, since);
             if idling.is_evicted() { Poll::Ready(()) } else { reading.as_mut().poll(cx).map(drop) }
         });
-        // Late or broken, the connection is closed now.
+        // On a timeout or an error, the connection is closed now.
         let _ = tokio::time::timeout(LINGER_TIME, reading).await;
     }
 }

@@ -1,4 +1,4 @@
-//! One request on a connection: the app at work, its answer, and what of the body still comes.
+//! One request on a connection: the app's call, its response, and the rest of the request body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::server::requests::{CountedBody, RequestGuard, Work};
 /// Bytes of a body that are read at once.
 const BODY_READ_BYTES: usize = 64 * 1024;
 
-/// One request that is answered.
+/// One request in progress.
 pub(super) struct Exchange {
     pub(super) state: State,
     pub(super) inbox: Arc<Inbox>,
-    /// Bytes of the body that are still to come, where that was said.
+    /// Bytes of the body that are still to come, if that is known.
     pub(super) left: Option<u64>,
-    /// The body has come whole, or will not.
+    /// The body is complete, or will never be.
     pub(super) body_over: bool,
     pub(super) admitted: Admitted,
 }
@@ -34,20 +34,20 @@ pub(super) struct Exchange {
 pub(super) enum State {
     Working(Work, RequestGuard),
     Sending(CountedBody),
-    /// All is given out; `true`: the connection may go on.
+    /// Everything was passed on; `true`: the connection may go on.
     Ended(bool),
 }
 
-/// The connection, or the answer, has broken off.
+/// The connection or the response has broken off.
 pub(super) struct Broken;
 
 impl Exchange {
-    /// Length of the whole body as far as it is known before any of it is given out.
+    /// Length of the whole body, if known before any of it was passed on.
     pub(super) fn whole(&self) -> Option<u64> {
         self.left.map(|left| left + self.inbox.waiting() as u64)
     }
 
-    /// Polls the app and its body for as long as there is room. `true`: something was given out.
+    /// Polls the app and its body while there is room. `true`: something was passed on.
     pub(super) fn poll_answer<P: Protocol>(
         &mut self,
         line: &mut Line<P>,
@@ -84,14 +84,14 @@ impl Exchange {
         Ok(progress)
     }
 
-    /// Begins the answer.
+    /// Begins the response.
     pub(super) fn send<P: Protocol>(
         &mut self,
         line: &mut Line<P>,
         mut response: Response,
         mut guard: RequestGuard,
     ) {
-        // As over HTTP/2: `Connection` is between the web server and its client.
+        // As over HTTP/2: `Connection` concerns the web server and its client.
         guard.settle(&mut response, &self.admitted, Version::HTTP_2);
         let (parts, body) = response.into_parts();
         let mut head = Vec::with_capacity(256);
@@ -103,13 +103,13 @@ impl Exchange {
         };
     }
 
-    /// Reads while the body has room. `true`: something came that the app may wait for.
+    /// Reads while there is room for the body. `true`: something arrived that the app may be waiting for.
     pub(super) fn poll_read<P: Protocol>(
         &mut self,
         line: &mut Line<P>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Broken> {
-        // Whoever asks for more replies than it takes is not heard until it has taken them.
+        // A peer that asks for more replies than it takes is not read from until it has taken them.
         if line.ended || !self.inbox.has_room() || line.replies > WAITING_BYTES {
             return Ok(false);
         }
@@ -133,7 +133,7 @@ impl Exchange {
         }
     }
 
-    /// Takes what was read: `Some` when the client has gone.
+    /// Takes what was read: `Some` if the client has gone.
     pub(super) fn take<P: Protocol>(&mut self, line: &mut Line<P>) -> Option<Broken> {
         loop {
             let before = line.out.len();
@@ -164,7 +164,7 @@ impl Exchange {
                 Ok(Some(Event::Head(_) | Event::Close)) => {}
                 Err(_) => {
                     line.read.advance(line.read.len());
-                    line.ended = true; // nothing more can be read
+                    line.ended = true; // nothing more can be parsed
                     self.break_off();
                     return None;
                 }

@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use crate::server::accept::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
 
-/// What the task of a connection and a full server tell each other.
+/// State that a connection's task and a full server share.
 #[derive(Default)]
 pub(super) struct Idling {
     state: Mutex<Option<IdleState>>,
@@ -23,13 +23,13 @@ impl Idling {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection is idle in that way; the task is woken when it is to end.
+    /// Marks the connection as idle in this way; the task is woken when the connection should end.
     pub(super) fn rest(&self, cx: &Context<'_>, kind: IdleKind, since: Instant) {
         self.task.register(cx.waker());
         *self.state() = Some(IdleState { kind, since });
     }
 
-    /// A request has come: the connection stays.
+    /// A request arrived: the connection stays.
     pub(super) fn stay(&self) {
         *self.state() = None;
         self.evicted.store(false, Relaxed);
@@ -51,5 +51,5 @@ impl OpenConnection for Idling {
         self.task.wake();
     }
 
-    fn turned(&self, _: Stage) {} // its task waits for that itself
+    fn turned(&self, _: Stage) {} // the task waits for that itself
 }

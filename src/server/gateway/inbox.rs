@@ -1,4 +1,4 @@
-//! A request's body between the connection that reads it and the application that wants it.
+//! A request's body between the connection that reads it and the application that consumes it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +13,10 @@ use http_body::{Frame, SizeHint};
 use crate::error::BoxError;
 use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
 
-/// Most bytes that are read before the application wants them.
+/// Most bytes that are read before the application consumes them.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// What lies between the two.
+/// The buffer between the two.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -32,7 +32,7 @@ struct State {
     chunks: VecDeque<Bytes>,
     bytes: usize,
     ended: bool,
-    /// The application wants no more.
+    /// The application needs no more.
     unwanted: bool,
 }
 
@@ -41,17 +41,17 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes that the application has not taken.
+    /// Bytes that the application has not consumed.
     pub(super) fn waiting(&self) -> usize {
         self.lock().bytes
     }
 
-    /// Whether the connection may read on.
+    /// Whether the connection may read more.
     pub(super) fn has_room(&self) -> bool {
         self.lock().bytes < ROOM_BYTES
     }
 
-    /// Bytes have come.
+    /// Bytes arrived.
     pub(super) fn push(&self, data: Bytes) {
         let mut state = self.lock();
         if !state.unwanted && !data.is_empty() {
@@ -62,13 +62,13 @@ impl Inbox {
         }
     }
 
-    /// The body has come whole.
+    /// The body is complete.
     pub(super) fn end(&self) {
         self.lock().ended = true;
         self.wanting.wake();
     }
 
-    /// The body will not come whole.
+    /// The body will not be completed.
     pub(super) fn fail(&self) {
         if !self.lock().ended {
             self.fate.set(BodyError::Broken);
@@ -81,11 +81,11 @@ impl Inbox {
     }
 }
 
-/// The body as the application has it.
+/// The body that the application gets.
 pub(super) struct RequestBody {
     inbox: Arc<Inbox>,
     clock: Clock,
-    /// Bytes that are still to come, where that is known.
+    /// Bytes that are still to come, if known.
     left: Option<u64>,
     over: bool,
 }
@@ -134,7 +134,7 @@ impl http_body::Body for RequestBody {
         this.over = true;
         Poll::Ready(Some(Err(match this.inbox.fault() {
             BodyError::Slow => TooSlow.into(),
-            _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body broke off").into(),
+            _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the request's body is incomplete").into(),
         })))
     }
 

@@ -1,10 +1,12 @@
-//! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after another.
+//! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after
+//! another.
 //!
-//! - `connection`: one connection, request after request; `exchange`: one request, the app at work and its answer;
-//! - `idle`: what a full server sees of a connection;
+//! - `connection`: one connection, request after request; `exchange`: one request, the app's call and its
+//!   response;
+//! - `idle`: how a full server sees a connection;
 //! - `inbox`: a request's body between the connection and the app;
-//! - `admit`: what is believed of the web server, and the gate;
-//! - `out`: what waits to be written.
+//! - `admit`: which of the web server's statements are trusted, and the gate;
+//! - `out`: bytes that wait to be written.
 //!
 //! Each protocol is a [`Protocol`]: bytes in, events out, no socket.
 
@@ -40,7 +42,7 @@ use crate::error::{Errors, Result};
 
 /// What happens on a connection.
 pub(super) enum Event {
-    /// A request's head is there whole.
+    /// A request's head is complete.
     Head(Variables),
     /// Bytes of its body.
     Body(Bytes),
@@ -48,33 +50,35 @@ pub(super) enum Event {
     End,
     /// The client has gone; the connection may go on.
     Abort,
-    /// The connection shall end once what was replied is out.
+    /// The connection must end once the reply is sent.
     Close,
 }
 
 /// One connection's protocol.
 pub(super) trait Protocol: Send + 'static {
-    /// Whether a connection may serve another request after the one before.
+    /// Whether a connection may serve several requests, one after another.
     const KEEPS: bool;
 
-    /// A new connection's; `head_limit_bytes` bounds the head of each request, `connections` is the most that are open.
+    /// For a new connection; `head_limit_bytes` limits the head of each request, `connections` is the most
+    /// that are open.
     fn new(head_limit_bytes: usize, connections: usize) -> Self;
 
-    /// Takes the next event off `read`, `None` when more bytes are needed; what must be replied at once goes to `out`.
+    /// Takes the next event from `read`, `None` if more bytes are needed. Replies that are due at once go to
+    /// `out`.
     /// # Errors
-    /// When nothing more can be read: the connection ends, after a refusal if [`answers`](Protocol::answers).
+    /// If nothing more can be parsed: the connection ends, after a refusal if [`answers`](Protocol::answers).
     fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<Event>, Fault>;
 
-    /// Whether nothing of a request has come yet.
+    /// Whether no part of a request has arrived yet.
     fn is_between(&self) -> bool;
 
-    /// Whether there is a request that an answer can be sent to.
+    /// Whether there is a request that a response can be sent to.
     fn answers(&self) -> bool;
 
-    /// Writes a part of the answer.
+    /// Writes a part of the response.
     fn put(&mut self, data: Bytes, out: &mut Out);
 
-    /// Ends the answer, and says whether the connection goes on.
+    /// Ends the response, and returns whether the connection goes on.
     fn end(&mut self, out: &mut Out) -> bool;
 }
 
@@ -123,15 +127,15 @@ struct Gateway<P> {
     protocol: PhantomData<fn() -> P>,
 }
 
-/// Checks the options and makes the server; `example` is an address that suits the protocol.
+/// Checks the options and creates the server; `example` is a suitable address for the protocol.
 /// # Errors
-/// Every ill-formed address, host and network.
+/// Every malformed address, host and network.
 pub(super) fn build<P: Protocol>(table: &Table, example: &str) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
     let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {
-        let error = table.error("listen", "`listen` names no address for the web server to reach it at");
+        let error = table.error("listen", "`listen` is empty: the web server needs an address to connect to");
         errors.push(error.help(format!("write `listen = [\"unix:/run/app.sock\"]` or `[\"{example}\"]`")));
     }
     let gate = options.gate.gate(table, &mut errors);
@@ -177,7 +181,7 @@ impl<P: Protocol> Backend for Shared<P> {
     }
 }
 
-/// One open connection in the counts.
+/// One open connection in the counters.
 struct Open<P: Protocol> {
     shared: Arc<Shared<P>>,
     id: u64,

@@ -1,4 +1,4 @@
-//! What waits to be written to a connection.
+//! Bytes that wait to be written to a connection.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,22 +8,22 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::server::stream::Stream;
 
-/// Pieces up to this length are copied behind one another rather than kept apart.
+/// Pieces up to this length are copied together rather than kept separate.
 const COPY_LIMIT_BYTES: usize = 4 * 1024;
-/// Pieces that are written at once.
+/// Pieces written at once.
 const SLICES: usize = 16;
 
 /// Bytes that wait to be written, in order.
 #[derive(Default)]
 pub(in crate::server) struct Out {
     pieces: VecDeque<Bytes>,
-    /// Small pieces behind the others.
+    /// Small pieces after the others.
     tail: BytesMut,
     len: usize,
 }
 
 impl Out {
-    /// Bytes that wait.
+    /// Number of bytes that wait.
     pub(in crate::server) fn len(&self) -> usize {
         self.len
     }
@@ -34,7 +34,7 @@ impl Out {
         self.len += bytes.len();
     }
 
-    /// Adds bytes, copied only when they are few.
+    /// Adds bytes; copies them only if they are few.
     pub(in crate::server) fn push(&mut self, bytes: Bytes) {
         if bytes.len() <= COPY_LIMIT_BYTES {
             return self.copy(&bytes);
@@ -50,7 +50,7 @@ impl Out {
         }
     }
 
-    /// Writes what the socket takes, and returns how much that was; pending when it takes nothing.
+    /// Writes what the socket takes, and returns how much; pending if it takes nothing.
     pub(super) fn poll_write(
         &mut self,
         stream: &mut Stream,

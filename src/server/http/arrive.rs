@@ -1,4 +1,4 @@
-//! What comes before the first request: the PROXY header, and the handshake of TLS.
+//! What happens before the first request: the PROXY header and the TLS handshake.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -20,25 +20,25 @@ use crate::server::gate::ConnInfo;
 use crate::server::proxy_protocol::{self, Client, Header};
 use crate::server::tls::{Outcome, Terminator};
 
-/// A connection on which requests may come.
+/// A connection that is ready for requests.
 pub(super) struct Arrived {
     pub(super) stream: Stream,
-    /// Bytes that were read already.
+    /// Bytes already read.
     pub(super) read: Bytes,
     pub(super) info: ConnInfo,
     pub(super) speaks: Speaks,
 }
 
-/// What the two sides have agreed on.
+/// The protocol that the two sides agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
-    /// Nothing: the first bytes tell.
+    /// Nothing was agreed: the first bytes decide.
     Either,
     Http1,
     Http2,
 }
 
-/// Waits for what comes before the first request; `None` when the connection is not to be served.
+/// Does what must happen before the first request; `None` if the connection is not to be served.
 pub(super) async fn arrive(stream: Stream, open: &Open, place: &ListenerId) -> Option<Arrived> {
     let conn = &open.conn;
     let shared = &conn.shared;
@@ -48,9 +48,9 @@ pub(super) async fn arrive(stream: Stream, open: &Open, place: &ListenerId) -> O
     if preface.balancers.is_none() && preface.tls(place).is_none() {
         return Some(Arrived { stream, read: Bytes::new(), info, speaks: Speaks::Either });
     }
-    // In a box, which is gone before the first request: its room would make the connection's task twice as large.
+    // Boxed, and freed before the first request: otherwise the connection's task would be twice as large.
     let mut request_body = Box::pin(prepare(stream, info, shared, conn, place));
-    // Nothing is owed to a client that has not asked for anything yet.
+    // No response is due to a client that has not sent a request yet.
     poll_fn(|cx| {
         conn.task.register(cx, &mut waker);
         if conn.is_aborted() || conn.is_evicted() || shared.stage() >= Stage::Draining {
@@ -71,7 +71,7 @@ async fn prepare(
     let mut read = Bytes::new();
     if let Some(balancers) = &shared.preface.balancers {
         if !balancers.trusts(info.peer) {
-            tracing::debug!(peer = ?info.peer, "refused: no peer that speaks the PROXY protocol");
+            tracing::debug!(peer = ?info.peer, "refused: not a peer that may use the PROXY protocol");
             return None;
         }
         let header = match timeout(shared.limits.head_time, header(&mut stream)).await {
@@ -85,7 +85,7 @@ async fn prepare(
                 return None;
             }
             Err(_) => {
-                tracing::debug!(peer = ?info.peer, "refused: the PROXY header does not come");
+                tracing::debug!(peer = ?info.peer, "refused: the PROXY header did not arrive in time");
                 return None;
             }
         };
@@ -102,17 +102,17 @@ async fn prepare(
     match timeout(tls.handshake_time(), secure(tls, stream, read, info.clone(), conn)).await {
         Ok(Ok(arrived)) => arrived,
         Ok(Err(error)) => {
-            tracing::debug!(peer = ?info.peer, %error, "no TLS with a client");
+            tracing::debug!(peer = ?info.peer, %error, "the TLS handshake failed");
             None
         }
         Err(_) => {
-            tracing::debug!(peer = ?info.peer, "no TLS with a client: it is too slow");
+            tracing::debug!(peer = ?info.peer, "the TLS handshake timed out");
             None
         }
     }
 }
 
-/// Reads the PROXY header, with what came behind it; `None` when the peer has gone.
+/// Reads the PROXY header and any bytes after it; `None` if the peer closed the connection.
 async fn header(stream: &mut Stream) -> Result<Option<(Header, Bytes)>, proxy_protocol::Malformed> {
     let mut read = BytesMut::with_capacity(1024);
     loop {
@@ -127,7 +127,7 @@ async fn header(stream: &mut Stream) -> Result<Option<(Header, Bytes)>, proxy_pr
     }
 }
 
-/// Makes the handshake.
+/// Does the TLS handshake.
 async fn secure(
     tls: &Terminator,
     mut stream: Stream,
@@ -144,7 +144,7 @@ async fn secure(
     }
     if before.first() != Some(&HANDSHAKE) {
         if before[0].is_ascii_uppercase() {
-            // Somebody has forgotten the `s`.
+            // The client probably used `http://` instead of `https://`.
             refuse(stream, conn, &info, SPEAKS_HTTPS, &before).await;
         }
         return Ok(None);
@@ -168,7 +168,7 @@ pub(super) struct Beneath {
 }
 
 impl Beneath {
-    /// A client that takes the last KiB of a response slowly makes progress all the same.
+    /// A client that takes the last KiB of a response slowly still makes progress.
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &result {
             self.conn.wrote(*count);
@@ -190,7 +190,7 @@ impl AsyncRead for Beneath {
         buf.put_slice(&self.before[..count]);
         self.before.advance(count);
         if self.before.is_empty() {
-            self.before = Bytes::new(); // which gives their room back
+            self.before = Bytes::new(); // frees the buffer
         }
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! The time as the tasks of connections have it: read once each time a task is polled, however many ask for it.
+//! The time for connection tasks: read once per poll of a task, however often it is asked for.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ thread_local! {
     static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// While it lives, [`now`] tells its thread the time at which it was made.
+/// While it exists, [`now`] returns on this thread the time at which it was created.
 pub(super) struct FrozenClock(());
 
 impl FrozenClock {
@@ -27,12 +27,12 @@ impl Drop for FrozenClock {
     }
 }
 
-/// The time, or when the task that is polled began to be.
+/// The time, or while a task is polled, the time at which the poll began.
 pub(super) fn now() -> Instant {
     NOW.get().unwrap_or_else(Instant::now)
 }
 
-/// hyper's timer by that time: it asks thrice a request.
+/// hyper's timer with that clock: hyper asks for the time three times per request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Timer(TokioTimer);
 
@@ -67,6 +67,6 @@ mod tests {
         while Instant::now() == first {}
         assert_eq!(hyper::rt::Timer::now(&Timer::default()), first);
         drop(still);
-        assert!(now() > first, "it goes on");
+        assert!(now() > first, "time goes on");
     }
 }

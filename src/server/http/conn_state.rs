@@ -1,4 +1,4 @@
-//! What the parts of one connection know of one another, and its socket as hyper has it.
+//! What the parts of one connection share, and its socket as hyper sees it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,16 +16,17 @@ use super::sendfile::{self, Outgoing};
 use super::shared::Shared;
 use super::stream::Stream;
 
-/// What the driver, the socket and the request of one connection tell one another.
+/// State that the driver, the socket and the request of one connection share.
 ///
-/// All but the bodies and upgraded sockets live in one task, so relaxed atomics do, and what only the socket counts is
-/// counted without a locked instruction.
+/// Everything except bodies and upgraded sockets lives in one task, so relaxed atomics are enough, and what
+/// only the socket counts is counted without a locked instruction.
 pub(super) struct ConnState {
     pub(super) shared: Arc<Shared>,
-    /// When this process took it on, and for how long it had been open when its last response ended, in microseconds.
+    /// When this process took the connection. `rests_after_us` is the time from then to the end of the last
+    /// response, in microseconds.
     pub(super) opened: std::time::Instant,
     pub(super) rests_after_us: AtomicU64,
-    /// When it was accepted; unset where another generation did that.
+    /// When it was accepted; unset if another generation accepted it.
     pub(super) accepted: OnceLock<std::time::Instant>,
     /// Requests whose response has not ended; see [`enter`](ConnState::enter).
     pub(super) busy: AtomicUsize,
@@ -33,61 +34,63 @@ pub(super) struct ConnState {
     pub(super) served: AtomicUsize,
     /// The current request's body has not been read to its end.
     pub(super) body_open: AtomicBool,
-    /// HTTP/2: several requests at once, and nothing is handed over.
+    /// HTTP/2: several requests at once, and no hand-over.
     pub(super) multiplexed: AtomicBool,
-    /// HTTP/2: the client was told to go.
+    /// HTTP/2: the client was sent GOAWAY.
     pub(super) closing: AtomicBool,
     /// HTTP/2: our side has ended.
     pub(super) shut: AtomicBool,
-    /// A response's body has ended as hyper's own answers do: from now on the two are not told apart.
+    /// A response body has ended like one of hyper's own responses: from now on the two cannot be told apart.
     pub(super) lookalike: AtomicBool,
-    /// The connection was or is being handed to the application (101).
+    /// The connection was or is being passed to the application (101).
     pub(super) upgraded: AtomicBool,
-    /// All that was given to the socket was taken by it.
+    /// The socket has taken everything that it was given.
     pub(super) flushed: AtomicBool,
     /// The socket takes no more for now.
     pub(super) blocked: AtomicBool,
     /// Bytes written so far.
     pub(super) written: AtomicU64,
-    /// HTTP/2: a head, or another frame that is no body, has begun and not come whole.
+    /// HTTP/2: a head, or another frame that is not DATA, has begun and is incomplete.
     pub(super) within: AtomicBool,
-    /// HTTP/2: frames that have come whole.
+    /// HTTP/2: number of complete frames.
     pub(super) whole: AtomicU64,
-    /// The socket is to be reset, so that the kernel keeps nothing for a client that takes nothing.
+    /// The socket is to be reset, so that the kernel keeps nothing for a client that reads nothing.
     pub(super) cut: AtomicBool,
-    /// Bytes read since the last head was complete.
+    /// Bytes read since the last complete head.
     pub(super) head_bytes: AtomicUsize,
-    /// The client has shut its sending side while a request was answered.
+    /// The client shut its sending side while a request was being answered.
     pub(super) half_closed: AtomicBool,
     /// The next response ends the connection.
     pub(super) close_next: AtomicBool,
-    /// TLS: it cannot be handed over, and ends with the response after its generation is retired.
+    /// TLS: the connection cannot be handed over, and ends with the next response after its generation
+    /// retires.
     pub(super) pinned: AtomicBool,
-    /// Time is up: the socket answers with errors.
+    /// The time limit has passed: the socket returns errors.
     aborted: AtomicBool,
-    /// All is said, and only the client's end of stream is waited for.
+    /// Everything is sent; only the client's end of stream is awaited.
     pub(super) ending: AtomicBool,
-    /// The server is full: the connection is to end if it is idle.
+    /// The server is full: the connection should end if it is idle.
     pub(super) evicted: AtomicBool,
     /// The task that drives the connection.
     pub(super) task: WakerSlot,
     reader: AtomicWaker,
     writer: AtomicWaker,
-    /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a Transfer-Encoding.
+    /// The raw bytes since the last head, up to a limit: hyper hides a Content-Length beside a
+    /// Transfer-Encoding.
     head: Mutex<Vec<u8>>,
-    /// Parts of files on their way to the socket.
+    /// Parts of files that are being sent.
     pub(super) outgoing: Outgoing,
     /// A body that the application dropped before its end.
     leftover: Mutex<Option<Incoming>>,
 }
 
-/// Wakes a task. Unlike that of an [`AtomicWaker`], its waker stays when it was used, and is set anew only when the task
-/// has another: that is one look for each turn.
+/// Wakes a task. Unlike an [`AtomicWaker`], it keeps its waker after a wake and replaces it only when the
+/// task has another one, so that each poll costs one comparison.
 #[derive(Default)]
 pub(super) struct WakerSlot(Mutex<Option<Waker>>);
 
 impl WakerSlot {
-    /// Has it wake this task from now on; `known` is what the task has hung up before.
+    /// Makes it wake this task from now on; `known` is the waker that the task registered before.
     pub(super) fn register(&self, cx: &Context<'_>, known: &mut Option<Waker>) {
         if known.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             *lock(&self.0) = Some(cx.waker().clone());
@@ -149,7 +152,7 @@ impl ConnState {
         self.count(&self.busy, 1);
     }
 
-    /// A response has ended. Over HTTP/2 the connection's task is told of the last one.
+    /// A response has ended. Over HTTP/2 the connection's task is woken after the last one.
     pub(super) fn leave(&self) {
         self.count(&self.served, 1);
         if self.count(&self.busy, -1) == 0 && self.multiplexed.load(Relaxed) {
@@ -157,7 +160,7 @@ impl ConnState {
         }
     }
 
-    /// Adds to a count; over HTTP/1 all of them are the one task's.
+    /// Adds to a counter; over HTTP/1 only one task changes them.
     fn count(&self, count: &AtomicUsize, more: isize) -> usize {
         if self.multiplexed.load(Relaxed) {
             return count.fetch_add(more as usize, Relaxed).wrapping_add_signed(more);
@@ -167,12 +170,12 @@ impl ConnState {
         now
     }
 
-    /// The socket has taken so many bytes.
+    /// The socket has taken `bytes` bytes.
     pub(super) fn wrote(&self, bytes: usize) {
         self.written.store(self.written.load(Relaxed) + bytes as u64, Relaxed);
     }
 
-    /// Whether the connection stands between two requests, with nothing left to write.
+    /// Whether the connection is between two requests, with nothing left to write.
     pub(super) fn is_idle(&self) -> bool {
         self.busy.load(Relaxed) == 0
             && !self.body_open.load(Relaxed)
@@ -180,7 +183,7 @@ impl ConnState {
             && !self.upgraded.load(Relaxed)
     }
 
-    /// Ends the connection whoever holds it.
+    /// Ends the connection, whichever task holds it.
     pub(super) fn abort(&self) {
         self.aborted.store(true, Relaxed);
         self.task.wake();
@@ -192,11 +195,11 @@ impl ConnState {
         self.aborted.load(Relaxed)
     }
 
-    /// A head is complete: forgets its bytes, and says whether `name` began one of its lines. Of one that came together
-    /// with a request before it, that is not known.
+    /// A head is complete: forgets its bytes, and returns whether one of its lines began with `name`. This is
+    /// not known for a head that arrived together with the request before it.
     pub(super) fn take_head(&self, name: Option<&[u8]>) -> bool {
         let kept = self.head_bytes.load(Relaxed) > 0;
-        self.head_bytes.store(0, Relaxed); // the next one begins with the room of this
+        self.head_bytes.store(0, Relaxed); // the next head reuses the buffer
         name.filter(|_| kept).is_some_and(|name| {
             let head = lock(&self.head);
             let mut lines =
@@ -208,13 +211,13 @@ impl ConnState {
         })
     }
 
-    /// No head has begun: gives the room of the last one back.
+    /// No head has begun: frees the buffer of the last one.
     pub(super) fn forget_head(&self) {
         self.head_bytes.store(0, Relaxed);
         *lock(&self.head) = Vec::new();
     }
 
-    /// Keeps the rest of a body that the application does not want, for the driver to drain.
+    /// Keeps the rest of a body that the application does not read, for the driver to drain.
     pub(super) fn leave_body(&self, body: Incoming) {
         *lock(&self.leftover) = Some(body);
         self.task.wake();
@@ -225,7 +228,7 @@ impl ConnState {
     }
 }
 
-/// One open connection in the server's counts and its list.
+/// One open connection in the server's counters and list.
 pub(super) struct Open {
     pub(super) conn: Arc<ConnState>,
     pub(super) id: u64,
@@ -237,23 +240,23 @@ impl Drop for Open {
     }
 }
 
-/// The socket as hyper has it: bytes that were read before come first, and the [`ConnState`] is kept.
+/// The socket as hyper sees it: returns bytes that were read earlier first, and updates the [`ConnState`].
 pub(super) struct Socket {
     pub(super) stream: Stream,
     pub(super) before: Bytes,
     pub(super) open: Open,
     /// The client's end of stream was seen.
     pub(super) ended: bool,
-    /// hyper has refused a request, and its answer was kept back.
+    /// hyper has refused a request, and its response was held back.
     pub(super) refused: bool,
     head_limit: usize,
     frames: Frames,
-    /// Room to join short slices in.
+    /// Buffer for joining short slices.
     joined: Vec<u8>,
 }
 
-/// Slices that together are no longer than this, in bytes, are copied and sent as one: the kernel takes more time over
-/// several.
+/// Slices of at most this many bytes in total are copied and sent as one, because several cost the kernel
+/// more time.
 const SHORT: usize = 4096;
 
 impl Socket {
@@ -274,7 +277,7 @@ impl Socket {
         }
     }
 
-    /// Whether the connection may go on; the wakers of an upgraded one are not the driver's.
+    /// Whether the connection may go on. An upgraded connection has its own wakers, not the driver's.
     fn check(&self, cx: &Context<'_>, waker: impl Fn(&ConnState) -> &AtomicWaker) -> io::Result<()> {
         let conn = &*self.open.conn;
         if conn.upgraded.load(Relaxed) {
@@ -285,7 +288,7 @@ impl Socket {
             return Err(io::ErrorKind::TimedOut.into());
         }
         match conn.is_aborted() {
-            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server ends")),
+            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is stopping")),
             false => Ok(()),
         }
     }
@@ -299,7 +302,7 @@ impl Socket {
             }
             Poll::Ready(Err(error)) if sendfile::is_fault(error) => {
                 conn.shared.load.failed.fetch_add(1, Relaxed);
-                tracing::error!(%error, "a response ends unfinished");
+                tracing::error!(%error, "a response could not be finished");
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => conn.blocked.store(true, Relaxed),
@@ -328,7 +331,7 @@ impl AsyncRead for Socket {
             buf.put_slice(&this.before[..count]);
             this.before.advance(count);
             if this.before.is_empty() {
-                this.before = Bytes::new(); // which gives their room back
+                this.before = Bytes::new(); // frees the buffer
             }
         }
         let count = buf.filled().len() - start;
@@ -343,7 +346,7 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         if count == 0 && buf.remaining() > 0 {
-            // The client may have gone, or only have said all it wanted to: the driver gives it time. A body
+            // The client may have gone, or may only have finished sending: the driver gives it time. A body
             // that ends too early is an error at once.
             let sending = answering || !conn.flushed.load(Relaxed);
             if sending && !conn.body_open.load(Relaxed) && !conn.upgraded.load(Relaxed) {
@@ -422,21 +425,22 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.refused {
-            return Poll::Ready(Ok(())); // our own answer follows
+            return Poll::Ready(Ok(())); // our own response follows
         }
         let conn = &*this.open.conn;
         if !conn.shut.load(Relaxed) {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             conn.shut.store(true, Relaxed);
         }
-        // A stream that the client began before it heard our GOAWAY: closing at once would reset the connection, and the
-        // GOAWAY, which says that it may be begun elsewhere, could be lost. The driver keeps the time.
+        // The client may have begun a stream before it received our GOAWAY. Closing at once would reset the
+        // connection, and could lose the GOAWAY that allows the client to retry elsewhere. The driver limits
+        // the time.
         while conn.closing.load(Relaxed) && !conn.is_aborted() {
             let mut space = [0; 4096];
             let mut space = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space)) {
                 Ok(()) if !space.filled().is_empty() => {}
-                _ => break, // it has gone
+                _ => break, // the client has gone
             }
         }
         Poll::Ready(Ok(()))

@@ -26,37 +26,38 @@ use crate::server::control::Idle;
 use crate::server::eviction::IdleKind;
 use crate::server::gate::ConnInfo;
 
-/// What a client that speaks HTTP/2 from the start sends first, RFC 9113 section 3.4.
+/// What an HTTP/2 client sends first, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection idle for this long gives its buffers back: 3 KiB are left of some 18. The more connections, the sooner:
-/// what all of them had at once, the allocator would keep.
+/// A connection that is idle for this long gives its buffers back: of about 18 KiB, 3 KiB remain. The more
+/// connections there are, the shorter the time, because the allocator would keep what all of them used at
+/// once.
 fn nap_time(connections: usize) -> Duration {
     Duration::from_millis(2000 * 256 / connections.max(256) as u64).max(Duration::from_millis(20))
 }
 
-/// An idle connection of a server that ends stays open for so long: a request that is on its way already is
+/// An idle connection stays open this long after its server retires: a request that is already on its way is
 /// answered, with `Connection: close`, instead of meeting a closed socket.
 const LEAVE_TIME: Duration = Duration::from_millis(500);
 
-/// A connection between two requests, and nothing of hyper's.
+/// A connection between two requests, without any state of hyper.
 struct IdleConn {
     stream: Stream,
-    /// Bytes of the next request that were read already.
+    /// Bytes of the next request that were already read.
     read: BytesMut,
     open: Open,
     idle_since: Instant,
-    /// It has spoken HTTP/1 and does not change over.
+    /// It has used HTTP/1 and cannot change to HTTP/2.
     is_http1: bool,
 }
 
-/// Serves one connection that has just been accepted.
+/// Serves a new connection.
 pub(super) async fn begin(stream: Stream, open: Open, place: ListenerId) {
     let Some(Arrived { stream, read, info, speaks }) = arrive(stream, &open, &place).await else { return };
     serve(stream, read, open, place, info, speaks).await;
 }
 
-/// Serves one connection; `before` are bytes that were read from it already.
+/// Serves one connection; `before` are the bytes that were already read from it.
 pub(super) async fn serve(
     stream: Stream,
     before: Bytes,
@@ -71,7 +72,7 @@ pub(super) async fn serve(
     let mut rest = IdleConn { stream, read: before.into(), open, idle_since, is_http1 };
     loop {
         let next = match first_bytes(&mut rest, &mut timer).await {
-            // It has agreed on HTTP/2 and does not speak it: RFC 9113 section 3.4.
+            // It negotiated HTTP/2 but does not use it: RFC 9113 section 3.4.
             First::Http1 if speaks == Speaks::Http2 => return,
             First::Http1 => http1(rest, &place, &info, &mut timer).await,
             First::Http2 => {
@@ -94,14 +95,14 @@ pub(super) async fn serve(
 enum First {
     Http1,
     Http2,
-    /// Nothing decisive has come, and the generation is retired.
+    /// The bytes decide nothing yet, and the generation is retired.
     Idle,
     Late,
     Closed,
 }
 
-/// Waits for the first byte of an HTTP/1 connection; on a new one, reads until the bytes are the preface of HTTP/2 or
-/// cannot become it.
+/// Waits for the first byte of an HTTP/1 connection. On a new connection, reads until the bytes are the
+/// HTTP/2 preface or cannot become it.
 async fn first_bytes(rest: &mut IdleConn, timer: &mut Timer) -> First {
     let IdleConn { stream, read, open, idle_since, is_http1 } = rest;
     let (shared, conn) = (&open.conn.shared, &open.conn);
@@ -154,7 +155,7 @@ async fn first_bytes(rest: &mut IdleConn, timer: &mut Timer) -> First {
     .await
 }
 
-/// Gives an idle connection to the next generation, or gives it back when nobody takes it.
+/// Passes an idle connection to the next generation, or returns it if no generation takes it.
 async fn hand_over(rest: IdleConn, place: &ListenerId, info: &ConnInfo) -> Option<IdleConn> {
     let IdleConn { stream, read, open, idle_since, is_http1 } = rest;
     let idle = |socket, server| Idle {
@@ -170,7 +171,7 @@ async fn hand_over(rest: IdleConn, place: &ListenerId, info: &ConnInfo) -> Optio
     Some(IdleConn { stream: stream.into(), read: read.into(), open, idle_since, is_http1 })
 }
 
-/// How the driving of an HTTP/1 connection ended.
+/// Why the driving of an HTTP/1 connection stopped.
 enum End {
     /// hyper is done with it, perhaps because of an error.
     Closed(Option<hyper::Error>),
@@ -178,15 +179,15 @@ enum End {
     Idle,
     /// Between two requests for a while.
     Nap,
-    /// Idle in that way, and the server is full.
+    /// Idle in this way, and the server is full.
     Evicted(IdleKind),
-    /// A head did not come in time.
+    /// A head did not arrive in time.
     LateHead,
-    /// What the app left of a body does not come; the response goes on.
+    /// The rest of a body that the app left unread does not arrive; the response goes on.
     Undrained,
     /// The client takes nothing.
     Stalled,
-    /// Idle for long, gone, all is said, or time is up.
+    /// Idle for long, gone, finished, or past the time limit.
     Quit,
 }
 
@@ -196,7 +197,7 @@ async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut 
     let conn = open.conn.clone();
     let shared = &conn.shared;
     if conn.pinned.load(Relaxed) && shared.stage() == Stage::Retired {
-        conn.close_next.store(true, Relaxed); // it may have rested while that was told
+        conn.close_next.store(true, Relaxed); // it may have been idle when that was announced
     }
     let exchange = Exchange::new(conn.clone(), info.clone());
     let io = TokioIo::new(Socket::new(stream, read.freeze(), open));
@@ -214,14 +215,14 @@ async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut 
                 continue;
             }
             match watch.poll(cx, timer) {
-                Poll::Ready(End::Undrained) => {} // the next turn gives it up
+                Poll::Ready(End::Undrained) => {} // the next poll gives up
                 other => return other,
             }
         }
     })
     .await;
     let idle_since = watch.idle_since;
-    let parts = connection.into_parts()?; // else it is upgraded
+    let parts = connection.into_parts()?; // `None`: upgraded
     let mut socket = parts.io.into_inner();
     match end {
         End::Closed(Some(error)) if socket.refused => {
@@ -239,7 +240,7 @@ async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut 
         }
         End::Evicted(IdleKind::Head) => {
             let read = unread(&parts.read_buf, &socket.before);
-            refuse(socket.stream, &conn, info, HEAD_TOO_SLOW, &read).await; // does not linger: it was evicted
+            refuse(socket.stream, &conn, info, HEAD_TOO_SLOW, &read).await; // no lingering: it was evicted
             None
         }
         End::Evicted(_) if !socket.stream.has_unread() => {
@@ -249,7 +250,7 @@ async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut 
         End::Idle | End::Nap | End::Evicted(_) => {
             conn.stay();
             conn.forget_head();
-            // A copy, as even an empty one would keep hyper's whole buffer.
+            // A copy, because even an empty slice would keep hyper's whole buffer alive.
             let read = [parts.read_buf, socket.before].concat().as_slice().into();
             let rest =
                 IdleConn { stream: socket.stream, read, open: socket.open, idle_since, is_http1: true };
@@ -274,7 +275,7 @@ async fn http1(rest: IdleConn, place: &ListenerId, info: &ConnInfo, timer: &mut 
     }
 }
 
-/// What is looked at each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
+/// What is checked each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
 struct Watch<'a> {
     shared: &'a Shared,
     conn: &'a ConnState,
@@ -282,10 +283,10 @@ struct Watch<'a> {
     served: usize,
     idle_since: Instant,
     head_since: Option<Instant>,
-    /// Since when no byte was taken, and how many were before.
+    /// Since when no byte was taken, and how many had been taken before.
     stalled: Option<(u64, Instant)>,
     half_closed: Option<(u64, Instant)>,
-    /// Since when the connection is idle while the server ends.
+    /// Since when the connection has been idle on a retired server.
     leaving_since: Option<Instant>,
 }
 
@@ -304,10 +305,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Reads what the app left of a body. `true`: hyper should be polled again.
+    /// Reads what the app left of a body. `true`: poll hyper again.
     fn drain(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.conn.body_open.load(Relaxed) {
-            return false; // so nothing is left of one
+            return false; // no body was left unread
         }
         if let Some(body) = self.conn.take_leftover() {
             self.drain = Some(Drain::new(body));
@@ -318,7 +319,7 @@ impl<'a> Watch<'a> {
             Poll::Pending if drain.until() <= Instant::now() => false,
             Poll::Pending => return false,
         };
-        // Dropped before its end, it makes hyper close the connection once the response is out.
+        // If it is dropped before its end, hyper closes the connection after the response.
         self.drain = None;
         if ended {
             self.conn.body_open.store(false, Relaxed);
@@ -352,10 +353,10 @@ impl<'a> Watch<'a> {
                 }
             }
         }
-        // hyper lets go of a response with its last bytes, which may be long on their way to the client.
+        // hyper releases a response with its last bytes, which may take long to reach the client.
         let busy = conn.busy.load(Relaxed) > 0 || !conn.flushed.load(Relaxed);
         if !busy && conn.half_closed.load(Relaxed) {
-            return Poll::Ready(End::Quit); // all is said, and nothing more comes
+            return Poll::Ready(End::Quit); // everything is sent, and nothing more arrives
         }
         let mut deadline = None;
         let mut end = End::Quit;

@@ -37,7 +37,7 @@ impl Exchange {
         Exchange { conn, info, memory: Cell::default() }
     }
 
-    /// The app at work on the request, or our own answer where it does not get that far.
+    /// Calls the app, or makes our own response if the request is refused.
     fn begin(&self, mut request: http::Request<Incoming>, head: &mut Head, guard: &mut CallGuard) -> State {
         let (version, shared) = (head.version, &self.conn.shared);
         let has_body = !request.body().is_end_stream();
@@ -107,23 +107,23 @@ impl hyper::service::Service<http::Request<Incoming>> for Exchange {
     }
 }
 
-/// A response that is being made.
+/// A response in progress.
 pub(super) struct Answering {
     state: State,
     head: Head,
     guard: Option<CallGuard>,
 }
 
-/// What the way back has to know of the request.
+/// What the response path needs to know about the request.
 struct Head {
     version: Version,
     admitted: Admitted,
-    /// That of its body, where it has one.
+    /// The outcome of its body, if it has one.
     fate: Option<Arc<BodyOutcome>>,
 }
 
 enum State {
-    /// In a box, as it is rare: the future moves several times before it is polled.
+    /// Boxed because it is rare: the future moves several times before it is polled.
     Made(Option<Box<Response>>),
     Running(Work),
 }
@@ -154,7 +154,7 @@ impl Future for Answering {
             }
         };
         let Some(CallGuard { mut request, connection }) = this.guard.take() else {
-            return Poll::Pending; // polled after its end, which hyper never does
+            return Poll::Pending; // polled after completion, which hyper never does
         };
         request.settle(&mut response, &this.head.admitted, this.head.version);
         if this.head.version < Version::HTTP_2 && !this.head.admitted.head {
@@ -178,7 +178,7 @@ impl Future for Answering {
 }
 
 impl Answering {
-    /// Whether the connection is of no further use: whoever sent too much or too slowly may send on.
+    /// Whether the connection must end: a client that sent too much or too slowly may keep sending.
     fn ends(&self, status: StatusCode) -> bool {
         matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
             || self.head.fate.as_ref().is_some_and(|fate| fate.fault() != BodyError::None)
@@ -190,7 +190,7 @@ fn fields_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
-/// One request, and the connection that it came by.
+/// One request and its connection.
 struct CallGuard {
     request: RequestGuard,
     connection: ConnectionRef,
@@ -229,25 +229,25 @@ impl Drop for ConnectionRef {
     }
 }
 
-/// A response's body on its way out.
+/// A response body that is being sent.
 pub(super) struct ResponseBody {
     body: CountedBody,
     connection: ConnectionRef,
-    /// A part of a file was given out.
+    /// A part of a file was passed to hyper.
     promised: bool,
 }
 
-/// What a response's body tells the task of its stream of HTTP/2.
+/// What a response body tells the task of its HTTP/2 stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SendProgress {
-    /// A frame was given out, and nobody has come back for the next: the client takes nothing.
+    /// A frame was passed on and the next one has not been asked for: the client takes nothing.
     pub(super) waits: bool,
-    /// Frames given out so far.
+    /// Frames passed on so far.
     pub(super) frames: u64,
 }
 
 thread_local! {
-    /// That of the stream which is polled.
+    /// The progress of the stream that is being polled.
     pub(super) static SEND_PROGRESS: Cell<SendProgress> = const { Cell::new(SendProgress { waits: false, frames: 0 }) };
 }
 

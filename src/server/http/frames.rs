@@ -1,9 +1,9 @@
-//! Where the frames of an HTTP/2 connection begin and end, as far as its limits of time have to know.
+//! Where the frames of an HTTP/2 connection begin and end, as far as its time limits need to know.
 
-/// Length of what a client sends before its first frame, RFC 9113 section 3.4.
+/// Length of the client's connection preface, RFC 9113 section 3.4.
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
-/// [`Frames::whole`] when nothing but the preface has come.
+/// [`Frames::whole`] if only the preface has arrived.
 const AFTER_PREFACE: u64 = 1;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -11,30 +11,30 @@ const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// Follows the frames that a client sends, RFC 9113 section 4.1; what is wrong with one is for hyper to see.
+/// Follows the frames that a client sends, RFC 9113 section 4.1; hyper checks whether they are valid.
 #[derive(Debug)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES],
-    /// Bytes of `head` that have come.
+    /// Bytes of `head` that have arrived.
     have: usize,
     /// Bytes of the preface or of a frame's content that are still to come.
     left: usize,
-    /// The content is that of a body, which has a limit of its own.
+    /// The content belongs to a body, which has its own limit.
     data: bool,
-    /// A field block has begun, whose end is in a frame to come (section 4.3).
+    /// A field block has begun that ends in a later frame (section 4.3).
     block: bool,
-    /// Frames and field blocks that have come whole.
+    /// Number of complete frames and field blocks.
     whole: u64,
 }
 
 impl Frames {
-    /// Those of a connection of which nothing was read.
+    /// For a connection of which nothing has been read.
     pub(super) fn new() -> Frames {
         Frames { head: [0; HEAD_BYTES], have: 0, left: PREFACE_BYTES, data: false, block: false, whole: 0 }
     }
 
-    /// Takes what was read. `false`: the first frame is not SETTINGS, so that it is not HTTP/2 (section 3.4), which hyper
-    /// does not see.
+    /// Takes the bytes that were read. `false`: the first frame is not SETTINGS, so this is not HTTP/2
+    /// (section 3.4), which hyper does not notice.
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let room = if self.left > 0 { self.left } else { HEAD_BYTES - self.have };
@@ -66,12 +66,12 @@ impl Frames {
         true
     }
 
-    /// Whether something other than a body has begun and not come whole.
+    /// Whether something other than a body has begun and is incomplete.
     pub(super) fn is_within(&self) -> bool {
         self.have > 0 || (self.left > 0 && !self.data) || self.block
     }
 
-    /// How much has come whole: while that stays the same, it is the same that is waited for.
+    /// How many are complete: while this does not change, the same one is being awaited.
     pub(super) fn whole(&self) -> u64 {
         self.whole
     }
@@ -85,7 +85,7 @@ mod tests {
         [&[0, 0, content.len() as u8, kind, flags, 0, 0, 0, 1][..], content].concat()
     }
 
-    /// Every byte on its own: what is within, and how much has come whole, at each boundary.
+    /// Byte by byte: whether a frame is incomplete, and how many are complete, at each boundary.
     #[test]
     fn frames_and_field_blocks_are_followed_byte_by_byte() {
         let mut frames = Frames::new();

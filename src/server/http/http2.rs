@@ -1,4 +1,4 @@
-//! One connection that speaks HTTP/2, and the tasks of its streams.
+//! One HTTP/2 connection, and the tasks of its streams.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -18,13 +18,14 @@ use super::wait::{LINGER_TIME, Timer, since};
 use crate::server::accept::Stage;
 use crate::server::gate::ConnInfo;
 
-/// Longest wait for the client's word that it has heard our GOAWAY.
+/// Longest wait for the client's reply to our GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
 
-/// The same where the server is full and others wait.
+/// The same if the server is full and other clients wait.
 const EVICTION_TIME: Duration = Duration::from_millis(50);
 
-/// Serves it to its end: when idle for long or retired it is told to go, and finishes the streams that have begun.
+/// Serves it to its end. If it is idle for long or retired, the client is sent GOAWAY, and the streams that
+/// have begun are finished.
 pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnInfo, mut timer: Timer) {
     let conn = open.conn.clone();
     let shared = &conn.shared;
@@ -40,8 +41,8 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnI
     let (mut waker, mut gave_way) = (None, false);
     poll_fn(|cx| {
         conn.task.register(cx, &mut waker);
-        // What woke this is as a rule an answer, with others close behind: streams that are ready have their turn first,
-        // and one write takes what they have.
+        // Usually a response woke this task, and others follow closely. Streams that are ready are polled
+        // first, and one write takes all their output.
         gave_way = !gave_way && conn.busy.load(Relaxed) > 0;
         if gave_way {
             cx.waker().wake_by_ref();
@@ -62,7 +63,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnI
             let written = conn.written.load(Relaxed);
             let blocked = since(&mut stalled, conn.blocked.load(Relaxed), written);
             let stalls = blocked.map(|since| since + shared.limits.write_stall);
-            // What h2 has taken of the last answers may be long on its way to the client.
+            // What h2 has taken of the last responses may take long to reach the client.
             let parted = since(&mut parting, told && idle, written).map(|since| since + GOODBYE_TIME);
             let deadline = match (told, idle) {
                 (false, true) => Some(idle_since + shared.limits.idle_time),
@@ -73,7 +74,7 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnI
             let lingers = since(&mut shut, conn.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
             evicted |= conn.is_evicted() && idle;
             if !evicted {
-                conn.stay(); // a request has come meanwhile
+                conn.stay(); // a request arrived in the meantime
             }
             let leaves = evicted && idle && !conn.blocked.load(Relaxed);
             let evictions = since(&mut evicting, leaves, written).map(|since| since + EVICTION_TIME);
@@ -81,19 +82,19 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnI
             let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
             if late && sooner == stalls {
                 conn.cut.store(true, Relaxed);
-                let _ = connection.as_mut().poll(cx); // it meets its end at the socket
+                let _ = connection.as_mut().poll(cx); // the socket makes it end
                 return Poll::Ready(());
             }
             if late && sooner == heads {
                 connection.as_mut().graceful_shutdown();
-                let _ = connection.as_mut().poll(cx); // GOAWAY, as far as the socket takes it
+                let _ = connection.as_mut().poll(cx); // sends GOAWAY if the socket takes it
                 return Poll::Ready(());
             }
             if late && (told || sooner == lingers || sooner == evictions) {
                 return Poll::Ready(());
             }
             if !told && (late || evicted || shared.stage() > Stage::Serving) {
-                // GOAWAY: streams that have begun are finished, new ones go to another connection.
+                // GOAWAY: streams that have begun are finished; new ones need another connection.
                 connection.as_mut().graceful_shutdown();
                 conn.closing.store(true, Relaxed);
                 told = true;
@@ -105,7 +106,8 @@ pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnI
     .await;
 }
 
-/// Spawns the streams of HTTP/2, and ends one whose client takes nothing: its own task sees what no socket shows.
+/// Spawns the streams of HTTP/2, and ends a stream whose client takes nothing: only the stream's task notices
+/// this, the socket does not.
 #[derive(Debug, Clone)]
 pub(super) struct Streams {
     pub(super) stall: Duration,
@@ -123,7 +125,8 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// One stream, in a task of its own. Written out, as an `async` block would have room for the stream twice.
+    /// One stream in its own task. Written by hand, because an `async` block would reserve room for the
+    /// stream twice.
     struct Streaming<F> {
         #[pin]
         stream: F,

@@ -8,7 +8,7 @@ use crate::server::accept::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
 
 impl ConnState {
-    /// In which way the connection is idle, `None` while it is not.
+    /// In which way the connection is idle; `None` if it is not.
     pub(super) fn idle_kind(&self) -> Option<IdleKind> {
         let answering = self.busy.load(Relaxed) > 0;
         if self.ending.load(Relaxed) || (self.closing.load(Relaxed) && !answering) {
@@ -20,7 +20,7 @@ impl ConnState {
         if self.head_bytes.load(Relaxed) > 0 {
             return Some(IdleKind::Head);
         }
-        // One that another generation has handed over has served requests there.
+        // A connection that was handed over has served requests in another generation.
         let kept = self.served.load(Relaxed) > 0 || self.accepted.get().is_none();
         Some(if kept { IdleKind::Kept } else { IdleKind::Silent })
     }
@@ -36,7 +36,7 @@ impl ConnState {
         self.evicted.load(Relaxed)
     }
 
-    /// A request has come meanwhile: the connection stays.
+    /// A request arrived in the meantime: the connection stays.
     pub(super) fn stay(&self) {
         self.evicted.store(false, Relaxed);
     }

@@ -1,15 +1,17 @@
-//! The `http` server: HTTP/1.1 and HTTP/2, with TLS or without, on TCP and Unix sockets.
+//! The `http` server: HTTP/1.1 and HTTP/2, with or without TLS, on TCP and Unix sockets.
 //!
 //! - `shared`: what the connections of one server share;
-//! - `arrive`: what comes before the first request, the PROXY header and TLS; `redirect` leads plain clients to TLS;
-//! - `connection`: one connection, from its first byte to its end or its hand-over; `http2` where it speaks that, whose
-//!   `frames` have limits of time, too;
-//! - `stream`: the socket; `conn`: what the parts of its connection know of one another;
+//! - `arrive`: what happens before the first request (PROXY header, TLS); `redirect`: redirects plain clients
+//!   to HTTPS;
+//! - `connection`: one connection, from its first byte to its end or hand-over; `http2`: the same for HTTP/2,
+//!   with time limits for its `frames`;
+//! - `stream`: the socket; `conn_state`: what the parts of a connection share;
 //! - `exchange`: one request, through the gate to the app and back;
-//! - `refused`: what ends before there is a request, and is answered and logged all the same;
-//! - `sendfile`: files that the kernel sends by itself;
-//! - `request_body`: the request's body: pace, and what the app left unread;
-//! - `idle`: what a full server sees of a connection; `wait`: deadlines; `clock`: the time, read once a turn of a task.
+//! - `refused`: requests that end before there is a request; they are answered and logged all the same;
+//! - `sendfile`: files that the kernel sends directly;
+//! - `request_body`: the request's body: its throughput, and what the app left unread;
+//! - `idle`: how a full server sees a connection; `wait`: deadlines; `clock`: the time, read once per poll of
+//!   a task.
 
 mod arrive;
 mod clock;
@@ -86,11 +88,11 @@ impl Default for Options {
     }
 }
 
-/// Whether and where plain clients are led to HTTPS.
+/// Whether and where plain clients are redirected to HTTPS.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RedirectHttp {
-    /// On port 80 of the addresses that are listened on.
+    /// On port 80 of the addresses in `listen`.
     Whether(bool),
     /// At this address.
     At(ConfigAddress),
@@ -99,7 +101,7 @@ pub(super) enum RedirectHttp {
 /// A checked `http` server.
 #[derive(Debug)]
 struct Http {
-    /// Those that lead to TLS come last.
+    /// The addresses that redirect to HTTPS come last.
     listen: Vec<Listen>,
     redirects: usize,
     tls: Option<Tls>,
@@ -108,9 +110,9 @@ struct Http {
     limits: Limits,
 }
 
-/// Checks the options and makes the server.
+/// Checks the options and creates the server.
 /// # Errors
-/// Every ill-formed address, host and network.
+/// Every malformed address, host and network.
 pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     let options: Options = table.options()?;
     let mut errors = Vec::new();
@@ -144,7 +146,7 @@ pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
     }))
 }
 
-/// Where plain clients are led to TLS.
+/// The addresses at which plain clients are redirected to HTTPS.
 fn redirects(table: &Table, options: &Options, listen: &[Listen]) -> Result<Vec<Listen>, Error> {
     let wanted = match &options.redirect_http {
         RedirectHttp::Whether(false) => return Ok(Vec::new()),
@@ -169,15 +171,15 @@ fn redirects(table: &Table, options: &Options, listen: &[Listen]) -> Result<Vec<
     };
     let error = |message: &str| table.error("redirect_http", message);
     if options.tls.is_none() {
-        return Err(error("`redirect_http` leads to HTTPS, which this server does not serve")
+        return Err(error("`redirect_http` needs HTTPS, which this server does not serve")
             .help("add the table `[server.NAME.tls]`"));
     }
     if wanted.is_empty() {
-        return Err(error("`redirect_http` does not know where to listen")
-            .help("say it: `redirect_http = \"0.0.0.0:80\"`"));
+        return Err(error("`redirect_http = true` cannot tell where to listen")
+            .help("name an address: `redirect_http = \"0.0.0.0:80\"`"));
     }
     match wanted.iter().find(|entry| listen.contains(entry) && is_fixed(entry)) {
-        Some(twice) => Err(error(&format!("`{twice}` is listened on for HTTPS already"))),
+        Some(twice) => Err(error(&format!("`{twice}` already serves HTTPS"))),
         None => Ok(wanted),
     }
 }
@@ -205,7 +207,7 @@ impl Server for Http {
             let tls = match tls.map(|tls| tls.start(&control.server, &control.tickets)).transpose() {
                 Ok(tls) => tls,
                 Err(error) => {
-                    // The options were checked: this is no fault of the config.
+                    // The options were checked, so this is not a fault of the config.
                     tracing::error!(server = &*control.server, %error, "cannot serve HTTPS");
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Port 80 beside 443: clients are led to TLS, and an authority finds the answer to its challenge.
+//! Port 80 beside 443: redirects clients to HTTPS, and answers ACME challenges.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::environ::Environ;
 use crate::server::gate::reply;
 use crate::server::tls::Terminator;
 
-/// Where an authority asks, RFC 8555 section 8.3.
+/// The path of ACME challenges, RFC 8555 section 8.3.
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// Answers what comes to the addresses `from` and is not secure already; the rest goes to `next`.
+/// Answers plain requests to the addresses `from`; all other requests go to `next`.
 pub(super) fn wrap(next: App, from: Arc<[String]>, port: u16, tls: Option<Arc<Terminator>>) -> App {
     next.within(|next| {
         App::from_call(move |request: Request| {

@@ -1,7 +1,8 @@
-//! Requests that end before there is a request: a head that does not come, or that hyper cannot read.
+//! Requests that fail before there is a request: a head that does not arrive, or that hyper cannot parse.
 //!
-//! hyper answers what it cannot read by itself, without a body and unseen. So the socket keeps that answer back
-//! ([`is_hypers_own`]), and when the connection has ended its driver sends one that tells the reason.
+//! hyper itself answers what it cannot parse, without a body or a log entry. So the socket holds that
+//! response back ([`is_hypers_own`]), and when the connection has ended, its driver sends one that names the
+//! reason.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -22,25 +23,25 @@ use super::wait::linger;
 use crate::body::{RefusedHead, Response};
 use crate::server::gate::{ConnInfo, Rejection};
 
-/// A head did not come in time.
+/// A head did not arrive in time.
 pub(super) const HEAD_TOO_SLOW: Rejection =
-    Rejection::new(StatusCode::REQUEST_TIMEOUT, "the head came too slowly").by("head_timeout_secs");
+    Rejection::new(StatusCode::REQUEST_TIMEOUT, "the head arrived too slowly").by("head_timeout_secs");
 /// A head is too long.
 pub(super) const HEAD_TOO_LONG: Rejection =
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
         .by("head_limit_bytes");
-/// Plain HTTP where TLS is spoken.
+/// Plain HTTP on a TLS port.
 pub(super) const SPEAKS_HTTPS: Rejection =
     Rejection::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
-/// TLS where plain HTTP is spoken.
+/// TLS on a plain HTTP port.
 const SPEAKS_HTTP: Rejection =
     Rejection::new(StatusCode::BAD_REQUEST, "this port speaks plain HTTP: use http://");
 
 /// First byte of every TLS connection: the content type of a handshake record, RFC 8446 section 5.1.
 pub(super) const HANDSHAKE: u8 = 22;
 
-/// Answers, counts and logs a request of which `read` has come, and ends the connection. What does not fit the socket at
-/// once is not worth waiting for.
+/// Answers, counts and logs a request of which `read` has arrived, and ends the connection. Output that the
+/// socket does not take at once is dropped.
 pub(super) async fn refuse(
     mut stream: Stream,
     conn: &ConnState,
@@ -63,7 +64,7 @@ pub(super) async fn refuse(
     linger(stream, conn).await;
 }
 
-/// What hyper has found wrong with the head at the start of `read`.
+/// What hyper found wrong with the head at the start of `read`.
 pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], conn: &ConnState) -> Rejection {
     let bad = |reason| Rejection::new(StatusCode::BAD_REQUEST, reason);
     let text = error.to_string();
@@ -85,18 +86,18 @@ pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], conn: &ConnState) -> R
         text if text.contains("content-length") => bad("Content-Length is not valid"),
         text if text.contains("transfer-encoding") => bad("Transfer-Encoding is not valid"),
         text if text.contains("header") => bad("a header field is not valid"),
-        _ => bad("the request cannot be read"),
+        _ => bad("the request cannot be parsed"),
     }
 }
 
-/// How hyper's own answer ends.
+/// How hyper's own responses end.
 const END: &[u8] = b" GMT\r\n\r\n";
 
-/// The statuses that hyper answers with by itself.
+/// The statuses of hyper's own responses.
 const HYPERS: [StatusCode; 3] =
     [StatusCode::BAD_REQUEST, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 
-/// Where in `bytes`, which are to be written, hyper's own answer begins, if they end with one.
+/// Where hyper's own response begins in `bytes`, which are about to be written, if they end with one.
 pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
     /// `Sun, 29 Nov 2026 03:14:31 GMT` and two line ends.
     const DATE: usize = 29 + 4;
@@ -112,15 +113,16 @@ pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Whether a body that ends with this frame may end as hyper's own answer does.
+/// Whether a body that ends with this frame may end like hyper's own response.
 pub(super) fn looks_alike(frame: &[u8]) -> bool {
     match frame.len() < END.len() {
-        true => frame.ends_with(b"\n"), // the frames before it have the rest, perhaps
+        true => frame.ends_with(b"\n"), // earlier frames may contain the rest
         false => frame.ends_with(END),
     }
 }
 
-/// Gives an app's empty answer with such a status another order of its fields, by which [`is_hypers_own`] knows it.
+/// Reorders the fields of an app's empty response with such a status, so that [`is_hypers_own`] can tell it
+/// apart.
 pub(super) fn mark(response: &mut Response) {
     if !HYPERS.contains(&response.status()) || !response.body().is_end_stream() {
         return;
@@ -133,7 +135,7 @@ pub(super) fn mark(response: &mut Response) {
     }
 }
 
-/// The slices up to `end`, counted over all of them.
+/// The slices up to byte `end` of all of them.
 fn before<'a>(slices: &'a [IoSlice<'a>], end: usize) -> impl Iterator<Item = IoSlice<'a>> {
     let mut left = end;
     slices.iter().filter_map(move |slice| {
@@ -144,7 +146,7 @@ fn before<'a>(slices: &'a [IoSlice<'a>], end: usize) -> impl Iterator<Item = IoS
 }
 
 impl Socket {
-    /// Keeps back an answer of hyper's own at the end of `slices`; writes what is before it.
+    /// Holds back a response of hyper's own at the end of `slices`; writes what is before it.
     pub(super) fn keep_back(
         &mut self,
         cx: &mut Context<'_>,
@@ -171,7 +173,7 @@ impl Socket {
     }
 }
 
-/// What hyper has read and not used, with what the socket has for it.
+/// What hyper has read and not used, followed by what the socket has for it.
 pub(super) fn unread(read: &Bytes, before: &Bytes) -> Vec<u8> {
     [&**read, &**before].concat()
 }

@@ -1,4 +1,4 @@
-//! A request's body on its way in: its pace, and what is left of it when the application wants no more.
+//! A request's body as it arrives: its throughput, and what remains if the application stops reading.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use super::conn_state::ConnState;
 use crate::error::BoxError;
 use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
 
-/// Most bytes of an unwanted body that are read to save the connection.
+/// Maximum bytes of an unwanted body that are read to save the connection.
 const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
-/// Longest time for it.
+/// Longest time for that.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The body of one request.
 pub(super) struct RequestBody {
     body: Option<Incoming>,
-    /// HTTP/1 only: a stream of HTTP/2 is its own and is reset when dropped.
+    /// HTTP/1 only: an HTTP/2 stream is separate and is reset when dropped.
     conn: Option<Arc<ConnState>>,
-    /// The client waits for `100 Continue`, which hyper sends once the body is asked for.
+    /// The client waits for `100 Continue`, which hyper sends when the body is first polled.
     invited: bool,
     fate: Arc<BodyOutcome>,
     clock: Clock,
 }
 
 impl RequestBody {
-    /// Wraps a body that has not ended; call it within the server's runtime.
+    /// Wraps a body that has not ended. Call it within the server's runtime.
     pub(super) fn new(
         body: Incoming,
         conn: Option<Arc<ConnState>>,
@@ -75,7 +75,7 @@ impl http_body::Body for RequestBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.fate.set(BodyError::Broken);
-                this.body = None; // `body_open` stays: the connection is of no further use
+                this.body = None; // `body_open` stays set: the connection cannot be reused
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
@@ -103,7 +103,8 @@ impl http_body::Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(conn), Some(body)) = (self.conn.take(), self.body.take()) {
-            // A client that was never invited will not send the body, and a long one costs more than a connection.
+            // A client that got no `100 Continue` will not send the body, and a long body costs more than a
+            // connection.
             if self.invited || body.size_hint().lower() > DRAIN_LIMIT_BYTES {
                 conn.close_next.store(true, Relaxed);
             } else {
@@ -113,7 +114,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// What the application left of a body, read so that the connection can go on.
+/// The rest of a body that the application left unread, read so that the connection can go on.
 pub(super) struct Drain {
     body: Incoming,
     bytes: u64,
@@ -130,7 +131,7 @@ impl Drain {
         self.until
     }
 
-    /// Reads on. `true`: the body has ended and the connection may go on; `false`: it is too long.
+    /// Continues to read. `true`: the body has ended and the connection may go on; `false`: it is too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             if self.body.is_end_stream() {

@@ -1,12 +1,13 @@
-//! Files that go from the kernel's memory to the socket without passing through ours.
+//! Files that go from the page cache to the socket without being copied through this process.
 //!
-//! hyper knows bodies as bytes alone. So the outermost body gives it *placeholders*: slices of one region of zeros
-//! that is never read. hyper queues slices without copying them where the socket takes several at once, and hands
-//! them to the socket; the socket knows them by their address, and sends the part of a file that each stands for.
-//! hyper counts them as any bytes, so keep-alive, pipelining and limits stay as they are.
+//! hyper only knows bodies of bytes. So the outermost body gives it *placeholders*: slices of one region of
+//! zeros that is never read. hyper queues slices without copying them if the socket supports vectored writes,
+//! and passes them to the socket. The socket recognizes them by their address, and sends the part of a file
+//! that each stands for. hyper counts them like any bytes, so keep-alive, pipelining and limits work as
+//! usual.
 //!
-//! A placeholder must never be sent as it is: a write that cannot be matched with the parts that were promised is an
-//! error, which ends the connection. Nothing but the body of a plain HTTP/1 connection may make one.
+//! A placeholder must never be sent as it is: a write that does not match the promised parts is an error,
+//! which ends the connection. Only the body of a plain HTTP/1 connection may make placeholders.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -22,22 +23,22 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use super::stream::Stream;
 use crate::body::file::{LARGEST_PART, Part, read_at};
 
-/// Bytes that are copied at once where a file cannot be sent as it is.
+/// Bytes copied at once if the file system does not support sendfile.
 const COPIED: usize = 64 * 1024;
 
-/// Zeros that the allocator has from the kernel: as nobody touches them they take no memory.
+/// Zeroed pages from the kernel: they take no memory because nothing touches them.
 static PLACEHOLDERS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; LARGEST_PART as usize]);
 
 fn is_placeholder(slice: &[u8]) -> bool {
     PLACEHOLDERS.as_ptr_range().contains(&slice.as_ptr()) && !slice.is_empty()
 }
 
-/// The parts of files that hyper has placeholders of, the next one first.
+/// The parts of files for which hyper has placeholders, next one first.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     /// Whether the socket can send files.
     allowed: AtomicBool,
-    /// Whether there was ever a part: until then nothing has to be looked at.
+    /// Whether there was ever a part; until then writes need no check.
     used: AtomicBool,
     parts: Mutex<VecDeque<Part>>,
 }
@@ -56,8 +57,8 @@ impl Outgoing {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a part, and gives what stands for it. With the `first` part of a response whatever an earlier one has
-    /// promised is void: hyper asks for a body only once the one before is out.
+    /// Stores a part and returns its placeholder. The `first` part of a response discards what an earlier
+    /// response promised: hyper asks for a body only after the previous one is sent.
     pub(super) fn promise(&self, part: Part, first: bool) -> Bytes {
         let placeholder = Bytes::from_static(&PLACEHOLDERS[..part.length]);
         let mut parts = self.parts();
@@ -75,10 +76,10 @@ impl Outgoing {
     }
 }
 
-/// Writes `slices`, and for placeholders among them the parts of files that they stand for.
+/// Writes `slices`; in place of a placeholder, the part of a file that it stands for.
 /// # Errors
-/// Those of the socket. [`is_fault`] tells those of the file, which may have become too short, and of a placeholder
-/// that stands for nothing.
+/// Those of the socket. [`is_fault`] recognizes errors of the file, which may have become too short, and a
+/// placeholder that stands for nothing.
 pub(super) fn send(
     stream: &Stream,
     outgoing: &Outgoing,
@@ -100,7 +101,7 @@ pub(super) fn send(
             Some(part) => {
                 let written = write(socket, head, SendFlags::MORE)?;
                 let whole = head.iter().map(|slice| slice.len()).sum::<usize>();
-                // Whatever stops the file now stops it again at the next call.
+                // An error of the file is ignored here because the next call meets it again.
                 let more = if written == whole { send_part(socket, part).unwrap_or(0) } else { 0 };
                 Ok(written + more)
             }
@@ -122,13 +123,13 @@ fn write(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], flags: SendFlags) -> io
     Ok(retry_on_intr(|| rustix::net::sendmsg(socket, slices, &mut nothing, flags))?)
 }
 
-/// Sends what the socket takes of a part.
+/// Sends as much of a part as the socket takes.
 fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
     let mut offset = part.start;
     let send = || rustix::fs::sendfile(socket, &part.file, Some(&mut offset), part.length);
     let sent = match retry_on_intr(send) {
         Ok(sent) => sent,
-        // Not every file system can.
+        // Not every file system supports it.
         Err(Errno::INVAL | Errno::NOSYS) => copy_part(socket, part)?,
         Err(Errno::IO) => return Err(fault("the file cannot be read")),
         Err(error) => return Err(error.into()),
@@ -141,7 +142,7 @@ fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
     Ok(sent)
 }
 
-/// The same by way of our memory.
+/// The same, copied through memory.
 fn copy_part(socket: BorrowedFd<'_>, part: &Part) -> io::Result<usize> {
     let bytes = read_at(&part.file, part.start, part.length.min(COPIED) as u64)?;
     if bytes.is_empty() {
@@ -154,7 +155,7 @@ fn fault(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Whether an error of [`send`] is ours rather than the client's.
+/// Whether an error of [`send`] is the server's fault rather than the client's.
 pub(super) fn is_fault(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }
@@ -179,7 +180,7 @@ mod tests {
         (Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), theirs)
     }
 
-    /// Sends all slices that are left, as hyper does.
+    /// Sends all remaining slices, as hyper does.
     async fn send_all(stream: &Stream, outgoing: &Outgoing, mut left: Vec<Bytes>) -> io::Result<usize> {
         let mut whole = 0;
         while !left.is_empty() {

@@ -1,4 +1,4 @@
-//! What all connections of one server share, and how one is taken in.
+//! What all connections of one server share, and how a connection is added.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::server::gate::{ConnInfo, Gate};
 use crate::server::options::Limits;
 use crate::server::tls::Terminator;
 
-/// hyper's own limit, which it keeps without an allocation.
+/// hyper's own limit, which needs no allocation.
 const HYPER_FIELDS: usize = 100;
 
-/// What all connections of one server share: the base of every server, and what HTTP adds.
+/// What all connections of one server share: the base of every server, plus the parts for HTTP.
 pub(super) struct Shared {
     base: ServerBase,
     pub(super) gate: Gate,
@@ -32,18 +32,18 @@ pub(super) struct Shared {
     pub(super) h2: http2::Builder<Streams>,
 }
 
-/// What stands before a connection's first request.
+/// What is needed before a connection's first request.
 #[derive(Default)]
 pub(super) struct Preface {
     pub(super) tls: Option<Arc<Terminator>>,
-    /// Peers that say by the PROXY protocol who the client is; nobody else is let in then.
+    /// Peers that send the client's address by the PROXY protocol; if set, no other peer is admitted.
     pub(super) balancers: Option<Trusted>,
-    /// The first so many listeners speak TLS; the others are plain, and lead clients there.
+    /// This many listeners, the first ones, use TLS; the others are plain and redirect clients there.
     pub(super) tls_listeners: usize,
 }
 
 impl Preface {
-    /// The TLS that is spoken on connections from `place`.
+    /// The TLS settings for connections from `place`.
     pub(super) fn tls(&self, place: &ListenerId) -> Option<&Arc<Terminator>> {
         self.tls.as_ref().filter(|_| place.index < self.tls_listeners)
     }
@@ -60,8 +60,9 @@ impl Deref for Shared {
 impl Shared {
     pub(super) fn new(gate: Gate, limits: Limits, preface: Preface, app: App, control: &Control) -> Shared {
         let mut h1 = http1::Builder::new();
-        // Our own clock tells a slow head from an idle connection, which hyper's cannot; a client that has shut
-        // its sending side is recognised by the socket (`conn`), so hyper watches for the end of the stream.
+        // Our own clock can tell a slow head from an idle connection, and hyper's cannot. The socket
+        // (`conn_state`) recognizes a client that has shut its sending side, so hyper watches for the end of
+        // the stream.
         h1.header_read_timeout(None).half_close(false).max_header_size(limits.head_bytes);
         if limits.head_bytes + 8192 > 400 * 1024 {
             h1.max_buf_size(limits.head_bytes + 8192);
@@ -72,7 +73,7 @@ impl Shared {
         let mut h2 = http2::Builder::new(Streams { stall: limits.write_stall });
         h2.timer(clock::Timer::default())
             .max_concurrent_streams(100)
-            // Twice of what the exchange allows: what h2 refuses by itself no log sees.
+            // Twice what the exchange allows: requests that h2 refuses itself are not logged.
             .max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
@@ -81,7 +82,7 @@ impl Shared {
         Shared { base: ServerBase::new(limits, app, control), gate, preface, h1, h2 }
     }
 
-    /// Called once for each connection when it has ended or gone to another generation.
+    /// Called once per connection, when it has ended or was handed over.
     pub(super) fn closed(&self, id: u64, upgraded: bool) {
         if upgraded {
             self.load.upgraded.fetch_sub(1, Relaxed);
@@ -90,7 +91,7 @@ impl Shared {
     }
 }
 
-/// Counts a connection in.
+/// Counts a new connection.
 fn open(conn: ConnState) -> Open {
     let conn = Arc::new(conn);
     let id = conn.shared.base.opened(conn.clone());
@@ -113,7 +114,7 @@ impl Backend for Shared {
             }
             IncomingConn::HandedOver(HandedOver { stream, read, peer, secure }) => {
                 let open = open(conn);
-                // It was plain when it came; where that is over, so it is after the next response.
+                // It was plain when it arrived. If the listener now uses TLS, it ends with the next response.
                 open.conn.close_next.store(self.preface.tls(&place).is_some(), Relaxed);
                 let info = ConnInfo { peer, listen: place.listen.clone(), secure, certificate: None };
                 tokio::spawn(connection::serve(stream.into(), read, open, place, info, Speaks::Either));

@@ -30,7 +30,8 @@ impl From<Bare> for Stream {
 }
 
 impl Stream {
-    /// The bare descriptor, non-blocking; what TLS knows of its connection has none.
+    /// The bare descriptor, non-blocking. A TLS connection has none, because its TLS state cannot be passed
+    /// on.
     pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
         Ok(match self {
             Stream::Tcp(stream) => stream.into_std()?.into(),
@@ -47,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// Writes what fits at once.
+    /// Writes as much as the socket takes at once.
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
@@ -60,10 +61,10 @@ impl Stream {
         }
     }
 
-    /// Tells a TLS client that nothing follows, so that it can tell the end from a cut (RFC 8446 section 6.1).
+    /// Sends `close_notify`, so that a TLS client can tell the end from a truncation (RFC 8446 section 6.1).
     pub(super) fn say_goodbye(&mut self) {
         if let Stream::Tls(stream) = self {
-            // What does not fit at once is not worth waiting for.
+            // If the socket does not take it at once, it is not worth waiting for.
             let _ = stream.shutdown().now_or_never();
         }
     }
@@ -81,7 +82,7 @@ impl Stream {
         }
     }
 
-    /// Lets `send` write to the descriptor, once it is ready for that.
+    /// Calls `send` with the descriptor once that is ready for writing.
     pub(super) fn try_send(
         &self,
         send: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
@@ -93,7 +94,7 @@ impl Stream {
         }
     }
 
-    /// Whether bytes have come that nobody has read.
+    /// Whether unread bytes have arrived.
     pub(super) fn has_unread(&self) -> bool {
         match self {
             Stream::Tcp(stream) => has_unread(stream.as_fd()),
@@ -102,11 +103,12 @@ impl Stream {
         }
     }
 
-    /// Makes closing it send a reset, so that the kernel keeps nothing for a client that takes nothing.
+    /// Makes closing the socket send a reset, so that the kernel keeps nothing for a client that reads
+    /// nothing.
     pub(super) fn reset_on_close(&self) {
         match self {
             Stream::Tcp(stream) => {
-                // A socket that is gone already needs no reset.
+                // A socket that is already gone needs no reset.
                 let _ = stream.set_zero_linger();
             }
             Stream::Unix(_) => {}
@@ -152,7 +154,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())), // sockets keep nothing back
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())), // sockets do not buffer
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }

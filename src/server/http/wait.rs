@@ -13,11 +13,11 @@ use super::conn_state::ConnState;
 use super::stream::Stream;
 pub(super) use crate::server::throughput::{Timer, since};
 
-/// Longest wait for the client's end of stream after ours, and most bytes that are read meanwhile.
+/// Longest wait for the client's end of stream after ours, and the most bytes read in that time.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
-/// Whether the client has sent something that nobody has read.
+/// Whether the client has sent unread bytes.
 pub(super) fn has_more(stream: &mut Stream) -> bool {
     let mut byte = [0];
     let read = match stream {
@@ -30,10 +30,10 @@ pub(super) fn has_more(stream: &mut Stream) -> bool {
     matches!(read, Ok(1..))
 }
 
-/// Ends our side and reads a while what the client still sends: closing at once would reset the connection, and the
-/// client could lose the answer (RFC 9112 section 9.6).
+/// Ends our side and reads for a while what the client still sends: closing at once would reset the
+/// connection, and the client could lose the response (RFC 9112 section 9.6).
 ///
-/// A full server ends it sooner.
+/// A full server waits for a shorter time.
 pub(super) async fn linger(mut stream: Stream, conn: &ConnState) {
     conn.ending.store(true, Relaxed);
     let reading = async {
@@ -56,6 +56,6 @@ pub(super) async fn linger(mut stream: Stream, conn: &ConnState) {
         }
         reading.as_mut().poll(cx).map(drop)
     });
-    // Late or broken, the connection is closed now.
+    // On a timeout or an error, the connection is closed now.
     let _ = tokio::time::timeout(LINGER_TIME, reading).await;
 }

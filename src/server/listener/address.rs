@@ -1,4 +1,4 @@
-//! One entry of `listen`, as the config writes it.
+//! One entry of `listen`, as written in the config.
 
 use std::fmt;
 use std::io;
@@ -16,12 +16,12 @@ pub enum Listen {
     Unix(PathBuf, Access),
     /// An inherited descriptor.
     Fd(i32),
-    /// The sockets that systemd has passed, all or those of that name (`FileDescriptorName=`).
+    /// The sockets that systemd passed: all of them, or those with this name (`FileDescriptorName=`).
     Systemd(Option<String>),
 }
 
-/// Who may connect to a Unix socket: `,mode=660,user=app,group=www-data` behind its path. What is not said is as the
-/// process's umask, user and group make it.
+/// Who may connect to a Unix socket: `,mode=660,user=app,group=www-data` after its path. What is not given
+/// follows from the process's umask, user and group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Access {
     /// Permission bits.
@@ -33,7 +33,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Takes the options off the end of `text`.
+    /// Splits the options off the end of `text`.
     fn parse(mut text: &str) -> Result<(&str, Access), Error> {
         let mut access = Access::default();
         while let Some((before, option)) = text.rsplit_once(',') {
@@ -69,10 +69,10 @@ impl fmt::Display for Access {
 }
 
 impl Listen {
-    /// Reads one entry; a host name is resolved, IPv4 first. An IPv6 address may have a zone (RFC 4007, section 11), by
-    /// name or number: `[fe80::1%eth0]:8080`.
+    /// Parses one entry. A host name is resolved, IPv4 first. An IPv6 address may have a zone (RFC 4007,
+    /// section 11), by name or number: `[fe80::1%eth0]:8080`.
     /// # Errors
-    /// Says what the entry should look like.
+    /// Shows what the entry should look like.
     pub fn parse(text: &str) -> Result<Listen, Error> {
         let form = "write `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3` or `systemd`";
         if let Some(path) = text.strip_prefix("unix:") {
@@ -121,7 +121,8 @@ impl Listen {
     }
 }
 
-/// Splits at the last colon. The brackets of an IPv6 address go, so that the resolver understands its zone.
+/// Splits at the last colon. Removes the brackets of an IPv6 address, so that the resolver understands its
+/// zone.
 fn host_and_port(text: &str) -> io::Result<(&str, u16)> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let port = port.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -141,23 +142,23 @@ fn has_interface(zone: &str) -> bool {
 }
 
 impl Listen {
-    /// The same with an absolute path; a relative one starts from the working directory.
+    /// The same with an absolute path; a relative one starts at the working directory.
     pub fn absolute(self) -> Listen {
         match self {
             Listen::Unix(path, access) => {
-                let whole = std::path::absolute(&path).unwrap_or(path); // there is no working directory
+                let whole = std::path::absolute(&path).unwrap_or(path); // no working directory
                 Listen::Unix(whole, access)
             }
             other => other,
         }
     }
 
-    /// Whether it is every IPv6 address of a fixed port, which takes IPv4 connections too by default.
+    /// Whether it is every IPv6 address with a fixed port. By default this also takes IPv4 connections.
     pub fn is_dual_stack(&self) -> bool {
         matches!(self, Listen::Tcp(SocketAddr::V6(at)) if at.ip().is_unspecified() && at.port() != 0)
     }
 
-    /// Whether an IPv4 entry with this one's port keeps it from taking IPv4 connections.
+    /// Whether `other` is an IPv4 entry with the same port, so that this one must not take IPv4 connections.
     pub fn meets(&self, other: &Listen) -> bool {
         match (self, other) {
             (Listen::Tcp(own), Listen::Tcp(other)) => other.is_ipv4() && own.port() == other.port(),
@@ -165,7 +166,7 @@ impl Listen {
         }
     }
 
-    /// Whether both are the same place, whoever may connect there.
+    /// Whether both are the same address or path, regardless of who may connect.
     pub fn is_at(&self, other: &Listen) -> bool {
         match (self, other) {
             (Listen::Unix(one, _), Listen::Unix(other, _)) => one == other,
@@ -220,7 +221,7 @@ mod tests {
         check("8080", "`8080` has no port");
         check("localhost:99999", "`localhost:99999` has no port from 0 to 65535");
         check("localhost:81", "127.0.0.1:81");
-        // The loopback interface is the first of every machine.
+        // On every machine the first interface is the loopback.
         check("[fe80::1%lo]:8099", "[fe80::1%1]:8099");
         check("[fe80::1%1]:8099", "[fe80::1%1]:8099");
         check("[fe80::1%no-such]:8099", "cannot resolve `[fe80::1%no-such]:8099`");

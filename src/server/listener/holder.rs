@@ -1,9 +1,9 @@
-//! Which process holds an address that cannot be bound.
+//! Finds the process that holds an address that cannot be bound.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The socket that listens on an address, or on its port at another, as `/proc` names it.
+/// The socket that listens on an address, or on its port at another address, as `/proc` names it.
 fn listening(address: SocketAddr) -> Option<String> {
     let hex = |word: &[u8; 4]| format!("{:08X}", u32::from_ne_bytes(*word));
     let host = match address.ip() {
@@ -22,17 +22,17 @@ fn listening(address: SocketAddr) -> Option<String> {
     found.min_by_key(|(elsewhere, _)| *elsewhere).map(|(_, inode)| inode)
 }
 
-/// Who listens on an address.
+/// The process that listens on an address.
 pub(super) enum Holder {
     /// This process.
     Us,
-    /// Another one: its name and process id.
+    /// Another process: its name and process id.
     Other(String),
 }
 
-/// Who listens on an address, as far as `/proc` shows it to us.
+/// The process that listens on an address, as far as `/proc` shows it to us.
 pub(super) fn holder(address: SocketAddr) -> Option<Holder> {
-    // The table is read in pieces while others change it: a line may be missed.
+    // The table is read in pieces while others change it, so a line may be missed.
     let inode = (0..5).find_map(|_| listening(address))?;
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let name = process.file_name();

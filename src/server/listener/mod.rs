@@ -1,7 +1,7 @@
 //! Addresses to listen on, and the bound sockets that generations inherit.
 //!
-//! - `address`: one entry of `listen`; `systemd`: the sockets that such an entry can stand for;
-//! - here: binding; `unix`: the files of Unix sockets; `holder`: who has an address that we cannot have.
+//! - `address`: one entry of `listen`; `systemd`: the sockets that an entry can stand for;
+//! - here: binding; `unix`: the files of Unix sockets; `holder`: the process that holds an address.
 
 mod address;
 mod holder;
@@ -19,20 +19,22 @@ use self::holder::Holder;
 pub use self::systemd::expand;
 use crate::error::{Error, Result};
 
-/// Connections that the kernel keeps for us until they are accepted; it cuts this to `net.core.somaxconn`.
+/// Connections that the kernel queues until they are accepted; the kernel limits this to
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// A bound and listening socket.
 #[derive(Debug)]
 pub struct Socket {
-    /// What it was bound for.
+    /// The entry that it was bound for.
     pub listen: Listen,
     /// The descriptor, close-on-exec, non-blocking.
     pub fd: OwnedFd,
 }
 
 impl Socket {
-    /// The address that it is really bound to, as [`Environ::listen`](crate::environ::Environ::listen) has it.
+    /// The address that it is actually bound to, in the form of
+    /// [`Environ::listen`](crate::environ::Environ::listen).
     pub fn address(&self) -> String {
         // The system may know it by a shorter path.
         if let Listen::Unix(path, _) = &self.listen {
@@ -51,14 +53,14 @@ impl Socket {
         socket2::SockRef::from(&self.fd).local_addr().is_ok_and(|bound| bound.is_unix())
     }
 
-    /// Whether it takes IPv6 connections alone.
+    /// Whether it takes IPv6 connections only.
     pub fn is_only_v6(&self) -> bool {
         socket2::SockRef::from(&self.fd).only_v6().unwrap_or(false)
     }
 
     /// Another descriptor of the same socket.
     /// # Errors
-    /// When the process has no descriptor left.
+    /// If the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Socket> {
         Ok(Socket { listen: self.listen.clone(), fd: self.fd.try_clone()? })
     }
@@ -66,11 +68,12 @@ impl Socket {
 
 /// Binds and listens.
 ///
-/// A Unix socket's file is replaced when nobody answers on it any more. `SO_REUSEADDR` is set, `SO_REUSEPORT` is
-/// not: generations share one socket, as a socket of its own for each would lose what its queue holds. `only_v6` keeps
-/// an IPv6 socket from IPv4 connections, so that another one can have these (`IPV6_V6ONLY`, RFC 3493, section 5.3).
+/// A Unix socket's file is replaced if no process listens on it. `SO_REUSEADDR` is set, `SO_REUSEPORT` is
+/// not: generations share one socket, because separate sockets would lose what is in their queues. `only_v6`
+/// keeps an IPv6 socket from taking IPv4 connections, so that another socket can take them (`IPV6_V6ONLY`,
+/// RFC 3493, section 5.3).
 /// # Errors
-/// Names the address, what holds it where that can be seen, and how to mend it.
+/// Names the address, the process that holds it if known, and a fix.
 pub fn bind(listen: &Listen, only_v6: bool) -> Result<Socket> {
     let fd = match listen {
         Listen::Tcp(address) => bind_tcp(*address, only_v6)?,
@@ -87,7 +90,7 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<OwnedFd> {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
-            socket.set_only_v6(only_v6)?; // whatever `net.ipv6.bindv6only` says
+            socket.set_only_v6(only_v6)?; // regardless of `net.ipv6.bindv6only`
         }
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
@@ -98,7 +101,7 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<OwnedFd> {
         let error = match cause.kind() {
             io::ErrorKind::AddrInUse => match holder::holder(address) {
                 Some(Holder::Us) => error.help(format!(
-                    "this paster (process {}) listens there already: another entry of `listen` covers that address",
+                    "this paster (process {}) already listens there: another entry of `listen` covers that address",
                     std::process::id()
                 )),
                 Some(Holder::Other(holder)) => {
@@ -118,9 +121,9 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<OwnedFd> {
     })
 }
 
-/// Lets those connect to a socket that is bound already whom its entry names.
+/// Sets owner, group and mode of an already bound Unix socket as its entry says.
 /// # Errors
-/// Names the path, and what is missing.
+/// Names the path and the fault.
 pub fn grant(listen: &Listen) -> Result<()> {
     match listen {
         Listen::Unix(path, access) => unix::give(path, access).map_err(Into::into),
@@ -128,12 +131,12 @@ pub fn grant(listen: &Listen) -> Result<()> {
     }
 }
 
-/// Takes a copy of an inherited descriptor; the number itself stays open.
+/// Duplicates an inherited descriptor; the number itself stays open.
 fn inherited(number: i32) -> Result<OwnedFd> {
     let failed = |cause: io::Error| {
         Error::new(format!("cannot listen on `fd:{number}`"))
             .because(cause)
-            .help("the parent process must pass a bound TCP or Unix socket under that number")
+            .help("the parent process must pass a bound TCP or Unix socket with that number")
     };
     let fd = copy_of(number).map_err(failed)?;
     let socket = socket2::SockRef::from(&fd);
@@ -145,9 +148,9 @@ fn inherited(number: i32) -> Result<OwnedFd> {
 
 /// A close-on-exec copy of the process's descriptor `number`.
 ///
-/// The kernel duplicates by number through the process's own pidfd, so that no raw descriptor has to be trusted.
+/// The kernel duplicates by number through the process's own pidfd, so no raw descriptor has to be trusted.
 /// # Errors
-/// When `number` is not open.
+/// If `number` is not open.
 pub fn copy_of(number: i32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let this = pidfd_open(getpid(), PidfdFlags::empty())?;

@@ -6,9 +6,9 @@ use crate::error::Error;
 /// The first descriptor that systemd passes, sd_listen_fds(3).
 const FIRST_PASSED: i32 = 3;
 
-/// The entries that `systemd` stands for in this process; any other stands for itself.
+/// The entries that `systemd` stands for in this process; any other entry stands for itself.
 /// # Errors
-/// When systemd has passed none, or none of that name.
+/// If systemd passed none, or none with that name.
 /// # Source
 /// sd_listen_fds(3): `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`.
 pub fn expand(listen: &Listen) -> Result<Vec<Listen>, Error> {
@@ -25,15 +25,14 @@ fn of_environment(
     let meant_for = set("LISTEN_PID").and_then(|text| text.parse::<u32>().ok());
     let count = set("LISTEN_FDS").and_then(|text| text.parse::<i32>().ok()).unwrap_or(0);
     if let (Some(other), 1..) = (meant_for.filter(|meant| *meant != pid), count) {
-        let message = format!("systemd has passed its sockets to process {other}, not to this one ({pid})");
-        return Err(Error::new(message).help(
-            "a wrapper script must start paster by `exec paster serve …`, so that it keeps the process id",
-        ));
+        let message = format!("systemd passed its sockets to process {other}, not to this one ({pid})");
+        return Err(Error::new(message)
+            .help("a wrapper script must start paster with `exec paster serve …` to keep the process id"));
     }
     let count = meant_for.map_or(0, |_| count);
     if count <= 0 {
-        return Err(Error::new("systemd has passed no socket")
-            .help("start it by a socket unit (`.socket` beside `.service`), or list addresses"));
+        return Err(Error::new("systemd passed no socket")
+            .help("start it with a socket unit (`.socket` beside `.service`), or list addresses"));
     }
     let names = set("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<&str> = names.split(':').collect();
@@ -42,8 +41,8 @@ fn of_environment(
     let found: Vec<Listen> =
         (0..count).filter(wanted).map(|index| Listen::Fd(FIRST_PASSED + index)).collect();
     match (found.is_empty(), name) {
-        (true, Some(name)) => Err(Error::new(format!("systemd has passed no socket named `{name}`"))
-            .help(format!("it has passed: {}", names.join(", ")))),
+        (true, Some(name)) => Err(Error::new(format!("systemd passed no socket named `{name}`"))
+            .help(format!("it passed: {}", names.join(", ")))),
         _ => Ok(found),
     }
 }
@@ -67,12 +66,9 @@ mod tests {
         };
         assert_eq!(passed(7, None), Ok(vec![Listen::Fd(3), Listen::Fd(4), Listen::Fd(5)]));
         assert_eq!(passed(7, Some("web")), Ok(vec![Listen::Fd(3), Listen::Fd(5)]));
-        assert_eq!(passed(7, Some("x")), Err("systemd has passed no socket named `x`".into()));
-        let other = "systemd has passed its sockets to process 7, not to this one (8)";
+        assert_eq!(passed(7, Some("x")), Err("systemd passed no socket named `x`".into()));
+        let other = "systemd passed its sockets to process 7, not to this one (8)";
         assert_eq!(passed(8, None), Err(other.into()));
-        assert_eq!(
-            of_environment(8, None, |_| None).unwrap_err().to_string(),
-            "systemd has passed no socket"
-        );
+        assert_eq!(of_environment(8, None, |_| None).unwrap_err().to_string(), "systemd passed no socket");
     }
 }

@@ -12,13 +12,13 @@ use super::{Access, BACKLOG};
 use crate::error::{Error, Result};
 use crate::socket_path::SocketPath;
 
-/// Sets owner, group and mode of a path, in the order in which nobody gets more than asked for.
+/// Sets owner, group and mode of a path, in an order that never grants more than was asked for.
 pub(super) fn give(path: &Path, access: &Access) -> Result<(), Error> {
     let failed = |what: &str, cause: io::Error| {
         let error = Error::new(format!("cannot set the {what} of the Unix socket `{}`", path.display()));
         let error = match cause.kind() {
             io::ErrorKind::PermissionDenied => {
-                error.help("only root may give a socket away; a user may choose among the own groups")
+                error.help("only root may change the owner; a user may only choose a group they belong to")
             }
             _ => error,
         };
@@ -83,13 +83,13 @@ pub(super) fn bind_unix(path: &Path, access: &Access) -> Result<OwnedFd> {
     let socket = bound().map_err(|cause| {
         let missing = cause.kind() == io::ErrorKind::NotFound;
         let error = failed("listen on", cause);
-        if missing { error.help("its folder does not exist: create it first") } else { error }
+        if missing { error.help("its directory does not exist: create it first") } else { error }
     })?;
-    // Nobody can connect before `listen`: until then it does not matter what the umask has left open.
+    // Nobody can connect before `listen`, so the umask does not matter until then.
     let granted =
         give(path, access).and_then(|()| socket.listen(BACKLOG).map_err(|cause| failed("listen on", cause)));
     if let Err(error) = granted {
-        let _ = std::fs::remove_file(path); // it is of no use to anybody
+        let _ = std::fs::remove_file(path); // nobody can use it
         return Err(error.into());
     }
     Ok(socket.into())
@@ -134,7 +134,7 @@ mod tests {
         }
         let nobody = Listen::parse(&format!("unix:{},user=no-such-user", path.display())).unwrap();
         assert!(bind_entry(&nobody).unwrap_err().to_string().contains("there is no user `no-such-user`"));
-        assert!(!path.exists(), "what could not be made as asked for is not left open");
+        assert!(!path.exists(), "a socket without the requested access is removed");
     }
 
     #[test]

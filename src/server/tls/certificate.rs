@@ -1,4 +1,4 @@
-//! Certificates from PEM files: the names that they are for, until when, and the choice among them.
+//! Certificates from PEM files: their names, their validity, and the choice among them.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::config;
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
-/// A certificate that ends sooner is warned of.
+/// Warn about a certificate that expires sooner than this.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// One certificate with its key.
@@ -34,11 +34,11 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// What is wrong with its dates.
+    /// A problem with its dates.
     pub(super) fn warning(&self, now: SystemTime) -> Option<String> {
         let Certificate { file, not_before, not_after, .. } = self;
         if now > *not_after {
-            Some(format!("the certificate {file} has expired on {}", date(*not_after)))
+            Some(format!("the certificate {file} expired on {}", date(*not_after)))
         } else if now < *not_before {
             Some(format!("the certificate {file} is not valid before {}", date(*not_before)))
         } else if now + SOON > *not_after {
@@ -71,7 +71,7 @@ fn time(seconds: i64) -> SystemTime {
     moved.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Reads a pair of files. `None`: it is not there yet, and may come later.
+/// Reads a pair of files. `None`: they do not exist yet, and may be created later.
 pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certificate>, Fault> {
     let at = |key: &str, error: Error| Fault {
         place: if files.later { files.place.clone() } else { format!("{}.{key}", files.place) },
@@ -88,12 +88,12 @@ pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certi
         .collect::<Result<_, _>>()
         .map_err(|error| at("certificate_file", no_pem("certificate", &files.certificate, &error)))?;
     let Some(leaf) = chain.first() else {
-        let error = Error::config(format!("{} holds no certificate", shown(&files.certificate)));
+        let error = Error::config(format!("{} contains no certificate", shown(&files.certificate)));
         let help = "a PEM file has lines `-----BEGIN CERTIFICATE-----`";
         return Err(at("certificate_file", error.help(help)));
     };
     let (_, read) = X509Certificate::from_der(leaf).map_err(|error| {
-        let message = format!("the certificate {} cannot be read", shown(&files.certificate));
+        let message = format!("the certificate {} cannot be parsed", shown(&files.certificate));
         at("certificate_file", Error::config(message).because(error.to_string()))
     })?;
     let names = names(&read);
@@ -111,7 +111,7 @@ pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certi
                 shown(&files.key),
                 shown(&files.certificate)
             ))
-            .help("the file of certificates must begin with the server's own"),
+            .help("the certificate file must begin with the server's own certificate"),
         ),
         error => {
             let message = format!("the key {} cannot be used", shown(&files.key));
@@ -127,7 +127,7 @@ pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certi
     }))
 }
 
-/// The DNS names of a certificate; the common name where it has none, as old ones do.
+/// The DNS names of a certificate; the common name if it has none, as in old certificates.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let mut names: Vec<String> = Vec::new();
@@ -157,11 +157,11 @@ fn unreadable(what: &str, file: &Path, cause: io::Error) -> Error {
     error.because(cause)
 }
 
-/// The words of the parser may quote the file: they are left out.
+/// The parser's message may quote the file, so it is left out.
 fn no_pem(what: &str, file: &Path, error: &PemError) -> Error {
     let message = match error {
-        PemError::NoItemsFound => format!("{} holds no {what}", shown(file)),
-        _ => format!("{} is no well-formed PEM file", shown(file)),
+        PemError::NoItemsFound => format!("{} contains no {what}", shown(file)),
+        _ => format!("{} is not a valid PEM file", shown(file)),
     };
     let error = Error::config(message);
     match what {
@@ -170,15 +170,15 @@ fn no_pem(what: &str, file: &Path, error: &PemError) -> Error {
     }
 }
 
-/// Authorities whose clients are let in.
+/// Authorities whose clients are admitted.
 #[derive(Debug, Clone)]
 pub(super) struct Roots {
     pub(super) store: Arc<RootCertStore>,
-    /// Of the file: a ticket that was given under other authorities is worth nothing.
+    /// Digest of the file: a ticket issued under other authorities is not valid.
     pub(super) digest: [u8; 32],
 }
 
-/// Reads the authorities' file.
+/// Reads the file of the authorities.
 pub(super) fn roots(file: &Path, opener: &config::Files) -> Result<Roots, Error> {
     let text =
         opener.read_text(file).map_err(|error| unreadable("authorities' certificates", file, error))?;
@@ -186,7 +186,8 @@ pub(super) fn roots(file: &Path, opener: &config::Files) -> Result<Roots, Error>
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| no_pem("certificate", file, &error))?;
         store.add(certificate).map_err(|error| {
-            Error::config(format!("{} holds a certificate that cannot be used", shown(file))).because(error)
+            Error::config(format!("{} contains a certificate that cannot be used", shown(file)))
+                .because(error)
         })?;
     }
     if store.is_empty() {
@@ -195,7 +196,7 @@ pub(super) fn roots(file: &Path, opener: &config::Files) -> Result<Roots, Error>
     Ok(Roots { store: Arc::new(store), digest: Sha256::digest(&text).into() })
 }
 
-/// What is known of a client by its certificate, which was checked before.
+/// What the client's verified certificate says about it.
 pub(super) fn client(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, read) = X509Certificate::from_der(certificate).ok()?;
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -220,7 +221,7 @@ impl ResolvesServerCert for Choice {
         let named = named.as_deref().map(|name| name.trim_end_matches('.'));
         let of_name = || self.0.iter().filter(|one| named.is_some_and(|name| one.covers(name)));
         let chosen = of_name().find(fits).or_else(|| of_name().next());
-        // A client that asks for a name that nobody has sees the first certificate, and can tell its user.
+        // A client that asks for an unknown name gets the first certificate, and can tell its user.
         let chosen = chosen.or_else(|| self.0.iter().find(fits)).or(self.0.first());
         chosen.map(|one| one.key.clone())
     }
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(certificate.covers(asked), expected, "{names:?} {asked}");
         assert_eq!(
             certificate.warning(SystemTime::now()).unwrap(),
-            "the certificate `a.pem` has expired on 1970-01-01"
+            "the certificate `a.pem` expired on 1970-01-01"
         );
     }
 

@@ -1,8 +1,8 @@
-//! TLS before HTTP: certificates chosen by name, clients' certificates, resumption, renewal.
+//! TLS below HTTP: certificates chosen by name, client certificates, resumption, renewal.
 //!
 //! - `certificate`: PEM files, and the choice among certificates;
-//! - `terminator`: the handshake; `watch` takes changed files in;
-//! - `tickets`: session tickets that every worker and generation understands;
+//! - `terminator`: the handshake; `watch`: reloads changed files;
+//! - `tickets`: session tickets that every worker and generation accepts;
 //! - `self_signed`: a certificate for development; `acme`: certificates from an authority.
 //!
 //! Keys are read here and never printed.
@@ -105,9 +105,9 @@ pub(super) enum ClientCertificates {
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    /// Where it stands in the config, from the server's table on.
+    /// Its key in the config, from the server's table on.
     place: String,
-    /// They may be missing: made at the start, or by an authority later.
+    /// They may be missing: they are made at the start, or by an authority later.
     later: bool,
 }
 
@@ -119,22 +119,22 @@ struct Settings {
     client_certificates: ClientCertificates,
     client_ca: Option<PathBuf>,
     handshake_time: Duration,
-    /// Names for the certificate of our own, where one is made.
+    /// Names for the self-signed certificate, if there is one.
     self_signed: Option<Vec<String>>,
     acme: Option<acme::Settings>,
     opener: config::Files,
 }
 
-/// What the files hold.
+/// The content of the files.
 #[derive(Debug)]
 struct Loaded {
     certificates: Vec<Certificate>,
     roots: Option<Roots>,
-    /// What the files looked like before they were read, in the order of [`Settings::watched`].
+    /// The state of the files before they were read, in the order of [`Settings::watched`].
     looks: Vec<watch::Look>,
 }
 
-/// A fault of one file: message, help and cause, and the key of the config that names the file.
+/// A fault in one file: message, help and cause, and the config key that names the file.
 #[derive(Debug)]
 struct Fault {
     place: String,
@@ -142,7 +142,7 @@ struct Fault {
 }
 
 impl Settings {
-    /// Reads every file; faults of all of them.
+    /// Reads every file; returns the faults of all of them.
     fn load(&self) -> Result<Loaded, Vec<Fault>> {
         let looks = watch::looks(&self.watched(), &self.opener);
         let mut faults = Vec::new();
@@ -222,7 +222,7 @@ impl Tls {
                 }),
                 None => errors.push(
                     table
-                        .error("tls.self_signed", "there is no folder to keep the certificate in")
+                        .error("tls.self_signed", "there is no directory to store the certificate in")
                         .help("set HOME or XDG_CACHE_HOME"),
                 ),
             }
@@ -237,7 +237,10 @@ impl Tls {
         if wanted && options.client_ca_file.is_none() {
             errors.push(
                 table
-                    .error("tls.client_certificates", "clients' certificates are checked against nothing")
+                    .error(
+                        "tls.client_certificates",
+                        "there is no authority to verify client certificates against",
+                    )
                     .help("name the authority's PEM file: `client_ca_file = \"clients.pem\"`"),
             );
         }
@@ -246,7 +249,7 @@ impl Tls {
                 table
                     .error(
                         "tls.client_ca_file",
-                        "`client_ca_file` is not used, as no certificate is asked for",
+                        "`client_ca_file` is not used, because clients are not asked for a certificate",
                     )
                     .help("set `client_certificates = \"required\"` or `\"optional\"`"),
             );
@@ -269,30 +272,31 @@ impl Tls {
         Ok(Tls { settings, loaded })
     }
 
-    /// What will not stop the server but a client: certificates that are no longer or not yet valid, or end soon.
+    /// Problems that stop clients but not the server: certificates that have expired, are not valid yet, or
+    /// expire soon.
     pub(super) fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now();
         self.loaded.certificates.iter().filter_map(|certificate| certificate.warning(now)).collect()
     }
 
-    /// Starts: makes a certificate of our own where one is wanted, watches the files, orders from the authority.
-    /// What it starts ends with the last copy of the terminator.
+    /// Starts: makes a self-signed certificate if configured, watches the files, and orders certificates by
+    /// ACME. These tasks end when the last reference to the terminator is dropped.
     /// # Errors
-    /// When the certificate of our own cannot be made or kept.
+    /// If the self-signed certificate cannot be made or stored.
     pub(super) fn start(self, server: &str, secret: &tickets::Secret) -> Result<Arc<Terminator>, Error> {
         let Tls { settings, mut loaded } = self;
         if let Some(names) = &settings.self_signed {
             self_signed::ensure(names)?;
             loaded = settings.load().map_err(|mut faults| match faults.pop() {
                 Some(fault) => fault.error,
-                None => Error::new("the certificate of our own cannot be read"),
+                None => Error::new("the self-signed certificate cannot be read"),
             })?;
         }
         Terminator::start(settings, loaded, server, secret)
     }
 }
 
-/// A path's text for people.
+/// A path as shown to users.
 fn shown(path: &std::path::Path) -> String {
     format!("`{}`", path.display())
 }

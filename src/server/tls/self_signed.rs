@@ -1,4 +1,4 @@
-//! A certificate of our own for development, made once and kept in the user's cache folder.
+//! A self-signed certificate for development, made once and kept in the user's cache directory.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,10 +13,10 @@ use crate::codec::host_name::to_ascii;
 use crate::error::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Browsers refuse certificates that live longer.
+/// Browsers refuse certificates with a longer validity.
 const LIFE: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
-/// The names it is for: this machine's, and the server's hosts without their ports.
+/// Its names: those of this machine, and the server's hosts without their ports.
 pub(super) fn names(hosts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     for host in hosts {
@@ -30,7 +30,7 @@ pub(super) fn names(hosts: &[String]) -> Vec<String> {
     names
 }
 
-/// Where the certificate for `names` is kept.
+/// The file of the certificate for `names`.
 pub(super) fn file(names: &[String]) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
@@ -39,17 +39,17 @@ pub(super) fn file(names: &[String]) -> Option<PathBuf> {
     Some(caches.join("paster/certificates").join(format!("{name}.pem")))
 }
 
-/// Makes the certificate for `names` unless it is there.
+/// Makes the certificate for `names` unless it exists.
 pub(super) fn ensure(names: &[String]) -> Result<(), Error> {
     let Some(file) = file(names) else { return Ok(()) };
     let made = std::fs::metadata(&file).and_then(|found| found.modified()).ok();
     match made.map(|made| made.elapsed().unwrap_or_default()) {
         Some(age) if age + 7 * DAY < LIFE => return Ok(()),
-        Some(_) => drop(std::fs::remove_file(&file)), // it ends soon
+        Some(_) => drop(std::fs::remove_file(&file)), // it expires soon
         None => {}
     }
     let failed = |cause: io::Error| {
-        Error::new(format!("cannot keep the self-signed certificate {}", shown(&file))).because(cause)
+        Error::new(format!("cannot store the self-signed certificate {}", shown(&file))).because(cause)
     };
     let text = make(names).map_err(|cause| Error::new("cannot make a certificate").because(cause))?;
     keep(&file, &text).map_err(failed)?;
@@ -68,7 +68,8 @@ fn make(names: &[String]) -> Result<String, rcgen::Error> {
     Ok(certificate.pem() + &key.serialize_pem())
 }
 
-/// Writes a private file whole or not at all; one that another process has put there meanwhile stays.
+/// Writes a private file completely or not at all. If another process created it in the meantime, that file
+/// stays.
 fn keep(file: &Path, text: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -1,4 +1,4 @@
-//! Whom a client's certificate names, as text.
+//! The names in a client's certificate, as text.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::X509Name;
 
-/// Types of attributes that have a name: those of RFC 4514 section 3, and two that OpenSSL, Apache and nginx name, too.
+/// Attribute types with a short name: those of RFC 4514 section 3, and two that OpenSSL, Apache and nginx
+/// also name.
 const NAMES: [(&str, &str); 11] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.7", "L"),
@@ -24,7 +25,7 @@ const NAMES: [(&str, &str); 11] = [
 
 /// The distinguished name, the most specific part first: `CN=ada,O=Example,C=DE`.
 ///
-/// Values are escaped, so that no value can look like another part, and a control character is an escape.
+/// Values are escaped, so that no value can look like another part. Control characters are escaped.
 /// # Source
 /// RFC 4514 section 2.
 pub(super) fn distinguished_name(name: &X509Name<'_>) -> String {
@@ -43,7 +44,7 @@ fn attribute(kind: &Oid<'_>, value: &Any<'_>) -> String {
     let known = NAMES.iter().find(|(oid, _)| *oid == number);
     match (known, value.as_any_str()) {
         (Some((_, name)), Ok(text)) => format!("{name}={}", escape(&text)),
-        // Section 2.4: the encoding itself.
+        // Section 2.4: the DER encoding.
         (known, _) => {
             let der = value.to_der_vec().unwrap_or_default();
             let hex: String = der.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -72,14 +73,14 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The first common name; none that could be taken for another by a reader of lines or variables.
+/// The first common name, unless a reader of lines or variables could mistake it for another.
 pub(super) fn common_name(name: &X509Name<'_>) -> Option<String> {
     let text = name.iter_common_name().next()?.attr_value().as_any_str().ok()?;
     (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
 }
 
-/// Subject alternative names with their kinds, as OpenSSL writes them: `DNS:a.example`. Other kinds, and names with
-/// control characters, are left out.
+/// Subject alternative names with their kinds, as OpenSSL writes them: `DNS:a.example`. Other kinds, and
+/// names with control characters, are left out.
 pub(super) fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = names.value.general_names.iter().filter_map(|name| match name {

@@ -1,4 +1,4 @@
-//! The handshake, with what the certificates are at that moment.
+//! The TLS handshake, with the current certificates.
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,10 +17,10 @@ use super::{ClientCertificates, Loaded, MinVersion, Settings, acme, watch};
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
-/// What the client may speak after the handshake, best first (RFC 7301).
+/// The protocols to offer, preferred ones first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Makes the TLS of one server's connections.
+/// Terminates TLS for the connections of one server.
 #[derive(Debug)]
 pub(crate) struct Terminator {
     settings: Settings,
@@ -32,7 +32,7 @@ pub(crate) struct Terminator {
 /// A connection after its handshake.
 pub(crate) struct Secured<S> {
     pub(crate) stream: TlsStream<S>,
-    /// The client asked for HTTP/2.
+    /// The client negotiated HTTP/2.
     pub(crate) http2: bool,
     pub(crate) client: Option<Arc<ClientCertificate>>,
 }
@@ -40,12 +40,12 @@ pub(crate) struct Secured<S> {
 /// How a handshake ended.
 pub(crate) enum Outcome<S> {
     Secured(Box<Secured<S>>),
-    /// An authority has looked at its challenge: nothing more comes.
+    /// An authority has verified its challenge: nothing more follows.
     Challenged,
 }
 
 impl Terminator {
-    /// Makes it and starts what keeps its certificates fresh.
+    /// Creates it and starts the tasks that renew its certificates.
     pub(super) fn start(
         settings: Settings,
         loaded: Loaded,
@@ -71,17 +71,17 @@ impl Terminator {
         &self.settings
     }
 
-    /// The longest time for [`accept`](Self::accept).
+    /// The time limit for [`accept`](Self::accept).
     pub(crate) fn handshake_time(&self) -> Duration {
         self.settings.handshake_time
     }
 
-    /// What an authority asks for over plain HTTP (RFC 8555 section 8.3), for a token.
+    /// The response to an authority's request over plain HTTP (RFC 8555 section 8.3), for a token.
     pub(crate) fn http_challenge(&self, token: &str) -> Option<String> {
         self.settings.acme.as_ref()?.http_challenge(token)
     }
 
-    /// From now on new connections get what was read anew; those that are open keep theirs.
+    /// New connections use the reloaded certificates from now on; open ones keep theirs.
     pub(super) fn renew(&self, loaded: Loaded) -> Result<(), Error> {
         let config = configure(&self.settings, loaded, &self.server, &self.secret)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -92,9 +92,9 @@ impl Terminator {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes the handshake; the caller keeps the time.
+    /// Does the handshake; the caller enforces the time limit.
     /// # Errors
-    /// When the client has gone, speaks something else or offers nothing that both know.
+    /// If the client has gone, does not speak TLS, or offers nothing that both sides support.
     pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Outcome<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -104,7 +104,7 @@ impl Terminator {
             && let Some(config) = acme.tls_challenge(&hello.client_hello())
         {
             let mut stream = hello.into_stream(config).await?;
-            // RFC 8737 section 3: nothing is exchanged after the handshake.
+            // RFC 8737 section 3: no data is exchanged after the handshake.
             stream.shutdown().await?;
             return Ok(Outcome::Challenged);
         }
@@ -114,7 +114,8 @@ impl Terminator {
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         let client = match shown {
             None => None,
-            // It was verified, so that it can be read: who cannot be named is not let in as if he had none.
+            // It was verified, so it can be parsed. If not, refuse the client rather than treat it as one
+            // without a certificate.
             Some(shown) => Some(Arc::new(client(shown).ok_or(io::ErrorKind::InvalidData)?)),
         };
         Ok(Outcome::Secured(Box::new(Secured { stream, http2, client })))
@@ -131,7 +132,7 @@ fn configure(
     server: &str,
     secret: &Secret,
 ) -> Result<ServerConfig, Error> {
-    let failed = |cause: rustls::Error| Error::new("TLS cannot be set up").because(cause);
+    let failed = |cause: rustls::Error| Error::new("cannot set up TLS").because(cause);
     let versions: &[_] = match settings.min_version {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         MinVersion::Tls13 => &[&rustls::version::TLS13],
@@ -148,7 +149,7 @@ fn configure(
                 ClientCertificates::Optional => verifier.allow_unauthenticated(),
                 _ => verifier,
             };
-            let cannot = "clients' certificates cannot be checked";
+            let cannot = "client certificates cannot be verified";
             builder.with_client_cert_verifier(
                 verifier.build().map_err(|cause| Error::new(cannot).because(cause))?,
             )
@@ -156,7 +157,7 @@ fn configure(
     };
     let mut config = builder.with_cert_resolver(Arc::new(Choice(loaded.certificates)));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-    // A session is in its ticket alone: the next connection may come to another worker.
+    // A session exists only in its ticket, because the next connection may reach another worker.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(Tickets::new(secret, server, &policy));
     Ok(config)

@@ -1,7 +1,8 @@
-//! Session tickets that every worker and every generation of one run understands (RFC 5077, RFC 8446 section 4.6.1).
+//! Session tickets that every worker and every generation of one run accepts (RFC 5077, RFC 8446 section
+//! 4.6.1).
 //!
-//! Their keys are made of a secret that the supervisor gives to its workers, and of the time: nobody has to tell
-//! anybody of a new one.
+//! Their keys are derived from the time and a secret that the supervisor gives to its workers, so no process
+//! has to announce a new key.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,22 +12,22 @@ use ring::{aead, hkdf};
 use rustls::server::ProducesTickets;
 use serde::{Deserialize, Serialize};
 
-/// A key is used for this long, and its tickets are accepted for as long again.
+/// A key is used for this long, and its tickets are accepted for the same time again.
 const SPAN_SECS: u64 = 6 * 60 * 60;
 const NONCE: usize = aead::NONCE_LEN;
 /// Number of the key.
 const HEAD: usize = 8;
-/// What rustls puts into a ticket is far shorter, but for long chains of clients' certificates.
+/// rustls's ticket content is far shorter, except with long chains of client certificates.
 const LONGEST: usize = 64 * 1024;
 
-/// What the keys of one run's tickets are made of.
+/// The secret from which the keys of one run's tickets are derived.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// Another one each time.
+    /// A new random secret.
     /// # Panics
-    /// When the system has no random bytes, on which everything of TLS rests.
+    /// If the system has no random bytes, on which all of TLS depends.
     pub fn random() -> Secret {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).expect("the system has random bytes");
@@ -40,10 +41,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Seals and opens the tickets of one server under one policy towards clients.
+/// Seals and opens the tickets of one server under one policy for client certificates.
 pub(super) struct Tickets {
     root: hkdf::Prk,
-    /// Server and policy: no ticket of one passes at another.
+    /// Server and policy: a ticket of one is not valid for another.
     bound: Vec<u8>,
     random: SystemRandom,
 }

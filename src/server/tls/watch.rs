@@ -1,7 +1,7 @@
-//! Takes in certificate files that have changed, without a new generation.
+//! Reloads changed certificate files, without a new generation.
 //!
-//! The files are looked at rather than watched: a renewal may be a rename, a symbolic link that is switched (certbot,
-//! Kubernetes) or a write in place, on any kind of file system, and a look costs two system calls.
+//! The files are polled rather than watched: a renewal may be a rename, a switched symbolic link (certbot,
+//! Kubernetes) or a write in place, on any file system, and a poll costs two system calls.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::terminator::Terminator;
 use crate::config::Files;
 
-/// Time between two looks. A change is taken in once two looks have seen the same: certificate and key are seldom
-/// replaced at one time.
+/// Time between two polls. A change is loaded once two polls have seen the same state, because certificate
+/// and key are rarely replaced at the same time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Device, file and size; when its content was changed, and when anything of it, such as who may read it; `None`: not
-/// there.
+/// Device, inode and size; modification time and change time (which covers permissions); `None` if the file
+/// does not exist.
 pub(super) type Look = Option<([u64; 3], [i64; 4])>;
 
 fn look(path: &Path, opener: &Files) -> Look {
@@ -25,19 +25,19 @@ fn look(path: &Path, opener: &Files) -> Look {
     Some(([found.dev(), found.ino(), found.size()], times))
 }
 
-/// What `files` look like now.
+/// The current state of `files`.
 pub(super) fn looks(files: &[PathBuf], opener: &Files) -> Vec<Look> {
     files.iter().map(|file| look(file, opener)).collect()
 }
 
-/// Looks until the terminator is gone; `taken` is what was taken in last.
+/// Polls until the terminator is gone; `taken` is the state that was loaded last.
 pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut taken: Vec<Look>) {
     let mut last = taken.clone();
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(terminator) = terminator.upgrade() else { return };
         let (files, opener) = (files.clone(), terminator.settings().opener.clone());
-        // A hanging network folder must not hold up requests.
+        // A hanging network file system must not block requests.
         let Ok(now) = tokio::task::spawn_blocking(move || looks(&files, &opener)).await else { return };
         let settled = std::mem::replace(&mut last, now) == last;
         if !settled || last == taken {
@@ -51,10 +51,13 @@ pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut
             Err(faults) => Err(faults.into_iter().map(|fault| fault.error).collect()),
         };
         match renewed {
-            Ok(()) => tracing::info!("changed certificates were taken in"),
+            Ok(()) => tracing::info!("loaded changed certificates"),
             Err(errors) => {
                 let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                tracing::error!(error = text.join("; "), "the certificates stay as they were");
+                tracing::error!(
+                    error = text.join("; "),
+                    "cannot load changed certificates: the old ones stay in use"
+                );
             }
         }
     }

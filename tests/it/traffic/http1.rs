@@ -1,4 +1,4 @@
-//! Requests over HTTP/1.1, one at a time on a connection.
+//! Requests over HTTP/1.1, one at a time per connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,9 +10,9 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::{Traffic, body};
 use crate::support::patience;
 
-/// What requests travel over.
+/// The transport of requests.
 pub(crate) trait Stream: Read + Write {
-    /// What its requests are counted as: on a connection that is kept, and on one of their own.
+    /// The kinds that its requests count as: on a kept connection, and on a new one.
     const KINDS: [&str; 2];
 
     /// Whether the server has closed it.
@@ -34,12 +34,12 @@ impl Stream for StreamOwned<ClientConnection, TcpStream> {
     const KINDS: [&str; 2] = ["kept, TLS", "fresh, TLS"];
 
     fn is_closed(&mut self) -> bool {
-        // Between two requests only a farewell comes.
+        // Between two requests only a close may arrive.
         self.sock.is_closed()
     }
 }
 
-/// Connects over TLS, to a server of the name `localhost`.
+/// Connects over TLS to a server with the name `localhost`.
 pub(crate) fn connect_tls(
     address: &str,
     config: &Arc<ClientConfig>,
@@ -49,7 +49,7 @@ pub(crate) fn connect_tls(
     Ok(StreamOwned::new(client, connect(address)?))
 }
 
-/// Connects with a limit to every wait.
+/// Connects, with a limit for every wait.
 pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(patience()))?;
@@ -58,7 +58,7 @@ pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request and checks the answer; `true`: the connection stays open.
+/// Sends a request and checks the response; `true`: the connection stays open.
 pub(crate) fn exchange<S: Stream>(
     stream: &mut BufReader<S>,
     path: &str,
@@ -106,7 +106,7 @@ pub(crate) fn exchange<S: Stream>(
     Ok(!head.contains("connection: close"))
 }
 
-/// GET and POST in turn, on one connection as long as the server keeps it.
+/// GET and POST in turn, on one connection for as long as the server keeps it.
 pub(crate) fn kept<S: Stream>(traffic: &Traffic, per_second: u32, open: impl Fn() -> io::Result<S>) {
     let mut connection: Option<BufReader<S>> = None;
     let mut once = |turn: u64| {

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2, as many at a time as are due.
+//! Requests over HTTP/2, as many at the same time as are due.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 use super::{Traffic, body};
 use crate::support::patience;
 
-/// The most requests under way: a server that stands still is not buried.
+/// The most requests in flight, so that a server that hangs is not flooded.
 const MOST: u32 = 64;
 
-/// GET and POST in turn, on one connection as long as the server keeps it; over TLS with `tls`.
+/// GET and POST in turn, on one connection for as long as the server keeps it; over TLS with `tls`.
 pub(crate) fn http2(traffic: &Arc<Traffic>, per_second: u32, address: &str, tls: Option<&Arc<ClientConfig>>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let kind = if tls.is_some() { "HTTP/2, TLS" } else { "HTTP/2" };
@@ -46,7 +46,7 @@ type Sender = SendRequest<Full<Bytes>>;
 struct Client {
     address: String,
     tls: Option<TlsConnector>,
-    /// The connection that new requests take.
+    /// The connection for new requests.
     sender: Mutex<Option<Sender>>,
 }
 
@@ -108,7 +108,8 @@ impl Client {
     }
 }
 
-/// Whether the connection's farewell came before the request was begun: another one may take it (RFC 9113 section 6.8).
+/// Whether the connection's GOAWAY came before the request was started: then another connection may take it
+/// (RFC 9113 section 6.8).
 fn is_refused(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| {

@@ -1,4 +1,4 @@
-//! What lasts longer than an answer: WebSockets and streams.
+//! Long-lived exchanges: WebSockets and streams.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,11 +10,11 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::{Traffic, connect, tally};
 
-/// A person's pace, so that requests get their share.
+/// The pace of a person, so that requests get their share.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Numbered messages that come back in order; closed by us after `lives` of them and opened anew. When the server asks
-/// to come back (1012), we do.
+/// Numbered messages that come back in order. We close after `lives` of them and reconnect. If the server
+/// asks us to reconnect (1012), we do.
 pub(crate) fn web_socket(address: &str, traffic: &Traffic, lives: u64) {
     let mut count = 0_u64;
     while traffic.goes_on() {
@@ -46,7 +46,7 @@ pub(crate) fn web_socket(address: &str, traffic: &Traffic, lives: u64) {
                     asked_back = true;
                     break;
                 }
-                // Our message met its farewell on the way.
+                // Our message crossed the server's close.
                 Err(tungstenite::Error::Protocol(_)) if matches!(socket.read(), Ok(Message::Close(_))) => {
                     asked_back = true;
                     break;
@@ -66,7 +66,7 @@ pub(crate) fn web_socket(address: &str, traffic: &Traffic, lives: u64) {
     }
 }
 
-/// Answers of some MiB, read slowly over about a second each.
+/// Responses of some MiB, each read slowly over about a second.
 pub(crate) fn streams(address: &str, traffic: &Traffic) {
     const LENGTH: usize = 6 << 20;
     while traffic.goes_on() {

@@ -1,4 +1,4 @@
-//! Clients of every kind that go on until they are told to stop, and what they saw.
+//! Clients of every kind that run until they are told to stop, and what they saw.
 //!
 //! - here: what they share, and their pace;
 //! - `tally`: how long answers took;
@@ -21,10 +21,10 @@ pub(crate) use http2::http2;
 pub(crate) use lasting::{streams, web_socket};
 pub(crate) use tally::Tally;
 
-/// The longest sleep, so that a client which has much time hears that it is to stop.
+/// The longest sleep, so that an idle client notices that it must stop.
 const NAP: Duration = Duration::from_millis(100);
 
-/// What the clients share.
+/// The clients' shared state.
 #[derive(Default)]
 pub(crate) struct Traffic {
     stop: AtomicBool,
@@ -33,11 +33,11 @@ pub(crate) struct Traffic {
     pub(crate) messages: AtomicU64,
     pub(crate) streams: AtomicU64,
     taken: Mutex<Tally>,
-    /// What went wrong: when the request began, when it failed, and how.
+    /// What went wrong: when the request started, when it failed, and how.
     pub(crate) failures: Mutex<Vec<(Instant, Instant, String)>>,
 }
 
-/// Clients that run.
+/// Running clients.
 pub(crate) struct Clients {
     pub(crate) traffic: Arc<Traffic>,
     address: Arc<str>,
@@ -49,7 +49,7 @@ impl Clients {
         Clients { traffic: Arc::default(), address: address.into(), threads: Vec::new() }
     }
 
-    /// Starts a client of its own thread.
+    /// Starts a client on its own thread.
     pub(crate) fn add(&mut self, run: impl FnOnce(&str, &Arc<Traffic>) + Send + 'static) {
         let (traffic, address) = (self.traffic.clone(), self.address.clone());
         self.threads.push(thread::spawn(move || run(&address, &traffic)));
@@ -76,7 +76,7 @@ impl Traffic {
         !self.stop.load(Relaxed)
     }
 
-    /// What was measured since the last call.
+    /// The measurements since the last call.
     pub(crate) fn tally(&self) -> Tally {
         std::mem::take(&mut *self.taken())
     }
@@ -85,9 +85,9 @@ impl Traffic {
         self.taken.lock().unwrap()
     }
 
-    /// Calls `once` at so many points in time a second until told to stop, whether or not the calls before were quick: one
-    /// that is late is made up for at once. It gets the turn's number, and when it was due. Clients of the same pace are
-    /// spread over it.
+    /// Calls `once` at this many points in time per second until told to stop, however long the previous
+    /// calls took: a late call is made at once. `once` gets the number of the call and when it was due.
+    /// Clients with the same pace are spread over it.
     fn pace(&self, per_second: u32, mut once: impl FnMut(u64, Instant)) {
         let step = Duration::from_secs(1) / per_second;
         let spread = (self.clients.fetch_add(1, Relaxed) as f64 * 0.618_034).fract();
@@ -100,7 +100,7 @@ impl Traffic {
                 if Instant::now() < due {
                     continue;
                 }
-                // How late the machine wakes a client that nothing else has held up.
+                // How late the machine wakes a client that nothing else held up.
                 self.taken().add(tally::WAKING, due.elapsed());
             }
             turn += 1;
@@ -109,7 +109,7 @@ impl Traffic {
         }
     }
 
-    /// Notes how a request of `kind` ended that was to be sent at `due`.
+    /// Records how a request of `kind` that was due at `due` ended.
     fn ended(&self, kind: &'static str, due: Instant, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => {
@@ -125,7 +125,7 @@ impl Traffic {
     }
 
     /// # Panics
-    /// When anything failed.
+    /// If anything failed.
     pub(crate) fn assert_whole(&self) {
         let failures = self.failures.lock().unwrap().clone();
         let some: Vec<_> = failures.iter().take(5).map(|(_, _, why)| why).collect();
@@ -133,7 +133,7 @@ impl Traffic {
     }
 }
 
-/// A body that shows every lost, doubled or misplaced byte.
+/// A body in which every lost, repeated or misplaced byte is noticed.
 pub(crate) fn body(seed: u64) -> String {
     let mut number = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let words = (0..200 + seed % 1500).map(|_| {

@@ -1,11 +1,11 @@
-//! How long answers took, by the kind of client.
+//! How long responses took, by the kind of client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How late clients were woken that had nothing to wait for: the machine's share of every time beside it.
+/// How late clients with nothing to wait for were woken: the machine's share of every other time.
 pub(super) const WAKING: &str = "(waking a client)";
-/// Messages there and back: no requests.
+/// Messages and their replies: not requests.
 pub(super) const WEB_SOCKET: &str = "WebSocket message";
 
 /// Times by kind.
@@ -17,7 +17,8 @@ impl Tally {
         self.0.entry(kind).or_default().push(time);
     }
 
-    /// Of all requests: how many, and the time within which 99 of 100 were answered, from when each was to be sent.
+    /// For all requests: how many, and the time within which 99 of 100 got a response, from when each was
+    /// due.
     pub(crate) fn requests(&self) -> (usize, Duration) {
         let requests = self.0.iter().filter(|(kind, _)| ![WAKING, WEB_SOCKET].contains(*kind));
         let mut all: Vec<_> = requests.flat_map(|(_, times)| times).copied().collect();
@@ -25,7 +26,7 @@ impl Tally {
         (all.len(), share(&all, 99.0))
     }
 
-    /// A line for each kind: this one's times, then those of `other`, in milliseconds.
+    /// One line per kind: its times, then those of `other`, in milliseconds.
     pub(crate) fn beside(&self, other: &Tally) -> String {
         let mut text = format!("{:18} {:>42} {:>42}\n", "ms", "calm", "under reloads");
         let head = format!("{:>8} {:>7} {:>7} {:>8} {:>8}", "count", "50 %", "99 %", "99.9 %", "most");
@@ -44,7 +45,7 @@ impl Tally {
     }
 }
 
-/// The time within which so many of a hundred are.
+/// The time within which this many of a hundred are.
 fn share(sorted: &[Duration], percent: f64) -> Duration {
     let place = (sorted.len() as f64 * percent / 100.0) as usize;
     sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Load on one server, and what it cost.
+//! Puts load on one server, and measures its cost.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::server::{Service, pinned};
 
-/// How the load is made.
+/// The kind of load.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Load {
     /// Keep-alive connections from one thread of wrk.
@@ -16,7 +16,7 @@ pub(super) enum Load {
     Http2,
 }
 
-/// One run's figures.
+/// The results of one run.
 pub(super) struct Figures {
     pub(super) per_second: f64,
     pub(super) cpu_micros: f64,
@@ -24,7 +24,8 @@ pub(super) struct Figures {
 }
 
 impl Load {
-    /// Loads `service` for so long; once more when a busy machine let no answer through.
+    /// Puts load on `service` for this long. Tries once more, because on a busy machine a run may get no
+    /// responses.
     /// # Errors
     /// When it answers with errors, or not at all.
     pub(super) fn run(self, service: &Service, path: &str, seconds: u64) -> Result<Figures> {
@@ -55,7 +56,7 @@ impl Load {
         let failed =
             text.contains("Non-2xx") || text.contains("Socket errors") && !text.contains("connect 0, read 0");
         ensure!(!failed, "{url} answered with errors:\n{text}");
-        let requests: f64 = requests.with_context(|| format!("the load generator said:\n{text}"))?;
+        let requests: f64 = requests.with_context(|| format!("the load generator printed:\n{text}"))?;
         ensure!(requests > 0.0, "no request was answered:\n{text}");
         Ok(Figures {
             per_second: requests / seconds as f64,

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: paster beside its peers, in turn within one run, as ratios.
+//! `cargo xtask bench`: compares paster with its peers, in alternation within one run, as ratios.
 //!
-//! The servers of a comparison run on one core, the load generator (wrk, h2load) and what stands behind a proxy on
-//! another, where there are two. The figure to trust is CPU time per request, of all processes of a server, read from
-//! their clocks: it changes little when the machine is busy with other things.
+//! The servers of a comparison run on one core. The load generator (wrk, h2load) and the server behind a
+//! proxy run on another, if there is one. The most reliable figure is CPU time per request, over all
+//! processes of a server, read from their clocks: it changes little when the machine is busy with other
+//! things.
 
 mod load;
 mod peers;
@@ -20,12 +21,12 @@ use load::{Figures, Load};
 use peers::Bench;
 use server::Service;
 
-/// Rounds of each comparison; every server has one run in each.
+/// Rounds of each comparison; every server runs once in each.
 const ROUNDS: usize = 9;
 /// Length of one run, in seconds.
 const SECONDS: u64 = 1;
 
-/// One comparison: what is asked for how, and who answers. The first is paster.
+/// One comparison: the request, the load, and the servers. The first is paster.
 struct Case {
     name: &'static str,
     path: &'static str,
@@ -33,13 +34,14 @@ struct Case {
     contenders: &'static [(&'static str, Start)],
 }
 
-/// Starts a contender.
+/// Starts a server.
 type Start = fn(&Bench) -> Result<Service>;
 
 const RAW: (&str, Start) = ("raw hyper", |b| b.peer("raw"));
 const AXUM: (&str, Start) = ("axum", |b| b.peer("axum"));
 const HTTP1: Load = Load::Http1 { connections: 64 };
-/// Over SCGI and FastCGI each request is a connection: more at once find the queues of the slower peers full.
+/// Over SCGI and FastCGI each request is a connection: more at once would fill the queues of the slower
+/// peers.
 const GATEWAY: Load = Load::Http1 { connections: 16 };
 
 const CASES: &[Case] = &[
@@ -136,15 +138,15 @@ const TLS_FILES: &[(&str, Start)] = &[
     ("caddy", |b| b.caddy("", "https", "tls cert.pem key.pem\nroot * public\nfile_server")),
 ];
 
-/// Runs the named comparisons (all without names) and prints one table.
+/// Runs the named comparisons (all if none is named) and prints one table.
 pub(crate) fn run(names: &[&str]) -> Result<bool> {
     let known: Vec<&str> = CASES.iter().map(|case| case.name).chain(["start"]).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         bail!("unknown benchmark `{unknown}`; known: {}", known.join(", "));
     }
     packages(&[
-        (&["wrk"], &["wrk"], "makes the load"),
-        (&["h2load"], &["nghttp2-client"], "makes the load over HTTP/2"),
+        (&["wrk"], &["wrk"], "generates the load"),
+        (&["h2load"], &["nghttp2-client"], "generates the load over HTTP/2"),
         (&["nginx"], &["nginx-light"], "a peer"),
         (&["caddy"], &["caddy"], "a peer"),
         (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "a peer"),
@@ -169,10 +171,10 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
     let folder = target().join("bench");
     let bench = peers::prepare(&folder)?;
     println!(
-        "Each ratio is of paster to the peer in the same round, above 1 where paster is better: median of {ROUNDS}, \
+        "Each ratio compares paster with the peer in the same round; above 1, paster is better: median of {ROUNDS}, \
          least to greatest.\n"
     );
-    println!("| what | server | requests/s | ratio | CPU µs a request | ratio | memory MiB |");
+    println!("| what | server | requests/s | ratio | CPU µs per request | ratio | memory MiB |");
     println!("|---|---|---|---|---|---|---|");
     let mut whole = true;
     for case in CASES.iter().filter(|case| names.is_empty() || names.contains(&case.name)) {
@@ -226,7 +228,7 @@ fn compare(case: &Case, bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Time from start to ready for the hello plugin, and memory at rest.
+/// Time from start to ready for the hello plugin, and its memory when idle.
 fn start(bench: &Bench) -> Result<()> {
     let mut times = Vec::new();
     let mut memory = Vec::new();
@@ -236,7 +238,7 @@ fn start(bench: &Bench) -> Result<()> {
         memory.push(service.memory_mib());
     }
     println!(
-        "\nhello plugin: ready after {:.0} ms, {:.1} MiB at rest (PSS of the process tree; medians of 10)",
+        "\nhello plugin: ready after {:.0} ms, {:.1} MiB when idle (PSS of the process tree; medians of 10)",
         median(times),
         median(memory)
     );
@@ -248,7 +250,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Median with the least and the greatest.
+/// Median, with the minimum and the maximum.
 fn spread(values: Vec<f64>) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = values.iter().copied().fold(0.0, f64::max);

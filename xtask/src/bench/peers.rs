@@ -1,4 +1,4 @@
-//! How paster and its peers are started: configs and commands. All run in one folder.
+//! Starts paster and its peers: configs and commands. All run in one directory.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use super::built;
 use super::server::{Said, Server, Service, pinned};
 use crate::setup::checked;
 
-/// nginx: the answer of the other servers.
+/// nginx: the response of the other servers.
 pub(super) const HELLO: &str = "location / { return 200 \"Hello, world!\"; }";
 
 /// The application behind SCGI and FastCGI.
@@ -24,7 +24,7 @@ const WSGI: &str = "import sys\n\
      \x20   module = __import__('flup.server.' + {'scgi': 'scgi', 'fastcgi': 'fcgi'}[kind], fromlist=['WSGIServer'])\n\
      \x20   module.WSGIServer(application, bindAddress=path, maxThreads=64, minSpare=16, maxSpare=64).run()\n";
 
-/// A folder with all that the servers need.
+/// A directory with everything that the servers need.
 pub(super) struct Bench {
     folder: PathBuf,
 }
@@ -101,7 +101,7 @@ impl Bench {
         command
     }
 
-    /// paster with the config of this name.
+    /// paster with this config.
     pub(super) fn paster(&self, name: &str) -> Result<Service> {
         let mut command = self.command(0, built("paster"));
         command.args(["serve", "--json", &format!("{name}.toml")]).stderr(std::process::Stdio::null());
@@ -135,7 +135,7 @@ impl Bench {
         })
     }
 
-    /// nginx with these lines, these words of its `listen`, and this inside its server.
+    /// nginx with these lines, these parameters of its `listen`, and this content of its server block.
     pub(super) fn nginx(&self, lines: &str, listen: &str, server: &str) -> Result<Service> {
         let port = free_port()?;
         let here = self.folder.display();
@@ -155,7 +155,7 @@ impl Bench {
         on_port(command, scheme, port)
     }
 
-    /// Caddy with these global options, this scheme, and this inside its site.
+    /// Caddy with these global options, this scheme, and this content of its site block.
     pub(super) fn caddy(&self, global: &str, scheme: &str, site: &str) -> Result<Service> {
         let port = free_port()?;
         let text = format!(
@@ -167,7 +167,7 @@ impl Bench {
         on_port(command, scheme, port)
     }
 
-    /// A front that passes all on to raw hyper, which is not measured.
+    /// A proxy in front of raw hyper, which is not measured.
     pub(super) fn proxy(&self, front: impl Fn(&Bench, &str) -> Result<Service>) -> Result<Service> {
         let back = self.peer_on(1, "raw")?;
         let mut service = front(self, &back.url)?;
@@ -175,7 +175,7 @@ impl Bench {
         Ok(service)
     }
 
-    /// nginx before a backend that speaks `scgi` or `fastcgi` on a Unix socket; both are measured.
+    /// nginx in front of a backend that speaks `scgi` or `fastcgi` on a Unix socket; both are measured.
     pub(super) fn behind_nginx(
         &self,
         kind: &str,
@@ -211,7 +211,7 @@ impl Bench {
         Ok((Server::at(command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
     }
 
-    /// flup, the server that Paste's users had, in a virtual environment.
+    /// flup, the server that users of Paste had, in a virtual environment.
     pub(super) fn flup(&self, kind: &str) -> Result<(Server, PathBuf)> {
         let venv = self.folder.join("venv");
         let python = venv.join("bin/python");
@@ -229,7 +229,7 @@ impl Bench {
         Ok((Server::at(command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
     }
 
-    /// A socket's path, free.
+    /// The path of a socket, where nothing exists.
     fn socket(&self, name: &str) -> PathBuf {
         let path = self.folder.join(name);
         let _ = std::fs::remove_file(&path);
@@ -237,7 +237,7 @@ impl Bench {
     }
 }
 
-/// nginx as a proxy that keeps its connections to the upstream.
+/// nginx as a proxy with keep-alive connections to the upstream.
 pub(super) fn nginx_proxy(bench: &Bench, back: &str) -> Result<Service> {
     let upstream =
         format!("upstream back {{ server {}; keepalive 64; }}", back.trim_start_matches("http://"));

@@ -1,4 +1,4 @@
-//! Processes under measurement: started, awaited, counted, ended.
+//! The measured processes: starts them, waits for them, reads their clocks, ends them.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::setup::which;
 
-/// What answers at one address: the processes that are measured, and those behind them that are not.
+/// A service at one address: the measured processes, and the ones behind them that are not measured.
 pub(super) struct Service {
     pub(super) url: String,
     pub(super) measured: Vec<Server>,
@@ -37,7 +37,7 @@ impl Service {
     }
 }
 
-/// A started program; ends with the value.
+/// A started program; dropping it ends the program.
 pub(super) struct Server {
     child: Child,
     pub(super) url: String,
@@ -46,7 +46,7 @@ pub(super) struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // INT, as TERM has uWSGI begin anew.
+        // INT, because TERM makes uWSGI restart.
         let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         let end = Instant::now() + Duration::from_secs(5);
         while Instant::now() < end {
@@ -60,18 +60,18 @@ impl Drop for Server {
     }
 }
 
-/// What a line of a starting server says.
+/// What a starting server prints in a line.
 pub(super) enum Said {
-    /// Where it listens.
+    /// Its address.
     Url(String),
-    /// That it serves.
+    /// That it is ready.
     Ready,
     /// Both.
     Both(String),
 }
 
 impl Server {
-    /// Starts a server that tells on standard output when it is ready.
+    /// Starts a server that prints on standard output when it is ready.
     pub(super) fn until(mut command: Command, said: impl Fn(&str) -> Option<Said>) -> Result<Server> {
         let begun = Instant::now();
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
@@ -95,14 +95,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server and waits until `accepts` says that a connection can be made.
+    /// Starts a server and waits until `accepts` returns true.
     pub(super) fn at(mut command: Command, url: String, accepts: impl Fn() -> bool) -> Result<Server> {
         let begun = Instant::now();
         let child = command.stdout(Stdio::null()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut server = Server { child, url, ready: Duration::ZERO };
         while !accepts() {
             ensure!(server.child.try_wait()?.is_none(), "{command:?} ended before it was ready");
-            ensure!(begun.elapsed() < Duration::from_secs(30), "{command:?} does not accept");
+            ensure!(begun.elapsed() < Duration::from_secs(30), "{command:?} does not accept connections");
             std::thread::sleep(Duration::from_millis(5));
         }
         server.ready = begun.elapsed();
@@ -110,7 +110,7 @@ impl Server {
     }
 }
 
-/// A command held to one core, where there are several.
+/// A command that runs on one core, if there are several.
 pub(super) fn pinned(core: usize, program: &Path) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut command = match (which("taskset"), cores) {
@@ -129,7 +129,7 @@ pub(super) fn pinned(core: usize, program: &Path) -> Command {
     command
 }
 
-/// The process and all below it.
+/// The process and all its descendants.
 fn tree(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -142,7 +142,8 @@ fn tree(pid: u32) -> Vec<u32> {
     found
 }
 
-/// User and system time of a process tree, in seconds: by each process's own clock, as `/proc` counts in ticks of 10 ms.
+/// User and system time of a process tree, in seconds: from each process's CPU clock, because `/proc` counts
+/// in ticks of 10 ms.
 fn cpu_secs(pid: u32) -> f64 {
     let used = tree(pid).into_iter().filter_map(|pid| {
         let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed())).ok()?;

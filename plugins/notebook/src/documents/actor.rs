@@ -19,24 +19,24 @@ use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
 use crate::protocol::{Change, Document, Keep, Operation, Reply, Request, ServerFrame};
 
-/// How often the file is looked at while a page is open.
+/// How often the file is checked while a page is open.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long a document stays open that nobody uses.
+/// How long an unused document stays open.
 const LINGER: Duration = Duration::from_secs(30);
-/// Frames that may wait for one page; a slower page is cut off and resumes.
+/// How many frames may wait for one page. A slower page is disconnected and resumes.
 const WAITING_FRAMES: usize = 8192;
 
-/// What the rest of the program asks of a document.
+/// What the rest of the program can tell a document.
 pub(super) enum Command {
-    /// A page comes.
+    /// A page connects.
     Connect { resume: Option<(String, u64)>, reply: oneshot::Sender<(u64, mpsc::Receiver<Utf8Bytes>)> },
-    /// A page asks something.
+    /// A page sends a request.
     Request { client: u64, request: Box<Result<Request, Unreadable>> },
-    /// A page is gone.
+    /// A page has disconnected.
     Disconnect { client: u64 },
-    /// Write now, and look at the file.
+    /// Write now, and check the file.
     Flush { reply: oneshot::Sender<()> },
-    /// The file has another path now.
+    /// The file has been moved.
     Moved { to: RelativePath, reply: oneshot::Sender<()> },
     /// Write, tell the pages, end.
     Close { again: bool, reason: String },
@@ -60,14 +60,14 @@ pub(super) struct Actor {
     commands: mpsc::UnboundedReceiver<Command>,
     host_messages: broadcast::Receiver<HostMessage>,
     idle_since: Instant,
-    /// Who made the changes that are being told now.
+    /// The request that made the changes being sent now.
     author: Option<(u64, u32)>,
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl Actor {
-    /// Takes the document's lock, reads the file, and goes on where the last owner stopped.
+    /// Takes the document's lock, reads the file, and continues where the previous owner stopped.
     pub(super) async fn open(
         documents: &Documents,
         path: RelativePath,
@@ -119,7 +119,7 @@ impl Actor {
         self.number
     }
 
-    /// Serves until nobody needs the document any more. Returns its path.
+    /// Runs until nobody needs the document any more. Returns its path.
     pub(super) async fn run(mut self) -> RelativePath {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,11 +139,11 @@ impl Actor {
                 (event, result) = self.disk.saved(), if self.disk.saving.is_some() => self.after_save(event, result).await,
                 host_message = self.host_messages.recv() => match host_message {
                     Ok(HostMessage::Event(Event::LockWanted { key })) if key.strip_prefix(PREFIX) == Some(self.path.as_str()) => {
-                        (again, reason) = (true, "another process of the server takes the notebook over".to_owned());
+                        (again, reason) = (true, "another process of the server is taking over the notebook".to_owned());
                         break;
                     }
                     Ok(host_message) => if !self.host_message(host_message).await {
-                        (again, reason) = (true, "the kernel host was away".to_owned());
+                        (again, reason) = (true, "the connection to the kernel host was lost".to_owned());
                         break;
                     },
                     Err(broadcast::error::RecvError::Lagged(_)) => self.refresh_kernel().await,
@@ -163,7 +163,7 @@ impl Actor {
                         self.idle_since = Instant::now();
                     }
                 }
-                // Last, since a kernel that prints without end always has more.
+                // Last, because a kernel that prints without end always has more.
                 delivery = self.engine.next() => self.deliver(delivery).await,
             }
         }
@@ -173,7 +173,7 @@ impl Actor {
             && self.disk.due.is_some()
             && let Err(error) = self.disk.write_copy(&self.path, &self.model).await
         {
-            tracing::error!(%error, document = %self.path, "changes of a notebook in conflict could not be put into a copy");
+            tracing::error!(%error, document = %self.path, "cannot save a copy of the changes of a notebook in conflict");
         }
         self.tell(&ServerFrame::Closing { again, message: reason });
         self.engine.finish().await;
@@ -221,7 +221,7 @@ impl Actor {
             Command::Moved { to, reply } => {
                 let from = std::mem::replace(&mut self.path, to);
                 let link = self.documents.0.link.clone();
-                // Nobody else can have the new path open: its file was not there.
+                // Nobody else can have the new path open, because its file did not exist.
                 let _ = link.lock(&format!("{PREFIX}{}", self.path), None).await;
                 let _ = link.put(format!("{PREFIX}{from}"), None).await;
                 let _ = link.unlock(&format!("{PREFIX}{from}")).await;
@@ -229,12 +229,12 @@ impl Actor {
                 self.change(vec![Change::Moved { path: self.path.to_string() }], false);
                 let _ = reply.send(());
             }
-            // Taken by `run`.
+            // Handled by `run`.
             Command::Close { .. } => {}
         }
     }
 
-    /// The first frames of a connection.
+    /// Sends the first frames of a connection.
     fn greet(&self, sender: &mpsc::Sender<Utf8Bytes>, resume: Option<(String, u64)>) {
         if let Some((instance, event)) = resume
             && instance == self.instance
@@ -272,7 +272,8 @@ impl Actor {
         }
     }
 
-    /// Numbers changes, keeps them and tells every page. `content` says that the file is to be written.
+    /// Numbers changes, keeps them, and sends them to every page. `content` tells whether the file must be
+    /// written.
     pub(super) fn change(&mut self, changes: Vec<Change>, content: bool) {
         if content && !changes.is_empty() {
             self.disk.touch();
@@ -316,7 +317,7 @@ impl Actor {
         self.tell_one(client, &frame);
     }
 
-    /// Does what a page asks. `None`: the answer comes later.
+    /// Performs a page's operation. `None`: the reply comes later.
     async fn operate(&mut self, client: u64, id: u32, op: Operation) -> Option<Result<Reply, String>> {
         let done = match op {
             Operation::SetSource { cell_id, source, base_revision } => {
@@ -381,7 +382,7 @@ impl Actor {
 
     async fn save_now(&mut self) -> Result<(), String> {
         if self.disk.conflict {
-            return Err("the file was changed on disk: decide which text stays first".to_owned());
+            return Err("the file was changed on disk: first choose which text to keep".to_owned());
         }
         self.finish_saving().await?;
         self.begin_save().await;
@@ -392,7 +393,8 @@ impl Actor {
         match self.disk.encode(&self.model).await {
             Ok((bytes, hash)) => {
                 self.mark(&hash);
-                // Kept first: should we end between the two, the next owner sees which of both files it has.
+                // The record is kept first: if this process ends in between, the next owner can tell which of
+                // the two files it has.
                 self.keep_record().await;
                 self.disk.save(&self.path, (bytes, hash), self.log.last());
             }
@@ -404,7 +406,7 @@ impl Actor {
         self.disk.hash()
     }
 
-    /// The file holds all that the model does.
+    /// Records that the file contains the whole model.
     async fn keep_clean_record(&mut self) {
         let hash = self.disk.hash().to_vec();
         self.mark(&hash);
@@ -422,7 +424,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Writes what is not written, for a reader of the file or for the next owner.
+    /// Writes pending changes, for a reader of the file or for the next owner.
     async fn flush(&mut self) {
         let _ = self.finish_saving().await;
         if self.disk.due.is_some() && !self.disk.conflict {
@@ -444,17 +446,17 @@ impl Actor {
                 self.change(vec![Change::Saved { last_modified, up_to: event }], false);
             }
             Err(FileError::Changed(_) | FileError::NotFound(_)) => {
-                // Perhaps only its time was changed.
+                // Perhaps only the modification time changed.
                 match self.disk.look(&self.path).await {
                     FileCheck::Same => self.disk.touch(),
                     FileCheck::Changed => self.enter_conflict(
-                        "The file was changed on disk by somebody else while there are changes here.",
+                        "Another program changed the file on disk while this notebook had unsaved changes.",
                     ),
                     FileCheck::Gone => self.enter_conflict("The file was deleted or moved on disk."),
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, document = %self.path, "a notebook could not be written");
+                tracing::warn!(%error, document = %self.path, "cannot write a notebook");
                 self.change(vec![Change::SaveFailed { message: error.to_string() }], false);
             }
         }
@@ -467,7 +469,7 @@ impl Actor {
         }
     }
 
-    /// Looks at the file: takes over what others wrote, or tells of the conflict.
+    /// Checks the file: reads what others wrote, or reports a conflict.
     async fn look(&mut self) {
         if self.disk.conflict {
             return;
@@ -476,13 +478,13 @@ impl Actor {
             FileCheck::Same => {}
             FileCheck::Changed if self.disk.is_dirty() || self.engine.is_running() => {
                 self.enter_conflict(
-                    "The file was changed on disk by somebody else while there are changes here.",
+                    "Another program changed the file on disk while this notebook had unsaved changes.",
                 );
             }
             FileCheck::Changed => {
                 if let Err(message) = self.reload().await {
                     self.enter_conflict(&format!(
-                        "The file was changed on disk and cannot be read any more: {message}"
+                        "The file was changed on disk, and it cannot be read now: {message}"
                     ));
                 }
             }
@@ -524,7 +526,7 @@ impl Actor {
 }
 
 fn encode(frame: &ServerFrame) -> Utf8Bytes {
-    // Values of ours always have a JSON form.
+    // These values can always be serialized as JSON.
     serde_json::to_string(frame).unwrap_or_default().into()
 }
 

@@ -1,4 +1,4 @@
-//! A document's file: read, written, watched. What others wrote is never overwritten.
+//! A document's file: reads, writes and checks it. What others wrote is never overwritten.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::format;
 use super::OpenError;
 use super::model::Model;
 
-/// Time between a change and its write, and at least between two writes.
+/// The time from a change to its write, and the least time between two writes.
 const AUTOSAVE: Duration = Duration::from_secs(1);
-/// Pause after a failed write.
+/// The pause after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What a write left: the file's facts and the hash of its content.
+/// The result of a write: the file's facts and the hash of its content.
 type Written = Result<(Facts, [u8; 32]), FileError>;
 
 /// The state of the file.
@@ -26,21 +26,21 @@ pub(super) struct Disk {
     limit_bytes: usize,
     facts: Facts,
     hash: [u8; 32],
-    /// When to write; `None`: nothing is to be written.
+    /// When to write; `None`: nothing to write.
     pub(super) due: Option<Instant>,
-    /// A write under way, with the event that it holds.
+    /// A write in progress, with the last event that it contains.
     pub(super) saving: Option<(u64, JoinHandle<Written>)>,
-    /// Others wrote while we had changes.
+    /// Another program wrote while we had changes.
     pub(super) conflict: bool,
 }
 
-/// What a look at the file found.
+/// The result of checking the file.
 pub(super) enum FileCheck {
-    /// As we left it.
+    /// As we wrote it.
     Same,
-    /// Somebody wrote another content.
+    /// Another program wrote other content.
     Changed,
-    /// It is gone.
+    /// It does not exist any more.
     Gone,
 }
 
@@ -71,7 +71,7 @@ impl Disk {
         self.due.is_some() || self.saving.is_some()
     }
 
-    /// The file that `model` makes, with its hash.
+    /// The file's content for `model`, with its hash.
     pub(super) async fn encode(&self, model: &Model) -> Result<(Vec<u8>, [u8; 32]), FileError> {
         let file = model.to_file();
         let encoded = tokio::task::spawn_blocking(move || {
@@ -82,7 +82,7 @@ impl Disk {
         encoded.await.map_err(|error| FileError::Unfit(format!("writing failed: {error}")))
     }
 
-    /// Begins to write a file that holds all events up to `event`.
+    /// Starts to write a file that contains all events up to `event`.
     pub(super) fn save(&mut self, path: &RelativePath, (bytes, hash): (Vec<u8>, [u8; 32]), event: u64) {
         self.due = None;
         let (files, path, facts) = (self.files.clone(), path.clone(), self.facts);
@@ -90,12 +90,12 @@ impl Disk {
         self.saving = Some((event, tokio::task::spawn_blocking(write)));
     }
 
-    /// Hash of the file as we know it.
+    /// The hash of the file, as far as we know.
     pub(super) fn hash(&self) -> &[u8] {
         &self.hash
     }
 
-    /// The end of the write under way. Must only be awaited while there is one; may be cancelled.
+    /// Waits for the write in progress. Must only be awaited while there is one; may be cancelled.
     pub(super) async fn saved(&mut self) -> (u64, Result<(), FileError>) {
         let Some((event, task)) = &mut self.saving else { return std::future::pending().await };
         let event = *event;
@@ -117,7 +117,7 @@ impl Disk {
         (event, result)
     }
 
-    /// Looks whether somebody else wrote the file.
+    /// Checks whether another program wrote the file.
     pub(super) async fn look(&mut self, path: &RelativePath) -> FileCheck {
         let (files, looked, known, limit) = (self.files.clone(), path.clone(), self.facts, self.limit_bytes);
         let found = tokio::task::spawn_blocking(move || match files.facts(&looked) {
@@ -137,7 +137,7 @@ impl Disk {
         }
     }
 
-    /// Reads the file anew; nothing is to be written then.
+    /// Reads the file again. After that there is nothing to write.
     pub(super) async fn reload(&mut self, path: &RelativePath) -> Result<Model, OpenError> {
         let (model, facts, hash) = read(self.files.clone(), path.clone(), self.limit_bytes).await?;
         (self.facts, self.hash) = (facts, hash);
@@ -146,7 +146,7 @@ impl Disk {
         Ok(model)
     }
 
-    /// Makes our text hold: what is on disk goes into a copy, then the next write overwrites it.
+    /// Keeps our text: copies what is on disk to another file; the next write then overwrites the file.
     pub(super) async fn keep_mine(&mut self, path: &RelativePath, model: &Model) -> Result<(), FileError> {
         let (files, path, limit, file) =
             (self.files.clone(), path.clone(), self.limit_bytes, model.to_file());
@@ -166,7 +166,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Puts our text into a copy beside the file.
+    /// Saves our text in a copy beside the file.
     pub(super) async fn write_copy(&self, path: &RelativePath, model: &Model) -> Result<(), FileError> {
         let (files, path, file) = (self.files.clone(), path.clone(), model.to_file());
         let written = tokio::task::spawn_blocking(move || write_copy(&files, &path, &file.to_bytes())).await;

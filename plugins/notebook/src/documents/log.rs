@@ -1,28 +1,28 @@
-//! The newest changes of a document, numbered, for pages that were cut off.
+//! The newest changes of a document, numbered, for pages that were disconnected.
 
 use std::collections::VecDeque;
 
 use axum::extract::ws::Utf8Bytes;
 
-/// Bytes of frames that are kept.
+/// How many bytes of frames are kept.
 const LIMIT_BYTES: usize = 8 << 20;
 
-/// The newest changes as frames.
+/// The newest changes, as frames.
 #[derive(Default)]
 pub(super) struct Log {
     frames: VecDeque<Utf8Bytes>,
     bytes: usize,
-    /// Number of the newest.
+    /// The number of the newest event.
     last: u64,
 }
 
 impl Log {
-    /// Number of the newest event.
+    /// The number of the newest event.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Number that the next event gets; [`Log::push`] adds it.
+    /// The number of the next event, which [`Log::push`] adds.
     pub(super) fn next(&self) -> u64 {
         self.last + 1
     }
@@ -38,7 +38,7 @@ impl Log {
         }
     }
 
-    /// The events after number `after`, or `None` where they are no longer kept or not yet there.
+    /// The events after number `after`; `None` if they are no longer kept or do not exist yet.
     pub(super) fn after(&self, after: u64) -> Option<impl Iterator<Item = Utf8Bytes> + '_> {
         let missed = self.last.checked_sub(after)?;
         let skipped = (self.frames.len() as u64).checked_sub(missed)?;

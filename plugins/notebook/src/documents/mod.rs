@@ -1,8 +1,9 @@
-//! Open notebooks. Each is owned by one task (`actor`), which applies what pages ask for, records what the kernel says,
-//! whether a page is open or not, and writes the file.
+//! Open notebooks. One task (`actor`) owns each. It applies the pages' operations, records what the kernel
+//! sends even if no page is open, and writes the file.
 //!
-//! Among several processes (two generations of the plugin, say) the kernel host's locks decide who owns a document. Its
-//! small record there says how far the kernel's messages are in the file, so that the next owner goes on from there.
+//! If there are several processes (such as two generations of the plugin), the kernel host's locks decide
+//! which one owns a document. Its small record there states which of the kernel's messages are in the file,
+//! so that the next owner can continue.
 
 mod actor;
 mod disk;
@@ -28,9 +29,9 @@ use crate::protocol::Request;
 use crate::sessions::Sessions;
 use crate::settings::Limits;
 
-/// Keys of locks and records in the kernel host.
+/// The prefix of the keys of locks and records in the kernel host.
 const PREFIX: &str = "document/";
-/// How long another owner may take to let a document go.
+/// How long another owner may take to release a document.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
 /// All open documents. Cheap to clone.
@@ -42,11 +43,11 @@ struct Inner {
     files: Files,
     sessions: Sessions,
     kernel_specs: Arc<KernelSpecs>,
-    /// Where outputs go that are too long for the notebook.
+    /// The folder for outputs that are too long for the notebook.
     outputs: PathBuf,
     limits: Limits,
     open: Mutex<HashMap<RelativePath, Slot>>,
-    /// One opening at a time.
+    /// Only one document is opened at a time.
     opening: tokio::sync::Mutex<()>,
     retired: AtomicBool,
     connections: AtomicUsize,
@@ -55,7 +56,7 @@ struct Inner {
 struct Slot {
     number: u64,
     commands: mpsc::UnboundedSender<Command>,
-    /// Closed when all is written and the lock is let go.
+    /// Closed when everything is written and the lock is released.
     end: watch::Receiver<()>,
 }
 
@@ -65,10 +66,10 @@ pub enum OpenError {
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is no notebook.
+    /// It is not a notebook.
     #[error("`{0}` is not a notebook: {1}")]
     Format(String, crate::format::FormatError),
-    /// Another process has it, or this one is being replaced: try again.
+    /// Another process owns it, or this one is being replaced: try again.
     #[error("{0}")]
     Busy(String),
 }
@@ -76,7 +77,7 @@ pub enum OpenError {
 /// A request that cannot be read.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// Its number, where that much can be read.
+    /// Its number, if that could be read.
     pub id: Option<u32>,
     /// What is wrong with it.
     pub message: String,
@@ -84,7 +85,7 @@ pub struct Unreadable {
 
 /// A page's connection to a document.
 pub struct Connection {
-    /// Frames for the page.
+    /// The frames for the page.
     pub frames: mpsc::Receiver<Utf8Bytes>,
     id: u64,
     commands: mpsc::UnboundedSender<Command>,
@@ -92,7 +93,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Hands in a request; its reply comes among the frames.
+    /// Sends a request. The reply comes among the frames.
     pub fn request(&self, request: Result<Request, Unreadable>) {
         let _ = self.commands.send(Command::Request { client: self.id, request: Box::new(request) });
     }
@@ -131,7 +132,7 @@ impl Documents {
         Documents(inner)
     }
 
-    /// Connected pages.
+    /// The number of connected pages.
     pub fn connections(&self) -> usize {
         self.0.connections.load(Ordering::Relaxed)
     }
@@ -144,7 +145,7 @@ impl Documents {
         self.slots().get(path).map(|slot| slot.commands.clone()).filter(|commands| !commands.is_closed())
     }
 
-    /// Connects a page. `resume` is the instance and the last event that it knows.
+    /// Connects a page. `resume` is the instance and the last event that the page knows.
     /// # Errors
     /// [`OpenError`].
     pub async fn connect(
@@ -152,7 +153,7 @@ impl Documents {
         path: &RelativePath,
         resume: Option<(String, u64)>,
     ) -> Result<Connection, OpenError> {
-        // An actor may end between; then another is made.
+        // An actor may end in between. Then another one is started.
         for _ in 0..5 {
             let commands = self.open(path, Some(HAND_OVER)).await?;
             let (reply, answer) = oneshot::channel();
@@ -205,7 +206,7 @@ impl Documents {
         Ok(commands)
     }
 
-    /// Writes what is not yet written, and reads what others wrote, of the document at `path` if it is open.
+    /// If the document at `path` is open, writes pending changes and reads what others wrote.
     pub async fn flush(&self, path: &RelativePath) {
         let Some(commands) = self.commands(path) else { return };
         let (reply, answer) = oneshot::channel();
@@ -213,7 +214,7 @@ impl Documents {
         let _ = answer.await;
     }
 
-    /// Closes the documents at and below `path`, and waits until they are written; their pages are told `reason`.
+    /// Closes the documents at and below `path` and waits until they are written. Their pages get `reason`.
     pub async fn close(&self, path: &RelativePath, reason: &str) {
         self.close_those(|open| open == path || open.is_below(path), false, reason).await;
     }
@@ -227,22 +228,23 @@ impl Documents {
             .collect();
         let ends = open.into_iter().map(async |(commands, mut end)| {
             let _ = commands.send(Command::Close { again, reason: reason.to_owned() });
-            // Nothing is ever sent there: it fails at the end.
+            // Nothing is ever sent here: it fails when the sender is dropped.
             let _ = end.changed().await;
         });
         futures_util::future::join_all(ends).await;
     }
 
-    /// Writes everything and lets every document go: a newer generation has taken over. Pages are asked to come back.
+    /// Writes everything and releases every document, because a newer generation has taken over. Pages are
+    /// asked to reconnect.
     pub async fn retire(&self) {
         self.0.retired.store(true, Ordering::Relaxed);
         let _opening = self.0.opening.lock().await;
         self.close_those(|_| true, true, "the notebook is being replaced by a newer version").await;
     }
 
-    /// Renames a file or folder, and the documents that are open there.
+    /// Renames a file or folder, and the open documents in it.
     /// # Errors
-    /// Those of [`Files::rename`].
+    /// Same as [`Files::rename`].
     pub async fn rename(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
         let _opening = self.0.opening.lock().await;
         let moved: Vec<(RelativePath, RelativePath)> =
@@ -264,9 +266,10 @@ impl Documents {
     }
 }
 
-/// Takes over documents whose cells still run and that nobody owns: their outputs are to be recorded with no page open.
+/// Takes over documents with running cells that nobody owns, so that their outputs are recorded even if no
+/// page is open.
 async fn adopt(documents: Weak<Inner>, mut host_messages: broadcast::Receiver<HostMessage>) {
-    // The first look needs no tiding: the link may stand already.
+    // The first check does not wait for a message: the link may already be connected.
     let mut prefix = Some(PREFIX.to_owned());
     loop {
         if let Some(prefix) = prefix.take() {
@@ -292,7 +295,7 @@ async fn adopt_below(documents: Documents, prefix: String) {
         if let (true, Some(Ok(path))) = (execution::is_running(&record), path)
             && let Err(error) = documents.open(&path, None).await
         {
-            tracing::debug!(%error, document = %path, "a running document was not taken over");
+            tracing::debug!(%error, document = %path, "could not take over a running document");
         }
     }
 }

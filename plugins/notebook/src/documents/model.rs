@@ -1,4 +1,4 @@
-//! A document in memory and what operations do to it. No files, no sockets, no kernels: values in, changes out.
+//! A document in memory, and what operations do to it. No files, sockets or kernels: values in, changes out.
 
 use std::collections::HashMap;
 
@@ -7,30 +7,30 @@ use serde_json::Value;
 use crate::format::{FileCell, NotebookFile, new_cell_id};
 use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
 
-/// Cells of one document.
+/// The most cells of one document.
 const MAX_CELLS: usize = 50_000;
 
-/// A cell and what the page does not see of it.
+/// A cell, with data that the page does not see.
 #[derive(Debug, Clone)]
 pub(super) struct LiveCell {
     pub(super) shown: Cell,
     others: Object,
-    /// Bytes of its outputs.
+    /// The size of its outputs in bytes.
     pub(super) output_bytes: usize,
-    /// The next output replaces those that are there (`clear_output(wait=True)`).
+    /// Whether the next output replaces the existing ones (`clear_output(wait=True)`).
     clear_next: bool,
-    /// Message id of its latest run.
+    /// The message id of its latest run.
     pub(super) run: Option<String>,
 }
 
-/// A notebook's content.
+/// The content of a notebook.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) cells: Vec<LiveCell>,
     pub(super) metadata: Object,
     minor: u64,
     others: Object,
-    /// Where the outputs of a display id are: cell id and index.
+    /// The places of the outputs of a display id: cell id and index.
     displays: HashMap<String, Vec<(String, usize)>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct NewCell {
     pub(super) execution_count: Option<u32>,
 }
 
-/// What an operation did.
+/// The result of an operation.
 pub(super) type Done = Result<(Reply, Vec<Change>), String>;
 
 impl Model {
@@ -59,7 +59,7 @@ impl Model {
         };
         let revision = first_revision();
         for cell in file.cells {
-            // Ids that are absent or doubled are made anew.
+            // Missing or duplicate ids are replaced by new ones.
             let id =
                 cell.id.filter(|id| is_cell_id(id) && model.index(id).is_none()).unwrap_or_else(new_cell_id);
             let output_bytes = cell.outputs.iter().map(size).sum();
@@ -137,9 +137,11 @@ impl Model {
     pub(super) fn insert_cell(&mut self, index: usize, id: Option<String>, new: NewCell) -> Done {
         let id = match id {
             Some(id) if !is_cell_id(&id) => {
-                return Err(format!("`{id}` cannot be a cell's id: 1 to 64 of A-Z a-z 0-9 - _"));
+                return Err(format!(
+                    "`{id}` is not a valid cell id: use 1 to 64 of the characters A-Z a-z 0-9 - _"
+                ));
             }
-            // Asked again after a cut connection.
+            // Repeated after a lost connection.
             Some(id) if self.index(&id).is_some() => {
                 return Ok((Reply::Inserted { cell_id: id }, Vec::new()));
             }
@@ -147,11 +149,11 @@ impl Model {
             None => new_cell_id(),
         };
         if self.cells.len() >= MAX_CELLS {
-            return Err(format!("the notebook has {MAX_CELLS} cells already, the limit"));
+            return Err(format!("the notebook already has {MAX_CELLS} cells, the most that are allowed"));
         }
         let index = index.min(self.cells.len());
         let NewCell { cell_type, source, metadata, attachments, outputs, execution_count } = new;
-        // Only code has outputs.
+        // Only code cells have outputs.
         let (outputs, execution_count) = match cell_type {
             CellType::Code => (outputs, execution_count),
             _ => (Vec::new(), None),
@@ -250,7 +252,7 @@ impl Model {
         if was_empty { Vec::new() } else { vec![Change::OutputsCleared { cell_id: id.to_owned() }] }
     }
 
-    /// The same when the next output comes.
+    /// The same, but only when the next output comes.
     pub(super) fn clear_later(&mut self, id: &str) {
         if let Some(cell) = self.cell(id) {
             cell.clear_next = true;
@@ -276,7 +278,7 @@ impl Model {
         vec![Change::CellStateChanged { cell_id: id.to_owned(), state, execution_count: after.1 }]
     }
 
-    /// Adds an output, or its text to the stream before it.
+    /// Adds an output, or appends its text to the preceding stream.
     pub(super) fn add_output(&mut self, id: &str, output: Output, display_id: Option<&str>) -> Vec<Change> {
         let mut changes = match self.cell(id) {
             Some(cell) if cell.clear_next => self.clear(id),
@@ -313,7 +315,7 @@ impl Model {
         changes
     }
 
-    /// Replaces what was shown under a display id, wherever it is.
+    /// Replaces what is shown under a display id, wherever it is.
     pub(super) fn update_display(
         &mut self,
         display_id: &str,
@@ -339,7 +341,7 @@ impl Model {
         changes
     }
 
-    /// Display ids for a record, and back.
+    /// The display ids for a record.
     pub(super) fn displays(&self) -> Value {
         let recent = self.displays.iter().filter(|(_, places)| !places.is_empty()).take(1000);
         recent
@@ -355,13 +357,14 @@ impl Model {
     }
 }
 
-/// Where a cell's revisions begin: anew with each reading of the file, so that an edit on what was there before is told apart.
+/// The first revision of a cell's source. It differs each time the file is read, so that an edit of earlier
+/// content is recognized.
 fn first_revision() -> u32 {
     let [a, b, c, d, ..] = uuid::Uuid::new_v4().into_bytes();
     1 + (u32::from_le_bytes([a, b, c, d]) >> 2)
 }
 
-/// Whether a text can be a cell's id, as nbformat 4.5 wants it.
+/// Whether a text is a valid cell id in nbformat 4.5.
 pub(super) fn is_cell_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
@@ -388,11 +391,12 @@ fn size(output: &Output) -> usize {
     }
 }
 
-/// Lets carriage returns and backspaces from byte `from` on rewrite their line, as a terminal does, so that progress bars do not
-/// pile up. Returns whether text before `from` changed, or text after it is not what was appended.
+/// Lets carriage returns and backspaces, from byte `from` on, rewrite their line as a terminal does, so that
+/// progress bars do not pile up. Returns whether text before `from` changed, or whether the text after it
+/// differs from what was appended.
 fn rewrite_lines(text: &mut String, from: usize) -> bool {
     if !text[from..].contains(['\r', '\x08']) {
-        // A return that stood at the end is still waiting for its line.
+        // A carriage return at the end still waits for its line.
         let waiting =
             from > 0 && text[..from].ends_with('\r') && !text[from..].starts_with('\n') && from < text.len();
         if !waiting {
@@ -412,7 +416,8 @@ fn rewrite_lines(text: &mut String, from: usize) -> bool {
     true
 }
 
-/// One line. A return at the very end of the last line is kept: what comes next decides.
+/// Rewrites one line. A carriage return at the very end of the last line is kept, because its effect depends
+/// on what follows.
 fn rewrite_line(line: &str, is_last: bool) -> String {
     let (line, end) = match line.strip_suffix('\r') {
         Some(rest) if is_last => (rest.trim_end_matches('\r'), "\r"),
@@ -421,7 +426,7 @@ fn rewrite_line(line: &str, is_last: bool) -> String {
     };
     let mut letters: Vec<char> = Vec::with_capacity(line.len());
     for part in line.split('\r') {
-        // Colours have no width, so lines with them are replaced whole.
+        // Color codes have no width, so lines with them are replaced as a whole.
         let coloured = part.contains('\x1b') || letters.contains(&'\x1b');
         let mut fresh: Vec<char> = Vec::with_capacity(part.len());
         for letter in part.chars() {
@@ -469,7 +474,7 @@ mod tests {
         let (reply, changes) = model.set_source("c0", "c".into(), base).unwrap();
         assert!(matches!(reply, Reply::Stale { source, revision } if source == "b" && revision == base + 1));
         assert!(changes.is_empty());
-        // The same edit again, after a cut connection, is no conflict.
+        // Repeating the same edit after a lost connection is not a conflict.
         let (reply, _) = model.set_source("c0", "b".into(), base).unwrap();
         assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
     }

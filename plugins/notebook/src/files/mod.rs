@@ -1,5 +1,5 @@
-//! Files below the served folder: opened beneath it (no way out by `..` or symbolic links), hidden names never shown,
-//! written whole or not at all.
+//! Files below the served folder. They are opened relative to it (`..` and symbolic links cannot lead out of
+//! it), hidden names are never shown, and files are written completely or not at all.
 //!
 //! All functions block; callers run them on tokio's blocking threads.
 
@@ -23,22 +23,22 @@ pub(crate) use self::write::Expect;
 /// Why a file operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Nothing is there, or it may not be seen.
+    /// Nothing is there, or it is hidden.
     #[error("`{0}` does not exist")]
     NotFound(String),
-    /// Something is there already.
+    /// Something already exists there.
     #[error("`{0}` exists already")]
     Exists(String),
-    /// A file stands where a folder is wanted, or the other way round; or the name is not allowed.
+    /// A file where a folder is needed, or the other way round; or a name that is not allowed.
     #[error("{0}")]
     Unfit(String),
-    /// What is on disk is not what the caller knew.
+    /// The file on disk is not the one that the caller knew.
     #[error("`{0}` was changed on disk since it was read")]
     Changed(String),
-    /// Anything else of the system's.
+    /// Any other error of the system.
     #[error("cannot {what} `{path}`: {error}")]
     Io {
-        /// As `read`.
+        /// The operation, such as `read`.
         what: &'static str,
         /// The path.
         path: String,
@@ -50,13 +50,13 @@ pub enum FileError {
 impl FileError {
     fn from_errno(what: &'static str, path: &RelativePath, errno: Errno) -> FileError {
         match errno {
-            // A link that leads out of the folder is as good as absent.
+            // A link that leads out of the folder counts as absent.
             Errno::NOENT | Errno::XDEV | Errno::LOOP => FileError::NotFound(path.to_string()),
             Errno::EXIST => FileError::Exists(path.to_string()),
             Errno::NOTDIR => FileError::NotFound(path.to_string()),
             Errno::ISDIR => FileError::Unfit(format!("`{path}` is a folder")),
             Errno::NOTEMPTY => {
-                FileError::Unfit(format!("the folder `{path}` is not empty: delete what is in it first"))
+                FileError::Unfit(format!("the folder `{path}` is not empty: delete its contents first"))
             }
             Errno::NAMETOOLONG => FileError::Unfit(format!("the name `{}` is too long", path.name())),
             _ => FileError::Io { what, path: path.to_string(), error: errno.into() },
@@ -64,7 +64,7 @@ impl FileError {
     }
 }
 
-/// What a file system knows of an entry.
+/// What the file system knows about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Folder or file.
@@ -82,7 +82,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether the file still has the content that these facts were taken with.
+    /// Whether the file still has the same content as when these facts were read.
     pub fn is_same_content(&self, other: &Facts) -> bool {
         (self.size, self.modified, self.identity) == (other.size, other.modified, other.identity)
     }
@@ -96,9 +96,9 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens (and makes) the folder at `path`.
+    /// Opens the folder at `path`; creates it if needed.
     /// # Errors
-    /// Those of the system, with the path.
+    /// Errors of the system, with the path.
     pub fn open(path: &Path) -> io::Result<Files> {
         let context = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot open the folder `{}`: {error}", path.display()))
@@ -115,7 +115,7 @@ impl Files {
         &self.path
     }
 
-    /// The absolute path of `path`, for a kernel's working folder.
+    /// The absolute path of `path`, used as a kernel's working folder.
     pub fn absolute(&self, path: &RelativePath) -> PathBuf {
         self.path.join(path.as_str())
     }
@@ -125,14 +125,14 @@ impl Files {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         loop {
             match rustix::fs::openat2(&self.root, name, flags | OFlags::CLOEXEC, mode, resolve) {
-                // The kernel asks to try again where a rename came between.
+                // The operating system returns EAGAIN if a rename happened in between.
                 Err(Errno::AGAIN) => {}
                 other => return other,
             }
         }
     }
 
-    /// Facts on the entry at `path`.
+    /// The facts about the entry at `path`.
     /// # Errors
     /// [`FileError::NotFound`].
     pub fn facts(&self, path: &RelativePath) -> Result<Facts, FileError> {
@@ -155,15 +155,15 @@ impl Files {
             size: meta.len(),
             modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             changed: SystemTime::UNIX_EPOCH + changed,
-            // Older kernels know no EMPTY_PATH here: the mode tells it then.
+            // Older Linux kernels do not support EMPTY_PATH here: then the mode decides.
             writable: writable.is_ok() || (writable == Err(Errno::INVAL) && meta.mode() & 0o222 != 0),
             identity: (meta.dev(), meta.ino()),
         })
     }
 
-    /// The entries of a folder that may be seen, by name.
+    /// The visible entries of a folder, by name.
     /// # Errors
-    /// [`FileError::NotFound`]; [`FileError::Unfit`] where it is no folder.
+    /// [`FileError::NotFound`]; [`FileError::Unfit`] if it is not a folder.
     pub fn list(&self, path: &RelativePath) -> Result<Vec<(RelativePath, Facts)>, FileError> {
         if !self.facts(path)?.is_dir {
             return Err(FileError::Unfit(format!("`{path}` is not a folder")));
@@ -175,7 +175,7 @@ impl Files {
         for entry in rustix::fs::Dir::new(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            // Hidden names, and what vanishes or leads out, are left out.
+            // Skips hidden names, and entries that vanish or lead out.
             let Ok(child) = path.join(name) else { continue };
             if let Ok(facts) = self.facts(&child) {
                 entries.push((child, facts));
@@ -187,13 +187,13 @@ impl Files {
 
     /// Opens a file for reading.
     /// # Errors
-    /// [`FileError::NotFound`]; [`FileError::Unfit`] where it is a folder.
+    /// [`FileError::NotFound`]; [`FileError::Unfit`] if it is a folder.
     pub fn open_file(&self, path: &RelativePath) -> Result<(File, Facts), FileError> {
         let facts = self.facts(path)?;
         if facts.is_dir {
             return Err(FileError::Unfit(format!("`{path}` is a folder, not a file")));
         }
-        // Never wait for a pipe that was put in the file's place.
+        // Do not block on a pipe that was put in the file's place.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let file = self
             .open_beneath(path, flags, Mode::empty())
@@ -202,9 +202,9 @@ impl Files {
         Ok((File::from(file), facts))
     }
 
-    /// Reads a file whole.
+    /// Reads a whole file.
     /// # Errors
-    /// As [`Files::open_file`]; [`FileError::Unfit`] above `limit_bytes`.
+    /// Same as [`Files::open_file`]; [`FileError::Unfit`] if it is larger than `limit_bytes`.
     pub fn read(&self, path: &RelativePath, limit_bytes: usize) -> Result<(Vec<u8>, Facts), FileError> {
         let (file, facts) = self.open_file(path)?;
         if facts.size > limit_bytes as u64 {
@@ -220,9 +220,9 @@ impl Files {
         Ok((bytes, facts))
     }
 
-    /// Makes a folder.
+    /// Creates a folder.
     /// # Errors
-    /// [`FileError::Exists`]; [`FileError::NotFound`] where its own folder is absent.
+    /// [`FileError::Exists`]; [`FileError::NotFound`] if its parent folder does not exist.
     pub fn make_dir(&self, path: &RelativePath) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         rustix::fs::mkdirat(&folder, path.name(), Mode::from_raw_mode(0o777))
@@ -237,7 +237,7 @@ impl Files {
         self.open_beneath(&parent, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).map_err(failed)
     }
 
-    /// Gives an entry another path.
+    /// Moves an entry to another path.
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::Exists`].
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
@@ -251,7 +251,7 @@ impl Files {
         let (old, new) = (self.open_parent(from)?, self.open_parent(to)?);
         let flags = rustix::fs::RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&old, from.name(), &new, to.name(), flags) {
-            // The file system does not know the flag.
+            // The file system does not support the flag.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 if self.facts(to).is_ok() {
                     return Err(FileError::Exists(to.to_string()));
@@ -264,7 +264,7 @@ impl Files {
             Errno::EXIST => FileError::Exists(to.to_string()),
             errno => FileError::from_errno("rename", from, errno),
         })?;
-        // A notebook's checkpoint goes with it.
+        // A notebook's checkpoint moves with it.
         if let (Some(old), Some(new)) = (from.checkpoint(), to.checkpoint())
             && self.facts(&old).is_ok()
         {
@@ -276,9 +276,9 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes a file or an empty folder (one that holds nothing but checkpoints counts as empty).
+    /// Deletes a file or an empty folder (one that contains only checkpoints counts as empty).
     /// # Errors
-    /// [`FileError::NotFound`]; [`FileError::Unfit`] where a folder is not empty.
+    /// [`FileError::NotFound`]; [`FileError::Unfit`] if a folder is not empty.
     pub fn remove(&self, path: &RelativePath) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         let is_dir = self.facts(path)?.is_dir;
@@ -311,9 +311,9 @@ impl Files {
         Ok(())
     }
 
-    /// The first of the names `name(0)`, `name(1)`, … that is free in `folder`.
+    /// The first of the names `name(0)`, `name(1)`, … that does not exist in `folder`.
     /// # Errors
-    /// [`FileError::NotFound`] where there is no such folder.
+    /// [`FileError::NotFound`] if the folder does not exist.
     pub fn free_path(
         &self,
         folder: &RelativePath,

@@ -1,17 +1,19 @@
-//! Paths as clients name them: relative to the served folder, `/` between names.
+//! Paths as clients write them: relative to the served folder, with `/` between names.
 
 use std::fmt;
 
 use super::FileError;
 
-/// A path below the served folder: no empty, hidden, `.` or `..` parts. The empty path is the folder itself.
+/// A path below the served folder, without empty, hidden, `.` or `..` parts. The empty path is the folder
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RelativePath(String);
 
 impl RelativePath {
-    /// Reads a decoded path; slashes at both ends are ignored.
+    /// Parses a decoded path. Slashes at both ends are ignored.
     /// # Errors
-    /// [`FileError::NotFound`] for hidden parts and for parts that lead elsewhere, [`FileError::Unfit`] for control characters.
+    /// [`FileError::NotFound`] for hidden parts and for parts that lead elsewhere; [`FileError::Unfit`] for
+    /// control characters.
     pub fn parse(text: &str) -> Result<RelativePath, FileError> {
         let text = text.trim_matches('/');
         if text.chars().any(|c| c.is_control()) || text.len() > 4096 {
@@ -25,7 +27,7 @@ impl RelativePath {
 
     /// `self/name`.
     /// # Errors
-    /// As [`RelativePath::parse`], and for a `name` with a slash.
+    /// Same as [`RelativePath::parse`]; also a `name` with a slash.
     pub fn join(&self, name: &str) -> Result<RelativePath, FileError> {
         if name.is_empty() || name.contains('/') {
             return Err(FileError::Unfit(format!("`{name}` is not a file name")));
@@ -52,7 +54,7 @@ impl RelativePath {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The folder that holds it; `None` for the served folder.
+    /// Its parent folder; `None` for the served folder.
     pub fn parent(&self) -> Option<RelativePath> {
         if self.is_root() {
             return None;
@@ -60,12 +62,12 @@ impl RelativePath {
         Some(RelativePath(self.0.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned()))
     }
 
-    /// Whether it lies below `folder`.
+    /// Whether it is below `folder`.
     pub fn is_below(&self, folder: &RelativePath) -> bool {
         self.0.strip_prefix(&folder.0).is_some_and(|rest| folder.is_root() || rest.starts_with('/'))
     }
 
-    /// The same place after `from` became `to`, where it is `from` or lies below it.
+    /// The path after `from` was renamed to `to`, if it is `from` or below it.
     pub fn moved(&self, from: &RelativePath, to: &RelativePath) -> Option<RelativePath> {
         if self == from {
             return Some(to.clone());
@@ -73,12 +75,12 @@ impl RelativePath {
         self.is_below(from).then(|| RelativePath(format!("{}{}", to.0, &self.0[from.0.len()..])))
     }
 
-    /// Whether it is named like a notebook.
+    /// Whether it has a notebook's name.
     pub fn is_notebook(&self) -> bool {
         self.0.ends_with(".ipynb")
     }
 
-    /// Name and extension (with its dot) of the last part.
+    /// The name and the extension (with its dot) of the last part.
     pub fn split_name(&self) -> (&str, &str) {
         let name = self.name();
         match name.rfind('.') {
@@ -87,7 +89,7 @@ impl RelativePath {
         }
     }
 
-    /// Where its checkpoint lies, as Jupyter names it: `.ipynb_checkpoints/NAME-checkpoint.EXT`.
+    /// The path of its checkpoint, as Jupyter names it: `.ipynb_checkpoints/NAME-checkpoint.EXT`.
     pub fn checkpoint(&self) -> Option<RelativePath> {
         let (stem, ext) = self.split_name();
         let folder = self.parent()?.join_hidden(".ipynb_checkpoints").ok()?;

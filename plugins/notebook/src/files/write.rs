@@ -1,4 +1,5 @@
-//! Writing: a temporary file beside the target, synced, then renamed over it, the folder synced.
+//! Writes files: to a temporary file beside the target, which is synced and renamed over it; then the folder
+//! is synced.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,18 +9,18 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{Facts, FileError, Files, RelativePath};
 
-/// What must hold of the target before it is written.
+/// What must be true of the target before it is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expect<'a> {
     /// Nothing.
     Anything,
     /// It does not exist.
     Absent,
-    /// It has the content that these facts were taken with.
+    /// It has the content that it had when these facts were read.
     Same(&'a Facts),
 }
 
-/// A written file that is not yet in its place.
+/// A written file that is not in its place yet.
 struct Fresh {
     folder: OwnedFd,
     name: String,
@@ -33,16 +34,16 @@ impl Fresh {
 }
 
 impl Files {
-    /// Writes a file whole or not at all, keeping its mode where it exists.
+    /// Writes a file completely or not at all. An existing file keeps its mode.
     /// # Errors
-    /// [`FileError::NotFound`] where its folder is absent, [`FileError::Unfit`] where it is a folder itself.
+    /// [`FileError::NotFound`] if its folder does not exist; [`FileError::Unfit`] if it is a folder itself.
     pub fn write(&self, path: &RelativePath, content: &[u8]) -> Result<Facts, FileError> {
         self.write_expecting(path, content, Expect::Anything)
     }
 
-    /// The same where `expect` holds.
+    /// The same, if `expect` is true.
     /// # Errors
-    /// As [`Files::write`], and [`FileError::Changed`], [`FileError::Exists`].
+    /// Same as [`Files::write`]; also [`FileError::Changed`] and [`FileError::Exists`].
     pub(crate) fn write_expecting(
         &self,
         path: &RelativePath,
@@ -93,10 +94,10 @@ impl Files {
         expect: Expect<'_>,
     ) -> Result<Facts, FileError> {
         let Fresh { folder, name, target } = fresh;
-        // Others may have written while we did.
+        // Others may have written in the meantime.
         let placed = self.check(path, expect).and_then(|()| {
             let placed = match expect {
-                // A hard link never replaces what came between.
+                // A hard link never replaces a file that was created in between.
                 Expect::Absent => {
                     rustix::fs::linkat(folder, name.as_str(), folder, target.name(), AtFlags::empty())
                         .and_then(|()| rustix::fs::unlinkat(folder, name.as_str(), AtFlags::empty()))
@@ -109,7 +110,7 @@ impl Files {
             })
         });
         placed.inspect_err(|_| fresh.remove())?;
-        // Some file systems cannot sync a folder; the rename is done all the same.
+        // Some file systems cannot sync a folder. The rename is done anyway.
         let _ = rustix::fs::fsync(folder);
         self.facts(path)
     }
@@ -130,7 +131,7 @@ impl Files {
         file.sync_all()
     }
 
-    /// Where `path` is a link within the folder: the path that it leads to, so that the link stays one.
+    /// If `path` is a link within the folder, the path that it leads to, so that the link stays a link.
     fn behind_link(&self, path: &RelativePath) -> RelativePath {
         let found = || -> Option<RelativePath> {
             let file = self.open_beneath(path, OFlags::PATH, Mode::empty()).ok()?;
@@ -142,7 +143,7 @@ impl Files {
         found().unwrap_or_else(|| path.clone())
     }
 
-    /// Makes the folder that `checkpoint` lies in.
+    /// Creates the folder of `checkpoint`.
     pub(crate) fn make_checkpoint_folder(&self, checkpoint: &RelativePath) -> Result<(), FileError> {
         match checkpoint.parent().map(|folder| self.make_dir(&folder)) {
             None | Some(Ok(()) | Err(FileError::Exists(_))) => Ok(()),
@@ -150,9 +151,10 @@ impl Files {
         }
     }
 
-    /// Appends to (or with `first`, begins) the upload of `path`, which lies hidden beside it until [`Files::finish_upload`].
+    /// Appends to the upload of `path`, or starts it if `first`. It is a hidden file beside `path` until
+    /// [`Files::finish_upload`].
     /// # Errors
-    /// [`FileError::Unfit`] where a later part comes without a first one.
+    /// [`FileError::Unfit`] if a later part comes without a first one.
     pub fn add_to_upload(&self, path: &RelativePath, part: &[u8], first: bool) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -171,9 +173,9 @@ impl Files {
         })
     }
 
-    /// Puts the upload in `path`'s place.
+    /// Moves the upload to `path`.
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn finish_upload(&self, path: &RelativePath) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         let failed = |errno| FileError::from_errno("upload", path, errno);
@@ -192,7 +194,7 @@ fn upload_name(path: &RelativePath) -> String {
     format!(".{}.paster-upload", truncated(path.name()))
 }
 
-/// So much of a name that more may be added within the 255 bytes of a file name.
+/// The beginning of a name, short enough for additions within the 255 bytes of a file name.
 fn truncated(name: &str) -> &str {
     let mut end = name.len().min(180);
     while !name.is_char_boundary(end) {

@@ -16,7 +16,7 @@ use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
 use crate::state::Shared;
 
 const V1: &str = "v1.kernel.websocket.jupyter.org";
-/// Sessions of one client that are remembered.
+/// How many sessions of one client are remembered.
 const MAX_SESSIONS: usize = 64;
 
 #[derive(Deserialize)]
@@ -24,7 +24,7 @@ pub(super) struct ChannelsQuery {
     session_id: Option<String>,
 }
 
-/// Where a client stopped reading, kept for its return under the same session id.
+/// Where a client stopped reading, kept until it returns with the same session id.
 #[derive(Serialize, Deserialize)]
 struct Cursor {
     next: u64,
@@ -46,7 +46,7 @@ pub(super) async fn open(
     let cursor = kept.and_then(|value| serde_json::from_value::<Cursor>(value).ok());
     let attachment = notebook.link.attach(&id, cursor.as_ref().map(|cursor| cursor.next), true).await?;
     let upgrade = match upgrade {
-        // The guard has checked the origin, with the origins of the settings.
+        // The guard has checked the origin against the settings.
         Ok(upgrade) => upgrade.protocols([V1]).any_origin(),
         Err(rejection) => return Ok(rejection.into_response()),
     };
@@ -61,7 +61,7 @@ pub(super) async fn open(
         notebook.channels.fetch_sub(1, Ordering::Relaxed);
         if let Some(key) = key {
             let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
-            // Without a kernel there is nothing to come back to.
+            // Without a kernel there is nothing to resume.
             if notebook.link.kernel(&id).await.is_ok() {
                 let _ = notebook.link.put(key, Some(json!(cursor))).await;
             }
@@ -71,25 +71,26 @@ pub(super) async fn open(
 
 struct Client {
     is_v1: bool,
-    /// Sessions that its messages named: replies to them are for it.
+    /// The sessions that its messages used: it receives the replies to them.
     sessions: HashSet<String>,
-    /// Message ids that it sent, the newest last.
+    /// The message ids that it sent, the newest last.
     requests: VecDeque<String>,
-    /// Number of the first message that the client has not confirmed.
+    /// The number of the first message that the client has not confirmed.
     next: u64,
 }
 
-/// Confirmation by ping and pong: a pong says that all before its ping has arrived, which a written socket does not.
+/// Confirms by ping and pong: a pong shows that everything before its ping has arrived; a written socket does
+/// not.
 #[derive(Default)]
 struct Confirm {
-    /// Number of the newest message sent.
+    /// The number of the newest message sent.
     sent: u64,
-    /// What the ping on its way confirms.
+    /// The message that the outstanding ping confirms.
     asked: Option<u64>,
 }
 
 impl Confirm {
-    /// The ping to send now, one at a time.
+    /// The ping to send now; only one at a time.
     fn ping(&mut self, confirmed: u64) -> Option<ws::Message> {
         if self.asked.is_some() || self.sent < confirmed {
             return None;
@@ -147,8 +148,8 @@ impl Client {
                     };
                     match parsed.and_then(|message| self.check(message)) {
                         Ok(message) => if attachment.writer.send(&message).await.is_err() { return self },
-                        // Broken frames and unknown channels are harmless.
-                        Err(error) => tracing::warn!(%error, "a frame of a kernel client was dropped"),
+                        // Broken frames and unknown channels do no harm.
+                        Err(error) => tracing::warn!(%error, "dropped a frame of a kernel client"),
                     }
                 }
             }
@@ -158,7 +159,7 @@ impl Client {
     fn check(&mut self, message: Message) -> Result<Message, MessageError> {
         if message.channel == Channel::Iopub || !message.is_well_formed() {
             return Err(MessageError::Json(
-                "a client sends JSON objects on shell, control and stdin".to_owned(),
+                "a client may only send JSON objects on shell, control and stdin".to_owned(),
             ));
         }
         let header = message.header();
@@ -175,7 +176,7 @@ impl Client {
         Ok(message)
     }
 
-    /// The frame for a message, or `None` where it is for another client.
+    /// The frame for a message; `None` if it is for another client.
     fn frame(&self, bytes: Bytes) -> Option<ws::Message> {
         let message = Message::parse_v1(&bytes).ok()?;
         if message.channel != Channel::Iopub {

@@ -1,4 +1,4 @@
-//! `/api/contents`: the files below the served folder, as Jupyter Server shows and changes them.
+//! `/api/contents`: shows and changes the files below the served folder, like Jupyter Server.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -22,7 +22,8 @@ use crate::files::{Expect, Facts, FileError, Files, RelativePath};
 use crate::format;
 use crate::state::Shared;
 
-/// Base64 as Python's encoders write it: with line ends, which are removed first, and with or without padding.
+/// Base64 as Python's encoders write it: with line ends, which are removed first, and with or without
+/// padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -36,7 +37,7 @@ pub(super) struct GetQuery {
     hash: Option<String>,
 }
 
-/// What a client wants to see.
+/// The kind of entry that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Directory,
@@ -126,7 +127,7 @@ fn read(files: &Files, path: &RelativePath, wanted: &Wanted) -> Result<Map<Strin
     let kind = wanted.kind.unwrap_or(natural);
     if (kind == Kind::Directory) != facts.is_dir {
         let what = if facts.is_dir { "a folder" } else { "not a folder" };
-        return Err(ApiError::bad(format!("`{path}` is {what}, not of the type {}", kind.name())));
+        return Err(ApiError::bad(format!("`{path}` is {what}, so its type is not {}", kind.name())));
     }
     let mut shown = model(path, &facts, kind);
     if !wanted.content && !wanted.hash {
@@ -175,7 +176,8 @@ fn read(files: &Files, path: &RelativePath, wanted: &Wanted) -> Result<Map<Strin
     Ok(shown)
 }
 
-/// `PATH`, `PATH/checkpoints` and `PATH/checkpoints/ID` share one address: the last two where nothing has that path itself.
+/// `PATH`, `PATH/checkpoints` and `PATH/checkpoints/ID` share one route. The last two apply only if no file
+/// has that path.
 async fn split_checkpoints(notebook: &Shared, path: &str) -> Result<(RelativePath, Option<Option<String>>)> {
     let whole = RelativePath::parse(path)?;
     let trimmed = path.trim_matches('/');
@@ -218,7 +220,7 @@ pub(super) async fn get(
         hash: flag("hash", query.hash.as_deref(), false)?,
         limit_bytes: notebook.settings.limits.body_bytes,
     };
-    // What is open here may be newer than the file.
+    // An open document may be newer than its file.
     notebook.documents.flush(&path).await;
     let files = notebook.files.clone();
     Ok(Json(blocking(move || read(&files, &path, &wanted)).await?).into_response())
@@ -232,7 +234,7 @@ pub(super) async fn post_root(
     post(notebook, place, Path(String::new()), body).await
 }
 
-/// Makes something new in a folder, or a checkpoint of a file.
+/// Creates an entry in a folder, or a checkpoint of a file.
 pub(super) async fn post(
     State(notebook): State<Shared>,
     place: RequestLocation,
@@ -249,7 +251,7 @@ pub(super) async fn post(
     let copy_from = optional_text(&body, "copy_from")?.map(str::to_owned);
     let ext = optional_text(&body, "ext")?.unwrap_or_default().to_owned();
     if !ext.is_empty() && (!ext.starts_with('.') || ext.contains('/')) {
-        return Err(ApiError::bad("`ext` must begin with a dot and hold no slash"));
+        return Err(ApiError::bad("`ext` must begin with a dot and must not contain a slash"));
     }
     let kind = match optional_text(&body, "type")? {
         Some(kind) => Kind::parse(kind)?,
@@ -285,7 +287,7 @@ fn make(
     if !files.facts(folder)?.is_dir {
         return Err(ApiError::bad(format!("`{folder}` is not a folder")));
     }
-    // Somebody else may take the name between: then the next one.
+    // Somebody else may take the name in the meantime. Then the next one is tried.
     for _ in 0..100 {
         let path = match source {
             Some(source) => {
@@ -327,10 +329,10 @@ fn make(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ApiError::new(StatusCode::CONFLICT, "no free name was found"))
+    Err(ApiError::new(StatusCode::CONFLICT, "found no free name"))
 }
 
-/// Writes a whole entry, or a part of one.
+/// Writes a whole entry or a part of one.
 pub(super) async fn put(
     State(notebook): State<Shared>,
     place: RequestLocation,
@@ -347,7 +349,7 @@ pub(super) async fn put(
     let limit = notebook.settings.limits.body_bytes;
     let written = path.clone();
     let (shown, new) = blocking(move || save(&files, &written, &body, limit)).await?;
-    // An open document looks at the disk at once.
+    // Makes an open document check the disk at once.
     notebook.documents.flush(&path).await;
     Ok(if new { created(&place, shown) } else { Json(shown).into_response() })
 }
@@ -366,7 +368,7 @@ fn save(
     };
     let kind = optional_text(body, "type")?.map_or(Ok(natural), Kind::parse)?;
     if present.is_some_and(|facts| facts.is_dir != (kind == Kind::Directory)) {
-        return Err(ApiError::bad(format!("`{path}` is there already, as a {}", natural.name())));
+        return Err(ApiError::bad(format!("`{path}` already exists and is a {}", natural.name())));
     }
     check_basis(files, path, body, present.as_ref(), limit)?;
     if kind == Kind::Directory {
@@ -400,7 +402,7 @@ fn save(
                 return Err(ApiError::bad(format!("`format` must be text or base64, not `{other}`")));
             }
         },
-        (_, _) => return Err(ApiError::bad("`content` of a file must be a text")),
+        (_, _) => return Err(ApiError::bad("`content` of a file must be a string")),
     };
     match body.get("chunk") {
         None | Some(Value::Null) => {
@@ -429,7 +431,8 @@ fn save(
     Ok((model(path, &facts, kind), present.is_none()))
 }
 
-/// Where the client says what it knew (`if_last_modified`, `if_hash`), the file must still be that.
+/// If the client states which version it knew (`if_last_modified`, `if_hash`), the file must still be that
+/// one.
 fn check_basis(
     files: &Files,
     path: &RelativePath,
@@ -452,7 +455,7 @@ fn check_basis(
     Ok(())
 }
 
-/// Renames.
+/// Renames an entry.
 pub(super) async fn patch(
     State(notebook): State<Shared>,
     Path(path): Path<String>,
@@ -460,7 +463,8 @@ pub(super) async fn patch(
 ) -> Result<Response> {
     let from = RelativePath::parse(&path)?;
     let body = object(body)?;
-    let to = optional_text(&body, "path")?.ok_or_else(|| ApiError::bad("`path` is missing: the new path"))?;
+    let to =
+        optional_text(&body, "path")?.ok_or_else(|| ApiError::bad("`path` (the new path) is missing"))?;
     let to = RelativePath::parse(to)?;
     if to.is_root() {
         return Err(ApiError::bad("`path` must not be empty"));

@@ -42,11 +42,11 @@ pub(super) async fn open(
             return Ok(rejection.into_response());
         }
     };
-    // The guard has checked the origin, with the origins of the settings.
+    // The guard has checked the origin against the settings.
     let upgrade = upgrade.any_origin();
     Ok(match connection {
         Ok(connection) => upgrade.on_upgrade(move |socket| converse(socket, connection)),
-        // A browser does not show a page the answer to a refused upgrade, so the reason is sent as a frame.
+        // A browser hides the response to a refused upgrade from the page, so the reason is sent as a frame.
         Err(error) => upgrade.on_upgrade(move |socket| refuse(socket, error)),
     })
 }
@@ -56,7 +56,7 @@ async fn connect(notebook: &Shared, path: &str, resume: Option<(String, u64)>) -
     Ok(notebook.documents.connect(&path, resume).await?)
 }
 
-/// Sends the reason why the document cannot be opened, and closes.
+/// Sends the reason why the document cannot be opened, then closes.
 async fn refuse(mut socket: WebSocket, error: ApiError) {
     let code = error.status().as_u16();
     let frame = ServerFrame::Error { code, message: error.message().to_owned() };
@@ -73,8 +73,8 @@ async fn converse(mut socket: WebSocket, mut connection: Connection) {
         tokio::select! {
             frame = connection.frames.recv() => match frame {
                 Some(frame) => if socket.send(Message::Text(frame)).await.is_err() { return },
-                // The document is closed, or this page was too slow: it comes again.
-                None => return socket.close(close_code::RESTART, "come again").await,
+                // The document was closed, or this page was too slow. It reconnects.
+                None => return socket.close(close_code::RESTART, "please reconnect").await,
             },
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
@@ -82,7 +82,7 @@ async fn converse(mut socket: WebSocket, mut connection: Connection) {
                     connection.request(request);
                 }
                 Some(Ok(_)) => {
-                    connection.request(Err(Unreadable { id: None, message: "requests are text frames".to_owned() }));
+                    connection.request(Err(Unreadable { id: None, message: "requests must be text frames".to_owned() }));
                 },
                 Some(Err(_)) | None => return,
             },
@@ -95,7 +95,7 @@ fn read_request(text: &str) -> std::result::Result<PageRequest, Unreadable> {
         let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|value| value["id"].as_u64());
         Unreadable {
             id: id.and_then(|id| id.try_into().ok()),
-            message: format!("the request cannot be read: {error}"),
+            message: format!("cannot read the request: {error}"),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! Errors as clients get them: a status and `{"message", "reason"}`.
+//! Errors as clients receive them: a status and `{"message", "reason"}`.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
@@ -10,7 +10,7 @@ use crate::files::FileError;
 use crate::kernel::wire::{Problem, ProblemKind};
 use crate::sessions::SessionError;
 
-/// An error answer.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -41,7 +41,7 @@ impl ApiError {
     }
 }
 
-/// Put into the extensions of an error's response, for who wants to show it otherwise than as JSON.
+/// In the extensions of an error response, for code that shows it in another form than JSON.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorMessage(pub(super) String);
 
@@ -90,7 +90,7 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> ApiError {
         match error {
             SessionError::Host(problem) => problem.into(),
-            // Jupyter Server's answer where a kernelspec is absent.
+            // Jupyter Server responds like this if a kernelspec does not exist.
             other => ApiError::new(StatusCode::NOT_IMPLEMENTED, other.to_string()),
         }
     }
@@ -111,7 +111,8 @@ impl From<BytesRejection> for ApiError {
     }
 }
 
-/// A body as JSON whatever its type says; an empty one is an empty object, and anything but an object is refused.
+/// Reads a body as JSON, whatever its type says. An empty body is an empty object; anything but an object is
+/// refused.
 pub(super) fn object(
     body: Result<bytes::Bytes, BytesRejection>,
 ) -> Result<serde_json::Map<String, serde_json::Value>> {
@@ -126,14 +127,14 @@ pub(super) fn object(
     }
 }
 
-/// Runs what blocks (files) on a thread for that.
+/// Runs blocking work (on files) on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Into::into),
         Err(error) => {
-            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the work failed: {error}")))
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the operation failed: {error}")))
         }
     }
 }
@@ -143,5 +144,5 @@ pub(super) async fn not_found() -> ApiError {
 }
 
 pub(super) async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not support that method")
 }

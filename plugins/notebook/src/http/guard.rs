@@ -1,7 +1,9 @@
-//! Stands before every route: host, token or cookie, origin, forged requests, and the headers of every answer.
+//! Runs before every route: checks host, token or cookie, origin and request forgery, and sets the headers of
+//! every response.
 //!
-//! A request is let in by a token (header or query), which no other page can know, or by the login cookie. A browser sends
-//! the cookie by itself, so with it every upgrade and unsafe method must come from our own pages.
+//! A request is allowed with a token (header or query), which no other page can know, or with the login
+//! cookie. A browser sends the cookie by itself. So with the cookie, every upgrade and every unsafe method
+//! must come from one of our pages.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -16,10 +18,10 @@ use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
 
-/// Name of the cookie against forged requests and of the headers that repeat it, as Jupyter Server has them.
+/// The name of the cookie against forged requests, and of the headers that repeat it, as in Jupyter Server.
 const XSRF_COOKIE: &str = "_xsrf";
 const XSRF_HEADERS: [&str; 2] = ["x-xsrftoken", "x-csrftoken"];
-/// Policy of our pages. Scripts of outputs run in `static/frame.html`, which has its own.
+/// The policy of our pages. Scripts in outputs run in `static/frame.html`, which has its own.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' https: data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self' blob: data:; \
     media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
@@ -47,7 +49,7 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
 
 enum Admitted {
     Through,
-    /// By `?token=` on a page: set the cookie and go there, without the token.
+    /// A page was opened with `?token=`: set the cookie, and redirect to the address without the token.
     LoggedIn(String),
 }
 
@@ -71,20 +73,20 @@ fn admit(
         && !(leaves && is_logged_in(notebook, &parts.headers))
         && shown.as_ref().is_none_or(|shown| !shown.in_query)
     {
-        // The login form is unsafe, too: nobody shall be logged in by another page.
+        // The login form is unsafe too: another page must not log anybody in.
         return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
-            refuse(StatusCode::FORBIDDEN, "the request comes from another page")
+            refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
             Ok(Admitted::Through)
         };
     }
     if let Some(shown) = shown {
-        // Another page can make the browser ask for any address, and would use up the allowed tries.
+        // Another page can make the browser request any address. That must not use up the allowed attempts.
         let foreign = text(&parts.headers, "sec-fetch-site")
             .is_some_and(|site| site == "cross-site" || site == "same-site");
         let navigation = text(&parts.headers, "sec-fetch-mode").is_some_and(|mode| mode == "navigate");
         if shown.in_query && foreign && !navigation {
-            return refuse(StatusCode::FORBIDDEN, "the request comes from another page");
+            return refuse(StatusCode::FORBIDDEN, "the request comes from another origin");
         }
         return match notebook.auth.check_token(&shown.token) {
             Verdict::Right if shown.in_query && page => Ok(Admitted::LoggedIn(without_token(parts, place))),
@@ -109,17 +111,18 @@ fn admit(
         }
         return refuse(
             StatusCode::FORBIDDEN,
-            "log in first: show the token, or open the address that was printed at the start",
+            "log in first: send the token, or open the address that was printed at the start",
         );
     }
     let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let origin = origin(notebook, parts, place);
-    // Browsers name the origin of every upgrade and of every unsafe request; a script with the cookie need not.
+    // Browsers send the origin of every upgrade and of every unsafe request. A script with the cookie need
+    // not.
     if (upgrade && origin != Origin::Own) || (!safe && origin == Origin::Foreign) {
         return refuse(
             StatusCode::FORBIDDEN,
-            "the request comes from another page (its Origin is not this server's)",
+            "the request comes from another origin (its Origin is not this server's)",
         );
     }
     if !safe && !repeats_xsrf(notebook, parts) {
@@ -129,8 +132,8 @@ fn admit(
     Ok(Admitted::Through)
 }
 
-/// Whether a header or an argument of the query repeats the `_xsrf` cookie, as in Jupyter Server. Another page can make a browser send
-/// the cookie, but cannot read it.
+/// Whether a header or a query argument repeats the `_xsrf` cookie, as in Jupyter Server. Another page can
+/// make a browser send the cookie, but cannot read it.
 fn repeats_xsrf(notebook: &Shared, parts: &Parts) -> bool {
     let sent = XSRF_HEADERS.iter().find_map(|name| text(&parts.headers, name)).map(str::to_owned);
     let sent = sent.or_else(|| argument(parts, "_xsrf"));
@@ -138,7 +141,7 @@ fn repeats_xsrf(notebook: &Shared, parts: &Parts) -> bool {
         .is_some_and(|(sent, own)| bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), own.as_bytes())))
 }
 
-/// An argument of the query, decoded.
+/// A query argument, decoded.
 fn argument(parts: &Parts, name: &str) -> Option<String> {
     let pairs = parts.uri.query()?.split('&');
     pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).next().map(decode)
@@ -148,12 +151,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What is answered without login. `/api` tells the version alone.
+/// Whether a path is allowed without login. `/api` only returns the version.
 fn is_public(path: &str) -> bool {
     matches!(path, "/login" | "/logout" | "/api" | "/api/" | "/favicon.ico") || path.starts_with("/static/")
 }
 
-/// Whether a person looks at the answer.
+/// Whether a browser shows the response to a user.
 fn is_page(parts: &Parts) -> bool {
     let path = parts.uri.path();
     matches!(path, "/" | "/tree" | "/login" | "/logout")
@@ -181,12 +184,12 @@ fn without_token(parts: &Parts, place: &RequestLocation) -> String {
     let rest: Vec<&str> =
         query.split('&').filter(|pair| !pair.starts_with("token=") && !pair.is_empty()).collect();
     let mark = if rest.is_empty() { "" } else { "?" };
-    // A path that begins with two slashes would be another host's.
+    // A path that begins with two slashes would lead to another host.
     let path = format!("/{}", parts.uri.path().trim_start_matches('/'));
     format!("{}{path}{mark}{}", place.prefix, rest.join("&"))
 }
 
-/// `%41` and `+` of a query value.
+/// Decodes `%41` and `+` in a query value.
 pub(super) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -211,7 +214,7 @@ fn hex(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|digit| digit as u8)
 }
 
-/// Encodes for a query value or a path; slashes stay.
+/// Encodes a query value or a path. Slashes stay.
 pub(super) fn encode(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -225,7 +228,7 @@ pub(super) fn encode(text: &str) -> String {
     out
 }
 
-/// The host that the client asked for, as `name[:port]`.
+/// The host that the client requested, as `name[:port]`.
 fn authority<'a>(parts: &'a Parts, place: &'a RequestLocation) -> Option<&'a str> {
     place
         .authority
@@ -248,14 +251,14 @@ fn host_allowed(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> bo
     local || notebook.settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host))
 }
 
-/// Which page sent a request, as the browser says.
+/// Which page sent a request, according to the browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// One of our pages, or of an allowed origin.
+    /// One of our pages, or one of an allowed origin.
     Own,
     /// Another page.
     Foreign,
-    /// Nothing says it: this is not a browser, or a request that browsers say it of neither.
+    /// Unknown: not a browser, or a request for which browsers send neither field.
     Unknown,
 }
 
@@ -267,7 +270,7 @@ fn origin(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> Origin {
         origin.eq_ignore_ascii_case(&own)
             || notebook.settings.allowed_origins.iter().any(|allowed| allowed.trim_end_matches('/') == origin)
     };
-    // A field that is there and cannot be read is not one of ours.
+    // A field that cannot be read is not from one of our pages.
     let field = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     let own = match (field("origin"), field("sec-fetch-site"), field("referer")) {
         (Some(origin), _, _) => matches(origin),

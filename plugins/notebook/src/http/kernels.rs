@@ -70,12 +70,12 @@ pub(super) async fn start(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(kernel_json(&kernel))).into_response())
 }
 
-/// The text `key` of a body; null counts as absent.
+/// The string `key` of a body. Null counts as absent.
 pub(super) fn optional_text<'a>(body: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>> {
     match body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(ApiError::bad(format!("`{key}` must be a text"))),
+        Some(_) => Err(ApiError::bad(format!("`{key}` must be a string"))),
     }
 }
 

@@ -1,25 +1,25 @@
-//! Where the application stands: the prefix that it is mounted at, and whether the client came by TLS.
+//! Where the application is mounted, and whether the client uses TLS.
 
 use http::request::Parts;
 
-/// Put into a request's extensions by the caller; without it the application stands at the root.
+/// The caller puts it into a request's extensions. Without it, the application is at the root.
 #[derive(Debug, Clone, Default)]
 pub struct RequestLocation {
     /// Empty, or `/a/b` (SCRIPT_NAME).
     pub prefix: String,
     /// Whether the client's connection is TLS.
     pub secure: bool,
-    /// The effective host, with its port where the client gave one; `None`: read the request's own.
+    /// The effective host, with its port if the client sent one. `None`: read it from the request.
     pub authority: Option<String>,
 }
 
 impl RequestLocation {
-    /// Of a request.
+    /// The location for a request.
     pub(crate) fn of(parts: &Parts) -> RequestLocation {
         parts.extensions.get::<RequestLocation>().cloned().unwrap_or_default()
     }
 
-    /// The prefix with a slash at its end: what addresses begin with.
+    /// The prefix with a slash at its end. Addresses begin with it.
     pub(crate) fn base(&self) -> String {
         format!("{}/", self.prefix)
     }

@@ -1,4 +1,4 @@
-//! The login form and the way out: they work without scripts.
+//! The login and logout forms, which work without scripts.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query, State};
@@ -60,14 +60,14 @@ pub(super) async fn submit(
             (cookie, Redirect::to(&own_address(&place, query.next.as_deref()))).into_response()
         }
         Verdict::Wrong => {
-            tracing::warn!("a login with a wrong token was refused");
+            tracing::warn!("refused a login with a wrong token");
             (StatusCode::FORBIDDEN, page(&place, query.next.as_deref(), true)).into_response()
         }
         Verdict::Throttled { wait_secs } => throttled(wait_secs),
     }
 }
 
-/// `next` where it is an address of ours, else the first page: nobody is sent elsewhere by a login.
+/// `next` if it is one of our addresses, otherwise the first page: a login never redirects elsewhere.
 fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
     let base = place.base();
     let own = |next: &&str| {
@@ -79,7 +79,8 @@ fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
     next.filter(own).map_or(base.clone(), str::to_owned)
 }
 
-/// Asks whether to log out: another page can make a browser open any address, so that alone must not do it.
+/// Asks whether to log out. Opening the address must not do it, because another page can make a browser open
+/// any address.
 pub(super) async fn ask_logout(
     State(notebook): State<Shared>,
     place: RequestLocation,
@@ -89,7 +90,7 @@ pub(super) async fn ask_logout(
         return logged_out(&place);
     }
     let Some(xsrf) = valid_xsrf(&notebook, &headers).map(encode) else {
-        // The answer to this request sets the cookie.
+        // The response to this request sets the cookie.
         let body = format!("<p><a href=\"{}logout\">Log out of this browser</a></p>", escape(&place.base()));
         return plain::page(&place, "Log out", &body);
     };
@@ -110,7 +111,7 @@ fn logged_out(place: &RequestLocation) -> Html<String> {
     plain::page(place, "Logged out", &body)
 }
 
-/// Takes the cookie away. The guard has seen to it that one of our pages asks.
+/// Removes the cookie. The guard has checked that one of our pages asks for it.
 pub(super) async fn logout(State(notebook): State<Shared>, place: RequestLocation) -> Response {
     let cookie = [(header::SET_COOKIE, logout_cookie(&notebook, &place))];
     (cookie, Redirect::to(&format!("{}logout", place.base()))).into_response()

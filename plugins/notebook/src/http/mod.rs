@@ -1,4 +1,4 @@
-//! The HTTP interface: Jupyter Server's, the pages, and the documents' WebSocket.
+//! The HTTP interface: Jupyter Server's API, the pages, and the documents' WebSocket.
 
 mod channels;
 mod contents;

@@ -1,4 +1,4 @@
-//! The pages: a small head that the front end fills, its built files, and the frame that rich output is shown in.
+//! The pages: a small document that the front end fills, its built files, and the frame for rich output.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use super::location::RequestLocation;
 use crate::files::RelativePath;
 use crate::state::Shared;
 
-/// The front end as `npm run build` leaves it; read from disk with each request in a debug build.
+/// The front end as `npm run build` writes it. A debug build reads it from disk on each request.
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
 #[allow_missing = true]
@@ -21,16 +21,17 @@ struct Built;
 
 /// The page that the front end fills.
 const INDEX: &str = "index.html";
-/// The frame that rich output is shown in. What stands in the output runs, in an origin that is nobody's: it has no cookie of ours and
-/// cannot reach the page. From other hosts only pictures, media and frames are loaded, as Jupyter's users expect of `Image(url=…)` and
-/// `IFrame(…)`, and only over https; files beside the notebook come from the page. Links open in tabs of their own.
+/// The frame for rich output. Scripts in the output run in it, in an opaque origin: it has no cookie of ours
+/// and cannot reach the page. From other hosts it loads only images, media and frames, as Jupyter's users
+/// expect of `Image(url=…)` and `IFrame(…)`, and only over https. Files beside the notebook come from the
+/// page. Links open in new tabs.
 const FRAME: &str = "frame.html";
 const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; \
     img-src https: data: blob:; font-src data:; media-src https: data: blob:; frame-src https: blob:; connect-src data: blob:; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'; \
     sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads";
 
-/// Text for HTML, in content and in quoted attributes.
+/// Escapes text for HTML, including quoted attributes.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -75,7 +76,7 @@ pub(super) async fn notebook(
 fn page(place: &RequestLocation) -> Response {
     let built = Built::get(INDEX).filter(|_| Built::get("app.js").is_some());
     match built.as_ref().and_then(|file| std::str::from_utf8(&file.data).ok()) {
-        // Scripts are files of ours, which the policy allows without a nonce.
+        // Scripts are our own files, which the policy allows without a nonce.
         Some(index) => {
             Html(index.replace("{{base}}", &escape(&place.base())).replace(" nonce=\"{{nonce}}\"", ""))
                 .into_response()

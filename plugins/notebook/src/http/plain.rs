@@ -1,4 +1,5 @@
-//! The pages that the server writes itself, without scripts: login, logout, errors. They look like the front end's.
+//! The pages that the server writes itself, without scripts: login, logout, errors. They look like those of
+//! the front end.
 
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, header};
@@ -7,7 +8,7 @@ use super::error::ErrorMessage;
 use super::location::RequestLocation;
 use super::pages::escape;
 
-/// Colours and fonts are those of `web/src/app.css`.
+/// The colors and fonts of `web/src/app.css`.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--page:#f7f7f5;--card:#fff;--text:#1f2328;--faint:#5f6670;--line:#e2e3e1;--line-strong:#c9ccca;\
 --accent:#0f766e;--accent-text:#fff;--bad:#b3261e;--bad-soft:#fcebe9;--shadow:0 1px 2px rgb(0 0 0/.05),0 8px 24px rgb(0 0 0/.1)}\
@@ -39,8 +40,8 @@ pub(super) fn page(place: &RequestLocation, title: &str, body: &str) -> Html<Str
     ))
 }
 
-/// Whether a person looks at the answer: a browser that opens an address, not a program or a script of a page. The interface for
-/// programs answers JSON to everybody.
+/// Whether a browser shows the response to a user because it opened the address, rather than a program or a
+/// page's script. The programming interface always responds with JSON.
 pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepts = text(header::ACCEPT.as_str()).is_some_and(|accept| {
@@ -54,14 +55,14 @@ pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) ->
         && !path.starts_with("/api/")
 }
 
-/// The response as a page where it is an error that came as JSON.
+/// Turns a JSON error into a page.
 pub(super) fn show_error(place: &RequestLocation, response: Response) -> Response {
     let Some(ErrorMessage(message)) = response.extensions().get().cloned() else { return response };
     let status = response.status();
     let title = match status {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
-        StatusCode::TOO_MANY_REQUESTS => "Too many tries",
+        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
         status if status.is_server_error() => "Something went wrong",
         _ => "This does not work",
     };
@@ -79,7 +80,7 @@ pub(super) fn show_error(place: &RequestLocation, response: Response) -> Respons
     shown
 }
 
-/// An error's words as a sentence.
+/// An error message as a sentence.
 fn sentence(message: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `/files/PATH`: a file's bytes. Its content is never trusted: it gets a policy that lets it do nothing.
+//! `/files/PATH`: a file's bytes. The content is never trusted: its policy allows it nothing.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -16,7 +16,7 @@ use crate::state::Shared;
 
 const POLICY: &str =
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'";
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 64 << 10;
 
 #[derive(Deserialize)]

@@ -26,7 +26,7 @@ pub(super) async fn open(
 ) -> Result<Response> {
     let body = object(body)?;
     let empty = Map::new();
-    // Old clients say `notebook.path`.
+    // Old clients send `notebook.path`.
     let old = body.get("notebook").and_then(Value::as_object);
     let path = optional_text(&body, "path")?.or(old.and_then(|old| old.get("path")?.as_str()));
     let path = path.filter(|path| !path.is_empty()).ok_or_else(|| ApiError::bad("`path` is missing"))?;

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::kernel::wire::LAST_ACTIVITY;
 use crate::state::Shared;
 
-/// The version of Jupyter Server's interface that clients may expect.
+/// The version of Jupyter Server's API that clients may expect.
 const VERSION: &str = "2.21.0";
 
 pub(super) async fn version() -> Json<Value> {

@@ -1,6 +1,7 @@
-//! The numbered messages of one kernel: the newest in memory, older ones in files, none thrown away below a stated limit.
+//! The numbered messages of one kernel: the newest in memory, older ones in files. None are discarded below a
+//! fixed limit.
 //!
-//! A reader is nothing but a number. A slow one reads files and holds nobody up.
+//! A reader is only a number. A slow reader reads files and holds nobody up.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,17 +13,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// Bytes kept in memory.
+/// How many bytes are kept in memory.
 const RING_BYTES: usize = 4 << 20;
-/// Bytes of one file.
+/// The size of one file in bytes.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-/// What [`Journal::read`] found.
+/// The result of [`Journal::read`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Entries with ascending numbers, from the asked one on.
+    /// Entries with ascending numbers, from the requested one on.
     Entries(Vec<(u64, Bytes)>),
-    /// The entries up to (without) this number are gone; go on there.
+    /// The entries before this number are gone; continue there.
     Gone(u64),
     /// Nothing yet: wait for [`Journal::grown`].
     End,
@@ -47,9 +48,9 @@ struct Inner {
 
 struct Segment {
     first: u64,
-    /// End of each entry in the file; the next one starts there.
+    /// The end of each entry in the file. The next entry starts there.
     ends: Vec<u32>,
-    /// Bytes written, or more where writing failed: then nothing more is put here.
+    /// Bytes written. More if writing failed: then nothing is added here any more.
     bytes: u64,
     file: File,
 }
@@ -66,7 +67,8 @@ impl Segment {
 }
 
 impl Journal {
-    /// An empty journal whose files lie in `folder` (which exists), of `limit_bytes` in all; past that the oldest go.
+    /// An empty journal. Its files are in `folder`, which exists. Beyond `limit_bytes` in total, the oldest
+    /// are deleted.
     pub fn new(folder: PathBuf, limit_bytes: u64) -> Journal {
         let inner = Inner {
             next: 1,
@@ -100,7 +102,7 @@ impl Journal {
         number
     }
 
-    /// The number that the next entry gets.
+    /// The number of the next entry.
     pub fn next(&self) -> u64 {
         self.lock().next
     }
@@ -110,7 +112,7 @@ impl Journal {
         self.grown.subscribe()
     }
 
-    /// Entries from number `from` on, about `max_bytes` of them.
+    /// Entries from number `from` on, about `max_bytes` in total.
     pub fn read(&self, from: u64, max_bytes: usize) -> Read {
         let inner = self.lock();
         if from >= inner.next {
@@ -157,7 +159,8 @@ impl Journal {
 }
 
 impl Inner {
-    /// Moves the oldest entry of the ring to a file. Where that fails (disk full) the entry is lost, and readers see a gap.
+    /// Moves the oldest entry of the ring to a file. If that fails (disk full), the entry is lost, and
+    /// readers see a gap.
     fn spill_oldest(&mut self) {
         let number = self.next - self.ring.len() as u64;
         let Some(entry) = self.ring.pop_front() else { return };
@@ -169,7 +172,7 @@ impl Inner {
             let path = self.folder.join(format!("journal-{}", self.segment_number));
             self.segment_number += 1;
             let opened = File::options().read(true).write(true).create_new(true).open(&path);
-            // Unlinked at once: nothing is left behind, however the host ends.
+            // Unlinked at once, so that nothing is left behind, however the host ends.
             let Ok(file) = opened.and_then(|file| std::fs::remove_file(&path).map(|()| file)) else { return };
             self.segments.push_back(Segment { first: number, ends: Vec::new(), bytes: 0, file });
             while self.segments.len() > 1
@@ -183,7 +186,7 @@ impl Inner {
             segment.bytes += entry.len() as u64;
             segment.ends.push(segment.bytes as u32);
         } else {
-            // The file's end is unknown now: the next entry begins a new one.
+            // The end of the file is unknown now, so the next entry starts a new file.
             segment.bytes = segment.bytes.max(SEGMENT_BYTES);
         }
     }

@@ -1,4 +1,5 @@
-//! The plugin's link to the kernel host: one control connection for calls and events, an attachment for each reader of a kernel.
+//! The plugin's link to the kernel host: one control connection for calls and events, and one attachment per
+//! reader of a kernel.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,17 +22,17 @@ use super::wire::{
     Reader, Role, encode_frame,
 };
 
-/// How long a call waits for the host to be reachable.
+/// How long a call waits for the host.
 const REACH: Duration = Duration::from_secs(10);
 
-/// What the link tells those who listen.
+/// Messages from the link to its listeners.
 #[derive(Debug, Clone)]
 pub enum HostMessage {
-    /// The control connection stands (again): locks are gone, ask anew.
+    /// The control connection is established (again). All locks are gone; take them again.
     Connected,
     /// The control connection is lost.
     Lost,
-    /// From the host.
+    /// An event from the host.
     Event(Event),
 }
 
@@ -50,11 +51,12 @@ struct Pending {
 }
 
 fn lost(error: impl std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::Lost, format!("the kernel host cannot be reached: {error}"))
+    Problem::new(ProblemKind::Lost, format!("cannot reach the kernel host: {error}"))
 }
 
 impl Link {
-    /// A link to the host behind `socket`. It connects by itself, again and again; it must be made within a tokio runtime.
+    /// A link to the host behind `socket`. It connects and reconnects by itself. It must be created within a
+    /// tokio runtime.
     pub fn new(socket: PathBuf) -> Link {
         let (calls, queue) = mpsc::unbounded_channel();
         let host_messages = broadcast::Sender::new(1024);
@@ -63,7 +65,7 @@ impl Link {
         link
     }
 
-    /// A link to nothing: every call fails at once and says `reason`.
+    /// A link to nothing: every call fails at once with `reason`.
     pub fn unavailable(reason: &str) -> Link {
         let (calls, mut queue) = mpsc::unbounded_channel::<Pending>();
         let problem = Problem::new(ProblemKind::Lost, format!("kernels cannot run: {reason}"));
@@ -80,7 +82,7 @@ impl Link {
         }
     }
 
-    /// What happens from now on.
+    /// Everything that happens from now on.
     pub fn host_messages(&self) -> broadcast::Receiver<HostMessage> {
         self.host_messages.subscribe()
     }
@@ -95,7 +97,8 @@ impl Link {
 
     /// Starts a kernel.
     /// # Errors
-    /// [`ProblemKind::Limit`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`]. A program that fails later makes the kernel dead.
+    /// [`ProblemKind::Limit`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`]. A program that fails
+    /// later makes the kernel dead.
     pub async fn start(&self, launch: Launch, id: Option<String>) -> Result<KernelModel, Problem> {
         self.call(Call::Start { launch: Box::new(launch), id }).await
     }
@@ -115,14 +118,14 @@ impl Link {
         found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
     }
 
-    /// Interrupts what a kernel runs.
+    /// Interrupts what a kernel is running.
     /// # Errors
     /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
     pub async fn interrupt(&self, id: &str) -> Result<(), Problem> {
         self.call(Call::Interrupt { id: id.to_owned() }).await
     }
 
-    /// Restarts a kernel and waits until it answers.
+    /// Restarts a kernel and waits until it replies.
     /// # Errors
     /// [`ProblemKind::UnknownKernel`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`].
     pub async fn restart(&self, id: &str) -> Result<KernelModel, Problem> {
@@ -136,21 +139,22 @@ impl Link {
         self.call(Call::Shutdown { id: id.to_owned() }).await
     }
 
-    /// Keeps a value for as long as the kernels live; `None` forgets it.
+    /// Stores a value for as long as the kernels live; `None` deletes it.
     /// # Errors
     /// [`ProblemKind::Limit`], [`ProblemKind::Lost`].
     pub async fn put(&self, key: String, value: Option<Value>) -> Result<(), Problem> {
         self.call(Call::Put { key, value }).await
     }
 
-    /// The kept values whose keys begin with `prefix`.
+    /// The stored values whose keys begin with `prefix`.
     /// # Errors
     /// [`ProblemKind::Lost`].
     pub async fn kept(&self, prefix: &str) -> Result<serde_json::Map<String, Value>, Problem> {
         self.call(Call::Kept { prefix: prefix.to_owned() }).await
     }
 
-    /// Takes a lock; `wait` asks its holder to let go and waits at most that long. Returns whether we have it.
+    /// Takes a lock. With `wait`, asks its holder to release it and waits at most that long. Returns whether
+    /// we have it.
     /// # Errors
     /// [`ProblemKind::Lost`].
     pub async fn lock(&self, key: &str, wait: Option<Duration>) -> Result<bool, Problem> {
@@ -158,21 +162,21 @@ impl Link {
         match tokio::time::timeout(wait.unwrap_or(REACH), call).await {
             Ok(held) => held,
             Err(_) => {
-                // It may still be granted: give it back then.
+                // It may still be granted: then release it.
                 self.unlock(key).await?;
                 Ok(false)
             }
         }
     }
 
-    /// Lets go of a lock.
+    /// Releases a lock.
     /// # Errors
     /// [`ProblemKind::Lost`].
     pub async fn unlock(&self, key: &str) -> Result<(), Problem> {
         self.call(Call::Unlock { key: key.to_owned() }).await
     }
 
-    /// Attaches to a kernel's messages from number `from` on, or from now.
+    /// Attaches to a kernel's messages, from number `from` on, or from now on.
     /// # Errors
     /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Version`], [`ProblemKind::Lost`].
     pub async fn attach(
@@ -198,7 +202,7 @@ impl Link {
 pub struct Attachment {
     /// The kernel.
     pub model: KernelModel,
-    /// Number of the first message that can come.
+    /// The number of the first message that can come.
     pub from: u64,
     /// Messages from the kernel.
     pub reader: AttachmentReader,
@@ -211,7 +215,7 @@ pub struct AttachmentReader {
     reader: Reader<OwnedReadHalf>,
 }
 
-/// What comes from a kernel.
+/// What a reader receives from a kernel.
 #[derive(Debug)]
 pub enum Delivery {
     /// A message with its number, in the v1 WebSocket form.
@@ -221,7 +225,8 @@ pub enum Delivery {
 }
 
 impl AttachmentReader {
-    /// The next delivery; `None` when the kernel is shut down or the host is gone. May be cancelled and called again.
+    /// The next delivery; `None` if the kernel was shut down or the host is gone. May be cancelled and called
+    /// again.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             match self.reader.next().await {
@@ -234,7 +239,7 @@ impl AttachmentReader {
     }
 }
 
-/// Sends a kernel messages.
+/// Sends messages to a kernel.
 pub struct AttachmentWriter {
     writer: OwnedWriteHalf,
 }
@@ -242,14 +247,14 @@ pub struct AttachmentWriter {
 impl AttachmentWriter {
     /// Sends a message.
     /// # Errors
-    /// Those of the socket: the host is gone, or the kernel shut down.
+    /// Errors of the socket: the host is gone, or the kernel was shut down.
     pub async fn send(&mut self, message: &Message) -> io::Result<()> {
         self.send_v1(message.encode_v1()).await
     }
 
-    /// Sends a message that has the v1 WebSocket form already.
+    /// Sends a message that already has the v1 WebSocket form.
     /// # Errors
-    /// As [`AttachmentWriter::send`].
+    /// Same as [`AttachmentWriter::send`].
     pub async fn send_v1(&mut self, message: Bytes) -> io::Result<()> {
         let mut out = BytesMut::new();
         encode_frame(&Frame::Send(message), &mut out);
@@ -288,7 +293,7 @@ async fn keep_connected(
         let (reader, writer, _) = loop {
             match connect(&socket, Role::Control).await {
                 Ok(connected) => break connected,
-                // What waits is told once the host stays away, or cannot be talked to at all.
+                // Waiting calls fail when the host stays away or the two sides cannot talk at all.
                 Err(problem)
                     if problem.kind == ProblemKind::Version || tokio::time::Instant::now() > deadline =>
                 {
@@ -313,7 +318,8 @@ async fn keep_connected(
     }
 }
 
-/// Carries calls, answers and events until the connection is lost, or nobody holds the link any more (true).
+/// Carries calls, answers and events until the connection is lost, or until nobody holds the link any more
+/// (true).
 async fn converse(
     mut reader: Reader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,

@@ -1,6 +1,6 @@
-//! Jupyter messages as slices, and the two forms that they take on a WebSocket.
+//! Jupyter messages as slices, and their two forms on a WebSocket.
 //!
-//! The four parts of a message stay the bytes that the sender wrote; they are parsed only where a part is needed.
+//! The four parts of a message stay as the sender wrote them. They are parsed only where a part is needed.
 //!
 //! # Source
 //! Jupyter Server, `docs/source/developers/websocket-protocols.rst`.
@@ -9,19 +9,19 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// More slices than this in one message are refused (four parts and the buffers).
+/// A message with more slices than this is refused (four parts and the buffers).
 pub const MAX_SLICES: usize = 1024;
-/// Session of the messages that documents send.
+/// The session of the messages that documents send.
 pub const DOCUMENT_SESSION: &str = "paster-document";
 
-/// The channel that a message travels on.
+/// The channel of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// Requests and their replies.
     Shell,
-    /// Requests that overtake the shell's.
+    /// Requests that overtake those on the shell channel.
     Control,
-    /// What a kernel tells everybody.
+    /// What a kernel sends to everybody.
     Iopub,
     /// A kernel's questions.
     Stdin,
@@ -38,7 +38,7 @@ impl Channel {
         }
     }
 
-    /// The channel called `name`.
+    /// The channel with the name `name`.
     pub fn from_name(name: &[u8]) -> Option<Channel> {
         Some(match name {
             b"shell" => Channel::Shell,
@@ -53,48 +53,48 @@ impl Channel {
 /// One message. `header` and its three companions are JSON objects as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where it travels.
+    /// Its channel.
     pub channel: Channel,
-    /// Who sent it, what it is.
+    /// Its sender and type.
     pub header: Bytes,
     /// The header of the message that caused it, or `{}`.
     pub parent_header: Bytes,
     /// Anything.
     pub metadata: Bytes,
-    /// By message type.
+    /// The content, which depends on the message type.
     pub content: Bytes,
     /// Binary attachments.
     pub buffers: Vec<Bytes>,
 }
 
-/// The fields of a header that we look at. All are empty where the header has none.
+/// The header fields that are used here. Empty if the header lacks them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Header {
     /// Unique.
     pub msg_id: String,
-    /// As `execute_request`.
+    /// For example `execute_request`.
     pub msg_type: String,
     /// The sender's session.
     pub session: String,
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// It ends before what it announces.
+    /// It ends before its announced length.
     #[error("message is cut off: {0}")]
     Short(&'static str),
     /// It announces more slices than are allowed.
     #[error("message announces {0} slices, at most {MAX_SLICES} are allowed")]
     TooMany(u64),
-    /// Its offsets do not ascend or point outside.
+    /// Its offsets do not ascend, or point outside.
     #[error("message has a wrong offset at position {0}")]
     Offset(usize),
-    /// Its channel is none of the four.
+    /// Its channel is not one of the four.
     #[error("unknown channel `{0}`")]
     Channel(String),
-    /// It is no JSON, or JSON of another shape.
+    /// It is not JSON, or JSON of another shape.
     #[error("message is not the expected JSON: {0}")]
     Json(String),
 }
@@ -118,7 +118,7 @@ struct DefaultMessage {
 }
 
 impl Message {
-    /// A new message of ours.
+    /// Creates a new message.
     pub fn new(channel: Channel, msg_type: &str, msg_id: &str, session: &str, content: &Value) -> Message {
         let header = json!({
             "msg_id": msg_id, "msg_type": msg_type, "session": session, "username": "paster",
@@ -134,25 +134,25 @@ impl Message {
         }
     }
 
-    /// The header's fields; empty where it is no JSON.
+    /// The header's fields; empty if the header is not JSON.
     pub fn header(&self) -> Header {
         serde_json::from_slice(&self.header).unwrap_or_default()
     }
 
-    /// The parent header's fields; empty where there is no parent.
+    /// The parent header's fields; empty if there is no parent.
     pub fn parent(&self) -> Header {
         serde_json::from_slice(&self.parent_header).unwrap_or_default()
     }
 
-    /// The content as JSON, characters that cannot be decoded as U+FFFD; null where it is none.
+    /// The content as JSON, with U+FFFD for characters that cannot be decoded; null if it is not JSON.
     pub fn content(&self) -> Value {
         serde_json::from_slice(&self.content)
             .or_else(|_| serde_json::from_str(&without_lone_surrogates(&self.content)))
             .unwrap_or_default()
     }
 
-    /// Encodes for `v1.kernel.websocket.jupyter.org`: little-endian u64 count and offsets, then the channel's name and
-    /// the slices.
+    /// Encodes the message for `v1.kernel.websocket.jupyter.org`: the count and the offsets as little-endian
+    /// u64, then the channel's name and the slices.
     pub fn encode_v1(&self) -> Bytes {
         let name = self.channel.name().as_bytes();
         let parts = [&self.header, &self.parent_header, &self.metadata, &self.content];
@@ -177,9 +177,9 @@ impl Message {
         out.freeze()
     }
 
-    /// Decodes [`Message::encode_v1`]'s form without copying.
+    /// Decodes the form of [`Message::encode_v1`] without copying.
     /// # Errors
-    /// [`MessageError`]; a count that the frame cannot hold is refused before anything is read.
+    /// [`MessageError`]. A count that the frame cannot hold is refused before anything is read.
     pub fn parse_v1(bytes: &Bytes) -> Result<Message, MessageError> {
         let word = |at: usize| -> Result<u64, MessageError> {
             let slice = bytes.get(at..at + 8).ok_or(MessageError::Short("offsets"))?;
@@ -275,9 +275,10 @@ impl Message {
         Message::from_default(text, Vec::new())
     }
 
-    /// Decodes a binary frame of the default form: big-endian u32 count and offsets, the JSON, the buffers.
+    /// Decodes a binary frame of the default form: the count and the offsets as big-endian u32, the JSON, the
+    /// buffers.
     /// # Errors
-    /// [`MessageError`]; a count that the frame cannot hold is refused before anything is read.
+    /// [`MessageError`]. A count that the frame cannot hold is refused before anything is read.
     pub fn parse_default_binary(bytes: &Bytes) -> Result<Message, MessageError> {
         let word = |at: usize| -> Result<u32, MessageError> {
             let slice = bytes.get(at..at + 4).ok_or(MessageError::Short("offsets"))?;
@@ -309,7 +310,7 @@ impl Message {
     fn from_default(text: &[u8], buffers: Vec<Bytes>) -> Result<Message, MessageError> {
         let parsed: DefaultMessage =
             serde_json::from_slice(text).map_err(|error| MessageError::Json(error.to_string()))?;
-        // Jupyter Server takes a message without a channel as one for the shell.
+        // Jupyter Server treats a message without a channel as one for the shell.
         let channel = parsed.channel.as_deref().unwrap_or("shell");
         let channel = Channel::from_name(channel.as_bytes())
             .ok_or_else(|| MessageError::Channel(channel.chars().take(40).collect()))?;
@@ -327,7 +328,7 @@ impl Message {
         })
     }
 
-    /// Whether each of the four parts is a JSON object: what a kernel may be sent.
+    /// Whether each of the four parts is a JSON object, as a kernel expects.
     pub fn is_well_formed(&self) -> bool {
         [&self.header, &self.parent_header, &self.metadata, &self.content].iter().all(|part| {
             part.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(part).is_ok()
@@ -335,7 +336,7 @@ impl Message {
     }
 }
 
-/// JSON with U+FFFD for each escape of half a surrogate pair and for bytes that are no UTF-8.
+/// JSON with U+FFFD for each escaped half of a surrogate pair and for bytes that are not UTF-8.
 fn without_lone_surrogates(json: &[u8]) -> String {
     let text = String::from_utf8_lossy(json);
     let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok();
@@ -351,7 +352,7 @@ fn without_lone_surrogates(json: &[u8]) -> String {
                 rest = &rest[6..];
                 continue;
             }
-            // With what it escapes, so that a backslash never begins the next escape.
+            // Skips the escaped character too, so that a second backslash does not start another escape.
             _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
         };
         out.push_str(&rest[..length]);

@@ -1,7 +1,7 @@
 //! Kernels: their messages, the kernel host (a side process that owns them) and the link to it.
 //!
-//! `host`, `process`, `transport` and `journal` run in the side process; `link` and `specs` in the plugin; `message` and `wire`
-//! are what both speak. Nothing here knows HTTP or documents.
+//! `host`, `process`, `transport` and `journal` run in the side process; `link` and `specs` run in the
+//! plugin; both use `message` and `wire`. Nothing here knows HTTP or documents.
 
 pub mod host;
 pub mod journal;

@@ -1,4 +1,4 @@
-//! A kernel's process: start with limits in a group of its own, signals, and why it ended.
+//! A kernel's process: starts it with limits in its own process group, signals it, and tells why it ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +13,10 @@ use tokio::process::{Child, Command};
 
 use super::wire::{Launch, Limits};
 
-/// Bytes kept of what a process wrote to its own stdout and stderr.
+/// How many bytes of the process's stdout and stderr are kept.
 const TAIL_BYTES: usize = 4 << 10;
 
-/// A running process with its group.
+/// A running process and its group.
 pub(super) struct Process {
     child: Child,
     pid: Pid,
@@ -25,7 +25,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `launch`'s program; `told` replaces `{connection_file}` or, for the built-in kernel, follows the arguments.
+    /// Starts `launch`'s program. `told` replaces `{connection_file}` or, for the built-in kernel, follows
+    /// the arguments.
     pub(super) fn start(launch: &Launch, told: &Path) -> io::Result<Process> {
         let told = told.to_string_lossy();
         let mut arguments: Vec<String> = launch
@@ -49,7 +50,7 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        // What the server was told by its environment may be secret.
+        // The server's own environment may contain secrets.
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PASTER_"))
         {
@@ -74,34 +75,35 @@ impl Process {
         Ok(Process { child, pid, tail, readers })
     }
 
-    /// Its id, which is its group's id too.
+    /// Its process id, which is also its group's id.
     pub(super) fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// Signals its whole group.
+    /// Sends a signal to its whole group.
     pub(super) fn signal(&self, signal: Signal) {
-        // Fails only where the group is gone already.
+        // Fails only if the group is already gone.
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 
-    /// Waits for its end, and says it for people: how it ended and what it wrote last. May be cancelled and called again.
+    /// Waits for its end, and describes it for users: how it ended and what it wrote last. May be cancelled
+    /// and called again.
     pub(super) async fn ended(&mut self) -> String {
         let how = match self.child.wait().await {
             Ok(status) => describe(status),
             Err(error) => format!("could not be waited for: {error}"),
         };
-        // Children may hold the pipes open: do not wait long for the rest.
+        // Children may keep the pipes open, so the rest is not waited for long.
         while let Some(reader) = self.readers.last_mut() {
             let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
-            self.readers.pop(); // at once: a finished one must not be waited for again by the next call
+            self.readers.pop(); // at once: the next call must not wait again for a finished one
         }
         let tail: Vec<u8> =
             self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail);
         let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines[lines.len().saturating_sub(12)..].join("\n");
-        if last.is_empty() { how } else { format!("{how}; it wrote last:\n{last}") }
+        if last.is_empty() { how } else { format!("{how}; its last output:\n{last}") }
     }
 
     /// Waits for its end. May be cancelled and called again.
@@ -109,13 +111,13 @@ impl Process {
         let _ = self.child.wait().await;
     }
 
-    /// Waits for its end for `grace`, then kills it and its group.
+    /// Waits at most `grace` for its end, then kills it and its group.
     pub(super) async fn end_within(&mut self, grace: Duration) {
         if tokio::time::timeout(grace, self.child.wait()).await.is_err() {
             self.signal(Signal::KILL);
             let _ = self.child.wait().await;
         }
-        // What it left behind in its group.
+        // Kill what it left behind in its group.
         self.signal(Signal::KILL);
     }
 }
@@ -125,7 +127,7 @@ fn set_limits(pid: Pid, limits: &Limits) {
         let Some(value) = value else { return };
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
         if let Err(error) = rustix::process::prlimit(Some(pid), resource, limit) {
-            tracing::warn!(?resource, %error, "a limit of a kernel could not be set");
+            tracing::warn!(?resource, %error, "cannot set a limit of a kernel");
         }
     };
     set(Resource::Core, Some(0));
@@ -149,7 +151,7 @@ fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(9)) => "was killed (signal 9): by somebody, or because memory ran out".to_owned(),
+        (None, Some(9)) => "was killed (signal 9), by a user or because memory ran out".to_owned(),
         (None, Some(number)) => match signal_name(number) {
             Some(name) => format!("was ended by signal {number} ({name})"),
             None => format!("was ended by signal {number}"),

@@ -1,6 +1,6 @@
-//! Ends every kernel when the host ends, however it ends: a shell that waits for the end of a pipe.
+//! Kills every kernel when the host ends, however it ends: a shell that waits for the end of a pipe.
 //!
-//! `PR_SET_PDEATHSIG` would need code between fork and exec and would not reach a kernel's own children.
+//! `PR_SET_PDEATHSIG` would need code between fork and exec, and would not reach a kernel's own children.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Reads `+ GROUP` and `- GROUP` lines; at the end kills the groups that are left and removes the private folder.
+/// Reads `+ GROUP` and `- GROUP` lines. At the end, kills the groups that are left and removes the private
+/// folder.
 const SCRIPT: &str = r#"trap '' INT TERM HUP QUIT
 groups=" "
 while read -r sign group; do
@@ -36,18 +37,18 @@ impl Reaper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir("/")
-            // Its own group, so that a signal for the host's group does not end it first.
+            // Its own group, so that a signal to the host's group does not end it first.
             .process_group(0)
             .spawn()?;
         Ok(Reaper { child: Mutex::new(child) })
     }
 
-    /// `group` is to be killed at the end.
+    /// Adds `group`, which must be killed at the end.
     pub(super) fn add(&self, group: u32) {
         self.tell(&format!("+ {group}\n"));
     }
 
-    /// `group` has ended.
+    /// Removes `group`, which has ended.
     pub(super) fn remove(&self, group: u32) {
         self.tell(&format!("- {group}\n"));
     }
@@ -61,7 +62,7 @@ impl Reaper {
         }
     }
 
-    /// Lets it do its work and waits for it.
+    /// Lets the shell finish, and waits for it.
     pub(super) fn finish(&self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         drop(child.stdin.take());

@@ -1,4 +1,5 @@
-//! Which kernels this machine can start: installed kernelspecs, ipykernel of the configured Python, and the built-in kernel.
+//! Which kernels this machine can start: installed kernelspecs, the configured Python's ipykernel, and the
+//! built-in kernel.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use tokio::sync::Mutex;
 
 use super::wire::{Launch, Limits};
 
-/// Name of the built-in kernel.
+/// The name of the built-in kernel.
 pub const BUILT_IN: &str = "paster-python";
-/// The built-in kernel: one file of Python's standard library.
+/// The built-in kernel: one file, which only uses Python's standard library.
 const BUILT_IN_SOURCE: &str = include_str!("../../kernel/paster_kernel.py");
-/// How long a look at the machine holds.
+/// How long the result of a search is kept.
 const FRESH: Duration = Duration::from_secs(10);
-/// Files of a kernelspec's folder that are shown to browsers.
+/// The files of a kernelspec's folder that browsers may see.
 const RESOURCES: [(&str, &str); 5] = [
     ("logo-64x64.png", "logo-64x64"),
     ("logo-32x32.png", "logo-32x32"),
@@ -30,9 +31,9 @@ const RESOURCES: [(&str, &str); 5] = [
 pub struct Spec {
     /// As in `/api/kernelspecs`.
     pub name: String,
-    /// For people.
+    /// The name that users see.
     pub display_name: String,
-    /// As `python`.
+    /// For example `python`.
     pub language: String,
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -42,7 +43,7 @@ pub struct Spec {
     pub interrupt_by_message: bool,
     /// Anything.
     pub metadata: Value,
-    /// Its folder; `None` for kernels that we make up.
+    /// Its folder; `None` for kernels without a kernelspec on disk.
     pub folder: Option<PathBuf>,
     /// Whether it is the built-in kernel.
     pub built_in: bool,
@@ -67,7 +68,7 @@ impl Spec {
         }
     }
 
-    /// As Jupyter Server shows it, with resources below `base` (which ends with a slash).
+    /// As Jupyter Server shows it. Resources are below `base`, which ends with a slash.
     pub fn to_json(&self, base: &str) -> Value {
         let env: Map<String, Value> =
             self.env.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
@@ -91,7 +92,7 @@ impl Spec {
         })
     }
 
-    /// The path of one of its resource files, where it has it and may show it.
+    /// The path of one of its resource files, if it exists and may be shown.
     pub fn resource(&self, file: &str) -> Option<PathBuf> {
         let known = RESOURCES.iter().any(|(name, _)| *name == file);
         let path = self.folder.as_deref().filter(|_| known)?.join(file);
@@ -99,19 +100,20 @@ impl Spec {
     }
 }
 
-/// The kernels of this machine, by name, and which one is the default.
+/// The kernels of this machine, by name, and the default one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Specs {
     /// By name.
     pub specs: BTreeMap<String, Spec>,
-    /// Name of the default; `None` where there is none at all.
+    /// The name of the default kernel; `None` if there are no kernels.
     pub default: Option<String>,
-    /// What to do where there is none, for people.
+    /// What to do if there are no kernels, for users.
     pub message: Option<String>,
 }
 
 impl Specs {
-    /// The spec called `name`; or for a name that is not here, one of the same language, as notebooks from other machines name other kernels.
+    /// The spec named `name`. If it is not installed, one of the same language, because notebooks from other
+    /// machines name other kernels.
     pub fn find(&self, name: Option<&str>, language: Option<&str>) -> Option<&Spec> {
         let by_language = || {
             let default = self.default.as_ref().and_then(|name| self.specs.get(name));
@@ -127,7 +129,7 @@ impl Specs {
     }
 }
 
-/// Looks for kernels, not more often than every ten seconds.
+/// Finds kernels, at most once every ten seconds.
 pub struct KernelSpecs {
     python: Option<String>,
     default: Option<String>,
@@ -157,14 +159,14 @@ struct Python {
     user_data: Option<PathBuf>,
 }
 
-/// Asks a Python what it is. Written for every Python 3.
+/// Asks a Python for its version and paths. Works on every Python 3.
 const PROBE: &str = "import sys, json, os, importlib.util as u
 print(json.dumps({'executable': sys.executable, 'prefix': sys.prefix, 'version': '%d.%d.%d' % sys.version_info[:3],
 'ipykernel': u.find_spec('ipykernel') is not None, 'user_data': os.path.expanduser('~/.local/share/jupyter')}))";
 
 impl KernelSpecs {
-    /// `python` runs the built-in kernel and is asked for ipykernel (default: that of the active environment, else `python3`);
-    /// `default` is the name of the default kernel.
+    /// `python` runs the built-in kernel and is searched for ipykernel (default: the active environment's
+    /// Python, else `python3`). `default` is the name of the default kernel.
     pub fn new(python: Option<String>, default: Option<String>) -> KernelSpecs {
         KernelSpecs { python, default, found: Mutex::default() }
     }
@@ -196,13 +198,13 @@ impl KernelSpecs {
         }
         let named = self.default.clone().filter(|name| specs.contains_key(name));
         if let (Some(wanted), None) = (&self.default, &named) {
-            tracing::warn!(kernel = %wanted, "the setting `default_kernel` names no installed kernel");
+            tracing::warn!(kernel = %wanted, "the setting `default_kernel` does not name an installed kernel");
         }
         let python3 = || specs.contains_key("python3").then(|| "python3".to_owned());
         let built_in = || specs.contains_key(BUILT_IN).then(|| BUILT_IN.to_owned());
         let default = named.or_else(python3).or_else(built_in).or_else(|| specs.keys().next().cloned());
         let message = specs.is_empty().then(|| {
-            "No kernel was found on this machine. Install Python 3 (on Debian: `sudo apt install python3`) and reload the \
+            "This machine has no kernels. Install Python 3 (on Debian: `sudo apt install python3`) and reload the \
              page, or name one with the setting `python`."
                 .to_owned()
         });
@@ -225,15 +227,15 @@ impl KernelSpecs {
                 Ok(Ok(output)) if output.status.success() => match serde_json::from_slice(&output.stdout) {
                     Ok(python) => return Some(python),
                     Err(error) => {
-                        tracing::warn!(python = %candidate.display(), %error, "unexpected answer of a Python")
+                        tracing::warn!(python = %candidate.display(), %error, "unexpected output of a Python")
                     }
                 },
                 Ok(Ok(output)) => {
                     let said = String::from_utf8_lossy(&output.stderr);
-                    tracing::warn!(python = %candidate.display(), said = said.trim(), "a Python cannot be used");
+                    tracing::warn!(python = %candidate.display(), said = said.trim(), "cannot use a Python");
                 }
                 Ok(Err(error)) if self.python.is_some() => {
-                    tracing::warn!(python = %candidate.display(), %error, "the setting `python` names no program that can be run");
+                    tracing::warn!(python = %candidate.display(), %error, "cannot run the program in the setting `python`");
                 }
                 Ok(Err(_)) => {}
                 Err(_) => {
@@ -245,7 +247,7 @@ impl KernelSpecs {
     }
 }
 
-/// Jupyter's search path for kernelspecs, first wins.
+/// Jupyter's search path for kernelspecs. The first match wins.
 fn search_path(python: Option<&Python>) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(path) = std::env::var_os("JUPYTER_PATH") {
@@ -283,14 +285,14 @@ fn read_folder(folder: &Path, python: Option<&Python>, specs: &mut BTreeMap<Stri
             Ok(read) => {
                 specs.insert(name.clone(), installed_spec(name, folder, read, python));
             }
-            Err(error) => tracing::warn!(file = %file.display(), %error, "a kernelspec cannot be read"),
+            Err(error) => tracing::warn!(file = %file.display(), %error, "cannot read a kernelspec"),
         }
     }
 }
 
 fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<&Python>) -> Spec {
     let mut argv = file.argv;
-    // A spec inside a virtual environment says `python` and means that environment's.
+    // A spec inside a virtual environment may name just `python`, meaning that environment's Python.
     if let (Some(python), Some(program)) = (python, argv.first_mut())
         && folder.starts_with(&python.prefix)
         && ["python", "python3"].contains(&program.as_str())

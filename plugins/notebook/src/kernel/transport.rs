@@ -1,5 +1,5 @@
-//! The connection between the kernel host and one kernel's process: ZeroMQ over Unix sockets as Jupyter's wire protocol has
-//! it, or a Unix socket with a JSON message a line for the built-in kernel.
+//! The connection between the kernel host and one kernel's process: ZeroMQ over Unix sockets, with Jupyter's
+//! wire protocol, or, for the built-in kernel, a Unix socket with one JSON message per line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSoc
 
 use super::message::{Channel, DefaultFrame, Message};
 
-/// Session of the messages that the host itself sends; their replies stay in the host.
+/// The session of the host's own messages. Replies to them stay in the host.
 pub(super) const HOST_SESSION: &str = "paster-kernel-host";
-/// Longest line of the built-in kernel, in bytes.
+/// The longest line from the built-in kernel, in bytes.
 const MAX_LINE: u64 = 256 << 20;
 
-/// Takes what a kernel sends.
+/// Receives what a kernel sends.
 pub(super) type Sink = Arc<dyn Fn(Message) + Send + Sync>;
 
 /// Sends to one kernel's process. Dropping it ends the connection.
@@ -36,7 +36,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Queues `message`; a message on iopub goes nowhere.
+    /// Queues `message`. A message on iopub is dropped.
     pub(super) fn send(&self, message: Message) {
         let queue = match message.channel {
             Channel::Shell => &self.shell,
@@ -44,12 +44,12 @@ impl Transport {
             Channel::Stdin => &self.stdin,
             Channel::Iopub => return,
         };
-        // A closed queue means that the process is gone, which is reported by its end.
+        // A closed queue means that the process is gone. Its end is reported elsewhere.
         let _ = queue.send(message);
     }
 }
 
-/// Where a kernel's process is to be met.
+/// How to connect to a kernel's process that is starting.
 pub(super) enum PendingTransport {
     /// Jupyter's wire protocol.
     Zmq { base: PathBuf, key: String, connection_file: PathBuf },
@@ -58,7 +58,7 @@ pub(super) enum PendingTransport {
 }
 
 impl PendingTransport {
-    /// Writes a connection file into `folder` (private, empty).
+    /// Writes a connection file to `folder`, which is private and empty.
     pub(super) fn zmq(folder: &Path, kernel_name: &str) -> io::Result<PendingTransport> {
         let key = uuid::Uuid::new_v4().simple().to_string();
         let base = folder.join("ipc");
@@ -71,13 +71,13 @@ impl PendingTransport {
         Ok(PendingTransport::Zmq { base, key, connection_file })
     }
 
-    /// Listens in `folder` (private, empty).
+    /// Listens in `folder`, which is private and empty.
     pub(super) fn lines(folder: &Path) -> io::Result<PendingTransport> {
         let path = folder.join("socket");
         Ok(PendingTransport::Lines(UnixListener::bind(&path)?, path))
     }
 
-    /// The path that the process is told.
+    /// The path that is passed to the process.
     pub(super) fn path(&self) -> &Path {
         match self {
             PendingTransport::Zmq { connection_file, .. } => connection_file,
@@ -85,7 +85,8 @@ impl PendingTransport {
         }
     }
 
-    /// Connects, and returns once the process can be connected to. Waits without end: the caller watches the process and the clock.
+    /// Connects. Returns when the process accepts connections. Waits without limit: the caller watches the
+    /// process and the clock.
     pub(super) async fn connect(self, sink: Sink) -> io::Result<Transport> {
         match self {
             PendingTransport::Zmq { base, key, .. } => connect_zmq(&base, &key, sink).await,
@@ -114,7 +115,7 @@ fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
                 DefaultFrame::Text(text) => text.into_bytes(),
                 DefaultFrame::Binary(bytes) => bytes.to_vec(),
             };
-            // In JSON a bare newline can only stand between tokens.
+            // In JSON, a bare newline can only be between tokens.
             line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
             line.push(b'\n');
             if writer.write_all(&line).await.is_err() {
@@ -145,7 +146,8 @@ async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport
     let endpoint = |port: u8| format!("ipc://{}-{port}", base.display());
     let identity = PeerIdentity::try_from(Bytes::from(uuid::Uuid::new_v4().simple().to_string()))
         .map_err(io::Error::other)?;
-    // Questions of a kernel come back to the identity that asked on the shell, so both sockets have the same.
+    // A kernel sends its questions to the identity that sent the shell request, so both sockets have the same
+    // one.
     let dealer = || {
         let mut options = SocketOptions::default();
         options.peer_identity(identity.clone());
@@ -166,7 +168,7 @@ async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport
         tasks.spawn(async move {
             while let Some(message) = queue.recv().await {
                 if let Err(error) = send.send(encode_zmq(&signing, &message)).await {
-                    tracing::warn!(%error, "a message could not be sent to a kernel");
+                    tracing::warn!(%error, "cannot send a message to a kernel");
                 }
             }
         });
@@ -188,7 +190,7 @@ async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport
 }
 
 async fn connect_when_there<S: Socket>(socket: &mut S, endpoint: &str) {
-    // The kernel binds its sockets some time after its start, one after another.
+    // The kernel binds its sockets, one after another, some time after its start.
     while socket.connect(endpoint).await.is_err() {
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
@@ -239,13 +241,13 @@ fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
         .flatten()
 }
 
-/// A `kernel_info_request` of the host's own.
+/// A `kernel_info_request` from the host itself.
 pub(super) fn kernel_info_request() -> Message {
     let id = format!("host-{}", uuid::Uuid::new_v4().simple());
     Message::new(Channel::Shell, "kernel_info_request", &id, HOST_SESSION, &json!({}))
 }
 
-/// A request of the host's own on the control channel.
+/// A request from the host itself on the control channel.
 pub(super) fn control_request(msg_type: &str, content: &Value) -> Message {
     let id = format!("host-{}", uuid::Uuid::new_v4().simple());
     Message::new(Channel::Control, msg_type, &id, HOST_SESSION, content)

@@ -1,8 +1,9 @@
-//! What the plugin and the kernel host say to each other over the host's Unix socket.
+//! The protocol between the plugin and the kernel host, over the host's Unix socket.
 //!
-//! A frame is its length (u32, little endian, of all that follows), one byte that tells its kind, and a payload. The first frame
-//! of a connection is a `Hello`; the host answers it. A *control* connection then carries calls, answers and
-//! events; an *attachment* carries one kernel's numbered messages. The host outlives the plugin, so the protocol has a version.
+//! A frame is its length (u32, little endian, of everything after it), one byte for its kind, and a payload.
+//! The first frame of a connection is a `Hello`, which the host answers. A *control* connection then carries
+//! calls, answers and events; an *attachment* carries one kernel's numbered messages. The host outlives the
+//! plugin, so the protocol has a version.
 
 use std::io;
 
@@ -11,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Version of this protocol: both sides must have the same.
+/// The version of this protocol. Both sides must have the same.
 pub const PROTOCOL: u32 = 1;
-/// Key of the kept value that says when a kernel was last used or ended, RFC 3339: kernels that ended are no longer listed.
+/// The key of the stored time, in RFC 3339, when a kernel was last used or ended. Ended kernels are not
+/// listed any more.
 pub const LAST_ACTIVITY: &str = "host/last_activity";
-/// Longest frame, in bytes.
+/// The longest frame, in bytes.
 pub const MAX_FRAME: usize = 256 << 20;
 
 /// A frame.
@@ -31,27 +33,27 @@ pub enum Frame {
     Event(Bytes),
     /// A message for the kernel, in the v1 WebSocket form.
     Send(Bytes),
-    /// A message of the kernel with its number, in the v1 WebSocket form.
+    /// A message from the kernel with its number, in the v1 WebSocket form.
     Entry(u64, Bytes),
     /// The entries `.0 .. .1` are no longer kept.
     Gap(u64, u64),
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME`].
     #[error("a frame of {0} bytes is longer than {MAX_FRAME} bytes")]
     TooLong(usize),
-    /// Its kind is not known.
+    /// Its kind is unknown.
     #[error("unknown kind of frame {0}")]
     Kind(u8),
-    /// Shorter than its kind demands.
+    /// Shorter than its kind requires.
     #[error("frame is too short")]
     Short,
 }
 
-/// Takes one frame off the front of `input`, or returns `None` when it ends too early.
+/// Takes one frame from the start of `input`; `None` if it is not complete yet.
 /// # Errors
 /// [`FrameError`]: the connection cannot be used any more.
 pub fn parse_frame(input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
@@ -121,7 +123,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// The next frame; `None` at the end of the stream. May be cancelled and called again.
     /// # Errors
-    /// Those of the stream, and `InvalidData` for a wrong frame.
+    /// Errors of the stream; `InvalidData` for an invalid frame.
     pub async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let frame = parse_frame(&mut self.buffer)
@@ -143,13 +145,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 /// The first frame of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL`] of the caller.
+    /// The caller's [`PROTOCOL`].
     pub protocol: u32,
-    /// What the connection is for; `None` where the caller only wants to know the version.
+    /// The purpose of the connection; `None` if the caller only wants to know the version.
     pub role: Role,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -159,7 +161,7 @@ pub enum Role {
     Attach {
         /// Its id.
         kernel: String,
-        /// Number of the first message wanted; `None` for those to come.
+        /// The number of the first message to send; `None` for new ones only.
         from: Option<u64>,
         /// Whether this attachment counts as one of the kernel's connections (`connections` in `/api/kernels`).
         counted: bool,
@@ -175,25 +177,25 @@ pub struct NumberedCall {
     pub call: Call,
 }
 
-/// What the host can be asked.
+/// The calls that the host supports.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
-    /// Starts a kernel; answers its [`KernelModel`] at once, messages wait until it is ready.
+    /// Starts a kernel. Answers with its [`KernelModel`] at once; messages wait until it is ready.
     Start {
-        /// How.
+        /// How to start it.
         launch: Box<Launch>,
         /// Its id, or `None` for a new one.
         id: Option<String>,
     },
     /// All kernels.
     List,
-    /// Interrupts what runs.
+    /// Interrupts what is running.
     Interrupt {
         /// Kernel id.
         id: String,
     },
-    /// Ends the process and starts it again under the same id; answers when the new one is ready.
+    /// Ends the process and starts it again under the same id. Answers when the new one is ready.
     Restart {
         /// Kernel id.
         id: String,
@@ -203,38 +205,40 @@ pub enum Call {
         /// Kernel id.
         id: String,
     },
-    /// Keeps `value` under `key` for as long as the host lives; `None` forgets it.
+    /// Stores `value` under `key` for as long as the host lives; `None` deletes it.
     Put {
         /// The key.
         key: String,
         /// The value.
         value: Option<Value>,
     },
-    /// All kept values whose keys begin with `prefix`, as an object.
+    /// All stored values whose keys begin with `prefix`, as an object.
     Kept {
-        /// The beginning.
+        /// The prefix.
         prefix: String,
     },
-    /// Takes the lock `key` for this connection; answers whether it has it. The lock is freed when the connection ends.
+    /// Takes the lock `key` for this connection. Answers whether it has the lock, which is released when the
+    /// connection ends.
     Lock {
         /// The lock's name.
         key: String,
-        /// Where another holds it: ask it to let go, and wait for it as long as it takes (the caller sets a time).
+        /// If another connection holds the lock: ask it to release it, and wait as long as that takes (the
+        /// caller sets a limit).
         wait: bool,
     },
-    /// Lets go of a lock.
+    /// Releases a lock.
     Unlock {
         /// The lock's name.
         key: String,
     },
 }
 
-/// The answer to a call, or to a hello (with id 0).
+/// The answer to a call or, with id 0, to a hello.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     /// Number of the call.
     pub id: u64,
-    /// What came of it.
+    /// The result.
     pub result: Result<Value, Problem>,
 }
 
@@ -242,13 +246,13 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
-    /// What a caller may branch on.
+    /// For the caller's code.
     pub kind: ProblemKind,
-    /// For people.
+    /// For users.
     pub message: String,
 }
 
-/// What a caller may branch on.
+/// What went wrong, for the caller's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
@@ -258,7 +262,7 @@ pub enum ProblemKind {
     LaunchFailed,
     /// A limit is reached.
     Limit,
-    /// The two sides speak different versions.
+    /// The two sides have different versions.
     Version,
     /// The caller's frame was wrong.
     Malformed,
@@ -273,16 +277,16 @@ impl Problem {
     }
 }
 
-/// What the host tells control connections without being asked.
+/// What the host sends to control connections by itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// Another connection wants this lock: save, then let go.
+    /// Another connection wants this lock: save, then release it.
     LockWanted {
         /// The lock's name.
         key: String,
     },
-    /// A lock is free and nobody waits for it.
+    /// A lock is free and nobody is waiting for it.
     LockFree {
         /// The lock's name.
         key: String,
@@ -292,29 +296,30 @@ pub enum Event {
         /// The kernel.
         model: KernelModel,
     },
-    /// A kernel is forgotten.
+    /// A kernel was forgotten.
     KernelGone {
         /// Its id.
         id: String,
     },
 }
 
-/// How a kernel is started.
+/// How to start a kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
     /// Name of the kernelspec.
     pub name: String,
     /// Program and arguments; `{connection_file}` and `{resource_dir}` are replaced.
     pub argv: Vec<String>,
-    /// Variables set beside the host's own.
+    /// Variables to set in addition to the host's own.
     pub env: Vec<(String, String)>,
-    /// Folder of the process.
+    /// The working folder of the process.
     pub folder: String,
     /// Folder of the kernelspec.
     pub resource_dir: String,
-    /// Interrupt by `interrupt_request` instead of SIGINT.
+    /// Whether to interrupt it by `interrupt_request` instead of SIGINT.
     pub interrupt_by_message: bool,
-    /// Source of the built-in kernel: it is written to a private file whose path follows `argv`, and is spoken to over a socket.
+    /// The source of the built-in kernel. It is written to a private file, whose path follows `argv`, and
+    /// connected over a socket.
     pub built_in: Option<String>,
     /// Limits of the process.
     pub limits: Limits,
@@ -331,7 +336,7 @@ pub struct Limits {
     pub cpu_secs: Option<u64>,
     /// Longest file it may write, in bytes.
     pub file_bytes: Option<u64>,
-    /// Kernels at once.
+    /// Kernels at the same time.
     pub kernels: usize,
     /// Bytes of messages kept on disk for each kernel.
     pub journal_bytes: u64,
@@ -344,21 +349,21 @@ pub struct KernelModel {
     pub id: String,
     /// Name of its kernelspec.
     pub name: String,
-    /// What it does.
+    /// Its state.
     pub state: crate::protocol::KernelState,
-    /// When a message last passed, RFC 3339.
+    /// When a message was last sent or received, RFC 3339.
     pub last_activity: String,
-    /// Counted attachments.
+    /// The number of counted attachments.
     pub connections: usize,
-    /// Number that its next message gets.
+    /// The number of its next message.
     pub next_entry: u64,
-    /// Its process.
+    /// The id of its process.
     pub pid: Option<u32>,
     /// How often its process was started.
     pub starts: u32,
-    /// Content of its `kernel_info_reply`.
+    /// The content of its `kernel_info_reply`.
     pub info: Option<Value>,
-    /// Why it ended, for people, where it is dead.
+    /// Why it died, for users.
     pub exit: Option<String>,
 }
 

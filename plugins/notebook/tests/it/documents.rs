@@ -1,4 +1,5 @@
-//! Documents that live on the server: runs recorded with and without a page, nothing lost over cuts and replacement.
+//! Documents that live on the server: runs are recorded with and without a page, and nothing is lost when
+//! connections break or the server is replaced.
 
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ async fn an_interrupt_drops_the_queue_of_a_cell_that_catches_it() {
             (&json!([]), &json!([])),
             "{kernel}"
         );
-        // And the kernel goes on.
+        // And the kernel still works.
         page.ask(json!({"type": "run", "cell_ids": ["c2"]})).await.unwrap();
         page.until_idle().await;
         assert_eq!(page.text(2), "must not run\n");
@@ -176,7 +177,7 @@ async fn a_new_generation_goes_on_and_loses_nothing() {
         .await;
         let new = Server::start_with(host.clone(), settings.clone()).await;
         server.notebook.documents.retire().await;
-        // The page is told to come back, and finds the new one.
+        // The page is told to reconnect, and finds the new one.
         while let Some(frame) = page.step().await {
             if frame["type"] == "closing" {
                 assert_eq!(frame["again"], true);
@@ -201,7 +202,7 @@ async fn a_crashed_generation_loses_nothing() {
     page.ask(json!({"type": "run_all"})).await.unwrap();
     page.until(|document| document["cells"][1]["outputs"].to_string().contains("line 300")).await;
     drop(page);
-    // Its tasks vanish without a word when its runtime does.
+    // Its tasks vanish silently with its runtime.
     server.abandon().await;
     let new = Server::start_with(host, settings).await;
     until("all lines to be in the file", || file_text(&new, "a.ipynb", 1) == lines(1000)).await;
@@ -255,7 +256,7 @@ async fn two_pages_see_each_other_and_late_edits_are_told() {
     let inserted = two.ask(json!({"type": "insert_cell", "index": 1, "cell_type": "markdown", "source": "*x*", "cell_id": "new"})).await.unwrap();
     assert_eq!(inserted, json!({"type": "inserted", "cell_id": "new"}));
     one.until(|document| document["cells"].as_array().unwrap().len() == 2).await;
-    // A deleted cell comes back whole.
+    // A deleted cell comes back completely.
     let outputs = json!([{"output_type": "stream", "name": "stdout", "text": "kept\n"}]);
     let back = json!({
         "type": "insert_cell", "index": 2, "cell_type": "code", "source": "c", "cell_id": "back",
@@ -309,7 +310,7 @@ async fn a_deleted_notebook_with_unsaved_changes_stays_deleted() {
         .await
         .unwrap();
     assert_eq!(server.call("DELETE", "/api/contents/a.ipynb", None).await.0, 204);
-    // The last that a document does is to tell its pages.
+    // The last thing that a document does is to tell its pages.
     while page.step().await.is_some_and(|frame| frame["type"] != "closing") {}
     for name in ["a.ipynb", "a-conflict.ipynb"] {
         assert!(!server.data(name).exists(), "{name} is there");
@@ -350,7 +351,7 @@ async fn a_document_that_cannot_be_opened_tells_why() {
         let frame = socket.next_json().await;
         assert_eq!((&frame["type"], &frame["code"]), (&json!("error"), &json!(code)), "{path}: {frame}");
         assert!(frame["message"].as_str().unwrap().contains(words), "{frame}");
-        // The same words as a plain request gets.
+        // The same message as for a plain request.
         let (status, plain) = server.call("GET", &address, None).await;
         assert_eq!((status, &plain["message"]), (code, &frame["message"]), "{path}");
         assert_eq!(socket.close_code().await, 4000 + code, "{path}");

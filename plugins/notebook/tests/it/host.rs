@@ -1,4 +1,5 @@
-//! The kernel host by its link: both kinds of kernel, replay, interrupt, restart, death, and nothing left behind.
+//! The kernel host through its link: both kinds of kernel, replay, interrupt, restart, death, and nothing
+//! left behind.
 
 use notebook::kernel::link::{Attachment, Delivery, Link};
 use notebook::kernel::message::{Channel, Message};
@@ -33,13 +34,13 @@ async fn execute(attachment: &mut Attachment, id: &str, code: &str) {
         .unwrap();
 }
 
-/// Reads until the request is answered and the kernel idle; returns the messages about it.
+/// Reads until the request has its reply and the kernel is idle; returns the messages about it.
 async fn outcome(attachment: &mut Attachment, id: &str) -> Vec<(String, Value)> {
     let [messages] = outcomes(attachment, [id]).await;
     messages
 }
 
-/// The same of several requests at once: channels have no order among each other.
+/// The same for several requests at once, because channels have no order among each other.
 async fn outcomes<const N: usize>(attachment: &mut Attachment, ids: [&str; N]) -> [Vec<(String, Value)>; N] {
     let mut all = [const { Vec::new() }; N];
     let mut ends = [(false, false); N];
@@ -91,7 +92,7 @@ async fn computes(python: String, name: &str) {
     assert_eq!(text(&outcome(&mut late, "a").await, "stdout"), "out é\n");
     assert_eq!(link.kernel(&kernel.id).await.unwrap().connections, 1);
 
-    // Restart: same id, another process, state gone.
+    // Restart: same id, another process, no state.
     let before = link.kernel(&kernel.id).await.unwrap();
     let after = link.restart(&kernel.id).await.unwrap();
     assert_ne!(before.pid, after.pid);
@@ -104,7 +105,7 @@ async fn computes(python: String, name: &str) {
             .any(|(kind, content)| kind == "execute_result" && content["data"]["text/plain"] == "False")
     );
 
-    // Death says why.
+    // A death is reported with its reason.
     execute(&mut attachment, "e", "import os, sys; os.kill(os.getpid(), 11)").await;
     loop {
         let (_, message) = next(&mut attachment).await;

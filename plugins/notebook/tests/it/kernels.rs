@@ -1,4 +1,5 @@
-//! Kernels as the interface for programs tells of them: what changes their state, how they restart, when they were last used.
+//! Kernels in the programming interface: what changes their state, how they restart, when they were last
+//! used.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::server::{Page, Server, Socket};
 use crate::support::{Host, test_python};
 
-/// A request of a client.
+/// A client's request.
 fn request(channel: &str, kind: &str, id: &str, content: Value) -> Value {
     json!({
         "channel": channel, "parent_header": {}, "metadata": {}, "buffers": [], "content": content,
@@ -105,7 +106,7 @@ async fn the_last_activity_stays_when_kernels_end() {
     assert_eq!(server.call("DELETE", &path, None).await.0, 204);
     let ended = last().await;
     assert!(ended >= used, "{ended} {used}");
-    // And over a new generation.
+    // Also across a new generation.
     let new = Server::start_with(server.host.clone(), json!({"python": "python3"})).await;
     let (_, status) = new.call("GET", "/api/status", None).await;
     assert!(status["last_activity"].as_str().unwrap() >= ended.as_str(), "{status}");

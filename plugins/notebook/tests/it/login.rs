@@ -1,10 +1,10 @@
-//! What a browser sees beside the front end: login, logout, and errors as pages.
+//! What a browser sees apart from the front end: login, logout, and errors as pages.
 
 use crate::server::{Server, TOKEN};
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
 
-/// The cookies of a browser that logged in, and the value of `_xsrf` among them.
+/// The cookies of a logged-in browser, and the value of `_xsrf` in them.
 async fn log_in(server: &Server) -> (String, String) {
     let entered =
         server.raw("GET", &format!("/tree?token={}", TOKEN.replace(' ', "+")), None, &[BROWSER]).await;
@@ -32,13 +32,13 @@ async fn a_browser_gets_errors_as_pages_and_a_program_as_json() {
         let message = json["message"].as_str().unwrap();
         assert!(text.contains(&message[1..]), "the same words: {message}\n{text}");
     }
-    // The interface for programs stays JSON, also in a browser.
+    // The programming interface stays JSON, even in a browser.
     let (status, json) = server.send("GET", "/api/contents/none", None, &[BROWSER, login]).await;
     assert_eq!((status, json["reason"].as_str()), (404, Some("Not Found")));
-    // What stands in an address stays text.
+    // Text from an address stays text.
     let page = server.raw("GET", "/files/%3Cscript%3E", None, &[BROWSER, login]).await.text().await.unwrap();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
-    // Without login a browser is led to the form, from every address that is not for programs.
+    // Without login, every address redirects a browser to the form, except those for programs.
     for path in ["/tree/none", "/files/none", "/nowhere"] {
         let page = server.raw("GET", path, None, &[BROWSER]).await;
         assert_eq!(
@@ -58,13 +58,13 @@ async fn logging_out_takes_one_of_our_pages() {
     let cookie = ("cookie", cookies.as_str());
     let own = server.url.clone();
     let origin = ("origin", own.as_str());
-    // To open the address asks, and changes nothing.
+    // Opening the address only asks, and changes nothing.
     let asked = server.raw("GET", "/logout", None, &[BROWSER, cookie]).await;
     assert_eq!((asked.status().as_u16(), asked.headers().get("set-cookie")), (200, None));
     let form = asked.text().await.unwrap();
     let action = form.split("action=\"").nth(1).expect("a form").split('"').next().unwrap();
     assert_eq!(action, format!("/logout?_xsrf={xsrf}"));
-    // Another page cannot do it.
+    // Another origin cannot do it.
     for (path, headers) in [
         ("/logout", &[BROWSER, cookie, origin][..]),
         ("/logout?_xsrf=x.y", &[BROWSER, cookie, origin]),
@@ -108,5 +108,5 @@ async fn the_login_form_says_what_is_wrong() {
     }
     let last = last.unwrap();
     assert!(last.status() == 429 && last.headers().contains_key("retry-after"), "{last:?}");
-    assert!(last.text().await.unwrap().contains("<h1>Too many tries</h1>"));
+    assert!(last.text().await.unwrap().contains("<h1>Too many attempts</h1>"));
 }

@@ -1,4 +1,4 @@
-//! The notebook against real kernels, in process: the router with a kernel host in a child process.
+//! The notebook with real kernels, in process: the router, with a kernel host in a child process.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

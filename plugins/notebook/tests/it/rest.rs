@@ -1,4 +1,4 @@
-//! The interface for programs: shapes, files, sessions, both WebSocket forms, and who is let in.
+//! The programming interface: shapes, files, sessions, both WebSocket forms, and who has access.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -222,7 +222,7 @@ async fn both_websocket_forms_compute() {
             let is_v1 = subprotocol.is_some();
             let mut socket = server.socket(&format!("{path}?session_id=a"), subprotocol).await;
             let mut other = server.socket(&format!("{path}?session_id=b"), subprotocol).await;
-            // Broken frames are harmless.
+            // Broken frames do no harm.
             let mut huge = (1u64 << 40).to_le_bytes().to_vec();
             huge.resize(64, 0);
             socket.send_bytes(huge.into()).await;
@@ -266,7 +266,7 @@ async fn a_kernel_client_that_returns_gets_what_it_missed() {
             "import time\nfor n in range(1000): print('line', n, flush=True); time.sleep(0.002)",
         ))
         .await;
-    // A message may come twice, since the server cannot know what the client read last; its id tells.
+    // A message may come twice, because the server cannot know what the client read last. Its id shows that.
     let mut parts: BTreeMap<usize, String> = BTreeMap::new();
     let mut seen = HashSet::new();
     let mut first = 0;
@@ -287,7 +287,7 @@ async fn a_kernel_client_that_returns_gets_what_it_missed() {
         if first == 0 && parts.values().any(|part| part.contains("line 300\n")) {
             first = parts.len();
             drop(socket);
-            // The place is kept once the server sees the end of the connection.
+            // The position is kept when the server sees the end of the connection.
             within(async {
                 while server.notebook.link.kept("cursor/").await.unwrap().is_empty() {
                     tokio::task::yield_now().await;
@@ -308,7 +308,7 @@ async fn every_rule_of_the_door() {
     let own = server.url.clone();
     let host = own.trim_start_matches("http://").to_owned();
     let get = async |path: &str, headers: &[(&str, &str)]| server.send("GET", path, None, headers).await.0;
-    // Without anything: only the version, the login form and static files.
+    // Without a token or cookie: only the version, the login form and static files.
     assert_eq!(get("/api", &[]).await, 200);
     assert_eq!(get("/login", &[]).await, 200);
     for path in
@@ -358,7 +358,8 @@ async fn every_rule_of_the_door() {
     let cookie =
         cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect::<Vec<_>>().join("; ");
     let xsrf = cookies[1].split(';').next().unwrap().split_once('=').unwrap().1;
-    // The cookie reads; to write it needs the value of `_xsrf` and, from a browser, the right Origin.
+    // The cookie allows reading. Writing also needs the value of `_xsrf` and, from a browser, the right
+    // Origin.
     assert_eq!(get("/api/status", &[("cookie", &cookie)]).await, 200);
     for (origin, sent, status) in [
         (Some(own.as_str()), Some(xsrf), 201),
@@ -380,7 +381,8 @@ async fn every_rule_of_the_door() {
             "{origin:?} {sent:?}"
         );
     }
-    // As in Jupyter Server the value may stand in another header or in the query. What tells of another page is believed.
+    // As in Jupyter Server, the value may be in another header or in the query. Headers that name another
+    // origin are trusted.
     let write = async |query: &str, headers: &[(&str, &str)]| {
         let mut headers = headers.to_vec();
         headers.push(("cookie", cookie.as_str()));
@@ -406,7 +408,7 @@ async fn every_rule_of_the_door() {
         server.send("POST", "/api/contents", Some("{}".into()), &[("authorization", &token)]).await.0,
         201
     );
-    // Upgrades need the Origin with the cookie.
+    // Upgrades with the cookie need the Origin.
     let upgrade = [
         ("cookie", cookie.as_str()),
         ("connection", "upgrade"),
@@ -419,11 +421,11 @@ async fn every_rule_of_the_door() {
         headers.extend(origin.map(|origin| ("origin", origin)));
         assert_eq!(get("/api/kernels/x/channels", &headers).await, status, "{origin:?}");
     }
-    // Every answer has the headers.
+    // Every response has the headers.
     let answer = server.raw("GET", "/api", None, &[("host", &host)]).await;
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"));
-    // The form, and its throttle.
+    // The form, and its rate limit.
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let right = server
         .raw(

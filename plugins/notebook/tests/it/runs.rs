@@ -1,4 +1,5 @@
-//! What a run does to its document beside its outputs: payloads, questions, displays, and output beyond the limit.
+//! What a run does to its document apart from its outputs: payloads, questions, displays, and output beyond
+//! the limit.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ async fn a_slow_disk_does_not_hold_up_the_document() {
     let mut page = Page::open(&server, "a.ipynb", None).await;
     page.ask(json!({"type": "run", "cell_ids": ["c0"]})).await.unwrap();
     page.until(|document| !document["input"].is_null()).await;
-    // A pipe that nobody reads: opening it waits.
+    // A pipe that nobody reads, so opening it blocks.
     let rest = {
         use sha2::{Digest, Sha256};
         let name: String =
@@ -178,9 +179,9 @@ async fn output_that_cannot_be_kept_is_said_to_be_lost() {
     let mut page = Page::open(&server, "a.ipynb", None).await;
     page.ask(json!({"type": "run_all"})).await.unwrap();
     page.until(|document| {
-        document["cells"][0]["outputs"].to_string().contains("a part of the output is lost: cannot write to")
+        document["cells"][0]["outputs"].to_string().contains("part of the output was lost: cannot write to")
     })
     .await;
     page.until_idle().await;
-    assert_eq!(page.cell(0)["outputs"].to_string().matches("is lost").count(), 1);
+    assert_eq!(page.cell(0)["outputs"].to_string().matches("was lost").count(), 1);
 }

@@ -1,4 +1,5 @@
-//! The notebook behind axum's own server on a port of the system's choice, with a kernel host in a child process.
+//! The notebook behind axum's own server, on a port that the system chooses, with a kernel host in a child
+//! process.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::support::{Host, plain_python, within};
 
 pub(crate) const TOKEN: &str = "the token of the tests";
 
-/// A running notebook. Several may share one kernel host and folder, as two generations do.
+/// A running notebook. Several may share a kernel host and a folder, as two generations do.
 pub(crate) struct Server {
     pub(crate) host: Arc<Host>,
     pub(crate) notebook: Shared,
@@ -33,7 +34,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// With the built-in kernel of the plain Python.
+    /// With the built-in kernel of a Python without ipykernel.
     pub(crate) async fn start() -> Server {
         Server::start_with(
             Arc::new(Host::start()),
@@ -48,7 +49,7 @@ impl Server {
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let settings: Settings = serde_json::from_value(settings).unwrap();
-        // A runtime of its own, as a worker process has.
+        // A separate runtime, as a worker process has.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let socket = host.socket();
@@ -72,7 +73,7 @@ impl Server {
         Server { host, notebook, url, client, runtime: Some(runtime) }
     }
 
-    /// Ends it as a crash would: nothing is saved or told. Its tasks live on a runtime of their own.
+    /// Ends it like a crash would: nothing is saved or reported. Its tasks run on a separate runtime.
     pub(crate) async fn abandon(mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -83,13 +84,13 @@ impl Server {
         self.host.folder.path().join("data").join(path)
     }
 
-    /// Sends a request with the token; returns status and JSON body (null for none).
+    /// Sends a request with the token; returns the status and the JSON body (null if there is none).
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let text = body.map(|body| body.to_string());
         self.send(method, path, text, &[("authorization", &format!("token {TOKEN}"))]).await
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -174,7 +175,7 @@ impl Socket {
         }
     }
 
-    /// Closes, and waits until the server has answered with a Close frame.
+    /// Closes, and waits until the server has sent a Close frame.
     pub(crate) async fn close(mut self) {
         self.0.send(Message::Close(None)).await.unwrap();
         loop {
@@ -207,7 +208,7 @@ impl Socket {
     }
 }
 
-/// A page with a document: applies what the server tells, as the front end does.
+/// A page with a document. It applies what the server sends, as the front end does.
 pub(crate) struct Page {
     socket: Socket,
     pub(crate) instance: String,
@@ -235,7 +236,7 @@ impl Page {
         }
     }
 
-    /// Comes back after a cut, with what it knows.
+    /// Reconnects after a lost connection, with what it knows.
     pub(crate) async fn reopen(self, server: &Server, path: &str) -> Page {
         let Page { instance, event, document, socket, .. } = self;
         drop(socket);
@@ -323,7 +324,7 @@ impl Page {
         }
     }
 
-    /// Goes on until `done` of the document.
+    /// Applies frames until `done` accepts the document.
     pub(crate) async fn until(&mut self, mut done: impl FnMut(&Value) -> bool) {
         within(async {
             while !done(&self.document) {

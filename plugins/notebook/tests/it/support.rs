@@ -1,4 +1,4 @@
-//! A kernel host in a child process, which is this very test program run again.
+//! A kernel host in a child process, which is this test program run again.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn kernel_host_process() {
     }
 }
 
-/// A running kernel host. Dropping it ends it, and its kernels.
+/// A running kernel host. Dropping the value ends it and its kernels.
 pub(crate) struct Host {
     child: Child,
     pub(crate) folder: tempfile::TempDir,
@@ -41,7 +41,7 @@ impl Host {
         self.folder.path().join("host.sock")
     }
 
-    /// Ends it as hard as can be.
+    /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -67,13 +67,13 @@ pub(crate) fn plain_python() -> String {
     "python3".to_owned()
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }
 
-/// The longest wait for anything: 30 s, or what `PASTER_TEST_PATIENCE_SECS` says.
+/// The longest wait for anything: 30 s, or the value of `PASTER_TEST_PATIENCE_SECS`.
 pub(crate) fn patience() -> Duration {
     Duration::from_secs(match std::env::var("PASTER_TEST_PATIENCE_SECS") {
         Ok(secs) => secs.parse().expect("PASTER_TEST_PATIENCE_SECS must be a whole number of seconds"),
@@ -81,12 +81,12 @@ pub(crate) fn patience() -> Duration {
     })
 }
 
-/// Waits for a future, but not for ever.
+/// Waits for a future, with a limit.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(patience(), future).await.expect("in time")
 }
 
-/// Waits until `done`, looking again and again.
+/// Waits until `done` is true, checking repeatedly.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + patience();
     while !done() {

@@ -1,9 +1,9 @@
-//! Making elements. Text goes in as text: nothing here parses HTML.
+//! Creates elements. Text stays text: nothing here parses HTML.
 
 type Child = Node | string | null | undefined | false;
 type Props = { [name: string]: string | number | boolean | null | undefined | ((event: never) => void) };
 
-/** An element with attributes, listeners (`onclick: …`) and children. `false` and `null` leave an attribute out. */
+/** An element with attributes, listeners (`onclick: …`) and children. An attribute that is `false` or `null` is omitted. */
 export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -49,7 +49,7 @@ const ICONS = {
 export type IconName = keyof typeof ICONS;
 const FILLED: ReadonlySet<string> = new Set<IconName>(["run", "runAll", "stop", "more"]);
 
-/** A small drawing, hidden from screen readers: the button's label says what it is. */
+/** A small drawing, hidden from screen readers, because the button's label describes it. */
 export function icon(name: IconName): SVGSVGElement {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
@@ -62,7 +62,7 @@ export function icon(name: IconName): SVGSVGElement {
   return svg;
 }
 
-/** A button with an icon, its label read aloud and shown as a tip; `text` stands beside it. */
+/** A button with an icon. Its label is read aloud and shown as a tooltip; `text` is shown beside the icon. */
 export function button(label: string, onclick: () => void, options: { icon?: IconName; text?: boolean | string; keys?: string; class?: string } = {}): HTMLButtonElement {
   const { text, keys } = options;
   const title = keys === undefined ? label : `${label} (${keys})`;

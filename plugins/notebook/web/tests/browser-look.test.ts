@@ -1,4 +1,4 @@
-//! How the pages look and where things stand.
+//! The look of the pages and the positions of their parts.
 
 import assert from "node:assert/strict";
 import { cell, notebook, ORIGIN } from "./fake";
@@ -118,7 +118,7 @@ page("a long output scrolls in a box, stays at its end while it grows, and opens
   await outputs.getByText("line 489").waitFor();
   await waitFor("the box stays at its end", async () => JSON.stringify(await state()) === JSON.stringify({ boxed: true, atEnd: true }));
   assert.deepEqual(await book.locator(".outputs.scrolled").count(), 1, "neither the short one nor the one that the file opens");
-  // Who scrolls back is left there.
+  // A box that the user scrolled back stays there.
   await outputs.evaluate((element) => element.scrollTo(0, 100));
   await outputs.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   fake.change({ type: "text_appended", cell_id: "c", index: 0, text: lines(490, 495) });

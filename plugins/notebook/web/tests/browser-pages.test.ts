@@ -23,7 +23,7 @@ const EVIL_MARKDOWN = [
 let axe: string | undefined;
 
 async function violations(page: Page): Promise<string[]> {
-  // Injected by the driver, past the page's policy.
+  // Injected by the driver, bypassing the page's policy.
   axe ??= await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   await page.evaluate(axe);
   const found = await page.evaluate(async () => {
@@ -53,7 +53,7 @@ page("the list: sorts, searches, shows what runs, links below the prefix", async
   await list.getByRole("searchbox").fill("B");
   assert.deepEqual(await names(), ["b"]);
   await list.getByRole("searchbox").fill("nothing like it");
-  assert.match(await list.locator(".empty").innerText(), /No name holds/);
+  assert.match(await list.locator(".empty").innerText(), /No names contain/);
 });
 
 page("the list: rename, duplicate and delete ask the server, delete only after a question", async ({ fake, context }) => {
@@ -66,7 +66,7 @@ page("the list: rename, duplicate and delete ask the server, delete only after a
   await act("Rename");
   await list.getByRole("textbox", { name: "Name" }).fill("b");
   await list.getByRole("button", { name: "Rename", exact: true }).click();
-  assert.match(await list.locator(".error-text").innerText(), /of this name already/);
+  assert.match(await list.locator(".error-text").innerText(), /name is already taken/);
   await list.getByRole("textbox", { name: "Name" }).fill("c/d");
   await list.keyboard.press("Enter");
   assert.match(await list.locator(".error-text").innerText(), /slash/);
@@ -168,13 +168,13 @@ page("a fresh HTML output runs its scripts in the sandbox only, without network 
   await text.waitFor();
   assert.equal(await text.innerText(), "page closed, no storage, no network");
   assert.equal(await book.title(), "● a");
-  // Heights come from the frame, within bounds.
+  // The frame reports its height, which is limited.
   await book.waitForFunction(() => (document.querySelector("iframe")?.getBoundingClientRect().height ?? 0) > 20);
 }, { complaints: /Content Security Policy/ });
 
 const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
 
-/** A notebook in a folder with one HTML output, and a remote host whose requests are noted. */
+/** A notebook in a folder with one HTML output, and a remote host whose requests are recorded. */
 async function rich({ fake, context }: World, html: string, fresh = false): Promise<{ book: Page; requests: { url: string; headers: Record<string, string> }[] }> {
   const requests: { url: string; headers: Record<string, string> }[] = [];
   await context.route("https://elsewhere.test/**", async (route) => {
@@ -224,7 +224,7 @@ for (const fresh of [true, false]) {
     const width = (id: string) => frame.locator(id).evaluate((image: HTMLImageElement) => image.naturalWidth);
     for (const id of ["#beside", "#far", "#scheme"]) await waitFor(`${id} is shown`, async () => (await width(id)) === 1);
     assert.equal(await frame.getByRole("link", { name: "plain" }).getAttribute("href"), "http://elsewhere.test/c.png");
-    await waitFor("the reasons are told", async () => (await frame.locator("#gone").getAttribute("alt")) === "gone.png: there is no such file" && /not a picture/.test((await frame.locator("#secret").getAttribute("alt")) ?? ""));
+    await waitFor("the reasons are told", async () => (await frame.locator("#gone").getAttribute("alt")) === "gone.png: there is no such file" && /type of file cannot be shown/.test((await frame.locator("#secret").getAttribute("alt")) ?? ""));
     for (const { headers } of requests) assert.deepEqual([headers["referer"], headers["cookie"]], [undefined, undefined]);
   }, { complaints: /404/ });
 }
@@ -286,7 +286,7 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
   assert.equal(fake.document.cells[0]?.source, "a = 100");
   assert.equal(fake.connections.at(-1)?.searchParams.get("instance"), "one");
   await book.locator(".notice").waitFor({ state: "detached" });
-  // The question why there is no connection may come when the server is back.
+  // The page may ask why there is no connection when the server is already back.
 }, { complaints: /ERR_|WebSocket|426/ });
 
 /** Presses the button of the notice, unless the connection came back by itself just before. */
@@ -305,7 +305,7 @@ page("a notebook that cannot be opened: the reason is told and stays; once it ca
   assert.equal(await first?.evaluate((element) => element.isConnected), true, "the notice does not blink");
   assert.equal(await book.locator(".save-state").innerText(), "Not opened");
   assert.equal(await book.locator(".loading").innerText(), "The notebook could not be opened.");
-  // A cell made now would end in whatever the file holds later.
+  // A cell inserted now would be added to whatever the file contains later.
   assert.equal(await book.getByRole("button", { name: "Code", exact: true }).count(), 0);
   await book.getByRole("button", { name: "Insert a cell below" }).click();
   assert.equal(await book.locator(".cell").count(), 0);
@@ -377,7 +377,7 @@ page("a file that changed on disk: nothing is written before the choice", async 
   const notice = book.locator(".notice", { hasText: "git changed the file" });
   await notice.waitFor();
   assert.match(await book.locator(".save-state").innerText(), /Not saved/);
-  await notice.getByRole("button", { name: "Keep what is here" }).click();
+  await notice.getByRole("button", { name: "Keep this version" }).click();
   await notice.waitFor({ state: "detached" });
   assert.deepEqual(fake.asked("resolve_conflict"), [{ type: "resolve_conflict", keep: "mine" }]);
 });
@@ -412,11 +412,11 @@ page("keyboard alone: write, run, select, insert, move, delete, undo, change typ
   await press("Shift+Enter");
   await book.locator(".cell.code.selected", { hasText: "two" }).waitFor();
   await press("Shift+Enter");
-  // Past the last cell a new one is made, ready to be written in.
+  // Moving past the last cell creates a new one, ready for editing.
   await book.locator(".cell.editing").waitFor();
   await waitFor("the cell is run", () => fake.asked("run").length > 0);
   assert.deepEqual(fake.asked("run"), [{ type: "run", cell_ids: ["b"] }]);
-  // The editor is no trap: Escape, then Tab goes on.
+  // The editor does not trap the focus: Escape, then Tab moves on.
   await press("Escape", "Tab");
   assert.equal(await book.evaluate(() => document.activeElement?.closest(".cm-editor") !== null), false);
   await press("Escape", "h");

@@ -1,4 +1,4 @@
-//! The browser of the tests: CHROMIUM, or Debian's.
+//! The browser for the tests: the variable CHROMIUM, or Debian's.
 
 import { type Browser, chromium } from "playwright-core";
 

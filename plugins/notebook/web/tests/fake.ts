@@ -1,5 +1,5 @@
-//! A server of our own inside the browser driver, for what a real one does not do on demand: cuts, conflicts, hostile
-//! names. Serves dist/ with the policy headers of the real one.
+//! A fake server inside the browser driver, for what a real one does not do on demand: lost connections, conflicts, hostile names.
+//! Serves dist/ with the policy headers of the real one.
 
 import { readFile } from "node:fs/promises";
 import type { BrowserContext, Page, WebSocketRoute } from "playwright-core";
@@ -49,7 +49,7 @@ export interface FakeEntry {
   size?: number | null;
 }
 
-/** What the fake serves, and what it was asked. */
+/** What the fake serves, and what it was sent. */
 export class Fake {
   document: Document = notebook([]);
   entries: FakeEntry[] = [];
@@ -57,19 +57,19 @@ export class Fake {
   requests: Request[] = [];
   connections: URL[] = [];
   calls: { method: string; path: string; body: unknown }[] = [];
-  /** Connections are refused while this is set. */
+  /** While set, connections are refused. */
   down = false;
-  /** What lies under `files/`: type and content. */
+  /** The files below `files/`: type and content. */
   files: Record<string, { type: string; body: string | Buffer }> = {};
   /** Logging out is refused. */
   noLogout = false;
   /** The XSRF value that came with the last logout. */
   xsrf: string | null = null;
-  /** WebSockets are refused, everything else is answered. */
+  /** WebSockets are refused; everything else is answered. */
   noSockets = false;
-  /** The document cannot be opened, for this reason. */
+  /** The reason why the document cannot be opened. */
   refusal: { code: number; message: string } | null = null;
-  /** Answers requests; without an answer the usual `done` is given. */
+  /** Answers requests. If it returns nothing, the usual `done` is sent. */
   answer: (op: Operation) => Reply | null | "silence" = () => null;
   event = 10;
   #socket: WebSocketRoute | null = null;
@@ -131,7 +131,7 @@ export class Fake {
     this.send({ type: "changed", event: this.event, request, change });
   }
 
-  /** Breaks the connection. */
+  /** Ends the connection. */
   cut(): void {
     void this.#socket?.close({ code: 3001 });
     this.#socket = null;

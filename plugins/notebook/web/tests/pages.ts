@@ -1,4 +1,4 @@
-//! Cases in a browser over the fake server.
+//! Test cases in a browser, with the fake server.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -17,11 +17,11 @@ after(() => browser.close());
 export interface World {
   fake: Fake;
   context: BrowserContext;
-  /** What the browser complained about; checked to be empty at the end. */
+  /** What the browser complained about; must be empty at the end. */
   complaints: string[];
 }
 
-/** Runs one case in a browser context of its own; no page may complain. */
+/** Runs one case in its own browser context. No page may complain. */
 export function page(name: string, run: (world: World) => Promise<void>, options: { colorScheme?: "dark" | "light"; complaints?: RegExp } = {}): void {
   test(name, async () => {
     const context = await browser.newContext({ colorScheme: options.colorScheme ?? "light" });
@@ -41,5 +41,5 @@ export function page(name: string, run: (world: World) => Promise<void>, options
   });
 }
 
-/** A cell by its place. */
+/** A cell by its position. */
 export const code = (page: Page, n: number) => page.locator(".cell").nth(n);

@@ -1,4 +1,4 @@
-//! The pages over the real program and a real kernel.
+//! The pages with the real program and a real kernel.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -10,7 +10,7 @@ import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
 import { PATIENCE_MS, waitFor } from "./wait";
 
-/** A kernel's start on a busy machine. */
+/** How long a kernel may take to start on a busy machine. */
 const SLOW = 2 * PATIENCE_MS;
 
 let browser: Browser;
@@ -29,7 +29,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** One case; on failure the server's log is shown. */
+/** One case. On failure, shows the server's log. */
 function on(name: string, run: (page: Page) => Promise<void>): void {
   test(name, async () => {
     const page = await context.newPage();
@@ -57,7 +57,7 @@ async function open(page: Page, name: string): Promise<void> {
 
 const cell = (page: Page, n: number): Locator => page.locator(".cell").nth(n);
 
-/** Writes into a cell (replacing its text) and runs it. */
+/** Replaces the text of a cell and runs it. */
 async function run(page: Page, n: number, source: string): Promise<void> {
   await write(page, n, source);
   await page.keyboard.press("Control+Enter");
@@ -69,7 +69,7 @@ async function write(page: Page, n: number, source: string): Promise<void> {
   await page.keyboard.insertText(source);
 }
 
-/** The download that `act` begins, in this tab or in a new one. */
+/** The download that `act` starts, in this tab or in a new one. */
 async function downloaded(page: Page, act: () => Promise<void>): Promise<Download> {
   let found: Download | undefined;
   const listen = (one: Page) => one.once("download", (download) => (found = download));
@@ -83,7 +83,7 @@ async function downloaded(page: Page, act: () => Promise<void>): Promise<Downloa
 
 const source = (text: string | string[] | undefined): string => (Array.isArray(text) ? text.join("") : (text ?? ""));
 
-/** Waits until the file holds what is looked for. */
+/** Waits until the file contains the expected cells. */
 async function onDisk(name: string, found: (cells: Awaited<ReturnType<Server["file"]>>["cells"]) => boolean): Promise<void> {
   let cells: Awaited<ReturnType<Server["file"]>>["cells"] = [];
   await waitFor(() => `${name} holds ${JSON.stringify(cells)}`, async () => {
@@ -118,7 +118,7 @@ on("create, run sys.version, rename, see it in the list, duplicate, delete", asy
   await page.keyboard.press("Enter");
   await page.locator("h1", { hasText: "First steps" }).waitFor();
   assert.match(page.url(), /notebooks\/First%20steps\.ipynb$/);
-  // The name is new, the kernel and its variables are not.
+  // The name is new, but the kernel and its variables are not.
   await page.getByRole("button", { name: "Code", exact: true }).click();
   await run(page, 1, "sys.platform");
   await cell(page, 1).locator(".output", { hasText: "linux" }).waitFor();
@@ -172,7 +172,7 @@ on("pictures and links of an output are those beside the notebook", async (page)
   assert.equal(tab.url(), `${server.url}files/media/notes.txt`);
   assert.equal(await tab.locator("body").innerText(), "the notes");
   await tab.close();
-  // What Chromium does not show, it downloads. The tab that it opens for that ends by itself, and may be gone before it is seen.
+  // Chromium downloads what it cannot show. The tab that it opens for that closes by itself, maybe before it is seen.
   const download = await downloaded(page, () => output(1).getByRole("link", { name: "data" }).click());
   assert.equal(download.suggestedFilename(), "data.csv");
   assert.equal(await readFile(await download.path(), "utf8"), "a,b\n");

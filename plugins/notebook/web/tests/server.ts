@@ -1,7 +1,7 @@
-//! Starts the real program with the notebook in a folder of its own, and ends it.
+//! Starts the real program with the notebook in a temporary folder, and ends it.
 //!
 //! PASTER_BIN is the program (default: the workspace's debug build), PASTER_NOTEBOOK a built plugin (default: the library beside
-//! the program; where there is none, the program builds the crate), PASTER_TEST_PYTHON a Python with ipykernel and matplotlib.
+//! the program; if there is none, the program builds the crate), PASTER_TEST_PYTHON a Python with ipykernel and matplotlib.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -12,7 +12,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-/** The workspace: the bundle of a test lies in `plugins/notebook/web/tests/.built`. */
+/** The workspace. The bundle of a test is in `plugins/notebook/web/tests/.built`. */
 const ROOT = resolve(HERE, "../../../../..");
 const BIN = process.env["PASTER_BIN"] ?? join(ROOT, "target/debug/paster");
 
@@ -29,7 +29,7 @@ export class Server {
     this.folder = folder;
   }
 
-  /** A server over an empty folder of notebooks; `prefix` mounts the notebook there. */
+  /** A server with an empty folder of notebooks; `prefix` mounts the notebook there. */
   static async start(prefix = ""): Promise<Server> {
     const server = new Server(await mkdtemp(join(tmpdir(), "paster-web-")));
     await mkdir(server.data);
@@ -73,7 +73,7 @@ ${prefix === "" ? "" : `\n[app.site]\nuse = "mount"\n[app.site.routes]\n${quoted
     await writeFile(join(this.data, name), JSON.stringify({ cells: whole, metadata: {}, nbformat: 4, nbformat_minor: 5 }));
   }
 
-  /** Asks for a reload: the next generation takes over. */
+  /** Requests a reload: the next generation takes over. */
   reload(): void {
     this.#child?.kill("SIGHUP");
   }

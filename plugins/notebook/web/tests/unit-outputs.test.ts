@@ -4,7 +4,7 @@ import { parse, plain, Terminal } from "../src/outputs/ansi";
 import { formulaAt } from "../src/outputs/math";
 import { bestType, joined } from "../src/outputs/output";
 
-/** Lines as text with marks: `[1]red` for colour 1, `*` bold. */
+/** Lines as text with marks: `[1]red` for color 1, `*` for bold. */
 function marked(text: string): string {
   return parse(text)
     .map((line) => line.map(({ text, style }) => `${style.fg === null ? "" : `[${style.fg}]`}${style.bg === null ? "" : `{${style.bg}}`}${style.bold ? "*" : ""}${text}`).join("|"))
@@ -49,7 +49,7 @@ test("ansi: any cut of the stream gives the same lines", () => {
     const terminal = new Terminal();
     const lines = [...terminal.feed(text.slice(0, cut)), ...terminal.feed(text.slice(cut)), terminal.line()];
     const joinedLines = lines.map((line) => line.map(({ text, style }) => `${style.fg === null ? "" : `[${style.fg}]`}${style.bold ? "*" : ""}${text}`).join("|")).join("\n");
-    // A surrogate pair that is cut is not written over, so it comes out whole.
+    // A cut surrogate pair is not overwritten, so it comes out whole.
     assert.equal(joinedLines, whole, `cut at ${cut}`);
   }
 });

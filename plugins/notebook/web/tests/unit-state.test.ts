@@ -10,7 +10,7 @@ import { encodePath, place } from "../src/transport/base";
 import { combination, COMMAND, Keys } from "../src/ui/shortcuts";
 import { cell, notebook } from "./fake";
 
-/** A session over a socket that the test holds the other end of. */
+/** A session over a socket whose other end the test holds. */
 function world(kept: Kept[] = []) {
   const sockets: (Socket & { sent: Request[]; resume: unknown; closed: boolean })[] = [];
   const reports: string[] = [];
@@ -120,7 +120,7 @@ test("an edit whose answer was lost with the connection is sent again and counte
     await turn(20);
     assert.deepEqual(w.last().resume, { instance: "i", after: 5 });
     w.say({ type: "resumed", instance: "i", event: 5, last: 6 });
-    // The server had taken the first one: the missed change says so, and belongs to no request of this connection.
+    // The server had applied the first one: the missed change shows it, and belongs to no request of this connection.
     w.change(6, { type: "source_changed", cell_id: "c", source: "typed", revision: 4 }, null);
     await turn(300);
     const edits = w.ops().filter((op) => op.type === "set_source");

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 
-/** The longest wait for anything: it only ends a test that would never end. A busy machine may need more than the 30 s. */
+/** The longest wait for anything. It only ends a test that would never end. A busy machine may need more than the 30 s. */
 export const PATIENCE_MS = Number(process.env["PASTER_TEST_PATIENCE_SECS"] ?? 30) * 1000;
 
-/** Waits until `holds` is true; fails with `what` when it never is. */
+/** Waits until `holds` is true. Fails with `what` if it never is. */
 export async function waitFor(what: string | (() => string), holds: () => boolean | Promise<boolean>): Promise<void> {
   const until = Date.now() + PATIENCE_MS;
   while (!(await holds())) {

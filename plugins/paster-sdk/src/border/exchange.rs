@@ -1,4 +1,5 @@
-//! A request being answered: the application's future, then its body, in one allocation behind the ABI's table.
+//! One request and its response: the application's future, then its body, in one allocation behind the ABI's
+//! table.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -32,16 +33,16 @@ enum State<F, B> {
     Body(B),
     /// A small body, lent to the host with the head.
     Lent(#[expect(dead_code, reason = "kept for the host, which reads it")] Bytes),
-    /// The body's first frame panicked after the head was made: told by the next `poll_body`.
+    /// The body's first frame panicked after the head was made. The next `poll_body` reports it.
     Panicked(String),
     Over,
 }
 
-/// A body up to this length is lent with the head: the host copies it, which costs less than a buffer.
+/// A body up to this length is lent with the head. The host copies it, which costs less than a buffer.
 const LENT_BYTES: usize = 1024;
 
 thread_local! {
-    /// Room for lent header fields: the host reads them before this thread calls any function again.
+    /// Space for lent header fields. The host reads them before this thread calls any function again.
     static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
 }
 
@@ -78,7 +79,7 @@ where
         waker: *const abi::Waker,
         out: *mut abi::Head,
     ) -> abi::Status {
-        // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and head.
+        // SAFETY: the host passes what `start` returned, on one thread at a time, and a live waker and head.
         let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
         runtime::enter();
         // SAFETY: the waker lives for the call.
@@ -93,10 +94,10 @@ where
 
     fn head(&mut self, cx: &mut Context<'_>, out: &mut abi::Head) -> abi::Status {
         let State::Head(future) = &mut self.state else {
-            out.error = abi::Buffer::of_static(b"the head was asked for again");
+            out.error = abi::Buffer::of_static(b"`poll_head` was called again after the head");
             return abi::FAILED;
         };
-        // SAFETY: the exchange never moves: it lies in its box until `drop`, and `state` is only replaced.
+        // SAFETY: the exchange never moves: it stays in its box until `drop`, and `state` is only replaced.
         let response = match unsafe { Pin::new_unchecked(future) }.poll(cx) {
             Poll::Pending => return abi::PENDING,
             Poll::Ready(Ok(response)) => response,
@@ -114,7 +115,8 @@ where
             out.first = abi::Frame::END;
         } else {
             self.state = State::Body(body);
-            // A body that has its first piece at hand saves the host a call. A panic in it comes after the head.
+            // A body that has its first piece ready saves the host a call. A panic in it comes after the
+            // head.
             match catch_unwind(AssertUnwindSafe(|| self.first(cx, out))) {
                 Ok(()) => {}
                 Err(panic) => {
@@ -139,7 +141,7 @@ where
         waker: *const abi::Waker,
         out: *mut abi::Frame,
     ) -> abi::Status {
-        // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and frame.
+        // SAFETY: the host passes what `start` returned, on one thread at a time, and a live waker and frame.
         let (this, out) = unsafe { (&mut *exchange.cast::<Self>(), &mut *out) };
         runtime::enter();
         // SAFETY: the waker lives for the call.
@@ -176,7 +178,7 @@ where
         abi::READY
     }
 
-    /// The body's first frame, asked for with the head.
+    /// The body's first frame, polled with the head.
     fn first(&mut self, cx: &mut Context<'_>, out: &mut abi::Head) {
         let State::Body(body) = &mut self.state else { return };
         // SAFETY: as in `head`.
@@ -187,7 +189,7 @@ where
             Some(Ok(frame)) if ended && out.has_body() => match frame.into_data() {
                 Ok(data) if data.len() <= LENT_BYTES => {
                     let slice = abi::Slice::new(&data);
-                    // The body's destructor may panic here: nothing is lent then.
+                    // The body's destructor may panic here. Then nothing is lent.
                     self.state = State::Lent(data);
                     out.first = abi::Frame::END;
                     out.body = slice;
@@ -214,7 +216,7 @@ where
     }
 
     unsafe extern "C" fn upgraded(exchange: *mut abi::Exchange, io: *mut abi::Io) {
-        // SAFETY: the host passes what `start` gave, one thread at a time.
+        // SAFETY: the host passes what `start` returned, on one thread at a time.
         let this = unsafe { &mut *exchange.cast::<Self>() };
         // SAFETY: the host hands the byte stream over.
         let io = unsafe { super::upgrade::ForeignIo::of(io) };
@@ -232,7 +234,7 @@ where
         let _ = catch_unwind(AssertUnwindSafe(|| drop(this)));
     }
 
-    /// Drops the future or body in its place after a panic; one in its destructor is swallowed.
+    /// Drops the future or body in place after a panic. A panic in its destructor is ignored.
     fn end(&mut self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.state = State::Over));
     }
@@ -243,18 +245,18 @@ pub(super) fn failed(reason: String) -> *mut abi::Exchange {
     Exchange::start(async { Err::<http::Response<crate::Body>, BoxError>(reason.into()) }, None)
 }
 
-/// An exchange of an application that panicked before there was one.
+/// An exchange for an application that panicked before it had one.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> *mut abi::Exchange {
     Exchange::start(async { resume_unwind(panic) as Result<http::Response<crate::Body>, BoxError> }, None)
 }
 
-/// An error with its causes in one line.
+/// An error and its causes, on one line.
 pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let reason = error.to_string();
-        // Wrappers that only pass on what their cause says would repeat it.
+        // A wrapper that only repeats its cause is left out.
         if !text.ends_with(&reason) {
             text += ": ";
             text += &reason;

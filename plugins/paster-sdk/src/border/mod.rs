@@ -1,5 +1,6 @@
-//! The plugin's side of the border: the functions behind the exported table. All `unsafe` of the sdk stands here
-//! and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and [`test`](mod@crate::test).
+//! The plugin's side of the border: the functions behind the exported table. All `unsafe` code of the SDK is
+//! here and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and
+//! [`test`](mod@crate::test).
 
 pub(crate) mod exchange;
 pub(crate) mod runtime;
@@ -26,13 +27,13 @@ use crate::{Body, BoxError, log};
 /// Name and main function of a side process.
 pub type Side = (&'static str, fn(UnixListener) -> i32);
 
-/// What [`plugin!`](crate::plugin!) says of a plugin.
+/// What [`plugin!`](crate::plugin!) states about a plugin.
 pub trait Definition: 'static {
     /// The type of its settings.
     type Settings: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static;
-    /// Names and main functions of its side processes.
+    /// The names and main functions of its side processes.
     const SIDES: &'static [Side];
-    /// Makes the application.
+    /// Creates the application.
     fn create(settings: Self::Settings, host: Host) -> impl Future<Output = Result<App, BoxError>> + Send;
 }
 
@@ -63,7 +64,7 @@ pub const fn table<D: Definition>(
     }
 }
 
-/// An application as the host holds it.
+/// An application, as the host holds it.
 pub(crate) struct Instance {
     pub(crate) call: Arc<dyn Call>,
     pub(crate) hooks: Hooks,
@@ -136,22 +137,22 @@ unsafe extern "C" fn create<D: Definition>(
     status
 }
 
-/// Runs `f` with the app, the runtime entered; `None` after a panic.
+/// Runs `f` with the app and with the runtime entered; `None` after a panic.
 ///
 /// # Safety
-/// `app` must be what `create` wrote, not destroyed.
+/// `app` must be what `create` wrote, and not destroyed.
 unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T> {
-    // SAFETY: as the caller says; the host shares the app among threads, as `Instance` allows.
+    // SAFETY: guaranteed by the caller; the host shares the app among threads, as `Instance` allows.
     let instance = unsafe { &*app.cast::<Instance>() };
     runtime::enter();
     catch_unwind(AssertUnwindSafe(|| f(instance))).ok()
 }
 
 /// # Safety
-/// `app` must be an [`Instance`], `request` a live request whose body is the callee's.
+/// `app` must be an [`Instance`], and `request` a live request whose body the callee owns.
 pub(crate) unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
     let mut room = None;
-    // SAFETY: the host passes a live request whose body is ours.
+    // SAFETY: the host passes a live request, and we own its body.
     let (raw, body) = unsafe {
         let raw = abi::Request::read(request, &mut room);
         (raw, Body::of(raw.body, raw.body_length))
@@ -183,7 +184,7 @@ pub(crate) unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Requ
 /// # Safety
 /// Its slices must live for the call.
 unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
-    // SAFETY: as the caller says, for all slices below.
+    // SAFETY: guaranteed by the caller, for all slices below.
     unsafe {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         let method = raw.method.bytes();
@@ -217,7 +218,7 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
 /// # Safety
 /// Its slices must live for the call.
 unsafe fn uri(raw: &abi::Request, target: bytes::Bytes) -> Result<http::Uri, http::Error> {
-    // SAFETY: as the caller says, for all slices below.
+    // SAFETY: guaranteed by the caller, for all slices below.
     unsafe {
         let target = match &target[..] {
             [] => None,
@@ -291,19 +292,19 @@ unsafe extern "C" fn shutdown(app: *mut c_void) {
 
 unsafe extern "C" fn destroy(app: *mut c_void) {
     runtime::enter();
-    // SAFETY: `create` made it by `Box::into_raw`; the host ends it once and calls nothing after.
+    // SAFETY: `create` made it by `Box::into_raw`; the host ends it once and calls nothing afterwards.
     let instance = unsafe { Box::from_raw(app.cast::<Instance>()) };
     let _ = catch_unwind(AssertUnwindSafe(|| drop(instance)));
 }
 
 unsafe extern "C" fn run_side<D: Definition>(name: abi::Slice, socket: c_int) -> c_int {
     log::to_stderr();
-    // SAFETY: the host passes a name for the call and a descriptor that is ours.
+    // SAFETY: the host passes a name that lives for the call and a descriptor that we own.
     let (name, listener) = unsafe { (name.text(), UnixListener::from(OwnedFd::from_raw_fd(socket))) };
     match D::SIDES.iter().find(|(side, _)| *side == name) {
         Some((_, main)) => catch_unwind(AssertUnwindSafe(|| main(listener))).unwrap_or(101),
         None => {
-            tracing::error!("no side process `{name}`");
+            tracing::error!("there is no side process `{name}`");
             1
         }
     }

@@ -1,4 +1,5 @@
-//! The library's one tokio runtime: host threads enter it before they poll; spawned tasks run on its workers.
+//! The library's one tokio runtime. Host threads enter it before they poll, and spawned tasks run on its
+//! workers.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -7,9 +8,9 @@ use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
-/// Makes the runtime unless it is there.
+/// Creates the runtime unless it exists.
 /// # Errors
-/// When the system gives no thread or no descriptor.
+/// If the system refuses a thread or a descriptor.
 pub(crate) fn start() -> std::io::Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
@@ -21,10 +22,10 @@ pub(crate) fn start() -> std::io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Sees that this thread has the runtime entered; nothing before [`start`].
+/// Makes sure that this thread has entered the runtime; does nothing before [`start`].
 ///
-/// A thread that has entered stays so: there is one runtime, it lives as long as the process, and to enter and leave
-/// it for every request would cost as much as routing one.
+/// A thread that has entered it never leaves. There is one runtime, which lives as long as the process, and
+/// entering and leaving it on every request would cost as much as routing one.
 pub(crate) fn enter() {
     thread_local! {
         static ENTERED: Cell<bool> = const { Cell::new(false) };

@@ -29,7 +29,7 @@ unsafe extern "C" fn poll(
     waker: *const abi::Waker,
     out: *mut abi::Buffer,
 ) -> abi::Status {
-    // SAFETY: the host passes what `start` gave, one thread at a time, and a live waker and buffer.
+    // SAFETY: the host passes what `start` returned, on one thread at a time, and a live waker and buffer.
     let (this, out) = unsafe { (&mut *task.cast::<Task>(), &mut *out) };
     runtime::enter();
     let Some(work) = &mut this.work else { return abi::FAILED };

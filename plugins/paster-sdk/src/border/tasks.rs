@@ -1,4 +1,4 @@
-//! The application's tasks behind the table: listed, and begun by name.
+//! The application's tasks behind the table: lists them and starts one by name.
 
 use std::ffi::c_void;
 
@@ -43,8 +43,8 @@ pub(super) unsafe extern "C" fn run(
             task::start(Box::pin(async move { work.await.map_err(|error| exchange::describe(&*error)) }))
         }
         Some(Some(Err(error))) => {
-            task::start(Box::pin(async move { Err(format!("the arguments are no JSON: {error}")) }))
+            task::start(Box::pin(async move { Err(format!("the arguments are not valid JSON: {error}")) }))
         }
-        None => task::start(Box::pin(async { Err("the task panicked before it began".to_owned()) })),
+        None => task::start(Box::pin(async { Err("the task panicked before it started".to_owned()) })),
     }
 }

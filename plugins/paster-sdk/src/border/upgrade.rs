@@ -1,9 +1,10 @@
-//! Upgrades: gives the application hyper's own `OnUpgrade`, so that axum's `WebSocketUpgrade` works unchanged, and
-//! joins it to the host's byte stream.
+//! Upgrades: gives the application hyper's own `OnUpgrade`, so that axum's `WebSocketUpgrade` works
+//! unchanged, and connects it to the host's byte stream.
 //!
-//! hyper makes an `OnUpgrade` only for a request that its HTTP/1 connection has read. So an upgradable request gets
-//! a small connection of its own over [`Switch`], which first plays a fixed upgrade request and swallows the 101,
-//! then is the host's byte stream. Nothing is pumped or copied: the application reads and writes that stream itself.
+//! hyper makes an `OnUpgrade` only for a request that its HTTP/1 connection has read. So an upgradable
+//! request gets a small connection over [`Switch`], which first plays a fixed upgrade request and discards
+//! the 101, then becomes the host's byte stream. Nothing is pumped or copied: the application reads and
+//! writes that stream directly.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// What hyper reads first.
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: any\r\n\r\n";
-/// End of the answer that hyper writes first.
+/// The end of the response that hyper writes first.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -28,26 +29,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The byte stream of an upgraded connection, made by the host.
 pub(crate) struct ForeignIo(*mut abi::Io);
 
-// SAFETY: by the ABI's promise an object may be used from any one thread at a time.
+// SAFETY: the ABI guarantees that any thread may use an object, one at a time.
 unsafe impl Send for ForeignIo {}
 
 impl ForeignIo {
-    /// Takes a byte stream over.
+    /// Takes over a byte stream.
     /// # Safety
-    /// `io` must be an object by the ABI's rules that is the caller's to give.
+    /// `io` must be an object by the ABI's rules that the caller owns.
     pub(crate) unsafe fn of(io: *mut abi::Io) -> ForeignIo {
         ForeignIo(io)
     }
 
     fn table(&self) -> &abi::IoTable {
-        // SAFETY: the object is live, its table too.
+        // SAFETY: the object and its table are live.
         unsafe { &*(*self.0).table }
     }
 }
 
 impl Drop for ForeignIo {
     fn drop(&mut self) {
-        // SAFETY: the object is ours and ends here, once.
+        // SAFETY: we own the object, and it ends here, once.
         unsafe { (self.table().drop)(self.0) }
     }
 }
@@ -67,7 +68,7 @@ fn done(status: abi::Status) -> Poll<io::Result<()>> {
     }
 }
 
-/// An upgrade that has not happened yet. Dropped, the application's `OnUpgrade` fails.
+/// An upgrade that has not happened yet. If it is dropped, the application's `OnUpgrade` fails.
 pub(crate) struct Upgrade {
     connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
     go: oneshot::Sender<()>,
@@ -106,20 +107,20 @@ impl Upgrade {
         Some((Upgrade { connection, go, slot }, on_upgrade))
     }
 
-    /// Joins the application's end to `io`.
+    /// Connects the application's end to `io`.
     pub(crate) fn complete(self, io: ForeignIo) {
         *lock(&self.slot) = Some(io);
         let _ = self.go.send(());
-        // Nothing in it waits for anything but `go`: a few polls by a worker finish it.
+        // It only waits for `go`: a few polls by a worker finish it.
         tokio::spawn(self.connection);
     }
 }
 
-/// Plays the fixed request and swallows its answer, then is the host's byte stream.
+/// Plays the fixed request and discards the response to it. Then it is the host's byte stream.
 struct Switch {
     /// What is left to play.
     request: &'static [u8],
-    /// How much of [`HEAD_END`] the swallowed answer ends with; 4 once it is over.
+    /// How many bytes of [`HEAD_END`] the discarded response ends with; 4 once it is complete.
     matched: usize,
     slot: Arc<Mutex<Option<ForeignIo>>>,
     io: Option<ForeignIo>,
@@ -165,7 +166,8 @@ impl Read for Switch {
         }
         let Some(io) = self.io() else { return Poll::Pending };
         let waker = abi::task::lend(cx.waker());
-        // SAFETY: the room is `buf`'s own and lives for the call; the host only writes to it and says how much.
+        // SAFETY: the space belongs to `buf` and lives for the call; the host only writes to it and returns
+        // how much.
         unsafe {
             let room = buf.as_mut();
             let count = (io.table().poll_read)(io.0, &waker, room.as_mut_ptr().cast(), room.len());

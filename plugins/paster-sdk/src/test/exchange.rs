@@ -26,7 +26,7 @@ unsafe extern "C" fn next_piece(
     _: *const abi::Waker,
     out: *mut abi::Frame,
 ) -> abi::Status {
-    // SAFETY: the sdk passes what `upload` gave and a live frame.
+    // SAFETY: the sdk passes what `upload` returned, and a live frame.
     unsafe {
         let data = std::mem::take(&mut (*body.cast::<Upload>()).data);
         *out = if data.is_empty() { abi::Frame::END } else { abi::Frame::data(buffer(data), true) };
@@ -46,7 +46,7 @@ fn upload(data: Bytes) -> *mut abi::Body {
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole response.
 pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) -> Result<Answer, String> {
     let (parts, body) = request.into_parts();
     let text = |text: &str| abi::Slice::new(text.as_bytes());
@@ -72,12 +72,13 @@ pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) 
         ..abi::Request::EMPTY
     };
     let app = std::ptr::from_ref(instance).cast_mut().cast();
-    // SAFETY: the instance lives for the call and is shared only; so does all that the request borrows.
+    // SAFETY: the instance lives for the call and is only shared; everything that the request borrows lives
+    // too.
     let exchange = Exchange(unsafe { border::call(app, &raw) });
     exchange.head()
 }
 
-/// Wakes a thread that waits.
+/// Wakes a waiting thread.
 struct Unpark(Thread);
 
 impl std::task::Wake for Unpark {
@@ -100,7 +101,7 @@ struct Exchange(*mut abi::Exchange);
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // SAFETY: the exchange is ours and ends here, once.
+        // SAFETY: we own the exchange, and it ends here, once.
         unsafe { ((*(*self.0).table).drop)(self.0) }
     }
 }
@@ -109,7 +110,7 @@ impl Exchange {
     fn head(&self) -> Result<Answer, String> {
         let (status, mut head) = until_ready(|waker| {
             let mut head = abi::Head::EMPTY;
-            // SAFETY: the exchange is ours; waker and head live for the call.
+            // SAFETY: we own the exchange; waker and head live for the call.
             let status = unsafe { ((*(*self.0).table).poll_head)(self.0, waker, &mut head) };
             (status != abi::PENDING).then_some((status, head))
         });
@@ -145,7 +146,7 @@ impl Exchange {
     fn next_frame(&self) -> abi::Frame {
         until_ready(|waker| {
             let mut frame = abi::Frame::NONE;
-            // SAFETY: the exchange is ours; waker and frame live for the call.
+            // SAFETY: we own the exchange; waker and frame live for the call.
             let status = unsafe { ((*(*self.0).table).poll_body)(self.0, waker, &mut frame) };
             (status != abi::PENDING).then_some(frame)
         })

@@ -9,14 +9,14 @@ use paster_abi as abi;
 use super::Setup;
 use crate::Host;
 
-/// What the host's functions know. It lives as long as the process, as every host does.
+/// The data of the host's functions. It lives as long as the process, like every host.
 pub(super) struct FakeHost {
     config: Vec<u8>,
     counters: Mutex<BTreeMap<String, u64>>,
 }
 
 impl FakeHost {
-    /// A host of its own for one application.
+    /// Makes a host for one application.
     pub(super) fn make(setup: Setup) -> (&'static FakeHost, Host) {
         let fake: &'static FakeHost = Box::leak(Box::new(FakeHost {
             config: setup.config.to_string().into_bytes(),
@@ -63,12 +63,11 @@ unsafe extern "C" fn config(context: *const c_void, out: *mut abi::Buffer) {
 unsafe extern "C" fn side_process(_: *const c_void, name: abi::Slice, out: *mut abi::Buffer) -> abi::Status {
     // SAFETY: the name lives for the call; the sdk passes a live buffer.
     unsafe {
-        let reason =
-            format!("the side process `{}` needs a supervisor: there is none in a test", name.text());
+        let reason = format!("the side process `{}` needs a supervisor, and a test has none", name.text());
         *out = abi::Buffer::of_vec(reason.into_bytes());
     }
     abi::FAILED
 }
 
-/// No person opens an application under test.
+/// Nobody opens an application under test.
 unsafe extern "C" fn announce(_: *const c_void, _: abi::Slice) {}

@@ -1,4 +1,5 @@
-//! Tests of an application in their own process: with settings and a host, but without a server or a built library.
+//! Tests an application in the test's own process: with settings and a host, but without a server or a built
+//! library.
 //!
 //! ```
 //! # use axum::{Router, routing::get};
@@ -20,9 +21,9 @@
 //! # Ok::<(), paster_sdk::BoxError>(())
 //! ```
 //!
-//! Requests take the way that they take in a server, through the plugin border, so handlers find an
+//! Requests pass through the plugin border, as they do in a server. So handlers find an
 //! [`Environ`](crate::Environ), and panics become errors. The calls block: use plain `#[test]` functions, not
-//! `#[tokio::test]`. WebSockets are not served here.
+//! `#[tokio::test]`. WebSockets are not supported here.
 
 mod exchange;
 mod host;
@@ -45,21 +46,21 @@ pub struct TestApp {
     host: &'static FakeHost,
 }
 
-/// What an application is created with.
+/// The input of `create`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Setup {
     /// The table `[app.NAME.settings]`.
     pub settings: Value,
-    /// Name of the application in the config.
+    /// The application's name in the config.
     pub app: String,
     /// The whole config, as [`Host::config`] reads it.
     pub config: Value,
     /// Number of the generation.
     pub generation: u64,
-    /// Whether developers are served.
+    /// Whether this is development.
     pub development: bool,
-    /// What the generation before has saved.
+    /// What the previous generation saved.
     pub saved_state: Option<Vec<u8>>,
 }
 
@@ -76,21 +77,22 @@ impl Default for Setup {
     }
 }
 
-/// What a server would know of a request beside its head: what becomes its [`Environ`](crate::Environ).
+/// What a server would know about a request apart from its head. It becomes the request's
+/// [`Environ`](crate::Environ).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Who sent it.
+    /// The client's address.
     pub client: Option<IpAddr>,
     /// The host, without a port.
     pub host: String,
-    /// Prefix that mounts took off the path: empty or `/a/b`.
+    /// The prefix that mounts removed from the path: empty or `/a/b`.
     pub script_name: String,
     /// Whether the connection is TLS.
     pub secure: bool,
-    /// Who is logged in.
+    /// The user who is logged in.
     pub user: Option<String>,
-    /// The id of the request.
+    /// The request's id.
     pub request_id: Option<String>,
 }
 
@@ -108,7 +110,7 @@ impl Default for Facts {
 }
 
 impl Facts {
-    /// The facts of a request of a user who is logged in.
+    /// The facts of a request from a logged-in user.
     ///
     /// ```
     /// # use axum::{Extension, Router, routing::get};
@@ -129,7 +131,7 @@ impl Facts {
     }
 }
 
-/// An answer, read to its end.
+/// A response, read completely.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Answer {
@@ -144,19 +146,19 @@ pub struct Answer {
 impl Answer {
     /// The body as text.
     /// # Panics
-    /// When it is not UTF-8.
+    /// If it is not UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body, read from JSON.
+    /// The body, parsed as JSON.
     /// # Panics
-    /// When it is not JSON of that type.
+    /// If it is not JSON of that type.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).expect("the body is JSON of the expected type")
     }
 
-    /// The first value of a header field, when it is there and is text.
+    /// The first value of a header field, if the field exists and its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -165,7 +167,7 @@ impl Answer {
 impl TestApp {
     /// Creates the application with `settings`, as a server does with the table `[app.NAME.settings]`.
     /// # Errors
-    /// Settings that its type refuses, and what `create` says.
+    /// Settings that the type refuses, and the error of `create`.
     pub fn create<S, F, Fut>(create: F, settings: Value) -> Result<TestApp, BoxError>
     where
         S: serde::de::DeserializeOwned + 'static,
@@ -175,10 +177,10 @@ impl TestApp {
         TestApp::with(create, Setup { settings, ..Setup::default() })
     }
 
-    /// Creates the application with all that a host can say. [`Setup`] may get more fields: write
+    /// Creates the application with everything that a host can pass. [`Setup`] may get more fields, so write
     /// `let mut setup = Setup::default(); setup.generation = 2;`.
     /// # Errors
-    /// As [`TestApp::create`].
+    /// Same as [`TestApp::create`].
     pub fn with<S, F, Fut>(create: F, setup: Setup) -> Result<TestApp, BoxError>
     where
         S: serde::de::DeserializeOwned + 'static,
@@ -191,53 +193,53 @@ impl TestApp {
         Ok(TestApp { instance: Instance { call, hooks, host }, host: fake })
     }
 
-    /// Asks for `target`, a path with a query: `/notes?page=2`.
+    /// Sends a GET for `target`, a path that may have a query: `/notes?page=2`.
     /// # Panics
-    /// As [`TestApp::send`]; when the target is not valid.
+    /// Same as [`TestApp::send`]; also if the target is not valid.
     pub fn get(&self, target: &str) -> Answer {
         self.send(Request::get(target).body(Bytes::new()).expect("the target is valid"))
     }
 
-    /// Sends a request of somebody who is not logged in.
+    /// Sends a request from a user who is not logged in.
     /// # Panics
-    /// When the application gives no answer: its service failed, or panicked.
+    /// If the application returns no response, because its service failed or panicked.
     pub fn send(&self, request: Request<impl Into<Bytes>>) -> Answer {
         self.send_as(&Facts::default(), request)
     }
 
     /// Sends a request with these facts.
     /// # Panics
-    /// As [`TestApp::send`].
+    /// Same as [`TestApp::send`].
     pub fn send_as(&self, facts: &Facts, request: Request<impl Into<Bytes>>) -> Answer {
         match self.try_send(facts, request) {
             Ok(answer) => answer,
-            Err(reason) => panic!("the application gave no answer: {reason}"),
+            Err(reason) => panic!("the application returned no response: {reason}"),
         }
     }
 
     /// Sends a request with these facts.
     /// # Errors
-    /// Why there is no answer, where a server answers 500 or breaks off.
+    /// Why there is no complete response. A server would respond with 500 or abort the body.
     pub fn try_send(&self, facts: &Facts, request: Request<impl Into<Bytes>>) -> Result<Answer, String> {
         exchange::send(&self.instance, facts, request.map(Into::into))
     }
 
-    /// Asks the health probe.
+    /// Calls the health probe.
     /// # Errors
-    /// What it says.
+    /// The error of the probe.
     pub fn health(&self) -> Result<(), BoxError> {
         let Some(probe) = &self.instance.hooks.health else { return Ok(()) };
         border::runtime::start()?.block_on(probe())
     }
 
-    /// What the next generation would get.
+    /// The state that the next generation would get.
     pub fn save_state(&self) -> Option<Vec<u8>> {
         self.instance.hooks.save_state.as_ref().map(|save| save())
     }
 
-    /// Runs a task that [`App::task`] has registered.
+    /// Runs a task that was registered with [`App::task`].
     /// # Errors
-    /// What it says; an unknown name.
+    /// The error of the task; an unknown name.
     pub fn run_task(&self, name: &str, arguments: Value) -> Result<String, BoxError> {
         let task = self.instance.hooks.tasks.iter().find(|task| task.name == name);
         let task = task.ok_or_else(|| format!("there is no task `{name}`"))?;
@@ -254,7 +256,7 @@ impl TestApp {
 
     /// Tells the application that the generation ends, and waits for its hook.
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system refuses a thread.
     pub fn shutdown(&self) -> Result<(), BoxError> {
         self.instance.host.advance(Phase::Shutdown);
         if let Some(shutdown) = &self.instance.hooks.shutdown {
@@ -263,7 +265,7 @@ impl TestApp {
         Ok(())
     }
 
-    /// What the application has counted by [`Host::counter`].
+    /// What the application has counted with [`Host::counter`].
     pub fn counter(&self, name: &str) -> u64 {
         self.host.counter(name)
     }

@@ -1,4 +1,4 @@
-//! The opening handshake: whether a request is one, and where it comes from.
+//! The opening handshake: whether a request is one, and which origin it has.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use http::{Method, StatusCode, Version};
 
 use crate::Environ;
 
-/// Where a request comes from, before anything is allowed.
+/// The origin of a request, before any origin is allowed.
 #[derive(Debug)]
 pub(super) enum RequestOrigin {
-    /// No browser's, of the same origin, or allowed.
+    /// Not from a browser, from the same origin, or allowed.
     Allowed,
-    /// Of another origin.
+    /// From another origin.
     Other(String),
 }
 
@@ -33,7 +33,7 @@ impl WebSocketRejection {
         WebSocketRejection { status, reason: reason.into() }
     }
 
-    /// The status to answer with.
+    /// The status to respond with.
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -67,24 +67,25 @@ impl IntoResponse for WebSocketRejection {
     }
 }
 
-/// RFC 6455 section 4.2.1; an extended CONNECT of HTTP/2 has no `Connection`, `Upgrade` and key (RFC 8441 section 5).
+/// RFC 6455 section 4.2.1. An extended CONNECT in HTTP/2 has no `Connection`, `Upgrade` or key (RFC 8441
+/// section 5).
 pub(super) fn check(parts: &Parts) -> Result<(), WebSocketRejection> {
     let headers = &parts.headers;
     let http1 = parts.version <= Version::HTTP_11;
     if http1 && !(has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket")) {
-        let reason = "this address is a WebSocket: connect to it as one";
+        let reason = "this address is a WebSocket: use a WebSocket client";
         return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
     }
     if http1 && parts.method != Method::GET {
-        let reason = "a WebSocket is opened by GET";
+        let reason = "a WebSocket must be opened with GET";
         return Err(WebSocketRejection::new(StatusCode::METHOD_NOT_ALLOWED, reason));
     }
     if single(headers, SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        let reason = "this server speaks version 13 of the WebSocket protocol";
+        let reason = "this server supports only version 13 of the WebSocket protocol";
         return Err(WebSocketRejection::new(StatusCode::UPGRADE_REQUIRED, reason));
     }
     if http1 && !single(headers, SEC_WEBSOCKET_KEY).is_some_and(is_key) {
-        let reason = "`Sec-WebSocket-Key` is not one base64 value of 16 bytes";
+        let reason = "`Sec-WebSocket-Key` must be a single base64 value of 16 bytes";
         return Err(WebSocketRejection::new(StatusCode::BAD_REQUEST, reason));
     }
     Ok(())
@@ -95,14 +96,14 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
 }
 
-/// The value of a field that may stand once.
+/// The value of a field that may occur only once.
 fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     let mut lines = headers.get_all(name).into_iter();
     let (line, None) = (lines.next()?, lines.next()) else { return None };
     Some(line.as_bytes().trim_ascii())
 }
 
-/// Whether it is the base64 form of 16 bytes: 22 digits and two `=`.
+/// Whether `value` is 16 bytes in base64: 22 digits and two `=`.
 fn is_key(value: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     value.len() == 24 && value.ends_with(b"==") && value[..22].iter().all(digit)
@@ -125,7 +126,8 @@ pub(super) fn origin(parts: &Parts) -> RequestOrigin {
     if same { RequestOrigin::Allowed } else { RequestOrigin::Other(origin.into_owned()) }
 }
 
-/// Whether an origin is that of `host`. A proxy in front may have ended TLS, so the scheme only tells the port.
+/// Whether an origin is that of `host`. A proxy in front may terminate TLS, so the scheme only gives the
+/// port.
 fn is_same(origin: &str, host: &str, port: Option<u16>) -> bool {
     let (default, authority) = match origin.split_once("://") {
         Some(("https", authority)) => (443, authority),

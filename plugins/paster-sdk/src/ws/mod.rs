@@ -1,4 +1,4 @@
-//! WebSockets that keep RFC 6455: the handshake, limits, the origin, and the closing handshake.
+//! WebSockets that implement all of RFC 6455: the handshake, limits, the origin, and the closing handshake.
 //!
 //! axum's own `WebSocketUpgrade` works too, but leaves all of that to the application.
 
@@ -20,17 +20,17 @@ use self::handshake::RequestOrigin;
 pub use self::handshake::WebSocketRejection;
 use crate::Host;
 
-/// How long a client may take to answer a close.
+/// How long a client may take to respond to a close.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Longest message by default, in bytes.
+/// The default limit of a message, in bytes.
 const MESSAGE_BYTES: usize = 1 << 20;
 
 /// An extractor for handlers that open a WebSocket.
 ///
-/// It refuses what is not a valid handshake: 426 for a plain request and for another version than 13, 400 for a wrong
-/// key. A browser may connect only from a page of the same origin, unless [`allow_origin`](Self::allow_origin) or
-/// [`any_origin`](Self::any_origin) says otherwise: cookies go along with every WebSocket, from any page. Programs,
-/// which send no `Origin`, may connect.
+/// It refuses an invalid handshake: 426 for a plain request and for any version other than 13, 400 for a
+/// wrong key. By default a browser may connect only from a page of the same origin, because cookies are sent
+/// with every WebSocket, from any page; [`allow_origin`](Self::allow_origin) and
+/// [`any_origin`](Self::any_origin) change that. Programs, which send no `Origin`, may connect.
 ///
 /// ```
 /// use axum::response::Response;
@@ -73,13 +73,14 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
 }
 
 impl WebSocketUpgrade {
-    /// Longest message that is taken, in bytes; 1 MiB by default. A longer one ends the WebSocket with 1009.
+    /// Sets the limit of a message, in bytes; 1 MiB by default. A longer message ends the WebSocket with
+    /// 1009.
     pub fn max_message_bytes(mut self, limit: usize) -> WebSocketUpgrade {
         self.inner = self.inner.max_message_size(limit).max_frame_size(limit);
         self
     }
 
-    /// Lets in pages of this origin, too: scheme, host, and the port unless it is that of the scheme.
+    /// Allows pages of this origin too: scheme, host, and the port unless it is the scheme's default.
     ///
     /// ```
     /// # use axum::response::Response;
@@ -99,13 +100,15 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Lets in pages of any origin: for a WebSocket that tells and does nothing in the name of a logged-in user.
+    /// Allows pages of any origin. Use it only if the WebSocket reveals nothing and does nothing on behalf of
+    /// a logged-in user.
     pub fn any_origin(mut self) -> WebSocketUpgrade {
         self.origin = RequestOrigin::Allowed;
         self
     }
 
-    /// Offers subprotocols: the first of these that the client knows is chosen. See [`WebSocket::protocol`].
+    /// Offers subprotocols. The first of these that the client supports is chosen. See
+    /// [`WebSocket::protocol`].
     pub fn protocols<I>(mut self, protocols: I) -> WebSocketUpgrade
     where
         I: IntoIterator,
@@ -115,7 +118,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Opens the WebSocket and runs `serve` with it; 403 for a page of an origin that is not allowed.
+    /// Opens the WebSocket and runs `serve` with it. Responds with 403 to a page of an origin that is not
+    /// allowed.
     ///
     /// When `serve` returns, the WebSocket is closed with 1000, or with 1011 after a panic.
     #[must_use = "the handler must return the response"]
@@ -125,7 +129,7 @@ impl WebSocketUpgrade {
         Fut: Future<Output = ()> + Send + 'static,
     {
         if let RequestOrigin::Other(origin) = &self.origin {
-            let reason = format!("pages of the origin `{}` may not connect here", origin.escape_debug());
+            let reason = format!("pages from the origin `{}` may not connect here", origin.escape_debug());
             return WebSocketRejection::new(StatusCode::FORBIDDEN, reason).into_response();
         }
         let host = self.host;
@@ -135,19 +139,21 @@ impl WebSocketUpgrade {
 
 /// An open WebSocket.
 ///
-/// It answers pings and the client's close by itself, closes with 1012 (service restart) when the generation ends, upon
-/// which clients come back to the next one, and with the fitting code after a client's fault.
+/// It responds to pings and to the client's close by itself. When the generation ends, it closes with 1012
+/// (service restart), so that clients reconnect to the next one. After an error of the client it closes with
+/// the matching code.
 #[derive(Debug)]
 pub struct WebSocket {
-    /// `None` once it is over.
+    /// `None` once it has ended.
     socket: Option<ws::WebSocket>,
     host: Option<Host>,
 }
 
 impl WebSocket {
-    /// The next text or binary message; `None` once the WebSocket is over. May be dropped and called again.
+    /// The next text or binary message; `None` once the WebSocket has ended. The future may be dropped and
+    /// `recv` called again.
     /// # Errors
-    /// Faults of the client and of the connection; `None` follows.
+    /// Errors of the client and of the connection. `None` follows.
     pub async fn recv(&mut self) -> Option<Result<Message, axum::Error>> {
         loop {
             match self.recv_or_pong().await {
@@ -157,10 +163,11 @@ impl WebSocket {
         }
     }
 
-    /// As [`recv`](Self::recv), but returns pongs too: the client's answers to pings that the application sends, each with
-    /// the bytes of its ping. A pong tells that the client has read all that was sent before the ping.
+    /// Like [`recv`](Self::recv), but also returns pongs: the client's responses to the application's pings,
+    /// each with the bytes of its ping. A pong shows that the client has read everything that was sent before
+    /// the ping.
     /// # Errors
-    /// As `recv`.
+    /// Same as `recv`.
     pub async fn recv_or_pong(&mut self) -> Option<Result<Message, axum::Error>> {
         loop {
             let socket = self.socket.as_mut()?;
@@ -200,9 +207,9 @@ impl WebSocket {
         }
     }
 
-    /// Sends a message; waits while the client does not read.
+    /// Sends a message. Waits while the client does not read.
     /// # Errors
-    /// When the WebSocket is over or the connection is lost.
+    /// If the WebSocket has ended or the connection is lost.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), axum::Error> {
         match &mut self.socket {
             Some(socket) => socket.send(message.into()).await,
@@ -215,8 +222,8 @@ impl WebSocket {
         self.socket.as_ref()?.protocol()?.to_str().ok()
     }
 
-    /// Closes with a code ([`close_code`]) and a reason of at most 123 bytes, and waits for the client's answer, but not
-    /// for long.
+    /// Closes with a code ([`close_code`]) and a reason of at most 123 bytes, and waits a short time for the
+    /// client's response.
     pub async fn close(mut self, code: u16, reason: &str) {
         if let Some(socket) = self.socket.take() {
             let end = reason.floor_char_boundary(123);
@@ -238,12 +245,12 @@ impl Drop for WebSocket {
     }
 }
 
-/// Waits for `closing`, which goes on when the wait is dropped.
+/// Waits for `closing`, which continues if the wait is dropped.
 async fn detached(closing: impl Future<Output = ()> + Send + 'static) {
     let _ = tokio::spawn(closing).await;
 }
 
-/// Begins the closing handshake and waits for its end.
+/// Starts the closing handshake and waits for its end.
 fn goodbye(mut socket: ws::WebSocket, code: u16, reason: &str) -> impl Future<Output = ()> + Send + use<> {
     let close = CloseFrame { code, reason: reason.into() };
     async move { goodbye_to(&mut socket, close).await }
@@ -253,7 +260,7 @@ fn goodbye(mut socket: ws::WebSocket, code: u16, reason: &str) -> impl Future<Ou
 pub(crate) async fn goodbye_to(socket: &mut ws::WebSocket, close: CloseFrame) {
     let closed = async {
         socket.send(Message::Close(Some(close))).await?;
-        // What the client sends until it has read this must be taken, or a reset would overtake it.
+        // Read what the client sends until it has read the close. Otherwise a reset could overtake it.
         while let Some(message) = socket.recv().await {
             message?;
         }
@@ -262,16 +269,18 @@ pub(crate) async fn goodbye_to(socket: &mut ws::WebSocket, close: CloseFrame) {
     let _ = tokio::time::timeout(GOODBYE, closed).await;
 }
 
-/// Ends a closing handshake that the client has begun: the answer lies ready and leaves with the next read.
+/// Finishes a closing handshake that the client started. The response is ready and is sent with the next
+/// read.
 /// # Source
 /// RFC 6455 section 5.5.1.
 pub(crate) async fn answer_close(socket: &mut ws::WebSocket) {
     let _ = tokio::time::timeout(GOODBYE, socket.recv()).await;
 }
 
-/// The code for a fault of the client (RFC 6455 section 7.4.1); `None` when the connection is lost.
+/// The code for an error of the client (RFC 6455 section 7.4.1); `None` if the connection is lost.
 fn close_code_of(error: &axum::Error) -> Option<(u16, &'static str)> {
-    // The type of the cause is of a crate that axum chooses: its kinds are told by the beginnings of their texts.
+    // The cause's type belongs to a crate that axum chooses, so its kind is recognized by how its text
+    // begins.
     let text = error.to_string();
     if text.starts_with("Space limit exceeded") {
         Some((close_code::SIZE, "the message is too long"))

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 struct Settings {
     /// Title of the page.
     title: String,
-    /// How many notes are kept.
+    /// How many notes to keep.
     #[serde(default = "fifty")]
     keep: usize,
 }
@@ -35,7 +35,7 @@ struct Note {
     text: String,
 }
 
-/// What every handler can reach. Cheap to clone: each request gets its own.
+/// What every handler can access. Cheap to clone: each request gets its own copy.
 #[derive(Clone)]
 struct Board {
     settings: Arc<Settings>,
@@ -47,7 +47,7 @@ paster_sdk::plugin! {
     create: create,
 }
 
-/// Makes the application: once at the start, and again for each new generation of the code.
+/// Creates the application: once at the start, and again for each new generation of the code.
 async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
     let board = Board::new(settings, host.saved_state());
     let saved = board.clone();
@@ -81,19 +81,19 @@ async fn list(State(board): State<Board>) -> Json<Vec<Note>> {
     Json(board.notes().iter().cloned().collect())
 }
 
-/// The prefix under which `server.toml` mounts this application: links begin with it.
+/// The prefix at which `server.toml` mounts this application. Links begin with it.
 fn mounted_at(environ: Option<&Environ>) -> String {
     environ.map(|environ| environ.script_name().to_owned()).unwrap_or_default()
 }
 
 impl Board {
-    /// A board with what the generation before has saved, if it can be read.
+    /// A board with the notes that the previous generation saved, if they can be read.
     fn new(settings: Settings, saved: Option<&[u8]>) -> Board {
         let notes = saved.and_then(|saved| serde_json::from_slice(saved).ok()).unwrap_or_default();
         Board { settings: Arc::new(settings), notes: Arc::new(Mutex::new(notes)) }
     }
 
-    /// What the next generation gets.
+    /// The state for the next generation.
     fn save(&self) -> Vec<u8> {
         serde_json::to_vec(&*self.notes()).unwrap_or_default()
     }
@@ -105,7 +105,7 @@ impl Board {
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, VecDeque<Note>> {
-        // A handler that panicked leaves whole notes: each change is one call.
+        // The notes are consistent even if a handler panicked, because each change is one call.
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

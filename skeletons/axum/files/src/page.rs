@@ -2,7 +2,7 @@
 
 use crate::Note;
 
-/// The whole page; `base` is the prefix that links begin with.
+/// The whole page. Links begin with `base`.
 pub(crate) fn render(title: &str, base: &str, notes: &[Note]) -> String {
     let (title, base) = (escape(title), escape(base));
     let style = include_str!("style.css");
@@ -38,7 +38,7 @@ pub(crate) fn render(title: &str, base: &str, notes: &[Note]) -> String {
     )
 }
 
-/// Text as it may stand in HTML, also in a quoted attribute.
+/// Text escaped for HTML, including quoted attributes.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What an attempt is made from: the config, its sockets, its libraries.
+//! Loads what an attempt is made from: the config, its sockets, its libraries.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
@@ -19,19 +19,19 @@ use crate::ops::serve::servers::{self, Bound};
 use crate::ops::serve::watch::{self, Paths, Scope};
 use crate::ops::serve::{State, load, tasks};
 
-/// What the files say.
+/// What was loaded from the files.
 pub(super) struct Loaded {
-    /// The config, when it could be read.
+    /// The config, if it could be read.
     pub(super) config: Option<(Config, Process)>,
     pub(super) scope: Option<Scope>,
-    /// The sockets, whether or not the rest could be made.
+    /// The sockets, even if the rest could not be made.
     pub(super) bound: Vec<Bound>,
     pub(super) made: std::result::Result<(Plan, Vec<Bound>), Vec<Fault>>,
 }
 
 impl Attempt {
-    /// Loads the config, binds what is new in it, and sees that every library is built and copied. An address that
-    /// cannot be had is told before anybody waits for a build.
+    /// Loads the config, binds its new addresses, and gets every library built and copied. An address that
+    /// cannot be bound is reported before any build.
     pub(super) async fn load(&self, held: &[Bound]) -> Loaded {
         let shared = &self.shared;
         let config = load::load(&shared.options).and_then(|config| {
@@ -46,7 +46,7 @@ impl Attempt {
                     config.sort(&mut faults);
                     Err(Errors::check(faults)
                         .err()
-                        .unwrap_or_else(|| Error::new("the config is wrong").into()))
+                        .unwrap_or_else(|| Error::new("the config is invalid").into()))
                 }
             }
         });
@@ -71,7 +71,7 @@ impl Attempt {
         let (bound, credentials, copies) = match taken {
             Ok(taken) => taken,
             Err(errors) => {
-                // What was watched goes on to be: saving a file gives no address free.
+                // Keep watching what was watched: saving a file does not free an address.
                 let made = Err(Fault::list(&errors));
                 let config = Some((config, process));
                 return Loaded { config, scope: None, bound: Vec::new(), made };
@@ -102,7 +102,8 @@ impl Attempt {
         Loaded { config: Some((config, process)), scope: Some(scope), bound, made }
     }
 
-    /// Some libraries could not be built: has a worker say what else is wrong, so that all is told at once.
+    /// Some libraries could not be built: lets a worker find the other faults, so that all are reported at
+    /// once.
     async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
         let name = self.shared.name(self.generation, 0);
         let found = start(&self.shared, plan, &[], name, State::default(), Role::Try).await;
@@ -115,7 +116,7 @@ impl Attempt {
         }
     }
 
-    /// Binds what `config` listens on, keeping what serves or was bound for an earlier look of this attempt.
+    /// Binds the addresses of `config`. Reuses sockets that serve or that this attempt has bound before.
     pub(super) fn bind(&self, config: &Config, held: &[Bound]) -> Result<Vec<Bound>> {
         let old: Vec<_> = self.bound.iter().chain(held).cloned().collect();
         let mut bound = servers::bind(config, &old)?;
@@ -125,14 +126,14 @@ impl Attempt {
         Ok(bound)
     }
 
-    /// The private copies of libraries, where there are plugins.
+    /// The directory for private copies of libraries, if there are plugins.
     fn copies(&self, config: &Config) -> Result<Option<&Copies>> {
         let tables = config.names("app").into_iter().filter_map(|name| config.table("app", name));
         let any = tables.into_iter().any(|table| table.kind().is_ok_and(crate::app::is_plugin));
         any.then(|| self.shared.folder.copies()).transpose()
     }
 
-    /// Takes the pid file, where it is another than the one that is held.
+    /// Locks the pid file, unless it is the one that is already locked.
     pub(super) fn take_pid_file(&self, process: &Process) -> Result<()> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = process.pid_file.as_deref().filter(|path| self.pid_file.as_deref() != Some(path));
@@ -144,7 +145,7 @@ impl Attempt {
     }
 }
 
-/// What the files hold that the config names and a generation reads once, as a number. Plugins' libraries are known by
+/// A hash of the files that the config names and a generation reads once. Plugin libraries are identified by
 /// their copies.
 fn contents(scope: &Scope) -> u64 {
     let mut hash = DefaultHasher::new();

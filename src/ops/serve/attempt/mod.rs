@@ -1,6 +1,7 @@
-//! One attempt to make a generation: load, build, bind, start, wait until it is ready. Changes nothing that serves.
+//! One attempt at a generation: load, build, bind, start, wait until it is ready. Changes nothing that
+//! serves.
 //!
-//! - here: what an attempt is, and its course;
+//! - here: the state of an attempt, and its steps;
 //! - `load`: the config, its sockets, its libraries;
 //! - `start`: the start of one worker.
 
@@ -35,7 +36,7 @@ use super::{Message, Shared};
 use crate::config::{Config, Purpose};
 use crate::ops::fault::Fault;
 
-/// How long the start of a worker waits for those before it, where one follows the other.
+/// How long the start of a worker waits for earlier ones, if they start one after another.
 const TURN: Duration = Duration::from_millis(250);
 
 /// What a generation is made from.
@@ -46,13 +47,13 @@ pub(super) struct Plan {
     pub(super) credentials: Credentials,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
-    /// What the files hold that the config names and a generation reads once.
+    /// A hash of the files that the config names and a generation reads once.
     #[serde(default)]
     pub(super) read: u64,
 }
 
 impl Plan {
-    /// Whether generations of both would be the same.
+    /// Whether both plans would give the same generation.
     fn is_same_as(&self, other: &Plan) -> bool {
         self.config.tree() == other.config.tree()
             && self.config.files() == other.config.files()
@@ -65,45 +66,45 @@ impl Plan {
     /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
     pub(super) fn log_file(&self) -> Option<File> {
         let owner = self.credentials.owner()?;
-        let log = Log::read(&self.config).ok()?; // its faults were told
-        open_files::open(log.file()?, Purpose::Append, owner).ok() // they may open it themselves
+        let log = Log::read(&self.config).ok()?; // its faults are reported already
+        open_files::open(log.file()?, Purpose::Append, owner).ok() // otherwise, workers try it
     }
 
-    /// How many workers serve it. What listens nowhere (a console) answers once, so one does it.
+    /// How many workers serve it. Without a listener (a console), one worker is enough.
     pub(super) fn workers(&self, bound: &[Bound]) -> usize {
         if bound.is_empty() { 1 } else { self.process.workers.count() }
     }
 }
 
-/// Where an attempt begins.
+/// What an attempt starts from.
 #[derive(Debug)]
 pub(super) enum From {
-    /// At the files.
+    /// The files.
     Files,
-    /// At what was built before: it is to serve again.
+    /// An earlier plan, to serve again.
     Plan(Box<Plan>),
 }
 
-/// How an attempt has ended.
+/// The outcome of an attempt.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// What to watch for the next; `None` when it is not known.
+    /// What to watch next; `None` if it is not known.
     pub(super) scope: Option<Scope>,
-    /// Workers that are ready, `None` when what serves would come out again, or everything that is wrong; the caller's
-    /// world is as before.
+    /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
+    /// serves has changed.
     pub(super) result: Result<Option<Prepared>, Vec<Fault>>,
-    /// A worker that says what is wrong, where nothing else serves and a mending is waited for.
+    /// A worker that shows what is wrong, if nothing else serves and the server waits for a fix.
     pub(super) placeholder: Option<Prepared>,
-    /// Of how many [changes](Progress::change) it has seen what came of them.
+    /// How many [changes](Progress::change) it has taken into account.
     pub(super) looks: u64,
 }
 
 /// What supervisor and attempt tell each other while it runs.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Set while builds run, which a further change may cut off.
+    /// Set while builds run, which a further change may cancel.
     building: AtomicBool,
-    /// Set once it was told that a generation is being made.
+    /// Set once an event has reported this attempt.
     told: AtomicBool,
     changes: AtomicU64,
     changed: Notify,
@@ -122,12 +123,12 @@ impl Progress {
         self.told.load(Ordering::Relaxed)
     }
 
-    /// How often files have changed since it began.
+    /// How often files have changed since it started.
     pub(super) fn looks(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Tells it that files have changed while it starts workers.
+    /// Records that files have changed while it starts workers.
     pub(super) fn change(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
@@ -137,39 +138,39 @@ impl Progress {
 /// Workers that wait for [`ToWorker::Serve`].
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// Number of the generation; 0 for a stand-in.
+    /// Number of the generation; 0 for a placeholder.
     pub(super) generation: u64,
     pub(super) plan: Plan,
     pub(super) bound: Vec<Bound>,
-    /// All of the generation, or only the first where the others follow one by one.
+    /// All workers of the generation, or only the first if the others follow one by one.
     pub(super) workers: Vec<Ready>,
     pub(super) cargo: Duration,
-    /// A pid file that was not held before.
+    /// The pid file, if it was not locked before.
     pub(super) pid_file: Option<PidFile>,
 }
 
-/// A worker that is ready, and what it will tell.
+/// A worker that is ready, and its future messages.
 pub(super) type Ready = (Child, mpsc::UnboundedReceiver<News>);
 
-/// What an attempt works with.
+/// The inputs of an attempt.
 pub(super) struct Attempt {
     pub(super) shared: Arc<Shared>,
     pub(super) from: From,
     pub(super) generation: u64,
-    /// The sockets that are bound already.
+    /// The sockets that are already bound.
     pub(super) bound: Vec<Bound>,
-    /// How many workers serve, whose states are to be carried on.
+    /// How many workers serve, whose states the new ones continue.
     pub(super) carry: usize,
     pub(super) progress: Arc<Progress>,
     /// Its number, and why it is made.
     pub(super) number: u64,
     pub(super) reason: Reason,
     pub(super) detail: String,
-    /// What serves, where no generation is wanted that is the same.
+    /// What serves, unless a generation is wanted even if it is the same.
     pub(super) serves: Option<Box<Plan>>,
-    /// The pid file that is held.
+    /// The pid file that is locked.
     pub(super) pid_file: Option<PathBuf>,
-    /// A pid file that was not held before.
+    /// The pid file, if it was not locked before.
     pub(super) taken: Mutex<Option<PidFile>>,
 }
 
@@ -187,7 +188,7 @@ impl Attempt {
         Outcome { result: outcome.result.map(with_pid_file), ..outcome }
     }
 
-    /// Makes what was built before.
+    /// Makes a generation from an earlier plan.
     async fn again(&self, plan: Plan) -> Outcome {
         let bound = self.bind(&plan.config, &[]);
         let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
@@ -198,8 +199,8 @@ impl Attempt {
         Outcome { scope: None, result, placeholder: None, looks: 0 }
     }
 
-    /// Makes what the files say. A start that is not over when they change again is given up for what they say then,
-    /// unless it is the same.
+    /// Makes a generation from the files. If they change before the workers are ready, cancels the start and
+    /// makes one from the changed files, unless they would give the same.
     async fn anew(&self, began: Instant) -> Outcome {
         let mut looks = 0;
         self.progress.building.store(true, Ordering::Relaxed);
@@ -235,7 +236,7 @@ impl Attempt {
         }
     }
 
-    /// Waits until the files say something else than `plan`; returns what, and the changes up to then.
+    /// Waits until the files differ from `plan`. Returns what was loaded, and how many changes it includes.
     async fn newer(&self, plan: &Plan, held: &[Bound]) -> (Loaded, u64) {
         self.progress.changed.notified().await;
         loop {
@@ -251,17 +252,17 @@ impl Attempt {
         }
     }
 
-    /// Has what was loaded watched before anything is made of it.
+    /// Gets what was loaded watched before anything is made of it.
     async fn tell_scope(&self, loaded: &Loaded) {
         if let Some(scope) = loaded.scope.clone() {
             let reload = loaded.config.as_ref().is_some_and(|(_, process)| process.reload);
             let (done, watched) = oneshot::channel();
             self.shared.send(Message::Loaded { number: self.number, scope: Box::new(scope), reload, done });
-            let _ = watched.await; // an error means that the server ends
+            let _ = watched.await; // an error means that the server is stopping
         }
     }
 
-    /// Tells that a generation is being made, once.
+    /// Reports, once, that a generation is starting.
     fn announce(&self) {
         if !self.progress.told.swap(true, Ordering::Relaxed) {
             let (reason, detail) = (self.reason, self.detail.clone());
@@ -270,7 +271,7 @@ impl Attempt {
         }
     }
 
-    /// Ends with faults, and with a worker that tells them where nothing else serves.
+    /// Ends with faults, and with a worker that shows them if nothing else serves.
     async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
         let faults = loaded.made.err().unwrap_or_default();
         let mut placeholder = None;
@@ -286,7 +287,7 @@ impl Attempt {
         Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
     }
 
-    /// Starts the workers of `plan`; for another role than to serve, one.
+    /// Starts the workers of `plan`; only one if it will not serve.
     async fn prepare(
         &self,
         plan: Plan,
@@ -296,20 +297,22 @@ impl Attempt {
     ) -> Result<Prepared, Vec<Fault>> {
         let (generation, wanted) = match role {
             Role::Tell(_) | Role::Try => (0, 1),
-            // One by one: the others are made once this one serves.
+            // One by one: the others start once this one serves.
             Role::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
             Role::Serve => (self.generation, plan.workers(&bound)),
         };
-        // A worker gets the state of the one before it in its place; those that have no such one, the first's.
+        // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
+        // none.
         let states =
             join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
         let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
-        // A start keeps a processor busy: as long as something serves, half of them are left to that.
+        // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
+        // CPUs.
         let at_once =
             if self.carry > 0 { available_parallelism().map_or(1, usize::from).div_ceil(2) } else { wanted };
         let room = Semaphore::new(at_once);
         let start = async |index| {
-            // What one that takes longer waits for need not be a processor.
+            // A start that takes longer probably waits for something other than a CPU.
             let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
             let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);

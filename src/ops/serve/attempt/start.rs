@@ -1,4 +1,4 @@
-//! The start of one worker, to the point where it is ready.
+//! Starts one worker and waits until it is ready.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::ops::serve::{Message, Shared, State};
 /// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
 const SAVING: Duration = Duration::from_secs(8);
 
-/// Asks the worker at the post `index` for its state.
+/// Asks the worker in the slot `index` for its state.
 pub(in crate::ops::serve) async fn saved_state(shared: &Shared, index: usize) -> State {
     let (sender, state) = oneshot::channel();
     shared.send(Message::SaveState(index, sender));
@@ -28,7 +28,7 @@ pub(in crate::ops::serve) async fn saved_state(shared: &Shared, index: usize) ->
         Ok(Ok(state)) => state,
         Ok(Err(_)) => Default::default(), // it has ended meanwhile
         Err(_) => {
-            let message = "an old worker did not save its state in time: the new one begins without";
+            let message = "an old worker did not save its state in time: the new one starts without it";
             shared.emit(&Event::Warning { message: message.into() });
             Default::default()
         }
@@ -120,7 +120,7 @@ enum Ended {
     Crashed(String),
 }
 
-/// Adds the last step that a worker has told of, when it has.
+/// Adds the last step that a worker has reported, if it has reported one.
 fn tag_failure(error: Error, last: Option<String>) -> Error {
     match last {
         Some(last) => error.because(last),

@@ -1,4 +1,4 @@
-//! How a log line is written.
+//! Formats log lines.
 
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
@@ -72,7 +72,8 @@ fn text(
         }
         false => write!(writer, "{time} {level:5} {target}:")?,
     }
-    // A line break in a message must not look like another line, nor may a terminal take any of it for a command.
+    // Escape the message: a line break must not look like another line, nor a terminal take any of it for a
+    // command.
     write!(writer, " {}", escape::text(fields.message.clone()))?;
     for (name, value) in &fields.values {
         match value {
@@ -83,7 +84,7 @@ fn text(
     writer.write_char('\n')
 }
 
-/// Whether a text can stand without quotes.
+/// Whether a text needs no quotes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_./:[]@+%".contains(c))
 }
@@ -101,14 +102,14 @@ fn json_line(
     line.insert("target".into(), target.into());
     line.insert("message".into(), fields.message.into());
     for (name, value) in fields.values {
-        // What a field calls itself hides none of the above.
+        // A field cannot hide any of the keys above.
         let name = if line.contains_key(&name) { format!("field_{name}") } else { name };
         line.insert(name, value);
     }
     writeln!(writer, "{}", escape::json(Value::Object(line).to_string()))
 }
 
-/// The message and the fields of an event, in their order.
+/// The message and the fields of an event, in order.
 #[derive(Default)]
 struct Fields {
     message: String,

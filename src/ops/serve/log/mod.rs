@@ -1,6 +1,6 @@
-//! The table `[log]`, and the log output of a process: one line an event.
+//! The table `[log]`, and the log output of a process: one line per event.
 //!
-//! `lines` writes them, `sink` takes them, `own` are the supervisor's.
+//! `lines` formats them, `sink` writes them, `own` is the supervisor's log.
 
 mod lines;
 mod own;
@@ -26,9 +26,9 @@ use crate::config::{AppendPath, Config, join};
 use crate::context::Reopen;
 use crate::error::{Error, Errors, Result};
 
-/// Options of the table `[log]`: what workers and plugins say beside the access log, and what the supervisor tells where
-/// the table is there and no terminal shows it (in a file always). The variable `PASTER_LOG` goes before its levels
-/// (`debug`, `paster=trace,hyper=off`).
+/// Options of the table `[log]`: the messages of workers and plugins, apart from the access log. The
+/// supervisor's events are included if the table exists and no terminal shows them; in a file, always. The
+/// variable `PASTER_LOG` takes precedence over its levels (`debug`, `paster=trace,hyper=off`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -88,7 +88,7 @@ impl Level {
 impl Log {
     /// Reads the table `[log]` of `config`.
     /// # Errors
-    /// Unknown and ill-typed keys; names that are no targets.
+    /// Unknown and ill-typed keys; invalid target names.
     pub fn read(config: &Config) -> Result<Log> {
         let Some(table) = config.section("log") else { return Ok(Log::default()) };
         let log: Log = table.options()?;
@@ -97,8 +97,7 @@ impl Log {
             let fits =
                 target.chars().all(|c| c.is_alphanumeric() || "_:-.".contains(c)) && !target.is_empty();
             if !fits {
-                let error =
-                    table.error(&join("levels", target), format!("`{target}` is no target of the log"));
+                let error = table.error(&join("levels", target), format!("`{target}` is not a log target"));
                 errors.push(error.help("write the beginning of a target, such as `paster::server`"));
             }
         }
@@ -106,7 +105,7 @@ impl Log {
         Ok(log)
     }
 
-    /// The file that lines go to.
+    /// The log file.
     pub(super) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -118,15 +117,15 @@ impl Log {
     }
 }
 
-/// Whose log it is: what each line says of its process.
+/// The process that each line names.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Whose {
     pub(super) generation: u64,
     pub(super) worker: usize,
 }
 
-/// Starts it; without `whose`, lines say nothing of the process. Each line goes to `copy` too, while it has room. `given` is
-/// the file where this process may not open it.
+/// Starts the log; without `whose`, lines do not name a process. Each line also goes to `copy` while it has
+/// room. `given` is the file if this process may not open it.
 /// # Errors
 /// When the file cannot be opened.
 pub(super) fn start(
@@ -141,7 +140,7 @@ pub(super) fn start(
         _ => Sink::of(log, reopen, None)?,
     };
     let file = sink.file();
-    let _ = subscriber(log, whose, copy, sink).try_init(); // an error means that a log is there already
+    let _ = subscriber(log, whose, copy, sink).try_init(); // an error means that a log was started already
     Ok(file)
 }
 

@@ -1,4 +1,4 @@
-//! What the supervisor tells, in the log that the table `[log]` asks for.
+//! The supervisor's lines in the log of the table `[log]`.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ops::fault::Fault;
 use crate::ops::serve::event::{Event, Why};
 
-/// What its lines are of, for `levels`.
+/// The target of its lines, for `levels`.
 const TARGET: &str = "paster::supervisor";
 
 /// The supervisor's log.
@@ -25,8 +25,8 @@ pub(in crate::ops::serve) struct Own {
 }
 
 impl Own {
-    /// Opens what `log` asks for. `owner` is whom a file belongs to, `shown` whether standard output has the events.
-    /// Where they stand on a terminal, and nothing else is asked for, there is no need of it.
+    /// Opens the log that `log` asks for. `owner` is the owner of a new file, `shown` whether standard output
+    /// has the events. Returns `None` if a terminal shows the events and no file is set.
     /// # Errors
     /// When the file cannot be opened.
     pub(in crate::ops::serve) fn of(
@@ -44,13 +44,13 @@ impl Own {
         Ok(Some(Own { log, owner, dispatch, alone: !terminal && !shown }))
     }
 
-    /// Whether it is what [`of`](Own::of) would make again.
+    /// Whether [`of`](Own::of) would open the same log.
     pub(in crate::ops::serve) fn is_of(&self, log: &Log, owner: Option<(u32, u32)>) -> bool {
         self.log == *log && self.owner == owner
     }
 
-    /// Whether only the log gets an event, as lines for people would stand among its own. If it is a file, the terminal
-    /// still shows where the program serves and where the log goes.
+    /// Whether an event goes only to the log, because lines for people would be mixed with the log's lines.
+    /// If the log is a file, the terminal still shows the addresses and the path of the log.
     pub(in crate::ops::serve) fn is_alone(&self, event: &Event) -> bool {
         match event {
             Event::Failed { .. } => false,
@@ -66,7 +66,7 @@ impl Own {
         self.log.file()
     }
 
-    /// Writes what `event` says.
+    /// Logs `event`.
     pub(in crate::ops::serve) fn tell(&self, event: &Event) {
         let fields = fields(event);
         tracing::dispatcher::with_default(&self.dispatch, || {
@@ -91,10 +91,10 @@ fn say(level: Severity, text: &str, fields: Map<String, Value>) {
     }
 }
 
-/// Level and words of an event; `None` for one that says nothing.
+/// Level and message of an event; `None` if it is not logged.
 fn line(event: &Event) -> Option<(Severity, String)> {
     let level = match event {
-        Event::Logging { .. } => return None, // who reads it knows
+        Event::Logging { .. } => return None, // readers of the log know it
         Event::Warning { message } => return Some((Severity::WARN, message.clone())),
         Event::WorkerExit { generation, worker, pid, status, expected: true } => {
             let text = format!("worker {worker} of generation {generation} (process {pid}) ended: {status}");
@@ -113,18 +113,18 @@ fn line(event: &Event) -> Option<(Severity, String)> {
     Some((level, event.text()?))
 }
 
-/// The event's name and what it has to say beside its words.
+/// The event's name, and the fields that are not in the message.
 fn fields(event: &Event) -> Map<String, Value> {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else { return Map::new() };
-    // They are lines of their own, or words already; a task's result is nobody's business but its own, and an
-    // address to open may have a token.
+    // Some are their own lines or in the message already. A task's result is private, and an address to open
+    // may contain a token.
     for name in ["errors", "message", "text", "detail", "open"] {
         fields.remove(name);
     }
     fields
 }
 
-/// The same of a fault: where it stands, why, how to mend it, and what a compiler said.
+/// The same for a fault: its place, causes and helps, and the compiler's output.
 fn about(fault: &Fault, event: &Map<String, Value>) -> Map<String, Value> {
     let mut fields = event.clone();
     let place = fault.origin.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where log lines go: standard error or a file that may be opened anew, and copies.
+//! Where log lines go: standard error or a file that can be reopened, and copies.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// What `log` asks for. A file that is new belongs to `owner`.
+    /// Opens the sink that `log` asks for. A new file belongs to `owner`.
     /// # Errors
     /// When the file cannot be opened.
     pub(super) fn of(log: &Log, reopen: Reopen, owner: Option<(u32, u32)>) -> Result<Sink, Error> {
@@ -29,7 +29,7 @@ impl Sink {
                 let file = open(path, owner).map_err(|cause| {
                     let help = match cause.kind() {
                         io::ErrorKind::PermissionDenied => crate::config::help_for_denied(),
-                        _ => "create its folder, or correct `file` of `[log]`".to_owned(),
+                        _ => "create its directory, or correct `file` in `[log]`".to_owned(),
                     };
                     Error::new(format!("cannot open the log file `{}`", path.display()))
                         .because(cause)
@@ -42,7 +42,7 @@ impl Sink {
         }
     }
 
-    /// A file that the supervisor has opened, and opens again after it was moved.
+    /// A file that the supervisor has opened, and reopens after it was moved.
     pub(super) fn given(path: &Path, file: File, reopen: Reopen) -> Sink {
         let open = Open { path: path.to_owned(), file, count: reopen.count(), owner: None, given: true };
         Sink::File(Arc::new(Mutex::new(open)), reopen)
@@ -56,7 +56,7 @@ impl Sink {
     }
 }
 
-/// The file of a log.
+/// The log file.
 pub(in crate::ops::serve) struct LogFile(Arc<Mutex<Open>>);
 
 impl LogFile {
@@ -69,32 +69,34 @@ impl LogFile {
 pub(super) struct Open {
     path: PathBuf,
     file: File,
-    /// Count of requests to open it anew when it was opened.
+    /// How many requests to reopen there had been when it was opened.
     count: u64,
     owner: Option<(u32, u32)>,
     /// Whether the supervisor opens it.
     given: bool,
 }
 
-/// Opens a log; a new one belongs to `owner`. Only its owner and group may read it, as lines may hold private data.
+/// Opens a log file; a new one belongs to `owner`. Only its owner and group can read it, because lines may
+/// contain private data.
 pub(in crate::ops::serve) fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
     let open = |create| std::fs::OpenOptions::new().append(true).create(create).mode(0o640).open(path);
     let Some((user, group)) = owner else { return open(true) };
     match open(false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Theirs before anybody can see it: a worker that could not open it would go on with the old one.
+            // Set the owner before the file is visible: a worker that could not open it would keep writing to
+            // the old one.
             let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
             fchown(&new, Some(user), Some(group))?;
             new.as_file().set_permissions(std::fs::Permissions::from_mode(0o640))?;
-            let _ = new.persist_noclobber(path); // a worker was quicker
+            let _ = new.persist_noclobber(path); // a worker may have created it first
             open(false)
         }
         other => other,
     }
 }
 
-/// Where lines go, and their copies.
+/// The sink, and a channel for copies.
 pub(super) struct Sinks {
     pub(super) sink: Sink,
     pub(super) copy: Option<mpsc::Sender<Vec<u8>>>,
@@ -108,13 +110,13 @@ impl<'a> MakeWriter<'a> for Sinks {
     }
 }
 
-/// Takes one line, which comes in one piece.
+/// Writes one line, which arrives in one piece.
 pub(super) struct Line<'a>(&'a Sinks);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(copy) = &self.0.copy {
-            let _ = copy.try_send(uncoloured(line)); // it stands where it belongs all the same
+            let _ = copy.try_send(uncoloured(line)); // the sink gets the line even if the channel is full
         }
         match &self.0.sink {
             Sink::Stderr => io::stderr().write_all(line)?,
@@ -123,7 +125,7 @@ impl Write for Line<'_> {
                 let count = reopen.count();
                 if open_file.count != count && !open_file.given {
                     open_file.count = count;
-                    // Where that fails, the old one takes what comes.
+                    // If that fails, keep writing to the old file.
                     if let Ok(file) = open(&open_file.path, open_file.owner) {
                         open_file.file = file;
                     }
@@ -135,11 +137,11 @@ impl Write for Line<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // nothing is kept back
+        Ok(()) // nothing is buffered
     }
 }
 
-/// `line` without the sequences that set colours.
+/// `line` without colour escape sequences.
 fn uncoloured(line: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(line.len());
     let mut rest = line;

@@ -1,4 +1,4 @@
-//! Attempts at a new generation: when one begins, and what becomes of one that has failed.
+//! Attempts at a new generation: when one starts, and what happens when it fails.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -19,8 +19,8 @@ use crate::error::Error;
 use crate::ops::fault::Fault;
 
 impl Supervisor {
-    /// Begins to make a generation from the files, or remembers to once the running attempt has ended. When the watch has
-    /// seen a change, the attempt tells of itself once something new comes of it.
+    /// Starts an attempt at a generation from the files, or schedules one for when the running attempt has
+    /// ended. If the watch saw a change, the attempt emits events only once there is something new.
     pub(super) fn make(&mut self, reason: Reason, detail: String) {
         if self.stopping.is_some() {
             return;
@@ -36,7 +36,7 @@ impl Supervisor {
                 }
                 return;
             }
-            // What it builds is out of date already.
+            // What the running attempt builds is already out of date.
             forced |= running.forced;
             told = running.progress.is_told();
             self.attempt = None;
@@ -51,19 +51,19 @@ impl Supervisor {
         self.attempt(From::Files, reason, detail, forced, told);
     }
 
-    /// Begins to make a generation from what served before the one that serves: its config, and its libraries as
-    /// they were. The files stay as they are, and the next reload takes them again.
+    /// Starts an attempt at the previous generation: its config, and its libraries as they were. The files do
+    /// not change, and the next reload reads them again.
     /// # Errors
-    /// When nothing served before, or another generation is being made.
+    /// When there is no previous generation, or another attempt is running.
     pub(super) fn rollback(&mut self) -> Result<(), Error> {
         let Some(previous) = &self.previous else {
-            return Err(Error::new("there is no generation before the one that serves"));
+            return Err(Error::new("there is no previous generation to go back to"));
         };
         if self.attempt.is_some() || self.stopping.is_some() {
-            return Err(Error::new("another generation is being made, or the server is ending"));
+            return Err(Error::new("another reload is running, or the server is stopping"));
         }
         let from = From::Plan(Box::new(previous.clone()));
-        let detail = "to the generation before".to_owned();
+        let detail = "to the previous generation".to_owned();
         let generation = self.generation + 1;
         self.shared.emit(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
         self.attempt(from, Reason::Rollback, detail, true, true);
@@ -73,7 +73,7 @@ impl Supervisor {
     fn attempt(&mut self, from: From, reason: Reason, detail: String, forced: bool, told: bool) {
         let progress = Arc::new(Progress::new(told));
         let number = self.next_task();
-        // After a failure a generation is made in any case: it tells that all is well again.
+        // After a failure, always make a generation: it tells the user that the fault is gone.
         let compared = !forced && self.faults.is_none();
         let serves = self.pool.as_ref().filter(|pool| pool.generation > 0 && compared);
         let attempt = Attempt {
@@ -100,14 +100,14 @@ impl Supervisor {
             Some(Trying { number, reason, _task, since: Instant::now(), detail, forced, progress });
     }
 
-    /// Lets a new generation serve.
+    /// Switches to the new generation.
     pub(super) fn made_new(&mut self, prepared: Prepared, running: &Trying) {
         self.faults = None;
-        self.refresh = false; // all pages are
+        self.refresh = false; // the switch refreshes all pages
         self.switch(prepared, running);
     }
 
-    /// Hears that what has changed makes nothing new.
+    /// Handles an attempt that found nothing new in what has changed.
     pub(super) fn unchanged(&mut self, running: &Trying) {
         if running.progress.is_told() {
             self.shared.emit(&Event::Unchanged { generation: self.serving() });
@@ -115,7 +115,8 @@ impl Supervisor {
         }
     }
 
-    /// Refreshes open pages whose files have changed, unless a generation is being made that does.
+    /// Refreshes open pages whose files have changed, unless an attempt is running: the switch would refresh
+    /// them.
     pub(super) fn refresh_when_due(&mut self) {
         if self.refresh && self.attempt.is_none() {
             self.refresh = false;
@@ -133,14 +134,14 @@ impl Supervisor {
         if self.stopping.is_some() {
             return Ok(());
         }
-        // Without a watch no change could be noticed: an address is taken, say.
+        // Without a watch, no change would start another attempt. An address may be in use, for example.
         if self.generation == 0 && self.watch.is_none() {
             return Err(faults);
         }
         if let (None, Some(placeholder)) = (&self.pool, placeholder) {
             self.switch(placeholder, running);
         }
-        // A file that the application writes again and again does not change what is wrong.
+        // A file that the application keeps writing does not change what is wrong.
         let known = self.faults.replace(faults.clone()).is_some_and(|known| known == faults);
         if !running.progress.is_told() {
             if known {
@@ -155,7 +156,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Watches what the last attempt was made from.
+    /// Watches the files that the last attempt was made from.
     pub(super) fn follow(&mut self, scope: Option<Scope>) {
         let Some(scope) = scope.filter(|_| self.reload) else { return };
         if self.watch.is_none() {
@@ -175,7 +176,7 @@ impl Supervisor {
     }
 }
 
-/// A few of the changed files, as a person would name them.
+/// Names the first of the changed files, for people.
 pub(super) fn summary(paths: &[PathBuf]) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let names =

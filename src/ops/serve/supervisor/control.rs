@@ -1,4 +1,4 @@
-//! What the control socket asks of the supervisor.
+//! Answers what comes over the control socket.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::ops::control::{
 use crate::ops::fault::Fault;
 use crate::ops::routes;
 
-/// Most requests in one list.
+/// Maximum number of requests in one list.
 const MOST: usize = 1000;
 
-/// A worker to be asked.
+/// A worker to query.
 struct Asked {
     info: WorkerInfo,
     outbox: Outbox,
@@ -33,7 +33,7 @@ struct Asked {
 
 fn value(answer: impl Serialize) -> Outcome {
     serde_json::to_value(answer).map_err(|cause| {
-        vec![Fault::from(&Error::new("the server cannot put its answer into words").because(cause))]
+        vec![Fault::from(&Error::new("the server could not encode its reply").because(cause))]
     })
 }
 
@@ -42,12 +42,12 @@ fn refusal(error: &Error) -> Outcome {
 }
 
 impl Supervisor {
-    /// Answers a request of the control socket, at once or when it can be.
+    /// Answers a request of the control socket, at once or when the result is known.
     pub(super) fn control(&mut self, ask: Ask, reply: oneshot::Sender<Outcome>) {
         let shared = self.shared.clone();
-        // Nobody waits for the answer when sending it fails.
+        // If sending the answer fails, the client has gone.
         match ask {
-            Ask::Hello | Ask::Logs { .. } => {} // answered where they come in
+            Ask::Hello | Ask::Logs { .. } => {} // answered where they arrive
             Ask::Ps => {
                 let (ps, asked) = (self.ps(), self.asked());
                 tokio::spawn(async move { reply.send(value(whole(&shared, ps, asked).await)) });
@@ -64,10 +64,10 @@ impl Supervisor {
             Ask::Reload { wait } => {
                 let events = shared.events.events();
                 if self.stopping.is_some() {
-                    let _ = reply.send(refusal(&Error::new("the server is ending")));
+                    let _ = reply.send(refusal(&Error::new("the server is stopping")));
                     return;
                 }
-                self.make(Reason::Command, "asked by `paster reload`".to_owned());
+                self.make(Reason::Command, "requested by `paster reload`".to_owned());
                 self.switched(wait, events, reply);
             }
             Ask::Rollback { wait } => {
@@ -91,7 +91,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers once the generation that is being made serves or has failed.
+    /// Answers once the attempt serves or has failed; at once without `wait`.
     fn switched(&self, wait: bool, events: broadcast::Receiver<Event>, reply: oneshot::Sender<Outcome>) {
         if wait {
             tokio::spawn(async move { reply.send(outcome(events).await) });
@@ -100,14 +100,14 @@ impl Supervisor {
         }
     }
 
-    /// Ends at once what is left.
+    /// Ends the wait for requests in flight.
     fn force_stop(&mut self) {
         if let Some(stopping) = &mut self.stopping {
             stopping.deadline = tokio::time::Instant::now();
         }
     }
 
-    /// Opens the control socket that the config names, in place of the one that it named before.
+    /// Opens the control socket that the config names, in place of the previous one.
     pub(super) fn open_configured(&mut self, path: Option<&Path>) {
         if self.endpoints[1].as_ref().map(|endpoint| &*endpoint.path) == path {
             return;
@@ -166,10 +166,10 @@ impl Supervisor {
     }
 
     fn routes(&self) -> Outcome {
-        let Some(pool) = &self.pool else { return refusal(&Error::new("nothing serves yet")) };
+        let Some(pool) = &self.pool else { return refusal(&Error::new("the server is still starting")) };
         match routes::routes(&pool.plan.config) {
             Ok(mut routes) => {
-                // Where it really listens: a port of 0 has become one.
+                // The real addresses: the port 0 stands for one that the system has chosen.
                 for server in &mut routes.servers {
                     let own = self.bound.iter().filter(|one| one.server == server.name);
                     server.listen = own.map(|one| one.url()).collect();
@@ -180,7 +180,7 @@ impl Supervisor {
         }
     }
 
-    /// Runs a task in a worker; without `reply` because it is due.
+    /// Runs a task in a worker. Without `reply`, it runs because it is due.
     pub(super) fn run_task(&self, name: &str, reply: Option<(bool, oneshot::Sender<Outcome>)>) {
         let generation = self.serving();
         let fit = |worker: &&super::Worker| worker.serving && worker.generation() == generation;
@@ -190,18 +190,18 @@ impl Supervisor {
                 let going = RunningTask::new(self.shared.queries.number(), worker.child.pid);
                 self.shared.tasks.begin(name, going).map(|begun| (worker, begun))
             }
-            _ => Err(Error::new(format!("no worker could run the task `{name}`"))),
+            _ => Err(Error::new(format!("no worker can run the task `{name}`"))),
         };
         let (worker, begun) = match (begun, reply.is_some()) {
             (Ok(begun), _) => begun,
             (Err(error), true) => {
                 if let Some((_, reply)) = reply {
-                    let _ = reply.send(refusal(&error)); // nobody waits for it any more
+                    let _ = reply.send(refusal(&error)); // the client may have gone
                 }
                 return;
             }
             (Err(error), false) => {
-                let message = format!("a run of the task `{name}` is left out: {error}");
+                let message = format!("skipped a run of the task `{name}`: {error}");
                 return self.shared.emit(&Event::Warning { message });
             }
         };
@@ -212,7 +212,7 @@ impl Supervisor {
         match reply {
             Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
             Some((false, reply)) => {
-                let _ = reply.send(value(now)); // nobody waits for it any more
+                let _ = reply.send(value(now)); // the client may have gone
                 tokio::spawn(ended);
             }
             None => drop(tokio::spawn(ended)),
@@ -220,20 +220,20 @@ impl Supervisor {
     }
 }
 
-/// Waits for the end of a run that a worker is asked for, or was asked for by the supervisor before this one.
+/// Waits for the end of a run that this supervisor, or the program before it, has requested from a worker.
 pub(super) fn ran(shared: &Arc<Shared>, begun: StartedTask) -> impl Future<Output = TaskRun> + use<> {
     let answer = shared.queries.expect(begun.going.number, begun.going.pid);
     let shared = shared.clone();
     async move {
         let result = match answer.await {
             Ok(QueryReply::Ran(result)) => result,
-            _ => Err("its worker ended before it".to_owned()),
+            _ => Err("its worker ended before the task did".to_owned()),
         };
         shared.tasks.end(&shared, &begun, result)
     }
 }
 
-/// Errors with their causes, in a line.
+/// Errors with their causes, on one line.
 pub(super) fn described(errors: &Errors) -> String {
     let causes = errors.iter().flat_map(|error| {
         std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
@@ -241,8 +241,8 @@ pub(super) fn described(errors: &Errors) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What becomes of the generation that is begun after `events` was subscribed to. One before it may be told of only
-/// then: a rolling reload is, once its last worker serves.
+/// The outcome of the attempt that starts after `events` was subscribed to. Events of an earlier one may
+/// still follow: a rolling reload is reported once its last worker serves.
 async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
     let since = Instant::now();
     let mut wanted = None;
@@ -260,14 +260,14 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
             {
                 return Err(errors);
             }
-            Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is ending")),
+            Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is stopping")),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return refusal(&Error::new("the server has ended")),
+            Err(broadcast::error::RecvError::Closed) => return refusal(&Error::new("the server stopped")),
         }
     }
 }
 
-/// Asks all workers the same; those that do not answer soon are left out.
+/// Sends all workers the same query; `None` for those that do not answer in time.
 async fn all(shared: &Arc<Shared>, asked: &[Asked], query: impl Fn() -> Query) -> Vec<Option<QueryReply>> {
     let inspect = asked.iter().map(|one| {
         let answer = shared.queries.ask(one.info.pid, &one.outbox, query());
@@ -319,7 +319,7 @@ async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> Out
     }
     if done.cancelled.is_empty() {
         let mut error = Error::new(format!("no request `{request}` is in flight"))
-            .help("it may have ended; `paster top --once` lists those in flight, with their ids");
+            .help("it may have finished; `paster top --once` lists the requests in flight, with their ids");
         if silent > 0 {
             error =
                 error.help(format!("{silent} workers did not answer within {} s", Duration::as_secs(&SOON)));

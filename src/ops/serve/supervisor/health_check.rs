@@ -1,4 +1,4 @@
-//! What is looked at regularly: workers that hang, that have served long enough, that should be gone; processes that
+//! The regular check for workers that hang, have served long enough, or are overdue, and for processes that
 //! nobody waits for.
 
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use super::super::pool::Hung;
 use super::super::terminal::Terminal;
 use super::{SLACK, Supervisor, millis};
 
-/// How often.
+/// The time between two checks.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// What a retired worker gets beyond `drain_secs`: its own farewell, and some.
+/// The time that a retired worker gets beyond `drain_secs`: it needs some to close its connections.
 const FAREWELL: Duration = Duration::from_secs(8);
 
 impl Supervisor {
-    /// Looks at every worker.
+    /// Checks every worker.
     pub(super) fn look(&mut self) {
         self.shared.notify.live(&mut self.told_alive);
         self.terminal.iter_mut().for_each(Terminal::look);
         let gap = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
-        // Was this process stopped itself? Then signs of life wait in the sockets, to be read first.
+        // If this process itself was stopped, heartbeats wait in the sockets: read them first.
         if gap > EVERY * 4 || self.stopping.is_some() {
             return;
         }
@@ -31,7 +31,8 @@ impl Supervisor {
     }
 
     fn look_for_ended(&mut self) {
-        // Builds have processes that are not known here, and may wait for what these have written before them.
+        // A build has child processes that are not known here, and reads their output before it waits for
+        // them.
         if self.attempt.is_some() {
             return self.reaper.rest();
         }
@@ -61,7 +62,7 @@ impl Supervisor {
         hung.into_iter().for_each(|slot| self.supersede(slot));
     }
 
-    /// One at a time, so that never more than one is there twice for this reason.
+    /// Recycles one worker at a time, so that there is never more than one additional worker for this reason.
     fn look_for_spent(&mut self) {
         let Some(pool) = &self.pool else { return };
         if self.attempt.is_some() || pool.slots.iter().any(|slot| slot.starting.is_some()) {
@@ -89,13 +90,13 @@ impl Supervisor {
         }
     }
 
-    /// Ends a worker that hangs, now that another one has its post.
+    /// Ends a worker that hangs, now that another one has its slot.
     pub(super) fn terminate_hung(&mut self, id: u64) {
         let grace = self.pool.as_ref().map_or(SLACK, |pool| pool.plan.process.grace());
         let Some(worker) = self.lingering.iter_mut().find(|worker| worker.id() == id) else { return };
         match worker.hung {
             Some(Hung::Whole) => worker.child.kill_now(),
-            // Its other threads finish what they have.
+            // Its other threads finish their requests.
             Some(Hung::Partly) => worker.child.tell(&ToWorker::Drain(millis(grace))),
             None => {}
         }

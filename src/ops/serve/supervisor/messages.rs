@@ -1,4 +1,4 @@
-//! What the supervisor is told: by its own tasks, and by the workers.
+//! Handles messages to the supervisor, from its own tasks and from the workers.
 
 use super::super::Message;
 use super::super::attempt::Outcome;
@@ -15,11 +15,11 @@ use crate::ops::fault::Fault;
 
 impl Supervisor {
     /// # Errors
-    /// What ends the supervisor: nothing can be served, and no change is waited for.
+    /// When the supervisor must end: nothing can be served, and no files are watched for a change.
     pub(super) fn handle(&mut self, message: Message) -> Result<(), Vec<Fault>> {
         match message {
             Message::Attempted(number, outcome) => {
-                // Of one that was cut off nothing is wanted any more.
+                // Ignore the result of a cancelled attempt.
                 let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
                 let Outcome { scope, result, placeholder, looks } = *outcome;
                 let made = result.as_ref().ok().and_then(Option::as_ref);
@@ -34,7 +34,7 @@ impl Supervisor {
                     Err(faults) => self.failed(faults, placeholder, &running)?,
                 }
                 self.refresh_when_due();
-                // It may have looked at these changes itself.
+                // The attempt may have seen these changes itself.
                 let seen = |(reason, _): &mut (Reason, String)| {
                     reason.is_watched() && looks == running.progress.looks()
                 };
@@ -46,7 +46,8 @@ impl Supervisor {
             Message::PreflightDone(Ok(())) => self.succeeding = self.stopping.is_none(),
             Message::PreflightDone(Err(error)) => self.not_succeeded(&error),
             Message::Made { slot, number, result } => self.made(slot, number, result),
-            // The config says so since the watch began; a rollback may want it again.
+            // The config has switched watching off since the watch started; a rollback may switch it on
+            // again.
             Message::Changed { .. } if !self.reload => {}
             Message::Changed { paths, config, input, page } => {
                 self.refresh |= page;
@@ -58,11 +59,11 @@ impl Supervisor {
             }
             Message::Loaded { number, scope, reload, done } => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
-                    // Nothing serves yet whose config could say otherwise.
+                    // No generation serves yet whose config decides this.
                     self.reload |= reload && self.serving() == 0;
                     self.follow(Some(*scope));
                 }
-                let _ = done.send(()); // it may have been cut off
+                let _ = done.send(()); // the attempt may have been cancelled
             }
             Message::Reloading(number) => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
@@ -83,7 +84,7 @@ impl Supervisor {
                 }
             }
             Message::SaveState(slot, wanted) => {
-                // Without a worker the sender is dropped, which says that there is no state.
+                // Without a worker, the sender is dropped: there is no state.
                 let slot = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
                 if let Some(worker) = slot.and_then(|slot| slot.worker.as_mut()) {
                     worker.child.tell(&ToWorker::SaveState);
@@ -139,7 +140,7 @@ impl Supervisor {
         }
     }
 
-    /// Has all workers count, and tells the sum.
+    /// Asks all workers for their counts, and tells the asker the sum.
     pub(super) fn count(&mut self, asker: Asker) {
         let ids: Vec<u64> = self.workers().map(Worker::id).collect();
         let Some(round) = self.totals.ask(asker, ids.into_iter()) else { return };
@@ -156,7 +157,7 @@ impl Supervisor {
         self.totals.tell(&own);
     }
 
-    /// Tells the developers' pages.
+    /// Sends a status to the developers' pages.
     pub(super) fn live(&self, status: Status) {
         let order = ToWorker::Live(status);
         self.pool.iter().flat_map(WorkerPool::workers).for_each(|worker| worker.child.tell(&order));

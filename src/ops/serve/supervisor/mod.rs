@@ -1,12 +1,12 @@
-//! The supervisor's loop: what serves, what is being made, and what is to happen next.
+//! The supervisor's loop: it holds what serves and what is being started, and decides what happens next.
 //!
 //! - here: the start, signals, the end;
-//! - `hear`: what tasks and workers say;
-//! - `attempts`: when a new generation is made;
+//! - `messages`: what tasks and workers send;
+//! - `attempts`: when a new generation is started;
 //! - `switch`: from one generation to the next, all workers at once or one by one;
-//! - `replace`: one worker for another of the same generation;
-//! - `succeed`: a new program in the place of this one;
-//! - `care`: which worker must be replaced or ended;
+//! - `replace_worker`: one worker for another of the same generation;
+//! - `replace_program`: a new program in place of this one;
+//! - `health_check`: which worker must be replaced or ended;
 //! - `control`: what the control socket asks for.
 
 mod attempts;
@@ -47,9 +47,9 @@ use super::{
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 
-/// What workers get beyond their own deadline before they are killed.
+/// The time that workers get beyond their own deadline before they are killed.
 const SLACK: Duration = Duration::from_secs(2);
-/// Time that INT gives to what is in flight.
+/// The time that INT gives to requests in flight.
 const FAST: Duration = Duration::from_millis(300);
 
 struct Supervisor {
@@ -59,44 +59,44 @@ struct Supervisor {
     bound: Vec<Bound>,
     /// Number of the last generation that was switched to.
     generation: u64,
-    /// What serves; `None` before the first switch.
+    /// The generation that serves; `None` before the first switch.
     pool: Option<WorkerPool>,
-    /// What served before it, for a rollback: its libraries are private copies and still there.
+    /// The generation before it, for a rollback: its libraries are private copies that still exist.
     previous: Option<Plan>,
-    /// Workers that are retired and have connections left, oldest first.
+    /// Retired workers that still have connections, oldest first.
     lingering: Vec<Worker>,
-    /// How many times workers were retired.
+    /// How often workers were retired: the number of the last turn.
     turns: u64,
     /// Whether files are watched.
     reload: bool,
     attempt: Option<Trying>,
-    /// How many attempts and makings there were.
+    /// How many attempts and worker starts there were.
     tasks: u64,
-    /// Why another attempt must follow the one that runs.
+    /// Why another attempt must follow the one that is running.
     again: Option<(Reason, String)>,
-    /// What was wrong with the last attempt, where it has failed.
+    /// The faults of the last attempt, if it failed.
     faults: Option<Vec<Fault>>,
-    /// Whether pages are to be refreshed once the attempt has ended.
+    /// Whether to refresh pages once the attempt has ended.
     refresh: bool,
     stopping: Option<Stopping>,
     announcing: Option<Announcing>,
     watch: Option<Watch>,
-    /// Whether it was told that files cannot be watched.
+    /// Whether the warning that files cannot be watched was emitted.
     unwatched: bool,
-    /// A new program can take over.
+    /// A new program is ready to take over.
     succeeding: bool,
     pid_file: Option<PidFile>,
-    /// When the workers were looked at, and when the service manager was told that we live.
+    /// When the workers were last checked, and when the service manager last got a sign of life.
     looked: Instant,
     told_alive: Instant,
     reaper: Reaper,
     totals: Totals,
-    /// The control sockets: the usual one, and the one that the config names.
+    /// The control sockets: the default one, and the one that the config names.
     endpoints: [Option<Endpoint>; 2],
     terminal: Option<Terminal>,
 }
 
-/// An attempt that runs.
+/// A running attempt.
 struct Trying {
     number: u64,
     reason: Reason,
@@ -104,7 +104,8 @@ struct Trying {
     since: Instant,
     /// What has changed, for people.
     detail: String,
-    /// Whether a generation is wanted also when nothing is new: not only files have changed.
+    /// Whether to make a generation even if nothing is new, because more than a file change has caused the
+    /// attempt.
     forced: bool,
     progress: Arc<Progress>,
 }
@@ -119,12 +120,12 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
     Orphans::adopt_orphans();
-    upgrade::program(); // while nobody can have changed the working directory
+    upgrade::program(); // before anything can change the working directory
     let mut inherited = upgrade::inherited().await?;
     let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
     let (run, started, folder) = match &mut inherited {
         Some((upgrade_state, descriptors)) => {
-            let lost = || Error::new("the program before left no lock");
+            let lost = || Error::new("the previous program passed no lock file");
             let folder = match &upgrade_state.folder {
                 Some(path) => {
                     runtime_dir::RuntimeDir::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into())
@@ -204,7 +205,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         Ok(endpoint) => this.endpoints[0] = Some(endpoint),
         Err(errors) => {
             let message = format!(
-                "{}: `paster ps` and its like will not find this server",
+                "{}: `paster ps` and similar commands will not find this server",
                 control::described(&errors)
             );
             shared.emit(&Event::Warning { message });
@@ -255,7 +256,8 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     match outcome {
         Ok(()) => Ok(code),
         Err(errors) => {
-            // The command line's fault before the config's before the rest, as `Errors::exit_code` has it.
+            // Command line errors come before config errors, and these before others, as in
+            // `Errors::exit_code`.
             let code =
                 [2, 78].into_iter().find(|code| errors.iter().any(|fault| fault.code == *code)).unwrap_or(1);
             shared.emit(&Event::Failed { errors });
@@ -276,28 +278,28 @@ async fn sleep_until(when: Option<tokio::time::Instant>) {
 }
 
 impl Supervisor {
-    /// All workers, retired ones too.
+    /// All workers, with the retired ones.
     fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.pool.iter().flat_map(WorkerPool::workers).chain(&self.lingering)
     }
 
-    /// Number of the generation that serves; 0: none.
+    /// Number of the generation that serves; 0 if none does.
     fn serving(&self) -> u64 {
         self.pool.as_ref().map_or(0, |pool| pool.generation)
     }
 
-    /// A number that no task had before.
+    /// A new number for a task.
     fn next_task(&mut self) -> u64 {
         self.tasks += 1;
         self.tasks
     }
 
-    /// What requests in flight get when the server ends on TERM.
+    /// The time that requests in flight get when the server stops on TERM.
     fn grace(&self) -> Duration {
         self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace())
     }
 
-    /// USR1: has the log files reopened.
+    /// USR1: reopens the log files, here and in the workers.
     fn reopen(&self) {
         self.shared.events.reopen();
         for worker in self.workers() {
@@ -308,7 +310,7 @@ impl Supervisor {
         }
     }
 
-    /// HUP: the terminal is gone, or somebody asks for a reload.
+    /// HUP: stops if the terminal is gone, and reloads otherwise.
     fn hang_up(&mut self) {
         match self.terminal.as_mut().is_some_and(Terminal::has_just_gone) {
             true => self.stop("HUP", self.grace(), 0),
@@ -316,7 +318,7 @@ impl Supervisor {
         }
     }
 
-    /// Begins the end: no new connections, `grace` for what is in flight.
+    /// Starts the stop: no new connections, `grace` for requests in flight.
     fn stop(&mut self, reason: &str, grace: Duration, code: u8) {
         if self.stopping.is_some() {
             return;
@@ -337,7 +339,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends every process that is left and waits for it: those too that are being started, or of which the inbox tells.
+    /// Ends every remaining process and waits for it, including those that are still starting or only known
+    /// to the inbox.
     async fn end(mut self, inbox: mpsc::UnboundedReceiver<Message>) {
         self.unbind();
         self.attempt = None;

@@ -1,4 +1,4 @@
-//! USR2: what this supervisor leaves to a new program, and what it was left.
+//! USR2: passes the supervisor's state to a new program, and takes over from the previous one.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -25,11 +25,11 @@ use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 use crate::server::listener::{Listen, Socket};
 
-/// How long the workers may take to come to the end of what they are saying.
+/// How long the workers may take to finish sending their current messages.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Supervisor {
-    /// Finds out, in a process of its own, whether the program's file can take over.
+    /// Tests in a separate process whether the program's file can take over.
     pub(super) fn preflight(&mut self) {
         if self.stopping.is_some() {
             return;
@@ -44,22 +44,22 @@ impl Supervisor {
         );
     }
 
-    /// Tells that the new program does not take over.
+    /// Reports that the new program does not take over.
     pub(super) fn not_succeeded(&self, error: &Error) {
         let errors = vec![Fault::from(error)];
         self.shared.emit(&Event::ReloadFailed { generation: self.serving(), wanted: None, errors });
     }
 
-    /// Puts the new program in the place of this one.
+    /// Executes the new program in place of this one.
     /// # Errors
-    /// Whatever stands against it; all is as before then.
+    /// When that fails; nothing has changed then.
     pub(super) async fn succeed(
         &mut self,
         inbox: &mut mpsc::UnboundedReceiver<Message>,
     ) -> Result<Infallible, Error> {
         self.hear_all(inbox);
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
-        // What is being made would be of this program.
+        // An attempt in progress would start workers of this program.
         let cut = self.attempt.take().map(|running| running.reason);
         let slots = self.pool.iter_mut().flat_map(|pool| &mut pool.slots);
         slots.for_each(|slot| slot.starting = None);
@@ -67,15 +67,15 @@ impl Supervisor {
             let all = self.workers().map(|worker| worker.child.pause());
             futures_util::future::try_join_all(all).await
         };
-        let late = |_| std::io::Error::other("a worker does not come to an end of what it says");
+        let late = |_| std::io::Error::other("a worker did not finish sending its messages in time");
         let paused = tokio::time::timeout(PAUSE, paused).await.map_err(late).and_then(|paused| paused);
         let outcome = match paused {
             Ok(paused) => {
                 let (sockets, _guards): (Vec<_>, Vec<_>) = paused.into_iter().unzip();
                 let settled = tokio::time::timeout(PAUSE, self.settle(inbox)).await.map_err(late);
-                // From here on nothing is waited for that could change what is left.
+                // From here on, nothing is awaited that could change the state.
                 match settled.and_then(|()| self.descriptors(sockets)) {
-                    Ok(_) if self.stopping.is_some() => Err(Error::new("the server is ending")),
+                    Ok(_) if self.stopping.is_some() => Err(Error::new("the server is stopping")),
                     Ok(descriptors) => Err(match self.upgrade_state() {
                         Ok(upgrade_state) => upgrade::execute(&upgrade_state, descriptors).await,
                         Err(error) => error,
@@ -90,35 +90,35 @@ impl Supervisor {
         outcome
     }
 
-    /// Makes what was cut off for a program that does not take over.
+    /// Repeats the attempt that was cancelled for a program that does not take over.
     fn make_again(&mut self, cut: Option<Reason>) {
         match cut {
             Some(Reason::Rollback) => {
-                let _ = self.rollback(); // what it goes back to is there, and the end may have come
+                let _ = self.rollback(); // the previous generation exists; fails only if the server is stopping
             }
-            Some(reason) => self.make(reason, "again, as the new program does not take over".to_owned()),
+            Some(reason) => self.make(reason, "again, because the new program did not take over".to_owned()),
             None => {}
         }
     }
 
-    /// Hears what was said before, and says whether there was anything.
+    /// Handles the waiting messages. Returns whether there were any.
     fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) -> bool {
         let mut any = false;
         while let Ok(message) = inbox.try_recv() {
             any = true;
-            let _ = self.handle(message); // what ends a supervisor ends one that serves nothing
+            let _ = self.handle(message); // an error ends only a supervisor that serves nothing
         }
         if self.totals.is_asked() {
-            // Nobody would answer who waits for it.
+            // After the upgrade, nobody would answer those who wait for counts.
             self.tell_counts();
         }
         any
     }
 
-    /// Hears what the workers said before they were paused, and sends what there is to say to it.
+    /// Handles what the workers sent before they were paused, and sends the replies.
     async fn settle(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
         loop {
-            // Those who pass on what was read have their turn.
+            // Let the tasks run that pass on what was read.
             tokio::task::yield_now().await;
             if !self.hear_all(inbox) {
                 return;
@@ -127,7 +127,7 @@ impl Supervisor {
         }
     }
 
-    /// Makes workers for the posts that have none, or one of an older generation.
+    /// Starts workers for slots that have none, or one of an older generation.
     pub(super) fn refill(&mut self) {
         let Some(pool) = &self.pool else { return };
         let empty: Vec<_> = (0..pool.slots.len()).filter(|slot| pool.slots[*slot].worker.is_none()).collect();
@@ -135,10 +135,12 @@ impl Supervisor {
         self.roll();
     }
 
-    /// All but the descriptors.
+    /// The whole state, except the descriptors.
     fn upgrade_state(&self) -> Result<Vec<u8>, Error> {
         let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation > 0) else {
-            return Err(Error::new("nothing serves yet that a new program could take over"));
+            return Err(Error::new(
+                "the server is still starting: there is nothing to hand over to a new program",
+            ));
         };
         let heirs = self.workers().map(|worker| CarriedWorker {
             name: worker.child.name,
@@ -190,7 +192,7 @@ impl Supervisor {
         }
     }
 
-    /// The descriptors in the order that [`UpgradeState`] has them, after standard input.
+    /// The descriptors in the order of [`UpgradeState`], after standard input.
     fn descriptors(&self, workers: Vec<OwnedFd>) -> std::io::Result<Vec<OwnedFd>> {
         let mut all: Vec<OwnedFd> = Vec::new();
         if let Some((_, lock)) = self.shared.folder.made() {
@@ -207,16 +209,16 @@ impl Supervisor {
         Ok(all)
     }
 
-    /// Takes over what the program before has left, but for the folder.
+    /// Takes over the state of the previous program, except the runtime directory.
     /// # Errors
-    /// When it left less than it said.
+    /// When there are fewer descriptors than the state names.
     pub(super) fn inherit(
         &mut self,
         upgrade_state: UpgradeState,
         handoff_state: HandoffState,
         mut descriptors: impl Iterator<Item = OwnedFd>,
     ) -> Result<()> {
-        let mut next = || descriptors.next().ok_or_else(|| Error::new("the program before left too little"));
+        let mut next = || descriptors.next().ok_or_else(|| Error::new("received too few descriptors"));
         self.shared.log_as(&upgrade_state.plan);
         self.generation = upgrade_state.generation;
         self.turns = upgrade_state.turns;
@@ -238,7 +240,7 @@ impl Supervisor {
             let socket = next()?;
             let orphans = self.shared.orphans.clone();
             let Ok(ready) = Child::adopt(receiver.name, receiver.pid, socket, orphans) else {
-                // It has just ended.
+                // The worker has just ended.
                 self.shared.orphans.clear(receiver.pid, Duration::ZERO);
                 continue;
             };
@@ -256,7 +258,7 @@ impl Supervisor {
         for kept in upgrade_state.sides {
             SideProcesses::adopt(&self.shared, kept, next()?);
         }
-        let tasks = tasks::read(&upgrade_state.plan.config).unwrap_or_default(); // they were read once already
+        let tasks = tasks::read(&upgrade_state.plan.config).unwrap_or_default(); // were read before, without a fault
         self.open_configured(upgrade_state.plan.process.control.as_deref());
         self.pool = Some(WorkerPool { generation: upgrade_state.serving, plan: upgrade_state.plan, slots });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();

@@ -1,4 +1,4 @@
-//! One worker for another of the same generation; its siblings go on.
+//! Replaces one worker by another of the same generation; its siblings keep serving.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -19,13 +19,14 @@ use crate::ops::fault::Fault;
 
 /// The longest pause before a start while no worker serves.
 const LONGEST_OUTAGE: Duration = Duration::from_millis(100);
-/// The pause after a start that failed. What it failed of (a database, say) may take a while to come back.
+/// The shortest pause after a failed start. Its cause, such as a database that is down, may take a while to
+/// go away.
 const SHORTEST_AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// The longest such pause while no worker serves.
+/// The longest pause after a failed start while no worker serves.
 const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// The worker at `slot` has ended after `lasted`: another one takes its place.
+    /// Handles the end of the worker at `slot` after `lasted`: another one takes its place.
     pub(super) fn on_exit(&mut self, slot: usize, lasted: Duration, status: ExitStatus) {
         let Some(pool) = &mut self.pool else { return };
         let (backoff, now) = (&mut pool.slots[slot].backoff, Instant::now());
@@ -34,44 +35,44 @@ impl Supervisor {
         let pause = if pool.serves() {
             pause
         } else {
-            // No request is answered until a worker is ready: none is held back for long.
+            // Without a ready worker, no request is answered: do not hold a start back for long.
             pool.slots.iter_mut().filter_map(|slot| slot.starting.as_mut()).for_each(Starting::start_now);
             pause.min(LONGEST_OUTAGE)
         };
         self.fill(slot, Why::Ended, pause);
     }
 
-    /// Begins to make the worker that replaces one of an older generation, in a rolling reload.
+    /// Starts the worker that replaces one of an older generation, in a rolling reload.
     pub(super) fn renew(&mut self, slot: usize) {
         self.fill(slot, Why::Rolling, Duration::ZERO);
     }
 
-    /// Begins to make the worker that replaces one that hangs.
+    /// Starts the worker that replaces one that hangs.
     pub(super) fn supersede(&mut self, slot: usize) {
         self.fill(slot, Why::Hung, Duration::ZERO);
     }
 
-    /// Begins to make the worker that replaces one that has served long enough.
+    /// Starts the worker that replaces one that has served long enough.
     pub(super) fn recycle(&mut self, slot: usize, why: Why) {
         self.fill(slot, why, Duration::ZERO);
     }
 
-    /// Begins to make a worker for `slot`, unless one is being made already.
+    /// Starts a worker for `slot`, unless one is already starting.
     pub(super) fn fill(&mut self, slot: usize, why: Why, pause: Duration) {
         let number = self.next_task();
         let (shared, bound) = (self.shared.clone(), self.bound.clone());
         let Some(pool) = &mut self.pool else { return };
-        // A stand-in has nothing to say that its next attempt does not.
+        // A placeholder is not restarted: the next attempt replaces it.
         if self.stopping.is_some() || pool.generation == 0 || pool.slots[slot].starting.is_some() {
             return;
         }
         let (plan, name) = (pool.plan.clone(), shared.name(pool.generation, slot));
-        // One that hangs does not answer.
+        // A worker that hangs cannot save its state.
         let carry = pool.slots[slot].worker.as_ref().is_some_and(|worker| worker.hung.is_none());
         let start_now = Arc::<Notify>::default();
         let hurried = start_now.clone();
         let task = tokio::spawn(async move {
-            let _ = tokio::time::timeout(pause, hurried.notified()).await; // as a rule it is not cut short
+            let _ = tokio::time::timeout(pause, hurried.notified()).await; // usually the pause runs to its end
             let state = if carry { attempt::saved_state(&shared, slot).await } else { Default::default() };
             let result = attempt::start(&shared, &plan, &bound, name, state, Role::Serve).await.map(Box::new);
             shared.send(Message::Made { slot, number, result });
@@ -81,11 +82,11 @@ impl Supervisor {
             Some(Starting { number, why, since: Instant::now(), pause, start_now, _task });
     }
 
-    /// Lets a worker that is ready take its post, or tries again.
+    /// Puts a ready worker into its slot, or tries again.
     pub(super) fn made(&mut self, slot: usize, number: u64, result: Result<Box<Ready>, Vec<Fault>>) {
         let serves = self.pool.as_ref().is_some_and(WorkerPool::serves);
         let place = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
-        // Of one that was cut off nothing is wanted any more; dropping the worker ends it.
+        // Ignore the result of a cancelled start; dropping the worker ends it.
         let Some(place) = place else { return };
         let Some(starting) = place.starting.take_if(|starting| starting.number == number) else { return };
         let ready = match result {
@@ -98,7 +99,7 @@ impl Supervisor {
                 };
                 let what: Vec<_> = faults.iter().map(all).collect();
                 let message = format!(
-                    "worker {slot} could not be started: {}; tried again in {} ms",
+                    "worker {slot} could not be started: {}; retrying in {} ms",
                     what.join("; "),
                     pause.as_millis()
                 );

@@ -1,4 +1,4 @@
-//! From one generation to the next.
+//! Switches from one generation to the next.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -18,13 +18,14 @@ use super::super::{Message, Shared};
 use super::{Supervisor, Trying, millis};
 use crate::ops::routes;
 
-/// How long an old worker may take to say that it accepts no more.
+/// How long an old worker may take to report that it accepts no more connections.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What connections of an old generation get when there are too many of them.
+/// The time that connections of an old generation get when there are too many old generations.
 const CROWDED: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// Lets the new generation serve and retires the one before; in a rolling reload, that of its first post.
+    /// Lets the new generation serve and retires the old one; in a rolling reload, only the worker of its
+    /// first slot.
     pub(super) fn switch(&mut self, prepared: Prepared, running: &Trying) {
         let Prepared { generation, plan, bound, workers, cargo, pid_file } = prepared;
         if self.stopping.is_some() {
@@ -70,7 +71,7 @@ impl Supervisor {
             self.generation = generation;
         }
         self.open_configured(plan.process.control.as_deref());
-        // They were read once already: a fault of theirs has stopped the attempt.
+        // The tasks were read before: a fault in them would have failed the attempt.
         self.shared.tasks.set(&self.shared, tasks::read(&plan.config).unwrap_or_default());
         self.pool = Some(WorkerPool { generation, plan, slots });
         let waiting = old.iter().map(Worker::id).collect();
@@ -83,7 +84,7 @@ impl Supervisor {
         self.roll();
     }
 
-    /// Goes on with what a rolling reload has left to do.
+    /// Continues a rolling reload.
     pub(super) fn roll(&mut self) {
         let Some(pool) = &mut self.pool else { return };
         let wanted = pool.plan.workers(&self.bound);
@@ -99,14 +100,14 @@ impl Supervisor {
         self.announce_when_due();
     }
 
-    /// Remembers that a switch is not over before these accept no more.
+    /// The switch does not end before these workers stop accepting.
     pub(super) fn wait_for(&mut self, old: &[Worker]) {
         if let Some(one) = &mut self.announcing {
             one.waiting.extend(old.iter().map(Worker::id));
         }
     }
 
-    /// Hears a worker that is ready.
+    /// Makes a worker of one that is ready, and passes its messages on to the supervisor.
     pub(super) fn adopt_ready(&self, (child, mut news): Ready) -> Worker {
         let (shared, id): (Arc<Shared>, u64) = (self.shared.clone(), child.name.id);
         tokio::spawn(async move {
@@ -117,7 +118,7 @@ impl Supervisor {
         Worker::new(child)
     }
 
-    /// Retires `old`, whose posts others have now, and lets these serve.
+    /// Retires `old`, whose slots now have other workers, and lets these serve.
     pub(super) fn retire(&mut self, old: Vec<Worker>) {
         self.turns += 1;
         let turn = self.turns;
@@ -125,7 +126,7 @@ impl Supervisor {
         self.lingering.extend(old.into_iter().map(|worker| Worker { retired: Some((now, turn)), ..worker }));
         self.connect();
         let Some(pool) = &self.pool else { return };
-        // Too many: those of the oldest turns leave.
+        // Too many turns: drain the workers of the oldest ones.
         let mut turns: Vec<u64> =
             self.lingering.iter().filter_map(|worker| worker.retired).map(|(_, turn)| turn).collect();
         turns.dedup();
@@ -137,7 +138,7 @@ impl Supervisor {
         }
     }
 
-    /// Sees that every retired worker has somebody to give its idle connections to, and that whoever has a post serves.
+    /// Gives every retired worker a receiver for its idle connections, and lets every worker in a slot serve.
     fn connect(&mut self) {
         let Some(pool) = &mut self.pool else { return };
         let mut adopt: BTreeMap<usize, Vec<OwnedFd>> = BTreeMap::new();
@@ -147,7 +148,7 @@ impl Supervisor {
             }
             let receiver = pool.receiver_of(old.child.name.index);
             old.receiver = receiver.and_then(|slot| pool.slots[slot].worker.as_ref()).map(Worker::id);
-            // Without a hand-over the old one keeps its connections until they end.
+            // Without a hand-over, the old worker keeps its connections until they end.
             let fds = match (receiver, wire::pair()) {
                 (Some(receiver), Ok((out, into))) => {
                     adopt.entry(receiver).or_default().push(into);
@@ -170,7 +171,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes over the sockets of a new generation, and closes those that it has no more.
+    /// Takes over the sockets of a new generation, and closes those that it no longer has.
     fn bind(&mut self, bound: Vec<Bound>) {
         let kept = |old: &Bound| bound.iter().any(|new| Arc::ptr_eq(&old.socket, &new.socket));
         let gone: Vec<_> =
@@ -179,7 +180,7 @@ impl Supervisor {
         gone.iter().for_each(servers::unlink);
     }
 
-    /// Hears that a worker accepts no more.
+    /// Handles a worker that accepts no more connections.
     pub(super) fn retired(&mut self, id: u64) {
         if let Some(one) = &mut self.announcing {
             one.waiting.retain(|waiting| *waiting != id);
@@ -202,7 +203,7 @@ impl Supervisor {
         });
     }
 
-    /// The address for the user to open: the one that an app has announced, or else the first one.
+    /// The address for the user to open: the one that an app has announced, otherwise the first one.
     fn address(&self) -> Option<String> {
         let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner);
         let config = &self.pool.as_ref()?.plan.config;
@@ -214,7 +215,7 @@ impl Supervisor {
         of_app.or_else(|| self.bound.iter().find_map(Bound::page))
     }
 
-    /// Tells of the last switch, when nobody has heard of it yet.
+    /// Reports the last switch, if it has not been reported yet.
     pub(super) fn announce(&mut self) {
         if let Some(one) = self.announcing.take() {
             let generation = one.generation;
@@ -228,7 +229,7 @@ impl Supervisor {
         }
     }
 
-    /// Hears that a worker has ended.
+    /// Handles the end of a worker.
     pub(super) fn ended(&mut self, id: u64, status: ExitStatus) {
         let slot = self.pool.as_ref().and_then(|pool| pool.slot_of(id));
         let worker = match (slot, &mut self.pool) {

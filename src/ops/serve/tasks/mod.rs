@@ -1,7 +1,7 @@
-//! Scheduled tasks, `[task.NAME]`: run once for the whole server, whatever the number of workers.
+//! Scheduled tasks, `[task.NAME]`: run once per server, however many workers there are.
 //!
-//! Here is what the config says; `schedule` tells the next time, `scheduler` (in the supervisor) starts runs and
-//! remembers them, `run` (in a worker) does the work.
+//! Here are the options; `schedule` computes the next time, `scheduler` (in the supervisor) starts runs and
+//! records their results, `run` (in a worker) does the work.
 
 pub(super) mod run;
 mod schedule;
@@ -22,8 +22,8 @@ use crate::ops::assemble::unknown_app;
 use crate::plugin::Instance;
 use crate::registry::nearest;
 
-/// Options of a `[task.NAME]` table: when (`every` or `cron`; without both only by `paster task run`), and what
-/// (`task`, `request` or `command`).
+/// Options of a `[task.NAME]` table: when to run (`every` or `cron`; without either, only by
+/// `paster task run`), and what to run (`task`, `request` or `command`).
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskOptions {
@@ -79,7 +79,7 @@ pub(in crate::ops) enum Zone {
     Utc,
 }
 
-/// A task as the supervisor keeps it.
+/// A task, as the supervisor stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Task {
     pub(super) name: String,
@@ -89,7 +89,7 @@ pub(super) struct Task {
     pub(super) jitter: Duration,
 }
 
-/// What a worker is told to run.
+/// What a worker has to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) name: String,
@@ -113,7 +113,7 @@ impl std::fmt::Display for Work {
         match self {
             Work::Plugin { app, task, .. } => write!(f, "task {task} of {app}"),
             Work::Request { app, method, target } => write!(f, "{method} {target} of {app}"),
-            // Arguments may hold secrets.
+            // Arguments may contain secrets.
             Work::Command { words, .. } => write!(f, "{}", words.first().map_or("", String::as_str)),
         }
     }
@@ -128,7 +128,7 @@ pub(super) fn read(config: &Config) -> Result<Vec<Task>> {
     for name in config.names("task") {
         let Some(table) = config.table("task", name) else { continue };
         if !table.value().is_object() {
-            continue; // the outline's fault, told already
+            continue; // a fault of the config's structure, already reported
         }
         match read_one(config, &table) {
             Ok(task) => tasks.push(task),
@@ -152,18 +152,18 @@ fn read_one(config: &Config, table: &Table) -> Result<Task> {
     let schedule = match (&options.every, &options.cron) {
         (None, None) => Ok(Schedule::ByHand),
         (Some(every), None) => Schedule::every(every).map_err(|why| {
-            let error = table.error("every", format!("`{every}` is no time span: {why}"));
+            let error = table.error("every", format!("`{every}` is not a time span: {why}"));
             error.help("write `30s`, `5m` or `1h 30m`")
         }),
         (None, Some(cron)) => Schedule::cron(cron, options.time_zone).map_err(|why| {
-            let error = table.error("cron", format!("`{cron}` is no cron pattern: {why}"));
+            let error = table.error("cron", format!("`{cron}` is not a cron pattern: {why}"));
             error.help(
                 "write minute, hour, day of month, month, day of week: `0 3 * * *` is every day at 3:00",
             )
         }),
         (Some(_), Some(_)) => Err(table
-            .error("cron", "`every` and `cron` exclude each other")
-            .help("keep one; two tables may run the same")),
+            .error("cron", "`every` and `cron` cannot be combined")
+            .help("keep one, or use two tables")),
     };
     let schedule = schedule.map_err(|error| errors.push(error)).ok();
     let app = options.app.clone();
@@ -171,16 +171,16 @@ fn read_one(config: &Config, table: &Table) -> Result<Task> {
         (Some(task), None, None) => Ok(Work::Plugin { app, task, arguments: options.arguments }),
         (None, Some(request), None) => read_request(table, app, &request),
         (None, None, Some(words)) if words.first().is_none_or(String::is_empty) => Err(table
-            .error("command", "`command` names no program")
+            .error("command", "`command` does not name a program")
             .help("write `command = [\"program\", \"argument\"]`")),
         (None, None, Some(words)) => Ok(Work::Command { words, folder: config.folder().to_owned() }),
         (None, None, None) => Err(table
-            .error("", format!("`[{}]` says nothing to run", table.path()))
-            .help("name a plugin's `task`, a `request` such as \"POST /sweep\", or a `command`")),
+            .error("", format!("`[{}]` does not say what to run", table.path()))
+            .help("add a plugin's `task`, a `request` such as \"POST /sweep\", or a `command`")),
         (task, request, _) => {
             let key = if request.is_some() && task.is_some() { "request" } else { "command" };
             Err(table
-                .error(key, "`task`, `request` and `command` exclude each other")
+                .error(key, "`task`, `request` and `command` cannot be combined")
                 .help("keep one of them"))
         }
     };
@@ -195,7 +195,7 @@ fn read_one(config: &Config, table: &Table) -> Result<Task> {
     }
     Errors::check(errors)?;
     let (Some(schedule), Some(work)) = (schedule, work) else {
-        return Err(table.error("", "the task cannot be read").into());
+        return Err(table.error("", "the task is invalid").into());
     };
     let name = table.name().to_owned();
     Ok(Task {
@@ -215,7 +215,7 @@ fn read_request(table: &Table, app: String, request: &str) -> Result<Work, Error
         good.then(|| Work::Request { app, method: method.to_owned(), target: target.to_owned() })
     });
     read.ok_or_else(|| {
-        let error = table.error("request", format!("`{request}` is no request"));
+        let error = table.error("request", format!("`{request}` is not a request"));
         error.help("write a method and a path: `POST /sweep`")
     })
 }
@@ -232,7 +232,7 @@ pub(super) fn check_plugins(config: &Config, instances: &[Instance]) -> Result<(
             continue;
         };
         let Some(instance) = instances.iter().find(|one| one.name() == app) else {
-            let error = table.error("task", format!("the app `{app}` is no plugin and has no tasks"));
+            let error = table.error("task", format!("the app `{app}` is not a plugin, so it has no tasks"));
             errors.push(error.help("use `request` or `command`"));
             continue;
         };
@@ -242,7 +242,7 @@ pub(super) fn check_plugins(config: &Config, instances: &[Instance]) -> Result<(
             errors.push(match nearest(wanted, known.iter().map(String::as_str)) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
                 None if known.is_empty() => {
-                    error.help("its plugin registers none: `App::task` of paster-sdk does")
+                    error.help("its plugin has not registered any: use `App::task` of paster-sdk")
                 }
                 None => error.help(format!("it has: {}", known.join(", "))),
             });

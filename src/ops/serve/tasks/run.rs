@@ -1,4 +1,4 @@
-//! A task's work, in a worker.
+//! Runs a task, in a worker.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -20,12 +20,12 @@ use crate::plugin::Instance;
 use crate::server::console::perform;
 use crate::server::gate::Gate;
 
-/// Longest text of a result, in bytes: its end is kept.
+/// Maximum length of a result, in bytes: only its end is kept.
 const LONGEST: usize = 16 << 10;
-/// How long a program's children may hold its output after its end.
+/// How long to read the output after the program has ended, because its children may hold it open.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What tasks work with.
+/// What tasks can use.
 pub(in crate::ops::serve) struct TaskContext {
     pub(in crate::ops::serve) instances: Vec<Instance>,
     pub(in crate::ops::serve) apps: BTreeMap<String, App>,
@@ -39,7 +39,7 @@ pub(in crate::ops::serve) async fn run(order: Order, parts: Arc<TaskContext>) ->
     match tokio::time::timeout(order.timeout, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("it panicked".to_owned()),
-        Err(_) => Err(format!("it was ended after {} s (`timeout_secs`)", order.timeout.as_secs())),
+        Err(_) => Err(format!("it was stopped after {} s (`timeout_secs`)", order.timeout.as_secs())),
     }
 }
 
@@ -47,7 +47,7 @@ async fn perform_work(work: Work, parts: Arc<TaskContext>) -> Result<String, Str
     match work {
         Work::Plugin { app, task, arguments } => {
             let instance = parts.instances.iter().find(|one| one.name() == app);
-            let Some(instance) = instance else { return Err(format!("the app `{app}` is no plugin")) };
+            let Some(instance) = instance else { return Err(format!("the app `{app}` is not a plugin")) };
             instance
                 .run_task(&task, &arguments)
                 .await
@@ -70,7 +70,7 @@ async fn request(app: &App, method: &str, target: &str) -> Result<String, String
     let mut body = response.into_body();
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("{status}, and the body broke off: {error}"))?;
+        let frame = frame.map_err(|error| format!("{status}, and the body failed: {error}"))?;
         if let Some(data) = frame.data_ref() {
             keep_end(&mut text, data);
         }
@@ -79,13 +79,13 @@ async fn request(app: &App, method: &str, target: &str) -> Result<String, String
     if status.as_u16() < 400 { Ok(text) } else { Err(text) }
 }
 
-/// Ends the program and its children unless it has ended.
+/// Kills the program and its children when dropped, unless the program has ended.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            let _ = rustix::process::kill_process_group(group, Signal::KILL); // it may have ended just now
+            let _ = rustix::process::kill_process_group(group, Signal::KILL); // it may have ended already
         }
     }
 }
@@ -94,14 +94,14 @@ async fn command(words: &[String], folder: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("cannot start a process: {error}");
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let mut output = pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-    // By way of ourselves, so that it ends when this worker is killed.
+    // Started through this program, so that it ends when this worker is killed.
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg0("paster").arg("__task").arg("--parent").arg(std::process::id().to_string());
     command.arg("--").args(words).current_dir(folder).stdin(Stdio::null());
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     command.process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
-    drop(command); // its ends of the pipe
+    drop(command); // closes this process's copies of the pipe
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let mut group = Group(pid);
     let mut text = Vec::new();
@@ -114,13 +114,13 @@ async fn command(words: &[String], folder: &Path) -> Result<String, String> {
                 _ => break child.wait().await.map_err(failed)?,
             },
             status = child.wait() => {
-                // What it wrote last is still in the pipe.
+                // Its last output is still in the pipe.
                 let rest = async {
                     while let Ok(count @ 1..) = output.read(&mut chunk).await {
                         keep_end(&mut text, &chunk[..count]);
                     }
                 };
-                let _ = tokio::time::timeout(LINGER, rest).await; // a child of its own may hold the pipe
+                let _ = tokio::time::timeout(LINGER, rest).await; // its children may hold the pipe open
                 break status.map_err(failed)?;
             }
         }
@@ -135,12 +135,12 @@ async fn command(words: &[String], folder: &Path) -> Result<String, String> {
 
 /// Becomes the program `words` (`paster __task`), which the kernel ends with the process `parent`.
 /// # Errors
-/// When there is no such program.
+/// When the program cannot be executed.
 pub fn become_program(words: &[String], parent: u32) -> crate::error::Result<u8> {
     let Some((program, arguments)) = words.split_first() else { return Ok(2) };
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)); // only costs the promise
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)); // else it may outlive the worker
     if rustix::process::getppid() != Pid::from_raw(parent.cast_signed()) {
-        return Ok(1); // it has died while we were starting
+        return Ok(1); // the worker ended while this process was starting
     }
     let error = std::process::Command::new(program).args(arguments).exec();
     Err(crate::error::Error::new(format!("cannot run `{program}`")).because(error).into())

@@ -15,17 +15,17 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// When a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ops::serve) enum Schedule {
-    /// Again and again after such a time.
+    /// Repeatedly, with this interval.
     Every(Duration),
-    /// By a cron pattern.
+    /// According to a cron pattern.
     Cron(Box<Cron>, Zone),
-    /// When `paster task run` says so.
+    /// Only by `paster task run`.
     ByHand,
 }
 
 impl Schedule {
     /// # Errors
-    /// Why the text is no time span.
+    /// Why the text is not a time span.
     pub(super) fn every(text: &str) -> Result<Schedule, String> {
         let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
         match span >= SHORTEST {
@@ -35,7 +35,7 @@ impl Schedule {
     }
 
     /// # Errors
-    /// Why the text is no pattern; one that no day matches.
+    /// Why the text is not a pattern, or that no time matches it.
     pub(super) fn cron(text: &str, zone: Zone) -> Result<Schedule, String> {
         let cron = Cron::from_str(text).map_err(|error| error.to_string())?;
         let schedule = Schedule::Cron(Box::new(cron), zone);
@@ -46,7 +46,7 @@ impl Schedule {
         }
     }
 
-    /// The first time after `now`, for a schedule that began at `began`: what lies between is left out.
+    /// The first time after `now`, for a schedule that started at `began`. Times in between are skipped.
     pub(super) fn next(&self, began: SystemTime, now: SystemTime) -> Option<SystemTime> {
         match self {
             Schedule::ByHand => None,

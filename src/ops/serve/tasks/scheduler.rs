@@ -1,4 +1,4 @@
-//! The tasks of a supervisor: when each is due, what runs, what the last run said.
+//! The supervisor's tasks: when each is due, what is running, and the result of the last run.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
@@ -15,7 +15,7 @@ use crate::ops::serve::log_buffer::now_ms;
 use crate::ops::serve::{Event, Message, Shared};
 use crate::registry::nearest;
 
-/// The clock is looked at this often, as it may be set or stand still meanwhile.
+/// How often to check the clock, which may be set or stand still.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// All tasks of the generation that serves.
@@ -25,15 +25,15 @@ pub(in crate::ops::serve) struct Scheduler(Mutex<BTreeMap<String, Entry>>);
 #[derive(Debug)]
 struct Entry {
     task: Task,
-    /// Since when its times are counted.
+    /// The time that its interval counts from.
     began: SystemTime,
     next: Option<SystemTime>,
     runs: Runs,
-    /// Waits for the next time; ends with the entry.
+    /// Waits for the next time. Dropping the entry ends it.
     _timer: Option<AbortOnDropHandle<()>>,
 }
 
-/// What is known of a task's runs.
+/// The runs of a task.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Runs {
@@ -44,10 +44,10 @@ struct Runs {
     skipped: u64,
 }
 
-/// A run that goes on: a worker was asked to, and answers at its end.
+/// A run in progress: a worker has the request, and answers when it ends.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(in crate::ops::serve) struct RunningTask {
-    /// Number of the question.
+    /// Number of the query.
     pub(in crate::ops::serve) number: u64,
     /// The worker's process id.
     pub(in crate::ops::serve) pid: u32,
@@ -55,13 +55,13 @@ pub(in crate::ops::serve) struct RunningTask {
 }
 
 impl RunningTask {
-    /// One that begins now.
+    /// A run that starts now.
     pub(in crate::ops::serve) fn new(number: u64, pid: u32) -> RunningTask {
         RunningTask { number, pid, began_ms: now_ms() }
     }
 }
 
-/// A task as a supervisor leaves it to a successor.
+/// A task, as the supervisor passes it to an upgraded program.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(in crate::ops::serve) struct TaskSnapshot {
@@ -73,7 +73,7 @@ pub(in crate::ops::serve) struct TaskSnapshot {
     runs: Runs,
 }
 
-/// A run that has begun: what a worker is to be told. [`Scheduler::end`] takes it.
+/// A run that has started, with the order for the worker. Pass it to [`Scheduler::end`].
 #[derive(Debug)]
 pub(in crate::ops::serve) struct StartedTask {
     pub(in crate::ops::serve) order: Order,
@@ -82,7 +82,7 @@ pub(in crate::ops::serve) struct StartedTask {
 }
 
 impl StartedTask {
-    /// The run as it is now.
+    /// The state of the run, still without a result.
     pub(in crate::ops::serve) fn run(&self) -> TaskRun {
         let began_ms = self.going.began_ms;
         TaskRun { name: self.order.name.clone(), began_ms, ..TaskRun::default() }
@@ -90,7 +90,7 @@ impl StartedTask {
 }
 
 impl Entry {
-    /// A task whose times are counted since `began`; `next` is the first of them, where it is known.
+    /// A task whose interval counts from `began`; `next` is its next time, if known.
     fn new(
         shared: &Arc<Shared>,
         task: Task,
@@ -108,8 +108,8 @@ impl Scheduler {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the tasks of a new generation. One that is as it was keeps its next time, and all keep what is known of
-    /// their runs.
+    /// Sets the tasks of a new generation. A task with the same schedule keeps its next time; all keep the
+    /// records of their runs.
     pub(in crate::ops::serve) fn set(&self, shared: &Arc<Shared>, tasks: Vec<Task>) {
         let mut entries = self.entries();
         let mut before = std::mem::take(&mut *entries);
@@ -128,7 +128,7 @@ impl Scheduler {
         }
     }
 
-    /// All of them, for a successor.
+    /// All tasks, for an upgrade.
     pub(in crate::ops::serve) fn leave(&self) -> Vec<TaskSnapshot> {
         let left = |(name, entry): (&String, &Entry)| TaskSnapshot {
             name: name.clone(),
@@ -141,8 +141,8 @@ impl Scheduler {
         self.entries().iter().map(left).collect()
     }
 
-    /// Takes `tasks`, with what another supervisor has left of them: due times, and what is known of their runs. Those
-    /// that go on are returned: their ends are to be waited for.
+    /// Sets `tasks`, with the due times and runs of the previous program. Returns the runs in progress: the
+    /// caller must wait for their ends.
     pub(in crate::ops::serve) fn inherit(
         &self,
         shared: &Arc<Shared>,
@@ -167,7 +167,7 @@ impl Scheduler {
         begun
     }
 
-    /// Forgets all: nothing becomes due any more.
+    /// Clears the timers: no task becomes due any more.
     pub(in crate::ops::serve) fn stop(&self) {
         self.entries().values_mut().for_each(|entry| {
             entry._timer = None;
@@ -175,9 +175,9 @@ impl Scheduler {
         });
     }
 
-    /// Begins a run.
+    /// Starts a run.
     /// # Errors
-    /// There is no such task; it runs already and may not twice at once.
+    /// When there is no such task, or it is running already and may not overlap.
     pub(in crate::ops::serve) fn begin(&self, name: &str, going: RunningTask) -> Result<StartedTask, Error> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(name) else {
@@ -189,14 +189,14 @@ impl Scheduler {
         };
         if !entry.runs.going.is_empty() && !entry.task.overlap {
             entry.runs.skipped += 1;
-            return Err(Error::new(format!("the task `{name}` runs already"))
-                .help("`overlap = true` in its table lets it run twice at once"));
+            return Err(Error::new(format!("the task `{name}` is already running"))
+                .help("`overlap = true` in its table allows overlapping runs"));
         }
         entry.runs.going.push(going);
         Ok(StartedTask { order: entry.task.order.clone(), going, since: Instant::now() })
     }
 
-    /// Ends a run; tells of it and returns it.
+    /// Records the end of a run, emits the event and returns the run.
     pub(in crate::ops::serve) fn end(
         &self,
         shared: &Shared,
@@ -217,7 +217,7 @@ impl Scheduler {
         run
     }
 
-    /// What is known of each.
+    /// The state of all tasks.
     pub(in crate::ops::serve) fn infos(&self) -> Vec<TaskInfo> {
         let info = |(name, entry): (&String, &Entry)| TaskInfo {
             name: name.clone(),
@@ -242,7 +242,7 @@ impl Scheduler {
     }
 }
 
-/// Tells the supervisor whenever the task is due; at `first` to begin with, where it is known.
+/// Notifies the supervisor whenever the task is due, at `first` to start with, if it is known.
 async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
     let from_now = || {
         let next = task.schedule.next(began, SystemTime::now());
@@ -258,7 +258,7 @@ async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Opt
                 break;
             }
             if left > before {
-                // The clock was set back: there may be a time before that one.
+                // The clock was set back: there may be an earlier time now.
                 next = from_now().map_or(next, |now| now.min(next));
                 shared.tasks.set_next(&task.name, Some(next));
                 before = Duration::MAX;
@@ -267,15 +267,15 @@ async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Opt
             before = left;
             tokio::time::sleep(left.min(LOOK)).await;
         }
-        // For a successor it is no longer to come.
+        // After an upgrade it must not run again.
         shared.tasks.set_next(&task.name, None);
         shared.send(Message::Due(task.name.clone()));
-        // Jitter must not make one time come twice.
+        // Jitter must not make the same time due twice.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// A span below `most`.
+/// A random duration below `most`.
 fn by_chance(most: Duration) -> Duration {
     let chance = std::hash::RandomState::new().build_hasher().finish() % 1_000_000;
     most.mul_f64(chance as f64 / 1e6)

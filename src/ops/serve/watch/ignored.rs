@@ -1,4 +1,4 @@
-//! What `.gitignore` files name.
+//! Paths that `.gitignore` files name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use ignore::Match;
 use ignore::gitignore::Gitignore;
 
-/// The `.gitignore` files that were looked at, by their folder; `None` where there is none.
+/// The `.gitignore` files that were read, by their directory; `None` if there is none.
 #[derive(Debug, Default)]
 pub(super) struct Ignored(Mutex<BTreeMap<PathBuf, Option<Gitignore>>>);
 
 impl Ignored {
-    /// Whether git ignores `path`, a file or folder below `root`: by a rule for it or for a folder that it lies in. As in
-    /// git, the rules of the innermost file win, and nothing is taken back within an ignored folder.
+    /// Whether git ignores `path`, a file or directory below `root`: by a rule for it or for a directory that
+    /// contains it. As in git, the rules of the innermost file win, and a rule cannot re-include anything in
+    /// an ignored directory.
     pub(super) fn has(&self, root: &Path, path: &Path) -> bool {
         let Ok(inner) = path.strip_prefix(root) else { return false };
-        // Files of the folders above count too, up to the root of the repository.
+        // The files of parent directories count too, up to the root of the repository.
         let top = root.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(root);
         let mut rules: Vec<&Path> = root.ancestors().take_while(|folder| folder.starts_with(top)).collect();
         rules.reverse();
@@ -39,7 +40,7 @@ impl Ignored {
         for folder in folders.iter().rev() {
             let rules = known.entry(folder.clone()).or_insert_with(|| {
                 let file = folder.join(".gitignore");
-                // A line that is not valid is left out, as in git.
+                // Invalid lines are skipped, as in git.
                 file.is_file().then(|| Gitignore::new(file).0)
             });
             match rules.as_ref().map(|rules| rules.matched(path, is_folder)) {

@@ -1,13 +1,14 @@
-//! Symbolic links on the way to a file: who replaces one changes what the file is, and nothing in its folder tells.
+//! Symbolic links on the way to a file: replacing one changes the file, and nothing in the file's directory
+//! shows it.
 //!
-//! Kubernetes mounts a ConfigMap as links to `..data/NAME`, where `..data` is a link too, and swaps that one. Deployments
-//! swap `current` of `current/server.toml`.
+//! Kubernetes mounts a ConfigMap as links to `..data/NAME`, where `..data` is a link too, and replaces that
+//! one. Deployments replace `current` in `current/server.toml`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as Linux follows in one path.
+/// Maximum number of links that Linux follows in one path.
 const MOST: usize = 40;
 
 /// Adds to `found` every link that the look-up of `path` follows.

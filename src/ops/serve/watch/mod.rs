@@ -1,13 +1,13 @@
-//! Watching files: which changes may ask for a new generation, or for a refresh of open pages.
+//! Watches files, and decides which changes may lead to a new generation or a refresh of open pages.
 //!
-//! Folders are watched, never single files, as editors replace a file by another of the same name. Bursts are
-//! gathered until it is quiet, and a file that was written with the content that it had is no change. Whether a
-//! generation is made is decided by the attempt: only when the config or a library is another one.
+//! Only directories are watched, because editors replace a file by another one of the same name. The watch
+//! gathers a burst of changes until it is quiet, and ignores a write that leaves the content as it was. The
+//! attempt then decides whether to make a generation: only if the config or a library differs.
 //!
-//! - here: the watch and its bursts;
-//! - `scope`: what is watched, and what a change means; `paths`: what the config names;
-//! - `ignored`: what `.gitignore` names; `links`: symbolic links on the way to a file;
-//! - `limits`: why files cannot be watched.
+//! - here: the watch and its bursts
+//! - `scope`: what is watched, and what a change means; `paths`: what the config names
+//! - `ignored`: what `.gitignore` names; `links`: symbolic links on the way to a file
+//! - `limits`: why files cannot be watched
 
 mod ignored;
 mod limits;
@@ -30,9 +30,9 @@ pub(super) use self::scope::Scope;
 use self::scope::{Meaning, Rules};
 use super::{Message, Shared};
 
-/// So long nothing may happen before a burst counts as ended.
+/// A burst ends after this time without a change.
 const QUIET: Duration = Duration::from_millis(20);
-/// The same after a library has changed, which a linker writes in many steps.
+/// The same for libraries, which a linker writes in many steps.
 const QUIET_LIBRARY: Duration = Duration::from_millis(200);
 /// A burst is cut off after this time.
 const CEILING: Duration = Duration::from_millis(500);
@@ -45,18 +45,18 @@ pub(super) struct Watch {
     folders: Arc<Mutex<Folders>>,
 }
 
-/// The folders that the system watches for us.
+/// The directories that the system watches.
 struct Folders {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
-    /// The last warning, which is not told again as long as it stays the same.
+    /// The last warning, which is not repeated while it stays the same.
     warning: Option<String>,
 }
 
-/// What the system tells.
+/// What the system reports.
 enum Told {
     Path(PathBuf),
-    /// It has lost count: anything may have changed.
+    /// Events were lost: anything may have changed.
     Lost,
 }
 
@@ -65,9 +65,9 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watch {
-    /// Begins to watch nothing.
+    /// Starts a watch without directories.
     /// # Errors
-    /// Why the system watches nothing for us, and how to mend it.
+    /// Why the system cannot watch, and how to fix it.
     pub(super) fn new(shared: Arc<Shared>) -> Result<Watch, String> {
         let (sender, events) = mpsc::unbounded_channel();
         let rules = Arc::<Mutex<Arc<Rules>>>::default();
@@ -75,10 +75,10 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if event.need_rescan() {
-                let _ = sender.send(Told::Lost); // nobody listens: the program ends
+                let _ = sender.send(Told::Lost); // fails only when the program ends
                 return;
             }
-            // Reading changes nothing; cargo reads all sources.
+            // Reading does not change a file, and cargo reads all sources.
             if matches!(event.kind, EventKind::Access(_)) {
                 return;
             }
@@ -103,7 +103,7 @@ impl Watch {
 }
 
 impl Folders {
-    /// Watches what `rules` want and nothing else; warns of folders that cannot be watched.
+    /// Watches exactly what `rules` want; warns about directories that cannot be watched.
     fn follow(&mut self, rules: &Rules, shared: &Shared) {
         let wanted = rules.folders();
         let gone: Vec<_> = self.watched.difference(&wanted).cloned().collect();
@@ -116,7 +116,7 @@ impl Folders {
             match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.watched.insert(folder)),
                 Err(error) if folder.exists() => failed.push((folder, error)),
-                Err(_) => {} // the folder above tells when it comes
+                Err(_) => {} // the watch of its parent reports it when it appears
             }
         }
         let warning = failed.first().map(|(folder, error)| {
@@ -132,19 +132,20 @@ impl Folders {
         self.warning = warning;
     }
 
-    /// Forgets `path` and all below it: what the system watches there may be something that has no name any more.
+    /// Forgets `path` and everything below it: the system may be watching something that no longer has this
+    /// name.
     fn forget(&mut self, path: &Path) {
         let below: Vec<_> = self.watched.iter().filter(|folder| folder.starts_with(path)).cloned().collect();
         below.iter().for_each(|folder| self.unwatch(folder));
     }
 
     fn unwatch(&mut self, folder: &Path) {
-        let _ = self.watcher.unwatch(folder); // it may be gone, and its watch with it
+        let _ = self.watcher.unwatch(folder); // it may no longer exist
         self.watched.remove(folder);
     }
 }
 
-/// Gathers bursts of changes and tells the supervisor.
+/// Gathers bursts of changes and reports them to the supervisor.
 async fn gather(
     mut events: mpsc::UnboundedReceiver<Told>,
     rules: Arc<Mutex<Arc<Rules>>>,
@@ -155,7 +156,7 @@ async fn gather(
     while let Some(first) = events.recv().await {
         let Some((paths, lost)) = burst(first, &mut events, &rules).await else { return };
         let mut now = lock(&rules).clone();
-        // What a link leads to is another folder now.
+        // A changed link leads to another directory now.
         let links: Vec<_> = paths.iter().filter(|path| now.links.contains(*path)).cloned().collect();
         if lost || !links.is_empty() {
             now = Arc::new(Rules::new(now.scope.clone()));
@@ -183,7 +184,8 @@ async fn gather(
     }
 }
 
-/// Waits for the end of a burst; returns its paths, and whether some are not known. `None` when the program ends.
+/// Waits for the end of a burst. Returns its paths, and whether events were lost. `None` when the program
+/// ends.
 async fn burst(
     first: Told,
     events: &mut mpsc::UnboundedReceiver<Told>,
@@ -213,8 +215,8 @@ async fn burst(
     }
 }
 
-/// Watches folders that have come or were made again, and adds the files in them: they may have been there before they
-/// were watched.
+/// Watches directories that are new or were recreated, and adds their files, which may be older than the
+/// watch.
 fn renew(
     mut paths: BTreeSet<PathBuf>,
     links: &[PathBuf],
@@ -242,7 +244,8 @@ fn renew(
     paths
 }
 
-/// What a file holds or where a link leads, as a number; `None` when it is not there, 0 when it is too large to read.
+/// A hash of a file's content, or of where a link leads; `None` if it does not exist, 0 if it is too large to
+/// read.
 pub(super) fn content(path: &Path) -> Option<u64> {
     let mut hash = DefaultHasher::new();
     if let Ok(target) = std::fs::read_link(path) {

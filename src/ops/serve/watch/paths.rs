@@ -1,4 +1,4 @@
-//! The files and folders that a config names, by the types of the options that name them.
+//! The files and directories that a config names, found by the types of its options.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use schemars::Schema;
 use crate::config::{Access, Config, NamedPath, Table};
 use crate::ops::schema;
 
-/// What a config names.
+/// The paths in a config.
 #[derive(Debug, Clone, Default)]
 pub(in crate::ops::serve) struct Paths {
     /// Read once, when a generation is built.
     pub(in crate::ops::serve) read: BTreeSet<PathBuf>,
     /// Written by the server.
     pub(super) written: BTreeSet<PathBuf>,
-    /// Folders whose files are served as they are.
+    /// Directories whose files are served directly.
     pub(super) served: BTreeSet<PathBuf>,
 }
 
 impl Paths {
-    /// Gathers the paths of all tables.
+    /// Collects the paths of all tables.
     pub(in crate::ops::serve) fn of(config: &Config) -> Paths {
         let mut paths = Paths::default();
         schema::tables(config).iter().for_each(|(table, schema)| paths.table(table, schema));

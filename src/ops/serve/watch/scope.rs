@@ -1,4 +1,4 @@
-//! What is watched, and what a change of a path means.
+//! Defines what is watched, and what a change of a path means.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,29 +9,29 @@ use super::links;
 use super::paths::Paths;
 use crate::ops::build::Inputs;
 
-/// Folders that hold what tools make.
+/// Directories of build output and other generated files.
 const IGNORED: &[&str] =
     &["target", "node_modules", ".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".cache"];
 
 /// What is watched.
 #[derive(Debug, Clone, Default)]
 pub(in crate::ops::serve) struct Scope {
-    /// Config files: a change of one is told apart.
+    /// Config files; a change of one is reported separately.
     pub(in crate::ops::serve) configs: BTreeSet<PathBuf>,
-    /// Crates, libraries, what builds write.
+    /// Crates, libraries, and the output of builds.
     pub(in crate::ops::serve) inputs: Inputs,
-    /// What the config names.
+    /// The paths that the config names.
     pub(in crate::ops::serve) paths: Paths,
 }
 
-/// What a change of a path may change.
+/// What a change of a path may affect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Meaning {
     /// The config.
     pub(super) config: bool,
     /// A library, or another file that a generation is built from.
     pub(super) input: bool,
-    /// A page that is served from its file.
+    /// A page that is served directly from its file.
     pub(super) page: bool,
 }
 
@@ -49,7 +49,7 @@ impl Meaning {
     }
 }
 
-/// A scope with what was looked up for it.
+/// A scope, with data derived from it.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     pub(super) scope: Scope,
@@ -67,7 +67,7 @@ impl Rules {
         Rules { scope, links, ignored: Ignored::default() }
     }
 
-    /// What a change of `path` may change.
+    /// What a change of `path` may affect.
     pub(super) fn meaning(&self, path: &Path) -> Meaning {
         let Scope { configs, inputs, paths } = &self.scope;
         if self.links.contains(path) {
@@ -77,7 +77,7 @@ impl Rules {
             return Meaning::default();
         }
         let temporary = is_temporary(path);
-        // An included file that may be absent appears beside the one that names it.
+        // An optional included file appears in the directory of the file that includes it.
         let beside = |config: &PathBuf| config.parent() == path.parent();
         let is_toml = path.extension() == Some(OsStr::new("toml")) && !path.ends_with("Cargo.toml");
         let config = configs.contains(path) || (is_toml && !temporary && configs.iter().any(beside));
@@ -95,12 +95,12 @@ impl Rules {
         !is_output && folders.any(|folder| !self.ignored.has(folder, path))
     }
 
-    /// All folders to watch, each without its subfolders.
+    /// All directories to watch, not recursively.
     pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
         let Scope { configs, inputs, paths } = &self.scope;
         let files =
             configs.iter().chain(&inputs.files).chain(&inputs.sources).chain(&paths.read).chain(&self.links);
-        // The folder above tells of one that is removed and made again.
+        // Watching the parent shows when a directory is removed and recreated.
         let roots = inputs.folders.iter().chain(&paths.served);
         let mut found: BTreeSet<PathBuf> =
             files.chain(roots).filter_map(|path| path.parent()).map(Path::to_owned).collect();
@@ -121,7 +121,7 @@ impl Rules {
     }
 }
 
-/// Whether `path` is `folder` or lies in it, outside of what tools make there.
+/// Whether `path` is `folder` or lies in it, but not in generated files.
 fn is_within(path: &Path, folder: &Path) -> bool {
     path.strip_prefix(folder).is_ok_and(|inner| !inner.iter().any(is_ignored))
 }
@@ -130,10 +130,10 @@ fn is_ignored(name: &OsStr) -> bool {
     IGNORED.iter().any(|ignored| name == *ignored)
 }
 
-/// What editors write beside a file while they save it.
+/// Whether this is a temporary file that editors write while they save.
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let number = || name.bytes().all(|byte| byte.is_ascii_digit()); // vim's test of a folder: 4913
+    let number = || name.bytes().all(|byte| byte.is_ascii_digit()); // vim tests a directory with the file 4913
     name.ends_with('~')
         || [".swp", ".swx", ".swo", ".tmp", ".bak", "___jb_tmp___", "___jb_old___"]
             .iter()

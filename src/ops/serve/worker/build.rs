@@ -1,4 +1,4 @@
-//! What a generation is made of: assembled, and found healthy.
+//! Assembles a generation and checks that it is healthy.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(super) struct Built {
     pub(super) known: Inspector,
 }
 
-/// Assembles the generation and probes its plugins, under the deadline of the process options. A mere try ends without
-/// a fault where there is none.
+/// Assembles the generation and probes its plugins, within the deadline of the process options. A worker of
+/// [`Role::Try`] ends without a fault if it finds none.
 pub(super) async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
@@ -48,13 +48,13 @@ pub(super) async fn build(
         states,
         host,
         reopen,
-        config: Arc::default(), // the assembler puts the merged one in
+        config: Arc::default(), // the assembler sets the merged one
         parts,
         health: health.clone(),
     };
     let config = start.config.clone();
     let host = context.host.clone();
-    // `create` of a plugin may block, and its panics have become errors; one that comes here is ours.
+    // `create` of a plugin may block. Its panics are errors already, so a panic here is paster's own.
     let generation = start.generation;
     let built = threads.spawn_blocking(move || {
         if tells {

@@ -1,4 +1,4 @@
-//! The serving part of a worker: its servers, their connections on the way to other workers, its end.
+//! The serving part of a worker: its servers, the connections that it hands over, and its end.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -28,19 +28,19 @@ use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
 
-/// How long tasks that are cut off may take to end.
+/// How long cancelled tasks may take to end.
 const FAST: Duration = Duration::from_millis(500);
-/// Connections that wait between two stations of a hand-over.
+/// How many connections may wait between two steps of a hand-over.
 const QUEUE: usize = 64;
-/// What is granted to WebSockets and streams between "come back" and the end of an old generation.
+/// How long WebSockets and streams may stay after the request to reconnect, before the old generation ends.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How often it is looked whether only WebSockets are left.
+/// How often to check whether only WebSockets are left.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// The serving part of a worker.
 pub(super) struct Generation {
     start: Box<Start>,
-    /// Each with its turn to be called back.
+    /// Each plugin app, with a lock that puts its callbacks in order.
     instances: Vec<(Instance, Arc<Mutex<()>>)>,
     callbacks: JoinSet<()>,
     known: Inspector,
@@ -60,9 +60,9 @@ pub(super) struct Generation {
     target: watch::Sender<Option<Arc<UnixStream>>>,
     outgoing: JoinSet<()>,
     serving: bool,
-    /// When "come back" is said to what still is connected.
+    /// When to ask the remaining clients to reconnect.
     farewell: Option<Instant>,
-    /// When the process ends, whatever still runs.
+    /// When the process ends, even if something still runs.
     end: Option<Instant>,
 }
 
@@ -109,12 +109,12 @@ impl Generation {
         let Some(hand_over) = &self.hand_over else { return };
         let mut bound: BTreeMap<&str, Vec<Socket>> = BTreeMap::new();
         for ((server, listen), fd) in self.start.sockets.iter().zip(sockets) {
-            // It was parsed once by the supervisor; the descriptor counts.
+            // The supervisor has parsed it; only the descriptor matters.
             let listen = Listen::parse(listen).unwrap_or(Listen::Fd(0));
             bound.entry(server).or_default().push(Socket { listen, fd });
         }
         for (name, server, app) in servers {
-            // What listens nowhere (a console) answers once, not once a worker.
+            // A server without a listener (a console) answers once, not once per worker.
             if self.start.worker > 0 && server.listen().is_empty() {
                 continue;
             }
@@ -169,14 +169,14 @@ impl Generation {
         self.farewell = Some(Instant::now() + self.start.process.drain());
     }
 
-    /// Asks what is connected to leave, and closes what is left after `grace`.
+    /// Asks the clients to leave, and closes what is left after `grace`.
     pub(super) fn drain(&mut self, grace: Duration) {
         let until = Instant::now() + grace;
         if self.end.is_some_and(|end| end <= until + SLACK) {
             return;
         }
         if *self.phase.borrow() == Phase::Serving {
-            // Nothing newer serves: the whole server ends.
+            // No newer generation serves: the whole server is stopping.
             self.health.end();
         }
         self.farewell = None;
@@ -187,13 +187,14 @@ impl Generation {
         self.call_back(Instance::shutdown);
     }
 
-    /// Calls a function of every plugin, off this task: it may block for some seconds. An app's calls follow one another.
+    /// Calls a function of every plugin in the background, because it may block for seconds. Calls of one app
+    /// run in order.
     fn call_back(&mut self, function: fn(&Instance)) {
         for (instance, turn) in &self.instances {
             let (instance, turn, threads) = (instance.clone(), turn.clone(), self.threads.clone());
             self.callbacks.spawn(async move {
                 let _turn = turn.lock().await;
-                // A panic in it was logged; the end goes on without it.
+                // A panic in it is logged already; the shutdown goes on.
                 let _ = threads.spawn_blocking(move || function(&instance)).await;
             });
         }
@@ -203,7 +204,7 @@ impl Generation {
         self.known.answer(number, query, &self.outbox, &self.threads, &mut self.running);
     }
 
-    /// Sends what the plugins save. One that blocks costs only its own state.
+    /// Sends the states that the plugins save. A plugin that blocks loses only its own state.
     pub(super) fn save_state(&self) {
         let outbox = self.outbox.clone();
         let save = |instance: Instance| {
@@ -218,12 +219,12 @@ impl Generation {
         });
     }
 
-    /// Whether WebSockets are to leave as soon as nothing else is left.
+    /// Whether to close WebSockets as soon as nothing else is left.
     fn lets_web_sockets_go(&self) -> bool {
         self.farewell.is_some() && self.start.process.websockets == WebSockets::Drain
     }
 
-    /// Waits for what time or a server's end brings; returns when the process is to end. Safe to cancel.
+    /// Runs until the process must end. Safe to cancel.
     pub(super) async fn turn(&mut self) -> u8 {
         loop {
             let ended = self.serving && self.servers.is_empty();
@@ -253,8 +254,8 @@ impl Generation {
                 () = until(self.farewell) => self.drain(FAREWELL),
                 () = only_web_sockets(&self.loads), if self.lets_web_sockets_go() => self.drain(FAREWELL),
                 () = until(self.end) => {
-                    // Programs of tasks are ended with their children.
-                    let _ = tokio::time::timeout(FAST, self.running.shutdown()).await; // too slow
+                    // Ends the programs of tasks, with their children.
+                    let _ = tokio::time::timeout(FAST, self.running.shutdown()).await; // do not wait longer
                     return 0;
                 }
             }
@@ -262,7 +263,7 @@ impl Generation {
     }
 }
 
-/// Waits until every connection that is left is a WebSocket.
+/// Waits until all remaining connections are WebSockets.
 async fn only_web_sockets(loads: &[Arc<Load>]) {
     let others = |load: &Arc<Load>| {
         load.connections.load(Ordering::Relaxed).saturating_sub(load.upgraded.load(Ordering::Relaxed))

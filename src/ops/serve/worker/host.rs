@@ -1,4 +1,4 @@
-//! Services of the supervisor, asked for over the control socket.
+//! Services that a worker requests from the supervisor over the control socket.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::fault::Fault;
 
-/// Longest wait for what all workers have counted: a supervisor that is being replaced answers late, and Prometheus waits
-/// 10 s.
+/// How long to wait for the counts of all workers: during an upgrade the supervisor answers late, and
+/// Prometheus waits 10 s.
 const COUNTING: Duration = Duration::from_secs(5);
-/// Longest wait for a file: a supervisor that is being replaced answers late.
+/// How long to wait for a file: during an upgrade the supervisor answers late.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// Services of the supervisor, asked for over the control socket.
+/// Services that a worker requests from the supervisor over the control socket.
 pub(super) struct WorkerHost {
     pub(super) outbox: Outbox,
     next: AtomicU64,
@@ -44,7 +44,7 @@ impl WorkerHost {
     pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(waiting) = waiting {
-            let _ = waiting.send(answer); // it has given up waiting
+            let _ = waiting.send(answer); // the caller may have given up
         }
     }
 
@@ -54,13 +54,13 @@ impl WorkerHost {
         let file = outcome
             .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
             .and_then(|()| file.map(File::from).ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-        let _ = waiting.send(file); // it has given up waiting
+        let _ = waiting.send(file); // the caller may have given up
     }
 
     pub(super) fn counted(&self, id: u64, counts: Counts) {
         let asker = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(asker) = asker {
-            let _ = asker.send(counts); // it has given up waiting
+            let _ = asker.send(counts); // the caller may have given up
         }
     }
 }
@@ -77,7 +77,7 @@ impl Opener for WorkerHost {
 
 impl Host for WorkerHost {
     fn starting(&self, step: &str) {
-        // It must be on its way before the code runs that may end the process. The socket's own thread sends it.
+        // Send it before the code runs that may end the process. The control socket's own thread sends it.
         let told = self.outbox.clone();
         let packet = Packet::new(&FromWorker::Starting(step.to_owned()));
         tokio::runtime::Handle::current().block_on(async move { told.deliver(packet).await });
@@ -87,7 +87,7 @@ impl Host for WorkerHost {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever went away before the answer came is forgotten.
+        // Forget callers that have given up.
         waiting.retain(|_, asker| !asker.is_closed());
         waiting.insert(id, sender);
         drop(waiting);
@@ -95,7 +95,7 @@ impl Host for WorkerHost {
         Box::pin(async move {
             match tokio::time::timeout(COUNTING, answer).await {
                 Ok(Ok(counts)) => Ok(counts),
-                _ => Err(Error::new("the supervisor does not say what the workers count")),
+                _ => Err(Error::new("the supervisor did not send the counts of the workers")),
             }
         })
     }

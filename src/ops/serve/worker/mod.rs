@@ -1,10 +1,10 @@
-//! One generation in a process of its own: loads, builds, probes, serves, retires, drains, ends.
+//! One generation in its own process: loads, builds, probes, serves, retires, drains, ends.
 //!
 //! Its standard input is the control socket. It ends when the supervisor does.
 //!
-//! - here: the start, and what the supervisor says;
-//! - `build`: assembles the generation; `generation`: serves it to its end;
-//! - `host`: what the supervisor is asked for.
+//! - here: the start, and the supervisor's messages
+//! - `build`: assembles the generation; `generation`: serves it to its end
+//! - `host`: requests to the supervisor
 
 mod build;
 mod generation;
@@ -38,41 +38,42 @@ use crate::health::HealthProbes;
 use crate::metrics::Parts;
 use crate::ops::fault::Fault;
 
-/// Copies of log lines that wait to be sent.
+/// How many log lines may wait to be sent to the supervisor.
 const LINES: usize = 512;
-/// Log lines are sent together up to this length, in bytes.
+/// Log lines are sent in batches up to this length, in bytes.
 const BATCH: usize = 64 << 10;
-/// How often the supervisor is told what was counted.
+/// How often the worker sends its counts to the supervisor.
 const REPORT: Duration = Duration::from_secs(5);
-/// How much longer than its own deadline a worker may take before it ends whatever still runs.
+/// How long a worker may exceed its own deadline before it ends, even if something still runs.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
     super::descriptors::close_inherited();
-    // All that is started here is known by it for ours, also when this process is gone; see `orphans`.
-    let _ = rustix::process::setsid(); // refused to one that somebody has started by hand
+    // The supervisor recognizes what is started here by the session, even when this process has ended; see
+    // `orphans`.
+    let _ = rustix::process::setsid(); // fails if it was started by hand
     let Ok(control) = take_over_stdin() else { return 2 };
     let parent = rustix::process::getppid();
     die_with_parent(true);
-    // What `ps` and `top` show; the name of the link that we were started by would say nothing.
+    // The name in `ps` and `top`; the default would be the name of the link that started this process.
     let _ = std::fs::write("/proc/self/comm", "paster worker");
-    // Orders are heard and deadlines kept on a thread of their own, whatever plugin code does to the others.
+    // Messages and deadlines are handled on a separate thread, because plugin code may block the others.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(control, parent)),
-        // The exit code is all that it can say.
+        // It can report nothing but the exit code.
         Err(_) => 1,
     }
 }
 
-/// The control socket's end says the same, but a plugin may block every thread. To be said again after a change of
-/// the user, with which the kernel forgets it.
+/// The worker also notices the end of the control socket, but a plugin may block every thread. Repeat this
+/// after a change of the user, which makes the kernel forget it.
 fn die_with_parent(yes: bool) {
     let _ = rustix::process::set_parent_process_death_signal(yes.then_some(Signal::KILL));
 }
 
-/// Has what is started here die with the supervisor too, where the kernel can tell of its end.
-/// Returns whether the supervisor is there.
+/// Ends what is started here with the supervisor too, if the kernel can report that the supervisor has ended.
+/// Returns whether the supervisor is still running.
 fn end_with(parent: Option<Pid>) -> bool {
     die_with_parent(true);
     if parent.is_some_and(|parent| orphans::end_with(parent).is_ok()) {
@@ -81,7 +82,7 @@ fn end_with(parent: Option<Pid>) -> bool {
     rustix::process::getppid() == parent
 }
 
-/// The threads that serve: one for each processor, or as many as the config says.
+/// The threads that serve: one per CPU, or as many as the config says.
 fn threads(count: usize) -> std::io::Result<Handle> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("serve");
@@ -90,12 +91,12 @@ fn threads(count: usize) -> std::io::Result<Handle> {
     }
     let runtime = builder.build()?;
     let handle = runtime.handle().clone();
-    // It lasts as long as the process, whose end does not wait for a thread that plugin code blocks.
+    // It lives as long as the process, which can end even if plugin code blocks a thread.
     std::mem::forget(runtime);
     Ok(handle)
 }
 
-/// Takes the socket that the parent put in place of standard input, and puts `/dev/null` there.
+/// Takes the control socket from standard input, and replaces it by `/dev/null`.
 pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -110,7 +111,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
         Ok(ToWorker::Start(start)) => (start, packet.fds),
         _ => return 2,
     };
-    // While there is one thread, and nothing of an application is loaded.
+    // While there is only one thread, and nothing of an application is loaded.
     if let Err(error) = start.credentials.drop_privileges() {
         outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
         return 1;
@@ -122,7 +123,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let whose = Whose { generation: start.generation, worker: start.worker };
     let (copy, lines) = mpsc::channel(LINES);
     tokio::spawn(send_log(lines, outbox.clone()));
-    let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has told of its faults
+    let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has reported its faults
     let given = if start.log { sockets.pop().map(File::from) } else { None };
     let log_file = match super::log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
         Ok(file) => file,
@@ -169,10 +170,11 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let mut report = tokio::time::interval(REPORT);
     let code = loop {
         tokio::select! {
-            // What a worker that is killed has counted since is lost.
+            // What a killed worker has counted since the last report is lost.
             _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
             order = inbox.recv() => match order {
-                // The supervisor is gone; so are its listeners. Or a packet was cut: it sees to what is left here, then.
+                // Either the supervisor is gone, with its listeners, or a packet was incomplete: then the
+                // supervisor clears what is left here.
                 None => {
                     if has_ended(parent).await {
                         orphans::end_own();
@@ -211,7 +213,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     code
 }
 
-/// Waits for the end of the supervisor, whose sockets close a little before; `false` when it goes on.
+/// Waits for the end of the supervisor, whose sockets close slightly earlier; `false` if it goes on.
 async fn has_ended(parent: Option<Pid>) -> bool {
     let gone = async {
         while rustix::process::getppid() == parent {
@@ -221,7 +223,8 @@ async fn has_ended(parent: Option<Pid>) -> bool {
     tokio::time::timeout(SLACK, gone).await.is_ok()
 }
 
-/// Reads the control socket. Answers to side requests are given here, as `create` may wait for one.
+/// Reads the control socket. Answers requests for side processes here, because `create` may be waiting for
+/// one.
 async fn read(
     stream: Arc<UnixStream>,
     host: Arc<WorkerHost>,
@@ -249,7 +252,7 @@ async fn read(
     }
 }
 
-/// Sends copies of log lines to the supervisor; when it takes none, newer ones are dropped.
+/// Sends copies of log lines to the supervisor. If it does not keep up, new lines are dropped.
 async fn send_log(mut lines: mpsc::Receiver<Vec<u8>>, outbox: Outbox) {
     while let Some(mut raw) = lines.recv().await {
         while raw.len() < BATCH

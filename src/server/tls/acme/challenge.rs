@@ -1,4 +1,4 @@
-//! Answers to an authority's challenges, as files that every process of the server reads.
+//! Responses to an authority's challenges, as files that every process of the server reads.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::keep;
 use crate::error::BoxError;
 
-/// In the cache folder.
+/// Its name in the cache directory.
 pub(super) const FOLDER: &str = "challenges";
-/// What an authority speaks for tls-alpn-01, RFC 8737 section 6.2.
+/// The protocol of tls-alpn-01, RFC 8737 section 6.2.
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
-/// A prepared answer, taken away at its end.
+/// A prepared response, removed on drop.
 pub(super) struct Prepared(PathBuf);
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // a leftover harms nobody
+        let _ = std::fs::remove_file(&self.0); // a leftover file does no harm
     }
 }
 
 /// Prepares http-01 (RFC 8555 section 8.3).
 /// # Errors
-/// A token that is no token; a folder that cannot be written.
+/// An invalid token; a directory that cannot be written.
 pub(super) fn prepare_http(folder: &Path, token: &str, answer: &str) -> io::Result<Prepared> {
     let file = http_file(folder, token).ok_or(io::ErrorKind::InvalidData)?;
     keep(&file, answer.as_bytes())?;
@@ -39,9 +39,9 @@ pub(super) fn prepare_http(folder: &Path, token: &str, answer: &str) -> io::Resu
 
 /// Prepares tls-alpn-01 (RFC 8737 section 3): a certificate for the name that carries the digest.
 /// # Errors
-/// A name that is none; a folder that cannot be written.
+/// An invalid name; a directory that cannot be written.
 pub(super) fn prepare_tls(folder: &Path, name: &str, digest: &[u8]) -> Result<Prepared, BoxError> {
-    let file = tls_file(folder, name).ok_or("no name")?;
+    let file = tls_file(folder, name).ok_or("not a DNS name")?;
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate()?;
@@ -50,14 +50,14 @@ pub(super) fn prepare_tls(folder: &Path, name: &str, digest: &[u8]) -> Result<Pr
     Ok(Prepared(file))
 }
 
-/// The answer to http-01 for a token that is waited for.
+/// The response to http-01 for a pending token.
 pub(super) fn http(folder: &Path, token: &str) -> Option<String> {
     std::fs::read_to_string(http_file(folder, token)?).ok()
 }
 
-/// The answer to tls-alpn-01, where the client is an authority and its name is waited for.
+/// The response to tls-alpn-01, if the client is an authority and its name is pending.
 pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
-    // RFC 8737 section 3: the authority offers this protocol alone.
+    // RFC 8737 section 3: the authority offers only this protocol.
     let mut offered = hello.alpn()?;
     if offered.next() != Some(PROTOCOL) || offered.next().is_some() {
         return None;
@@ -66,7 +66,8 @@ pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerCo
     let certificate = CertificateDer::from_pem_slice(&text).ok()?;
     let key = PrivateKeyDer::from_pem_slice(&text).ok()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // Not checked against one another: the extension is critical, and rustls does not know it.
+    // Key and certificate are not checked against each other: the extension is critical, and rustls does not
+    // know it.
     let key = CertifiedKey::new(vec![certificate], provider.key_provider.load_private_key(key).ok()?);
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let key = Arc::new(SingleCertAndKey::from(key));
@@ -75,7 +76,7 @@ pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerCo
     Some(Arc::new(config))
 }
 
-/// A token is base64url (RFC 8555 section 8.1): nothing that leads elsewhere.
+/// A token is base64url (RFC 8555 section 8.1), so it cannot lead to another directory.
 fn http_file(folder: &Path, token: &str) -> Option<PathBuf> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let is_token = (1..=200).contains(&token.len()) && token.bytes().all(fits);

@@ -1,4 +1,4 @@
-//! The HTTPS client that talks to an authority: one connection a request, as an order has a dozen.
+//! The HTTPS client for an authority: one connection per request, because an order has only a dozen.
 
 use std::future::Future;
 use std::path::Path;
@@ -22,9 +22,9 @@ use crate::config::Files;
 use crate::error::{BoxError, Error};
 use crate::server::tls::certificate;
 
-/// Longest time for one request.
+/// Time limit for one request.
 const TIME: Duration = Duration::from_secs(30);
-/// Longest answer: a chain of certificates has some KiB.
+/// Longest response: a certificate chain has a few KiB.
 const LONGEST: usize = 1024 * 1024;
 
 pub(super) struct Client {
@@ -32,9 +32,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Trusts the authorities of `ca`, else Mozilla's list.
+    /// Trusts the authorities in `ca`; by default, Mozilla's list.
     /// # Errors
-    /// A file that cannot be read.
+    /// If the file cannot be read.
     pub(super) fn new(ca: Option<&Path>, opener: &Files) -> Result<Client, Error> {
         let roots = match ca {
             Some(file) => certificate::roots(file, opener)?.store,
@@ -43,7 +43,7 @@ impl Client {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|cause| Error::new("TLS cannot be set up").because(cause))?
+            .map_err(|cause| Error::new("cannot set up TLS").because(cause))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Client { tls: TlsConnector::from(Arc::new(config)) })
@@ -60,7 +60,7 @@ impl HttpClient for Client {
             match tokio::time::timeout(TIME, send(tls, request)).await {
                 Ok(Ok(response)) => Ok(BytesResponse::from(response)),
                 Ok(Err(error)) => Err(instant_acme::Error::Other(error)),
-                Err(_) => Err(instant_acme::Error::Other("the authority does not answer".into())),
+                Err(_) => Err(instant_acme::Error::Other("the authority did not respond".into())),
             }
         })
     }
@@ -72,7 +72,7 @@ async fn send(
 ) -> Result<Response<Full<Bytes>>, BoxError> {
     let uri = request.uri();
     if uri.scheme_str() != Some("https") {
-        return Err(format!("the authority names `{uri}`, which is no https URL").into());
+        return Err(format!("the authority names `{uri}`, which is not an https URL").into());
     }
     let authority = uri.authority().ok_or("the authority names a URL without a host")?.clone();
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -80,7 +80,8 @@ async fn send(
     let stream = stream.await.map_err(|cause| format!("cannot connect to `{authority}`: {cause}"))?;
     stream.set_nodelay(true)?;
     let stream = tls.connect(ServerName::try_from(host)?, stream);
-    let stream = stream.await.map_err(|cause| format!("no TLS with `{authority}`: {cause}"))?;
+    let stream =
+        stream.await.map_err(|cause| format!("the TLS handshake with `{authority}` failed: {cause}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     *request.uri_mut() =

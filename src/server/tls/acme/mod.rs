@@ -1,8 +1,9 @@
-//! Certificates from an authority that speaks ACME (RFC 8555).
+//! Certificates from an authority that supports ACME (RFC 8555).
 //!
-//! What is known lies in one private folder: the account, the certificate with its key, and the answers to challenges
-//! while an order is open. One process at a time orders, the one that holds the folder's lock; every other worker and
-//! generation answers challenges from the same files, and takes the certificate in like any file that changed.
+//! The state is in one private directory: the account, the certificate with its key, and the responses to
+//! challenges while an order is open. One process at a time places orders, the one that holds the directory's
+//! lock. Every other worker and generation answers challenges from the same files, and reloads the
+//! certificate like any changed file.
 
 mod challenge;
 mod client;
@@ -30,12 +31,12 @@ use crate::codec::host_name::to_ascii;
 use crate::config::{Files, OutputPath, ReadPath, Table};
 use crate::error::{Errors, Result};
 
-/// The authority that is asked when none is named.
+/// The default authority.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Time between two looks at whether a new certificate is due.
+/// Time between two checks whether a new certificate is due.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// First pause after an order that failed; each further one is four times as long, up to [`LONGEST_PAUSE`].
-/// (Let's Encrypt lets five validations of a name fail in an hour.)
+/// First pause after a failed order; each further one is four times as long, up to [`LONGEST_PAUSE`]. (Let's
+/// Encrypt allows five failed validations of a name per hour.)
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -78,17 +79,18 @@ pub(super) struct Settings {
     directory: String,
     directory_ca: Option<PathBuf>,
     opener: Files,
-    /// Whether `redirect_http` answers challenges, too.
+    /// Whether `redirect_http` also answers challenges.
     plain: bool,
-    /// Name of the certificate's files: the first domain, and what tells it from another of the same folder.
+    /// Name of the certificate's files: the first domain, and a digest that tells it from others in the same
+    /// directory.
     name: String,
 }
 
-/// How often an order has failed since one was good, kept over generations and restarts.
+/// How many orders have failed since the last success; kept across generations and restarts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Failures {
     count: u32,
-    /// Seconds since 1970 of the last one.
+    /// Time of the last failure, in seconds since 1970.
     at: u64,
 }
 
@@ -108,18 +110,18 @@ impl Settings {
                     table
                         .error(
                             &place,
-                            format!("`{domain}` cannot be ordered: authorities want a DNS record for it"),
+                            format!("`{domain}` cannot be ordered: authorities require a DNS record for it"),
                         )
                         .help("name each host; or get the certificate by another program and list its files"),
                 );
             } else if !to_ascii(domain).is_some_and(|name| is_name(&name)) {
-                errors.push(table.error(&place, format!("`{domain}` is no DNS name")));
+                errors.push(table.error(&place, format!("`{domain}` is not a DNS name")));
             }
         }
         for (index, contact) in options.contact.iter().enumerate() {
             if !contact.starts_with("mailto:") {
                 let place = format!("tls.acme.contact[{index}]");
-                let error = table.error(&place, format!("`{contact}` is no contact URL"));
+                let error = table.error(&place, format!("`{contact}` is not a contact URL"));
                 errors.push(error.help(format!("write `mailto:{contact}`")));
             }
         }
@@ -131,7 +133,8 @@ impl Settings {
             );
         }
         if !options.directory.starts_with("https://") || options.directory.parse::<http::Uri>().is_err() {
-            let error = table.error("tls.acme.directory", format!("`{}` is no https URL", options.directory));
+            let error =
+                table.error("tls.acme.directory", format!("`{}` is not an https URL", options.directory));
             errors.push(error);
         }
         if let Some(file) = &options.directory_ca_file
@@ -165,17 +168,17 @@ impl Settings {
         self.folder.join(format!("{}.failed", self.name))
     }
 
-    /// What the authority asks for over plain HTTP.
+    /// The response to the authority's request over plain HTTP.
     pub(super) fn http_challenge(&self, token: &str) -> Option<String> {
         challenge::http(&self.folder, token)
     }
 
-    /// The answer to the authority's own handshake.
+    /// The response to the authority's own handshake.
     pub(super) fn tls_challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         challenge::tls(&self.folder, hello)
     }
 
-    /// Whether a new certificate is to be ordered: there is none, or a third of its life is left.
+    /// Whether to order a new certificate: there is none, or a third of its validity is left.
     fn is_due(&self, now: SystemTime) -> bool {
         let Ok(text) = std::fs::read(self.certificate_file()) else { return true };
         let Ok(leaf) = CertificateDer::from_pem_slice(&text) else { return true };
@@ -185,7 +188,7 @@ impl Settings {
         i64::try_from(now).unwrap_or(i64::MAX) > to - (to - from) / 3
     }
 
-    /// Whether orders that have failed forbid another one for now.
+    /// Whether failed orders forbid another one for now.
     fn must_wait(&self, now: SystemTime) -> bool {
         let failures = self.failures();
         if failures.count == 0 {
@@ -193,7 +196,7 @@ impl Settings {
         }
         let pause = FIRST_PAUSE.saturating_mul(4u32.saturating_pow(failures.count - 1)).min(LONGEST_PAUSE);
         let last = SystemTime::UNIX_EPOCH + Duration::from_secs(failures.at);
-        // A clock that was set back must not hold an order up for years.
+        // A clock that was set back must not delay an order for years.
         now.duration_since(last).is_ok_and(|passed| passed < pause)
     }
 
@@ -209,7 +212,7 @@ impl Settings {
     }
 }
 
-/// Lower or upper case letters, digits and hyphens in labels, at least two (RFC 1123 section 2.1).
+/// Letters, digits and hyphens in labels, at least two labels (RFC 1123 section 2.1).
 fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         let fits = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -218,11 +221,11 @@ fn is_name(name: &str) -> bool {
     name.len() <= 253 && name.contains('.') && name.split('.').all(label)
 }
 
-/// Keeps the certificate fresh until the server is gone.
+/// Renews the certificate until the server is gone.
 pub(super) async fn keep_fresh(settings: Settings, terminator: Weak<Terminator>) {
     if let Err(error) = make_folder(&settings.folder) {
         let folder = shown(&settings.folder);
-        tracing::error!(%error, "cannot keep certificates in {folder}: none is ordered");
+        tracing::error!(%error, "cannot store certificates in {folder}: no certificate is ordered");
         return;
     }
     while terminator.strong_count() > 0 {
@@ -233,30 +236,30 @@ pub(super) async fn keep_fresh(settings: Settings, terminator: Weak<Terminator>)
     }
 }
 
-/// Orders, unless another process does.
+/// Orders a certificate, unless another process does.
 async fn turn(settings: &Settings) {
-    // Held until the end of the order, and given up by the kernel when the process dies.
+    // Held until the end of the order; the kernel releases it if the process dies.
     let Ok(_lock) = lock(&settings.folder) else { return };
     let now = SystemTime::now();
     if !settings.is_due(now) || settings.must_wait(now) {
-        return; // the process that held it before has seen to it
+        return; // the previous holder has done it
     }
     let names = settings.domains.join(", ");
     tracing::info!(names, directory = settings.directory, "ordering a certificate");
     match order::order(settings).await {
         Ok(pem) => match keep(&settings.certificate_file(), pem.as_bytes()) {
             Ok(()) => {
-                let _ = std::fs::remove_file(settings.failures_file()); // most often there is none
-                tracing::info!(names, "a certificate has come");
+                let _ = std::fs::remove_file(settings.failures_file()); // usually there is none
+                tracing::info!(names, "a certificate was issued");
             }
-            Err(error) => tracing::error!(%error, names, "cannot keep the certificate"),
+            Err(error) => tracing::error!(%error, names, "cannot store the certificate"),
         },
         Err(error) => {
             let causes = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             tracing::error!(names, error = format!("{error}{causes}"), "no certificate could be ordered");
             if let Err(error) = settings.failed(now) {
-                tracing::warn!(%error, "cannot remember that an order has failed");
-                // Without a memory, at least this process does not hammer at the authority.
+                tracing::warn!(%error, "cannot record the failed order");
+                // Without a record, at least this process does not send orders too often.
                 tokio::time::sleep(FIRST_PAUSE).await;
             }
         }
@@ -276,13 +279,13 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(challenge::FOLDER))
 }
 
-/// Writes a private file whole or not at all.
+/// Writes a private file completely or not at all.
 fn keep(file: &Path, content: &[u8]) -> io::Result<()> {
     let draft = file.with_file_name(format!(".{}.draft", uuid::Uuid::new_v4()));
     let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = out.write_all(content).and_then(|()| out.sync_all());
     written.and_then(|()| std::fs::rename(&draft, file)).inspect_err(|_| {
-        let _ = std::fs::remove_file(&draft); // the error that is told is the first one
+        let _ = std::fs::remove_file(&draft); // the first error is the one to report
     })
 }
 

@@ -13,12 +13,12 @@ use super::client::Client;
 use super::{Settings, keep};
 use crate::error::{BoxError, Error};
 
-/// How long the authority may take to look, and then to sign.
+/// How long the authority may take to verify, and then to sign.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Orders a certificate; returns its chain and its key as PEM.
 /// # Errors
-/// What the authority says, or why it could not be asked.
+/// The authority's message, or why it could not be reached.
 pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
     let failed = |what: &'static str| {
         move |cause: instant_acme::Error| Error::new(what).because(BoxError::from(cause))
@@ -26,15 +26,15 @@ pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
     let account = account(settings).await?;
     let names: Vec<Identifier> = settings.domains.iter().cloned().map(Identifier::Dns).collect();
     let order = account.new_order(&NewOrder::new(&names)).await;
-    let mut order = order.map_err(failed("the authority takes no order"))?;
-    // Until the authority has looked; then they are taken away.
+    let mut order = order.map_err(failed("the authority refused the order"))?;
+    // Kept until the authority has verified the challenges.
     let prepared = prepare(settings, &mut order).await?;
     let retries = RetryPolicy::new().timeout(PATIENCE);
     let ready = order.poll_ready(&retries).await;
     if !matches!(ready, Ok(OrderStatus::Ready)) {
         let why = rejection(&mut order).await;
-        let error = Error::new("the authority could not verify that the names lead here");
-        let error = error.help("the names must lead to this server on port 443, or 80 with `redirect_http`");
+        let error = Error::new("the authority could not verify that the names point to this server");
+        let error = error.help("the names must reach this server on port 443, or 80 with `redirect_http`");
         return Err(match (why, ready) {
             (Some(why), _) => error.because(why),
             (None, Err(cause)) => error.because(BoxError::from(cause)),
@@ -42,14 +42,13 @@ pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
         });
     }
     drop(prepared);
-    let key =
-        order.finalize().await.map_err(failed("the authority refuses the request for a certificate"))?;
+    let key = order.finalize().await.map_err(failed("the authority refused the certificate request"))?;
     let chain =
-        order.poll_certificate(&retries).await.map_err(failed("the authority gives no certificate"))?;
+        order.poll_certificate(&retries).await.map_err(failed("the authority issued no certificate"))?;
     Ok(chain + "\n" + &key)
 }
 
-/// The account of the cache folder, made with the authority where there is none.
+/// The account in the cache directory; registers one with the authority if there is none.
 async fn account(settings: &Settings) -> Result<Account, Error> {
     let digest = Sha256::digest(&settings.directory);
     let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -60,33 +59,36 @@ async fn account(settings: &Settings) -> Result<Account, Error> {
     };
     if let Ok(text) = std::fs::read(&file) {
         let credentials: AccountCredentials = serde_json::from_slice(&text).map_err(|_| {
-            Error::new(format!("`{}` holds no account", file.display())).help("move it away: another is made")
+            Error::new(format!("`{}` contains no account", file.display()))
+                .help("move it away to register another one")
         })?;
         return Account::builder_with_http(client).from_credentials(credentials).await.map_err(failed);
     }
     let contact: Vec<&str> = settings.contact.iter().map(String::as_str).collect();
-    // The terms were agreed to in the config, or there would be no settings.
+    // The config has agreed to the terms, or there would be no settings.
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let made = Account::builder_with_http(client).create(&new, settings.directory.clone(), None).await;
     let (account, credentials) = made.map_err(failed)?;
-    let text = serde_json::to_vec(&credentials).map_err(|cause| Error::new("an account").because(cause))?;
+    let text = serde_json::to_vec(&credentials)
+        .map_err(|cause| Error::new("cannot encode the account").because(cause))?;
     keep(&file, &text).map_err(|cause| {
-        Error::new(format!("cannot keep the account `{}`", file.display())).because(cause)
+        Error::new(format!("cannot store the account `{}`", file.display())).because(cause)
     })?;
     Ok(account)
 }
 
-/// Prepares the answers to every open challenge and tells the authority to look.
+/// Prepares the responses to every open challenge and tells the authority to verify them.
 ///
-/// tls-alpn-01 where it is offered, as our port is the one that is called; else http-01. Where we answer on plain HTTP
-/// too, the other one comes first after an order that has failed: only one of the ports may be called from outside.
+/// Uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
+/// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
+/// ports can be reached from outside.
 async fn prepare(settings: &Settings, order: &mut Order) -> Result<Vec<Prepared>, Error> {
     let folder = &settings.folder;
     let mut kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
     if settings.plain && settings.failures().count % 2 == 1 {
         kinds.reverse();
     }
-    let failed = |cause: BoxError| Error::new("a challenge cannot be answered").because(cause);
+    let failed = |cause: BoxError| Error::new("cannot answer a challenge").because(cause);
     let mut prepared = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -100,7 +102,7 @@ async fn prepare(settings: &Settings, order: &mut Order) -> Result<Vec<Prepared>
         };
         let name = match authorization.identifier().identifier {
             Identifier::Dns(name) => name.to_ascii_lowercase(),
-            _ => return Err(Error::new("the authority asks for what is no DNS name")),
+            _ => return Err(Error::new("the authority asked for an identifier that is not a DNS name")),
         };
         let Some(mut challenge) = authorization.challenge(kind.clone()) else { continue };
         let answer = challenge.key_authorization();

@@ -1,4 +1,4 @@
-//! What a kernel says, taken into the document: states, outputs, replies.
+//! Applies what a kernel sends to the document: states, outputs, replies.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
 use crate::protocol::{CellState, InputRequest, KernelState, Output};
 
 impl Actor {
-    /// Takes what comes from the kernel.
+    /// Handles what comes from the kernel.
     pub(in crate::documents) async fn deliver(&mut self, delivery: Option<Delivery>) {
         match delivery {
             Some(Delivery::Message(number, bytes)) => {
@@ -23,7 +23,7 @@ impl Actor {
             Some(Delivery::Gap(from, to)) => {
                 self.engine.entry = to - 1;
                 let text = format!(
-                    "[{} messages of the kernel are lost: more than the setting `limits.journal_bytes` keeps]\n",
+                    "[{} messages of the kernel were lost: the setting `limits.journal_bytes` is too small to keep them]\n",
                     to - from
                 );
                 if let Some(cell_id) = self.engine.pending.first().map(|execution| execution.cell_id.clone())
@@ -88,7 +88,7 @@ impl Actor {
             Some("restarting") => self.give_up_runs(),
             Some("dead") => {
                 let reason = content["reason"].as_str().unwrap_or("the kernel ended").to_owned();
-                // Beside the cell that ran: why.
+                // Show the reason in the cell that was running.
                 let running = self
                     .engine
                     .pending
@@ -113,7 +113,7 @@ impl Actor {
     pub(super) fn take_reply(&mut self, content: &Value, parent: &Header) {
         let Some(execution) = self.execution(&parent.msg_id) else { return };
         execution.replied = true;
-        // An aborted run never was: some kernels send no status for it.
+        // An aborted run never started, and some kernels send no status for it.
         execution.idle |= matches!(content["status"].as_str(), Some("aborted" | "abort"));
         let cell_id = execution.cell_id.clone();
         for payload in content["payload"].as_array().into_iter().flatten() {
@@ -135,14 +135,14 @@ impl Actor {
         self.end_question_of(&execution.cell_id);
     }
 
-    /// A question that nobody answered is over where its cell is.
+    /// Ends an unanswered question of a cell that has ended.
     fn end_question_of(&mut self, cell_id: &str) {
         if self.engine.input.as_ref().is_some_and(|input| input.cell_id.as_deref() == Some(cell_id)) {
             self.end_question(None);
         }
     }
 
-    /// Ends the open question. It stays in the output with its answer, as a terminal shows it; a password does not.
+    /// Ends the open question. It stays in the output with its answer, as in a terminal; a password does not.
     pub(super) fn end_question(&mut self, answer: Option<&str>) {
         let Some(input) = self.engine.input.clone() else { return };
         let answer = answer.filter(|_| !input.password).unwrap_or_default();
@@ -160,17 +160,17 @@ impl Actor {
         if parent.session != DOCUMENT_SESSION {
             return;
         }
-        // The cell's id is the first part of our message ids, so that also late outputs (of threads) find it.
+        // The cell's id is the first part of our message ids, so that even late outputs (of threads) find it.
         let Some((cell_id, _)) = parent.msg_id.rsplit_once(':') else { return };
         let cell_id = cell_id.to_owned();
         match self.model.cell(&cell_id) {
             Some(cell) if cell.run.as_deref().is_none_or(|run| run == parent.msg_id) => {}
-            // Outputs of an earlier run of the cell, or of a cell that is deleted.
+            // Outputs from an earlier run of the cell, or from a deleted cell.
             _ => return,
         }
         let content = message.content();
         if !content.is_object() {
-            tracing::warn!(kind, document = %self.path, "an unreadable output of a kernel is left out");
+            tracing::warn!(kind, document = %self.path, "ignored an unreadable output of a kernel");
             return;
         }
         let display_id = content["transient"]["display_id"].as_str();
@@ -200,7 +200,8 @@ impl Actor {
         }
     }
 
-    /// Updates a display wherever it stands, whoever asks: a thread of a cell that is deleted or was run again, too.
+    /// Updates a display wherever it is, on behalf of any cell: even from a thread of a cell that was deleted
+    /// or run again.
     fn update_display(&mut self, content: &Value) {
         let id = content["transient"]["display_id"].as_str();
         if let (Some(id), Some(data)) = (id, content["data"].as_object()) {
@@ -210,7 +211,7 @@ impl Actor {
         }
     }
 
-    /// Adds an output; text beyond the cell's limit goes to a file, and the cell says where.
+    /// Adds an output. Text beyond the cell's limit goes to a file, and the cell names that file.
     pub(super) fn add_output(&mut self, cell_id: &str, output: Output, display_id: Option<&str>) {
         let limit = self.engine.output_limit;
         let before = self.model.cell(cell_id).map_or(0, |cell| cell.output_bytes);
@@ -227,18 +228,18 @@ impl Actor {
             path.display()
         );
         self.engine.overflow.append(path, cell_id, text);
-        // Outputs that were cleared since lost their note.
+        // If the outputs were cleared since, the note is gone too.
         if self.engine.overflow.tell(cell_id) && before > limit {
             return;
         }
         self.add_note(cell_id, note);
         if let Some(cell) = self.model.cell(cell_id) {
-            // From here on everything goes to the file.
+            // From here on, everything goes to the file.
             cell.output_bytes = cell.output_bytes.max(limit + 1);
         }
     }
 
-    /// After a hand-over: finds the cells whose output goes to a file already.
+    /// After a handover, finds the cells whose output already goes to a file.
     pub(super) fn restore_overflow(&mut self) {
         for run in &self.engine.pending {
             let path = self.engine.overflow.path(self.path.as_str(), &run.cell_id).display().to_string();
@@ -251,16 +252,16 @@ impl Actor {
         }
     }
 
-    /// Says in a cell's output what the document has to say, whatever its limit.
+    /// Adds a note from the document to a cell's output, regardless of the limit.
     fn add_note(&mut self, cell_id: &str, text: String) {
         let note = Output::Stream { name: "stderr".into(), text };
         let changes = self.model.add_output(cell_id, note, None);
         self.change(changes, true);
     }
 
-    /// The rest of an output could not be written.
+    /// Part of an output could not be written to its file.
     pub(in crate::documents) fn overflow_failed(&mut self, cell_id: &str, message: &str) {
-        tracing::warn!(message, document = %self.path, "a part of an output is lost");
-        self.add_note(cell_id, format!("\n[a part of the output is lost: {message}]\n"));
+        tracing::warn!(message, document = %self.path, "part of an output was lost");
+        self.add_note(cell_id, format!("\n[part of the output was lost: {message}]\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! Which kernel a document has: started, attached to, changed, lost.
+//! A document's kernel: starts it, attaches to it, changes it, and notices when it is lost.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::protocol::{Change, Kernel, KernelState, Reply};
 use crate::sessions::SessionError;
 
 impl Actor {
-    /// Attaches to a kernel's messages, from number `from` on or from now.
+    /// Attaches to a kernel's messages, from number `from` on, or from now on.
     pub(super) async fn attach(&mut self, kernel: &KernelModel, from: Option<u64>) {
         let attached = self.documents.0.link.attach(&kernel.id, from, true).await;
         let attachment = match attached {
             Ok(attachment) => attachment,
             Err(problem) => {
-                tracing::warn!(%problem, document = %self.path, "a kernel cannot be reached");
+                tracing::warn!(%problem, document = %self.path, "cannot reach a kernel");
                 return;
             }
         };
@@ -28,7 +28,7 @@ impl Actor {
         self.engine.reader = Some(attachment.reader);
         let (sender, mut queue) = mpsc::unbounded_channel::<Message>();
         let mut writer = attachment.writer;
-        // A task of its own: a kernel that starts slowly shall not hold up the document.
+        // A separate task, so that a kernel that starts slowly does not hold up the document.
         tokio::spawn(async move {
             while let Some(message) = queue.recv().await {
                 if writer.send(&message).await.is_err() {
@@ -40,7 +40,7 @@ impl Actor {
         self.describe_kernel(Some(&attachment.model)).await;
     }
 
-    /// Tells the pages which kernel this document has, or would have.
+    /// Tells the pages which kernel this document has or would start.
     pub(super) async fn describe_kernel(&mut self, model: Option<&KernelModel>) {
         let specs = self.documents.0.kernel_specs.specs().await;
         let wanted = self.model.metadata.get("kernelspec").cloned().unwrap_or_default();
@@ -74,12 +74,12 @@ impl Actor {
         self.set_kernel(Kernel { state, message, ..self.engine.kernel.clone() });
     }
 
-    /// The kernel of this document, started where there is none.
+    /// Makes sure that this document has a kernel; starts one if it has none.
     pub(super) async fn ensure_kernel(&mut self, name: Option<&str>) -> Result<(), String> {
         if self.engine.kernel.id.is_some() && self.engine.writer.is_some() {
             return match self.engine.kernel.state {
                 KernelState::Dead => Err(format!(
-                    "{}. Restart it to go on.",
+                    "{}. Restart it to continue.",
                     self.engine.kernel.message.as_deref().unwrap_or("The kernel is dead")
                 )),
                 _ => Ok(()),
@@ -102,7 +102,8 @@ impl Actor {
                 })
             })?,
         };
-        // One that is there already may have ended meanwhile: then a new one is attached to from its first message.
+        // A kernel that was already there may have ended in the meantime. A new one is read from its first
+        // message.
         let opened = inner
             .sessions
             .open(self.path.as_str(), self.path.name(), "notebook", Some(&spec.name), None)
@@ -176,10 +177,11 @@ impl Actor {
         }
     }
 
-    /// Something from the link. False: the document must be closed and opened anew.
+    /// Handles an event from the link. False: the document must be closed and opened again.
     pub(in crate::documents) async fn host_message(&mut self, host_message: HostMessage) -> bool {
         match host_message {
-            // The host forgot our lock with the connection; if it is gone itself, so are the kernels.
+            // The host released our lock when the connection ended. If the host itself has ended, so have the
+            // kernels.
             HostMessage::Lost => return false,
             HostMessage::Event(Event::Kernel { model })
                 if Some(&model.id) == self.engine.kernel.id.as_ref() =>
@@ -199,7 +201,7 @@ impl Actor {
             KernelState::Starting | KernelState::Restarting | KernelState::Dead => {
                 self.set_kernel_state(model.state, model.exit.clone())
             }
-            // While it runs, its messages tell busy and idle, in their order among the outputs.
+            // While it runs, its own messages report busy and idle, in order with the outputs.
             _ if !matches!(self.engine.kernel.state, KernelState::Idle | KernelState::Busy) => {
                 self.set_kernel_state(KernelState::Idle, None);
             }
@@ -247,7 +249,7 @@ impl Actor {
         }
     }
 
-    /// The kernel was shut down: its last messages, then no kernel.
+    /// The kernel was shut down: applies its last messages, then forgets it.
     pub(super) async fn drain_and_forget(&mut self) {
         while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_secs(1), self.engine.next()).await
         {

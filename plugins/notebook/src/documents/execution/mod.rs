@@ -1,4 +1,5 @@
-//! A document and its kernel: what is sent, what comes back, and the record that lets another owner go on.
+//! A document and its kernel: what is sent, what comes back, and the record from which another owner can
+//! continue.
 
 mod deliver;
 mod kernel;
@@ -28,13 +29,13 @@ pub(super) struct Engine {
     pub(super) input: Option<InputRequest>,
     reader: Option<AttachmentReader>,
     writer: Option<mpsc::UnboundedSender<Message>>,
-    /// Number of the newest message that is in the model.
+    /// The number of the newest message that is in the model.
     entry: u64,
     pending: Vec<Execution>,
     questions: HashMap<String, Question>,
-    /// Requests that are answered when the kernel is ready.
+    /// Requests to reply to when the kernel is ready.
     starting: Vec<(u64, u32)>,
-    /// As of the write under way, and as of the file.
+    /// As of the write in progress, and as of the file.
     marked: Option<Checkpoint>,
     saved: Checkpoint,
     recorded: bool,
@@ -42,7 +43,7 @@ pub(super) struct Engine {
     output_limit: usize,
 }
 
-/// A cell that was sent.
+/// A cell that was sent to the kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Execution {
     msg_id: String,
@@ -52,14 +53,14 @@ struct Execution {
     started: bool,
 }
 
-/// How far a state of the file is.
+/// What a version of the file contains.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Checkpoint {
-    /// Hash of the file; empty for one that we have not written.
+    /// Hash of the file; empty for one that we did not write.
     hash: Vec<u8>,
-    /// The file holds what the kernel said up to this message.
+    /// The file contains the kernel's messages up to this one.
     entry: u64,
-    /// The runs that the file knows of and that had not ended then.
+    /// The runs that the file has, and that had not ended then.
     pending: Vec<Execution>,
     displays: Value,
     /// The question that was open.
@@ -67,25 +68,25 @@ struct Checkpoint {
     input: Option<InputRequest>,
 }
 
-/// What the kernel host keeps of a document for its next owner.
+/// What the kernel host keeps about a document for its next owner.
 #[derive(Serialize, Deserialize)]
 struct OwnershipRecord {
     kernel_id: String,
     saved: Checkpoint,
-    /// A write that was begun: whether it was finished, the file's hash tells.
+    /// A write that was started. The file's hash tells whether it finished.
     writing: Option<Checkpoint>,
-    /// Runs that began after both: their cells are to be cleared first.
+    /// Runs that started after both. Their cells must be cleared first.
     later: Vec<Execution>,
 }
 
-/// Whether a record tells of cells that run.
+/// Whether a record has running cells.
 pub(super) fn is_running(record: &Value) -> bool {
     let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
     some(&record["saved"]["pending"]) || some(&record["later"])
 }
 
 impl Engine {
-    /// Must be called within a tokio runtime. `outputs` is where text beyond `output_limit` bytes goes.
+    /// Must be called within a tokio runtime. Text beyond `output_limit` bytes is written to `outputs`.
     pub(super) fn new(
         outputs: PathBuf,
         output_limit: usize,
@@ -120,7 +121,7 @@ impl Engine {
         !self.pending.is_empty()
     }
 
-    /// What comes next from the kernel; waits for ever without one. May be cancelled.
+    /// The next delivery from the kernel. Waits forever if there is none. May be cancelled.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         match &mut self.reader {
             Some(reader) => reader.next().await,
@@ -128,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// The cells that wait or run.
+    /// The cells that are queued or running.
     pub(super) fn states(&self) -> Vec<(String, CellState)> {
         self.pending
             .iter()
@@ -153,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// Waits until all that was taken from the kernel is on disk.
+    /// Waits until everything that was received from the kernel is on disk.
     pub(super) async fn finish(self) {
         self.overflow.finish().await;
     }
@@ -164,7 +165,7 @@ impl Actor {
         format!("{PREFIX}{}", self.path)
     }
 
-    /// The model as it is now goes to disk, as a file with this hash.
+    /// The current model is being written, as a file with this hash.
     pub(super) fn mark(&mut self, hash: &[u8]) {
         self.engine.marked = Some(Checkpoint {
             hash: hash.to_vec(),
@@ -175,14 +176,14 @@ impl Actor {
         });
     }
 
-    /// What was marked is on disk.
+    /// The marked state is on disk.
     pub(super) fn commit_mark(&mut self) {
         if let Some(marked) = self.engine.marked.take() {
             self.engine.saved = marked;
         }
     }
 
-    /// Tells the kernel host how far the file is.
+    /// Tells the kernel host what the file contains.
     pub(super) async fn keep_record(&mut self) {
         let link = self.documents.0.link.clone();
         let Some(kernel_id) = self.engine.kernel.id.clone() else {
@@ -197,11 +198,11 @@ impl Actor {
         let record = OwnershipRecord { kernel_id, saved, writing, later };
         self.engine.recorded = true;
         if let Err(problem) = link.put(self.key(), Some(json!(record))).await {
-            tracing::warn!(%problem, document = %self.path, "the state of a running notebook could not be kept");
+            tracing::warn!(%problem, document = %self.path, "cannot keep the state of a running notebook");
         }
     }
 
-    /// Goes on where the last owner stopped, where this document has a kernel.
+    /// If this document has a kernel, continues where the previous owner stopped.
     pub(super) async fn resume(&mut self) {
         let inner = self.documents.0.clone();
         self.describe_kernel(None).await;
@@ -242,7 +243,7 @@ impl Actor {
         }
     }
 
-    /// Nothing runs any more.
+    /// Marks all runs as ended.
     fn give_up_runs(&mut self) {
         for execution in std::mem::take(&mut self.engine.pending) {
             let changes = self.model.set_state(&execution.cell_id, CellState::Idle, None);
@@ -260,7 +261,7 @@ impl Actor {
         }
     }
 
-    /// Does what a page asks of the kernel. `None`: the answer comes later.
+    /// Performs a page's operation on the kernel. `None`: the reply comes later.
     pub(super) async fn operate_kernel(
         &mut self,
         client: u64,
@@ -334,11 +335,12 @@ impl Actor {
                 self.engine.overflow.hand_over().await;
                 done(Ok(()))
             }
-            _ => Some(Err("this request is not known".to_owned())),
+            _ => Some(Err("unknown request".to_owned())),
         }
     }
 
-    /// Takes all that the kernel has said so far, so that what is old cannot be taken for news of a new run.
+    /// Applies everything that the kernel has sent so far, so that old messages are not mistaken for those of
+    /// a new run.
     async fn catch_up(&mut self) {
         let Some(id) = self.engine.kernel.id.clone() else { return };
         let Ok(model) = self.documents.0.link.kernel(&id).await else { return };
@@ -351,7 +353,7 @@ impl Actor {
         self.kernel_event(model);
     }
 
-    /// The end of a restart.
+    /// Handles the end of a restart.
     pub(super) async fn restarted(
         &mut self,
         client: u64,
@@ -403,12 +405,12 @@ impl Actor {
             });
             let mut message =
                 Message::new(Channel::Shell, "execute_request", &msg_id, DOCUMENT_SESSION, &content);
-            // Some kernels and tools (debuggers, ipywidgets) look at these.
+            // Some kernels and tools (debuggers, ipywidgets) read these.
             message.metadata =
                 json!({"cellId": cell_id, "deletedCells": [], "recordTiming": false}).to_string().into();
             messages.push(message);
         }
-        // Kept first: whoever takes the document over knows that these cells run.
+        // Kept first, so that the next owner of the document knows that these cells run.
         self.keep_record().await;
         self.engine.overflow.hand_over().await;
         messages.into_iter().for_each(|message| self.engine.send(message));

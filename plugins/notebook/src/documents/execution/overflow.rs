@@ -1,5 +1,5 @@
-//! Output beyond a cell's limit. It is appended to a file for each cell by a task of its own, in order, so that a slow disk does not
-//! hold up the document.
+//! Output beyond a cell's limit. A separate task appends it, in order, to one file per cell, so that a slow
+//! disk does not hold up the document.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -11,15 +11,15 @@ use tokio::task::JoinHandle;
 
 use crate::documents::actor::Command;
 
-/// Orders that may wait for the disk; then the kernel's messages wait too.
+/// How many orders may wait for the disk. Beyond that, the kernel's messages wait too.
 const WAITING_ORDERS: usize = 64;
 
 /// The files of one document.
 pub(super) struct Overflow {
     folder: PathBuf,
-    /// Cells whose outputs say where the rest is.
+    /// Cells whose outputs name the file with the rest.
     told: HashSet<String>,
-    /// Not yet given to the task.
+    /// Not yet passed to the task.
     next: Vec<Order>,
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
@@ -37,21 +37,21 @@ enum What {
 }
 
 impl Overflow {
-    /// Files go below `folder`. `commands` is told of failures.
+    /// The files are below `folder`. Failures are sent to `commands`.
     pub(super) fn new(folder: PathBuf, commands: mpsc::UnboundedSender<Command>) -> Overflow {
         let (orders, queue) = mpsc::channel(WAITING_ORDERS);
         let task = tokio::spawn(write_all(queue, commands));
         Overflow { folder, told: HashSet::new(), next: Vec::new(), orders, task }
     }
 
-    /// Where the rest of a cell's output goes.
+    /// The path of the file for the rest of a cell's output.
     pub(super) fn path(&self, document: &str, cell_id: &str) -> PathBuf {
         let name: String =
             Sha256::digest(document.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(name).join(format!("{cell_id}.txt"))
     }
 
-    /// Removes the rest of an earlier run.
+    /// Removes the file of an earlier run.
     pub(super) fn remove(&mut self, document: &str, cell_id: &str) {
         self.told.remove(cell_id);
         let path = self.path(document, cell_id);
@@ -63,15 +63,15 @@ impl Overflow {
         self.next.push(Order { cell_id: cell_id.to_owned(), path, what: What::Append(text) });
     }
 
-    /// Notes that the cell says where the rest is. Returns whether it did already.
+    /// Records that the cell names its file. Returns whether it already did.
     pub(super) fn tell(&mut self, cell_id: &str) -> bool {
         !self.told.insert(cell_id.to_owned())
     }
 
-    /// Gives the task what was ordered; waits while it has too much to do.
+    /// Passes the orders to the task. Waits while it has too much to do.
     pub(super) async fn hand_over(&mut self) {
         for order in self.next.drain(..) {
-            // Closed only where the task failed, which is logged there.
+            // Closed only if the task failed, which is logged there.
             let _ = self.orders.send(order).await;
         }
     }
@@ -98,7 +98,7 @@ async fn write_all(mut queue: mpsc::Receiver<Order>, commands: mpsc::UnboundedSe
         });
         match written.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => drop(failed.remove(&path)),
-            // Once is enough: a full disk would fill the notebook with notes.
+            // Report it once: a full disk would fill the notebook with notes.
             Err(error) => {
                 if failed.insert(path.clone()) {
                     let message = format!("cannot write to {}: {error}", path.display());

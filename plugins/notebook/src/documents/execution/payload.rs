@@ -1,4 +1,5 @@
-//! What a kernel asks of the front end in its reply to a run ("payloads" in Jupyter's messaging documents, section Payloads).
+//! Requests of a kernel to the front end in its reply to a run ("payloads" in Jupyter's messaging documents,
+//! section Payloads).
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use crate::documents::model::NewCell;
 use crate::protocol::{CellType, Object, Output};
 
 impl Actor {
-    /// Does what `payload` asks for. Unknown ones are left out, as Jupyter's front ends do.
+    /// Performs what `payload` asks for. Unknown payloads are ignored, as Jupyter's front ends do.
     pub(super) fn take_payload(&mut self, cell_id: &str, payload: &Value) {
         match payload["source"].as_str() {
             // Help of `name?` and `%pinfo`.
@@ -25,17 +26,17 @@ impl Actor {
             }
             Some("edit_magic") => {
                 let file = payload["filename"].as_str().unwrap_or_default();
-                let text = format!("[no editor can be opened from here; the file is {file}]\n");
+                let text = format!("[cannot open an editor here; the file is {file}]\n");
                 self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
             }
-            // The kernel ends by itself then, which is told as its end.
+            // The kernel then ends by itself, and its end is reported.
             Some("ask_exit") => {}
-            Some(source) => tracing::debug!(source, document = %self.path, "an unknown payload is left out"),
+            Some(source) => tracing::debug!(source, document = %self.path, "ignored an unknown payload"),
             None => {}
         }
     }
 
-    /// Replaces the source of the cell, or puts a new cell below it.
+    /// Replaces the source of the cell, or inserts a new cell below it.
     fn set_next_input(&mut self, cell_id: &str, text: &str, replace: bool) {
         let done = match self.model.cell(cell_id).map(|cell| cell.shown.revision) {
             Some(revision) if replace => self.model.set_source(cell_id, text.to_owned(), revision),
@@ -55,7 +56,7 @@ impl Actor {
         match done {
             Ok((_, changes)) => self.change(changes, true),
             Err(why) => {
-                let text = format!("[the kernel's text for the next cell is left out: {why}]\n");
+                let text = format!("[ignored the kernel's text for the next cell: {why}]\n");
                 self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
             }
         }

@@ -1,4 +1,4 @@
-//! Questions to the kernel whose answers one page waits for: completion and inspection.
+//! Requests to the kernel whose reply one page waits for: completion and inspection.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{Actor, new_msg_id};
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::protocol::{Completion, KernelState, Reply};
 
-/// How long a question to the kernel (completion, inspection) may take. IPython's first completion takes 4 s, on a loaded machine
-/// 15 s. A page that has asked something else since drops what comes late.
+/// How long such a request may take. IPython's first completion takes 4 s, on a loaded machine 15 s. A page
+/// that has sent another request since ignores a late reply.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Question {
@@ -56,7 +56,7 @@ impl Actor {
         self.answer(question.client, question.id, Ok(reply));
     }
 
-    /// Questions that a busy kernel leaves unanswered are answered with nothing.
+    /// Sends empty replies to requests that a busy kernel did not answer in time.
     pub(in crate::documents) fn expire_questions(&mut self) {
         let now = Instant::now();
         let late: Vec<String> = self
@@ -107,7 +107,7 @@ fn read_answer(question: &Question, content: &Value) -> Reply {
     }
 }
 
-/// Jupyter counts characters, browsers UTF-16 units.
+/// Jupyter counts characters; browsers count UTF-16 units.
 pub(super) fn code_points(text: &str, utf16: usize) -> usize {
     let mut units = 0;
     text.chars()

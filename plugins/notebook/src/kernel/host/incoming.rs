@@ -1,4 +1,4 @@
-//! What a kernel's process sends: recorded in the journal, and the kernel's state read off it.
+//! Receives what a kernel's process sends: records it in the journal and derives the kernel's state.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,26 +14,26 @@ use crate::kernel::transport::HOST_SESSION;
 use crate::kernel::wire::Event;
 use crate::protocol::KernelState;
 
-/// Unanswered control requests that are remembered.
+/// How many unanswered control requests are remembered.
 const MAX_CONTROL_REQUESTS: usize = 1024;
 
-/// What the host's own tasks are told of a message.
+/// What a message means for the host's own tasks.
 pub(super) enum KernelEvent {
-    /// The kernel answered our `kernel_info_request`.
+    /// The kernel replied to our `kernel_info_request`.
     Answered,
-    /// Its iopub channel reaches us.
+    /// We receive its iopub channel.
     Heard,
     /// A document's run has ended.
     Replied {
-        /// Of its request.
+        /// The id of its request.
         msg_id: String,
-        /// Its followers are not to be run.
+        /// The runs queued after it must not run.
         failed: bool,
     },
 }
 
-/// Ids of the requests on the control channel that are not answered yet. A kernel also sends `busy` and `idle` for those, which
-/// say nothing about the cell that it runs.
+/// The ids of the requests on the control channel that are not answered yet. A kernel also sends `busy` and
+/// `idle` for those, which do not describe the cell that it runs.
 #[derive(Default)]
 pub(super) struct ControlRequests(Mutex<VecDeque<String>>);
 
@@ -60,14 +60,14 @@ impl ControlRequests {
         true
     }
 
-    /// Forgets all: the process that they were sent to has ended.
+    /// Forgets all of them, because their process has ended.
     pub(super) fn clear(&self) {
         lock(&self.0).clear();
     }
 }
 
 impl Running {
-    /// Records a message of the kernel, but for answers to the host's own questions.
+    /// Records a message from the kernel, except replies to the host's own requests.
     pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
         let header = message.header();
         let parent = message.parent();
@@ -89,13 +89,13 @@ impl Running {
             msg_id: parent.msg_id,
             failed: message.content()["status"] != "ok",
         });
-        // Recorded first: who hears of the new state finds the message that made it.
+        // Recorded first, so that a reader who learns the new state finds the message that caused it.
         self.journal.append(message.encode_v1());
         let changed = {
             let mut model = lock(&self.model);
             model.last_activity = clock::rfc3339(SystemTime::now());
             let changed = state.is_some_and(|state| {
-                // While it starts, the state is ours to tell.
+                // While it starts, the host determines the state.
                 !matches!(model.state, KernelState::Starting | KernelState::Restarting)
                     && model.state != state
             });
@@ -110,8 +110,8 @@ impl Running {
         replied.or(heard.then_some(KernelEvent::Heard))
     }
 
-    /// The state that a status message puts the kernel into. Only a request on the shell channel does: a debugger may ask on the
-    /// control channel while a cell runs.
+    /// The state that a status message puts the kernel into. Only a request on the shell channel changes it:
+    /// a debugger may send requests on the control channel while a cell runs.
     fn state_of(&self, message: &Message, parent: &Header) -> Option<KernelState> {
         let content = message.content();
         let said = content["execution_state"].as_str()?;

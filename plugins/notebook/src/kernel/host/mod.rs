@@ -1,7 +1,7 @@
 //! The kernel host: a side process that owns kernels, their sockets and their journals, and outlives reloads of the plugin.
 //!
-//! `running` drives one kernel, `session` serves one connection. Beside kernels the host keeps small values and locks for the
-//! plugin, since they must live as long as the kernels do.
+//! `running` drives one kernel, and `session` serves one connection. The host also keeps small values and
+//! locks for the plugin, because they must live as long as the kernels.
 
 mod incoming;
 mod queue;
@@ -24,11 +24,12 @@ use super::reaper::Reaper;
 use super::wire::{Event, LAST_ACTIVITY, Launch, Problem, ProblemKind};
 use crate::clock;
 
-/// Values that the plugin may keep, in bytes of JSON each and in number.
+/// The largest value that the plugin may store, in bytes of JSON, and how many.
 const MAX_VALUE_BYTES: usize = 4 << 20;
 const MAX_VALUES: usize = 10_000;
 
-/// Runs the kernel host on `listener` until the program that started it ends it (SIGTERM) or is gone. Returns the exit code.
+/// Runs the kernel host on `listener` until the program that started it ends it (SIGTERM) or is gone. Returns
+/// the exit code.
 pub fn main(listener: UnixListener) -> i32 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
@@ -53,7 +54,7 @@ async fn serve(listener: UnixListener) -> std::io::Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let host = Arc::new(Host::new()?);
     let mut terminate = signal(SignalKind::terminate())?;
-    // Ctrl-C and a closed terminal reach the whole group: who started us decides when we end.
+    // Ctrl-C and a closed terminal reach the whole process group. Our parent decides when we end.
     let _interrupt = signal(SignalKind::interrupt())?;
     let _hang_up = signal(SignalKind::hangup())?;
     let parent = rustix::process::getppid();
@@ -64,13 +65,13 @@ async fn serve(listener: UnixListener) -> std::io::Result<()> {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => { tokio::spawn(session::serve(host.clone(), stream)); }
                 Err(error) => {
-                    tracing::warn!(%error, "kernel host: a connection could not be accepted");
+                    tracing::warn!(%error, "kernel host: cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
             _ = terminate.recv() => break,
             _ = watch.tick() => {
-                // A parent that is gone may have passed us on to its successor: the plugin is connected then.
+                // A parent that is gone may have been replaced by a new server. Then the plugin is connected.
                 let alone = rustix::process::getppid() != parent && host.controls.load(Ordering::Relaxed) == 0;
                 orphaned = if alone { orphaned + 1 } else { 0 };
                 if orphaned >= 6 {
@@ -83,9 +84,9 @@ async fn serve(listener: UnixListener) -> std::io::Result<()> {
     Ok(())
 }
 
-/// All that the side process holds.
+/// Everything that the side process holds.
 struct Host {
-    /// 0700, removed at the end.
+    /// Mode 0700; removed at the end.
     private: PathBuf,
     kernels: Mutex<HashMap<String, Arc<Running>>>,
     kept: Mutex<BTreeMap<String, Value>>,
@@ -98,7 +99,7 @@ struct Host {
 }
 
 struct Lock {
-    /// Number of the connection that holds it.
+    /// The number of the connection that holds it.
     holder: u64,
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
 }
@@ -109,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Host {
     fn new() -> std::io::Result<Host> {
-        // Socket paths may have 107 bytes: a short folder.
+        // Socket paths are limited to 107 bytes, so the folder's path must be short.
         let parent = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
         let parent = parent.filter(|path| path.as_os_str().len() < 40).unwrap_or_else(std::env::temp_dir);
         let private = tempfile::Builder::new()
@@ -146,14 +147,14 @@ impl Host {
         }
         if kernels.len() >= launch.limits.kernels {
             let message = format!(
-                "{} kernels run already, the limit: shut one down, or raise `limits.kernels` in the settings",
+                "{} kernels are running, the most that are allowed: shut one down, or raise `limits.kernels` in the settings",
                 kernels.len()
             );
             return Err(Problem::new(ProblemKind::Limit, message));
         }
         let folder = self.private.join(&id[..13]);
         let failed = |error| {
-            Problem::new(ProblemKind::LaunchFailed, format!("cannot make {}: {error}", folder.display()))
+            Problem::new(ProblemKind::LaunchFailed, format!("cannot create {}: {error}", folder.display()))
         };
         std::fs::DirBuilder::new().create(&folder).map_err(failed)?;
         let kernel = Running::start(self.clone(), id.clone(), launch, folder);
@@ -181,7 +182,7 @@ impl Host {
         {
             return Err(Problem::new(
                 ProblemKind::Limit,
-                format!("the kernel host cannot keep the value `{key}`: too large"),
+                format!("the kernel host cannot keep the value `{key}`: it is too large"),
             ));
         }
         kept.insert(key, value);
@@ -194,7 +195,8 @@ impl Host {
         Value::Object(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// Takes the lock `key` for `connection`: `Ok` has it at once, `Err` gets it when the receiver fires.
+    /// Takes the lock `key` for `connection`. `Ok`: it has the lock at once. `Err`: it gets it when the
+    /// receiver fires.
     fn lock(&self, key: &str, connection: u64, wait: bool) -> Result<bool, oneshot::Receiver<()>> {
         let mut locks = lock(&self.locks);
         let Some(present) = locks.get_mut(key) else {

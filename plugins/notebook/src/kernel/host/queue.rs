@@ -1,7 +1,8 @@
-//! Runs that documents have queued, handed to the kernel one at a time.
+//! Runs that documents have queued, passed to the kernel one at a time.
 //!
-//! A kernel drops what waits in its own queue after an error only. So the queue is kept here: an interrupt drops it even
-//! where the running cell catches `KeyboardInterrupt` and goes on. Messages of other clients pass it by.
+//! A kernel drops the requests in its own queue only after an error. So the queue is kept here, where an
+//! interrupt drops it even if the running cell catches `KeyboardInterrupt` and continues. Messages from other
+//! clients bypass it.
 
 use std::collections::VecDeque;
 
@@ -12,13 +13,13 @@ use crate::kernel::transport::HOST_SESSION;
 
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Message id of the run that the kernel has.
+    /// The message id of the run that the kernel has.
     running: Option<String>,
     waiting: VecDeque<Message>,
 }
 
 impl Queue {
-    /// Takes a message to the kernel; returns what can be sent now.
+    /// Adds a message for the kernel; returns what can be sent now.
     pub(super) fn push(&mut self, message: Message) -> Option<Message> {
         if message.channel != Channel::Shell {
             return Some(message);
@@ -35,7 +36,8 @@ impl Queue {
         Some(message)
     }
 
-    /// A run has its reply: returns the next one to send. Before it is asked, a failed run's followers are dropped.
+    /// Handles the reply to a run; returns the next one to send. If a run has failed, the caller first drops
+    /// the runs queued after it.
     pub(super) fn replied(&mut self, msg_id: &str) -> Option<Message> {
         if self.running.as_deref() != Some(msg_id) {
             return None;
@@ -45,13 +47,13 @@ impl Queue {
         next
     }
 
-    /// Drops what waits; returns what a kernel would say to it.
+    /// Drops the waiting runs; returns what a kernel would send for them.
     pub(super) fn drop_waiting(&mut self) -> Vec<Message> {
         self.waiting.drain(..).flat_map(|request| aborted(&request)).collect()
     }
 }
 
-/// Busy, the reply and idle, as of a kernel that aborts a request.
+/// Busy, the reply and idle, as from a kernel that aborts a request.
 fn aborted(request: &Message) -> [Message; 3] {
     let say = |channel, kind: &str, content| {
         let id = format!("host-{}", uuid::Uuid::new_v4().simple());

@@ -1,4 +1,5 @@
-//! One kernel under the host: starts its process, connects, records every message, restarts it, says why it died.
+//! One kernel under the host: starts its process, connects, records every message, restarts it, reports why
+//! it died.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,13 +21,13 @@ use crate::kernel::transport::{self, HOST_SESSION, PendingTransport, Sink, Trans
 use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
 use crate::protocol::KernelState;
 
-/// Longest time from the start of a process to its first answer.
+/// The longest time from the start of a process to its first reply.
 const START: Duration = Duration::from_secs(60);
-/// Time a kernel gets to end by itself.
+/// How long a kernel may take to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
-/// Time a busy kernel gets for its cell to end after the interrupt; a cell may catch it and run on.
+/// How long a busy kernel's cell may take to end after the interrupt. A cell may catch it and continue.
 const INTERRUPTED: Duration = Duration::from_millis(500);
-/// Time it gets after SIGTERM then.
+/// How long it may take after the SIGTERM that follows.
 const TERMINATED: Duration = Duration::from_millis(500);
 
 /// A kernel that the host knows, alive or dead.
@@ -37,7 +38,7 @@ pub(super) struct Running {
     connections: AtomicUsize,
     orders: mpsc::UnboundedSender<Order>,
     sends: mpsc::Sender<Message>,
-    /// True once it is forgotten.
+    /// True after it was forgotten.
     pub(super) closed: watch::Sender<bool>,
 }
 
@@ -47,7 +48,7 @@ enum Order {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// How the life of one process ended.
+/// How a process ended.
 enum End {
     Died(String),
     Restart(oneshot::Sender<Result<(), Problem>>),
@@ -99,13 +100,13 @@ impl Running {
         model.next_entry = self.journal.next();
         model
     }
-
-    /// Counts one connection more (`1`) or less (`-1`).
+    /// Adds `by` (`1` or `-1`) to the number of connections.
+    /// Adds `change` (`1` or `-1`) to the number of connections.
     pub(super) fn count_connection(&self, by: isize) {
         self.connections.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
     }
 
-    /// Queues a message; waits while the kernel is being started and the queue is full.
+    /// Queues a message. Waits while the kernel is starting and the queue is full.
     pub(super) async fn send(&self, message: Message) {
         let _ = self.sends.send(message).await;
     }
@@ -171,7 +172,7 @@ impl KernelTask {
         }
     }
 
-    /// Waits for a restart or the end; what is sent to a dead kernel goes nowhere.
+    /// Waits for a restart or the end. Messages to a dead kernel are dropped.
     async fn wait_dead(&mut self) -> Option<Order> {
         loop {
             tokio::select! {
@@ -184,7 +185,7 @@ impl KernelTask {
         }
     }
 
-    /// The life of one process.
+    /// Runs one process from its start to its end.
     async fn process(&mut self, restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>) -> End {
         let start = self.kernel.model().starts + 1;
         let folder = self.folder.join(start.to_string());
@@ -210,7 +211,7 @@ impl KernelTask {
     fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, Process), String> {
         let failed =
             |what: &str, error: std::io::Error| format!("could not be started: cannot {what}: {error}");
-        std::fs::create_dir(folder).map_err(|error| failed("make its private folder", error))?;
+        std::fs::create_dir(folder).map_err(|error| failed("create its private folder", error))?;
         let mut launch = self.launch.clone();
         let pending = match &launch.built_in {
             Some(source) => {
@@ -222,7 +223,7 @@ impl KernelTask {
             }
             None => PendingTransport::zmq(folder, &launch.name),
         };
-        let pending = pending.map_err(|error| failed("make its connection file", error))?;
+        let pending = pending.map_err(|error| failed("create its connection file", error))?;
         let process = Process::start(&launch, pending.path()).map_err(|error| {
             failed(&format!("run `{}` in {}", launch.argv.first().map_or("", |a| a), launch.folder), error)
         })?;
@@ -260,7 +261,7 @@ impl KernelTask {
         loop {
             tokio::select! {
                 reason = process.ended() => {
-                    // What it said last is still on its way through our sockets.
+                    // Its last messages are still on their way through our sockets.
                     self.settle().await;
                     return End::Died(reason);
                 }
@@ -295,7 +296,7 @@ impl KernelTask {
         }
     }
 
-    /// Drops the runs that wait, and records it as a kernel would tell it.
+    /// Drops the waiting runs, and records that as a kernel would report it.
     fn abort(&self, queue: &mut Queue) {
         for message in queue.drop_waiting() {
             self.kernel.journal.append(message.encode_v1());
@@ -310,7 +311,7 @@ impl KernelTask {
         }
     }
 
-    /// Asks the process to end, and ends it. A busy one is interrupted first, and ended where its cell runs on regardless.
+    /// Ends the process. A busy one is interrupted first, and then terminated if its cell continues.
     async fn stop(&self, transport: &Transport, process: &mut Process, restart: bool) {
         let busy = self.is_busy();
         if busy {
@@ -361,7 +362,7 @@ impl KernelTask {
         let _ = self.host.events.send(Event::Kernel { model: self.kernel.model() });
     }
 
-    /// Records a status message of the host's own, so that every reader sees it in its place.
+    /// Records a status message from the host itself, so that every reader sees it in order.
     fn record_status(&self, state: &str, reason: Option<&str>) {
         let mut content = json!({"execution_state": state});
         if let Some(reason) = reason {
@@ -373,7 +374,8 @@ impl KernelTask {
     }
 }
 
-/// Connects and asks until the kernel answers and its iopub is heard: before that, output could be missed.
+/// Connects, and sends requests until the kernel replies and its iopub messages arrive. Before that, output
+/// could be missed.
 async fn connect(
     pending: PendingTransport,
     sink: Sink,
@@ -402,7 +404,7 @@ async fn connect(
     }
 }
 
-/// Waits for an order that ends a process which is not connected yet.
+/// Waits for an order that ends a process before it is connected.
 async fn until_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> End {
     loop {
         match orders.recv().await {

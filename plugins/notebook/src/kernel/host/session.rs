@@ -1,4 +1,4 @@
-//! One connection of the plugin to the host.
+//! One connection from the plugin to the host.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::kernel::wire::{
     encode_frame,
 };
 
-/// Bytes of entries that are written at once.
+/// How many bytes of entries are written at once.
 const BATCH: usize = 256 << 10;
 
 /// Serves `stream` until it ends.
@@ -29,7 +29,7 @@ pub(super) async fn serve(host: Arc<Host>, stream: UnixStream) {
     if let Err(error) = converse(host, stream).await
         && error.kind() == io::ErrorKind::InvalidData
     {
-        tracing::warn!(%error, "kernel host: a connection was closed");
+        tracing::warn!(%error, "kernel host: closed a connection");
     }
 }
 
@@ -41,7 +41,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
     let hello: Hello = match serde_json::from_slice::<Value>(&hello) {
         Ok(value) if value["protocol"] != PROTOCOL => {
             let message = format!(
-                "the running kernel host speaks protocol {PROTOCOL}, the plugin {}: save your work and restart the server",
+                "the running kernel host uses protocol {PROTOCOL}, but the plugin uses {}: save your work and restart the server",
                 value["protocol"]
             );
             return write_json(&mut write, Frame::Answer, &refused(ProblemKind::Version, message)).await;
@@ -100,7 +100,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// Writes the kernel's entries from `next` on, until the kernel is forgotten.
+/// Writes the kernel's entries, from `next` on, until the kernel is forgotten.
 async fn deliver(kernel: &Running, mut next: u64, write: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let mut grown = kernel.journal.grown();
     let mut closed = kernel.closed.subscribe();
@@ -137,8 +137,8 @@ async fn receive(kernel: &Running, mut reader: Reader<OwnedReadHalf>) -> io::Res
         let Frame::Send(bytes) = frame else { continue };
         match Message::parse_v1(&bytes) {
             Ok(message) if message.is_well_formed() => kernel.send(message).await,
-            Ok(_) => tracing::warn!("kernel host: a message that is no JSON was dropped"),
-            Err(error) => tracing::warn!(%error, "kernel host: a message was dropped"),
+            Ok(_) => tracing::warn!("kernel host: dropped a message that is not JSON"),
+            Err(error) => tracing::warn!(%error, "kernel host: dropped a message"),
         }
     }
     Ok(())
@@ -161,7 +161,7 @@ async fn control(
                 },
                 event = events.recv() => match event {
                     Ok(event) => write_json(&mut write, Frame::Event, &event).await?,
-                    // It can ask for the present state; ending the connection makes it do so.
+                    // The plugin can ask for the current state. Ending the connection makes it do so.
                     Err(_) => return Ok(()),
                 },
             }
@@ -173,7 +173,7 @@ async fn control(
                 Ok(Some(Frame::Call(call))) => match serde_json::from_slice::<NumberedCall>(&call) {
                     Ok(NumberedCall { id, call }) => {
                         let (host, answers) = (host.clone(), answers.clone());
-                        // Quick calls are done in their order; those that wait get a task of their own.
+                        // Quick calls are handled in order. Calls that wait get their own task.
                         match quick(&host, connection, &call) {
                             Some(result) => { let _ = answers.send(Answer { id, result }); }
                             None => { tokio::spawn(async move {
@@ -184,7 +184,7 @@ async fn control(
                     }
                     Err(error) => {
                         let id = serde_json::from_slice::<Value>(&call).ok().and_then(|call| call["id"].as_u64()).unwrap_or(0);
-                        let problem = Problem::new(ProblemKind::Version, format!("the kernel host does not know this call: {error}"));
+                        let problem = Problem::new(ProblemKind::Version, format!("the kernel host does not support this call: {error}"));
                         let _ = answers.send(Answer { id, result: Err(problem) });
                     }
                 },

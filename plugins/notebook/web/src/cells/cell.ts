@@ -1,4 +1,4 @@
-//! One cell in the page. Knows its model and the deck that holds it; sends nothing itself.
+//! One cell in the page. Knows its model and the notebook view that contains it; sends nothing itself.
 
 import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
@@ -11,7 +11,7 @@ import type { Cell, JsonObject, Output } from "../protocol";
 import { recordedElapsed } from "../state/notebook";
 import { button, duration, fill, h } from "../dom";
 
-/** What a cell needs of the notebook around it. */
+/** What a cell needs from the notebook around it. */
 export interface CellHost {
   context(cell: Cell): Context;
   language(): string;
@@ -21,12 +21,12 @@ export interface CellHost {
   started(id: string): number | undefined;
   elapsed(id: string): number | undefined;
   owner(id: string): EditorHost;
-  /** The cell was chosen by mouse or focus; `edit`: its editor. */
+  /** The user selected the cell with the mouse or by focus; `edit`: its editor. */
   select(id: string, edit: boolean, extend: boolean): void;
   run(id: string): void;
   interrupt(): void;
   setMetadata(id: string, metadata: JsonObject): void;
-  /** Opens the menu of what can be done to the cell, below a button. */
+  /** Opens the menu of actions on the cell, below a button. */
   menu(id: string, anchor: HTMLElement): void;
   decide(id: string, keep: "mine" | "theirs"): void;
   editorMade(id: string): void;
@@ -34,7 +34,7 @@ export interface CellHost {
 
 /** Outputs with more lines than this scroll in a box, as in Jupyter Notebook. */
 const LONG_LINES = 100;
-/** A box scrolled to within this many pixels of its end follows new lines. */
+/** A box that is scrolled to within this many pixels of its end follows new lines. */
 const AT_END = 24;
 
 const KIND_NAMES = { code: "Code", markdown: "Markdown", raw: "Raw" } as const;
@@ -48,13 +48,13 @@ export class CellView {
   readonly #outputs = h("div", { class: "outputs" });
   readonly #question = h("div", { class: "question" });
   readonly #boxRow = h("div", { class: "box-row" });
-  /** Number of lines in all outputs. */
+  /** The number of lines in all outputs. */
   #lines = 0;
   /** The user opened a long output; this is not saved. */
   #opened = false;
-  /** The box stays at its end while lines are added. */
+  /** Whether the box stays at its end while lines are added. */
   #following = false;
-  /** Where the box was scrolled to last. */
+  /** The last scroll position of the box. */
   #top = 0;
   #shapes: Shape[] = [];
   #editor: EditorView | null = null;
@@ -78,7 +78,7 @@ export class CellView {
     );
     this.#outputs.addEventListener("scroll", () => {
       const { scrollTop, clientHeight, scrollHeight } = this.#outputs;
-      // Text may have come since this page scrolled to the end, so only a step back tells that the user did.
+      // Text may have arrived since this page scrolled to the end, so only scrolling back shows that the user did it.
       if (scrollTop < this.#top) this.#following = false;
       else if (scrollTop + clientHeight >= scrollHeight - AT_END) this.#following = true;
       this.#top = scrollTop;
@@ -90,7 +90,7 @@ export class CellView {
     this.element.addEventListener("mousedown", (event) => {
       const target = event.target;
       if (!(target instanceof Element) || target.closest("button, a, input, iframe, .cm-editor, summary, .outputs, .static") !== null) return;
-      // Markdown that is shown can be selected and copied.
+      // Rendered Markdown can be selected and copied.
       if (target.closest(".markdown") !== null) return;
       event.preventDefault();
       this.host.select(id, false, event.shiftKey);
@@ -121,7 +121,7 @@ export class CellView {
     return this.#editor;
   }
 
-  /** Another model for the same cell (its type or everything else changed). */
+  /** Another model for the same cell, because its type or everything else changed. */
   replace(cell: Cell): void {
     const kind = cell.cell_type !== this.cell.cell_type;
     this.cell = cell;
@@ -147,7 +147,7 @@ export class CellView {
     this.showOutputs();
   }
 
-  /** The number that is read aloud. */
+  /** The number that screen readers read. */
   number(place: number, count: number): void {
     this.element.setAttribute("aria-label", `${KIND_NAMES[this.cell.cell_type]} cell ${place + 1} of ${count}`);
   }
@@ -159,7 +159,7 @@ export class CellView {
     this.element.tabIndex = on ? 0 : -1;
   }
 
-  /** Shows the source: in the editor where there is one, else as coloured or rendered text. */
+  /** Shows the source: in the editor if there is one, otherwise as colored or rendered text. */
   showSource(): void {
     const { cell_type, source } = this.cell;
     if (this.#editor !== null) {
@@ -171,7 +171,7 @@ export class CellView {
       fill(this.#input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
     } else if (cell_type === "markdown" && !this.#editing) {
       const box = h("div", { class: "markdown" });
-      if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to write"));
+      if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to edit"));
       else box.append(renderMarkdown(source, this.host.context(this.cell)));
       fill(this.#input, box);
     } else {
@@ -187,7 +187,7 @@ export class CellView {
     }
   }
 
-  /** Opens the editor and gives it the focus; `at` puts the cursor at the start or the end. */
+  /** Opens the editor and focuses it; `at` puts the cursor at the start or the end. */
   edit(at?: "start" | "end", mouse?: MouseEvent): void {
     if (flag(this.cell.metadata, "source_hidden")) this.#setJupyter("source_hidden", false);
     if (this.#editor === null) {
@@ -220,7 +220,7 @@ export class CellView {
     this.host.select(this.cell.id, true, false);
   }
 
-  /** Takes the editor away; its undo history is kept. A Markdown cell is rendered. */
+  /** Removes the editor and keeps its undo history. A Markdown cell is rendered. */
   closeEditor(keep = true): void {
     if (this.#editor === null) {
       if (this.#editing) {
@@ -236,7 +236,7 @@ export class CellView {
     this.showSource();
   }
 
-  /** Takes a code editor away that was not used for a while; Markdown that is being written stays as it is. */
+  /** Removes a code editor that was not used for a while. A Markdown cell that is being edited stays as it is. */
   rest(): void {
     if (this.cell.cell_type !== "markdown" && !this.focused) this.closeEditor();
   }
@@ -272,7 +272,7 @@ export class CellView {
   #showFooter(): void {
     const { state, id } = this.cell;
     let text = "";
-    if (state === "queued") text = "Waiting for its turn";
+    if (state === "queued") text = "Waiting to run";
     else if (state === "running") {
       const started = this.host.started(id);
       const ms = started === undefined ? 0 : performance.now() - started;
@@ -307,7 +307,7 @@ export class CellView {
     this.#showBox();
   }
 
-  /** Whether the outputs scroll in a box: as the metadata says; without it, when they are long. */
+  /** Whether the outputs scroll in a box: as the metadata says, or by default if they are long. */
   get #boxed(): boolean {
     const scrolled = this.cell.metadata["scrolled"];
     if (this.outputsHidden || this.#shapes.length === 0 || this.#opened) return false;
@@ -397,7 +397,7 @@ export class CellView {
     this.#showFooter();
   }
 
-  /** Somebody else's text beside what is typed here. */
+  /** Shows another user's text beside what was typed here. */
   showClash(theirs: string | null): void {
     if (theirs === null) {
       this.#clash.hidden = true;
@@ -413,7 +413,7 @@ export class CellView {
       h("pre", { tabindex: 0 }, theirs),
       h("div", { class: "row" },
         button("Keep mine", () => this.host.decide(this.cell.id, "mine"), { class: "button" }),
-        button("Take the other", () => this.host.decide(this.cell.id, "theirs"), { class: "button" })),
+        button("Use the other", () => this.host.decide(this.cell.id, "theirs"), { class: "button" })),
     );
   }
 

@@ -9,10 +9,10 @@ import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, tooltips, 
 import type { Completion as Match } from "../protocol";
 import { colours, grammar } from "./languages";
 
-/** What the editor asks of its cell. */
+/** What the editor needs from its cell. */
 export interface EditorHost {
   changed(text: string): void;
-  /** Up from the first line (-1), down from the last (1). Returns whether there is a cell to go to. */
+  /** Up from the first line (-1) or down from the last (1). Returns whether there is a cell to move to. */
   leave(direction: -1 | 1): boolean;
   complete: ((code: string, cursor: number) => Promise<{ matches: Match[]; start: number; end: number } | null>) | null;
   inspect: ((code: string, cursor: number, detail: 0 | 1) => Promise<Node | null>) | null;
@@ -39,7 +39,7 @@ const tip = StateField.define<Tooltip | null>({
 
 const numbers = new Compartment();
 
-/** Makes an editor; an earlier `state` brings its undo history back. */
+/** Creates an editor. An earlier `state` restores its undo history. */
 export function makeEditor(parent: HTMLElement, text: string, setting: Setting, owner: EditorHost, state?: EditorState): EditorView {
   const view = new EditorView({ parent, state: state ?? EditorState.create({ doc: text, extensions: extensions(setting, owner) }) });
   if (state !== undefined) {
@@ -49,7 +49,7 @@ export function makeEditor(parent: HTMLElement, text: string, setting: Setting, 
   return view;
 }
 
-/** Puts another text in, keeping the cursor and as much as is the same. */
+/** Replaces the text, keeping the cursor and as much of the text as is the same. */
 export function setText(view: EditorView, text: string): void {
   const old = view.state.doc.toString();
   if (old === text) return;
@@ -88,7 +88,7 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
     tip,
     // A cell paints nothing outside itself (`overflow`, `content-visibility`), so lists and help are children of the page.
     tooltips({ parent: document.querySelector("main") ?? document.body, position: "fixed", tooltipSpace }),
-    // The list opens only when it is asked for, so a key that follows at once is meant for it.
+    // The list opens only on request, so a key pressed right after is meant for it.
     autocompletion({ activateOnTyping: false, interactionDelay: 0, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
     keymap.of([...closeBracketsKeymap, ...searchKeymap.filter((binding) => binding.key !== "Mod-f"), ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
     EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
@@ -99,7 +99,7 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
   ];
 }
 
-/** Where lists and help may stand: below the head of the page. */
+/** Where lists and help may be shown: below the page's header. */
 function tooltipSpace(): { left: number; right: number; top: number; bottom: number } {
   const head = document.querySelector(".top")?.getBoundingClientRect().bottom ?? 0;
   return { left: 0, right: document.documentElement.clientWidth, top: Math.max(0, head), bottom: innerHeight };
@@ -124,13 +124,13 @@ function keys(owner: EditorHost) {
   ];
 }
 
-/** Whether the cursor is in the first (or last) line and nothing is open that arrows belong to. */
+/** Whether the cursor is in the first (or last) line and nothing is open that uses the arrow keys. */
 function edge(view: EditorView, direction: -1 | 1): boolean {
   const { main } = view.state.selection;
   if (!main.empty || completionStatus(view.state) !== null) return false;
   const line = view.state.doc.lineAt(main.head).number;
   if (line !== (direction < 0 ? 1 : view.state.doc.lines)) return false;
-  // A wrapped line has rows of its own.
+  // A wrapped line has several rows.
   const moved = view.moveVertically(main, direction > 0);
   return moved.head === main.head || view.state.doc.lineAt(moved.head).number !== line || moved.head === (direction < 0 ? 0 : view.state.doc.length);
 }
@@ -176,7 +176,7 @@ async function inspect(view: EditorView, owner: EditorHost): Promise<void> {
   box.className = "inspection";
   box.setAttribute("role", "tooltip");
   box.tabIndex = 0;
-  if (content === null || content === undefined) box.textContent = "The kernel knows nothing about this name.";
+  if (content === null || content === undefined) box.textContent = "The kernel has no help on this name.";
   else box.append(content);
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;

@@ -1,4 +1,4 @@
-//! Grammars, and colouring without an editor.
+//! Grammars, and highlighting without an editor.
 
 import { python, pythonLanguage } from "@codemirror/lang-python";
 import { defineLanguageFacet, HighlightStyle, Language, syntaxHighlighting } from "@codemirror/language";
@@ -6,7 +6,7 @@ import type { Extension } from "@codemirror/state";
 import { classHighlighter, highlightCode, tagHighlighter, tags } from "@lezer/highlight";
 import { GFM, parser as markdownParser } from "@lezer/markdown";
 
-// The same classes with and without an editor, so that one style sheet colours both.
+// The same classes with and without an editor, so that one style sheet works for both.
 const highlighter = tagHighlighter([
   { tag: tags.heading, class: "tok-heading" },
   { tag: tags.emphasis, class: "tok-emphasis" },
@@ -22,7 +22,7 @@ export const colours: Extension = [
   syntaxHighlighting(highlighter),
 ];
 
-// Not @codemirror/lang-markdown: it brings the grammars of HTML, CSS and JavaScript along.
+// Not @codemirror/lang-markdown, which brings the grammars of HTML, CSS and JavaScript with it.
 const markdownLanguage = new Language(defineLanguageFacet(), markdownParser.configure(GFM), [], "markdown");
 
 /** The grammar of an editor. */
@@ -41,7 +41,7 @@ function parser(language: string): Language | null {
   return isPython(language) ? pythonLanguage : null;
 }
 
-/** Coloured code as nodes; plain text where the language is unknown or the text very long. */
+/** Highlighted code as nodes; plain text if the language is unknown or the text is very long. */
 export function highlight(code: string, language: string): DocumentFragment {
   const fragment = document.createDocumentFragment();
   const known = code.length > 100_000 ? null : parser(language);

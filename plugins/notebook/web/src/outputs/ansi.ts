@@ -1,4 +1,4 @@
-//! Terminal text: ANSI colours (ECMA-48 SGR), carriage returns and backspaces, as lines of styled runs. No DOM in here.
+//! Terminal text: ANSI colors (ECMA-48 SGR), carriage returns and backspaces, as lines of styled runs. Does not use the DOM.
 
 /** How a run of text looks. Colours: 0 to 15 from the theme, `#rrggbb` as they are. */
 export interface Style {
@@ -25,7 +25,7 @@ const TOKEN = /\x1b\[([0-9;:?<=>]*)([ -/]*[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\
 // eslint-disable-next-line no-control-regex
 const UNFINISHED = /[\ud800-\udbff]$|\x1b(?:\[[0-9;:?<=>]*[ -/]*|\][^\x07\x1b]*\x1b?)?$/;
 
-/** Reads terminal text piece by piece. Finished lines are handed over once; the last one may still be rewritten. */
+/** Reads terminal text piece by piece. Each finished line is returned once; the last line may still be rewritten. */
 export class Terminal {
   #style: Style = PLAIN;
   #chars: string[] = [];
@@ -33,7 +33,7 @@ export class Terminal {
   #column = 0;
   #rest = "";
 
-  /** Takes more text; returns the lines that it finished. */
+  /** Adds text; returns the lines that it finished. */
   feed(text: string): Run[][] {
     const lines: Run[][] = [];
     text = this.#rest + text;
@@ -74,7 +74,7 @@ export class Terminal {
 
   #write(text: string): void {
     if (this.#column === this.#chars.length && text.length > 64) {
-      // The usual long piece at the end of the line, kept as one: overwriting it is rare and splits it then.
+      // Usually a long piece at the end of the line, kept as one: it is rarely overwritten, and is split then.
       this.#chars.push(text);
       this.#styles.push(this.#style);
       this.#column += 1;
@@ -88,7 +88,7 @@ export class Terminal {
     }
   }
 
-  /** Makes every entry one character, so that columns count. */
+  /** Makes every entry one character, so that columns can be counted. */
   #split(): void {
     if (!this.#chars.some((entry) => entry.length > 2)) return;
     const chars: string[] = [];
@@ -120,7 +120,7 @@ export class Terminal {
   }
 }
 
-/** All of a text at once. */
+/** Parses a whole text at once. */
 export function parse(text: string): Run[][] {
   const terminal = new Terminal();
   const lines = terminal.feed(text);
@@ -128,7 +128,7 @@ export function parse(text: string): Run[][] {
   return lines;
 }
 
-/** A text without its escapes. */
+/** A text without its escape sequences. */
 export function plain(text: string): string {
   return parse(text).map((line) => line.map((run) => run.text).join("")).join("\n");
 }
@@ -166,7 +166,7 @@ function restyle(style: Style, parameters: string): Style {
   return next;
 }
 
-/** `5;n` of the 256 colours or `2;r;g;b`; with how many codes it took. */
+/** `5;n` of the 256 colors or `2;r;g;b`; also how many codes it used. */
 function extended(codes: number[]): [number | string | null, number] {
   const [kind, a = 0, b = 0, c = 0] = codes;
   if (kind === 5) {

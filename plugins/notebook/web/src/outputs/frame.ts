@@ -1,8 +1,8 @@
-//! A kernel's HTML in a sandboxed frame: an opaque origin without cookies, and nothing of this page in reach.
+//! A kernel's HTML in a sandboxed frame, which has an opaque origin without cookies and cannot access this page.
 //!
-//! Files beside the notebook are read by this page, which is logged in, and handed over as bytes: pictures, sound, film and HTML,
-//! up to a limit. From elsewhere the frame's policy lets in pictures, media and frames over https:, which see neither the token
-//! nor the address of the notebook.
+//! This page, which is logged in, reads files beside the notebook and passes them on as bytes: images, audio, video and HTML, up
+//! to a limit. From other hosts, the frame's policy allows images, media and frames over https:. Those see neither the token nor
+//! the notebook's address.
 
 import DOMPurify from "dompurify";
 import { button, h } from "../dom";
@@ -10,21 +10,21 @@ import { url } from "../transport/base";
 import { readFile } from "../transport/rest";
 
 const TALLEST = 2000;
-/** The same as in the policy of `frame.html`. Popups are tabs that links open; they are no part of the sandbox. */
+/** The same as in the policy of `frame.html`. Popups are tabs that links open; they are not part of the sandbox. */
 const SANDBOX = "allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads";
-/** Bytes of one file, and of all that one frame is given. */
+/** The size limit of one file, and of all files for one frame, in bytes. */
 const FILE_BYTES = 16 << 20;
 const ALL_BYTES = 64 << 20;
 const FILE_TYPES = /^(?:image|audio|video)\/|^text\/html\b/;
 
-/** HTML in a frame. Without `scripts` it is cleaned first; where that took something away, the user may ask for it. */
+/** HTML in a frame. Without `scripts` it is sanitized first; if that removed something active, the user may run it. */
 export function htmlFrame(html: string, scripts: boolean, file: (path: string) => string): HTMLElement {
   const box = h("div", { class: "out-html" });
   let shown = html;
   let active = false;
   if (!scripts) {
     shown = DOMPurify.sanitize(html, { ADD_TAGS: ["style"], FORBID_ATTR: ["srcset", "ping"], FORCE_BODY: true });
-    // (`remove` is a mark of the cleaner's own.)
+    // (`remove` is a marker of the sanitizer itself.)
     active = DOMPurify.removed.some((one) => "element" in one ? !/^(?:#comment|BODY|HEAD|REMOVE)$/i.test(one.element.nodeName) : /^on/i.test(one.attribute?.name ?? ""));
   }
   box.append(frame(shown, file));
@@ -38,7 +38,7 @@ export function htmlFrame(html: string, scripts: boolean, file: (path: string) =
 
 function frame(html: string, file: (path: string) => string): HTMLIFrameElement {
   const element = h("iframe", { sandbox: SANDBOX, title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: url("static/frame.html").href });
-  // Each load is a new start, also after the cell was moved in the page.
+  // Each load starts again, for example after the cell was moved in the page.
   element.addEventListener("load", () => {
     const { port1: port, port2 } = new MessageChannel();
     let left = ALL_BYTES;
@@ -61,7 +61,7 @@ function frame(html: string, file: (path: string) => string): HTMLIFrameElement 
         void give(data.id, data.file);
       }
     };
-    // The frame's origin is opaque, so it has no name to send to; only this window's content can receive it.
+    // The frame's origin is opaque, so it cannot be named; only this window's content can receive the message.
     element.contentWindow?.postMessage("start", "*", [port2]);
   });
   return element;

@@ -1,4 +1,4 @@
-//! A JSON value as a tree that opens and closes.
+//! A JSON value as a collapsible tree.
 
 import { h } from "../dom";
 

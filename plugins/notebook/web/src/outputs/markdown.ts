@@ -1,17 +1,17 @@
-//! Markdown to elements: markdown-it, then DOMPurify, then formulas and code are set. HTML in it is allowed and cleaned.
+//! Markdown to elements: markdown-it, then DOMPurify, then formulas and code are rendered. HTML in it is allowed and sanitized.
 
 import DOMPurify from "dompurify";
 import MarkdownIt from "markdown-it";
 import type { JsonObject } from "../protocol";
 import { type Macros, mathPlugin, setFormula } from "./math";
 
-/** Where a text stands, for its links and images. */
+/** Where a text is, for its links and images. */
 export interface Context {
   /** The URL of a file beside the notebook. */
   file(path: string): string;
   attachments: JsonObject | null;
   macros: Macros;
-  /** Colours a code block. */
+  /** Highlights a code block. */
   highlight(code: string, language: string): Node | null;
 }
 
@@ -60,7 +60,7 @@ export function renderMarkdown(source: string, context: Context): DocumentFragme
   return fragment;
 }
 
-/** Cleaned HTML as nodes of this page: no script, handler, style, form or frame is left. */
+/** Sanitized HTML as nodes of this page: no script, handler, style, form or frame is left. */
 function clean(html: string): DocumentFragment {
   return DOMPurify.sanitize(html, { ...CLEAN, FORBID_TAGS: [...CLEAN.FORBID_TAGS], FORBID_ATTR: [...CLEAN.FORBID_ATTR] });
 }
@@ -94,14 +94,15 @@ function fixImage(image: HTMLImageElement, context: Context): void {
     else image.src = address;
     return;
   }
-  // Its server learns that somebody reads this, but not what: no referrer and, as it is another origin, no cookie of the notebook.
+  // Its server learns that somebody reads this, but not what: it gets no referrer and, as another origin, no cookie of the
+  // notebook.
   image.referrerPolicy = "no-referrer";
   if (/^(?:https:)?\/\//i.test(source)) {
     image.src = source.replace(/^\/\//, "https://");
     return;
   }
   if (/^[a-z][a-z0-9+.-]*:/i.test(source)) {
-    // Over http: anyone on the way could exchange it.
+    // Over http: anyone on the network path could replace it.
     const link = document.createElement("a");
     link.textContent = image.alt === "" ? source : `${image.alt} (image at ${host(source)})`;
     if (/^http:/i.test(source)) {
@@ -127,12 +128,12 @@ function attached(attachments: JsonObject | null, name: string): string | null {
   return null;
 }
 
-/** An SVG as an image's address: shown so, its scripts never run. */
+/** An SVG as an image's address. Shown this way, its scripts never run. */
 export function svgAddress(svg: string): string {
   return `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
 }
 
-/** `- [x] done` as a read-only tick. */
+/** `- [x] done` as a read-only checkbox. */
 function task(item: HTMLLIElement): void {
   const text = item.firstChild?.nodeName === "P" ? item.firstChild.firstChild : item.firstChild;
   if (!(text instanceof Text)) return;

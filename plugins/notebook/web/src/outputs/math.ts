@@ -1,14 +1,14 @@
-//! Formulas: finding them in Markdown, setting them with KaTeX.
+//! Formulas: finds them in Markdown and renders them with KaTeX.
 
 import katex from "katex";
 import type { MarkdownIt } from "markdown-it";
 
-/** Macros that `\newcommand` and `\gdef` make in one document, shared by its cells. */
+/** Macros that `\newcommand` and `\gdef` define in one document, shared by its cells. */
 export type Macros = Record<string, string>;
 
-/** Sets `tex` into `element`; an error is shown in its place, as text. */
+/** Renders `tex` into `element`. An error is shown in its place, as text. */
 export function setFormula(element: HTMLElement, tex: string, display: boolean, macros: Macros = {}): void {
-  // A cell that is set again defines its commands again.
+  // A cell that is rendered again defines its commands again.
   for (const [, name] of tex.matchAll(/\\newcommand\*?\s*\{?\s*(\\[a-zA-Z]+)/g)) delete macros[name ?? ""];
   try {
     katex.render(tex, element, { displayMode: display, throwOnError: true, strict: "ignore", trust: false, maxExpand: 1000, maxSize: 50, macros, globalGroup: true });
@@ -33,14 +33,14 @@ const DELIMITERS: readonly { open: string; close: string; display: boolean }[] =
   { open: "$", close: "$", display: false },
 ];
 
-/** One formula at the start of `text`: its TeX, its kind and the characters it takes. */
+/** One formula at the start of `text`: its TeX, its kind, and its length in characters. */
 export interface Formula {
   tex: string;
   display: boolean;
   length: number;
 }
 
-/** Reads a formula that begins at `text[at]`, or null. A lone `$` (a price) is none. */
+/** Reads a formula that begins at `text[at]`, or null. A single `$` (a price) is not one. */
 export function formulaAt(text: string, at: number): Formula | null {
   const first = text[at];
   if (first !== "$" && first !== "\\") return null;
@@ -76,7 +76,7 @@ function closing(text: string, from: number, close: string): number {
   return -1;
 }
 
-/** Teaches markdown-it formulas: they become `<span class="math" data-tex=…>`, set after the sanitising. */
+/** Adds formulas to markdown-it. They become `<span class="math" data-tex=…>` and are rendered after sanitizing. */
 export function mathPlugin(markdown: MarkdownIt): void {
   markdown.inline.ruler.before("escape", "math", (state, silent) => {
     const formula = formulaAt(state.src, state.pos);
@@ -89,7 +89,7 @@ export function mathPlugin(markdown: MarkdownIt): void {
     state.pos += formula.length;
     return true;
   });
-  // A display formula that begins a line may hold empty lines and what looks like Markdown.
+  // A display formula at the start of a line may contain empty lines and text that looks like Markdown.
   markdown.block.ruler.before("fence", "math_block", (state, startLine, endLine, silent) => {
     const begin = (state.bMarks[startLine] ?? 0) + (state.tShift[startLine] ?? 0);
     if ((state.sCount[startLine] ?? 0) - state.blkIndent >= 4) return false;

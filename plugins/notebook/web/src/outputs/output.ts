@@ -26,18 +26,18 @@ const ORDER = [
 
 type Shown = (typeof ORDER)[number];
 
-/** The best type of a bundle, or null where none can be shown. */
+/** The best type of a bundle; null if none can be shown. */
 export function bestType(data: JsonObject): Shown | null {
   return ORDER.find((type) => type in data) ?? null;
 }
 
-/** An element for an output, and how text is appended to it where it is a stream. */
+/** An element for an output and, if it is a stream, how to append text to it. */
 export interface Shape {
   element: HTMLElement;
   append?: (text: string) => void;
 }
 
-/** Shows an output. `fresh`: it was made by a run in this page, so its scripts may run (in a sandboxed frame). */
+/** Shows an output. `fresh`: a run in this page made it, so its scripts may run (in a sandboxed frame). */
 export function renderOutput(output: Output, fresh: boolean, context: Context): Shape {
   switch (output.output_type) {
     case "stream": {
@@ -62,7 +62,7 @@ function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context:
   const type = bestType(data);
   if (type === null) {
     const names = Object.keys(data).join(", ");
-    return h("p", { class: "note" }, names === "" ? "An empty output." : `An output of a kind that cannot be shown here: ${names}`);
+    return h("p", { class: "note" }, names === "" ? "An empty output." : `This type of output cannot be shown here: ${names}`);
   }
   if (type === "application/json") return h("div", { class: "out-json" }, jsonTree(data[type]));
   const text = joined(data[type]);
@@ -127,7 +127,7 @@ function latex(text: string, context: Context): HTMLElement {
   return element;
 }
 
-/** nbformat keeps texts as a string or as a list of lines. */
+/** nbformat stores a text as a string or as a list of lines. */
 export function joined(value: unknown): string {
   if (typeof value === "string") return value;
   if (Array.isArray(value)) return value.join("");

@@ -1,12 +1,12 @@
-//! Printed text in the page: appended piece by piece, the middle of a very long one left out until it is asked for.
+//! Printed text in the page. It is appended piece by piece; the middle of a very long text is hidden until the user asks for it.
 
 import { button, h } from "../dom";
 import { plain, type Run, Terminal } from "./ansi";
 
-/** Lines of a long text that are shown at its head and tail. */
+/** How many lines at the start and at the end of a long text are shown. */
 const HEAD_LINES = 400;
 const TAIL_LINES = 100;
-/** More characters than these in the head are cut, too: one line can be long. */
+/** A start with more characters than this is cut too, because one line can be long. */
 const HEAD_CHARS = 200_000;
 const TAIL_CHARS = 20_000;
 
@@ -38,7 +38,7 @@ export class TextView {
     this.#chars += text.length;
     if (this.#full) this.#write(text);
     else {
-      // One piece may be longer than all that is shown.
+      // One piece may be longer than everything that is shown.
       const most = this.#limit(text);
       this.#write(text.slice(0, most));
       if (most < text.length) {
@@ -48,7 +48,7 @@ export class TextView {
     }
   }
 
-  /** All of it, without escapes. */
+  /** The whole text, without escape sequences. */
   get plain(): string {
     return plain(this.#text);
   }
@@ -124,13 +124,13 @@ function count(text: string): number {
 }
 
 function fill(gap: HTMLElement, total: number, all: () => void, open: () => void): void {
-  const label = `${total.toLocaleString("en")} lines, the middle is left out.`;
+  const label = `${total.toLocaleString("en")} lines. The middle is hidden.`;
   const text = gap.firstElementChild;
   if (text !== null) text.textContent = label;
   else gap.append(h("span", {}, label), button("Show all", all, { class: "link" }), button("Open as text", open, { class: "link" }));
 }
 
-/** Opens a text in a tab of its own. */
+/** Opens a text in a new tab. */
 export function openText(text: string): void {
   const address = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
   window.open(address, "_blank", "noopener");

@@ -9,7 +9,7 @@ export type JsonObject = { [key: string]: unknown };
  */
 export type Request = { 
 /**
- * Chosen by the page; the reply carries it back.
+ * Chosen by the page; the reply repeats it.
  */
 id: number, 
 /**
@@ -18,7 +18,8 @@ id: number,
 op: Operation, };
 
 /**
- * What a page can ask of a document. Each request gets exactly one [`ServerFrame::Reply`] or [`ServerFrame::Failed`].
+ * The operations that a page can request. Each request gets exactly one [`ServerFrame::Reply`] or
+ * [`ServerFrame::Failed`].
  */
 export type Operation = { "type": "set_source", 
 /**
@@ -26,7 +27,7 @@ export type Operation = { "type": "set_source",
  */
 cell_id: string, 
 /**
- * Its whole new source.
+ * Its complete new source.
  */
 source: string, 
 /**
@@ -34,7 +35,7 @@ source: string,
  */
 base_revision: number, } | { "type": "insert_cell", 
 /**
- * 0 is the top; a larger number than there are cells means the end.
+ * 0 is the top; a number larger than the number of cells means the end.
  */
 index: number, 
 /**
@@ -46,11 +47,11 @@ cell_type: CellType,
  */
 source: string, 
 /**
- * The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to have one made.
+ * The new cell's id (`[A-Za-z0-9_-]{1,64}`), or null to get a new one.
  */
 cell_id: string | null, 
 /**
- * Its metadata; none by default. This and the rest are a deleted or copied cell's.
+ * Its metadata; none by default. This field and the rest are for a deleted or copied cell.
  */
 metadata?: JsonObject | null, 
 /**
@@ -114,11 +115,11 @@ cell_ids: Array<string>, } | { "type": "run_all" } | { "type": "clear_outputs",
  */
 cell_ids: Array<string> | null, } | { "type": "interrupt" } | { "type": "restart", 
 /**
- * Queue every code cell then.
+ * Then queue every code cell.
  */
 run_all: boolean, } | { "type": "start_kernel", 
 /**
- * Name of a kernelspec; null for the one that the notebook names, else the default.
+ * Name of a kernelspec; null for the one that the notebook names, or else the default.
  */
 name: string | null, } | { "type": "shutdown_kernel" } | { "type": "complete", 
 /**
@@ -138,7 +139,7 @@ code: string,
  */
 cursor: number, 
 /**
- * 0: signature and documentation; 1: source code too.
+ * 0: signature and documentation; 1: also the source code.
  */
 detail: number, } | { "type": "answer_input", 
 /**
@@ -146,17 +147,17 @@ detail: number, } | { "type": "answer_input",
  */
 value: string, } | { "type": "save" } | { "type": "resolve_conflict", 
 /**
- * Which text stays.
+ * Which text to keep.
  */
 keep: Keep, };
 
 /**
- * How a conflict with the file on disk ends.
+ * How to end a conflict with the file on disk.
  */
 export type Keep = "disk" | "mine";
 
 /**
- * Kind of a cell.
+ * The type of a cell.
  */
 export type CellType = "code" | "markdown" | "raw";
 
@@ -165,11 +166,11 @@ export type CellType = "code" | "markdown" | "raw";
  */
 export type ServerFrame = { "type": "opened", 
 /**
- * Names this opening of the document; give it back as `?instance=` to resume.
+ * Identifies this opening of the document; send it as `?instance=` to resume.
  */
 instance: string, 
 /**
- * Number of the last event that the document already holds.
+ * Number of the last event that the document includes.
  */
 event: number, 
 /**
@@ -185,7 +186,8 @@ instance: string,
  */
 event: number, 
 /**
- * Number of the document's newest event: once it has arrived, the page knows everything that happened.
+ * Number of the document's newest event: when it has arrived, the page knows everything that
+ * happened.
  */
 last: number, } | { "type": "error", 
 /**
@@ -194,15 +196,15 @@ last: number, } | { "type": "error",
  */
 code: number, 
 /**
- * What went wrong and what to do, for the user.
+ * What went wrong and what to do, for users.
  */
 message: string, } | { "type": "changed", 
 /**
- * Counts up by one with each change.
+ * Increases by one with each change.
  */
 event: number, 
 /**
- * The id of the page's request that made this change, where this connection made it; else null.
+ * The id of the request that made this change, if it came from this connection; else null.
  */
 request: number | null, 
 /**
@@ -218,11 +220,11 @@ id: number,
  */
 reply: Reply, } | { "type": "failed", 
 /**
- * Of the request; null where the frame could not be read at all.
+ * Of the request; null if the frame could not be read at all.
  */
 id: number | null, 
 /**
- * What went wrong and what to do, for the user.
+ * What went wrong and what to do, for users.
  */
 message: string, } | { "type": "closing", 
 /**
@@ -230,7 +232,7 @@ message: string, } | { "type": "closing",
  */
 again: boolean, 
 /**
- * Why, for the user.
+ * The reason, for users.
  */
 message: string, };
 
@@ -239,11 +241,11 @@ message: string, };
  */
 export type Reply = { "type": "done" } | { "type": "edited", 
 /**
- * Base of the next edit.
+ * The base of the next edit.
  */
 revision: number, } | { "type": "stale", 
 /**
- * The present source.
+ * The current source.
  */
 source: string, 
 /**
@@ -280,7 +282,7 @@ export type Completion = {
  */
 text: string, 
 /**
- * `function`, `module`, `keyword` and so on, where the kernel says it.
+ * `function`, `module`, `keyword` and so on, if the kernel says.
  */
 kind: string | null, };
 
@@ -309,7 +311,7 @@ kernel: Kernel,
  */
 unsaved: boolean, 
 /**
- * The file was changed by somebody else; see [`Change::Conflict`].
+ * Another program changed the file; see [`Change::Conflict`].
  */
 conflict: boolean, 
 /**
@@ -342,7 +344,7 @@ cell_type: CellType,
  */
 source: string, 
 /**
- * Counts up with each change of the source.
+ * Increases with each change of the source.
  */
 revision: number, 
 /**
@@ -354,7 +356,7 @@ metadata: JsonObject,
  */
 attachments: JsonObject | null, 
 /**
- * What it printed and showed; empty but for code cells.
+ * What it printed and showed; empty except in code cells.
  */
 outputs: Array<Output>, 
 /**
@@ -362,12 +364,12 @@ outputs: Array<Output>,
  */
 execution_count: number | null, 
 /**
- * What it does now.
+ * Its state.
  */
 state: CellState, };
 
 /**
- * What a cell does now.
+ * The state of a cell.
  */
 export type CellState = "idle" | "queued" | "running";
 
@@ -517,7 +519,7 @@ output: Output, } | { "type": "cell_state_changed",
  */
 cell_id: string, 
 /**
- * What it does now.
+ * Its state.
  */
 state: CellState, 
 /**
@@ -545,7 +547,7 @@ last_modified: string, } | { "type": "save_failed",
  */
 message: string, } | { "type": "conflict", 
 /**
- * For the user.
+ * For users.
  */
 message: string, } | { "type": "reloaded", 
 /**
@@ -570,7 +572,7 @@ cell_id: string | null,
  */
 prompt: string, 
 /**
- * Do not show what is typed.
+ * Whether to hide what the user types.
  */
 password: boolean, };
 
@@ -579,31 +581,31 @@ password: boolean, };
  */
 export type Kernel = { 
 /**
- * Its id in `/api/kernels`; null where none runs.
+ * Its id in `/api/kernels`; null if none is running.
  */
 id: string | null, 
 /**
- * Name of its kernelspec, or of the one that would be started; null where this machine has none.
+ * Name of its kernelspec, or of the one that would be started; null if this machine has none.
  */
 name: string | null, 
 /**
- * For people.
+ * The name that users see.
  */
 display_name: string | null, 
 /**
- * The language, as `python`.
+ * The language, for example `python`.
  */
 language: string | null, 
 /**
- * What it does.
+ * Its state.
  */
 state: KernelState, 
 /**
- * Why it died, or what to do where there is no kernel; for people.
+ * Why it died, or what to do if there is no kernel; for users.
  */
 message: string | null, };
 
 /**
- * What a kernel does.
+ * The state of a kernel.
  */
 export type KernelState = "none" | "starting" | "idle" | "busy" | "restarting" | "dead";

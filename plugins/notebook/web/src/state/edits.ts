@@ -1,7 +1,8 @@
-//! Typed text on its way to the server: nothing typed is lost by a cut, a reload of the page or another writer.
+//! Typed text on its way to the server. Nothing typed is lost by a lost connection, a reload of the page or another writer.
 //!
-//! Each cell that is ahead of the server has a `Draft`: the text that the server last confirmed (`base`, with its revision)
-//! and what is on its way. One `set_source` a cell is under way at a time, as the next needs the revision it makes.
+//! Each cell that is ahead of the server has a `Draft`: the text that the server last confirmed (`base`, with its revision) and
+//! the text that was sent. Only one `set_source` per cell is sent at a time, because the next one needs the revision that it
+//! returns.
 
 import type { Reply } from "../protocol";
 
@@ -10,28 +11,28 @@ export interface Draft {
   text: string;
   base: string;
   revision: number;
-  /** The text on its way. */
+  /** The text that was sent. */
   sent: string | null;
-  /** Somebody else's text, where it came first: the user decides. */
+  /** Another writer's text, if it came first: the user decides. */
   theirs: string | null;
 }
 
-/** A draft as it is kept for the next visit. */
+/** A draft as it is stored for the next visit. */
 export interface Kept {
   id: string;
   base: string;
   text: string;
 }
 
-/** What `Edits` asks of its owner. */
+/** What `Edits` needs from its owner. */
 export interface Host {
-  /** Sends `set_source`, repeated after a cut. */
+  /** Sends `set_source`; repeats it after a lost connection. */
   send(id: string, source: string, revision: number): Promise<Reply>;
-  /** A cell's text is another now, not by the editor of this page. */
+  /** A cell's text changed, and not by the editor of this page. */
   show(id: string, source: string, revision: number): void;
-  /** What is unsent changed: the status line and the kept copy follow. */
+  /** The unsent text changed: update the status line and the stored copy. */
   changed(): void;
-  /** A request failed for good. */
+  /** A request failed permanently. */
   failed(id: string, error: Error): void;
 }
 
@@ -48,12 +49,12 @@ export class Edits {
     this.wait = wait;
   }
 
-  /** Whether anything waits to be sent or confirmed. */
+  /** Whether anything is not sent or not confirmed. */
   get dirty(): boolean {
     return this.drafts.size > 0;
   }
 
-  /** The user typed: `base` and `revision` are what the server confirmed last. */
+  /** The user typed. `base` and `revision` are what the server last confirmed. */
   type(id: string, text: string, base: string, revision: number): void {
     const draft = this.drafts.get(id);
     if (draft === undefined) {
@@ -67,7 +68,7 @@ export class Edits {
     this.#schedule(id);
   }
 
-  /** Sends a cell's draft now; resolves once the server has it, or the user must decide. */
+  /** Sends a cell's draft now. Resolves when the server has it, or when the user must decide. */
   settle(id: string): Promise<void> {
     const draft = this.drafts.get(id);
     if (draft === undefined || draft.theirs !== null) return Promise.resolve();
@@ -80,16 +81,16 @@ export class Edits {
     await Promise.all([...this.drafts.keys()].map((id) => this.settle(id)));
   }
 
-  /** The server says that a cell's text changed. Returns whether the page must show it (it is not what is typed here). */
+  /** The server reports that a cell's text changed. Returns whether the page must show it (it is not what was typed here). */
   changed(id: string, source: string, revision: number, own: boolean): boolean {
     const draft = this.drafts.get(id);
     if (draft === undefined) return !own;
-    // An answer that was lost with a connection comes as somebody's change: the text tells that it is ours.
+    // A reply that was lost with a connection comes back as a change. Its text shows that it is ours.
     if (own || source === draft.sent || source === draft.text) {
       this.#confirm(id, draft, source, revision);
       return false;
     }
-    // Another writer came first. Our next `set_source` carries the old base and is answered `stale`, unless none is to come.
+    // Another writer came first. Our next `set_source` has the old base and gets `stale`, unless there is none.
     draft.theirs = source;
     draft.revision = revision;
     this.host.changed();
@@ -97,7 +98,7 @@ export class Edits {
     return false;
   }
 
-  /** After a snapshot: the server's text of a cell, or null where the cell is gone. Drafts are weighed and sent again. */
+  /** After a snapshot: the server's text of a cell, or null if the cell is gone. Compares drafts with it and sends them again. */
   rebase(id: string, source: string | null, revision: number): void {
     const draft = this.drafts.get(id);
     if (draft === undefined || source === null) return;
@@ -130,19 +131,19 @@ export class Edits {
     this.host.changed();
   }
 
-  /** The cell is gone: nothing to send any more. */
+  /** The cell is gone: there is nothing to send any more. */
   forget(id: string): void {
     if (!this.drafts.has(id)) return;
     this.#drop(id);
     this.host.changed();
   }
 
-  /** What to keep for the next visit. */
+  /** What to store for the next visit. */
   kept(): Kept[] {
     return [...this.drafts].map(([id, { base, text }]) => ({ id, base, text }));
   }
 
-  /** Takes up a draft of an earlier visit, before `rebase`. */
+  /** Restores a draft from an earlier visit, before `rebase`. */
   restore({ id, base, text }: Kept): void {
     if (!this.drafts.has(id)) this.drafts.set(id, { text, base, revision: 0, sent: null, theirs: null });
   }
@@ -181,7 +182,7 @@ export class Edits {
       if (reply.source === draft.text) {
         this.#confirm(id, draft, reply.source, reply.revision);
       } else if (reply.source === draft.base) {
-        // Only the count differs (the server started anew): nobody's text would be lost.
+        // Only the revision differs (the server was restarted): no text would be lost.
         draft.revision = reply.revision;
         this.#flush(id);
       } else {

@@ -1,4 +1,4 @@
-//! Keeps unsent text over a reload or a crash of the page, in the browser's local storage.
+//! Stores unsent text in the browser's local storage, so that it survives a reload or a crash of the page.
 
 import type { Kept } from "./edits";
 
@@ -9,7 +9,7 @@ interface Record {
   drafts: Kept[];
 }
 
-/** Storage of one notebook's drafts in one tab. */
+/** The stored drafts of one notebook in one tab. */
 export class DraftStore {
   readonly #tab: string;
   private readonly document: string;
@@ -25,7 +25,7 @@ export class DraftStore {
     this.#tab = tab;
   }
 
-  /** Stores the drafts; none removes the record. */
+  /** Stores the drafts. If there are none, removes the record. */
   store(drafts: Kept[]): void {
     const key = this.#key(this.#tab);
     read(() => {
@@ -34,7 +34,7 @@ export class DraftStore {
     });
   }
 
-  /** Takes what an earlier visit left: this tab's, and that of tabs that have not touched theirs for a while. */
+  /** Takes the drafts of an earlier visit: those of this tab, and those of tabs that have not updated theirs for a while. */
   take(): Kept[] {
     const found: Kept[] = [];
     read(() => {
@@ -64,7 +64,7 @@ function parse(text: string | null): Record | null {
   }
 }
 
-/** Storage may be switched off or full: then nothing is kept, and the page works on. */
+/** Storage may be disabled or full. Then nothing is stored, and the page still works. */
 function read<T>(use: () => T): T | null {
   try {
     return use();

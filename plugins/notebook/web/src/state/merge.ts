@@ -1,4 +1,4 @@
-//! Cells made into one, and one into two: their texts, and the pictures that these show as `attachment:NAME`.
+//! Merges cells into one and splits one into two: their texts, and the images that these show as `attachment:NAME`.
 
 import type { Cell, JsonObject } from "../protocol";
 
@@ -9,8 +9,8 @@ export interface Content {
 }
 
 /**
- * The content of several cells as one, in the first one's kind. A picture whose name stands for another one in a cell before gets a
- * new name, in the text too.
+ * The content of several cells as one, in the first one's type. If an image has the name of another image in an earlier cell, it
+ * gets a new name, in the text too.
  */
 export function merged(cells: readonly Pick<Cell, "cell_type" | "source" | "attachments">[]): Content {
   const attachments: JsonObject = {};
@@ -35,7 +35,7 @@ export function merged(cells: readonly Pick<Cell, "cell_type" | "source" | "atta
   };
 }
 
-/** Those of the attachments that a text shows; null where there is none. */
+/** Those attachments that a text shows; null if there are none. */
 export function shownIn(source: string, attachments: JsonObject | null): JsonObject | null {
   const shown = Object.entries(attachments ?? {}).filter(([name]) => references([name]).test(source));
   return shown.length > 0 ? Object.fromEntries(shown) : null;
@@ -49,7 +49,7 @@ function renameReferences(source: string, names: ReadonlyMap<string, string>): s
   });
 }
 
-/** Finds `attachment:NAME` of these names, as they are or encoded. */
+/** Finds `attachment:NAME` for these names, plain or encoded. */
 function references(names: readonly string[]): RegExp {
   const written = names.flatMap((name) => [name, encodeURI(name), encodeURIComponent(name)]);
   const longestFirst = [...new Set(written)].sort((a, b) => b.length - a.length);
@@ -65,7 +65,7 @@ function decoded(text: string): string {
   }
 }
 
-/** `a.png` as `a-1.png`, or with the next number that is free. */
+/** `a.png` becomes `a-1.png`, or the next number that is free. */
 function freeName(name: string, taken: ReadonlySet<string>): string {
   const dot = name.lastIndexOf(".");
   const [stem, ending] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];

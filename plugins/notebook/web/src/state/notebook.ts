@@ -1,4 +1,4 @@
-//! The document as this page knows it. Knows no socket and no element.
+//! The document as this page knows it. Uses no socket and no element.
 
 import type { Cell, Change, Document, InputRequest, JsonObject, Kernel, Output } from "../protocol";
 
@@ -21,14 +21,14 @@ export type Event =
   | { type: "link" }
   | { type: "draft"; id: string };
 
-/** How the file on disk stands. */
+/** The state of the file on disk. */
 export interface Saving {
   unsaved: boolean;
   lastModified: string;
   failure: string | null;
 }
 
-/** The document. `apply` may meet a change that this page made in advance: applying one twice does nothing. */
+/** The document. `apply` may get a change that this page already made in advance: applying it twice does nothing. */
 export class Notebook {
   cells: Cell[] = [];
   metadata: JsonObject = {};
@@ -38,13 +38,13 @@ export class Notebook {
   saving: Saving = { unsaved: false, lastModified: "", failure: null };
   conflict: string | null = null;
   writable = true;
-  /** Number of the last change that came, and of the last one that belongs into the file. */
+  /** The number of the last change that came, and of the last one that belongs in the file. */
   event = 0;
   #touched = 0;
-  /** When a cell began to run, and how long its last run took, in milliseconds; of runs that this page saw. */
+  /** When a cell started to run, and how long its last run took, in milliseconds; only of runs that this page saw. */
   readonly started = new Map<string, number>();
   readonly elapsed = new Map<string, number>();
-  /** Cells whose present outputs were made while this page looked on. */
+  /** Cells whose current outputs were made while this page was open. */
   readonly fresh = new Set<string>();
   #listeners = new Set<(event: Event) => void>();
 
@@ -73,7 +73,7 @@ export class Notebook {
     return this.cells.findIndex((cell) => cell.id === id);
   }
 
-  /** Cells that wait for their turn, top to bottom. */
+  /** Cells that are queued, top to bottom. */
   queued(): Cell[] {
     return this.cells.filter((cell) => cell.state === "queued");
   }
@@ -82,7 +82,7 @@ export class Notebook {
     return this.cells.find((cell) => cell.state === "running");
   }
 
-  /** Takes a whole document. */
+  /** Loads a whole document. */
   load(document: Document): void {
     this.path = document.path;
     this.cells = document.cells;
@@ -99,13 +99,13 @@ export class Notebook {
     this.emit({ type: "all" });
   }
 
-  /** Takes one change other than `source_changed`, which `Edits` weighs against what is typed here. */
+  /** Applies one change other than `source_changed`, which `Edits` compares with what was typed here. */
   apply(change: Exclude<Change, { type: "source_changed" }>): void {
     switch (change.type) {
       case "cell_inserted": {
         const at = this.index(change.cell.id);
         if (at >= 0) {
-          // Put there in advance by this page: the server's copy knows more (outputs), the text may be newer here.
+          // This page inserted it in advance. The server's copy knows more (outputs), but the text may be newer here.
           const mine = this.cells[at];
           if (mine !== undefined) change.cell.source = mine.source;
           this.cells.splice(at, 1);
@@ -206,7 +206,7 @@ export class Notebook {
         break;
       case "saved":
         this.saving = { unsaved: this.#touched > change.up_to, lastModified: change.last_modified, failure: null };
-        // Saving ends a conflict: nothing is written while there is one.
+        // Saving ends a conflict, because nothing is written during one.
         if (this.conflict !== null) {
           this.conflict = null;
           this.emit({ type: "conflict" });
@@ -260,7 +260,7 @@ export class Notebook {
   }
 }
 
-/** How long a cell's last run took by what Jupyter's front ends record in its metadata, in milliseconds. */
+/** How long a cell's last run took according to its metadata, where Jupyter's front ends record it, in milliseconds. */
 export function recordedElapsed(cell: Cell): number | null {
   const times = recorded(cell.metadata);
   if (times?.from === undefined || times.to === undefined || times.to < times.from) return null;
@@ -281,7 +281,7 @@ function recorded(metadata: JsonObject): { from: number | undefined; to: number 
   return { from: time("iopub.execute_input", "iopub.status.busy"), to: time("shell.execute_reply", "iopub.status.idle") };
 }
 
-/** Whether outputs hold anything that a view would show. */
+/** Whether outputs contain anything that a view would show. */
 export function hasOutputs(cell: { outputs: Output[] }): boolean {
   return cell.outputs.length > 0;
 }

@@ -1,11 +1,11 @@
-//! One open document: the connection, the document and the drafts together, and everything a user can do to them.
+//! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
 import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Output, Reply } from "../protocol";
 import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
 import { Edits, type Kept } from "./edits";
 import { Notebook } from "./notebook";
 
-/** A cell as it is cut, copied and put back. */
+/** A cell as it is cut, copied and pasted. */
 export interface CellCopy {
   cell_type: CellType;
   source: string;
@@ -18,10 +18,10 @@ export interface CellCopy {
 /** What the session needs from outside. */
 export interface SessionDeps {
   connection(listener: Listener): Connection;
-  /** Unsent text of an earlier visit. */
+  /** The unsent text of an earlier visit. */
   take(): Kept[];
   store(drafts: Kept[]): void;
-  /** Tells the user of a failure. */
+  /** Tells the user about a failure. */
   report(message: string): void;
   newId(): string;
 }
@@ -38,7 +38,7 @@ export class Session implements Listener {
   readonly connection: Connection;
   connectionState: { state: Link; message: string } = { state: "connecting", message: "" };
   loaded = false;
-  /** Number of the document's newest event when the connection was made. */
+  /** The number of the document's newest event when the connection was made. */
   #last = 0;
   #catchingUp: (() => void)[] = [];
   #own = new Set<number>();
@@ -84,7 +84,7 @@ export class Session implements Listener {
     this.connection.start();
   }
 
-  /** Stores what is unsent; called when the page is left. */
+  /** Stores what is unsent, when the user leaves the page. */
   leave(): void {
     if (this.#storing !== null) clearTimeout(this.#storing);
     this.around.store(this.edits.kept());
@@ -95,7 +95,7 @@ export class Session implements Listener {
     return this.edits.dirty || this.#inserting.size > 0;
   }
 
-  // What the connection tells.
+  // Events of the connection.
 
   opened(document: Document, _instance: string, event: number): void {
     this.notebook.event = event;
@@ -147,7 +147,7 @@ export class Session implements Listener {
         this.edits.forget(change.cell_id);
         if (cell !== undefined && draft.text !== "") {
           this.insert(at, cell.cell_type, draft.text);
-          this.around.report("A cell was deleted elsewhere while you typed in it. Your text is kept in a new cell.");
+          this.around.report("A cell was deleted elsewhere while you were typing in it. Your text is in a new cell.");
         }
       }
       return;
@@ -161,9 +161,9 @@ export class Session implements Listener {
     this.#caughtUp();
   }
 
-  // What a user does.
+  // Actions of the user.
 
-  /** The text of a cell is another now. */
+  /** A cell's text was edited. */
   edit(id: string, text: string): void {
     const cell = this.notebook.cell(id);
     if (cell === undefined || cell.source === text) return;
@@ -172,7 +172,7 @@ export class Session implements Listener {
     this.edits.type(id, text, base, cell.revision);
   }
 
-  /** Inserts a cell, at once here and then on the server. Returns its id. */
+  /** Inserts a cell: here at once, then on the server. Returns its id. */
   insert(index: number, cell_type: CellType, source = "", copy: Partial<CellCopy> = {}): string {
     const id = this.around.newId();
     const cell: Cell = {
@@ -193,7 +193,7 @@ export class Session implements Listener {
     return id;
   }
 
-  /** Deletes cells; `undoDelete` brings them back. */
+  /** Deletes cells; `undoDelete` restores them. */
   remove(ids: string[]): void {
     const copies = [];
     for (const id of ids) {
@@ -214,7 +214,7 @@ export class Session implements Listener {
     return this.#deleted.length > 0;
   }
 
-  /** Puts the cells that were deleted last back where they stood. Returns the first one's id. */
+  /** Restores the cells that were deleted last to their old places. Returns the first one's id. */
   undoDelete(): string | null {
     const last = this.#deleted.pop();
     let first: string | null = null;
@@ -225,7 +225,7 @@ export class Session implements Listener {
     return first;
   }
 
-  /** Moves a cell so that it stands at `index` afterwards. */
+  /** Moves a cell so that it is at `index` afterwards. */
   move(id: string, index: number): void {
     if (index < 0 || index >= this.notebook.cells.length || this.notebook.index(id) === index) return;
     this.notebook.apply({ type: "cell_moved", cell_id: id, index });
@@ -243,7 +243,7 @@ export class Session implements Listener {
     await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
   }
 
-  /** Gives a cell other attachments. */
+  /** Replaces a cell's attachments. */
   setAttachments(id: string, attachments: JsonObject | null): void {
     const present = this.notebook.cell(id)?.attachments ?? null;
     if (JSON.stringify(present) === JSON.stringify(attachments)) return;
@@ -251,7 +251,7 @@ export class Session implements Listener {
     void this.#do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
   }
 
-  /** Runs code cells, with the text they have now. */
+  /** Runs code cells with their current text. */
   async run(ids: string[]): Promise<void> {
     await Promise.all(ids.map((id) => this.edits.settle(id)));
     await Promise.all(ids.map((id) => this.#inserting.get(id)?.done));
@@ -260,7 +260,7 @@ export class Session implements Listener {
       await this.#ask({ type: "run", cell_ids: ids }, false);
     } catch (error) {
       if (!(error instanceof ConnectionLost)) return this.#fail(error, "The cell was not run");
-      // Whether it was queued is seen once all that was missed is here; a cell is never run twice for one keystroke.
+      // Whether it was queued is known when everything that was missed has arrived. A keystroke never runs a cell twice.
       await new Promise<void>((resolve) => this.#catchingUp.push(resolve));
       if (ids.map((id) => this.#runs(id)).join() === before) await this.#do({ type: "run", cell_ids: ids }, false, "The cell was not run");
     }
@@ -318,9 +318,9 @@ export class Session implements Listener {
     }
   }
 
-  // Inner parts.
+  // Internal parts.
 
-  /** Takes a snapshot: what is typed or inserted here and not yet on the server stays on top of it. */
+  /** Loads a snapshot. What was typed or inserted here and is not on the server yet stays on top of it. */
   #take(load: () => void, document: Document): void {
     const confirmed = new Map(document.cells.map((cell) => [cell.id, { source: cell.source, revision: cell.revision }]));
     for (const { index, cell } of this.#inserting.values()) {
@@ -343,14 +343,14 @@ export class Session implements Listener {
       this.edits.rebase(id, at?.source ?? null, at?.revision ?? 0);
     }
     for (const text of lost) this.insert(this.notebook.cells.length, "code", text);
-    if (lost.length > 0) this.around.report("Unsaved text of cells that are gone was put at the end of the notebook.");
+    if (lost.length > 0) this.around.report("Unsaved text of deleted cells was added at the end of the notebook.");
   }
 
   #ask(op: Operation, repeatable: boolean): Promise<Reply> {
     return this.connection.request(op, { repeatable, sent: (id) => this.#own.add(id) });
   }
 
-  /** Asks, and tells the user when it failed. */
+  /** Sends a request, and tells the user if it failed. */
   async #do(op: Operation, repeatable: boolean, what: string): Promise<boolean> {
     try {
       await this.#ask(op, repeatable);
@@ -361,7 +361,7 @@ export class Session implements Listener {
     }
   }
 
-  /** Asks for something that may as well not come. */
+  /** Sends a request whose reply is not essential. */
   async #look(op: Operation): Promise<Reply | null> {
     if (!this.connection.online) return null;
     try {
@@ -380,7 +380,7 @@ export class Session implements Listener {
     return cell === undefined ? "" : `${cell.state}${cell.execution_count}${this.notebook.started.get(id)}${this.notebook.elapsed.get(id)}`;
   }
 
-  /** Lets those go on who wait for the document as the server had it when the connection came back. */
+  /** Resumes those who wait until the document is as the server had it when the connection came back. */
   #caughtUp(): void {
     if (this.connectionState.state !== "online" || this.notebook.event < this.#last) return;
     for (const resolve of this.#catchingUp.splice(0)) resolve();
@@ -394,7 +394,7 @@ export class Session implements Listener {
   }
 }
 
-/** What `insert_cell` carries of a copied cell. */
+/** The fields of `insert_cell` for a copied cell. */
 function extras(copy: Partial<CellCopy>): Partial<CellCopy> {
   const { metadata, attachments, outputs, execution_count } = copy;
   return {

@@ -5,21 +5,21 @@ export function base(): URL {
   return new URL(document.documentElement.dataset["base"] ?? "/", document.baseURI);
 }
 
-/** `a b/c#d` as part of a URL: every name encoded, the slashes kept. */
+/** `a b/c#d` as part of a URL: every name is encoded, and the slashes stay. */
 export function encodePath(path: string): string {
   return path.split("/").map(encodeURIComponent).join("/");
 }
 
-/** The URL of `route` below the mount prefix; `path`, where given, is encoded and appended. */
+/** The URL of `route` below the mount prefix. `path`, if given, is encoded and appended. */
 export function url(route: string, path?: string): URL {
   if (path === undefined) return new URL(route, base());
   return new URL(path === "" ? route : `${route}/${encodePath(path)}`, base());
 }
 
-/** What page this address asks for. */
+/** Which page the address is for. */
 export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string };
 
-/** Reads a page's address. */
+/** Parses a page's address. */
 export function place(location: URL, prefix: URL): Place {
   let rest = location.pathname;
   if (rest.startsWith(prefix.pathname)) rest = rest.slice(prefix.pathname.length);

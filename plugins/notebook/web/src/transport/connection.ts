@@ -1,14 +1,14 @@
-//! The WebSocket of one document: connects, resumes after a cut, pairs requests with replies.
+//! The WebSocket of one document: connects, resumes after a lost connection, pairs requests with replies.
 //!
-//! Requests wait while there is no connection. What was sent and not answered when the connection broke is asked of
-//! the owner again (`onCut`), who knows whether it may be sent twice.
+//! Requests wait while there is no connection. For requests that were sent but not answered when the connection was lost, the
+//! sender decides whether they may be sent twice (`repeatable`).
 
 import type { Change, Document, Operation, Reply, Request, ServerFrame } from "../protocol";
 
-/** What the connection does. */
+/** The state of the connection. */
 export type Link = "connecting" | "online" | "offline";
 
-/** The part of a `WebSocket` that is used; tests give their own. */
+/** The part of a `WebSocket` that is used here. Tests supply their own. */
 export interface Socket {
   onmessage: ((text: string) => void) | null;
   onclose: (() => void) | null;
@@ -16,15 +16,15 @@ export interface Socket {
   close(): void;
 }
 
-/** What the connection tells its owner. */
+/** What the connection reports to its owner. */
 export interface Listener {
-  /** A whole document: the first, or a new one where the old place could not be resumed. */
+  /** A whole document: the first, or a new one if the old one could not be resumed. */
   opened(document: Document, instance: string, event: number): void;
-  /** The connection is back where it was; the missed changes follow, up to number `last`. */
+  /** The connection is back where it was. The missed changes follow, up to number `last`. */
   resumed(last: number): void;
-  /** Change number `event`; `own` is the request that made it, where it is one of ours. */
+  /** Change number `event`; `own` is the request that made it, if it is one of ours. */
   changed(change: Change, own: number | null, event: number): void;
-  /** The state of the connection, and for people why it is so. */
+  /** The state of the connection, and the reason for users. */
   link(link: Link, message: string): void;
 }
 
@@ -33,16 +33,16 @@ export class Refused extends Error {
   override readonly name = "Refused";
 }
 
-/** A request that was sent, but whose answer was lost with the connection. */
+/** A request that was sent, but whose reply was lost with the connection. */
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
 }
 
-/** What a request may suffer. */
+/** How to send a request. */
 export interface Sending {
-  /** Send it again after a cut, as repeating it does no harm. */
+  /** Send it again after a lost connection, because repeating it does no harm. */
   repeatable: boolean;
-  /** Told the number that the request is sent with. */
+  /** Receives the number that the request is sent with. */
   sent?: (id: number) => void;
 }
 
@@ -68,7 +68,7 @@ export class Connection {
   #waiting = new Map<number, Waiting>();
   #nextId = 1;
   #tries = 0;
-  /** Why the last try failed, for people. */
+  /** Why the last attempt failed, for users. */
   #reason = "";
   #timer: ReturnType<typeof setTimeout> | null = null;
   #stopped = false;
@@ -79,8 +79,8 @@ export class Connection {
   private readonly backoff: Backoff;
 
   /**
-   * `connect` opens a socket; it is given what to resume from, or null for a snapshot. `diagnose` says for people why there is no
-   * connection after so many tries, or "" where the server does not answer at all.
+   * `connect` opens a socket; its argument is what to resume from, or null for a snapshot. `diagnose` tells users why there is no
+   * connection after so many attempts, or returns "" if the server does not answer at all.
    */
   constructor(
     connect: (resume: { instance: string; after: number } | null) => Socket,
@@ -94,13 +94,13 @@ export class Connection {
     this.backoff = backoff;
   }
 
-  /** Connects, or connects again at once. */
+  /** Connects, or reconnects at once. */
   start(): void {
     this.#stopped = false;
     if (this.#socket !== null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    // While it is tried again and again, the reason of the last failure stays.
+    // During repeated attempts, the reason of the last failure stays.
     if (this.#tries === 0) this.listener.link("connecting", "");
     const resume = this.#instance === null ? null : { instance: this.#instance, after: this.#event };
     const socket = this.connect(resume);
@@ -126,12 +126,12 @@ export class Connection {
     return this.#open;
   }
 
-  /** How many requests wait for an answer. */
+  /** How many requests wait for a reply. */
   get pending(): number {
     return this.#waiting.size;
   }
 
-  /** Sends a request, now or once there is a connection. Rejects with `Refused`, or with `ConnectionLost` where it may not be repeated. */
+  /** Sends a request, now or when there is a connection. Rejects with `Refused`, or with `ConnectionLost` if it may not be repeated. */
   request(op: Operation, sending: Sending = { repeatable: false }): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = { ...sending, id: this.#nextId++, op, isSent: false, resolve, reject };
@@ -160,7 +160,7 @@ export class Connection {
         this.#ready();
         break;
       case "changed":
-        // What a resume brings twice is dropped here.
+        // Drops what a resume sends twice.
         if (frame.event <= this.#event) return;
         this.#event = frame.event;
         this.listener.changed(frame.change, frame.request, frame.event);
@@ -199,7 +199,7 @@ export class Connection {
     }
   }
 
-  /** Forgets the socket; unanswered requests are queued again or given up. */
+  /** Forgets the socket. Unanswered requests are queued again or fail. */
   #drop(): void {
     const socket = this.#socket;
     this.#socket = null;
@@ -215,14 +215,14 @@ export class Connection {
         waiting.isSent = false;
       } else {
         this.#waiting.delete(waiting.id);
-        waiting.reject(new ConnectionLost("the connection broke before the answer came"));
+        waiting.reject(new ConnectionLost("the connection was lost before the reply came"));
       }
     }
   }
 
   #lost(): void {
     this.#drop();
-    // What the last try was told stays until it is known whether it still holds.
+    // The reason of the last attempt stays until it is known whether it still applies.
     this.#retry(this.#reason);
     void this.diagnose(this.#tries).then((why) => {
       if (why !== this.#reason && !this.#open && !this.#stopped) this.#tell(why);

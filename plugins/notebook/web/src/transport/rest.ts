@@ -23,7 +23,7 @@ export interface Entry {
   writable: boolean;
 }
 
-/** A running kernel and the notebook it belongs to. */
+/** A running kernel and its notebook. */
 export interface Session {
   id: string;
   path: string;
@@ -43,22 +43,22 @@ export async function list(folder: string): Promise<Entry[]> {
   return model.content ?? [];
 }
 
-/** Asks the address of a notebook's WebSocket whether it would answer; throws the reason why not. */
+/** Asks the address of a notebook's WebSocket whether it would accept a connection. Throws the reason if not. */
 export async function documentAddress(path: string): Promise<void> {
   try {
     await call("GET", url("api/documents", path));
   } catch (error) {
-    // "Upgrade Required": all is well but for the missing upgrade.
+    // "Upgrade Required": everything is fine except for the missing upgrade.
     if (!(error instanceof HttpError && error.status === 426)) throw error;
   }
 }
 
-/** Makes a new notebook or folder with a name of the server's choice. */
+/** Creates a notebook or folder. The server chooses its name. */
 export function create(folder: string, type: "notebook" | "directory"): Promise<Entry> {
   return call("POST", contents(folder), { type });
 }
 
-/** Copies a file within its folder, under a name of the server's choice. */
+/** Copies a file within its folder. The server chooses the name. */
 export function duplicate(path: string, folder: string): Promise<Entry> {
   return call("POST", contents(folder), { copy_from: path });
 }
@@ -73,7 +73,7 @@ export async function remove(path: string): Promise<void> {
   await call("DELETE", contents(path));
 }
 
-/** Stores a file from the user's machine. A notebook is sent as such, so that the server checks it. */
+/** Stores a file from the user's machine. A notebook is sent as JSON, so that the server checks it. */
 export async function upload(folder: string, file: File): Promise<Entry> {
   const path = folder === "" ? file.name : `${folder}/${file.name}`;
   if (file.name.endsWith(".ipynb")) {
@@ -81,14 +81,14 @@ export async function upload(folder: string, file: File): Promise<Entry> {
     try {
       content = JSON.parse(await file.text());
     } catch {
-      throw new HttpError(400, `${file.name} is not a notebook: it holds no JSON`);
+      throw new HttpError(400, `${file.name} is not a notebook: it is not JSON`);
     }
     return call("PUT", contents(path), { type: "notebook", format: "json", content });
   }
   return call("PUT", contents(path), { type: "file", format: "base64", content: await base64(file) });
 }
 
-/** Kernels that run, each with its notebook. */
+/** The running kernels, each with its notebook. */
 export function sessions(): Promise<Session[]> {
   return call("GET", url("api/sessions"));
 }
@@ -98,7 +98,7 @@ export async function shutdown(session: string): Promise<void> {
   await call("DELETE", url("api/sessions", session));
 }
 
-/** Kinds of kernel, the default first. */
+/** The kinds of kernel, the default first. */
 export async function kernelSpecs(): Promise<KernelSpec[]> {
   type Model = { default: string; kernelspecs: Record<string, { name: string; spec: { display_name: string; language: string } }> };
   const model = await call<Model>("GET", url("api/kernelspecs"));
@@ -114,7 +114,7 @@ export function fileUrl(path: string, download = false): string {
   return target.href;
 }
 
-/** Ends the login of this browser. */
+/** Logs this browser out. */
 export async function logout(): Promise<void> {
   const xsrf = cookie("_xsrf");
   let response: Response;
@@ -127,7 +127,7 @@ export async function logout(): Promise<void> {
   if (!response.ok && response.type !== "opaqueredirect") throw new HttpError(response.status, await reason(response));
 }
 
-/** Reads a file of `files/` whole, where its type is one of `types` and it has no more than `limit` bytes. */
+/** Reads a whole file from `files/`, if its type is one of `types` and it has no more than `limit` bytes. */
 export async function readFile(address: string, types: RegExp, limit: number): Promise<{ type: string; data: ArrayBuffer }> {
   const response = await fetch(address, { credentials: "same-origin", redirect: "error" });
   const refuse = async (status: number, message: string): Promise<never> => {
@@ -136,7 +136,7 @@ export async function readFile(address: string, types: RegExp, limit: number): P
   };
   if (!response.ok) await refuse(response.status, response.status === 404 ? "there is no such file" : `the server answered ${response.status}`);
   const type = response.headers.get("content-type") ?? "";
-  if (!types.test(type)) await refuse(415, "not a picture, and nothing else that can be shown here");
+  if (!types.test(type)) await refuse(415, "this type of file cannot be shown here");
   const size = response.headers.get("content-length");
   if (size === null || !(Number(size) <= limit)) await refuse(413, "too large to be shown here");
   return { type, data: await response.arrayBuffer() };
@@ -159,10 +159,10 @@ async function call<T>(method: string, target: URL, body?: unknown): Promise<T> 
   } catch {
     throw new HttpError(0, "The server does not answer. Is it still running?");
   }
-  if (response.type === "opaqueredirect") throw new HttpError(401, "You are not signed in any more.");
+  if (response.type === "opaqueredirect") throw new HttpError(401, "You are no longer logged in.");
   if (!response.ok) throw new HttpError(response.status, await reason(response));
   if (response.status === 204) return undefined as T;
-  // The shape is the server's promise (Jupyter's REST interface).
+  // The server guarantees the shape (Jupyter's REST interface).
   return (await response.json()) as T;
 }
 
@@ -172,7 +172,7 @@ async function reason(response: Response): Promise<string> {
     const model = JSON.parse(text) as { message?: unknown };
     if (typeof model.message === "string" && model.message !== "") return model.message;
   } catch {
-    // Not JSON: an error page of a proxy, say.
+    // Not JSON, for example a proxy's error page.
   }
   return `The server answered ${response.status} ${response.statusText}`.trim();
 }

@@ -1,6 +1,6 @@
-//! Links from one place of a notebook to a heading of it.
+//! Links from one place in a notebook to one of its headings.
 
-/** Goes to a heading of the notebook; its ids are made safe, so a plain `#…` would miss them. */
+/** Goes to a heading of the notebook. Sanitizing changes the ids of headings, so a plain `#…` would not find them. */
 export function followAnchor(event: MouseEvent): void {
   const link = event.target instanceof Element ? event.target.closest<HTMLElement>("a[data-anchor]") : null;
   if (link === null) return;

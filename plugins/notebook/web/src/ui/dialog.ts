@@ -1,15 +1,15 @@
-//! Dialogs and short messages, over the browser's own `<dialog>`: it keeps the focus inside and closes on Escape.
+//! Dialogs and short messages, based on the browser's own `<dialog>`, which keeps the focus inside and closes on Escape.
 
 import { button, h } from "../dom";
 
-/** A choice at the foot of a dialog. */
+/** A choice in a dialog. */
 export interface Choice<T> {
   label: string;
   value: T;
   kind?: "main" | "danger";
 }
 
-/** Asks; resolves with the choice, or with null when the dialog was dismissed. */
+/** Asks the user. Resolves with the choice, or with null if the dialog was dismissed. */
 export function ask<T>(title: string, body: (Node | string)[], choices: Choice<T>[]): Promise<T | null> {
   return new Promise((resolve) => {
     const heading = h("h2", { id: "dialog-title" }, title);
@@ -33,7 +33,7 @@ export function ask<T>(title: string, body: (Node | string)[], choices: Choice<T
   });
 }
 
-/** Asks for a line of text; null when dismissed. */
+/** Asks for a line of text; null if dismissed. */
 export function askText(title: string, label: string, value: string, action: string, check: (value: string) => string | null): Promise<string | null> {
   return new Promise((resolve) => {
     const input = h("input", { id: "dialog-input", type: "text", value, autocomplete: "off", spellcheck: "false", "aria-describedby": "dialog-error" });
@@ -71,18 +71,18 @@ export function askText(title: string, label: string, value: string, action: str
   });
 }
 
-/** Whether a name can be a file's name here: the reason why not, or null. */
+/** Why a name cannot be a file's name here; null if it can. */
 export function nameProblem(name: string): string | null {
   if (name === "") return "Enter a name.";
-  if (name.includes("/") || name.includes("\\")) return "A name cannot hold a slash.";
-  if (name === "." || name === "..") return "This name stands for a folder already.";
+  if (name.includes("/") || name.includes("\\")) return "A name cannot contain a slash.";
+  if (name === "." || name === "..") return "This name is reserved for folders.";
   if (name.startsWith(".")) return "Names that begin with a dot are hidden.";
   return null;
 }
 
 let toasts: HTMLElement | null = null;
 
-/** A short message at the foot of the page, with an action where one makes sense. */
+/** A short message at the bottom of the page, with an action if one makes sense. */
 export function toast(message: string, action?: { label: string; run: () => void }): void {
   toasts ??= document.body.appendChild(h("div", { class: "toasts", role: "status", "aria-live": "polite" }));
   const element = h("div", { class: "toast" }, h("span", {}, message));
@@ -95,7 +95,7 @@ export function toast(message: string, action?: { label: string; run: () => void
   }
   element.append(button("Dismiss", end, { icon: "close", class: "icon-button small" }));
   toasts.append(element);
-  // A message under the pointer or the focus is being read.
+  // A message under the pointer or with the focus is being read.
   const timer = setInterval(() => {
     if (element.matches(":hover, :focus-within")) return;
     clearInterval(timer);
@@ -104,13 +104,13 @@ export function toast(message: string, action?: { label: string; run: () => void
   while (toasts.childElementCount > 4) toasts.firstElementChild?.remove();
 }
 
-/** Says something to screen readers alone. */
+/** Tells something to screen readers only. */
 export function announce(message: string): void {
   const live = document.getElementById("live");
   if (live !== null) live.textContent = message;
 }
 
-/** The page's shortcuts do not see what is typed into a dialog. */
+/** Hides what is typed in a dialog from the page's shortcuts. */
 function keysStayIn(dialog: HTMLElement): void {
   dialog.addEventListener("keydown", (event) => event.stopPropagation());
 }

@@ -43,7 +43,7 @@ export class ListPage {
     );
   }
 
-  /** Puts the page into `body` and loads the folder. */
+  /** Shows the page in `body` and loads the folder. */
   open(body: HTMLElement): void {
     document.title = this.folder === "" ? "Notebooks" : `${fileName(this.folder)} – Notebooks`;
     const search = h("input", { type: "search", placeholder: "Search", "aria-label": "Search by name", autocomplete: "off" });
@@ -157,8 +157,8 @@ export class ListPage {
     this.#table.hidden = shown.length === 0;
     this.#empty.hidden = shown.length > 0;
     if (this.#error !== null) fill(this.#empty, h("p", {}, this.#error), button("Try again", () => void this.#load(), { class: "button" }));
-    else if (this.#search !== "") fill(this.#empty, h("p", {}, `No name holds “${this.#search}”.`));
-    else fill(this.#empty, h("p", {}, "Nothing here yet."), button("New notebook", () => void this.#newNotebook(), { icon: "add", text: "Make the first notebook", class: "button main" }));
+    else if (this.#search !== "") fill(this.#empty, h("p", {}, `No names contain “${this.#search}”.`));
+    else fill(this.#empty, h("p", {}, "Nothing here yet."), button("New notebook", () => void this.#newNotebook(), { icon: "add", text: "Create the first notebook", class: "button main" }));
     const said = this.#search === "" ? "" : `${shown.length} found`;
     if (this.#count.textContent !== said) this.#count.textContent = said;
   }
@@ -187,7 +187,7 @@ export class ListPage {
       items.push({ label: "Duplicate", run: () => void this.#try(() => rest.duplicate(entry.path, this.folder), "It could not be duplicated") });
       items.push({ label: "Download", run: () => h("a", { href: rest.fileUrl(entry.path, true), download: entry.name }).click() });
     }
-    if (session !== undefined) items.push({ label: "Shut its kernel down", run: () => void this.#try(() => rest.shutdown(session.id), "The kernel could not be shut down") });
+    if (session !== undefined) items.push({ label: "Shut down its kernel", run: () => void this.#try(() => rest.shutdown(session.id), "The kernel could not be shut down") });
     items.push("line", { label: "Delete …", danger: true, run: () => void this.#delete(entry) });
     menu(anchor, `Actions for ${entry.name}`, items);
   }
@@ -197,7 +197,7 @@ export class ListPage {
     try {
       localStorage.setItem(SORT, JSON.stringify(this.#sort));
     } catch {
-      // The order lasts for this page.
+      // The order applies until the page is left.
     }
     this.#show();
   }
@@ -207,17 +207,17 @@ export class ListPage {
       const made = await rest.create(this.folder, "notebook");
       location.assign(url("notebooks", made.path));
     } catch (error) {
-      toast(`No notebook could be made: ${message(error)}`);
+      toast(`Cannot create a notebook: ${message(error)}`);
     }
   }
 
   async #newFolder(): Promise<void> {
-    const name = await askText("New folder", "Name", "", "Make folder", (text) => nameProblem(text) ?? this.#taken(text));
+    const name = await askText("New folder", "Name", "", "Create folder", (text) => nameProblem(text) ?? this.#taken(text));
     if (name === null) return;
     await this.#try(async () => {
       const made = await rest.create(this.folder, "directory");
       await rest.rename(made.path, join(this.folder, name));
-    }, "The folder could not be made");
+    }, "The folder could not be created");
   }
 
   async #rename(entry: rest.Entry): Promise<void> {
@@ -230,7 +230,7 @@ export class ListPage {
 
   async #delete(entry: rest.Entry): Promise<void> {
     const running = this.#sessions.has(entry.path);
-    const yes = await ask(`Delete ${entry.name}?`, [h("p", {}, `It is removed from the disk for good.${running ? " Its kernel is running and will be shut down." : ""}`)], [
+    const yes = await ask(`Delete ${entry.name}?`, [h("p", {}, `It will be deleted from the disk permanently.${running ? " Its kernel is running and will be shut down." : ""}`)], [
       { label: "Cancel", value: false },
       { label: "Delete", value: true, kind: "danger" },
     ]);
@@ -245,8 +245,8 @@ export class ListPage {
   async #upload(files: File[]): Promise<void> {
     for (const file of files) {
       if (this.#taken(file.name) !== null) {
-        const yes = await ask(`Replace ${file.name}?`, [h("p", {}, "There is a file of this name already.")], [
-          { label: "Skip it", value: false },
+        const yes = await ask(`Replace ${file.name}?`, [h("p", {}, "A file with this name already exists.")], [
+          { label: "Skip", value: false },
           { label: "Replace", value: true, kind: "danger" },
         ]);
         if (yes !== true) continue;
@@ -256,7 +256,7 @@ export class ListPage {
   }
 
   #taken(name: string): string | null {
-    return this.#entries.some((entry) => entry.name === name) ? "There is something of this name already." : null;
+    return this.#entries.some((entry) => entry.name === name) ? "This name is already taken." : null;
   }
 
   async #try(work: () => Promise<unknown>, what: string): Promise<void> {
@@ -282,7 +282,7 @@ function storedSort(): { by: Column; down: boolean } {
     const value = JSON.parse(localStorage.getItem(SORT) ?? "null") as { by?: unknown; down?: unknown } | null;
     if ((value?.by === "name" || value?.by === "last_modified" || value?.by === "size") && typeof value.down === "boolean") return { by: value.by, down: value.down };
   } catch {
-    // As if it were not there.
+    // Treat it as absent.
   }
   return { by: "last_modified", down: true };
 }

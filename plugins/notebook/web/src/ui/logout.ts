@@ -4,7 +4,7 @@ import { url } from "../transport/base";
 import * as rest from "../transport/rest";
 import { toast } from "./dialog";
 
-/** Logs this browser out and goes to the page that says so. */
+/** Logs this browser out and opens the page that confirms it. */
 export async function logout(): Promise<void> {
   try {
     await rest.logout();

@@ -1,4 +1,4 @@
-//! The page of one notebook: header, toolbar, notices and cells, and what keys and buttons do.
+//! The page of one notebook: header, toolbar, notices and cells, and the actions of keys and buttons.
 
 import { CellView, type CellHost } from "../cells/cell";
 import type { EditorHost } from "../editor/editor";
@@ -25,7 +25,7 @@ import { type ToolbarActions, toolbar } from "./tools";
 
 const CLIPBOARD = "paster:clipboard";
 const LINE_NUMBERS = "paster:line-numbers";
-/** Editors that stay after their cell lost the focus. */
+/** How many editors stay after their cell lost the focus. */
 const EDITORS_KEPT = 12;
 
 export class NotebookPage implements CellHost {
@@ -62,7 +62,7 @@ export class NotebookPage implements CellHost {
     this.#session.notebook.listen((event) => this.#show(event));
   }
 
-  /** Puts the page into `body` and connects. */
+  /** Shows the page in `body` and connects. */
   open(body: HTMLElement): void {
     fill(
       this.#end,
@@ -92,13 +92,13 @@ export class NotebookPage implements CellHost {
     this.#session.start();
   }
 
-  // What cells ask.
+  // What cells need.
 
   context(cell: Cell): Context {
     const folder = folderOf(this.#session.notebook.path);
     return {
       file: (path) => {
-        // Links in a text are encoded already; the browser resolves `..` below the files' own root.
+        // Links in a text are already encoded. The browser resolves `..` below the root of the files.
         const root = url("files/");
         const target = new URL(path, new URL(folder === "" ? "" : `${encodePath(folder)}/`, root));
         return target.href.startsWith(root.href) ? target.href : root.href;
@@ -201,7 +201,7 @@ export class NotebookPage implements CellHost {
     while (this.#editors.length > EDITORS_KEPT) this.#views.get(this.#editors.shift() ?? "")?.rest();
   }
 
-  // Showing.
+  // Rendering.
 
   #show(event: Event): void {
     const { notebook } = this.#session;
@@ -260,7 +260,7 @@ export class NotebookPage implements CellHost {
     }
   }
 
-  /** The model of a cell may be another object after the server's copy came. */
+  /** A cell's model may be another object after the server's copy came. */
   #refresh(id: string): void {
     const cell = this.#session.notebook.cell(id);
     if (cell !== undefined) this.#views.get(id)?.adopt(cell);
@@ -373,7 +373,7 @@ export class NotebookPage implements CellHost {
     if (input !== null) announce(`The program asks: ${input.prompt}`);
   }
 
-  // Doing.
+  // Actions.
 
   #toolbar(): HTMLElement {
     const actions: ToolbarActions = {
@@ -391,7 +391,7 @@ export class NotebookPage implements CellHost {
     return toolbar(actions, { kind: this.#kind, state: [this.#queue, this.#kernel] });
   }
 
-  /** Keys that the editor must not see first. */
+  /** Keys that the editor must not receive first. */
   #captured(event: KeyboardEvent): void {
     if (!this.#listens(event)) return;
     const keys = combination(event);
@@ -428,7 +428,7 @@ export class NotebookPage implements CellHost {
 
   #act(action: Action): void {
     const { notebook, loaded } = this.#session;
-    // A cell made before would be put into whatever the file holds later.
+    // A cell inserted now would be added to whatever the file contains later.
     if (!loaded && action !== "help") return;
     const place = this.#place();
     const selection = this.#selection();
@@ -618,7 +618,7 @@ export class NotebookPage implements CellHost {
         copies = [];
       }
     }
-    if (copies.length === 0) toast("Nothing was copied yet.");
+    if (copies.length === 0) toast("Nothing has been copied yet.");
     let last: string | null = null;
     copies.forEach((copy, i) => (last = this.#session.insert(index + i, copy.cell_type, copy.source, structuredClone(copy))));
     if (last !== null) this.#select(last);
@@ -724,7 +724,7 @@ export class NotebookPage implements CellHost {
   }
 
   async #logout(): Promise<void> {
-    // Without the login, the text typed last could not be sent any more.
+    // After the logout, the last typed text could not be sent any more.
     if (this.#session.connectionState.state === "online") await this.#session.edits.settleAll();
     await logout();
   }
@@ -752,6 +752,6 @@ function store(key: string, value: string): void {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // Full or switched off: the choice lasts for this page.
+    // Full or disabled: the choice applies until the page is left.
   }
 }

@@ -1,9 +1,9 @@
-//! The keyboard: Jupyter's shortcuts as one table, which the help dialog prints.
+//! The keyboard: Jupyter's shortcuts in one table, which the help dialog shows.
 
 import { ask } from "./dialog";
 import { h } from "../dom";
 
-/** What the keys do, by name; the page has one function for each. */
+/** The actions of the keys, by name. The page has one function for each. */
 export type Action =
   | "run_advance" | "run_stay" | "run_insert" | "save" | "to_command" | "split" | "edit" | "up" | "down" | "extend_up" | "extend_down"
   | "select_all" | "first" | "last" | "above" | "below" | "delete" | "undo_delete" | "cut" | "copy" | "paste_below" | "paste_above" | "merge"
@@ -21,10 +21,10 @@ export const ALWAYS: readonly Shortcut[] = [
   { keys: "Shift+Enter", action: "run_advance", about: "Run, then go to the next cell" },
   { keys: "Mod+Enter", action: "run_stay", about: "Run and stay" },
   { keys: "Alt+Enter", action: "run_insert", about: "Run and insert a cell below" },
-  { keys: "Mod+S", action: "save", about: "Save now (it is saved by itself, too)" },
+  { keys: "Mod+S", action: "save", about: "Save now (changes are also saved automatically)" },
 ];
 
-/** While writing in a cell. */
+/** While editing a cell. */
 export const EDIT: readonly Shortcut[] = [
   { keys: "Escape", action: "to_command", about: "Leave the editor" },
   { keys: "Mod+Shift+-", action: "split", about: "Split the cell at the cursor" },
@@ -40,15 +40,15 @@ const EDITOR: readonly [string, string][] = [
 
 /** While a cell is selected as a whole. */
 export const COMMAND: readonly Shortcut[] = [
-  { keys: "Enter", action: "edit", about: "Write in the cell" },
+  { keys: "Enter", action: "edit", about: "Edit the cell" },
   { keys: "ArrowUp", action: "up", about: "Select the cell above" },
   { keys: "K", action: "up", about: "Select the cell above" },
   { keys: "ArrowDown", action: "down", about: "Select the cell below" },
   { keys: "J", action: "down", about: "Select the cell below" },
-  { keys: "Shift+ArrowUp", action: "extend_up", about: "Select one cell more above" },
-  { keys: "Shift+K", action: "extend_up", about: "Select one cell more above" },
-  { keys: "Shift+ArrowDown", action: "extend_down", about: "Select one cell more below" },
-  { keys: "Shift+J", action: "extend_down", about: "Select one cell more below" },
+  { keys: "Shift+ArrowUp", action: "extend_up", about: "Extend the selection upwards" },
+  { keys: "Shift+K", action: "extend_up", about: "Extend the selection upwards" },
+  { keys: "Shift+ArrowDown", action: "extend_down", about: "Extend the selection downwards" },
+  { keys: "Shift+J", action: "extend_down", about: "Extend the selection downwards" },
   { keys: "Mod+A", action: "select_all", about: "Select all cells" },
   { keys: "Mod+Home", action: "first", about: "Go to the first cell" },
   { keys: "Mod+End", action: "last", about: "Go to the last cell" },
@@ -63,17 +63,17 @@ export const COMMAND: readonly Shortcut[] = [
   { keys: "Shift+M", action: "merge", about: "Merge the selected cells, or with the one below" },
   { keys: "Alt+ArrowUp", action: "move_up", about: "Move up" },
   { keys: "Alt+ArrowDown", action: "move_down", about: "Move down" },
-  { keys: "Y", action: "code", about: "Make it code" },
-  { keys: "M", action: "markdown", about: "Make it Markdown" },
-  { keys: "R", action: "raw", about: "Make it raw text" },
-  { keys: "1", action: "heading_1", about: "Make it a heading" },
-  { keys: "2", action: "heading_2", about: "Make it a heading of the second level" },
-  { keys: "3", action: "heading_3", about: "Make it a heading of the third level" },
+  { keys: "Y", action: "code", about: "Change to code" },
+  { keys: "M", action: "markdown", about: "Change to Markdown" },
+  { keys: "R", action: "raw", about: "Change to raw text" },
+  { keys: "1", action: "heading_1", about: "Change to a heading" },
+  { keys: "2", action: "heading_2", about: "Change to a second-level heading" },
+  { keys: "3", action: "heading_3", about: "Change to a third-level heading" },
   { keys: "O", action: "toggle_output", about: "Hide or show the output" },
-  { keys: "Shift+O", action: "toggle_scroll", about: "Scroll a long output in a box, or not" },
+  { keys: "Shift+O", action: "toggle_scroll", about: "Scroll a long output in a box, or show all of it" },
   { keys: "Shift+H", action: "toggle_source", about: "Hide or show the source" },
   { keys: "Shift+X", action: "clear_output", about: "Clear the output" },
-  { keys: "L", action: "line_numbers", about: "Line numbers on or off" },
+  { keys: "L", action: "line_numbers", about: "Turn line numbers on or off" },
   { keys: "S", action: "save", about: "Save now" },
   { keys: "I I", action: "interrupt", about: "Interrupt the kernel" },
   { keys: "0 0", action: "restart", about: "Restart the kernel" },
@@ -82,22 +82,22 @@ export const COMMAND: readonly Shortcut[] = [
 
 const MAC = typeof navigator !== "undefined" && /Mac|iPhone|iPad/.test(navigator.platform);
 
-/** Codes of keys that the table names, beside the letters and digits. */
+/** Codes of keys that the table names, in addition to the letters and digits. */
 const CODES: Readonly<Record<string, string>> = { Minus: "-", Slash: "/" };
 
 /**
- * The key in the table's words. The letter on the key decides, so that a shortcut moves with it on AZERTY and Dvorak. Where the
- * layout has no such letter there (Cyrillic, Greek, an input method, `à` on AZERTY's 0), the place of the key does.
+ * The key as the table writes it. The letter on the key decides, so that a shortcut moves with it on AZERTY and Dvorak. If the
+ * layout has no such letter there (Cyrillic, Greek, an input method, `à` on AZERTY's 0), the position of the key decides.
  */
 function keyName({ key, code }: Pick<KeyboardEvent, "key" | "code">): string {
   const printed = key.length === 1 && key >= " " && key <= "~";
-  // Shift makes `_` of `-`: the table names the key.
+  // Shift turns `-` into `_`. The table names the key.
   if (printed) return key === "_" ? "-" : key.toUpperCase();
   const foreign = [...key].length === 1 || key === "Process" || key === "Unidentified" || key === "Dead";
   return (foreign ? (/^(?:Key|Digit)(.)$/.exec(code)?.[1] ?? CODES[code]) : undefined) ?? key;
 }
 
-/** The combination of a key event, in the table's words. */
+/** The combination of a key event, as the table writes it. */
 export function combination(event: Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
   const mod = MAC ? event.metaKey : event.ctrlKey;
   const other = MAC ? event.ctrlKey : event.metaKey;
@@ -105,7 +105,7 @@ export function combination(event: Pick<KeyboardEvent, "key" | "code" | "ctrlKey
   return [mod && "Mod", other && "Other", event.altKey && "Alt", event.shiftKey && (key.length > 1 || /[A-Z-]/.test(key)) && "Shift", key].filter(Boolean).join("+");
 }
 
-/** Finds what keys mean, over sequences of two (`D D`). */
+/** Finds the action for keys, including sequences of two (`D D`). */
 export class Keys {
   #last = "";
   #at = 0;
@@ -118,9 +118,9 @@ export class Keys {
     for (const { keys, action } of shortcuts) this.#table.set(keys, action);
   }
 
-  /** The action that this combination ends, or null. */
+  /** The action that this combination completes, or null. */
   press(keys: string): Action | null {
-    // Shift alone does not end `0 0` where digits need it.
+    // Shift alone does not interrupt `0 0` on layouts where digits need it.
     if (/(?:^|\+)(?:Shift|Control|Alt|AltGraph|Meta|CapsLock)$/.test(keys)) return null;
     const both = `${this.#last} ${keys}`;
     const recent = this.now() - this.#at < 1000;

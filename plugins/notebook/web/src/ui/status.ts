@@ -1,4 +1,4 @@
-//! What the page says about saving, the connection and the kernel.
+//! What the page shows about saving, the connection and the kernel.
 
 import type { Keep, Kernel, KernelState } from "../protocol";
 import type { Session } from "../state/session";
@@ -30,7 +30,7 @@ export function saveWords({ notebook, connectionState: { state, message }, unsen
   return ["Saved", "ok"];
 }
 
-/** What a notice can do. */
+/** The actions of the notices. */
 export interface Acts {
   retry(): void;
   pick(): void;
@@ -38,7 +38,7 @@ export interface Acts {
   resolve(keep: Keep): void;
 }
 
-/** The notices below the toolbar; each is there as long as what it says holds. */
+/** The notices below the toolbar. Each is shown as long as it applies. */
 export class Notices {
   readonly element = h("div", { class: "notices" });
   readonly #shown = new Map<string, { text: string; element: HTMLElement }>();
@@ -46,13 +46,13 @@ export class Notices {
   show(session: Session, acts: Acts): void {
     const { notebook, connectionState } = session;
     const { kernel } = notebook;
-    this.#set("offline", connectionState.state === "offline" ? (connectionState.message === "" ? "The server does not answer. Trying again by itself; what you change is kept here until then." : connectionState.message) : null, "bad", () => [
+    this.#set("offline", connectionState.state === "offline" ? (connectionState.message === "" ? "The server does not answer. Reconnecting automatically; until then, your changes are kept here." : connectionState.message) : null, "bad", () => [
       button("Try now", () => acts.retry(), { class: "button" }),
     ]);
     this.#set("failure", notebook.saving.failure === null ? null : `The notebook could not be written: ${notebook.saving.failure}`, "bad", () => []);
-    this.#set("conflict", notebook.conflict === null ? null : `${notebook.conflict} Nothing is written until you choose; the other text is put into a copy beside the file.`, "bad", () => [
-      button("Keep what is here", () => acts.resolve("mine"), { class: "button" }),
-      button("Take what is on disk", () => acts.resolve("disk"), { class: "button" }),
+    this.#set("conflict", notebook.conflict === null ? null : `${notebook.conflict} Nothing is saved until you choose. The other version is saved in a copy beside the file.`, "bad", () => [
+      button("Keep this version", () => acts.resolve("mine"), { class: "button" }),
+      button("Use the file on disk", () => acts.resolve("disk"), { class: "button" }),
     ]);
     const dead = kernel.state === "dead";
     const none = kernel.state === "none" && kernel.message !== null;
@@ -73,7 +73,7 @@ export class Notices {
   }
 }
 
-/** Asks which kernel to use; null when dismissed. */
+/** Asks which kernel to use; null if dismissed. */
 export async function kernelPicker(present: Kernel): Promise<string | null> {
   let specs: rest.KernelSpec[];
   try {
@@ -83,7 +83,7 @@ export async function kernelPicker(present: Kernel): Promise<string | null> {
     return null;
   }
   if (specs.length === 0) {
-    await ask("No kernel was found", [h("p", {}, present.message ?? "Install Python 3, or a Jupyter kernel, and reload the page.")], [{ label: "Close", value: null, kind: "main" }]);
+    await ask("No kernels found", [h("p", {}, present.message ?? "Install Python 3, or a Jupyter kernel, and reload the page.")], [{ label: "Close", value: null, kind: "main" }]);
     return null;
   }
   const group = h("div", { class: "choices", role: "radiogroup", "aria-label": "Kernel" });
@@ -93,7 +93,7 @@ export async function kernelPicker(present: Kernel): Promise<string | null> {
     group.append(h("label", { for: id }, h("input", { type: "radio", name: "kernel", id, value: spec.name, checked: spec.name === chosen }), h("span", {}, spec.displayName), h("span", { class: "faint" }, spec.language)));
   }
   const running = present.state === "idle" || present.state === "busy";
-  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the present one; its variables are lost." : "");
+  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the current one; its variables are lost." : "");
   const yes = await ask("Choose a kernel", [group, note], [{ label: "Cancel", value: false }, { label: "Start", value: true, kind: "main" }]);
   return yes === true ? (group.querySelector<HTMLInputElement>("input:checked")?.value ?? null) : null;
 }

@@ -1,10 +1,10 @@
-//! The toolbar of a notebook and its menu. What they do is their owner's.
+//! The toolbar of a notebook and its menu. Their actions belong to their owner.
 
 import { menu } from "./dialog";
 import { button, h } from "../dom";
 import { type Action, help } from "./shortcuts";
 
-/** What the buttons do that no key does. */
+/** The buttons' actions that have no key. */
 export interface ToolbarActions {
   act(action: Action): void;
   runAll(): void;
@@ -18,7 +18,7 @@ export interface ToolbarActions {
   logout(): void;
 }
 
-/** The toolbar; `parts` are what its owner keeps up to date. */
+/** The toolbar; its owner updates `parts`. */
 export function toolbar(actions: ToolbarActions, parts: { kind: Node; state: Node[] }): HTMLElement {
   const tools = h(
     "div",
@@ -44,7 +44,7 @@ function moreMenu(anchor: HTMLElement, actions: ToolbarActions): void {
     { label: "Restart and run all", run: () => actions.restartAndRunAll() },
     { label: "Run all above", run: () => actions.runAbove() },
     { label: "Run this and all below", run: () => actions.runBelow() },
-    { label: "Shut the kernel down", run: () => actions.shutdown() },
+    { label: "Shut down the kernel", run: () => actions.shutdown() },
     "line",
     act("Cut cells", "cut", "X"),
     act("Copy cells", "copy", "C"),
