@@ -21,7 +21,9 @@ impl Terminal {
     /// `command` sees the program as `$PASTER`.
     fn start(folder: &Path, command: &str) -> Terminal {
         let program = paster();
-        let mut script = Command::new("script");
+        // HUP has its default action, even if the tests themselves were started by `nohup`.
+        let mut script = Command::new("env");
+        script.args(["--default-signal=HUP", "script"]);
         script.args(["--quiet", "--flush", "--return", "--command", command, "/dev/null"]);
         script.env("PASTER", program.get_program()).env("SHELL", "/bin/sh").env("NO_COLOR", "1");
         script.env("XDG_RUNTIME_DIR", folder).current_dir(folder);
