@@ -51,6 +51,11 @@ pub use host::Host;
 #[doc(hidden)]
 pub use paster_abi as abi;
 
+/// The guide for plugin authors. Its examples are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+struct Guide;
+
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
