@@ -120,12 +120,12 @@ impl Config {
 
     fn gather(sources: &Sources) -> (Vec<PathBuf>, Option<Config>, Vec<Error>) {
         let folder = std::env::current_dir().unwrap_or_else(|_| ".".into());
-        let mut files = sources::Files::default();
+        let mut files = sources::SourceFiles::default();
         let mut tree = match &sources.file {
             Some(file) => files.read(file, None),
             None => Node::root(),
         };
-        let sources::Files { paths: mut read, incomplete, mut errors, .. } = files;
+        let sources::SourceFiles { paths: mut read, incomplete, mut errors, .. } = files;
         if incomplete {
             return (read, None, errors);
         }

@@ -22,7 +22,7 @@ const INCLUDE_LIMIT: usize = 1000;
 
 /// The files of a config, as they are read.
 #[derive(Default)]
-pub(super) struct Files {
+pub(super) struct SourceFiles {
     /// All files, absolute, the main one first. Includes optional ones that are absent.
     pub(super) paths: Vec<PathBuf>,
     /// The chain of includes that leads to the current file, to find cycles.
@@ -34,7 +34,7 @@ pub(super) struct Files {
     pub(super) errors: Vec<Error>,
 }
 
-impl Files {
+impl SourceFiles {
     /// Reads `path`, merged over everything that it includes.
     pub(super) fn read(&mut self, path: &Path, included_by: Option<&Origin>) -> Node {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

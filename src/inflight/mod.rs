@@ -18,7 +18,7 @@ use futures_util::task::AtomicWaker;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use self::shares::Holder;
+use self::shares::HoldingApp;
 pub use self::shares::Shares;
 
 /// If there are more threads than this, some share a shard.
@@ -47,7 +47,7 @@ pub struct Progress {
     named: AtomicBool,
     id: Mutex<Option<Arc<str>>>,
     shares: OnceLock<Arc<Shares>>,
-    holder: Holder,
+    holder: HoldingApp,
 }
 
 /// A request's handle to its [`Progress`], in its environ; empty if there is no table.
@@ -87,13 +87,13 @@ impl Progress {
 
 /// A request's entry in the table: return it with [`Table::end`].
 #[derive(Debug)]
-pub struct Entry {
+pub struct RequestEntry {
     progress: Arc<Progress>,
     shard: u32,
     index: u32,
 }
 
-impl Entry {
+impl RequestEntry {
     /// The handle for the parts of the stack.
     pub fn handle(&self) -> RequestHandle {
         RequestHandle(Some(self.progress.clone()))
@@ -122,7 +122,7 @@ impl Entry {
     }
 
     /// Wakes `waker` when the request is cancelled. Call it before waiting, and check
-    /// [`cancelled`](Entry::cancelled) afterwards.
+    /// [`cancelled`](RequestEntry::cancelled) afterwards.
     pub fn wake(&self, waker: &Waker) {
         self.progress.waker.register(waker);
         self.progress.waits.store(true, Relaxed);
@@ -139,7 +139,7 @@ struct Shard<T>(Mutex<Slots<T>>);
 
 #[derive(Debug, Default)]
 struct Slots<T> {
-    slots: Vec<Slot>,
+    slots: Vec<RequestSlot>,
     free: Vec<u32>,
     /// Number of requests that have begun.
     count: u64,
@@ -147,7 +147,7 @@ struct Slots<T> {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct RequestSlot {
     /// 0 if the slot is free.
     number: u64,
     began: Instant,
@@ -222,7 +222,7 @@ impl<T> Shard<T> {
 
 impl<T> Table<T> {
     /// Adds a request that began at `began`.
-    pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> Entry {
+    pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> RequestEntry {
         let shard = HOME.with(Cell::get);
         let mut slots = self.0[shard].lock();
         let slots = &mut *slots;
@@ -238,7 +238,7 @@ impl<T> Table<T> {
                 index
             }
             None => {
-                slots.slots.push(Slot {
+                slots.slots.push(RequestSlot {
                     number,
                     began,
                     method: method.clone(),
@@ -251,11 +251,11 @@ impl<T> Table<T> {
         };
         let slot = &mut slots.slots[index as usize];
         slot.path.set(path);
-        Entry { progress: slot.progress.clone(), shard: shard as u32, index }
+        RequestEntry { progress: slot.progress.clone(), shard: shard as u32, index }
     }
 
     /// Removes a request, and counts it with `count`.
-    pub fn end(&self, entry: Entry, count: impl FnOnce(&mut T)) {
+    pub fn end(&self, entry: RequestEntry, count: impl FnOnce(&mut T)) {
         let progress = &entry.progress;
         if let Some(shares) = progress.shares.get() {
             progress.holder.release(shares);
@@ -302,7 +302,7 @@ impl<T> Table<T> {
     pub fn list(&self) -> Vec<Seen> {
         let mut all = Vec::new();
         for shard in &self.0 {
-            all.extend(shard.lock().slots.iter().filter(|slot| slot.number > 0).map(Slot::seen));
+            all.extend(shard.lock().slots.iter().filter(|slot| slot.number > 0).map(RequestSlot::seen));
         }
         all.sort_by_key(|seen| seen.began);
         all
@@ -324,7 +324,7 @@ impl<T> Table<T> {
     }
 }
 
-impl Slot {
+impl RequestSlot {
     fn seen(&self) -> Seen {
         Seen {
             number: self.number,

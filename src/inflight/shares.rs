@@ -40,9 +40,9 @@ impl Shares {
 
 /// The app that a request counts for; one task at a time writes it.
 #[derive(Debug, Default)]
-pub(super) struct Holder(AtomicU32);
+pub(super) struct HoldingApp(AtomicU32);
 
-impl Holder {
+impl HoldingApp {
     /// Counts the request for the app with this number, or for none, and no longer for the previous one.
     /// `false`: that app already has its share.
     pub(super) fn pass(&self, shares: &Shares, app: Option<u32>) -> bool {
@@ -76,7 +76,7 @@ mod tests {
     fn the_last_tenth_is_for_the_others() {
         let shares = Shares::new(2);
         shares.limit(20);
-        let requests: Vec<_> = (0..20).map(|_| Holder::default()).collect();
+        let requests: Vec<_> = (0..20).map(|_| HoldingApp::default()).collect();
         let passed = requests.iter().filter(|request| request.pass(&shares, Some(0))).count();
         assert_eq!(passed, 18);
         assert!(requests[19].pass(&shares, Some(1)), "the other app has its own share");

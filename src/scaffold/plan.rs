@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::render::Rendered;
-use super::rooted_dir::{Dir, Entry};
+use super::rooted_dir::{Dir, DirEntry};
 use crate::error::{Error, Errors, Result};
 
 /// The largest existing file that is compared.
@@ -292,9 +292,9 @@ fn existing(root: &Dir, path: &str) -> std::io::Result<Option<(Vec<u8>, u32)>> {
         let refuse = |what: &str| Err(std::io::Error::other(format!("`{name}` is {what}")));
         match (here.entry(name)?, names.peek().is_some()) {
             (None, _) => return Ok(None),
-            (Some(Entry::Symlink), _) => return refuse("a symlink"),
-            (Some(Entry::Folder), true) => dir = Some(here.child(name)?),
-            (Some(Entry::File), false) => {
+            (Some(DirEntry::Symlink), _) => return refuse("a symlink"),
+            (Some(DirEntry::Folder), true) => dir = Some(here.child(name)?),
+            (Some(DirEntry::File), false) => {
                 let found = here.read(name, COMPARED_BYTES)?;
                 return Ok(Some((found.bytes, found.mode)));
             }

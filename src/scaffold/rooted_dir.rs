@@ -18,7 +18,7 @@ pub(super) struct Dir(OwnedFd);
 
 /// What an entry of a folder is; a symlink is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Entry {
+pub(super) enum DirEntry {
     File,
     Folder,
     Symlink,
@@ -52,10 +52,10 @@ impl Dir {
     }
 
     /// What `name` is; `None` if it does not exist.
-    pub(super) fn entry(&self, name: &str) -> Result<Option<Entry>> {
+    pub(super) fn entry(&self, name: &str) -> Result<Option<DirEntry>> {
         plain(name)?;
         match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Entry::of(FileType::from_raw_mode(stat.st_mode)))),
+            Ok(stat) => Ok(Some(DirEntry::of(FileType::from_raw_mode(stat.st_mode)))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -64,7 +64,7 @@ impl Dir {
     /// All entries, in order of name.
     /// # Errors
     /// Also a name that is not UTF-8.
-    pub(super) fn entries(&self) -> Result<Vec<(String, Entry)>> {
+    pub(super) fn entries(&self) -> Result<Vec<(String, DirEntry)>> {
         let mut found = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
@@ -176,7 +176,7 @@ impl Dir {
         let dir = self.child(name)?;
         for (inner, entry) in dir.entries()? {
             match entry {
-                Entry::Folder => dir.remove_tree(&inner)?,
+                DirEntry::Folder => dir.remove_tree(&inner)?,
                 _ => dir.remove(&inner)?,
             }
         }
@@ -184,13 +184,13 @@ impl Dir {
     }
 }
 
-impl Entry {
-    fn of(kind: FileType) -> Entry {
+impl DirEntry {
+    fn of(kind: FileType) -> DirEntry {
         match kind {
-            FileType::RegularFile => Entry::File,
-            FileType::Directory => Entry::Folder,
-            FileType::Symlink => Entry::Symlink,
-            _ => Entry::Other,
+            FileType::RegularFile => DirEntry::File,
+            FileType::Directory => DirEntry::Folder,
+            FileType::Symlink => DirEntry::Symlink,
+            _ => DirEntry::Other,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::manifest::Manifest;
-use super::rooted_dir::{Dir, Entry};
+use super::rooted_dir::{Dir, DirEntry};
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 
@@ -165,14 +165,14 @@ fn read_tree(
         let path = format!("{prefix}{name}");
         let fail = |error| (path.clone(), error);
         match entry {
-            Entry::Folder => {
+            DirEntry::Folder => {
                 let child = dir.child(&name).map_err(fail)?;
                 if path.matches('/').count() > 50 {
                     return Err(fail(other("folders are nested more than 50 levels deep")));
                 }
                 read_tree(&child, &format!("{path}/"), files, bytes)?;
             }
-            Entry::File => {
+            DirEntry::File => {
                 let found = dir.read(&name, BYTES - *bytes).map_err(fail)?;
                 *bytes += found.bytes.len() as u64;
                 files.push(SkeletonFile {
@@ -184,10 +184,10 @@ fn read_tree(
                     return Err(fail(other("the skeleton has more than 10,000 files")));
                 }
             }
-            Entry::Symlink => {
+            DirEntry::Symlink => {
                 return Err(fail(other("a symlink: skeletons hold plain files and folders only")));
             }
-            Entry::Other => return Err(fail(other("neither a file nor a folder"))),
+            DirEntry::Other => return Err(fail(other("neither a file nor a folder"))),
         }
     }
     Ok(())

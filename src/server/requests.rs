@@ -29,7 +29,7 @@ use crate::body::{
 };
 use crate::environ::{Environ, RefusalReason};
 use crate::error::BoxError;
-use crate::inflight::{Entry, Shares};
+use crate::inflight::{RequestEntry, Shares};
 use crate::metrics::class_of;
 
 /// The requests of one server.
@@ -95,7 +95,7 @@ pub(super) struct RequestGuard {
     requests: Arc<Requests>,
     number: usize,
     /// Its entry in the table of requests in flight, once the app has the request.
-    entry: Option<Entry>,
+    entry: Option<RequestEntry>,
     began: Instant,
     /// How long the response took, once known.
     took: Option<Duration>,

@@ -31,7 +31,7 @@ use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
 use cache::Cache;
 use page::{Encoding, Encodings, Page};
-use tree::{Found, Opened, Tree};
+use tree::{FoundFile, Opened, Tree};
 
 /// Options of an `[app.NAME]` table with `use = "static"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -70,7 +70,7 @@ fn sixteen_mib() -> usize {
 }
 
 /// The directory as an app.
-struct Files {
+struct StaticFiles {
     tree: Tree,
     index: Vec<String>,
     listing: bool,
@@ -112,7 +112,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     });
     Errors::check(errors)?;
     let (Ok(tree), Ok(cache_control)) = (tree, cache_control) else { unreachable!("checked above") };
-    let files = Arc::new(Files {
+    let files = Arc::new(StaticFiles {
         tree,
         index: options.index,
         listing: options.listing,
@@ -123,7 +123,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     Ok(App::from_call(move |request| Box::pin(std::future::ready(files.answer(&request)))))
 }
 
-impl Files {
+impl StaticFiles {
     fn answer(&self, request: &Request) -> Result<Response, BoxError> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response =
@@ -153,12 +153,14 @@ impl Files {
     fn look_up(&self, request: &Request, name: &Path, accepted: Encodings) -> Result<Looked, BoxError> {
         let path = request.uri().path();
         let response = match self.tree.find(name)? {
-            Found::File(opened) if !path.ends_with('/') => return self.file(path, name, opened, accepted),
-            Found::Directory(_) if !path.ends_with('/') => to_directory(request),
-            Found::Directory(directory) => {
+            FoundFile::File(opened) if !path.ends_with('/') => {
+                return self.file(path, name, opened, accepted);
+            }
+            FoundFile::Directory(_) if !path.ends_with('/') => to_directory(request),
+            FoundFile::Directory(directory) => {
                 for index in &self.index {
                     let name = name.join(index);
-                    if let Found::File(opened) = self.tree.find(&name)? {
+                    if let FoundFile::File(opened) = self.tree.find(&name)? {
                         return self.file(path, &name, opened, accepted);
                     }
                 }
@@ -167,8 +169,8 @@ impl Files {
                     false => not_found(),
                 }
             }
-            Found::File(_) | Found::Nothing => not_found(),
-            Found::Forbidden => plain(StatusCode::FORBIDDEN, "This file cannot be read.\n"),
+            FoundFile::File(_) | FoundFile::Nothing => not_found(),
+            FoundFile::Forbidden => plain(StatusCode::FORBIDDEN, "This file cannot be read.\n"),
         };
         Ok(Looked::Other(response))
     }
@@ -210,7 +212,7 @@ impl Files {
         for encoding in accepted.iter() {
             let mut sibling = name.as_os_str().to_owned();
             sibling.push(encoding.ending());
-            if let Found::File(opened) = self.tree.find(Path::new(&sibling))?
+            if let FoundFile::File(opened) = self.tree.find(Path::new(&sibling))?
                 && opened.version.is_as_new_as(&plain.version)
             {
                 return Ok((opened, Some(encoding)));

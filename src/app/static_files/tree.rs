@@ -33,7 +33,7 @@ pub(super) struct Tree {
 
 /// What a name refers to.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FoundFile {
     /// A regular file.
     File(Opened),
     /// A directory.
@@ -152,11 +152,11 @@ impl Tree {
     /// Opens `name`, a relative path of plain components without `.` and `..`; empty for the root itself.
     /// # Errors
     /// System errors, except those that mean that there is nothing to serve.
-    pub(super) fn find(&self, name: &Path) -> std::io::Result<Found> {
+    pub(super) fn find(&self, name: &Path) -> std::io::Result<FoundFile> {
         let opened = self.root().and_then(|root| self.open_beneath(&root, name));
         let fd = match opened {
             Ok(fd) => fd,
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(Found::Forbidden),
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(FoundFile::Forbidden),
             // NXIO: a socket, or a device without a driver.
             Err(
                 Errno::NOENT
@@ -167,16 +167,16 @@ impl Tree {
                 | Errno::INVAL
                 | Errno::NXIO
                 | Errno::NODEV,
-            ) => return Ok(Found::Nothing),
+            ) => return Ok(FoundFile::Nothing),
             Err(error) => return Err(error.into()),
         };
         let stat = rustix::fs::fstat(&fd)?;
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                Found::File(Opened { file: Arc::new(fd.into()), version: Version::of(&stat) })
+                FoundFile::File(Opened { file: Arc::new(fd.into()), version: Version::of(&stat) })
             }
-            FileType::Directory => Found::Directory(fd),
-            _ => Found::Nothing,
+            FileType::Directory => FoundFile::Directory(fd),
+            _ => FoundFile::Nothing,
         })
     }
 
@@ -244,10 +244,10 @@ mod tests {
         for by_walk in [false, true] {
             tree.walk.store(by_walk, Ordering::Relaxed);
             let found = match tree.find(Path::new(name)).unwrap() {
-                Found::File(_) => "file",
-                Found::Directory(_) => "directory",
-                Found::Nothing => "nothing",
-                Found::Forbidden => "forbidden",
+                FoundFile::File(_) => "file",
+                FoundFile::Directory(_) => "directory",
+                FoundFile::Nothing => "nothing",
+                FoundFile::Forbidden => "forbidden",
             };
             assert_eq!(found, expected, "`{name}`, walk: {by_walk}");
         }

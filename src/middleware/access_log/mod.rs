@@ -99,7 +99,7 @@ impl Observer for Log {
             Format::Json => Asked::Facts(Box::new(Facts::of(request, came))),
             format => Asked::Line(Line::of(request, came, format)),
         };
-        Box::new(Entry { log: self, asked, answered: Answered::default() })
+        Box::new(LogEntry { log: self, asked, answered: Answered::default() })
     }
 
     fn refused(&self, request: &Refused<'_>) {
@@ -117,7 +117,7 @@ impl Observer for Log {
 }
 
 /// A request in progress; logged when it is dropped.
-struct Entry {
+struct LogEntry {
     log: Arc<Log>,
     asked: Asked,
     answered: Answered<'static>,
@@ -147,7 +147,7 @@ impl Default for Answered<'_> {
     }
 }
 
-impl ObservedCall for Entry {
+impl ObservedCall for LogEntry {
     fn answered(&mut self, response: Option<&Response>) {
         self.answered.status = response.map_or(500, |response| response.status().as_u16());
         let Some(extensions) = response.map(Response::extensions) else { return };
@@ -157,13 +157,13 @@ impl ObservedCall for Entry {
     }
 }
 
-impl Watch for Entry {
+impl Watch for LogEntry {
     fn taken(&mut self, bytes: u64) {
         self.answered.bytes += bytes;
     }
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         match &self.asked {
             Asked::Line(line) => line.whole(&self.answered, |parts| self.log.sink.write(parts)),

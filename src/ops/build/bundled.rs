@@ -1,34 +1,25 @@
 //! Plugins that come with paster, found by name: `use = "notebook"`.
 
-use std::path::PathBuf;
-
+use super::LibrarySource;
 use crate::error::Error;
 use crate::ops::sdk::checkout;
-
-/// Where such a plugin is.
-pub(super) enum Found {
-    /// A library that is already built.
-    Library(PathBuf),
-    /// The manifest of its crate.
-    Crate(PathBuf),
-}
 
 /// Finds the plugin `name`: an installed paster has it in `../lib/paster` beside the program, one that cargo has built in its
 /// source directory as a crate.
 /// # Errors
 /// If it is in neither place.
-pub(super) fn find(name: &str) -> Result<Found, Error> {
+pub(super) fn find(name: &str, profile: &str) -> Result<LibrarySource, Error> {
     let program = std::env::current_exe().ok();
     let installed = program.as_deref().and_then(|program| {
         let prefix = program.parent()?.parent()?;
         Some(prefix.join("lib/paster").join(format!("lib{name}.so")))
     });
     if let Some(library) = installed.as_ref().filter(|library| library.is_file()) {
-        return Ok(Found::Library(library.clone()));
+        return Ok(LibrarySource::File(library.clone()));
     }
     let manifest = checkout().map(|root| root.join("plugins").join(name).join("Cargo.toml"));
     if let Some(manifest) = manifest.filter(|manifest| manifest.is_file()) {
-        return Ok(Found::Crate(manifest));
+        return Ok(LibrarySource::Crate { manifest, profile: profile.to_owned() });
     }
     let places = installed.map_or_else(String::new, |library| format!(" at `{}`", library.display()));
     Err(Error::config(format!("the plugin `{name}` is not installed")).help(format!(

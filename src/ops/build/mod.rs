@@ -88,7 +88,7 @@ pub struct Failure {
 
 /// Where one app's library comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Origin {
+enum LibrarySource {
     File(PathBuf),
     Crate { manifest: PathBuf, profile: String },
 }
@@ -106,7 +106,7 @@ pub async fn libraries(
     let mut inputs = Inputs::default();
     let mut faults = Vec::new();
     let mut found = BTreeMap::new();
-    let mut done: BTreeMap<Origin, Option<PathBuf>> = BTreeMap::new();
+    let mut done: BTreeMap<LibrarySource, Option<PathBuf>> = BTreeMap::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
         if !table.kind().is_ok_and(is_plugin) {
@@ -125,11 +125,11 @@ pub async fn libraries(
             continue;
         }
         let library = match &origin {
-            Origin::File(path) => {
+            LibrarySource::File(path) => {
                 inputs.files.insert(path.clone());
                 Ok(path.clone())
             }
-            Origin::Crate { manifest, profile } => {
+            LibrarySource::Crate { manifest, profile } => {
                 let tell = |progress| listener(name, progress);
                 let (made_from, library) = build(manifest, profile, speed, &tell).await;
                 inputs.extend(made_from);
@@ -172,8 +172,8 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
         let mut library = None;
         for speed in [Speed::Production, Speed::Development] {
             match origin(&table, speed) {
-                Ok(Some(Origin::File(path))) => library = Some(path),
-                Ok(Some(Origin::Crate { manifest, profile })) => {
+                Ok(Some(LibrarySource::File(path))) => library = Some(path),
+                Ok(Some(LibrarySource::Crate { manifest, profile })) => {
                     let known = stamp::Stamp::of(&manifest, &profile, speed).read();
                     let known = known.filter(|known| known.is_fresh());
                     library = library.or(known.map(|known| known.library));
@@ -196,7 +196,7 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
 /// The source of the plugin app `table`'s library.
 /// # Errors
 /// A crate or library that does not exist.
-fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
+fn origin(table: &Table, speed: Speed) -> Result<Option<LibrarySource>, Error> {
     let key = |key: &str| table.value().get(key).and_then(Value::as_str);
     let profile = key("profile").unwrap_or(match speed {
         Speed::Development => "dev",
@@ -205,16 +205,12 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
     if let Ok(kind) = table.kind()
         && is_bundled(kind)
     {
-        let found = bundled::find(kind).map_err(|error| error.at(table.origin("use")))?;
-        return Ok(Some(match found {
-            bundled::Found::Library(path) => Origin::File(path),
-            bundled::Found::Crate(manifest) => Origin::Crate { manifest, profile: profile.to_owned() },
-        }));
+        return bundled::find(kind, profile).map(Some).map_err(|error| error.at(table.origin("use")));
     }
     if let Some(written) = key("library") {
         let path = resolve(table, "library", written);
         return match path.is_file() {
-            true => Ok(Some(Origin::File(path))),
+            true => Ok(Some(LibrarySource::File(path))),
             false => Err(table
                 .error("library", format!("the library `{}` does not exist", path.display()))
                 .help("build it first, or set its crate: `crate = \"path/to/crate\"`")),
@@ -229,7 +225,7 @@ fn origin(table: &Table, speed: Speed) -> Result<Option<Origin>, Error> {
         );
         error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
     })?;
-    Ok(Some(Origin::Crate { manifest, profile: profile.to_owned() }))
+    Ok(Some(LibrarySource::Crate { manifest, profile: profile.to_owned() }))
 }
 
 /// A path in the table, relative to the file that contains it.

@@ -126,7 +126,7 @@ impl Starting {
 
 /// One slot of the pool: the worker that serves there, and the one that is starting.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct WorkerSlot {
     /// Of an older generation while a rolling reload has not reached this slot. `None` after its end, or
     /// before the first.
     pub(super) worker: Option<Worker>,
@@ -141,7 +141,7 @@ pub(super) struct WorkerPool {
     pub(super) generation: u64,
     pub(super) plan: Plan,
     /// One per worker; more while a rolling reload still has to retire workers of a larger generation.
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Vec<WorkerSlot>,
 }
 
 impl WorkerPool {
@@ -171,8 +171,9 @@ impl WorkerPool {
 
     /// The first slot whose worker is not of this generation, or is one too many.
     pub(super) fn behind(&self) -> Option<usize> {
-        let behind =
-            |slot: &Slot| slot.worker.as_ref().is_none_or(|worker| worker.generation() != self.generation);
+        let behind = |slot: &WorkerSlot| {
+            slot.worker.as_ref().is_none_or(|worker| worker.generation() != self.generation)
+        };
         self.slots.iter().position(behind)
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 use super::admit::{Belief, Welcome, refused_head, rejection};
 use super::exchange::{Broken, Exchange, State};
 use super::idle::Idling;
-use super::inbox::RequestBody;
+use super::inbox::GatewayBody;
 use super::out::Out;
 use super::{Event, Open, Protocol};
 use crate::body::{Body, RefusedHead};
@@ -263,7 +263,7 @@ impl<P: Protocol> Line<P> {
             exchange.state = State::Ended(self.protocol.end(&mut self.out));
             return exchange;
         }
-        let request_body = RequestBody::new(exchange.inbox.clone(), base.limits.body_pace, exchange.whole());
+        let request_body = GatewayBody::new(exchange.inbox.clone(), base.limits.body_pace, exchange.whole());
         let body = if request_body.is_end_stream() { Body::empty() } else { Body::new(request_body) };
         if let Some(accepted) = accepted {
             base.load.served.first_calls.add(accepted.elapsed());

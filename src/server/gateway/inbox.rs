@@ -82,7 +82,7 @@ impl Inbox {
 }
 
 /// The body that the application gets.
-pub(super) struct RequestBody {
+pub(super) struct GatewayBody {
     inbox: Arc<Inbox>,
     clock: Clock,
     /// Bytes that are still to come, if known.
@@ -90,14 +90,14 @@ pub(super) struct RequestBody {
     over: bool,
 }
 
-impl RequestBody {
+impl GatewayBody {
     /// Call it within the server's runtime.
-    pub(super) fn new(inbox: Arc<Inbox>, pace: Throughput, left: Option<u64>) -> RequestBody {
-        RequestBody { inbox, clock: Clock::new(pace), left, over: false }
+    pub(super) fn new(inbox: Arc<Inbox>, pace: Throughput, left: Option<u64>) -> GatewayBody {
+        GatewayBody { inbox, clock: Clock::new(pace), left, over: false }
     }
 }
 
-impl http_body::Body for RequestBody {
+impl http_body::Body for GatewayBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -148,7 +148,7 @@ impl http_body::Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for GatewayBody {
     fn drop(&mut self) {
         let mut state = self.inbox.lock();
         state.unwanted = true;

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-use super::conn_state::{ConnState, Open};
+use super::conn_state::{ConnState, OpenCount};
 use super::refused::{HANDSHAKE, SPEAKS_HTTPS, refuse};
 use super::shared::Shared;
 use super::stream::Stream;
@@ -39,7 +39,7 @@ pub(super) enum Speaks {
 }
 
 /// Does what must happen before the first request; `None` if the connection is not to be served.
-pub(super) async fn arrive(stream: Stream, open: &Open, place: &ListenerId) -> Option<Arrived> {
+pub(super) async fn arrive(stream: Stream, open: &OpenCount, place: &ListenerId) -> Option<Arrived> {
     let conn = &open.conn;
     let shared = &conn.shared;
     let mut waker = None;

@@ -229,12 +229,12 @@ impl ConnState {
 }
 
 /// One open connection in the server's counters and list.
-pub(super) struct Open {
+pub(super) struct OpenCount {
     pub(super) conn: Arc<ConnState>,
     pub(super) id: u64,
 }
 
-impl Drop for Open {
+impl Drop for OpenCount {
     fn drop(&mut self) {
         self.conn.shared.closed(self.id, self.conn.upgraded.load(Relaxed));
     }
@@ -244,7 +244,7 @@ impl Drop for Open {
 pub(super) struct Socket {
     pub(super) stream: Stream,
     pub(super) before: Bytes,
-    pub(super) open: Open,
+    pub(super) open: OpenCount,
     /// The client's end of stream was seen.
     pub(super) ended: bool,
     /// hyper has refused a request, and its response was held back.
@@ -260,7 +260,7 @@ pub(super) struct Socket {
 const SHORT: usize = 4096;
 
 impl Socket {
-    pub(super) fn new(stream: Stream, before: Bytes, open: Open) -> Socket {
+    pub(super) fn new(stream: Stream, before: Bytes, open: OpenCount) -> Socket {
         open.conn.flushed.store(true, Relaxed);
         let multiplexed = open.conn.multiplexed.load(Relaxed);
         open.conn.outgoing.allow(!multiplexed && stream.takes_files());

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::arrive::{Arrived, Speaks, arrive};
 use super::clock::{self, FrozenClock};
-use super::conn_state::{ConnState, Open, Socket};
+use super::conn_state::{ConnState, OpenCount, Socket};
 use super::exchange::Exchange;
 use super::http2;
 use super::refused::{HEAD_TOO_SLOW, of_hyper, refuse, unread};
@@ -45,14 +45,14 @@ struct IdleConn {
     stream: Stream,
     /// Bytes of the next request that were already read.
     read: BytesMut,
-    open: Open,
+    open: OpenCount,
     idle_since: Instant,
     /// It has used HTTP/1 and cannot change to HTTP/2.
     is_http1: bool,
 }
 
 /// Serves a new connection.
-pub(super) async fn begin(stream: Stream, open: Open, place: ListenerId) {
+pub(super) async fn begin(stream: Stream, open: OpenCount, place: ListenerId) {
     let Some(Arrived { stream, read, info, speaks }) = arrive(stream, &open, &place).await else { return };
     serve(stream, read, open, place, info, speaks).await;
 }
@@ -61,7 +61,7 @@ pub(super) async fn begin(stream: Stream, open: Open, place: ListenerId) {
 pub(super) async fn serve(
     stream: Stream,
     before: Bytes,
-    open: Open,
+    open: OpenCount,
     place: ListenerId,
     info: ConnInfo,
     speaks: Speaks,

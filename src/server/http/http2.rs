@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::clock::{self, FrozenClock};
-use super::conn_state::{Open, Socket};
+use super::conn_state::{OpenCount, Socket};
 use super::exchange::{Exchange, SEND_PROGRESS, SendProgress};
 use super::stream::Stream;
 use super::wait::{LINGER_TIME, Timer, since};
@@ -26,7 +26,7 @@ const EVICTION_TIME: Duration = Duration::from_millis(50);
 
 /// Serves it to its end. If it is idle for long or retired, the client is sent GOAWAY, and the streams that
 /// have begun are finished.
-pub(super) async fn serve(stream: Stream, before: Bytes, open: Open, info: ConnInfo, mut timer: Timer) {
+pub(super) async fn serve(stream: Stream, before: Bytes, open: OpenCount, info: ConnInfo, mut timer: Timer) {
     let conn = open.conn.clone();
     let shared = &conn.shared;
     conn.multiplexed.store(true, Relaxed);

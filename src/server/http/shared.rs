@@ -9,7 +9,7 @@ use hyper::server::conn::{http1, http2};
 
 use super::arrive::Speaks;
 use super::clock;
-use super::conn_state::{ConnState, Open};
+use super::conn_state::{ConnState, OpenCount};
 use super::connection;
 use super::http2::Streams;
 use crate::body::App;
@@ -92,10 +92,10 @@ impl Shared {
 }
 
 /// Counts a new connection.
-fn open(conn: ConnState) -> Open {
+fn open(conn: ConnState) -> OpenCount {
     let conn = Arc::new(conn);
     let id = conn.shared.base.opened(conn.clone());
-    Open { conn, id }
+    OpenCount { conn, id }
 }
 
 impl Backend for Shared {

@@ -23,7 +23,7 @@ fn listening(address: SocketAddr) -> Option<String> {
 }
 
 /// The process that listens on an address.
-pub(super) enum Holder {
+pub(super) enum PortHolder {
     /// This process.
     Us,
     /// Another process: its name and process id.
@@ -31,7 +31,7 @@ pub(super) enum Holder {
 }
 
 /// The process that listens on an address, as far as `/proc` shows it to us.
-pub(super) fn holder(address: SocketAddr) -> Option<Holder> {
+pub(super) fn holder(address: SocketAddr) -> Option<PortHolder> {
     // The table is read in pieces while others change it, so a line may be missed.
     let inode = (0..5).find_map(|_| listening(address))?;
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
@@ -44,11 +44,11 @@ pub(super) fn holder(address: SocketAddr) -> Option<Holder> {
             |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&inode));
         if descriptors.flatten().any(holds) {
             if name.to_string_lossy() == std::process::id().to_string() {
-                return Some(Holder::Us);
+                return Some(PortHolder::Us);
             }
             let command = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             let described = format!("`{}` (process {})", command.trim(), name.to_string_lossy());
-            return Some(Holder::Other(described));
+            return Some(PortHolder::Other(described));
         }
     }
     None

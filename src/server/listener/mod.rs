@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use socket2::{Domain, SockAddr, Type};
 
 pub use self::address::{Access, Listen};
-use self::holder::Holder;
+use self::holder::PortHolder;
 pub use self::systemd::expand;
 use crate::error::{Error, Result};
 
@@ -100,11 +100,11 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<OwnedFd> {
         let error = Error::new(format!("cannot listen on `{address}`"));
         let error = match cause.kind() {
             io::ErrorKind::AddrInUse => match holder::holder(address) {
-                Some(Holder::Us) => error.help(format!(
+                Some(PortHolder::Us) => error.help(format!(
                     "this paster (process {}) already listens there: another entry of `listen` covers that address",
                     std::process::id()
                 )),
-                Some(Holder::Other(holder)) => {
+                Some(PortHolder::Other(holder)) => {
                     error.help(format!("{holder} listens there: stop it, or choose another port"))
                 }
                 None => error.help("another program listens there: stop it, or choose another port"),

@@ -13,7 +13,7 @@ use super::super::child::Child;
 use super::super::event::{Event, Reason, Why};
 use super::super::handoff_state::{HandoffState, instant_of, time_of};
 use super::super::pid_file::PidFile;
-use super::super::pool::{Slot, Worker, WorkerPool};
+use super::super::pool::{Worker, WorkerPool, WorkerSlot};
 use super::super::servers::Bound;
 use super::super::side_process::SideProcesses;
 use super::super::totals::Totals;
@@ -232,8 +232,8 @@ impl Supervisor {
             let socket = Arc::new(Socket { listen, fd: next()? });
             self.bound.push(Bound { server, kind, socket, new: false });
         }
-        let mut slots: Vec<Slot> = Vec::new();
-        slots.resize_with(upgrade_state.slots, Slot::default);
+        let mut slots: Vec<WorkerSlot> = Vec::new();
+        slots.resize_with(upgrade_state.slots, WorkerSlot::default);
         self.shared.sides.set_credentials(&upgrade_state.plan.credentials);
         self.shared.open_files.allow(&upgrade_state.plan.config);
         for receiver in upgrade_state.workers {

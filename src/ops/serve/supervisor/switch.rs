@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::attempt::{Prepared, Ready};
 use super::super::event::Event;
 use super::super::message::ToWorker;
-use super::super::pool::{Announcing, Slot, Worker, WorkerPool};
+use super::super::pool::{Announcing, Worker, WorkerPool, WorkerSlot};
 use super::super::servers::{self, Bound};
 use super::super::tasks;
 use super::super::wire::{self, Packet};
@@ -57,7 +57,7 @@ impl Supervisor {
         let wanted = plan.workers(&bound);
         self.bind(bound);
         slots.iter_mut().for_each(|slot| slot.starting = None);
-        slots.resize_with(slots.len().max(wanted), Slot::default);
+        slots.resize_with(slots.len().max(wanted), WorkerSlot::default);
         let together = workers.len() == wanted;
         let mut old = Vec::new();
         for (slot, ready) in slots.iter_mut().zip(workers) {

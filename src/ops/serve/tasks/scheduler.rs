@@ -20,10 +20,10 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// All tasks of the generation that serves.
 #[derive(Debug, Default)]
-pub(in crate::ops::serve) struct Scheduler(Mutex<BTreeMap<String, Entry>>);
+pub(in crate::ops::serve) struct Scheduler(Mutex<BTreeMap<String, TaskEntry>>);
 
 #[derive(Debug)]
-struct Entry {
+struct TaskEntry {
     task: Task,
     /// The time that its interval counts from.
     began: SystemTime,
@@ -89,7 +89,7 @@ impl StartedTask {
     }
 }
 
-impl Entry {
+impl TaskEntry {
     /// A task whose interval counts from `began`; `next` is its next time, if known.
     fn new(
         shared: &Arc<Shared>,
@@ -97,14 +97,14 @@ impl Entry {
         began: SystemTime,
         next: Option<SystemTime>,
         runs: Runs,
-    ) -> Entry {
+    ) -> TaskEntry {
         let timer = tokio::spawn(wait(shared.clone(), task.clone(), began, next));
-        Entry { task, began, next, runs, _timer: Some(AbortOnDropHandle::new(timer)) }
+        TaskEntry { task, began, next, runs, _timer: Some(AbortOnDropHandle::new(timer)) }
     }
 }
 
 impl Scheduler {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, TaskEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,11 +117,11 @@ impl Scheduler {
             let name = task.name.clone();
             let entry = match before.remove(&name) {
                 Some(entry) if entry.task.schedule == task.schedule && entry.task.jitter == task.jitter => {
-                    Entry { task, ..entry }
+                    TaskEntry { task, ..entry }
                 }
                 old => {
                     let runs = old.map(|old| old.runs).unwrap_or_default();
-                    Entry::new(shared, task, SystemTime::now(), None, runs)
+                    TaskEntry::new(shared, task, SystemTime::now(), None, runs)
                 }
             };
             entries.insert(name, entry);
@@ -130,7 +130,7 @@ impl Scheduler {
 
     /// All tasks, for an upgrade.
     pub(in crate::ops::serve) fn leave(&self) -> Vec<TaskSnapshot> {
-        let left = |(name, entry): (&String, &Entry)| TaskSnapshot {
+        let left = |(name, entry): (&String, &TaskEntry)| TaskSnapshot {
             name: name.clone(),
             schedule: entry.task.schedule.to_string(),
             jitter: entry.task.jitter,
@@ -162,7 +162,7 @@ impl Scheduler {
             let same = left.schedule == task.schedule.to_string() && left.jitter == task.jitter;
             let (began, next) = if same { (left.began, left.next) } else { (None, None) };
             let began = began.unwrap_or_else(SystemTime::now);
-            entries.insert(task.name.clone(), Entry::new(shared, task, began, next, left.runs));
+            entries.insert(task.name.clone(), TaskEntry::new(shared, task, began, next, left.runs));
         }
         begun
     }
@@ -219,7 +219,7 @@ impl Scheduler {
 
     /// The state of all tasks.
     pub(in crate::ops::serve) fn infos(&self) -> Vec<TaskInfo> {
-        let info = |(name, entry): (&String, &Entry)| TaskInfo {
+        let info = |(name, entry): (&String, &TaskEntry)| TaskInfo {
             name: name.clone(),
             schedule: entry.task.schedule.to_string(),
             runs: entry.task.order.work.to_string(),
