@@ -8,13 +8,15 @@ use crate::support::{Connection, Serving, folder, paster, plugin};
 const CONFIG: &str =
     "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"notebook\"\n";
 
-/// An installation in a folder of its own, and its program.
-fn installed(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
-    let prefix = folder(files);
+/// An installation in a folder of its own, and its program: a link, because a program that has just been written may be
+/// open for writing in a child of another test.
+fn installed() -> (tempfile::TempDir, PathBuf) {
+    let prefix = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let program = prefix.path().join("bin/paster");
     std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     std::fs::create_dir_all(prefix.path().join("lib/paster")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_paster"), &program).unwrap();
+    std::fs::hard_link(env!("CARGO_BIN_EXE_paster"), &program).unwrap();
+    std::fs::write(prefix.path().join("server.toml"), CONFIG).unwrap();
     (prefix, program)
 }
 
@@ -28,7 +30,7 @@ fn command(program: &PathBuf) -> Command {
 
 #[test]
 fn an_installed_program_finds_the_library_beside_it() {
-    let (prefix, program) = installed(&[("server.toml", CONFIG)]);
+    let (prefix, program) = installed();
     std::fs::copy(plugin("hello"), prefix.path().join("lib/paster/libnotebook.so")).unwrap();
     let mut serve = command(&program);
     serve.args(["serve", "--json"]).current_dir(&prefix).env("XDG_STATE_HOME", prefix.path());
@@ -39,7 +41,7 @@ fn an_installed_program_finds_the_library_beside_it() {
 
 #[test]
 fn a_plugin_that_is_not_installed_is_an_error_with_its_place() {
-    let (prefix, program) = installed(&[("server.toml", CONFIG)]);
+    let (prefix, program) = installed();
     let output = command(&program).arg("check").current_dir(&prefix).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(78), "{text}");
@@ -53,7 +55,9 @@ fn in_the_source_directory_it_is_a_crate_that_cargo_builds() {
     let output = paster().arg("check").current_dir(&folder).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("unknown key `wrong`") && text.contains("profile"), "{text}");
-    std::fs::write(folder.path().join("server.toml"), CONFIG).unwrap();
+    // Whether another test has built the notebook or not, and its settings are known: they are right.
+    let config = format!("{CONFIG}settings.data_dir = \".\"\n");
+    std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let output = paster().arg("check").current_dir(&folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
