@@ -21,8 +21,7 @@ pub(super) fn find(name: &str, profile: &str) -> Result<LibrarySource, Error> {
     if let Some(manifest) = manifest.filter(|manifest| manifest.is_file()) {
         return Ok(LibrarySource::Crate { manifest, profile: profile.to_owned() });
     }
-    let places = installed.map_or_else(String::new, |library| format!(" at `{}`", library.display()));
-    Err(Error::config(format!("the plugin `{name}` is not installed")).help(format!(
-        "there is no library{places}: install paster from a package, or run it from its source directory"
-    )))
+    let place = installed.map_or_else(|| "lib/paster".to_owned(), |library| library.display().to_string());
+    Err(Error::config(format!("the plugin `{name}` is not installed"))
+        .help(format!("put its library at `{place}`, or run paster from its source directory")))
 }
