@@ -1,10 +1,11 @@
 //! The health of a generation: whether the server is shutting down, and the results of its apps' probes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 
 use crate::body::BoxFuture;
 
@@ -37,7 +38,7 @@ impl HealthProbes {
 
     /// Probes the app with this name from now on.
     pub fn add(&self, app: &str, probe: Probe) {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner).push((app.to_owned(), probe));
+        self.probes.lock().push((app.to_owned(), probe));
     }
 
     /// What is wrong with the apps, one line each; empty if all are healthy. A result is cached for one
@@ -49,7 +50,7 @@ impl HealthProbes {
         {
             return faults.clone();
         }
-        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let probes = self.probes.lock().clone();
         let asked = probes.iter().map(|(app, probe)| async move {
             match tokio::time::timeout(PATIENCE, probe()).await {
                 Ok(Ok(())) => None,

@@ -3,8 +3,10 @@
 //! The `trace` middleware puts a [`Recorder`] on a sampled request. Every counted part then opens a span
 //! inside the enclosing one. A request without a recorder costs only one lookup.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::body::Response;
 use crate::error::BoxError;
@@ -83,7 +85,7 @@ impl Recorder {
 
 impl Shared {
     fn spans(&self) -> MutexGuard<'_, Spans> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spans.lock()
     }
 }
 

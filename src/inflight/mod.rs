@@ -10,12 +10,13 @@ mod shares;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use http::Method;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use self::shares::HoldingApp;
@@ -81,7 +82,7 @@ impl RequestHandle {
 
 impl Progress {
     fn id(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.id.lock()
     }
 }
 
@@ -216,7 +217,7 @@ impl<T: Default> Default for Table<T> {
 
 impl<T> Shard<T> {
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,12 +1,13 @@
 //! `compress`: compresses responses for clients that accept it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
     HeaderValue, VARY,
 };
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower::Layer;
@@ -129,8 +130,7 @@ pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
         Box::pin(async move {
             let mut response = response.await?;
             if let Some(Aside(body)) = response.extensions_mut().remove() {
-                *response.body_mut() =
-                    std::mem::take(&mut body.lock().unwrap_or_else(PoisonError::into_inner));
+                *response.body_mut() = std::mem::take(&mut body.lock());
             }
             let doubtful = Worth { min_bytes: options.min_bytes }.is_doubtful(&response)
                 && !response.headers().contains_key(CONTENT_ENCODING);

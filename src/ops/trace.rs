@@ -4,10 +4,11 @@
 //! Parts are wrapped when a stack is built, so a stack without a trace has no overhead.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::body::{App, Response};
@@ -135,6 +136,6 @@ impl Trace {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // After a panic under the lock, the steps can still be shown.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use paster_abi as abi;
 use tracing::level_filters::LevelFilter;
 
@@ -76,7 +77,7 @@ impl Services {
 
     /// Adds to a counter.
     pub(super) fn count(&self, name: &str, count: u64) {
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counters = self.counters.lock();
         match counters.get_mut(name) {
             Some(counter) => *counter = counter.saturating_add(count),
             None => {
@@ -87,7 +88,7 @@ impl Services {
 
     /// All counters.
     pub(super) fn counters(&self) -> BTreeMap<String, u64> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counters.lock().clone()
     }
 }
 

@@ -5,8 +5,10 @@
 //! itself decides: only its own task knows whether a request has arrived in the meantime.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::accept::Stage;
 
@@ -69,7 +71,7 @@ struct ById {
 
 impl OpenConnections {
     fn open(&self) -> MutexGuard<'_, ById> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a connection; returns its number.

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::Resource;
 
@@ -27,7 +27,7 @@ impl Shortage {
 
     /// A connection could not be accepted on `listen`.
     pub(super) fn failed(&self, error: &io::Error, listen: &str) {
-        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        let before = self.last.lock().replace(Instant::now());
         self.is_on.store(true, Relaxed);
         if before.is_none() {
             let (what, help) = explain(error);
@@ -37,7 +37,7 @@ impl Shortage {
 
     /// Checks whether it is over.
     pub(super) fn look(&self) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.is_some_and(|last| last.elapsed() >= QUIET) {
             *last = None;
             self.is_on.store(false, Relaxed);

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -116,7 +116,7 @@ impl Auth {
 
     /// Checks a token in constant time, and counts wrong ones.
     pub fn check_token(&self, shown: &str) -> Verdict {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         while failures.front().is_some_and(|when| when.elapsed() > WINDOW) {
             failures.pop_front();
         }

@@ -1,9 +1,11 @@
 //! Small pages by request path, kept until their file changes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
 
 use super::page::{Encodings, Page};
 use super::tree::Version;
@@ -46,7 +48,7 @@ impl Cache {
     /// The page for `path` if its file was checked recently. Once that time is over, one caller gets `None`
     /// and checks the file; until it has done so, the others get the page.
     pub(super) fn fresh(&self, accepted: Encodings, path: &str) -> Option<Arc<Page>> {
-        let pages = self.pages[accepted.index()].read().unwrap_or_else(PoisonError::into_inner);
+        let pages = self.pages[accepted.index()].read();
         let kept = pages.get(path)?;
         let (checked, now) = (kept.checked.load(Ordering::Relaxed), self.now());
         if now.saturating_sub(checked) >= self.trust_micros {
@@ -61,7 +63,7 @@ impl Cache {
 
     /// The page for `path` if its file still has this version.
     pub(super) fn still(&self, accepted: Encodings, path: &str, version: &Version) -> Option<Arc<Page>> {
-        let pages = self.pages[accepted.index()].read().unwrap_or_else(PoisonError::into_inner);
+        let pages = self.pages[accepted.index()].read();
         pages.get(path).filter(|kept| kept.page.version == *version).map(|kept| kept.page.clone())
     }
 
@@ -73,7 +75,7 @@ impl Cache {
         if added > self.limit {
             return;
         }
-        let mut pages = self.pages[accepted.index()].write().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = self.pages[accepted.index()].write();
         let kept = Kept { page, checked: AtomicU64::new(self.now()) };
         let mut removed = pages.insert(path.into(), kept).map_or(0, |old| old.page.weight() + path.len());
         weight += added;
@@ -92,10 +94,10 @@ impl Cache {
     /// Drops the page for `path`, whose file is gone or must no longer be cached.
     pub(super) fn forget(&self, accepted: Encodings, path: &str) {
         let pages = &self.pages[accepted.index()];
-        if !pages.read().unwrap_or_else(PoisonError::into_inner).contains_key(path) {
+        if !pages.read().contains_key(path) {
             return;
         }
-        if let Some(kept) = pages.write().unwrap_or_else(PoisonError::into_inner).remove(path) {
+        if let Some(kept) = pages.write().remove(path) {
             self.weight.fetch_sub(kept.page.weight() + path.len(), Ordering::Relaxed);
         }
     }

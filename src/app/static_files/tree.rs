@@ -8,11 +8,12 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
+use parking_lot::RwLock;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -182,13 +183,13 @@ impl Tree {
 
     fn root(&self) -> Result<Arc<OwnedFd>, Errno> {
         {
-            let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
+            let root = self.root.read();
             if root.0.elapsed() < self.trust {
                 return Ok(root.1.clone());
             }
         }
         let fresh = Arc::new(open_root(&self.path)?);
-        *self.root.write().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), fresh.clone());
+        *self.root.write() = (Instant::now(), fresh.clone());
         Ok(fresh)
     }
 

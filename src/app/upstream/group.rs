@@ -1,11 +1,12 @@
 //! The upstreams of one app: chooses one for each request, and keeps their connections.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
@@ -214,7 +215,7 @@ impl Group {
         if connection.input.capacity() > KEPT_BUFFER {
             connection.input = BytesMut::new();
         }
-        let mut kept = member.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = member.idle.lock();
         if kept.connections.len() < self.pool.max_idle as usize {
             kept.connections.push(Idle { connection, until: Instant::now() + time });
             if !std::mem::replace(&mut kept.swept, true) {
@@ -231,7 +232,7 @@ async fn sweep(member: std::sync::Weak<Member>) {
         let Some(member) = member.upgrade() else { return };
         let now = Instant::now();
         let mut over = Vec::new();
-        let mut kept = member.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = member.idle.lock();
         let mut index = 0;
         while index < kept.connections.len() {
             let idle = &mut kept.connections[index];
@@ -255,7 +256,7 @@ impl Member {
     /// A kept connection that the upstream has not closed.
     pub(super) fn take(&self) -> Option<Connection> {
         loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).connections.pop()?;
+            let idle = self.idle.lock().connections.pop()?;
             let mut connection = idle.connection;
             if connection.stream.is_quiet() && idle.until > Instant::now() {
                 return Some(connection);

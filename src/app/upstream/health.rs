@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::group::{Group, Member};
 use super::options::{HealthOptions, duration};
@@ -53,7 +55,7 @@ impl Health {
         if self.failed.load(Relaxed) {
             self.failed.store(false, Relaxed);
             self.out_until.store(0, Relaxed);
-            self.fails.lock().unwrap_or_else(PoisonError::into_inner).0 = 0;
+            self.fails.lock().0 = 0;
         }
     }
 
@@ -61,7 +63,7 @@ impl Health {
     pub(super) fn fail(&self, options: &HealthOptions) -> bool {
         let now = Instant::now();
         self.failed.store(true, Relaxed);
-        let mut fails = self.fails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fails = self.fails.lock();
         if now.saturating_duration_since(fails.1) > duration(options.window_secs) {
             *fails = (0, now);
         }

@@ -1,10 +1,10 @@
 //! Prints the events of `paster serve`: as text on standard error, as JSON on standard output.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use crate::cli::output::note;
 use crate::cli::report;
@@ -36,7 +36,7 @@ impl Screen {
 
     /// Shows one event.
     pub(super) fn show(&self, event: &Event) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         match event {
             Event::Starting { .. } => {}
             Event::Building { app } => {

@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::{Files, Purpose};
 use crate::context::Reopen;
@@ -75,7 +77,7 @@ impl Sink {
             let thread = std::thread::Builder::new().name("access_log".into());
             match thread.spawn(move || shared.run(output)) {
                 Ok(handle) => {
-                    *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+                    *self.thread.lock() = Some(handle);
                 }
                 // The next line tries again.
                 Err(error) => {
@@ -93,7 +95,7 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.shared.state().closed = true;
         self.shared.wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // It never panics. If it did, there would be nothing left to write.
             let _ = thread.join();
@@ -103,7 +105,7 @@ impl Drop for Sink {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn run(&self, mut output: Output) {
@@ -114,11 +116,10 @@ impl Shared {
             let (dropped, closed) = {
                 let mut state = self.state();
                 while state.lines.is_empty() && !state.closed {
-                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    self.wake.wait(&mut state);
                 }
                 let fills = |state: &mut State| state.lines.len() < BATCH && !state.closed;
-                let waited = self.wake.wait_timeout_while(state, PATIENCE, fills);
-                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                self.wake.wait_while_for(&mut state, fills, PATIENCE);
                 std::mem::swap(&mut batch, &mut state.lines);
                 (std::mem::take(&mut state.dropped), state.closed)
             };

@@ -1,6 +1,6 @@
 //! Sends spans in batches from a separate thread. Nothing here makes a request wait.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::encode::{self, Request};
 
@@ -94,15 +95,14 @@ impl Drop for Exporter {
         self.shared.changed.notify_all();
         if state.started {
             let waits = |state: &mut State| !state.ended;
-            // An error means that a thread panicked while it held the lock: there is nothing to wait for.
-            drop(self.shared.changed.wait_timeout_while(state, FAREWELL, waits));
+            self.shared.changed.wait_while_for(&mut state, waits, FAREWELL);
         }
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn run(&self) {
@@ -153,15 +153,13 @@ impl Shared {
     fn batch(&self, pause: Option<Duration>) -> (Vec<Request>, u64, bool) {
         let mut state = self.state();
         if let Some(pause) = pause {
-            let waited = self.changed.wait_timeout_while(state, pause, |state| !state.closed);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_while_for(&mut state, |state| !state.closed, pause);
         }
         while state.waiting.is_empty() && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         let fills = |state: &mut State| state.spans < BATCH && !state.closed;
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, fills);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        self.changed.wait_while_for(&mut state, fills, PATIENCE);
         state.spans = 0;
         let batch = std::mem::take(&mut state.waiting);
         (batch, std::mem::take(&mut state.dropped), state.closed)

@@ -10,9 +10,9 @@ mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -299,7 +299,7 @@ impl Copies {
     /// Returns the private copy of `library`.
     fn copy(&self, library: &Path) -> Result<PathBuf, Errors> {
         let state = stamp::digest(&[library.to_owned()]);
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.known.lock();
         if let Some((_, copy)) = known().get(library).filter(|(last, copy)| *last == state && copy.is_file())
         {
             return Ok(copy.clone());

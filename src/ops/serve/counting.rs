@@ -1,6 +1,8 @@
 //! Collects a worker's counts when the supervisor asks for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::metrics::{Counts, Parts, Value};
 use crate::plugin::Instance;
@@ -65,7 +67,7 @@ impl Counting {
     }
 
     fn sources<T>(&self, with: impl FnOnce(&mut Sources) -> T) -> T {
-        with(&mut self.0.sources.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.0.sources.lock())
     }
 }
 

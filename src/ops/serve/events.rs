@@ -1,8 +1,8 @@
 //! Passes events to the listener, the log, and the commands that wait for one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -111,7 +111,7 @@ impl EventLog {
     }
 
     fn own(&self) -> MutexGuard<'_, Option<Own>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock()
     }
 
     /// The events from now on.
@@ -124,6 +124,6 @@ impl EventLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, LifecycleCounts> {
-        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.lock()
     }
 }

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::error::TrySendError;
@@ -34,12 +35,12 @@ pub(super) struct Receivers(Arc<Mutex<HashMap<String, mpsc::Sender<Idle>>>>);
 
 impl Receivers {
     pub(super) fn insert(&self, server: &str, taker: mpsc::Sender<Idle>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned(), taker);
+        self.0.lock().insert(server.to_owned(), taker);
     }
 
     /// From now on, everything is passed on. The servers see their channels close.
     pub(super) fn retire(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.lock().clear();
     }
 
     /// Gives a connection to its server; returns it if no server here takes it.
@@ -49,7 +50,7 @@ impl Receivers {
     async fn give(&self, mut idle: Idle) -> Option<Idle> {
         loop {
             let full = {
-                let receivers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let receivers = self.0.lock();
                 let Some(taker) = receivers.get(idle.server.as_ref()) else { return Some(idle) };
                 match taker.try_send(idle) {
                     Ok(()) => return None,

@@ -1,8 +1,9 @@
 //! Answers the supervisor's queries, in a worker.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -34,7 +35,7 @@ impl Inspector {
     }
 
     fn servers(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Load>)>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.servers.lock()
     }
 
     /// Answers over `outbox`; a task runs in `running`.

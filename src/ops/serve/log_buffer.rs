@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::ops::control::LogLine;
@@ -72,7 +73,7 @@ impl LogBuffer {
     /// Adds lines.
     pub(super) fn push(&self, piece: LogChunk) {
         let piece = Arc::new(piece);
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.kept.lock();
         kept.bytes += piece.text.len();
         kept.pieces.push_back(piece.clone());
         while kept.bytes > MOST
@@ -85,7 +86,7 @@ impl LogBuffer {
 
     /// The last `count` lines, and a receiver for those that follow.
     pub(super) fn look(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<Arc<LogChunk>>) {
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.kept.lock();
         let next = self.0.followers.subscribe();
         let mut lines = Vec::new();
         for piece in kept.pieces.iter().rev() {

@@ -60,9 +60,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 pub use event::{Event, Reason, Why};
@@ -227,7 +227,7 @@ impl Shared {
 
     /// Stores the path at which the user should open an app, until the generation serves.
     fn announced(&self, app: String, path: String) {
-        self.announced.lock().unwrap_or_else(PoisonError::into_inner).insert(app, path);
+        self.announced.lock().insert(app, path);
     }
 
     /// Names a worker before its start.

@@ -11,7 +11,8 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::credentials::Credentials;
 use super::log::open as open_log;
@@ -30,14 +31,14 @@ impl OpenFiles {
     /// Allows the files that `config` names.
     pub(super) fn allow(&self, config: &Config) {
         let named = named(config).into_iter().filter_map(|(_, named)| Some((named.path, named.purpose?)));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
+        self.0.lock().extend(named);
     }
 
     /// Opens a file for a worker with that user and group. May block.
     /// # Errors
     /// When it cannot be opened, or no config names it.
     pub(super) fn open(&self, path: &Path, purpose: Purpose, owner: (u32, u32)) -> io::Result<File> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let allowed = known.contains(&(path.to_owned(), purpose));
         drop(known);
         match allowed {

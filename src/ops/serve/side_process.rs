@@ -10,10 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::watch;
@@ -76,7 +77,7 @@ impl SideProcesses {
     }
 
     fn credentials(&self) -> MutexGuard<'_, Credentials> {
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.credentials.lock()
     }
 
     /// Starts the side process `name` of `app` if it is not running. Returns the path of its socket.
@@ -87,7 +88,7 @@ impl SideProcesses {
         library: PathBuf,
     ) -> Result<PathBuf, Fault> {
         let sides = &shared.sides;
-        let known = sides.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sides.known.lock();
         if let Some(side) = known.get(&(app.clone(), name.clone())) {
             side.library.send_replace(library);
             return Ok(side.path.clone());
@@ -143,18 +144,18 @@ impl SideProcesses {
         let run = supervisor.run.clone();
         let (listener, library, pid) =
             (supervisor.listener.clone(), supervisor.library.clone(), supervisor.pid.clone());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         known.insert((app, name), SideProcess { path, listener, pid, library, run });
         drop(known);
-        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut supervisors = self.supervisors.lock();
         supervisors.spawn(supervisor.keep(process, self.stop.subscribe()));
     }
 
     /// All of them, each with its listener, for an upgrade.
     pub(super) fn leave(&self) -> io::Result<Vec<(CarriedSideProcess, OwnedFd)>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let all = known.iter().map(|((app, name), side)| {
-            let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let run = *side.run.lock();
             let kept = CarriedSideProcess {
                 app: app.clone(),
                 name: name.clone(),
@@ -171,7 +172,7 @@ impl SideProcesses {
 
     /// The process ids.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.values().map(|side| side.pid.load(Ordering::Relaxed)).collect()
     }
 
@@ -188,9 +189,9 @@ impl SideProcesses {
 
     /// The state of each; memory is not included.
     pub(super) fn infos(&self) -> Vec<SideInfo> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let info = |((app, name), side): (&(String, String), &SideProcess)| {
-            let run = *side.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let run = *side.run.lock();
             SideInfo {
                 app: app.clone(),
                 name: name.clone(),
@@ -207,8 +208,7 @@ impl SideProcesses {
     /// Ends all of them: TERM, then KILL.
     pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
-        let mut supervisors =
-            std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut supervisors = std::mem::take(&mut *self.supervisors.lock());
         while supervisors.join_next().await.is_some() {}
     }
 }
@@ -237,7 +237,7 @@ impl SideProcessSupervisor {
                 };
                 let (app, name) = (self.app.clone(), self.name.clone());
                 if status.success() {
-                    let mut known = self.shared.sides.known.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut known = self.shared.sides.known.lock();
                     known.remove(&(app, name));
                     return;
                 }
@@ -252,7 +252,7 @@ impl SideProcessSupervisor {
             match spawn(&self.shared, &self.listener, &library, &self.name, &self.path) {
                 Ok(again) => {
                     self.pid.store(again.pid(), Ordering::Relaxed);
-                    let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut run = self.run.lock();
                     *run = Run { since: Instant::now(), restarts: run.restarts + 1 };
                     drop(run);
                     process = Some(again);

@@ -1,9 +1,9 @@
 //! The sum of all workers' counts, and the supervisor's own counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::event::Event;
@@ -136,12 +136,12 @@ impl Seen {
 
     /// The counts and their start, for an upgrade.
     pub(super) fn leave(&self) -> (SystemTime, Counts) {
-        (self.began, self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        (self.began, self.counts.lock().clone())
     }
 
     /// Counts an event.
     pub(super) fn note(&self, event: &Event) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let one = Value::Count(1);
         match event {
             Event::Reloaded { .. } => counts.put("paster_reloads_total", &[("outcome", "done")], one),
@@ -164,7 +164,7 @@ impl Seen {
 
     /// All counts, with the generation that serves and the generation of each worker.
     pub(super) fn counts(&self, serving: u64, workers: impl Iterator<Item = u64>) -> Counts {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut counts = self.counts.lock().clone();
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         counts.put("paster_start_time_seconds", &[], Value::Level(began.cast_signed()));
         counts.put("paster_info", &[("version", env!("CARGO_PKG_VERSION"))], Value::Level(1));
@@ -196,9 +196,7 @@ mod tests {
         let asker = || {
             let told = told.clone();
             Box::new(move |sum: Counts| {
-                told.lock()
-                    .unwrap()
-                    .push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
+                told.lock().push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
             }) as Asker
         };
         assert_eq!(totals.ask(asker(), [1, 2].into_iter()), Some(1));
@@ -215,7 +213,7 @@ mod tests {
         assert_eq!(totals.ask(asker(), [2].into_iter()), Some(3));
         assert!(totals.ended(2), "no worker is left");
         totals.tell(&Counts::default());
-        let told = told.lock().unwrap();
+        let told = told.lock();
         let both = (Some(Value::Count(12)), Some(Value::Level(2)));
         assert_eq!(told[..2], [both.clone(), both]);
         assert_eq!(told[2], (Some(Value::Count(12)), Some(Value::Level(1))));

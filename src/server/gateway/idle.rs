@@ -1,11 +1,11 @@
 //! A connection as a full server sees it: whether it is idle, and how it is asked to end.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::server::accept::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
@@ -20,7 +20,7 @@ pub(super) struct Idling {
 
 impl Idling {
     fn state(&self) -> MutexGuard<'_, Option<IdleState>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Marks the connection as idle in this way; the task is woken when the connection should end.

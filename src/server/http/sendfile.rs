@@ -12,11 +12,12 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
@@ -54,7 +55,7 @@ impl Outgoing {
     }
 
     fn parts(&self) -> MutexGuard<'_, VecDeque<Part>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock()
     }
 
     /// Stores a part and returns its placeholder. The `first` part of a response discards what an earlier

@@ -1,9 +1,10 @@
 //! The TLS handshake, with the current certificates.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
@@ -84,12 +85,12 @@ impl Terminator {
     /// New connections use the reloaded certificates from now on; open ones keep theirs.
     pub(super) fn renew(&self, loaded: Loaded) -> Result<(), Error> {
         let config = configure(&self.settings, loaded, &self.server, &self.secret)?;
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        *self.config.write() = Arc::new(config);
         Ok(())
     }
 
     fn config(&self) -> Arc<ServerConfig> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config.read().clone()
     }
 
     /// Does the handshake; the caller enforces the time limit.

@@ -14,10 +14,11 @@ mod model;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::actor::{Actor, Command};
@@ -138,7 +139,7 @@ impl Documents {
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<RelativePath, Slot>> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.open.lock()
     }
 
     fn commands(&self, path: &RelativePath) -> Option<mpsc::UnboundedSender<Command>> {
@@ -196,7 +197,7 @@ impl Documents {
         tokio::spawn(async move {
             let path = actor.run().await;
             if let Some(inner) = documents.upgrade() {
-                let mut slots = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut slots = inner.open.lock();
                 if slots.get(&path).is_some_and(|slot| slot.number == number) {
                     slots.remove(&path);
                 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -98,8 +99,7 @@ impl Process {
             let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
             self.readers.pop(); // at once: the next call must not wait again for a finished one
         }
-        let tail: Vec<u8> =
-            self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let tail: Vec<u8> = self.tail.lock().iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail);
         let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines[lines.len().saturating_sub(12)..].join("\n");
@@ -140,7 +140,7 @@ fn set_limits(pid: Pid, limits: &Limits) {
 async fn keep_tail(mut pipe: impl AsyncRead + Unpin, tail: Arc<Mutex<VecDeque<u8>>>) {
     let mut chunk = vec![0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tail = tail.lock();
         tail.extend(&chunk[..count]);
         let surplus = tail.len().saturating_sub(TAIL_BYTES);
         tail.drain(..surplus);

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Reads `+ GROUP` and `- GROUP` lines. At the end, kills the groups that are left and removes the private
 /// folder.
@@ -54,7 +55,7 @@ impl Reaper {
     }
 
     fn tell(&self, line: &str) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         if let Some(stdin) = &mut child.stdin
             && let Err(error) = stdin.write_all(line.as_bytes())
         {
@@ -64,7 +65,7 @@ impl Reaper {
 
     /// Lets the shell finish, and waits for it.
     pub(super) fn finish(&self) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         drop(child.stdin.take());
         let _ = child.wait();
     }

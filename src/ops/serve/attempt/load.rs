@@ -1,7 +1,7 @@
 //! Loads what an attempt is made from: the config, its sockets, its libraries.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::start::start;
 use super::{Attempt, Plan};
@@ -135,7 +135,7 @@ impl Attempt {
 
     /// Locks the pid file, unless it is the one that is already locked.
     pub(super) fn take_pid_file(&self, process: &Process) -> Result<()> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         let wanted = process.pid_file.as_deref().filter(|path| self.pid_file.as_deref() != Some(path));
         if taken.as_ref().map(|taken| &*taken.path) != wanted {
             *taken = None;

@@ -11,12 +11,13 @@ mod start;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -182,7 +183,7 @@ impl Attempt {
             From::Plan(plan) => self.again(Plan::clone(plan)).await,
             From::Files => self.anew(began).await,
         };
-        let taken = self.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken.into_inner();
         let with_pid_file =
             |prepared: Option<Prepared>| prepared.map(|one| Prepared { pid_file: taken, ..one });
         Outcome { result: outcome.result.map(with_pid_file), ..outcome }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -62,7 +63,7 @@ pub(in crate::ops::serve) struct LogFile(Arc<Mutex<Open>>);
 impl LogFile {
     /// Writes to `file` from now on.
     pub(in crate::ops::serve) fn replace(&self, file: File) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).file = file;
+        self.0.lock().file = file;
     }
 }
 
@@ -121,7 +122,7 @@ impl Write for Line<'_> {
         match &self.0.sink {
             Sink::Stderr => io::stderr().write_all(line)?,
             Sink::File(open_file, reopen) => {
-                let mut open_file = open_file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open_file = open_file.lock();
                 let count = reopen.count();
                 if open_file.count != count && !open_file.given {
                     open_file.count = count;

@@ -1,10 +1,11 @@
 //! Attempts at a new generation: when one starts, and what happens when it fails.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Message;

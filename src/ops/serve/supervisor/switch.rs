@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::attempt::{Prepared, Ready};
@@ -205,7 +205,7 @@ impl Supervisor {
 
     /// The address for the user to open: the one that an app has announced, otherwise the first one.
     fn address(&self) -> Option<String> {
-        let announced = self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let announced = self.shared.announced.lock();
         let config = &self.pool.as_ref()?.plan.config;
         let of_app = announced.iter().find_map(|(app, path)| {
             let (server, prefix) = routes::place_of(config, app)?;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -105,7 +106,7 @@ impl TaskEntry {
 
 impl Scheduler {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, TaskEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets the tasks of a new generation. A task with the same schedule keeps its next time; all keep the

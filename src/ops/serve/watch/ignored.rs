@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use ignore::Match;
 use ignore::gitignore::Gitignore;
+use parking_lot::Mutex;
 
 /// The `.gitignore` files that were read, by their directory; `None` if there is none.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Ignored {
     }
 
     fn says(&self, folders: &[PathBuf], path: &Path, is_folder: bool) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         for folder in folders.iter().rev() {
             let rules = known.entry(folder.clone()).or_insert_with(|| {
                 let file = folder.join(".gitignore");

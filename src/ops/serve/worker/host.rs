@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::super::message::FromWorker;
@@ -42,14 +42,14 @@ impl WorkerHost {
     }
 
     pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let waiting = self.waiting.lock().remove(&id);
         if let Some(waiting) = waiting {
             let _ = waiting.send(answer); // the caller may have given up
         }
     }
 
     pub(super) fn opened(&self, id: u64, outcome: Result<(), String>, file: Option<OwnedFd>) {
-        let waiting = self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let waiting = self.files.lock().remove(&id);
         let Some(waiting) = waiting else { return };
         let file = outcome
             .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
@@ -58,7 +58,7 @@ impl WorkerHost {
     }
 
     pub(super) fn counted(&self, id: u64, counts: Counts) {
-        let asker = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let asker = self.counts.lock().remove(&id);
         if let Some(asker) = asker {
             let _ = asker.send(counts); // the caller may have given up
         }
@@ -69,7 +69,7 @@ impl Opener for WorkerHost {
     fn open(&self, path: &Path, purpose: Purpose) -> io::Result<File> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = std::sync::mpsc::channel();
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.files.lock().insert(id, sender);
         self.outbox.send(Packet::new(&FromWorker::Open { id, path: path.to_owned(), purpose }));
         answer.recv_timeout(OPENING).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -86,7 +86,7 @@ impl Host for WorkerHost {
     fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        let mut waiting = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.counts.lock();
         // Forget callers that have given up.
         waiting.retain(|_, asker| !asker.is_closed());
         waiting.insert(id, sender);
@@ -107,7 +107,7 @@ impl Host for WorkerHost {
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = std::sync::mpsc::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.waiting.lock().insert(id, sender);
         self.outbox.send(Packet::new(&FromWorker::Side {
             id,
             app: app.to_owned(),

@@ -1,12 +1,11 @@
 //! Receives what a kernel's process sends: records it in the journal and derives the kernel's state.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::lock;
 use super::running::Running;
 use crate::clock;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
@@ -43,7 +42,7 @@ impl ControlRequests {
         if message.channel != Channel::Control {
             return;
         }
-        let mut ids = lock(&self.0);
+        let mut ids = self.0.lock();
         if ids.len() >= MAX_CONTROL_REQUESTS {
             ids.pop_front();
         }
@@ -52,7 +51,7 @@ impl ControlRequests {
 
     /// Whether a status message with this parent is about a control request. `idle` ends the request.
     fn owns(&self, parent: &Header, state: &str) -> bool {
-        let mut ids = lock(&self.0);
+        let mut ids = self.0.lock();
         let Some(at) = ids.iter().position(|id| *id == parent.msg_id) else { return false };
         if state == "idle" {
             ids.remove(at);
@@ -62,7 +61,7 @@ impl ControlRequests {
 
     /// Forgets all of them, because their process has ended.
     pub(super) fn clear(&self) {
-        lock(&self.0).clear();
+        self.0.lock().clear();
     }
 }
 
@@ -73,7 +72,7 @@ impl Running {
         let parent = message.parent();
         if parent.session == HOST_SESSION {
             if header.msg_type == "kernel_info_reply" {
-                lock(&self.model).info = Some(message.content());
+                self.model.lock().info = Some(message.content());
                 return Some(KernelEvent::Answered);
             }
             return (message.channel == Channel::Iopub).then_some(KernelEvent::Heard);
@@ -92,7 +91,7 @@ impl Running {
         // Recorded first, so that a reader who learns the new state finds the message that caused it.
         self.journal.append(message.encode_v1());
         let changed = {
-            let mut model = lock(&self.model);
+            let mut model = self.model.lock();
             model.last_activity = clock::rfc3339(SystemTime::now());
             let changed = state.is_some_and(|state| {
                 // While it starts, the host determines the state.
@@ -142,6 +141,6 @@ mod tests {
         for number in 0..2 * MAX_CONTROL_REQUESTS {
             requests.sent(&request(Channel::Control, &number.to_string()));
         }
-        assert_eq!(lock(&requests.0).len(), MAX_CONTROL_REQUESTS);
+        assert_eq!(requests.0.lock().len(), MAX_CONTROL_REQUESTS);
     }
 }

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 
@@ -104,10 +105,6 @@ struct Lock {
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Host {
     fn new() -> std::io::Result<Host> {
         // Socket paths are limited to 107 bytes, so the folder's path must be short.
@@ -132,7 +129,7 @@ impl Host {
     }
 
     fn kernel(&self, id: &str) -> Result<Arc<Running>, Problem> {
-        let found = lock(&self.kernels).get(id).cloned();
+        let found = self.kernels.lock().get(id).cloned();
         found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
     }
 
@@ -141,7 +138,7 @@ impl Host {
         if uuid::Uuid::parse_str(&id).is_err() {
             return Err(Problem::new(ProblemKind::Malformed, "a kernel id must be a UUID"));
         }
-        let mut kernels = lock(&self.kernels);
+        let mut kernels = self.kernels.lock();
         if let Some(present) = kernels.get(&id) {
             return Ok(present.clone());
         }
@@ -163,15 +160,15 @@ impl Host {
     }
 
     fn forget(&self, id: &str) {
-        if lock(&self.kernels).remove(id).is_some() {
+        if self.kernels.lock().remove(id).is_some() {
             let now = clock::rfc3339(SystemTime::now());
-            lock(&self.kept).insert(LAST_ACTIVITY.to_owned(), now.into());
+            self.kept.lock().insert(LAST_ACTIVITY.to_owned(), now.into());
             let _ = self.events.send(Event::KernelGone { id: id.to_owned() });
         }
     }
 
     fn put(&self, key: String, value: Option<Value>) -> Result<(), Problem> {
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         let Some(value) = value else {
             kept.remove(&key);
             return Ok(());
@@ -190,7 +187,7 @@ impl Host {
     }
 
     fn kept(&self, prefix: &str) -> Value {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         let found = kept.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         Value::Object(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
@@ -198,7 +195,7 @@ impl Host {
     /// Takes the lock `key` for `connection`. `Ok`: it has the lock at once. `Err`: it gets it when the
     /// receiver fires.
     fn lock(&self, key: &str, connection: u64, wait: bool) -> Result<bool, oneshot::Receiver<()>> {
-        let mut locks = lock(&self.locks);
+        let mut locks = self.locks.lock();
         let Some(present) = locks.get_mut(key) else {
             locks.insert(key.to_owned(), Lock { holder: connection, waiting: VecDeque::new() });
             return Ok(true);
@@ -216,7 +213,7 @@ impl Host {
     }
 
     fn unlock(&self, key: &str, connection: u64) {
-        let mut locks = lock(&self.locks);
+        let mut locks = self.locks.lock();
         let Some(present) = locks.get_mut(key) else { return };
         if present.holder != connection {
             return;
@@ -232,7 +229,9 @@ impl Host {
     }
 
     fn unlock_all(&self, connection: u64) {
-        let held: Vec<String> = lock(&self.locks)
+        let held: Vec<String> = self
+            .locks
+            .lock()
             .iter_mut()
             .filter_map(|(key, present)| {
                 present.waiting.retain(|(waiting, _)| *waiting != connection);
@@ -243,7 +242,7 @@ impl Host {
     }
 
     async fn end(&self) {
-        let kernels: Vec<_> = lock(&self.kernels).values().cloned().collect();
+        let kernels: Vec<_> = self.kernels.lock().values().cloned().collect();
         futures_util::future::join_all(kernels.iter().map(|kernel| kernel.shutdown())).await;
         // Kills what is left and removes the private folder.
         self.reaper.finish();

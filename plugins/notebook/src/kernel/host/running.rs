@@ -2,17 +2,18 @@
 //! it died.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Host;
 use super::incoming::{ControlRequests, KernelEvent};
 use super::queue::Queue;
-use super::{Host, lock};
 use crate::clock;
 use crate::kernel::journal::Journal;
 use crate::kernel::message::{Channel, Message};
@@ -95,7 +96,7 @@ impl Running {
     }
 
     pub(super) fn model(&self) -> KernelModel {
-        let mut model = lock(&self.model).clone();
+        let mut model = self.model.lock().clone();
         model.connections = self.connections.load(Ordering::Relaxed);
         model.next_entry = self.journal.next();
         model
@@ -203,7 +204,7 @@ impl KernelTask {
         process.end_within(Duration::from_millis(100)).await;
         self.host.reaper.remove(id);
         self.kernel.control_requests.clear();
-        lock(&self.kernel.model).pid = None;
+        self.kernel.model.lock().pid = None;
         let _ = std::fs::remove_dir_all(&folder);
         end
     }
@@ -331,7 +332,7 @@ impl KernelTask {
     }
 
     fn is_busy(&self) -> bool {
-        lock(&self.kernel.model).state == KernelState::Busy
+        self.kernel.model.lock().state == KernelState::Busy
     }
 
     async fn until_not_busy(&self) {
@@ -355,7 +356,7 @@ impl KernelTask {
 
     fn state(&self, state: KernelState, change: impl FnOnce(&mut KernelModel)) {
         {
-            let mut model = lock(&self.kernel.model);
+            let mut model = self.kernel.model.lock();
             model.state = state;
             change(&mut model);
         }

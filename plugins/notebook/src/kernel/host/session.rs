@@ -12,8 +12,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
+use super::Host;
 use super::running::Running;
-use super::{Host, lock};
 use crate::kernel::journal::Read;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{
@@ -205,7 +205,7 @@ fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value,
             host.start(Launch::clone(launch), id.clone()).map(|kernel| json!(kernel.model()))
         }
         Call::List => {
-            Ok(json!(lock(&host.kernels).values().map(|kernel| kernel.model()).collect::<Vec<_>>()))
+            Ok(json!(host.kernels.lock().values().map(|kernel| kernel.model()).collect::<Vec<_>>()))
         }
         Call::Interrupt { id } => host.kernel(id).map(|kernel| {
             kernel.interrupt();
