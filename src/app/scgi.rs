@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::upstream::{
     Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head,
-    Outgoing, Protocol, Question, Reason, UpstreamOptions, addresses, ask, check_variables, question_parts,
-    watch,
+    Outgoing, Probe, Protocol, Reason, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -45,24 +44,25 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let hand_off = options.upstream.check(table, builder, &mut errors);
     Errors::check(errors)?;
     let group = Group::new(table.name(), addresses, options.upstream, None, builder.context.development);
-    let gateway = Arc::new(Gateway {
+    let app = Arc::new(ScgiApp(Gateway {
         group: Arc::new(group),
         hand_off,
         spool_limit: options.passing.spool_limit_bytes,
         variables: options.passing.params,
-    });
+    }));
     if !builder.context.checking {
-        watch(&gateway.group, &question(&gateway));
+        start_probes(&app);
     }
     Ok(App::from_call(move |request| {
-        let gateway = gateway.clone();
-        Box::pin(async move { gateway.answer(&Kind, request).await })
+        let app = app.clone();
+        Box::pin(async move { app.0.answer(&*app, request).await })
     }))
 }
 
-struct Kind;
+/// The upstreams as an app.
+struct ScgiApp(Gateway);
 
-impl GatewayProtocol for Kind {
+impl GatewayProtocol for ScgiApp {
     type Protocol = Scgi;
 
     async fn send(
@@ -87,19 +87,15 @@ fn write(head: &[u8], out: &mut Outgoing) -> Scgi {
     Scgi(CgiAnswer::default())
 }
 
-/// The request of active health checks: a GET.
-fn question(gateway: &Arc<Gateway>) -> Question {
-    let gateway = Arc::downgrade(gateway);
-    Arc::new(move |group, index| {
-        let gateway = gateway.clone();
-        Box::pin(async move {
-            let Some(gateway) = gateway.upgrade() else { return Ok(()) };
-            let parts = question_parts(&group, Method::GET);
-            let variables = gateway.question(&parts);
-            let head = head(0, &variables).map_err(|error| error.to_string())?;
-            ask(&group, index, |out, _| write(&head, out)).await
-        })
-    })
+impl Probe for ScgiApp {
+    fn group(&self) -> &Arc<Group> {
+        &self.0.group
+    }
+
+    async fn probe(&self, index: usize, parts: Parts) -> Result<(), String> {
+        let head = head(0, &self.0.probe_variables(&parts)).map_err(|error| error.to_string())?;
+        send_probe(&self.0.group, index, |out, _| write(&head, out)).await
+    }
 }
 
 /// One request and its response, which ends the connection.

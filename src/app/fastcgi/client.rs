@@ -8,8 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::app::cgi::plain_text;
-use crate::app::upstream::{CgiAnswer, Decoded, Kept, Outgoing, Protocol, Reason};
+use crate::app::upstream::{CgiAnswer, Decoded, Kept, Outgoing, Protocol, Reason, plain_text};
 use crate::codec::fastcgi::{
     Begin, CONTENT_LIMIT_BYTES, End, Ending, Header, RESPONDER, Reader, kind, put, put_end,
 };

@@ -5,8 +5,8 @@ mod site;
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,8 +15,8 @@ use self::site::{Meaning, Site};
 use super::respond::plain;
 use super::static_files;
 use super::upstream::{
-    Address, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head, Question,
-    UpstreamOptions, addresses, ask, check_variables, question_parts, watch,
+    Address, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head, Probe,
+    UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
 use crate::app::Builder;
 use crate::body::{App, Body, Request, Response};
@@ -126,7 +126,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         site,
     });
     if !builder.context.checking {
-        watch(&fast.gateway.group, &question(&fast));
+        start_probes(&fast);
     }
     Ok(App::from_call(move |request| {
         let fast = fast.clone();
@@ -193,17 +193,15 @@ impl GatewayProtocol for Fast {
     }
 }
 
-/// The request of active health checks: a GET; for a site, of the script that the path names.
-fn question(fast: &Arc<Fast>) -> Question {
-    let fast = Arc::downgrade(fast);
-    Arc::new(move |group, index| {
-        let fast = fast.clone();
-        Box::pin(async move {
-            let Some(fast) = fast.upgrade() else { return Ok(()) };
-            let parts = question_parts(&group, Method::GET);
-            let pairs =
-                fast.pairs(&parts, fast.gateway.question(&parts)).map_err(|error| error.to_string())?;
-            ask(&group, index, |out, _| Fastcgi::begin(&fast.name, &pairs, false, out)).await
-        })
-    })
+impl Probe for Fast {
+    fn group(&self) -> &Arc<Group> {
+        &self.gateway.group
+    }
+
+    /// For a site, the probe asks the script that the path names.
+    async fn probe(&self, index: usize, parts: Parts) -> Result<(), String> {
+        let pairs = self.pairs(&parts, self.gateway.probe_variables(&parts));
+        let pairs = pairs.map_err(|error| error.to_string())?;
+        send_probe(&self.gateway.group, index, |out, _| Fastcgi::begin(&self.name, &pairs, false, out)).await
+    }
 }

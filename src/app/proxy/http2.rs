@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::fields::RewriteRules;
-use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, duration, judge};
+use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, check_status, duration};
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
@@ -74,8 +74,8 @@ impl Connections {
         Ok((sender, false))
     }
 
-    /// A request of a health check.
-    pub(super) async fn ask(
+    /// Sends a probe: whether the response is 2xx or 3xx.
+    pub(super) async fn probe(
         &self,
         group: &Arc<Group>,
         index: usize,
@@ -87,7 +87,7 @@ impl Connections {
         let sent = Sent { body: Body::empty(), progress: Arc::default() };
         let request = request(rewrite, parts, member, sent).map_err(|error| error.to_string())?;
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        judge(answer.status())
+        check_status(answer.status())
     }
 }
 

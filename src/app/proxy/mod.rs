@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::header::LOCATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ use self::http2::Connections;
 use self::tls::TlsOptions;
 use super::hand_off::HandOff;
 use super::upstream::{
-    Address, Group, Member, Question, Secs, UpstreamOptions, addresses, ask, duration, may_repeat,
-    question_parts, run, secs, watch,
+    Address, Group, Member, Probe, Secs, UpstreamOptions, addresses, duration, into_response, may_repeat,
+    run, secs, send_probe, start_probes,
 };
 use crate::app::Builder;
 use crate::body::{App, Request, Response};
@@ -134,7 +134,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         group,
     });
     if !builder.context.checking {
-        watch(&proxy.group, &question(&proxy));
+        start_probes(&proxy);
     }
     Ok(App::from_call(move |request| {
         let proxy = proxy.clone();
@@ -151,7 +151,7 @@ impl Proxy {
             let sent = http2::run(connections, &self.group, &self.rewrite, &parts, body, repeats).await;
             return match sent {
                 Ok(response) => self.settle(&parts, None, response).await,
-                Err(failure) => failure.settle(&self.group),
+                Err(failure) => failure.settle(self.group.development),
             };
         }
         let keep = self.group.pool.max_idle > 0;
@@ -161,7 +161,7 @@ impl Proxy {
         });
         let (exchange, head) = match sent.await {
             Ok(answer) => answer,
-            Err(failure) => return failure.settle(&self.group),
+            Err(failure) => return failure.settle(self.group.development),
         };
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(on_upgrade)) = (head.status, on_upgrade) {
             let mut response = Response::default();
@@ -173,7 +173,7 @@ impl Proxy {
             return Ok(response);
         }
         let member = exchange.member().clone();
-        let response = exchange.into_response(head);
+        let response = into_response(exchange, head);
         self.settle(&parts, Some(&member), response).await
     }
 
@@ -270,24 +270,21 @@ fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>)
     (found != location).then_some(found)
 }
 
-/// The request of active health checks: a GET on a new connection.
-fn question(proxy: &Arc<Proxy>) -> Question {
-    let proxy = Arc::downgrade(proxy);
-    Arc::new(move |group, index| {
-        let proxy = proxy.clone();
-        Box::pin(async move {
-            let Some(proxy) = proxy.upgrade() else { return Ok(()) };
-            let mut parts = question_parts(&group, Method::GET);
-            parts.extensions.clear();
-            if let Some(connections) = &proxy.http2 {
-                return connections.ask(&group, index, &proxy.rewrite, &parts).await;
-            }
-            ask::<Http1>(&group, index, |out, body| {
-                http1::write(&proxy.rewrite, &parts, &group.members[index], false, false, body, out)
-            })
-            .await
+impl Probe for Proxy {
+    fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    async fn probe(&self, index: usize, mut parts: Parts) -> Result<(), String> {
+        parts.extensions.clear();
+        if let Some(connections) = &self.http2 {
+            return connections.probe(&self.group, index, &self.rewrite, &parts).await;
+        }
+        send_probe::<Http1>(&self.group, index, |out, body| {
+            http1::write(&self.rewrite, &parts, &self.group.members[index], false, false, body, out)
         })
-    })
+        .await
+    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 
-use super::exchange::{Decoded, Exchange, Head, Protocol};
-use super::failure::Reason;
+use super::exchange::Exchange;
+use super::failure::{Failure, Reason};
 use super::group::{Group, Member};
 use super::outgoing::Outgoing;
-use super::run::{Failure, may_repeat, run};
+use super::protocol::{Decoded, Head, Protocol};
+use super::response::{into_bodiless, into_response};
+use super::run::{may_repeat, run};
 use super::spool::{TooLong, spool};
 use crate::app::hand_off::HandOff;
 use crate::app::respond::plain;
@@ -176,10 +178,10 @@ impl Gateway {
             let variables = self.variables(&parts, &body)?;
             let (exchange, head) = match kind.send(self, &parts, variables, body).await {
                 Ok(sent) => sent,
-                Err(failure) => return failure.settle(&self.group),
+                Err(failure) => return failure.settle(self.group.development),
             };
             if let Some(path) = head.redirect.clone() {
-                drop(exchange.into_bodiless(head));
+                drop(into_bodiless(exchange, head));
                 match redirected(parts, &path) {
                     Ok(next) => request = next,
                     Err(response) => return Ok(*response),
@@ -189,8 +191,8 @@ impl Gateway {
             let bodiless = parts.method == Method::HEAD
                 || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
             let response = match bodiless {
-                true => exchange.into_bodiless(head),
-                false => exchange.into_response(head),
+                true => into_bodiless(exchange, head),
+                false => into_response(exchange, head),
             };
             return match &self.hand_off {
                 Some(hand_off) => hand_off.apply(&parts, response).await,
@@ -209,8 +211,8 @@ impl Gateway {
         Ok(variables)
     }
 
-    /// The variables of a health check.
-    pub(in crate::app) fn question(&self, parts: &Parts) -> Variables {
+    /// The variables of a probe.
+    pub(in crate::app) fn probe_variables(&self, parts: &Parts) -> Variables {
         self.variables(parts, &Body::empty()).unwrap_or_default()
     }
 
@@ -259,25 +261,4 @@ fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
             Err(Box::new(response))
         }
     }
-}
-
-/// The head of a health check: a request for its path.
-pub(in crate::app) fn question_parts(group: &Group, method: Method) -> Parts {
-    let mut request = http::Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = group.health.path.as_deref().and_then(|path| path.parse().ok()).unwrap_or_default();
-    request.extensions_mut().insert(Environ {
-        peer: None,
-        client: None,
-        relayed: false,
-        trusted: false,
-        listen: "".into(),
-        host: "localhost".into(),
-        port: None,
-        secure: false,
-        script_name: "".into(),
-        server: "".into(),
-        handle: Default::default(),
-    });
-    request.into_parts().0
 }

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::app::respond::plain;
 use crate::body::Response;
+use crate::error::BoxError;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -111,5 +112,27 @@ impl Fault {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
+    }
+}
+
+/// Why a request got no response from an upstream.
+pub(in crate::app) enum Failure {
+    /// The last upstream that was tried failed.
+    Upstream(Fault),
+    /// The request's body failed.
+    Client(BoxError),
+}
+
+impl Failure {
+    /// The response, or the error for the server; the upstream's failure is logged. In development the
+    /// response also names the address and the cause.
+    pub(in crate::app) fn settle(self, development: bool) -> Result<Response, BoxError> {
+        match self {
+            Failure::Upstream(fault) => {
+                fault.log();
+                Ok(fault.answer(development))
+            }
+            Failure::Client(error) => Err(error),
+        }
     }
 }

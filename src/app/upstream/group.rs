@@ -11,11 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
 use super::clock::Clock;
-use super::failure::{Fault, Reason};
+use super::failure::{Failure, Fault, Reason};
 use super::health::Health;
 use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
 use super::outgoing::Outgoing;
-use super::run::Failure;
 use super::stream::{Stream, Tls};
 
 /// Maximum number of upstreams of one app, so that a bit set can hold those already tried.

@@ -1,14 +1,10 @@
-//! The health of an upstream: counts its failures, and probes it if configured.
+//! The health of an upstream: its failures, and the result of its last probe.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::group::{Group, Member};
 use super::options::{HealthOptions, duration};
 
 /// The health of one upstream.
@@ -20,7 +16,7 @@ pub(super) struct Health {
     failed: AtomicBool,
     /// Until when it is not used, in milliseconds after `begun`.
     out_until: AtomicU64,
-    /// Whether the last health check failed.
+    /// Whether the last probe failed.
     checked_out: AtomicBool,
 }
 
@@ -46,7 +42,7 @@ impl Health {
         until > 0 && self.since(Instant::now()) < until
     }
 
-    /// Whether it is not used because of a health check.
+    /// Whether it is not used because of a probe.
     pub(super) fn is_checked_out(&self) -> bool {
         self.checked_out.load(Relaxed)
     }
@@ -79,9 +75,9 @@ impl Health {
         !was
     }
 
-    fn checked(&self, member: &Member, result: Result<(), String>) {
+    /// Takes the result of a probe. The name and the address are for the log.
+    pub(super) fn probed(&self, upstream: &str, address: &str, result: Result<(), String>) {
         let was = self.checked_out.swap(result.is_err(), Relaxed);
-        let (upstream, address) = (&*member.name, &*member.address.shown);
         match result {
             Err(reason) if !was => tracing::warn!(upstream, address, "health check failed: {reason}"),
             Ok(()) if was => {
@@ -90,36 +86,5 @@ impl Health {
             }
             _ => {}
         }
-    }
-}
-
-/// One health check of the upstream with that index in the group: an error says what is wrong.
-pub(in crate::app) type Question =
-    Arc<dyn Fn(Arc<Group>, usize) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
-
-/// Checks every upstream of `group` from now on, until nothing else holds the group. Without a runtime (when
-/// a config is only checked) it does nothing.
-pub(in crate::app) fn watch(group: &Arc<Group>, question: &Question) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    if group.health.path.is_none() {
-        return;
-    }
-    for index in 0..group.members.len() {
-        let (group, question) = (Arc::downgrade(group), question.clone());
-        runtime.spawn(async move {
-            let mut interval = None::<Duration>;
-            loop {
-                if let Some(interval) = interval {
-                    tokio::time::sleep(interval).await;
-                }
-                let Some(group) = group.upgrade() else { return };
-                interval = Some(duration(group.health.interval_secs));
-                let member = group.members[index].clone();
-                let limit = duration(group.health.timeout_secs);
-                let asked = tokio::time::timeout(limit, question(group, index)).await;
-                let result = asked.unwrap_or_else(|_| Err("no response in time".to_owned()));
-                member.health.checked(&member, result);
-            }
-        });
     }
 }

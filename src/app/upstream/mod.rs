@@ -2,8 +2,7 @@
 //! limits, health, retries and error pages.
 //!
 //! [`run`] sends a request through a [`Group`] in some [`Protocol`]; [`exchange`] moves the bytes. Each kind
-//! has its own protocol and options. Nothing here depends on one of them, except for the program that a
-//! [`stream`] can be.
+//! has its own protocol and options. Nothing here depends on one of them.
 
 mod address;
 mod cgi;
@@ -14,21 +13,30 @@ mod group;
 mod health;
 mod options;
 mod outgoing;
+mod probe;
+mod program;
+mod protocol;
+mod request_writer;
+mod response;
+mod response_reader;
 mod run;
 mod spool;
 mod stream;
 
 pub(super) use address::{Address, Target};
-pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol, question_parts};
-pub(super) use exchange::{Decoded, Exchange, Head, Kept, Protocol, Stop};
-pub(super) use failure::{Fault, Reason};
+pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol};
+pub(super) use exchange::{Exchange, Stop};
+pub(super) use failure::{Failure, Fault, Reason};
 pub(super) use group::{Connection, Group, Lease, Member};
-pub(super) use health::{Question, watch};
 pub(super) use options::{
     GatewayOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
 };
 pub(super) use outgoing::Outgoing;
-pub(super) use run::{Failure, ask, judge, may_repeat, run};
+pub(super) use probe::{Probe, check_status, send_probe, start_probes};
+pub(super) use program::{Program, plain_text};
+pub(super) use protocol::{Decoded, Head, Kept, Protocol};
+pub(super) use response::into_response;
+pub(super) use run::{may_repeat, run};
 pub(super) use stream::{Stream, Tls};
 
 use std::collections::BTreeMap;

@@ -2,35 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::Method;
 
-use super::exchange::{Exchange, Head, Protocol, Stop};
-use super::failure::{Fault, Reason};
+use super::exchange::{Exchange, Stop};
+use super::failure::{Failure, Reason};
 use super::group::{Group, Member};
 use super::outgoing::Outgoing;
-use crate::body::{Body, Response};
-use crate::error::BoxError;
-
-/// Why a request got no response from an upstream.
-pub(in crate::app) enum Failure {
-    /// The last upstream that was tried failed.
-    Upstream(Fault),
-    /// The request's body failed.
-    Client(BoxError),
-}
-
-impl Failure {
-    /// The response, or the error for the server; the upstream's failure is logged.
-    pub(in crate::app) fn settle(self, group: &Group) -> Result<Response, BoxError> {
-        match self {
-            Failure::Upstream(fault) => {
-                fault.log();
-                Ok(fault.answer(group.development))
-            }
-            Failure::Client(error) => Err(error),
-        }
-    }
-}
+use super::protocol::{Head, Protocol};
+use crate::body::Body;
 
 /// Whether a request may be sent a second time (RFC 9110, section 9.2.2).
 pub(in crate::app) fn may_repeat(method: &Method) -> bool {
@@ -104,37 +83,5 @@ pub(in crate::app) async fn run<P: Protocol>(
         group.failed(&member);
         tried |= 1 << index;
         group.next(&member, tried, reason)?;
-    }
-}
-
-/// A health check of the upstream at `index`, on a new connection: whether it responds with 2xx or 3xx.
-/// # Errors
-/// What is wrong, for the log.
-pub(in crate::app) async fn ask<P: Protocol>(
-    group: &Arc<Group>,
-    index: usize,
-    write: impl FnOnce(&mut Outgoing, &Body) -> P,
-) -> Result<(), String> {
-    let lease = group.uncounted(index);
-    let told = |reason: Reason| match std::error::Error::source(&reason) {
-        Some(cause) => format!("{reason}: {cause}"),
-        None => reason.to_string(),
-    };
-    let connection = group.connect(&lease.member).await.map_err(told)?;
-    let mut exchange = Exchange::new(group.clone(), lease, connection, Body::empty(), None, write);
-    match exchange.head().await {
-        Ok(head) => judge(head.status),
-        Err(Stop::Upstream(reason)) => Err(told(reason)),
-        Err(Stop::Client(error)) => Err(error.to_string()),
-    }
-}
-
-/// Whether the response to a health check is good.
-/// # Errors
-/// What is wrong with it.
-pub(in crate::app) fn judge(status: StatusCode) -> Result<(), String> {
-    match status.is_success() || status.is_redirection() {
-        true => Ok(()),
-        false => Err(format!("it responded with {status}")),
     }
 }

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::{Address, Target};
-use crate::app::cgi::Program;
+use super::program::Program;
 use crate::socket_path::SocketPath;
 
 /// A stream of bytes both ways.

@@ -40,7 +40,7 @@ impl Program {
     /// ended. At `end` it gets TERM, whether or not its response is being read.
     /// # Errors
     /// If it cannot be started.
-    pub(super) fn start(
+    pub(in crate::app) fn start(
         mut command: Command,
         app: &Arc<str>,
         permit: OwnedSemaphorePermit,

@@ -3,8 +3,6 @@
 //! # Source
 //! RFC 3875.
 
-mod program;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::num::NonZeroU32;
@@ -22,10 +20,9 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub(super) use self::program::{Program, plain_text};
 use super::upstream::{
     Address, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, GatewayProtocol, Group, Head,
-    Outgoing, PoolOptions, Protocol, Reason, Secs, Stop, Stream, Target, Timeouts, UpstreamOptions,
+    Outgoing, PoolOptions, Program, Protocol, Reason, Secs, Stop, Stream, Target, Timeouts, UpstreamOptions,
     check_variables, duration, one_gib, secs,
 };
 use crate::app::Builder;
