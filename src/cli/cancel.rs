@@ -9,13 +9,14 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Cancelled};
 
-/// Cancels a request in flight: its client gets 503, or a closed connection if the response had begun.
+/// Cancels a request in flight.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster top --once          list the requests in flight, with their ids
   paster cancel 4711.96      cancel one by the id in that list
   paster cancel 0199f3c0b7a97d2c8d1f4f0e2b6a3c55    by its id from the middleware request_id
 
+The client gets 503, or a closed connection if the response had begun.
 The application's future is dropped; a thread that it blocks keeps running.
 Exit codes: 0 cancelled, 1 no such request is in flight, 2 several servers run: name one.")]
 pub(super) struct Args {

@@ -17,7 +17,9 @@ use crate::ops::schema;
   paster config show site/server.toml --profile production
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
-  paster config schema > server.schema.json    then `#:schema ./server.schema.json` on a config's first line")]
+  paster config schema > server.schema.json
+
+An editor uses the schema if a config's first line is `#:schema ./server.schema.json`.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -11,14 +11,15 @@ use crate::error::{Errors, Result};
 use crate::ops::control::{Ask, LogLine, Reply};
 use crate::ops::fault::Fault;
 
-/// Shows the last lines of a running server's log, from the supervisor, the workers and the side processes.
+/// Shows the last lines of a running server's log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster logs                the last 50 lines
   paster logs -f             and new lines, until Ctrl-C
   paster logs --lines 1000 --json
 
-The server keeps the last MiB in memory. The access log goes where its `to` says, and is not part of it.
+The log has the lines of the supervisor, the workers and the side processes. The server keeps the
+last MiB in memory. The access log goes where its `to` says, and is not part of it.
 Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]

@@ -11,6 +11,8 @@ use crate::plugin::{Info, Library};
 
 /// Inspects plugin libraries.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster plugin inspect target/debug/libhello.so")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -9,7 +9,7 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, InFlight, Ps, TaskInfo};
 
-/// Shows the processes of a running server: supervisor, workers, side processes; and its tasks.
+/// Shows the processes and the tasks of a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster ps                     the only running server, or the one of ./server.toml

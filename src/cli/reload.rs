@@ -11,14 +11,14 @@ use crate::error::{Error, Errors, Result};
 use crate::ops::control::{Answer, Ask, Switched};
 use crate::ops::fault::Fault;
 
-/// Starts a new generation from the files. The old one serves until the new one is ready, and keeps serving
-/// if it fails.
+/// Starts a new generation of a running server, from its files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster reload              start a reload, like the signal HUP
   paster reload --wait       and wait until the new generation serves; if it fails, print why
   paster reload site/server.toml --wait --json
 
+The old generation serves until the new one is ready, and keeps serving if it fails.
 Exit codes: 0 started (with --wait: it serves), 1 failed, 2 several servers run: name one, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -33,12 +33,13 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Goes back to the previous generation, with its config and its built plugins as they were.
+/// Goes back to the previous generation of a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster rollback            start to go back
   paster rollback --wait     and wait until it serves
 
+The previous generation returns with its config and its built plugins as they were.
 The files do not change: the next reload reads them again. A second rollback undoes the first.
 Exit codes: 0 started (with --wait: it serves), 1 failed, 2 several servers run: name one, 78 config error.")]
 pub(super) struct RollbackArgs {

@@ -23,10 +23,10 @@ use crate::server::console::encode_head;
 /// Sends one request to an application in this process and prints the response.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster request GET /                                 ask the app of ./server.toml, without a server
+  paster request GET /                    ask the app of ./server.toml; no server is needed
   paster request POST /items site/server.toml -H 'Content-Type: application/json' -d '{\"name\":\"a\"}'
-  paster request GET / --trace                         print the time of each middleware
-  paster request GET /old --location                   follow redirects
+  paster request GET / --trace            print the time of each middleware
+  paster request GET /old --location      follow redirects
   paster request GET /report --no-include > report.html
 
 Exit codes: 0 got a response, 1 got none (with --fail: or its status was 400 or above), 78 config error.")]

@@ -13,14 +13,15 @@ use crate::error::Result;
 use crate::ops::control::Ask;
 use crate::ops::routes::{Routes, routes};
 
-/// Prints which app serves which path, with its middleware, outermost first. For a config, nothing is built;
-/// a running server shows what it really serves.
+/// Shows which app serves which path, with its middleware.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster routes                            the routes of ./server.toml
   paster routes site/server.toml --json
   paster routes --running                  the routes of the running server, with its addresses
 
+Middleware is listed outermost first. For a config, nothing is built. A running server shows what it
+really serves.
 Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]

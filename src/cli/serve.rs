@@ -29,8 +29,8 @@ Without a config file:
 Such an app is [app.main] with access_log, error_page and body_limit. -D sets its other options;
 `paster config show --app …` prints it as the start of a config file.
 
-Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops soon, a second one at once. USR1 reopens the
-log files. USR2 upgrades to the program that replaced this one.
+Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops soon, a second one at once.
+USR1 reopens the log files. USR2 upgrades to the program that replaced this one.
 Exit codes: 0 stopped on request, 1 failed, 2 command line error, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]

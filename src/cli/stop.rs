@@ -9,13 +9,14 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::control::{Ask, Hello};
 
-/// Stops a running server: it refuses new connections, and requests in flight get `grace_secs` to finish.
+/// Stops a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster stop            like the signal TERM
   paster stop --wait     and wait until it has stopped
-  paster stop --fast     without waiting for requests in flight, like INT; a second one stops at once
+  paster stop --fast     do not wait for requests in flight, like the signal INT
 
+The server refuses new connections. Requests in flight get `grace_secs` to finish.
 Exit codes: 0 stopping (with --wait: stopped), 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]

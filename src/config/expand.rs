@@ -195,7 +195,11 @@ impl<'a> Expander<'a> {
                     let error = Error::config(format!(
                         "`{name}` is a list or a table and cannot be part of a string"
                     ));
-                    return Err(Some(error.at(narrowed(Some(place.origin.clone()), name))));
+                    return Err(Some(
+                        error
+                            .at(narrowed(Some(place.origin.clone()), name))
+                            .help("use it as the whole value, without other text"),
+                    ));
                 }
             }
             if out.len() > TEXT_LIMIT_BYTES {
@@ -251,10 +255,15 @@ impl<'a> Expander<'a> {
                 (Err(error), Some(default)) if error.kind() == std::io::ErrorKind::NotFound => {
                     self.whole(default, place, depth + 1)
                 }
-                (Err(error), _) => Err(Some(
-                    fault(format!("cannot read `{}` for `${{file:…}}`", super::sources::shown(&path)))
-                        .because(error),
-                )),
+                (Err(error), _) => {
+                    let help = match error.kind() {
+                        std::io::ErrorKind::NotFound => "create it, or give a default: `${file:PATH:-…}`",
+                        _ => "paster must be able to read it as a text file",
+                    };
+                    let shown = super::sources::shown(&path);
+                    let error = fault(format!("cannot read `{shown}` for `${{file:…}}`")).because(error);
+                    Err(Some(error.help(help)))
+                }
             };
         }
         if let Some((prefix, _)) = name.split_once(':') {
@@ -288,7 +297,7 @@ impl<'a> Expander<'a> {
         if let Some(at) = self.open.iter().position(|open| open == name) {
             let chain: Vec<_> = self.open[at..].iter().map(|name| format!("`{name}`")).collect();
             let message = format!("the variable `{name}` refers to itself: {} → `{name}`", chain.join(" → "));
-            return Err(Some(fault(message)));
+            return Err(Some(fault(message).help("give one of them a value without `${…}`")));
         }
         if self.open.len() > DEPTH_LIMIT {
             return Err(Some(fault(format!(

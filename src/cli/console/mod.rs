@@ -21,8 +21,7 @@ use crate::ops::request::{Asked, Part, Session};
 use crate::ops::routes::{AppRoute, routes};
 use crate::server::console::encode_head;
 
-/// Sends requests to an application in this process, one by one: with history and completion on a terminal,
-/// otherwise from the lines of standard input.
+/// Sends requests to an application in this process, one by one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A line is one of:
   /path                      GET it
@@ -31,9 +30,10 @@ use crate::server::console::encode_head;
   :help                      list the other commands
 
 Examples:
-  paster console                                   ask the app of ./server.toml, without a server
+  paster console                                   ask the app of ./server.toml
   printf 'GET /\\nGET /about\\n' | paster console      run the lines of a script
 
+On a terminal, the console has history and completion. Otherwise it reads the lines of standard input.
 Cookies are kept as in a browser. Exit codes: 0 ended, 1 a line of a script failed, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
