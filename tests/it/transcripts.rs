@@ -1,4 +1,4 @@
-//! The exact output of commands: `tests/cmd/*.trycmd`.
+//! The exact output of commands: `tests/cmd/*.trycmd`, and the help of every command: `tests/cmd/help.md`.
 
 use crate::support::root;
 
@@ -6,7 +6,9 @@ use crate::support::root;
 fn transcripts_are_true() {
     trycmd::TestCases::new()
         .register_bin("paster", std::path::Path::new(env!("CARGO_BIN_EXE_paster")))
-        .case(root().join("tests/cmd/*.trycmd"));
+        .env("COLUMNS", "100")
+        .case(root().join("tests/cmd/*.trycmd"))
+        .case(root().join("tests/cmd/*.md"));
 }
 
 /// `docs/kinds.md` must be the output of `paster list --markdown`. To fix this test, write that output to it.

@@ -31,7 +31,7 @@ use crate::server::console::encode_head;
 
 Examples:
   paster console                                   ask the app of ./server.toml
-  printf 'GET /\\nGET /about\\n' | paster console      run the lines of a script
+  paster console < requests.txt                    run the lines of a file
 
 On a terminal, the console has history and completion. Otherwise it reads the lines of standard input.
 Cookies are kept as in a browser. Exit codes: 0 ended, 1 a line of a script failed, 78 config error.")]
