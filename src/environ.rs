@@ -32,7 +32,7 @@ pub struct Environ {
     /// Whether the peer is one of the server's `trusted_proxies`: only then are fields about earlier hops
     /// trusted.
     pub trusted: bool,
-    /// The address that the server listens on: `127.0.0.1:8080` or `unix:/run/app.sock`.
+    /// The address that the server listens on: `127.0.0.1:8080`, `unix:/run/app.sock`, or [`CONSOLE`].
     pub listen: Arc<str>,
     /// The one effective host, lower case, without its port (`SERVER_NAME`): `example.org`, `[::1]`.
     pub host: Arc<str>,
@@ -48,7 +48,15 @@ pub struct Environ {
     pub handle: RequestHandle,
 }
 
+/// [`Environ::listen`] of a request that the user of this process makes, without a socket.
+pub const CONSOLE: &str = "console";
+
 impl Environ {
+    /// Whether the user of this process makes the request (`paster request`).
+    pub fn is_console(&self) -> bool {
+        &*self.listen == CONSOLE
+    }
+
     /// The effective host with its port, as a URL has them: `example.org:8080`, `[::1]`.
     pub fn authority(&self) -> String {
         match self.port {

@@ -1,28 +1,35 @@
 //! Maps the name of a kind to its entry. Generic: it knows no part; each part's `mod.rs` owns its table.
 
+use std::sync::LazyLock;
+
 use crate::error::Error;
 
+/// A table of kinds, made when it is first used.
+pub type Entries<K> = LazyLock<Vec<Entry<K>>>;
+
 /// One kind that a config may name in `use = "…"`.
-pub struct Entry<B: 'static> {
+pub struct Entry<K> {
     /// The name in the config: snake case.
     pub name: &'static str,
     /// One line on what it does, with a verb in the third person.
     pub summary: &'static str,
     /// JSON Schema of its `Options`, including doc comments.
     pub options: fn() -> schemars::Schema,
-    /// Creates the part from its table.
-    pub build: B,
+    /// How a part of this kind is built, and everything that others must know about it.
+    pub kind: K,
 }
 
-/// The JSON Schema of an `Options` type, for [`Entry::options`].
-pub fn options<T: schemars::JsonSchema>() -> schemars::Schema {
-    schemars::schema_for!(T)
+impl<K> Entry<K> {
+    /// The entry of a kind with the options `O`.
+    pub fn new<O: schemars::JsonSchema>(name: &'static str, summary: &'static str, kind: K) -> Entry<K> {
+        Entry { name, summary, options: || schemars::schema_for!(O), kind }
+    }
 }
 
 /// Finds `name` among `entries`; `what` is the word for the error (`server`, `middleware`).
 /// # Errors
 /// An unknown name, with the nearest one as help.
-pub fn find<'a, B>(entries: &'a [Entry<B>], what: &str, name: &str) -> Result<&'a Entry<B>, Error> {
+pub fn find<'a, K>(entries: &'a [Entry<K>], what: &str, name: &str) -> Result<&'a Entry<K>, Error> {
     entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let error = Error::config(format!("unknown {what} `{name}`"));
         match nearest(name, entries.iter().map(|entry| entry.name)) {

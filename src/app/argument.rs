@@ -6,49 +6,46 @@ use super::APPS;
 use crate::error::Error;
 use crate::registry::nearest;
 
-/// The forms of such an argument, for help texts.
-const FORMS: &str = "one of `static:DIRECTORY`, `proxy:http://HOST:PORT`, `fastcgi:HOST:PORT`, `scgi:HOST:PORT` (or \
-                     `unix:PATH` for any of the three), `cgi:PROGRAM`, `plugin:CRATE` or `plugin:FILE.so`, \
-                     `redirect:URL`, `respond:TEXT`";
-
 /// Parses `proxy:http://127.0.0.1:9000` into the table of an app; `None` if the text is only the name of an
 /// app.
 /// # Errors
 /// An unknown kind, or a kind that needs more than one argument.
 pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
-    let Some((kind, rest)) = text.split_once(':') else { return Ok(None) };
-    let key = match kind {
-        "static" => "publish_dir",
-        "proxy" | "fastcgi" | "scgi" => "upstreams",
-        "cgi" => "program",
-        "plugin" if rest.ends_with(".so") => "library",
-        "plugin" => "crate",
-        "redirect" => "to",
-        "respond" => "body",
-        _ => {
-            let names = || APPS.iter().map(|entry| entry.name);
-            if names().any(|name| name == kind) {
-                let error = Error::usage(format!("an app of the kind `{kind}` needs a config file"));
-                return Err(error.help(format!("without one an app is {FORMS}")));
-            }
-            let error = Error::usage(format!("unknown kind of app `{kind}` in `--app {text}`"));
-            return Err(match nearest(kind, names()) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error.help(format!("write the name of an app of the config, or {FORMS}")),
-            });
-        }
+    let Some((kind, value)) = text.split_once(':') else { return Ok(None) };
+    let Some(entry) = APPS.iter().find(|entry| entry.name == kind) else {
+        let error = Error::usage(format!("unknown kind of app `{kind}` in `--app {text}`"));
+        return Err(match nearest(kind, APPS.iter().map(|entry| entry.name)) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help(format!("write the name of an app of the config, or {}", forms())),
+        });
     };
-    if rest.is_empty() {
-        return Err(Error::usage(format!("`--app {text}` names only a kind")).help(format!("write {FORMS}")));
+    let Some(shorthand) = entry.kind.shorthands.iter().find(|shorthand| value.ends_with(shorthand.ending))
+    else {
+        let error = Error::usage(format!("an app of the kind `{kind}` needs a config file"));
+        return Err(error.help(format!("without one an app is {}", forms())));
+    };
+    if value.is_empty() {
+        let error = Error::usage(format!("`--app {text}` names only a kind"));
+        return Err(error.help(format!("write {}", forms())));
     }
-    let value = match key {
-        "upstreams" => Value::from(rest.split(',').map(str::trim).collect::<Vec<_>>()),
-        _ => rest.into(),
+    let schema = (entry.options)();
+    let value = match schema.as_value()["properties"][shorthand.key]["type"].as_str() {
+        Some("array") => Value::from(value.split(',').map(str::trim).collect::<Vec<_>>()),
+        _ => value.into(),
     };
     let mut table = Map::new();
     table.insert("use".to_owned(), kind.into());
-    table.insert(key.to_owned(), value);
+    table.insert(shorthand.key.to_owned(), value);
     Ok(Some(table))
+}
+
+/// The forms of such an argument, for help texts.
+fn forms() -> String {
+    let forms = APPS.iter().flat_map(|entry| {
+        let forms = entry.kind.shorthands.iter().flat_map(|shorthand| shorthand.forms);
+        forms.map(|form| format!("`{}:{form}`", entry.name))
+    });
+    format!("one of {}", forms.collect::<Vec<_>>().join(", "))
 }
 
 /// The config of a server that serves one app with the usual middleware.
@@ -61,4 +58,28 @@ pub fn config_of(app: Map<String, Value>) -> Value {
         // A table, so that `-D middleware.body_limit.max_bytes=…` can change it.
         "middleware": { "body_limit": { "use": "body_limit" } },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_sets_an_option_of_its_kind() {
+        for entry in APPS.iter() {
+            let schema = (entry.options)();
+            for shorthand in &entry.kind.shorthands {
+                let option = &schema.as_value()["properties"][shorthand.key];
+                assert!(option.is_object(), "{} has no option `{}`", entry.name, shorthand.key);
+            }
+        }
+        let check = |text: &str, expected: Value| {
+            assert_eq!(from_argument(text).unwrap().map(Value::from), Some(expected), "{text}");
+        };
+        check("plugin:hello", json!({ "use": "plugin", "crate": "hello" }));
+        check("plugin:libhello.so", json!({ "use": "plugin", "library": "libhello.so" }));
+        check("respond:a, b", json!({ "use": "respond", "body": "a, b" }));
+        check("scgi:a:1, unix:b", json!({ "use": "scgi", "upstreams": ["a:1", "unix:b"] }));
+        assert_eq!(from_argument("main").unwrap(), None);
+    }
 }

@@ -39,8 +39,7 @@ fn one_mib() -> usize {
 }
 
 /// Creates the app. An app that fails without a response ends the search.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     if options.apps.is_empty() {
         errors.push(
@@ -64,14 +63,13 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
 }
 
 /// The apps that the table names.
-pub(super) fn links(table: &Table) -> Vec<Link> {
-    let Ok(options) = table.options::<Options>() else { return Vec::new() };
+pub(super) fn links(options: &Options) -> Vec<Link> {
     let statuses: Vec<_> = options.next_on.iter().map(u16::to_string).collect();
-    let link = |(index, app)| {
+    let link = |(index, app): (usize, &String)| {
         let at = if index == 0 { "first".to_owned() } else { format!("on {}", statuses.join(", ")) };
-        Link { at, app, key: item("apps", index) }
+        Link { at, app: app.clone(), key: item("apps", index) }
     };
-    options.apps.into_iter().enumerate().map(link).collect()
+    options.apps.iter().enumerate().map(link).collect()
 }
 
 struct Cascade {

@@ -101,8 +101,7 @@ struct Cgi {
 }
 
 /// Creates the app; runs nothing yet.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     check_variables(table, "env", &options.env, &mut errors);
     let program = options.program.to_path_buf();

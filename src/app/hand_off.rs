@@ -104,13 +104,13 @@ impl HandOff {
 }
 
 /// The apps that the table names.
-pub(super) fn links(table: &Table) -> Vec<Link> {
-    let routes = table.value().get("hand_off").and_then(|routes| routes.as_object());
-    let link = |(prefix, app): (&String, &serde_json::Value)| {
-        let at = format!("X-Accel-Redirect {prefix}");
-        Some(Link { at, app: app.as_str()?.to_owned(), key: join("hand_off", prefix) })
+pub(super) fn links(routes: &BTreeMap<String, String>) -> Vec<Link> {
+    let link = |(prefix, app): (&String, &String)| Link {
+        at: format!("X-Accel-Redirect {prefix}"),
+        app: app.clone(),
+        key: join("hand_off", prefix),
     };
-    routes.into_iter().flatten().filter_map(link).collect()
+    routes.iter().map(link).collect()
 }
 
 #[cfg(test)]

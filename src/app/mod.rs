@@ -5,6 +5,7 @@ mod cascade;
 mod cgi;
 mod fastcgi;
 mod hand_off;
+mod kind;
 mod media;
 mod mount;
 mod plugin;
@@ -17,86 +18,62 @@ mod target;
 mod upstream;
 
 pub use argument::{config_of, from_argument};
-pub use plugin::{is_bundled, is_plugin};
+pub use kind::AppKind;
+pub use plugin::{PluginLibrary, PluginSource};
+
+use std::sync::LazyLock;
 
 use crate::body::App;
-use crate::config::Table;
 use crate::context::Context;
-use crate::error::{Origin, Result};
-use crate::registry::{Entry, options};
-
-/// Creates an application from its `[app.NAME]` table.
-pub type Build = fn(&Table, &mut Builder<'_>) -> Result<App>;
+use crate::error::Origin;
+use crate::registry::{Entries, Entry};
 
 /// Every kind of application.
-pub static APPS: &[Entry<Build>] = &[
-    Entry {
-        name: "static",
-        summary: "Serves the files of a directory",
-        options: options::<static_files::Options>,
-        build: static_files::build,
-    },
-    Entry {
-        name: "mount",
-        summary: "Passes each request to the app mounted at the longest matching prefix",
-        options: options::<mount::Options>,
-        build: mount::build,
-    },
-    Entry {
-        name: "plugin",
-        summary: "Runs an application from a dynamic library: a Rust crate, or any language over the C ABI",
-        options: options::<plugin::Options>,
-        build: plugin::build,
-    },
-    Entry {
-        name: "notebook",
-        summary: "Runs the notebook: code, text and plots in the browser, on Jupyter's protocols",
-        options: options::<plugin::BundledOptions>,
-        build: plugin::build_bundled,
-    },
-    Entry {
-        name: "proxy",
-        summary: "Forwards requests to upstreams over HTTP/1.1, with WebSockets, or HTTP/2",
-        options: options::<proxy::Options>,
-        build: proxy::build,
-    },
-    Entry {
-        name: "fastcgi",
-        summary: "Forwards requests to upstreams over FastCGI; serves PHP sites",
-        options: options::<fastcgi::Options>,
-        build: fastcgi::build,
-    },
-    Entry {
-        name: "scgi",
-        summary: "Forwards requests to upstreams over SCGI",
-        options: options::<scgi::Options>,
-        build: scgi::build,
-    },
-    Entry {
-        name: "cgi",
-        summary: "Runs a program for each request (CGI)",
-        options: options::<cgi::Options>,
-        build: cgi::build,
-    },
-    Entry {
-        name: "cascade",
-        summary: "Tries apps in turn until one responds",
-        options: options::<cascade::Options>,
-        build: cascade::build,
-    },
-    Entry {
-        name: "redirect",
-        summary: "Redirects every request to another address",
-        options: options::<redirect::Options>,
-        build: redirect::build,
-    },
-    Entry {
-        name: "respond",
-        summary: "Returns a fixed response",
-        options: options::<respond::Options>,
-        build: respond::build,
-    },
-];
+pub static APPS: Entries<AppKind> = LazyLock::new(|| {
+    vec![
+        Entry::of("static", "Serves the files of a directory", static_files::build)
+            .shorthand("publish_dir", &["DIRECTORY"]),
+        Entry::of(
+            "mount",
+            "Passes each request to the app mounted at the longest matching prefix",
+            mount::build,
+        )
+        .links(mount::links),
+        Entry::of(
+            "plugin",
+            "Runs an application from a dynamic library: a Rust crate, or any language over the C ABI",
+            plugin::build,
+        )
+        .shorthand_for(".so", "library", &["FILE.so"])
+        .shorthand("crate", &["CRATE"])
+        .library(plugin::library),
+        Entry::of(
+            "notebook",
+            "Runs the notebook: code, text and plots in the browser, on Jupyter's protocols",
+            plugin::build_bundled,
+        )
+        .library(plugin::bundled_library),
+        Entry::of(
+            "proxy",
+            "Forwards requests to upstreams over HTTP/1.1, with WebSockets, or HTTP/2",
+            proxy::build,
+        )
+        .shorthand("upstreams", &["http://HOST:PORT", "unix:PATH"])
+        .links(proxy::links),
+        Entry::of("fastcgi", "Forwards requests to upstreams over FastCGI; serves PHP sites", fastcgi::build)
+            .shorthand("upstreams", &["HOST:PORT", "unix:PATH"])
+            .links(fastcgi::links),
+        Entry::of("scgi", "Forwards requests to upstreams over SCGI", scgi::build)
+            .shorthand("upstreams", &["HOST:PORT", "unix:PATH"])
+            .links(scgi::links),
+        Entry::of("cgi", "Runs a program for each request (CGI)", cgi::build)
+            .shorthand("program", &["PROGRAM"]),
+        Entry::of("cascade", "Tries apps in turn until one responds", cascade::build).links(cascade::links),
+        Entry::of("redirect", "Redirects every request to another address", redirect::build)
+            .shorthand("to", &["URL"]),
+        Entry::of("respond", "Returns a fixed response", respond::build).shorthand("body", &["TEXT"]),
+    ]
+});
 
 /// What the `build` function of an app may use.
 pub struct Builder<'a> {
@@ -119,15 +96,4 @@ pub struct Link {
     pub app: String,
     /// Key of the app's name in the table, for errors.
     pub key: String,
-}
-
-/// The apps that the app of `table` passes requests to, read only from its options: `paster routes` builds
-/// nothing. Empty for kinds that pass nothing on, and for tables with invalid options.
-pub fn links(table: &Table) -> Vec<Link> {
-    match table.kind() {
-        Ok("mount") => mount::links(table),
-        Ok("cascade") => cascade::links(table),
-        Ok("proxy" | "fastcgi" | "scgi") => hand_off::links(table),
-        _ => Vec::new(),
-    }
 }

@@ -41,8 +41,7 @@ struct Route {
 const BRACKETS: [char; 2] = ['[', ']'];
 
 /// Creates the app.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let mut routes = Vec::new();
     let mut places = BTreeSet::new();
@@ -86,10 +85,10 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
 }
 
 /// The routes in the table.
-pub(super) fn links(table: &Table) -> Vec<Link> {
-    let Ok(options) = table.options::<Options>() else { return Vec::new() };
-    let link = |(at, app): (String, String)| Link { key: join("routes", &at), at, app };
-    options.routes.into_iter().map(link).collect()
+pub(super) fn links(options: &Options) -> Vec<Link> {
+    let link =
+        |(at, app): (&String, &String)| Link { key: join("routes", at), at: at.clone(), app: app.clone() };
+    options.routes.iter().map(link).collect()
 }
 
 fn parse_error(table: &Table, key: &str, from: &str, why: &str) -> Error {

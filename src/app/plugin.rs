@@ -1,6 +1,6 @@
 //! `plugin`: an application in a dynamic library, over the plugin border.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,20 +9,29 @@ use serde_json::{Map, Value};
 use crate::app::Builder;
 use crate::body::App;
 use crate::config::{ConfigPath, Table};
-use crate::error::{Errors, Result};
+use crate::error::{Error, Errors, Origin, Result};
 use crate::plugin::{Instance, Library};
 
-/// Plugins that come with paster: each is a kind of its own, found without a path.
-const BUNDLED: &[&str] = &["notebook"];
-
-/// Whether apps of this kind run a plugin that comes with paster.
-pub fn is_bundled(kind: &str) -> bool {
-    BUNDLED.contains(&kind)
+/// The library that an app runs.
+#[derive(Debug, Clone)]
+pub struct PluginLibrary {
+    /// Where it comes from.
+    pub source: PluginSource,
+    /// The cargo profile to build it with, if the table names one.
+    pub profile: Option<String>,
+    /// Where the table names it.
+    pub origin: Option<Origin>,
 }
 
-/// Whether apps of this kind run code from a dynamic library.
-pub fn is_plugin(kind: &str) -> bool {
-    kind == "plugin" || is_bundled(kind)
+/// Where a plugin's library comes from.
+#[derive(Debug, Clone)]
+pub enum PluginSource {
+    /// It is built already.
+    File(PathBuf),
+    /// It is built from the crate with this manifest.
+    Crate(PathBuf),
+    /// It is that of the plugin of this name, which comes with paster.
+    Bundled(String),
 }
 
 /// Options of an `[app.NAME]` table with `use = "plugin"`.
@@ -35,12 +44,10 @@ pub(super) struct Options {
     /// A library that is already built, instead of `crate`.
     library: Option<ConfigPath>,
     /// Cargo profile to build `crate` with. Default: `dev` with `--reload`, otherwise `release`.
-    #[allow(dead_code, reason = "read by who builds the crate")]
     profile: Option<String>,
     /// The plugin's settings, checked against the schema that it exports. `paster plugin inspect` prints the
     /// schema.
     #[serde(default)]
-    #[allow(dead_code, reason = "read with the plugin's schema")]
     settings: Map<String, Value>,
 }
 
@@ -50,19 +57,56 @@ pub(super) struct Options {
 pub(super) struct BundledOptions {
     /// Cargo profile to build the plugin with, if paster runs from its source directory. Default: `dev` with `--reload`,
     /// otherwise `release`.
-    #[allow(dead_code, reason = "read by who builds the crate")]
     profile: Option<String>,
     /// The plugin's settings, checked against the schema that it exports.
     #[serde(default)]
-    #[allow(dead_code, reason = "read with the plugin's schema")]
     settings: Map<String, Value>,
 }
 
+/// The library of a plugin that comes with paster.
+pub(super) fn bundled_library(
+    options: &BundledOptions,
+    table: &Table,
+) -> Result<Option<PluginLibrary>, Error> {
+    let Some(name) = table.kind().ok().map(str::to_owned) else { return Ok(None) };
+    let (source, profile) = (PluginSource::Bundled(name), options.profile.clone());
+    Ok(Some(PluginLibrary { source, profile, origin: table.origin("use") }))
+}
+
+/// The library that the table names.
+/// # Errors
+/// A library or crate that does not exist.
+pub(super) fn library(options: &Options, table: &Table) -> Result<Option<PluginLibrary>, Error> {
+    let (source, key) = match (&options.library, &options.source) {
+        (Some(path), _) if path.is_file() => (PluginSource::File(path.to_path_buf()), "library"),
+        (Some(path), _) => {
+            return Err(table
+                .error("library", format!("the library `{}` does not exist", path.display()))
+                .help("build it first, or set its crate: `crate = \"path/to/crate\"`"));
+        }
+        (None, Some(folder)) => {
+            let manifest = folder.join("Cargo.toml").canonicalize().map_err(|cause| {
+                let error = table.error("crate", format!("there is no crate in `{}`", folder.display()));
+                error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
+            })?;
+            (PluginSource::Crate(manifest), "crate")
+        }
+        (None, None) => return Ok(None), // the build of the app reports it
+    };
+    Ok(Some(PluginLibrary { source, profile: options.profile.clone(), origin: table.origin(key) }))
+}
+
 /// Makes the app of a plugin that comes with paster.
-pub(super) fn build_bundled(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let _: BundledOptions = table.options()?;
+pub(super) fn build_bundled(
+    options: BundledOptions,
+    table: &Table,
+    builder: &mut Builder<'_>,
+) -> Result<App> {
     match builder.context.libraries.get(table.name()).cloned() {
-        Some(path) => load(table, builder, &path, Path::new(table.kind()?), "use"),
+        Some(path) => {
+            let found = FoundLibrary { path: &path, shown: Path::new(table.kind()?), key: "use" };
+            load(found, options.settings, table, builder)
+        }
         None if builder.context.checking => Ok(checked()), // `check` says that it is not built
         None => Err(table
             .error("use", format!("the plugin of the app `{}` is not built", table.name()))
@@ -72,8 +116,7 @@ pub(super) fn build_bundled(table: &Table, builder: &mut Builder<'_>) -> Result<
 }
 
 /// Creates the app: loads the library, which creates the app with its settings.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let path = match (&options.source, &options.library) {
         (Some(_), Some(_)) => {
             return Err(table
@@ -105,18 +148,32 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
         }
     };
     let (path, shown, key) = path;
-    load(table, builder, &path, &shown, key)
+    load(FoundLibrary { path: &path, shown: &shown, key }, options.settings, table, builder)
 }
 
-/// Loads the library at `path`, which errors call `shown`, and has it create the app; `key` is the option that names it.
-fn load(table: &Table, builder: &mut Builder<'_>, path: &Path, shown: &Path, key: &str) -> Result<App> {
+/// A library to load.
+struct FoundLibrary<'a> {
+    path: &'a Path,
+    /// What errors call it.
+    shown: &'a Path,
+    /// The option that names it.
+    key: &'a str,
+}
+
+/// Loads the library and has it create the app.
+fn load(
+    FoundLibrary { path, shown, key }: FoundLibrary<'_>,
+    settings: Map<String, Value>,
+    table: &Table,
+    builder: &mut Builder<'_>,
+) -> Result<App> {
     let place = |errors: Errors| locate(errors, table, key);
     let (name, starting) = (table.name(), |step: String| builder.context.host.starting(&step));
     starting(format!("loading the plugin `{}` of the app `{name}`", shown.display()));
     let library = Library::load_as(path, shown).map_err(place)?;
     let settings = match &library.info().settings_schema {
         Some(schema) => table.resolve(schema, "settings")?,
-        None => table.value().get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+        None => settings.into(),
     };
     if builder.context.checking {
         return Ok(checked());

@@ -35,8 +35,7 @@ fn temporary() -> u16 {
 }
 
 /// Creates the app.
-pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
-    let mut options: Options = table.options()?;
+pub(super) fn build(mut options: Options, table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     if !matches!(options.status, 301 | 302 | 303 | 307 | 308) {
         errors.push(

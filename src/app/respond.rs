@@ -36,8 +36,7 @@ fn ok() -> u16 {
 
 /// Creates the app. Without a `content-type` in `headers`, text is `text/plain; charset=utf-8`, and the type
 /// of a file follows from its name.
-pub(super) fn build(table: &Table, _: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, _: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let status = StatusCode::from_u16(options.status).expect("the schema allows 200 to 599");
     let mut headers = HeaderMap::new();

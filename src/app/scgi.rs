@@ -12,11 +12,12 @@ use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::hand_off;
 use super::upstream::{
     Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head,
     Outgoing, Probe, Protocol, Reason, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
-use crate::app::Builder;
+use crate::app::{Builder, Link};
 use crate::body::{App, Body};
 use crate::codec::Variables;
 use crate::codec::scgi::encode_head;
@@ -35,9 +36,13 @@ pub(super) struct Options {
     upstream: UpstreamOptions,
 }
 
+/// The apps that the upstreams may hand requests to.
+pub(super) fn links(options: &Options) -> Vec<Link> {
+    hand_off::links(&options.upstream.hand_off)
+}
+
 /// Creates the app; connects to nothing yet.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
     check_variables(table, "params", &options.passing.params, &mut errors);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::node::{Data, Node, join};
 use super::origin::narrowed;
-use super::shape::SECTIONS;
+use super::sections::SECTIONS;
 use crate::error::Error;
 use crate::registry::nearest;
 
 /// Merges every inheriting table over its parent.
 pub(super) fn apply(tree: &mut Node, errors: &mut Vec<Error>) {
-    for section in SECTIONS.iter().copied() {
+    for section in SECTIONS {
         let Some(parts) = tree.table_mut().and_then(|table| table.get_mut(section)).and_then(Node::table_mut)
         else {
             continue;

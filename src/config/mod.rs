@@ -16,6 +16,7 @@ mod origin;
 mod paths;
 mod schema;
 mod secret;
+mod sections;
 mod shape;
 mod sources;
 mod table;
@@ -38,6 +39,7 @@ pub use paths::{
     ReadPath, ServedPath,
 };
 pub use secret::is_secret_field;
+pub use sections::{SECTIONS, TOP_LEVEL, TopLevel, common_keys, profile_keys};
 pub use table::Table;
 
 /// Where a configuration is read from.

@@ -3,20 +3,15 @@
 use indexmap::IndexMap;
 
 use super::node::{Node, join};
+use super::sections::{SECTIONS, TOP_LEVEL, profile_keys};
 use crate::error::Error;
 use crate::registry::nearest;
-
-/// The keys that are allowed at the top level of a config file.
-pub(super) const TOP_LEVEL: &[&str] =
-    &["include", "vars", "profile", "server", "app", "middleware", "task", "process", "log"];
-/// The sections that have one table per part.
-pub(super) const SECTIONS: &[&str] = &["server", "app", "middleware"];
 
 /// Finds unknown names at the top level, and sections and parts that are not tables.
 pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     let Some(table) = tree.table() else { return };
-    check_names(table, TOP_LEVEL, "", errors);
-    for section in SECTIONS.iter().copied() {
+    check_names(table, &TOP_LEVEL.map(|key| key.name), "", errors);
+    for section in SECTIONS {
         let Some(node) = table.get(section) else { continue };
         let Some(parts) = node.table() else {
             errors.push(not_a_table(node, section).help(format!("name a table in it: `[{section}.main]`")));
@@ -73,14 +68,10 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
 pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     let path = join("profile", name);
     match node.table() {
-        Some(table) => check_names(table, TOP_LEVEL_OF_PROFILE, &path, errors),
+        Some(table) => check_names(table, &profile_keys().collect::<Vec<_>>(), &path, errors),
         None => errors.push(not_a_table(node, &path).help(format!("write `[profile.{name}.server.main]`"))),
     }
 }
-
-/// The keys that are allowed at the top level of a profile.
-pub(super) const TOP_LEVEL_OF_PROFILE: &[&str] =
-    &["vars", "server", "app", "middleware", "task", "process", "log"];
 
 fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
     for (key, node) in table {

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::expand::Expander;
 use super::node::{Data, Node, Occurrence};
 use super::secret;
-use super::shape::{self, TOP_LEVEL};
+use super::sections::profile_keys;
+use super::shape;
 use super::{Argument, document};
 use crate::error::{Error, Origin, Source};
 use crate::registry::nearest;
@@ -227,7 +228,7 @@ pub(super) fn apply_profile(tree: &mut Node, name: Option<&str>, errors: &mut Ve
     match chosen {
         Some(mut node) => {
             if let Some(table) = node.table_mut() {
-                table.retain(|key, _| shape::TOP_LEVEL_OF_PROFILE.contains(&key.as_str())); // the others were reported
+                table.retain(|key, _| profile_keys().any(|known| known == key)); // the others were reported
             }
             let via = format!("profile `{name}`");
             node.walk_mut(&mut |node| {
@@ -267,10 +268,9 @@ pub(super) fn apply_environment(tree: &mut Node, variables: &[(String, String)],
         let shown = if hidden(&path, value) { secret::MASK } else { value };
         let text = format!("{name}={shown}");
         let place = outside(Source::Environment(name.clone()), text, 0..name.len());
-        let sections = || TOP_LEVEL.iter().copied().filter(|top| !["include", "profile"].contains(top));
-        if !sections().any(|section| section == path[0]) || path.iter().any(String::is_empty) {
+        if !profile_keys().any(|section| section == path[0]) || path.iter().any(String::is_empty) {
             let error = Error::config(format!("`{name}` is not a key of the config")).at(place.key);
-            let near = nearest(&path[0], sections()).map(|near| near.to_ascii_uppercase());
+            let near = nearest(&path[0], profile_keys()).map(|near| near.to_ascii_uppercase());
             errors.push(match near {
                 Some(near) if path.iter().all(|key| !key.is_empty()) => {
                     let name = name.replacen(&rest[..rest.find("__").unwrap_or(rest.len())], &near, 1);

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Files, NamedPath, Provenance, Provenances, node, schema, table_path};
+use super::{Files, NamedPath, Provenance, Provenances, SECTIONS, common_keys, node, schema, table_path};
 use crate::error::{Error, Origin, Result, Source};
+use crate::registry::{self, Entry};
 
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
 #[derive(Clone)]
@@ -64,11 +65,6 @@ impl Table {
         Table::new(section, kind, serde_json::json!({ "use": kind }), &Provenances::new(), Path::new("."))
     }
 
-    /// A table for a part inside this one's part: same name and place, other values.
-    pub fn inner(&self, value: Value) -> Self {
-        Table { value, ..self.clone() }
-    }
-
     /// `main` of `[app.main]`.
     pub fn name(&self) -> &str {
         &self.name
@@ -92,14 +88,20 @@ impl Table {
         }
     }
 
+    /// The entry of its kind among `entries`; `what` is the word for errors (`server`, `middleware`).
+    /// # Errors
+    /// If it names no kind, or an unknown one.
+    pub fn kind_in<'a, K>(&self, entries: &'a [Entry<K>], what: &str) -> Result<&'a Entry<K>> {
+        Ok(registry::find(entries, what, self.kind()?).map_err(|error| error.at(self.origin("use")))?)
+    }
+
     /// The table's values, as merged.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Deserializes the table as `T`, without the keys that every table of its section may have: `use`, an
-    /// app's `middleware` and `max_in_flight`, a server's `app`. `T` must have
-    /// `#[serde(deny_unknown_fields)]`. Resolves relative [paths](super::ConfigPath).
+    /// Deserializes the table as `T`, without `use` and the [keys](common_keys) that every table of its section
+    /// may have. `T` must have `#[serde(deny_unknown_fields)]`. Resolves relative [paths](super::ConfigPath).
     /// # Errors
     /// Every unknown, missing or ill-typed key, with its place.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
@@ -114,13 +116,12 @@ impl Table {
     pub fn check_options(&self, schema: &Value) -> Result<Value> {
         let mut value = self.value.clone();
         if let Some(table) = value.as_object_mut() {
-            let reserved: &[&str] = match self.section.as_str() {
-                "server" => &["use", "app"],
-                "app" => &["use", "middleware", "max_in_flight"],
-                "middleware" => &["use"],
-                _ => &[],
-            };
-            reserved.iter().for_each(|key| drop(table.remove(*key)));
+            if SECTIONS.contains(&self.section.as_str()) {
+                table.remove("use");
+            }
+            for (key, _) in common_keys(&self.section) {
+                table.remove(key);
+            }
         }
         schema::check(self, "", schema, value)
     }

@@ -49,8 +49,7 @@ const AT_ONCE: usize = 2;
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGhVK";
 
 /// Wraps `next`: requests without a correct name and password get 401; the others carry a [`RemoteUser`].
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
     let challenge = options.realm.replace(['\\', '"'], "'");
     let challenge = HeaderValue::try_from(format!("Basic realm=\"{challenge}\", charset=\"UTF-8\""));
     let challenge = challenge.map_err(|_| {

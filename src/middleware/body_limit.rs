@@ -35,8 +35,7 @@ fn default_bytes() -> u64 {
 }
 
 /// Wraps `next`: longer bodies get 413 (RFC 9110, section 15.5.14).
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
     Ok(wrap(next, options.max_bytes))
 }
 

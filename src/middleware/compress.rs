@@ -69,8 +69,7 @@ fn one_kib() -> u64 {
 /// compressed, partial, event streams, or marked `no-transform`. `vary` is set, and a strong entity tag
 /// becomes a weak one. A response to HEAD has the fields that GET would have. If its length is unknown, it is
 /// unknown whether GET's would be compressed, so it claims no coding.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
     let offers = |algorithm| options.algorithms.contains(&algorithm);
     let level = match options.level {
         Level::Fastest => CompressionLevel::Fastest,

@@ -52,8 +52,7 @@ enum Action {
 type Steps = Arc<[(Action, HeaderName, HeaderValue)]>;
 
 /// Wraps `next`.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let request_steps = steps(table, "request", options.request, &mut errors);
     let response_steps = steps(table, "response", options.response, &mut errors);

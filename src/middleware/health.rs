@@ -35,8 +35,7 @@ impl Default for Options {
 }
 
 /// Wraps `next`.
-pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     for (key, path) in [("alive", &options.alive), ("ready", &options.ready)] {
         if !path.starts_with('/') {

@@ -40,8 +40,8 @@ const HOP_BY_HOP: [&str; 6] =
 struct Findings(Vec<String>);
 
 /// Wraps `next`.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let Options { strict } = table.options()?;
+pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
+    let Options { strict } = options;
     Ok(App::from_call(move |request| {
         let line = format!("{} {}", request.method(), request.uri().path());
         let head = request.method() == Method::HEAD;

@@ -26,8 +26,7 @@ fn text() -> Vec<String> {
 
 /// Wraps `next`: lower-cases the letters A to Z of its text, piece by piece as the body streams. Other
 /// letters stay, because lower-casing may change their length and so the `content-length`.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
     Ok(App::from_call(move |request| {
         let response = next.handle(request);
         let types = options.types.clone();

@@ -45,8 +45,7 @@ struct Metrics {
 }
 
 /// Wraps `next`.
-pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     if !options.path.starts_with('/') {
         errors
@@ -68,8 +67,7 @@ pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> 
         }
         let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let format = Format::accepted(accept);
-        let alone =
-            request.extensions().get::<Environ>().is_some_and(|environ| &*environ.listen == "console");
+        let alone = request.extensions().get::<Environ>().is_some_and(Environ::is_console);
         let metrics = metrics.clone();
         Box::pin(async move { Ok(metrics.answer(format, alone).await) })
     }))

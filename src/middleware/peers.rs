@@ -48,7 +48,7 @@ impl Peers {
                 let client = client.to_canonical();
                 (self.loopback && client.is_loopback()) || self.nets.iter().any(|net| net.contains(&client))
             }
-            None if &*environ.listen == "console" => true,
+            None if environ.is_console() => true,
             None => self.unix && environ.listen.starts_with("unix:"),
         }
     }

@@ -40,8 +40,7 @@ struct Trusted {
 }
 
 /// Wraps `next`: the id is in the header of the request and of the response, and in [`RequestId`].
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let header = HeaderName::try_from(&options.header);
     if header.is_err() {

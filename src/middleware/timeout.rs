@@ -29,8 +29,7 @@ fn half_a_minute() -> NonZeroU32 {
 
 /// Wraps `next`: a late response is replaced by 504 (RFC 9110, section 15.6.5). The app's future is dropped.
 /// A body that has begun has no time limit.
-pub(super) fn build(table: &Table, _: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
     let after = Duration::from_secs(options.after_secs.get().into());
     let layer = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, after);
     Ok(App::new(layer.layer(next)))

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
-use crate::app::{APPS, Builder};
+use crate::app::{AppKind, Builder};
 use crate::body::{App, Observer, ServerParts};
 use crate::config::{Config, Table, item};
 use crate::context::Context;
@@ -24,11 +24,11 @@ use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::inflight::Shares;
 use crate::metrics::Place;
-use crate::middleware::{MIDDLEWARE, body_limit};
+use crate::middleware::{MIDDLEWARE, MiddlewareKind, body_limit};
 use crate::ops::trace::Trace;
 use crate::plugin::Instance;
 use crate::registry;
-use crate::server::{SERVERS, Server};
+use crate::server::{Server, ServerKind};
 
 /// Everything that one generation builds from a config.
 pub struct Assembly {
@@ -93,10 +93,7 @@ pub(crate) fn build_servers<'a>(
     let mut servers = Vec::new();
     for name in names {
         let Some(table) = config.table("server", name) else { continue };
-        let made = table.kind().and_then(|kind| {
-            let entry = registry::find(SERVERS, "server", kind).map_err(|e| e.at(table.origin("use")))?;
-            (entry.build)(&table)
-        });
+        let made = ServerKind::of(&table).and_then(|entry| entry.kind.build(&table));
         match made {
             Ok(server) => servers.push((name, server)),
             Err(found) => errors.extend(found),
@@ -118,6 +115,13 @@ pub(crate) struct Layer {
     pub(crate) table: Table,
     /// Where the entry is in the config.
     pub(crate) origin: Option<Origin>,
+}
+
+impl Layer {
+    /// Whether its kind is known and like this.
+    fn is(&self, fact: impl Fn(&MiddlewareKind) -> bool) -> bool {
+        MiddlewareKind::of(&self.table).is_ok_and(|entry| fact(&entry.kind))
+    }
 }
 
 /// The stack of the app `table`, outermost first; faults go to `errors`.
@@ -276,15 +280,14 @@ impl<'a> Assembler<'a> {
     fn build(&mut self, name: &str, table: &Table) -> App {
         let mut instances = Vec::new();
         let mut hands_on = false;
-        let built = table.kind().and_then(|kind| {
-            let entry = registry::find(APPS, "kind of app", kind).map_err(|e| e.at(table.origin("use")))?;
+        let built = AppKind::of(table).and_then(|entry| {
             let context = self.context;
             let mut resolve = |name: &str, origin| {
                 hands_on = true;
                 self.app(name, origin)
             };
             let mut builder = Builder { context, resolve: &mut resolve, instances: &mut instances };
-            (entry.build)(table, &mut builder)
+            entry.kind.build(table, &mut builder)
         });
         self.instances.extend(instances);
         if hands_on {
@@ -292,7 +295,7 @@ impl<'a> Assembler<'a> {
         }
         let built = built.map_err(|errors| self.errors.extend(errors));
         let layers = stack(self.config, table, &mut self.errors);
-        let limited = layers.iter().any(|layer| layer.table.kind().is_ok_and(|kind| kind == "body_limit"));
+        let limited = layers.iter().any(|layer| layer.is(|kind| kind.limits_bodies));
         let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);
         let mut app = match built {
             Ok(app) => self.watch(app, name, None, limit),
@@ -322,11 +325,8 @@ impl<'a> Assembler<'a> {
     /// Wraps `next`, the stack of `app` so far, with one more layer.
     fn wrap(&mut self, layer: Layer, app: &str, next: App) -> App {
         let first = self.built.insert(layer.name.clone());
-        let built = layer.table.kind().and_then(|kind| {
-            let entry = registry::find(MIDDLEWARE, "middleware", kind)
-                .map_err(|error| error.at(layer.table.origin("use")))?;
-            (entry.build)(&layer.table, self.context, next)
-        });
+        let built = MiddlewareKind::of(&layer.table)
+            .and_then(|entry| entry.kind.build(&layer.table, self.context, next));
         match built {
             Ok(wrapped) => {
                 if let Some(log) = wrapped.follower() {
@@ -386,9 +386,9 @@ impl<'a> Assembler<'a> {
 
 /// Whether a stack has a middleware that reports the times of parts: each timed call costs an allocation.
 fn is_timed(config: &Config) -> bool {
-    let tells = |layer: &Layer| layer.table.kind().is_ok_and(|kind| ["metrics", "trace"].contains(&kind));
     config.names("app").into_iter().filter_map(|name| config.table("app", name)).any(|table| {
-        stack(config, &table, &mut Vec::new()).iter().any(tells) // its faults are reported when it is built
+        // Its faults are reported when it is built.
+        stack(config, &table, &mut Vec::new()).iter().any(|layer| layer.is(|kind| kind.needs_times))
     })
 }
 

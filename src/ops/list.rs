@@ -78,9 +78,9 @@ impl Section {
             entries.iter().map(kind).collect()
         }
         match self {
-            Section::Servers => kinds(SERVERS),
-            Section::Middleware => kinds(MIDDLEWARE),
-            Section::Apps => kinds(APPS),
+            Section::Servers => kinds(&SERVERS),
+            Section::Middleware => kinds(&MIDDLEWARE),
+            Section::Apps => kinds(&APPS),
         }
     }
 
@@ -89,9 +89,9 @@ impl Section {
     /// An unknown name, with the nearest one.
     pub fn kind(self, name: &str) -> Result<Kind> {
         Ok(match self {
-            Section::Servers => kind(registry::find(SERVERS, "server", name)?),
-            Section::Middleware => kind(registry::find(MIDDLEWARE, "middleware", name)?),
-            Section::Apps => kind(registry::find(APPS, "kind of app", name)?),
+            Section::Servers => kind(registry::find(&SERVERS, "server", name)?),
+            Section::Middleware => kind(registry::find(&MIDDLEWARE, "middleware", name)?),
+            Section::Apps => kind(registry::find(&APPS, "kind of app", name)?),
         })
     }
 

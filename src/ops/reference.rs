@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::list::{OptionRow, Section, option_rows};
-use super::schema::common;
 use super::serve::{Log, Process, TaskOptions};
+use crate::config::common_keys;
 
 /// Returns the page. A test compares it with the file in the repository.
 pub fn markdown() -> String {
@@ -53,7 +53,8 @@ fn section_chapter(page: &mut String, section: Section) {
     for kind in &kinds {
         put(page, format_args!("| [`{0}`](#{table}-{0}) | {1} |\n", kind.name, cell(kind.summary)));
     }
-    let common: Vec<_> = common(table).into_iter().map(|(name, schema)| common_row(name, &schema)).collect();
+    let common: Vec<_> =
+        common_keys(table).into_iter().map(|(name, schema)| common_row(name, &schema)).collect();
     if !common.is_empty() {
         put(page, format_args!("\nEvery `[{table}.NAME]` table also has:\n"));
         options_table(page, &common);

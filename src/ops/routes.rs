@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assemble::{app_of_server, stack, unknown_app};
-use crate::app::links;
+use crate::app::AppKind;
 use crate::config::Config;
 use crate::error::{Error, Errors, Origin, Result};
 
@@ -131,7 +131,8 @@ impl Walk<'_> {
         }
         self.chain.push(name.to_owned());
         let mut routes = Vec::new();
-        for link in links(&table) {
+        let links = AppKind::of(&table).map_or(Vec::new(), |entry| entry.kind.links(&table));
+        for link in links {
             routes.extend(self.app(Some(link.at), &link.app, table.origin(&link.key)));
         }
         self.chain.pop();

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
-use crate::config::{Config, Table};
+use crate::config::{Config, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, profile_keys};
 use crate::middleware::MIDDLEWARE;
 use crate::ops::serve::{Log, Process, TaskOptions};
+use crate::registry::Entry;
 use crate::server::SERVERS;
 
 /// The data of one kind that the schema needs.
@@ -15,21 +16,17 @@ struct Kind {
     options: fn() -> schemars::Schema,
 }
 
-/// The kinds of a section: `server`, `app` or `middleware`.
+/// The kinds of a section.
 fn kinds(section: &str) -> Vec<Kind> {
-    // The entries differ only in the type of their `build`.
-    macro_rules! listed {
-        ($entries:expr) => {
-            $entries
-                .iter()
-                .map(|entry| Kind { name: entry.name, summary: entry.summary, options: entry.options })
-                .collect()
-        };
+    fn listed<K>(entries: &[Entry<K>]) -> Vec<Kind> {
+        let kind =
+            |entry: &Entry<K>| Kind { name: entry.name, summary: entry.summary, options: entry.options };
+        entries.iter().map(kind).collect()
     }
     match section {
-        "server" => listed!(SERVERS),
-        "app" => listed!(APPS),
-        "middleware" => listed!(MIDDLEWARE),
+        "server" => listed(&SERVERS),
+        "app" => listed(&APPS),
+        "middleware" => listed(&MIDDLEWARE),
         _ => Vec::new(),
     }
 }
@@ -37,7 +34,7 @@ fn kinds(section: &str) -> Vec<Kind> {
 /// Every table of `config` with a known kind, and the schema of its options.
 pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     let mut found = Vec::new();
-    for section in ["server", "app", "middleware"] {
+    for section in SECTIONS {
         let kinds = kinds(section);
         let tables = config.names(section).into_iter().filter_map(|name| config.table(section, name));
         found.extend(tables.filter_map(|table| {
@@ -54,27 +51,9 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
 pub fn schema() -> Value {
     let mut definitions = Map::new();
     let mut properties = Map::new();
-    let files = json!({ "type": "array", "items": { "type": "string" } });
-    properties.insert("include".into(), described(files, INCLUDE));
-    properties.insert("vars".into(), described(json!({ "type": "object" }), VARS));
-    for (section, about) in SECTIONS {
-        let table = section_schema(section, &mut definitions);
-        let tables = json!({ "type": "object", "additionalProperties": table });
-        properties.insert(section.into(), described(tables, about));
+    for TopLevel { name, .. } in &TOP_LEVEL {
+        properties.insert((*name).into(), top_level(name, &mut definitions));
     }
-    let process = hoisted(schemars::schema_for!(Process).to_value(), "process", &mut definitions);
-    properties.insert("process".into(), process);
-    let task = hoisted(schemars::schema_for!(TaskOptions).to_value(), "task", &mut definitions);
-    let tasks = json!({ "type": "object", "additionalProperties": task });
-    properties.insert("task".into(), described(tasks, TASKS));
-    let log = hoisted(schemars::schema_for!(Log).to_value(), "log", &mut definitions);
-    properties.insert("log".into(), log);
-    // A profile contains parts of tables: the rest of each is in the files.
-    let sections = ["vars", "server", "app", "middleware", "task", "process", "log"];
-    let parts: Map<_, _> = sections.iter().map(|key| ((*key).into(), json!({ "type": "object" }))).collect();
-    let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
-    let profiles = json!({ "type": "object", "additionalProperties": profile });
-    properties.insert("profile".into(), described(profiles, PROFILE));
     let known = definitions.clone();
     definitions.values_mut().chain(properties.values_mut()).for_each(|schema| allow_single(schema, &known));
     json!({
@@ -87,16 +66,41 @@ pub fn schema() -> Value {
     })
 }
 
+/// The schema of a key at the top level.
+fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
+    let tables_of = |table: Value| json!({ "type": "object", "additionalProperties": table });
+    match key {
+        "include" => described(json!({ "type": "array", "items": { "type": "string" } }), INCLUDE),
+        "vars" => described(json!({ "type": "object" }), VARS),
+        "profile" => {
+            // A profile contains parts of tables: the rest of each is in the files.
+            let parts: Map<_, _> =
+                profile_keys().map(|key| (key.into(), json!({ "type": "object" }))).collect();
+            let profile = json!({ "type": "object", "properties": parts, "additionalProperties": false });
+            described(tables_of(profile), PROFILE)
+        }
+        "process" => hoisted(schemars::schema_for!(Process).to_value(), key, definitions),
+        "log" => hoisted(schemars::schema_for!(Log).to_value(), key, definitions),
+        "task" => {
+            let task = hoisted(schemars::schema_for!(TaskOptions).to_value(), key, definitions);
+            described(tables_of(task), TASKS)
+        }
+        section => {
+            let about = match section {
+                "server" => "Servers by name. A server accepts connections and calls one app.",
+                "app" => "Applications by name.",
+                _ => "Middleware by name, for the `middleware` lists of apps.",
+            };
+            described(tables_of(section_schema(section, definitions)), about)
+        }
+    }
+}
+
 const INCLUDE: &str =
     "Files that this one overrides, relative to it; with `?` at the end, a file may be absent.";
 const VARS: &str = "Values for `${name}` in any string of the config.";
 const TASKS: &str = "Scheduled tasks by name, run once per server.";
 const PROFILE: &str = "Tables merged over the files if selected by `--profile NAME` or PASTER_PROFILE.";
-const SECTIONS: [(&str, &str); 3] = [
-    ("server", "Servers by name. A server accepts connections and calls one app."),
-    ("app", "Applications by name."),
-    ("middleware", "Middleware by name, for the `middleware` lists of apps."),
-];
 
 /// The schema of one table of a section.
 fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value {
@@ -112,7 +116,7 @@ fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value 
             if let Some(properties) = properties.as_object_mut() {
                 properties.values_mut().for_each(allow_references);
                 properties.insert("use".into(), json!({ "const": kind.name }));
-                for (key, mut schema) in common(section) {
+                for (key, mut schema) in common_keys(section) {
                     allow_references(&mut schema);
                     properties.insert(key.into(), schema);
                 }
@@ -138,35 +142,6 @@ fn section_schema(section: &str, definitions: &mut Map<String, Value>) -> Value 
         "required": ["use"],
         "allOf": choices,
     })
-}
-
-/// The keys that every table of a section may have besides its kind's options.
-pub(super) fn common(section: &str) -> Vec<(&'static str, Value)> {
-    match section {
-        "server" => vec![(
-            "app",
-            described(json!({ "type": "string", "default": "main" }), "Name of the app that it serves."),
-        )],
-        "app" => vec![
-            (
-                "middleware",
-                described(
-                    json!({ "type": "array", "items": { "type": "string" } }),
-                    "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
-                ),
-            ),
-            (
-                "max_in_flight",
-                described(
-                    json!({ "type": "integer", "minimum": 1 }),
-                    "Maximum number of requests in flight for the app in each worker; further ones get 503 with \
-                     Retry-After. Default: all but the last tenth of its server's `max_in_flight`, \
-                     if the server has several apps.",
-                ),
-            ),
-        ],
-        _ => Vec::new(),
-    }
 }
 
 fn described(mut schema: Value, about: &str) -> Value {
@@ -275,8 +250,10 @@ pub fn default_of(config: &Config, key: &str) -> Option<Value> {
         }
     };
     let keys: Vec<String> = keys.collect();
-    if section == "server" && keys == ["app"] {
-        return Some("main".into());
+    if let [key] = &keys[..]
+        && let Some((_, common)) = common_keys(&section).into_iter().find(|(common, _)| common == key)
+    {
+        return common.get("default").cloned();
     }
     let root = schema.as_value();
     let mut at = root;

@@ -59,8 +59,7 @@ struct Cgi(Fronts);
 /// Checks the options and creates the server.
 /// # Errors
 /// Every malformed host and network.
-pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> {
     let mut errors = Vec::new();
     let gate = options.gate.gate(table, &mut errors);
     Errors::check(errors)?;

@@ -18,6 +18,7 @@ use super::gate::{ConnInfo, Gate, HostCache, reply};
 use super::listener::{Listen, Socket};
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::config::{ReadPath, Table};
+use crate::environ::CONSOLE;
 use crate::error::{BoxError, Error, Errors, Result};
 
 /// Options of a `[server.NAME]` table with `use = "console"`.
@@ -50,8 +51,7 @@ struct Console {
 /// Checks the options and creates the request.
 /// # Errors
 /// Every malformed part of the request; a body file that cannot be read.
-pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> {
     let mut errors = Vec::new();
     let body = match (options.body, &options.body_file) {
         (Some(_), Some(_)) => {
@@ -208,7 +208,7 @@ fn parse_field(line: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// Passes a request through the gate to `app`, as a server does.
 pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
-    let info = ConnInfo { listen: "console".into(), ..ConnInfo::default() };
+    let info = ConnInfo { listen: CONSOLE.into(), ..ConnInfo::default() };
     let admitted = match gate.admit(&mut request, &info, &mut HostCache::default()) {
         Ok(admitted) => admitted,
         Err(rejection) => return reply::rejection(rejection, Version::HTTP_2), // nothing to close

@@ -23,8 +23,8 @@ use crate::error::Result;
 /// Checks the options and creates the server.
 /// # Errors
 /// Every malformed address, host and network.
-pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
-    gateway::build::<FastCgi>(table, "127.0.0.1:9000")
+pub(super) fn build(options: gateway::Options, table: &Table) -> Result<Box<dyn Server>> {
+    gateway::build::<FastCgi>(options, table, "127.0.0.1:9000")
 }
 
 /// One connection.

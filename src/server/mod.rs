@@ -24,49 +24,88 @@ mod tls;
 
 pub use tls::tickets;
 
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
 use crate::body::{App, BoxFuture};
 use crate::config::Table;
 use crate::error::Result;
-use crate::registry::{self, Entry};
+use crate::registry::{Entries, Entry};
 use control::Control;
 use listener::{Listen, Socket};
 
-/// Checks the options of a `[server.NAME]` table and creates the server; starts nothing.
-pub type Build = fn(&Table) -> Result<Box<dyn Server>>;
-
 /// Every kind of server.
-pub static SERVERS: &[Entry<Build>] = &[
-    Entry {
-        name: "cgi",
-        summary: "Answers one request from a web server (Apache, lighttpd) that runs paster as a CGI program",
-        options: registry::options::<cgi::Options>,
-        build: cgi::build,
-    },
-    Entry {
-        name: "console",
-        summary: "Handles one request and prints the response, without a socket",
-        options: registry::options::<console::Options>,
-        build: console::build,
-    },
-    Entry {
-        name: "fastcgi",
-        summary: "Serves a web server in front (nginx, Apache, lighttpd) over FastCGI, with kept connections",
-        options: registry::options::<gateway::Options>,
-        build: fastcgi::build,
-    },
-    Entry {
-        name: "http",
-        summary: "Serves HTTP/1.1 and HTTP/2, with or without TLS, on TCP and Unix sockets",
-        options: registry::options::<http::Options>,
-        build: http::build,
-    },
-    Entry {
-        name: "scgi",
-        summary: "Serves a web server in front (nginx, Apache, lighttpd) over SCGI, one connection per request",
-        options: registry::options::<gateway::Options>,
-        build: scgi::build,
-    },
-];
+pub static SERVERS: Entries<ServerKind> = LazyLock::new(|| {
+    vec![
+        Entry::of(
+            "cgi",
+            "Answers one request from a web server (Apache, lighttpd) that runs paster as a CGI program",
+            cgi::build,
+        )
+        .per_request(),
+        Entry::of("console", "Handles one request and prints the response, without a socket", console::build),
+        Entry::of(
+            "fastcgi",
+            "Serves a web server in front (nginx, Apache, lighttpd) over FastCGI, with kept connections",
+            fastcgi::build,
+        ),
+        Entry::of(
+            "http",
+            "Serves HTTP/1.1 and HTTP/2, with or without TLS, on TCP and Unix sockets",
+            http::build,
+        ),
+        Entry::of(
+            "scgi",
+            "Serves a web server in front (nginx, Apache, lighttpd) over SCGI, one connection per request",
+            scgi::build,
+        ),
+    ]
+});
+
+/// What a kind of server is, apart from its name.
+pub struct ServerKind {
+    build: Box<BuildServer>,
+    /// Whether a web server starts paster for each request, which is in the environment and standard input.
+    pub per_request: bool,
+}
+
+type BuildServer = dyn Fn(&Table) -> Result<Box<dyn Server>> + Send + Sync;
+
+impl ServerKind {
+    /// Creates the server of `table`; starts nothing.
+    /// # Errors
+    /// Every fault of the options.
+    pub fn build(&self, table: &Table) -> Result<Box<dyn Server>> {
+        (self.build)(table)
+    }
+
+    /// The entry of the kind that `table` names.
+    /// # Errors
+    /// A table without a kind, and an unknown kind.
+    pub fn of(table: &Table) -> Result<&'static Entry<ServerKind>> {
+        table.kind_in(&SERVERS, "server")
+    }
+}
+
+impl Entry<ServerKind> {
+    /// A kind whose `build` creates the server. It gets the options, and the table for the places of errors.
+    fn of<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table) -> Result<Box<dyn Server>>,
+    ) -> Self {
+        let build = move |table: &Table| build(table.options()?, table);
+        Entry::new::<O>(name, summary, ServerKind { build: Box::new(build), per_request: false })
+    }
+
+    /// See [`ServerKind::per_request`].
+    fn per_request(mut self) -> Self {
+        self.kind.per_request = true;
+        self
+    }
+}
 
 /// One server of a generation.
 pub trait Server: Send {

@@ -14,8 +14,8 @@ use crate::error::Result;
 /// Checks the options and creates the server.
 /// # Errors
 /// Every malformed address, host and network.
-pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
-    gateway::build::<Scgi>(table, "127.0.0.1:4000")
+pub(super) fn build(options: gateway::Options, table: &Table) -> Result<Box<dyn Server>> {
+    gateway::build::<Scgi>(options, table, "127.0.0.1:4000")
 }
 
 /// One connection.

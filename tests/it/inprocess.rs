@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use paster::body::{App, Body, Request, Response};
 use paster::config::{Config, Sources};
 use paster::error::Errors;
-use paster::registry;
 use paster::server::control::{Control, Idle, Load, Phase};
 use paster::server::listener::{self, Socket};
 use paster::server::tickets::Secret;
-use paster::server::{SERVERS, Server};
+use paster::server::{Server, ServerKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -50,8 +49,7 @@ pub(crate) fn try_server(options: &str) -> Result<Box<dyn Server>, Errors> {
     std::fs::write(&file, format!("[server.main]\n{kind}{listen}{options}\n")).unwrap();
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
     let table = config.table("server", "main").unwrap();
-    let entry = registry::find(SERVERS, "server", table.kind().unwrap()).unwrap();
-    (entry.build)(&table)
+    ServerKind::of(&table)?.kind.build(&table)
 }
 
 impl Running {

@@ -440,7 +440,7 @@ fn wrap(kind: &str, strict: bool, app: App) -> App {
     let config = format!("[middleware.m]\nuse = \"{kind}\"\n{}", if strict { "strict = true\n" } else { "" });
     let folder = folder(&[("server.toml", &config)]);
     let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
-    (entry.build)(&table, &Context::alone(false), app).unwrap()
+    entry.kind.build(&table, &Context::alone(false), app).unwrap()
 }
 
 #[tokio::test]

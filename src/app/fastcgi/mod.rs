@@ -12,13 +12,14 @@ use serde::Deserialize;
 
 use self::client::Fastcgi;
 use self::site::{Meaning, Site};
+use super::hand_off;
 use super::respond::plain;
 use super::static_files;
 use super::upstream::{
     Address, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head, Probe,
     UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
-use crate::app::Builder;
+use crate::app::{Builder, Link};
 use crate::body::{App, Body, Request, Response};
 use crate::codec::Variables;
 use crate::codec::fastcgi::encode_pairs;
@@ -55,6 +56,11 @@ pub(super) struct Options {
     upstream: UpstreamOptions,
 }
 
+/// The apps that the upstreams may hand requests to.
+pub(super) fn links(options: &Options) -> Vec<Link> {
+    hand_off::links(&options.upstream.hand_off)
+}
+
 fn index_php() -> String {
     "index.php".to_owned()
 }
@@ -72,8 +78,7 @@ struct Fast {
 }
 
 /// Creates the app; connects to nothing yet.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
     check_variables(table, "params", &options.passing.params, &mut errors);
@@ -98,8 +103,7 @@ pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let hand_off = options.upstream.check(table, builder, &mut errors);
     let mut site = None;
     if let Some(root) = options.root {
-        let files = serde_json::json!({ "use": "static", "publish_dir": &*root });
-        match static_files::build(&table.inner(files), builder) {
+        match static_files::build(static_files::Options::new(root.clone()), table, builder) {
             Ok(files) => {
                 let endings = options.split_path.iter().map(|ending| ending.to_ascii_lowercase()).collect();
                 let (index, fallback) = (options.index, options.fallback);

@@ -19,12 +19,12 @@ use self::fields::{Forwarding, HostField, Prefix, RewriteRules};
 use self::http1::Http1;
 use self::http2::Connections;
 use self::tls::TlsOptions;
-use super::hand_off::HandOff;
+use super::hand_off::{self, HandOff};
 use super::upstream::{
     Address, Group, Member, Probe, Secs, UpstreamOptions, addresses, duration, into_response, may_repeat,
     run, secs, send_probe, start_probes,
 };
-use crate::app::Builder;
+use crate::app::{Builder, Link};
 use crate::body::{App, Request, Response};
 use crate::config::{ConfigAddress, Table};
 use crate::environ::Environ;
@@ -64,6 +64,11 @@ pub(super) struct Options {
     tls: Option<TlsOptions>,
 }
 
+/// The apps that the upstreams may hand requests to.
+pub(super) fn links(options: &Options) -> Vec<Link> {
+    hand_off::links(&options.upstream.hand_off)
+}
+
 /// The protocol to use with upstreams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -93,8 +98,7 @@ struct Proxy {
 }
 
 /// Creates the app; connects to nothing yet.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let found = addresses(table, &options.upstreams, Address::http, &mut errors);
     let http2 = options.protocol == Version::Http2;

@@ -57,6 +57,20 @@ pub(super) struct Options {
     cache_bytes: usize,
 }
 
+impl Options {
+    /// The defaults, for this directory.
+    pub(super) fn new(publish_dir: ServedPath) -> Options {
+        Options {
+            publish_dir,
+            index: index_html(),
+            listing: false,
+            precompressed: yes(),
+            cache_control: None,
+            cache_bytes: sixteen_mib(),
+        }
+    }
+}
+
 fn index_html() -> Vec<String> {
     vec!["index.html".into()]
 }
@@ -88,8 +102,7 @@ enum Looked {
 }
 
 /// Creates the app.
-pub(super) fn build(table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     // A developer wants to see a change at once; in production one check per second is enough.
     let trust = if builder.context.development { Duration::ZERO } else { tree::TRUST };

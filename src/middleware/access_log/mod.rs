@@ -61,8 +61,7 @@ enum Stream {
 
 /// Wraps `next`. Logs only what [`Line`] and [`Facts`] contain: no cookies, no authorization. Query values
 /// whose name looks like a secret's are masked.
-pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let target = match (&options.file, options.to) {
         (Some(file), _) => {
             let files = table.files();

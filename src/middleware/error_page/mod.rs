@@ -52,8 +52,7 @@ struct Pages {
 /// Wraps `next`. Errors and panics of the app become 500 and are logged once, with their causes. Responses
 /// with a status from 400 on that are empty or plain text get a page in the client's format. A response of
 /// any other type is the app's own page and is left alone.
-pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let mut files = BTreeMap::new();
     for (status, file) in &options.pages {

@@ -71,8 +71,7 @@ struct Tracing {
 }
 
 /// Wraps `next`: the request gets a new `traceparent`, which plugins and upstreams also see.
-pub(super) fn build(table: &Table, context: &Context, next: App) -> Result<App> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let uri = options.endpoint.parse::<Uri>().ok();
     let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());

@@ -8,7 +8,7 @@ use crate::ops::sdk::checkout;
 /// source directory as a crate.
 /// # Errors
 /// If it is in neither place.
-pub(super) fn find(name: &str, profile: &str) -> Result<LibrarySource, Error> {
+pub(super) fn find(name: &str, profile: String) -> Result<LibrarySource, Error> {
     let program = std::env::current_exe().ok();
     let installed = program.as_deref().and_then(|program| {
         let prefix = program.parent()?.parent()?;
@@ -19,7 +19,7 @@ pub(super) fn find(name: &str, profile: &str) -> Result<LibrarySource, Error> {
     }
     let manifest = checkout().map(|root| root.join("plugins").join(name).join("Cargo.toml"));
     if let Some(manifest) = manifest.filter(|manifest| manifest.is_file()) {
-        return Ok(LibrarySource::Crate { manifest, profile: profile.to_owned() });
+        return Ok(LibrarySource::Crate { manifest, profile });
     }
     let place = installed.map_or_else(|| "lib/paster".to_owned(), |library| library.display().to_string());
     Err(Error::config(format!("the plugin `{name}` is not installed"))

@@ -14,12 +14,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::fault::Fault;
-use crate::app::{is_bundled, is_plugin};
+use crate::app::{AppKind, PluginLibrary, PluginSource};
 use crate::config::{Config, Table};
-use crate::error::{Error, Errors, Source};
+use crate::error::{Error, Errors, Origin};
 pub use stamp::files;
 
 /// Progress of a build.
@@ -109,22 +108,19 @@ pub async fn libraries(
     let mut done: BTreeMap<LibrarySource, Option<PathBuf>> = BTreeMap::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        if !table.kind().is_ok_and(is_plugin) {
-            continue;
-        }
-        let origin = match origin(&table, speed) {
-            Ok(Some(origin)) => origin,
-            Ok(None) => continue, // `assemble` reports the table's fault
+        let (source, origin) = match source(&table, speed) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue, // it runs none, or `assemble` reports the table's fault
             Err(error) => {
                 faults.push(Fault::from(&error));
                 continue;
             }
         };
-        if let Some(copy) = done.get(&origin) {
+        if let Some(copy) = done.get(&source) {
             found.extend(copy.clone().map(|copy| (name.to_owned(), copy)));
             continue;
         }
-        let library = match &origin {
+        let library = match &source {
             LibrarySource::File(path) => {
                 inputs.files.insert(path.clone());
                 Ok(path.clone())
@@ -139,18 +135,17 @@ pub async fn libraries(
         let copy = library.and_then(|library| {
             let Some(copies) = copies else { return Ok(library) };
             copies.copy(&library).map_err(|errors| {
-                let place = table.origin("library").or_else(|| table.origin("crate"));
-                errors.into_iter().map(|error| Fault::from(&error.at(place.clone()))).collect()
+                errors.into_iter().map(|error| Fault::from(&error.at(origin.clone()))).collect()
             })
         });
         match copy {
             Ok(copy) => {
                 found.insert(name.to_owned(), copy.clone());
-                done.insert(origin, Some(copy));
+                done.insert(source, Some(copy));
             }
             Err(wrong) => {
                 faults.extend(wrong);
-                done.insert(origin, None);
+                done.insert(source, None);
             }
         }
     }
@@ -166,14 +161,14 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
     let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
-        if table.kind().is_ok_and(|kind| !is_plugin(kind)) {
+        if !runs_library(&table) {
             continue;
         }
         let mut library = None;
         for speed in [Speed::Production, Speed::Development] {
-            match origin(&table, speed) {
-                Ok(Some(LibrarySource::File(path))) => library = Some(path),
-                Ok(Some(LibrarySource::Crate { manifest, profile })) => {
+            match source(&table, speed) {
+                Ok(Some((LibrarySource::File(path), _))) => library = Some(path),
+                Ok(Some((LibrarySource::Crate { manifest, profile }, _))) => {
                     let known = stamp::Stamp::of(&manifest, &profile, speed).read();
                     let known = known.filter(|known| known.is_fresh());
                     library = library.or(known.map(|known| known.library));
@@ -193,49 +188,32 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
     if errors.is_empty() { Ok((found, missing)) } else { Err(errors) }
 }
 
-/// The source of the plugin app `table`'s library.
+/// Where the library that the app of `table` runs is found or built.
 /// # Errors
 /// A crate or library that does not exist.
-fn origin(table: &Table, speed: Speed) -> Result<Option<LibrarySource>, Error> {
-    let key = |key: &str| table.value().get(key).and_then(Value::as_str);
-    let profile = key("profile").unwrap_or(match speed {
-        Speed::Development => "dev",
-        Speed::Production => "release",
-    });
-    if let Ok(kind) = table.kind()
-        && is_bundled(kind)
-    {
-        return bundled::find(kind, profile).map(Some).map_err(|error| error.at(table.origin("use")));
-    }
-    if let Some(written) = key("library") {
-        let path = resolve(table, "library", written);
-        return match path.is_file() {
-            true => Ok(Some(LibrarySource::File(path))),
-            false => Err(table
-                .error("library", format!("the library `{}` does not exist", path.display()))
-                .help("build it first, or set its crate: `crate = \"path/to/crate\"`")),
+fn source(table: &Table, speed: Speed) -> Result<Option<(LibrarySource, Option<Origin>)>, Error> {
+    let Ok(entry) = AppKind::of(table) else { return Ok(None) };
+    let Some(PluginLibrary { source, profile, origin }) = entry.kind.library(table)? else { return Ok(None) };
+    let profile = profile.unwrap_or_else(|| {
+        let usual = match speed {
+            Speed::Development => "dev",
+            Speed::Production => "release",
         };
-    }
-    let Some(written) = key("crate") else { return Ok(None) };
-    let manifest = resolve(table, "crate", written).join("Cargo.toml");
-    let manifest = manifest.canonicalize().map_err(|cause| {
-        let error = table.error(
-            "crate",
-            format!("there is no crate in `{}`", manifest.parent().unwrap_or(&manifest).display()),
-        );
-        error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
-    })?;
-    Ok(Some(LibrarySource::Crate { manifest, profile: profile.to_owned() }))
+        usual.to_owned()
+    });
+    let source = match source {
+        PluginSource::File(path) => LibrarySource::File(path),
+        PluginSource::Crate(manifest) => LibrarySource::Crate { manifest, profile },
+        PluginSource::Bundled(name) => {
+            bundled::find(&name, profile).map_err(|error| error.at(origin.clone()))?
+        }
+    };
+    Ok(Some((source, origin)))
 }
 
-/// A path in the table, relative to the file that contains it.
-fn resolve(table: &Table, key: &str, written: &str) -> PathBuf {
-    let folder = match table.origin(key).map(|origin| origin.source) {
-        Some(Source::File(file)) => file.parent().map(Path::to_owned).unwrap_or_default(),
-        _ => PathBuf::new(),
-    };
-    let path = folder.join(written);
-    std::path::absolute(&path).unwrap_or(path)
+/// Whether the app of `table` runs code from a dynamic library.
+pub fn runs_library(table: &Table) -> bool {
+    AppKind::of(table).is_ok_and(|entry| entry.kind.runs_library())
 }
 
 /// Builds the library of the crate at `manifest` unless it is fresh.

@@ -12,6 +12,7 @@ use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::{Assembly, assemble};
 use crate::ops::build::{self, Speed};
 use crate::ops::fault::Fault;
+use crate::server::ServerKind;
 use crate::server::cgi::is_asked;
 use crate::server::control::{Control, Load, Phase};
 
@@ -19,10 +20,11 @@ use crate::server::control::{Control, Load, Phase};
 /// reported by whatever reads it next.
 pub(super) fn config(options: &Options) -> Option<Config> {
     let config = load::load(options).ok()?;
-    let is_cgi = |name: &str| {
-        config.table("server", name).is_some_and(|table| table.kind().is_ok_and(|kind| kind == "cgi"))
+    let per_request = |name: &&str| {
+        let table = config.table("server", name);
+        table.is_some_and(|table| ServerKind::of(&table).is_ok_and(|entry| entry.kind.per_request))
     };
-    config.names("server").iter().any(|name| is_cgi(name)).then_some(config)
+    config.names("server").iter().any(per_request).then_some(config)
 }
 
 /// Answers the request in the environment. Returns the exit code: 0, or 1 when the app failed.

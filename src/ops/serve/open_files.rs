@@ -127,7 +127,7 @@ pub(super) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, 
         return (errors, notes);
     };
     for (table, NamedPath { key, path, access, purpose }) in named(config) {
-        let of_supervisor = table.path() == "process" || table.kind().is_ok_and(crate::app::is_plugin);
+        let of_supervisor = table.path() == "process" || crate::ops::build::runs_library(&table);
         if of_supervisor && purpose.is_none() {
             continue; // the supervisor writes the pid file and copies libraries
         }

@@ -113,8 +113,7 @@ struct Http {
 /// Checks the options and creates the server.
 /// # Errors
 /// Every malformed address, host and network.
-pub(super) fn build(table: &Table) -> Result<Box<dyn Server>> {
-    let options: Options = table.options()?;
+pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> {
     let mut errors = Vec::new();
     let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {

@@ -1,0 +1,121 @@
+//! What an entry of [`APPS`](super::APPS) tells about its kind.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::{APPS, Builder, Link, PluginLibrary};
+use crate::body::App;
+use crate::config::Table;
+use crate::error::{Error, Result};
+use crate::registry::Entry;
+
+/// What a kind of application is, apart from its name.
+pub struct AppKind {
+    build: Box<BuildApp>,
+    /// What `--app KIND:VALUE` may stand for, most specific first.
+    pub(super) shorthands: Vec<Shorthand>,
+    links: Box<FindLinks>,
+    library: Option<Box<FindLibrary>>,
+}
+
+/// `--app KIND:VALUE`, which sets one option.
+pub(super) struct Shorthand {
+    /// The option.
+    pub(super) key: &'static str,
+    /// How such values end.
+    pub(super) ending: &'static str,
+    /// The forms of its value, for help texts: `HOST:PORT`.
+    pub(super) forms: &'static [&'static str],
+}
+
+type BuildApp = dyn Fn(&Table, &mut Builder<'_>) -> Result<App> + Send + Sync;
+type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
+type FindLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
+
+impl AppKind {
+    /// Creates the application of `table`.
+    /// # Errors
+    /// Every fault of the options.
+    pub fn build(&self, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+        (self.build)(table, builder)
+    }
+
+    /// The apps that the app of `table` passes requests to, read only from its options: `paster routes` builds
+    /// nothing. Empty for kinds that pass nothing on, and for tables with invalid options.
+    pub fn links(&self, table: &Table) -> Vec<Link> {
+        (self.links)(table)
+    }
+
+    /// Whether apps of this kind run code from a dynamic library.
+    pub fn runs_library(&self) -> bool {
+        self.library.is_some()
+    }
+
+    /// The library that the app of `table` runs. `None` for kinds that run none, and for tables with invalid
+    /// options, which the build of the app reports.
+    /// # Errors
+    /// A library or crate that does not exist.
+    pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
+        self.library.as_ref().map_or(Ok(None), |library| library(table))
+    }
+
+    /// The entry of the kind that `table` names.
+    /// # Errors
+    /// A table without a kind, and an unknown kind.
+    pub fn of(table: &Table) -> Result<&'static Entry<AppKind>> {
+        table.kind_in(&APPS, "kind of app")
+    }
+}
+
+impl Entry<AppKind> {
+    /// A kind whose `build` creates an app. It gets the options, and the table for the places of errors.
+    pub(super) fn of<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table, &mut Builder<'_>) -> Result<App>,
+    ) -> Self {
+        let build = move |table: &Table, builder: &mut Builder<'_>| build(table.options()?, table, builder);
+        let links = Box::new(|_: &Table| Vec::new());
+        let kind = AppKind { build: Box::new(build), shorthands: Vec::new(), links, library: None };
+        Entry::new::<O>(name, summary, kind)
+    }
+
+    /// `--app KIND:VALUE` sets the option `key`. A list is separated by commas.
+    pub(super) fn shorthand(self, key: &'static str, forms: &'static [&'static str]) -> Self {
+        self.shorthand_for("", key, forms)
+    }
+
+    /// The same, for values that end in `ending`; before the general one.
+    pub(super) fn shorthand_for(
+        mut self,
+        ending: &'static str,
+        key: &'static str,
+        forms: &'static [&'static str],
+    ) -> Self {
+        self.kind.shorthands.push(Shorthand { key, ending, forms });
+        self
+    }
+
+    /// The app passes requests to these apps.
+    pub(super) fn links<O: DeserializeOwned + JsonSchema + 'static>(
+        mut self,
+        links: fn(&O) -> Vec<Link>,
+    ) -> Self {
+        self.kind.links =
+            Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
+        self
+    }
+
+    /// The app runs code from this library.
+    pub(super) fn library<O: DeserializeOwned + JsonSchema + 'static>(
+        mut self,
+        library: fn(&O, &Table) -> Result<Option<PluginLibrary>, Error>,
+    ) -> Self {
+        let library = move |table: &Table| match table.options() {
+            Ok(options) => library(&options, table),
+            Err(_) => Ok(None), // the build of the app reports them
+        };
+        self.kind.library = Some(Box::new(library));
+        self
+    }
+}

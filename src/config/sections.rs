@@ -1,0 +1,68 @@
+//! The top level of a config, and the keys that every table of a section has.
+
+use serde_json::{Value, json};
+
+/// A key that is allowed at the top level of a config file.
+pub struct TopLevel {
+    /// The key.
+    pub name: &'static str,
+    /// Whether a profile may set it.
+    pub in_profile: bool,
+}
+
+const fn top(name: &'static str, in_profile: bool) -> TopLevel {
+    TopLevel { name, in_profile }
+}
+
+/// Every key at the top level.
+pub const TOP_LEVEL: [TopLevel; 9] = [
+    top("include", false),
+    top("vars", true),
+    top("profile", false),
+    top("server", true),
+    top("app", true),
+    top("middleware", true),
+    top("task", true),
+    top("process", true),
+    top("log", true),
+];
+
+/// The top-level keys that a profile may set.
+pub fn profile_keys() -> impl Iterator<Item = &'static str> {
+    TOP_LEVEL.iter().filter(|key| key.in_profile).map(|key| key.name)
+}
+
+/// The sections that have one table per part, each with a kind.
+pub const SECTIONS: [&str; 3] = ["server", "app", "middleware"];
+
+/// The keys that every table of a section may have besides `use` and its kind's options, with their schemas.
+pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {
+    match section {
+        "server" => vec![(
+            "app",
+            json!({ "type": "string", "default": "main", "description": "Name of the app that it serves." }),
+        )],
+        "app" => vec![
+            (
+                "middleware",
+                json!({
+                    "type": "array",
+                    "items": { "type": "string" },
+                    "description": "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
+                }),
+            ),
+            (
+                "max_in_flight",
+                json!({
+                    "type": "integer",
+                    "minimum": 1,
+                    "description":
+                        "Maximum number of requests in flight for the app in each worker; further ones get 503 with \
+                         Retry-After. Default: all but the last tenth of its server's `max_in_flight`, \
+                         if the server has several apps.",
+                }),
+            ),
+        ],
+        _ => Vec::new(),
+    }
+}
