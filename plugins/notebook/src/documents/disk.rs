@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::files::{Expect, Facts, FileError, Files, RelativePath};
 use crate::format;
 
-use super::OpenError;
+use super::error::OpenError;
 use super::model::Model;
 
 /// The time from a change to its write, and the least time between two writes.

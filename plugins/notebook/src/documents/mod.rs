@@ -6,10 +6,16 @@
 //! so that the next owner can continue.
 
 mod actor;
+mod command;
+mod context;
 mod disk;
-mod execution;
+mod engine;
+mod error;
+mod kernel;
 mod log;
 mod model;
+mod overflow;
+mod pages;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,7 +27,10 @@ use axum::extract::ws::Utf8Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use self::actor::{Actor, Command};
+use self::actor::Actor;
+use self::command::Command;
+use self::context::{DocumentContext, PREFIX};
+pub use self::error::{OpenError, Unreadable};
 use crate::files::{FileError, Files, RelativePath};
 use crate::kernel::link::{HostMessage, Link};
 use crate::kernel::specs::KernelSpecs;
@@ -30,23 +39,15 @@ use crate::protocol::Request;
 use crate::sessions::Sessions;
 use crate::settings::Limits;
 
-/// The prefix of the keys of locks and records in the kernel host.
-const PREFIX: &str = "document/";
 /// How long another owner may take to release a document.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
 /// All open documents. Cheap to clone.
 #[derive(Clone)]
-pub struct Documents(Arc<Inner>);
+pub struct Documents(Arc<DocumentsInner>);
 
-struct Inner {
-    link: Link,
-    files: Files,
-    sessions: Sessions,
-    kernel_specs: Arc<KernelSpecs>,
-    /// The folder for outputs that are too long for the notebook.
-    outputs: PathBuf,
-    limits: Limits,
+struct DocumentsInner {
+    context: Arc<DocumentContext>,
     open: Mutex<HashMap<RelativePath, Slot>>,
     /// Only one document is opened at a time.
     opening: tokio::sync::Mutex<()>,
@@ -55,33 +56,9 @@ struct Inner {
 }
 
 struct Slot {
-    number: u64,
     commands: mpsc::UnboundedSender<Command>,
     /// Closed when everything is written and the lock is released.
     end: watch::Receiver<()>,
-}
-
-/// Why a document cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// It is not a notebook.
-    #[error("`{0}` is not a notebook: {1}")]
-    Format(String, crate::format::FormatError),
-    /// Another process owns it, or this one is being replaced: try again.
-    #[error("{0}")]
-    Busy(String),
-}
-
-/// A request that cannot be read.
-#[derive(Debug)]
-pub struct Unreadable {
-    /// Its number, if that could be read.
-    pub id: Option<u32>,
-    /// What is wrong with it.
-    pub message: String,
 }
 
 /// A page's connection to a document.
@@ -117,13 +94,8 @@ impl Documents {
         limits: Limits,
     ) -> Documents {
         let host_messages = link.host_messages();
-        let inner = Arc::new(Inner {
-            link,
-            files,
-            sessions,
-            kernel_specs,
-            outputs,
-            limits,
+        let inner = Arc::new(DocumentsInner {
+            context: Arc::new(DocumentContext { link, files, sessions, kernel_specs, outputs, limits }),
             open: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             retired: AtomicBool::new(false),
@@ -184,24 +156,19 @@ impl Documents {
                 "a new version of the notebook has taken over: reload the page".to_owned(),
             ));
         }
-        let facts = self.0.files.facts(path)?;
+        let facts = self.0.context.files.facts(path)?;
         if facts.is_dir {
             return Err(FileError::Unfit(format!("`{path}` is a folder")).into());
         }
         let (commands, queue) = mpsc::unbounded_channel();
-        let actor = Actor::open(self, path.clone(), commands.clone(), queue, wait).await?;
-        let number = actor.number();
+        let context = self.0.context.clone();
+        let actor = Actor::open(context, path.clone(), commands.clone(), queue, wait).await?;
         let (running, end) = watch::channel(());
-        self.slots().insert(path.clone(), Slot { number, commands: commands.clone(), end });
-        let documents = Arc::downgrade(&self.0);
+        self.slots().insert(path.clone(), Slot { commands: commands.clone(), end });
+        let (documents, own) = (self.clone(), commands.clone());
         tokio::spawn(async move {
             let path = actor.run().await;
-            if let Some(inner) = documents.upgrade() {
-                let mut slots = inner.open.lock();
-                if slots.get(&path).is_some_and(|slot| slot.number == number) {
-                    slots.remove(&path);
-                }
-            }
+            documents.slots().retain(|open, slot| *open != path || !slot.commands.same_channel(&own));
             drop(running);
         });
         Ok(commands)
@@ -253,7 +220,7 @@ impl Documents {
         for (path, _) in &moved {
             self.flush(path).await;
         }
-        let (files, old, new) = (self.0.files.clone(), from.clone(), to.clone());
+        let (files, old, new) = (self.0.context.files.clone(), from.clone(), to.clone());
         let renamed = tokio::task::spawn_blocking(move || files.rename(&old, &new)).await;
         renamed.map_err(|error| FileError::Unfit(format!("the rename failed: {error}")))??;
         for (old, new) in moved {
@@ -269,7 +236,7 @@ impl Documents {
 
 /// Takes over documents with running cells that nobody owns, so that their outputs are recorded even if no
 /// page is open.
-async fn adopt(documents: Weak<Inner>, mut host_messages: broadcast::Receiver<HostMessage>) {
+async fn adopt(documents: Weak<DocumentsInner>, mut host_messages: broadcast::Receiver<HostMessage>) {
     // The first check does not wait for a message: the link may already be connected.
     let mut prefix = Some(PREFIX.to_owned());
     loop {
@@ -287,13 +254,13 @@ async fn adopt(documents: Weak<Inner>, mut host_messages: broadcast::Receiver<Ho
 }
 
 async fn adopt_below(documents: Documents, prefix: String) {
-    let Ok(records) = documents.0.link.kept(&prefix).await else { return };
+    let Ok(records) = documents.0.context.link.kept(&prefix).await else { return };
     for (key, record) in records {
         if documents.0.retired.load(Ordering::Relaxed) {
             return;
         }
         let path = key.strip_prefix(PREFIX).map(RelativePath::parse);
-        if let (true, Some(Ok(path))) = (execution::is_running(&record), path)
+        if let (true, Some(Ok(path))) = (engine::is_running(&record), path)
             && let Err(error) = documents.open(&path, None).await
         {
             tracing::debug!(%error, document = %path, "could not take over a running document");

@@ -1,33 +1,40 @@
-//! Requests of a kernel to the front end in its reply to a run ("payloads" in Jupyter's messaging documents,
-//! section Payloads).
+//! Requests of a kernel to the front end in its reply to a run.
+//!
+//! # Source
+//! Jupyter, "Messaging in Jupyter", section "Payloads (DEPRECATED)".
 
 use serde_json::Value;
 
-use super::Actor;
-use crate::documents::model::NewCell;
+use super::Engine;
+use crate::documents::model::{Model, NewCell};
 use crate::protocol::{CellType, Object, Output};
 
-impl Actor {
+impl Engine {
     /// Performs what `payload` asks for. Unknown payloads are ignored, as Jupyter's front ends do.
-    pub(super) fn take_payload(&mut self, cell_id: &str, payload: &Value) {
+    pub(super) fn take_payload(&mut self, model: &mut Model, cell_id: &str, payload: &Value) {
         match payload["source"].as_str() {
             // Help of `name?` and `%pinfo`.
             Some("page") => {
                 if let Some(data) = payload["data"].as_object() {
                     let output = Output::DisplayData { data: data.clone(), metadata: Object::new() };
-                    self.add_output(cell_id, output, None);
+                    self.add_output(model, cell_id, output, None);
                 }
             }
             // `%load` and `get_ipython().set_next_input()`.
             Some("set_next_input") => {
                 if let Some(text) = payload["text"].as_str() {
-                    self.set_next_input(cell_id, text, payload["replace"].as_bool().unwrap_or_default());
+                    self.set_next_input(
+                        model,
+                        cell_id,
+                        text,
+                        payload["replace"].as_bool().unwrap_or_default(),
+                    );
                 }
             }
             Some("edit_magic") => {
                 let file = payload["filename"].as_str().unwrap_or_default();
                 let text = format!("[cannot open an editor here; the file is {file}]\n");
-                self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
+                self.add_output(model, cell_id, Output::Stream { name: "stderr".into(), text }, None);
             }
             // The kernel then ends by itself, and its end is reported.
             Some("ask_exit") => {}
@@ -37,11 +44,11 @@ impl Actor {
     }
 
     /// Replaces the source of the cell, or inserts a new cell below it.
-    fn set_next_input(&mut self, cell_id: &str, text: &str, replace: bool) {
-        let done = match self.model.cell(cell_id).map(|cell| cell.shown.revision) {
-            Some(revision) if replace => self.model.set_source(cell_id, text.to_owned(), revision),
+    fn set_next_input(&mut self, model: &mut Model, cell_id: &str, text: &str, replace: bool) {
+        let done = match model.cell(cell_id).map(|cell| cell.shown.revision) {
+            Some(revision) if replace => model.set_source(cell_id, text.to_owned(), revision),
             _ => {
-                let below = self.model.index(cell_id).map_or(usize::MAX, |index| index + 1);
+                let below = model.index(cell_id).map_or(usize::MAX, |index| index + 1);
                 let cell = NewCell {
                     cell_type: CellType::Code,
                     source: text.to_owned(),
@@ -50,14 +57,14 @@ impl Actor {
                     outputs: Vec::new(),
                     execution_count: None,
                 };
-                self.model.insert_cell(below, None, cell)
+                model.insert_cell(below, None, cell)
             }
         };
         match done {
             Ok((_, changes)) => self.change(changes, true),
             Err(why) => {
                 let text = format!("[ignored the kernel's text for the next cell: {why}]\n");
-                self.add_output(cell_id, Output::Stream { name: "stderr".into(), text }, None);
+                self.add_output(model, cell_id, Output::Stream { name: "stderr".into(), text }, None);
             }
         }
     }

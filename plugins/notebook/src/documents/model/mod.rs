@@ -1,9 +1,14 @@
 //! A document in memory, and what operations do to it. No files, sockets or kernels: values in, changes out.
 
+mod outputs;
+mod terminal;
+
 use std::collections::HashMap;
 
+#[cfg(test)]
 use serde_json::Value;
 
+use self::outputs::size;
 use crate::format::{FileCell, NotebookFile, new_cell_id};
 use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
 
@@ -107,6 +112,10 @@ impl Model {
 
     pub(super) fn index(&self, id: &str) -> Option<usize> {
         self.cells.iter().position(|cell| cell.shown.id == id)
+    }
+
+    pub(super) fn cell_ids(&self) -> Vec<String> {
+        self.cells.iter().map(|cell| cell.shown.id.clone()).collect()
     }
 
     pub(super) fn cell(&mut self, id: &str) -> Option<&mut LiveCell> {
@@ -239,26 +248,6 @@ impl Model {
         vec![Change::MetadataChanged { metadata }]
     }
 
-    /// Removes a cell's outputs.
-    pub(super) fn clear(&mut self, id: &str) -> Vec<Change> {
-        let Some(cell) = self.cell(id) else { return Vec::new() };
-        cell.clear_next = false;
-        let was_empty = cell.shown.outputs.is_empty();
-        cell.shown.outputs.clear();
-        cell.output_bytes = 0;
-        for places in self.displays.values_mut() {
-            places.retain(|(cell_id, _)| cell_id != id);
-        }
-        if was_empty { Vec::new() } else { vec![Change::OutputsCleared { cell_id: id.to_owned() }] }
-    }
-
-    /// The same, but only when the next output comes.
-    pub(super) fn clear_later(&mut self, id: &str) {
-        if let Some(cell) = self.cell(id) {
-            cell.clear_next = true;
-        }
-    }
-
     pub(super) fn set_state(
         &mut self,
         id: &str,
@@ -277,84 +266,6 @@ impl Model {
         }
         vec![Change::CellStateChanged { cell_id: id.to_owned(), state, execution_count: after.1 }]
     }
-
-    /// Adds an output, or appends its text to the preceding stream.
-    pub(super) fn add_output(&mut self, id: &str, output: Output, display_id: Option<&str>) -> Vec<Change> {
-        let mut changes = match self.cell(id) {
-            Some(cell) if cell.clear_next => self.clear(id),
-            _ => Vec::new(),
-        };
-        let Some(cell) = self.cell(id) else { return changes };
-        cell.output_bytes += size(&output);
-        let index = cell.shown.outputs.len();
-        if let (Output::Stream { name, text }, Some(Output::Stream { name: last, text: whole })) =
-            (&output, cell.shown.outputs.last_mut())
-            && name == last
-        {
-            let index = index - 1;
-            let before = whole.len();
-            whole.push_str(text);
-            if rewrite_lines(whole, before) {
-                let output = Output::Stream { name: name.clone(), text: whole.clone() };
-                cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
-                changes.push(Change::OutputReplaced { cell_id: id.to_owned(), index, output });
-            } else {
-                changes.push(Change::TextAppended { cell_id: id.to_owned(), index, text: text.clone() });
-            }
-            return changes;
-        }
-        let mut output = output;
-        if let Output::Stream { text, .. } = &mut output {
-            rewrite_lines(text, 0);
-        }
-        cell.shown.outputs.push(output.clone());
-        if let Some(display_id) = display_id {
-            self.displays.entry(display_id.to_owned()).or_default().push((id.to_owned(), index));
-        }
-        changes.push(Change::OutputAdded { cell_id: id.to_owned(), output });
-        changes
-    }
-
-    /// Replaces what is shown under a display id, wherever it is.
-    pub(super) fn update_display(
-        &mut self,
-        display_id: &str,
-        data: &Object,
-        metadata: &Object,
-    ) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for (cell_id, index) in self.displays.get(display_id).cloned().unwrap_or_default() {
-            let Some(cell) = self.cell(&cell_id) else { continue };
-            let Some(output) = cell.shown.outputs.get_mut(index) else { continue };
-            match output {
-                Output::DisplayData { data: shown, metadata: about }
-                | Output::ExecuteResult { data: shown, metadata: about, .. } => {
-                    *shown = data.clone();
-                    *about = metadata.clone();
-                }
-                _ => continue,
-            }
-            let output = output.clone();
-            cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
-            changes.push(Change::OutputReplaced { cell_id, index, output });
-        }
-        changes
-    }
-
-    /// The display ids for a record.
-    pub(super) fn displays(&self) -> Value {
-        let recent = self.displays.iter().filter(|(_, places)| !places.is_empty()).take(1000);
-        recent
-            .map(|(id, places)| (id.clone(), serde_json::to_value(places).unwrap_or_default()))
-            .collect::<Object>()
-            .into()
-    }
-
-    pub(super) fn restore_displays(&mut self, displays: &Value) {
-        if let Ok(displays) = serde_json::from_value(displays.clone()) {
-            self.displays = displays;
-        }
-    }
 }
 
 /// The first revision of a cell's source. It differs each time the file is read, so that an edit of earlier
@@ -368,81 +279,6 @@ fn first_revision() -> u32 {
 pub(super) fn is_cell_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-fn size(output: &Output) -> usize {
-    fn value(value: &Value) -> usize {
-        match value {
-            Value::String(text) => text.len(),
-            Value::Array(items) => items.iter().map(value_of).sum(),
-            Value::Object(object) => object.iter().map(|(key, item)| key.len() + value_of(item)).sum(),
-            _ => 8,
-        }
-    }
-    fn value_of(item: &Value) -> usize {
-        value(item) + 8
-    }
-    match output {
-        Output::Stream { text, .. } => text.len(),
-        Output::DisplayData { data, .. } | Output::ExecuteResult { data, .. } => {
-            data.values().map(value).sum()
-        }
-        Output::Error { traceback, .. } => traceback.iter().map(String::len).sum(),
-    }
-}
-
-/// Lets carriage returns and backspaces, from byte `from` on, rewrite their line as a terminal does, so that
-/// progress bars do not pile up. Returns whether text before `from` changed, or whether the text after it
-/// differs from what was appended.
-fn rewrite_lines(text: &mut String, from: usize) -> bool {
-    if !text[from..].contains(['\r', '\x08']) {
-        // A carriage return at the end still waits for its line.
-        let waiting =
-            from > 0 && text[..from].ends_with('\r') && !text[from..].starts_with('\n') && from < text.len();
-        if !waiting {
-            return false;
-        }
-    }
-    let start = text[..from].rfind('\n').map_or(0, |at| at + 1);
-    let tail = text.split_off(start);
-    let mut lines = tail.split('\n').peekable();
-    while let Some(line) = lines.next() {
-        let last = lines.peek().is_none();
-        text.push_str(&rewrite_line(line, last));
-        if !last {
-            text.push('\n');
-        }
-    }
-    true
-}
-
-/// Rewrites one line. A carriage return at the very end of the last line is kept, because its effect depends
-/// on what follows.
-fn rewrite_line(line: &str, is_last: bool) -> String {
-    let (line, end) = match line.strip_suffix('\r') {
-        Some(rest) if is_last => (rest.trim_end_matches('\r'), "\r"),
-        Some(rest) => (rest.trim_end_matches('\r'), ""),
-        None => (line, ""),
-    };
-    let mut letters: Vec<char> = Vec::with_capacity(line.len());
-    for part in line.split('\r') {
-        // Color codes have no width, so lines with them are replaced as a whole.
-        let coloured = part.contains('\x1b') || letters.contains(&'\x1b');
-        let mut fresh: Vec<char> = Vec::with_capacity(part.len());
-        for letter in part.chars() {
-            if letter == '\x08' {
-                fresh.pop();
-            } else {
-                fresh.push(letter);
-            }
-        }
-        if !coloured && fresh.len() < letters.len() {
-            letters.splice(..fresh.len(), fresh);
-        } else {
-            letters = fresh;
-        }
-    }
-    letters.into_iter().chain(end.chars()).collect()
 }
 
 #[cfg(test)]

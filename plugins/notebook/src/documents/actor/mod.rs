@@ -1,0 +1,339 @@
+//! The task that owns one document: passes requests and messages to the model and the engine, and carries out
+//! their effects.
+
+mod file;
+mod kernel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+use super::command::Command;
+use super::context::{DocumentContext, PREFIX};
+use super::disk::Disk;
+use super::engine::{Effect, Engine};
+use super::error::{OpenError, Unreadable};
+use super::kernel::KernelConnection;
+use super::model::{Done, Model, NewCell};
+use super::overflow::OverflowWriter;
+use super::pages::Pages;
+use crate::clock;
+use crate::files::RelativePath;
+use crate::kernel::link::HostMessage;
+use crate::kernel::wire::Event;
+use crate::protocol::{Change, Document, Operation, Reply, Request, ServerFrame};
+
+/// How often the file is checked while a page is open.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long an unused document stays open.
+const LINGER: Duration = Duration::from_secs(30);
+
+pub(super) struct Actor {
+    context: Arc<DocumentContext>,
+    path: RelativePath,
+    model: Model,
+    engine: Engine,
+    kernel: KernelConnection,
+    pages: Pages,
+    disk: Disk,
+    overflow: OverflowWriter,
+    /// Whether the kernel host has a record of this document.
+    recorded: bool,
+    commands: mpsc::UnboundedReceiver<Command>,
+    own_commands: mpsc::UnboundedSender<Command>,
+    host_messages: broadcast::Receiver<HostMessage>,
+    idle_since: Instant,
+}
+
+/// Why a document closes, for its pages.
+struct Closing {
+    /// Whether they should connect again.
+    again: bool,
+    reason: String,
+}
+
+impl Closing {
+    fn again(reason: &str) -> Closing {
+        Closing { again: true, reason: reason.to_owned() }
+    }
+}
+
+impl Actor {
+    /// Takes the document's lock, reads the file, and continues where the previous owner stopped.
+    pub(super) async fn open(
+        context: Arc<DocumentContext>,
+        path: RelativePath,
+        own_commands: mpsc::UnboundedSender<Command>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        wait: Option<Duration>,
+    ) -> Result<Actor, OpenError> {
+        let host_messages = context.link.host_messages();
+        match context.link.lock(&format!("{PREFIX}{path}"), wait).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(OpenError::Busy(format!(
+                    "`{path}` is open in another process of this server: try again"
+                )));
+            }
+            Err(problem) => return Err(OpenError::Busy(problem.message)),
+        }
+        let opened = Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await;
+        let (disk, model) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let _ = context.link.unlock(&format!("{PREFIX}{path}")).await;
+                return Err(error);
+            }
+        };
+        let failures = own_commands.clone();
+        let mut actor = Actor {
+            engine: Engine::new(path.as_str(), context.outputs.clone(), context.limits.cell_output_bytes),
+            context,
+            path,
+            model,
+            kernel: KernelConnection::default(),
+            pages: Pages::new(),
+            disk,
+            overflow: OverflowWriter::new(move |cell_id, message| {
+                let _ = failures.send(Command::OverflowFailed { cell_id, message });
+            }),
+            recorded: false,
+            commands,
+            own_commands,
+            host_messages,
+            idle_since: Instant::now(),
+        };
+        actor.resume().await;
+        Ok(actor)
+    }
+
+    /// Runs until nobody needs the document any more. Returns its path.
+    pub(super) async fn run(mut self) -> RelativePath {
+        let Closing { again, reason } = self.serve().await;
+        self.commands.close();
+        self.flush().await;
+        self.save_conflicting_copy().await;
+        self.pages.tell(&ServerFrame::Closing { again, message: reason });
+        self.overflow.finish().await;
+        let _ = self.context.link.unlock(&format!("{PREFIX}{}", self.path)).await;
+        self.path
+    }
+
+    async fn serve(&mut self) -> Closing {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let unused = Closing { again: false, reason: String::new() };
+        loop {
+            let due = self.disk.due.filter(|_| self.disk.saving.is_none() && !self.disk.conflict);
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Close { again, reason }) => return Closing { again, reason },
+                    Some(command) => self.command(command).await,
+                    None => return unused,
+                },
+                (event, result) = self.disk.saved(), if self.disk.saving.is_some() => self.after_save(event, result).await,
+                host_message = self.host_messages.recv() => match host_message {
+                    Ok(HostMessage::Event(Event::LockWanted { key })) if key.strip_prefix(PREFIX) == Some(self.path.as_str()) => {
+                        return Closing::again("another process of the server is taking over the notebook");
+                    }
+                    // The host released our lock when the connection ended. If the host itself has ended, so
+                    // have the kernels.
+                    Ok(HostMessage::Lost) => return Closing::again("the connection to the kernel host was lost"),
+                    Ok(HostMessage::Event(event)) => self.host_event(event).await,
+                    Ok(HostMessage::Connected) => {}
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.refresh_kernel().await,
+                    Err(broadcast::error::RecvError::Closed) => return unused,
+                },
+                () = sleep_until(due) => self.begin_save().await,
+                _ = tick.tick() => if self.tick().await {
+                    return unused;
+                },
+                // Last, because a kernel that prints without end always has more.
+                delivery = self.kernel.next() => self.deliver(delivery).await,
+            }
+        }
+    }
+
+    /// Does what is due from time to time. Returns whether nobody has used the document for long.
+    async fn tick(&mut self) -> bool {
+        let effects = self.engine.expire_queries(Instant::now());
+        self.carry_out(effects).await;
+        if !self.pages.is_empty() && self.disk.saving.is_none() {
+            self.look().await;
+        }
+        if !self.pages.is_empty() || self.engine.is_running() || self.disk.is_dirty() {
+            self.idle_since = Instant::now();
+        }
+        self.idle_since.elapsed() > LINGER
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect { resume, reply } => {
+                let Actor { path, model, engine, disk, pages, .. } = self;
+                let (client, frames) = pages.connect(resume, || document(path, model, engine, disk));
+                if reply.send((client, frames)).is_err() {
+                    pages.disconnect(client);
+                }
+            }
+            Command::Disconnect { client } => self.pages.disconnect(client),
+            Command::Request { client, request } => match *request {
+                Ok(Request { id, op }) => {
+                    self.pages.author = Some((client, id));
+                    let result = self.operate(client, id, op).await;
+                    self.pages.author = None;
+                    if let Some(result) = result {
+                        self.pages.answer(client, id, result);
+                    }
+                }
+                Err(Unreadable { id, message }) => {
+                    self.pages.tell_one(client, &ServerFrame::Failed { id, message });
+                }
+            },
+            Command::OverflowFailed { cell_id, message } => {
+                tracing::warn!(message, document = %self.path, "part of an output was lost");
+                let effects = self.engine.overflow_failed(&mut self.model, &cell_id, &message);
+                self.carry_out(effects).await;
+            }
+            Command::Restarted { client, id, result, run_all } => {
+                self.pages.author = Some((client, id));
+                let result = self.restarted(result, run_all).await;
+                self.pages.answer(client, id, result.map(|()| Reply::Done));
+                self.pages.author = None;
+            }
+            Command::Flush { reply } => {
+                self.flush().await;
+                self.look().await;
+                let _ = reply.send(());
+            }
+            Command::Moved { to, reply } => {
+                self.moved(to).await;
+                let _ = reply.send(());
+            }
+            // Handled by `serve`.
+            Command::Close { .. } => {}
+        }
+    }
+
+    async fn moved(&mut self, to: RelativePath) {
+        let from = std::mem::replace(&mut self.path, to);
+        self.engine.moved(self.path.as_str());
+        let link = &self.context.link;
+        // Nobody else can have the new path open, because its file did not exist.
+        let _ = link.lock(&format!("{PREFIX}{}", self.path), None).await;
+        let _ = link.put(format!("{PREFIX}{from}"), None).await;
+        let _ = link.unlock(&format!("{PREFIX}{from}")).await;
+        self.keep_record().await;
+        self.change(vec![Change::Moved { path: self.path.to_string() }], false);
+    }
+
+    /// Performs a page's operation. `None`: the reply comes later.
+    async fn operate(&mut self, client: u64, id: u32, op: Operation) -> Option<Result<Reply, String>> {
+        let done = match op {
+            Operation::SetSource { cell_id, source, base_revision } => {
+                self.model.set_source(&cell_id, source, base_revision)
+            }
+            Operation::InsertCell {
+                index,
+                cell_type,
+                source,
+                cell_id,
+                metadata,
+                attachments,
+                outputs,
+                execution_count,
+            } => {
+                let new = NewCell {
+                    cell_type,
+                    source,
+                    metadata: metadata.unwrap_or_default(),
+                    attachments,
+                    outputs: outputs.unwrap_or_default(),
+                    execution_count,
+                };
+                self.model.insert_cell(index, cell_id, new)
+            }
+            Operation::DeleteCell { cell_id } => self.model.delete_cell(&cell_id),
+            Operation::MoveCell { cell_id, index } => self.model.move_cell(&cell_id, index),
+            Operation::SetCellType { cell_id, cell_type } => self.model.set_cell_type(&cell_id, cell_type),
+            Operation::SetCellMetadata { cell_id, metadata } => {
+                self.model.set_cell_metadata(&cell_id, metadata)
+            }
+            Operation::SetCellAttachments { cell_id, attachments } => {
+                self.model.set_cell_attachments(&cell_id, attachments)
+            }
+            Operation::SetMetadata { metadata } => Ok((Reply::Done, self.model.set_metadata(metadata))),
+            Operation::ClearOutputs { cell_ids } => self.clear_outputs(cell_ids),
+            Operation::Save => return Some(self.save_now().await.map(|()| Reply::Done)),
+            Operation::ResolveConflict { keep } => {
+                return Some(self.resolve(keep).await.map(|()| Reply::Done));
+            }
+            other => return self.operate_kernel(client, id, other).await,
+        };
+        Some(done.map(|(reply, changes)| {
+            self.change(changes, true);
+            reply
+        }))
+    }
+
+    fn clear_outputs(&mut self, cell_ids: Option<Vec<String>>) -> Done {
+        let mut changes = Vec::new();
+        for id in cell_ids.unwrap_or_else(|| self.model.cell_ids()) {
+            changes.extend(self.model.clear(&id));
+            if let Some(cell) = self.model.cell(&id) {
+                let state = cell.shown.state;
+                changes.extend(self.model.set_state(&id, state, Some(None)));
+            }
+        }
+        Ok((Reply::Done, changes))
+    }
+
+    /// Sends changes to the pages. `content` tells whether the file must be written.
+    fn change(&mut self, changes: Vec<Change>, content: bool) {
+        if content && !changes.is_empty() {
+            self.disk.touch();
+        }
+        self.pages.publish(changes);
+    }
+
+    /// Does what the engine decided.
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut orders = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Change { changes, content } => self.change(changes, content),
+                Effect::Send(message) => self.kernel.send(message),
+                Effect::Answer { client, id, result } => self.pages.answer(client, id, result),
+                Effect::Overflow(order) => orders.push(order),
+                Effect::KeepRecord => self.keep_record().await,
+            }
+        }
+        // Last, because it waits for a slow disk.
+        self.overflow.send(orders).await;
+    }
+}
+
+/// The document as a page gets it.
+fn document(path: &RelativePath, model: &Model, engine: &Engine, disk: &Disk) -> Document {
+    Document {
+        path: path.to_string(),
+        cells: model.cells.iter().map(|cell| cell.shown.clone()).collect(),
+        metadata: model.metadata.clone(),
+        kernel: engine.kernel().clone(),
+        unsaved: disk.is_dirty(),
+        conflict: disk.conflict,
+        last_modified: clock::rfc3339(disk.facts().modified),
+        input: engine.input().cloned(),
+        writable: disk.facts().writable,
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,25 @@
+//! What an engine decides.
+
+use crate::documents::overflow::OverflowOrder;
+use crate::kernel::message::Message;
+use crate::protocol::{Change, Reply};
+
+/// What the actor must do, in this order. The model is already changed.
+#[derive(Debug)]
+pub(in crate::documents) enum Effect {
+    /// Send changes of the model to the pages.
+    Change {
+        /// Never empty.
+        changes: Vec<Change>,
+        /// Whether the file must be written.
+        content: bool,
+    },
+    /// Send a message to the kernel.
+    Send(Message),
+    /// Reply to a page's request.
+    Answer { client: u64, id: u32, result: Result<Reply, String> },
+    /// Write output beyond a cell's limit to its file.
+    Overflow(OverflowOrder),
+    /// Keep the engine's record for the next owner before carrying out what follows.
+    KeepRecord,
+}

@@ -1,0 +1,83 @@
+//! The cells that were sent to the kernel and have not ended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::CellState;
+
+/// A cell that was sent to the kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Execution {
+    pub(super) msg_id: String,
+    pub(super) cell_id: String,
+    pub(super) replied: bool,
+    pub(super) idle: bool,
+    pub(super) started: bool,
+}
+
+impl Execution {
+    /// One of which nothing has come back yet.
+    pub(super) fn new(msg_id: String, cell_id: &str) -> Execution {
+        Execution { msg_id, cell_id: cell_id.to_owned(), replied: false, idle: false, started: false }
+    }
+}
+
+/// The executions, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Runs(Vec<Execution>);
+
+impl Runs {
+    pub(super) fn new(executions: Vec<Execution>) -> Runs {
+        Runs(executions)
+    }
+
+    pub(super) fn add(&mut self, msg_id: String, cell_id: &str) {
+        self.0.push(Execution::new(msg_id, cell_id));
+    }
+
+    pub(super) fn all(&self) -> &[Execution] {
+        &self.0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn find(&mut self, msg_id: &str) -> Option<&mut Execution> {
+        self.0.iter_mut().find(|execution| execution.msg_id == msg_id)
+    }
+
+    /// Removes an execution whose reply and idle status have both come. Returns its cell.
+    pub(super) fn end(&mut self, msg_id: &str) -> Option<String> {
+        let ended = |run: &Execution| run.msg_id == msg_id && run.replied && run.idle;
+        let at = self.0.iter().position(ended)?;
+        Some(self.0.remove(at).cell_id)
+    }
+
+    /// Removes all. Returns their cells.
+    pub(super) fn take_all(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.0).into_iter().map(|execution| execution.cell_id).collect()
+    }
+
+    /// The cell that is running, or else the next one.
+    pub(super) fn current_cell(&self) -> Option<String> {
+        let running = self.0.iter().find(|execution| execution.started).or(self.0.first());
+        running.map(|execution| execution.cell_id.clone())
+    }
+
+    /// The cells that are queued or running.
+    pub(super) fn states(&self) -> Vec<(String, CellState)> {
+        let state = |execution: &Execution| (execution.cell_id.clone(), self.state_of(&execution.cell_id));
+        self.0.iter().map(state).collect()
+    }
+
+    pub(super) fn state_of(&self, cell_id: &str) -> CellState {
+        let mut state = CellState::Idle;
+        for execution in self.0.iter().filter(|execution| execution.cell_id == cell_id) {
+            if execution.started {
+                return CellState::Running;
+            }
+            state = CellState::Queued;
+        }
+        state
+    }
+}

@@ -1,0 +1,125 @@
+//! The pages that show a document: numbers its changes, keeps the newest ones, and sends them to every page.
+
+use std::collections::HashMap;
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::mpsc;
+
+use super::log::Log;
+use crate::protocol::{Change, Document, Reply, ServerFrame};
+
+/// How many frames may wait for one page. A slower page is disconnected and resumes.
+const WAITING_FRAMES: usize = 8192;
+
+/// The connected pages, and what was sent to them.
+pub(super) struct Pages {
+    instance: String,
+    log: Log,
+    clients: HashMap<u64, mpsc::Sender<Utf8Bytes>>,
+    newest_client: u64,
+    /// The request that makes the changes being sent now.
+    pub(super) author: Option<(u64, u32)>,
+}
+
+impl Pages {
+    pub(super) fn new() -> Pages {
+        Pages {
+            instance: uuid::Uuid::new_v4().simple().to_string(),
+            log: Log::default(),
+            clients: HashMap::new(),
+            newest_client: 0,
+            author: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The number of the newest change.
+    pub(super) fn last_event(&self) -> u64 {
+        self.log.last()
+    }
+
+    /// Connects a page: sends what it missed since the event in `resume`, or the whole document. Returns its
+    /// number and its frames.
+    pub(super) fn connect(
+        &mut self,
+        resume: Option<(String, u64)>,
+        document: impl FnOnce() -> Document,
+    ) -> (u64, mpsc::Receiver<Utf8Bytes>) {
+        let (sender, frames) = mpsc::channel(WAITING_FRAMES);
+        let first = self.resume(resume).unwrap_or_else(|| {
+            let (instance, event) = (self.instance.clone(), self.log.last());
+            vec![encode(&ServerFrame::Opened { instance, event, document: document() })]
+        });
+        for frame in first {
+            let _ = sender.try_send(frame);
+        }
+        self.newest_client += 1;
+        self.clients.insert(self.newest_client, sender);
+        (self.newest_client, frames)
+    }
+
+    /// The first frames of a resumed connection; `None` if what the page missed is no longer kept.
+    fn resume(&self, resume: Option<(String, u64)>) -> Option<Vec<Utf8Bytes>> {
+        let (instance, event) = resume.filter(|(instance, _)| *instance == self.instance)?;
+        let missed = self.log.after(event)?;
+        let resumed = encode(&ServerFrame::Resumed { instance, event, last: self.log.last() });
+        let frames: Vec<Utf8Bytes> = std::iter::once(resumed).chain(missed).collect();
+        (frames.len() <= WAITING_FRAMES).then_some(frames)
+    }
+
+    pub(super) fn disconnect(&mut self, client: u64) {
+        self.clients.remove(&client);
+    }
+
+    /// Numbers changes, keeps them, and sends them to every page.
+    pub(super) fn publish(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            let event = self.log.next();
+            let mut frame = ServerFrame::Changed { event, request: None, change };
+            let shared = encode(&frame);
+            self.log.push(shared.clone());
+            let author = self.author.map(|(client, request)| {
+                if let ServerFrame::Changed { request: slot, .. } = &mut frame {
+                    *slot = Some(request);
+                }
+                (client, encode(&frame))
+            });
+            self.clients.retain(|client, sender| {
+                let own = author.as_ref().filter(|(author, _)| author == client).map(|(_, frame)| frame);
+                sender.try_send(own.unwrap_or(&shared).clone()).is_ok()
+            });
+        }
+    }
+
+    /// Sends a frame to every page.
+    pub(super) fn tell(&mut self, frame: &ServerFrame) {
+        let frame = encode(frame);
+        self.clients.retain(|_, sender| sender.try_send(frame.clone()).is_ok());
+    }
+
+    /// Sends a frame to one page.
+    pub(super) fn tell_one(&mut self, client: u64, frame: &ServerFrame) {
+        if let Some(sender) = self.clients.get(&client)
+            && sender.try_send(encode(frame)).is_err()
+        {
+            self.clients.remove(&client);
+        }
+    }
+
+    /// Replies to a page's request.
+    pub(super) fn answer(&mut self, client: u64, id: u32, result: Result<Reply, String>) {
+        let frame = match result {
+            Ok(reply) => ServerFrame::Reply { id, reply },
+            Err(message) => ServerFrame::Failed { id: Some(id), message },
+        };
+        self.tell_one(client, &frame);
+    }
+}
+
+fn encode(frame: &ServerFrame) -> Utf8Bytes {
+    // These values can always be serialized as JSON.
+    serde_json::to_string(frame).unwrap_or_default().into()
+}
