@@ -1,4 +1,4 @@
-// Written from plugins/notebook/src/protocol.rs by `PASTER_BLESS=1 cargo test -p notebook --lib protocol`.
+// Written from plugins/notebook/src/protocol by `PASTER_BLESS=1 cargo test -p notebook --lib protocol`.
 // Do not edit.
 
 /** Any JSON object. */
