@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use crate::files::{Files, RelativePath};
 use crate::kernel::link::Link;
 use crate::kernel::specs::{KernelSpecs, Spec};
-use crate::kernel::wire::{KernelModel, Limits, Problem, ProblemKind};
+use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 
 const PREFIX: &str = "session/";
 
@@ -50,13 +50,18 @@ pub struct Sessions {
     link: Link,
     kernel_specs: Arc<KernelSpecs>,
     files: Files,
-    limits: Limits,
+    limits: KernelLimits,
     /// One change at a time, so that two pages that open one file get one kernel.
     changing: Arc<Mutex<()>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(link: Link, kernel_specs: Arc<KernelSpecs>, files: Files, limits: Limits) -> Sessions {
+    pub(crate) fn new(
+        link: Link,
+        kernel_specs: Arc<KernelSpecs>,
+        files: Files,
+        limits: KernelLimits,
+    ) -> Sessions {
         Sessions { link, kernel_specs, files, limits, changing: Arc::default() }
     }
 

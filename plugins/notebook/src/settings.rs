@@ -85,8 +85,8 @@ impl Default for Limits {
 
 impl Limits {
     /// The limits for the kernel host.
-    pub(crate) fn of_kernel(&self) -> wire::Limits {
-        wire::Limits {
+    pub(crate) fn of_kernel(&self) -> wire::KernelLimits {
+        wire::KernelLimits {
             memory_bytes: self.kernel_memory_bytes,
             processes: self.kernel_processes,
             cpu_secs: self.kernel_cpu_secs,

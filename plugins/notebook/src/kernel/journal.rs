@@ -31,11 +31,11 @@ pub enum Read {
 
 /// The messages of one kernel.
 pub struct Journal {
-    inner: Mutex<Inner>,
+    inner: Mutex<JournalInner>,
     grown: watch::Sender<u64>,
 }
 
-struct Inner {
+struct JournalInner {
     next: u64,
     ring: VecDeque<Bytes>,
     ring_bytes: usize,
@@ -70,7 +70,7 @@ impl Journal {
     /// An empty journal. Its files are in `folder`, which exists. Beyond `limit_bytes` in total, the oldest
     /// are deleted.
     pub fn new(folder: PathBuf, limit_bytes: u64) -> Journal {
-        let inner = Inner {
+        let inner = JournalInner {
             next: 1,
             ring: VecDeque::new(),
             ring_bytes: 0,
@@ -82,7 +82,7 @@ impl Journal {
         Journal { inner: Mutex::new(inner), grown: watch::Sender::new(1) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, JournalInner> {
         self.inner.lock()
     }
 
@@ -158,7 +158,7 @@ impl Journal {
     }
 }
 
-impl Inner {
+impl JournalInner {
     /// Moves the oldest entry of the ring to a file. If that fails (disk full), the entry is lost, and
     /// readers see a gap.
     fn spill_oldest(&mut self) {

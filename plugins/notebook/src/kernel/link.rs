@@ -18,8 +18,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::message::Message;
 use super::wire::{
-    Answer, Call, Event, Frame, Hello, KernelModel, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind,
-    Reader, Role, encode_frame,
+    Answer, Call, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall, PROTOCOL, Problem,
+    ProblemKind, Role, encode_frame,
 };
 
 /// How long a call waits for the host.
@@ -212,7 +212,7 @@ pub struct Attachment {
 
 /// Reads a kernel's messages.
 pub struct AttachmentReader {
-    reader: Reader<OwnedReadHalf>,
+    reader: FrameReader<OwnedReadHalf>,
 }
 
 /// What a reader receives from a kernel.
@@ -265,10 +265,10 @@ impl AttachmentWriter {
 async fn connect(
     socket: &PathBuf,
     role: Role,
-) -> Result<(Reader<OwnedReadHalf>, OwnedWriteHalf, Value), Problem> {
+) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf, Value), Problem> {
     let stream = UnixStream::connect(socket).await.map_err(lost)?;
     let (read, mut write) = stream.into_split();
-    let mut reader = Reader::new(read);
+    let mut reader = FrameReader::new(read);
     let hello = serde_json::to_vec(&Hello { protocol: PROTOCOL, role }).map_err(lost)?;
     let mut out = BytesMut::new();
     encode_frame(&Frame::Hello(hello.into()), &mut out);
@@ -321,7 +321,7 @@ async fn keep_connected(
 /// Carries calls, answers and events until the connection is lost, or until nobody holds the link any more
 /// (true).
 async fn converse(
-    mut reader: Reader<OwnedReadHalf>,
+    mut reader: FrameReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
     calls: &mut mpsc::UnboundedReceiver<Pending>,
     host_messages: &broadcast::Sender<HostMessage>,

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
-use super::wire::{Launch, Limits};
+use super::wire::{KernelLimits, Launch};
 
 /// How many bytes of the process's stdout and stderr are kept.
 const TAIL_BYTES: usize = 4 << 10;
@@ -122,7 +122,7 @@ impl Process {
     }
 }
 
-fn set_limits(pid: Pid, limits: &Limits) {
+fn set_limits(pid: Pid, limits: &KernelLimits) {
     let set = |resource: Resource, value: Option<u64>| {
         let Some(value) = value else { return };
         let limit = Rlimit { current: Some(value), maximum: Some(value) };

@@ -1,5 +1,8 @@
 //! Which kernels this machine can start: installed kernelspecs, the configured Python's ipykernel, and the
 //! built-in kernel.
+//!
+//! # Source
+//! Jupyter, "Making kernels for Jupyter", section "Kernel specs".
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use super::wire::{Launch, Limits};
+use super::wire::{KernelLimits, Launch};
 
 /// The name of the built-in kernel.
 pub const BUILT_IN: &str = "paster-python";
@@ -51,7 +54,7 @@ pub struct Spec {
 
 impl Spec {
     /// What the kernel host needs to start it in `folder`.
-    pub fn launch(&self, folder: &Path, extra_env: &[(String, String)], limits: Limits) -> Launch {
+    pub fn launch(&self, folder: &Path, extra_env: &[(String, String)], limits: KernelLimits) -> Launch {
         Launch {
             name: self.name.clone(),
             argv: self.argv.clone(),

@@ -1,5 +1,8 @@
 //! The connection between the kernel host and one kernel's process: ZeroMQ over Unix sockets, with Jupyter's
 //! wire protocol, or, for the built-in kernel, a Unix socket with one JSON message per line.
+//!
+//! # Source
+//! Jupyter, "Messaging in Jupyter", section "The Wire Protocol"; "Making kernels for Jupyter", section "Connection files".
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 use notebook::kernel::link::{Attachment, Delivery, Link};
 use notebook::kernel::message::{Channel, Message};
 use notebook::kernel::specs::{BUILT_IN, KernelSpecs};
-use notebook::kernel::wire::{KernelModel, Limits};
+use notebook::kernel::wire::{KernelLimits, KernelModel};
 use notebook::protocol::KernelState;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
     let specs = KernelSpecs::new(Some(python.to_owned()), None).specs().await;
     let spec =
         specs.specs.get(name).unwrap_or_else(|| panic!("no kernel {name} in {:?}", specs.specs.keys()));
-    let limits = Limits { kernels: 10, journal_bytes: 256 << 20, ..Limits::default() };
+    let limits = KernelLimits { kernels: 10, journal_bytes: 256 << 20, ..KernelLimits::default() };
     link.start(spec.launch(&std::env::temp_dir(), &[], limits), None).await.unwrap()
 }
 

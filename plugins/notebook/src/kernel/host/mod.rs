@@ -1,12 +1,13 @@
 //! The kernel host: a side process that owns kernels, their sockets and their journals, and outlives reloads of the plugin.
 //!
-//! `running` drives one kernel, and `session` serves one connection. The host also keeps small values and
+//! `task` drives one kernel, and `session` serves one connection. The host also keeps small values and
 //! locks for the plugin, because they must live as long as the kernels.
 
 mod incoming;
 mod queue;
 mod running;
 mod session;
+mod task;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
@@ -154,7 +155,7 @@ impl Host {
             Problem::new(ProblemKind::LaunchFailed, format!("cannot create {}: {error}", folder.display()))
         };
         std::fs::DirBuilder::new().create(&folder).map_err(failed)?;
-        let kernel = Running::start(self.clone(), id.clone(), launch, folder);
+        let kernel = task::start(self.clone(), id.clone(), launch, folder);
         kernels.insert(id, kernel.clone());
         Ok(kernel)
     }

@@ -1,35 +1,18 @@
-//! One kernel under the host: starts its process, connects, records every message, restarts it, reports why
-//! it died.
+//! One kernel under the host, for the rest of the host: its state, its journal, and what can be asked of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustix::process::Signal;
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Host;
-use super::incoming::{ControlRequests, KernelEvent};
-use super::queue::Queue;
+use super::incoming::ControlRequests;
 use crate::clock;
 use crate::kernel::journal::Journal;
-use crate::kernel::message::{Channel, Message};
-use crate::kernel::process::Process;
-use crate::kernel::transport::{self, HOST_SESSION, PendingTransport, Sink, Transport};
-use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
+use crate::kernel::message::Message;
+use crate::kernel::wire::{KernelModel, Launch, Problem, ProblemKind};
 use crate::protocol::KernelState;
-
-/// The longest time from the start of a process to its first reply.
-const START: Duration = Duration::from_secs(60);
-/// How long a kernel may take to end by itself.
-const GRACE: Duration = Duration::from_secs(3);
-/// How long a busy kernel's cell may take to end after the interrupt. A cell may catch it and continue.
-const INTERRUPTED: Duration = Duration::from_millis(500);
-/// How long it may take after the SIGTERM that follows.
-const TERMINATED: Duration = Duration::from_millis(500);
 
 /// A kernel that the host knows, alive or dead.
 pub(super) struct Running {
@@ -37,27 +20,26 @@ pub(super) struct Running {
     pub(super) model: Mutex<KernelModel>,
     pub(super) control_requests: ControlRequests,
     connections: AtomicUsize,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<KernelOrder>,
     sends: mpsc::Sender<Message>,
     /// True after it was forgotten.
     pub(super) closed: watch::Sender<bool>,
 }
 
-enum Order {
+/// What can be asked of a kernel.
+pub(super) enum KernelOrder {
     Interrupt,
     Restart(oneshot::Sender<Result<(), Problem>>),
     Shutdown(oneshot::Sender<()>),
 }
 
-/// How a process ended.
-enum End {
-    Died(String),
-    Restart(oneshot::Sender<Result<(), Problem>>),
-    Shutdown(oneshot::Sender<()>),
-}
-
 impl Running {
-    pub(super) fn start(host: Arc<Host>, id: String, launch: Launch, folder: PathBuf) -> Arc<Running> {
+    /// A kernel that is starting, and the ends of its queues: what is asked of it, and the messages to it.
+    pub(super) fn new(
+        id: String,
+        launch: &Launch,
+        folder: PathBuf,
+    ) -> (Running, mpsc::UnboundedReceiver<KernelOrder>, mpsc::Receiver<Message>) {
         let (orders, order_queue) = mpsc::unbounded_channel();
         let (sends, send_queue) = mpsc::channel(64);
         let model = KernelModel {
@@ -72,27 +54,16 @@ impl Running {
             info: None,
             exit: None,
         };
-        let kernel = Arc::new(Running {
-            journal: Journal::new(folder.clone(), launch.limits.journal_bytes),
+        let kernel = Running {
+            journal: Journal::new(folder, launch.limits.journal_bytes),
             model: Mutex::new(model),
             control_requests: ControlRequests::default(),
             connections: AtomicUsize::new(0),
             orders,
             sends,
             closed: watch::Sender::new(false),
-        });
-        tokio::spawn(
-            KernelTask {
-                host,
-                kernel: kernel.clone(),
-                launch,
-                folder,
-                orders: order_queue,
-                sends: send_queue,
-            }
-            .run(),
-        );
-        kernel
+        };
+        (kernel, order_queue, send_queue)
     }
 
     pub(super) fn model(&self) -> KernelModel {
@@ -101,8 +72,8 @@ impl Running {
         model.next_entry = self.journal.next();
         model
     }
+
     /// Adds `by` (`1` or `-1`) to the number of connections.
-    /// Adds `change` (`1` or `-1`) to the number of connections.
     pub(super) fn count_connection(&self, by: isize) {
         self.connections.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
     }
@@ -113,306 +84,19 @@ impl Running {
     }
 
     pub(super) fn interrupt(&self) {
-        let _ = self.orders.send(Order::Interrupt);
+        let _ = self.orders.send(KernelOrder::Interrupt);
     }
 
     pub(super) async fn restart(&self) -> Result<(), Problem> {
         let (sender, receiver) = oneshot::channel();
-        let _ = self.orders.send(Order::Restart(sender));
+        let _ = self.orders.send(KernelOrder::Restart(sender));
         let gone = |_| Problem::new(ProblemKind::UnknownKernel, "the kernel is shut down");
         receiver.await.map_err(gone)?
     }
 
     pub(super) async fn shutdown(&self) {
         let (sender, receiver) = oneshot::channel();
-        let _ = self.orders.send(Order::Shutdown(sender));
+        let _ = self.orders.send(KernelOrder::Shutdown(sender));
         let _ = receiver.await;
-    }
-}
-
-/// The task behind a [`Running`].
-struct KernelTask {
-    host: Arc<Host>,
-    kernel: Arc<Running>,
-    launch: Launch,
-    folder: PathBuf,
-    orders: mpsc::UnboundedReceiver<Order>,
-    sends: mpsc::Receiver<Message>,
-}
-
-impl KernelTask {
-    async fn run(mut self) {
-        let mut restarting: Option<oneshot::Sender<Result<(), Problem>>> = None;
-        let shutdown = loop {
-            match self.process(&mut restarting).await {
-                End::Shutdown(reply) => break Some(reply),
-                End::Restart(reply) => restarting = Some(reply),
-                End::Died(reason) => {
-                    self.dead(&reason);
-                    if let Some(reply) = restarting.take() {
-                        let _ = reply.send(Err(Problem::new(
-                            ProblemKind::LaunchFailed,
-                            format!("the kernel {reason}"),
-                        )));
-                    }
-                    match self.wait_dead().await {
-                        Some(Order::Restart(reply)) => restarting = Some(reply),
-                        Some(Order::Shutdown(reply)) => break Some(reply),
-                        Some(Order::Interrupt) | None => break None,
-                    }
-                }
-            }
-            self.state(KernelState::Restarting, |model| model.exit = None);
-            self.record_status("restarting", None);
-        };
-        self.host.forget(&self.kernel.model().id);
-        self.kernel.closed.send_replace(true);
-        let _ = std::fs::remove_dir_all(&self.folder);
-        if let Some(reply) = shutdown {
-            let _ = reply.send(());
-        }
-    }
-
-    /// Waits for a restart or the end. Messages to a dead kernel are dropped.
-    async fn wait_dead(&mut self) -> Option<Order> {
-        loop {
-            tokio::select! {
-                order = self.orders.recv() => match order {
-                    Some(Order::Interrupt) => {}
-                    order => return order,
-                },
-                Some(_) = self.sends.recv() => {}
-            }
-        }
-    }
-
-    /// Runs one process from its start to its end.
-    async fn process(&mut self, restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>) -> End {
-        let start = self.kernel.model().starts + 1;
-        let folder = self.folder.join(start.to_string());
-        let (pending, mut process) = match self.launch_in(&folder) {
-            Ok(launched) => launched,
-            Err(reason) => return End::Died(reason),
-        };
-        let id = process.id();
-        self.host.reaper.add(id);
-        self.state(KernelState::Starting, |model| {
-            model.pid = Some(id);
-            model.starts = start;
-        });
-        let end = self.drive(pending, &mut process, restarting).await;
-        process.end_within(Duration::from_millis(100)).await;
-        self.host.reaper.remove(id);
-        self.kernel.control_requests.clear();
-        self.kernel.model.lock().pid = None;
-        let _ = std::fs::remove_dir_all(&folder);
-        end
-    }
-
-    fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, Process), String> {
-        let failed =
-            |what: &str, error: std::io::Error| format!("could not be started: cannot {what}: {error}");
-        std::fs::create_dir(folder).map_err(|error| failed("create its private folder", error))?;
-        let mut launch = self.launch.clone();
-        let pending = match &launch.built_in {
-            Some(source) => {
-                let file = folder.join("paster_kernel.py");
-                transport::write_private(&file, source.as_bytes())
-                    .map_err(|error| failed("write its source", error))?;
-                launch.argv.push(file.to_string_lossy().into_owned());
-                PendingTransport::lines(folder)
-            }
-            None => PendingTransport::zmq(folder, &launch.name),
-        };
-        let pending = pending.map_err(|error| failed("create its connection file", error))?;
-        let process = Process::start(&launch, pending.path()).map_err(|error| {
-            failed(&format!("run `{}` in {}", launch.argv.first().map_or("", |a| a), launch.folder), error)
-        })?;
-        Ok((pending, process))
-    }
-
-    async fn drive(
-        &mut self,
-        pending: PendingTransport,
-        process: &mut Process,
-        restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>,
-    ) -> End {
-        let (told, mut kernel_events) = mpsc::unbounded_channel();
-        let kernel = self.kernel.clone();
-        let events = self.host.events.clone();
-        let sink: Sink = Arc::new(move |message| {
-            if let Some(kernel_event) = kernel.take(message, &events) {
-                let _ = told.send(kernel_event);
-            }
-        });
-        let connecting = connect(pending, sink, &mut kernel_events);
-        let transport = tokio::select! {
-            transport = connecting => match transport {
-                Ok(transport) => transport,
-                Err(reason) => return End::Died(reason),
-            },
-            reason = process.ended() => return End::Died(reason),
-            end = until_end(&mut self.orders) => return end,
-        };
-        self.state(KernelState::Idle, |_| {});
-        if let Some(reply) = restarting.take() {
-            let _ = reply.send(Ok(()));
-        }
-        let mut queue = Queue::default();
-        loop {
-            tokio::select! {
-                reason = process.ended() => {
-                    // Its last messages are still on their way through our sockets.
-                    self.settle().await;
-                    return End::Died(reason);
-                }
-                order = self.orders.recv() => {
-                    if matches!(order, Some(Order::Interrupt)) {
-                        self.abort(&mut queue);
-                    }
-                    match order {
-                    Some(Order::Interrupt) => self.interrupt(&transport, process),
-                    Some(Order::Restart(reply)) => {
-                        self.stop(&transport, process, true).await;
-                        return End::Restart(reply);
-                    }
-                    Some(Order::Shutdown(reply)) => {
-                        self.stop(&transport, process, false).await;
-                        return End::Shutdown(reply);
-                    }
-                    None => return End::Died("was given up".to_owned()),
-                    }
-                }
-                Some(kernel_event) = kernel_events.recv() => if let KernelEvent::Replied { msg_id, failed } = kernel_event {
-                    if failed {
-                        self.abort(&mut queue);
-                    }
-                    queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
-                },
-                Some(message) = self.sends.recv() => {
-                    self.kernel.control_requests.sent(&message);
-                    queue.push(message).into_iter().for_each(|message| transport.send(message));
-                }
-            }
-        }
-    }
-
-    /// Drops the waiting runs, and records that as a kernel would report it.
-    fn abort(&self, queue: &mut Queue) {
-        for message in queue.drop_waiting() {
-            self.kernel.journal.append(message.encode_v1());
-        }
-    }
-
-    fn interrupt(&self, transport: &Transport, process: &Process) {
-        if self.launch.interrupt_by_message {
-            transport.send(transport::control_request("interrupt_request", &json!({})));
-        } else {
-            process.signal(Signal::INT);
-        }
-    }
-
-    /// Ends the process. A busy one is interrupted first, and then terminated if its cell continues.
-    async fn stop(&self, transport: &Transport, process: &mut Process, restart: bool) {
-        let busy = self.is_busy();
-        if busy {
-            self.interrupt(transport, process);
-        }
-        transport.send(transport::control_request("shutdown_request", &json!({"restart": restart})));
-        let runs_on = busy
-            && tokio::select! {
-                () = process.exited() => false,
-                left = tokio::time::timeout(INTERRUPTED, self.until_not_busy()) => left.is_err(),
-            };
-        if runs_on {
-            process.signal(Signal::TERM);
-        }
-        process.end_within(if runs_on { TERMINATED } else { GRACE }).await;
-        self.settle().await;
-    }
-
-    fn is_busy(&self) -> bool {
-        self.kernel.model.lock().state == KernelState::Busy
-    }
-
-    async fn until_not_busy(&self) {
-        let mut look = tokio::time::interval(Duration::from_millis(10));
-        while self.is_busy() {
-            look.tick().await;
-        }
-    }
-
-    /// Waits until nothing new has been recorded for a moment.
-    async fn settle(&self) {
-        let mut grown = self.kernel.journal.grown();
-        let quiet = Duration::from_millis(40);
-        while let Ok(Ok(())) = tokio::time::timeout(quiet, grown.changed()).await {}
-    }
-
-    fn dead(&self, reason: &str) {
-        self.state(KernelState::Dead, |model| model.exit = Some(format!("the kernel {reason}")));
-        self.record_status("dead", Some(reason));
-    }
-
-    fn state(&self, state: KernelState, change: impl FnOnce(&mut KernelModel)) {
-        {
-            let mut model = self.kernel.model.lock();
-            model.state = state;
-            change(&mut model);
-        }
-        let _ = self.host.events.send(Event::Kernel { model: self.kernel.model() });
-    }
-
-    /// Records a status message from the host itself, so that every reader sees it in order.
-    fn record_status(&self, state: &str, reason: Option<&str>) {
-        let mut content = json!({"execution_state": state});
-        if let Some(reason) = reason {
-            content["reason"] = format!("the kernel {reason}").into();
-        }
-        let id = format!("host-{}", uuid::Uuid::new_v4().simple());
-        let message = Message::new(Channel::Iopub, "status", &id, HOST_SESSION, &content);
-        self.kernel.journal.append(message.encode_v1());
-    }
-}
-
-/// Connects, and sends requests until the kernel replies and its iopub messages arrive. Before that, output
-/// could be missed.
-async fn connect(
-    pending: PendingTransport,
-    sink: Sink,
-    kernel_events: &mut mpsc::UnboundedReceiver<KernelEvent>,
-) -> Result<Transport, String> {
-    let connected = async {
-        let transport =
-            pending.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
-        let (mut answered, mut heard) = (false, false);
-        let mut ask = tokio::time::interval(Duration::from_millis(500));
-        while !(answered && heard) {
-            tokio::select! {
-                _ = ask.tick() => transport.send(transport::kernel_info_request()),
-                Some(kernel_event) = kernel_events.recv() => match kernel_event {
-                    KernelEvent::Answered => answered = true,
-                    KernelEvent::Heard => heard = true,
-                    KernelEvent::Replied { .. } => {}
-                },
-            }
-        }
-        Ok(transport)
-    };
-    match tokio::time::timeout(START, connected).await {
-        Ok(connected) => connected,
-        Err(_) => Err(format!("did not answer within {} s", START.as_secs())),
-    }
-}
-
-/// Waits for an order that ends a process before it is connected.
-async fn until_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> End {
-    loop {
-        match orders.recv().await {
-            Some(Order::Restart(reply)) => return End::Restart(reply),
-            Some(Order::Shutdown(reply)) => return End::Shutdown(reply),
-            Some(Order::Interrupt) => {}
-            None => return End::Died("was given up".to_owned()),
-        }
     }
 }

@@ -17,7 +17,7 @@ use super::running::Running;
 use crate::kernel::journal::Read;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{
-    Answer, Call, Frame, Hello, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind, Reader, Role,
+    Answer, Call, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind, Role,
     encode_frame,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn serve(host: Arc<Host>, stream: UnixStream) {
 
 async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut reader = Reader::new(read);
+    let mut reader = FrameReader::new(read);
     let Some(Frame::Hello(hello)) = reader.next().await? else { return Ok(()) };
     let refused = |kind, message: String| Answer { id: 0, result: Err(Problem::new(kind, message)) };
     let hello: Hello = match serde_json::from_slice::<Value>(&hello) {
@@ -132,7 +132,7 @@ async fn deliver(kernel: &Running, mut next: u64, write: &mut (impl AsyncWrite +
     }
 }
 
-async fn receive(kernel: &Running, mut reader: Reader<OwnedReadHalf>) -> io::Result<()> {
+async fn receive(kernel: &Running, mut reader: FrameReader<OwnedReadHalf>) -> io::Result<()> {
     while let Some(frame) = reader.next().await? {
         let Frame::Send(bytes) = frame else { continue };
         match Message::parse_v1(&bytes) {
@@ -147,7 +147,7 @@ async fn receive(kernel: &Running, mut reader: Reader<OwnedReadHalf>) -> io::Res
 async fn control(
     host: &Arc<Host>,
     connection: u64,
-    mut reader: Reader<OwnedReadHalf>,
+    mut reader: FrameReader<OwnedReadHalf>,
     mut write: impl AsyncWrite + Unpin + Send + 'static,
 ) -> io::Result<()> {
     let (answers, mut queue) = mpsc::unbounded_channel::<Answer>();
