@@ -4,6 +4,11 @@
 //! A request is allowed with a token (header or query), which no other page can know, or with the login
 //! cookie. A browser sends the cookie by itself. So with the cookie, every upgrade and every unsafe method
 //! must come from one of our pages.
+//!
+//! # Source
+//! RFC 9110, sections 7.2 (Host) and 11.6.2 (Authorization); RFC 6750, section 2.1 (`Bearer`); RFC 6265, sections 4.1 and
+//! 4.2 (cookies); RFC 6454, section 7 (Origin); W3C, "Fetch Metadata Request Headers" (`Sec-Fetch-…`); Jupyter Server, "Security in
+//! the Jupyter Server" (`token`, `_xsrf`).
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -14,6 +19,7 @@ use http::{Method, StatusCode};
 
 use super::error::ApiError;
 use super::location::RequestLocation;
+use super::percent::{decode, encode};
 use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;
@@ -187,45 +193,6 @@ fn without_token(parts: &Parts, place: &RequestLocation) -> String {
     // A path that begins with two slashes would lead to another host.
     let path = format!("/{}", parts.uri.path().trim_start_matches('/'));
     format!("{}{path}{mark}{}", place.prefix, rest.join("&"))
-}
-
-/// Decodes `%41` and `+` in a query value.
-pub(super) fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = || Some((hex(*bytes.get(at + 1)?)?, hex(*bytes.get(at + 2)?)?));
-        match bytes[at] {
-            b'%' if digits().is_some() => {
-                let (high, low) = digits().unwrap_or_default();
-                out.push(high << 4 | low);
-                at += 2;
-            }
-            b'+' => out.push(b' '),
-            byte => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    (byte as char).to_digit(16).map(|digit| digit as u8)
-}
-
-/// Encodes a query value or a path. Slashes stay.
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                out.push(byte as char)
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// The host that the client requested, as `name[:port]`.

@@ -6,9 +6,10 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
-use super::guard::{encode, is_logged_in, login_cookie, logout_cookie, throttled, valid_xsrf};
+use super::guard::{is_logged_in, login_cookie, logout_cookie, throttled, valid_xsrf};
 use super::location::RequestLocation;
 use super::pages::escape;
+use super::percent::encode;
 use super::plain;
 use crate::auth::Verdict;
 use crate::state::Shared;

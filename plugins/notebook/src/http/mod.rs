@@ -9,6 +9,7 @@ mod kernels;
 mod location;
 mod login;
 mod pages;
+mod percent;
 mod plain;
 mod raw_files;
 mod sessions;

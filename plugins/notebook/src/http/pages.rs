@@ -8,8 +8,8 @@ use http::{HeaderValue, StatusCode, header};
 use rust_embed::RustEmbed;
 
 use super::error::{ApiError, blocking};
-use super::guard::encode;
 use super::location::RequestLocation;
+use super::percent::encode;
 use crate::files::RelativePath;
 use crate::state::Shared;
 

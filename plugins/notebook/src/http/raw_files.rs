@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
 use super::error::{ApiError, blocking};
-use super::guard::encode;
+use super::percent::encode;
 use crate::clock;
 use crate::files::RelativePath;
 use crate::state::Shared;

@@ -1,0 +1,200 @@
+//! `/api/contents`: shows and changes the files below the served folder, like Jupyter Server.
+
+mod checkpoints;
+mod entry;
+mod make;
+mod read;
+mod save;
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use self::checkpoints::{
+    CHECKPOINT, list_checkpoints, make_checkpoint, restore_checkpoint, split_checkpoints,
+};
+use self::entry::{EntryKind, model};
+use self::make::make;
+use self::read::{Wanted, read};
+use self::save::save;
+use super::error::{ApiError, Result, blocking, object};
+use super::kernels::optional_text;
+use super::location::RequestLocation;
+use super::percent::encode;
+use crate::files::{FileError, RelativePath};
+use crate::format;
+use crate::state::Shared;
+
+#[derive(Deserialize, Default)]
+pub(super) struct GetQuery {
+    r#type: Option<String>,
+    format: Option<String>,
+    content: Option<String>,
+    hash: Option<String>,
+}
+
+fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool> {
+    match value {
+        None => Ok(default),
+        Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(ApiError::bad(format!("`{name}` must be 0 or 1, not `{other}`"))),
+    }
+}
+
+pub(super) async fn get_root(
+    notebook: State<Shared>,
+    query: Result<Query<GetQuery>, QueryRejection>,
+) -> Result<Response> {
+    get(notebook, Path(String::new()), query).await
+}
+
+pub(super) async fn get(
+    State(notebook): State<Shared>,
+    Path(path): Path<String>,
+    query: std::result::Result<Query<GetQuery>, QueryRejection>,
+) -> Result<Response> {
+    let Query(query) = query.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
+    let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    match checkpoints {
+        Some(None) => return list_checkpoints(&notebook, path).await,
+        Some(Some(_)) => return Err(ApiError::missing("a checkpoint can be restored or deleted, not read")),
+        None => {}
+    }
+    let wanted = Wanted {
+        kind: query.r#type.as_deref().map(EntryKind::parse).transpose()?,
+        format: query.format,
+        content: flag("content", query.content.as_deref(), true)?,
+        hash: flag("hash", query.hash.as_deref(), false)?,
+        limit_bytes: notebook.settings.limits.body_bytes,
+    };
+    // An open document may be newer than its file.
+    notebook.documents.flush(&path).await;
+    let files = notebook.files.clone();
+    Ok(Json(blocking(move || read(&files, &path, &wanted)).await?).into_response())
+}
+
+pub(super) async fn post_root(
+    notebook: State<Shared>,
+    place: RequestLocation,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    post(notebook, place, Path(String::new()), body).await
+}
+
+/// Creates an entry in a folder, or a checkpoint of a file.
+pub(super) async fn post(
+    State(notebook): State<Shared>,
+    place: RequestLocation,
+    Path(path): Path<String>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    match checkpoints {
+        Some(None) => return make_checkpoint(&notebook, &place, path).await,
+        Some(Some(_)) => return restore_checkpoint(&notebook, path).await,
+        None => {}
+    }
+    let body = object(body)?;
+    let copy_from = optional_text(&body, "copy_from")?.map(str::to_owned);
+    let ext = optional_text(&body, "ext")?.unwrap_or_default().to_owned();
+    if !ext.is_empty() && (!ext.starts_with('.') || ext.contains('/')) {
+        return Err(ApiError::bad("`ext` must begin with a dot and must not contain a slash"));
+    }
+    let kind = match optional_text(&body, "type")? {
+        Some(kind) => EntryKind::parse(kind)?,
+        None if ext == ".ipynb" => EntryKind::Notebook,
+        None => EntryKind::File,
+    };
+    let source = copy_from.map(|source| RelativePath::parse(&source)).transpose()?;
+    if let Some(source) = &source {
+        notebook.documents.flush(source).await;
+    }
+    let specs = notebook.kernel_specs.specs().await;
+    let empty = format::empty(specs.default.as_ref().and_then(|name| specs.specs.get(name)));
+    let (files, limit) = (notebook.files.clone(), notebook.settings.limits.body_bytes);
+    let shown = blocking(move || make(&files, &path, source.as_ref(), kind, &ext, &empty, limit)).await?;
+    Ok(created(&place, shown))
+}
+
+fn created(place: &RequestLocation, shown: Map<String, Value>) -> Response {
+    let path = shown.get("path").and_then(Value::as_str).unwrap_or_default();
+    let location = format!("{}api/contents/{}", place.base(), encode(path));
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(shown)).into_response()
+}
+
+/// Writes a whole entry or a part of one.
+pub(super) async fn put(
+    State(notebook): State<Shared>,
+    place: RequestLocation,
+    Path(path): Path<String>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let path = RelativePath::parse(&path)?;
+    let body = object(body)?;
+    if path.is_root() {
+        return Err(ApiError::bad("the served folder itself cannot be written"));
+    }
+    notebook.documents.flush(&path).await;
+    let files = notebook.files.clone();
+    let limit = notebook.settings.limits.body_bytes;
+    let written = path.clone();
+    let (shown, new) = blocking(move || save(&files, &written, &body, limit)).await?;
+    // Makes an open document check the disk at once.
+    notebook.documents.flush(&path).await;
+    Ok(if new { created(&place, shown) } else { Json(shown).into_response() })
+}
+
+/// Renames an entry.
+pub(super) async fn patch(
+    State(notebook): State<Shared>,
+    Path(path): Path<String>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let from = RelativePath::parse(&path)?;
+    let body = object(body)?;
+    let to =
+        optional_text(&body, "path")?.ok_or_else(|| ApiError::bad("`path` (the new path) is missing"))?;
+    let to = RelativePath::parse(to)?;
+    if to.is_root() {
+        return Err(ApiError::bad("`path` must not be empty"));
+    }
+    notebook.documents.rename(&from, &to).await?;
+    notebook.sessions.moved(&from, &to).await?;
+    let files = notebook.files.clone();
+    let shown = blocking(move || {
+        let facts = files.facts(&to)?;
+        Ok::<_, FileError>(model(&to, &facts, EntryKind::of(&to, &facts)))
+    })
+    .await?;
+    Ok(Json(shown).into_response())
+}
+
+pub(super) async fn delete(State(notebook): State<Shared>, Path(path): Path<String>) -> Result<StatusCode> {
+    let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    let files = notebook.files.clone();
+    match checkpoints {
+        Some(Some(id)) if id == CHECKPOINT => {
+            let checkpoint =
+                path.checkpoint().ok_or_else(|| ApiError::missing("there is no such checkpoint"))?;
+            blocking(move || files.remove(&checkpoint)).await?;
+        }
+        Some(_) => return Err(ApiError::missing("there is no such checkpoint")),
+        None => {
+            notebook.documents.close(&path, "the notebook was deleted").await;
+            let removed = path.clone();
+            blocking(move || files.remove(&removed)).await?;
+            for (session, _) in notebook.sessions.list().await? {
+                if session.path == path.as_str() {
+                    notebook.sessions.close(&session.id).await?;
+                }
+            }
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
