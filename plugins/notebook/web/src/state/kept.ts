@@ -1,4 +1,4 @@
-//! Stores unsent text in the browser's local storage, so that it survives a reload or a crash of the page.
+//! What is kept in the browser's storage: unsent text, so that it survives a reload or a crash of the page, and choices.
 
 import type { Kept } from "./edits";
 
@@ -62,6 +62,16 @@ function parse(text: string | null): Record | null {
   } catch {
     return null;
   }
+}
+
+/** A text that this browser keeps for all notebooks. */
+export function loadText(key: string): string | null {
+  return read(() => localStorage.getItem(key));
+}
+
+/** Keeps a text in this browser, if it can. Otherwise the choice applies until the page is left. */
+export function storeText(key: string, text: string): void {
+  read(() => localStorage.setItem(key, text));
 }
 
 /** Storage may be disabled or full. Then nothing is stored, and the page still works. */

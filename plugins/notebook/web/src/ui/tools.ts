@@ -19,7 +19,7 @@ export interface ToolbarActions {
 }
 
 /** The toolbar; its owner updates `parts`. */
-export function toolbar(actions: ToolbarActions, parts: { kind: Node; state: Node[] }): HTMLElement {
+export function toolbar(actions: ToolbarActions, parts: { kind: Node; state: readonly Node[] }): HTMLElement {
   const tools = h(
     "div",
     { class: "toolbar", role: "toolbar", "aria-label": "Notebook" },

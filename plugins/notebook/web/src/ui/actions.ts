@@ -1,0 +1,239 @@
+//! The actions of a notebook's keys, buttons and menus.
+
+import { h } from "../dom";
+import { loadText, storeText } from "../state/kept";
+import type { Session } from "../state/session";
+import { fileName, folderOf, join } from "../transport/base";
+import * as rest from "../transport/rest";
+import type { CellList } from "./cells";
+import { announce, ask, askText, nameProblem, toast } from "./dialog";
+import { logout } from "./logout";
+import { type Action, help } from "./shortcuts";
+import { kernelPicker } from "./status";
+import type { CellOperations } from "./structure";
+import type { ToolbarActions } from "./tools";
+
+const LINE_NUMBERS = "paster:line-numbers";
+
+export class Actions {
+  #numbered = loadText(LINE_NUMBERS) === "1";
+  private readonly session: Session;
+  private readonly cells: CellList;
+  private readonly operations: CellOperations;
+
+  constructor(session: Session, cells: CellList, operations: CellOperations) {
+    this.session = session;
+    this.cells = cells;
+    this.operations = operations;
+  }
+
+  /** Whether editors show line numbers. */
+  get lineNumbers(): boolean {
+    return this.#numbered;
+  }
+
+  /** The actions of the toolbar. */
+  toolbar(): ToolbarActions {
+    return {
+      act: (action) => this.act(action),
+      runAll: () => void this.runAll(),
+      runAbove: () => void this.runRange(0, this.cells.place()),
+      runBelow: () => void this.runRange(this.cells.place(), this.session.notebook.cells.length),
+      restartAndRunAll: () => void this.restart(true),
+      shutdown: () => void this.session.shutdownKernel(),
+      clearAll: () => this.session.clearOutputs(null),
+      rename: () => void this.rename(),
+      download: () => void this.download(),
+      logout: () => void this.logout(),
+    };
+  }
+
+  act(action: Action): void {
+    const { notebook, loaded } = this.session;
+    // A cell inserted now would be added to whatever the file contains later.
+    if (!loaded && action !== "help") return;
+    const place = this.cells.place();
+    const selection = this.cells.selection();
+    switch (action) {
+      case "run_advance": {
+        this.#runSelection();
+        const next = notebook.cells[Math.max(...selection.map((id) => notebook.index(id)), place) + 1];
+        if (next === undefined) this.operations.insert(notebook.cells.length, "code", true);
+        else this.cells.select(next.id);
+        break;
+      }
+      case "run_stay":
+        this.#runSelection();
+        this.cells.selectAgain();
+        break;
+      case "run_insert":
+        this.#runSelection();
+        this.operations.insert(place + 1, "code", true);
+        break;
+      case "save":
+        void this.session.save().then(() => announce("Saved"));
+        break;
+      case "to_command":
+        this.cells.selectAgain();
+        break;
+      case "edit":
+        if (this.cells.selected !== null) this.cells.view(this.cells.selected)?.edit();
+        break;
+      case "up":
+      case "down":
+      case "extend_up":
+      case "extend_down": {
+        const next = notebook.cells[place + (action.endsWith("up") ? -1 : 1)];
+        if (next !== undefined) this.cells.select(next.id, action.startsWith("extend"));
+        break;
+      }
+      case "select_all": {
+        const first = notebook.cells[0];
+        const last = notebook.cells.at(-1);
+        if (first === undefined || last === undefined) break;
+        this.cells.select(first.id);
+        this.cells.select(last.id, true);
+        break;
+      }
+      case "first":
+      case "last": {
+        const cell = notebook.cells.at(action === "first" ? 0 : -1);
+        if (cell !== undefined) this.cells.select(cell.id);
+        break;
+      }
+      case "above":
+        this.operations.insert(Math.max(0, place), "code", false);
+        break;
+      case "below":
+        this.operations.insert(place + 1, "code", false);
+        break;
+      case "delete":
+        this.operations.remove(selection);
+        break;
+      case "undo_delete":
+        this.operations.undoDelete();
+        break;
+      case "cut":
+        this.operations.copy(selection);
+        this.operations.remove(selection);
+        break;
+      case "copy":
+        this.operations.copy(selection);
+        break;
+      case "paste_above":
+      case "paste_below":
+        this.operations.paste(action === "paste_above" ? Math.max(0, place) : place + 1);
+        break;
+      case "merge":
+        this.operations.merge(selection);
+        break;
+      case "split":
+        this.operations.split();
+        break;
+      case "code":
+      case "markdown":
+      case "raw":
+        this.operations.setType(action);
+        break;
+      case "heading_1":
+      case "heading_2":
+      case "heading_3":
+        this.operations.heading(Number(action.at(-1)));
+        break;
+      case "move_up":
+      case "move_down":
+        if (this.cells.selected !== null) this.operations.move(this.cells.selected, action === "move_up" ? -1 : 1);
+        break;
+      case "toggle_output":
+        for (const id of selection) this.cells.view(id)?.toggleOutputs();
+        break;
+      case "toggle_scroll":
+        for (const id of selection) this.cells.view(id)?.toggleScroll();
+        break;
+      case "toggle_source":
+        for (const id of selection) this.cells.view(id)?.toggleSource();
+        break;
+      case "clear_output":
+        this.session.clearOutputs(selection);
+        break;
+      case "interrupt":
+        void this.session.interrupt();
+        break;
+      case "restart":
+        void this.restart(false);
+        break;
+      case "line_numbers":
+        this.#numbered = !this.#numbered;
+        storeText(LINE_NUMBERS, this.#numbered ? "1" : "0");
+        for (const view of this.cells.views()) view.lineNumbers();
+        break;
+      case "help":
+        void help();
+        break;
+    }
+  }
+
+  #runSelection(): void {
+    const { notebook } = this.session;
+    const code: string[] = [];
+    for (const id of this.cells.selection()) {
+      if (notebook.cell(id)?.cell_type === "code") code.push(id);
+      else this.cells.view(id)?.closeEditor();
+    }
+    if (code.length > 0) void this.session.run(code);
+  }
+
+  async runRange(from: number, to: number): Promise<void> {
+    await this.session.run(this.session.notebook.cells.slice(from, to).filter((cell) => cell.cell_type === "code").map((cell) => cell.id));
+  }
+
+  async runAll(): Promise<void> {
+    for (const view of this.cells.views()) if (this.session.notebook.cell(view.id)?.cell_type === "markdown") view.closeEditor();
+    await this.session.runAll();
+  }
+
+  async restart(runAll: boolean): Promise<void> {
+    const { kernel } = this.session.notebook;
+    if (kernel.state !== "none" && kernel.state !== "dead") {
+      const yes = await ask("Restart the kernel?", [h("p", {}, "All variables are lost. Cells and outputs stay.")], [
+        { label: "Cancel", value: false },
+        { label: runAll ? "Restart and run all" : "Restart", value: true, kind: "danger" },
+      ]);
+      if (yes !== true) return;
+    }
+    await this.session.restart(runAll);
+  }
+
+  async pickKernel(): Promise<void> {
+    const name = await kernelPicker(this.session.notebook.kernel);
+    if (name !== null) await this.session.startKernel(name);
+  }
+
+  async rename(): Promise<void> {
+    const { path } = this.session.notebook;
+    const name = await askText("Rename the notebook", "Name", fileName(path), "Rename", nameProblem);
+    if (name === null) return;
+    const to = join(folderOf(path), name.endsWith(".ipynb") ? name : `${name}.ipynb`);
+    if (to === path) return;
+    try {
+      await this.session.edits.settleAll();
+      await rest.rename(path, to);
+      this.session.notebook.path = to;
+      this.session.notebook.emit({ type: "path" });
+    } catch (error) {
+      toast(`It could not be renamed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async logout(): Promise<void> {
+    // After the logout, the last typed text could not be sent any more.
+    if (this.session.connectionState.state === "online") await this.session.edits.settleAll();
+    await logout();
+  }
+
+  async download(): Promise<void> {
+    await this.session.save();
+    const link = h("a", { href: rest.fileUrl(this.session.notebook.path, true), download: fileName(this.session.notebook.path) });
+    link.click();
+  }
+}

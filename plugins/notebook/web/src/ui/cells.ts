@@ -1,0 +1,145 @@
+//! The cells of a notebook in the page: their views, their order and the selection.
+
+import { CellView, type CellHost } from "../cells/cell";
+import { h } from "../dom";
+import type { Cell } from "../protocol";
+import type { Notebook } from "../state/notebook";
+
+/** How many editors stay after their cell lost the focus. */
+const EDITORS_KEPT = 12;
+
+export class CellList {
+  readonly element = h("div", { class: "cells" });
+  readonly #views = new Map<string, CellView>();
+  #editors: string[] = [];
+  #selected: string | null = null;
+  /** The other end of a selection of several cells. */
+  #anchor: string | null = null;
+  #editing = false;
+
+  private readonly notebook: Notebook;
+  private readonly host: CellHost;
+  private readonly shown: (cell: Cell) => void;
+
+  /** `shown` is called with the selected cell, also when the cell has changed. */
+  constructor(notebook: Notebook, host: CellHost, shown: (cell: Cell) => void) {
+    this.notebook = notebook;
+    this.host = host;
+    this.shown = shown;
+  }
+
+  view(id: string): CellView | undefined {
+    return this.#views.get(id);
+  }
+
+  views(): Iterable<CellView> {
+    return this.#views.values();
+  }
+
+  get selected(): string | null {
+    return this.#selected;
+  }
+
+  /** The index of the selected cell; without one, of the last. */
+  place(): number {
+    return this.#selected === null ? this.notebook.cells.length - 1 : this.notebook.index(this.#selected);
+  }
+
+  /** The selected cells, top to bottom. */
+  selection(): string[] {
+    if (this.#selected === null) return [];
+    const { notebook } = this;
+    const at = notebook.index(this.#selected);
+    const from = this.#anchor === null ? at : notebook.index(this.#anchor);
+    if (from < 0) return [this.#selected];
+    return notebook.cells.slice(Math.min(at, from), Math.max(at, from) + 1).map((cell) => cell.id);
+  }
+
+  /** Selects a cell as a whole, and moves the focus there. */
+  select(id: string, extend = false): void {
+    if (extend) this.mark(id, false, true);
+    else this.markOnly(id);
+    const element = this.#views.get(id)?.element;
+    element?.focus({ preventScroll: true });
+    element?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Selects the focused cell; `edit`: its editor has the focus. */
+  mark(id: string, edit: boolean, extend: boolean): void {
+    if ((!extend && id !== this.#selected) || this.#anchor === null) this.#anchor = id;
+    this.#selected = id;
+    this.#editing = edit;
+    this.#showSelection();
+  }
+
+  /** Selects one cell as a whole, even if it is the end of a longer selection. */
+  markOnly(id: string): void {
+    this.#anchor = id;
+    this.mark(id, false, false);
+  }
+
+  /** Selects the selected cell as a whole, without its editor. */
+  selectAgain(): void {
+    if (this.#selected !== null) this.select(this.#selected);
+  }
+
+  /** A cell has an editor. The oldest ones are removed. */
+  editorMade(id: string): void {
+    this.#editors = [...this.#editors.filter((one) => one !== id), id];
+    while (this.#editors.length > EDITORS_KEPT) this.#views.get(this.#editors.shift() ?? "")?.rest();
+  }
+
+  /** Shows all cells again. */
+  showAll(): void {
+    const { cells } = this.notebook;
+    for (const cell of cells) this.#views.get(cell.id)?.replace(cell);
+    this.showOrder();
+    const first = cells[0];
+    if (this.#selected === null && first !== undefined) {
+      this.select(first.id);
+      if (cells.length === 1 && first.source === "" && first.cell_type === "code") this.#views.get(first.id)?.edit();
+    }
+  }
+
+  /** Shows which cells there are, and in which order. */
+  showOrder(): void {
+    const { cells } = this.notebook;
+    const ids = new Set(cells.map((cell) => cell.id));
+    const lostFocus = this.#removeOthers(ids);
+    cells.forEach((cell, i) => {
+      let view = this.#views.get(cell.id);
+      if (view === undefined) {
+        view = new CellView(cell, this.host);
+        this.#views.set(cell.id, view);
+      }
+      view.number(i, cells.length);
+      const present = this.element.children[i];
+      if (present !== view.element) this.element.insertBefore(view.element, present ?? null);
+    });
+    if (this.#selected !== null && !ids.has(this.#selected)) this.#selected = this.#anchor = null;
+    if (lostFocus && this.#selected === null) {
+      const last = cells.at(-1);
+      if (last !== undefined) this.select(last.id);
+    }
+    this.#showSelection();
+  }
+
+  /** Removes the views of deleted cells. Returns whether one of them had the focus. */
+  #removeOthers(ids: Set<string>): boolean {
+    let lostFocus = false;
+    for (const [id, view] of this.#views) {
+      if (ids.has(id)) continue;
+      lostFocus ||= view.element.contains(document.activeElement);
+      view.destroy();
+      this.#views.delete(id);
+    }
+    return lostFocus;
+  }
+
+  #showSelection(): void {
+    const among = new Set(this.selection());
+    for (const [id, view] of this.#views) view.selected(id === this.#selected, among.size > 1 && among.has(id), this.#editing);
+    const cell = this.#selected === null ? undefined : this.notebook.cell(this.#selected);
+    if (cell !== undefined) this.shown(cell);
+  }
+}

@@ -1,0 +1,48 @@
+//! Passes the keys pressed in a notebook to its actions.
+
+import { type Action, ALWAYS, combination, COMMAND, EDIT, Keys } from "./shortcuts";
+
+/** Calls `act` for every shortcut. */
+export function listenToKeys(act: (action: Action) => void): void {
+  const [always, edit, command] = [new Keys(ALWAYS), new Keys(EDIT), new Keys(COMMAND)];
+  // Keys that the editor must not receive first.
+  const capture = (event: KeyboardEvent) => {
+    if (!applies(event)) return;
+    const keys = combination(event);
+    const inEditor = isEditor(event.target);
+    // Enter on a button presses it.
+    if (!inEditor && keys === "Enter") return;
+    const action = always.press(keys) ?? (inEditor && keys !== "Escape" ? edit.press(keys) : null);
+    if (action === null) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act(action);
+  };
+  const pressed = (event: KeyboardEvent) => {
+    if (event.defaultPrevented || !applies(event)) return;
+    const keys = combination(event);
+    if (isEditor(event.target)) {
+      if (keys === "Escape") {
+        event.preventDefault();
+        act("to_command");
+      }
+      return;
+    }
+    if (event.target instanceof Element && event.target.closest("button, a, summary, [tabindex='0']:not(.cell)") !== null && /^(?:Enter| |Arrow|Shift\+Arrow)/.test(keys)) return;
+    const action = command.press(keys);
+    if (action === null) return;
+    event.preventDefault();
+    act(action);
+  };
+  document.addEventListener("keydown", capture, true);
+  document.addEventListener("keydown", pressed);
+}
+
+/** Whether a key is for the notebook, not for a dialog, a field or an input method. */
+function applies(event: KeyboardEvent): boolean {
+  return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel, .cm-tooltip") !== null);
+}
+
+function isEditor(target: EventTarget | null): boolean {
+  return target instanceof Element && target.closest(".cm-content") !== null;
+}
