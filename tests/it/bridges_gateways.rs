@@ -46,6 +46,8 @@ fn uwsgi(place: &Path, kind: &str) -> (Program, PathBuf) {
     let socket = place.join(format!("{kind}.sock"));
     let mut command = Command::new("uwsgi");
     command.args(["--plugin", "python3", "--master", "--processes", "2", "--need-app", "--die-on-term"]);
+    // Otherwise a worker in `/slow` outlives a master that is killed.
+    command.arg("--no-orphans");
     command.arg(format!("--{kind}-socket")).arg(&socket).args(["--wsgi-file", "app.py"]).current_dir(place);
     let mut program = Program::start(&mut command);
     program.wait_for_socket(&socket);
