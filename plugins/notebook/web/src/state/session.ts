@@ -1,19 +1,10 @@
 //! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
-import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Output, Reply } from "../protocol";
+import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Reply } from "../protocol";
 import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
+import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
 import { Notebook } from "./notebook";
-
-/** A cell as it is cut, copied and pasted. */
-export interface CellCopy {
-  cell_type: CellType;
-  source: string;
-  metadata: JsonObject;
-  attachments: JsonObject | null;
-  outputs: Output[];
-  execution_count: number | null;
-}
 
 /** What the session needs from outside. */
 export interface SessionDeps {
@@ -392,20 +383,4 @@ export class Session implements Listener {
       this.around.store(this.edits.kept());
     }, 200);
   }
-}
-
-/** The fields of `insert_cell` for a copied cell. */
-function extras(copy: Partial<CellCopy>): Partial<CellCopy> {
-  const { metadata, attachments, outputs, execution_count } = copy;
-  return {
-    ...(metadata !== undefined && Object.keys(metadata).length > 0 ? { metadata } : {}),
-    ...(attachments !== undefined && attachments !== null ? { attachments } : {}),
-    ...(outputs !== undefined && outputs.length > 0 ? { outputs, execution_count: execution_count ?? null } : {}),
-  };
-}
-
-/** A cell's content without its identity. */
-export function copyOf(cell: Cell): CellCopy {
-  const { cell_type, source, metadata, attachments, outputs, execution_count } = structuredClone(cell);
-  return { cell_type, source, metadata, attachments, outputs, execution_count };
 }

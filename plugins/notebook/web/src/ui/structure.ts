@@ -1,9 +1,10 @@
 //! Changes of the cells as a whole: insert, move, delete, copy, paste, merge, split, change the type.
 
 import type { CellType } from "../protocol";
+import { type CellCopy, copyOf } from "../state/copy";
 import { loadText, storeText } from "../state/kept";
 import { merged, shownIn } from "../state/merge";
-import { type CellCopy, copyOf, type Session } from "../state/session";
+import type { Session } from "../state/session";
 import type { CellList } from "./cells";
 import { announce, toast } from "./dialog";
 

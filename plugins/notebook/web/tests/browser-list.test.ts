@@ -1,0 +1,75 @@
+//! The list of notebooks.
+
+import assert from "node:assert/strict";
+import { ORIGIN, PREFIX } from "./fake";
+import { page } from "./pages";
+import { waitFor } from "./wait";
+
+page("the list: sorts, searches, shows what runs, links below the prefix", async ({ fake, context }) => {
+  fake.entries = [
+    { name: "b.ipynb", last_modified: "2026-02-01T00:00:00Z" },
+    { name: "a.ipynb", last_modified: "2026-01-01T00:00:00Z" },
+    { name: "folder", type: "directory" },
+    { name: "data.csv", type: "file" },
+  ];
+  fake.sessions = [{ id: "s1", path: "a.ipynb", kernel: { id: "k", name: "python3", execution_state: "busy" } }];
+  const list = await fake.open(context, "");
+  const names = () => list.locator("td.name").allInnerTexts();
+  await list.waitForSelector("td.name");
+  assert.deepEqual(await names(), ["folder", "b", "data.csv", "a"]);
+  await list.getByRole("button", { name: "Name" }).click();
+  assert.deepEqual(await names(), ["folder", "a", "b", "data.csv"]);
+  assert.equal(await list.locator("tr[data-path='a.ipynb'] .chip").innerText(), "Busy");
+  assert.equal(await list.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/a.ipynb`);
+  await list.getByRole("searchbox").fill("B");
+  assert.deepEqual(await names(), ["b"]);
+  await list.getByRole("searchbox").fill("nothing like it");
+  assert.match(await list.locator(".empty").innerText(), /No names contain/);
+});
+
+page("the list: rename, duplicate and delete ask the server, delete only after a question", async ({ fake, context }) => {
+  fake.entries = [{ name: "a.ipynb" }, { name: "b.ipynb" }];
+  const list = await fake.open(context, "");
+  const act = async (name: string) => {
+    await list.getByRole("button", { name: "Actions for a.ipynb" }).click();
+    await list.getByRole("menuitem", { name }).click();
+  };
+  await act("Rename");
+  await list.getByRole("textbox", { name: "Name" }).fill("b");
+  await list.getByRole("button", { name: "Rename", exact: true }).click();
+  assert.match(await list.locator(".error-text").innerText(), /name is already taken/);
+  await list.getByRole("textbox", { name: "Name" }).fill("c/d");
+  await list.keyboard.press("Enter");
+  assert.match(await list.locator(".error-text").innerText(), /slash/);
+  await list.getByRole("textbox", { name: "Name" }).fill("new #1");
+  await list.keyboard.press("Enter");
+  await list.locator("dialog").waitFor({ state: "detached" });
+  await act("Duplicate");
+  await act("Delete");
+  await list.getByRole("button", { name: "Cancel" }).click();
+  await act("Delete");
+  const deleted = list.waitForResponse((response) => response.request().method() === "DELETE");
+  await list.getByRole("button", { name: "Delete", exact: true }).click();
+  await list.locator("dialog").waitFor({ state: "detached" });
+  await deleted;
+  const asked = fake.calls.filter(({ method }) => method !== "GET").map(({ method, path, body }) => [method, path, body]);
+  assert.deepEqual(asked, [
+    ["PATCH", "api/contents/a.ipynb", { path: "new #1.ipynb" }],
+    ["POST", "api/contents", { copy_from: "a.ipynb" }],
+    ["DELETE", "api/contents/a.ipynb", null],
+  ]);
+});
+
+page("the list: a file is uploaded as a notebook or as bytes", async ({ fake, context }) => {
+  const list = await fake.open(context, "");
+  await list.waitForSelector(".empty:visible");
+  await list.setInputFiles("input[type=file]", [
+    { name: "n.ipynb", mimeType: "application/json", buffer: Buffer.from('{"cells": []}') },
+    { name: "d.bin", mimeType: "application/octet-stream", buffer: Buffer.from([0, 255, 1]) },
+  ]);
+  await waitFor("both files are uploaded", () => fake.calls.filter(({ method }) => method === "PUT").length === 2);
+  assert.deepEqual(fake.calls.filter(({ method }) => method === "PUT").map(({ path, body }) => [path, body]), [
+    ["api/contents/n.ipynb", { type: "notebook", format: "json", content: { cells: [] } }],
+    ["api/contents/d.bin", { type: "file", format: "base64", content: "AP8B" }],
+  ]);
+});
