@@ -33,10 +33,8 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         Errors::check(errors)?;
         return Err(Error::config("the config is invalid").into());
     };
-    let (libraries, unbuilt) = build::built(&config).unwrap_or_else(|found| {
-        errors.extend(found);
-        Default::default()
-    });
+    let built = build::built(&config);
+    errors.extend(built.errors);
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
     errors.extend(check_tasks(&config).err().into_iter().flatten());
@@ -44,7 +42,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         errors.extend(found);
         Vec::new()
     });
-    let context = Context { checking: true, libraries, ..Context::alone(false) };
+    let context = Context { checking: true, libraries: built.libraries, ..Context::alone(false) };
     // A fault that was found while reading occurs again while building: report it once.
     let known = errors.len();
     let (assembly, found) = match assemble(&config, &context) {
@@ -70,11 +68,13 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         apps: names("app"),
         middleware: names("middleware"),
         files: config.files().to_vec(),
-        notes: unbuilt
+        notes: built
+            .missing
             .iter()
             .map(|name| {
                 format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
             })
+            .chain(built.notes)
             .chain(warnings)
             .chain(about_user)
             .collect(),

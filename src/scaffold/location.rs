@@ -8,7 +8,7 @@ use crate::error::{Origin, Source};
 const EXCERPT_CHARS: usize = 400;
 
 /// The place of the bytes `span` of `text`, from the file `name`.
-pub(super) fn of_span(name: &str, text: &str, span: &Range<usize>) -> Origin {
+pub(crate) fn of_span(name: &str, text: &str, span: &Range<usize>) -> Origin {
     let before = text.get(..span.start).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let marked = text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();

@@ -9,7 +9,7 @@
 
 mod answers;
 mod condition;
-mod location;
+pub(crate) mod location;
 mod manifest;
 mod names;
 mod plan;

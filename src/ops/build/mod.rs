@@ -4,6 +4,7 @@
 
 mod bundled;
 mod cargo;
+mod sdk_version;
 mod stamp;
 mod steps;
 mod tracked;
@@ -152,13 +153,23 @@ pub async fn libraries(
     (inputs, if faults.is_empty() { Ok(found) } else { Err(Failure { faults, built: found }) })
 }
 
-/// The libraries that are available without building anything, by app, and the names of the plugin apps whose
-/// crate is not built or has changed since.
-/// # Errors
-/// Crates and libraries that do not exist.
-#[allow(clippy::type_complexity, reason = "two lists that no other place passes on")]
-pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), Vec<Error>> {
-    let (mut found, mut missing, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
+/// What is known about the libraries of a config without building any.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// The libraries that are available, by app.
+    pub libraries: BTreeMap<String, PathBuf>,
+    /// The plugin apps whose crate is not built or has changed since.
+    pub missing: Vec<String>,
+    /// Notes about crates.
+    pub notes: Vec<String>,
+    /// Crates and libraries that do not exist.
+    pub errors: Vec<Error>,
+}
+
+/// Finds the libraries that are available without building anything.
+pub fn built(config: &Config) -> Built {
+    let mut built = Built::default();
+    let mut manifests = BTreeSet::new();
     for name in config.names("app") {
         let Some(table) = config.table("app", name) else { continue };
         if !runs_library(&table) {
@@ -169,23 +180,30 @@ pub fn built(config: &Config) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)
             match source(&table, speed) {
                 Ok(Some((LibrarySource::File(path), _))) => library = Some(path),
                 Ok(Some((LibrarySource::Crate { manifest, profile }, _))) => {
+                    manifests.insert(manifest.clone());
                     let known = stamp::Stamp::of(&manifest, &profile, speed).read();
                     let known = known.filter(|known| known.is_fresh());
                     library = library.or(known.map(|known| known.library));
                 }
                 Ok(None) => break, // `assemble` reports the table's fault
                 Err(error) => {
-                    errors.push(error);
+                    built.errors.push(error);
                     break;
                 }
             }
         }
         match library {
-            Some(library) => drop(found.insert(name.to_owned(), library)),
-            None => missing.push(name.to_owned()),
+            Some(library) => drop(built.libraries.insert(name.to_owned(), library)),
+            None => built.missing.push(name.to_owned()),
         }
     }
-    if errors.is_empty() { Ok((found, missing)) } else { Err(errors) }
+    for manifest in manifests {
+        match sdk_version::check(&manifest) {
+            Ok(note) => built.notes.extend(note),
+            Err(error) => built.errors.push(error),
+        }
+    }
+    built
 }
 
 /// Where the library that the app of `table` runs is found or built.
@@ -231,15 +249,16 @@ async fn build(
     let began = Instant::now();
     let begun = std::time::SystemTime::now();
     tell(Progress::Begin);
-    let package = match known.as_ref().and_then(|known| known.package()) {
-        Some(package) => Ok(package.clone()),
-        None => cargo::Package::read(manifest).await,
+    let package = match (known.as_ref().and_then(|known| known.package()), sdk_version::provide(manifest)) {
+        (_, Err(errors)) => Err(Fault::list(&errors)),
+        (Some(package), _) => Ok(package.clone()),
+        (None, _) => cargo::Package::read(manifest).await.map_err(|fault| vec![fault]),
     };
     let package = match package {
         Ok(package) => package,
-        Err(fault) => {
+        Err(faults) => {
             let folder = manifest.parent().unwrap_or(manifest).to_owned();
-            return (Inputs { folders: [folder].into(), ..Inputs::default() }, Err(vec![fault]));
+            return (Inputs { folders: [folder].into(), ..Inputs::default() }, Err(faults));
         }
     };
     let mut inputs = package.inputs();
