@@ -11,6 +11,7 @@ mod create;
 mod htpasswd;
 mod list;
 mod logs;
+mod man;
 mod output;
 mod plugin;
 mod ps;
@@ -67,6 +68,8 @@ enum Command {
     Plugin(plugin::Args),
     Htpasswd(htpasswd::Args),
     Completions(completions::Args),
+    #[command(name = "__man", hide = true)]
+    Man(man::Args),
     #[command(name = "__worker", hide = true)]
     Worker(serve::WorkerArgs),
     #[command(name = "__side", hide = true)]
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plugin(args) => args.run(),
         Command::Htpasswd(args) => args.run(),
         Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),
         Command::Successor(args) => args.run(),

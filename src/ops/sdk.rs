@@ -19,12 +19,20 @@ static FILES: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 const WORKSPACE: &str = include_str!("../../Cargo.toml");
 
 /// The source tree that projects and plugins build against: `$PASTER_CHECKOUT` (none if it is empty), otherwise
-/// the one that this program was built from, if it still exists.
+/// the one that this program was built from, if it still exists. A program from a package has none: on another machine,
+/// somebody else may own a directory of that name.
 pub(super) fn checkout() -> Option<PathBuf> {
     let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
-    let root = set.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let from_package = || package_libraries().is_some_and(|folder| folder.is_dir());
+    let built_in = || (!from_package()).then(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let root = set.or_else(built_in)?;
     let is_there = !root.as_os_str().is_empty() && root.join("plugins/paster-sdk/Cargo.toml").is_file();
     is_there.then_some(root)
+}
+
+/// Where a package has the libraries of its plugins: `../lib/paster` beside the program.
+pub(super) fn package_libraries() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.parent()?.join("lib/paster"))
 }
 
 /// This program's copy, which may not exist yet.

@@ -1,6 +1,7 @@
 //! Maintenance tasks of this repository. `cargo xtask help` lists them.
 
 mod bench;
+mod dist;
 mod licences;
 mod sanitize;
 mod setup;
@@ -15,6 +16,9 @@ Maintenance tasks of this repository:
   cargo xtask check              only check the docs, the fuzz targets, and the licences of all dependencies
   cargo xtask setup              only install what the tests need
   cargo xtask bench [NAME…]      measure paster and its peers in one run and print the tables (needs nginx, caddy and wrk)
+  cargo xtask dist [--profile P] build the packages: an archive, and on Debian a .deb; prints their paths
+                   [--out DIR]   default: the profile `dist`, and target/packages
+                   [--from DIR]  packs the files that are built in DIR instead of building them
   cargo xtask sanitize [NAME…]   run the plugin border under miri, address and thread (needs a nightly toolchain)
 
   --quick skips the browser tests
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::everything().map(|_| true),
         ["sanitize", names @ ..] => sanitize::run(names),
         ["bench", names @ ..] => bench::run(names),
+        ["dist", options @ ..] => dist::run(options),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(true)

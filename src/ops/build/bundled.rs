@@ -2,18 +2,14 @@
 
 use super::LibrarySource;
 use crate::error::Error;
-use crate::ops::sdk::checkout;
+use crate::ops::sdk::{checkout, package_libraries};
 
 /// Finds the plugin `name`: an installed paster has it in `../lib/paster` beside the program, one that cargo has built in its
 /// source directory as a crate.
 /// # Errors
 /// If it is in neither place.
 pub(super) fn find(name: &str, profile: String) -> Result<LibrarySource, Error> {
-    let program = std::env::current_exe().ok();
-    let installed = program.as_deref().and_then(|program| {
-        let prefix = program.parent()?.parent()?;
-        Some(prefix.join("lib/paster").join(format!("lib{name}.so")))
-    });
+    let installed = package_libraries().map(|folder| folder.join(format!("lib{name}.so")));
     if let Some(library) = installed.as_ref().filter(|library| library.is_file()) {
         return Ok(LibrarySource::File(library.clone()));
     }
