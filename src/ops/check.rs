@@ -7,7 +7,10 @@ use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
 use crate::ops::build;
-use crate::ops::serve::{Log, Process, check_tasks, check_user};
+use crate::ops::sections::log::Log;
+use crate::ops::sections::process::Process;
+use crate::ops::sections::task;
+use crate::ops::serve::check_user;
 
 /// What was checked, without a fault.
 #[derive(Debug, Serialize)]
@@ -37,7 +40,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     errors.extend(built.errors);
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
-    errors.extend(check_tasks(&config).err().into_iter().flatten());
+    errors.extend(task::check(&config).err().into_iter().flatten());
     let about_user = check_user(&config).unwrap_or_else(|found| {
         errors.extend(found);
         Vec::new()

@@ -15,5 +15,6 @@ pub mod request;
 pub mod routes;
 pub mod schema;
 mod sdk;
+pub mod sections;
 pub mod serve;
 pub mod trace;

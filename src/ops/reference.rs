@@ -6,7 +6,9 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::list::{OptionRow, Section, option_rows};
-use super::serve::{Log, Process, TaskOptions};
+use super::sections::log::Log;
+use super::sections::process::Process;
+use super::sections::task::TaskOptions;
 use crate::config::common_keys;
 
 /// Returns the page. A test compares it with the file in the repository.

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::app::APPS;
 use crate::config::{Config, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, profile_keys};
 use crate::middleware::MIDDLEWARE;
-use crate::ops::serve::{Log, Process, TaskOptions};
+use crate::ops::sections::log::Log;
+use crate::ops::sections::process::Process;
+use crate::ops::sections::task::TaskOptions;
 use crate::registry::Entry;
 use crate::server::SERVERS;
 

@@ -1,7 +1,7 @@
 //! The client of a running `paster serve`: finds its control socket, sends requests, reads the answers.
 //!
-//! `protocol` has the messages, `socket_dir` the directory of the sockets; `ops::serve::control` is the other
-//! end.
+//! `protocol` has the messages, `socket_dir` the directory of the sockets; `ops::serve::supervisor::control_socket`
+//! is the other end.
 
 mod protocol;
 pub(crate) mod socket_dir;
@@ -18,6 +18,7 @@ pub use protocol::*;
 use crate::config::{Config, Sources};
 use crate::error::{Error, Errors, Result};
 use crate::ops::fault::Fault;
+use crate::ops::sections::process::Process;
 
 /// How long a server may take for its first answer; the socket of one that has ended refuses connections at
 /// once.
@@ -116,7 +117,7 @@ fn unreachable(path: &Path) -> Error {
 /// The socket that a config names, if it can be read.
 fn configured(sources: &Sources) -> Option<PathBuf> {
     let config = Config::load(sources).ok()?;
-    crate::ops::serve::Process::read(&config).ok()?.control.as_deref().map(Path::to_owned)
+    Process::read(&config).ok()?.control.as_deref().map(Path::to_owned)
 }
 
 /// Every server of this user.

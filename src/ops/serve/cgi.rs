@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Options, load};
+use super::options::{self, Options};
+use super::process::log;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::{Assembly, assemble};
 use crate::ops::build::{self, Speed};
 use crate::ops::fault::Fault;
+use crate::ops::sections::log::Log;
 use crate::server::ServerKind;
 use crate::server::cgi::is_asked;
 use crate::server::control::{Control, Load, Phase};
@@ -19,7 +21,7 @@ use crate::server::control::{Control, Load, Phase};
 /// The config, if its server is one that a web server starts for each request. Faults of the config are
 /// reported by whatever reads it next.
 pub(super) fn config(options: &Options) -> Option<Config> {
-    let config = load::load(options).ok()?;
+    let config = options::load(options).ok()?;
     let per_request = |name: &&str| {
         let table = config.table("server", name);
         table.is_some_and(|table| ServerKind::of(&table).is_ok_and(|entry| entry.kind.per_request))
@@ -43,7 +45,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
             .help("to try it: REQUEST_METHOD=GET REQUEST_URI=/ HTTP_HOST=localhost paster serve …")
             .into());
     }
-    super::log::start(&super::Log::read(&config)?, None, None, Default::default(), None)?;
+    log::start(&Log::read(&config)?, None, None, Default::default(), None)?;
     // One request needs no more threads, and fewer threads start sooner.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,16 +8,16 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::Message;
-use super::super::attempt::{Attempt, From, Prepared, Progress};
-use super::super::event::{Event, Reason};
-use super::super::live_page::Status;
-use super::super::message::ToWorker;
-use super::super::pool::WorkerPool;
-use super::super::watch::{Scope, Watch};
-use super::{Supervisor, Trying};
+use super::attempt::{Attempt, From, Prepared, Progress};
+use super::event::{Event, Reason};
+use super::inbox::Message;
+use super::pool::WorkerPool;
+use super::state::{Supervisor, Trying};
+use super::watch::{Scope, Watch};
 use crate::error::Error;
 use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::Status;
+use crate::ops::serve::ipc::message::ToWorker;
 
 impl Supervisor {
     /// Starts an attempt at a generation from the files, or schedules one for when the running attempt has

@@ -7,20 +7,24 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
-use super::super::control::{Outcome, hello, open};
-use super::super::event::{Event, Reason};
-use super::super::message::ToWorker;
-use super::super::query::{Query, QueryReply, SOON};
-use super::super::tasks::{RunningTask, StartedTask};
-use super::super::wire::Outbox;
-use super::super::{Shared, memory};
-use super::{FAST, Supervisor};
+use super::control_socket::{hello, open};
+use super::event::{Event, Reason};
+use super::inbox::ControlOutcome;
+use super::pool::{Worker, WorkerPool};
+use super::queries::SOON;
+use super::scheduler::{RunningTask, StartedTask};
+use super::shared::Shared;
+use super::state::{FAST, Supervisor};
 use crate::error::{Error, Errors};
 use crate::ops::control::{
     Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
 };
 use crate::ops::fault::Fault;
 use crate::ops::routes;
+use crate::ops::serve::ipc::message::ToWorker;
+use crate::ops::serve::ipc::message::{Query, QueryReply};
+use crate::ops::serve::ipc::wire::Outbox;
+use crate::ops::serve::process::memory;
 
 /// Maximum number of requests in one list.
 const MOST: usize = 1000;
@@ -31,19 +35,19 @@ struct Asked {
     outbox: Outbox,
 }
 
-fn value(answer: impl Serialize) -> Outcome {
+fn value(answer: impl Serialize) -> ControlOutcome {
     serde_json::to_value(answer).map_err(|cause| {
         vec![Fault::from(&Error::new("the server could not encode its reply").because(cause))]
     })
 }
 
-fn refusal(error: &Error) -> Outcome {
+fn refusal(error: &Error) -> ControlOutcome {
     Err(vec![Fault::from(error)])
 }
 
 impl Supervisor {
     /// Answers a request of the control socket, at once or when the result is known.
-    pub(super) fn control(&mut self, ask: Ask, reply: oneshot::Sender<Outcome>) {
+    pub(super) fn control(&mut self, ask: Ask, reply: oneshot::Sender<ControlOutcome>) {
         let shared = self.shared.clone();
         // If sending the answer fails, the client has gone.
         match ask {
@@ -92,7 +96,12 @@ impl Supervisor {
     }
 
     /// Answers once the attempt serves or has failed; at once without `wait`.
-    fn switched(&self, wait: bool, events: broadcast::Receiver<Event>, reply: oneshot::Sender<Outcome>) {
+    fn switched(
+        &self,
+        wait: bool,
+        events: broadcast::Receiver<Event>,
+        reply: oneshot::Sender<ControlOutcome>,
+    ) {
         if wait {
             tokio::spawn(async move { reply.send(outcome(events).await) });
         } else {
@@ -151,7 +160,7 @@ impl Supervisor {
     }
 
     fn asked(&self) -> Vec<Asked> {
-        let asked = |worker: &super::Worker| Asked {
+        let asked = |worker: &Worker| Asked {
             info: WorkerInfo {
                 pid: worker.child.pid,
                 generation: worker.generation(),
@@ -165,7 +174,7 @@ impl Supervisor {
         self.workers().map(asked).collect()
     }
 
-    fn routes(&self) -> Outcome {
+    fn routes(&self) -> ControlOutcome {
         let Some(pool) = &self.pool else { return refusal(&Error::new("the server is still starting")) };
         match routes::routes(&pool.plan.config) {
             Ok(mut routes) => {
@@ -181,10 +190,10 @@ impl Supervisor {
     }
 
     /// Runs a task in a worker. Without `reply`, it runs because it is due.
-    pub(super) fn run_task(&self, name: &str, reply: Option<(bool, oneshot::Sender<Outcome>)>) {
+    pub(super) fn run_task(&self, name: &str, reply: Option<(bool, oneshot::Sender<ControlOutcome>)>) {
         let generation = self.serving();
-        let fit = |worker: &&super::Worker| worker.serving && worker.generation() == generation;
-        let worker = self.pool.iter().flat_map(super::WorkerPool::workers).find(fit);
+        let fit = |worker: &&Worker| worker.serving && worker.generation() == generation;
+        let worker = self.pool.iter().flat_map(WorkerPool::workers).find(fit);
         let begun = match worker {
             Some(worker) if generation > 0 && self.stopping.is_none() => {
                 let going = RunningTask::new(self.shared.queries.number(), worker.child.pid);
@@ -243,7 +252,7 @@ pub(super) fn described(errors: &Errors) -> String {
 
 /// The outcome of the attempt that starts after `events` was subscribed to. Events of an earlier one may
 /// still follow: a rolling reload is reported once its last worker serves.
-async fn outcome(mut events: broadcast::Receiver<Event>) -> Outcome {
+async fn outcome(mut events: broadcast::Receiver<Event>) -> ControlOutcome {
     let since = Instant::now();
     let mut wanted = None;
     loop {
@@ -308,7 +317,7 @@ async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
     requests
 }
 
-async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> Outcome {
+async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> ControlOutcome {
     let mut done = Cancelled::default();
     let mut silent = 0;
     for answer in all(shared, &asked, || Query::Cancel(request.clone())).await {

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::event::Event;
-use super::super::message::ToWorker;
-use super::super::pool::Hung;
-use super::super::terminal::Terminal;
-use super::{SLACK, Supervisor, millis};
+use super::event::Event;
+use super::pool::Hung;
+use super::state::{SLACK, Supervisor};
+use super::terminal::Terminal;
+use crate::ops::serve::ipc::message::ToWorker;
+use crate::ops::serve::process::clock::millis;
 
 /// The time between two checks.
 pub(super) const EVERY: Duration = Duration::from_millis(250);

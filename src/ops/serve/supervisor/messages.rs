@@ -1,17 +1,17 @@
 //! Handles messages to the supervisor, from its own tasks and from the workers.
 
-use super::super::Message;
-use super::super::attempt::Outcome;
-use super::super::child::News;
-use super::super::event::Reason;
-use super::super::live_page::Status;
-use super::super::message::{FromWorker, ToWorker};
-use super::super::pool::{Worker, WorkerPool};
-use super::super::totals::{self, Asker};
-use super::super::wire::Packet;
+use super::attempt::Outcome;
 use super::attempts::summary;
-use super::{FAST, Supervisor};
+use super::child::News;
+use super::event::Reason;
+use super::inbox::Message;
+use super::pool::{Worker, WorkerPool};
+use super::state::{FAST, Supervisor};
+use super::totals::{self, Asker};
 use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::Status;
+use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
+use crate::ops::serve::ipc::wire::Packet;
 
 impl Supervisor {
     /// # Errors

@@ -1,21 +1,50 @@
 //! The supervisor's loop: it holds what serves and what is being started, and decides what happens next.
 //!
-//! - here: the start, signals, the end;
-//! - `messages`: what tasks and workers send;
-//! - `attempts`: when a new generation is started;
-//! - `switch`: from one generation to the next, all workers at once or one by one;
-//! - `replace_worker`: one worker for another of the same generation;
-//! - `replace_program`: a new program in place of this one;
-//! - `health_check`: which worker must be replaced or ended;
-//! - `control`: what the control socket asks for.
+//! The loop:
+//! - here: the start, signals, the end; `state`: what it holds; `shared`: what its tasks share
+//! - `messages`: what tasks and workers send (`inbox`, `child`)
+//! - `attempts`: when a new generation is started; `attempt`: how it is made, changing nothing that serves
+//! - `switch`: from one generation to the next, all workers at once or one by one
+//! - `replace_worker`: one worker for another of the same generation
+//! - `replace_program`: a new program in place of this one; `upgrade` and `handoff_state`: what it receives
+//! - `health_check`: which worker must be replaced or ended
+//! - `control`: what the control socket (`control_socket`) asks for
+//!
+//! What it uses:
+//! - `pool`: the workers; `sockets`: where they listen; `queries`: questions to them; `totals`: their counts
+//! - `watch`: changed files; `open_files`: files that workers may not open themselves
+//! - `scheduler`: tasks; `side_process`: processes of plugins
+//! - `event`, `events`, `log`, `log_buffer`, `notify`: what it reports, and to whom
 
+mod attempt;
 mod attempts;
+mod child;
 mod control;
+mod control_socket;
+pub(super) mod event;
+mod events;
+mod handoff_state;
 mod health_check;
+mod inbox;
+mod log;
+mod log_buffer;
 mod messages;
+mod notify;
+pub(super) mod open_files;
+mod pool;
+mod queries;
 mod replace_program;
 mod replace_worker;
+mod scheduler;
+mod shared;
+mod side_process;
+mod sockets;
+mod state;
 mod switch;
+mod terminal;
+mod totals;
+pub(super) mod upgrade;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -24,96 +53,25 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::{Plan, Progress};
-use super::control::Endpoint;
-use super::event::{Event, Reason};
-use super::events::EventLog;
-use super::handoff_state::{HandoffState, instant_of};
-use super::message::ToWorker;
-use super::notify::Notify;
-use super::orphans::{Orphans, Reaper};
-use super::pid_file::PidFile;
-use super::pool::{Announcing, Worker, WorkerPool};
-use super::servers::Bound;
-use super::terminal::Terminal;
-use super::totals::Totals;
-use super::watch::Watch;
-use super::wire::Packet;
-use super::{
-    Listener, Message, Options, Shared, control as endpoint, runtime_dir, side_process, totals, upgrade,
-};
+use self::event::{Event, Listener, Reason};
+use self::events::EventLog;
+use self::handoff_state::HandoffState;
+use self::inbox::Message;
+use self::notify::Notify;
+use self::pool::WorkerPool;
+use self::shared::Shared;
+use self::side_process::SideProcesses;
+use self::state::{FAST, SLACK, Stopping, Supervisor};
+use self::terminal::Terminal;
+use self::totals::{Seen, Totals};
+use super::ipc::message::ToWorker;
+use super::ipc::wire::Packet;
+use super::options::Options;
+use super::process::clock::{instant_of, millis};
+use super::process::orphans::{Orphans, Reaper};
+use super::process::runtime_dir::RuntimeDir;
 use crate::error::{Error, Result};
-use crate::ops::fault::Fault;
-
-/// The time that workers get beyond their own deadline before they are killed.
-const SLACK: Duration = Duration::from_secs(2);
-/// The time that INT gives to requests in flight.
-const FAST: Duration = Duration::from_millis(300);
-
-struct Supervisor {
-    shared: Arc<Shared>,
-    began: Instant,
-    /// The sockets of the generation that serves.
-    bound: Vec<Bound>,
-    /// Number of the last generation that was switched to.
-    generation: u64,
-    /// The generation that serves; `None` before the first switch.
-    pool: Option<WorkerPool>,
-    /// The generation before it, for a rollback: its libraries are private copies that still exist.
-    previous: Option<Plan>,
-    /// Retired workers that still have connections, oldest first.
-    lingering: Vec<Worker>,
-    /// How often workers were retired: the number of the last turn.
-    turns: u64,
-    /// Whether files are watched.
-    reload: bool,
-    attempt: Option<Trying>,
-    /// How many attempts and worker starts there were.
-    tasks: u64,
-    /// Why another attempt must follow the one that is running.
-    again: Option<(Reason, String)>,
-    /// The faults of the last attempt, if it failed.
-    faults: Option<Vec<Fault>>,
-    /// Whether to refresh pages once the attempt has ended.
-    refresh: bool,
-    stopping: Option<Stopping>,
-    announcing: Option<Announcing>,
-    watch: Option<Watch>,
-    /// Whether the warning that files cannot be watched was emitted.
-    unwatched: bool,
-    /// A new program is ready to take over.
-    succeeding: bool,
-    pid_file: Option<PidFile>,
-    /// When the workers were last checked, and when the service manager last got a sign of life.
-    looked: Instant,
-    told_alive: Instant,
-    reaper: Reaper,
-    totals: Totals,
-    /// The control sockets: the default one, and the one that the config names.
-    endpoints: [Option<Endpoint>; 2],
-    terminal: Option<Terminal>,
-}
-
-/// A running attempt.
-struct Trying {
-    number: u64,
-    reason: Reason,
-    _task: AbortOnDropHandle<()>,
-    since: Instant,
-    /// What has changed, for people.
-    detail: String,
-    /// Whether to make a generation even if nothing is new, because more than a file change has caused the
-    /// attempt.
-    forced: bool,
-    progress: Arc<Progress>,
-}
-
-struct Stopping {
-    code: u8,
-    deadline: tokio::time::Instant,
-}
 
 /// Runs the supervisor to its end; returns the exit code.
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
@@ -127,14 +85,12 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         Some((upgrade_state, descriptors)) => {
             let lost = || Error::new("the previous program passed no lock file");
             let folder = match &upgrade_state.folder {
-                Some(path) => {
-                    runtime_dir::RuntimeDir::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into())
-                }
-                None => runtime_dir::RuntimeDir::default(),
+                Some(path) => RuntimeDir::adopt(path.clone(), descriptors.next().ok_or_else(lost)?.into()),
+                None => RuntimeDir::default(),
             };
             (upgrade_state.run.clone(), upgrade_state.started, folder)
         }
-        None => (format!("{}-{now}", std::process::id()), 0, runtime_dir::RuntimeDir::default()),
+        None => (format!("{}-{now}", std::process::id()), 0, RuntimeDir::default()),
     };
     let handoff_state = inherited
         .as_ref()
@@ -150,13 +106,13 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         folder,
         notify: Notify::new(),
         messages,
-        sides: side_process::SideProcesses::new(),
+        sides: SideProcesses::new(),
         tasks: Default::default(),
         queries: Default::default(),
         orphans: Default::default(),
         started: AtomicU64::new(started),
         refreshes: AtomicU64::new(0),
-        seen: totals::Seen::new(handoff_state.began, &handoff_state.seen),
+        seen: Seen::new(handoff_state.began, &handoff_state.seen),
         open_files: Default::default(),
         announced: Default::default(),
     });
@@ -201,7 +157,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         endpoints: [None, None],
         terminal,
     };
-    match endpoint::open_default(&shared) {
+    match control_socket::open_default(&shared) {
         Ok(endpoint) => this.endpoints[0] = Some(endpoint),
         Err(errors) => {
             let message = format!(
@@ -266,10 +222,6 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 async fn sleep_until(when: Option<tokio::time::Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
@@ -278,27 +230,6 @@ async fn sleep_until(when: Option<tokio::time::Instant>) {
 }
 
 impl Supervisor {
-    /// All workers, with the retired ones.
-    fn workers(&self) -> impl Iterator<Item = &Worker> {
-        self.pool.iter().flat_map(WorkerPool::workers).chain(&self.lingering)
-    }
-
-    /// Number of the generation that serves; 0 if none does.
-    fn serving(&self) -> u64 {
-        self.pool.as_ref().map_or(0, |pool| pool.generation)
-    }
-
-    /// A new number for a task.
-    fn next_task(&mut self) -> u64 {
-        self.tasks += 1;
-        self.tasks
-    }
-
-    /// The time that requests in flight get when the server stops on TERM.
-    fn grace(&self) -> Duration {
-        self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace())
-    }
-
     /// USR1: reopens the log files, here and in the workers.
     fn reopen(&self) {
         self.shared.events.reopen();
@@ -335,7 +266,7 @@ impl Supervisor {
 
     fn unbind(&mut self) {
         for bound in std::mem::take(&mut self.bound) {
-            super::servers::unlink(&bound.socket.listen);
+            sockets::unlink(&bound.socket.listen);
         }
     }
 

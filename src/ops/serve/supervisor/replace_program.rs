@@ -9,20 +9,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::super::child::Child;
-use super::super::event::{Event, Reason, Why};
-use super::super::handoff_state::{HandoffState, instant_of, time_of};
-use super::super::pid_file::PidFile;
-use super::super::pool::{Worker, WorkerPool, WorkerSlot};
-use super::super::servers::Bound;
-use super::super::side_process::SideProcesses;
-use super::super::totals::Totals;
-use super::super::upgrade::{self, CarriedSocket, CarriedWorker, UpgradeState};
-use super::super::{Message, tasks};
-use super::Supervisor;
+use super::child::Child;
 use super::control::ran;
+use super::event::{Event, Reason, Why};
+use super::handoff_state::HandoffState;
+use super::inbox::Message;
+use super::pool::{Worker, WorkerPool, WorkerSlot};
+use super::side_process::SideProcesses;
+use super::sockets::Bound;
+use super::state::Supervisor;
+use super::totals::Totals;
+use super::upgrade::{self, CarriedSocket, CarriedWorker, UpgradeState};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
+use crate::ops::sections::task;
+use crate::ops::serve::process::clock::{instant_of, time_of};
+use crate::ops::serve::process::pid_file::PidFile;
 use crate::server::listener::{Listen, Socket};
 
 /// How long the workers may take to finish sending their current messages.
@@ -258,7 +260,7 @@ impl Supervisor {
         for kept in upgrade_state.sides {
             SideProcesses::adopt(&self.shared, kept, next()?);
         }
-        let tasks = tasks::read(&upgrade_state.plan.config).unwrap_or_default(); // were read before, without a fault
+        let tasks = task::read(&upgrade_state.plan.config).unwrap_or_default(); // were read before, without a fault
         self.open_configured(upgrade_state.plan.process.control.as_deref());
         self.pool = Some(WorkerPool { generation: upgrade_state.serving, plan: upgrade_state.plan, slots });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();

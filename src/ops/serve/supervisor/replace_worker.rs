@@ -9,13 +9,14 @@ use rustix::process::Signal;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::Message;
-use super::super::attempt::{self, Ready};
-use super::super::event::{Event, Why};
-use super::super::message::Role;
-use super::super::pool::{Starting, WorkerPool};
-use super::{Supervisor, millis};
+use super::attempt::{self, Ready};
+use super::event::{Event, Why};
+use super::inbox::Message;
+use super::pool::{Starting, WorkerPool};
+use super::state::Supervisor;
 use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::Role;
+use crate::ops::serve::process::clock::millis;
 
 /// The longest pause before a start while no worker serves.
 const LONGEST_OUTAGE: Duration = Duration::from_millis(100);

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::attempt::{Prepared, Ready};
-use super::super::event::Event;
-use super::super::message::ToWorker;
-use super::super::pool::{Announcing, Worker, WorkerPool, WorkerSlot};
-use super::super::servers::{self, Bound};
-use super::super::tasks;
-use super::super::wire::{self, Packet};
-use super::super::{Message, Shared};
-use super::{Supervisor, Trying, millis};
+use super::attempt::{Prepared, Ready};
+use super::event::Event;
+use super::inbox::Message;
+use super::pool::{Announcing, Worker, WorkerPool, WorkerSlot};
+use super::shared::Shared;
+use super::sockets::{self, Bound};
+use super::state::{Supervisor, Trying};
 use crate::ops::routes;
+use crate::ops::sections::task;
+use crate::ops::serve::ipc::message::ToWorker;
+use crate::ops::serve::ipc::wire::{self, Packet};
+use crate::ops::serve::process::clock::millis;
 
 /// How long an old worker may take to report that it accepts no more connections.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -72,7 +74,7 @@ impl Supervisor {
         }
         self.open_configured(plan.process.control.as_deref());
         // The tasks were read before: a fault in them would have failed the attempt.
-        self.shared.tasks.set(&self.shared, tasks::read(&plan.config).unwrap_or_default());
+        self.shared.tasks.set(&self.shared, task::read(&plan.config).unwrap_or_default());
         self.pool = Some(WorkerPool { generation, plan, slots });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);
@@ -177,7 +179,7 @@ impl Supervisor {
         let gone: Vec<_> =
             self.bound.iter().filter(|old| !kept(old)).map(|old| old.socket.listen.clone()).collect();
         self.bound = bound.into_iter().map(|one| Bound { new: false, ..one }).collect();
-        gone.iter().for_each(servers::unlink);
+        gone.iter().for_each(sockets::unlink);
     }
 
     /// Handles a worker that accepts no more connections.

@@ -6,23 +6,38 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::super::inspect::Inspector;
-use super::super::live_page::Live;
-use super::super::message::{Role, Start};
-use super::super::servers::{self, Named};
-use super::super::tasks::{self, run::TaskContext};
-use crate::body::BoxFuture;
+use super::inspect::Inspector;
+use super::live_page::Live;
+use super::tasks::{self, TaskContext};
+use crate::body::{App, BoxFuture};
+use crate::config::Config;
 use crate::context::{Context, Host, Reopen};
-use crate::error::{Error, Errors};
+use crate::error::{Error, Errors, Result};
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
-use crate::ops::assemble::{Assembly, assemble};
+use crate::ops::assemble::{self, Assembly, assemble};
 use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::{Role, Start};
 use crate::plugin::Instance;
+use crate::server::Server;
+
+/// A server by its name, and the app that it serves.
+pub(super) type NamedServer = (String, Box<dyn Server>, App);
+
+/// Creates every server of `config`, with a placeholder for its app.
+/// # Errors
+/// Every fault of the `[server.NAME]` tables.
+pub(super) fn servers(config: &Config) -> Result<Vec<NamedServer>> {
+    let mut errors = Vec::new();
+    let made = assemble::build_servers(config, &mut errors);
+    Errors::check(errors)?;
+    let unset = || App::from_fn(|_| std::future::ready(crate::body::Response::default()));
+    Ok(made.into_iter().map(|(name, server)| (name.to_owned(), server, unset())).collect())
+}
 
 /// What one generation serves with.
 pub(super) struct Built {
-    pub(super) servers: Vec<Named>,
+    pub(super) servers: Vec<NamedServer>,
     pub(super) instances: Vec<Instance>,
     pub(super) known: Inspector,
 }
@@ -60,7 +75,7 @@ pub(super) async fn build(
         if tells {
             let work = TaskContext { instances: Vec::new(), apps: BTreeMap::new() };
             let known = Inspector::new(generation, Vec::new(), work);
-            let servers = servers::servers(&config)?;
+            let servers = servers(&config)?;
             return Ok(Some(Built { servers, instances: Vec::new(), known }));
         }
         let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;

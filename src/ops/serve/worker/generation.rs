@@ -13,21 +13,22 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::counting::Counting;
-use super::super::handover::{self, Receivers};
-use super::super::inspect::Inspector;
-use super::super::live_page::Live;
-use super::super::message::{self, FromWorker, Start};
-use super::super::process::WebSockets;
-use super::super::query::Query;
-use super::super::servers::Named;
-use super::super::wire::{self, Outbox, Packet};
-use super::SLACK;
+use super::build::NamedServer;
+use super::counting::Counting;
+use super::handover::{self, Receivers};
+use super::inspect::Inspector;
+use super::live_page::Live;
 use crate::health::HealthProbes;
+use crate::ops::sections::process::WebSockets;
+use crate::ops::serve::ipc::message::Query;
+use crate::ops::serve::ipc::message::{self, FromWorker, Start};
+use crate::ops::serve::ipc::wire::{self, Outbox, Packet};
 use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
 use crate::server::listener::{Listen, Socket};
 
+/// How long a worker may exceed its own deadline before it ends, even if something still runs.
+pub(super) const SLACK: Duration = Duration::from_millis(500);
 /// How long cancelled tasks may take to end.
 const FAST: Duration = Duration::from_millis(500);
 /// How many connections may wait between two steps of a hand-over.
@@ -105,7 +106,7 @@ impl Generation {
         }
     }
 
-    pub(super) fn serve(&mut self, servers: Vec<Named>, sockets: Vec<OwnedFd>) {
+    pub(super) fn serve(&mut self, servers: Vec<NamedServer>, sockets: Vec<OwnedFd>) {
         let Some(hand_over) = &self.hand_over else { return };
         let mut bound: BTreeMap<&str, Vec<Socket>> = BTreeMap::new();
         for ((server, listen), fd) in self.start.sockets.iter().zip(sockets) {

@@ -11,14 +11,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::super::message::FromWorker;
-use super::super::wire::{Outbox, Packet};
 use crate::body::BoxFuture;
 use crate::config::{Opener, Purpose};
 use crate::context::Host;
 use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::FromWorker;
+use crate::ops::serve::ipc::wire::{Outbox, Packet};
 
 /// How long to wait for the counts of all workers: during an upgrade the supervisor answers late, and
 /// Prometheus waits 10 s.

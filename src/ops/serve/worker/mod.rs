@@ -5,13 +5,21 @@
 //! - here: the start, and the supervisor's messages
 //! - `build`: assembles the generation; `generation`: serves it to its end
 //! - `host`: requests to the supervisor
+//! - `inspect`, `counting`, `heartbeat`: what it reports about itself; `tasks`: scheduled work
+//! - `handover`: idle connections of older workers; `live_page`: pages of development
 
 mod build;
+mod counting;
 mod generation;
+mod handover;
+mod heartbeat;
 mod host;
+mod inspect;
+mod live_page;
+pub(super) mod tasks;
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,21 +30,22 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::build::{Built, build};
-use self::generation::Generation;
+use self::counting::Counting;
+use self::generation::{Generation, SLACK};
+use self::heartbeat::HeartbeatMonitor;
 use self::host::WorkerHost;
-use super::counting::Counting;
-use super::heartbeat::HeartbeatMonitor;
-use super::live_page::Live;
-use super::log::{Log, Whose};
-use super::message::{self, FromWorker, ToWorker};
-use super::orphans;
-use super::wire::{self, Outbox, Packet};
+use self::live_page::Live;
+use super::ipc::message::{self, FromWorker, ToWorker};
+use super::ipc::wire::{self, Outbox, Packet};
+use super::process::log::Whose;
+use super::process::{descriptors, log, orphans};
 use crate::config::Files;
 use crate::context::Reopen;
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
 use crate::ops::fault::Fault;
+use crate::ops::sections::log::Log;
 
 /// How many log lines may wait to be sent to the supervisor.
 const LINES: usize = 512;
@@ -44,16 +53,14 @@ const LINES: usize = 512;
 const BATCH: usize = 64 << 10;
 /// How often the worker sends its counts to the supervisor.
 const REPORT: Duration = Duration::from_secs(5);
-/// How long a worker may exceed its own deadline before it ends, even if something still runs.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
-    super::descriptors::close_inherited();
+    descriptors::close_inherited();
     // The supervisor recognizes what is started here by the session, even when this process has ended; see
     // `orphans`.
     let _ = rustix::process::setsid(); // fails if it was started by hand
-    let Ok(control) = take_over_stdin() else { return 2 };
+    let Ok(control) = descriptors::take_over_stdin() else { return 2 };
     let parent = rustix::process::getppid();
     die_with_parent(true);
     // The name in `ps` and `top`; the default would be the name of the link that started this process.
@@ -96,13 +103,6 @@ fn threads(count: usize) -> std::io::Result<Handle> {
     Ok(handle)
 }
 
-/// Takes the control socket from standard input, and replaces it by `/dev/null`.
-pub(super) fn take_over_stdin() -> std::io::Result<OwnedFd> {
-    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    Ok(socket)
-}
-
 async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
     let outbox = Outbox::new(stream.clone());
@@ -125,7 +125,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     tokio::spawn(send_log(lines, outbox.clone()));
     let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has reported its faults
     let given = if start.log { sockets.pop().map(File::from) } else { None };
-    let log_file = match super::log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
+    let log_file = match log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
         Ok(file) => file,
         Err(error) => {
             outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;

@@ -1,0 +1,229 @@
+//! The messages between supervisor and worker on the control socket.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Purpose};
+use crate::metrics::Counts;
+use crate::ops::control::{Counts as LoadCounts, InFlight};
+use crate::ops::fault::Fault;
+use crate::ops::sections::process::Process;
+use crate::ops::sections::task::Order;
+use crate::ops::serve::process::credentials::Credentials;
+use crate::server::tickets::Secret;
+
+/// From the supervisor to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// The first message. Carries the listening sockets in the order of `sockets`, the file of `[log]` if
+    /// `log` is set, and the saved states as raw bytes.
+    Start(Box<Start>),
+    /// Answer with [`FromWorker::State`].
+    SaveState,
+    /// Serve. Each descriptor is a hand-over socket from a worker of an older generation.
+    Serve,
+    /// A newer generation serves. The descriptor is the hand-over socket to it; a later one replaces it.
+    Retire,
+    /// End: close what is left after this many milliseconds.
+    Drain(u64),
+    /// The result of [`FromWorker::Side`].
+    Side(u64, Result<PathBuf, Fault>),
+    /// The result of [`FromWorker::Open`]. Carries the file.
+    Opened(u64, Result<(), String>),
+    /// The status for development pages.
+    Live(Status),
+    /// How often files have changed that are served directly: refresh the development pages that are older.
+    Refresh(u64),
+    /// Reopen the log files, which were moved. Carries the file of `[log]` if the supervisor opens it.
+    Reopen,
+    /// Answer with [`FromWorker::Counted`] and this number.
+    Count(u64),
+    /// The answer to [`FromWorker::Counts`].
+    Counts(u64, Counts),
+    /// Answer with [`FromWorker::QueryReply`] and this number.
+    Ask(u64, Query),
+}
+
+/// What a worker needs to build its generation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// Number of the generation.
+    pub(crate) generation: u64,
+    /// Its slot, from 0.
+    pub(crate) worker: usize,
+    /// Distinguishes runs of the supervisor, because each counts its generations from 1.
+    pub(crate) run: String,
+    /// Whether development pages may be shown.
+    pub(crate) development: bool,
+    /// As in [`ToWorker::Refresh`].
+    #[serde(default)]
+    pub(crate) refreshes: u64,
+    /// The secret for the keys of TLS session tickets, the same for every worker of the run.
+    pub(crate) tickets: Secret,
+    /// The merged config.
+    pub(crate) config: Config,
+    /// Its process options.
+    pub(crate) process: Process,
+    /// The user and the limits that it runs with.
+    pub(crate) credentials: Credentials,
+    /// Private copy of each plugin app's library.
+    pub(crate) libraries: BTreeMap<String, PathBuf>,
+    /// Name and length of each app's saved state among the raw bytes.
+    pub(crate) states: Vec<(String, usize)>,
+    /// The server that each socket belongs to, as written in the config.
+    pub(crate) sockets: Vec<(String, String)>,
+    /// Whether the message carries the file of `[log]`.
+    pub(crate) log: bool,
+    /// The purpose of the worker.
+    pub(crate) role: Role,
+}
+
+/// The purpose of a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// Serve the apps.
+    Serve,
+    /// Nothing could be built: show this on every server instead of serving the apps.
+    Tell(Vec<Fault>),
+    /// Some libraries could not be built: report the other faults, and end. No app is created.
+    Try,
+}
+
+/// From a worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The next step of the start runs a plugin's code: `creating the app …`.
+    Starting(String),
+    /// Everything is built and healthy.
+    Ready,
+    /// Sent about once a second.
+    Heartbeat(Heartbeat),
+    /// The start has failed, or the role was [`Role::Try`]; the process ends.
+    Failed(Vec<Fault>),
+    /// No server accepts connections any more, as [`ToWorker::Retire`] has requested.
+    Retired,
+    /// Name and length of each app's state among the raw bytes.
+    State(Vec<(String, usize)>),
+    /// A plugin requests a side process.
+    Side {
+        /// Returned with the answer.
+        id: u64,
+        /// Name of the app.
+        app: String,
+        /// Name of the side process.
+        name: String,
+        /// The plugin's library.
+        library: PathBuf,
+    },
+    /// The worker's user may not open this file, which the config names.
+    Open {
+        /// Returned with the answer.
+        id: u64,
+        /// The file.
+        path: PathBuf,
+        /// The purpose.
+        purpose: Purpose,
+    },
+    /// The path at which the user should open an app. It may contain a token.
+    Announce {
+        /// Name of the app.
+        app: String,
+        /// The path, with an optional query.
+        path: String,
+    },
+    /// The counts of this worker so far, with the number of the round; 0 if it was not asked.
+    Counted(u64, Counts),
+    /// Requests the counts of all workers; the number is returned with the answer.
+    Counts(u64),
+    /// The answer to [`ToWorker::Ask`] with this number.
+    QueryReply(u64, Box<QueryReply>),
+    /// The raw bytes are lines of the log, which standard error already has.
+    Log,
+    /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
+    Done(u8),
+}
+
+/// The status that development pages show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(crate) enum Status {
+    /// All is well.
+    Serving,
+    /// A new generation is starting.
+    Building,
+    /// It could not start.
+    Failed {
+        /// Why.
+        errors: Vec<Fault>,
+    },
+}
+
+/// What a worker reports about itself, about once a second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Heartbeat {
+    /// For how long no serving thread has started a new piece of work, in milliseconds.
+    pub(crate) silent_ms: u64,
+    /// For how long one piece of work has held a thread, in milliseconds.
+    pub(crate) held_ms: u64,
+    /// Requests so far.
+    pub(crate) requests: u64,
+    /// Open connections.
+    pub(crate) connections: usize,
+    /// Memory that is not backed by a file, in KiB.
+    pub(crate) memory_kib: u64,
+    /// The oldest requests without a response, if a thread is held.
+    pub(crate) doing: Vec<String>,
+}
+
+/// A query of the supervisor to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Query {
+    /// The load of the servers.
+    Counts,
+    /// The requests in flight.
+    InFlight,
+    /// Cancel the requests with this id.
+    Cancel(String),
+    /// Run a task; the answer comes when it ends.
+    Run(Box<Order>),
+}
+
+/// The answer of a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum QueryReply {
+    /// To [`Query::Counts`].
+    Counts(LoadCounts),
+    /// To [`Query::InFlight`].
+    InFlight(Vec<InFlight>),
+    /// To [`Query::Cancel`]: the ids of the cancelled requests.
+    Cancelled(Vec<String>),
+    /// To [`Query::Run`].
+    Ran(Result<String, String>),
+}
+
+/// Saved states of apps: the name and length of each, and their concatenation.
+pub(crate) type SavedStates = (Vec<(String, usize)>, bytes::Bytes);
+
+/// Splits raw bytes by their lengths.
+pub(crate) fn split(parts: &[(String, usize)], mut raw: bytes::Bytes) -> BTreeMap<String, Vec<u8>> {
+    let take = |(name, length): &(String, usize)| {
+        let part = raw.split_to((*length).min(raw.len()));
+        (name.clone(), part.to_vec())
+    };
+    parts.iter().map(take).collect()
+}
+
+/// The inverse of [`split`].
+pub(crate) fn join(
+    parts: impl IntoIterator<Item = (String, Vec<u8>)>,
+) -> (Vec<(String, usize)>, bytes::Bytes) {
+    let mut raw = Vec::new();
+    let lengths = parts.into_iter().map(|(name, part)| {
+        raw.extend_from_slice(&part);
+        (name, part.len())
+    });
+    (lengths.collect(), raw.into())
+}

@@ -1,0 +1,326 @@
+//! One attempt at a generation: load, build, bind, start, wait until it is ready. Changes nothing that
+//! serves.
+//!
+//! - here: the state of an attempt, and its steps;
+//! - `load`: the config, its sockets, its libraries;
+//! - `start`: the start of one worker.
+
+mod load;
+mod start;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join_all};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use self::load::Loaded;
+pub(super) use self::start::{saved_state, start};
+use super::child::{Child, News};
+use super::event::{Event, Reason};
+use super::inbox::Message;
+use super::open_files;
+use super::shared::Shared;
+use super::sockets::Bound;
+use super::watch::Scope;
+use crate::config::{Config, Purpose};
+use crate::ops::fault::Fault;
+use crate::ops::sections::log::Log;
+use crate::ops::sections::process::Process;
+use crate::ops::serve::ipc::message::Role;
+use crate::ops::serve::process::credentials::Credentials;
+use crate::ops::serve::process::pid_file::PidFile;
+
+/// How long the start of a worker waits for earlier ones, if they start one after another.
+const TURN: Duration = Duration::from_millis(250);
+
+/// What a generation is made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) process: Process,
+    pub(super) credentials: Credentials,
+    /// Private copy of each plugin app's library, by the app's name.
+    pub(super) libraries: BTreeMap<String, PathBuf>,
+    /// A hash of the files that the config names and a generation reads once.
+    #[serde(default)]
+    pub(super) read: u64,
+}
+
+impl Plan {
+    /// Whether both plans would give the same generation.
+    fn is_same_as(&self, other: &Plan) -> bool {
+        self.config.tree() == other.config.tree()
+            && self.config.files() == other.config.files()
+            && self.process == other.process
+            && self.credentials == other.credentials
+            && self.libraries == other.libraries
+            && self.read == other.read
+    }
+
+    /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
+    pub(super) fn log_file(&self) -> Option<File> {
+        let owner = self.credentials.owner()?;
+        let log = Log::read(&self.config).ok()?; // its faults are reported already
+        open_files::open(log.file()?, Purpose::Append, owner).ok() // otherwise, workers try it
+    }
+
+    /// How many workers serve it. Without a listener (a console), one worker is enough.
+    pub(super) fn workers(&self, bound: &[Bound]) -> usize {
+        if bound.is_empty() { 1 } else { self.process.workers.count() }
+    }
+}
+
+/// What an attempt starts from.
+#[derive(Debug)]
+pub(super) enum From {
+    /// The files.
+    Files,
+    /// An earlier plan, to serve again.
+    Plan(Box<Plan>),
+}
+
+/// The outcome of an attempt.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What to watch next; `None` if it is not known.
+    pub(super) scope: Option<Scope>,
+    /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
+    /// serves has changed.
+    pub(super) result: Result<Option<Prepared>, Vec<Fault>>,
+    /// A worker that shows what is wrong, if nothing else serves and the server waits for a fix.
+    pub(super) placeholder: Option<Prepared>,
+    /// How many [changes](Progress::change) it has taken into account.
+    pub(super) looks: u64,
+}
+
+/// What supervisor and attempt tell each other while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Set while builds run, which a further change may cancel.
+    building: AtomicBool,
+    /// Set once an event has reported this attempt.
+    told: AtomicBool,
+    changes: AtomicU64,
+    changed: Notify,
+}
+
+impl Progress {
+    pub(super) fn new(told: bool) -> Progress {
+        Progress { told: AtomicBool::new(told), ..Progress::default() }
+    }
+
+    pub(super) fn is_building(&self) -> bool {
+        self.building.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// How often files have changed since it started.
+    pub(super) fn looks(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Records that files have changed while it starts workers.
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+/// Workers that wait for [`ToWorker::Serve`].
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Number of the generation; 0 for a placeholder.
+    pub(super) generation: u64,
+    pub(super) plan: Plan,
+    pub(super) bound: Vec<Bound>,
+    /// All workers of the generation, or only the first if the others follow one by one.
+    pub(super) workers: Vec<Ready>,
+    pub(super) cargo: Duration,
+    /// The pid file, if it was not locked before.
+    pub(super) pid_file: Option<PidFile>,
+}
+
+/// A worker that is ready, and its future messages.
+pub(super) type Ready = (Child, mpsc::UnboundedReceiver<News>);
+
+/// The inputs of an attempt.
+pub(super) struct Attempt {
+    pub(super) shared: Arc<Shared>,
+    pub(super) from: From,
+    pub(super) generation: u64,
+    /// The sockets that are already bound.
+    pub(super) bound: Vec<Bound>,
+    /// How many workers serve, whose states the new ones continue.
+    pub(super) carry: usize,
+    pub(super) progress: Arc<Progress>,
+    /// Its number, and why it is made.
+    pub(super) number: u64,
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+    /// What serves, unless a generation is wanted even if it is the same.
+    pub(super) serves: Option<Box<Plan>>,
+    /// The pid file that is locked.
+    pub(super) pid_file: Option<PathBuf>,
+    /// The pid file, if it was not locked before.
+    pub(super) taken: Mutex<Option<PidFile>>,
+}
+
+impl Attempt {
+    /// Runs the attempt to its end.
+    pub(super) async fn run(self) -> Outcome {
+        let began = Instant::now();
+        let outcome = match &self.from {
+            From::Plan(plan) => self.again(Plan::clone(plan)).await,
+            From::Files => self.anew(began).await,
+        };
+        let taken = self.taken.into_inner();
+        let with_pid_file =
+            |prepared: Option<Prepared>| prepared.map(|one| Prepared { pid_file: taken, ..one });
+        Outcome { result: outcome.result.map(with_pid_file), ..outcome }
+    }
+
+    /// Makes a generation from an earlier plan.
+    async fn again(&self, plan: Plan) -> Outcome {
+        let bound = self.bind(&plan.config, &[]);
+        let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
+        let result = match bound {
+            Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Role::Serve).await.map(Some),
+            Err(errors) => Err(Fault::list(&errors)),
+        };
+        Outcome { scope: None, result, placeholder: None, looks: 0 }
+    }
+
+    /// Makes a generation from the files. If they change before the workers are ready, cancels the start and
+    /// makes one from the changed files, unless they would give the same.
+    async fn anew(&self, began: Instant) -> Outcome {
+        let mut looks = 0;
+        self.progress.building.store(true, Ordering::Relaxed);
+        let mut loaded = self.load(&[]).await;
+        self.progress.building.store(false, Ordering::Relaxed);
+        loop {
+            self.tell_scope(&loaded).await;
+            let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
+            let Ok((plan, bound)) = &loaded.made else { return self.fail(loaded, cargo, looks).await };
+            if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) {
+                return Outcome { scope: loaded.scope, result: Ok(None), placeholder: None, looks };
+            }
+            self.announce();
+            let next = tokio::select! {
+                result = self.prepare(plan.clone(), bound.clone(), cargo, Role::Serve) => Err(result),
+                next = self.newer(plan, &loaded.bound) => Ok(next),
+            };
+            match next {
+                Ok((next, count)) => (loaded, looks) = (next, count),
+                Err(Ok(prepared)) => {
+                    return Outcome {
+                        scope: loaded.scope,
+                        result: Ok(Some(prepared)),
+                        placeholder: None,
+                        looks,
+                    };
+                }
+                Err(Err(faults)) => {
+                    loaded.made = Err(faults);
+                    return self.fail(loaded, cargo, looks).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the files differ from `plan`. Returns what was loaded, and how many changes it includes.
+    async fn newer(&self, plan: &Plan, held: &[Bound]) -> (Loaded, u64) {
+        self.progress.changed.notified().await;
+        loop {
+            let looks = self.progress.looks();
+            let next = tokio::select! {
+                next = self.load(held) => next,
+                () = self.progress.changed.notified() => continue,
+            };
+            match &next.made {
+                Ok((newer, _)) if newer.is_same_as(plan) => self.progress.changed.notified().await,
+                _ => return (next, looks),
+            }
+        }
+    }
+
+    /// Gets what was loaded watched before anything is made of it.
+    async fn tell_scope(&self, loaded: &Loaded) {
+        if let Some(scope) = loaded.scope.clone() {
+            let reload = loaded.config.as_ref().is_some_and(|(_, process)| process.reload);
+            let (done, watched) = oneshot::channel();
+            self.shared.send(Message::Loaded { number: self.number, scope: Box::new(scope), reload, done });
+            let _ = watched.await; // an error means that the server is stopping
+        }
+    }
+
+    /// Reports, once, that a generation is starting.
+    fn announce(&self) {
+        if !self.progress.told.swap(true, Ordering::Relaxed) {
+            let (reason, detail) = (self.reason, self.detail.clone());
+            self.shared.emit(&Event::Reloading { reason, detail, generation: self.generation });
+            self.shared.send(Message::Reloading(self.number));
+        }
+    }
+
+    /// Ends with faults, and with a worker that shows them if nothing else serves.
+    async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
+        let faults = loaded.made.err().unwrap_or_default();
+        let mut placeholder = None;
+        if let Some((config, process)) = loaded.config
+            && process.reload
+            && self.generation == 1
+            && !loaded.bound.is_empty()
+        {
+            let (credentials, libraries) = (Credentials::default(), BTreeMap::new());
+            let plan = Plan { config, process, credentials, libraries, read: 0 };
+            placeholder = self.prepare(plan, loaded.bound, cargo, Role::Tell(faults.clone())).await.ok();
+        }
+        Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
+    }
+
+    /// Starts the workers of `plan`; only one if it will not serve.
+    async fn prepare(
+        &self,
+        plan: Plan,
+        bound: Vec<Bound>,
+        cargo: Duration,
+        role: Role,
+    ) -> Result<Prepared, Vec<Fault>> {
+        let (generation, wanted) = match role {
+            Role::Tell(_) | Role::Try => (0, 1),
+            // One by one: the others start once this one serves.
+            Role::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            Role::Serve => (self.generation, plan.workers(&bound)),
+        };
+        // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
+        // none.
+        let states =
+            join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
+        let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
+        // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
+        // CPUs.
+        let at_once =
+            if self.carry > 0 { available_parallelism().map_or(1, usize::from).div_ceil(2) } else { wanted };
+        let room = Semaphore::new(at_once);
+        let start = async |index| {
+            // A start that takes longer probably waits for something other than a CPU.
+            let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
+            let _turn = tokio::time::timeout(longest, room.acquire()).await;
+            let name = self.shared.name(generation, index);
+            start(&self.shared, &plan, &bound, name, state(index), role.clone()).await
+        };
+        let workers = try_join_all((0..wanted).map(start)).await?;
+        Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
+    }
+}

@@ -1,0 +1,131 @@
+//! Starts one worker and waits until it is ready.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Plan, Ready};
+use crate::error::Error;
+use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::SavedStates;
+use crate::ops::serve::ipc::message::{FromWorker, Role, Start, ToWorker};
+use crate::ops::serve::ipc::wire::Packet;
+use crate::ops::serve::supervisor::child::{Child, Name, News};
+use crate::ops::serve::supervisor::event::Event;
+use crate::ops::serve::supervisor::inbox::Message;
+use crate::ops::serve::supervisor::shared::Shared;
+use crate::ops::serve::supervisor::sockets::Bound;
+
+/// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
+const SAVING: Duration = Duration::from_secs(8);
+
+/// Asks the worker in the slot `index` for its state.
+pub(in crate::ops::serve::supervisor) async fn saved_state(shared: &Shared, index: usize) -> SavedStates {
+    let (sender, state) = oneshot::channel();
+    shared.send(Message::SaveState(index, sender));
+    match tokio::time::timeout(SAVING, state).await {
+        Ok(Ok(state)) => state,
+        Ok(Err(_)) => Default::default(), // it has ended meanwhile
+        Err(_) => {
+            let message = "an old worker did not save its state in time: the new one starts without it";
+            shared.emit(&Event::Warning { message: message.into() });
+            Default::default()
+        }
+    }
+}
+
+/// Starts a worker and waits until it is ready.
+pub(in crate::ops::serve::supervisor) async fn start(
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    bound: &[Bound],
+    name: Name,
+    (states, raw): SavedStates,
+    role: Role,
+) -> Result<Ready, Vec<Fault>> {
+    let fail = |error: Error| vec![Fault::from(&error)];
+    shared.open_to(&plan.credentials);
+    shared.open_files.allow(&plan.config);
+    let (child, mut news) =
+        Child::start(name, &plan.credentials, shared.options.json, shared.orphans.clone())
+            .map_err(|errors| Fault::list(&errors))?;
+    let log = plan.log_file();
+    let order = ToWorker::Start(Box::new(Start {
+        generation: name.generation,
+        worker: name.index,
+        run: shared.run.clone(),
+        refreshes: shared.refreshes.load(Ordering::Relaxed),
+        tickets: shared.tickets.clone(),
+        development: plan.process.reload,
+        config: plan.config.clone(),
+        process: plan.process.clone(),
+        credentials: plan.credentials.clone(),
+        libraries: plan.libraries.clone(),
+        states,
+        log: log.is_some(),
+        sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
+        role,
+    }));
+    let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<Vec<_>, _>>();
+    let mut fds =
+        fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
+    fds.extend(log.map(OwnedFd::from));
+    child.send(Packet { raw, fds, ..Packet::new(&order) });
+
+    let mut step = None;
+    let ready = async {
+        loop {
+            match news.recv().await {
+                Some(News::Said(FromWorker::Starting(next), _)) => step = Some(next),
+                Some(News::Said(FromWorker::Ready, _)) => return Ended::Ready,
+                Some(News::Said(FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
+                Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
+                Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
+                    shared.side(&child, id, app, name, library);
+                }
+                Some(News::Said(FromWorker::Open { id, path, purpose }, _)) => {
+                    shared.open(&child, id, path, purpose, &plan.credentials);
+                }
+                Some(News::Said(FromWorker::Announce { app, path }, _)) => shared.announced(app, path),
+                Some(News::Said(..)) => {}
+                Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
+                None => return Ended::Crashed("it is gone".to_owned()),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(plan.process.start(), ready).await;
+    let last = step.map(|step| format!("the last step was {step}"));
+    match ended {
+        Ok(Ended::Ready) => Ok((child, news)),
+        Ok(Ended::Failed(faults)) => Err(faults),
+        Ok(Ended::Crashed(status)) => {
+            let error = Error::new(format!("the new worker crashed while starting ({status})"));
+            Err(fail(tag_failure(error, last)))
+        }
+        Err(_) => {
+            let seconds = plan.process.start().as_secs();
+            let error = Error::new(format!("the new worker was not ready within {seconds} s"));
+            let help =
+                "a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more";
+            Err(fail(tag_failure(error, last).help(help)))
+        }
+    }
+}
+
+/// How the start of a worker has ended.
+enum Ended {
+    Ready,
+    Failed(Vec<Fault>),
+    Crashed(String),
+}
+
+/// Adds the last step that a worker has reported, if it has reported one.
+fn tag_failure(error: Error, last: Option<String>) -> Error {
+    match last {
+        Some(last) => error.because(last),
+        None => error,
+    }
+}

@@ -1,0 +1,45 @@
+//! What the supervisor's tasks send to its loop.
+
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use super::attempt::{Outcome, Ready};
+use super::child::News;
+use super::watch::Scope;
+use crate::error::Error;
+use crate::ops::control::Ask;
+use crate::ops::fault::Fault;
+use crate::ops::serve::ipc::message::SavedStates;
+
+/// What its tasks send to the supervisor's loop.
+pub(super) enum Message {
+    /// The attempt with this number has ended.
+    Attempted(u64, Box<Outcome>),
+    /// The start with this number, of a worker for this slot, has ended.
+    Made { slot: usize, number: u64, result: Result<Box<Ready>, Vec<Fault>> },
+    /// Whether a new program can take over.
+    PreflightDone(Result<(), Error>),
+    /// The attempt with this number knows what to watch and waits until the watch has it. `reload`: whether
+    /// the config asks for a watch.
+    Loaded { number: u64, scope: Box<Scope>, reload: bool, done: oneshot::Sender<()> },
+    /// The attempt with this number makes something new from files that have changed.
+    Reloading(u64),
+    /// Files have changed: config files, inputs of a generation, or pages that are served directly.
+    Changed { paths: Vec<PathBuf>, config: bool, input: bool, page: bool },
+    /// Report the switch to this generation now, even if the old one still accepts.
+    Late(u64),
+    /// A message from a worker, by its id.
+    News(u64, News),
+    /// The wait for the workers' counts of this round is over.
+    CountsLate(u64),
+    /// A task is due.
+    Due(String),
+    /// A request from the control socket, which waits for the outcome.
+    Control(Box<Ask>, oneshot::Sender<ControlOutcome>),
+    /// Save the state of the worker in this slot, for the next one.
+    SaveState(usize, oneshot::Sender<SavedStates>),
+}
+
+/// The result of a request.
+pub(super) type ControlOutcome = Result<serde_json::Value, Vec<Fault>>;
