@@ -51,7 +51,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         errors.push(error.help("use numbers from 400 to 599"));
     }
     let mut resolve =
-        |(index, name): (usize, &String)| (builder.resolve)(name, table.origin(&item("apps", index)));
+        |(index, name): (usize, &String)| (builder.resolve)(name, table.origin(item("apps", index)));
     let apps: Vec<_> = options.apps.iter().enumerate().map(&mut resolve).collect();
     Errors::check(errors)?;
     let cascade =

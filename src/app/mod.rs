@@ -24,6 +24,7 @@ pub use plugin::{PluginLibrary, PluginSource};
 use std::sync::LazyLock;
 
 use crate::body::App;
+use crate::config::KeyPath;
 use crate::context::Context;
 use crate::error::Origin;
 use crate::registry::{Entries, Entry};
@@ -95,5 +96,5 @@ pub struct Link {
     /// Name of the app.
     pub app: String,
     /// Key of the app's name in the table, for errors.
-    pub key: String,
+    pub key: KeyPath,
 }

@@ -13,7 +13,7 @@ use crate::app::{Builder, Link};
 use crate::body::{App, Request};
 use crate::codec::host_name::to_ascii;
 use crate::codec::variables::decode_path;
-use crate::config::{Table, join};
+use crate::config::{KeyPath, Table, join};
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Result};
 
@@ -91,7 +91,7 @@ pub(super) fn links(options: &Options) -> Vec<Link> {
     options.routes.iter().map(link).collect()
 }
 
-fn parse_error(table: &Table, key: &str, from: &str, why: &str) -> Error {
+fn parse_error(table: &Table, key: &KeyPath, from: &str, why: &str) -> Error {
     Error::config(format!("cannot mount an app at `{from}`: {why}"))
         .at(table.key_origin(key))
         .help("write a prefix (`/files`) or a host with a prefix (`example.org/files`)")

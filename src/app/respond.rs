@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::app::Builder;
 use crate::body::{App, Body, Response};
-use crate::config::{ReadPath, Table, join};
+use crate::config::{KeyPath, ReadPath, Table, join};
 use crate::error::{Error, Errors, Result};
 
 /// Options of an `[app.NAME]` table with `use = "respond"`.
@@ -81,7 +81,7 @@ pub(super) fn build(options: Options, table: &Table, _: &mut Builder<'_>) -> Res
 }
 
 /// A header field from the config; its value is at `key`.
-fn header(table: &Table, key: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+fn header(table: &Table, key: &KeyPath, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let parsed_name = HeaderName::try_from(name).map_err(|_| {
         table.error(key, format!("`{name}` is not a header name")).help("use letters, digits and `-`")
     })?;

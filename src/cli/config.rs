@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::output::print;
 use super::report;
 use super::source::SourceArgs;
-use crate::config::{Config, Explained};
+use crate::config::{Config, Explained, KeyPath};
 use crate::error::{Error, Result};
 use crate::ops::schema;
 
@@ -89,10 +89,13 @@ fn explain(config: &Config, key: &str, json: bool) -> Result<String> {
     let found = match config.explain(key) {
         Ok(found) => found,
         // No source sets it: show the default.
-        Err(errors) => match schema::default_of(config, key) {
-            Some(value) => vec![Explained { key: key.to_owned(), value, places: Vec::new() }],
-            None => return Err(errors),
-        },
+        Err(errors) => {
+            let key = KeyPath::parse(key)?;
+            match schema::default_of(config, &key) {
+                Some(value) => vec![Explained { key, value, places: Vec::new() }],
+                None => return Err(errors),
+            }
+        }
     };
     if json {
         let list: Vec<Value> = found.iter().map(|one| explained_value(config, one)).collect();
@@ -135,7 +138,7 @@ fn explained_value(config: &Config, one: &Explained) -> Value {
         })
         .collect();
     let default = schema::default_of(config, &one.key).unwrap_or(Value::Null);
-    json!({ "key": one.key, "value": one.value, "sources": sources, "default": default })
+    json!({ "key": one.key.to_string(), "value": one.value, "sources": sources, "default": default })
 }
 
 /// A value as TOML on one line.

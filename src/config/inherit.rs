@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::node::{Data, Node, join};
+use super::join;
+use super::node::{Data, Node};
 use super::origin::narrowed;
 use super::sections::SECTIONS;
 use crate::error::Error;

@@ -11,9 +11,11 @@ mod expand;
 mod explain;
 mod files;
 mod inherit;
+mod key_path;
 mod node;
 mod origin;
 mod paths;
+mod provenance;
 mod schema;
 mod secret;
 mod sections;
@@ -23,7 +25,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,12 +33,14 @@ use serde_json::Value;
 use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
+pub use key_path::{KeyPath, item, join};
 use node::Node;
-pub use node::{Occurrence, item, join};
+pub use node::Occurrence;
 pub use paths::{
     Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,
     ReadPath, ServedPath,
 };
+use provenance::Provenance;
 pub use secret::is_secret_field;
 pub use sections::{SECTIONS, TOP_LEVEL, TopLevel, common_keys, profile_keys};
 pub use table::Table;
@@ -74,27 +77,13 @@ pub struct Argument {
 pub struct Config {
     /// The merged tree: tables `server`, `app`, `middleware`, … .
     tree: Value,
-    provenance: Provenances,
+    provenance: Provenance,
     /// All files that were read, including included ones. A reload watches them.
     files: Vec<PathBuf>,
     /// The working directory, for paths in the environment and on the command line.
     folder: PathBuf,
     #[serde(skip)]
     opener: Files,
-}
-
-/// What is known about each value, by its key path (`server.main.listen[0]`).
-type Provenances = BTreeMap<String, Provenance>;
-
-/// What is known about one value, apart from the value.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Provenance {
-    /// The sources that set it, the winner first.
-    places: Vec<Occurrence>,
-    /// Whether it must not be shown.
-    secret: bool,
-    /// Whether it contained a `${…}`.
-    expanded: bool,
 }
 
 impl Config {
@@ -146,20 +135,14 @@ impl Config {
             }
         }
         inherit::apply(&mut tree, &mut errors);
-        let mut provenance = Provenances::new();
-        tree.walk("", &mut |path, node| {
-            let above = node::parent(path).and_then(|parent| provenance.get(parent));
-            let secret = node.secret
-                || above.is_some_and(|entry: &Provenance| entry.secret)
-                || node.table().is_none()
-                    && secret::is_secret_path(node::keys(path).iter().map(String::as_str))
-                || node.str().is_some_and(secret::has_password);
-            let entry = Provenance { places: node.places.clone(), secret, expanded: node.expanded };
-            provenance.insert(path.to_owned(), entry);
-        });
         sort(&mut errors, &read);
-        let config =
-            Config { tree: tree.value(), provenance, files: read.clone(), folder, opener: Files::default() };
+        let config = Config {
+            tree: tree.value(),
+            provenance: Provenance::of(&tree),
+            files: read.clone(),
+            folder,
+            opener: Files::default(),
+        };
         (read, Some(config), errors)
     }
 
@@ -177,15 +160,19 @@ impl Config {
     /// The table `[section.name]`, if there is one.
     pub fn table(&self, section: &str, name: &str) -> Option<Table> {
         let value = self.tree.get(section)?.get(name)?.clone();
-        let table = Table::new(section, name, value, &self.provenance, &self.folder);
+        let table = Table::new(section, name, value, self.provenance_of(section, name), &self.folder);
         Some(table.opened_by(self.opener.clone()))
     }
 
     /// The table `[key]` at the top level of the config (`process`), if there is one.
     pub fn section(&self, key: &str) -> Option<Table> {
         let value = self.tree.get(key)?.clone();
-        let table = Table::new("", key, value, &self.provenance, &self.folder);
+        let table = Table::new("", key, value, self.provenance_of("", key), &self.folder);
         Some(table.opened_by(self.opener.clone()))
+    }
+
+    fn provenance_of(&self, section: &str, name: &str) -> Provenance {
+        self.provenance.get(&join(section, name)).cloned().unwrap_or_default()
     }
 
     /// Makes `files` open the files that the config names.
@@ -238,9 +225,4 @@ fn sort(errors: &mut [Error], files: &[PathBuf]) {
         }
         None => (usize::MAX, 0, 0),
     });
-}
-
-/// The key path of `[section.name]`.
-fn table_path(section: &str, name: &str) -> String {
-    join(&if section.is_empty() { String::new() } else { join("", section) }, name)
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Purpose;
+use super::{KeyPath, Purpose};
 
 /// A file path in the config: relative to the folder of the file that wrote it, absolute once read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,7 +79,7 @@ pub enum Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPath {
     /// Its key in the table.
-    pub key: String,
+    pub key: KeyPath,
     /// The path, absolute.
     pub path: PathBuf,
     /// How it is used.
@@ -90,7 +90,7 @@ pub struct NamedPath {
 
 impl NamedPath {
     /// The path at `key`, with the use that its schema states.
-    pub(super) fn new(key: &str, path: &str, schema: &Value) -> NamedPath {
+    pub(super) fn new(key: &KeyPath, path: &str, schema: &Value) -> NamedPath {
         let access = match schema.get("x-access").and_then(Value::as_str) {
             Some("write") => Access::Write,
             Some("serve") => Access::Serve,
@@ -98,7 +98,7 @@ impl NamedPath {
             _ => Access::Read,
         };
         let purpose = schema.get("x-open").and_then(|open| Purpose::deserialize(open).ok());
-        NamedPath { key: key.to_owned(), path: path.into(), access, purpose }
+        NamedPath { key: key.clone(), path: path.into(), access, purpose }
     }
 }
 

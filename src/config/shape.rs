@@ -2,19 +2,22 @@
 
 use indexmap::IndexMap;
 
-use super::node::{Node, join};
+use super::node::Node;
 use super::sections::{SECTIONS, TOP_LEVEL, profile_keys};
+use super::{KeyPath, join};
 use crate::error::Error;
 use crate::registry::nearest;
 
 /// Finds unknown names at the top level, and sections and parts that are not tables.
 pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     let Some(table) = tree.table() else { return };
-    check_names(table, &TOP_LEVEL.map(|key| key.name), "", errors);
+    check_names(table, &TOP_LEVEL.map(|key| key.name), &KeyPath::default(), errors);
     for section in SECTIONS {
         let Some(node) = table.get(section) else { continue };
         let Some(parts) = node.table() else {
-            errors.push(not_a_table(node, section).help(format!("name a table in it: `[{section}.main]`")));
+            errors.push(
+                not_a_table(node, &section.into()).help(format!("name a table in it: `[{section}.main]`")),
+            );
             continue;
         };
         let named =
@@ -48,7 +51,7 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     if let Some(tasks) = table.get("task") {
         match tasks.table() {
             None => {
-                let error = not_a_table(tasks, "task");
+                let error = not_a_table(tasks, &"task".into());
                 errors.push(error.help("name a table in it: `[task.sweep]`"));
             }
             Some(tasks) => {
@@ -60,7 +63,7 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
         }
     }
     if let Some(vars) = table.get("vars").filter(|vars| vars.table().is_none()) {
-        errors.push(not_a_table(vars, "vars").help("define variables under `[vars]`"));
+        errors.push(not_a_table(vars, &"vars".into()).help("define variables under `[vars]`"));
     }
 }
 
@@ -73,7 +76,12 @@ pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     }
 }
 
-fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &str, errors: &mut Vec<Error>) {
+fn check_names(
+    table: &IndexMap<String, Node>,
+    known: &[&'static str],
+    path: &KeyPath,
+    errors: &mut Vec<Error>,
+) {
     for (key, node) in table {
         if known.contains(&key.as_str()) {
             continue;
@@ -91,6 +99,6 @@ fn check_names(table: &IndexMap<String, Node>, known: &[&'static str], path: &st
     }
 }
 
-fn not_a_table(node: &Node, path: &str) -> Error {
+fn not_a_table(node: &Node, path: &KeyPath) -> Error {
     Error::config(format!("`{path}` is not a table")).at(node.origin())
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Files, NamedPath, Provenance, Provenances, SECTIONS, common_keys, node, schema, table_path};
+use super::{Files, KeyPath, NamedPath, Provenance, SECTIONS, common_keys, join, schema};
 use crate::error::{Error, Origin, Result, Source};
 use crate::registry::{self, Entry};
 
@@ -16,8 +16,7 @@ pub struct Table {
     section: String,
     name: String,
     value: Value,
-    /// By key path, relative to this table: `""` is the table itself.
-    provenance: Provenances,
+    provenance: Provenance,
     folder: PathBuf,
     files: Files,
 }
@@ -27,25 +26,14 @@ impl Table {
         section: &str,
         name: &str,
         value: Value,
-        provenance: &Provenances,
+        provenance: Provenance,
         folder: &Path,
     ) -> Self {
-        let path = table_path(section, name);
-        let below = provenance.range(path.clone()..).take_while(|(key, _)| key.starts_with(&path));
-        let own = below.filter_map(|(key, entry)| {
-            let rest = &key[path.len()..];
-            let key = match rest.strip_prefix('.') {
-                Some(key) => key,
-                None if rest.is_empty() || rest.starts_with('[') => rest,
-                None => return None, // `app.main2` beside `app.main`
-            };
-            Some((key.to_owned(), entry.clone()))
-        });
         Table {
             section: section.into(),
             name: name.into(),
             value,
-            provenance: own.collect(),
+            provenance,
             folder: folder.into(),
             files: Files::default(),
         }
@@ -62,7 +50,7 @@ impl Table {
 
     /// A table that is not in a file: for middleware given only by its kind, and for tests.
     pub fn of_kind(section: &str, kind: &str) -> Self {
-        Table::new(section, kind, serde_json::json!({ "use": kind }), &Provenances::new(), Path::new("."))
+        Table::new(section, kind, serde_json::json!({ "use": kind }), Provenance::default(), Path::new("."))
     }
 
     /// `main` of `[app.main]`.
@@ -71,8 +59,8 @@ impl Table {
     }
 
     /// `app.main`, as its header reads.
-    pub fn path(&self) -> String {
-        table_path(&self.section, &self.name)
+    pub fn path(&self) -> KeyPath {
+        join(self.section.as_str(), &self.name)
     }
 
     /// What `use = "…"` names.
@@ -106,7 +94,7 @@ impl Table {
     /// Every unknown, missing or ill-typed key, with its place.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
         let schema = schemars::schema_for!(T);
-        schema::read(self, "", self.check_options(schema.as_value())?)
+        schema::read(self, &KeyPath::default(), self.check_options(schema.as_value())?)
     }
 
     /// Checks the same keys against a kind's schema, as [`Entry::options`](crate::registry::Entry) gives it, and
@@ -123,7 +111,7 @@ impl Table {
                 table.remove(key);
             }
         }
-        schema::check(self, "", schema, value)
+        schema::check(self, &KeyPath::default(), schema, value)
     }
 
     /// The paths in this table by the schema of its kind, absolute. If the table has errors, those that can
@@ -141,64 +129,42 @@ impl Table {
             "" => Some(&self.value),
             key => self.value.get(key),
         };
-        schema::check(self, key, schema, value.cloned().unwrap_or_else(|| Value::Object(Default::default())))
+        let value = value.cloned().unwrap_or_else(|| Value::Object(Default::default()));
+        schema::check(self, &key.into(), schema, value)
     }
 
-    /// Where `key` of this table was written (`""`: the table itself). Dots lead to inner keys, as in
-    /// `routes."/files"`; an item of a list is `listen[0]`. If the key was not written, the place of what
-    /// contains it.
-    pub fn origin(&self, key: &str) -> Option<Origin> {
-        self.place(key).map(|place| place.origin.clone())
+    /// Where `key` of this table was written (`""`: the table itself). If the key was not written, the place
+    /// of what contains it.
+    pub fn origin(&self, key: impl Into<KeyPath>) -> Option<Origin> {
+        self.place(&key.into()).map(|place| place.origin.clone())
     }
 
     /// The place of the name of `key`, for errors about the key rather than its value.
-    pub fn key_origin(&self, key: &str) -> Option<Origin> {
-        self.place(key).map(|place| place.key.as_ref().unwrap_or(&place.origin).clone())
+    pub fn key_origin(&self, key: impl Into<KeyPath>) -> Option<Origin> {
+        self.place(&key.into()).map(|place| place.key.as_ref().unwrap_or(&place.origin).clone())
     }
 
     /// A configuration error about `key` of this table.
-    pub fn error(&self, key: &str, message: impl Into<String>) -> Error {
+    pub fn error(&self, key: impl Into<KeyPath>, message: impl Into<String>) -> Error {
         Error::config(message).at(self.origin(key))
     }
 
-    pub(super) fn entry(&self, key: &str) -> Option<&Provenance> {
-        self.provenance.get(key)
+    /// Whether the value of `key` contained a `${…}`.
+    pub(super) fn is_expanded(&self, key: &KeyPath) -> bool {
+        self.provenance.get(key).is_some_and(|entry| entry.expanded)
     }
 
-    fn place(&self, key: &str) -> Option<&super::Occurrence> {
-        let mut path = key;
-        if !self.provenance.contains_key(path) {
-            let wanted = node::loose(path);
-            let same = self.provenance.keys().find(|known| node::loose(known) == wanted);
-            path = same.map_or(path, String::as_str);
-        }
-        loop {
-            if let Some(place) = self.provenance.get(path).and_then(|entry| entry.places.first()) {
-                return Some(place);
-            }
-            if path.is_empty() {
-                return None;
-            }
-            path = node::parent(path).unwrap_or("");
-        }
+    fn place(&self, key: &KeyPath) -> Option<&super::Occurrence> {
+        self.provenance.along(key).filter_map(|entry| entry.places.first()).last()
     }
 
     /// Whether the value of `key` must not be shown.
-    pub(super) fn is_secret(&self, key: &str) -> bool {
-        let mut path = key;
-        loop {
-            if self.provenance.get(path).is_some_and(|entry| entry.secret) {
-                return true;
-            }
-            match node::parent(path) {
-                Some(parent) => path = parent,
-                None => return false,
-            }
-        }
+    pub(super) fn is_secret(&self, key: &KeyPath) -> bool {
+        self.provenance.along(key).any(|entry| entry.secret)
     }
 
     /// The folder that a relative path in `key` is resolved against: the folder of the file that wrote it.
-    pub(super) fn base(&self, key: &str) -> &Path {
+    pub(super) fn base(&self, key: &KeyPath) -> &Path {
         match self.place(key).map(|place| &place.origin.source) {
             Some(Source::File(file)) => file.parent().unwrap_or(Path::new("/")),
             _ => &self.folder,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Config, ConfigPath, Sources, Table};
+use super::{Config, ConfigPath, KeyPath, Sources, Table, item, join};
 use crate::error::Errors;
 
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
@@ -178,17 +178,15 @@ fn settings_by_a_schema_of_run_time() {
 }
 
 #[test]
-fn places_are_found_by_loose_keys_too() {
+fn places_are_found_by_key_paths() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[middleware.x]\nuse = \"k\"\nlist = [1, 2]\n[middleware.x.routes]\n\"a.b/\" = 3\n[middleware.xy]\nuse = \"k\"\n";
     let table = table(folder.path(), text);
-    let line = |key: &str| table.origin(key).map(|origin| (origin.line, origin.column));
-    assert_eq!(line("list[1]"), Some((3, 12)));
-    assert_eq!(line("list.1"), Some((3, 12)));
-    assert_eq!(line("routes.\"a.b/\""), Some((5, 10)));
-    assert_eq!(line("routes.a.b/"), Some((5, 10)));
-    assert_eq!(line("routes.none"), Some((4, 1)));
-    assert_eq!(line("none"), Some((1, 1)));
+    let line = |key: KeyPath| table.origin(key).map(|origin| (origin.line, origin.column));
+    assert_eq!(line(item("list", 1)), Some((3, 12)));
+    assert_eq!(line(join("routes", "a.b/")), Some((5, 10)));
+    assert_eq!(line("routes.none".into()), Some((4, 1)));
+    assert_eq!(line("none".into()), Some((1, 1)));
 }
 
 #[test]
@@ -272,7 +270,7 @@ proptest! {
             for name in config.names(section) {
                 let table = config.table(section, name).unwrap();
                 let _ = table.options::<Options>();
-                table.origin("a.b[0]");
+                table.origin(item("a.b", 0));
             }
         }
     }

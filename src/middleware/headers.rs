@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::App;
-use crate::config::{Table, item, join};
+use crate::config::{KeyPath, Table, item, join};
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 
@@ -93,12 +93,13 @@ fn apply(steps: &Steps, headers: &mut HeaderMap) {
 
 /// The changes as an ordered list of steps; faults go to `errors`.
 fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) -> Steps {
-    let removals =
-        changes.remove.into_iter().enumerate().map(|(index, name)| {
-            (Action::Remove, item(&format!("{key}.remove"), index), name, String::new())
-        });
+    let removals = changes
+        .remove
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| (Action::Remove, item(join(key, "remove"), index), name, String::new()));
     let valued = |action, word: &str, fields: BTreeMap<String, String>| {
-        let place = format!("{key}.{word}");
+        let place = join(key, word);
         fields.into_iter().map(move |(name, value)| (action, join(&place, &name), name, value))
     };
     let all = removals
@@ -115,7 +116,7 @@ fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) ->
     steps.into()
 }
 
-fn step(table: &Table, place: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+fn step(table: &Table, place: &KeyPath, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let header = HeaderName::try_from(name).map_err(|_| {
         table.error(place, format!("`{name}` is not a header name")).help("use letters, digits and `-`")
     })?;

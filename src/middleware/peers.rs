@@ -28,7 +28,7 @@ impl Peers {
                 (_, _, Ok(address)) => peers.nets.push(address.into()),
                 _ => errors.push(
                     table
-                        .error(&item(key, index), format!("`{entry}` is not a client"))
+                        .error(item(key, index), format!("`{entry}` is not a client"))
                         .help("write an address, a network such as `10.0.0.0/8`, `loopback` or `unix`"),
                 ),
             }

@@ -55,7 +55,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             (_, _, Ok(address)) => trusted.nets.push(address.into()),
             _ => errors.push(
                 table
-                    .error(&item("trusted", index), format!("`{entry}` is not a peer"))
+                    .error(item("trusted", index), format!("`{entry}` is not a peer"))
                     .help("write an address, a network such as `10.0.0.0/8`, or `unix`"),
             ),
         }

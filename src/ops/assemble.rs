@@ -138,7 +138,7 @@ pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> 
     };
     let mut layers = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let origin = table.origin(&item("middleware", index));
+        let origin = table.origin(item("middleware", index));
         let Some(name) = entry.as_str() else {
             errors.push(Error::config("an entry of `middleware` must be a name in quotes").at(origin));
             continue;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
-use crate::config::{Config, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, profile_keys};
+use crate::config::{Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, profile_keys};
 use crate::middleware::MIDDLEWARE;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
@@ -234,26 +234,26 @@ fn pointer(name: &str) -> String {
 }
 
 /// The default of a key in a table with a known kind, such as `server.main.threads` of the kind `http`.
-pub fn default_of(config: &Config, key: &str) -> Option<Value> {
-    let mut keys = toml_edit::Key::parse(key).ok()?.into_iter().map(|key| key.get().to_owned());
+pub fn default_of(config: &Config, key: &KeyPath) -> Option<Value> {
+    let mut keys = key.names();
     let section = keys.next()?;
-    let schema = match section.as_str() {
+    let schema = match section {
         "process" => schemars::schema_for!(Process),
         "log" => schemars::schema_for!(Log),
         "task" => {
-            config.table("task", &keys.next()?)?;
+            config.table("task", keys.next()?)?;
             schemars::schema_for!(TaskOptions)
         }
         section => {
             let name = keys.next()?;
-            let table = config.table(section, &name)?;
+            let table = config.table(section, name)?;
             let kind = table.kind().ok()?;
             (kinds(section).into_iter().find(|known| known.name == kind)?.options)()
         }
     };
-    let keys: Vec<String> = keys.collect();
+    let keys: Vec<&str> = keys.collect();
     if let [key] = &keys[..]
-        && let Some((_, common)) = common_keys(&section).into_iter().find(|(common, _)| common == key)
+        && let Some((_, common)) = common_keys(section).into_iter().find(|(common, _)| common == key)
     {
         return common.get("default").cloned();
     }

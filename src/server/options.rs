@@ -11,7 +11,7 @@ use super::gate::forwarded::{Family, Trusted};
 use super::gate::host::Allowed;
 use super::listener::Listen;
 use super::throughput::Throughput;
-use crate::config::{ConfigAddress, Table};
+use crate::config::{ConfigAddress, Table, item};
 use crate::error::{Error, Origin};
 
 /// Options of a server's gate.
@@ -179,7 +179,7 @@ pub(super) fn networks(
 
 /// Where an item of a list is written, or the list itself.
 fn place(table: &Table, key: &str, index: usize) -> Option<Origin> {
-    table.origin(&format!("{key}.{index}")).or_else(|| table.origin(key))
+    table.origin(item(key, index))
 }
 
 /// The limits of a running server.

@@ -89,7 +89,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     for (place, ending) in options.split_path.iter().enumerate() {
         if ending.len() < 2 || !ending.starts_with('.') || ending.contains('/') {
             let error =
-                table.error(&item("split_path", place), format!("`{ending}` is not a file name ending"));
+                table.error(item("split_path", place), format!("`{ending}` is not a file name ending"));
             errors.push(error.help("write one such as `.php`"));
         }
     }

@@ -108,7 +108,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     let trust = if builder.context.development { Duration::ZERO } else { tree::TRUST };
     for (place, name) in options.index.iter().enumerate() {
         if relative(&format!("/{name}")).is_none() || name.contains(['/', '%']) {
-            let error = table.error(&item("index", place), format!("`{name}` is not a plain file name"));
+            let error = table.error(item("index", place), format!("`{name}` is not a plain file name"));
             errors.push(error.help("write a name such as `index.html`"));
         }
     }

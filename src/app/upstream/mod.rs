@@ -64,7 +64,7 @@ pub(super) fn addresses(
             Ok(address) => found.push(address),
             Err(why) => {
                 let message = format!("`{}` is not the address of an upstream: {why}", &**text);
-                errors.push(table.error(&item("upstreams", index), message));
+                errors.push(table.error(item("upstreams", index), message));
             }
         }
     }

@@ -7,9 +7,8 @@ use std::path::{Component, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::NamedPath;
-use crate::config::node::{item, join};
 use crate::config::table::Table;
+use crate::config::{KeyPath, NamedPath, item, join};
 use crate::error::{Error, Errors, Result};
 
 /// How deep the alternatives of one value may be nested, so that a recursive schema ends.
@@ -18,12 +17,15 @@ const DEPTH_LIMIT: usize = 8;
 /// Checks `value`, found at `base` in `table`, and returns it with absolute paths.
 /// # Errors
 /// Every error, in the order of the places.
-pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value) -> Result<Value> {
+pub(super) fn check(table: &Table, base: &KeyPath, schema: &Value, mut value: Value) -> Result<Value> {
     let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, base, 0);
     let validator = jsonschema::options().build(schema).map_err(|error| {
-        Error::new(format!("the schema for `[{}]` is not a valid JSON Schema", check.shown_table("")))
-            .because(error.to_string())
+        Error::new(format!(
+            "the schema for `[{}]` is not a valid JSON Schema",
+            check.shown_table(&KeyPath::default())
+        ))
+        .because(error.to_string())
     })?;
     for error in validator.iter_errors(&value) {
         check.report(&error);
@@ -36,38 +38,39 @@ pub(super) fn check(table: &Table, base: &str, schema: &Value, mut value: Value)
 
 /// The paths in `value`, absolute.
 pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<NamedPath> {
-    let mut check = Check { table, base: "", schema, errors: Vec::new(), paths: Vec::new() };
-    check.prepare(schema, &mut value, "", 0);
+    let base = &KeyPath::default();
+    let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
+    check.prepare(schema, &mut value, base, 0);
     check.paths
 }
 
 /// Deserializes a checked value as a `T`.
 /// # Errors
 /// What the schema cannot express and `T` refuses, with its place.
-pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &str, value: Value) -> Result<T> {
+pub(super) fn read<T: DeserializeOwned>(table: &Table, base: &KeyPath, value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let mut path = base.to_owned();
+        let mut path = base.clone();
         for segment in error.path() {
             match segment {
-                serde_path_to_error::Segment::Map { key } => path = join(&path, key),
-                serde_path_to_error::Segment::Seq { index } => path = item(&path, *index),
+                serde_path_to_error::Segment::Map { key } => path = join(path, key),
+                serde_path_to_error::Segment::Seq { index } => path = item(path, *index),
                 _ => {}
             }
         }
         let inner = error.into_inner();
-        let message = match path.as_str() {
-            "" => format!("`[{}]`: {inner}", table.path()),
+        let message = match &path {
+            path if path.is_empty() => format!("`[{}]`: {inner}", table.path()),
             path if table.is_secret(path) => format!("the value of `{path}` is not valid"),
             path => format!("`{path}`: {inner}"),
         };
-        table.error(&path, message).into()
+        table.error(path, message).into()
     })
 }
 
 struct Check<'a> {
     table: &'a Table,
     /// The key path from the table to the checked value.
-    base: &'a str,
+    base: &'a KeyPath,
     schema: &'a Value,
     errors: Vec<Error>,
     /// The values of `format: path` that were found.
@@ -77,7 +80,7 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     /// Follows the schema through the value: makes paths absolute, and reads strings that came from `${…}` as
     /// a number or boolean if one is expected.
-    fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &str, depth: usize) {
+    fn prepare(&mut self, schema: &'a Value, value: &mut Value, path: &KeyPath, depth: usize) {
         let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
         if value.is_string() && self.wants_strings(schema) {
             *value = Value::Array(vec![value.take()]);
@@ -97,7 +100,7 @@ impl<'a> Check<'a> {
                     self.paths.push(NamedPath::new(path, text, schema));
                 } else if format == Some("address") {
                     *text = absolute_address(self.table.base(path), text);
-                } else if self.table.entry(path).is_some_and(|entry| entry.expanded) {
+                } else if self.table.is_expanded(path) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),
                         "integer" => text.trim().parse::<i64>().ok().map(Value::from),

@@ -6,7 +6,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::{Check, accepted};
-use crate::config::node::{item, join};
+use crate::config::{KeyPath, item, join};
 use crate::error::Error;
 use crate::registry::nearest;
 
@@ -90,14 +90,14 @@ impl<'a> Check<'a> {
         self.errors.push(error);
     }
 
-    fn fault(&self, path: &str, what: String) -> Error {
-        let key = if path.is_empty() { format!("[{}]", self.table.path()) } else { path.to_owned() };
+    fn fault(&self, path: &KeyPath, what: String) -> Error {
+        let key = if path.is_empty() { format!("[{}]", self.table.path()) } else { path.to_string() };
         self.table.error(path, format!("`{key}` {what}"))
     }
 
-    fn unknown_key(&mut self, path: &str, key: &str, known: &[&str], value: &Value) {
+    fn unknown_key(&mut self, path: &KeyPath, key: &str, known: &[&str], value: &Value) {
         let error = Error::config(format!("unknown key `{key}` in `[{}]`", self.shown_table(path)))
-            .at(self.table.key_origin(&join(path, key)));
+            .at(self.table.key_origin(join(path, key)));
         let unset = known.iter().copied().filter(|known| value.get(known).is_none());
         self.errors.push(match nearest(key, unset) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
         });
     }
 
-    fn unknown_value(&self, path: &str, value: &Value, options: &[Value]) -> Error {
+    fn unknown_value(&self, path: &KeyPath, value: &Value, options: &[Value]) -> Error {
         let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
         let Some(text) = value.as_str().filter(|_| !names.is_empty()) else {
             let listed: Vec<_> = options.iter().map(|option| format!("`{option}`")).collect();
@@ -130,7 +130,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn wrong_type(&self, path: &str, value: &Value, wanted: &[&str]) -> Error {
+    fn wrong_type(&self, path: &KeyPath, value: &Value, wanted: &[&str]) -> Error {
         let words: Vec<_> =
             wanted.iter().filter(|kind| **kind != "null").map(|kind| type_words(kind)).collect();
         let error =
@@ -138,7 +138,6 @@ impl<'a> Check<'a> {
         if self.table.is_secret(path) {
             return error;
         }
-        let key = path.rsplit(['.', '[']).next().unwrap_or(path).trim_end_matches(']');
         match value {
             Value::String(text) => {
                 let parsed = match text.trim() {
@@ -167,7 +166,10 @@ impl<'a> Check<'a> {
             Value::Array(_) | Value::Object(_)
                 if !wanted.iter().any(|kind| ["array", "object"].contains(kind)) =>
             {
-                error.help(format!("`{key}` takes a single value"))
+                match path.keys().last() {
+                    Some(key) => error.help(format!("`{key}` takes a single value")),
+                    None => error,
+                }
             }
             _ => error,
         }
@@ -249,21 +251,21 @@ impl<'a> Check<'a> {
     }
 
     /// The key path, from the table on, of a place in the checked value.
-    fn path(&self, location: &Location) -> String {
-        location.segments().fold(self.base.to_owned(), |path, segment| match segment {
-            LocationSegment::Property(key) => join(&path, &key),
-            LocationSegment::Index(index) => item(&path, index),
+    fn path(&self, location: &Location) -> KeyPath {
+        location.segments().fold(self.base.clone(), |path, segment| match segment {
+            LocationSegment::Property(key) => join(path, &key),
+            LocationSegment::Index(index) => item(path, index),
         })
     }
 
     /// `app.main.settings` for the path `settings`.
-    pub(super) fn shown_table(&self, path: &str) -> String {
+    pub(super) fn shown_table(&self, path: &KeyPath) -> String {
         let path = if path.is_empty() { self.base } else { path };
-        if path.is_empty() { self.table.path() } else { format!("{}.{path}", self.table.path()) }
+        if path.is_empty() { self.table.path().to_string() } else { format!("{}.{path}", self.table.path()) }
     }
 
     /// Describes the value: ``the string `"x"` ``; only its type if it is secret.
-    pub(super) fn found(&self, path: &str, value: &Value) -> String {
+    pub(super) fn found(&self, path: &KeyPath, value: &Value) -> String {
         match value {
             Value::String(_) if self.table.is_secret(path) => "a string".into(),
             _ if self.table.is_secret(path) => "this value".into(),

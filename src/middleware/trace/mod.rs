@@ -87,7 +87,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
                 value.set_sensitive(true);
                 headers.push((name, value));
             }
-            _ => errors.push(table.error(&join("headers", name), format!("`{name}` is not a header field"))),
+            _ => errors.push(table.error(join("headers", name), format!("`{name}` is not a header field"))),
         }
     }
     Errors::check(errors)?;

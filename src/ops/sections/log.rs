@@ -80,7 +80,7 @@ impl Log {
             let fits =
                 target.chars().all(|c| c.is_alphanumeric() || "_:-.".contains(c)) && !target.is_empty();
             if !fits {
-                let error = table.error(&join("levels", target), format!("`{target}` is not a log target"));
+                let error = table.error(join("levels", target), format!("`{target}` is not a log target"));
                 errors.push(error.help("write the beginning of a target, such as `paster::server`"));
             }
         }

@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Fault, Files, shown, subject};
-use crate::config;
+use crate::config::{self, join};
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
@@ -74,7 +74,7 @@ fn time(seconds: i64) -> SystemTime {
 /// Reads a pair of files. `None`: they do not exist yet, and may be created later.
 pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certificate>, Fault> {
     let at = |key: &str, error: Error| Fault {
-        place: if files.later { files.place.clone() } else { format!("{}.{key}", files.place) },
+        place: if files.later { files.place.clone() } else { join(&files.place, key) },
         error,
     };
     let text = match opener.read_text(&files.certificate) {

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{self, FollowedPath, ReadPath, Table};
+use crate::config::{self, FollowedPath, KeyPath, ReadPath, Table, item};
 use crate::error::{Error, Errors, Result};
 use certificate::{Certificate, Roots};
 pub(super) use terminator::{Outcome, Terminator};
@@ -106,7 +106,7 @@ struct Files {
     certificate: PathBuf,
     key: PathBuf,
     /// Its key in the config, from the server's table on.
-    place: String,
+    place: KeyPath,
     /// They may be missing: they are made at the start, or by an authority later.
     later: bool,
 }
@@ -137,7 +137,7 @@ struct Loaded {
 /// A fault in one file: message, help and cause, and the config key that names the file.
 #[derive(Debug)]
 struct Fault {
-    place: String,
+    place: KeyPath,
     error: Error,
 }
 
@@ -189,7 +189,7 @@ impl Tls {
             files.push(Files {
                 certificate: pair.certificate_file.to_path_buf(),
                 key: pair.key_file.to_path_buf(),
-                place: format!("tls.certificates[{index}]"),
+                place: item("tls.certificates", index),
                 later: false,
             });
         }

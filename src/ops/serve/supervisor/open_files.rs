@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::config::{Access, Config, NamedPath, Purpose, Table};
+use crate::config::{Access, Config, KeyPath, NamedPath, Purpose, Table};
 use crate::error::Error;
 use crate::ops::schema;
 use crate::ops::serve::process::credentials::Credentials;
@@ -127,7 +127,8 @@ pub(crate) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, 
         return (errors, notes);
     };
     for (table, NamedPath { key, path, access, purpose }) in named(config) {
-        let of_supervisor = table.path() == "process" || crate::ops::build::runs_library(&table);
+        let of_supervisor =
+            table.path() == KeyPath::from("process") || crate::ops::build::runs_library(&table);
         if of_supervisor && purpose.is_none() {
             continue; // the supervisor writes the pid file and copies libraries
         }

@@ -28,7 +28,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::shown;
 use super::terminator::Terminator;
 use crate::codec::host_name::to_ascii;
-use crate::config::{Files, OutputPath, ReadPath, Table};
+use crate::config::{Files, OutputPath, ReadPath, Table, item};
 use crate::error::{Errors, Result};
 
 /// The default authority.
@@ -104,7 +104,7 @@ impl Settings {
             errors.push(table.error("tls.acme.domains", "`domains` is empty"));
         }
         for (index, domain) in options.domains.iter().enumerate() {
-            let place = format!("tls.acme.domains[{index}]");
+            let place = item("tls.acme.domains", index);
             if domain.starts_with("*.") {
                 errors.push(
                     table
@@ -120,7 +120,7 @@ impl Settings {
         }
         for (index, contact) in options.contact.iter().enumerate() {
             if !contact.starts_with("mailto:") {
-                let place = format!("tls.acme.contact[{index}]");
+                let place = item("tls.acme.contact", index);
                 let error = table.error(&place, format!("`{contact}` is not a contact URL"));
                 errors.push(error.help(format!("write `mailto:{contact}`")));
             }
