@@ -1,8 +1,9 @@
 //! The layered configuration: merges the sources, keeps the origin of every value, and gives each part its
 //! table.
 //!
-//! In reading order: `sources` merges files, profile, environment and `-D` into a tree of `node`s. `document`
-//! parses one text, and `origin` finds file and line. `expand` replaces `${…}`, `inherit` resolves
+//! In reading order: `include` reads the files, and `document` parses each into a tree of `node`s; `origin` finds
+//! file and line. `sources` adds the environment, `-D` and other arguments. Each source is a figment `provider`;
+//! `merge` lets figment merge them, and finds the places of the merged values. `expand` replaces `${…}`, `inherit` resolves
 //! `use = "app:main"`, and `shape` checks the outline. `table` is what parts read, and `schema` checks it.
 //! This module knows nothing of clap, of parts or of sockets.
 
@@ -10,12 +11,15 @@ mod document;
 mod expand;
 mod explain;
 mod files;
+mod include;
 mod inherit;
 mod key_path;
+mod merge;
 mod node;
 mod origin;
 mod paths;
 mod provenance;
+mod provider;
 mod schema;
 mod secret;
 mod sections;
@@ -34,7 +38,6 @@ use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 pub use key_path::{KeyPath, item, join};
-use node::Node;
 pub use node::Occurrence;
 pub use paths::{
     Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,
@@ -111,21 +114,20 @@ impl Config {
 
     fn gather(sources: &Sources) -> (Vec<PathBuf>, Option<Config>, Vec<Error>) {
         let folder = std::env::current_dir().unwrap_or_else(|_| ".".into());
-        let mut files = sources::SourceFiles::default();
-        let mut tree = match &sources.file {
-            Some(file) => files.read(file, None),
-            None => Node::root(),
-        };
-        let sources::SourceFiles { paths: mut read, incomplete, mut errors, .. } = files;
+        let mut files = include::SourceFiles::default();
+        if let Some(file) = &sources.file {
+            files.read(file, None);
+        }
+        let include::SourceFiles { paths: mut read, values: mut all, incomplete, mut errors, .. } = files;
         if incomplete {
             return (read, None, errors);
         }
-        if let Some(argument) = &sources.argument {
-            sources::apply_argument(&mut tree, argument);
-        }
-        sources::apply_profile(&mut tree, sources.profile.as_deref(), &mut errors);
-        sources::apply_environment(&mut tree, &sources.environment, &mut errors);
-        sources::apply_overrides(&mut tree, &sources.overrides, &mut errors);
+        let profile = sources.profile.as_deref();
+        all.extend(sources.argument.as_ref().map(sources::argument));
+        sources::add_environment(&mut all, profile, &sources.environment, &mut errors);
+        sources::add_overrides(&mut all, &sources.overrides, &mut errors);
+        let mut tree = merge::merge(&all, profile);
+        shape::check_profiles(&mut tree, profile, &mut errors);
         shape::check(&tree, &mut errors);
         let mut expander = expand::Expander::expand(&mut tree, &folder);
         errors.append(&mut expander.errors);

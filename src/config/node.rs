@@ -64,6 +64,13 @@ impl Node {
         }
     }
 
+    pub(super) fn list(&self) -> Option<&[Node]> {
+        match &self.data {
+            Data::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         self.table()?.get(key)
     }

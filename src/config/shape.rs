@@ -67,8 +67,32 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
     }
 }
 
-/// Finds unknown names in `[profile.NAME]`, even if it is not selected.
-pub(super) fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
+/// Removes `[profile]`, which figment has merged, and finds unknown names in its tables, selected or not. The
+/// selected one must be among them.
+pub(super) fn check_profiles(tree: &mut Node, selected: Option<&str>, errors: &mut Vec<Error>) {
+    let profiles = tree.table_mut().and_then(|table| table.shift_remove("profile"));
+    let table = profiles.as_ref().and_then(Node::table);
+    if let (Some(profiles), None) = (&profiles, table) {
+        errors.push(
+            Error::config("`profile` must be a table of profiles")
+                .at(profiles.origin())
+                .help("choose one with `--profile NAME` or PASTER_PROFILE; define one as `[profile.NAME]`"),
+        );
+    }
+    let known = || table.into_iter().flat_map(|table| table.keys()).map(String::as_str);
+    table.into_iter().flatten().for_each(|(name, node)| check_profile(name, node, errors));
+    let Some(name) = selected.filter(|name| !known().any(|known| known == *name)) else { return };
+    let error = Error::config(format!("unknown profile `{name}`"));
+    errors.push(match nearest(name, known()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None if known().next().is_none() => {
+            error.help(format!("the config defines none: add a table `[profile.{name}]`"))
+        }
+        None => error.help(format!("the config defines `{}`", known().collect::<Vec<_>>().join("`, `"))),
+    });
+}
+
+fn check_profile(name: &str, node: &Node, errors: &mut Vec<Error>) {
     let path = join("profile", name);
     match node.table() {
         Some(table) => check_names(table, &profile_keys().collect::<Vec<_>>(), &path, errors),

@@ -189,6 +189,51 @@ fn places_are_found_by_key_paths() {
     assert_eq!(line("none".into()), Some((1, 1)));
 }
 
+/// figment sorts keys, has its own kinds of numbers, and gives the names of two profiles a meaning.
+#[test]
+fn merging_keeps_order_numbers_and_profile_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    let text = "vars = { z = 9223372036854775807, m = -9223372036854775808, e = 1e300, d = 1979-05-27 }\n\
+        [[log.list]]\nz = 1\na = [{ y = 1, x = [0.5] }]\n[log]\nlevel = \"a\"\n\
+        [profile.default.log]\nlevel = \"d\"\n[profile.global.log]\nlevel = \"g\"\n\
+        [profile.Dev.log]\nlevel = \"D\"\n[profile.dev.log]\nnew = 1\nlevel = \"e\"\n";
+    std::fs::write(&file, text).unwrap();
+    let with = |profile: Option<&str>| {
+        let profile = profile.map(str::to_owned);
+        let overrides = vec!["vars.b=2".to_owned()];
+        Config::load(&Sources { file: Some(file.clone()), profile, overrides, ..Sources::default() }).unwrap()
+    };
+    assert_eq!(
+        with(Some("dev")).tree().to_string(),
+        "{\"vars\":{\"z\":9223372036854775807,\"m\":-9223372036854775808,\"e\":1e+300,\"d\":\"1979-05-27\",\"b\":2},\
+         \"log\":{\"list\":[{\"z\":1,\"a\":[{\"y\":1,\"x\":[0.5]}]}],\"level\":\"e\",\"new\":1}}"
+    );
+    let cases = [(None, "a"), (Some("default"), "d"), (Some("global"), "g"), (Some("Dev"), "D")];
+    for (profile, level) in cases {
+        assert_eq!(with(profile).tree()["log"]["level"], level, "{profile:?}");
+    }
+}
+
+#[test]
+fn a_table_that_a_variable_only_names_keeps_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    std::fs::write(&file, "[middleware.x]\nuse = \"k\"\n").unwrap();
+    let environment = vec![("PASTER_MIDDLEWARE__X__COUNT".into(), "1".into())];
+    let overrides = vec!["middleware.y.use=k".into(), "middleware.y.count=2".into()];
+    let sources = Sources { file: Some(file), environment, overrides, ..Sources::default() };
+    let config = Config::load(&sources).unwrap();
+    let origin = |name: &str, key: &str| {
+        let origin = config.table("middleware", name).unwrap().origin(key).unwrap();
+        (origin.source.to_string().rsplit('/').next().unwrap().to_owned(), origin.line)
+    };
+    assert_eq!(origin("x", ""), ("server.toml".into(), 1));
+    assert_eq!(origin("x", "count"), ("environment variable PASTER_MIDDLEWARE__X__COUNT".into(), 0));
+    assert_eq!(origin("y", ""), ("-D middleware.y.use".into(), 0));
+    assert_eq!(origin("y", "count"), ("-D middleware.y.count".into(), 0));
+}
+
 #[test]
 fn travels_to_workers_with_its_places() {
     let folder = tempfile::tempdir().unwrap();
