@@ -4,7 +4,7 @@ use crate::documents::overflow::OverflowOrder;
 use crate::kernel::message::Message;
 use crate::protocol::{Change, Reply};
 
-/// What the actor must do, in this order. The model is already changed.
+/// What the actor must do, in this order. Long output may be written last, in its own order. The model is already changed.
 #[derive(Debug)]
 pub(in crate::documents) enum Effect {
     /// Send changes of the model to the pages.
