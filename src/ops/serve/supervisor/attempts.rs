@@ -79,6 +79,7 @@ impl Supervisor {
         let serves = self.pool.as_ref().filter(|pool| pool.generation > 0 && compared);
         let attempt = Attempt {
             shared: self.shared.clone(),
+            services: self.services.clone(),
             from,
             number,
             reason,

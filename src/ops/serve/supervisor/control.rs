@@ -12,7 +12,7 @@ use super::event::{Event, Reason};
 use super::inbox::ControlOutcome;
 use super::pool::{Worker, WorkerPool};
 use super::queries::SOON;
-use super::scheduler::{RunningTask, StartedTask};
+use super::scheduler::{RunningTask, Scheduler, StartedTask};
 use super::shared::Shared;
 use super::state::{FAST, Supervisor};
 use crate::error::{Error, Errors};
@@ -90,7 +90,7 @@ impl Supervisor {
                     (true, Some(_)) => self.force_stop(),
                 }
             }
-            Ask::Tasks => drop(reply.send(value(shared.tasks.infos()))),
+            Ask::Tasks => drop(reply.send(value(self.scheduler.infos()))),
             Ask::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
         }
     }
@@ -154,8 +154,8 @@ impl Supervisor {
                 crashes: totals.crashes,
             },
             workers: Vec::new(),
-            side_processes: self.shared.sides.infos(),
-            tasks: self.shared.tasks.infos(),
+            side_processes: self.sides.infos(),
+            tasks: self.scheduler.infos(),
         }
     }
 
@@ -197,7 +197,7 @@ impl Supervisor {
         let begun = match worker {
             Some(worker) if generation > 0 && self.stopping.is_none() => {
                 let going = RunningTask::new(self.shared.queries.number(), worker.child.pid);
-                self.shared.tasks.begin(name, going).map(|begun| (worker, begun))
+                self.scheduler.begin(name, going).map(|begun| (worker, begun))
             }
             _ => Err(Error::new(format!("no worker can run the task `{name}`"))),
         };
@@ -216,7 +216,7 @@ impl Supervisor {
         };
         let query = Query::Run(Box::new(begun.order.clone()));
         let now = begun.run();
-        let (number, ended) = (begun.going.number, ran(&self.shared, begun));
+        let (number, ended) = (begun.going.number, ran(&self.shared, &self.scheduler, begun));
         worker.child.tell(&ToWorker::Ask(number, query));
         match reply {
             Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
@@ -230,15 +230,19 @@ impl Supervisor {
 }
 
 /// Waits for the end of a run that this supervisor, or the program before it, has requested from a worker.
-pub(super) fn ran(shared: &Arc<Shared>, begun: StartedTask) -> impl Future<Output = TaskRun> + use<> {
+pub(super) fn ran(
+    shared: &Shared,
+    scheduler: &Arc<Scheduler>,
+    begun: StartedTask,
+) -> impl Future<Output = TaskRun> + use<> {
     let answer = shared.queries.expect(begun.going.number, begun.going.pid);
-    let shared = shared.clone();
+    let scheduler = scheduler.clone();
     async move {
         let result = match answer.await {
             Ok(QueryReply::Ran(result)) => result,
             _ => Err("its worker ended before the task did".to_owned()),
         };
-        shared.tasks.end(&shared, &begun, result)
+        scheduler.end(&begun, result)
     }
 }
 

@@ -96,47 +96,46 @@ impl Supervisor {
     }
 
     fn news(&mut self, id: u64, news: News) {
-        let asks = matches!(news, News::Said(FromWorker::Open { .. }, _));
-        let credentials = self.pool.as_ref().filter(|_| asks).map(|pool| pool.plan.credentials.clone());
-        let pool =
-            self.pool.iter_mut().flat_map(|pool| &mut pool.slots).filter_map(|slot| slot.worker.as_mut());
-        let Some(worker) = pool.chain(&mut self.lingering).find(|worker| worker.id() == id) else { return };
-        match news {
-            News::Said(FromWorker::QueryReply(number, answer), _) => {
-                self.shared.queries.answered(number, *answer)
+        let Some(pool) = &mut self.pool else { return };
+        let serving = pool.slots.iter_mut().filter_map(|slot| slot.worker.as_mut());
+        let Some(worker) = serving.chain(&mut self.lingering).find(|worker| worker.id() == id) else {
+            return;
+        };
+        let (said, raw) = match news {
+            News::Said(said, raw) => {
+                match self.services.handle(&worker.child, &pool.plan.credentials, said, raw) {
+                    Some(other) => other,
+                    None => return,
+                }
             }
-            News::Said(FromWorker::State(lengths), raw) => {
+            News::Ended(status) => {
+                self.shared.queries.ended(worker.child.pid);
+                return self.ended(id, status);
+            }
+        };
+        match said {
+            FromWorker::QueryReply(number, answer) => self.shared.queries.answered(number, *answer),
+            FromWorker::State(lengths) => {
                 if let Some(wanted) = worker.state_wanted.take() {
                     let _ = wanted.send((lengths, raw)); // the attempt has given up
                 }
             }
-            News::Said(FromWorker::Side { id, app, name, library }, _) => {
-                self.shared.side(&worker.child, id, app, name, library);
-            }
-            News::Said(FromWorker::Open { id, path, purpose }, _) => {
-                if let Some(credentials) = &credentials {
-                    self.shared.open(&worker.child, id, path, purpose, credentials);
-                }
-            }
-            News::Said(FromWorker::Announce { app, path }, _) => self.shared.announced(app, path),
-            News::Said(FromWorker::Heartbeat(heartbeat), _) => worker.record(heartbeat),
-            News::Said(FromWorker::Retired, _) => self.retired(id),
-            News::Said(FromWorker::Done(code), _) => self.stop("done", FAST, code),
-            News::Said(FromWorker::Starting(_) | FromWorker::Ready | FromWorker::Failed(_), _) => {}
-            News::Said(FromWorker::Counted(round, counts), _) => {
+            FromWorker::Heartbeat(heartbeat) => worker.record(heartbeat),
+            FromWorker::Retired => self.retired(id),
+            FromWorker::Done(code) => self.stop("done", FAST, code),
+            FromWorker::Counted(round, counts) => {
                 if self.totals.counted(id, round, counts) {
                     self.tell_counts();
                 }
             }
-            News::Said(FromWorker::Counts(number), _) => {
+            FromWorker::Counts(number) => {
                 let reply = worker.child.replier();
                 self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
             }
-            News::Said(FromWorker::Log, lines) => self.shared.worker_log(worker.child.pid, lines),
-            News::Ended(status) => {
-                self.shared.queries.ended(worker.child.pid);
-                self.ended(id, status);
-            }
+            // Of its start, or handled by the services.
+            FromWorker::Starting(_) | FromWorker::Ready | FromWorker::Failed(_) => {}
+            FromWorker::Log | FromWorker::Announce { .. } => {}
+            FromWorker::Side { .. } | FromWorker::Open { .. } => {}
         }
     }
 

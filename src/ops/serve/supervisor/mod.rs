@@ -11,6 +11,7 @@
 //! - `control`: what the control socket (`control_socket`) asks for
 //!
 //! What it uses:
+//! - `plan`: what a generation is made from; `services`: what workers may ask for
 //! - `pool`: the workers; `sockets`: where they listen; `queries`: questions to them; `totals`: their counts
 //! - `watch`: changed files; `open_files`: files that workers may not open themselves
 //! - `scheduler`: tasks; `side_process`: processes of plugins
@@ -31,11 +32,13 @@ mod log_buffer;
 mod messages;
 mod notify;
 pub(super) mod open_files;
+mod plan;
 mod pool;
 mod queries;
 mod replace_program;
 mod replace_worker;
 mod scheduler;
+mod services;
 mod shared;
 mod side_process;
 mod sockets;
@@ -60,6 +63,8 @@ use self::handoff_state::HandoffState;
 use self::inbox::Message;
 use self::notify::Notify;
 use self::pool::WorkerPool;
+use self::scheduler::Scheduler;
+use self::services::Services;
 use self::shared::Shared;
 use self::side_process::SideProcesses;
 use self::state::{FAST, SLACK, Stopping, Supervisor};
@@ -106,8 +111,6 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         folder,
         notify: Notify::new(),
         messages,
-        sides: SideProcesses::new(),
-        tasks: Default::default(),
         queries: Default::default(),
         orphans: Default::default(),
         started: AtomicU64::new(started),
@@ -116,6 +119,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         open_files: Default::default(),
         announced: Default::default(),
     });
+    let (sides, scheduler) = (SideProcesses::new(shared.clone()), Scheduler::new(shared.clone()));
     let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -130,7 +134,10 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut this = Supervisor {
+        services: Services::new(shared.clone(), sides.clone()),
         shared: shared.clone(),
+        sides,
+        scheduler,
         began,
         bound: Vec::new(),
         generation: 0,
@@ -257,7 +264,7 @@ impl Supervisor {
         self.shared.emit(&Event::Stopping { reason: reason.into() });
         self.stopping = Some(Stopping { code, deadline: tokio::time::Instant::now() + grace + SLACK });
         self.attempt = None;
-        self.shared.tasks.stop();
+        self.scheduler.stop();
         self.pool.iter_mut().flat_map(|pool| &mut pool.slots).for_each(|slot| slot.starting = None);
         let order = ToWorker::Drain(millis(grace));
         self.workers().for_each(|worker| worker.child.tell(&order));
@@ -281,6 +288,6 @@ impl Supervisor {
         let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
         futures_util::future::join_all(children).await;
         self.shared.orphans.end().await;
-        self.shared.sides.stop().await;
+        self.sides.stop().await;
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::Plan;
 use super::child::Child;
 use super::event::Why;
+use super::plan::Plan;
 use crate::ops::sections::process::Process;
 use crate::ops::serve::ipc::message::Heartbeat;
 use crate::ops::serve::ipc::message::SavedStates;

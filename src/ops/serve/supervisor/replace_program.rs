@@ -15,7 +15,6 @@ use super::event::{Event, Reason, Why};
 use super::handoff_state::HandoffState;
 use super::inbox::Message;
 use super::pool::{Worker, WorkerPool, WorkerSlot};
-use super::side_process::SideProcesses;
 use super::sockets::Bound;
 use super::state::Supervisor;
 use super::totals::Totals;
@@ -158,7 +157,7 @@ impl Supervisor {
             listen: bound.socket.listen.to_string(),
         });
         let failed = |cause| Error::new("cannot list the side processes").because(cause);
-        let sides = self.shared.sides.leave().map_err(failed)?;
+        let sides = self.sides.leave().map_err(failed)?;
         let upgrade_state = UpgradeState {
             run: self.shared.run.clone(),
             generation: self.generation,
@@ -190,7 +189,7 @@ impl Supervisor {
             totals: shared.events.lifecycle(),
             workers: self.totals.leave(),
             queries: shared.queries.last(),
-            tasks: shared.tasks.leave(),
+            tasks: self.scheduler.leave(),
         }
     }
 
@@ -207,7 +206,7 @@ impl Supervisor {
             all.push(bound.socket.fd.try_clone()?);
         }
         all.extend(workers);
-        all.extend(self.shared.sides.leave()?.into_iter().map(|(_, listener)| listener));
+        all.extend(self.sides.leave()?.into_iter().map(|(_, listener)| listener));
         Ok(all)
     }
 
@@ -236,7 +235,7 @@ impl Supervisor {
         }
         let mut slots: Vec<WorkerSlot> = Vec::new();
         slots.resize_with(upgrade_state.slots, WorkerSlot::default);
-        self.shared.sides.set_credentials(&upgrade_state.plan.credentials);
+        self.sides.set_credentials(&upgrade_state.plan.credentials);
         self.shared.open_files.allow(&upgrade_state.plan.config);
         for receiver in upgrade_state.workers {
             let socket = next()?;
@@ -258,7 +257,7 @@ impl Supervisor {
             }
         }
         for kept in upgrade_state.sides {
-            SideProcesses::adopt(&self.shared, kept, next()?);
+            self.sides.adopt(kept, next()?);
         }
         let tasks = task::read(&upgrade_state.plan.config).unwrap_or_default(); // were read before, without a fault
         self.open_configured(upgrade_state.plan.process.control.as_deref());
@@ -274,9 +273,9 @@ impl Supervisor {
             self.totals.ended(gone);
         }
         self.shared.queries.go_on_from(handoff_state.queries);
-        for begun in self.shared.tasks.inherit(&self.shared, tasks, handoff_state.tasks) {
+        for begun in self.scheduler.inherit(tasks, handoff_state.tasks) {
             let pid = begun.going.pid;
-            tokio::spawn(ran(&self.shared, begun));
+            tokio::spawn(ran(&self.shared, &self.scheduler, begun));
             if !known.contains(&pid) {
                 self.shared.queries.ended(pid);
             }

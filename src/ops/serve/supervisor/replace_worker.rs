@@ -61,7 +61,7 @@ impl Supervisor {
     /// Starts a worker for `slot`, unless one is already starting.
     pub(super) fn fill(&mut self, slot: usize, why: Why, pause: Duration) {
         let number = self.next_task();
-        let (shared, bound) = (self.shared.clone(), self.bound.clone());
+        let (shared, services, bound) = (self.shared.clone(), self.services.clone(), self.bound.clone());
         let Some(pool) = &mut self.pool else { return };
         // A placeholder is not restarted: the next attempt replaces it.
         if self.stopping.is_some() || pool.generation == 0 || pool.slots[slot].starting.is_some() {
@@ -75,7 +75,9 @@ impl Supervisor {
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(pause, hurried.notified()).await; // usually the pause runs to its end
             let state = if carry { attempt::saved_state(&shared, slot).await } else { Default::default() };
-            let result = attempt::start(&shared, &plan, &bound, name, state, Role::Serve).await.map(Box::new);
+            let result = attempt::start(&shared, &services, &plan, &bound, name, state, Role::Serve)
+                .await
+                .map(Box::new);
             shared.send(Message::Made { slot, number, result });
         });
         let _task = AbortOnDropHandle::new(task);

@@ -22,8 +22,10 @@ use crate::registry::nearest;
 const LOOK: Duration = Duration::from_secs(30);
 
 /// All tasks of the generation that serves.
-#[derive(Debug, Default)]
-pub(super) struct Scheduler(Mutex<BTreeMap<String, TaskEntry>>);
+pub(super) struct Scheduler {
+    shared: Arc<Shared>,
+    entries: Mutex<BTreeMap<String, TaskEntry>>,
+}
 
 #[derive(Debug)]
 struct TaskEntry {
@@ -95,25 +97,29 @@ impl StartedTask {
 impl TaskEntry {
     /// A task whose interval counts from `began`; `next` is its next time, if known.
     fn new(
-        shared: &Arc<Shared>,
+        scheduler: &Arc<Scheduler>,
         task: Task,
         began: SystemTime,
         next: Option<SystemTime>,
         runs: Runs,
     ) -> TaskEntry {
-        let timer = tokio::spawn(wait(shared.clone(), task.clone(), began, next));
+        let timer = tokio::spawn(wait(scheduler.clone(), task.clone(), began, next));
         TaskEntry { task, began, next, runs, _timer: Some(AbortOnDropHandle::new(timer)) }
     }
 }
 
 impl Scheduler {
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Scheduler> {
+        Arc::new(Scheduler { shared, entries: Mutex::default() })
+    }
+
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, TaskEntry>> {
-        self.0.lock()
+        self.entries.lock()
     }
 
     /// Sets the tasks of a new generation. A task with the same schedule keeps its next time; all keep the
     /// records of their runs.
-    pub(super) fn set(&self, shared: &Arc<Shared>, tasks: Vec<Task>) {
+    pub(super) fn set(self: &Arc<Self>, tasks: Vec<Task>) {
         let mut entries = self.entries();
         let mut before = std::mem::take(&mut *entries);
         for task in tasks {
@@ -124,7 +130,7 @@ impl Scheduler {
                 }
                 old => {
                     let runs = old.map(|old| old.runs).unwrap_or_default();
-                    TaskEntry::new(shared, task, SystemTime::now(), None, runs)
+                    TaskEntry::new(self, task, SystemTime::now(), None, runs)
                 }
             };
             entries.insert(name, entry);
@@ -146,12 +152,7 @@ impl Scheduler {
 
     /// Sets `tasks`, with the due times and runs of the previous program. Returns the runs in progress: the
     /// caller must wait for their ends.
-    pub(super) fn inherit(
-        &self,
-        shared: &Arc<Shared>,
-        tasks: Vec<Task>,
-        left: Vec<TaskSnapshot>,
-    ) -> Vec<StartedTask> {
+    pub(super) fn inherit(self: &Arc<Self>, tasks: Vec<Task>, left: Vec<TaskSnapshot>) -> Vec<StartedTask> {
         let mut left: BTreeMap<_, _> = left.into_iter().map(|one| (one.name.clone(), one)).collect();
         let mut begun = Vec::new();
         let mut entries = self.entries();
@@ -165,7 +166,7 @@ impl Scheduler {
             let same = left.schedule == task.schedule.to_string() && left.jitter == task.jitter;
             let (began, next) = if same { (left.began, left.next) } else { (None, None) };
             let began = began.unwrap_or_else(SystemTime::now);
-            entries.insert(task.name.clone(), TaskEntry::new(shared, task, began, next, left.runs));
+            entries.insert(task.name.clone(), TaskEntry::new(self, task, began, next, left.runs));
         }
         begun
     }
@@ -200,12 +201,7 @@ impl Scheduler {
     }
 
     /// Records the end of a run, emits the event and returns the run.
-    pub(super) fn end(
-        &self,
-        shared: &Shared,
-        begun: &StartedTask,
-        result: Result<String, String>,
-    ) -> TaskRun {
+    pub(super) fn end(&self, begun: &StartedTask, result: Result<String, String>) -> TaskRun {
         let ms = u64::try_from(begun.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let ok = result.is_ok();
         let text = result.unwrap_or_else(|why| why);
@@ -216,7 +212,7 @@ impl Scheduler {
             entry.runs.failed += u64::from(!ok);
             entry.runs.last = Some(run.clone());
         }
-        shared.emit(&Event::TaskEnded { name: run.name.clone(), ok, ms, text: run.text.clone() });
+        self.shared.emit(&Event::TaskEnded { name: run.name.clone(), ok, ms, text: run.text.clone() });
         run
     }
 
@@ -246,14 +242,14 @@ impl Scheduler {
 }
 
 /// Notifies the supervisor whenever the task is due, at `first` to start with, if it is known.
-async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
+async fn wait(scheduler: Arc<Scheduler>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
     let from_now = || {
         let next = task.schedule.next(began, SystemTime::now());
         next.map(|next| next + by_chance(task.jitter))
     };
     loop {
         let next = first.take().or_else(from_now);
-        shared.tasks.set_next(&task.name, next);
+        scheduler.set_next(&task.name, next);
         let Some(mut next) = next else { return };
         let mut before = Duration::MAX;
         while let Ok(left) = next.duration_since(SystemTime::now()) {
@@ -263,7 +259,7 @@ async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Opt
             if left > before {
                 // The clock was set back: there may be an earlier time now.
                 next = from_now().map_or(next, |now| now.min(next));
-                shared.tasks.set_next(&task.name, Some(next));
+                scheduler.set_next(&task.name, Some(next));
                 before = Duration::MAX;
                 continue;
             }
@@ -271,8 +267,8 @@ async fn wait(shared: Arc<Shared>, task: Task, began: SystemTime, mut first: Opt
             tokio::time::sleep(left.min(LOOK)).await;
         }
         // After an upgrade it must not run again.
-        shared.tasks.set_next(&task.name, None);
-        shared.send(Message::Due(task.name.clone()));
+        scheduler.set_next(&task.name, None);
+        scheduler.shared.send(Message::Due(task.name.clone()));
         // Jitter must not make the same time due twice.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

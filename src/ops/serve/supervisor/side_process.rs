@@ -36,6 +36,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// All side processes of a supervisor.
 pub(super) struct SideProcesses {
+    shared: Arc<Shared>,
     known: Mutex<BTreeMap<(String, String), SideProcess>>,
     supervisors: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
@@ -61,13 +62,14 @@ struct Run {
 }
 
 impl SideProcesses {
-    pub(super) fn new() -> SideProcesses {
-        SideProcesses {
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<SideProcesses> {
+        Arc::new(SideProcesses {
+            shared,
             known: Mutex::default(),
             supervisors: Mutex::default(),
             stop: watch::Sender::new(false),
             credentials: Mutex::default(),
-        }
+        })
     }
 
     /// Sets the credentials for side processes that start from now on.
@@ -81,20 +83,19 @@ impl SideProcesses {
 
     /// Starts the side process `name` of `app` if it is not running. Returns the path of its socket.
     pub(super) async fn ensure(
-        shared: &Arc<Shared>,
+        self: &Arc<Self>,
         app: String,
         name: String,
         library: PathBuf,
     ) -> Result<PathBuf, Fault> {
-        let sides = &shared.sides;
-        let known = sides.known.lock();
+        let known = self.known.lock();
         if let Some(side) = known.get(&(app.clone(), name.clone())) {
             side.library.send_replace(library);
             return Ok(side.path.clone());
         }
         // Short, because the path of a Unix socket may have at most 107 bytes, and a plugin can choose any
         // name.
-        let folder = shared.folder.path().map_err(|errors| match errors.into_iter().next() {
+        let folder = self.shared.folder.path().map_err(|errors| match errors.into_iter().next() {
             Some(error) => Fault::from(&error),
             None => Fault::from(&Error::new("there is no runtime directory")),
         })?;
@@ -104,11 +105,11 @@ impl SideProcesses {
         let start = || -> io::Result<(OwnedFd, Running)> {
             let _ = std::fs::remove_file(&path); // of a side process that has ended by itself
             let listener = OwnedFd::from(std::os::unix::net::UnixListener::bind(&path)?);
-            if let Some((user, group)) = sides.credentials().owner() {
+            if let Some((user, group)) = self.credentials().owner() {
                 std::os::unix::fs::chown(&path, Some(user), Some(group))?;
             }
             make_log(&path)?;
-            let process = spawn(shared, &listener, &library, &name, &path)?;
+            let process = self.spawn(&listener, &library, &name, &path)?;
             Ok((listener, process))
         };
         let (listener, process) = start().map_err(|cause| {
@@ -117,13 +118,12 @@ impl SideProcesses {
         })?;
         drop(known);
         let run = Run { since: Instant::now(), restarts: 0 };
-        sides.keep(shared, (app, name), path.clone(), library, listener, (Some(process), run));
+        self.keep((app, name), path.clone(), library, listener, (Some(process), run));
         Ok(path)
     }
 
     fn keep(
-        &self,
-        shared: &Arc<Shared>,
+        self: &Arc<Self>,
         (app, name): (String, String),
         path: PathBuf,
         library: PathBuf,
@@ -131,7 +131,7 @@ impl SideProcesses {
         (process, run): (Option<Running>, Run),
     ) {
         let supervisor = SideProcessSupervisor {
-            shared: shared.clone(),
+            sides: self.clone(),
             app: app.clone(),
             name: name.clone(),
             listener: Arc::new(listener),
@@ -176,14 +176,14 @@ impl SideProcesses {
     }
 
     /// Takes over one that the previous program in this process has started.
-    pub(super) fn adopt(shared: &Arc<Shared>, kept: CarriedSideProcess, listener: OwnedFd) {
+    pub(super) fn adopt(self: &Arc<Self>, kept: CarriedSideProcess, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
         let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
         let CarriedSideProcess { app, name, path, library, .. } = kept;
         if process.is_some() {
-            read_log(shared, &name, &path);
+            self.read_log(&name, &path);
         }
-        shared.sides.keep(shared, (app, name), path, library, listener, (process, run));
+        self.keep((app, name), path, library, listener, (process, run));
     }
 
     /// The state of each; memory is not included.
@@ -204,6 +204,40 @@ impl SideProcesses {
         known.iter().map(info).collect()
     }
 
+    /// Copies the output of the side process to the log until it ends.
+    fn read_log(&self, name: &str, socket: &Path) {
+        let open = || -> rustix::io::Result<OwnedFd> {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
+            let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
+            rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
+            Ok(pipe)
+        };
+        match open() {
+            Ok(pipe) => self.shared.events.log.tee(format!("side {name}"), pipe),
+            Err(error) => {
+                let message = format!("cannot read the log of the side process `{name}`: {error}");
+                self.shared.emit(&Event::Warning { message });
+            }
+        }
+    }
+
+    fn spawn(&self, listener: &OwnedFd, library: &Path, name: &str, socket: &Path) -> io::Result<Running> {
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
+        command.arg("--parent").arg(std::process::id().to_string());
+        let credentials = self.credentials().clone();
+        command.arg("--credentials").arg(serde_json::to_string(&credentials)?);
+        credentials.apply_to(&mut command);
+        command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
+        let log = std::fs::File::options().read(true).write(true).open(log_of(socket))?;
+        command.stderr(log);
+        self.read_log(name, socket);
+        if self.shared.options.json {
+            command.stdout(Stdio::from(rustix::io::dup(io::stderr())?));
+        }
+        Running::start(&mut command)
+    }
+
     /// Ends all of them: TERM, then KILL.
     pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
@@ -213,7 +247,7 @@ impl SideProcesses {
 }
 
 struct SideProcessSupervisor {
-    shared: Arc<Shared>,
+    sides: Arc<SideProcesses>,
     app: String,
     name: String,
     listener: Arc<OwnedFd>,
@@ -236,11 +270,11 @@ impl SideProcessSupervisor {
                 };
                 let (app, name) = (self.app.clone(), self.name.clone());
                 if status.success() {
-                    let mut known = self.shared.sides.known.lock();
+                    let mut known = self.sides.known.lock();
                     known.remove(&(app, name));
                     return;
                 }
-                self.shared.emit(&Event::SideExit { app, name, status: status.to_string() });
+                self.sides.shared.emit(&Event::SideExit { app, name, status: status.to_string() });
             }
             self.pid.store(0, Ordering::Relaxed);
             tokio::select! {
@@ -248,7 +282,7 @@ impl SideProcessSupervisor {
                 () = told(&mut stop) => return,
             }
             let library = self.library.borrow().clone();
-            match spawn(&self.shared, &self.listener, &library, &self.name, &self.path) {
+            match self.sides.spawn(&self.listener, &library, &self.name, &self.path) {
                 Ok(again) => {
                     self.pid.store(again.pid(), Ordering::Relaxed);
                     let mut run = self.run.lock();
@@ -259,7 +293,7 @@ impl SideProcessSupervisor {
                 Err(error) => {
                     process = None;
                     let message = format!("cannot restart the side process `{}`: {error}", self.name);
-                    self.shared.emit(&Event::Warning { message });
+                    self.sides.shared.emit(&Event::Warning { message });
                 }
             }
         }
@@ -277,46 +311,6 @@ fn make_log(socket: &Path) -> io::Result<()> {
     let _ = std::fs::remove_file(&path); // of one that has ended by itself
     let mode = Mode::RUSR | Mode::WUSR;
     Ok(rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0)?)
-}
-
-/// Copies the output of the side process to the log until it ends.
-fn read_log(shared: &Shared, name: &str, socket: &Path) {
-    let open = || -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
-        let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
-        rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
-        Ok(pipe)
-    };
-    match open() {
-        Ok(pipe) => shared.events.log.tee(format!("side {name}"), pipe),
-        Err(error) => {
-            let message = format!("cannot read the log of the side process `{name}`: {error}");
-            shared.emit(&Event::Warning { message });
-        }
-    }
-}
-
-fn spawn(
-    shared: &Shared,
-    listener: &OwnedFd,
-    library: &Path,
-    name: &str,
-    socket: &Path,
-) -> io::Result<Running> {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
-    command.arg("--parent").arg(std::process::id().to_string());
-    let credentials = shared.sides.credentials().clone();
-    command.arg("--credentials").arg(serde_json::to_string(&credentials)?);
-    credentials.apply_to(&mut command);
-    command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
-    let log = std::fs::File::options().read(true).write(true).open(log_of(socket))?;
-    command.stderr(log);
-    read_log(shared, name, socket);
-    if shared.options.json {
-        command.stdout(Stdio::from(rustix::io::dup(io::stderr())?));
-    }
-    Running::start(&mut command)
 }
 
 /// Waits until the supervisor ends.

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::{Plan, Progress};
+use super::attempt::Progress;
 use super::control_socket::Endpoint;
 use super::event::Reason;
+use super::plan::Plan;
 use super::pool::{Announcing, Worker, WorkerPool};
+use super::scheduler::Scheduler;
+use super::services::Services;
 use super::shared::Shared;
+use super::side_process::SideProcesses;
 use super::sockets::Bound;
 use super::terminal::Terminal;
 use super::totals::Totals;
@@ -25,6 +29,9 @@ pub(super) const FAST: Duration = Duration::from_millis(300);
 
 pub(super) struct Supervisor {
     pub(super) shared: Arc<Shared>,
+    pub(super) sides: Arc<SideProcesses>,
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) services: Services,
     pub(super) began: Instant,
     /// The sockets of the generation that serves.
     pub(super) bound: Vec<Bound>,

@@ -74,7 +74,7 @@ impl Supervisor {
         }
         self.open_configured(plan.process.control.as_deref());
         // The tasks were read before: a fault in them would have failed the attempt.
-        self.shared.tasks.set(&self.shared, task::read(&plan.config).unwrap_or_default());
+        self.scheduler.set(task::read(&plan.config).unwrap_or_default());
         self.pool = Some(WorkerPool { generation, plan, slots });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);

@@ -20,8 +20,8 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::Plan;
 use super::child::Name;
+use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::ops::serve::ipc::wire::{self, MOST_DESCRIPTORS, Packet};
 use crate::ops::serve::process::credentials::PREDECESSOR;

@@ -10,10 +10,16 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::Whose;
 use crate::config::is_secret_field;
 use crate::escape;
 use crate::ops::sections::log::Format;
+
+/// The process that each line names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Whose {
+    pub(crate) generation: u64,
+    pub(crate) worker: usize,
+}
 
 /// Writes events.
 pub(super) struct Lines {

@@ -14,17 +14,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lines::Lines;
+pub(crate) use self::lines::Whose;
 use self::sink::{LogFile, Sink, Sinks};
 use crate::context::Reopen;
 use crate::error::Error;
 use crate::ops::sections::log::{Format, Log};
-
-/// The process that each line names.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Whose {
-    pub(crate) generation: u64,
-    pub(crate) worker: usize,
-}
 
 /// Starts the log; without `whose`, lines do not name a process. Each line also goes to `copy` while it has
 /// room. `given` is the file if this process may not open it.

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::Attempt;
 use super::start::start;
-use super::{Attempt, Plan};
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 use crate::ops::build::{self, Copies, Speed};
@@ -18,6 +18,7 @@ use crate::ops::serve::options;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::ops::serve::supervisor::event::Event;
+use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::sockets::{self, Bound};
 use crate::ops::serve::supervisor::watch::{self, Paths, Scope};
 
@@ -108,7 +109,8 @@ impl Attempt {
     /// once.
     async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
         let name = self.shared.name(self.generation, 0);
-        let found = start(&self.shared, plan, &[], name, SavedStates::default(), Role::Try).await;
+        let found =
+            start(&self.shared, &self.services, plan, &[], name, SavedStates::default(), Role::Try).await;
         for fault in found.err().into_iter().flatten() {
             let same =
                 |told: &Fault| *told == fault || (told.origin.is_some() && told.origin == fault.origin);

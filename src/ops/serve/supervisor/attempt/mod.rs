@@ -2,10 +2,12 @@
 //! serves.
 //!
 //! - here: the state of an attempt, and its steps;
+//! - `outcome`: what it ends with;
 //! - `load`: the config, its sockets, its libraries;
 //! - `start`: the start of one worker.
 
 mod load;
+mod outcome;
 mod start;
 
 use std::collections::BTreeMap;
@@ -22,11 +24,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::load::Loaded;
+pub(super) use self::outcome::{Outcome, Prepared, Ready};
 pub(super) use self::start::{saved_state, start};
 use super::child::{Child, News};
 use super::event::{Event, Reason};
 use super::inbox::Message;
-use super::open_files;
+use super::plan::Plan;
+use super::services::Services;
 use super::shared::Shared;
 use super::sockets::Bound;
 use super::watch::Scope;
@@ -41,43 +45,6 @@ use crate::ops::serve::process::pid_file::PidFile;
 /// How long the start of a worker waits for earlier ones, if they start one after another.
 const TURN: Duration = Duration::from_millis(250);
 
-/// What a generation is made from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) config: Config,
-    pub(super) process: Process,
-    pub(super) credentials: Credentials,
-    /// Private copy of each plugin app's library, by the app's name.
-    pub(super) libraries: BTreeMap<String, PathBuf>,
-    /// A hash of the files that the config names and a generation reads once.
-    #[serde(default)]
-    pub(super) read: u64,
-}
-
-impl Plan {
-    /// Whether both plans would give the same generation.
-    fn is_same_as(&self, other: &Plan) -> bool {
-        self.config.tree() == other.config.tree()
-            && self.config.files() == other.config.files()
-            && self.process == other.process
-            && self.credentials == other.credentials
-            && self.libraries == other.libraries
-            && self.read == other.read
-    }
-
-    /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
-    pub(super) fn log_file(&self) -> Option<File> {
-        let owner = self.credentials.owner()?;
-        let log = Log::read(&self.config).ok()?; // its faults are reported already
-        open_files::open(log.file()?, Purpose::Append, owner).ok() // otherwise, workers try it
-    }
-
-    /// How many workers serve it. Without a listener (a console), one worker is enough.
-    pub(super) fn workers(&self, bound: &[Bound]) -> usize {
-        if bound.is_empty() { 1 } else { self.process.workers.count() }
-    }
-}
-
 /// What an attempt starts from.
 #[derive(Debug)]
 pub(super) enum From {
@@ -85,20 +52,6 @@ pub(super) enum From {
     Files,
     /// An earlier plan, to serve again.
     Plan(Box<Plan>),
-}
-
-/// The outcome of an attempt.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    /// What to watch next; `None` if it is not known.
-    pub(super) scope: Option<Scope>,
-    /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
-    /// serves has changed.
-    pub(super) result: Result<Option<Prepared>, Vec<Fault>>,
-    /// A worker that shows what is wrong, if nothing else serves and the server waits for a fix.
-    pub(super) placeholder: Option<Prepared>,
-    /// How many [changes](Progress::change) it has taken into account.
-    pub(super) looks: u64,
 }
 
 /// What supervisor and attempt tell each other while it runs.
@@ -137,26 +90,10 @@ impl Progress {
     }
 }
 
-/// Workers that wait for [`ToWorker::Serve`].
-#[derive(Debug)]
-pub(super) struct Prepared {
-    /// Number of the generation; 0 for a placeholder.
-    pub(super) generation: u64,
-    pub(super) plan: Plan,
-    pub(super) bound: Vec<Bound>,
-    /// All workers of the generation, or only the first if the others follow one by one.
-    pub(super) workers: Vec<Ready>,
-    pub(super) cargo: Duration,
-    /// The pid file, if it was not locked before.
-    pub(super) pid_file: Option<PidFile>,
-}
-
-/// A worker that is ready, and its future messages.
-pub(super) type Ready = (Child, mpsc::UnboundedReceiver<News>);
-
 /// The inputs of an attempt.
 pub(super) struct Attempt {
     pub(super) shared: Arc<Shared>,
+    pub(super) services: Services,
     pub(super) from: From,
     pub(super) generation: u64,
     /// The sockets that are already bound.
@@ -318,7 +255,7 @@ impl Attempt {
             let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
             let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);
-            start(&self.shared, &plan, &bound, name, state(index), role.clone()).await
+            start(&self.shared, &self.services, &plan, &bound, name, state(index), role.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
         Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Plan, Ready};
+use super::outcome::Ready;
 use crate::error::Error;
 use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::SavedStates;
@@ -16,6 +16,8 @@ use crate::ops::serve::ipc::wire::Packet;
 use crate::ops::serve::supervisor::child::{Child, Name, News};
 use crate::ops::serve::supervisor::event::Event;
 use crate::ops::serve::supervisor::inbox::Message;
+use crate::ops::serve::supervisor::plan::Plan;
+use crate::ops::serve::supervisor::services::Services;
 use crate::ops::serve::supervisor::shared::Shared;
 use crate::ops::serve::supervisor::sockets::Bound;
 
@@ -40,6 +42,7 @@ pub(in crate::ops::serve::supervisor) async fn saved_state(shared: &Shared, inde
 /// Starts a worker and waits until it is ready.
 pub(in crate::ops::serve::supervisor) async fn start(
     shared: &Arc<Shared>,
+    services: &Services,
     plan: &Plan,
     bound: &[Bound],
     name: Name,
@@ -47,7 +50,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
     role: Role,
 ) -> Result<Ready, Vec<Fault>> {
     let fail = |error: Error| vec![Fault::from(&error)];
-    shared.open_to(&plan.credentials);
+    services.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
     let (child, mut news) =
         Child::start(name, &plan.credentials, shared.options.json, shared.orphans.clone())
@@ -79,18 +82,12 @@ pub(in crate::ops::serve::supervisor) async fn start(
     let ready = async {
         loop {
             match news.recv().await {
-                Some(News::Said(FromWorker::Starting(next), _)) => step = Some(next),
-                Some(News::Said(FromWorker::Ready, _)) => return Ended::Ready,
-                Some(News::Said(FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
-                Some(News::Said(FromWorker::Log, lines)) => shared.worker_log(child.pid, lines),
-                Some(News::Said(FromWorker::Side { id, app, name, library }, _)) => {
-                    shared.side(&child, id, app, name, library);
-                }
-                Some(News::Said(FromWorker::Open { id, path, purpose }, _)) => {
-                    shared.open(&child, id, path, purpose, &plan.credentials);
-                }
-                Some(News::Said(FromWorker::Announce { app, path }, _)) => shared.announced(app, path),
-                Some(News::Said(..)) => {}
+                Some(News::Said(said, raw)) => match services.handle(&child, &plan.credentials, said, raw) {
+                    Some((FromWorker::Starting(next), _)) => step = Some(next),
+                    Some((FromWorker::Ready, _)) => return Ended::Ready,
+                    Some((FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
+                    _ => {}
+                },
                 Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
                 None => return Ended::Crashed("it is gone".to_owned()),
             }

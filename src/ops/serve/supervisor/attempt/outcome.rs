@@ -1,0 +1,43 @@
+//! What an attempt ends with.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::ops::fault::Fault;
+use crate::ops::serve::process::pid_file::PidFile;
+use crate::ops::serve::supervisor::child::{Child, News};
+use crate::ops::serve::supervisor::plan::Plan;
+use crate::ops::serve::supervisor::sockets::Bound;
+use crate::ops::serve::supervisor::watch::Scope;
+
+/// The outcome of an attempt.
+#[derive(Debug)]
+pub(in crate::ops::serve::supervisor) struct Outcome {
+    /// What to watch next; `None` if it is not known.
+    pub(in crate::ops::serve::supervisor) scope: Option<Scope>,
+    /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
+    /// serves has changed.
+    pub(in crate::ops::serve::supervisor) result: Result<Option<Prepared>, Vec<Fault>>,
+    /// A worker that shows what is wrong, if nothing else serves and the server waits for a fix.
+    pub(in crate::ops::serve::supervisor) placeholder: Option<Prepared>,
+    /// How many changes it has taken into account.
+    pub(in crate::ops::serve::supervisor) looks: u64,
+}
+
+/// Workers that wait for the order to serve.
+#[derive(Debug)]
+pub(in crate::ops::serve::supervisor) struct Prepared {
+    /// Number of the generation; 0 for a placeholder.
+    pub(in crate::ops::serve::supervisor) generation: u64,
+    pub(in crate::ops::serve::supervisor) plan: Plan,
+    pub(in crate::ops::serve::supervisor) bound: Vec<Bound>,
+    /// All workers of the generation, or only the first if the others follow one by one.
+    pub(in crate::ops::serve::supervisor) workers: Vec<Ready>,
+    pub(in crate::ops::serve::supervisor) cargo: Duration,
+    /// The pid file, if it was not locked before.
+    pub(in crate::ops::serve::supervisor) pid_file: Option<PidFile>,
+}
+
+/// A worker that is ready, and its future messages.
+pub(in crate::ops::serve::supervisor) type Ready = (Child, mpsc::UnboundedReceiver<News>);

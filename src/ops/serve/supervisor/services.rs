@@ -1,0 +1,91 @@
+//! What the supervisor does for its workers on request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::child::Child;
+use super::event::Event;
+use super::log_buffer::LogChunk;
+use super::shared::Shared;
+use super::side_process::SideProcesses;
+use crate::config::Purpose;
+use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
+use crate::ops::serve::ipc::wire::Packet;
+use crate::ops::serve::process::credentials::Credentials;
+
+/// What the supervisor does for its workers. Clones share it.
+#[derive(Clone)]
+pub(super) struct Services {
+    shared: Arc<Shared>,
+    sides: Arc<SideProcesses>,
+}
+
+impl Services {
+    pub(super) fn new(shared: Arc<Shared>, sides: Arc<SideProcesses>) -> Services {
+        Services { shared, sides }
+    }
+
+    /// Lets processes with these credentials reach the copies of libraries and the sockets of side processes.
+    pub(super) fn open_to(&self, credentials: &Credentials) {
+        if let Some((_, group)) = credentials.owner()
+            && let Err(error) = self.shared.folder.open_to(group)
+        {
+            let message = format!("workers cannot access the runtime directory: {error}");
+            self.shared.emit(&Event::Warning { message });
+        }
+        self.sides.set_credentials(credentials);
+    }
+
+    /// Handles what `child`, which runs with `credentials`, has sent, if it needs nothing else; otherwise
+    /// returns it.
+    pub(super) fn handle(
+        &self,
+        child: &Child,
+        credentials: &Credentials,
+        said: FromWorker,
+        raw: Bytes,
+    ) -> Option<(FromWorker, Bytes)> {
+        match said {
+            FromWorker::Log => {
+                self.shared.events.log.push(LogChunk::new(format!("worker {}", child.pid), raw));
+            }
+            // It is shown once the generation serves.
+            FromWorker::Announce { app, path } => {
+                self.shared.announced.lock().insert(app, path);
+            }
+            FromWorker::Side { id, app, name, library } => self.side(child, id, app, name, library),
+            FromWorker::Open { id, path, purpose } => self.open(child, id, path, purpose, credentials),
+            other => return Some((other, raw)),
+        }
+        None
+    }
+
+    /// Opens a file for a worker that runs with `credentials`, and sends the descriptor.
+    fn open(&self, child: &Child, id: u64, path: PathBuf, purpose: Purpose, credentials: &Credentials) {
+        let (reply, shared, owner) = (child.replier(), self.shared.clone(), credentials.owner());
+        // A network file system may hang.
+        tokio::task::spawn_blocking(move || {
+            let opened = match owner {
+                Some(owner) => shared.open_files.open(&path, purpose, owner),
+                None => Err(std::io::ErrorKind::PermissionDenied.into()), // it has the supervisor's own rights
+            };
+            let (outcome, fds) = match opened {
+                Ok(file) => (Ok(()), vec![file.into()]),
+                Err(error) => (Err(error.to_string()), Vec::new()),
+            };
+            let order = ToWorker::Opened(id, outcome);
+            reply.send(Packet { fds, ..Packet::new(&order) });
+        });
+    }
+
+    /// Answers a worker's request for a side process.
+    fn side(&self, child: &Child, id: u64, app: String, name: String, library: PathBuf) {
+        let (reply, sides) = (child.replier(), self.sides.clone());
+        tokio::spawn(async move {
+            let answer = sides.ensure(app, name, library).await;
+            reply.send(Packet::new(&ToWorker::Side(id, answer)));
+        });
+    }
+}
