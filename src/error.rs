@@ -68,23 +68,83 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing to report.
-#[derive(Debug)]
+/// One thing to report. It can be sent to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// What is wrong: lower case, no full stop, names in backticks.
     pub message: String,
     /// Where it is, if it is in a source.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub origin: Option<Box<Origin>>,
     /// How to fix it, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub helps: Vec<String>,
-    /// The underlying cause.
-    pub cause: Option<BoxError>,
+    /// The causes: a list of texts for another process, outermost first.
+    #[serde(rename = "causes", skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<Box<Cause>>,
+    /// Output of a compiler or another program, plain text of several lines.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub output: String,
     /// Determines the exit code.
+    #[serde(rename = "code")]
     pub class: Class,
 }
 
+/// Why something failed, and the cause of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<String>", try_from = "Vec<String>")]
+pub struct Cause {
+    text: String,
+    below: Option<Box<Cause>>,
+}
+
+impl Cause {
+    /// The text of an error and of what caused it.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Cause {
+        let text = error.to_string();
+        match error.source() {
+            // Some types print their own cause: do not print it twice.
+            Some(below) if below.to_string() == text => Cause::of(below),
+            below => Cause { text, below: below.map(|below| Box::new(Cause::of(below))) },
+        }
+    }
+
+    /// This cause and those below it.
+    fn chain(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self), |cause| cause.below.as_deref()).map(|cause| cause.text.as_str())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.below.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl From<Cause> for Vec<String> {
+    fn from(cause: Cause) -> Vec<String> {
+        cause.chain().map(str::to_owned).collect()
+    }
+}
+
+impl TryFrom<Vec<String>> for Cause {
+    type Error = &'static str;
+
+    fn try_from(texts: Vec<String>) -> Result<Cause, &'static str> {
+        let add = |below: Option<Cause>, text| Some(Cause { text, below: below.map(Box::new) });
+        texts.into_iter().rev().fold(None, add).ok_or("a list of causes is empty")
+    }
+}
+
 /// Class of an error, which decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "u8", from = "u8")]
 pub enum Class {
     /// Something failed: 1.
     #[default]
@@ -106,10 +166,24 @@ impl Class {
     }
 }
 
+impl From<Class> for u8 {
+    fn from(class: Class) -> u8 {
+        class.exit_code()
+    }
+}
+
+impl From<u8> for Class {
+    fn from(code: u8) -> Class {
+        let classes = [Class::Usage, Class::Config];
+        classes.into_iter().find(|class| class.exit_code() == code).unwrap_or_default()
+    }
+}
+
 impl Error {
     /// A failure without a place.
     pub fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), origin: None, helps: Vec::new(), cause: None, class: Class::Failed }
+        let (origin, helps, cause, output) = Default::default();
+        Error { message: message.into(), origin, helps, cause, output, class: Class::Failed }
     }
 
     /// A configuration error.
@@ -139,7 +213,25 @@ impl Error {
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(Box::new(Cause::of(&*cause.into())));
+        self
+    }
+
+    /// The causes, outermost first.
+    pub fn causes(&self) -> impl Iterator<Item = &str> {
+        self.cause.as_deref().into_iter().flat_map(Cause::chain)
+    }
+
+    /// The message and the causes.
+    pub fn in_one_line(&self) -> String {
+        let texts = std::iter::once(&*self.message).chain(self.causes());
+        texts.collect::<Vec<_>>().join(": ")
+    }
+
+    /// Adds the output of the program that has failed.
+    #[must_use]
+    pub fn with_output(mut self, output: impl Into<String>) -> Self {
+        self.output = output.into();
         self
     }
 }
@@ -154,6 +246,12 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
     }
+}
+
+/// Exit code of several errors: one of the command line comes first, then one of the configuration.
+pub fn exit_code(errors: &[Error]) -> u8 {
+    let found = |class: &Class| errors.iter().any(|error| error.class == *class);
+    [Class::Usage, Class::Config].into_iter().find(found).unwrap_or_default().exit_code()
 }
 
 /// One or more errors to report together, in the order found.
@@ -182,18 +280,19 @@ impl Errors {
 
     /// Exit code: configuration errors take precedence over plain failures.
     pub fn exit_code(&self) -> u8 {
-        let classes = || self.0.iter().map(|error| error.class);
-        [Class::Usage, Class::Config]
-            .into_iter()
-            .find(|class| classes().any(|c| c == *class))
-            .unwrap_or_default()
-            .exit_code()
+        exit_code(&self.0)
     }
 }
 
 impl From<Error> for Errors {
     fn from(error: Error) -> Self {
         Errors(vec![error])
+    }
+}
+
+impl From<Errors> for Vec<Error> {
+    fn from(errors: Errors) -> Vec<Error> {
+        errors.0
     }
 }
 
@@ -218,3 +317,28 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_crosses_a_process() {
+        let cause = Cause {
+            text: "outer".into(),
+            below: Some(Box::new(Cause { text: "inner".into(), below: None })),
+        };
+        let error =
+            Error::config("unknown middleware `tiemout`").help("did you mean `timeout`?").because(cause);
+        let sent = serde_json::to_value(&error).unwrap();
+        let expected = serde_json::json!({
+            "message": "unknown middleware `tiemout`",
+            "helps": ["did you mean `timeout`?"],
+            "causes": ["outer", "inner"],
+            "code": 78,
+        });
+        assert_eq!(sent, expected);
+        assert_eq!(serde_json::from_value::<Error>(sent).unwrap(), error);
+        assert_eq!(Error::new("a").because(error).causes().count(), 3);
+    }
+}

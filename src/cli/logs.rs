@@ -9,7 +9,6 @@ use super::control::{ServerArgs, plain, time};
 use super::output::is_read;
 use crate::error::{Errors, Result};
 use crate::ops::control::{Ask, LogLine, Reply};
-use crate::ops::fault::Fault;
 
 /// Shows the last lines of a running server's log.
 #[derive(Debug, clap::Args)]
@@ -49,7 +48,7 @@ impl Args {
                 Reply::Line(line) => shown(&line, colour),
                 Reply::Done(_) => break,
                 Reply::Failed(faults) => {
-                    Errors::check(faults.iter().map(Fault::to_error).collect())?;
+                    Errors::check(faults)?;
                     break;
                 }
             };

@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(errors) => {
-            report::errors(&errors);
+            report::errors(errors.iter());
             ExitCode::from(errors.exit_code())
         }
     }

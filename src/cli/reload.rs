@@ -7,9 +7,8 @@ use serde_json::json;
 use super::control::{ServerArgs, span};
 use super::output::print;
 use super::report;
-use crate::error::{Error, Errors, Result};
+use crate::error::{Result, exit_code};
 use crate::ops::control::{Answer, Ask, Switched};
-use crate::ops::fault::Fault;
 
 /// Starts a new generation of a running server, from its files.
 #[derive(Debug, clap::Args)]
@@ -78,17 +77,11 @@ fn ask(server: &ServerArgs, ask: &Ask, json: bool) -> Result<ExitCode> {
         }
         Answer::Failed(faults) if json => {
             print(&format!("{:#}\n", json!({ "errors": faults })))?;
-            Ok(code_of(&faults))
+            Ok(ExitCode::from(exit_code(&faults)))
         }
         Answer::Failed(faults) => {
-            report::faults(&faults);
-            Ok(code_of(&faults))
+            report::errors(&faults);
+            Ok(ExitCode::from(exit_code(&faults)))
         }
     }
-}
-
-/// The exit code for the faults.
-fn code_of(faults: &[Fault]) -> ExitCode {
-    let errors = Errors::check(faults.iter().map(Fault::to_error).collect()).err();
-    ExitCode::from(errors.unwrap_or_else(|| Error::new("failed").into()).exit_code())
 }

@@ -1,6 +1,5 @@
 //! Errors as a user reads them: the message, the marked source line, the causes, the help.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -9,31 +8,16 @@ use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::error::{Error, Errors, Origin, Source};
-use crate::ops::fault::Fault;
 
 /// Widest excerpt of a source line, in terminal columns.
 const EXCERPT_COLUMNS: usize = 100;
 
 /// Prints every error to standard error.
-pub(super) fn errors(errors: &Errors) {
+pub(super) fn errors<'a>(errors: impl IntoIterator<Item = &'a Error>) {
     let colour = coloured(&std::io::stderr());
-    let text: Vec<String> = errors.iter().map(|error| render(error, colour)).collect();
+    let text: Vec<String> = errors.into_iter().map(|error| render(error, colour)).collect();
     // Nothing can be reported if standard error is closed.
     let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
-}
-
-/// Prints faults to standard error, each with the output of the program that reported it.
-pub(super) fn faults(faults: &[Fault]) {
-    let colour = coloured(&std::io::stderr());
-    let text: Vec<String> = faults.iter().map(|one| fault(one, colour)).collect();
-    // Nothing can be reported if standard error is closed.
-    let _ = write!(std::io::stderr().lock(), "{}", text.join("\n"));
-}
-
-/// A fault with the output of the program that reported it.
-pub(super) fn fault(fault: &Fault, colour: bool) -> String {
-    let error = render(&fault.to_error(), colour);
-    if fault.output.is_empty() { error } else { format!("{}\n\n{error}", fault.output) }
 }
 
 /// Whether `stream` is a terminal whose user wants colours.
@@ -67,9 +51,7 @@ pub(super) fn values(errors: &Errors) -> Value {
             Some(origin) => origin_value(origin),
             None => json!({ "source": null, "file": null, "line": null, "column": null }),
         };
-        let causes: Vec<String> = std::iter::successors(error.source(), |cause| (*cause).source())
-            .map(ToString::to_string)
-            .collect();
+        let causes: Vec<&str> = error.causes().collect();
         value["message"] = error.message.clone().into();
         value["helps"] = error.helps.clone().into();
         value["causes"] = causes.into();
@@ -93,7 +75,7 @@ pub(super) fn origin_value(origin: &Origin) -> Value {
     })
 }
 
-/// One error with its excerpt, causes and helps.
+/// The output of the program that has failed, if there is one, and the error with its excerpt, causes and helps.
 pub(super) fn render(error: &Error, colour: bool) -> String {
     let paint = |style: &str, text: &str| match colour {
         true => format!("\x1b[{style}m{text}\x1b[0m"),
@@ -101,7 +83,8 @@ pub(super) fn render(error: &Error, colour: bool) -> String {
     };
     let (red, blue, cyan, bold) = ("1;31", "1;34", "1;36", "1");
     let message = bare(&error.message);
-    let mut text = format!("{}{}\n", paint(red, "error"), paint(bold, &format!(": {message}")));
+    let mut text = if error.output.is_empty() { String::new() } else { format!("{}\n\n", error.output) };
+    text += &format!("{}{}\n", paint(red, "error"), paint(bold, &format!(": {message}")));
     let number = match &error.origin {
         Some(origin) if origin.line > 0 => origin.line.to_string(),
         _ => String::new(),
@@ -121,17 +104,10 @@ pub(super) fn render(error: &Error, colour: bool) -> String {
             );
         }
     }
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        // Some types print their own cause: do not print it twice.
-        if inner.source().is_some_and(|below| below.to_string() == inner.to_string()) {
-            cause = inner.source();
-            continue;
-        }
+    for cause in error.causes() {
         // A message of several lines keeps its lines, each indented under the first.
-        let inner_text = bare(&inner.to_string()).trim_end().replace('\n', &format!("\n{gutter}   "));
-        text += &format!("{gutter} {} {inner_text}\n", paint(blue, "= caused by:"));
-        cause = inner.source();
+        let cause = bare(cause).trim_end().replace('\n', &format!("\n{gutter}   "));
+        text += &format!("{gutter} {} {cause}\n", paint(blue, "= caused by:"));
     }
     for help in &error.helps {
         text += &format!("{gutter} {} {}\n", paint(cyan, "= help:"), bare(help));

@@ -6,7 +6,6 @@ pub mod build;
 pub mod check;
 pub mod control;
 pub mod create;
-pub mod fault;
 pub mod htpasswd;
 pub mod list;
 mod redirect;

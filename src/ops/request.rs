@@ -12,7 +12,6 @@ use tokio::runtime::Runtime;
 
 use super::assemble::{Assembly, app_of_server, assemble_apps, unknown_app};
 use super::build::{self, Progress, Speed};
-use super::fault::Fault;
 use super::redirect;
 use super::trace::{Step, Trace};
 use crate::body::{App, Response};
@@ -226,13 +225,7 @@ async fn libraries(
     let (_, built) =
         build::libraries(config, Speed::Development, Some(&build::Copies::new(folder.to_owned())), &listener)
             .await;
-    built.map_err(|build::Failure { faults, .. }| {
-        for fault in faults.iter().filter(|fault| !fault.output.is_empty()) {
-            note(&fault.output);
-        }
-        let errors = faults.iter().map(Fault::to_error).collect();
-        Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
-    })
+    Ok(built?)
 }
 
 fn usual_app(config: &Config) -> String {

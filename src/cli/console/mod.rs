@@ -122,7 +122,7 @@ impl Console {
             match self.take(&line) {
                 Ok(Next::Line) => {}
                 Ok(Next::End) => break,
-                Err(errors) => super::report::errors(&errors),
+                Err(errors) => super::report::errors(errors.iter()),
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -137,7 +137,7 @@ impl Console {
                 Ok(Next::Line) => {}
                 Ok(Next::End) => break,
                 Err(errors) => {
-                    super::report::errors(&errors);
+                    super::report::errors(errors.iter());
                     code = ExitCode::FAILURE;
                 }
             }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::cli::output::note;
 use crate::cli::report;
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::serve::Event;
 
 /// Standard error of `paster serve`.
@@ -101,10 +101,10 @@ impl Screen {
     }
 
     /// Prints the compilers' output unchanged, then the errors.
-    fn faults(&self, faults: &[Fault]) {
+    fn faults(&self, faults: &[Error]) {
         let mut text = String::new();
         for fault in faults {
-            text += &report::fault(fault, self.colour);
+            text += &report::render(fault, self.colour);
         }
         note(&text);
     }

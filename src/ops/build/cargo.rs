@@ -12,7 +12,6 @@ use tokio::process::{Child, Command};
 use super::tracked::{Records, Tracked};
 use super::{Inputs, Progress, Speed, Step};
 use crate::error::Error;
-use crate::ops::fault::Fault;
 
 /// A plugin's crate, as cargo sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,40 +63,39 @@ struct Node {
 
 impl Package {
     /// Asks cargo about the crate at `manifest`.
-    pub(super) async fn read(manifest: &Path) -> Result<Package, Fault> {
+    pub(super) async fn read(manifest: &Path) -> Result<Package, Error> {
         let mut command = cargo(manifest);
         command.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
         let output = command.stdin(Stdio::null()).output().await.map_err(no_cargo)?;
         let name = manifest.parent().unwrap_or(manifest).display();
         if !output.status.success() {
             let error = Error::new(format!("cargo cannot read the crate in `{name}`"));
-            return Err(Fault::with_output(&error, String::from_utf8_lossy(&output.stderr)));
+            return Err(error.with_output(String::from_utf8_lossy(&output.stderr)));
         }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|cause| {
-            Fault::from(&Error::new("cargo's metadata has an unknown format").because(cause))
-        })?;
+        let metadata: Metadata = serde_json::from_slice(&output.stdout)
+            .map_err(|cause| Error::new("cargo's metadata has an unknown format").because(cause))?;
         Package::new(manifest, metadata)
     }
 
-    fn new(manifest: &Path, metadata: Metadata) -> Result<Package, Fault> {
+    fn new(manifest: &Path, metadata: Metadata) -> Result<Package, Error> {
         let by_id: BTreeMap<_, _> = metadata.packages.iter().map(|one| (one.id.as_str(), one)).collect();
         let root = metadata.packages.iter().find(|one| one.manifest_path == manifest);
         let Some(root) = root else {
             let error = Error::new(format!("`{}` is not a package", manifest.display()))
                 .help("a workspace's `Cargo.toml` does not build a library: give the plugin's directory");
-            return Err(Fault::from(&error));
+            return Err(error);
         };
         if !root.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "cdylib")) {
             let error = Error::new(format!("the crate `{}` does not build a plugin library", root.name))
                 .help(format!("add to `{}`: [lib] crate-type = [\"cdylib\"]", manifest.display()));
-            return Err(Fault::from(&error));
+            return Err(error);
         }
         let steps = match root.metadata.as_ref().and_then(|all| all.get("paster")?.get("build")) {
             None => Vec::new(),
             Some(steps) => Vec::deserialize(steps).map_err(|cause| {
                 let error =
                     Error::config(format!("`package.metadata.paster.build` in `{}`", manifest.display()));
-                Fault::from(&error.because(cause))
+                error.because(cause)
             })?,
         };
         let nodes = metadata.resolve.as_ref().map(|resolve| &resolve.nodes[..]).unwrap_or_default();
@@ -205,10 +203,10 @@ fn cargo(manifest: &Path) -> Command {
     command
 }
 
-fn no_cargo(cause: std::io::Error) -> Fault {
+fn no_cargo(cause: std::io::Error) -> Error {
     let error = Error::new("cannot run `cargo`, which builds the plugins that a config names by `crate`")
         .help("install Rust (https://rustup.rs), or use a built library: `library = \"libname.so\"`");
-    Fault::from(&error.because(cause))
+    error.because(cause)
 }
 
 /// The environment for a fast development build. It does not change the user's `Cargo.toml`, and variables
@@ -250,7 +248,7 @@ pub(super) async fn build(
     profile: &str,
     speed: Speed,
     tell: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<(PathBuf, Option<Tracked>), Vec<Fault>> {
+) -> Result<(PathBuf, Option<Tracked>), Vec<Error>> {
     let mut command = cargo(&package.manifest);
     command
         .args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"])
@@ -280,10 +278,8 @@ pub(super) async fn build(
             tell(Progress::At { text, done: Some(heard.done) });
         }
     }
-    let status = child
-        .wait()
-        .await
-        .map_err(|cause| vec![Fault::from(&Error::new("cannot wait for cargo").because(cause))])?;
+    let status =
+        child.wait().await.map_err(|cause| vec![Error::new("cannot wait for cargo").because(cause)])?;
     group.ended();
     if !status.success() {
         return Err(vec![heard.fault(package)]);
@@ -294,7 +290,7 @@ pub(super) async fn build(
     let library = library.or(heard.libraries.last()).cloned();
     library.map(|library| (library, tracked)).ok_or_else(|| {
         let error = Error::new(format!("cargo did not build a library in `{}`", package.folder().display()));
-        vec![Fault::from(&error.help("add to its Cargo.toml: [lib] crate-type = [\"cdylib\"]"))]
+        vec![error.help("add to its Cargo.toml: [lib] crate-type = [\"cdylib\"]")]
     })
 }
 
@@ -347,10 +343,10 @@ impl Heard {
         None
     }
 
-    fn fault(&self, package: &Package) -> Fault {
+    fn fault(&self, package: &Package) -> Error {
         let error = Error::new(format!("the crate in `{}` does not build", package.folder().display()));
         let output = if self.errors.is_empty() { &self.words } else { &self.errors };
-        Fault::with_output(&error, output.trim_end())
+        error.with_output(output.trim_end())
     }
 }
 

@@ -16,7 +16,6 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
 use crate::app::{AppKind, PluginLibrary, PluginSource};
 use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Origin};
@@ -81,9 +80,15 @@ pub enum Speed {
 #[derive(Debug)]
 pub struct Failure {
     /// Every fault.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Error>,
     /// The libraries that are available anyway, by the app's name.
     pub built: BTreeMap<String, PathBuf>,
+}
+
+impl From<Failure> for Errors {
+    fn from(failure: Failure) -> Errors {
+        Errors::check(failure.faults).err().unwrap_or_else(|| Error::new("the build failed").into())
+    }
 }
 
 /// Where one app's library comes from.
@@ -113,7 +118,7 @@ pub async fn libraries(
             Ok(Some(found)) => found,
             Ok(None) => continue, // it runs none, or `assemble` reports the table's fault
             Err(error) => {
-                faults.push(Fault::from(&error));
+                faults.push(error);
                 continue;
             }
         };
@@ -135,9 +140,9 @@ pub async fn libraries(
         };
         let copy = library.and_then(|library| {
             let Some(copies) = copies else { return Ok(library) };
-            copies.copy(&library).map_err(|errors| {
-                errors.into_iter().map(|error| Fault::from(&error.at(origin.clone()))).collect()
-            })
+            copies
+                .copy(&library)
+                .map_err(|errors| errors.into_iter().map(|error| error.at(origin.clone())).collect())
         });
         match copy {
             Ok(copy) => {
@@ -240,7 +245,7 @@ async fn build(
     profile: &str,
     speed: Speed,
     tell: &(dyn Fn(Progress) + Send + Sync),
-) -> (Inputs, Result<PathBuf, Vec<Fault>>) {
+) -> (Inputs, Result<PathBuf, Vec<Error>>) {
     let stamp = stamp::Stamp::of(manifest, profile, speed);
     let known = stamp.read();
     if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
@@ -250,7 +255,7 @@ async fn build(
     let begun = std::time::SystemTime::now();
     tell(Progress::Begin);
     let package = match (known.as_ref().and_then(|known| known.package()), sdk_version::provide(manifest)) {
-        (_, Err(errors)) => Err(Fault::list(&errors)),
+        (_, Err(errors)) => Err(errors.into()),
         (Some(package), _) => Ok(package.clone()),
         (None, _) => cargo::Package::read(manifest).await.map_err(|fault| vec![fault]),
     };

@@ -11,13 +11,12 @@ use tokio::process::Command;
 use super::cargo::{Group, Package, lines};
 use super::{Progress, Step, stamp};
 use crate::error::Error;
-use crate::ops::fault::Fault;
 
 /// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all
 /// required steps could run.
 /// # Errors
 /// A step that fails, with its output.
-pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<bool, Fault> {
+pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<bool, Error> {
     let mut whole = true;
     for step in &package.steps {
         let dir = package.folder().join(&step.dir);
@@ -79,17 +78,15 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Fault> {
+async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Error> {
     let line = step.run.join(" ");
     tell(Progress::At { text: line.clone(), done: None });
     let failed = |cause: std::io::Error| {
         let error = Error::new(format!("cannot run `{line}` in `{}`", dir.display()));
-        Fault::from(&error.because(cause))
+        error.because(cause)
     };
     let (program, arguments) = step.run.split_first().ok_or_else(|| {
-        Fault::from(&Error::config(
-            "`run` of a step in `package.metadata.paster.build` does not name a program",
-        ))
+        Error::config("`run` of a step in `package.metadata.paster.build` does not name a program")
     })?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -119,5 +116,5 @@ async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync
         return Ok(());
     }
     let error = Error::new(format!("`{line}` failed in `{}` ({status})", dir.display()));
-    Err(Fault::with_output(&error, output.trim_end()))
+    Err(error.with_output(output.trim_end()))
 }

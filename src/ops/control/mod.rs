@@ -17,7 +17,6 @@ pub use protocol::*;
 
 use crate::config::{Config, Sources};
 use crate::error::{Error, Errors, Result};
-use crate::ops::fault::Fault;
 use crate::ops::sections::process::Process;
 
 /// How long a server may take for its first answer; the socket of one that has ended refuses connections at
@@ -50,7 +49,7 @@ pub enum Answer<T> {
     /// The result.
     Done(T),
     /// The errors.
-    Failed(Vec<Fault>),
+    Failed(Vec<Error>),
 }
 
 /// Finds a server and connects to it: by its socket, by its config, or the only one that runs.
@@ -179,7 +178,7 @@ impl Connection {
         match self.ask(ask)? {
             Answer::Done(value) => Ok(value),
             Answer::Failed(faults) => {
-                Errors::check(faults.iter().map(Fault::to_error).collect())?;
+                Errors::check(faults)?;
                 Err(Error::new("the server refused without a reason").into())
             }
         }

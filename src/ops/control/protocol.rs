@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::inflight::Phase;
-use crate::ops::fault::Fault;
 
 /// Version of the protocol.
 pub const VERSION: u32 = 1;
@@ -81,7 +81,7 @@ pub enum Reply {
     /// The result; ends the request.
     Done(serde_json::Value),
     /// The errors; ends the request.
-    Failed(Vec<Fault>),
+    Failed(Vec<Error>),
     /// A line of the log.
     Line(LogLine),
 }

@@ -9,10 +9,9 @@ use super::options::{self, Options};
 use super::process::log;
 use crate::config::Config;
 use crate::context::Context;
-use crate::error::{Error, Errors, Result};
+use crate::error::{Error, Result};
 use crate::ops::assemble::{Assembly, assemble};
 use crate::ops::build::{self, Speed};
-use crate::ops::fault::Fault;
 use crate::ops::sections::log::Log;
 use crate::server::ServerKind;
 use crate::server::cgi::is_asked;
@@ -56,10 +55,7 @@ pub(super) fn serve(config: Config) -> Result<u8> {
         // Copying the library would cost more than the request, and without reloads there is no need for a
         // copy.
         let (_, built) = build::libraries(&config, Speed::Production, None, &|_, _| {}).await;
-        context.libraries = built.map_err(|build::Failure { faults, .. }| {
-            let errors = faults.iter().map(Fault::to_error).collect();
-            Errors::check(errors).err().unwrap_or_else(|| Error::new("the build failed").into())
-        })?;
+        context.libraries = built?;
         let Assembly { servers, instances, .. } = assemble(&config, &context)?;
         let load = Arc::<Load>::default();
         for (name, server, app) in servers {

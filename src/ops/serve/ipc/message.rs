@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Purpose};
+use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::control::{Counts as LoadCounts, InFlight};
-use crate::ops::fault::Fault;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::Order;
 use crate::ops::serve::process::credentials::Credentials;
@@ -29,7 +29,7 @@ pub(crate) enum ToWorker {
     /// End: close what is left after this many milliseconds.
     Drain(u64),
     /// The result of [`FromWorker::Side`].
-    Side(u64, Result<PathBuf, Fault>),
+    Side(u64, Result<PathBuf, Error>),
     /// The result of [`FromWorker::Open`]. Carries the file.
     Opened(u64, Result<(), String>),
     /// The status for development pages.
@@ -86,7 +86,7 @@ pub(crate) enum Role {
     /// Serve the apps.
     Serve,
     /// Nothing could be built: show this on every server instead of serving the apps.
-    Tell(Vec<Fault>),
+    Tell(Vec<Error>),
     /// Some libraries could not be built: report the other faults, and end. No app is created.
     Try,
 }
@@ -101,7 +101,7 @@ pub(crate) enum FromWorker {
     /// Sent about once a second.
     Heartbeat(Heartbeat),
     /// The start has failed, or the role was [`Role::Try`]; the process ends.
-    Failed(Vec<Fault>),
+    Failed(Vec<Error>),
     /// No server accepts connections any more, as [`ToWorker::Retire`] has requested.
     Retired,
     /// Name and length of each app's state among the raw bytes.
@@ -156,7 +156,7 @@ pub(crate) enum Status {
     /// It could not start.
     Failed {
         /// Why.
-        errors: Vec<Fault>,
+        errors: Vec<Error>,
     },
 }
 

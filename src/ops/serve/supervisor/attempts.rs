@@ -15,7 +15,6 @@ use super::pool::WorkerPool;
 use super::state::{Supervisor, Trying};
 use super::watch::{Scope, Watch};
 use crate::error::Error;
-use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::Status;
 use crate::ops::serve::ipc::message::ToWorker;
 
@@ -129,10 +128,10 @@ impl Supervisor {
 
     pub(super) fn failed(
         &mut self,
-        faults: Vec<Fault>,
+        faults: Vec<Error>,
         placeholder: Option<Prepared>,
         running: &Trying,
-    ) -> Result<(), Vec<Fault>> {
+    ) -> Result<(), Vec<Error>> {
         if self.stopping.is_some() {
             return Ok(());
         }

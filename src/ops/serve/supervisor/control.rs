@@ -19,7 +19,6 @@ use crate::error::{Error, Errors};
 use crate::ops::control::{
     Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
 };
-use crate::ops::fault::Fault;
 use crate::ops::routes;
 use crate::ops::serve::ipc::message::ToWorker;
 use crate::ops::serve::ipc::message::{Query, QueryReply};
@@ -36,13 +35,12 @@ struct Asked {
 }
 
 fn value(answer: impl Serialize) -> ControlOutcome {
-    serde_json::to_value(answer).map_err(|cause| {
-        vec![Fault::from(&Error::new("the server could not encode its reply").because(cause))]
-    })
+    serde_json::to_value(answer)
+        .map_err(|cause| vec![Error::new("the server could not encode its reply").because(cause)])
 }
 
-fn refusal(error: &Error) -> ControlOutcome {
-    Err(vec![Fault::from(error)])
+fn refusal(error: Error) -> ControlOutcome {
+    Err(vec![error])
 }
 
 impl Supervisor {
@@ -68,7 +66,7 @@ impl Supervisor {
             Ask::Reload { wait } => {
                 let events = shared.events.events();
                 if self.stopping.is_some() {
-                    let _ = reply.send(refusal(&Error::new("the server is stopping")));
+                    let _ = reply.send(refusal(Error::new("the server is stopping")));
                     return;
                 }
                 self.make(Reason::Command, "requested by `paster reload`".to_owned());
@@ -78,7 +76,7 @@ impl Supervisor {
                 let events = shared.events.events();
                 match self.rollback() {
                     Ok(()) => self.switched(wait, events, reply),
-                    Err(error) => drop(reply.send(refusal(&error))),
+                    Err(error) => drop(reply.send(refusal(error))),
                 }
             }
             Ask::Stop { fast } => {
@@ -175,7 +173,7 @@ impl Supervisor {
     }
 
     fn routes(&self) -> ControlOutcome {
-        let Some(pool) = &self.pool else { return refusal(&Error::new("the server is still starting")) };
+        let Some(pool) = &self.pool else { return refusal(Error::new("the server is still starting")) };
         match routes::routes(&pool.plan.config) {
             Ok(mut routes) => {
                 // The real addresses: the port 0 stands for one that the system has chosen.
@@ -185,7 +183,7 @@ impl Supervisor {
                 }
                 value(routes)
             }
-            Err(errors) => Err(Fault::list(&errors)),
+            Err(errors) => Err(errors.into()),
         }
     }
 
@@ -205,7 +203,7 @@ impl Supervisor {
             (Ok(begun), _) => begun,
             (Err(error), true) => {
                 if let Some((_, reply)) = reply {
-                    let _ = reply.send(refusal(&error)); // the client may have gone
+                    let _ = reply.send(refusal(error)); // the client may have gone
                 }
                 return;
             }
@@ -248,10 +246,7 @@ pub(super) fn ran(
 
 /// Errors with their causes, on one line.
 pub(super) fn described(errors: &Errors) -> String {
-    let causes = errors.iter().flat_map(|error| {
-        std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-    });
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    errors.iter().map(Error::in_one_line).collect::<Vec<_>>().join(": ")
 }
 
 /// The outcome of the attempt that starts after `events` was subscribed to. Events of an earlier one may
@@ -273,9 +268,9 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> ControlOutcome {
             {
                 return Err(errors);
             }
-            Ok(Event::Stopping { .. }) => return refusal(&Error::new("the server is stopping")),
+            Ok(Event::Stopping { .. }) => return refusal(Error::new("the server is stopping")),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return refusal(&Error::new("the server stopped")),
+            Err(broadcast::error::RecvError::Closed) => return refusal(Error::new("the server stopped")),
         }
     }
 }
@@ -337,7 +332,7 @@ async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> Con
             error =
                 error.help(format!("{silent} workers did not answer within {} s", Duration::as_secs(&SOON)));
         }
-        return refusal(&error);
+        return refusal(error);
     }
     value(done)
 }

@@ -22,7 +22,6 @@ use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::ops::control::socket_dir::Claim;
 use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, socket_dir};
-use crate::ops::fault::Fault;
 
 /// Maximum number of clients at once; more wait in the kernel's queue.
 const CLIENTS: usize = 128;
@@ -141,7 +140,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     if !allowed {
         let error = Error::new("only root and the user that the server runs as may control it");
-        return write(&mut writer, &Reply::Failed(vec![Fault::from(&error)])).await;
+        return write(&mut writer, &Reply::Failed(vec![error])).await;
     }
     let mut reader = BufReader::new(reader);
     let mut patience = FIRST;
@@ -158,7 +157,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
         let ask = match read(&line) {
             Ok(ask) => ask,
             Err(error) => {
-                return write(&mut writer, &Reply::Failed(vec![Fault::from(&error)])).await;
+                return write(&mut writer, &Reply::Failed(vec![error])).await;
             }
         };
         patience = patience_after(&ask, patience);
@@ -177,7 +176,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
                         Ok(Err(faults)) => Reply::Failed(faults),
                         Err(_) => {
                             let error = Error::new("the server stopped before this was done");
-                            Reply::Failed(vec![Fault::from(&error)])
+                            Reply::Failed(vec![error])
                         }
                     },
                     () = gone(&mut reader) => return Ok(()),

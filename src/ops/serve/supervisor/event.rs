@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::error::Error;
 use crate::ops::build::Progress;
-use crate::ops::fault::Fault;
 
 /// Receives events.
 pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
@@ -96,12 +96,12 @@ pub enum Event {
         /// The number that the new one would have had; `None` if a new program cannot take over.
         wanted: Option<u64>,
         /// What is wrong.
-        errors: Vec<Fault>,
+        errors: Vec<Error>,
     },
     /// Nothing could be served at the start: the program ends.
     Failed {
         /// What is wrong.
-        errors: Vec<Fault>,
+        errors: Vec<Error>,
     },
     /// A worker has replaced another one of its generation.
     WorkerReady {

@@ -9,7 +9,6 @@ use super::child::News;
 use super::watch::Scope;
 use crate::error::Error;
 use crate::ops::control::Ask;
-use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::SavedStates;
 
 /// What its tasks send to the supervisor's loop.
@@ -17,7 +16,7 @@ pub(super) enum Message {
     /// The attempt with this number has ended.
     Attempted(u64, Box<Outcome>),
     /// The start with this number, of a worker for this slot, has ended.
-    Made { slot: usize, number: u64, result: Result<Box<Ready>, Vec<Fault>> },
+    Made { slot: usize, number: u64, result: Result<Box<Ready>, Vec<Error>> },
     /// Whether a new program can take over.
     PreflightDone(Result<(), Error>),
     /// The attempt with this number knows what to watch and waits until the watch has it. `reload`: whether
@@ -42,4 +41,4 @@ pub(super) enum Message {
 }
 
 /// The result of a request.
-pub(super) type ControlOutcome = Result<serde_json::Value, Vec<Fault>>;
+pub(super) type ControlOutcome = Result<serde_json::Value, Vec<Error>>;

@@ -8,7 +8,6 @@ use tracing::{Dispatch, Level as Severity};
 
 use crate::context::Reopen;
 use crate::error::Error;
-use crate::ops::fault::Fault;
 use crate::ops::sections::log::Log;
 use crate::ops::serve::process::log::sink::Sink;
 use crate::ops::serve::process::log::subscriber;
@@ -126,12 +125,13 @@ fn fields(event: &Event) -> Map<String, Value> {
 }
 
 /// The same for a fault: its place, causes and helps, and the compiler's output.
-fn about(fault: &Fault, event: &Map<String, Value>) -> Map<String, Value> {
+fn about(fault: &Error, event: &Map<String, Value>) -> Map<String, Value> {
     let mut fields = event.clone();
+    let causes: Vec<&str> = fault.causes().collect();
     let place = fault.origin.as_ref().map(ToString::to_string).unwrap_or_default();
     let texts = [
         ("place", place),
-        ("cause", fault.causes.join(": ")),
+        ("cause", causes.join(": ")),
         ("help", fault.helps.join("; ")),
         ("output", fault.output.clone()),
     ];

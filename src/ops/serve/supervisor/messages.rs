@@ -8,7 +8,7 @@ use super::inbox::Message;
 use super::pool::{Worker, WorkerPool};
 use super::state::{FAST, Supervisor};
 use super::totals::{self, Asker};
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::serve::ipc::message::Status;
 use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
 use crate::ops::serve::ipc::wire::Packet;
@@ -16,7 +16,7 @@ use crate::ops::serve::ipc::wire::Packet;
 impl Supervisor {
     /// # Errors
     /// When the supervisor must end: nothing can be served, and no files are watched for a change.
-    pub(super) fn handle(&mut self, message: Message) -> Result<(), Vec<Fault>> {
+    pub(super) fn handle(&mut self, message: Message) -> Result<(), Vec<Error>> {
         match message {
             Message::Attempted(number, outcome) => {
                 // Ignore the result of a cancelled attempt.
@@ -44,7 +44,7 @@ impl Supervisor {
                 }
             }
             Message::PreflightDone(Ok(())) => self.succeeding = self.stopping.is_none(),
-            Message::PreflightDone(Err(error)) => self.not_succeeded(&error),
+            Message::PreflightDone(Err(error)) => self.not_succeeded(error),
             Message::Made { slot, number, result } => self.made(slot, number, result),
             // The config has switched watching off since the watch started; a rollback may switch it on
             // again.

@@ -76,7 +76,7 @@ use super::options::Options;
 use super::process::clock::{instant_of, millis};
 use super::process::orphans::{Orphans, Reaper};
 use super::process::runtime_dir::RuntimeDir;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, exit_code};
 
 /// Runs the supervisor to its end; returns the exit code.
 pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
@@ -191,7 +191,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         }
         if std::mem::take(&mut this.succeeding) {
             let Err(error) = this.succeed(&mut inbox).await;
-            this.not_succeeded(&error);
+            this.not_succeeded(error);
         }
         let deadline = this.stopping.as_ref().map(|stopping| stopping.deadline);
         tokio::select! {
@@ -219,10 +219,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
     match outcome {
         Ok(()) => Ok(code),
         Err(errors) => {
-            // Command line errors come before config errors, and these before others, as in
-            // `Errors::exit_code`.
-            let code =
-                [2, 78].into_iter().find(|code| errors.iter().any(|fault| fault.code == *code)).unwrap_or(1);
+            let code = exit_code(&errors);
             shared.emit(&Event::Failed { errors });
             Ok(code)
         }

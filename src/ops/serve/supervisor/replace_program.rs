@@ -20,7 +20,6 @@ use super::state::Supervisor;
 use super::totals::Totals;
 use super::upgrade::{self, CarriedSocket, CarriedWorker, UpgradeState};
 use crate::error::{Error, Result};
-use crate::ops::fault::Fault;
 use crate::ops::sections::task;
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::pid_file::PidFile;
@@ -37,7 +36,7 @@ impl Supervisor {
         }
         let upgrade_state = match self.upgrade_state() {
             Ok(upgrade_state) => upgrade_state,
-            Err(error) => return self.not_succeeded(&error),
+            Err(error) => return self.not_succeeded(error),
         };
         let shared = self.shared.clone();
         tokio::spawn(
@@ -46,8 +45,8 @@ impl Supervisor {
     }
 
     /// Reports that the new program does not take over.
-    pub(super) fn not_succeeded(&self, error: &Error) {
-        let errors = vec![Fault::from(error)];
+    pub(super) fn not_succeeded(&self, error: Error) {
+        let errors = vec![error];
         self.shared.emit(&Event::ReloadFailed { generation: self.serving(), wanted: None, errors });
     }
 

@@ -14,7 +14,7 @@ use super::event::{Event, Why};
 use super::inbox::Message;
 use super::pool::{Starting, WorkerPool};
 use super::state::Supervisor;
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::serve::ipc::message::Role;
 use crate::ops::serve::process::clock::millis;
 
@@ -86,7 +86,7 @@ impl Supervisor {
     }
 
     /// Puts a ready worker into its slot, or tries again.
-    pub(super) fn made(&mut self, slot: usize, number: u64, result: Result<Box<Ready>, Vec<Fault>>) {
+    pub(super) fn made(&mut self, slot: usize, number: u64, result: Result<Box<Ready>, Vec<Error>>) {
         let serves = self.pool.as_ref().is_some_and(WorkerPool::serves);
         let place = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
         // Ignore the result of a cancelled start; dropping the worker ends it.
@@ -97,10 +97,7 @@ impl Supervisor {
             Err(faults) => {
                 let pause = place.backoff.next(Instant::now(), Duration::ZERO).max(SHORTEST_AFTER_FAILURE);
                 let pause = if serves { pause } else { pause.min(LONGEST_AFTER_FAILURE) };
-                let all = |fault: &Fault| {
-                    [std::slice::from_ref(&fault.message), &*fault.causes].concat().join(": ")
-                };
-                let what: Vec<_> = faults.iter().map(all).collect();
+                let what: Vec<_> = faults.iter().map(Error::in_one_line).collect();
                 let message = format!(
                     "worker {slot} could not be started: {}; retrying in {} ms",
                     what.join("; "),

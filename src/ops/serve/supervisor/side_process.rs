@@ -25,7 +25,6 @@ use super::shared::Shared;
 use super::upgrade::CarriedSideProcess;
 use crate::error::{Error, Result};
 use crate::ops::control::SideInfo;
-use crate::ops::fault::Fault;
 use crate::ops::serve::process::backoff::Backoff;
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::credentials::Credentials;
@@ -87,7 +86,7 @@ impl SideProcesses {
         app: String,
         name: String,
         library: PathBuf,
-    ) -> Result<PathBuf, Fault> {
+    ) -> Result<PathBuf, Error> {
         let known = self.known.lock();
         if let Some(side) = known.get(&(app.clone(), name.clone())) {
             side.library.send_replace(library);
@@ -96,8 +95,8 @@ impl SideProcesses {
         // Short, because the path of a Unix socket may have at most 107 bytes, and a plugin can choose any
         // name.
         let folder = self.shared.folder.path().map_err(|errors| match errors.into_iter().next() {
-            Some(error) => Fault::from(&error),
-            None => Fault::from(&Error::new("there is no runtime directory")),
+            Some(error) => error,
+            None => Error::new("there is no runtime directory"),
         })?;
         let taken = |path: &PathBuf| known.values().any(|side| side.path == *path);
         let mut paths = (0..).map(|number| folder.join(format!("side{number}.sock")));
@@ -114,7 +113,7 @@ impl SideProcesses {
         };
         let (listener, process) = start().map_err(|cause| {
             let error = Error::new(format!("cannot start the side process `{name}` of app `{app}`"));
-            Fault::from(&error.because(cause))
+            error.because(cause)
         })?;
         drop(known);
         let run = Run { since: Instant::now(), restarts: 0 };

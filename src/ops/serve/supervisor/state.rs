@@ -18,7 +18,7 @@ use super::sockets::Bound;
 use super::terminal::Terminal;
 use super::totals::Totals;
 use super::watch::Watch;
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::serve::process::orphans::Reaper;
 use crate::ops::serve::process::pid_file::PidFile;
 
@@ -53,7 +53,7 @@ pub(super) struct Supervisor {
     /// Why another attempt must follow the one that is running.
     pub(super) again: Option<(Reason, String)>,
     /// The faults of the last attempt, if it failed.
-    pub(super) faults: Option<Vec<Fault>>,
+    pub(super) faults: Option<Vec<Error>>,
     /// Whether to refresh pages once the attempt has ended.
     pub(super) refresh: bool,
     pub(super) stopping: Option<Stopping>,

@@ -16,7 +16,6 @@ use crate::error::{Error, Errors, Result};
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
 use crate::ops::assemble::{self, Assembly, assemble};
-use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::{Role, Start};
 use crate::plugin::Instance;
 use crate::server::Server;
@@ -52,7 +51,7 @@ pub(super) async fn build(
     live: &Live,
     threads: &Handle,
     reopen: Reopen,
-) -> Result<Built, Vec<Fault>> {
+) -> Result<Built, Vec<Error>> {
     let tells = matches!(start.role, Role::Tell(_));
     let tries = matches!(start.role, Role::Try);
     let context = Context {
@@ -90,18 +89,16 @@ pub(super) async fn build(
         let known = Inspector::new(generation, parts, TaskContext { instances: instances.clone(), apps });
         Ok(Some(Built { servers, instances, known }))
     });
-    let built = match built.await {
-        Ok(built) => built.map_err(|errors: Errors| Fault::list(&errors))?,
-        Err(panic) => return Err(vec![Fault::from(&Error::new("the start panicked").because(panic))]),
-    };
-    let Some(mut built) = built else { return Err(Vec::new()) };
+    let panicked = |panic| Err(Error::new("the start panicked").because(panic).into());
+    let built: Result<Option<Built>> = built.await.unwrap_or_else(panicked);
+    let Some(mut built) = built.map_err(Vec::from)? else { return Err(Vec::new()) };
     let mut probes = JoinSet::new();
     for instance in built.instances.clone() {
         let probe = async move {
-            instance.health().await.map_err(|why| {
-                let error = Error::new(format!("app `{}` is not healthy: {why}", instance.name()));
-                Fault::from(&error)
-            })
+            instance
+                .health()
+                .await
+                .map_err(|why| Error::new(format!("app `{}` is not healthy: {why}", instance.name())))
         };
         probes.spawn_on(probe, threads);
     }
@@ -110,7 +107,7 @@ pub(super) async fn build(
         match probe {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => faults.push(fault),
-            Err(panic) => faults.push(Fault::from(&Error::new("a health probe panicked").because(panic))),
+            Err(panic) => faults.push(Error::new("a health probe panicked").because(panic)),
         }
     }
     if !faults.is_empty() {

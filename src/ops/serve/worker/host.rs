@@ -16,7 +16,6 @@ use crate::config::{Opener, Purpose};
 use crate::context::Host;
 use crate::error::Error;
 use crate::metrics::Counts;
-use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::FromWorker;
 use crate::ops::serve::ipc::wire::{Outbox, Packet};
 
@@ -30,7 +29,7 @@ const OPENING: Duration = Duration::from_secs(5);
 pub(super) struct WorkerHost {
     pub(super) outbox: Outbox,
     next: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Fault>>>>,
+    waiting: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<Result<PathBuf, Error>>>>,
     counts: Mutex<BTreeMap<u64, oneshot::Sender<Counts>>>,
     files: Mutex<BTreeMap<u64, std::sync::mpsc::Sender<io::Result<File>>>>,
 }
@@ -41,7 +40,7 @@ impl WorkerHost {
         WorkerHost { outbox, next: AtomicU64::new(0), waiting, counts, files }
     }
 
-    pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Fault>) {
+    pub(super) fn answer(&self, id: u64, answer: Result<PathBuf, Error>) {
         let waiting = self.waiting.lock().remove(&id);
         if let Some(waiting) = waiting {
             let _ = waiting.send(answer); // the caller may have given up
@@ -115,7 +114,7 @@ impl Host for WorkerHost {
             library: library.to_owned(),
         }));
         match answer.recv_timeout(Duration::from_secs(10)) {
-            Ok(answer) => answer.map_err(|fault| fault.to_error()),
+            Ok(answer) => answer,
             Err(_) => {
                 Err(Error::new(format!("the side process `{name}` of app `{app}` did not start in 10 s")))
             }

@@ -17,8 +17,7 @@ use tokio::sync::watch;
 
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::environ::Environ;
-use crate::error::BoxError;
-use crate::ops::fault::Fault;
+use crate::error::{BoxError, Error};
 use crate::ops::serve::ipc::message::{Role, Start, Status};
 
 const SCRIPT: &str = include_str!("live_page.js");
@@ -287,7 +286,7 @@ impl HttpBody for Tagged {
 }
 
 /// A fault as plain text.
-fn text(fault: &Fault) -> String {
+fn text(fault: &Error) -> String {
     let mut text = String::new();
     if !fault.output.is_empty() {
         text += &fault.output;
@@ -297,7 +296,7 @@ fn text(fault: &Fault) -> String {
     if let Some(origin) = &fault.origin {
         text += &format!("  at {origin}\n");
     }
-    fault.causes.iter().for_each(|cause| text += &format!("  caused by: {cause}\n"));
+    fault.causes().for_each(|cause| text += &format!("  caused by: {cause}\n"));
     fault.helps.iter().for_each(|help| text += &format!("  help: {help}\n"));
     text + "\n"
 }

@@ -44,7 +44,6 @@ use crate::context::Reopen;
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
-use crate::ops::fault::Fault;
 use crate::ops::sections::log::Log;
 
 /// How many log lines may wait to be sent to the supervisor.
@@ -113,7 +112,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     };
     // While there is only one thread, and nothing of an application is loaded.
     if let Err(error) = start.credentials.drop_privileges() {
-        outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+        outbox.deliver(Packet::new(&FromWorker::Failed(vec![error]))).await;
         return 1;
     }
     if !end_with(parent) {
@@ -128,7 +127,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let log_file = match log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
         Ok(file) => file,
         Err(error) => {
-            outbox.deliver(Packet::new(&FromWorker::Failed(vec![Fault::from(&error)]))).await;
+            outbox.deliver(Packet::new(&FromWorker::Failed(vec![error]))).await;
             return 1;
         }
     };
@@ -145,7 +144,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let threads = match threads(start.process.threads) {
         Ok(threads) => threads,
         Err(cause) => {
-            let fault = Fault::from(&Error::new("cannot start threads").because(cause));
+            let fault = Error::new("cannot start threads").because(cause);
             outbox.deliver(Packet::new(&FromWorker::Failed(vec![fault]))).await;
             return 1;
         }

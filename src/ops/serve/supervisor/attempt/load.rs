@@ -8,7 +8,6 @@ use super::start::start;
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 use crate::ops::build::{self, Copies, Speed};
-use crate::ops::fault::Fault;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task;
@@ -29,7 +28,7 @@ pub(super) struct Loaded {
     pub(super) scope: Option<Scope>,
     /// The sockets, even if the rest could not be made.
     pub(super) bound: Vec<Bound>,
-    pub(super) made: std::result::Result<(Plan, Vec<Bound>), Vec<Fault>>,
+    pub(super) made: std::result::Result<(Plan, Vec<Bound>), Vec<Error>>,
 }
 
 impl Attempt {
@@ -58,7 +57,7 @@ impl Attempt {
             Err(errors) => {
                 let files = Config::files_of(&shared.options.sources);
                 let scope = Some(Scope { configs: files.into_iter().collect(), ..Scope::default() });
-                let made = Err(Fault::list(&errors));
+                let made = Err(errors.into());
                 return Loaded { config: None, scope, bound: Vec::new(), made };
             }
         };
@@ -75,7 +74,7 @@ impl Attempt {
             Ok(taken) => taken,
             Err(errors) => {
                 // Keep watching what was watched: saving a file does not free an address.
-                let made = Err(Fault::list(&errors));
+                let made = Err(errors.into());
                 let config = Some((config, process));
                 return Loaded { config, scope: None, bound: Vec::new(), made };
             }
@@ -107,13 +106,13 @@ impl Attempt {
 
     /// Some libraries could not be built: lets a worker find the other faults, so that all are reported at
     /// once.
-    async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Fault>) {
+    async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Error>) {
         let name = self.shared.name(self.generation, 0);
         let found =
             start(&self.shared, &self.services, plan, &[], name, SavedStates::default(), Role::Try).await;
         for fault in found.err().into_iter().flatten() {
             let same =
-                |told: &Fault| *told == fault || (told.origin.is_some() && told.origin == fault.origin);
+                |told: &Error| *told == fault || (told.origin.is_some() && told.origin == fault.origin);
             if !faults.iter().any(same) {
                 faults.push(fault);
             }

@@ -35,7 +35,7 @@ use super::shared::Shared;
 use super::sockets::Bound;
 use super::watch::Scope;
 use crate::config::{Config, Purpose};
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::serve::ipc::message::Role;
@@ -133,7 +133,7 @@ impl Attempt {
         let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
         let result = match bound {
             Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Role::Serve).await.map(Some),
-            Err(errors) => Err(Fault::list(&errors)),
+            Err(errors) => Err(errors.into()),
         };
         Outcome { scope: None, result, placeholder: None, looks: 0 }
     }
@@ -233,7 +233,7 @@ impl Attempt {
         bound: Vec<Bound>,
         cargo: Duration,
         role: Role,
-    ) -> Result<Prepared, Vec<Fault>> {
+    ) -> Result<Prepared, Vec<Error>> {
         let (generation, wanted) = match role {
             Role::Tell(_) | Role::Try => (0, 1),
             // One by one: the others start once this one serves.

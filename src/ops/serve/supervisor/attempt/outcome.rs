@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::ops::fault::Fault;
+use crate::error::Error;
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::ops::serve::supervisor::child::{Child, News};
 use crate::ops::serve::supervisor::plan::Plan;
@@ -18,7 +18,7 @@ pub(in crate::ops::serve::supervisor) struct Outcome {
     pub(in crate::ops::serve::supervisor) scope: Option<Scope>,
     /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
     /// serves has changed.
-    pub(in crate::ops::serve::supervisor) result: Result<Option<Prepared>, Vec<Fault>>,
+    pub(in crate::ops::serve::supervisor) result: Result<Option<Prepared>, Vec<Error>>,
     /// A worker that shows what is wrong, if nothing else serves and the server waits for a fix.
     pub(in crate::ops::serve::supervisor) placeholder: Option<Prepared>,
     /// How many changes it has taken into account.

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 
 use super::outcome::Ready;
 use crate::error::Error;
-use crate::ops::fault::Fault;
 use crate::ops::serve::ipc::message::SavedStates;
 use crate::ops::serve::ipc::message::{FromWorker, Role, Start, ToWorker};
 use crate::ops::serve::ipc::wire::Packet;
@@ -48,13 +47,13 @@ pub(in crate::ops::serve::supervisor) async fn start(
     name: Name,
     (states, raw): SavedStates,
     role: Role,
-) -> Result<Ready, Vec<Fault>> {
-    let fail = |error: Error| vec![Fault::from(&error)];
+) -> Result<Ready, Vec<Error>> {
+    let fail = |error: Error| vec![error];
     services.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
     let (child, mut news) =
         Child::start(name, &plan.credentials, shared.options.json, shared.orphans.clone())
-            .map_err(|errors| Fault::list(&errors))?;
+            .map_err(Vec::from)?;
     let log = plan.log_file();
     let order = ToWorker::Start(Box::new(Start {
         generation: name.generation,
@@ -115,7 +114,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
 /// How the start of a worker has ended.
 enum Ended {
     Ready,
-    Failed(Vec<Fault>),
+    Failed(Vec<Error>),
     Crashed(String),
 }
 
