@@ -8,45 +8,144 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Purpose};
 use crate::error::Error;
 use crate::metrics::Counts;
-use crate::ops::control::{Counts as LoadCounts, InFlight};
+use crate::ops::control::{Counts as Load, InFlight};
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::Order;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::server::tickets::Secret;
 
-/// From the supervisor to a worker.
+/// A message in either direction.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum ToWorker {
-    /// The first message. Carries the listening sockets in the order of `sockets`, the file of `[log]` if
-    /// `log` is set, and the saved states as raw bytes.
-    Start(Box<Start>),
-    /// Answer with [`FromWorker::State`].
+pub(crate) enum Message<Request, Reply, Notice> {
+    /// Answer with a reply that has the same id.
+    Request { id: u64, body: Request },
+    /// The answer to a request.
+    Reply { id: u64, body: Reply },
+    /// Needs no answer.
+    Notice(Notice),
+}
+
+/// From the supervisor to a worker.
+pub(crate) type ToWorker = Message<WorkerRequest, HostReply, Command>;
+
+/// From a worker to the supervisor.
+pub(crate) type FromWorker = Message<HostRequest, WorkerReply, Report>;
+
+/// A request of the supervisor to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum WorkerRequest {
+    /// Save the states of the apps.
     SaveState,
+    /// Its metrics.
+    Metrics,
+    /// The load of the servers.
+    Load,
+    /// The requests in flight.
+    InFlight,
+    /// Cancel the requests with this id.
+    Cancel(String),
+    /// Run a task; the answer comes when it ends.
+    RunTask(Box<Order>),
+}
+
+/// The answer to a [`WorkerRequest`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum WorkerReply {
+    /// Name and length of each app's state among the raw bytes.
+    State(Vec<(String, usize)>),
+    /// Its counts so far.
+    Metrics(Counts),
+    /// The load of all servers.
+    Load(Load),
+    /// All of them.
+    InFlight(Vec<InFlight>),
+    /// The ids of the cancelled requests.
+    Cancelled(Vec<String>),
+    /// The result of the task.
+    Ran(Result<String, String>),
+}
+
+/// A request of a worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum HostRequest {
+    /// A plugin needs a side process.
+    SideProcess {
+        /// Name of the app.
+        app: String,
+        /// Name of the side process.
+        name: String,
+        /// The plugin's library.
+        library: PathBuf,
+    },
+    /// The worker's user may not open this file, which the config names.
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The purpose.
+        purpose: Purpose,
+    },
+    /// The metrics of all workers together.
+    Metrics,
+}
+
+/// The answer to a [`HostRequest`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum HostReply {
+    /// The path of its socket.
+    SideProcess(Result<PathBuf, Error>),
+    /// Carries the file.
+    Opened(Result<(), String>),
+    /// The sum.
+    Metrics(Counts),
+}
+
+/// A notice to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
     /// Serve. Each descriptor is a hand-over socket from a worker of an older generation.
     Serve,
     /// A newer generation serves. The descriptor is the hand-over socket to it; a later one replaces it.
     Retire,
     /// End: close what is left after this many milliseconds.
     Drain(u64),
-    /// The result of [`FromWorker::Side`].
-    Side(u64, Result<PathBuf, Error>),
-    /// The result of [`FromWorker::Open`]. Carries the file.
-    Opened(u64, Result<(), String>),
     /// The status for development pages.
     Live(Status),
     /// How often files have changed that are served directly: refresh the development pages that are older.
     Refresh(u64),
     /// Reopen the log files, which were moved. Carries the file of `[log]` if the supervisor opens it.
     Reopen,
-    /// Answer with [`FromWorker::Counted`] and this number.
-    Count(u64),
-    /// The answer to [`FromWorker::Counts`].
-    Counts(u64, Counts),
-    /// Answer with [`FromWorker::QueryReply`] and this number.
-    Ask(u64, Query),
 }
 
-/// What a worker needs to build its generation.
+/// A notice from a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The next step of the start runs a plugin's code: `creating the app …`.
+    Starting(String),
+    /// Everything is built and healthy.
+    Ready,
+    /// Sent about once a second.
+    Heartbeat(Heartbeat),
+    /// The start has failed, or the role was [`Role::Try`]; the process ends.
+    Failed(Vec<Error>),
+    /// No server accepts connections any more, as [`Command::Retire`] has requested.
+    Retired,
+    /// The path at which the user should open an app. It may contain a token.
+    Announce {
+        /// Name of the app.
+        app: String,
+        /// The path, with an optional query.
+        path: String,
+    },
+    /// Its counts so far. What a killed worker has counted since the last report is lost.
+    Metrics(Counts),
+    /// The raw bytes are lines of the log, which standard error already has.
+    Log,
+    /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
+    Done(u8),
+}
+
+/// The first packet for a worker: what it needs to build its generation. Carries the listening sockets in the
+/// order of `sockets`, the file of `[log]` if `log` is set, and the saved states as raw bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     /// Number of the generation.
@@ -57,7 +156,7 @@ pub(crate) struct Start {
     pub(crate) run: String,
     /// Whether development pages may be shown.
     pub(crate) development: bool,
-    /// As in [`ToWorker::Refresh`].
+    /// As in [`Command::Refresh`].
     #[serde(default)]
     pub(crate) refreshes: u64,
     /// The secret for the keys of TLS session tickets, the same for every worker of the run.
@@ -74,7 +173,7 @@ pub(crate) struct Start {
     pub(crate) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.
     pub(crate) sockets: Vec<(String, String)>,
-    /// Whether the message carries the file of `[log]`.
+    /// Whether the packet carries the file of `[log]`.
     pub(crate) log: bool,
     /// The purpose of the worker.
     pub(crate) role: Role,
@@ -89,60 +188,6 @@ pub(crate) enum Role {
     Tell(Vec<Error>),
     /// Some libraries could not be built: report the other faults, and end. No app is created.
     Try,
-}
-
-/// From a worker to the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromWorker {
-    /// The next step of the start runs a plugin's code: `creating the app …`.
-    Starting(String),
-    /// Everything is built and healthy.
-    Ready,
-    /// Sent about once a second.
-    Heartbeat(Heartbeat),
-    /// The start has failed, or the role was [`Role::Try`]; the process ends.
-    Failed(Vec<Error>),
-    /// No server accepts connections any more, as [`ToWorker::Retire`] has requested.
-    Retired,
-    /// Name and length of each app's state among the raw bytes.
-    State(Vec<(String, usize)>),
-    /// A plugin requests a side process.
-    Side {
-        /// Returned with the answer.
-        id: u64,
-        /// Name of the app.
-        app: String,
-        /// Name of the side process.
-        name: String,
-        /// The plugin's library.
-        library: PathBuf,
-    },
-    /// The worker's user may not open this file, which the config names.
-    Open {
-        /// Returned with the answer.
-        id: u64,
-        /// The file.
-        path: PathBuf,
-        /// The purpose.
-        purpose: Purpose,
-    },
-    /// The path at which the user should open an app. It may contain a token.
-    Announce {
-        /// Name of the app.
-        app: String,
-        /// The path, with an optional query.
-        path: String,
-    },
-    /// The counts of this worker so far, with the number of the round; 0 if it was not asked.
-    Counted(u64, Counts),
-    /// Requests the counts of all workers; the number is returned with the answer.
-    Counts(u64),
-    /// The answer to [`ToWorker::Ask`] with this number.
-    QueryReply(u64, Box<QueryReply>),
-    /// The raw bytes are lines of the log, which standard error already has.
-    Log,
-    /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
-    Done(u8),
 }
 
 /// The status that development pages show.
@@ -176,32 +221,6 @@ pub(crate) struct Heartbeat {
     pub(crate) memory_kib: u64,
     /// The oldest requests without a response, if a thread is held.
     pub(crate) doing: Vec<String>,
-}
-
-/// A query of the supervisor to a worker.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Query {
-    /// The load of the servers.
-    Counts,
-    /// The requests in flight.
-    InFlight,
-    /// Cancel the requests with this id.
-    Cancel(String),
-    /// Run a task; the answer comes when it ends.
-    Run(Box<Order>),
-}
-
-/// The answer of a worker.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum QueryReply {
-    /// To [`Query::Counts`].
-    Counts(LoadCounts),
-    /// To [`Query::InFlight`].
-    InFlight(Vec<InFlight>),
-    /// To [`Query::Cancel`]: the ids of the cancelled requests.
-    Cancelled(Vec<String>),
-    /// To [`Query::Run`].
-    Ran(Result<String, String>),
 }
 
 /// Saved states of apps: the name and length of each, and their concatenation.

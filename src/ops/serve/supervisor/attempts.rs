@@ -15,8 +15,8 @@ use super::pool::WorkerPool;
 use super::state::{Supervisor, Trying};
 use super::watch::{Scope, Watch};
 use crate::error::Error;
+use crate::ops::serve::ipc::message::Command;
 use crate::ops::serve::ipc::message::Status;
-use crate::ops::serve::ipc::message::ToWorker;
 
 impl Supervisor {
     /// Starts an attempt at a generation from the files, or schedules one for when the running attempt has
@@ -86,7 +86,6 @@ impl Supervisor {
             serves: serves.map(|pool| Box::new(pool.plan.clone())),
             generation: self.generation + 1,
             bound: self.bound.clone(),
-            carry: self.pool.as_ref().map_or(0, |pool| pool.slots.len()),
             progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             taken: Mutex::default(),
@@ -121,8 +120,9 @@ impl Supervisor {
     pub(super) fn refresh_when_due(&mut self) {
         if self.refresh && self.attempt.is_none() {
             self.refresh = false;
-            let order = ToWorker::Refresh(self.shared.refreshes.fetch_add(1, Ordering::Relaxed) + 1);
-            self.pool.iter().flat_map(WorkerPool::workers).for_each(|worker| worker.child.tell(&order));
+            let refreshes = self.shared.refreshes.fetch_add(1, Ordering::Relaxed) + 1;
+            let workers = self.pool.iter().flat_map(WorkerPool::workers);
+            workers.for_each(|worker| worker.child.tell(Command::Refresh(refreshes)));
         }
     }
 

@@ -7,13 +7,17 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::error::{Error, Result};
-use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
+use crate::ops::serve::ipc::message::{
+    Command, FromWorker, HostReply, Start, ToWorker, WorkerReply, WorkerRequest,
+};
+use crate::ops::serve::ipc::requests::Requests;
 use crate::ops::serve::ipc::wire::{self, Outbox, Packet};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::orphans::{AFTERWARDS, Orphans};
@@ -23,7 +27,7 @@ use crate::ops::serve::process::running::Running;
 #[derive(Debug)]
 pub(super) enum News {
     /// A message, with its raw bytes.
-    Said(FromWorker, bytes::Bytes),
+    Said(FromWorker, Bytes),
     /// It has ended.
     Ended(ExitStatus),
 }
@@ -39,13 +43,47 @@ pub(super) struct Name {
     pub(super) index: usize,
 }
 
+/// The supervisor's requests to workers: each reply comes with its raw bytes.
+pub(super) type WorkerRequests = Requests<(WorkerReply, Bytes)>;
+
+/// Sends to a worker process. It may outlive the process.
+#[derive(Debug, Clone)]
+pub(super) struct WorkerHandle {
+    pid: u32,
+    outbox: Outbox,
+    requests: Arc<WorkerRequests>,
+}
+
+impl WorkerHandle {
+    /// Sends a request, and waits for the reply: `None` if the worker ends first.
+    pub(super) fn request(
+        &self,
+        body: WorkerRequest,
+    ) -> impl Future<Output = Option<(WorkerReply, Bytes)>> + use<> {
+        let id = self.requests.new_id();
+        let reply = self.requests.expect(id, self.pid);
+        self.send_request(id, body);
+        async move { reply.await.ok() }
+    }
+
+    /// Sends a request whose reply is [expected](Requests::expect) elsewhere.
+    pub(super) fn send_request(&self, id: u64, body: WorkerRequest) {
+        self.outbox.send(Packet::new(&ToWorker::Request { id, body }));
+    }
+
+    /// Answers a request of the worker.
+    pub(super) fn reply(&self, id: u64, body: HostReply, fds: Vec<OwnedFd>) {
+        self.outbox.send(Packet { fds, ..Packet::new(&ToWorker::Reply { id, body }) });
+    }
+}
+
 /// A running worker process. Dropping this kills it.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) name: Name,
     /// Its process id.
     pub(super) pid: u32,
-    outbox: Outbox,
+    handle: WorkerHandle,
     stream: Arc<UnixStream>,
     /// Locked while a packet from the worker is read.
     reading: Arc<Mutex<()>>,
@@ -64,7 +102,7 @@ impl Child {
         name: Name,
         credentials: &Credentials,
         quiet: bool,
-        orphans: Arc<Orphans>,
+        (orphans, requests): (Arc<Orphans>, Arc<WorkerRequests>),
     ) -> Result<(Child, mpsc::UnboundedReceiver<News>)> {
         let failed = |cause: io::Error| Error::new("cannot start a worker process").because(cause);
         let (ours, theirs) = wire::pair().map_err(failed)?;
@@ -79,7 +117,7 @@ impl Child {
         }
         let process = Running::start(&mut command).map_err(failed)?;
         let stream = wire::stream(ours).map(Arc::new).map_err(failed)?;
-        Ok(Child::watch(name, process, stream, orphans))
+        Ok(Child::watch(name, process, stream, (orphans, requests)))
     }
 
     /// Exchanges messages with a process over `stream`, and waits for its end.
@@ -87,10 +125,10 @@ impl Child {
         name: Name,
         mut process: Running,
         stream: Arc<UnixStream>,
-        orphans: Arc<Orphans>,
+        (orphans, requests): (Arc<Orphans>, Arc<WorkerRequests>),
     ) -> (Child, mpsc::UnboundedReceiver<News>) {
         let pid = process.pid();
-        let outbox = Outbox::new(stream.clone());
+        let handle = WorkerHandle { pid, outbox: Outbox::new(stream.clone()), requests };
         let turn = Arc::<Mutex<()>>::default();
         let (own, reader) = (stream.clone(), turn.clone());
         let (kill, killed) = oneshot::channel::<()>();
@@ -111,7 +149,7 @@ impl Child {
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
-        (Child { name, pid, outbox, stream: own, reading: turn, kill: Some(kill), ended }, news)
+        (Child { name, pid, handle, stream: own, reading: turn, kill: Some(kill), ended }, news)
     }
 
     /// Takes over a worker that the previous program in this process has started.
@@ -121,9 +159,9 @@ impl Child {
         name: Name,
         pid: u32,
         socket: OwnedFd,
-        orphans: Arc<Orphans>,
+        watchers: (Arc<Orphans>, Arc<WorkerRequests>),
     ) -> io::Result<(Child, mpsc::UnboundedReceiver<News>)> {
-        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), orphans))
+        Ok(Child::watch(name, Running::adopt(pid)?, Arc::new(wire::stream(socket)?), watchers))
     }
 
     /// Stops reading from the worker between two packets, for as long as the guard lives. Also returns the
@@ -131,14 +169,14 @@ impl Child {
     /// # Errors
     /// When no descriptor is free.
     pub(super) async fn pause(&self) -> io::Result<(OwnedFd, OwnedMutexGuard<()>)> {
-        self.outbox.flush().await;
+        self.handle.outbox.flush().await;
         let guard = self.reading.clone().lock_owned().await;
         Ok((self.stream.as_fd().try_clone_to_owned()?, guard))
     }
 
     /// Waits until all queued messages are sent.
     pub(super) async fn flush(&self) {
-        self.outbox.flush().await;
+        self.handle.outbox.flush().await;
     }
 
     /// Kills the process and waits until it is reaped.
@@ -152,19 +190,24 @@ impl Child {
         self.kill = None;
     }
 
-    /// Sends a message.
-    pub(super) fn tell(&self, order: &ToWorker) {
-        self.send(Packet::new(order));
+    /// Sends the first packet.
+    pub(super) fn begin(&self, start: &Start, raw: Bytes, fds: Vec<OwnedFd>) {
+        self.handle.outbox.send(Packet { raw, fds, ..Packet::new(start) });
     }
 
-    /// A handle for later answers.
-    pub(super) fn replier(&self) -> Outbox {
-        self.outbox.clone()
+    /// Sends a command.
+    pub(super) fn tell(&self, command: Command) {
+        self.tell_with(command, Vec::new());
     }
 
-    /// Sends a packet.
-    pub(super) fn send(&self, packet: Packet) {
-        self.outbox.send(packet);
+    /// Sends a command with descriptors.
+    pub(super) fn tell_with(&self, command: Command, fds: Vec<OwnedFd>) {
+        self.handle.outbox.send(Packet { fds, ..Packet::new(&ToWorker::Notice(command)) });
+    }
+
+    /// For requests and replies.
+    pub(super) fn handle(&self) -> &WorkerHandle {
+        &self.handle
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
+use super::child::WorkerHandle;
 use super::control_socket::{hello, open};
 use super::event::{Event, Reason};
 use super::inbox::ControlOutcome;
 use super::pool::{Worker, WorkerPool};
-use super::queries::SOON;
 use super::scheduler::{RunningTask, Scheduler, StartedTask};
 use super::shared::Shared;
 use super::state::{FAST, Supervisor};
@@ -20,18 +20,18 @@ use crate::ops::control::{
     Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
 };
 use crate::ops::routes;
-use crate::ops::serve::ipc::message::ToWorker;
-use crate::ops::serve::ipc::message::{Query, QueryReply};
-use crate::ops::serve::ipc::wire::Outbox;
+use crate::ops::serve::ipc::message::{WorkerReply, WorkerRequest};
 use crate::ops::serve::process::memory;
 
+/// How long a worker may take for an answer that needs no work.
+const SOON: Duration = Duration::from_secs(1);
 /// Maximum number of requests in one list.
 const MOST: usize = 1000;
 
 /// A worker to query.
 struct Asked {
     info: WorkerInfo,
-    outbox: Outbox,
+    worker: WorkerHandle,
 }
 
 fn value(answer: impl Serialize) -> ControlOutcome {
@@ -52,15 +52,15 @@ impl Supervisor {
             Ask::Hello | Ask::Logs { .. } => {} // answered where they arrive
             Ask::Ps => {
                 let (ps, asked) = (self.ps(), self.asked());
-                tokio::spawn(async move { reply.send(value(whole(&shared, ps, asked).await)) });
+                tokio::spawn(async move { reply.send(value(whole(ps, asked).await)) });
             }
             Ask::Requests => {
                 let asked = self.asked();
-                tokio::spawn(async move { reply.send(value(in_flight(&shared, asked).await)) });
+                tokio::spawn(async move { reply.send(value(in_flight(asked).await)) });
             }
             Ask::Cancel { request } => {
                 let asked = self.asked();
-                tokio::spawn(async move { reply.send(cancel(&shared, asked, request).await) });
+                tokio::spawn(async move { reply.send(cancel(asked, request).await) });
             }
             Ask::Routes => drop(reply.send(self.routes())),
             Ask::Reload { wait } => {
@@ -167,7 +167,7 @@ impl Supervisor {
                 memory_bytes: None,
                 load: None,
             },
-            outbox: worker.child.replier(),
+            worker: worker.child.handle().clone(),
         };
         self.workers().map(asked).collect()
     }
@@ -194,7 +194,7 @@ impl Supervisor {
         let worker = self.pool.iter().flat_map(WorkerPool::workers).find(fit);
         let begun = match worker {
             Some(worker) if generation > 0 && self.stopping.is_none() => {
-                let going = RunningTask::new(self.shared.queries.number(), worker.child.pid);
+                let going = RunningTask::new(self.shared.requests.new_id(), worker.child.pid);
                 self.scheduler.begin(name, going).map(|begun| (worker, begun))
             }
             _ => Err(Error::new(format!("no worker can run the task `{name}`"))),
@@ -212,10 +212,10 @@ impl Supervisor {
                 return self.shared.emit(&Event::Warning { message });
             }
         };
-        let query = Query::Run(Box::new(begun.order.clone()));
+        let request = WorkerRequest::RunTask(Box::new(begun.order.clone()));
         let now = begun.run();
         let (number, ended) = (begun.going.number, ran(&self.shared, &self.scheduler, begun));
-        worker.child.tell(&ToWorker::Ask(number, query));
+        worker.child.handle().send_request(number, request);
         match reply {
             Some((true, reply)) => drop(tokio::spawn(async move { reply.send(value(ended.await)) })),
             Some((false, reply)) => {
@@ -233,11 +233,11 @@ pub(super) fn ran(
     scheduler: &Arc<Scheduler>,
     begun: StartedTask,
 ) -> impl Future<Output = TaskRun> + use<> {
-    let answer = shared.queries.expect(begun.going.number, begun.going.pid);
+    let answer = shared.requests.expect(begun.going.number, begun.going.pid);
     let scheduler = scheduler.clone();
     async move {
         let result = match answer.await {
-            Ok(QueryReply::Ran(result)) => result,
+            Ok((WorkerReply::Ran(result), _)) => result,
             _ => Err("its worker ended before the task did".to_owned()),
         };
         scheduler.end(&begun, result)
@@ -276,16 +276,16 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> ControlOutcome {
 }
 
 /// Sends all workers the same query; `None` for those that do not answer in time.
-async fn all(shared: &Arc<Shared>, asked: &[Asked], query: impl Fn() -> Query) -> Vec<Option<QueryReply>> {
+async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) -> Vec<Option<WorkerReply>> {
     let inspect = asked.iter().map(|one| {
-        let answer = shared.queries.ask(one.info.pid, &one.outbox, query());
-        async move { tokio::time::timeout(SOON, answer).await.ok()?.ok() }
+        let reply = one.worker.request(request());
+        async move { tokio::time::timeout(SOON, reply).await.ok()?.map(|(body, _)| body) }
     });
     futures_util::future::join_all(inspect).await
 }
 
-async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
-    let inspect = all(shared, &asked, || Query::Counts).await;
+async fn whole(mut ps: Ps, asked: Vec<Asked>) -> Ps {
+    let inspect = all(&asked, || WorkerRequest::Load).await;
     for side in &mut ps.side_processes {
         side.memory_bytes = side.pid.and_then(memory::of);
     }
@@ -295,7 +295,7 @@ async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
         .map(|(one, answer)| WorkerInfo {
             memory_bytes: memory::of(one.info.pid),
             load: match answer {
-                Some(QueryReply::Counts(counts)) => Some(counts),
+                Some(WorkerReply::Load(load)) => Some(load),
                 _ => None,
             },
             ..one.info
@@ -304,10 +304,10 @@ async fn whole(shared: &Arc<Shared>, mut ps: Ps, asked: Vec<Asked>) -> Ps {
     ps
 }
 
-async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
+async fn in_flight(asked: Vec<Asked>) -> Vec<InFlight> {
     let mut requests = Vec::new();
-    for answer in all(shared, &asked, || Query::InFlight).await {
-        if let Some(QueryReply::InFlight(of_one)) = answer {
+    for answer in all(&asked, || WorkerRequest::InFlight).await {
+        if let Some(WorkerReply::InFlight(of_one)) = answer {
             requests.extend(of_one);
         }
     }
@@ -316,12 +316,12 @@ async fn in_flight(shared: &Arc<Shared>, asked: Vec<Asked>) -> Vec<InFlight> {
     requests
 }
 
-async fn cancel(shared: &Arc<Shared>, asked: Vec<Asked>, request: String) -> ControlOutcome {
+async fn cancel(asked: Vec<Asked>, request: String) -> ControlOutcome {
     let mut done = Cancelled::default();
     let mut silent = 0;
-    for answer in all(shared, &asked, || Query::Cancel(request.clone())).await {
+    for answer in all(&asked, || WorkerRequest::Cancel(request.clone())).await {
         match answer {
-            Some(QueryReply::Cancelled(ids)) => done.cancelled.extend(ids),
+            Some(WorkerReply::Cancelled(ids)) => done.cancelled.extend(ids),
             _ => silent += 1,
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct HandoffState {
     pub(super) seen: Counts,
     pub(super) totals: events::LifecycleCounts,
     pub(super) workers: totals::TotalsSnapshot,
-    /// Number of the last query to a worker.
+    /// Id of the last request to a worker.
     pub(super) queries: u64,
     pub(super) tasks: Vec<TaskSnapshot>,
 }
@@ -54,7 +54,6 @@ impl HandoffState {
                 last: items(&workers["last"])
                     .filter_map(|one| Some((one[0].as_u64()?, counts(&one[1]))))
                     .collect(),
-                rounds: part(&workers["rounds"]),
             },
             queries: part(&written["queries"]),
             tasks: list(&written["tasks"]),
@@ -95,7 +94,7 @@ mod tests {
             began: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567)),
             seen: counts.clone(),
             totals: events::LifecycleCounts { switches: 3, failures: 2, crashes: 1 },
-            workers: totals::TotalsSnapshot { ended: counts.clone(), last: vec![(7, counts)], rounds: 11 },
+            workers: totals::TotalsSnapshot { ended: counts.clone(), last: vec![(7, counts)] },
             queries: 9,
             tasks: list(&json!([{ "name": "sweep", "schedule": "every 1h" }])),
         }
@@ -133,7 +132,7 @@ mod tests {
         }
         written["tasks"][0] = json!({ "name": "sweep" });
         let read = HandoffState::read(&written);
-        assert_eq!((read.totals.switches, read.queries, read.workers.rounds), (0, 0, 11));
+        assert_eq!((read.totals.switches, read.queries, read.workers.last.len()), (0, 0, 1));
         assert_eq!((read.tasks[0].name.as_str(), read.tasks[0].schedule.as_str()), ("sweep", ""));
         written["version"] = json!(VERSION + 1);
         same(&HandoffState::read(&written), &HandoffState::default());

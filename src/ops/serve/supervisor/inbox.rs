@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::attempt::{Outcome, Ready};
-use super::child::News;
+use super::child::{News, WorkerHandle};
 use super::watch::Scope;
 use crate::error::Error;
 use crate::ops::control::Ask;
-use crate::ops::serve::ipc::message::SavedStates;
 
 /// What its tasks send to the supervisor's loop.
 pub(super) enum Message {
@@ -30,14 +29,14 @@ pub(super) enum Message {
     Late(u64),
     /// A message from a worker, by its id.
     News(u64, News),
-    /// The wait for the workers' counts of this round is over.
-    CountsLate(u64),
+    /// The workers have sent their counts for this round, or are late.
+    Counted(u64),
     /// A task is due.
     Due(String),
     /// A request from the control socket, which waits for the outcome.
     Control(Box<Ask>, oneshot::Sender<ControlOutcome>),
-    /// Save the state of the worker in this slot, for the next one.
-    SaveState(usize, oneshot::Sender<SavedStates>),
+    /// Which workers serve, by their slots?
+    Serving(oneshot::Sender<Vec<Option<WorkerHandle>>>),
 }
 
 /// The result of a request.

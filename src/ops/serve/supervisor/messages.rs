@@ -1,17 +1,19 @@
 //! Handles messages to the supervisor, from its own tasks and from the workers.
 
+use futures_util::future::join_all;
+
 use super::attempt::Outcome;
 use super::attempts::summary;
 use super::child::News;
 use super::event::Reason;
 use super::inbox::Message;
-use super::pool::{Worker, WorkerPool};
+use super::pool::{Worker, WorkerPool, WorkerSlot};
 use super::state::{FAST, Supervisor};
 use super::totals::{self, Asker};
 use crate::error::Error;
-use crate::ops::serve::ipc::message::Status;
-use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
-use crate::ops::serve::ipc::wire::Packet;
+use crate::ops::serve::ipc::message::{
+    Command, FromWorker, HostReply, HostRequest, Report, Status, WorkerReply, WorkerRequest,
+};
 
 impl Supervisor {
     /// # Errors
@@ -78,18 +80,15 @@ impl Supervisor {
                 }
             }
             Message::News(id, news) => self.news(id, news),
-            Message::CountsLate(round) => {
+            Message::Counted(round) => {
                 if self.totals.waits(round) {
                     self.tell_counts();
                 }
             }
-            Message::SaveState(slot, wanted) => {
-                // Without a worker, the sender is dropped: there is no state.
-                let slot = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
-                if let Some(worker) = slot.and_then(|slot| slot.worker.as_mut()) {
-                    worker.child.tell(&ToWorker::SaveState);
-                    worker.state_wanted = Some(wanted);
-                }
+            Message::Serving(asker) => {
+                let slots = self.pool.iter().flat_map(|pool| &pool.slots);
+                let handle = |slot: &WorkerSlot| Some(slot.worker.as_ref()?.child.handle().clone());
+                let _ = asker.send(slots.map(handle).collect()); // the attempt may have been cancelled
             }
         }
         Ok(())
@@ -109,45 +108,37 @@ impl Supervisor {
                 }
             }
             News::Ended(status) => {
-                self.shared.queries.ended(worker.child.pid);
+                self.shared.requests.ended(worker.child.pid);
                 return self.ended(id, status);
             }
         };
         match said {
-            FromWorker::QueryReply(number, answer) => self.shared.queries.answered(number, *answer),
-            FromWorker::State(lengths) => {
-                if let Some(wanted) = worker.state_wanted.take() {
-                    let _ = wanted.send((lengths, raw)); // the attempt has given up
+            FromWorker::Reply { id: request, mut body } => {
+                if let WorkerReply::Metrics(counts) = &mut body {
+                    self.totals.counted(id, std::mem::take(counts));
                 }
+                self.shared.requests.answered(request, (body, raw));
             }
-            FromWorker::Heartbeat(heartbeat) => worker.record(heartbeat),
-            FromWorker::Retired => self.retired(id),
-            FromWorker::Done(code) => self.stop("done", FAST, code),
-            FromWorker::Counted(round, counts) => {
-                if self.totals.counted(id, round, counts) {
-                    self.tell_counts();
-                }
+            FromWorker::Request { id: request, body: HostRequest::Metrics } => {
+                let worker = worker.child.handle().clone();
+                self.count(Box::new(move |sum| worker.reply(request, HostReply::Metrics(sum), Vec::new())));
             }
-            FromWorker::Counts(number) => {
-                let reply = worker.child.replier();
-                self.count(Box::new(move |sum| reply.send(Packet::new(&ToWorker::Counts(number, sum)))));
-            }
-            // Of its start, or handled by the services.
-            FromWorker::Starting(_) | FromWorker::Ready | FromWorker::Failed(_) => {}
-            FromWorker::Log | FromWorker::Announce { .. } => {}
-            FromWorker::Side { .. } | FromWorker::Open { .. } => {}
+            FromWorker::Notice(Report::Heartbeat(heartbeat)) => worker.record(heartbeat),
+            FromWorker::Notice(Report::Retired) => self.retired(id),
+            FromWorker::Notice(Report::Done(code)) => self.stop("done", FAST, code),
+            FromWorker::Notice(Report::Metrics(counts)) => self.totals.counted(id, counts),
+            FromWorker::Request { .. } | FromWorker::Notice(_) => {} // of its start, or handled already
         }
     }
 
     /// Asks all workers for their counts, and tells the asker the sum.
-    pub(super) fn count(&mut self, asker: Asker) {
-        let ids: Vec<u64> = self.workers().map(Worker::id).collect();
-        let Some(round) = self.totals.ask(asker, ids.into_iter()) else { return };
-        self.workers().for_each(|worker| worker.child.tell(&ToWorker::Count(round)));
-        let shared = self.shared.clone();
+    fn count(&mut self, asker: Asker) {
+        let Some(round) = self.totals.ask(asker) else { return };
+        let counts = self.workers().map(|worker| worker.child.handle().request(WorkerRequest::Metrics));
+        let (counts, shared) = (join_all(counts.collect::<Vec<_>>()), self.shared.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(totals::PATIENCE).await;
-            shared.send(Message::CountsLate(round));
+            let _ = tokio::time::timeout(totals::PATIENCE, counts).await; // the last known counts are used then
+            shared.send(Message::Counted(round));
         });
     }
 
@@ -158,7 +149,7 @@ impl Supervisor {
 
     /// Sends a status to the developers' pages.
     pub(super) fn live(&self, status: Status) {
-        let order = ToWorker::Live(status);
-        self.pool.iter().flat_map(WorkerPool::workers).for_each(|worker| worker.child.tell(&order));
+        let workers = self.pool.iter().flat_map(WorkerPool::workers);
+        workers.for_each(|worker| worker.child.tell(Command::Live(status.clone())));
     }
 }

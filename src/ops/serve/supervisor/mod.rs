@@ -12,7 +12,7 @@
 //!
 //! What it uses:
 //! - `plan`: what a generation is made from; `services`: what workers may ask for
-//! - `pool`: the workers; `sockets`: where they listen; `queries`: questions to them; `totals`: their counts
+//! - `pool`: the workers; `sockets`: where they listen; `totals`: their counts
 //! - `watch`: changed files; `open_files`: files that workers may not open themselves
 //! - `scheduler`: tasks; `side_process`: processes of plugins
 //! - `event`, `events`, `log`, `log_buffer`, `notify`: what it reports, and to whom
@@ -34,7 +34,6 @@ mod notify;
 pub(super) mod open_files;
 mod plan;
 mod pool;
-mod queries;
 mod replace_program;
 mod replace_worker;
 mod scheduler;
@@ -70,8 +69,7 @@ use self::side_process::SideProcesses;
 use self::state::{FAST, SLACK, Stopping, Supervisor};
 use self::terminal::Terminal;
 use self::totals::{Seen, Totals};
-use super::ipc::message::ToWorker;
-use super::ipc::wire::Packet;
+use super::ipc::message::Command;
 use super::options::Options;
 use super::process::clock::{instant_of, millis};
 use super::process::orphans::{Orphans, Reaper};
@@ -111,7 +109,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         folder,
         notify: Notify::new(),
         messages,
-        queries: Default::default(),
+        requests: Default::default(),
         orphans: Default::default(),
         started: AtomicU64::new(started),
         refreshes: AtomicU64::new(0),
@@ -241,7 +239,7 @@ impl Supervisor {
             let serves = |pool: &&WorkerPool| pool.slot_of(worker.id()).is_some();
             let file = self.pool.as_ref().filter(serves).and_then(|pool| pool.plan.log_file());
             let fds = file.into_iter().map(Into::into).collect();
-            worker.child.send(Packet { fds, ..Packet::new(&ToWorker::Reopen) });
+            worker.child.tell_with(Command::Reopen, fds);
         }
     }
 
@@ -263,8 +261,7 @@ impl Supervisor {
         self.attempt = None;
         self.scheduler.stop();
         self.pool.iter_mut().flat_map(|pool| &mut pool.slots).for_each(|slot| slot.starting = None);
-        let order = ToWorker::Drain(millis(grace));
-        self.workers().for_each(|worker| worker.child.tell(&order));
+        self.workers().for_each(|worker| worker.child.tell(Command::Drain(millis(grace))));
         self.unbind();
     }
 

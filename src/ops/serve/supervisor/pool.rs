@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::child::Child;
@@ -11,7 +11,6 @@ use super::event::Why;
 use super::plan::Plan;
 use crate::ops::sections::process::Process;
 use crate::ops::serve::ipc::message::Heartbeat;
-use crate::ops::serve::ipc::message::SavedStates;
 use crate::ops::serve::process::backoff::Backoff;
 
 /// One worker that is ready, serving, or retired.
@@ -26,8 +25,6 @@ pub(super) struct Worker {
     pub(super) retired: Option<(Instant, u64)>,
     /// The worker that takes its idle connections once it is retired.
     pub(super) receiver: Option<u64>,
-    /// Where to send its saved state.
-    pub(super) state_wanted: Option<oneshot::Sender<SavedStates>>,
     /// When the last heartbeat came, and the heartbeat.
     pub(super) heard: Instant,
     pub(super) heartbeat: Heartbeat,
@@ -54,7 +51,6 @@ impl Worker {
             serving: false,
             retired: None,
             receiver: None,
-            state_wanted: None,
             heard: Instant::now(),
             heartbeat: Heartbeat::default(),
             first_kib: None,

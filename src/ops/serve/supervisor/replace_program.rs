@@ -187,7 +187,7 @@ impl Supervisor {
             seen,
             totals: shared.events.lifecycle(),
             workers: self.totals.leave(),
-            queries: shared.queries.last(),
+            queries: shared.requests.last_id(),
             tasks: self.scheduler.leave(),
         }
     }
@@ -238,8 +238,8 @@ impl Supervisor {
         self.shared.open_files.allow(&upgrade_state.plan.config);
         for receiver in upgrade_state.workers {
             let socket = next()?;
-            let orphans = self.shared.orphans.clone();
-            let Ok(ready) = Child::adopt(receiver.name, receiver.pid, socket, orphans) else {
+            let watchers = (self.shared.orphans.clone(), self.shared.requests.clone());
+            let Ok(ready) = Child::adopt(receiver.name, receiver.pid, socket, watchers) else {
                 // The worker has just ended.
                 self.shared.orphans.clear(receiver.pid, Duration::ZERO);
                 continue;
@@ -271,12 +271,12 @@ impl Supervisor {
         for gone in self.totals.known().into_iter().filter(|id| !ids.contains(id)) {
             self.totals.ended(gone);
         }
-        self.shared.queries.go_on_from(handoff_state.queries);
+        self.shared.requests.go_on_from(handoff_state.queries);
         for begun in self.scheduler.inherit(tasks, handoff_state.tasks) {
             let pid = begun.going.pid;
             tokio::spawn(ran(&self.shared, &self.scheduler, begun));
             if !known.contains(&pid) {
-                self.shared.queries.ended(pid);
+                self.shared.requests.ended(pid);
             }
         }
         Ok(())

@@ -69,12 +69,13 @@ impl Supervisor {
         }
         let (plan, name) = (pool.plan.clone(), shared.name(pool.generation, slot));
         // A worker that hangs cannot save its state.
-        let carry = pool.slots[slot].worker.as_ref().is_some_and(|worker| worker.hung.is_none());
+        let old = pool.slots[slot].worker.as_ref().filter(|worker| worker.hung.is_none());
+        let old = old.map(|worker| worker.child.handle().clone());
         let start_now = Arc::<Notify>::default();
         let hurried = start_now.clone();
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(pause, hurried.notified()).await; // usually the pause runs to its end
-            let state = if carry { attempt::saved_state(&shared, slot).await } else { Default::default() };
+            let state = attempt::saved_state(&shared, old).await;
             let result = attempt::start(&shared, &services, &plan, &bound, name, state, Role::Serve)
                 .await
                 .map(Box::new);

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::child::Child;
+use super::child::{Child, WorkerHandle};
 use super::event::Event;
 use super::log_buffer::LogChunk;
 use super::shared::Shared;
 use super::side_process::SideProcesses;
 use crate::config::Purpose;
-use crate::ops::serve::ipc::message::{FromWorker, ToWorker};
-use crate::ops::serve::ipc::wire::Packet;
+use crate::ops::serve::ipc::message::{FromWorker, HostReply, HostRequest, Report};
 use crate::ops::serve::process::credentials::Credentials;
 
 /// What the supervisor does for its workers. Clones share it.
@@ -48,23 +47,34 @@ impl Services {
         raw: Bytes,
     ) -> Option<(FromWorker, Bytes)> {
         match said {
-            FromWorker::Log => {
+            FromWorker::Notice(Report::Log) => {
                 self.shared.events.log.push(LogChunk::new(format!("worker {}", child.pid), raw));
             }
             // It is shown once the generation serves.
-            FromWorker::Announce { app, path } => {
+            FromWorker::Notice(Report::Announce { app, path }) => {
                 self.shared.announced.lock().insert(app, path);
             }
-            FromWorker::Side { id, app, name, library } => self.side(child, id, app, name, library),
-            FromWorker::Open { id, path, purpose } => self.open(child, id, path, purpose, credentials),
+            FromWorker::Request { id, body: HostRequest::SideProcess { app, name, library } } => {
+                self.side_process(child.handle().clone(), id, app, name, library);
+            }
+            FromWorker::Request { id, body: HostRequest::Open { path, purpose } } => {
+                self.open(child.handle().clone(), id, path, purpose, credentials);
+            }
             other => return Some((other, raw)),
         }
         None
     }
 
     /// Opens a file for a worker that runs with `credentials`, and sends the descriptor.
-    fn open(&self, child: &Child, id: u64, path: PathBuf, purpose: Purpose, credentials: &Credentials) {
-        let (reply, shared, owner) = (child.replier(), self.shared.clone(), credentials.owner());
+    fn open(
+        &self,
+        worker: WorkerHandle,
+        id: u64,
+        path: PathBuf,
+        purpose: Purpose,
+        credentials: &Credentials,
+    ) {
+        let (shared, owner) = (self.shared.clone(), credentials.owner());
         // A network file system may hang.
         tokio::task::spawn_blocking(move || {
             let opened = match owner {
@@ -75,17 +85,16 @@ impl Services {
                 Ok(file) => (Ok(()), vec![file.into()]),
                 Err(error) => (Err(error.to_string()), Vec::new()),
             };
-            let order = ToWorker::Opened(id, outcome);
-            reply.send(Packet { fds, ..Packet::new(&order) });
+            worker.reply(id, HostReply::Opened(outcome), fds);
         });
     }
 
     /// Answers a worker's request for a side process.
-    fn side(&self, child: &Child, id: u64, app: String, name: String, library: PathBuf) {
-        let (reply, sides) = (child.replier(), self.sides.clone());
+    fn side_process(&self, worker: WorkerHandle, id: u64, app: String, name: String, library: PathBuf) {
+        let sides = self.sides.clone();
         tokio::spawn(async move {
             let answer = sides.ensure(app, name, library).await;
-            reply.send(Packet::new(&ToWorker::Side(id, answer)));
+            worker.reply(id, HostReply::SideProcess(answer), Vec::new());
         });
     }
 }

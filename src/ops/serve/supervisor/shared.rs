@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::child::Name;
+use super::child::{Name, WorkerRequests};
 use super::event::Event;
 use super::events::EventLog;
 use super::inbox::Message;
 use super::notify::Notify;
 use super::open_files::OpenFiles;
 use super::plan::Plan;
-use super::queries::Queries;
 use super::totals::Seen;
 use crate::ops::sections::log::Log;
 use crate::ops::serve::options::Options;
@@ -33,7 +32,7 @@ pub(super) struct Shared {
     pub(super) folder: RuntimeDir,
     pub(super) notify: Notify,
     pub(super) messages: mpsc::UnboundedSender<Message>,
-    pub(super) queries: Queries,
+    pub(super) requests: Arc<WorkerRequests>,
     pub(super) orphans: Arc<Orphans>,
     /// How many workers were started.
     pub(super) started: AtomicU64,

@@ -16,8 +16,8 @@ use super::sockets::{self, Bound};
 use super::state::{Supervisor, Trying};
 use crate::ops::routes;
 use crate::ops::sections::task;
-use crate::ops::serve::ipc::message::ToWorker;
-use crate::ops::serve::ipc::wire::{self, Packet};
+use crate::ops::serve::ipc::message::Command;
+use crate::ops::serve::ipc::wire;
 use crate::ops::serve::process::clock::millis;
 
 /// How long an old worker may take to report that it accepts no more connections.
@@ -136,7 +136,7 @@ impl Supervisor {
         let leaves =
             |worker: &&Worker| worker.retired.is_some_and(|(_, turn)| turns[..excess].contains(&turn));
         for worker in self.lingering.iter().filter(leaves) {
-            worker.child.tell(&ToWorker::Drain(millis(CROWDED)));
+            worker.child.tell(Command::Drain(millis(CROWDED)));
         }
     }
 
@@ -158,7 +158,7 @@ impl Supervisor {
                 }
                 _ => Vec::new(),
             };
-            old.child.send(Packet { fds, ..Packet::new(&ToWorker::Retire) });
+            old.child.tell_with(Command::Retire, fds);
         }
         for (index, slot) in pool.slots.iter_mut().enumerate() {
             let fds = adopt.remove(&index);
@@ -167,8 +167,8 @@ impl Supervisor {
             {
                 worker.serving = true;
                 // Files may have changed since its start.
-                worker.child.tell(&ToWorker::Refresh(self.shared.refreshes.load(Ordering::Relaxed)));
-                worker.child.send(Packet { fds: fds.unwrap_or_default(), ..Packet::new(&ToWorker::Serve) });
+                worker.child.tell(Command::Refresh(self.shared.refreshes.load(Ordering::Relaxed)));
+                worker.child.tell_with(Command::Serve, fds.unwrap_or_default());
             }
         }
     }
@@ -242,9 +242,7 @@ impl Supervisor {
             }
         };
         let Some(worker) = worker else { return };
-        if self.totals.ended(id) {
-            self.tell_counts();
-        }
+        self.totals.ended(id);
         self.shared.emit(&Event::WorkerExit {
             generation: worker.generation(),
             worker: worker.child.name.index,

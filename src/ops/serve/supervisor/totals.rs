@@ -1,6 +1,6 @@
 //! The sum of all workers' counts, and the supervisor's own counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -24,12 +24,7 @@ pub(super) struct Totals {
     last: BTreeMap<u64, Counts>,
     /// How often workers were asked.
     rounds: u64,
-    asking: Option<Round>,
-}
-
-struct Round {
-    number: u64,
-    waiting: BTreeSet<u64>,
+    /// Who waits for the sum of the last round.
     askers: Vec<Asker>,
 }
 
@@ -38,20 +33,19 @@ struct Round {
 pub(super) struct TotalsSnapshot {
     pub(super) ended: Counts,
     pub(super) last: Vec<(u64, Counts)>,
-    pub(super) rounds: u64,
 }
 
 impl Totals {
     /// Continues from the counts of the previous program.
     pub(super) fn inherit(left: TotalsSnapshot) -> Totals {
-        let TotalsSnapshot { ended, last, rounds } = left;
-        Totals { ended, last: last.into_iter().collect(), rounds, asking: None }
+        let TotalsSnapshot { ended, last } = left;
+        Totals { ended, last: last.into_iter().collect(), ..Totals::default() }
     }
 
     /// The state for an upgrade.
     pub(super) fn leave(&self) -> TotalsSnapshot {
         let last = self.last.iter().map(|(worker, counts)| (*worker, counts.clone()));
-        TotalsSnapshot { ended: self.ended.clone(), last: last.collect(), rounds: self.rounds }
+        TotalsSnapshot { ended: self.ended.clone(), last: last.collect() }
     }
 
     /// The workers whose counts are known.
@@ -61,54 +55,46 @@ impl Totals {
 
     /// Whether a sum was requested.
     pub(super) fn is_asked(&self) -> bool {
-        self.asking.is_some()
+        !self.askers.is_empty()
     }
 
-    /// Registers a request for the sum. If it returns a number, ask those workers for their counts with this
-    /// round number.
-    pub(super) fn ask(&mut self, asker: Asker, workers: impl Iterator<Item = u64>) -> Option<u64> {
-        if let Some(round) = &mut self.asking {
-            round.askers.push(asker);
+    /// Registers a request for the sum. If it returns the number of a round, ask the workers for their counts.
+    pub(super) fn ask(&mut self, asker: Asker) -> Option<u64> {
+        self.askers.push(asker);
+        if self.askers.len() > 1 {
             return None;
         }
         self.rounds += 1;
-        let round = Round { number: self.rounds, waiting: workers.collect(), askers: vec![asker] };
-        self.asking = Some(round);
         Some(self.rounds)
     }
 
-    /// Adds a worker's counts, requested or not (round 0). Returns whether the sum is complete.
-    pub(super) fn counted(&mut self, worker: u64, round: u64, counts: Counts) -> bool {
+    /// Stores a worker's counts.
+    pub(super) fn counted(&mut self, worker: u64, counts: Counts) {
         self.last.insert(worker, counts);
-        match &mut self.asking {
-            Some(asking) if asking.number == round => {
-                asking.waiting.remove(&worker);
-                asking.waiting.is_empty()
-            }
-            _ => false,
-        }
     }
 
-    /// Keeps the counts of a worker that has ended. Returns whether the sum is complete.
-    pub(super) fn ended(&mut self, worker: u64) -> bool {
+    /// Keeps the counts of a worker that has ended.
+    pub(super) fn ended(&mut self, worker: u64) {
         if let Some(last) = self.last.remove(&worker) {
             self.ended.add(&last.ended());
         }
-        self.asking.as_mut().is_some_and(|asking| asking.waiting.remove(&worker) && asking.waiting.is_empty())
     }
 
-    /// Whether this round is not complete yet.
+    /// Whether somebody waits for the sum of this round.
     pub(super) fn waits(&self, round: u64) -> bool {
-        self.asking.as_ref().is_some_and(|asking| asking.number == round)
+        self.is_asked() && self.rounds == round
     }
 
     /// Sends the sum, including `own`, to everyone who asked.
     pub(super) fn tell(&mut self, own: &Counts) {
-        let Some(round) = self.asking.take() else { return };
+        let askers = std::mem::take(&mut self.askers);
+        if askers.is_empty() {
+            return;
+        }
         let mut sum = self.ended.clone();
         self.last.values().for_each(|counts| sum.add(counts));
         sum.add(own);
-        round.askers.into_iter().for_each(|asker| asker(sum.clone()));
+        askers.into_iter().for_each(|asker| asker(sum.clone()));
     }
 }
 
@@ -199,19 +185,20 @@ mod tests {
                 told.lock().push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
             }) as Asker
         };
-        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), Some(1));
-        assert_eq!(totals.ask(asker(), [1, 2].into_iter()), None, "the second request joins the first");
-        assert!(!totals.counted(1, 1, counts(5, 1)));
-        assert!(totals.counted(2, 1, counts(7, 1)));
+        assert_eq!(totals.ask(asker()), Some(1));
+        assert_eq!(totals.ask(asker()), None, "the second request joins the first");
+        totals.counted(1, counts(5, 1));
+        totals.counted(2, counts(7, 1));
         totals.tell(&Counts::default());
         // The first ends; the second is late, so its last counts are used.
-        assert!(!totals.ended(1));
-        assert_eq!(totals.ask(asker(), [2].into_iter()), Some(2));
-        assert!(totals.waits(2));
+        totals.ended(1);
+        assert_eq!(totals.ask(asker()), Some(2));
+        assert!(totals.waits(2) && !totals.waits(1));
         totals.tell(&Counts::default());
-        assert!(!totals.counted(2, 2, counts(9, 3)), "there is no request");
-        assert_eq!(totals.ask(asker(), [2].into_iter()), Some(3));
-        assert!(totals.ended(2), "no worker is left");
+        assert!(!totals.waits(2), "the sum was sent");
+        totals.counted(2, counts(9, 3));
+        assert_eq!(totals.ask(asker()), Some(3));
+        totals.ended(2);
         totals.tell(&Counts::default());
         let told = told.lock();
         let both = (Some(Value::Count(12)), Some(Value::Level(2)));

@@ -39,6 +39,7 @@ pub(super) struct Built {
     pub(super) servers: Vec<NamedServer>,
     pub(super) instances: Vec<Instance>,
     pub(super) known: Inspector,
+    pub(super) work: TaskContext,
 }
 
 /// Assembles the generation and probes its plugins, within the deadline of the process options. A worker of
@@ -73,9 +74,9 @@ pub(super) async fn build(
     let built = threads.spawn_blocking(move || {
         if tells {
             let work = TaskContext { instances: Vec::new(), apps: BTreeMap::new() };
-            let known = Inspector::new(generation, Vec::new(), work);
+            let known = Inspector::new(generation, Vec::new());
             let servers = servers(&config)?;
-            return Ok(Some(Built { servers, instances: Vec::new(), known }));
+            return Ok(Some(Built { servers, instances: Vec::new(), known, work }));
         }
         let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;
         if tries {
@@ -86,8 +87,9 @@ pub(super) async fn build(
         if !names.is_empty() {
             host.starting(&format!("probing the health of the apps {}", names.join(", ")));
         }
-        let known = Inspector::new(generation, parts, TaskContext { instances: instances.clone(), apps });
-        Ok(Some(Built { servers, instances, known }))
+        let known = Inspector::new(generation, parts);
+        let work = TaskContext { instances: instances.clone(), apps };
+        Ok(Some(Built { servers, instances, known, work }))
     });
     let panicked = |panic| Err(Error::new("the start panicked").because(panic).into());
     let built: Result<Option<Built>> = built.await.unwrap_or_else(panicked);

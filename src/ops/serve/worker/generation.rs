@@ -18,10 +18,10 @@ use super::counting::Counting;
 use super::handover::{self, Receivers};
 use super::inspect::Inspector;
 use super::live_page::Live;
+use super::tasks::{self, TaskContext};
 use crate::health::HealthProbes;
 use crate::ops::sections::process::WebSockets;
-use crate::ops::serve::ipc::message::Query;
-use crate::ops::serve::ipc::message::{self, FromWorker, Start};
+use crate::ops::serve::ipc::message::{self, FromWorker, Report, Start, WorkerReply, WorkerRequest};
 use crate::ops::serve::ipc::wire::{self, Outbox, Packet};
 use crate::plugin::Instance;
 use crate::server::control::{Control, Idle, Load, Phase};
@@ -45,6 +45,7 @@ pub(super) struct Generation {
     instances: Vec<(Instance, Arc<Mutex<()>>)>,
     callbacks: JoinSet<()>,
     known: Inspector,
+    work: Arc<TaskContext>,
     /// Scheduled tasks that run here.
     running: JoinSet<()>,
     live: Live,
@@ -71,7 +72,7 @@ impl Generation {
     pub(super) fn new(
         start: Box<Start>,
         instances: Vec<Instance>,
-        known: Inspector,
+        (known, work): (Inspector, TaskContext),
         live: Live,
         (counting, health): (Counting, Arc<HealthProbes>),
         outbox: Outbox,
@@ -86,6 +87,7 @@ impl Generation {
             instances: instances.into_iter().map(|one| (one, Arc::default())).collect(),
             callbacks: JoinSet::new(),
             known,
+            work: Arc::new(work),
             running: JoinSet::new(),
             live,
             counting,
@@ -163,7 +165,7 @@ impl Generation {
             for load in loads {
                 load.closed.notified().await;
             }
-            outbox.send(Packet::new(&FromWorker::Retired));
+            outbox.send(Packet::new(&FromWorker::Notice(Report::Retired)));
         });
         self.live.end();
         self.call_back(Instance::retire);
@@ -201,12 +203,29 @@ impl Generation {
         }
     }
 
-    pub(super) fn answer(&mut self, number: u64, query: Query) {
-        self.known.answer(number, query, &self.outbox, &self.threads, &mut self.running);
+    /// Answers a request of the supervisor.
+    pub(super) fn answer(&mut self, id: u64, request: WorkerRequest) {
+        let body = match request {
+            WorkerRequest::Load => WorkerReply::Load(self.known.load()),
+            WorkerRequest::InFlight => WorkerReply::InFlight(self.known.in_flight()),
+            WorkerRequest::Cancel(request) => WorkerReply::Cancelled(self.known.cancel(&request)),
+            WorkerRequest::Metrics => WorkerReply::Metrics(self.counting.counts()),
+            WorkerRequest::SaveState => return self.save_state(id),
+            WorkerRequest::RunTask(order) => {
+                let (work, outbox) = (self.work.clone(), self.outbox.clone());
+                let run = async move {
+                    let body = WorkerReply::Ran(tasks::run(*order, work).await);
+                    outbox.deliver(Packet::new(&FromWorker::Reply { id, body })).await;
+                };
+                self.running.spawn_on(run, &self.threads);
+                return;
+            }
+        };
+        self.outbox.send(Packet::new(&FromWorker::Reply { id, body }));
     }
 
     /// Sends the states that the plugins save. A plugin that blocks loses only its own state.
-    pub(super) fn save_state(&self) {
+    fn save_state(&self, id: u64) {
         let outbox = self.outbox.clone();
         let save = |instance: Instance| {
             move || instance.save_state().map(|state| (instance.name().to_owned(), state))
@@ -216,7 +235,8 @@ impl Generation {
         tokio::spawn(async move {
             let states = saving.await.into_iter().filter_map(|saved| saved.ok().flatten());
             let (lengths, raw) = message::join(states);
-            outbox.send(Packet { raw, ..Packet::new(&FromWorker::State(lengths)) });
+            let body = WorkerReply::State(lengths);
+            outbox.send(Packet { raw, ..Packet::new(&FromWorker::Reply { id, body }) });
         });
     }
 
@@ -231,7 +251,7 @@ impl Generation {
             let ended = self.serving && self.servers.is_empty();
             if ended && *self.phase.borrow() == Phase::Serving {
                 // A console has answered its one request.
-                self.outbox.deliver(Packet::new(&FromWorker::Done(0))).await;
+                self.outbox.deliver(Packet::new(&FromWorker::Notice(Report::Done(0)))).await;
                 return 0;
             }
             if ended && [&self.incoming, &self.running, &self.callbacks].iter().all(|tasks| tasks.is_empty())

@@ -1,72 +1,41 @@
-//! Answers the supervisor's queries, in a worker.
+//! What a worker can report about its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 
-use super::tasks::{self, TaskContext};
 use crate::ops::assemble::Part;
-use crate::ops::control::{Counts, InFlight};
-use crate::ops::serve::ipc::message::FromWorker;
-use crate::ops::serve::ipc::message::{Query, QueryReply};
-use crate::ops::serve::ipc::wire::{Outbox, Packet};
-use crate::server::control::Load;
+use crate::ops::control::{Counts as Load, InFlight};
+use crate::server::control;
 
-/// What a worker can report about itself.
+/// What a worker can report about its requests.
 pub(super) struct Inspector {
     generation: u64,
     parts: Vec<Part>,
     /// The running servers, by name.
-    servers: Mutex<Vec<(Arc<str>, Arc<Load>)>>,
-    work: Arc<TaskContext>,
+    servers: Mutex<Vec<(Arc<str>, Arc<control::Load>)>>,
 }
 
 impl Inspector {
-    pub(super) fn new(generation: u64, parts: Vec<Part>, work: TaskContext) -> Inspector {
-        Inspector { generation, parts, servers: Mutex::default(), work: Arc::new(work) }
+    pub(super) fn new(generation: u64, parts: Vec<Part>) -> Inspector {
+        Inspector { generation, parts, servers: Mutex::default() }
     }
 
     /// Adds a server that is starting.
-    pub(super) fn add(&self, server: Arc<str>, load: Arc<Load>) {
+    pub(super) fn add(&self, server: Arc<str>, load: Arc<control::Load>) {
         self.servers().push((server, load));
     }
 
-    fn servers(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Load>)>> {
+    fn servers(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<control::Load>)>> {
         self.servers.lock()
     }
 
-    /// Answers over `outbox`; a task runs in `running`.
-    pub(super) fn answer(
-        &self,
-        number: u64,
-        query: Query,
-        outbox: &Outbox,
-        threads: &Handle,
-        running: &mut JoinSet<()>,
-    ) {
-        let reply = |answer| outbox.send(Packet::new(&FromWorker::QueryReply(number, Box::new(answer))));
-        match query {
-            Query::Counts => reply(QueryReply::Counts(self.counts())),
-            Query::InFlight => reply(QueryReply::InFlight(self.in_flight())),
-            Query::Cancel(id) => reply(QueryReply::Cancelled(self.cancel(&id))),
-            Query::Run(order) => {
-                let (work, outbox) = (self.work.clone(), outbox.clone());
-                let run = async move {
-                    let answer = QueryReply::Ran(tasks::run(*order, work).await);
-                    outbox.deliver(Packet::new(&FromWorker::QueryReply(number, Box::new(answer)))).await;
-                };
-                running.spawn_on(run, threads);
-            }
-        }
-    }
-
-    fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+    /// The load of all servers.
+    pub(super) fn load(&self) -> Load {
+        let mut sum = Load::default();
         for (_, load) in self.servers().iter() {
-            counts += Counts {
+            sum += Load {
                 connections: load.connections.load(Relaxed) as u64,
                 upgraded: load.upgraded.load(Relaxed) as u64,
                 in_flight: load.in_flight.load(Relaxed) as u64,
@@ -74,7 +43,7 @@ impl Inspector {
                 failed: load.failed.load(Relaxed),
             };
         }
-        counts
+        sum
     }
 
     /// The id of a request: the numbers of the servers' tables are interleaved.
@@ -82,7 +51,8 @@ impl Inspector {
         format!("{}.{}", std::process::id(), number * servers as u64 + server as u64)
     }
 
-    fn in_flight(&self) -> Vec<InFlight> {
+    /// The requests in flight.
+    pub(super) fn in_flight(&self) -> Vec<InFlight> {
         let servers = self.servers();
         let mut all = Vec::new();
         for (index, (server, load)) in servers.iter().enumerate() {
@@ -107,7 +77,8 @@ impl Inspector {
         all
     }
 
-    fn cancel(&self, id: &str) -> Vec<String> {
+    /// Cancels the requests with this id. Returns the ids of those that were cancelled.
+    pub(super) fn cancel(&self, id: &str) -> Vec<String> {
         let servers = self.servers();
         let mut dropped = Vec::new();
         for (index, (_, load)) in servers.iter().enumerate() {

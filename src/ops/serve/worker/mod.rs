@@ -35,7 +35,7 @@ use self::generation::{Generation, SLACK};
 use self::heartbeat::HeartbeatMonitor;
 use self::host::WorkerHost;
 use self::live_page::Live;
-use super::ipc::message::{self, FromWorker, ToWorker};
+use super::ipc::message::{self, Command, FromWorker, Report, Start, ToWorker, WorkerReply, WorkerRequest};
 use super::ipc::wire::{self, Outbox, Packet};
 use super::process::log::Whose;
 use super::process::{descriptors, log, orphans};
@@ -106,13 +106,11 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let Ok(stream) = wire::stream(control).map(Arc::new) else { return 2 };
     let outbox = Outbox::new(stream.clone());
     let Ok(Some(packet)) = wire::receive(&stream).await else { return 1 };
-    let (start, mut sockets) = match packet.message() {
-        Ok(ToWorker::Start(start)) => (start, packet.fds),
-        _ => return 2,
-    };
+    let Ok(mut start) = packet.message::<Box<Start>>() else { return 2 };
+    let mut sockets = packet.fds;
     // While there is only one thread, and nothing of an application is loaded.
     if let Err(error) = start.credentials.drop_privileges() {
-        outbox.deliver(Packet::new(&FromWorker::Failed(vec![error]))).await;
+        outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(vec![error])))).await;
         return 1;
     }
     if !end_with(parent) {
@@ -127,13 +125,12 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let log_file = match log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
         Ok(file) => file,
         Err(error) => {
-            outbox.deliver(Packet::new(&FromWorker::Failed(vec![error]))).await;
+            outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(vec![error])))).await;
             return 1;
         }
     };
     let states = message::split(&start.states, packet.raw);
     let host = Arc::new(WorkerHost::new(outbox.clone()));
-    let mut start = start;
     start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
     let (parts, health) = (Arc::<Parts>::default(), Arc::<HealthProbes>::default());
@@ -145,15 +142,15 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
         Ok(threads) => threads,
         Err(cause) => {
             let fault = Error::new("cannot start threads").because(cause);
-            outbox.deliver(Packet::new(&FromWorker::Failed(vec![fault]))).await;
+            outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(vec![fault])))).await;
             return 1;
         }
     };
-    let Built { servers, instances, known } =
+    let Built { servers, instances, known, work } =
         match build(&start, states, host, (parts, health.clone()), &live, &threads, reopen.clone()).await {
             Ok(built) => built,
             Err(faults) => {
-                outbox.deliver(Packet::new(&FromWorker::Failed(faults))).await;
+                outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(faults)))).await;
                 return 1;
             }
         };
@@ -162,15 +159,16 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counting.plugins(&instances);
     let sight = (counting.clone(), health);
-    let mut generation = Generation::new(start, instances, known, live, sight, outbox.clone(), threads);
+    let mut generation =
+        Generation::new(start, instances, (known, work), live, sight, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));
-    outbox.send(Packet::new(&FromWorker::Ready));
+    outbox.send(Packet::new(&FromWorker::Notice(Report::Ready)));
 
     let mut report = tokio::time::interval(REPORT);
     let code = loop {
         tokio::select! {
             // What a killed worker has counted since the last report is lost.
-            _ = report.tick() => outbox.send(Packet::new(&FromWorker::Counted(0, counting.counts()))),
+            _ = report.tick() => outbox.send(Packet::new(&FromWorker::Notice(Report::Metrics(counting.counts())))),
             order = inbox.recv() => match order {
                 // Either the supervisor is gone, with its listeners, or a packet was incomplete: then the
                 // supervisor clears what is left here.
@@ -180,34 +178,33 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                     }
                     break 1;
                 }
-                Some((ToWorker::Serve, fds)) => {
+                Some((ToWorker::Notice(Command::Serve), fds)) => {
                     if let Some((servers, sockets)) = waiting.take() {
                         generation.serve(servers, sockets);
                     }
                     generation.adopt(fds);
                 }
-                Some((ToWorker::Retire, mut fds)) => generation.retire(fds.pop()),
-                Some((ToWorker::Drain(ms), _)) => {
+                Some((ToWorker::Notice(Command::Retire), mut fds)) => generation.retire(fds.pop()),
+                Some((ToWorker::Notice(Command::Drain(ms)), _)) => {
                     if waiting.take().is_some() {
                         break 0;
                     }
                     generation.drain(Duration::from_millis(ms));
                 }
-                Some((ToWorker::SaveState, _)) => generation.save_state(),
-                Some((ToWorker::Reopen, mut fds)) => {
+                Some((ToWorker::Notice(Command::Reopen), mut fds)) => {
                     if let (Some(log), Some(file)) = (&log_file, fds.pop()) {
                         log.replace(file.into());
                     }
                     reopen.ask();
                 }
-                Some((ToWorker::Ask(number, query), _)) => generation.answer(number, query),
+                Some((ToWorker::Request { id, body }, _)) => generation.answer(id, body),
                 Some(_) => {}
             },
-            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Heartbeat(pulse.sample(&generation.loads)))),
+            _ = beats.tick() => outbox.send(Packet::new(&FromWorker::Notice(Report::Heartbeat(pulse.sample(&generation.loads))))),
             code = generation.turn() => break code,
         }
     };
-    let last = Packet::new(&FromWorker::Counted(0, counting.counts()));
+    let last = Packet::new(&FromWorker::Notice(Report::Metrics(counting.counts())));
     let _ = tokio::time::timeout(SLACK, outbox.deliver(last)).await; // the supervisor may be gone
     code
 }
@@ -222,8 +219,7 @@ async fn has_ended(parent: Option<Pid>) -> bool {
     tokio::time::timeout(SLACK, gone).await.is_ok()
 }
 
-/// Reads the control socket. Answers requests for side processes here, because `create` may be waiting for
-/// one.
+/// Reads the control socket. Replies are passed on here, because `create` may be waiting for one.
 async fn read(
     stream: Arc<UnixStream>,
     host: Arc<WorkerHost>,
@@ -233,14 +229,14 @@ async fn read(
 ) {
     while let Ok(Some(packet)) = wire::receive(&stream).await {
         match packet.message() {
-            Ok(ToWorker::Side(id, answer)) => host.answer(id, answer),
-            Ok(ToWorker::Opened(id, outcome)) => host.opened(id, outcome, packet.fds.into_iter().next()),
-            Ok(ToWorker::Live(status)) => live.set(status),
-            Ok(ToWorker::Refresh(refreshes)) => live.refresh(refreshes),
-            Ok(ToWorker::Count(round)) => {
-                host.outbox.send(Packet::new(&FromWorker::Counted(round, counting.counts())));
+            Ok(ToWorker::Reply { id, body }) => host.requests.answered(id, (body, packet.fds)),
+            Ok(ToWorker::Notice(Command::Live(status))) => live.set(status),
+            Ok(ToWorker::Notice(Command::Refresh(refreshes))) => live.refresh(refreshes),
+            // Also before the generation is built.
+            Ok(ToWorker::Request { id, body: WorkerRequest::Metrics }) => {
+                let body = WorkerReply::Metrics(counting.counts());
+                host.outbox.send(Packet::new(&FromWorker::Reply { id, body }));
             }
-            Ok(ToWorker::Counts(id, counts)) => host.counted(id, counts),
             Ok(order) => {
                 if orders.send((order, packet.fds)).is_err() {
                     return;
@@ -259,6 +255,6 @@ async fn send_log(mut lines: mpsc::Receiver<Vec<u8>>, outbox: Outbox) {
         {
             raw.extend_from_slice(&more);
         }
-        outbox.deliver(Packet { raw: raw.into(), ..Packet::new(&FromWorker::Log) }).await;
+        outbox.deliver(Packet { raw: raw.into(), ..Packet::new(&FromWorker::Notice(Report::Log)) }).await;
     }
 }

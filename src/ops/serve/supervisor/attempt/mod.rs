@@ -26,7 +26,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use self::load::Loaded;
 pub(super) use self::outcome::{Outcome, Prepared, Ready};
 pub(super) use self::start::{saved_state, start};
-use super::child::{Child, News};
+use super::child::WorkerHandle;
 use super::event::{Event, Reason};
 use super::inbox::Message;
 use super::plan::Plan;
@@ -98,8 +98,6 @@ pub(super) struct Attempt {
     pub(super) generation: u64,
     /// The sockets that are already bound.
     pub(super) bound: Vec<Bound>,
-    /// How many workers serve, whose states the new ones continue.
-    pub(super) carry: usize,
     pub(super) progress: Arc<Progress>,
     /// Its number, and why it is made.
     pub(super) number: u64,
@@ -226,6 +224,13 @@ impl Attempt {
         Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
     }
 
+    /// The workers that serve now, by their slots: the new ones continue their states.
+    async fn serving(&self) -> Vec<Option<WorkerHandle>> {
+        let (sender, serving) = oneshot::channel();
+        self.shared.send(Message::Serving(sender));
+        serving.await.unwrap_or_default() // an error means that the server is stopping
+    }
+
     /// Starts the workers of `plan`; only one if it will not serve.
     async fn prepare(
         &self,
@@ -234,21 +239,24 @@ impl Attempt {
         cargo: Duration,
         role: Role,
     ) -> Result<Prepared, Vec<Error>> {
+        let serving = self.serving().await;
         let (generation, wanted) = match role {
             Role::Tell(_) | Role::Try => (0, 1),
             // One by one: the others start once this one serves.
-            Role::Serve if plan.process.rolling && self.carry > 0 => (self.generation, 1),
+            Role::Serve if plan.process.rolling && !serving.is_empty() => (self.generation, 1),
             Role::Serve => (self.generation, plan.workers(&bound)),
         };
         // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
         // none.
-        let states =
-            join_all((0..wanted.min(self.carry)).map(|index| saved_state(&self.shared, index))).await;
-        let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
         // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
         // CPUs.
-        let at_once =
-            if self.carry > 0 { available_parallelism().map_or(1, usize::from).div_ceil(2) } else { wanted };
+        let at_once = match serving.len() {
+            0 => wanted,
+            _ => available_parallelism().map_or(1, usize::from).div_ceil(2),
+        };
+        let saving = serving.into_iter().take(wanted).map(|worker| saved_state(&self.shared, worker));
+        let states = join_all(saving).await;
+        let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
         let room = Semaphore::new(at_once);
         let start = async |index| {
             // A start that takes longer probably waits for something other than a CPU.

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::outcome::Ready;
 use crate::error::Error;
-use crate::ops::serve::ipc::message::SavedStates;
-use crate::ops::serve::ipc::message::{FromWorker, Role, Start, ToWorker};
-use crate::ops::serve::ipc::wire::Packet;
-use crate::ops::serve::supervisor::child::{Child, Name, News};
+use crate::ops::serve::ipc::message::{
+    FromWorker, Report, Role, SavedStates, Start, WorkerReply, WorkerRequest,
+};
+use crate::ops::serve::supervisor::child::{Child, Name, News, WorkerHandle};
 use crate::ops::serve::supervisor::event::Event;
-use crate::ops::serve::supervisor::inbox::Message;
 use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::services::Services;
 use crate::ops::serve::supervisor::shared::Shared;
@@ -23,17 +20,19 @@ use crate::ops::serve::supervisor::sockets::Bound;
 /// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
 const SAVING: Duration = Duration::from_secs(8);
 
-/// Asks the worker in the slot `index` for its state.
-pub(in crate::ops::serve::supervisor) async fn saved_state(shared: &Shared, index: usize) -> SavedStates {
-    let (sender, state) = oneshot::channel();
-    shared.send(Message::SaveState(index, sender));
-    match tokio::time::timeout(SAVING, state).await {
-        Ok(Ok(state)) => state,
-        Ok(Err(_)) => Default::default(), // it has ended meanwhile
+/// The states of the apps in a worker, if there is one.
+pub(in crate::ops::serve::supervisor) async fn saved_state(
+    shared: &Shared,
+    worker: Option<WorkerHandle>,
+) -> SavedStates {
+    let Some(worker) = worker else { return SavedStates::default() };
+    match tokio::time::timeout(SAVING, worker.request(WorkerRequest::SaveState)).await {
+        Ok(Some((WorkerReply::State(lengths), raw))) => (lengths, raw),
+        Ok(_) => SavedStates::default(), // it has ended meanwhile
         Err(_) => {
             let message = "an old worker did not save its state in time: the new one starts without it";
             shared.emit(&Event::Warning { message: message.into() });
-            Default::default()
+            SavedStates::default()
         }
     }
 }
@@ -51,11 +50,15 @@ pub(in crate::ops::serve::supervisor) async fn start(
     let fail = |error: Error| vec![error];
     services.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
-    let (child, mut news) =
-        Child::start(name, &plan.credentials, shared.options.json, shared.orphans.clone())
-            .map_err(Vec::from)?;
+    let (child, mut news) = Child::start(
+        name,
+        &plan.credentials,
+        shared.options.json,
+        (shared.orphans.clone(), shared.requests.clone()),
+    )
+    .map_err(Vec::from)?;
     let log = plan.log_file();
-    let order = ToWorker::Start(Box::new(Start {
+    let start = Start {
         generation: name.generation,
         worker: name.index,
         run: shared.run.clone(),
@@ -70,21 +73,21 @@ pub(in crate::ops::serve::supervisor) async fn start(
         log: log.is_some(),
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
         role,
-    }));
+    };
     let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<Vec<_>, _>>();
     let mut fds =
         fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
     fds.extend(log.map(OwnedFd::from));
-    child.send(Packet { raw, fds, ..Packet::new(&order) });
+    child.begin(&start, raw, fds);
 
     let mut step = None;
     let ready = async {
         loop {
             match news.recv().await {
                 Some(News::Said(said, raw)) => match services.handle(&child, &plan.credentials, said, raw) {
-                    Some((FromWorker::Starting(next), _)) => step = Some(next),
-                    Some((FromWorker::Ready, _)) => return Ended::Ready,
-                    Some((FromWorker::Failed(faults), _)) => return Ended::Failed(faults),
+                    Some((FromWorker::Notice(Report::Starting(next)), _)) => step = Some(next),
+                    Some((FromWorker::Notice(Report::Ready), _)) => return Ended::Ready,
+                    Some((FromWorker::Notice(Report::Failed(faults)), _)) => return Ended::Failed(faults),
                     _ => {}
                 },
                 Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
