@@ -75,7 +75,8 @@ pub(super) fn origin_value(origin: &Origin) -> Value {
     })
 }
 
-/// The output of the program that has failed, if there is one, and the error with its excerpt, causes and helps.
+/// The output of the program that has failed, if there is one; the error with its excerpt, causes and
+/// helps.
 pub(super) fn render(error: &Error, colour: bool) -> String {
     let paint = |style: &str, text: &str| match colour {
         true => format!("\x1b[{style}m{text}\x1b[0m"),

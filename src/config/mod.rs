@@ -94,25 +94,31 @@ impl Config {
     /// # Errors
     /// Every error, each with its place.
     pub fn load(sources: &Sources) -> Result<Config> {
-        let (config, errors) = Config::read(sources);
-        Errors::check(errors)?;
-        config.ok_or_else(|| Error::config("the config cannot be read").into())
+        Config::load_with(sources, |_| Vec::new()).1
     }
 
     /// The same, for commands that go on to look for more errors: what could be read, and the errors so far.
     /// There is no config if a file is missing or is not TOML, because later errors would be guesses.
     pub fn read(sources: &Sources) -> (Option<Config>, Vec<Error>) {
-        let (_, config, errors) = Config::gather(sources);
+        let (_, config, errors) = Config::gather(sources, |_| Vec::new());
         (config, errors)
     }
 
-    /// All files that `sources` lead to, absolute, even if their content is wrong: a change to one of them
-    /// may fix it.
-    pub fn files_of(sources: &Sources) -> Vec<PathBuf> {
-        Config::gather(sources).0
+    /// The same, with further overrides for the servers of these names. Also returns all files that the
+    /// sources lead to, absolute, even if their content is wrong: a change to one of them may fix it.
+    pub fn load_with(
+        sources: &Sources,
+        overrides: impl FnOnce(Vec<String>) -> Vec<String>,
+    ) -> (Vec<PathBuf>, Result<Config>) {
+        let (files, config, errors) = Config::gather(sources, overrides);
+        let invalid = || Error::config("the config cannot be read").into();
+        (files, Errors::check(errors).and_then(|()| config.ok_or_else(invalid)))
     }
 
-    fn gather(sources: &Sources) -> (Vec<PathBuf>, Option<Config>, Vec<Error>) {
+    fn gather(
+        sources: &Sources,
+        overrides: impl FnOnce(Vec<String>) -> Vec<String>,
+    ) -> (Vec<PathBuf>, Option<Config>, Vec<Error>) {
         let folder = std::env::current_dir().unwrap_or_else(|_| ".".into());
         let mut files = include::SourceFiles::default();
         if let Some(file) = &sources.file {
@@ -127,6 +133,12 @@ impl Config {
         sources::add_environment(&mut all, profile, &sources.environment, &mut errors);
         sources::add_overrides(&mut all, &sources.overrides, &mut errors);
         let mut tree = merge::merge(&all, profile);
+        let servers = tree.get("server").and_then(|node| node.table());
+        let more = overrides(servers.map(|tables| tables.keys().cloned().collect()).unwrap_or_default());
+        if !more.is_empty() {
+            sources::add_overrides(&mut all, &more, &mut errors);
+            tree = merge::merge(&all, profile);
+        }
         shape::check_profiles(&mut tree, profile, &mut errors);
         shape::check(&tree, &mut errors);
         let mut expander = expand::Expander::expand(&mut tree, &folder);

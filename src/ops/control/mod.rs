@@ -1,7 +1,7 @@
 //! The client of a running `paster serve`: finds its control socket, sends requests, reads the answers.
 //!
-//! `protocol` has the messages, `socket_dir` the directory of the sockets; `ops::serve::supervisor::control_socket`
-//! is the other end.
+//! `protocol` has the messages, `socket_dir` the directory of the sockets; the other end is
+//! `ops::serve::supervisor::control_socket`.
 
 mod protocol;
 pub(crate) mod socket_dir;

@@ -12,7 +12,7 @@ use crate::error::{Errors, Result};
 /// Options of the table `[log]`: the messages of workers and plugins, apart from the access log. The
 /// supervisor's events are included if the table exists and no terminal shows them; in a file, always. The
 /// variable `PASTER_LOG` takes precedence over its levels (`debug`, `paster=trace,hyper=off`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// The format of a line.

@@ -4,3 +4,39 @@ pub mod log;
 pub mod process;
 mod schedule;
 pub mod task;
+
+use self::log::Log;
+use self::process::Process;
+use self::task::Task;
+use crate::config::Config;
+use crate::error::{Error, Errors, Result};
+
+/// The sections of one config.
+#[derive(Debug, Clone)]
+pub(crate) struct Sections {
+    pub(crate) process: Process,
+    /// `None` without the table.
+    pub(crate) log: Option<Log>,
+    pub(crate) tasks: Vec<Task>,
+}
+
+impl Sections {
+    /// Reads all of them.
+    /// # Errors
+    /// All faults of all tables.
+    pub(crate) fn read(config: &Config) -> Result<Sections> {
+        let (process, log, tasks) = (Process::read(config), Log::read(config), task::read(config));
+        match (process, log, tasks) {
+            (Ok(process), Ok(log), Ok(tasks)) => {
+                let log = config.section("log").map(|_| log);
+                Ok(Sections { process, log, tasks })
+            }
+            (process, log, tasks) => {
+                let faults = process.err().into_iter().chain(tasks.err()).chain(log.err()).flatten();
+                let mut faults: Vec<Error> = faults.collect();
+                config.sort(&mut faults);
+                Err(Errors::check(faults).err().unwrap_or_else(|| Error::new("the config is invalid").into()))
+            }
+        }
+    }
+}

@@ -24,14 +24,31 @@ pub(crate) enum Zone {
 }
 
 /// When a task runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Schedule {
     /// Repeatedly, with this interval.
     Every(Duration),
     /// According to a cron pattern.
-    Cron(Box<Cron>, Zone),
+    Cron(#[serde(with = "pattern")] Box<Cron>, Zone),
     /// Only by `paster task run`.
     ByHand,
+}
+
+/// A cron pattern for another process: its text.
+mod pattern {
+    use std::str::FromStr;
+
+    use croner::Cron;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(cron: &Cron, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(cron.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Box<Cron>, D::Error> {
+        Cron::from_str(&String::deserialize(from)?).map(Box::new).map_err(D::Error::custom)
+    }
 }
 
 impl Schedule {

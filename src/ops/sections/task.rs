@@ -58,7 +58,7 @@ fn hour() -> u64 {
 }
 
 /// A task, as the supervisor stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) name: String,
     pub(crate) schedule: Schedule,

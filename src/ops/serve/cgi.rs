@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::{mpsc, watch};
 
-use super::options::{self, Options};
 use super::process::log;
 use crate::config::Config;
 use crate::context::Context;
@@ -17,15 +16,13 @@ use crate::server::ServerKind;
 use crate::server::cgi::is_asked;
 use crate::server::control::{Control, Load, Phase};
 
-/// The config, if its server is one that a web server starts for each request. Faults of the config are
-/// reported by whatever reads it next.
-pub(super) fn config(options: &Options) -> Option<Config> {
-    let config = options::load(options).ok()?;
+/// Whether a server of `config` is one that a web server starts for each request.
+pub(super) fn is_meant(config: &Config) -> bool {
     let per_request = |name: &&str| {
         let table = config.table("server", name);
         table.is_some_and(|table| ServerKind::of(&table).is_ok_and(|entry| entry.kind.per_request))
     };
-    config.names("server").iter().any(per_request).then_some(config)
+    config.names("server").iter().any(per_request)
 }
 
 /// Answers the request in the environment. Returns the exit code: 0, or 1 when the app failed.

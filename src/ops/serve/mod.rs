@@ -18,6 +18,7 @@ mod side;
 mod supervisor;
 mod worker;
 
+use self::options::LoadedConfig;
 pub use self::options::Options;
 use self::process::credentials::Credentials;
 pub use self::side::side;
@@ -46,14 +47,15 @@ pub fn check_user(config: &Config) -> Result<Vec<String>> {
 /// # Errors
 /// When it could not start serving.
 pub fn serve(options: Options, listener: Listener) -> Result<u8> {
-    if let Some(config) = cgi::config(&options) {
-        return cgi::serve(config);
-    }
+    let loaded = match options.load() {
+        LoadedConfig { config: Ok(config), .. } if cgi::is_meant(&config) => return cgi::serve(config),
+        loaded => loaded,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| Error::new("cannot start the supervisor").because(cause))?;
-    let code = runtime.block_on(supervisor::run(options, listener));
+    let code = runtime.block_on(supervisor::run(options, loaded, listener));
     // A build that is still reading the disk must not delay the exit.
     runtime.shutdown_background();
     code

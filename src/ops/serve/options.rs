@@ -1,5 +1,7 @@
 //! The arguments of `paster serve`, and the config that they give.
 
+use std::path::PathBuf;
+
 use crate::config::{Config, Sources};
 use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
@@ -21,34 +23,52 @@ pub struct Options {
     pub json: bool,
 }
 
-/// Loads the config for `options`.
-/// # Errors
-/// Every fault of the sources; an unknown server.
-pub(super) fn load(options: &Options) -> Result<Config> {
-    let mut config = Config::load(&options.sources)?;
-    let known: Vec<String> = config.names("server").into_iter().map(str::to_owned).collect();
-    let unknown = options.servers.iter().filter(|name| !known.contains(name));
-    Errors::check(unknown.map(|name| unknown_server(name, &known)).collect())?;
-    let wanted = |name: &str| options.servers.is_empty() || options.servers.iter().any(|one| one == name);
-    if options.app.is_some() || !options.listen.is_empty() {
-        let names: Vec<&String> = known.iter().filter(|name| wanted(name)).collect();
-        if names.len() > 1 && !options.listen.is_empty() {
+/// What was read for the options.
+#[derive(Debug)]
+pub(super) struct LoadedConfig {
+    /// All files that were read, even if their content is wrong.
+    pub(super) files: Vec<PathBuf>,
+    /// The config, or every fault of the sources.
+    pub(super) config: Result<Config>,
+}
+
+impl Options {
+    /// Reads the config.
+    pub(super) fn load(&self) -> LoadedConfig {
+        let (files, config) = Config::load_with(&self.sources, |servers| self.overrides(servers));
+        LoadedConfig { files, config: config.and_then(|config| self.select(config)) }
+    }
+
+    fn is_wanted(&self, server: &str) -> bool {
+        self.servers.is_empty() || self.servers.iter().any(|name| name == server)
+    }
+
+    /// What `--app` and `--listen` stand for, as `-D` would set it: errors show where a value comes from.
+    fn overrides(&self, mut servers: Vec<String>) -> Vec<String> {
+        servers.retain(|name| self.is_wanted(name));
+        let of_server = |name: String| {
+            let app = self.app.iter().map(|app| format!("server.{name}.app={app:?}"));
+            let listen = (!self.listen.is_empty()).then(|| format!("server.{name}.listen={:?}", self.listen));
+            app.chain(listen).collect::<Vec<_>>()
+        };
+        servers.into_iter().flat_map(of_server).collect()
+    }
+
+    /// Keeps the servers that are wanted.
+    /// # Errors
+    /// An unknown server; one address for several servers.
+    fn select(&self, mut config: Config) -> Result<Config> {
+        let known: Vec<String> = config.names("server").into_iter().map(str::to_owned).collect();
+        let unknown = self.servers.iter().filter(|name| !known.contains(name));
+        Errors::check(unknown.map(|name| unknown_server(name, &known)).collect())?;
+        if !self.listen.is_empty() && known.iter().filter(|name| self.is_wanted(name)).count() > 1 {
             let error =
                 Error::usage("`--listen` with several servers").help("choose one with `--server NAME`");
             return Err(error.into());
         }
-        // Set as `-D` would, so that `config explain` and errors show where a value comes from.
-        let mut sources = options.sources.clone();
-        for name in names {
-            sources.overrides.extend(options.app.iter().map(|app| format!("server.{name}.app={app:?}")));
-            if !options.listen.is_empty() {
-                sources.overrides.push(format!("server.{name}.listen={:?}", options.listen));
-            }
-        }
-        config = Config::load(&sources)?;
+        config.retain("server", |name| self.is_wanted(name));
+        Ok(config)
     }
-    config.retain("server", wanted);
-    Ok(config)
 }
 
 fn unknown_server(name: &str, known: &[String]) -> Error {

@@ -1,5 +1,5 @@
-//! Which file of `src/` imports which: from every `use` tree, and every path that starts with `crate`, `self` or
-//! `super`.
+//! Which file of `src/` imports which: from every `use` tree, and every path that starts with `crate`, `self`
+//! or `super`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The project's rules that a program can check: imports point to lower floors and not in circles, `unsafe` stays at the border,
-//! every dependency is used, and a test uses each config key.
+//! The project's rules that a program can check: imports point to lower floors and not in circles, `unsafe`
+//! stays at the border, every dependency is used, and a test uses each config key.
 
 mod import_graph;
 

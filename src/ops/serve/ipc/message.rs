@@ -9,6 +9,7 @@ use crate::config::{Config, Purpose};
 use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::control::{Counts as Load, InFlight};
+use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::Order;
 use crate::ops::serve::process::credentials::Credentials;
@@ -145,7 +146,7 @@ pub(crate) enum Report {
 }
 
 /// The first packet for a worker: what it needs to build its generation. Carries the listening sockets in the
-/// order of `sockets`, the file of `[log]` if `log` is set, and the saved states as raw bytes.
+/// order of `sockets`, the file of `[log]` if `has_log_file` is set, and the saved states as raw bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     /// Number of the generation.
@@ -173,8 +174,12 @@ pub(crate) struct Start {
     pub(crate) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.
     pub(crate) sockets: Vec<(String, String)>,
+    /// Its log options.
+    pub(crate) log: Log,
     /// Whether the packet carries the file of `[log]`.
-    pub(crate) log: bool,
+    pub(crate) has_log_file: bool,
+    /// Its tasks.
+    pub(crate) tasks: Vec<Order>,
     /// The purpose of the worker.
     pub(crate) role: Role,
 }

@@ -45,8 +45,8 @@ impl<R> Requests<R> {
         self.waiting().last = last;
     }
 
-    /// Waits for the reply to the request `id`, from the process `pid`. The receiver fails if that process ends
-    /// first.
+    /// Waits for the reply to the request `id`, from the process `pid`. The receiver fails if that process
+    /// ends first.
     pub(crate) fn expect(&self, id: u64, pid: u32) -> oneshot::Receiver<R> {
         let (sender, reply) = oneshot::channel();
         let mut waiting = self.waiting();

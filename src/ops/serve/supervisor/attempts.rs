@@ -48,7 +48,8 @@ impl Supervisor {
             self.live(Status::Building);
         }
         let told = told || explicit || reason == Reason::Start;
-        self.attempt(From::Files, reason, detail, forced, told);
+        let from = From::Files(self.loaded.take().map(Box::new));
+        self.attempt(from, reason, detail, forced, told);
     }
 
     /// Starts an attempt at the previous generation: its config, and its libraries as they were. The files do

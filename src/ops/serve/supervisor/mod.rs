@@ -70,14 +70,14 @@ use self::state::{FAST, SLACK, Stopping, Supervisor};
 use self::terminal::Terminal;
 use self::totals::{Seen, Totals};
 use super::ipc::message::Command;
-use super::options::Options;
+use super::options::{LoadedConfig, Options};
 use super::process::clock::{instant_of, millis};
 use super::process::orphans::{Orphans, Reaper};
 use super::process::runtime_dir::RuntimeDir;
 use crate::error::{Error, Result, exit_code};
 
-/// Runs the supervisor to its end; returns the exit code.
-pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
+/// Runs the supervisor to its end; returns the exit code. `loaded` is the config for the first attempt.
+pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
     Orphans::adopt_orphans();
@@ -144,6 +144,7 @@ pub(super) async fn run(options: Options, listener: Listener) -> Result<u8> {
         lingering: Vec::new(),
         turns: 0,
         reload,
+        loaded: Some(loaded),
         attempt: None,
         tasks: 0,
         again: None,

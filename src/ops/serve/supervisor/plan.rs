@@ -11,6 +11,7 @@ use super::sockets::Bound;
 use crate::config::{Config, Purpose};
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
+use crate::ops::sections::task::Task;
 use crate::ops::serve::process::credentials::Credentials;
 
 /// What a generation is made from.
@@ -18,6 +19,11 @@ use crate::ops::serve::process::credentials::Credentials;
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) process: Process,
+    /// `None` without the table.
+    #[serde(default)]
+    pub(super) log: Option<Log>,
+    #[serde(default)]
+    pub(super) tasks: Vec<Task>,
     pub(super) credentials: Credentials,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
@@ -40,8 +46,7 @@ impl Plan {
     /// The file of `[log]`, if the workers run as another user, who may not be allowed to open it.
     pub(super) fn log_file(&self) -> Option<File> {
         let owner = self.credentials.owner()?;
-        let log = Log::read(&self.config).ok()?; // its faults are reported already
-        open_files::open(log.file()?, Purpose::Append, owner).ok() // otherwise, workers try it
+        open_files::open(self.log.as_ref()?.file()?, Purpose::Append, owner).ok() // otherwise, workers try it
     }
 
     /// How many workers serve it. Without a listener (a console), one worker is enough.

@@ -20,7 +20,6 @@ use super::state::Supervisor;
 use super::totals::Totals;
 use super::upgrade::{self, CarriedSocket, CarriedWorker, UpgradeState};
 use crate::error::{Error, Result};
-use crate::ops::sections::task;
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::server::listener::{Listen, Socket};
@@ -258,7 +257,7 @@ impl Supervisor {
         for kept in upgrade_state.sides {
             self.sides.adopt(kept, next()?);
         }
-        let tasks = task::read(&upgrade_state.plan.config).unwrap_or_default(); // were read before, without a fault
+        let tasks = upgrade_state.plan.tasks.clone();
         self.open_configured(upgrade_state.plan.process.control.as_deref());
         self.pool = Some(WorkerPool { generation: upgrade_state.serving, plan: upgrade_state.plan, slots });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();

@@ -15,7 +15,6 @@ use super::notify::Notify;
 use super::open_files::OpenFiles;
 use super::plan::Plan;
 use super::totals::Seen;
-use crate::ops::sections::log::Log;
 use crate::ops::serve::options::Options;
 use crate::ops::serve::process::orphans::Orphans;
 use crate::ops::serve::process::runtime_dir::RuntimeDir;
@@ -55,9 +54,7 @@ impl Shared {
 
     /// Logs events as the table `[log]` of `plan` asks.
     pub(super) fn log_as(&self, plan: &Plan) {
-        // The attempt has read the table before, without a fault.
-        let log = plan.config.section("log").and_then(|_| Log::read(&plan.config).ok());
-        match self.events.follow(log, plan.credentials.owner(), self.options.json) {
+        match self.events.follow(plan.log.clone(), plan.credentials.owner(), self.options.json) {
             Ok(None) => {}
             Ok(Some(file)) => self.emit(&Event::Logging { file }),
             Err(error) => self.emit(&Event::Warning { message: error.to_string() }),

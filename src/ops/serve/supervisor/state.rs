@@ -19,6 +19,7 @@ use super::terminal::Terminal;
 use super::totals::Totals;
 use super::watch::Watch;
 use crate::error::Error;
+use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::orphans::Reaper;
 use crate::ops::serve::process::pid_file::PidFile;
 
@@ -47,6 +48,8 @@ pub(super) struct Supervisor {
     pub(super) turns: u64,
     /// Whether files are watched.
     pub(super) reload: bool,
+    /// The config for the first attempt.
+    pub(super) loaded: Option<LoadedConfig>,
     pub(super) attempt: Option<Trying>,
     /// How many attempts and worker starts there were.
     pub(super) tasks: u64,

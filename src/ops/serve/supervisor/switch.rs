@@ -15,7 +15,6 @@ use super::shared::Shared;
 use super::sockets::{self, Bound};
 use super::state::{Supervisor, Trying};
 use crate::ops::routes;
-use crate::ops::sections::task;
 use crate::ops::serve::ipc::message::Command;
 use crate::ops::serve::ipc::wire;
 use crate::ops::serve::process::clock::millis;
@@ -73,8 +72,7 @@ impl Supervisor {
             self.generation = generation;
         }
         self.open_configured(plan.process.control.as_deref());
-        // The tasks were read before: a fault in them would have failed the attempt.
-        self.scheduler.set(task::read(&plan.config).unwrap_or_default());
+        self.scheduler.set(plan.tasks.clone());
         self.pool = Some(WorkerPool { generation, plan, slots });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);

@@ -67,7 +67,7 @@ pub(super) async fn build(
         parts,
         health: health.clone(),
     };
-    let config = start.config.clone();
+    let (config, orders) = (start.config.clone(), start.tasks.clone());
     let host = context.host.clone();
     // `create` of a plugin may block. Its panics are errors already, so a panic here is paster's own.
     let generation = start.generation;
@@ -82,7 +82,7 @@ pub(super) async fn build(
         if tries {
             return Ok(None);
         }
-        tasks::check_plugins(&config, &instances)?;
+        tasks::check_plugins(&config, &orders, &instances)?;
         let names: Vec<_> = instances.iter().map(|instance| format!("`{}`", instance.name())).collect();
         if !names.is_empty() {
             host.starting(&format!("probing the health of the apps {}", names.join(", ")));

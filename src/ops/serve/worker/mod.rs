@@ -44,7 +44,6 @@ use crate::context::Reopen;
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
-use crate::ops::sections::log::Log;
 
 /// How many log lines may wait to be sent to the supervisor.
 const LINES: usize = 512;
@@ -120,9 +119,8 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let whose = Whose { generation: start.generation, worker: start.worker };
     let (copy, lines) = mpsc::channel(LINES);
     tokio::spawn(send_log(lines, outbox.clone()));
-    let log = Log::read(&start.config).unwrap_or_default(); // the supervisor has reported its faults
-    let given = if start.log { sockets.pop().map(File::from) } else { None };
-    let log_file = match log::start(&log, Some(whose), Some(copy), reopen.clone(), given) {
+    let given = if start.has_log_file { sockets.pop().map(File::from) } else { None };
+    let log_file = match log::start(&start.log, Some(whose), Some(copy), reopen.clone(), given) {
         Ok(file) => file,
         Err(error) => {
             outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(vec![error])))).await;

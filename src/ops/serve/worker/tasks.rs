@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use crate::body::{App, Body};
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
-use crate::ops::sections::task::{self, Order, Work};
+use crate::ops::sections::task::{Order, Work};
 use crate::plugin::Instance;
 use crate::registry::nearest;
 use crate::server::console::perform;
@@ -37,11 +37,11 @@ pub(super) struct TaskContext {
 /// Finds tasks that the plugins of a generation do not have.
 /// # Errors
 /// All of them, each with its place.
-pub(super) fn check_plugins(config: &Config, instances: &[Instance]) -> Result<()> {
+pub(super) fn check_plugins(config: &Config, orders: &[Order], instances: &[Instance]) -> Result<()> {
     let mut errors = Vec::new();
-    for task in task::read(config)? {
+    for order in orders {
         let (Work::Plugin { app, task: wanted, .. }, Some(table)) =
-            (&task.order.work, config.table("task", &task.name))
+            (&order.work, config.table("task", &order.name))
         else {
             continue;
         };

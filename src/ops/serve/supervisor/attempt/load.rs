@@ -6,14 +6,13 @@ use std::sync::Arc;
 use super::Attempt;
 use super::start::start;
 use crate::config::Config;
-use crate::error::{Error, Errors, Result};
+use crate::error::{Error, Result};
 use crate::ops::build::{self, Copies, Speed};
-use crate::ops::sections::log::Log;
+use crate::ops::sections::Sections;
 use crate::ops::sections::process::Process;
-use crate::ops::sections::task;
 use crate::ops::serve::ipc::message::Role;
 use crate::ops::serve::ipc::message::SavedStates;
-use crate::ops::serve::options;
+use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::ops::serve::supervisor::event::Event;
@@ -24,7 +23,7 @@ use crate::ops::serve::supervisor::watch::{self, Paths, Scope};
 /// What was loaded from the files.
 pub(super) struct Loaded {
     /// The config, if it could be read.
-    pub(super) config: Option<(Config, Process)>,
+    pub(super) config: Option<(Config, Sections)>,
     pub(super) scope: Option<Scope>,
     /// The sockets, even if the rest could not be made.
     pub(super) bound: Vec<Bound>,
@@ -32,42 +31,27 @@ pub(super) struct Loaded {
 }
 
 impl Attempt {
-    /// Loads the config, binds its new addresses, and gets every library built and copied. An address that
+    /// Reads the sections of the config, binds its new addresses, and gets every library built and copied. An address that
     /// cannot be bound is reported before any build.
-    pub(super) async fn load(&self, held: &[Bound]) -> Loaded {
+    pub(super) async fn load(&self, read: LoadedConfig, held: &[Bound]) -> Loaded {
         let shared = &self.shared;
-        let config = options::load(&shared.options).and_then(|config| {
-            let process = Process::read(&config);
-            let tasks = task::read(&config);
-            let log = Log::read(&config);
-            match (process, tasks, log) {
-                (Ok(process), Ok(_), Ok(_)) => Ok((process, config)),
-                (process, tasks, log) => {
-                    let faults = process.err().into_iter().chain(tasks.err()).chain(log.err()).flatten();
-                    let mut faults: Vec<Error> = faults.collect();
-                    config.sort(&mut faults);
-                    Err(Errors::check(faults)
-                        .err()
-                        .unwrap_or_else(|| Error::new("the config is invalid").into()))
-                }
-            }
-        });
-        let (mut process, config) = match config {
+        let config = read.config.and_then(|config| Ok((Sections::read(&config)?, config)));
+        let (mut sections, config) = match config {
             Ok(config) => config,
             Err(errors) => {
-                let files = Config::files_of(&shared.options.sources);
-                let scope = Some(Scope { configs: files.into_iter().collect(), ..Scope::default() });
+                let scope = Some(Scope { configs: read.files.into_iter().collect(), ..Scope::default() });
                 let made = Err(errors.into());
                 return Loaded { config: None, scope, bound: Vec::new(), made };
             }
         };
+        let process = &mut sections.process;
         process.reload = shared.options.reload.unwrap_or(process.reload);
-        let credentials = Credentials::of(&process, &config);
+        let credentials = Credentials::of(process, &config);
         let (configs, paths) = (config.files().iter().cloned().collect(), Paths::of(&config));
         let mut scope = Scope { configs, paths, ..Scope::default() };
         let bound = self.bind(&config, held);
         let taken = bound.and_then(|bound| {
-            self.take_pid_file(&process)?;
+            self.take_pid_file(&sections.process)?;
             Ok((bound, credentials?, self.copies(&config)?))
         });
         let (bound, credentials, copies) = match taken {
@@ -75,7 +59,7 @@ impl Attempt {
             Err(errors) => {
                 // Keep watching what was watched: saving a file does not free an address.
                 let made = Err(errors.into());
-                let config = Some((config, process));
+                let config = Some((config, sections));
                 return Loaded { config, scope: None, bound: Vec::new(), made };
             }
         };
@@ -83,13 +67,15 @@ impl Attempt {
             self.announce();
             shared.emit(&Event::of_build(app, progress));
         };
-        let speed = if process.reload { Speed::Development } else { Speed::Production };
+        let speed = if sections.process.reload { Speed::Development } else { Speed::Production };
         let (inputs, libraries) = build::libraries(&config, speed, copies, &tell).await;
         scope.inputs = inputs;
         let read = contents(&scope);
         let plan = |libraries| Plan {
             config: config.clone(),
-            process: process.clone(),
+            process: sections.process.clone(),
+            log: sections.log.clone(),
+            tasks: sections.tasks.clone(),
             credentials,
             libraries,
             read,
@@ -101,7 +87,7 @@ impl Attempt {
                 Err(faults)
             }
         };
-        Loaded { config: Some((config, process)), scope: Some(scope), bound, made }
+        Loaded { config: Some((config, sections)), scope: Some(scope), bound, made }
     }
 
     /// Some libraries could not be built: lets a worker find the other faults, so that all are reported at

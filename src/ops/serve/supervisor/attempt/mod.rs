@@ -11,7 +11,6 @@ mod outcome;
 mod start;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::load::Loaded;
 pub(super) use self::outcome::{Outcome, Prepared, Ready};
@@ -33,12 +31,10 @@ use super::plan::Plan;
 use super::services::Services;
 use super::shared::Shared;
 use super::sockets::Bound;
-use super::watch::Scope;
-use crate::config::{Config, Purpose};
 use crate::error::Error;
-use crate::ops::sections::log::Log;
-use crate::ops::sections::process::Process;
+use crate::ops::sections::Sections;
 use crate::ops::serve::ipc::message::Role;
+use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
 
@@ -48,8 +44,8 @@ const TURN: Duration = Duration::from_millis(250);
 /// What an attempt starts from.
 #[derive(Debug)]
 pub(super) enum From {
-    /// The files.
-    Files,
+    /// The files; the config of the start is read already.
+    Files(Option<Box<LoadedConfig>>),
     /// An earlier plan, to serve again.
     Plan(Box<Plan>),
 }
@@ -113,11 +109,11 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Runs the attempt to its end.
-    pub(super) async fn run(self) -> Outcome {
+    pub(super) async fn run(mut self) -> Outcome {
         let began = Instant::now();
-        let outcome = match &self.from {
-            From::Plan(plan) => self.again(Plan::clone(plan)).await,
-            From::Files => self.anew(began).await,
+        let outcome = match std::mem::replace(&mut self.from, From::Files(None)) {
+            From::Plan(plan) => self.again(*plan).await,
+            From::Files(loaded) => self.anew(began, loaded.map(|loaded| *loaded)).await,
         };
         let taken = self.taken.into_inner();
         let with_pid_file =
@@ -138,10 +134,10 @@ impl Attempt {
 
     /// Makes a generation from the files. If they change before the workers are ready, cancels the start and
     /// makes one from the changed files, unless they would give the same.
-    async fn anew(&self, began: Instant) -> Outcome {
+    async fn anew(&self, began: Instant, read: Option<LoadedConfig>) -> Outcome {
         let mut looks = 0;
         self.progress.building.store(true, Ordering::Relaxed);
-        let mut loaded = self.load(&[]).await;
+        let mut loaded = self.load(read.unwrap_or_else(|| self.shared.options.load()), &[]).await;
         self.progress.building.store(false, Ordering::Relaxed);
         loop {
             self.tell_scope(&loaded).await;
@@ -179,7 +175,7 @@ impl Attempt {
         loop {
             let looks = self.progress.looks();
             let next = tokio::select! {
-                next = self.load(held) => next,
+                next = self.load(self.shared.options.load(), held) => next,
                 () = self.progress.changed.notified() => continue,
             };
             match &next.made {
@@ -192,7 +188,7 @@ impl Attempt {
     /// Gets what was loaded watched before anything is made of it.
     async fn tell_scope(&self, loaded: &Loaded) {
         if let Some(scope) = loaded.scope.clone() {
-            let reload = loaded.config.as_ref().is_some_and(|(_, process)| process.reload);
+            let reload = loaded.config.as_ref().is_some_and(|(_, sections)| sections.process.reload);
             let (done, watched) = oneshot::channel();
             self.shared.send(Message::Loaded { number: self.number, scope: Box::new(scope), reload, done });
             let _ = watched.await; // an error means that the server is stopping
@@ -212,13 +208,14 @@ impl Attempt {
     async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
         let faults = loaded.made.err().unwrap_or_default();
         let mut placeholder = None;
-        if let Some((config, process)) = loaded.config
+        if let Some((config, Sections { process, log, .. })) = loaded.config
             && process.reload
             && self.generation == 1
             && !loaded.bound.is_empty()
         {
             let (credentials, libraries) = (Credentials::default(), BTreeMap::new());
-            let plan = Plan { config, process, credentials, libraries, read: 0 };
+            let tasks = Vec::new();
+            let plan = Plan { config, process, log, tasks, credentials, libraries, read: 0 };
             placeholder = self.prepare(plan, loaded.bound, cargo, Role::Tell(faults.clone())).await.ok();
         }
         Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
@@ -246,14 +243,14 @@ impl Attempt {
             Role::Serve if plan.process.rolling && !serving.is_empty() => (self.generation, 1),
             Role::Serve => (self.generation, plan.workers(&bound)),
         };
-        // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
-        // none.
         // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
         // CPUs.
         let at_once = match serving.len() {
             0 => wanted,
             _ => available_parallelism().map_or(1, usize::from).div_ceil(2),
         };
+        // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
+        // none.
         let saving = serving.into_iter().take(wanted).map(|worker| saved_state(&self.shared, worker));
         let states = join_all(saving).await;
         let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();

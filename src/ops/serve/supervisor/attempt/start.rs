@@ -57,7 +57,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
         (shared.orphans.clone(), shared.requests.clone()),
     )
     .map_err(Vec::from)?;
-    let log = plan.log_file();
+    let log_file = plan.log_file();
     let start = Start {
         generation: name.generation,
         worker: name.index,
@@ -70,14 +70,16 @@ pub(in crate::ops::serve::supervisor) async fn start(
         credentials: plan.credentials.clone(),
         libraries: plan.libraries.clone(),
         states,
-        log: log.is_some(),
+        log: plan.log.clone().unwrap_or_default(),
+        has_log_file: log_file.is_some(),
+        tasks: plan.tasks.iter().map(|task| task.order.clone()).collect(),
         sockets: bound.iter().map(|one| (one.server.clone(), one.socket.listen.to_string())).collect(),
         role,
     };
     let fds = bound.iter().map(|one| one.socket.fd.try_clone()).collect::<Result<Vec<_>, _>>();
     let mut fds =
         fds.map_err(|cause| fail(Error::new("cannot hand a socket to the worker").because(cause)))?;
-    fds.extend(log.map(OwnedFd::from));
+    fds.extend(log_file.map(OwnedFd::from));
     child.begin(&start, raw, fds);
 
     let mut step = None;
