@@ -18,6 +18,16 @@ pub fn to_ascii(text: &str) -> Option<Cow<'_, str>> {
     Some(port.map_or_else(|| name.clone(), |port| format!("{name}:{port}")).into())
 }
 
+/// Whether `name` is a DNS name: letters, digits and hyphens in labels, at least two labels (RFC 1123 section
+/// 2.1).
+pub fn is_dns_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let fits = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        fits && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +41,15 @@ mod tests {
         check("Bücher.example", Some("xn--bcher-kva.example"));
         check("bücher。example:8080", Some("xn--bcher-kva.example:8080"));
         check("ü ü.example", None);
+    }
+
+    #[test]
+    fn dns_names() {
+        for good in ["example.org", "a-b.example.org", "xn--bcher-kva.example"] {
+            assert!(is_dns_name(good), "{good}");
+        }
+        for bad in ["", "localhost", "a..b", "-a.org", "a_b.org", "a/b.org", "example.org.", "bücher.org"] {
+            assert!(!is_dns_name(bad), "{bad}");
+        }
     }
 }

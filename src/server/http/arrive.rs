@@ -18,7 +18,7 @@ use super::stream::Stream;
 use crate::server::accept::{ListenerId, Stage};
 use crate::server::gate::ConnInfo;
 use crate::server::proxy_protocol::{self, Client, Header};
-use crate::server::tls::{Outcome, Terminator};
+use crate::server::tls::{Handshake, Terminator};
 
 /// A connection that is ready for requests.
 pub(super) struct Arrived {
@@ -150,7 +150,7 @@ async fn secure(
         return Ok(None);
     }
     let beneath = Beneath { stream, before, conn: conn.clone() };
-    let Outcome::Secured(secured) = tls.accept(beneath).await? else { return Ok(None) };
+    let Handshake::Secured(secured) = tls.accept(beneath).await? else { return Ok(None) };
     conn.pinned.store(true, Relaxed);
     Ok(Some(Arrived {
         speaks: if secured.http2 { Speaks::Http2 } else { Speaks::Http1 },

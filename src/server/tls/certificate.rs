@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Fault, Files, shown, subject};
+use super::files::{CertificateFiles, TlsFault, shown};
+use super::subject;
 use crate::config::{self, join};
 use crate::environ::ClientCertificate;
 use crate::error::Error;
@@ -72,8 +73,8 @@ fn time(seconds: i64) -> SystemTime {
 }
 
 /// Reads a pair of files. `None`: they do not exist yet, and may be created later.
-pub(super) fn load(files: &Files, opener: &config::Files) -> Result<Option<Certificate>, Fault> {
-    let at = |key: &str, error: Error| Fault {
+pub(super) fn load(files: &CertificateFiles, opener: &config::Files) -> Result<Option<Certificate>, TlsFault> {
+    let at = |key: &str, error: Error| TlsFault {
         place: if files.later { files.place.clone() } else { join(&files.place, key) },
         error,
     };

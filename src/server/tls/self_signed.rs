@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use sha2::{Digest, Sha256};
 
-use super::shown;
+use super::files::shown;
 use crate::codec::host_name::to_ascii;
 use crate::error::Error;
 

@@ -13,8 +13,9 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{Choice, client};
+use super::options::{ClientCertificates, MinVersion};
+use super::settings::{LoadedFiles, TlsSettings};
 use super::tickets::{Secret, Tickets};
-use super::{ClientCertificates, Loaded, MinVersion, Settings, acme, watch};
 use crate::environ::ClientCertificate;
 use crate::error::Error;
 
@@ -24,7 +25,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Terminates TLS for the connections of one server.
 #[derive(Debug)]
 pub(crate) struct Terminator {
-    settings: Settings,
+    settings: TlsSettings,
     server: String,
     secret: Secret,
     config: RwLock<Arc<ServerConfig>>,
@@ -39,36 +40,27 @@ pub(crate) struct Secured<S> {
 }
 
 /// How a handshake ended.
-pub(crate) enum Outcome<S> {
+pub(crate) enum Handshake<S> {
     Secured(Box<Secured<S>>),
     /// An authority has verified its challenge: nothing more follows.
     Challenged,
 }
 
 impl Terminator {
-    /// Creates it and starts the tasks that renew its certificates.
-    pub(super) fn start(
-        settings: Settings,
-        loaded: Loaded,
+    /// Creates it.
+    /// # Errors
+    /// If the settings and the files do not fit together.
+    pub(super) fn new(
+        settings: TlsSettings,
+        loaded: LoadedFiles,
         server: &str,
         secret: &Secret,
-    ) -> Result<Arc<Terminator>, Error> {
-        let looks = loaded.looks.clone();
-        let config = configure(&settings, loaded, server, secret)?;
-        let terminator = Arc::new(Terminator {
-            settings,
-            server: server.to_owned(),
-            secret: secret.clone(),
-            config: RwLock::new(Arc::new(config)),
-        });
-        tokio::spawn(watch::watch(Arc::downgrade(&terminator), terminator.settings.watched(), looks));
-        if let Some(settings) = &terminator.settings.acme {
-            tokio::spawn(acme::keep_fresh(settings.clone(), Arc::downgrade(&terminator)));
-        }
-        Ok(terminator)
+    ) -> Result<Terminator, Error> {
+        let config = RwLock::new(Arc::new(configure(&settings, loaded, server, secret)?));
+        Ok(Terminator { settings, server: server.to_owned(), secret: secret.clone(), config })
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &TlsSettings {
         &self.settings
     }
 
@@ -83,7 +75,7 @@ impl Terminator {
     }
 
     /// New connections use the reloaded certificates from now on; open ones keep theirs.
-    pub(super) fn renew(&self, loaded: Loaded) -> Result<(), Error> {
+    pub(super) fn renew(&self, loaded: LoadedFiles) -> Result<(), Error> {
         let config = configure(&self.settings, loaded, &self.server, &self.secret)?;
         *self.config.write() = Arc::new(config);
         Ok(())
@@ -96,7 +88,7 @@ impl Terminator {
     /// Does the handshake; the caller enforces the time limit.
     /// # Errors
     /// If the client has gone, does not speak TLS, or offers nothing that both sides support.
-    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Outcome<S>>
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Handshake<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,7 +99,7 @@ impl Terminator {
             let mut stream = hello.into_stream(config).await?;
             // RFC 8737 section 3: no data is exchanged after the handshake.
             stream.shutdown().await?;
-            return Ok(Outcome::Challenged);
+            return Ok(Handshake::Challenged);
         }
         let stream = hello.into_stream(self.config()).await?;
         let connection = stream.get_ref().1;
@@ -119,7 +111,7 @@ impl Terminator {
             // without a certificate.
             Some(shown) => Some(Arc::new(client(shown).ok_or(io::ErrorKind::InvalidData)?)),
         };
-        Ok(Outcome::Secured(Box::new(Secured { stream, http2, client })))
+        Ok(Handshake::Secured(Box::new(Secured { stream, http2, client })))
     }
 }
 
@@ -128,8 +120,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn configure(
-    settings: &Settings,
-    loaded: Loaded,
+    settings: &TlsSettings,
+    loaded: LoadedFiles,
     server: &str,
     secret: &Secret,
 ) -> Result<ServerConfig, Error> {

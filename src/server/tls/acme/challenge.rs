@@ -11,11 +11,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ClientHello;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::keep;
+use super::store::{CHALLENGES, keep};
+use crate::codec::host_name::is_dns_name;
 use crate::error::BoxError;
 
-/// Its name in the cache directory.
-pub(super) const FOLDER: &str = "challenges";
 /// The protocol of tls-alpn-01, RFC 8737 section 6.2.
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
@@ -80,11 +79,11 @@ pub(super) fn tls(folder: &Path, hello: &ClientHello<'_>) -> Option<Arc<ServerCo
 fn http_file(folder: &Path, token: &str) -> Option<PathBuf> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let is_token = (1..=200).contains(&token.len()) && token.bytes().all(fits);
-    is_token.then(|| folder.join(FOLDER).join(format!("{token}.http")))
+    is_token.then(|| folder.join(CHALLENGES).join(format!("{token}.http")))
 }
 
 fn tls_file(folder: &Path, name: &str) -> Option<PathBuf> {
-    super::is_name(name).then(|| folder.join(FOLDER).join(format!("{name}.pem")))
+    is_dns_name(name).then(|| folder.join(CHALLENGES).join(format!("{name}.pem")))
 }
 
 #[cfg(test)]
@@ -94,7 +93,7 @@ mod tests {
     #[test]
     fn an_answer_is_there_while_it_is_prepared() {
         let folder = tempfile::tempdir().unwrap();
-        super::super::make_folder(folder.path()).unwrap();
+        super::super::store::make_folder(folder.path()).unwrap();
         let prepared = prepare_http(folder.path(), "a_B-1", "a_B-1.thumb").unwrap();
         assert_eq!(http(folder.path(), "a_B-1").unwrap(), "a_B-1.thumb");
         drop(prepared);

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::challenge::{self, Prepared};
 use super::client::Client;
-use super::{Settings, keep};
+use super::settings::AcmeSettings;
+use super::store::keep;
 use crate::error::{BoxError, Error};
 
 /// How long the authority may take to verify, and then to sign.
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Orders a certificate; returns its chain and its key as PEM.
 /// # Errors
 /// The authority's message, or why it could not be reached.
-pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
+pub(super) async fn order(settings: &AcmeSettings) -> Result<String, Error> {
     let failed = |what: &'static str| {
         move |cause: instant_acme::Error| Error::new(what).because(BoxError::from(cause))
     };
@@ -49,7 +50,7 @@ pub(super) async fn order(settings: &Settings) -> Result<String, Error> {
 }
 
 /// The account in the cache directory; registers one with the authority if there is none.
-async fn account(settings: &Settings) -> Result<Account, Error> {
+async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
     let digest = Sha256::digest(&settings.directory);
     let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let file = settings.folder.join(format!("account-{digest}.json"));
@@ -82,7 +83,7 @@ async fn account(settings: &Settings) -> Result<Account, Error> {
 /// Uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
 /// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
 /// ports can be reached from outside.
-async fn prepare(settings: &Settings, order: &mut Order) -> Result<Vec<Prepared>, Error> {
+async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<Prepared>, Error> {
     let folder = &settings.folder;
     let mut kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
     if settings.plain && settings.failures().count % 2 == 1 {
