@@ -5,7 +5,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
-use super::{Rejection, bad, forwarded, refuse};
+use super::forwarded;
+use super::rejection::{Rejection, bad, refuse};
 
 /// Hop-by-hop fields, RFC 9110 section 7.6.1; `Connection` may name more.
 static HOP_BY_HOP: [HeaderName; 6] = [

@@ -8,6 +8,7 @@ mod fields;
 pub mod forwarded;
 pub mod host;
 pub mod path;
+mod rejection;
 pub mod reply;
 
 use std::borrow::Cow;
@@ -25,6 +26,8 @@ use fields::{
 };
 use forwarded::Trusted;
 use host::{Allowed, parse_host};
+pub use rejection::Rejection;
+use rejection::{bad, refuse};
 
 /// The rules of one server's gate.
 #[derive(Debug)]
@@ -69,52 +72,6 @@ pub struct Admitted {
     pub head: bool,
     /// The request may become a WebSocket: the response may be 101.
     pub upgrade: bool,
-}
-
-/// A request that is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rejection {
-    /// The status of the response.
-    pub status: StatusCode,
-    /// The rule that it broke, in a few words.
-    pub reason: &'static str,
-    /// The server option behind the rule, if there is one.
-    pub option: Option<&'static str>,
-}
-
-impl Rejection {
-    /// A refusal that does not depend on an option.
-    pub const fn new(status: StatusCode, reason: &'static str) -> Rejection {
-        Rejection { status, reason, option: None }
-    }
-
-    /// The same, because of an option of the server.
-    #[must_use]
-    pub const fn by(self, option: &'static str) -> Rejection {
-        Rejection { option: Some(option), ..self }
-    }
-
-    /// The reason for the log, which names the option.
-    pub fn explained(&self) -> Cow<'static, str> {
-        match self.option {
-            None => self.reason.into(),
-            Some(option) => format!("{}: see the option `{option}`", self.reason).into(),
-        }
-    }
-
-    /// For a path that is refused.
-    pub(in crate::server) fn path(reason: path::Fault) -> Rejection {
-        let rejection = Rejection::new(StatusCode::BAD_REQUEST, reason);
-        if reason == path::ENCODED_SLASH { rejection.by("encoded_slashes") } else { rejection }
-    }
-}
-
-const fn refuse<T>(status: StatusCode, reason: &'static str) -> Result<T, Rejection> {
-    Err(Rejection::new(status, reason))
-}
-
-const fn bad<T>(reason: &'static str) -> Result<T, Rejection> {
-    refuse(StatusCode::BAD_REQUEST, reason)
 }
 
 /// The response to a request for a host that is not in the list.
