@@ -14,13 +14,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::control::{Control, Idle, Load, Phase};
+use super::control::{Control, Idle, Load, Phase, Stage};
 use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
 use super::options::Limits;
 use super::requests::Requests;
 use super::shortage::{self, Shortage};
-use super::stream::{Listener, Stream};
+use super::stream::{Listener, SocketStream};
 use crate::body::App;
 
 /// Pause after an error that says that the process or the machine cannot take another connection.
@@ -50,16 +50,6 @@ pub(super) struct ServerBase {
     closed: Notify,
 }
 
-/// [`Phase`] without its deadline, which only the server's own task uses, plus a final stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    Serving = 0,
-    Retired = 1,
-    Draining = 2,
-    /// The time limit has passed.
-    Over = 3,
-}
-
 /// Where a connection came from.
 #[derive(Clone)]
 pub(super) struct ListenerId {
@@ -72,14 +62,14 @@ pub(super) struct ListenerId {
 /// A connection to serve.
 pub(super) enum IncomingConn {
     /// Accepted at this time.
-    Accepted(Stream, std::time::Instant),
+    Accepted(SocketStream, std::time::Instant),
     /// Handed over by the previous generation, between two requests.
     HandedOver(HandedOver),
 }
 
 /// A connection between two requests.
 pub(super) struct HandedOver {
-    pub(super) stream: Stream,
+    pub(super) stream: SocketStream,
     /// Bytes already read from it.
     pub(super) read: Bytes,
     /// As in [`Idle`].
@@ -214,7 +204,7 @@ impl ServerBase {
 impl HandedOver {
     fn of(idle: Idle) -> io::Result<HandedOver> {
         let Idle { socket, read, peer, secure, .. } = idle;
-        Ok(HandedOver { stream: Stream::from_fd(socket)?, read, peer, secure })
+        Ok(HandedOver { stream: SocketStream::from_fd(socket)?, read, peer, secure })
     }
 }
 

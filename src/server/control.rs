@@ -29,6 +29,16 @@ pub enum Phase {
     },
 }
 
+/// [`Phase`] without its deadline, which only the server's own task uses, plus a final stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Serving = 0,
+    Retired = 1,
+    Draining = 2,
+    /// The time limit has passed.
+    Over = 3,
+}
+
 /// An idle HTTP/1 connection between two requests that is being handed over.
 #[derive(Debug)]
 pub struct Idle {

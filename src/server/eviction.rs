@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::accept::Stage;
+use super::control::Stage;
 
 /// One in this many connections is asked to end at a time.
 const SHARE: usize = 64;

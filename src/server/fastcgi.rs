@@ -11,7 +11,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Server;
-use super::gateway::{self, Event, Out, Protocol};
+use super::gateway::{self, Out, RequestEvent, ServerProtocol};
 use crate::codec::fastcgi::{
     Begin, CONTENT_LIMIT_BYTES, Ending, Header, MANAGEMENT, Part, RESPONDER, Reader, encode_pairs, kind,
     parse_pairs, put, put_end, put_end_request, put_unknown_type,
@@ -24,21 +24,21 @@ use crate::error::Result;
 /// # Errors
 /// Every malformed address, host and network.
 pub(super) fn build(options: gateway::Options, table: &Table) -> Result<Box<dyn Server>> {
-    gateway::build::<FastCgi>(options, table, "127.0.0.1:9000")
+    gateway::build::<FastCgiProtocol>(options, table, "127.0.0.1:9000")
 }
 
 /// One connection.
-struct FastCgi {
+struct FastCgiProtocol {
     head_limit_bytes: usize,
     connections: usize,
     reader: Reader,
-    request: Option<Open>,
+    request: Option<OpenRequest>,
     /// The connection ends after the current reply.
     closes: bool,
 }
 
 /// The open request.
-struct Open {
+struct OpenRequest {
     id: u16,
     keep: bool,
     /// The stream of variables, until it has ended.
@@ -47,16 +47,16 @@ struct Open {
     body_over: bool,
 }
 
-impl FastCgi {
+impl FastCgiProtocol {
     /// Handles a record, or a part of one.
-    fn take(&mut self, part: Part, out: &mut Out) -> Result<Option<Event>, Fault> {
+    fn take(&mut self, part: Part, out: &mut Out) -> Result<Option<RequestEvent>, Fault> {
         let Part { header, content } = part;
         match header.kind {
             _ if header.id == MANAGEMENT => self.manage(header, &content, out),
             kind::BEGIN_REQUEST => self.begin(header.id, &content, out)?,
             _ => return self.take_of_request(header, content, out),
         }
-        Ok(self.closes.then_some(Event::Close))
+        Ok(self.closes.then_some(RequestEvent::Close))
     }
 
     /// Section 4: requested values and unknown types.
@@ -99,7 +99,7 @@ impl FastCgi {
                 put_end_request(&mut reply, id, 0, Ending::UnknownRole);
                 self.closes = !keep;
             }
-            None => self.request = Some(Open { id, keep, params: Some(Vec::new()), body_over: false }),
+            None => self.request = Some(OpenRequest { id, keep, params: Some(Vec::new()), body_over: false }),
         }
         out.copy(&reply);
         Ok(())
@@ -110,14 +110,14 @@ impl FastCgi {
         header: Header,
         content: Bytes,
         out: &mut Out,
-    ) -> Result<Option<Event>, Fault> {
+    ) -> Result<Option<RequestEvent>, Fault> {
         let Some(open) = self.request.as_mut().filter(|open| open.id == header.id) else { return Ok(None) };
         let ends = header.content_length == 0;
         match (header.kind, &mut open.params) {
             (kind::PARAMS, Some(params)) if ends => {
                 let variables = parse_pairs(params);
                 open.params = None;
-                return Ok(Some(Event::Head(variables?)));
+                return Ok(Some(RequestEvent::Head(variables?)));
             }
             (kind::PARAMS, Some(params)) => {
                 if params.len() + content.len() > self.head_limit_bytes {
@@ -130,16 +130,16 @@ impl FastCgi {
             (kind::STDIN, None) if open.body_over => return Err(Fault::Malformed("STDIN after its end")),
             (kind::STDIN, None) if ends => {
                 open.body_over = true;
-                return Ok(Some(Event::End));
+                return Ok(Some(RequestEvent::End));
             }
-            (kind::STDIN, None) => return Ok(Some(Event::Body(content))),
+            (kind::STDIN, None) => return Ok(Some(RequestEvent::Body(content))),
             (kind::ABORT_REQUEST, params) => {
                 open.body_over = true;
                 if params.is_none() {
-                    return Ok(Some(Event::Abort));
+                    return Ok(Some(RequestEvent::Abort));
                 }
                 self.closes = !self.end(out);
-                return Ok(self.closes.then_some(Event::Close));
+                return Ok(self.closes.then_some(RequestEvent::Close));
             }
             _ => {} // not for a responder
         }
@@ -147,14 +147,20 @@ impl FastCgi {
     }
 }
 
-impl Protocol for FastCgi {
+impl ServerProtocol for FastCgiProtocol {
     const KEEPS: bool = true;
 
     fn new(head_limit_bytes: usize, connections: usize) -> Self {
-        FastCgi { head_limit_bytes, connections, reader: Reader::default(), request: None, closes: false }
+        FastCgiProtocol {
+            head_limit_bytes,
+            connections,
+            reader: Reader::default(),
+            request: None,
+            closes: false,
+        }
     }
 
-    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<Event>, Fault> {
+    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<RequestEvent>, Fault> {
         while let Some(part) = self.reader.next(read)? {
             if let Some(event) = self.take(part, out)? {
                 return Ok(Some(event));

@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Server;
-use super::gateway::{self, Event, Out, Protocol};
+use super::gateway::{self, Out, RequestEvent, ServerProtocol};
 use crate::codec::{Fault, scgi};
 use crate::config::Table;
 use crate::error::Result;
@@ -15,50 +15,50 @@ use crate::error::Result;
 /// # Errors
 /// Every malformed address, host and network.
 pub(super) fn build(options: gateway::Options, table: &Table) -> Result<Box<dyn Server>> {
-    gateway::build::<Scgi>(options, table, "127.0.0.1:4000")
+    gateway::build::<ScgiProtocol>(options, table, "127.0.0.1:4000")
 }
 
 /// One connection.
-struct Scgi {
+struct ScgiProtocol {
     head_limit_bytes: usize,
-    state: State,
+    state: ScgiState,
 }
 
-enum State {
+enum ScgiState {
     Head,
     /// This many bytes of the body are still to come.
     Body(u64),
     Over,
 }
 
-impl Protocol for Scgi {
+impl ServerProtocol for ScgiProtocol {
     const KEEPS: bool = false;
 
     fn new(head_limit_bytes: usize, _: usize) -> Self {
-        Scgi { head_limit_bytes, state: State::Head }
+        ScgiProtocol { head_limit_bytes, state: ScgiState::Head }
     }
 
-    fn next(&mut self, read: &mut BytesMut, _: &mut Out) -> Result<Option<Event>, Fault> {
+    fn next(&mut self, read: &mut BytesMut, _: &mut Out) -> Result<Option<RequestEvent>, Fault> {
         match &mut self.state {
-            State::Head => {
+            ScgiState::Head => {
                 let Some((head, used)) = scgi::parse_head(read, self.head_limit_bytes)? else {
                     return Ok(None);
                 };
                 read.advance(used);
-                self.state = State::Body(head.content_length);
-                Ok(Some(Event::Head(head.variables)))
+                self.state = ScgiState::Body(head.content_length);
+                Ok(Some(RequestEvent::Head(head.variables)))
             }
-            State::Body(0) => {
-                self.state = State::Over;
-                Ok(Some(Event::End))
+            ScgiState::Body(0) => {
+                self.state = ScgiState::Over;
+                Ok(Some(RequestEvent::End))
             }
-            State::Body(_) if read.is_empty() => Ok(None),
-            State::Body(left) => {
+            ScgiState::Body(_) if read.is_empty() => Ok(None),
+            ScgiState::Body(left) => {
                 let size = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
                 *left -= size as u64;
-                Ok(Some(Event::Body(read.split_to(size).freeze())))
+                Ok(Some(RequestEvent::Body(read.split_to(size).freeze())))
             }
-            State::Over => {
+            ScgiState::Over => {
                 read.clear(); // bytes after the body are ignored
                 Ok(None)
             }
@@ -66,7 +66,7 @@ impl Protocol for Scgi {
     }
 
     fn is_between(&self) -> bool {
-        matches!(self.state, State::Head)
+        matches!(self.state, ScgiState::Head)
     }
 
     fn answers(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::server::accept::Stage;
+use crate::server::control::Stage;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
 
 /// State that a connection's task and a full server share.

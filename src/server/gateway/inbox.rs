@@ -20,7 +20,7 @@ const ROOM_BYTES: usize = 256 * 1024;
 /// The buffer between the two.
 #[derive(Default)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     /// The application's task.
     wanting: AtomicWaker,
     /// The connection's task.
@@ -29,7 +29,7 @@ pub(super) struct Inbox {
 }
 
 #[derive(Default)]
-struct State {
+struct InboxState {
     chunks: VecDeque<Bytes>,
     bytes: usize,
     ended: bool,
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock()
     }
 

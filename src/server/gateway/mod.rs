@@ -1,14 +1,15 @@
 //! What the servers behind a web server (`scgi`, `fastcgi`) share: options, connections, one request after
 //! another.
 //!
-//! - `connection`: one connection, request after request; `exchange`: one request, the app's call and its
-//!   response;
+//! - `shared`: what the connections of one server share;
+//! - `connection`: one connection, request after request; `stream`: its socket and buffers; `exchange`: one
+//!   request, the app's call and its response;
 //! - `idle`: how a full server sees a connection;
 //! - `inbox`: a request's body between the connection and the app;
 //! - `admit`: which of the web server's statements are trusted, and the gate;
 //! - `out`: bytes that wait to be written.
 //!
-//! Each protocol is a [`Protocol`]: bytes in, events out, no socket.
+//! Each protocol is a [`ServerProtocol`]: bytes in, events out, no socket.
 
 mod admit;
 mod connection;
@@ -16,19 +17,23 @@ mod exchange;
 mod idle;
 mod inbox;
 mod out;
+mod protocol;
+mod shared;
+mod stream;
 
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use admit::{Belief, Fronts, refused_head};
 pub(super) use out::Out;
+pub(super) use protocol::{RequestEvent, ServerProtocol};
 
 use self::idle::Idling;
+use self::shared::{GatewayConn, GatewayShared};
 use super::Server;
 use super::accept::{self, Backend, IncomingConn, ListenerId, ServerBase};
 use super::control::Control;
@@ -36,51 +41,8 @@ use super::gate::forwarded::Trusted;
 use super::listener::{Listen, Socket};
 use super::options::{self, GateOptions, LimitOptions, Limits, networks};
 use crate::body::{App, BoxFuture};
-use crate::codec::{Fault, Variables};
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Errors, Result};
-
-/// What happens on a connection.
-pub(super) enum Event {
-    /// A request's head is complete.
-    Head(Variables),
-    /// Bytes of its body.
-    Body(Bytes),
-    /// Its body has ended.
-    End,
-    /// The client has gone; the connection may go on.
-    Abort,
-    /// The connection must end once the reply is sent.
-    Close,
-}
-
-/// One connection's protocol.
-pub(super) trait Protocol: Send + 'static {
-    /// Whether a connection may serve several requests, one after another.
-    const KEEPS: bool;
-
-    /// For a new connection; `head_limit_bytes` limits the head of each request, `connections` is the most
-    /// that are open.
-    fn new(head_limit_bytes: usize, connections: usize) -> Self;
-
-    /// Takes the next event from `read`, `None` if more bytes are needed. Replies that are due at once go to
-    /// `out`.
-    /// # Errors
-    /// If nothing more can be parsed: the connection ends, after a refusal if [`answers`](Protocol::answers).
-    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<Event>, Fault>;
-
-    /// Whether no part of a request has arrived yet.
-    fn is_between(&self) -> bool;
-
-    /// Whether there is a request that a response can be sent to.
-    fn answers(&self) -> bool;
-
-    /// Writes a part of the response.
-    fn put(&mut self, data: Bytes, out: &mut Out);
-
-    /// Ends the response, and returns whether the connection goes on.
-    fn end(&mut self, out: &mut Out) -> bool;
-}
 
 /// Options of a `[server.NAME]` table with `use = "scgi"` or `use = "fastcgi"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -120,7 +82,7 @@ impl Default for Options {
 }
 
 /// A checked server of the protocol `P`.
-struct Gateway<P> {
+struct GatewayServer<P> {
     listen: Vec<Listen>,
     fronts: Fronts,
     limits: Limits,
@@ -130,7 +92,7 @@ struct Gateway<P> {
 /// Checks the options and creates the server; `example` is a suitable address for the protocol.
 /// # Errors
 /// Every malformed address, host and network.
-pub(super) fn build<P: Protocol>(options: Options, table: &Table, example: &str) -> Result<Box<dyn Server>> {
+pub(super) fn build<P: ServerProtocol>(options: Options, table: &Table, example: &str) -> Result<Box<dyn Server>> {
     let mut errors = Vec::new();
     let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {
@@ -143,30 +105,22 @@ pub(super) fn build<P: Protocol>(options: Options, table: &Table, example: &str)
     Errors::check(errors)?;
     let fronts = Fronts { gate, believed, remote_user: options.remote_user };
     let limits = Limits::from(&options.limits);
-    Ok(Box::new(Gateway::<P> { listen, fronts, limits, protocol: PhantomData }))
+    Ok(Box::new(GatewayServer::<P> { listen, fronts, limits, protocol: PhantomData }))
 }
 
-impl<P: Protocol> Server for Gateway<P> {
+impl<P: ServerProtocol> Server for GatewayServer<P> {
     fn listen(&self) -> &[Listen] {
         &self.listen
     }
 
     fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()> {
-        let Gateway { fronts, limits, .. } = *self;
-        let shared =
-            Shared::<P> { base: ServerBase::new(limits, app, &control), fronts, protocol: PhantomData };
+        let GatewayServer { fronts, limits, .. } = *self;
+        let shared = GatewayShared::<P>::new(fronts, limits, app, &control);
         Box::pin(accept::run(Arc::new(shared), sockets, control))
     }
 }
 
-/// What all connections of one server share.
-struct Shared<P> {
-    base: ServerBase,
-    fronts: Fronts,
-    protocol: PhantomData<fn() -> P>,
-}
-
-impl<P: Protocol> Backend for Shared<P> {
+impl<P: ServerProtocol> Backend for GatewayShared<P> {
     const KEEPS: bool = P::KEEPS;
 
     fn base(&self) -> &ServerBase {
@@ -176,19 +130,6 @@ impl<P: Protocol> Backend for Shared<P> {
     fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId) {
         let idling = Arc::<Idling>::default();
         let id = self.base.opened(idling.clone());
-        tokio::spawn(connection::take(Open { shared: self.clone(), id, idling }, incoming, place));
-    }
-}
-
-/// One open connection in the counters.
-struct Open<P: Protocol> {
-    shared: Arc<Shared<P>>,
-    id: u64,
-    idling: Arc<Idling>,
-}
-
-impl<P: Protocol> Drop for Open<P> {
-    fn drop(&mut self) {
-        self.shared.base.closed(self.id);
+        tokio::spawn(connection::take(GatewayConn { shared: self.clone(), id, idling }, incoming, place));
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
 
-use crate::server::stream::Stream;
+use crate::server::stream::SocketStream;
 
 /// Pieces up to this length are copied together rather than kept separate.
 const COPY_LIMIT_BYTES: usize = 4 * 1024;
@@ -53,7 +55,7 @@ impl Out {
     /// Writes what the socket takes, and returns how much; pending if it takes nothing.
     pub(super) fn poll_write(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut SocketStream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.freeze();
@@ -61,7 +63,8 @@ impl Out {
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             *slice = IoSlice::new(piece);
         }
-        let count = ready!(stream.poll_write(cx, &slices[..self.pieces.len().min(SLICES)]))?;
+        let count =
+            ready!(Pin::new(stream).poll_write_vectored(cx, &slices[..self.pieces.len().min(SLICES)]))?;
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

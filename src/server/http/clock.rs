@@ -34,9 +34,9 @@ pub(super) fn now() -> Instant {
 
 /// hyper's timer with that clock: hyper asks for the time three times per request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Timer(TokioTimer);
+pub(super) struct HyperTimer(TokioTimer);
 
-impl hyper::rt::Timer for Timer {
+impl hyper::rt::Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.0.sleep(duration)
     }
@@ -65,7 +65,7 @@ mod tests {
         let still = FrozenClock::new();
         let first = now();
         while Instant::now() == first {}
-        assert_eq!(hyper::rt::Timer::now(&Timer::default()), first);
+        assert_eq!(hyper::rt::Timer::now(&HyperTimer::default()), first);
         drop(still);
         assert!(now() > first, "time goes on");
     }

@@ -16,8 +16,9 @@ use hyper::body::Incoming;
 
 use super::clock;
 use super::conn_state::ConnState;
+use super::executor::{SEND_PROGRESS, SendProgress};
 use super::refused;
-use super::request_body::RequestBody;
+use super::request_body::{RequestBody, leave_body};
 use crate::body::{Body, RefusedHead, Response};
 use crate::environ::Environ;
 use crate::error::BoxError;
@@ -26,25 +27,30 @@ use crate::server::requests::{CountedBody, RequestGuard, Work};
 use crate::server::throughput::{BodyError, BodyOutcome};
 
 /// The service of one connection.
-pub(super) struct Exchange {
+pub(super) struct HttpExchange {
     conn: Arc<ConnState>,
     info: ConnInfo,
     memory: Cell<HostCache>,
 }
 
-impl Exchange {
-    pub(super) fn new(conn: Arc<ConnState>, info: ConnInfo) -> Exchange {
-        Exchange { conn, info, memory: Cell::default() }
+impl HttpExchange {
+    pub(super) fn new(conn: Arc<ConnState>, info: ConnInfo) -> HttpExchange {
+        HttpExchange { conn, info, memory: Cell::default() }
     }
 
     /// Calls the app, or makes our own response if the request is refused.
-    fn begin(&self, mut request: http::Request<Incoming>, head: &mut Head, guard: &mut CallGuard) -> State {
+    fn begin(
+        &self,
+        mut request: http::Request<Incoming>,
+        head: &mut RequestHead,
+        guard: &mut CallGuard,
+    ) -> CallState {
         let (version, shared) = (head.version, &self.conn.shared);
         let has_body = !request.body().is_end_stream();
         let chunked =
             has_body && version < Version::HTTP_2 && request.headers().contains_key(TRANSFER_ENCODING);
         // hyper drops a Content-Length beside a Transfer-Encoding before we see it.
-        let both = self.conn.take_head(chunked.then_some(b"content-length"));
+        let both = self.conn.socket.take_head(chunked.then_some(b"content-length"));
         let admitted = if both {
             Err(Rejection::new(StatusCode::BAD_REQUEST, "Content-Length beside Transfer-Encoding"))
         } else if version >= Version::HTTP_2 && fields_bytes(request.headers()) > shared.limits.head_bytes {
@@ -61,7 +67,7 @@ impl Exchange {
                 let response = reply::rejection(rejection, version);
                 let client = shared.gate.client(request.headers(), &self.info);
                 guard.request.refused_with(&rejection, client, RefusedHead::of_request(&request), &response);
-                return State::made(response);
+                return CallState::made(response);
             }
         }
         if guard.request.is_too_many() {
@@ -69,10 +75,9 @@ impl Exchange {
             let client = request.extensions().get::<Environ>().and_then(|environ| environ.client);
             guard.request.refused_with(&reply::FULL, client, RefusedHead::of_request(&request), &response);
             if has_body && version < Version::HTTP_2 {
-                self.conn.body_open.store(true, Relaxed);
-                self.conn.leave_body(request.into_body());
+                leave_body(&self.conn, request.into_body());
             }
-            return State::made(response);
+            return CallState::made(response);
         }
         let invited = has_body && request.headers().contains_key(EXPECT);
         let request = request.map(|body| {
@@ -83,17 +88,18 @@ impl Exchange {
             let kept = head.fate.insert(Arc::<BodyOutcome>::default()).clone();
             Body::new(RequestBody::new(body, conn, invited, shared.limits.body_pace, kept))
         });
-        if self.conn.served.load(Relaxed) == 0
-            && self.conn.busy.load(Relaxed) == 1
-            && let Some(accepted) = self.conn.accepted.get()
+        let requests = &self.conn.requests;
+        if requests.served() == 0
+            && requests.busy() == 1
+            && let Some(accepted) = self.conn.accepted
         {
             shared.load.served.first_calls.add(accepted.elapsed());
         }
-        State::Running(guard.request.begin(request))
+        CallState::Running(guard.request.begin(request))
     }
 }
 
-impl hyper::service::Service<http::Request<Incoming>> for Exchange {
+impl hyper::service::Service<http::Request<Incoming>> for HttpExchange {
     type Response = http::Response<ResponseBody>;
     type Error = Infallible;
     type Future = Answering;
@@ -101,7 +107,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Exchange {
     fn call(&self, request: http::Request<Incoming>) -> Answering {
         let mut guard = CallGuard::new(&self.conn);
         let admitted = Admitted { head: *request.method() == http::Method::HEAD, upgrade: false };
-        let mut head = Head { version: request.version(), admitted, fate: None };
+        let mut head = RequestHead { version: request.version(), admitted, fate: None };
         let state = self.begin(request, &mut head, &mut guard);
         Answering { state, head, guard: Some(guard) }
     }
@@ -109,28 +115,28 @@ impl hyper::service::Service<http::Request<Incoming>> for Exchange {
 
 /// A response in progress.
 pub(super) struct Answering {
-    state: State,
-    head: Head,
+    state: CallState,
+    head: RequestHead,
     guard: Option<CallGuard>,
 }
 
 /// What the response path needs to know about the request.
-struct Head {
+struct RequestHead {
     version: Version,
     admitted: Admitted,
     /// The outcome of its body, if it has one.
     fate: Option<Arc<BodyOutcome>>,
 }
 
-enum State {
+enum CallState {
     /// Boxed because it is rare: the future moves several times before it is polled.
     Made(Option<Box<Response>>),
     Running(Work),
 }
 
-impl State {
-    fn made(response: Response) -> State {
-        State::Made(Some(Box::new(response)))
+impl CallState {
+    fn made(response: Response) -> CallState {
+        CallState::Made(Some(Box::new(response)))
     }
 }
 
@@ -140,16 +146,16 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mut response = match &mut this.state {
-            State::Made(response) => {
+            CallState::Made(response) => {
                 response.take().map_or_else(|| reply::plain(StatusCode::OK, ""), |made| *made)
             }
-            State::Running(work) => {
+            CallState::Running(work) => {
                 let Some(guard) = &mut this.guard else { return Poll::Pending }; // as below
                 let fate = &this.head.fate;
                 let fault = || fate.as_ref().map_or(BodyError::None, |fate| fate.fault());
                 let response = ready!(work.poll(cx, &mut guard.request, fault));
                 // The app's future ends here, not with the response's body.
-                this.state = State::Made(None);
+                this.state = CallState::Made(None);
                 response
             }
         };
@@ -213,13 +219,14 @@ impl CallGuard {
 
 impl ConnectionRef {
     fn upgrade(&self) {
-        if !self.conn.upgraded.swap(true, Relaxed) {
+        if !self.conn.requests.upgraded.get() {
+            self.conn.requests.upgraded.set(true);
             self.conn.shared.requests.load().upgraded.fetch_add(1, Relaxed);
         }
     }
 
     fn must_close(&self) -> bool {
-        self.conn.close_next.load(Relaxed) || self.conn.shared.closes_connections()
+        self.conn.close_next.get() || self.conn.shared.closes_connections()
     }
 }
 
@@ -237,20 +244,6 @@ pub(super) struct ResponseBody {
     promised: bool,
 }
 
-/// What a response body tells the task of its HTTP/2 stream.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SendProgress {
-    /// A frame was passed on and the next one has not been asked for: the client takes nothing.
-    pub(super) waits: bool,
-    /// Frames passed on so far.
-    pub(super) frames: u64,
-}
-
-thread_local! {
-    /// The progress of the stream that is being polled.
-    pub(super) static SEND_PROGRESS: Cell<SendProgress> = const { Cell::new(SendProgress { waits: false, frames: 0 }) };
-}
-
 impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -260,7 +253,7 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let outgoing = &this.connection.conn.outgoing;
+        let outgoing = &this.connection.conn.socket.outgoing;
         if outgoing.is_allowed()
             && let Some(part) = this.body.next_part()
         {
@@ -268,13 +261,13 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(Some(Ok(Frame::data(outgoing.promise(part, first)))));
         }
         let frame = Pin::new(&mut this.body).poll_frame(cx);
-        if this.connection.conn.multiplexed.load(Relaxed) {
+        if this.connection.conn.http2.active.get() {
             let waits = matches!(frame, Poll::Ready(Some(Ok(_))));
             SEND_PROGRESS.set(SendProgress { waits, frames: SEND_PROGRESS.get().frames + 1 });
         } else if let Poll::Ready(Some(Ok(frame))) = &frame
             && frame.data_ref().is_some_and(|data| refused::looks_alike(data))
         {
-            this.connection.conn.lookalike.store(true, Relaxed);
+            this.connection.conn.requests.lookalike.set(true);
         }
         frame
     }

@@ -1,8 +1,7 @@
-//! One HTTP/2 connection, and the tasks of its streams.
+//! One HTTP/2 connection.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering::Relaxed;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,12 +10,14 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::clock::{self, FrozenClock};
-use super::conn_state::{OpenCount, Socket};
-use super::exchange::{Exchange, SEND_PROGRESS, SendProgress};
-use super::stream::Stream;
-use super::wait::{LINGER_TIME, Timer, since};
-use crate::server::accept::Stage;
+use super::conn_state::{ConnState, OpenCount};
+use super::exchange::HttpExchange;
+use super::socket::HttpSocket;
+use super::stream::HttpStream;
+use super::wait::LINGER_TIME;
+use crate::server::control::Stage;
 use crate::server::gate::ConnInfo;
+use crate::server::throughput::{Timer, since};
 
 /// Longest wait for the client's reply to our GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
@@ -26,131 +27,125 @@ const EVICTION_TIME: Duration = Duration::from_millis(50);
 
 /// Serves it to its end. If it is idle for long or retired, the client is sent GOAWAY, and the streams that
 /// have begun are finished.
-pub(super) async fn serve(stream: Stream, before: Bytes, open: OpenCount, info: ConnInfo, mut timer: Timer) {
+pub(super) async fn serve(
+    stream: HttpStream,
+    before: Bytes,
+    open: OpenCount,
+    info: ConnInfo,
+    mut timer: Timer,
+) {
     let conn = open.conn.clone();
-    let shared = &conn.shared;
-    conn.multiplexed.store(true, Relaxed);
-    let exchange = Exchange::new(conn.clone(), info);
-    let io = TokioIo::new(Socket::new(stream, before, open));
-    let mut connection = pin!(shared.h2.serve_connection(io, exchange));
-    let mut served = 0;
-    let mut idle_since = Instant::now();
-    let mut told = false;
-    let (mut stalled, mut slow, mut shut, mut parting) = (None, None, None, None);
-    let (mut evicted, mut evicting) = (false, None);
+    conn.http2.active.set(true);
+    let exchange = HttpExchange::new(conn.clone(), info);
+    let io = TokioIo::new(HttpSocket::new(stream, before, open));
+    let mut connection = pin!(conn.shared.h2.serve_connection(io, exchange));
+    let mut watch = Http2Watch::new();
     let (mut waker, mut gave_way) = (None, false);
     poll_fn(|cx| {
         conn.task.register(cx, &mut waker);
         // Usually a response woke this task, and others follow closely. Streams that are ready are polled
         // first, and one write takes all their output.
-        gave_way = !gave_way && conn.busy.load(Relaxed) > 0;
+        gave_way = !gave_way && conn.requests.busy() > 0;
         if gave_way {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let _still = FrozenClock::new();
         loop {
-            if connection.as_mut().poll(cx).is_ready() || conn.is_aborted() {
+            if connection.as_mut().poll(cx).is_ready() || conn.aborted.get() {
                 return Poll::Ready(());
             }
-            let now_served = conn.served.load(Relaxed);
-            if now_served != served {
-                let now = clock::now();
-                conn.rests_since(now);
-                (served, idle_since) = (now_served, now.into());
+            match watch.poll(&conn, cx, &mut timer) {
+                Http2Step::Wait => return Poll::Pending,
+                Http2Step::End => return Poll::Ready(()),
+                Http2Step::Cut => conn.http2.cut.set(true),
+                Http2Step::LateHead => connection.as_mut().graceful_shutdown(),
+                Http2Step::GoAway => {
+                    connection.as_mut().graceful_shutdown();
+                    conn.http2.closing.set(true);
+                    continue;
+                }
             }
-            let idle = conn.busy.load(Relaxed) == 0;
-            let written = conn.written.load(Relaxed);
-            let blocked = since(&mut stalled, conn.blocked.load(Relaxed), written);
-            let stalls = blocked.map(|since| since + shared.limits.write_stall);
-            // What h2 has taken of the last responses may take long to reach the client.
-            let parted = since(&mut parting, told && idle, written).map(|since| since + GOODBYE_TIME);
-            let deadline = match (told, idle) {
-                (false, true) => Some(idle_since + shared.limits.idle_time),
-                _ => parted,
-            };
-            let head = since(&mut slow, conn.within.load(Relaxed), conn.whole.load(Relaxed));
-            let heads = head.map(|since| since + shared.limits.head_time);
-            let lingers = since(&mut shut, conn.shut.load(Relaxed), 0).map(|since| since + LINGER_TIME);
-            evicted |= conn.is_evicted() && idle;
-            if !evicted {
-                conn.stay(); // a request arrived in the meantime
-            }
-            let leaves = evicted && idle && !conn.blocked.load(Relaxed);
-            let evictions = since(&mut evicting, leaves, written).map(|since| since + EVICTION_TIME);
-            let sooner = [deadline, stalls, heads, lingers, evictions].into_iter().flatten().min();
-            let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
-            if late && sooner == stalls {
-                conn.cut.store(true, Relaxed);
-                let _ = connection.as_mut().poll(cx); // the socket makes it end
-                return Poll::Ready(());
-            }
-            if late && sooner == heads {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.as_mut().poll(cx); // sends GOAWAY if the socket takes it
-                return Poll::Ready(());
-            }
-            if late && (told || sooner == lingers || sooner == evictions) {
-                return Poll::Ready(());
-            }
-            if !told && (late || evicted || shared.stage() > Stage::Serving) {
-                // GOAWAY: streams that have begun are finished; new ones need another connection.
-                connection.as_mut().graceful_shutdown();
-                conn.closing.store(true, Relaxed);
-                told = true;
-                continue;
-            }
-            return Poll::Pending;
+            // The socket makes it end, or sends GOAWAY if it takes that.
+            let _ = connection.as_mut().poll(cx);
+            return Poll::Ready(());
         }
     })
     .await;
 }
 
-/// Spawns the streams of HTTP/2, and ends a stream whose client takes nothing: only the stream's task notices
-/// this, the socket does not.
-#[derive(Debug, Clone)]
-pub(super) struct Streams {
-    pub(super) stall: Duration,
+/// What happens next to a connection that has nothing to do.
+enum Http2Step {
+    Wait,
+    /// The client takes nothing: the socket is reset.
+    Cut,
+    /// A head did not arrive in time.
+    LateHead,
+    /// The client is sent GOAWAY: streams that have begun are finished; new ones need another connection.
+    GoAway,
+    End,
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let taking = SendProgress::default();
-        tokio::spawn(Streaming { stream, taking, last: None, stall: self.stall, timer: Timer::default() });
-    }
+/// What is checked each time an HTTP/2 connection has nothing to do: phase and deadlines.
+struct Http2Watch {
+    served: usize,
+    idle_since: Instant,
+    evicted: bool,
+    stalled: Option<(u64, Instant)>,
+    slow: Option<(u64, Instant)>,
+    shut: Option<(u64, Instant)>,
+    parting: Option<(u64, Instant)>,
+    evicting: Option<(u64, Instant)>,
 }
 
-pin_project_lite::pin_project! {
-    /// One stream in its own task. Written by hand, because an `async` block would reserve room for the
-    /// stream twice.
-    struct Streaming<F> {
-        #[pin]
-        stream: F,
-        taking: SendProgress,
-        // Since when the client has taken nothing, and how many frames it took before.
-        last: Option<(u64, Instant)>,
-        stall: Duration,
-        timer: Timer,
-    }
-}
-
-impl<F: Future> Future for Streaming<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        SEND_PROGRESS.set(*this.taking);
-        if this.stream.poll(cx).is_ready() {
-            return Poll::Ready(());
+impl Http2Watch {
+    fn new() -> Http2Watch {
+        Http2Watch {
+            served: 0,
+            idle_since: Instant::now(),
+            evicted: false,
+            stalled: None,
+            slow: None,
+            shut: None,
+            parting: None,
+            evicting: None,
         }
-        *this.taking = SEND_PROGRESS.get();
-        match since(this.last, this.taking.waits, this.taking.frames) {
-            Some(since) if this.timer.poll(cx, since + *this.stall) => Poll::Ready(()),
-            _ => Poll::Pending,
+    }
+
+    fn poll(&mut self, conn: &ConnState, cx: &mut Context<'_>, timer: &mut Timer) -> Http2Step {
+        let (limits, socket) = (&conn.shared.limits, &conn.socket);
+        let served = conn.requests.served();
+        if served != self.served {
+            let now = clock::now();
+            conn.rests_since(now);
+            (self.served, self.idle_since) = (served, now.into());
+        }
+        let (told, idle) = (conn.http2.closing.get(), conn.requests.busy() == 0);
+        let (blocked, written) = (socket.blocked.get(), socket.written.get());
+        let stalls = since(&mut self.stalled, blocked, written).map(|since| since + limits.write_stall);
+        // What h2 has taken of the last responses may take long to reach the client.
+        let parted = since(&mut self.parting, told && idle, written).map(|since| since + GOODBYE_TIME);
+        let leaves = match (told, idle) {
+            (false, true) => Some(self.idle_since + limits.idle_time),
+            _ => parted,
+        };
+        let heads = since(&mut self.slow, socket.within.get(), socket.whole.get());
+        let heads = heads.map(|since| since + limits.head_time);
+        let lingers = since(&mut self.shut, socket.shut.get(), 0).map(|since| since + LINGER_TIME);
+        self.evicted |= conn.evicted.get() && idle;
+        if !self.evicted {
+            conn.stay(); // a request arrived in the meantime
+        }
+        let evicted = since(&mut self.evicting, self.evicted && idle && !blocked, written);
+        let evictions = evicted.map(|since| since + EVICTION_TIME);
+        let sooner = [leaves, stalls, heads, lingers, evictions].into_iter().flatten().min();
+        let late = sooner.is_some_and(|sooner| timer.poll(cx, sooner));
+        match late {
+            true if sooner == stalls => Http2Step::Cut,
+            true if sooner == heads => Http2Step::LateHead,
+            true if told || sooner == lingers || sooner == evictions => Http2Step::End,
+            _ if !told && (late || self.evicted || conn.shared.stage() > Stage::Serving) => Http2Step::GoAway,
+            _ => Http2Step::Wait,
         }
     }
 }

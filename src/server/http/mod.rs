@@ -1,32 +1,44 @@
 //! The `http` server: HTTP/1.1 and HTTP/2, with or without TLS, on TCP and Unix sockets.
 //!
-//! - `shared`: what the connections of one server share;
+//! - `shared`: what the connections of one server share; `backend`: how the server takes a connection;
 //! - `arrive`: what happens before the first request (PROXY header, TLS); `redirect`: redirects plain clients
 //!   to HTTPS;
-//! - `connection`: one connection, from its first byte to its end or hand-over; `http2`: the same for HTTP/2,
-//!   with time limits for its `frames`;
-//! - `stream`: the socket; `conn_state`: what the parts of a connection share;
+//! - `connection`: one connection, from its first byte to its end or hand-over (`hand_over`); `http1` and
+//!   `http2` drive hyper, with time limits for HTTP/2's `frames` and an `executor` for its streams;
+//! - `stream`: the bytes of a connection, from a socket or from TLS (`tls_io`); `socket`: the same as hyper
+//!   sees it; `prefixed`: bytes that were read before;
+//! - `conn_state`: what the parts of a connection share; `socket_state`: what the socket tells the others;
+//!   `relaxed`: their atomics;
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `refused`: requests that end before there is a request; they are answered and logged all the same;
 //! - `sendfile`: files that the kernel sends directly;
 //! - `request_body`: the request's body: its throughput, and what the app left unread;
-//! - `idle`: how a full server sees a connection; `wait`: deadlines; `clock`: the time, read once per poll of
-//!   a task.
+//! - `idle`: how a full server sees a connection; `wait`: the client's end of stream after ours; `clock`: the
+//!   time, read once per poll of a task.
 
 mod arrive;
+mod backend;
 mod clock;
 mod conn_state;
 mod connection;
 mod exchange;
+mod executor;
 mod frames;
+mod hand_over;
+mod http1;
 mod http2;
 mod idle;
+mod prefixed;
 mod redirect;
 mod refused;
+mod relaxed;
 mod request_body;
 mod sendfile;
 mod shared;
+mod socket;
+mod socket_state;
 mod stream;
+mod tls_io;
 mod wait;
 
 use std::num::NonZeroUsize;
@@ -46,7 +58,7 @@ use super::tls::{self, Tls};
 use crate::body::{App, BoxFuture};
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Errors, Result};
-use shared::{Preface, Shared};
+use shared::{HttpShared, Preface};
 
 /// Options of a `[server.NAME]` table with `use = "http"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -218,7 +230,7 @@ impl Server for Http {
                 app = redirect::wrap(app, from, port.unwrap_or(443), tls.clone());
             }
             let preface = Preface { tls, balancers, tls_listeners: secure.len() };
-            let shared = Shared::new(gate, limits, preface, app, &control);
+            let shared = HttpShared::new(gate, limits, preface, app, &control);
             accept::run(Arc::new(shared), sockets, control).await;
         })
     }

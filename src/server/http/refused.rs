@@ -4,21 +4,15 @@
 //! response back ([`is_hypers_own`]), and when the connection has ended, its driver sends one that names the
 //! reason.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
-use tokio::io::AsyncWrite as _;
 
-use super::conn_state::{ConnState, Socket};
-use super::sendfile;
-use super::stream::Stream;
+use super::conn_state::ConnState;
+use super::stream::HttpStream;
 use super::wait::linger;
 use crate::body::{RefusedHead, Response};
 use crate::server::gate::{ConnInfo, Rejection};
@@ -43,7 +37,7 @@ pub(super) const HANDSHAKE: u8 = 22;
 /// Answers, counts and logs a request of which `read` has arrived, and ends the connection. Output that the
 /// socket does not take at once is dropped.
 pub(super) async fn refuse(
-    mut stream: Stream,
+    mut stream: HttpStream,
     conn: &ConnState,
     info: &ConnInfo,
     rejection: Rejection,
@@ -132,44 +126,6 @@ pub(super) fn mark(response: &mut Response) {
     headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     if let Some(closes) = closes {
         headers.insert(CONNECTION, closes);
-    }
-}
-
-/// The slices up to byte `end` of all of them.
-fn before<'a>(slices: &'a [IoSlice<'a>], end: usize) -> impl Iterator<Item = IoSlice<'a>> {
-    let mut left = end;
-    slices.iter().filter_map(move |slice| {
-        let part = &slice[..slice.len().min(left)];
-        left -= part.len();
-        (!part.is_empty()).then(|| IoSlice::new(part))
-    })
-}
-
-impl Socket {
-    /// Holds back a response of hyper's own at the end of `slices`; writes what is before it.
-    pub(super) fn keep_back(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Option<Poll<io::Result<usize>>> {
-        let own = is_hypers_own(slices.last()?)?;
-        let conn = &*self.open.conn;
-        let may_refuse = !conn.multiplexed.load(Relaxed) && !conn.upgraded.load(Relaxed);
-        if !may_refuse || conn.busy.load(Relaxed) > 0 || conn.lookalike.load(Relaxed) {
-            return None;
-        }
-        let last = slices.last()?.len();
-        let end = slices.iter().map(|slice| slice.len()).sum::<usize>() - last + own;
-        if end == 0 {
-            self.refused = true;
-            return Some(Poll::Ready(Ok(last)));
-        }
-        let slices: Vec<_> = before(slices, end).collect();
-        let result = match self.open.conn.outgoing.is_used() {
-            true => sendfile::send(&self.stream, &self.open.conn.outgoing, cx, &slices),
-            false => Pin::new(&mut self.stream).poll_write(cx, slices.first()?),
-        };
-        Some(self.wrote(result))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ impl RequestBody {
         fate: Arc<BodyOutcome>,
     ) -> RequestBody {
         if let Some(conn) = &conn {
-            conn.body_open.store(true, Relaxed);
+            conn.http1.body_open.set(true);
         }
         RequestBody { body: Some(body), conn, invited, fate, clock: Clock::new(pace) }
     }
@@ -49,7 +48,7 @@ impl RequestBody {
     fn end(&mut self) {
         self.body = None;
         if let Some(conn) = self.conn.take() {
-            conn.body_open.store(false, Relaxed);
+            conn.http1.body_open.set(false);
         }
     }
 }
@@ -106,12 +105,19 @@ impl Drop for RequestBody {
             // A client that got no `100 Continue` will not send the body, and a long body costs more than a
             // connection.
             if self.invited || body.size_hint().lower() > DRAIN_LIMIT_BYTES {
-                conn.close_next.store(true, Relaxed);
+                conn.close_next.set(true);
             } else {
-                conn.leave_body(body);
+                leave_body(&conn, body);
             }
         }
     }
+}
+
+/// Leaves a body that the application does not read to the driver, for [`Drain`].
+pub(super) fn leave_body(conn: &ConnState, body: Incoming) {
+    conn.http1.body_open.set(true);
+    conn.http1.leave_body(body);
+    conn.task.wake();
 }
 
 /// The rest of a body that the application left unread, read so that the connection can go on.
@@ -122,8 +128,10 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn new(body: Incoming) -> Drain {
-        Drain { body, bytes: 0, until: Instant::now() + DRAIN_TIME }
+    /// Begins if such a body was left.
+    pub(super) fn begin(conn: &ConnState) -> Option<Drain> {
+        let body = conn.http1.take_leftover()?;
+        Some(Drain { body, bytes: 0, until: Instant::now() + DRAIN_TIME })
     }
 
     /// When to give up.
@@ -131,8 +139,22 @@ impl Drain {
         self.until
     }
 
-    /// Continues to read. `true`: the body has ended and the connection may go on; `false`: it is too long.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Continues to read. Ready when the body has ended, so that the connection may go on, or when it is too
+    /// long or too slow.
+    pub(super) fn poll(&mut self, conn: &ConnState, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = match self.read(cx) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending if self.until <= Instant::now() => false,
+            Poll::Pending => return Poll::Pending,
+        };
+        if ended {
+            conn.http1.body_open.set(false);
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the body has ended, rather than become too long.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             if self.body.is_end_stream() {
                 return Poll::Ready(true);

@@ -21,8 +21,8 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use super::stream::Stream;
 use crate::body::file::{LARGEST_PART, Part, read_at};
+use crate::server::stream::SocketStream;
 
 /// Bytes copied at once if the file system does not support sendfile.
 const COPIED: usize = 64 * 1024;
@@ -82,7 +82,7 @@ impl Outgoing {
 /// Those of the socket. [`is_fault`] recognizes errors of the file, which may have become too short, and a
 /// placeholder that stands for nothing.
 pub(super) fn send(
-    stream: &Stream,
+    stream: &SocketStream,
     outgoing: &Outgoing,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],
@@ -175,14 +175,14 @@ mod tests {
         Part { file: Arc::new(file), start, length }
     }
 
-    fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+    fn pair() -> (SocketStream, std::os::unix::net::UnixStream) {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), theirs)
+        (SocketStream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), theirs)
     }
 
     /// Sends all remaining slices, as hyper does.
-    async fn send_all(stream: &Stream, outgoing: &Outgoing, mut left: Vec<Bytes>) -> io::Result<usize> {
+    async fn send_all(stream: &SocketStream, outgoing: &Outgoing, mut left: Vec<Bytes>) -> io::Result<usize> {
         let mut whole = 0;
         while !left.is_empty() {
             let slices: Vec<_> = left.iter().map(|bytes| IoSlice::new(bytes)).collect();

@@ -1,22 +1,18 @@
-//! What all connections of one server share, and how a connection is added.
+//! What all connections of one server share.
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 
-use super::arrive::Speaks;
 use super::clock;
-use super::conn_state::{ConnState, OpenCount};
-use super::connection;
-use super::http2::Streams;
+use super::executor::Streams;
 use crate::body::App;
-use crate::server::accept::{Backend, HandedOver, IncomingConn, ListenerId, ServerBase};
+use crate::server::accept::{ListenerId, ServerBase};
 use crate::server::control::Control;
+use crate::server::gate::Gate;
 use crate::server::gate::forwarded::Trusted;
-use crate::server::gate::{ConnInfo, Gate};
 use crate::server::options::Limits;
 use crate::server::tls::Terminator;
 
@@ -24,8 +20,8 @@ use crate::server::tls::Terminator;
 const HYPER_FIELDS: usize = 100;
 
 /// What all connections of one server share: the base of every server, plus the parts for HTTP.
-pub(super) struct Shared {
-    base: ServerBase,
+pub(super) struct HttpShared {
+    pub(super) base: ServerBase,
     pub(super) gate: Gate,
     pub(super) preface: Preface,
     pub(super) h1: http1::Builder,
@@ -49,7 +45,7 @@ impl Preface {
     }
 }
 
-impl Deref for Shared {
+impl Deref for HttpShared {
     type Target = ServerBase;
 
     fn deref(&self) -> &ServerBase {
@@ -57,11 +53,17 @@ impl Deref for Shared {
     }
 }
 
-impl Shared {
-    pub(super) fn new(gate: Gate, limits: Limits, preface: Preface, app: App, control: &Control) -> Shared {
+impl HttpShared {
+    pub(super) fn new(
+        gate: Gate,
+        limits: Limits,
+        preface: Preface,
+        app: App,
+        control: &Control,
+    ) -> HttpShared {
         let mut h1 = http1::Builder::new();
         // Our own clock can tell a slow head from an idle connection, and hyper's cannot. The socket
-        // (`conn_state`) recognizes a client that has shut its sending side, so hyper watches for the end of
+        // (`socket`) recognizes a client that has shut its sending side, so hyper watches for the end of
         // the stream.
         h1.header_read_timeout(None).half_close(false).max_header_size(limits.head_bytes);
         if limits.head_bytes + 8192 > 400 * 1024 {
@@ -71,7 +73,7 @@ impl Shared {
             h1.max_headers(gate.fields_limit);
         }
         let mut h2 = http2::Builder::new(Streams { stall: limits.write_stall });
-        h2.timer(clock::Timer::default())
+        h2.timer(clock::HyperTimer::default())
             .max_concurrent_streams(100)
             // Twice what the exchange allows: requests that h2 refuses itself are not logged.
             .max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
@@ -79,46 +81,6 @@ impl Shared {
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Shared { base: ServerBase::new(limits, app, control), gate, preface, h1, h2 }
-    }
-
-    /// Called once per connection, when it has ended or was handed over.
-    pub(super) fn closed(&self, id: u64, upgraded: bool) {
-        if upgraded {
-            self.load.upgraded.fetch_sub(1, Relaxed);
-        }
-        self.base.closed(id);
-    }
-}
-
-/// Counts a new connection.
-fn open(conn: ConnState) -> OpenCount {
-    let conn = Arc::new(conn);
-    let id = conn.shared.base.opened(conn.clone());
-    OpenCount { conn, id }
-}
-
-impl Backend for Shared {
-    const KEEPS: bool = true;
-
-    fn base(&self) -> &ServerBase {
-        &self.base
-    }
-
-    fn take(self: &Arc<Self>, incoming: IncomingConn, place: ListenerId) {
-        let conn = ConnState::new(self.clone());
-        match incoming {
-            IncomingConn::Accepted(stream, at) => {
-                conn.accepted.get_or_init(|| at);
-                tokio::spawn(connection::begin(stream.into(), open(conn), place));
-            }
-            IncomingConn::HandedOver(HandedOver { stream, read, peer, secure }) => {
-                let open = open(conn);
-                // It was plain when it arrived. If the listener now uses TLS, it ends with the next response.
-                open.conn.close_next.store(self.preface.tls(&place).is_some(), Relaxed);
-                let info = ConnInfo { peer, listen: place.listen.clone(), secure, certificate: None };
-                tokio::spawn(connection::serve(stream.into(), read, open, place, info, Speaks::Either));
-            }
-        }
+        HttpShared { base: ServerBase::new(limits, app, control), gate, preface, h1, h2 }
     }
 }

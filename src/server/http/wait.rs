@@ -1,41 +1,29 @@
-//! What a connection waits for: deadlines, and the client's end of stream after ours.
+//! How long a connection waits for its client at the end, and the client's end of stream after ours.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::conn_state::ConnState;
-use super::stream::Stream;
-pub(super) use crate::server::throughput::{Timer, since};
+use super::stream::HttpStream;
+
+/// An idle connection stays open this long after its server retires: a request that is already on its way is
+/// answered, with `Connection: close`, instead of meeting a closed socket.
+pub(super) const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// Longest wait for the client's end of stream after ours, and the most bytes read in that time.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 256 * 1024;
 
-/// Whether the client has sent unread bytes.
-pub(super) fn has_more(stream: &mut Stream) -> bool {
-    let mut byte = [0];
-    let read = match stream {
-        Stream::Tcp(stream) => stream.try_read(&mut byte),
-        Stream::Unix(stream) => stream.try_read(&mut byte),
-        Stream::Tls(stream) => {
-            stream.read(&mut byte).now_or_never().unwrap_or(Err(std::io::ErrorKind::WouldBlock.into()))
-        }
-    };
-    matches!(read, Ok(1..))
-}
-
 /// Ends our side and reads for a while what the client still sends: closing at once would reset the
 /// connection, and the client could lose the response (RFC 9112 section 9.6).
 ///
 /// A full server waits for a shorter time.
-pub(super) async fn linger(mut stream: Stream, conn: &ConnState) {
-    conn.ending.store(true, Relaxed);
+pub(super) async fn linger(mut stream: HttpStream, conn: &ConnState) {
+    conn.ending.set(true);
     let reading = async {
         stream.shutdown().await?;
         let mut space = vec![0; 16 * 1024];
@@ -51,7 +39,7 @@ pub(super) async fn linger(mut stream: Stream, conn: &ConnState) {
     let (mut reading, mut waker) = (pin!(reading), None);
     let reading = poll_fn(|cx| {
         conn.task.register(cx, &mut waker);
-        if conn.is_evicted() || conn.is_aborted() {
+        if conn.evicted.get() || conn.aborted.get() {
             return Poll::Ready(());
         }
         reading.as_mut().poll(cx).map(drop)

@@ -73,7 +73,10 @@ fn time(seconds: i64) -> SystemTime {
 }
 
 /// Reads a pair of files. `None`: they do not exist yet, and may be created later.
-pub(super) fn load(files: &CertificateFiles, opener: &config::Files) -> Result<Option<Certificate>, TlsFault> {
+pub(super) fn load(
+    files: &CertificateFiles,
+    opener: &config::Files,
+) -> Result<Option<Certificate>, TlsFault> {
     let at = |key: &str, error: Error| TlsFault {
         place: if files.later { files.place.clone() } else { join(&files.place, key) },
         error,

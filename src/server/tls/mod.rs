@@ -157,4 +157,3 @@ fn check(table: &Table, options: &Options, errors: &mut Vec<Error>) {
         );
     }
 }
-

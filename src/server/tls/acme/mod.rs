@@ -14,8 +14,8 @@ mod store;
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
-pub(super) use self::settings::{AcmeSettings, Options};
 use self::settings::FIRST_PAUSE;
+pub(super) use self::settings::{AcmeSettings, Options};
 use super::files::shown;
 
 /// Time between two checks whether a new certificate is due.
