@@ -10,9 +10,6 @@ use parking_lot::RwLock;
 use super::page::{Encodings, Page};
 use super::tree::Version;
 
-/// The largest cached file, in bytes.
-pub(super) const LARGEST: u64 = 64 * 1024;
-
 /// Pages for each set of accepted codings, by the request's path as received.
 pub(super) struct Cache {
     pages: [RwLock<HashMap<Box<str>, Kept>>; Encodings::COUNT],

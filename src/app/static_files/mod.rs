@@ -199,7 +199,7 @@ impl StaticFiles {
         if let Some(page) = self.cache.still(accepted, path, &opened.version) {
             return Ok(Looked::Page(page));
         }
-        let small = opened.version.size <= cache::LARGEST;
+        let small = opened.version.size <= page::CACHE_LIMIT_BYTES;
         let keep = small && self.cache.keeps() && !opened.version.is_hot();
         let mut page = Page::new(opened, media, encoding, small)?;
         if varies {

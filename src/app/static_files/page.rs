@@ -19,6 +19,9 @@ use crate::app::respond::plain;
 use crate::body::file::{FileBody, Piece, read_at};
 use crate::body::{Body, Request, Response};
 
+/// The largest file whose page is cached.
+pub(super) const CACHE_LIMIT_BYTES: u64 = 64 * 1024;
+
 /// A content coding of a precompressed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -114,7 +117,7 @@ impl Page {
         in_memory: bool,
     ) -> std::io::Result<Page> {
         let Opened { file, mut version } = opened;
-        let bytes = if in_memory { read_whole(&file, super::cache::LARGEST)? } else { Bytes::new() };
+        let bytes = if in_memory { read_whole(&file, CACHE_LIMIT_BYTES)? } else { Bytes::new() };
         if in_memory {
             version.size = bytes.len() as u64;
         }

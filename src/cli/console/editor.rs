@@ -12,7 +12,6 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use super::field;
 use crate::config::is_secret_field;
 use crate::error::{Error, Result};
 
@@ -99,6 +98,13 @@ impl Editor {
             let _ = self.editor.append_history(path);
         }
     }
+}
+
+/// Splits `Name: value`, if the line has this form.
+pub(super) fn field(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_name.then_some((name, value.trim()))
 }
 
 /// Whether a line has a header field, a parameter or a body key that is secret.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 
-use self::editor::Editor;
+use self::editor::{Editor, field};
 use self::jar::Jar;
 use super::output::{is_read, note, print, write};
 use super::request::table;
@@ -278,13 +278,6 @@ impl Console {
 /// Prints text; ends the console if the pipe is closed.
 fn show(text: &str) -> Result<Next> {
     Ok(if is_read(text)? { Next::Line } else { Next::End })
-}
-
-/// Splits `Name: value`, if the line has this form.
-fn field(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once(':')?;
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    is_name.then_some((name, value.trim()))
 }
 
 fn switch(name: &str, word: &str) -> Result<bool> {

@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime};
 use http::Version;
 use serde_json::json;
 
-use super::{Answered, line};
+use super::format::Answered;
+use super::line;
 use crate::body::{Refused, Request};
 use crate::environ::{Environ, RemoteUser, RequestId};
 use crate::escape;

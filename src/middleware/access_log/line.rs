@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, Version};
 
-use super::{Answered, Format};
+use super::format::{Answered, LineFormat};
 use crate::body::{Refused, Request};
 use crate::environ::{Environ, RemoteUser};
 use crate::escape::is_harmful;
@@ -43,7 +43,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    pub(super) fn of(request: &Request, came: Instant, format: Format) -> Line {
+    pub(super) fn of(request: &Request, came: Instant, format: LineFormat) -> Line {
         let extensions = request.extensions();
         let environ = extensions.get::<Environ>();
         let mut text = SPARE.take();
@@ -68,14 +68,14 @@ impl Line {
             _ => b" HTTP\" ",
         });
         let status = text.len();
-        if format == Format::Combined {
+        if format == LineFormat::Combined {
             fields(&mut text, request.headers());
         }
         text.push(b'\n');
         Line { text, user, status }
     }
 
-    pub(super) fn of_refused(request: &Refused<'_>, format: Format) -> Line {
+    pub(super) fn of_refused(request: &Refused<'_>, format: LineFormat) -> Line {
         let head = &request.head;
         let mut text = SPARE.take();
         text.clear();
@@ -99,7 +99,7 @@ impl Line {
             _ => b"\" ",
         });
         let status = text.len();
-        if format == Format::Combined {
+        if format == LineFormat::Combined {
             match head.headers {
                 Some(headers) => fields(&mut text, headers),
                 None => text.extend_from_slice(b" \"-\" \"-\""),

@@ -1,5 +1,6 @@
 //! `access_log`: one line per request, written in batches by a separate thread ([`sink`]).
 
+mod format;
 mod json;
 mod line;
 mod sink;
@@ -15,6 +16,7 @@ use crate::config::{AppendPath, Purpose, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
+use format::{Answered, LineFormat};
 use json::Facts;
 use line::Line;
 use sink::{Sink, Target};
@@ -29,31 +31,18 @@ use sink::{Sink, Target};
 pub(super) struct Options {
     /// The format of a line.
     #[serde(default)]
-    format: Format,
+    format: LineFormat,
     /// Where to write if there is no `file`.
     #[serde(default)]
-    to: Stream,
+    to: LogStream,
     /// File to append to. If it is moved away (logrotate), it is created again within a second.
     file: Option<AppendPath>,
-}
-
-/// The format of a line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Format {
-    /// The common log format.
-    Common,
-    /// The common format plus referer and user agent.
-    #[default]
-    Combined,
-    /// A JSON object, which also has the duration and the request id.
-    Json,
 }
 
 /// A stream of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Stream {
+enum LogStream {
     #[default]
     Stderr,
     Stdout,
@@ -80,22 +69,22 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             Errors::check(opened.err().into_iter().collect())?;
             Target::File(file.to_path_buf(), files.clone())
         }
-        (None, Stream::Stderr) => Target::Stderr,
-        (None, Stream::Stdout) => Target::Stdout,
+        (None, LogStream::Stderr) => Target::Stderr,
+        (None, LogStream::Stdout) => Target::Stdout,
     };
     let sink = Sink::new(target, context.reopen.clone());
     Ok(next.followed(Arc::new(Log { format: options.format, sink })))
 }
 
 struct Log {
-    format: Format,
+    format: LineFormat,
     sink: Sink,
 }
 
 impl Observer for Log {
     fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall> {
         let asked = match self.format {
-            Format::Json => Asked::Facts(Box::new(Facts::of(request, came))),
+            LineFormat::Json => Asked::Facts(Box::new(Facts::of(request, came))),
             format => Asked::Line(Line::of(request, came, format)),
         };
         Box::new(LogEntry { log: self, asked, answered: Answered::default() })
@@ -109,7 +98,7 @@ impl Observer for Log {
             ..Answered::default()
         };
         match self.format {
-            Format::Json => self.sink.write(&[Facts::of_refused(request).line(&answered).as_bytes()]),
+            LineFormat::Json => self.sink.write(&[Facts::of_refused(request).line(&answered).as_bytes()]),
             format => Line::of_refused(request, format).whole(&answered, |parts| self.sink.write(parts)),
         }
     }
@@ -126,24 +115,6 @@ struct LogEntry {
 enum Asked {
     Line(Line),
     Facts(Box<Facts>),
-}
-
-/// The values of the response.
-struct Answered<'a> {
-    /// As reported on the response by an inner middleware that authenticates the user.
-    user: Option<Arc<str>>,
-    id: Option<Arc<str>>,
-    status: u16,
-    bytes: u64,
-    /// Why the server itself answered.
-    reason: Option<&'a str>,
-}
-
-impl Default for Answered<'_> {
-    fn default() -> Self {
-        // nginx's 499 remains if the client leaves before there is a response.
-        Answered { user: None, id: None, status: 499, bytes: 0, reason: None }
-    }
 }
 
 impl ObservedCall for LogEntry {

@@ -1,6 +1,6 @@
 //! Plugins that come with paster, found by name: `use = "notebook"`.
 
-use super::LibrarySource;
+use super::types::LibrarySource;
 use crate::error::Error;
 use crate::ops::sdk::{checkout, package_libraries};
 

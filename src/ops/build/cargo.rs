@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::tracked::{Records, Tracked};
-use super::{Inputs, Progress, Speed, Step};
+use super::types::{Inputs, Progress, Speed, Step};
 use crate::error::Error;
 
 /// A plugin's crate, as cargo sees it.
@@ -379,4 +379,10 @@ pub(super) fn lines(
         });
     }
     lines
+}
+
+/// Finds a program in the search path.
+pub(super) fn find_program(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

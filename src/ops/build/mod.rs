@@ -8,73 +8,20 @@ mod sdk_version;
 mod stamp;
 mod steps;
 mod tracked;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::app::{AppKind, PluginLibrary, PluginSource};
 use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Origin};
 pub use stamp::files;
-
-/// Progress of a build.
-#[derive(Debug, Clone)]
-pub enum Progress {
-    /// The build of an app starts.
-    Begin,
-    /// The current step.
-    At {
-        /// `Compiling axum v0.8.9`, `npm ci`.
-        text: String,
-        /// Number of finished crates; `None` in a front-end step.
-        done: Option<u64>,
-    },
-    /// A warning.
-    Warning(String),
-    /// The build has succeeded.
-    End {
-        /// How long it took, in milliseconds.
-        ms: u64,
-    },
-}
-
-/// Receives progress, with the app's name.
-pub type Listener<'a> = &'a (dyn Fn(&str, Progress) + Send + Sync);
-
-/// The inputs of libraries.
-#[derive(Debug, Clone, Default)]
-pub struct Inputs {
-    /// Directories of crates and their local dependencies.
-    pub folders: BTreeSet<PathBuf>,
-    /// Single files: libraries that paster does not build.
-    pub files: BTreeSet<PathBuf>,
-    /// The inputs of the last build, anywhere on disk.
-    pub sources: BTreeSet<PathBuf>,
-    /// What a build writes in the directories: not to be watched.
-    pub outputs: BTreeSet<PathBuf>,
-}
-
-impl Inputs {
-    fn extend(&mut self, other: Inputs) {
-        self.folders.extend(other.folders);
-        self.files.extend(other.files);
-        self.sources.extend(other.sources);
-        self.outputs.extend(other.outputs);
-    }
-}
-
-/// The cargo profile to build with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Speed {
-    /// Fast to build: `dev` without debug information.
-    Development,
-    /// Fast to run: `release`.
-    Production,
-}
+use types::LibrarySource;
+pub use types::{Inputs, Listener, Progress, Speed};
 
 /// The result of a failed build.
 #[derive(Debug)]
@@ -89,13 +36,6 @@ impl From<Failure> for Errors {
     fn from(failure: Failure) -> Errors {
         Errors::check(failure.faults).err().unwrap_or_else(|| Error::new("the build failed").into())
     }
-}
-
-/// Where one app's library comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum LibrarySource {
-    File(PathBuf),
-    Crate { manifest: PathBuf, profile: String },
 }
 
 /// Builds the libraries of `config`'s plugin apps and copies them. Without `copies`, returns the original
@@ -310,24 +250,4 @@ impl Copies {
         known().insert(library.to_owned(), (state, copy.clone()));
         Ok(copy)
     }
-}
-
-/// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Step {
-    /// The program and its arguments.
-    run: Vec<String>,
-    /// Directory to run it in, relative to the crate.
-    #[serde(default)]
-    dir: PathBuf,
-    /// Files and directories that it reads, relative to `dir`.
-    #[serde(default)]
-    inputs: Vec<PathBuf>,
-    /// Files and directories that it writes, relative to `dir`.
-    outputs: Vec<PathBuf>,
-    /// A program without which the step is skipped.
-    needs: Option<String>,
-    /// The warning for that case.
-    without: Option<String>,
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::cargo::{self, Package};
 use super::tracked::Tracked;
-use super::{Inputs, Speed};
+use super::types::{Inputs, Speed};
 
 /// The record of one crate and profile.
 pub(super) struct Stamp {
@@ -85,7 +85,7 @@ impl Stamp {
                 hash.update(format!("{text}={};", value.to_string_lossy()));
             }
         }
-        hash.update(format!("{:?} {:?}", super::steps::find("cargo"), super::steps::find("rustc")));
+        hash.update(format!("{:?} {:?}", cargo::find_program("cargo"), cargo::find_program("rustc")));
         let name = hex(&hash.finalize()[..16]);
         Stamp {
             file: caches.map(|caches| caches.join("paster/builds").join(format!("{name}.json"))),

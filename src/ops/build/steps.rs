@@ -8,8 +8,9 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::cargo::{Group, Package, lines};
-use super::{Progress, Step, stamp};
+use super::cargo::{Group, Package, find_program, lines};
+use super::stamp;
+use super::types::{Progress, Step};
 use crate::error::Error;
 
 /// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all
@@ -25,7 +26,7 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         if is_fresh(step, &dir, &record, &state) {
             continue;
         }
-        if let Some(program) = step.needs.as_ref().filter(|program| find(program).is_none()) {
+        if let Some(program) = step.needs.as_ref().filter(|program| find_program(program).is_none()) {
             let default = format!("`{program}` is not installed: skipped `{}`", step.run.join(" "));
             tell(Progress::Warning(step.without.clone().unwrap_or(default)));
             whole = false;
@@ -70,12 +71,6 @@ fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
             newest.is_none_or(|newest| times.iter().all(|time| *time >= newest))
         }
     }
-}
-
-/// Finds a program in the search path.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Error> {

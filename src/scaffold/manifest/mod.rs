@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) use check::{condition, permissions};
-use read::choices;
 
 /// A `skeleton.toml`, parsed and checked.
 #[derive(Debug, Clone)]
@@ -213,4 +212,20 @@ impl Manifest {
     pub fn var(&self, name: &str) -> Option<&Var> {
         self.vars.iter().find(|var| var.name == name)
     }
+}
+
+/// `["a", "b"]` or `{ a = "label" }`.
+fn choices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    use serde::de::Error as _;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let choices: Option<Vec<_>> = match Value::deserialize(deserializer)? {
+        Value::Array(items) => items.iter().map(|item| Some((text(item)?, text(item)?))).collect(),
+        Value::Object(items) => {
+            items.iter().map(|(name, label)| Some((name.clone(), text(label)?))).collect()
+        }
+        _ => None,
+    };
+    choices
+        .filter(|choices| !choices.is_empty())
+        .ok_or_else(|| D::Error::custom("write choices as `[\"a\", \"b\"]` or `{ a = \"what it means\" }`"))
 }

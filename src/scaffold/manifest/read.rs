@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde_json::Value;
 use toml_edit::{Document, Item};
 
 use super::{About, Case, FileRule, Manifest, PostStep, Var};
@@ -68,24 +67,6 @@ impl Manifest {
         Errors::check(faults)?;
         Ok(manifest)
     }
-}
-
-/// `["a", "b"]` or `{ a = "label" }`.
-pub(super) fn choices<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<(String, String)>, D::Error> {
-    use serde::de::Error as _;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let choices: Option<Vec<_>> = match Value::deserialize(deserializer)? {
-        Value::Array(items) => items.iter().map(|item| Some((text(item)?, text(item)?))).collect(),
-        Value::Object(items) => {
-            items.iter().map(|(name, label)| Some((name.clone(), text(label)?))).collect()
-        }
-        _ => None,
-    };
-    choices
-        .filter(|choices| !choices.is_empty())
-        .ok_or_else(|| D::Error::custom("write choices as `[\"a\", \"b\"]` or `{ a = \"what it means\" }`"))
 }
 
 /// `[vars]`, in the order of the file.
