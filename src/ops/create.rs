@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Map, Value, json};
 
 use super::sdk;
-use crate::config::Sources;
+use crate::config::{Sources, without_bom};
 use crate::error::{Error, Result};
 use crate::scaffold::{
     Answers, Plan, PostAction, ProvidedAnswers, Question, Skeleton, Written, plain_component, render, resolve,
@@ -126,6 +126,22 @@ impl Prepared {
         }
         Ok(created)
     }
+}
+
+/// Reads the table in an answers file: JSON if its name ends in `.json`, TOML otherwise.
+/// # Errors
+/// If it cannot be read or parsed.
+pub fn read_answers(path: &Path) -> Result<Map<String, Value>> {
+    let shown = path.display();
+    let text = std::fs::read(path)
+        .and_then(|bytes| String::from_utf8(without_bom(bytes)).map_err(std::io::Error::other))
+        .map_err(|error| Error::usage(format!("cannot read the answers in `{shown}`")).because(error))?;
+    let table = if path.extension().is_some_and(|ending| ending == "json") {
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    } else {
+        toml_edit::de::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
+    };
+    Ok(table.map_err(|error| Error::usage(format!("cannot read the answers in `{shown}`")).because(error))?)
 }
 
 /// The last component of the target, which must be a name.

@@ -1,0 +1,132 @@
+//! `paster create`.
+
+mod ask;
+mod report;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::Map;
+
+use self::ask::{ask, ask_for_skeleton};
+use crate::error::{Error, Result};
+use crate::ops::create::{CreateRequest, prepare, read_answers};
+use crate::scaffold::{ProvidedAnswers, Skeleton, built_in_names};
+
+/// Creates an application from a skeleton.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster create --list-templates                list the built-in skeletons
+  paster create blog --template axum            a Rust application in ./blog
+  paster create --template notebook             a notebook server in ./notebook
+  paster create site -t static port=9000        answer a question in advance
+  paster create site -t static --list-variables show what it would ask
+  paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton")]
+pub(super) struct Args {
+    /// The directory to create [default: the skeleton's name], and answers
+    #[arg(value_name = "NAME] [KEY=VALUE")]
+    words: Vec<String>,
+    /// The skeleton: the name of a built-in one, or the path of a directory
+    #[arg(short, long, value_name = "SKELETON")]
+    template: Option<String>,
+    /// List the built-in skeletons
+    #[arg(long)]
+    list_templates: bool,
+    /// List the variables of the skeleton
+    #[arg(long, requires = "template")]
+    list_variables: bool,
+    /// Read answers from a TOML or JSON file; KEY=VALUE arguments override it
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Use the defaults without asking
+    #[arg(long)]
+    defaults: bool,
+    /// Show what would be asked and written, without writing it
+    #[arg(long)]
+    dry_run: bool,
+    /// Show what would change in the directory as a unified diff, without writing it
+    #[arg(long)]
+    diff: bool,
+    /// Write into a directory that is not empty; replaced files are kept as *.bak
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        if self.list_templates {
+            return report::templates(self.json);
+        }
+        let interactive = !self.defaults && !self.dry_run && !self.diff && !self.json && on_terminal();
+        let skeleton = match &self.template {
+            Some(skeleton) => skeleton.clone(),
+            None if interactive => ask_for_skeleton()?,
+            None => {
+                let names: Vec<_> = built_in_names().map(|name| format!("`{name}`")).collect();
+                return Err(Error::usage("no skeleton given")
+                    .help(format!(
+                        "add `--template` with one of {}, or the path of a directory",
+                        names.join(", ")
+                    ))
+                    .into());
+            }
+        };
+        if self.list_variables {
+            return report::variables(&Skeleton::open(&skeleton)?, self.json);
+        }
+        let (target, arguments) = split_words(&self.words)?;
+        let (file, file_name) = match &self.answers {
+            Some(path) => (read_answers(path)?, path.display().to_string()),
+            None => (Map::new(), String::new()),
+        };
+        let request =
+            CreateRequest { target, skeleton, given: ProvidedAnswers { arguments, file, file_name } };
+        let prepared = prepare(&request, &mut |question| if interactive { ask(question) } else { Ok(None) })?;
+        if self.diff {
+            return report::diffs(&prepared, self.json);
+        }
+        if self.dry_run {
+            return report::plan(&prepared, self.json);
+        }
+        prepared.refuse_used(self.force)?;
+        let created = prepared.write()?;
+        report::created(&prepared, &created, self.json)
+    }
+}
+
+/// The name, if there is one, and the answers.
+type Words = (Option<PathBuf>, Vec<(String, String)>);
+
+/// Splits `NAME` and `KEY=VALUE` arguments, in any order. What starts like `key=` is an answer; the rest is a
+/// name.
+fn split_words(words: &[String]) -> Result<Words> {
+    let mut target = None;
+    let mut arguments = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((key, value)) if key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) => {
+                arguments.push((key.to_owned(), value.to_owned()));
+            }
+            _ if target.is_none() => target = Some(PathBuf::from(word)),
+            _ => {
+                return Err(Error::usage(format!("unexpected `{word}`: a name was already given"))
+                    .help("answers are written KEY=VALUE")
+                    .into());
+            }
+        }
+    }
+    if let Some(target) = &target
+        && target.as_os_str().is_empty()
+    {
+        return Err(Error::usage("the name is empty").into());
+    }
+    Ok((target, arguments))
+}
+
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
