@@ -45,16 +45,35 @@ pub fn parse_head(
     if consumed > limit_bytes {
         return Err(Fault::TooLong);
     }
+    let (status, mut headers) = parse_fields(&input[..end], limit_fields)?;
+    // Hop-by-hop fields belong to the server.
+    for name in [CONNECTION, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    let location = headers.get(LOCATION).filter(|_| status.is_none());
+    // Many programs write raw UTF-8.
+    let answer = match location.map(|location| std::str::from_utf8(location.as_bytes())) {
+        Some(Ok(path)) if path.starts_with('/') && !path.starts_with("//") => {
+            Answer::LocalRedirect(path.to_owned())
+        }
+        Some(_) => Answer::Document { status: StatusCode::FOUND, headers },
+        None => Answer::Document { status: status.unwrap_or(StatusCode::OK), headers },
+    };
+    Ok(Some((answer, consumed)))
+}
+
+/// The value of `Status`, and the other fields.
+fn parse_fields(lines: &[u8], limit: usize) -> Result<(Option<StatusCode>, HeaderMap), Fault> {
     let mut status = None;
     let mut headers = HeaderMap::new();
     let mut count = 0;
-    for line in input[..end].split(|byte| *byte == b'\n') {
+    for line in lines.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             continue; // after the last field
         }
         count += 1;
-        if count > limit_fields {
+        if count > limit {
             return Err(Fault::TooLong);
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -79,20 +98,7 @@ pub fn parse_head(
     if count == 0 {
         return malformed("the head has no fields");
     }
-    // Hop-by-hop fields belong to the server.
-    for name in [CONNECTION, TRANSFER_ENCODING] {
-        headers.remove(name);
-    }
-    let location = headers.get(LOCATION).filter(|_| status.is_none());
-    // Many programs write raw UTF-8.
-    let answer = match location.map(|location| std::str::from_utf8(location.as_bytes())) {
-        Some(Ok(path)) if path.starts_with('/') && !path.starts_with("//") => {
-            Answer::LocalRedirect(path.to_owned())
-        }
-        Some(_) => Answer::Document { status: StatusCode::FOUND, headers },
-        None => Answer::Document { status: status.unwrap_or(StatusCode::OK), headers },
-    };
-    Ok(Some((answer, consumed)))
+    Ok((status, headers))
 }
 
 /// Where the fields end, and where the body begins.

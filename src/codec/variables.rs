@@ -196,6 +196,42 @@ pub enum Split {
 /// # Source
 /// RFC 3875 section 4.1.
 pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> {
+    let (mut request, content_length) = method_and_fields(variables)?;
+    *request.version_mut() = match variables.get("SERVER_PROTOCOL") {
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        Some(b"HTTP/2.0" | b"HTTP/2") => Version::HTTP_2,
+        Some(b"HTTP/3.0" | b"HTTP/3") => Version::HTTP_3,
+        _ => Version::HTTP_11,
+    };
+    let (uri, script_name) = target(variables, split)?;
+    *request.uri_mut() = uri;
+    let told = |name: &str| variables.text(name).filter(|text| !text.is_empty());
+    let secure = told("HTTPS").is_some_and(|https| https.eq_ignore_ascii_case("on") || https == "1")
+        || told("REQUEST_SCHEME") == Some("https");
+    let remote = told("REMOTE_ADDR").and_then(|text| text.parse::<IpAddr>().ok());
+    let remote_port = told("REMOTE_PORT").and_then(|port| port.parse().ok()).unwrap_or(0);
+    let port = told("SERVER_PORT").filter(|port| *port != if secure { "443" } else { "80" });
+    let server = told("SERVER_NAME").map(|name| match port {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
+    });
+    Ok(Passed {
+        request,
+        script_name,
+        content_length,
+        remote: remote.map(|address| SocketAddr::new(address, remote_port)),
+        secure,
+        server,
+        user: told("REMOTE_USER").map(|name| RemoteUser {
+            name: name.into(),
+            auth_type: told("AUTH_TYPE").map(str::to_owned).unwrap_or_default().into(),
+        }),
+        certificate: certificate(variables),
+    })
+}
+
+/// A request with the method and the fields, and the length of its body.
+fn method_and_fields(variables: &Variables) -> Result<(Request<()>, Option<u64>), Fault> {
     let mut request = Request::new(());
     let mut content_length = None;
     let mut method = None;
@@ -230,37 +266,7 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
     if let Some(length) = content_length.filter(|length| *length > 0) {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    *request.version_mut() = match variables.get("SERVER_PROTOCOL") {
-        Some(b"HTTP/1.0") => Version::HTTP_10,
-        Some(b"HTTP/2.0" | b"HTTP/2") => Version::HTTP_2,
-        Some(b"HTTP/3.0" | b"HTTP/3") => Version::HTTP_3,
-        _ => Version::HTTP_11,
-    };
-    let (uri, script_name) = target(variables, split)?;
-    *request.uri_mut() = uri;
-    let told = |name: &str| variables.text(name).filter(|text| !text.is_empty());
-    let secure = told("HTTPS").is_some_and(|https| https.eq_ignore_ascii_case("on") || https == "1")
-        || told("REQUEST_SCHEME") == Some("https");
-    let remote = told("REMOTE_ADDR").and_then(|text| text.parse::<IpAddr>().ok());
-    let remote_port = told("REMOTE_PORT").and_then(|port| port.parse().ok()).unwrap_or(0);
-    let port = told("SERVER_PORT").filter(|port| *port != if secure { "443" } else { "80" });
-    let server = told("SERVER_NAME").map(|name| match port {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    });
-    Ok(Passed {
-        request,
-        script_name,
-        content_length,
-        remote: remote.map(|address| SocketAddr::new(address, remote_port)),
-        secure,
-        server,
-        user: told("REMOTE_USER").map(|name| RemoteUser {
-            name: name.into(),
-            auth_type: told("AUTH_TYPE").map(str::to_owned).unwrap_or_default().into(),
-        }),
-        certificate: certificate(variables),
-    })
+    Ok((request, content_length))
 }
 
 /// Adds the field of `HTTP_name`, unless it concerns the connection between the web server and its client.

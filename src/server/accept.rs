@@ -208,21 +208,21 @@ impl HandedOver {
     }
 }
 
-fn enter<H: Backend>(house: &H, stage: Stage) {
-    let base = house.base();
+fn enter<B: Backend>(backend: &B, stage: Stage) {
+    let base = backend.base();
     if base.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
         base.turned.notify_waiters();
     }
     base.connections.turned(base.stage());
 }
 
-async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId) {
+async fn accept<B: Backend>(backend: Arc<B>, listener: Listener, place: ListenerId) {
     loop {
-        house.base().room(&listener).await;
-        let accepted = match house.base().shortage.is_on() {
+        backend.base().room(&listener).await;
+        let accepted = match backend.base().shortage.is_on() {
             false => listener.accept().await,
             true => {
-                house.base().shortage.look();
+                backend.base().shortage.look();
                 let Ok(accepted) = tokio::time::timeout(shortage::QUIET, listener.accept()).await else {
                     continue;
                 };
@@ -233,16 +233,16 @@ async fn accept<H: Backend>(house: Arc<H>, listener: Listener, place: ListenerId
             Ok(stream) => {
                 let at = std::time::Instant::now();
                 // Another listener may have taken the room since.
-                if house.base().is_full() {
-                    house.base().connections.evict(1);
+                if backend.base().is_full() {
+                    backend.base().connections.evict(1);
                 }
-                house.take(IncomingConn::Accepted(stream, at), place.clone());
+                backend.take(IncomingConn::Accepted(stream, at), place.clone());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                house.base().shortage.failed(&error, &place.listen);
+                backend.base().shortage.failed(&error, &place.listen);
                 // The descriptors that this frees may be all that is missing.
-                house.base().connections.evict(MAKES_ROOM);
+                backend.base().connections.evict(MAKES_ROOM);
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
         }
@@ -260,22 +260,28 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Serves until the generation is retired and the last connection is gone.
-pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut control: Control) {
-    let base = house.base();
+/// Starts to accept from every socket.
+fn listen<B: Backend>(backend: &Arc<B>, sockets: Vec<Socket>) -> (JoinSet<()>, Vec<ListenerId>) {
     let mut listeners = JoinSet::new();
     let mut places = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
         let place = ListenerId { index, listen: socket.address().into() };
         places.push(place.clone());
         match Listener::new(socket) {
-            Ok(listener) => drop(listeners.spawn(accept(house.clone(), listener, place))),
+            Ok(listener) => drop(listeners.spawn(accept(backend.clone(), listener, place))),
             Err(error) => {
                 tracing::error!(%error, listen = &*place.listen, "cannot serve the inherited socket")
             }
         }
     }
-    if !H::KEEPS {
+    (listeners, places)
+}
+
+/// Serves until the generation is retired and the last connection is gone.
+pub(super) async fn run<B: Backend>(backend: Arc<B>, sockets: Vec<Socket>, mut control: Control) {
+    let base = backend.base();
+    let (mut listeners, places) = listen(&backend, sockets);
+    if !B::KEEPS {
         control.adopted.close();
     }
     let mut phases = true;
@@ -288,10 +294,10 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
         }
         match phase {
             Phase::Serving => {}
-            Phase::Retired => enter(&*house, Stage::Retired),
+            Phase::Retired => enter(&*backend, Stage::Retired),
             Phase::Draining { until: time } => {
                 until = Some(time);
-                enter(&*house, Stage::Draining);
+                enter(&*backend, Stage::Draining);
             }
         }
         let retired = phase != Phase::Serving;
@@ -304,7 +310,7 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
             biased;
             changed = control.phase.changed(), if phases => phases = changed.is_ok(),
             idle = control.adopted.recv(), if adoptions => match idle {
-                Some(idle) => adopt(&house, idle, &places).await,
+                Some(idle) => adopt(&backend, idle, &places).await,
                 None => adoptions = false,
             },
             () = base.fewer_than(1), if retired => {
@@ -312,7 +318,7 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
                 // receives.
                 control.adopted.close();
                 while let Some(idle) = control.adopted.recv().await {
-                    adopt(&house, idle, &places).await;
+                    adopt(&backend, idle, &places).await;
                 }
                 adoptions = false;
                 if base.load.connections.load(Relaxed) == 0 {
@@ -324,14 +330,14 @@ pub(super) async fn run<H: Backend>(house: Arc<H>, sockets: Vec<Socket>, mut con
         }
     }
     listeners.shutdown().await;
-    enter(&*house, Stage::Over);
+    enter(&*backend, Stage::Over);
     // The task of an upgraded connection may be slow to notice. The process ends soon anyway.
     let _ = tokio::time::timeout(ABORT_TIME, base.fewer_than(1)).await;
 }
 
 /// Takes over a connection of the previous generation, or passes it on if this generation is retired too.
-async fn adopt<H: Backend>(house: &Arc<H>, idle: Idle, places: &[ListenerId]) {
-    let base = house.base();
+async fn adopt<B: Backend>(backend: &Arc<B>, idle: Idle, places: &[ListenerId]) {
+    let base = backend.base();
     let idle = match base.stage() {
         Stage::Retired => match base.hand_over.send(idle).await {
             Ok(()) => return,
@@ -343,7 +349,7 @@ async fn adopt<H: Backend>(house: &Arc<H>, idle: Idle, places: &[ListenerId]) {
     let place = places.get(idle.listener).cloned();
     let place = place.unwrap_or_else(|| ListenerId { index: idle.listener, listen: "".into() });
     match HandedOver::of(idle) {
-        Ok(handed_over) => house.take(IncomingConn::HandedOver(handed_over), place),
+        Ok(handed_over) => backend.take(IncomingConn::HandedOver(handed_over), place),
         Err(error) => tracing::warn!(%error, "cannot take over a connection of the previous generation"),
     }
 }

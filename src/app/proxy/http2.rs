@@ -130,27 +130,20 @@ pub(super) async fn run(
                 (error.into_error(), message)
             })
         });
-        let limit = duration(group.timeouts.head_secs);
-        let error = loop {
-            let before = progress.moved.load(Relaxed);
-            match tokio::time::timeout(limit, &mut answer).await {
-                Ok(Ok(response)) => {
-                    if let Err(reason) = Reason::check_status(response.status().as_u16()) {
-                        return Err(Failure::Upstream(member.fault(reason)));
-                    }
-                    member.succeeded();
-                    return Ok(response.map(|body| paced(body, group, lease)));
-                }
-                Ok(Err(error)) => break error,
-                // The client may still be sending.
-                Err(_) if progress.moved.load(Relaxed) != before => {}
-                Err(_) => {
-                    group.failed(&member);
-                    return Err(Failure::Upstream(member.fault(Reason::HeadTimeout)));
-                }
-            }
+        let Some(answer) = in_time(&mut answer, duration(group.timeouts.head_secs), &progress).await else {
+            group.failed(&member);
+            return Err(Failure::Upstream(member.fault(Reason::HeadTimeout)));
         };
-        let (error, unsent) = error;
+        let (error, unsent) = match answer {
+            Ok(response) => {
+                if let Err(reason) = Reason::check_status(response.status().as_u16()) {
+                    return Err(Failure::Upstream(member.fault(reason)));
+                }
+                member.succeeded();
+                return Ok(response.map(|body| paced(body, group, lease)));
+            }
+            Err(error) => error,
+        };
         if progress.failed.load(Relaxed) > 0 {
             return Err(Failure::Client(error.into()));
         }
@@ -164,6 +157,23 @@ pub(super) async fn run(
                 group.failed(&member);
                 return Err(Failure::Upstream(member.fault(Reason::Http2(error))));
             }
+        }
+    }
+}
+
+/// Waits for the head; `None` if neither it nor the request's body has moved for `limit`: the client may still
+/// be sending.
+async fn in_time<F: Future + Unpin>(
+    answer: &mut F,
+    limit: Duration,
+    progress: &Progress,
+) -> Option<F::Output> {
+    loop {
+        let before = progress.moved.load(Relaxed);
+        match tokio::time::timeout(limit, &mut *answer).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if progress.moved.load(Relaxed) != before => {}
+            Err(_) => return None,
         }
     }
 }

@@ -19,8 +19,7 @@ pub(super) fn templates(json: bool) -> Result<ExitCode> {
             .collect();
         return print_json(&list.into());
     }
-    let width =
-        skeletons.iter().map(|skeleton| skeleton.manifest.about.name.len()).max().unwrap_or_default();
+    let width = skeletons.iter().map(|skeleton| skeleton.manifest.about.name.len()).max().unwrap_or_default();
     print(&about.map(|about| format!("{:width$}  {}\n", about.name, about.summary)).collect::<String>())
 }
 
@@ -69,16 +68,11 @@ pub(super) fn plan(prepared: &Prepared, json: bool) -> Result<ExitCode> {
     }
     text += "files:\n";
     for step in &prepared.plan.steps {
-        text += &format!(
-            "  {:9} {:>7}  {}\n",
-            action_name(step.action),
-            step.file.bytes.len(),
-            step.file.path
-        );
+        text +=
+            &format!("  {:9} {:>7}  {}\n", action_name(step.action), step.file.bytes.len(), step.file.path);
     }
     if prepared.plan.needs_force() {
-        text +=
-            &format!("`{}` is not empty: writing into it needs `--force`\n", prepared.target.display());
+        text += &format!("`{}` is not empty: writing into it needs `--force`\n", prepared.target.display());
     }
     print(&text)
 }

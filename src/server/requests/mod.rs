@@ -5,27 +5,26 @@
 //! lists requests in flight, drops cancelled ones, and watches the response body. It knows no protocol and no
 //! socket.
 
+mod counted_body;
+
 use std::any::Any;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(super) use self::counted_body::CountedBody;
 use super::control::{Load, Outcome, RequestStats};
 use super::gate::{Admitted, Rejection, reply};
 use super::throughput::{BodyError, TooSlow};
-use crate::body::file::Part;
 use crate::body::{
-    App, Body, BoxFuture, Meter, ObservedCall, Observer, Refused, RefusedHead, Request, Response, Unwrapped,
-    Watch,
+    App, BoxFuture, Meter, ObservedCall, Observer, Refused, RefusedHead, Request, Response, Unwrapped, Watch,
 };
 use crate::environ::{Environ, RefusalReason};
 use crate::error::BoxError;
@@ -316,76 +315,11 @@ fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
+/// What a panic says.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     format!("panic: {text}")
-}
-
-/// A response's body that is being sent, with its request's guard.
-pub(super) struct CountedBody {
-    body: Body,
-    guard: RequestGuard,
-}
-
-impl CountedBody {
-    pub(super) fn new(body: Body, guard: RequestGuard) -> CountedBody {
-        if let Some(entry) = &guard.entry {
-            entry.sending();
-        }
-        CountedBody { body, guard }
-    }
-
-    /// [`Body::next_part`], for a server whose socket can send files.
-    pub(super) fn next_part(&mut self) -> Option<Part> {
-        if self.guard.is_cancelled(None) {
-            return None; // `poll_frame` returns the error
-        }
-        let part = self.body.next_part();
-        self.guard.bytes += part.as_ref().map_or(0, |part| part.length as u64);
-        part
-    }
-}
-
-impl http_body::Body for CountedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        let cut = || {
-            tracing::warn!("a request was cancelled by `paster cancel` in the middle of its response");
-            Poll::Ready(Some(Err("the request was cancelled".into())))
-        };
-        if this.guard.is_cancelled(None) {
-            return cut();
-        }
-        let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
-            Ok(Poll::Pending) if this.guard.is_cancelled(Some(cx)) => return cut(),
-            Ok(frame) => frame,
-            // A panic in the middle of a body must not look like its end.
-            Err(panic) => Poll::Ready(Some(Err(panic_text(&*panic).into()))),
-        };
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            this.guard.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        if let Poll::Ready(Some(Err(error))) = &frame {
-            this.guard.requests.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// Counts the bytes of a request body.

@@ -3,46 +3,32 @@
 //! # Source
 //! RFC 9112.
 
-use std::mem::MaybeUninit;
-use std::time::Duration;
+mod chunked;
+mod head;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 
+use self::chunked::{chunk_size, may_trail, trailers};
+use self::head::{Framing, ParsedHead};
 use super::fields::RewriteRules;
 use crate::app::upstream::{Decoded, Head, Kept, Member, Outgoing, Protocol, Reason};
 use crate::body::Body;
-
-/// Longest head of a response.
-const HEAD_LIMIT_BYTES: usize = 64 * 1024;
-/// Maximum number of fields in a head, and in trailers.
-const FIELDS_LIMIT: usize = 128;
-/// Longest line with the size of a chunk.
-const CHUNK_LINE_LIMIT: usize = 1024;
-/// Maximum number of interim responses: `100 Continue`, `103 Early Hints`.
-const INTERIM_LIMIT: u32 = 16;
 
 /// One request and its response.
 pub(super) struct Http1 {
     head_request: bool,
     upgrade: bool,
     chunked_request: bool,
-    state: State,
+    state: ResponsePart,
     interim: u32,
     kept: Option<Kept>,
 }
 
-/// Where a field's name and value are in a head: start and length.
-#[derive(Clone, Copy, Default)]
-struct Field {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-enum State {
+enum ResponsePart {
     Head,
     Length(u64),
     ChunkSize,
@@ -101,7 +87,7 @@ pub(super) fn write(
         head_request: parts.method == Method::HEAD,
         upgrade,
         chunked_request: length.is_none(),
-        state: State::Head,
+        state: ResponsePart::Head,
         interim: 0,
         kept: None,
     }
@@ -136,12 +122,14 @@ impl Protocol for Http1 {
     fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
         loop {
             match &mut self.state {
-                State::Head => match self.head(input)? {
-                    Some(head) => return Ok(Decoded::Head(head)),
-                    None => return Ok(Decoded::More),
-                },
-                State::Length(0) => self.state = State::Over,
-                State::Length(left) | State::ChunkData(left @ 1..) => {
+                ResponsePart::Head => {
+                    let Some(parsed) = head::parse(input, &mut self.interim)? else {
+                        return Ok(Decoded::More);
+                    };
+                    return self.accept(parsed).map(Decoded::Head);
+                }
+                ResponsePart::Length(0) => self.state = ResponsePart::Over,
+                ResponsePart::Length(left) | ResponsePart::ChunkData(left @ 1..) => {
                     if input.is_empty() {
                         return Ok(Decoded::More);
                     }
@@ -149,145 +137,45 @@ impl Protocol for Http1 {
                     *left -= count as u64;
                     return Ok(Decoded::Data(input.split_to(count).freeze()));
                 }
-                State::ChunkData(_) => self.state = State::ChunkEnd,
-                State::ChunkEnd => match &input[..] {
+                ResponsePart::ChunkData(_) => self.state = ResponsePart::ChunkEnd,
+                ResponsePart::ChunkEnd => match &input[..] {
                     [b'\r', b'\n', ..] => {
                         input.advance(2);
-                        self.state = State::ChunkSize;
+                        self.state = ResponsePart::ChunkSize;
                     }
                     [] | [b'\r'] => return Ok(Decoded::More),
                     _ => return Err(Reason::Malformed("a chunk is longer than announced")),
                 },
-                State::ChunkSize => match chunk_size(input)? {
+                ResponsePart::ChunkSize => match chunk_size(input)? {
                     None => return Ok(Decoded::More),
-                    Some(0) => self.state = State::Trailers,
-                    Some(size) => self.state = State::ChunkData(size),
+                    Some(0) => self.state = ResponsePart::Trailers,
+                    Some(size) => self.state = ResponsePart::ChunkData(size),
                 },
-                State::Trailers => {
+                ResponsePart::Trailers => {
                     let Some(trailers) = trailers(input)? else { return Ok(Decoded::More) };
-                    self.state = State::Over;
+                    self.state = ResponsePart::Over;
                     if !trailers.is_empty() {
                         return Ok(Decoded::Trailers(trailers));
                     }
                 }
-                State::UntilClose => {
+                ResponsePart::UntilClose => {
                     return Ok(match (input.is_empty(), ended) {
                         (false, _) => Decoded::Data(input.split().freeze()),
                         (true, true) => Decoded::End(None),
                         (true, false) => Decoded::More,
                     });
                 }
-                State::Over => return Ok(Decoded::End(self.kept)),
-                State::Switched => return Ok(Decoded::Switched),
+                ResponsePart::Over => return Ok(Decoded::End(self.kept)),
+                ResponsePart::Switched => return Ok(Decoded::Switched),
             }
         }
     }
 }
 
 impl Http1 {
-    /// The final head at the start of `input`; interim ones are skipped.
-    fn head(&mut self, input: &mut BytesMut) -> Result<Option<Head>, Reason> {
-        loop {
-            let mut fields = [const { MaybeUninit::uninit() }; FIELDS_LIMIT];
-            let mut response = httparse::Response::new(&mut []);
-            let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-                &mut response,
-                input,
-                &mut fields,
-            );
-            let length = match parsed {
-                Ok(httparse::Status::Complete(length)) if length <= HEAD_LIMIT_BYTES => length,
-                Ok(httparse::Status::Partial) if input.len() <= HEAD_LIMIT_BYTES => return Ok(None),
-                Ok(_) => return Err(Reason::Malformed("its head is too long")),
-                Err(httparse::Error::TooManyHeaders) => {
-                    return Err(Reason::Malformed("its head has too many fields"));
-                }
-                Err(_) => return Err(Reason::Malformed("its head is not valid HTTP/1")),
-            };
-            let status = Reason::check_status(response.code.unwrap_or(0))?;
-            let recent = response.version == Some(1);
-            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                input.advance(length);
-                self.interim += 1;
-                if self.interim > INTERIM_LIMIT {
-                    return Err(Reason::Malformed("it sends too many interim responses"));
-                }
-                continue;
-            }
-            // Values stay where they were read: they are slices of one buffer.
-            let start = input.as_ptr() as usize;
-            let mut fields = [Field::default(); FIELDS_LIMIT];
-            let count = response.headers.len();
-            for (field, parsed) in fields.iter_mut().zip(&*response.headers) {
-                let (name, value) = (parsed.name.as_bytes(), parsed.value);
-                *field = Field {
-                    name: (name.as_ptr() as usize - start, name.len()),
-                    value: (value.as_ptr() as usize - start, value.len()),
-                };
-            }
-            let bytes = input.split_to(length).freeze();
-            return self.answer(status, recent, &bytes, &fields[..count]).map(Some);
-        }
-    }
-
-    fn answer(
-        &mut self,
-        status: StatusCode,
-        recent: bool,
-        bytes: &Bytes,
-        fields: &[Field],
-    ) -> Result<Head, Reason> {
-        let mut headers = HeaderMap::with_capacity(fields.len());
-        let (mut length, mut codings, mut chunked) = (None, 0, false);
-        let (mut close, mut keep, mut named, mut time) = (false, false, false, None);
-        for Field { name, value } in fields {
-            let name = HeaderName::from_bytes(&bytes[name.0..name.0 + name.1])
-                .map_err(|_| Reason::Malformed("the name of a field is not valid"))?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value.0..value.0 + value.1))
-                .map_err(|_| Reason::Malformed("the value of a field is not valid"))?;
-            match name {
-                CONNECTION => {
-                    for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                        close |= option.eq_ignore_ascii_case(b"close");
-                        keep |= option.eq_ignore_ascii_case(b"keep-alive");
-                        named |= !option.is_empty()
-                            && ![&b"close"[..], b"keep-alive", b"upgrade"]
-                                .iter()
-                                .any(|known| option.eq_ignore_ascii_case(known));
-                    }
-                    headers.append(CONNECTION, value);
-                    continue;
-                }
-                TRANSFER_ENCODING => {
-                    codings += 1;
-                    chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
-                    continue;
-                }
-                CONTENT_LENGTH => {
-                    let number = parse_length(value.as_bytes());
-                    if number.is_none() || length.is_some_and(|length| Some(length) != number) {
-                        return Err(Reason::Malformed("its Content-Length is not a single number"));
-                    }
-                    if length.is_some() {
-                        continue;
-                    }
-                    length = number;
-                }
-                TE => continue,
-                UPGRADE if status != StatusCode::SWITCHING_PROTOCOLS => continue,
-                _ if name == "keep-alive" => {
-                    time = keep_alive_time(&value);
-                    continue;
-                }
-                _ if name == "proxy-connection" => continue,
-                _ => {}
-            }
-            headers.append(name, value);
-        }
-        if named {
-            drop_named(&mut headers);
-        }
-        headers.remove(CONNECTION);
+    /// Decides by a final head how the response goes on.
+    fn accept(&mut self, parsed: ParsedHead) -> Result<Head, Reason> {
+        let ParsedHead { status, recent, mut headers, framing } = parsed;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let websocket = headers.get(UPGRADE).map(HeaderValue::as_bytes);
             if !self.upgrade || !websocket.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) {
@@ -295,9 +183,10 @@ impl Http1 {
             }
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.remove(CONTENT_LENGTH);
-            self.state = State::Switched;
+            self.state = ResponsePart::Switched;
             return Ok(Head { status, headers, length: None, redirect: None });
         }
+        let Framing { mut length, codings, chunked, close, keep, time, .. } = framing;
         if codings > 1 || codings == 1 && !(chunked && recent) {
             return Err(Reason::Malformed("its Transfer-Encoding is not exactly `chunked`"));
         }
@@ -310,117 +199,16 @@ impl Http1 {
         let bodiless =
             self.head_request || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.state = match (bodiless, chunked, length) {
-            (true, ..) => State::Over,
-            (_, true, _) => State::ChunkSize,
-            (_, _, Some(length)) => State::Length(length),
-            (_, _, None) => State::UntilClose,
+            (true, ..) => ResponsePart::Over,
+            (_, true, _) => ResponsePart::ChunkSize,
+            (_, _, Some(length)) => ResponsePart::Length(length),
+            (_, _, None) => ResponsePart::UntilClose,
         };
         let keeps = !close && !doubt && (recent || keep);
         self.kept = keeps.then_some(Kept(time));
         let length = if bodiless { Some(0) } else { length };
         Ok(Head { status, headers, length, redirect: None })
     }
-}
-
-/// Drops the fields that `Connection` names (RFC 9110, section 7.6.1), except those that the response's
-/// meaning depends on.
-fn drop_named(headers: &mut HeaderMap) {
-    let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
-    for option in lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
-        if let Ok(name) = HeaderName::from_bytes(option.trim_ascii())
-            && !matches!(name, CONTENT_LENGTH | UPGRADE)
-            && !name.as_str().starts_with("content-")
-        {
-            headers.remove(name);
-        }
-    }
-}
-
-/// Only digits.
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// `timeout=5` of a `Keep-Alive` field.
-fn keep_alive_time(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let seconds = text.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// The size of the chunk at the start of `input`; its line is removed.
-fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Reason> {
-    const MALFORMED: Reason = Reason::Malformed("the size of a chunk is not valid");
-    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
-        return if input.len() > CHUNK_LINE_LIMIT { Err(MALFORMED) } else { Ok(None) };
-    };
-    let line = match &input[..end] {
-        [line @ .., b'\r'] if line.len() <= CHUNK_LINE_LIMIT => line,
-        _ => return Err(MALFORMED),
-    };
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let extension = line[digits..].trim_ascii_start();
-    if digits == 0 || digits > 15 || !(extension.is_empty() || extension[0] == b';') {
-        return Err(MALFORMED);
-    }
-    let size = line[..digits]
-        .iter()
-        .fold(0, |size, digit| size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or(0)));
-    input.advance(end + 1);
-    Ok(Some(size))
-}
-
-/// The fields after the last chunk, with the empty line that ends them.
-fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Reason> {
-    const MALFORMED: Reason = Reason::Malformed("its trailers are not valid");
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
-    let (length, fields) = match httparse::parse_headers(input, &mut fields) {
-        Ok(httparse::Status::Complete(parsed)) => parsed,
-        Ok(httparse::Status::Partial) if input.len() <= HEAD_LIMIT_BYTES => return Ok(None),
-        _ => return Err(MALFORMED),
-    };
-    let mut trailers = HeaderMap::new();
-    for field in fields {
-        let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
-        else {
-            return Err(MALFORMED);
-        };
-        if may_trail(&name) {
-            trailers.append(name, value);
-        }
-    }
-    input.advance(length);
-    Ok(Some(trailers))
-}
-
-/// Whether a field is allowed after a body: not one that tells how to read the body, who sent it or where to
-/// (RFC 9110, section 6.5.1).
-fn may_trail(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    !(name.starts_with("content-")
-        || name.starts_with("x-accel-")
-        || matches!(
-            name,
-            "transfer-encoding"
-                | "connection"
-                | "keep-alive"
-                | "te"
-                | "trailer"
-                | "upgrade"
-                | "host"
-                | "authorization"
-                | "cookie"
-                | "set-cookie"
-                | "location"
-                | "cache-control"
-                | "expect"
-                | "max-forwards"
-                | "range"
-        ))
 }
 
 #[cfg(test)]
@@ -432,7 +220,7 @@ mod tests {
             head_request,
             upgrade: false,
             chunked_request: false,
-            state: State::Head,
+            state: ResponsePart::Head,
             interim: 0,
             kept: None,
         }
