@@ -21,9 +21,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::upstream::{
-    Address, CgiAnswer, Connection, Decoded, Exchange, Failure, Gateway, GatewayProtocol, Group, Head,
-    Outgoing, PoolOptions, Program, Protocol, Reason, Secs, Stop, Stream, Target, Timeouts, UpstreamOptions,
-    check_variables, duration, one_gib, secs,
+    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayProtocol, Group, Outgoing, PoolOptions, Program,
+    Protocol, Reason, ResponseHead, Secs, Stop, Stream, Timeouts, UpstreamConnection, UpstreamFailure,
+    UpstreamOptions, UpstreamTarget, check_variables, duration, one_gib, secs,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -89,7 +89,7 @@ fn five_minutes() -> Secs {
 }
 
 /// The program as an app.
-struct Cgi {
+struct CgiApp {
     gateway: Gateway,
     name: Arc<str>,
     program: PathBuf,
@@ -129,7 +129,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     Errors::check(errors)?;
     // One upstream that is always there: the program.
     let address = Address {
-        target: Target::Unix(program.clone()),
+        target: UpstreamTarget::Unix(program.clone()),
         shown,
         tls: false,
         authority: String::new(),
@@ -144,7 +144,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     let pool = PoolOptions { max_idle: 0, ..PoolOptions::default() };
     let upstream = UpstreamOptions { timeouts, pool, ..UpstreamOptions::default() };
     let group = Group::new(table.name(), vec![address], upstream, None, builder.context.development);
-    let cgi = Arc::new(Cgi {
+    let cgi = Arc::new(CgiApp {
         gateway: Gateway {
             group: Arc::new(group),
             hand_off: None,
@@ -165,7 +165,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     }))
 }
 
-impl GatewayProtocol for Cgi {
+impl GatewayProtocol for CgiApp {
     type Protocol = Plain;
 
     async fn send(
@@ -174,30 +174,30 @@ impl GatewayProtocol for Cgi {
         _: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Plain>, Head), Failure> {
+    ) -> Result<(Exchange<Plain>, ResponseHead), UpstreamFailure> {
         let group = &gateway.group;
         let lease = group.uncounted(0);
         let member = lease.member.clone();
-        let failed = |reason| Failure::Upstream(member.fault(reason));
+        let failed = |reason| UpstreamFailure::Upstream(member.fault(reason));
         let wait =
             tokio::time::timeout(duration(group.timeouts.queue_secs), self.slots.clone().acquire_owned());
         let Ok(Ok(permit)) = wait.await else { return Err(failed(Reason::Full)) };
         let end = Instant::now() + self.time_limit;
         let program = Program::start(self.command(&variables), &self.name, permit, end);
         let program = program.map_err(|error| failed(Reason::Unreachable(error)))?;
-        let connection = Connection::new(Stream::Program(Box::new(program)));
+        let connection = UpstreamConnection::new(Stream::Program(Box::new(program)));
         let mut exchange = Exchange::new(group.clone(), lease, connection, body, Some(end), |_, _| {
             Plain(CgiAnswer::default())
         });
         match exchange.head().await {
             Ok(head) => Ok((exchange, head)),
-            Err(Stop::Client(error)) => Err(Failure::Client(error)),
+            Err(Stop::Client(error)) => Err(UpstreamFailure::Client(error)),
             Err(Stop::Upstream(reason)) => Err(failed(reason)),
         }
     }
 }
 
-impl Cgi {
+impl CgiApp {
     fn command(&self, variables: &Variables) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().env("PATH", PATH).current_dir(&self.working_dir);

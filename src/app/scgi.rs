@@ -14,8 +14,9 @@ use serde::Deserialize;
 
 use super::hand_off;
 use super::upstream::{
-    Address, CgiAnswer, Decoded, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head,
-    Outgoing, Probe, Protocol, Reason, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
+    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Outgoing, Probe,
+    Protocol, Reason, ResponseHead, UpstreamFailure, UpstreamOptions, addresses, check_variables, send_probe,
+    start_probes,
 };
 use crate::app::{Builder, Link};
 use crate::body::{App, Body};
@@ -76,9 +77,9 @@ impl GatewayProtocol for ScgiApp {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Scgi>, Head), Failure> {
+    ) -> Result<(Exchange<Scgi>, ResponseHead), UpstreamFailure> {
         let length = body.size_hint().exact().unwrap_or(0);
-        let head = head(length, &variables).map_err(Failure::Client)?;
+        let head = head(length, &variables).map_err(UpstreamFailure::Client)?;
         gateway.send(parts, body, |_, out| write(&head, out)).await
     }
 }

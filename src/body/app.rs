@@ -31,7 +31,7 @@ trait Call: Send + Sync {
         None
     }
 
-    fn served(&self) -> Option<&Served> {
+    fn served(&self) -> Option<&ServedApp> {
         None
     }
 }
@@ -46,17 +46,17 @@ pub(crate) struct ServerParts {
 }
 
 /// An app, and what it gives to its server.
-struct Served {
+struct ServedApp {
     app: App,
     parts: ServerParts,
 }
 
-impl Call for Served {
+impl Call for ServedApp {
     fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
         self.app.handle(request)
     }
 
-    fn served(&self) -> Option<&Served> {
+    fn served(&self) -> Option<&ServedApp> {
         Some(self)
     }
 }
@@ -241,7 +241,7 @@ impl App {
     /// The same app, which gives `parts` to its server.
     #[must_use]
     pub(crate) fn served_with(self, parts: ServerParts) -> App {
-        App(Arc::new(Served { app: self, parts }))
+        App(Arc::new(ServedApp { app: self, parts }))
     }
 
     /// The same app wrapped by `wrap`, inside its observer and the server's parts.

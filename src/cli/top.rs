@@ -211,7 +211,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::inflight::Phase;
+    use crate::inflight::RequestPhase;
     use crate::ops::control::WorkerInfo;
 
     fn look(at: Instant, requests: u64) -> Look {
@@ -229,7 +229,7 @@ mod tests {
             client: Some("192.0.2.1".into()),
             worker: 4711,
             generation: 2,
-            phase: Phase::Answering,
+            phase: RequestPhase::Answering,
         };
         Look { at, ps: Ps { workers: vec![worker], ..Ps::default() }, requests: vec![one] }
     }

@@ -30,7 +30,7 @@ const PATH: usize = 119;
 /// The phase of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum RequestPhase {
     /// The application is creating the response head.
     Answering,
     /// The response body is being sent.
@@ -198,7 +198,7 @@ pub struct Seen {
     /// Number of the part that was called last; 0 before the first one.
     pub part: u32,
     /// Its phase.
-    pub phase: Phase,
+    pub phase: RequestPhase,
 }
 
 thread_local! {
@@ -336,8 +336,8 @@ impl RequestSlot {
             id: self.progress.id().clone(),
             part: self.progress.part.load(Relaxed),
             phase: match self.progress.sending.load(Relaxed) {
-                0 => Phase::Answering,
-                _ => Phase::Sending,
+                0 => RequestPhase::Answering,
+                _ => RequestPhase::Sending,
             },
         }
     }
@@ -357,9 +357,15 @@ mod tests {
         second.sending();
         second.handle().name(&"abc".into());
         let seen = table.list();
-        assert_eq!((seen[0].path.as_str(), seen[0].part, seen[0].phase), ("/one", 0, Phase::Answering));
+        assert_eq!(
+            (seen[0].path.as_str(), seen[0].part, seen[0].phase),
+            ("/one", 0, RequestPhase::Answering)
+        );
         assert!(seen[1].path.ends_with('…') && seen[1].path.len() < 130, "{}", seen[1].path);
-        assert_eq!((seen[1].part, seen[1].phase, seen[1].id.as_deref()), (3, Phase::Sending, Some("abc")));
+        assert_eq!(
+            (seen[1].part, seen[1].phase, seen[1].id.as_deref()),
+            (3, RequestPhase::Sending, Some("abc"))
+        );
         let number = seen[0].number;
         table.end(second, |ended| *ended += 1);
         let third = table.begin(Instant::now(), &Method::GET, "/three", None);

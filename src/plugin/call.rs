@@ -50,7 +50,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let raw = call(shared, &parts, body, on_upgrade.is_some(), connect);
     recycle(parts.headers);
-    Answer { exchange: Some(Exchange { raw, shared: shared.clone() }), on_upgrade, connect }
+    Answer { exchange: Some(PluginExchange { raw, shared: shared.clone() }), on_upgrade, connect }
 }
 
 thread_local! {
@@ -150,15 +150,15 @@ impl Certificate {
 }
 
 /// A live exchange; null if the plugin made none. Dropping it tells the plugin that the client has gone.
-struct Exchange {
+struct PluginExchange {
     raw: *mut abi::Exchange,
     shared: Arc<Shared>,
 }
 
 // SAFETY: the ABI guarantees that any thread may use an object, one at a time.
-unsafe impl Send for Exchange {}
+unsafe impl Send for PluginExchange {}
 
-impl Drop for Exchange {
+impl Drop for PluginExchange {
     fn drop(&mut self) {
         if !self.raw.is_null() {
             // SAFETY: we own the exchange, and it ends here, once.
@@ -167,7 +167,7 @@ impl Drop for Exchange {
     }
 }
 
-impl Exchange {
+impl PluginExchange {
     fn error(&self, status: abi::Status, reason: String) -> CallError {
         let panicked = status == abi::PANICKED;
         if panicked {
@@ -180,7 +180,7 @@ impl Exchange {
 
 /// The future of a plugin's response.
 pub(super) struct Answer {
-    exchange: Option<Exchange>,
+    exchange: Option<PluginExchange>,
     on_upgrade: Option<OnUpgrade>,
     connect: bool,
 }
@@ -266,7 +266,7 @@ impl Answer {
     }
 }
 
-impl Exchange {
+impl PluginExchange {
     fn upgrade(&self, io: *mut abi::Io) {
         // SAFETY: we own the exchange; the io is handed over.
         unsafe {
@@ -281,7 +281,7 @@ impl Exchange {
 /// The rest of a response's body. A body that is aborted yields an error, never a clean end.
 struct AnswerBody {
     first: Option<Result<Frame<Bytes>, String>>,
-    exchange: Option<Exchange>,
+    exchange: Option<PluginExchange>,
     /// Bytes left, if the plugin gave the length.
     left: Option<u64>,
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::control::{Control, Idle, Load, Phase, Stage};
 use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
-use super::options::Limits;
+use super::options::ServerLimits;
 use super::requests::Requests;
 use super::shortage::{self, Shortage};
 use super::stream::{Listener, SocketStream};
@@ -36,7 +36,7 @@ const ABORT_TIME: Duration = Duration::from_secs(1);
 
 /// What all connections of one server share.
 pub(super) struct ServerBase {
-    pub(super) limits: Limits,
+    pub(super) limits: ServerLimits,
     pub(super) requests: Arc<Requests>,
     pub(super) load: Arc<Load>,
     pub(super) hand_over: mpsc::Sender<Idle>,
@@ -90,7 +90,7 @@ pub(super) trait Backend: Send + Sync + 'static {
 }
 
 impl ServerBase {
-    pub(super) fn new(limits: Limits, app: App, control: &Control) -> ServerBase {
+    pub(super) fn new(limits: ServerLimits, app: App, control: &Control) -> ServerBase {
         ServerBase {
             requests: Requests::new(app, control.load.clone(), limits.in_flight, limits.one_at_a_time),
             load: control.load.clone(),

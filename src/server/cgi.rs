@@ -26,7 +26,7 @@ use tokio::io::AsyncReadExt;
 
 use super::Server;
 use super::control::Control;
-use super::gate::forwarded::Trusted;
+use super::gate::forwarded::TrustedPeers;
 use super::gate::{Admitted, HostCache, reply};
 use super::gateway::{Belief, Fronts, refused_head};
 use super::listener::{Listen, Socket};
@@ -54,7 +54,7 @@ pub(super) struct Options {
     gate: GateOptions,
 }
 
-struct Cgi(Fronts);
+struct CgiServer(Fronts);
 
 /// Checks the options and creates the server.
 /// # Errors
@@ -63,7 +63,11 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
     let mut errors = Vec::new();
     let gate = options.gate.gate(table, &mut errors);
     Errors::check(errors)?;
-    Ok(Box::new(Cgi(Fronts { gate, believed: Trusted::default(), remote_user: options.remote_user })))
+    Ok(Box::new(CgiServer(Fronts {
+        gate,
+        believed: TrustedPeers::default(),
+        remote_user: options.remote_user,
+    })))
 }
 
 /// Whether the environment contains a request.
@@ -71,7 +75,7 @@ pub fn is_asked() -> bool {
     std::env::var_os("REQUEST_METHOD").is_some()
 }
 
-impl Server for Cgi {
+impl Server for CgiServer {
     fn listen(&self) -> &[Listen] {
         &[]
     }

@@ -43,7 +43,7 @@ impl Default for Options {
     }
 }
 
-struct Console {
+struct ConsoleServer {
     gate: Gate,
     request: Request,
 }
@@ -81,10 +81,10 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
     };
     Errors::check(errors)?;
     let Some(request) = request else { return Err(table.error("", "no request").into()) };
-    Ok(Box::new(Console { gate: Gate::new(table.name().into()), request }))
+    Ok(Box::new(ConsoleServer { gate: Gate::new(table.name().into()), request }))
 }
 
-impl Server for Console {
+impl Server for ConsoleServer {
     fn listen(&self) -> &[Listen] {
         &[]
     }
@@ -123,7 +123,7 @@ async fn print(response: Response) -> Result<(), BoxError> {
 
 /// The part of a request that is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum HeadPart {
     /// The method.
     Method,
     /// The target.
@@ -132,21 +132,21 @@ pub enum Part {
     Headers,
 }
 
-impl Part {
+impl HeadPart {
     fn key(self) -> &'static str {
         match self {
-            Part::Method => "method",
-            Part::Path => "path",
-            Part::Headers => "headers",
+            HeadPart::Method => "method",
+            HeadPart::Path => "path",
+            HeadPart::Headers => "headers",
         }
     }
 }
 
 /// A malformed part of a request, and how to fix it.
 #[derive(Debug)]
-pub struct Fault {
+pub struct ConsoleFault {
     /// Which part.
-    pub part: Part,
+    pub part: HeadPart,
     /// What is wrong.
     pub message: String,
     /// How to fix it.
@@ -158,21 +158,21 @@ pub struct Fault {
 /// `Host` is `localhost` by default, and a body gets its Content-Length.
 /// # Errors
 /// Every part that is malformed.
-pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<Request, Vec<Fault>> {
+pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<Request, Vec<ConsoleFault>> {
     let mut faults = Vec::new();
     let mut request = Request::new(Body::empty());
     match Method::from_bytes(method.as_bytes()) {
         Ok(method) => *request.method_mut() = method,
-        Err(_) => faults.push(Fault {
-            part: Part::Method,
+        Err(_) => faults.push(ConsoleFault {
+            part: HeadPart::Method,
             message: format!("`{method}` is not a method"),
             help: "write `GET`, `POST`, …: letters, normally in upper case",
         }),
     }
     match path.parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => faults.push(Fault {
-            part: Part::Path,
+        Err(_) => faults.push(ConsoleFault {
+            part: HeadPart::Path,
             message: format!("`{path}` is not a path"),
             help: "write a path that begins with `/`, with spaces as `%20`",
         }),
@@ -180,8 +180,8 @@ pub fn ask(method: &str, path: &str, headers: &[String], body: Bytes) -> Result<
     for line in headers {
         match parse_field(line) {
             Some((name, value)) => drop(request.headers_mut().append(name, value)),
-            None => faults.push(Fault {
-                part: Part::Headers,
+            None => faults.push(ConsoleFault {
+                part: HeadPart::Headers,
                 message: format!("`{line}` is not a header field"),
                 help: "write `Name: value`",
             }),

@@ -77,13 +77,13 @@ pub struct Load {
 
 /// The outcome of a request; the classes of a status are 0 to 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome(pub u8);
+pub struct RequestOutcome(pub u8);
 
-impl Outcome {
+impl RequestOutcome {
     /// The client left before there was a response.
-    pub const GONE: Outcome = Outcome(5);
+    pub const GONE: RequestOutcome = RequestOutcome(5);
     /// The gate or a limit refused it; the application did not get it.
-    pub const REFUSED: Outcome = Outcome(6);
+    pub const REFUSED: RequestOutcome = RequestOutcome(6);
     const NAMES: [&'static str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refused"];
 }
 
@@ -98,8 +98,8 @@ pub struct RequestStats {
 impl RequestStats {
     /// Counts a request that ended, with the bytes of its response body.
     #[inline]
-    pub fn ended(&mut self, outcome: Outcome, took: Duration, bytes: u64) {
-        self.outcomes[usize::from(outcome.0) % Outcome::NAMES.len()] += 1;
+    pub fn ended(&mut self, outcome: RequestOutcome, took: Duration, bytes: u64) {
+        self.outcomes[usize::from(outcome.0) % RequestOutcome::NAMES.len()] += 1;
         self.sent += bytes;
         self.duration.add(took);
     }
@@ -142,7 +142,7 @@ impl Load {
     /// Requests so far, including refused ones.
     pub fn requests(&self) -> u64 {
         let mut refused = 0;
-        let begun = self.table.sum(|stats| refused += stats.outcomes[usize::from(Outcome::REFUSED.0)]);
+        let begun = self.table.sum(|stats| refused += stats.outcomes[usize::from(RequestOutcome::REFUSED.0)]);
         begun + refused
     }
 
@@ -154,7 +154,7 @@ impl Load {
         let served = &self.served;
         let mut stats = RequestStats::default();
         self.table.sum(|shard| stats.add(shard));
-        for (name, outcome) in Outcome::NAMES.iter().zip(stats.outcomes) {
+        for (name, outcome) in RequestOutcome::NAMES.iter().zip(stats.outcomes) {
             counts.put("paster_requests_total", &[server[0], ("outcome", name)], Value::Count(outcome));
         }
         counts.put("paster_response_bytes_total", &server, Value::Count(stats.sent));

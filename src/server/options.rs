@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::gate::Gate;
-use super::gate::forwarded::{Family, Trusted};
+use super::gate::forwarded::{Family, TrustedPeers};
 use super::gate::host::Allowed;
 use super::listener::Listen;
 use super::throughput::Throughput;
@@ -124,7 +124,7 @@ impl GateOptions {
                 ),
             }
         }
-        let mut trusted = Trusted::new(self.forwarded_fields);
+        let mut trusted = TrustedPeers::new(self.forwarded_fields);
         networks(table, "trusted_proxies", &self.trusted_proxies, &mut trusted, errors);
         Gate {
             hosts,
@@ -163,7 +163,7 @@ pub(super) fn networks(
     table: &Table,
     key: &str,
     entries: &[String],
-    trusted: &mut Trusted,
+    trusted: &mut TrustedPeers,
     errors: &mut Vec<Error>,
 ) {
     for (index, text) in entries.iter().enumerate() {
@@ -184,7 +184,7 @@ fn place(table: &Table, key: &str, index: usize) -> Option<Origin> {
 
 /// The limits of a running server.
 #[derive(Debug, Clone)]
-pub(super) struct Limits {
+pub(super) struct ServerLimits {
     pub(super) head_bytes: usize,
     pub(super) head_time: Duration,
     pub(super) idle_time: Duration,
@@ -196,10 +196,10 @@ pub(super) struct Limits {
     pub(super) one_at_a_time: bool,
 }
 
-impl From<&LimitOptions> for Limits {
-    fn from(options: &LimitOptions) -> Limits {
+impl From<&LimitOptions> for ServerLimits {
+    fn from(options: &LimitOptions) -> ServerLimits {
         let secs = |value: NonZeroU32| Duration::from_secs(value.get().into());
-        Limits {
+        ServerLimits {
             head_bytes: options.head_limit_bytes.get(),
             head_time: secs(options.head_timeout_secs),
             idle_time: secs(options.idle_timeout_secs),

@@ -20,16 +20,16 @@ const CLIENT_SSL: u8 = 0x01;
 
 /// The content of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct ProxyHeader {
     /// The client.
-    pub client: Client,
+    pub client: ProxiedClient,
     /// Whether the client's own connection is TLS; `None` if the header does not tell.
     pub secure: Option<bool>,
 }
 
 /// The client that the header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub enum ProxiedClient {
     /// The peer itself (a health check, `LOCAL`), or an unknown client: use the connection's own addresses.
     Peer,
     /// The other end of the connection that the balancer accepted.
@@ -49,7 +49,7 @@ pub type Malformed = &'static str;
 /// Names the fault. The connection must then be closed, because the protocol is never guessed (section 2).
 /// # Source
 /// The PROXY protocol, versions 1 and 2, 2020-03-05: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
-pub fn parse(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+pub fn parse(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let begins = |with: &[u8]| {
         let common = input.len().min(with.len());
         input[..common] == with[..common]
@@ -64,18 +64,18 @@ pub fn parse(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
 }
 
 /// Version 1, section 2.1.
-fn line(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+fn line(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let seen = &input[..input.len().min(LINE_LIMIT)];
     let Some(end) = seen.iter().position(|byte| *byte == b'\n') else {
         return if input.len() < LINE_LIMIT { Ok(None) } else { Err("the PROXY line is too long") };
     };
     let Some(line) = seen[..end].strip_suffix(b"\r") else { return Err("the PROXY line ends without CR") };
     let text = std::str::from_utf8(&line[LINE_START.len()..]).or(Err("the PROXY line is not text"))?;
-    let header = |client| Ok(Some((Header { client, secure: None }, end + 1)));
+    let header = |client| Ok(Some((ProxyHeader { client, secure: None }, end + 1)));
     let mut words = text.split(' ');
     let ipv4 = match words.next() {
         // The rest of the line is ignored.
-        Some("UNKNOWN") => return header(Client::Peer),
+        Some("UNKNOWN") => return header(ProxiedClient::Peer),
         Some("TCP4") => true,
         Some("TCP6") => false,
         _ => return Err("the PROXY line names an unknown protocol"),
@@ -88,7 +88,7 @@ fn line(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     address(destination, ipv4)?;
     let port_of_source = port(source_port)?;
     port(destination_port)?;
-    header(Client::Address(SocketAddr::new(source, port_of_source)))
+    header(ProxiedClient::Address(SocketAddr::new(source, port_of_source)))
 }
 
 fn address(text: &str, ipv4: bool) -> Result<IpAddr, Malformed> {
@@ -106,7 +106,7 @@ fn port(text: &str) -> Result<u16, Malformed> {
 }
 
 /// Version 2, section 2.2.
-fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
+fn binary(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let Some(head) = input.get(..BINARY_HEAD) else { return Ok(None) };
     let (version, command) = (head[12] >> 4, head[12] & 15);
     if version != 2 {
@@ -117,10 +117,10 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
         return Err("the PROXY header is too long");
     }
     let Some(rest) = input.get(BINARY_HEAD..BINARY_HEAD + length) else { return Ok(None) };
-    let header = |client, secure| Ok(Some((Header { client, secure }, BINARY_HEAD + length)));
+    let header = |client, secure| Ok(Some((ProxyHeader { client, secure }, BINARY_HEAD + length)));
     match command {
         // The balancer sent this for itself: skip the rest.
-        0 => return header(Client::Peer, None),
+        0 => return header(ProxiedClient::Peer, None),
         1 => {}
         _ => return Err("the PROXY header has an unknown command"),
     }
@@ -133,7 +133,7 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     };
     let (client, additions) = match family {
         // The addresses and their length are unknown.
-        0 => return header(Client::Peer, None),
+        0 => return header(ProxiedClient::Peer, None),
         1 => {
             let (block, additions) = rest.split_first_chunk::<12>().ok_or(SHORT)?;
             let address = Ipv4Addr::new(block[0], block[1], block[2], block[3]);
@@ -144,16 +144,16 @@ fn binary(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
             let (source, others) = block.split_first_chunk::<16>().ok_or(SHORT)?;
             (socket(Ipv6Addr::from(*source).into(), [others[16], others[17]]), additions)
         }
-        3 => (Client::Unix, rest.get(216..).ok_or(SHORT)?),
+        3 => (ProxiedClient::Unix, rest.get(216..).ok_or(SHORT)?),
         _ => return Err("the PROXY header has an unknown family"),
     };
     let secure = secure(additions)?;
     // Only streams are forwarded here, so the addresses of a datagram are not the client's.
-    header(if stream { client } else { Client::Peer }, secure)
+    header(if stream { client } else { ProxiedClient::Peer }, secure)
 }
 
-fn socket(address: IpAddr, port: [u8; 2]) -> Client {
-    Client::Address(SocketAddr::new(address, u16::from_be_bytes(port)))
+fn socket(address: IpAddr, port: [u8; 2]) -> ProxiedClient {
+    ProxiedClient::Address(SocketAddr::new(address, u16::from_be_bytes(port)))
 }
 
 /// Walks the extensions (type, length, value) and skips unknown ones, section 2.2.7.
@@ -179,8 +179,8 @@ mod tests {
     use super::*;
 
     /// Checks `input`, that bytes after it are left alone, and that every proper prefix of it asks for more.
-    fn check(clause: &str, input: &[u8], expected: Result<(Client, Option<bool>), Malformed>) {
-        let wanted = expected.map(|(client, secure)| Some((Header { client, secure }, input.len())));
+    fn check(clause: &str, input: &[u8], expected: Result<(ProxiedClient, Option<bool>), Malformed>) {
+        let wanted = expected.map(|(client, secure)| Some((ProxyHeader { client, secure }, input.len())));
         assert_eq!(parse(input), wanted, "{clause}: {input:?}");
         if wanted.is_ok() {
             assert_eq!(
@@ -194,8 +194,8 @@ mod tests {
         }
     }
 
-    fn address(text: &str) -> Client {
-        Client::Address(text.parse().unwrap())
+    fn address(text: &str) -> ProxiedClient {
+        ProxiedClient::Address(text.parse().unwrap())
     }
 
     #[test]
@@ -206,8 +206,8 @@ mod tests {
         good("PROXY TCP6 2001:db8::1 ::1 1 443\r\n", address("[2001:db8::1]:1"));
         let long = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
         good(&format!("PROXY TCP6 {long} {long} 65535 65535\r\n"), address(&format!("[{long}]:65535")));
-        good("PROXY UNKNOWN\r\n", Client::Peer);
-        good(&format!("PROXY UNKNOWN {long} {long} 65535 65535\r\n"), Client::Peer);
+        good("PROXY UNKNOWN\r\n", ProxiedClient::Peer);
+        good(&format!("PROXY UNKNOWN {long} {long} 65535 65535\r\n"), ProxiedClient::Peer);
         let bad = |clause: &str, line: &str, why| check(clause, line.as_bytes(), Err(why));
         bad("2.1: PROXY in capitals", "proxy TCP4 1.1.1.1 1.1.1.1 1 1\r\n", "no PROXY header");
         bad("2: never guessed", "GET / HTTP/1.1\r\n\r\n", "no PROXY header");
@@ -260,12 +260,12 @@ mod tests {
         ipv6[15] = 1;
         ipv6[33] = 80;
         good("2.2: TCP over IPv6", 0x21, 0x21, &ipv6, address("[2001:db8::1]:80"), None);
-        good("2.2: a Unix stream", 0x21, 0x31, &[0; 216], Client::Unix, None);
-        good("2.2: LOCAL skips all", 0x20, 0x00, b"", Client::Peer, None);
-        good("2.2: LOCAL skips all", 0x20, 0x11, &IPV4, Client::Peer, None);
-        good("2.2: LOCAL skips all", 0x20, 0xff, b"anything", Client::Peer, None);
-        good("2.2: UNSPEC skips all", 0x21, 0x00, b"anything", Client::Peer, None);
-        good("2.2: a datagram's addresses are ignored", 0x21, 0x12, &IPV4, Client::Peer, None);
+        good("2.2: a Unix stream", 0x21, 0x31, &[0; 216], ProxiedClient::Unix, None);
+        good("2.2: LOCAL skips all", 0x20, 0x00, b"", ProxiedClient::Peer, None);
+        good("2.2: LOCAL skips all", 0x20, 0x11, &IPV4, ProxiedClient::Peer, None);
+        good("2.2: LOCAL skips all", 0x20, 0xff, b"anything", ProxiedClient::Peer, None);
+        good("2.2: UNSPEC skips all", 0x21, 0x00, b"anything", ProxiedClient::Peer, None);
+        good("2.2: a datagram's addresses are ignored", 0x21, 0x12, &IPV4, ProxiedClient::Peer, None);
         let with = |additions: &[u8]| [&IPV4[..], additions].concat();
         good("2.2.7: unknown extensions", 0x21, 0x11, &with(b"\xee\0\x02ab\x04\0\0"), client, None);
         good("2.2.6: TLS", 0x21, 0x11, &with(b"\x20\0\x05\x01\0\0\0\0"), client, Some(true));

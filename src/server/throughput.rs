@@ -57,17 +57,17 @@ impl BodyOutcome {
 }
 
 /// Measures the rate of one body while the application waits for more of it.
-pub(super) struct Clock {
+pub(super) struct ThroughputClock {
     pace: Throughput,
     runtime: Handle,
     window: Option<Pin<Box<Sleep>>>,
     arrived: u64,
 }
 
-impl Clock {
+impl ThroughputClock {
     /// Call it within the server's runtime.
-    pub(super) fn new(pace: Throughput) -> Clock {
-        Clock { pace, runtime: Handle::current(), window: None, arrived: 0 }
+    pub(super) fn new(pace: Throughput) -> ThroughputClock {
+        ThroughputClock { pace, runtime: Handle::current(), window: None, arrived: 0 }
     }
 
     /// `bytes` bytes arrived.

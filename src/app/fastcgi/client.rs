@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::app::upstream::{CgiAnswer, Decoded, Kept, Outgoing, Protocol, Reason, plain_text};
+use crate::app::upstream::{CgiAnswer, Decoded, KeepAlive, Outgoing, Protocol, Reason, plain_text};
 use crate::codec::fastcgi::{
     Begin, CONTENT_LIMIT_BYTES, End, Ending, Header, RESPONDER, Reader, kind, put, put_end,
 };
@@ -119,7 +119,7 @@ impl Protocol for Fastcgi {
                 // Padding of the last record may follow.
                 self.reader.next(input)?;
                 return Ok(match self.reader.is_between() {
-                    true => Decoded::End(self.keep.then_some(Kept(None))),
+                    true => Decoded::End(self.keep.then_some(KeepAlive(None))),
                     false => Decoded::More,
                 });
             }

@@ -16,7 +16,7 @@ use super::hand_off;
 use super::respond::plain;
 use super::static_files;
 use super::upstream::{
-    Address, Exchange, Failure, Gateway, GatewayOptions, GatewayProtocol, Group, Head, Probe,
+    Address, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Probe, ResponseHead, UpstreamFailure,
     UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
 use crate::app::{Builder, Link};
@@ -191,8 +191,8 @@ impl GatewayProtocol for Fast {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Fastcgi>, Head), Failure> {
-        let pairs = self.pairs(parts, variables).map_err(Failure::Client)?;
+    ) -> Result<(Exchange<Fastcgi>, ResponseHead), UpstreamFailure> {
+        let pairs = self.pairs(parts, variables).map_err(UpstreamFailure::Client)?;
         gateway.send(parts, body, |_, out| Fastcgi::begin(&self.name, &pairs, self.keep, out)).await
     }
 }

@@ -18,7 +18,9 @@ use tokio::sync::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::fields::RewriteRules;
-use crate::app::upstream::{Failure, Fault, Group, Lease, Member, Reason, check_status, duration};
+use crate::app::upstream::{
+    Group, Lease, Member, Reason, UpstreamFailure, UpstreamFault, check_status, duration,
+};
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
@@ -101,12 +103,12 @@ pub(super) async fn run(
     parts: &Parts,
     body: Body,
     repeats: bool,
-) -> Result<Response, Failure> {
+) -> Result<Response, UpstreamFailure> {
     let mut body = body;
     let mut tried = 0u64;
     let mut again = true;
     loop {
-        let lease = group.lease(tried).await.map_err(Failure::Upstream)?;
+        let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
         let (mut sender, kept) = match connections.sender(group, lease.index, &member).await {
             Ok(found) => found,
@@ -121,7 +123,7 @@ pub(super) async fn run(
         let request = request(rewrite, parts, &member, Sent { body, progress: progress.clone() });
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Err(Failure::Client(error)),
+            Err(error) => return Err(UpstreamFailure::Client(error)),
         };
         let mut answer = Box::pin(async move {
             sender.ready().await.map_err(|error| (error, None))?;
@@ -132,12 +134,12 @@ pub(super) async fn run(
         });
         let Some(answer) = in_time(&mut answer, duration(group.timeouts.head_secs), &progress).await else {
             group.failed(&member);
-            return Err(Failure::Upstream(member.fault(Reason::HeadTimeout)));
+            return Err(UpstreamFailure::Upstream(member.fault(Reason::HeadTimeout)));
         };
         let (error, unsent) = match answer {
             Ok(response) => {
                 if let Err(reason) = Reason::check_status(response.status().as_u16()) {
-                    return Err(Failure::Upstream(member.fault(reason)));
+                    return Err(UpstreamFailure::Upstream(member.fault(reason)));
                 }
                 member.succeeded();
                 return Ok(response.map(|body| paced(body, group, lease)));
@@ -145,7 +147,7 @@ pub(super) async fn run(
             Err(error) => error,
         };
         if progress.failed.load(Relaxed) > 0 {
-            return Err(Failure::Client(error.into()));
+            return Err(UpstreamFailure::Client(error.into()));
         }
         match unsent.map(|request| request.into_body().body) {
             // The request was not sent because the connection had ended.
@@ -155,7 +157,7 @@ pub(super) async fn run(
             }
             _ => {
                 group.failed(&member);
-                return Err(Failure::Upstream(member.fault(Reason::Http2(error))));
+                return Err(UpstreamFailure::Upstream(member.fault(Reason::Http2(error))));
             }
         }
     }
@@ -290,7 +292,7 @@ impl http_body::Body for Paced {
             }
         };
         this.group.failed(&this.lease.member);
-        let fault: Fault = this.lease.member.fault(reason);
+        let fault: UpstreamFault = this.lease.member.fault(reason);
         Poll::Ready(Some(Err(fault.into())))
     }
 

@@ -9,20 +9,20 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::app::upstream::{Connection, Lease};
+use crate::app::upstream::{Lease, UpstreamConnection};
 
 /// Bytes read at a time.
 const PIECE: usize = 8 * 1024;
 
 /// Joins the client's connection, once it is upgraded, with the upstream's, until both have ended, one
 /// breaks, or neither has sent anything for `idle` (at most twice that).
-pub(super) fn spawn(client: OnUpgrade, upstream: Connection, lease: Lease, idle: Duration) {
+pub(super) fn spawn(client: OnUpgrade, upstream: UpstreamConnection, lease: Lease, idle: Duration) {
     tokio::spawn(async move {
         let _lease = lease;
         // A client that leaves before the upgrade is not a failure.
         let Ok(client) = client.await else { return };
         let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-        let Connection { stream, input, .. } = upstream;
+        let UpstreamConnection { stream, input, .. } = upstream;
         let (upstream_read, upstream_write) = tokio::io::split(stream);
         let moved = AtomicU64::new(0);
         let both = async {

@@ -11,7 +11,7 @@ pub(in crate::app) struct Address {
     /// As written in the config: `http://127.0.0.1:9000`.
     pub(in crate::app) shown: String,
     /// What to connect to.
-    pub(in crate::app) target: Target,
+    pub(in crate::app) target: UpstreamTarget,
     /// Whether the connection uses TLS.
     pub(in crate::app) tls: bool,
     /// Host and port as a request names them; `localhost` for a Unix socket.
@@ -22,7 +22,7 @@ pub(in crate::app) struct Address {
 
 /// What to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::app) enum Target {
+pub(in crate::app) enum UpstreamTarget {
     /// A name or an address, without brackets, and a port.
     Tcp(String, u16),
     /// A Unix socket.
@@ -61,7 +61,7 @@ impl Address {
         let (host, port) = host_and_port(authority, Some(if tls { 443 } else { 80 }))?;
         Ok(Address {
             shown: text.to_owned(),
-            target: Target::Tcp(host, port),
+            target: UpstreamTarget::Tcp(host, port),
             tls,
             authority: named(authority),
             base: base.to_owned(),
@@ -80,7 +80,13 @@ impl Address {
         }
         let (host, port) = host_and_port(text, None)?;
         let (authority, base) = (named(text), String::new());
-        Ok(Address { shown: text.to_owned(), target: Target::Tcp(host, port), tls: false, authority, base })
+        Ok(Address {
+            shown: text.to_owned(),
+            target: UpstreamTarget::Tcp(host, port),
+            tls: false,
+            authority,
+            base,
+        })
     }
 
     fn unix(text: &str, path: &str) -> Result<Address, String> {
@@ -89,7 +95,7 @@ impl Address {
         }
         Ok(Address {
             shown: text.to_owned(),
-            target: Target::Unix(path.into()),
+            target: UpstreamTarget::Unix(path.into()),
             tls: false,
             authority: "localhost".to_owned(),
             base: String::new(),
@@ -143,12 +149,12 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let http = |text: &str, target: Target, tls: bool, authority: &str, base: &str| {
+        let http = |text: &str, target: UpstreamTarget, tls: bool, authority: &str, base: &str| {
             let found = Address::http(text).unwrap();
             assert_eq!((found.target, found.tls), (target, tls), "{text}");
             assert_eq!((&*found.authority, &*found.base), (authority, base), "{text}");
         };
-        let tcp = |host: &str, port| Target::Tcp(host.to_owned(), port);
+        let tcp = |host: &str, port| UpstreamTarget::Tcp(host.to_owned(), port);
         http("http://127.0.0.1:9000", tcp("127.0.0.1", 9000), false, "127.0.0.1:9000", "");
         http("127.0.0.1:9000", tcp("127.0.0.1", 9000), false, "127.0.0.1:9000", "");
         http("https://Example.org", tcp("Example.org", 443), true, "example.org", "");
@@ -162,15 +168,15 @@ mod tests {
         );
         http("http://[fe80::1%lo]:81", tcp("fe80::1%lo", 81), false, "[fe80::1]:81", "");
         http("http://[::1]", tcp("::1", 80), false, "[::1]", "");
-        http("unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
-        http("http://unix:/run/a.sock", Target::Unix("/run/a.sock".into()), false, "localhost", "");
+        http("unix:/run/a.sock", UpstreamTarget::Unix("/run/a.sock".into()), false, "localhost", "");
+        http("http://unix:/run/a.sock", UpstreamTarget::Unix("/run/a.sock".into()), false, "localhost", "");
         for wrong in
             ["", "ftp://a", "http://", "http://a:0", "http://a:x", "http://u:p@a", "http://a/?b", "unix:"]
         {
             assert!(Address::http(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Address::socket("127.0.0.1:4000").unwrap().target, tcp("127.0.0.1", 4000));
-        assert_eq!(Address::socket("unix:a.sock").unwrap().target, Target::Unix("a.sock".into()));
+        assert_eq!(Address::socket("unix:a.sock").unwrap().target, UpstreamTarget::Unix("a.sock".into()));
         for wrong in ["127.0.0.1", "http://127.0.0.1:4000", "a:70000", "unix:"] {
             assert!(Address::socket(wrong).is_err(), "{wrong}");
         }

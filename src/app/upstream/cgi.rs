@@ -10,13 +10,13 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 
 use super::exchange::Exchange;
-use super::failure::{Failure, Reason};
+use super::failure::{Reason, UpstreamFailure};
 use super::group::{Group, Member};
 use super::outgoing::Outgoing;
-use super::protocol::{Decoded, Head, Protocol};
+use super::protocol::{Decoded, Protocol, ResponseHead};
 use super::response::{into_bodiless, into_response};
 use super::run::{may_repeat, run};
-use super::spool::{TooLong, spool};
+use super::spool::{SpoolTooLong, spool};
 use crate::app::hand_off::HandOff;
 use crate::app::respond::plain;
 use crate::app::target::escaped;
@@ -64,7 +64,11 @@ impl CgiAnswer {
     /// The head, once it is complete.
     /// # Errors
     /// If it is malformed.
-    pub(in crate::app) fn head(&mut self, input: &mut BytesMut, ended: bool) -> Result<Option<Head>, Reason> {
+    pub(in crate::app) fn head(
+        &mut self,
+        input: &mut BytesMut,
+        ended: bool,
+    ) -> Result<Option<ResponseHead>, Reason> {
         let Some((answer, length)) = parse_head(input, HEAD_LIMIT.0, HEAD_LIMIT.1)? else {
             return match ended && !input.is_empty() {
                 true => Err(Reason::Malformed("its head is incomplete")),
@@ -88,9 +92,9 @@ impl CgiAnswer {
                 } else {
                     self.left = length;
                 }
-                Head { status, headers, length: self.left, redirect: None }
+                ResponseHead { status, headers, length: self.left, redirect: None }
             }
-            Answer::LocalRedirect(path) => Head {
+            Answer::LocalRedirect(path) => ResponseHead {
                 status: StatusCode::FOUND,
                 headers: Default::default(),
                 length: None,
@@ -141,7 +145,7 @@ pub(in crate::app) trait GatewayProtocol: Sync {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> impl Future<Output = Result<(Exchange<Self::Protocol>, Head), Failure>> + Send;
+    ) -> impl Future<Output = Result<(Exchange<Self::Protocol>, ResponseHead), UpstreamFailure>> + Send;
 }
 
 /// An application that gets requests as meta-variables, and its kind, which sends them.
@@ -166,7 +170,7 @@ impl Gateway {
             let (mut parts, body) = request.into_parts();
             let body = match spool(body, self.spool_limit).await? {
                 Ok(body) => body,
-                Err(TooLong) => {
+                Err(SpoolTooLong) => {
                     let text =
                         format!("A body without a length must not exceed {} bytes.\n", self.spool_limit);
                     return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
@@ -222,7 +226,7 @@ impl Gateway {
         parts: &Parts,
         body: Body,
         mut write: impl FnMut(&Member, &mut Outgoing) -> P + Send,
-    ) -> Result<(Exchange<P>, Head), Failure> {
+    ) -> Result<(Exchange<P>, ResponseHead), UpstreamFailure> {
         run(&self.group, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
     }
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::failure::{Fault, Reason};
-use super::group::{Connection, Group, Lease, Member};
+use super::failure::{Reason, UpstreamFault};
+use super::group::{Group, Lease, Member, UpstreamConnection};
 use super::options::{Timeouts, duration};
 use super::outgoing::Outgoing;
-use super::protocol::{Decoded, Head, Kept, Protocol};
+use super::protocol::{Decoded, KeepAlive, Protocol, ResponseHead};
 use super::request_writer::RequestWriter;
 use super::response_reader::ResponseReader;
 use crate::body::Body;
@@ -24,7 +24,7 @@ use crate::error::BoxError;
 
 /// A request in progress.
 pub(in crate::app) struct Exchange<P> {
-    connection: Option<Connection>,
+    connection: Option<UpstreamConnection>,
     protocol: P,
     group: Arc<Group>,
     lease: Lease,
@@ -49,7 +49,7 @@ impl<P: Protocol> Exchange<P> {
     pub(in crate::app) fn new(
         group: Arc<Group>,
         lease: Lease,
-        mut connection: Connection,
+        mut connection: UpstreamConnection,
         body: Body,
         end: Option<Instant>,
         write: impl FnOnce(&mut Outgoing, &Body) -> P,
@@ -76,12 +76,12 @@ impl<P: Protocol> Exchange<P> {
     }
 
     /// The connection and the lease, after [`Decoded::Switched`].
-    pub(in crate::app) fn into_tunnel(mut self) -> Option<(Connection, Lease)> {
+    pub(in crate::app) fn into_tunnel(mut self) -> Option<(UpstreamConnection, Lease)> {
         Some((self.connection.take()?, self.lease))
     }
 
     /// Waits for the head.
-    pub(in crate::app) async fn head(&mut self) -> Result<Head, Stop> {
+    pub(in crate::app) async fn head(&mut self) -> Result<ResponseHead, Stop> {
         match std::future::poll_fn(|cx| self.poll(cx)).await? {
             Decoded::Head(head) => {
                 self.reader.headed = true;
@@ -161,10 +161,10 @@ impl<P: Protocol> Exchange<P> {
     }
 
     /// Returns the connection to the pool, if possible.
-    pub(super) fn finish(&mut self, kept: Option<Kept>) {
+    pub(super) fn finish(&mut self, kept: Option<KeepAlive>) {
         let Some(mut connection) = self.connection.take() else { return };
         let whole = self.writer.is_done() && !self.reader.ended && connection.input.is_empty();
-        if let (Some(Kept(most)), true) = (kept, whole) {
+        if let (Some(KeepAlive(most)), true) = (kept, whole) {
             self.group.keep(&self.lease.member, connection, most);
         } else {
             connection.stream.finished();
@@ -172,7 +172,7 @@ impl<P: Protocol> Exchange<P> {
     }
 
     /// Counts a failure of the upstream in the middle of its response.
-    pub(super) fn fault(&self, reason: Reason) -> Fault {
+    pub(super) fn fault(&self, reason: Reason) -> UpstreamFault {
         self.group.failed(&self.lease.member);
         self.lease.member.fault(reason)
     }

@@ -74,7 +74,7 @@ impl Reason {
 /// A failure, and the upstream that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream `{name}` ({address}) failed")]
-pub(in crate::app) struct Fault {
+pub(in crate::app) struct UpstreamFault {
     /// The public name: that of the app in the config, with a number if the app has several upstreams.
     pub(in crate::app) name: String,
     /// Its address, for the log and developers.
@@ -83,7 +83,7 @@ pub(in crate::app) struct Fault {
     pub(in crate::app) reason: Reason,
 }
 
-impl Fault {
+impl UpstreamFault {
     /// Logs the failure.
     pub(in crate::app) fn log(&self) {
         let mut text = self.reason.to_string();
@@ -116,23 +116,23 @@ impl Fault {
 }
 
 /// Why a request got no response from an upstream.
-pub(in crate::app) enum Failure {
+pub(in crate::app) enum UpstreamFailure {
     /// The last upstream that was tried failed.
-    Upstream(Fault),
+    Upstream(UpstreamFault),
     /// The request's body failed.
     Client(BoxError),
 }
 
-impl Failure {
+impl UpstreamFailure {
     /// The response, or the error for the server; the upstream's failure is logged. In development the
     /// response also names the address and the cause.
     pub(in crate::app) fn settle(self, development: bool) -> Result<Response, BoxError> {
         match self {
-            Failure::Upstream(fault) => {
+            UpstreamFailure::Upstream(fault) => {
                 fault.log();
                 Ok(fault.answer(development))
             }
-            Failure::Client(error) => Err(error),
+            UpstreamFailure::Client(error) => Err(error),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
 use super::clock::Clock;
-use super::failure::{Failure, Fault, Reason};
+use super::failure::{Reason, UpstreamFailure, UpstreamFault};
 use super::health::Health;
 use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
 use super::outgoing::Outgoing;
@@ -44,23 +44,23 @@ pub(in crate::app) struct Member {
     pub(in crate::app) address: Address,
     pub(super) health: Health,
     slots: Arc<Semaphore>,
-    idle: Mutex<Kept>,
+    idle: Mutex<IdleConnections>,
 }
 
 #[derive(Default)]
-struct Kept {
-    connections: Vec<Idle>,
+struct IdleConnections {
+    connections: Vec<KeptConnection>,
     /// Whether a task closes connections that were kept long enough.
     swept: bool,
 }
 
-struct Idle {
-    connection: Connection,
+struct KeptConnection {
+    connection: UpstreamConnection,
     until: Instant,
 }
 
 /// A connection and its buffers.
-pub(in crate::app) struct Connection {
+pub(in crate::app) struct UpstreamConnection {
     pub(in crate::app) stream: Stream,
     /// Bytes read but not used yet.
     pub(in crate::app) input: BytesMut,
@@ -68,9 +68,14 @@ pub(in crate::app) struct Connection {
     pub(super) clock: Clock,
 }
 
-impl Connection {
-    pub(in crate::app) fn new(stream: Stream) -> Connection {
-        Connection { stream, input: BytesMut::new(), output: Outgoing::default(), clock: Clock::default() }
+impl UpstreamConnection {
+    pub(in crate::app) fn new(stream: Stream) -> UpstreamConnection {
+        UpstreamConnection {
+            stream,
+            input: BytesMut::new(),
+            output: Outgoing::default(),
+            clock: Clock::default(),
+        }
     }
 }
 
@@ -117,7 +122,7 @@ impl Group {
     /// Chooses an upstream that is not among `tried`, and waits for a free connection.
     /// # Errors
     /// If all upstreams are unhealthy, or the wait took too long.
-    pub(in crate::app) async fn lease(&self, tried: u64) -> Result<Lease, Fault> {
+    pub(in crate::app) async fn lease(&self, tried: u64) -> Result<Lease, UpstreamFault> {
         let Some(index) = self.choose(tried) else {
             return Err(self.members[0].fault(Reason::Out));
         };
@@ -169,10 +174,10 @@ impl Group {
     /// A new connection to `member`.
     /// # Errors
     /// If there is no connection, or not in time.
-    pub(in crate::app) async fn connect(&self, member: &Member) -> Result<Connection, Reason> {
+    pub(in crate::app) async fn connect(&self, member: &Member) -> Result<UpstreamConnection, Reason> {
         let connect = Stream::connect(&member.address, self.tls.as_ref());
         match tokio::time::timeout(duration(self.timeouts.connect_secs), connect).await {
-            Ok(Ok(stream)) => Ok(Connection::new(stream)),
+            Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream)),
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Reason::ConnectTimeout),
             Ok(Err(error)) => Err(Reason::Unreachable(error)),
             Err(_) => Err(Reason::ConnectTimeout),
@@ -190,18 +195,28 @@ impl Group {
     /// Allows the caller to try another upstream after a failure of `member`, if one was not `tried`.
     /// # Errors
     /// The failure, if none is left.
-    pub(in crate::app) fn next(&self, member: &Member, tried: u64, reason: Reason) -> Result<(), Failure> {
+    pub(in crate::app) fn next(
+        &self,
+        member: &Member,
+        tried: u64,
+        reason: Reason,
+    ) -> Result<(), UpstreamFailure> {
         let fault = member.fault(reason);
         if tried.count_ones() < TRIES && self.has_more(tried) {
             fault.log();
             return Ok(());
         }
-        Err(Failure::Upstream(fault))
+        Err(UpstreamFailure::Upstream(fault))
     }
 
     /// Keeps a connection for the next request. `most` is how long the upstream will keep it by its own
     /// account.
-    pub(super) fn keep(&self, member: &Arc<Member>, mut connection: Connection, most: Option<Duration>) {
+    pub(super) fn keep(
+        &self,
+        member: &Arc<Member>,
+        mut connection: UpstreamConnection,
+        most: Option<Duration>,
+    ) {
         let mut time = duration(self.pool.idle_secs);
         if let Some(most) = most {
             // It must not be reused at the moment when the upstream closes it.
@@ -216,7 +231,7 @@ impl Group {
         }
         let mut kept = member.idle.lock();
         if kept.connections.len() < self.pool.max_idle as usize {
-            kept.connections.push(Idle { connection, until: Instant::now() + time });
+            kept.connections.push(KeptConnection { connection, until: Instant::now() + time });
             if !std::mem::replace(&mut kept.swept, true) {
                 tokio::spawn(sweep(Arc::downgrade(member)));
             }
@@ -253,7 +268,7 @@ async fn sweep(member: std::sync::Weak<Member>) {
 
 impl Member {
     /// A kept connection that the upstream has not closed.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<UpstreamConnection> {
         loop {
             let idle = self.idle.lock().connections.pop()?;
             let mut connection = idle.connection;
@@ -268,7 +283,7 @@ impl Member {
     }
 
     /// A failure of this upstream.
-    pub(in crate::app) fn fault(&self, reason: Reason) -> Fault {
-        Fault { name: self.name.clone(), address: self.address.shown.clone(), reason }
+    pub(in crate::app) fn fault(&self, reason: Reason) -> UpstreamFault {
+        UpstreamFault { name: self.name.clone(), address: self.address.shown.clone(), reason }
     }
 }

@@ -23,18 +23,18 @@ mod run;
 mod spool;
 mod stream;
 
-pub(super) use address::{Address, Target};
+pub(super) use address::{Address, UpstreamTarget};
 pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol};
 pub(super) use exchange::{Exchange, Stop};
-pub(super) use failure::{Failure, Fault, Reason};
-pub(super) use group::{Connection, Group, Lease, Member};
+pub(super) use failure::{Reason, UpstreamFailure, UpstreamFault};
+pub(super) use group::{Group, Lease, Member, UpstreamConnection};
 pub(super) use options::{
     GatewayOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
 };
 pub(super) use outgoing::Outgoing;
 pub(super) use probe::{Probe, check_status, send_probe, start_probes};
 pub(super) use program::{Program, plain_text};
-pub(super) use protocol::{Decoded, Head, Kept, Protocol};
+pub(super) use protocol::{Decoded, KeepAlive, Protocol, ResponseHead};
 pub(super) use response::into_response;
 pub(super) use run::{may_repeat, run};
 pub(super) use stream::{Stream, Tls};

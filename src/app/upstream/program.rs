@@ -57,7 +57,7 @@ impl Program {
         let (finished, told) = oneshot::channel();
         let late = Arc::<AtomicBool>::default();
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let (running, app, time_is_over) = (Running { child, group }, app.clone(), late.clone());
+        let (running, app, time_is_over) = (RunningProgram { child, group }, app.clone(), late.clone());
         tokio::spawn(async move {
             let _permit = permit;
             watch(running, &app, told, end, &time_is_over).await;
@@ -103,12 +103,12 @@ impl Program {
 }
 
 /// A program that has not been reaped yet.
-struct Running {
+struct RunningProgram {
     child: Child,
     group: Option<Pid>,
 }
 
-impl Running {
+impl RunningProgram {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
             // An error means that the group is empty.
@@ -117,7 +117,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // The worker ends before the program, which has not been reaped.
         if self.child.id().is_some() {
@@ -129,7 +129,7 @@ impl Drop for Running {
 /// Waits for the end of a program, and ends it when its time is over. Only this task reaps it, so its process
 /// id cannot be reused in the meantime.
 async fn watch(
-    mut program: Running,
+    mut program: RunningProgram,
     app: &str,
     finished: oneshot::Receiver<()>,
     end: Instant,

@@ -25,25 +25,25 @@ pub(in crate::app) enum Decoded {
     /// More bytes are needed.
     More,
     /// The head; once, and before anything else.
-    Head(Head),
+    Head(ResponseHead),
     /// A piece of the body; never empty.
     Data(Bytes),
     /// Fields after the body.
     Trailers(HeaderMap),
     /// The response is complete. With a time, the connection can take another request for that long (`None`:
     /// as long as the pool keeps it).
-    End(Option<Kept>),
+    End(Option<KeepAlive>),
     /// The connection now belongs to the tunnel.
     Switched,
 }
 
 /// How long a connection can be kept.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::app) struct Kept(pub(in crate::app) Option<Duration>);
+pub(in crate::app) struct KeepAlive(pub(in crate::app) Option<Duration>);
 
 /// The head of a response.
 #[derive(Debug)]
-pub(in crate::app) struct Head {
+pub(in crate::app) struct ResponseHead {
     pub(in crate::app) status: StatusCode,
     pub(in crate::app) headers: HeaderMap,
     /// Length of the body, if the head gives it.

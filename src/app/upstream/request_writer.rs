@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 
-use super::group::Connection;
+use super::group::UpstreamConnection;
 use super::outgoing::Outgoing;
 use super::protocol::Protocol;
 use crate::body::Body;
@@ -62,7 +62,7 @@ impl RequestWriter {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        connection: &mut UpstreamConnection,
         protocol: &mut impl Protocol,
     ) -> Result<bool, BoxError> {
         while self.active {

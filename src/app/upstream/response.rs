@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 
 use super::exchange::{Exchange, Stop};
 use super::failure::Reason;
-use super::protocol::{Decoded, Head, Protocol};
+use super::protocol::{Decoded, Protocol, ResponseHead};
 use crate::body::{Body, Response};
 use crate::error::BoxError;
 
@@ -17,7 +17,7 @@ use crate::error::BoxError;
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// The response; its body reads on from here.
-pub(in crate::app) fn into_response<P: Protocol>(mut exchange: Exchange<P>, head: Head) -> Response {
+pub(in crate::app) fn into_response<P: Protocol>(mut exchange: Exchange<P>, head: ResponseHead) -> Response {
     // Very often the whole body arrived with the head: then it needs no stream.
     let mut over = exchange.look_ahead();
     let first = exchange.take_data();
@@ -34,7 +34,7 @@ pub(in crate::app) fn into_response<P: Protocol>(mut exchange: Exchange<P>, head
 /// The response to a request that needs only the head, or one whose status has no body. A body that arrives
 /// all the same is read for a while and discarded, so that the upstream is not stopped in the middle of its
 /// work. A separate task does that, because no other task waits for it.
-pub(in crate::app) fn into_bodiless<P: Protocol>(exchange: Exchange<P>, head: Head) -> Response {
+pub(in crate::app) fn into_bodiless<P: Protocol>(exchange: Exchange<P>, head: ResponseHead) -> Response {
     // Its size is that of the body that is left out.
     let body = Body::new(UpstreamBody::<P> { first: Bytes::new(), exchange: None, left: head.length });
     let upstream = exchange.member().name.clone();
@@ -53,7 +53,7 @@ pub(in crate::app) fn into_bodiless<P: Protocol>(exchange: Exchange<P>, head: He
     response(head, body)
 }
 
-fn response(head: Head, body: Body) -> Response {
+fn response(head: ResponseHead, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio_util::io::poll_read_buf;
 
 use super::failure::Reason;
-use super::group::Connection;
+use super::group::UpstreamConnection;
 
 /// Bytes read at a time, initially and at most: a fast sender is read in larger pieces.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);
@@ -34,7 +34,7 @@ impl ResponseReader {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        connection: &mut UpstreamConnection,
     ) -> Poll<Result<(), Reason>> {
         if connection.input.capacity() - connection.input.len() < self.read / 4 {
             connection.input.reserve(self.read);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::Method;
 
 use super::exchange::{Exchange, Stop};
-use super::failure::{Failure, Reason};
+use super::failure::{Reason, UpstreamFailure};
 use super::group::{Group, Member};
 use super::outgoing::Outgoing;
-use super::protocol::{Head, Protocol};
+use super::protocol::{Protocol, ResponseHead};
 use crate::body::Body;
 
 /// Whether a request may be sent a second time (RFC 9110, section 9.2.2).
@@ -32,12 +32,12 @@ pub(in crate::app) async fn run<P: Protocol>(
     body: Body,
     repeats: bool,
     mut write: impl FnMut(&Member, &mut Outgoing, &Body) -> P + Send,
-) -> Result<(Exchange<P>, Head), Failure> {
+) -> Result<(Exchange<P>, ResponseHead), UpstreamFailure> {
     let mut body = body;
     let mut tried = 0u64;
     let mut fresh = false;
     loop {
-        let lease = group.lease(tried).await.map_err(Failure::Upstream)?;
+        let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
         let kept = if fresh { None } else { member.take() };
         let was_kept = kept.is_some();
@@ -62,7 +62,7 @@ pub(in crate::app) async fn run<P: Protocol>(
                 member.succeeded();
                 return Ok((exchange, head));
             }
-            Err(Stop::Client(error)) => return Err(Failure::Client(error)),
+            Err(Stop::Client(error)) => return Err(UpstreamFailure::Client(error)),
             Err(Stop::Upstream(reason)) => reason,
         };
         let lost = matches!(reason, Reason::Closed | Reason::Broken(_));
@@ -70,7 +70,7 @@ pub(in crate::app) async fn run<P: Protocol>(
             Some(again) if repeats && lost && !exchange.has_answer() => again,
             _ => {
                 group.failed(&member);
-                return Err(Failure::Upstream(member.fault(reason)));
+                return Err(UpstreamFailure::Upstream(member.fault(reason)));
             }
         };
         body = again;

@@ -19,12 +19,12 @@ const MEMORY_BYTES: usize = 64 * 1024;
 
 /// A body that is longer than the limit.
 #[derive(Debug)]
-pub(super) struct TooLong;
+pub(super) struct SpoolTooLong;
 
 /// The complete body; a body with a known length is passed on as it is.
 /// # Errors
-/// Errors of the body itself and of the file; [`TooLong`] above `limit` bytes.
-pub(super) async fn spool(mut body: Body, limit: u64) -> Result<Result<Body, TooLong>, BoxError> {
+/// Errors of the body itself and of the file; [`SpoolTooLong`] above `limit` bytes.
+pub(super) async fn spool(mut body: Body, limit: u64) -> Result<Result<Body, SpoolTooLong>, BoxError> {
     if body.size_hint().exact().is_some() {
         return Ok(Ok(body));
     }
@@ -35,7 +35,7 @@ pub(super) async fn spool(mut body: Body, limit: u64) -> Result<Result<Body, Too
         let Ok(data) = frame?.into_data() else { continue };
         length += data.len() as u64;
         if length > limit {
-            return Ok(Err(TooLong));
+            return Ok(Err(SpoolTooLong));
         }
         memory.extend_from_slice(&data);
         if memory.len() > MEMORY_BYTES {

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::{Address, Target};
+use super::address::{Address, UpstreamTarget};
 use super::program::Program;
 use crate::socket_path::SocketPath;
 
@@ -41,8 +41,10 @@ impl Stream {
     /// The error of the last address, or why the name has none.
     pub(in crate::app) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Stream> {
         match (&address.target, tls) {
-            (Target::Unix(path), _) => UnixStream::connect(&*SocketPath::new(path)?).await.map(Stream::Unix),
-            (Target::Tcp(host, port), tls) => {
+            (UpstreamTarget::Unix(path), _) => {
+                UnixStream::connect(&*SocketPath::new(path)?).await.map(Stream::Unix)
+            }
+            (UpstreamTarget::Tcp(host, port), tls) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 let Some(tls) = tls.filter(|_| address.tls) else { return Ok(Stream::Tcp(stream)) };

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::inflight::Phase;
+use crate::inflight::RequestPhase;
 
 /// Version of the protocol.
 pub const VERSION: u32 = 1;
@@ -226,7 +226,7 @@ pub struct InFlight {
     /// The worker's generation.
     pub generation: u64,
     /// What is happening to it.
-    pub phase: Phase,
+    pub phase: RequestPhase,
 }
 
 /// The result of a cancellation.

@@ -36,7 +36,7 @@ const END_TO_END: [&str; 12] = [
 
 /// The result of one pass over the fields.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct SeenFields {
     pub(super) hosts: u8,
     /// A `Host` equals the known one.
     pub(super) known_host: bool,
@@ -55,8 +55,8 @@ pub(super) struct Seen {
 const CLIENT_CERT: [&str; 2] = ["client-cert", "client-cert-chain"];
 
 /// One pass over all fields that changes nothing: most requests need no change.
-pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> Seen {
-    let mut seen = Seen::default();
+pub(super) fn look(headers: &HeaderMap, known_host: Option<&HeaderValue>) -> SeenFields {
+    let mut seen = SeenFields::default();
     for (name, value) in headers {
         match *name {
             HOST => {

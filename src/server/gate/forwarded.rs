@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 use ipnet::IpNet;
 
-use super::host::{Host, parse_host};
+use super::host::{HostAndPort, parse_host};
 
 /// The family of fields that trusted peers write. The other one is dropped, because the client may have
 /// written it.
@@ -22,7 +22,7 @@ pub enum Family {
 
 /// The peers whose fields are trusted.
 #[derive(Debug, Clone, Default)]
-pub struct Trusted {
+pub struct TrustedPeers {
     nets: Vec<IpNet>,
     unix: bool,
     family: Family,
@@ -30,16 +30,16 @@ pub struct Trusted {
 
 /// What is known about the client after reading the forwarded fields.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Client {
+pub(super) struct ForwardedClient {
     pub(super) address: Option<IpAddr>,
     pub(super) secure: Option<bool>,
-    pub(super) host: Option<Host>,
+    pub(super) host: Option<HostAndPort>,
 }
 
-impl Trusted {
+impl TrustedPeers {
     /// Trusts nobody yet.
-    pub fn new(family: Family) -> Trusted {
-        Trusted { family, ..Trusted::default() }
+    pub fn new(family: Family) -> TrustedPeers {
+        TrustedPeers { family, ..TrustedPeers::default() }
     }
 
     /// Adds an address, a network, or `unix` for every peer on a Unix socket; `false` if the entry is none of
@@ -67,7 +67,7 @@ impl Trusted {
     /// Drops the untrusted family, and reads the other one.
     /// # Errors
     /// If the trusted fields are malformed: their writer is expected to write them correctly.
-    pub(super) fn read(&self, headers: &mut HeaderMap) -> Result<Client, &'static str> {
+    pub(super) fn read(&self, headers: &mut HeaderMap) -> Result<ForwardedClient, &'static str> {
         match self.family {
             Family::XForwarded => {
                 headers.remove(FORWARDED);
@@ -80,9 +80,9 @@ impl Trusted {
         }
     }
 
-    fn read_x_forwarded(&self, headers: &HeaderMap) -> Result<Client, &'static str> {
+    fn read_x_forwarded(&self, headers: &HeaderMap) -> Result<ForwardedClient, &'static str> {
         let chain: Vec<_> = elements(headers, "x-forwarded-for").collect();
-        let mut client = Client::default();
+        let mut client = ForwardedClient::default();
         for (hops, element) in chain.iter().rev().enumerate() {
             let Some(address) = node(element) else {
                 // `unknown` and similar values hide the client; what the chain said up to here is still
@@ -106,9 +106,9 @@ impl Trusted {
         Ok(client)
     }
 
-    fn read_forwarded(&self, headers: &HeaderMap) -> Result<Client, &'static str> {
+    fn read_forwarded(&self, headers: &HeaderMap) -> Result<ForwardedClient, &'static str> {
         const MALFORMED: &str = "malformed Forwarded";
-        let mut client = Client::default();
+        let mut client = ForwardedClient::default();
         let chain: Vec<_> = elements(headers, FORWARDED.as_str()).collect();
         for element in chain.iter().rev() {
             let mut next = None;
@@ -196,7 +196,7 @@ mod tests {
         lines: &[(&str, &str)],
         expected: Result<(&str, Option<bool>, Option<&str>), &str>,
     ) {
-        let mut trusted = Trusted::new(family);
+        let mut trusted = TrustedPeers::new(family);
         assert!(trusted.add("10.0.0.0/8") && trusted.add("::1") && !trusted.add("all"));
         let mut headers = HeaderMap::new();
         for (name, value) in lines {

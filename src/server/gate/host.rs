@@ -9,7 +9,7 @@ const NAME_LIMIT_BYTES: usize = 253;
 
 /// A checked host with its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub struct HostAndPort {
     /// Lower case, an IPv6 address in brackets, no trailing dot.
     pub name: String,
     /// The port, if one was given.
@@ -22,7 +22,7 @@ pub struct Host {
 /// information and everything else that has confused a server are refused: `None`.
 /// # Source
 /// RFC 9110 section 7.2, RFC 3986 section 3.2.2.
-pub fn parse_host(value: &[u8]) -> Option<Host> {
+pub fn parse_host(value: &[u8]) -> Option<HostAndPort> {
     let text = std::str::from_utf8(value).ok()?;
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -42,7 +42,7 @@ pub fn parse_host(value: &[u8]) -> Option<Host> {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
         Some(_) => return None,
     };
-    Some(Host { name, port })
+    Some(HostAndPort { name, port })
 }
 
 fn parse_name(text: &str) -> Option<String> {
@@ -76,7 +76,7 @@ impl Allowed {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let Host { name, port } = parse_host(to_ascii(rest)?.as_bytes())?;
+        let HostAndPort { name, port } = parse_host(to_ascii(rest)?.as_bytes())?;
         Some(Allowed { name, below, port })
     }
 

@@ -21,10 +21,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use crate::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
 use fields::{
-    Seen, check_lengths, check_transfer_encoding, drop_client_cert, drop_names, join_cookies, look,
+    SeenFields, check_lengths, check_transfer_encoding, drop_client_cert, drop_names, join_cookies, look,
     settle_hops,
 };
-use forwarded::Trusted;
+use forwarded::TrustedPeers;
 use host::{Allowed, parse_host};
 pub use rejection::Rejection;
 use rejection::{bad, refuse};
@@ -37,7 +37,7 @@ pub struct Gate {
     /// Hosts that are served; if empty, any.
     pub hosts: Vec<Allowed>,
     /// Peers whose forwarded fields are trusted.
-    pub trusted: Trusted,
+    pub trusted: TrustedPeers,
     /// Longest request target in bytes; a longer one gets 414.
     pub target_limit_bytes: usize,
     /// Most fields in a head; more get 431.
@@ -84,7 +84,7 @@ impl Gate {
         Gate {
             server,
             hosts: Vec::new(),
-            trusted: Trusted::default(),
+            trusted: TrustedPeers::default(),
             target_limit_bytes: 8 * 1024,
             fields_limit: 100,
             encoded_slashes: false,
@@ -185,7 +185,7 @@ impl Gate {
     fn effective_host<B>(
         &self,
         request: &mut Request<B>,
-        seen: &Seen,
+        seen: &SeenFields,
         info: &ConnInfo,
         memory: &mut HostCache,
     ) -> Result<(Arc<str>, Option<u16>), Rejection> {

@@ -11,7 +11,7 @@ use crate::body::RefusedHead;
 use crate::codec::variables::{Split, to_request};
 use crate::codec::{Fault, Variables};
 use crate::environ::Environ;
-use crate::server::gate::forwarded::Trusted;
+use crate::server::gate::forwarded::TrustedPeers;
 use crate::server::gate::host::parse_host;
 use crate::server::gate::{Admitted, ConnInfo, Gate, HostCache, Rejection, path};
 
@@ -20,7 +20,7 @@ use crate::server::gate::{Admitted, ConnInfo, Gate, HostCache, Rejection, path};
 pub(in crate::server) struct Fronts {
     pub(in crate::server) gate: Gate,
     /// The web servers that are trusted.
-    pub(in crate::server) believed: Trusted,
+    pub(in crate::server) believed: TrustedPeers,
     /// Whether `REMOTE_USER` is trusted.
     pub(in crate::server) remote_user: bool,
 }

@@ -15,7 +15,7 @@ use super::stream::{GatewayStream, HEAD_READ_BYTES, WAITING_BYTES};
 use crate::body::Response;
 use crate::codec::cgi;
 use crate::server::gate::Admitted;
-use crate::server::requests::{CountedBody, RequestGuard, Work};
+use crate::server::requests::{AppCall, CountedBody, RequestGuard};
 
 /// Bytes of a body that are read at once.
 const BODY_READ_BYTES: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub(super) struct GatewayExchange {
 }
 
 pub(super) enum ResponseState {
-    Working(Work, RequestGuard),
+    Working(AppCall, RequestGuard),
     Sending(CountedBody),
     /// Everything was passed on; `true`: the connection may go on.
     Ended(bool),

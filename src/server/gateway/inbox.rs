@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::BoxError;
-use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
+use crate::server::throughput::{BodyError, BodyOutcome, Throughput, ThroughputClock, TooSlow};
 
 /// Most bytes that are read before the application consumes them.
 const ROOM_BYTES: usize = 256 * 1024;
@@ -85,7 +85,7 @@ impl Inbox {
 /// The body that the application gets.
 pub(super) struct GatewayBody {
     inbox: Arc<Inbox>,
-    clock: Clock,
+    clock: ThroughputClock,
     /// Bytes that are still to come, if known.
     left: Option<u64>,
     over: bool,
@@ -94,7 +94,7 @@ pub(super) struct GatewayBody {
 impl GatewayBody {
     /// Call it within the server's runtime.
     pub(super) fn new(inbox: Arc<Inbox>, pace: Throughput, left: Option<u64>) -> GatewayBody {
-        GatewayBody { inbox, clock: Clock::new(pace), left, over: false }
+        GatewayBody { inbox, clock: ThroughputClock::new(pace), left, over: false }
     }
 }
 

@@ -37,9 +37,9 @@ use self::shared::{GatewayConn, GatewayShared};
 use super::Server;
 use super::accept::{self, Backend, IncomingConn, ListenerId, ServerBase};
 use super::control::Control;
-use super::gate::forwarded::Trusted;
+use super::gate::forwarded::TrustedPeers;
 use super::listener::{Listen, Socket};
-use super::options::{self, GateOptions, LimitOptions, Limits, networks};
+use super::options::{self, GateOptions, LimitOptions, ServerLimits, networks};
 use crate::body::{App, BoxFuture};
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Errors, Result};
@@ -85,7 +85,7 @@ impl Default for Options {
 struct GatewayServer<P> {
     listen: Vec<Listen>,
     fronts: Fronts,
-    limits: Limits,
+    limits: ServerLimits,
     protocol: PhantomData<fn() -> P>,
 }
 
@@ -100,11 +100,11 @@ pub(super) fn build<P: ServerProtocol>(options: Options, table: &Table, example:
         errors.push(error.help(format!("write `listen = [\"unix:/run/app.sock\"]` or `[\"{example}\"]`")));
     }
     let gate = options.gate.gate(table, &mut errors);
-    let mut believed = Trusted::default();
+    let mut believed = TrustedPeers::default();
     networks(table, "fronts", &options.fronts, &mut believed, &mut errors);
     Errors::check(errors)?;
     let fronts = Fronts { gate, believed, remote_user: options.remote_user };
-    let limits = Limits::from(&options.limits);
+    let limits = ServerLimits::from(&options.limits);
     Ok(Box::new(GatewayServer::<P> { listen, fronts, limits, protocol: PhantomData }))
 }
 

@@ -8,7 +8,7 @@ use super::idle::Idling;
 use crate::body::App;
 use crate::server::accept::ServerBase;
 use crate::server::control::Control;
-use crate::server::options::Limits;
+use crate::server::options::ServerLimits;
 
 /// What all connections of one server share.
 pub(super) struct GatewayShared<P> {
@@ -18,7 +18,7 @@ pub(super) struct GatewayShared<P> {
 }
 
 impl<P> GatewayShared<P> {
-    pub(super) fn new(fronts: Fronts, limits: Limits, app: App, control: &Control) -> GatewayShared<P> {
+    pub(super) fn new(fronts: Fronts, limits: ServerLimits, app: App, control: &Control) -> GatewayShared<P> {
         GatewayShared { base: ServerBase::new(limits, app, control), fronts, protocol: PhantomData }
     }
 }

@@ -18,7 +18,7 @@ use crate::codec::{Fault, Variables};
 use crate::server::accept::{HandedOver, ListenerId, ServerBase};
 use crate::server::control::{Idle, Stage};
 use crate::server::eviction::IdleKind;
-use crate::server::options::Limits;
+use crate::server::options::ServerLimits;
 use crate::server::stream::SocketStream;
 use crate::server::throughput::Timer;
 
@@ -57,7 +57,7 @@ pub(super) enum NextHead {
 
 impl<P: ServerProtocol> GatewayStream<P> {
     /// `read` are the bytes that were already read.
-    pub(super) fn new(socket: SocketStream, read: Bytes, limits: &Limits) -> GatewayStream<P> {
+    pub(super) fn new(socket: SocketStream, read: Bytes, limits: &ServerLimits) -> GatewayStream<P> {
         GatewayStream {
             socket,
             read: read.into(),

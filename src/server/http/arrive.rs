@@ -17,7 +17,7 @@ use super::tls_io::TlsIo;
 use crate::server::accept::ListenerId;
 use crate::server::control::Stage;
 use crate::server::gate::ConnInfo;
-use crate::server::proxy_protocol::{self, Client, Header};
+use crate::server::proxy_protocol::{self, ProxiedClient, ProxyHeader};
 use crate::server::stream::SocketStream;
 use crate::server::tls::{Handshake, Terminator};
 
@@ -82,9 +82,9 @@ async fn prepare(
             }
         };
         match header.client {
-            Client::Peer => {}
-            Client::Address(address) => info.peer = Some(address),
-            Client::Unix => info.peer = None,
+            ProxiedClient::Peer => {}
+            ProxiedClient::Address(address) => info.peer = Some(address),
+            ProxiedClient::Unix => info.peer = None,
         }
         info.secure = header.secure.unwrap_or(false);
     }
@@ -105,7 +105,9 @@ async fn prepare(
 }
 
 /// Reads the PROXY header and any bytes after it; `None` if the peer closed the connection.
-async fn header(stream: &mut SocketStream) -> Result<Option<(Header, Bytes)>, proxy_protocol::Malformed> {
+async fn header(
+    stream: &mut SocketStream,
+) -> Result<Option<(ProxyHeader, Bytes)>, proxy_protocol::Malformed> {
     let mut read = BytesMut::with_capacity(1024);
     loop {
         if let Some((header, length)) = proxy_protocol::parse(&read)? {

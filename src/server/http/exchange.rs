@@ -23,7 +23,7 @@ use crate::body::{Body, RefusedHead, Response};
 use crate::environ::Environ;
 use crate::error::BoxError;
 use crate::server::gate::{Admitted, ConnInfo, HostCache, Rejection, reply};
-use crate::server::requests::{CountedBody, RequestGuard, Work};
+use crate::server::requests::{AppCall, CountedBody, RequestGuard};
 use crate::server::throughput::{BodyError, BodyOutcome};
 
 /// The service of one connection.
@@ -131,7 +131,7 @@ struct RequestHead {
 enum CallState {
     /// Boxed because it is rare: the future moves several times before it is polled.
     Made(Option<Box<Response>>),
-    Running(Work),
+    Running(AppCall),
 }
 
 impl CallState {

@@ -51,10 +51,10 @@ use super::Server;
 use super::accept;
 use super::control::Control;
 use super::gate::Gate;
-use super::gate::forwarded::Trusted;
+use super::gate::forwarded::TrustedPeers;
 use super::listener::{Listen, Socket};
-use super::options::{self, GateOptions, LimitOptions, Limits, is_fixed, networks};
-use super::tls::{self, Tls};
+use super::options::{self, GateOptions, LimitOptions, ServerLimits, is_fixed, networks};
+use super::tls::{self, ServerTls};
 use crate::body::{App, BoxFuture};
 use crate::config::{ConfigAddress, Table};
 use crate::error::{Error, Errors, Result};
@@ -116,10 +116,10 @@ struct Http {
     /// The addresses that redirect to HTTPS come last.
     listen: Vec<Listen>,
     redirects: usize,
-    tls: Option<Tls>,
-    balancers: Option<Trusted>,
+    tls: Option<ServerTls>,
+    balancers: Option<TrustedPeers>,
     gate: Gate,
-    limits: Limits,
+    limits: ServerLimits,
 }
 
 /// Checks the options and creates the server.
@@ -133,7 +133,7 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
         errors.push(error.help("name at least one address, such as `127.0.0.1:8080`"));
     }
     let gate = options.gate.gate(table, &mut errors);
-    let mut balancers = Trusted::default();
+    let mut balancers = TrustedPeers::default();
     networks(table, "proxy_protocol", &options.proxy_protocol, &mut balancers, &mut errors);
     let redirects = redirects(table, &options, &listen).unwrap_or_else(|error| {
         errors.push(error);
@@ -141,7 +141,7 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
     });
     let tls = match &options.tls {
         None => None,
-        Some(tls) => Tls::build(table, tls, &options.gate.hosts).map(Some).unwrap_or_else(|found| {
+        Some(tls) => ServerTls::build(table, tls, &options.gate.hosts).map(Some).unwrap_or_else(|found| {
             errors.extend(found);
             None
         }),
@@ -153,7 +153,7 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
         tls,
         balancers: Some(balancers).filter(|_| !options.proxy_protocol.is_empty()),
         gate,
-        limits: Limits::from(&options.limits),
+        limits: ServerLimits::from(&options.limits),
     }))
 }
 
@@ -205,7 +205,7 @@ impl Server for Http {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.tls.as_ref().map_or(Vec::new(), Tls::warnings)
+        self.tls.as_ref().map_or(Vec::new(), ServerTls::warnings)
     }
 
     fn run(self: Box<Self>, sockets: Vec<Socket>, mut app: App, control: Control) -> BoxFuture<()> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::conn_state::ConnState;
 use crate::error::BoxError;
-use crate::server::throughput::{BodyError, BodyOutcome, Clock, Throughput, TooSlow};
+use crate::server::throughput::{BodyError, BodyOutcome, Throughput, ThroughputClock, TooSlow};
 
 /// Maximum bytes of an unwanted body that are read to save the connection.
 const DRAIN_LIMIT_BYTES: u64 = 256 * 1024;
@@ -27,7 +27,7 @@ pub(super) struct RequestBody {
     /// The client waits for `100 Continue`, which hyper sends when the body is first polled.
     invited: bool,
     fate: Arc<BodyOutcome>,
-    clock: Clock,
+    clock: ThroughputClock,
 }
 
 impl RequestBody {
@@ -42,7 +42,7 @@ impl RequestBody {
         if let Some(conn) = &conn {
             conn.http1.body_open.set(true);
         }
-        RequestBody { body: Some(body), conn, invited, fate, clock: Clock::new(pace) }
+        RequestBody { body: Some(body), conn, invited, fate, clock: ThroughputClock::new(pace) }
     }
 
     fn end(&mut self) {

@@ -36,7 +36,7 @@ fn is_placeholder(slice: &[u8]) -> bool {
 
 /// The parts of files for which hyper has placeholders, next one first.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct OutgoingFiles {
     /// Whether the socket can send files.
     allowed: AtomicBool,
     /// Whether there was ever a part; until then writes need no check.
@@ -44,7 +44,7 @@ pub(super) struct Outgoing {
     parts: Mutex<VecDeque<Part>>,
 }
 
-impl Outgoing {
+impl OutgoingFiles {
     pub(super) fn allow(&self, allowed: bool) {
         self.allowed.store(allowed, Relaxed);
     }
@@ -83,7 +83,7 @@ impl Outgoing {
 /// placeholder that stands for nothing.
 pub(super) fn send(
     stream: &SocketStream,
-    outgoing: &Outgoing,
+    outgoing: &OutgoingFiles,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
@@ -182,7 +182,11 @@ mod tests {
     }
 
     /// Sends all remaining slices, as hyper does.
-    async fn send_all(stream: &SocketStream, outgoing: &Outgoing, mut left: Vec<Bytes>) -> io::Result<usize> {
+    async fn send_all(
+        stream: &SocketStream,
+        outgoing: &OutgoingFiles,
+        mut left: Vec<Bytes>,
+    ) -> io::Result<usize> {
         let mut whole = 0;
         while !left.is_empty() {
             let slices: Vec<_> = left.iter().map(|bytes| IoSlice::new(bytes)).collect();
@@ -199,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn parts_stand_where_they_were_promised() {
         let (stream, mut peer) = pair();
-        let outgoing = Outgoing::default();
+        let outgoing = OutgoingFiles::default();
         let slices = vec![
             Bytes::from_static(b"head "),
             outgoing.promise(part(1, 3), true),
@@ -217,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_padded() {
         let (stream, mut peer) = pair();
-        let outgoing = Outgoing::default();
+        let outgoing = OutgoingFiles::default();
         let placeholder = outgoing.promise(part(0, 4), true);
         let shorter = send_all(&stream, &outgoing, vec![placeholder.slice(1..)]).await;
         let missing = send_all(&stream, &outgoing, vec![Bytes::from_static(b"0000")]).await;

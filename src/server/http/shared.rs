@@ -12,8 +12,8 @@ use crate::body::App;
 use crate::server::accept::{ListenerId, ServerBase};
 use crate::server::control::Control;
 use crate::server::gate::Gate;
-use crate::server::gate::forwarded::Trusted;
-use crate::server::options::Limits;
+use crate::server::gate::forwarded::TrustedPeers;
+use crate::server::options::ServerLimits;
 use crate::server::tls::Terminator;
 
 /// hyper's own limit, which needs no allocation.
@@ -33,7 +33,7 @@ pub(super) struct HttpShared {
 pub(super) struct Preface {
     pub(super) tls: Option<Arc<Terminator>>,
     /// Peers that send the client's address by the PROXY protocol; if set, no other peer is admitted.
-    pub(super) balancers: Option<Trusted>,
+    pub(super) balancers: Option<TrustedPeers>,
     /// This many listeners, the first ones, use TLS; the others are plain and redirect clients there.
     pub(super) tls_listeners: usize,
 }
@@ -56,7 +56,7 @@ impl Deref for HttpShared {
 impl HttpShared {
     pub(super) fn new(
         gate: Gate,
-        limits: Limits,
+        limits: ServerLimits,
         preface: Preface,
         app: App,
         control: &Control,

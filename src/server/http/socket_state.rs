@@ -4,7 +4,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::relaxed::{Flag, Number};
-use super::sendfile::Outgoing;
+use super::sendfile::OutgoingFiles;
 
 /// What the socket of one connection tells the other parts. Only `socket` writes it, but for `written`
 /// (`tls_io` too) and the end of a head.
@@ -30,7 +30,7 @@ pub(super) struct SocketState {
     /// Transfer-Encoding.
     head: Mutex<Vec<u8>>,
     /// Parts of files that are being sent: `exchange` promises them.
-    pub(super) outgoing: Outgoing,
+    pub(super) outgoing: OutgoingFiles,
     /// The tasks that read and write an upgraded connection.
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,

@@ -13,7 +13,7 @@ pub enum Listen {
     /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
     /// A Unix socket's path, and who may connect.
-    Unix(PathBuf, Access),
+    Unix(PathBuf, SocketAccess),
     /// An inherited descriptor.
     Fd(i32),
     /// The sockets that systemd passed: all of them, or those with this name (`FileDescriptorName=`).
@@ -23,7 +23,7 @@ pub enum Listen {
 /// Who may connect to a Unix socket: `,mode=660,user=app,group=www-data` after its path. What is not given
 /// follows from the process's umask, user and group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Access {
+pub struct SocketAccess {
     /// Permission bits.
     pub mode: Option<u32>,
     /// Owner, by name or number.
@@ -32,10 +32,10 @@ pub struct Access {
     pub group: Option<String>,
 }
 
-impl Access {
+impl SocketAccess {
     /// Splits the options off the end of `text`.
-    fn parse(mut text: &str) -> Result<(&str, Access), Error> {
-        let mut access = Access::default();
+    fn parse(mut text: &str) -> Result<(&str, SocketAccess), Error> {
+        let mut access = SocketAccess::default();
         while let Some((before, option)) = text.rsplit_once(',') {
             let Some((name, value)) = option.split_once('=') else { break };
             let twice = match name {
@@ -60,7 +60,7 @@ impl Access {
     }
 }
 
-impl fmt::Display for Access {
+impl fmt::Display for SocketAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.mode.map_or(Ok(()), |mode| write!(f, ",mode={mode:o}"))?;
         self.user.iter().try_for_each(|user| write!(f, ",user={user}"))?;
@@ -76,7 +76,7 @@ impl Listen {
     pub fn parse(text: &str) -> Result<Listen, Error> {
         let form = "write `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `fd:3` or `systemd`";
         if let Some(path) = text.strip_prefix("unix:") {
-            let (path, access) = Access::parse(path)?;
+            let (path, access) = SocketAccess::parse(path)?;
             if path.is_empty() {
                 return Err(Error::config(format!("`{text}` names no path")).help(form));
             }

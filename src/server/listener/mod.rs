@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{Domain, SockAddr, Type};
 
-pub use self::address::{Access, Listen};
+pub use self::address::{Listen, SocketAccess};
 use self::holder::PortHolder;
 pub use self::systemd::expand;
 use crate::error::{Error, Result};

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Type};
 
-use super::{Access, BACKLOG};
+use super::{BACKLOG, SocketAccess};
 use crate::error::{Error, Result};
 use crate::socket_path::SocketPath;
 
 /// Sets owner, group and mode of a path, in an order that never grants more than was asked for.
-pub(super) fn give(path: &Path, access: &Access) -> Result<(), Error> {
+pub(super) fn give(path: &Path, access: &SocketAccess) -> Result<(), Error> {
     let failed = |what: &str, cause: io::Error| {
         let error = Error::new(format!("cannot set the {what} of the Unix socket `{}`", path.display()));
         let error = match cause.kind() {
@@ -52,7 +52,7 @@ fn number_of(name: &str, file: &str) -> Option<u32> {
     })
 }
 
-pub(super) fn bind_unix(path: &Path, access: &Access) -> Result<OwnedFd> {
+pub(super) fn bind_unix(path: &Path, access: &SocketAccess) -> Result<OwnedFd> {
     let failed = |what: &str, cause: io::Error| {
         Error::new(format!("cannot {what} the Unix socket `{}`", path.display())).because(cause)
     };
@@ -111,13 +111,14 @@ mod tests {
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let listen = Listen::Unix(folder.path().join("a.sock"), Access::default());
+        let listen = Listen::Unix(folder.path().join("a.sock"), SocketAccess::default());
         let first = bind_entry(&listen).unwrap();
         assert!(bind_entry(&listen).unwrap_err().to_string().contains("another program listens"));
         drop(first);
         bind_entry(&listen).unwrap();
         std::fs::write(folder.path().join("file"), "x").unwrap();
-        let errors = bind_entry(&Listen::Unix(folder.path().join("file"), Access::default())).unwrap_err();
+        let errors =
+            bind_entry(&Listen::Unix(folder.path().join("file"), SocketAccess::default())).unwrap_err();
         assert!(errors.to_string().contains("is not a socket"));
     }
 
@@ -142,13 +143,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
         std::fs::create_dir_all(&deep).unwrap();
-        let listen = Listen::Unix(deep.join("a.sock"), Access::default());
+        let listen = Listen::Unix(deep.join("a.sock"), SocketAccess::default());
         let bound = bind_entry(&listen).unwrap();
         assert_eq!(bound.address(), format!("unix:{}", deep.join("a.sock").display()));
         assert!(bind_entry(&listen).unwrap_err().to_string().contains("another program listens"));
         drop(bound);
         bind_entry(&listen).unwrap();
-        let errors = bind_entry(&Listen::Unix(deep.join("f".repeat(120)), Access::default())).unwrap_err();
+        let errors =
+            bind_entry(&Listen::Unix(deep.join("f".repeat(120)), SocketAccess::default())).unwrap_err();
         assert!(
             std::error::Error::source(errors.iter().next().unwrap())
                 .unwrap()

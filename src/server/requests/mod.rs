@@ -20,7 +20,7 @@ use http_body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::counted_body::CountedBody;
-use super::control::{Load, Outcome, RequestStats};
+use super::control::{Load, RequestOutcome, RequestStats};
 use super::gate::{Admitted, Rejection, reply};
 use super::throughput::{BodyError, TooSlow};
 use crate::body::{
@@ -82,7 +82,7 @@ impl Requests {
             entry: None,
             began: came,
             took: None,
-            outcome: Outcome::REFUSED,
+            outcome: RequestOutcome::REFUSED,
             bytes: 0,
             following: None,
         }
@@ -98,7 +98,7 @@ pub(super) struct RequestGuard {
     began: Instant,
     /// How long the response took, once known.
     took: Option<Duration>,
-    outcome: Outcome,
+    outcome: RequestOutcome,
     /// Bytes of the response body so far.
     bytes: u64,
     following: Option<Box<dyn ObservedCall>>,
@@ -138,8 +138,8 @@ impl RequestGuard {
     }
 
     /// Passes an admitted request to the app.
-    pub(super) fn begin(&mut self, mut request: Request) -> Work {
-        self.outcome = Outcome::GONE;
+    pub(super) fn begin(&mut self, mut request: Request) -> AppCall {
+        self.outcome = RequestOutcome::GONE;
         let mut extensions = std::mem::take(request.extensions_mut());
         let environ = extensions.get_mut::<Environ>();
         let client = environ.as_ref().and_then(|environ| environ.client);
@@ -161,7 +161,7 @@ impl RequestGuard {
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = body.watched(Received(self.requests.clone()));
         }
-        Work(match &self.requests.turn {
+        AppCall(match &self.requests.turn {
             None => app.handle(request),
             Some(turn) => {
                 let (turn, requests, came) = (turn.clone(), self.requests.clone(), Instant::now());
@@ -212,8 +212,8 @@ impl RequestGuard {
         if !reply::settle(response, method, version) {
             self.requests.load.failed.fetch_add(1, Relaxed);
         }
-        if self.outcome == Outcome::GONE {
-            self.outcome = Outcome(class_of(response.status()) as u8);
+        if self.outcome == RequestOutcome::GONE {
+            self.outcome = RequestOutcome(class_of(response.status()) as u8);
         }
         if let Some(following) = &mut self.following {
             following.answered(Some(response));
@@ -252,9 +252,9 @@ impl Drop for RequestGuard {
 }
 
 /// The app's call for one request; dropping it ends the call.
-pub(super) struct Work(BoxFuture<Result<Response, BoxError>>);
+pub(super) struct AppCall(BoxFuture<Result<Response, BoxError>>);
 
-impl Work {
+impl AppCall {
     /// Polls the app and turns a failure or panic into a response. `fault` returns the state of the request's
     /// body at that time.
     pub(super) fn poll(

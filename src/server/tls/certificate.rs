@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// One certificate with its key.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub(super) struct ServerCertificate {
     pub(super) key: Arc<CertifiedKey>,
     /// Lower case; `*.example.org` covers one label.
     pub(super) names: Vec<String>,
@@ -34,10 +34,10 @@ pub(super) struct Certificate {
     file: String,
 }
 
-impl Certificate {
+impl ServerCertificate {
     /// A problem with its dates.
     pub(super) fn warning(&self, now: SystemTime) -> Option<String> {
-        let Certificate { file, not_before, not_after, .. } = self;
+        let ServerCertificate { file, not_before, not_after, .. } = self;
         if now > *not_after {
             Some(format!("the certificate {file} expired on {}", date(*not_after)))
         } else if now < *not_before {
@@ -76,7 +76,7 @@ fn time(seconds: i64) -> SystemTime {
 pub(super) fn load(
     files: &CertificateFiles,
     opener: &config::Files,
-) -> Result<Option<Certificate>, TlsFault> {
+) -> Result<Option<ServerCertificate>, TlsFault> {
     let at = |key: &str, error: Error| TlsFault {
         place: if files.later { files.place.clone() } else { join(&files.place, key) },
         error,
@@ -122,7 +122,7 @@ pub(super) fn load(
             at("key_file", Error::config(message).because(error))
         }
     })?;
-    Ok(Some(Certificate {
+    Ok(Some(ServerCertificate {
         key: Arc::new(key),
         names,
         not_before: time(not_before.timestamp()),
@@ -216,11 +216,11 @@ pub(super) fn client(certificate: &CertificateDer<'_>) -> Option<ClientCertifica
 
 /// Chooses by the client's server name, then by what the client can verify.
 #[derive(Debug)]
-pub(super) struct Choice(pub(super) Vec<Certificate>);
+pub(super) struct Choice(pub(super) Vec<ServerCertificate>);
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |one: &&Certificate| one.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits = |one: &&ServerCertificate| one.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let named = hello.server_name().map(str::to_ascii_lowercase);
         let named = named.as_deref().map(|name| name.trim_end_matches('.'));
         let of_name = || self.0.iter().filter(|one| named.is_some_and(|name| one.covers(name)));
@@ -239,7 +239,7 @@ mod tests {
         let key = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap();
         let der = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
         let provider = rustls::crypto::ring::default_provider();
-        let certificate = Certificate {
+        let certificate = ServerCertificate {
             key: Arc::new(CertifiedKey::from_der(vec![key.cert.der().clone()], der, &provider).unwrap()),
             names: names.iter().map(ToString::to_string).collect(),
             not_before: SystemTime::UNIX_EPOCH,

@@ -35,16 +35,16 @@ use crate::error::{Error, Errors, Result};
 
 /// A checked `[server.NAME.tls]`.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct ServerTls {
     settings: TlsSettings,
     loaded: LoadedFiles,
 }
 
-impl Tls {
+impl ServerTls {
     /// Checks the options and reads the files; `hosts` are the server's.
     /// # Errors
     /// Every fault of the options and the files, each at its place in the config.
-    pub(super) fn build(table: &Table, options: &Options, hosts: &[String]) -> Result<Tls> {
+    pub(super) fn build(table: &Table, options: &Options, hosts: &[String]) -> Result<ServerTls> {
         let mut errors = Vec::new();
         let mut files: Vec<CertificateFiles> = options.certificates.iter().enumerate().map(listed).collect();
         let acme = options.acme.as_ref().and_then(|options| {
@@ -78,7 +78,7 @@ impl Tls {
             LoadedFiles { certificates: Vec::new(), roots: None, looks: Vec::new() }
         });
         Errors::check(errors)?;
-        Ok(Tls { settings, loaded })
+        Ok(ServerTls { settings, loaded })
     }
 
     /// Problems that stop clients but not the server: certificates that have expired, are not valid yet, or
@@ -93,7 +93,7 @@ impl Tls {
     /// # Errors
     /// If the self-signed certificate cannot be made or stored.
     pub(super) fn start(self, server: &str, secret: &tickets::Secret) -> Result<Arc<Terminator>, Error> {
-        let Tls { settings, mut loaded } = self;
+        let ServerTls { settings, mut loaded } = self;
         if let Some(names) = &settings.self_signed {
             self_signed::ensure(names)?;
             loaded = settings.load().map_err(|mut faults| match faults.pop() {

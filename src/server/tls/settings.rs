@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acme::AcmeSettings;
-use super::certificate::{self, Certificate, Roots};
+use super::certificate::{self, Roots, ServerCertificate};
 use super::files::{CertificateFiles, TlsFault};
 use super::look::{self, Look};
 use super::options::{ClientCertificates, MinVersion};
@@ -27,7 +27,7 @@ pub(super) struct TlsSettings {
 /// The content of the files.
 #[derive(Debug)]
 pub(super) struct LoadedFiles {
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificates: Vec<ServerCertificate>,
     pub(super) roots: Option<Roots>,
     /// The state of the files before they were read, in the order of [`TlsSettings::watched`].
     pub(super) looks: Vec<Look>,

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use self::chunked::{chunk_size, may_trail, trailers};
 use self::head::{Framing, ParsedHead};
 use super::fields::RewriteRules;
-use crate::app::upstream::{Decoded, Head, Kept, Member, Outgoing, Protocol, Reason};
+use crate::app::upstream::{Decoded, KeepAlive, Member, Outgoing, Protocol, Reason, ResponseHead};
 use crate::body::Body;
 
 /// One request and its response.
@@ -25,7 +25,7 @@ pub(super) struct Http1 {
     chunked_request: bool,
     state: ResponsePart,
     interim: u32,
-    kept: Option<Kept>,
+    kept: Option<KeepAlive>,
 }
 
 enum ResponsePart {
@@ -174,7 +174,7 @@ impl Protocol for Http1 {
 
 impl Http1 {
     /// Decides by a final head how the response goes on.
-    fn accept(&mut self, parsed: ParsedHead) -> Result<Head, Reason> {
+    fn accept(&mut self, parsed: ParsedHead) -> Result<ResponseHead, Reason> {
         let ParsedHead { status, recent, mut headers, framing } = parsed;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let websocket = headers.get(UPGRADE).map(HeaderValue::as_bytes);
@@ -184,7 +184,7 @@ impl Http1 {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.remove(CONTENT_LENGTH);
             self.state = ResponsePart::Switched;
-            return Ok(Head { status, headers, length: None, redirect: None });
+            return Ok(ResponseHead { status, headers, length: None, redirect: None });
         }
         let Framing { mut length, codings, chunked, close, keep, time, .. } = framing;
         if codings > 1 || codings == 1 && !(chunked && recent) {
@@ -205,9 +205,9 @@ impl Http1 {
             (_, _, None) => ResponsePart::UntilClose,
         };
         let keeps = !close && !doubt && (recent || keep);
-        self.kept = keeps.then_some(Kept(time));
+        self.kept = keeps.then_some(KeepAlive(time));
         let length = if bodiless { Some(0) } else { length };
-        Ok(Head { status, headers, length, redirect: None })
+        Ok(ResponseHead { status, headers, length, redirect: None })
     }
 }
 
@@ -250,8 +250,8 @@ mod tests {
                 Decoded::Trailers(trailers) => text += &format!(" +{}", trailers.len()),
                 Decoded::End(kept) => {
                     return Ok(match kept {
-                        Some(Kept(None)) => text + " kept",
-                        Some(Kept(Some(time))) => format!("{text} kept {}", time.as_secs()),
+                        Some(KeepAlive(None)) => text + " kept",
+                        Some(KeepAlive(Some(time))) => format!("{text} kept {}", time.as_secs()),
                         None => text + " closed",
                     });
                 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::inflight::{Phase, Seen};
+use crate::inflight::{RequestPhase, Seen};
 use crate::ops::serve::ipc::message::Heartbeat;
 use crate::ops::serve::process::clock::millis;
 use crate::server::control::Load;
@@ -77,7 +77,7 @@ impl HeartbeatMonitor {
 /// The oldest requests without a response.
 fn doing(loads: &[Arc<Load>]) -> Vec<String> {
     let mut seen: Vec<_> = loads.iter().flat_map(|load| load.table.list()).collect();
-    seen.retain(|one| matches!(one.phase, Phase::Answering));
+    seen.retain(|one| matches!(one.phase, RequestPhase::Answering));
     seen.sort_by_key(|one| one.began);
     seen.truncate(NAMED);
     let name =

@@ -19,9 +19,9 @@ use crate::error::BoxError;
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// A prepared response, removed on drop.
-pub(super) struct Prepared(PathBuf);
+pub(super) struct PreparedChallenge(PathBuf);
 
-impl Drop for Prepared {
+impl Drop for PreparedChallenge {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0); // a leftover file does no harm
     }
@@ -30,23 +30,23 @@ impl Drop for Prepared {
 /// Prepares http-01 (RFC 8555 section 8.3).
 /// # Errors
 /// An invalid token; a directory that cannot be written.
-pub(super) fn prepare_http(folder: &Path, token: &str, answer: &str) -> io::Result<Prepared> {
+pub(super) fn prepare_http(folder: &Path, token: &str, answer: &str) -> io::Result<PreparedChallenge> {
     let file = http_file(folder, token).ok_or(io::ErrorKind::InvalidData)?;
     keep(&file, answer.as_bytes())?;
-    Ok(Prepared(file))
+    Ok(PreparedChallenge(file))
 }
 
 /// Prepares tls-alpn-01 (RFC 8737 section 3): a certificate for the name that carries the digest.
 /// # Errors
 /// An invalid name; a directory that cannot be written.
-pub(super) fn prepare_tls(folder: &Path, name: &str, digest: &[u8]) -> Result<Prepared, BoxError> {
+pub(super) fn prepare_tls(folder: &Path, name: &str, digest: &[u8]) -> Result<PreparedChallenge, BoxError> {
     let file = tls_file(folder, name).ok_or("not a DNS name")?;
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     keep(&file, (certificate.pem() + &key.serialize_pem()).as_bytes())?;
-    Ok(Prepared(file))
+    Ok(PreparedChallenge(file))
 }
 
 /// The response to http-01 for a pending token.

@@ -27,15 +27,15 @@ const TIME: Duration = Duration::from_secs(30);
 /// Longest response: a certificate chain has a few KiB.
 const LONGEST: usize = 1024 * 1024;
 
-pub(super) struct Client {
+pub(super) struct AcmeClient {
     tls: TlsConnector,
 }
 
-impl Client {
+impl AcmeClient {
     /// Trusts the authorities in `ca`; by default, Mozilla's list.
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn new(ca: Option<&Path>, opener: &Files) -> Result<Client, Error> {
+    pub(super) fn new(ca: Option<&Path>, opener: &Files) -> Result<AcmeClient, Error> {
         let roots = match ca {
             Some(file) => certificate::roots(file, opener)?.store,
             None => Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
@@ -46,11 +46,11 @@ impl Client {
             .map_err(|cause| Error::new("cannot set up TLS").because(cause))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Client { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(AcmeClient { tls: TlsConnector::from(Arc::new(config)) })
     }
 }
 
-impl HttpClient for Client {
+impl HttpClient for AcmeClient {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,

@@ -8,8 +8,8 @@ use instant_acme::{
 };
 use sha2::{Digest, Sha256};
 
-use super::challenge::{self, Prepared};
-use super::client::Client;
+use super::challenge::{self, PreparedChallenge};
+use super::client::AcmeClient;
 use super::settings::AcmeSettings;
 use super::store::keep;
 use crate::error::{BoxError, Error};
@@ -54,7 +54,7 @@ async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
     let digest = Sha256::digest(&settings.directory);
     let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let file = settings.folder.join(format!("account-{digest}.json"));
-    let client = Box::new(Client::new(settings.directory_ca.as_deref(), &settings.opener)?);
+    let client = Box::new(AcmeClient::new(settings.directory_ca.as_deref(), &settings.opener)?);
     let failed = |cause: instant_acme::Error| {
         Error::new(format!("no account with `{}`", settings.directory)).because(BoxError::from(cause))
     };
@@ -83,7 +83,7 @@ async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
 /// Uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
 /// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
 /// ports can be reached from outside.
-async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<Prepared>, Error> {
+async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<PreparedChallenge>, Error> {
     let folder = &settings.folder;
     let mut kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
     if settings.plain && settings.failures().count % 2 == 1 {
