@@ -92,7 +92,11 @@ struct GatewayServer<P> {
 /// Checks the options and creates the server; `example` is a suitable address for the protocol.
 /// # Errors
 /// Every malformed address, host and network.
-pub(super) fn build<P: ServerProtocol>(options: Options, table: &Table, example: &str) -> Result<Box<dyn Server>> {
+pub(super) fn build<P: ServerProtocol>(
+    options: Options,
+    table: &Table,
+    example: &str,
+) -> Result<Box<dyn Server>> {
     let mut errors = Vec::new();
     let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {
