@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{APPS, Builder, Link, PluginLibrary};
+use super::builder::{Builder, Link};
+use super::plugin::PluginLibrary;
 use crate::body::App;
 use crate::config::Table;
 use crate::error::{Error, Result};
@@ -57,13 +58,6 @@ impl AppKind {
     /// A library or crate that does not exist.
     pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
         self.library.as_ref().map_or(Ok(None), |library| library(table))
-    }
-
-    /// The entry of the kind that `table` names.
-    /// # Errors
-    /// A table without a kind, and an unknown kind.
-    pub fn of(table: &Table) -> Result<&'static Entry<AppKind>> {
-        table.kind_in(&APPS, "kind of app")
     }
 }
 

@@ -1,6 +1,7 @@
-//! Kinds of application: one file each, from its `Options` to an [`App`].
+//! Kinds of application: one file each, from its `Options` to an [`App`](crate::body::App).
 
 mod argument;
+mod builder;
 mod cascade;
 mod cgi;
 mod fastcgi;
@@ -18,15 +19,14 @@ mod target;
 mod upstream;
 
 pub use argument::{config_of, from_argument};
+pub use builder::{Builder, Link};
 pub use kind::AppKind;
 pub use plugin::{PluginLibrary, PluginSource};
 
 use std::sync::LazyLock;
 
-use crate::body::App;
-use crate::config::KeyPath;
-use crate::context::Context;
-use crate::error::Origin;
+use crate::config::Table;
+use crate::error::Result;
 use crate::registry::{Entries, Entry};
 
 /// Every kind of application.
@@ -76,25 +76,11 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
     ]
 });
 
-/// What the `build` function of an app may use.
-pub struct Builder<'a> {
-    /// What surrounds the generation.
-    pub context: &'a Context,
-    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is
-    /// where the name is written. The assembler reports faults of that app, and continues with a placeholder
-    /// so that all faults are found.
-    pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
-    /// The plugin instances created so far: the worker probes, retires and shuts them down.
-    pub instances: &'a mut Vec<crate::plugin::Instance>,
-}
-
-/// One link from an app to another.
-#[derive(Debug, Clone)]
-pub struct Link {
-    /// Which requests follow it: `/files`, `admin.example.org/`, `on 404`.
-    pub at: String,
-    /// Name of the app.
-    pub app: String,
-    /// Key of the app's name in the table, for errors.
-    pub key: KeyPath,
+impl AppKind {
+    /// The entry of the kind that `table` names.
+    /// # Errors
+    /// A table without a kind, and an unknown kind.
+    pub fn of(table: &Table) -> Result<&'static Entry<AppKind>> {
+        table.kind_in(&APPS, "kind of app")
+    }
 }

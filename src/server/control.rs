@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::listener::{Listen, Socket};
 use super::tls::tickets::Secret;
-
+use crate::body::{App, BoxFuture};
 use crate::inflight::Table;
 use crate::metrics::{Counts, Histogram, Times, Value};
 
@@ -187,4 +188,25 @@ pub struct Control {
     pub hand_over: mpsc::Sender<Idle>,
     /// Counted by the server, read by the holder of the other end.
     pub load: Arc<Load>,
+}
+
+/// One server of a generation.
+pub trait Server: Send {
+    /// The addresses to listen on, in the order in which [`run`](Server::run) gets the sockets; empty for the
+    /// console.
+    fn listen(&self) -> &[Listen];
+
+    /// Whether that entry of [`listen`](Server::listen) uses TLS.
+    fn is_secure(&self, listen: usize) -> bool {
+        let _ = listen;
+        false
+    }
+
+    /// Warnings for `check` and the log that do not stop the server: lower case, no full stop.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Serves `app` until [`Control`] retires the generation and the last connection is closed.
+    fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()>;
 }

@@ -22,6 +22,7 @@ mod stream;
 mod throughput;
 mod tls;
 
+pub use control::Server;
 pub use tls::tickets;
 
 use std::sync::LazyLock;
@@ -29,12 +30,9 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::body::{App, BoxFuture};
 use crate::config::Table;
 use crate::error::Result;
 use crate::registry::{Entries, Entry};
-use control::Control;
-use listener::{Listen, Socket};
 
 /// Every kind of server.
 pub static SERVERS: Entries<ServerKind> = LazyLock::new(|| {
@@ -105,25 +103,4 @@ impl Entry<ServerKind> {
         self.kind.per_request = true;
         self
     }
-}
-
-/// One server of a generation.
-pub trait Server: Send {
-    /// The addresses to listen on, in the order in which [`run`](Server::run) gets the sockets; empty for the
-    /// console.
-    fn listen(&self) -> &[Listen];
-
-    /// Whether that entry of [`listen`](Server::listen) uses TLS.
-    fn is_secure(&self, listen: usize) -> bool {
-        let _ = listen;
-        false
-    }
-
-    /// Warnings for `check` and the log that do not stop the server: lower case, no full stop.
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Serves `app` until [`Control`] retires the generation and the last connection is closed.
-    fn run(self: Box<Self>, sockets: Vec<Socket>, app: App, control: Control) -> BoxFuture<()>;
 }

@@ -1,0 +1,30 @@
+//! What the kinds of application share with the assembler.
+
+use crate::body::App;
+use crate::config::KeyPath;
+use crate::context::Context;
+use crate::error::Origin;
+use crate::plugin::Instance;
+
+/// What the `build` function of an app may use.
+pub struct Builder<'a> {
+    /// What surrounds the generation.
+    pub context: &'a Context,
+    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is
+    /// where the name is written. The assembler reports faults of that app, and continues with a placeholder
+    /// so that all faults are found.
+    pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
+    /// The plugin instances created so far: the worker probes, retires and shuts them down.
+    pub instances: &'a mut Vec<Instance>,
+}
+
+/// One link from an app to another.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Which requests follow it: `/files`, `admin.example.org/`, `on 404`.
+    pub at: String,
+    /// Name of the app.
+    pub app: String,
+    /// Key of the app's name in the table, for errors.
+    pub key: KeyPath,
+}
