@@ -26,6 +26,12 @@ impl<K> Entry<K> {
     }
 }
 
+/// The error for a kind or command that this build lacks. The cargo feature has its name.
+pub fn lacking(name: &str) -> Error {
+    Error::config(format!("`{name}` is not in this build of paster"))
+        .help(format!("build paster with the feature `{name}`: `cargo install --path . --features {name}`"))
+}
+
 /// Finds `name` among `entries`; `what` is the word for the error (`server`, `middleware`).
 /// # Errors
 /// An unknown name, with the nearest one as help.

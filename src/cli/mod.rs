@@ -5,10 +5,13 @@ mod cancel;
 mod check;
 mod completions;
 mod config;
+#[cfg(feature = "console")]
 mod console;
 mod control;
 mod create;
 mod htpasswd;
+#[cfg(not(all(feature = "console", feature = "top")))]
+mod lacking;
 mod list;
 mod logs;
 mod man;
@@ -23,6 +26,7 @@ mod serve;
 mod source;
 mod stop;
 mod task;
+#[cfg(feature = "top")]
 mod top;
 
 use std::ffi::OsString;
@@ -54,7 +58,11 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Ps(ps::Args),
+    #[cfg(feature = "top")]
     Top(top::Args),
+    /// Not in this build: needs the feature `top`
+    #[cfg(not(feature = "top"))]
+    Top(lacking::Args),
     Logs(logs::Args),
     Reload(reload::Args),
     Rollback(reload::RollbackArgs),
@@ -62,7 +70,11 @@ enum Command {
     Task(task::Args),
     Stop(stop::Args),
     Request(request::Args),
+    #[cfg(feature = "console")]
     Console(console::Args),
+    /// Not in this build: needs the feature `console`
+    #[cfg(not(feature = "console"))]
+    Console(lacking::Args),
     Routes(routes::Args),
     List(list::Args),
     Plugin(plugin::Args),
@@ -112,7 +124,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Check(args) => args.run(),
         Command::Config(args) => args.run(),
         Command::Ps(args) => args.run(),
+        #[cfg(feature = "top")]
         Command::Top(args) => args.run(),
+        #[cfg(not(feature = "top"))]
+        Command::Top(args) => args.run("top"),
         Command::Logs(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Rollback(args) => args.run(),
@@ -120,7 +135,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Task(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Request(args) => args.run(),
+        #[cfg(feature = "console")]
         Command::Console(args) => args.run(),
+        #[cfg(not(feature = "console"))]
+        Command::Console(args) => args.run("console"),
         Command::Routes(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Plugin(args) => args.run(),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::control::{Columns, ServerArgs, bytes, span, span_secs, time};
 use super::output::print;
 use crate::error::Result;
-use crate::ops::control::{Ask, InFlight, Ps, TaskInfo};
+use crate::ops::control::{Ask, Ps, TaskInfo};
 
 /// Shows the processes and the tasks of a running server.
 #[derive(Debug, clap::Args)]
@@ -144,26 +144,6 @@ pub(super) fn tasks(tasks: &[TaskInfo]) -> Columns {
             _ => "running".to_owned(),
         };
         table.row([task.name.clone(), task.schedule.clone(), task.runs.clone(), next, last, result]);
-    }
-    table
-}
-
-/// The requests in flight.
-pub(super) fn requests(requests: &[InFlight]) -> Columns {
-    let mut table =
-        Columns::new(&["REQUEST", "AGE", "PHASE", "METHOD", "PATH", "APP", "IN", "CLIENT", "WORKER"]);
-    for one in requests {
-        table.row([
-            one.request_id.clone().unwrap_or_else(|| one.id.clone()),
-            span(one.age_ms),
-            format!("{:?}", one.phase).to_lowercase(),
-            one.method.clone(),
-            one.path.clone(),
-            one.app.clone().unwrap_or_else(|| "-".to_owned()),
-            one.middleware.clone().unwrap_or_else(|| "app".to_owned()),
-            one.client.clone().unwrap_or_else(|| "-".to_owned()),
-            format!("{} (generation {})", one.worker, one.generation),
-        ]);
     }
     table
 }

@@ -13,7 +13,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Sparkline};
 use serde_json::json;
 
-use super::control::{Columns, ServerArgs};
+use super::control::{Columns, ServerArgs, span};
 use super::output::print;
 use super::ps;
 use crate::error::{Error, Result};
@@ -80,7 +80,7 @@ impl Args {
             let look = Look::take(&mut server)?;
             let mut text = format!("{}\n\n{}", ps::headline(&look.ps), ps::workers(&look.ps).text());
             if !look.requests.is_empty() {
-                text += &format!("\n{}", ps::requests(&look.requests).text());
+                text += &format!("\n{}", requests(&look.requests).text());
             }
             return print(&text);
         }
@@ -187,7 +187,7 @@ impl View {
         let bars: Vec<u64> = self.rates.iter().skip(newest).copied().collect();
         frame.render_widget(Sparkline::default().data(&bars).style(Style::new().cyan()), graph);
         show(frame, middle, &workers, 0);
-        show(frame, rest, &ps::requests(&self.look.requests), self.scroll);
+        show(frame, rest, &requests(&self.look.requests), self.scroll);
         frame.render_widget(
             Line::from("q quits, ↑ ↓ scroll; `paster cancel REQUEST` cancels one").dim(),
             foot,
@@ -203,6 +203,26 @@ fn show(frame: &mut Frame<'_>, area: Rect, table: &Columns, skip: usize) {
     let rows = rows.skip(skip).map(|row| Line::from(row.to_owned()));
     let lines: Vec<Line<'_>> = std::iter::once(heads).chain(rows).collect();
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// The requests in flight.
+fn requests(requests: &[InFlight]) -> Columns {
+    let mut table =
+        Columns::new(&["REQUEST", "AGE", "PHASE", "METHOD", "PATH", "APP", "IN", "CLIENT", "WORKER"]);
+    for one in requests {
+        table.row([
+            one.request_id.clone().unwrap_or_else(|| one.id.clone()),
+            span(one.age_ms),
+            format!("{:?}", one.phase).to_lowercase(),
+            one.method.clone(),
+            one.path.clone(),
+            one.app.clone().unwrap_or_else(|| "-".to_owned()),
+            one.middleware.clone().unwrap_or_else(|| "app".to_owned()),
+            one.client.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{} (generation {})", one.worker, one.generation),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

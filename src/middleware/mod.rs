@@ -6,6 +6,7 @@
 mod access_log;
 mod auth_basic;
 pub(crate) mod body_limit;
+#[cfg(feature = "compress")]
 mod compress;
 mod error_page;
 pub mod failure;
@@ -47,7 +48,10 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         ),
         Entry::of("body_limit", "Answers 413 if the request body is too long", body_limit::build)
             .limits_bodies(),
+        #[cfg(feature = "compress")]
         Entry::of("compress", "Compresses responses with zstd, br or gzip", compress::build),
+        #[cfg(not(feature = "compress"))]
+        Entry::lacking("compress", "Not in this build: needs the feature `compress`"),
         Entry::of(
             "error_page",
             "Turns errors, panics and empty error responses into readable pages",
@@ -129,6 +133,16 @@ impl Entry<MiddlewareKind> {
             move |table: &Table, context: &Context, next| build(table.options()?, table, context, next);
         let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
         Entry::new::<O>(name, summary, kind)
+    }
+
+    /// A kind that this build lacks: it takes any options, and to build it is an error.
+    #[cfg(not(feature = "compress"))]
+    fn lacking(name: &'static str, summary: &'static str) -> Self {
+        let build = move |table: &Table, _: &Context, _: App| {
+            Err(crate::registry::lacking(name).at(table.origin("use")).into())
+        };
+        let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
+        Entry::new::<serde_json::Map<String, serde_json::Value>>(name, summary, kind)
     }
 
     /// See [`MiddlewareKind::needs_times`].

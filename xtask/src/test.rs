@@ -72,15 +72,29 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     tally.check("npm run build", &mut npm(&["run", "build"]));
     tally.check("npm run check", &mut npm(&["run", "check"]));
     tally.check("cargo fmt", cargo().args(["fmt", "--all", "--check"]));
-    tally.check(
-        "cargo clippy",
-        cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-    );
+    for (what, features) in [
+        ("cargo clippy", "--features=paster/full"),
+        ("cargo clippy without features", "--no-default-features"),
+    ] {
+        tally.check(
+            what,
+            cargo().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                features,
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        );
+    }
     checks_of_the_workspace(&mut tally);
     tally.tests(
         "cargo test",
         cargo()
-            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+            .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
