@@ -48,7 +48,7 @@ impl<'a> Check<'a> {
                 None => self.fault(&path, format!("must be {options}, not {found}")),
             },
             Kind::Constant { expected_value } => {
-                self.unknown_value(&path, value, std::slice::from_ref(expected_value.as_ref()))
+                self.unknown_value(&path, value, std::slice::from_ref(expected_value))
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
                 self.no_branch(error, context);
@@ -197,7 +197,7 @@ impl<'a> Check<'a> {
                         fits = false;
                     }
                     Kind::Constant { expected_value } => {
-                        options.push(expected_value.as_ref().clone());
+                        options.push(expected_value.clone());
                         fits = false;
                     }
                     _ => {}
@@ -219,7 +219,7 @@ impl<'a> Check<'a> {
             let tags = || fitting.iter().flat_map(|branch| branch.iter()).filter(|error| !at_root(error));
             let known: Vec<Value> = tags()
                 .filter_map(|error| match error.kind() {
-                    Kind::Constant { expected_value } => Some(vec![expected_value.as_ref().clone()]),
+                    Kind::Constant { expected_value } => Some(vec![expected_value.clone()]),
                     Kind::Enum { options } => options.as_array().cloned(),
                     _ => None,
                 })
@@ -252,7 +252,7 @@ impl<'a> Check<'a> {
 
     /// The key path, from the table on, of a place in the checked value.
     fn path(&self, location: &Location) -> KeyPath {
-        location.segments().fold(self.base.clone(), |path, segment| match segment {
+        location.iter().fold(self.base.clone(), |path, segment| match segment {
             LocationSegment::Property(key) => join(path, &key),
             LocationSegment::Index(index) => item(path, index),
         })
