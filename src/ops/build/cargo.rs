@@ -20,6 +20,8 @@ pub(super) struct Package {
     /// The target directory: a separate one, so that paster's builds and the user's do not overwrite each
     /// other's results.
     pub(super) target: PathBuf,
+    /// The workspace's target directory, if cargo builds the crate with its workspace by default.
+    workspace_target: Option<PathBuf>,
     /// The workspace's directory, which contains `Cargo.lock`.
     pub(super) workspace: PathBuf,
     /// `Cargo.toml` of the crate and of its local dependencies.
@@ -32,6 +34,8 @@ struct Metadata {
     packages: Vec<MetadataPackage>,
     resolve: Option<Resolve>,
     workspace_root: PathBuf,
+    #[serde(default)]
+    workspace_default_members: Vec<String>,
     target_directory: PathBuf,
 }
 
@@ -113,8 +117,10 @@ impl Package {
                 left.extend(edges.get(id).into_iter().flat_map(|ids| ids.iter().map(String::as_str)));
             }
         }
+        let is_default = metadata.workspace_default_members.contains(&root.id);
         Ok(Package {
             manifest: manifest.to_owned(),
+            workspace_target: is_default.then(|| metadata.target_directory.clone()),
             target: metadata.target_directory.join("paster"),
             workspace: metadata.workspace_root,
             manifests,
@@ -153,6 +159,14 @@ impl Package {
         let output = command.args(["--print", "sysroot"]).current_dir(self.folder()).output().ok()?;
         let sysroot = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
         Some(sysroot.join("bin/rustc")).filter(|compiler| compiler.is_file())
+    }
+
+    /// The workspace's target directory, if this program comes from there, as with `cargo run --release`. Then the plugin
+    /// is built like the program, with what cargo has compiled for it.
+    fn shared_target(&self, profile: &str) -> Option<&Path> {
+        let target = self.workspace_target.as_deref()?;
+        let program = std::env::current_exe().ok()?;
+        (program.parent() == Some(&*target.join(profile))).then_some(target)
     }
 
     /// The crate's directory.
@@ -250,13 +264,16 @@ pub(super) async fn build(
     tell: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(PathBuf, Option<Tracked>), Vec<Error>> {
     let mut command = cargo(&package.manifest);
-    command
-        .args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"])
-        .arg(&package.manifest)
-        .arg("--target-dir")
-        .arg(&package.target)
-        // A build directory in the user's config is for the user's builds.
-        .env("CARGO_BUILD_BUILD_DIR", &package.target);
+    command.args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"]);
+    match package.shared_target(profile) {
+        // All default members, as `cargo run` selects them: other features would need other builds.
+        Some(target) => command.arg(package.workspace.join("Cargo.toml")).arg("--target-dir").arg(target),
+        None => {
+            // A build directory in the user's config is for the user's builds.
+            command.env("CARGO_BUILD_BUILD_DIR", &package.target);
+            command.arg(&package.manifest).arg("--target-dir").arg(&package.target)
+        }
+    };
     if speed == Speed::Development {
         for (name, value) in QUICK.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
             command.env(name, value);
