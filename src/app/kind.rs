@@ -68,7 +68,10 @@ impl Entry<AppKind> {
         summary: &'static str,
         build: fn(O, &Table, &mut Builder<'_>) -> Result<App>,
     ) -> Self {
-        let build = move |table: &Table, builder: &mut Builder<'_>| build(table.options()?, table, builder);
+        let build = move |table: &Table, builder: &mut Builder<'_>| {
+            let (options, table) = table.read()?;
+            build(options, &table, builder)
+        };
         let links = Box::new(|_: &Table| Vec::new());
         let kind = AppKind { build: Box::new(build), shorthands: Vec::new(), links, library: None };
         Entry::new::<O>(name, summary, kind)
@@ -105,8 +108,8 @@ impl Entry<AppKind> {
         mut self,
         library: fn(&O, &Table) -> Result<Option<PluginLibrary>, Error>,
     ) -> Self {
-        let library = move |table: &Table| match table.options() {
-            Ok(options) => library(&options, table),
+        let library = move |table: &Table| match table.read() {
+            Ok((options, table)) => library(&options, &table),
             Err(_) => Ok(None), // the build of the app reports them
         };
         self.kind.library = Some(Box::new(library));

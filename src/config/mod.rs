@@ -44,6 +44,7 @@ pub use paths::{
     ReadPath, ServedPath,
 };
 use provenance::Provenance;
+pub use schema::old_names;
 pub use secret::is_secret_field;
 pub use sections::{SECTIONS, TOP_LEVEL, TopLevel, common_keys, profile_keys};
 pub use table::Table;

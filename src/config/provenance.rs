@@ -67,6 +67,20 @@ impl Provenance {
         }
     }
 
+    /// Gives what is known about the value at `old` the last name in `new`.
+    pub(super) fn rename(&mut self, old: &KeyPath, new: &KeyPath) {
+        let ([above @ .., Key::Name(old)], [.., Key::Name(new)]) = (old.keys(), new.keys()) else { return };
+        let table = above.iter().try_fold(self, |table, key| match key {
+            Key::Name(name) => table.keys.get_mut(name),
+            Key::Index(index) => table.items.get_mut(*index),
+        });
+        if let Some(table) = table
+            && let Some(entry) = table.keys.remove(old)
+        {
+            table.keys.insert(new.clone(), entry);
+        }
+    }
+
     /// What is known about the value at `path`.
     pub(super) fn get(&self, path: &KeyPath) -> Option<&Provenance> {
         path.keys().iter().try_fold(self, |above, key| above.below(key))

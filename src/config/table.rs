@@ -1,13 +1,15 @@
 //! One table of the config, as its part reads it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::schema::OldName;
 use super::{Files, KeyPath, NamedPath, Provenance, SECTIONS, common_keys, join, schema};
-use crate::error::{Error, Origin, Result, Source};
+use crate::error::{Error, Errors, Origin, Result, Source};
 use crate::registry::{self, Entry};
 
 /// A table such as `[middleware.staff_only]`, with the origins of its keys.
@@ -19,6 +21,10 @@ pub struct Table {
     provenance: Provenance,
     folder: PathBuf,
     files: Files,
+    /// The options that were given under old names, of a [current](Table::current) table.
+    old_names: Vec<OldName>,
+    /// The schema of its options, once they have been read.
+    schema: Option<Arc<Value>>,
 }
 
 impl Table {
@@ -36,6 +42,8 @@ impl Table {
             provenance,
             folder: folder.into(),
             files: Files::default(),
+            old_names: Vec::new(),
+            schema: None,
         }
     }
 
@@ -91,17 +99,48 @@ impl Table {
     /// Deserializes the table as `T`, without `use` and the [keys](common_keys) that every table of its section
     /// may have. `T` must have `#[serde(deny_unknown_fields)]`. Resolves relative [paths](super::ConfigPath).
     /// # Errors
-    /// Every unknown, missing or ill-typed key, with its place.
+    /// Every unknown, missing or ill-typed key, with its place; an option under its old and its current name.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
-        let schema = schemars::schema_for!(T);
-        schema::read(self, &KeyPath::default(), self.check_options(schema.as_value())?)
+        Ok(self.read()?.0)
     }
 
-    /// Checks the same keys against a kind's schema, as [`Entry::options`](crate::registry::Entry) gives it, and
-    /// resolves its paths.
+    /// The same, with the table under whose keys the options are found: renamed options have their current
+    /// names.
     /// # Errors
-    /// Every unknown, missing or ill-typed key, with its place.
-    pub fn check_options(&self, schema: &Value) -> Result<Value> {
+    /// As [`Table::options`].
+    pub fn read<T: DeserializeOwned + JsonSchema>(&self) -> Result<(T, Table)> {
+        let schema = schemars::schema_for!(T).to_value();
+        let table = self.current(&schema);
+        let options = schema::read(&table, &KeyPath::default(), table.check_options(&schema)?)?;
+        Ok((options, Table { schema: Some(schema.into()), ..table }))
+    }
+
+    /// The table with the current names of all options, by the schema of its kind.
+    pub fn current(&self, schema: &Value) -> Table {
+        let mut table = self.clone();
+        table.old_names = schema::rename(schema, &mut table.value);
+        for OldName { old, new, .. } in table.old_names.iter().filter(|name| !name.doubled) {
+            table.provenance.rename(old, new);
+        }
+        table
+    }
+
+    /// Warnings about the options that a [current](Table::current) table gives under old names.
+    pub fn deprecations(&self) -> Vec<String> {
+        let warning = |name: &OldName| {
+            let place = self.key_origin(&name.new).map(|origin| format!("{origin}: ")).unwrap_or_default();
+            format!(
+                "{place}the key `{}` in `[{}]` is deprecated: write `{}`",
+                name.old,
+                self.path(),
+                name.new
+            )
+        };
+        self.old_names.iter().map(warning).collect()
+    }
+
+    /// Checks the same keys against a kind's schema, and resolves its paths.
+    fn check_options(&self, schema: &Value) -> Result<Value> {
         let mut value = self.value.clone();
         if let Some(table) = value.as_object_mut() {
             if SECTIONS.contains(&self.section.as_str()) {
@@ -111,7 +150,21 @@ impl Table {
                 table.remove(key);
             }
         }
-        schema::check(self, &KeyPath::default(), schema, value)
+        let doubled = self.old_names.iter().filter(|name| name.doubled);
+        let mut errors: Vec<_> = doubled.map(|name| self.doubled(name)).collect();
+        match schema::check(self, &KeyPath::default(), schema, value) {
+            Ok(value) => Errors::check(errors).map(|()| value),
+            Err(found) => {
+                errors.extend(found);
+                Errors::check(errors).map(|()| Value::Null)
+            }
+        }
+    }
+
+    fn doubled(&self, OldName { old, new, .. }: &OldName) -> Error {
+        Error::config(format!("`{old}` and `{new}` are two names of the same option"))
+            .at(self.key_origin(old))
+            .help(format!("remove `{old}`, which is its old name"))
     }
 
     /// The paths in this table by the schema of its kind, absolute. If the table has errors, those that can
@@ -155,7 +208,17 @@ impl Table {
     }
 
     fn place(&self, key: &KeyPath) -> Option<&super::Occurrence> {
+        debug_assert!(self.has_option(key), "`[{}]` has no option `{key}`", self.path());
         self.provenance.along(key).filter_map(|entry| entry.places.first()).last()
+    }
+
+    /// Whether its kind has an option `key`, as far as its options are known.
+    fn has_option(&self, key: &KeyPath) -> bool {
+        let Some(schema) = &self.schema else { return true };
+        let keys: Vec<&str> = key.names().collect();
+        let common =
+            |key: &&str| *key == "use" || common_keys(&self.section).iter().any(|(name, _)| name == key);
+        keys.first().is_some_and(common) || schema::has_key(schema, schema, &keys)
     }
 
     /// Whether the value of `key` must not be shown.

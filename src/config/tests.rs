@@ -320,3 +320,54 @@ proptest! {
         }
     }
 }
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Renamed {
+    #[schemars(extend("x-renamed-from" = ["size_mb", "megabytes"]))]
+    size_mib: u32,
+    #[serde(default)]
+    parts: Vec<RenamedPart>,
+}
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RenamedPart {
+    #[schemars(extend("x-renamed-from" = ["path"]))]
+    file: ConfigPath,
+}
+
+#[test]
+fn an_option_is_read_under_its_old_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |text: &str| table(folder.path(), &format!("[middleware.x]\nuse = \"x\"\n{text}"));
+    let (options, read) = table("megabytes = 5\nparts = [{ path = \"a\" }]").read::<Renamed>().unwrap();
+    assert_eq!(options.size_mib, 5);
+    assert_eq!(*options.parts[0].file, *folder.path().join("a"));
+    assert_eq!(read.origin("size_mib").unwrap().line, 3);
+    let file = folder.path().join("server.toml");
+    let warnings = read.deprecations().join("\n").replace(&*file.to_string_lossy(), "server.toml");
+    insta::assert_snapshot!(warnings, @r"
+    server.toml:3:1: the key `megabytes` in `[middleware.x]` is deprecated: write `size_mib`
+    server.toml:4:12: the key `parts[0].path` in `[middleware.x]` is deprecated: write `parts[0].file`
+    ");
+    let check = |text: &str, expected: &str| {
+        assert_eq!(said(table(text).read::<Renamed>().unwrap_err()), expected);
+    };
+    check("size_mb = true", "3:11 `true` `size_mib` must be a whole number, not `true`: ");
+    check(
+        "size_mib = 1\nsize_mb = 2",
+        "4:1 `size_mb` `size_mb` and `size_mib` are two names of the same option: remove `size_mb`, which is its old name",
+    );
+}
+
+#[test]
+#[should_panic = "`[middleware.x]` has no option `flies[0]`"]
+fn a_key_that_is_spelled_wrong_in_code_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table(folder.path(), "[middleware.x]\nuse = \"x\"\ncount = 1\nfiles = [\"a\"]");
+    let (_, table) = table.read::<Options>().unwrap();
+    assert!(table.origin(item("files", 0)).is_some());
+    assert!(table.origin("use").is_some() && table.origin("store.limit").is_some());
+    let _ = table.origin(item("flies", 0));
+}

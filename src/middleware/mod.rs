@@ -129,8 +129,10 @@ impl Entry<MiddlewareKind> {
         summary: &'static str,
         build: fn(O, &Table, &Context, App) -> Result<App>,
     ) -> Self {
-        let build =
-            move |table: &Table, context: &Context, next| build(table.options()?, table, context, next);
+        let build = move |table: &Table, context: &Context, next| {
+            let (options, table) = table.read()?;
+            build(options, &table, context, next)
+        };
         let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
         Entry::new::<O>(name, summary, kind)
     }

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
 use crate::ops::build;
+use crate::ops::schema::deprecations;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task;
@@ -78,6 +79,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
                 format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
             })
             .chain(built.notes)
+            .chain(deprecations(&config))
             .chain(warnings)
             .chain(about_user)
             .collect(),

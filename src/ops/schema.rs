@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
-use crate::config::{Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, profile_keys};
+use crate::config::{
+    Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, old_names, profile_keys,
+};
 use crate::middleware::MIDDLEWARE;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
@@ -33,7 +35,7 @@ fn kinds(section: &str) -> Vec<Kind> {
     }
 }
 
-/// Every table of `config` with a known kind, and the schema of its options.
+/// Every table of `config` with a known kind, under the current names of its options, and their schema.
 pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     let mut found = Vec::new();
     for section in SECTIONS {
@@ -46,7 +48,14 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     }
     found.extend(config.section("process").map(|table| (table, schemars::schema_for!(Process))));
     found.extend(config.section("log").map(|table| (table, schemars::schema_for!(Log))));
-    found
+    let tasks = config.names("task").into_iter().filter_map(|name| config.table("task", name));
+    found.extend(tasks.map(|table| (table, schemars::schema_for!(TaskOptions))));
+    found.into_iter().map(|(table, schema)| (table.current(schema.as_value()), schema)).collect()
+}
+
+/// Warnings about the options that `config` gives under old names.
+pub fn deprecations(config: &Config) -> Vec<String> {
+    tables(config).iter().flat_map(|(table, _)| table.deprecations()).collect()
 }
 
 /// The schema of `server.toml` for editors: `use` selects the kind's options.
@@ -174,6 +183,30 @@ fn allow_references(schema: &mut Value) {
     *schema = outer.into();
 }
 
+/// Also allows the old names of options, as deprecated, in `schema` and everything below it.
+fn allow_old_names(schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        let mut old = Map::new();
+        for (key, property) in properties.iter_mut() {
+            let names: Vec<_> = old_names(property).map(str::to_owned).collect();
+            if let Some(property) = property.as_object_mut() {
+                property.remove("x-renamed-from");
+            }
+            for name in names {
+                let mut property = described(property.clone(), &format!("Old name of `{key}`."));
+                property["deprecated"] = true.into();
+                old.insert(name, property);
+            }
+        }
+        properties.extend(old);
+    }
+    match schema {
+        Value::Object(table) => table.values_mut().for_each(allow_old_names),
+        Value::Array(list) => list.iter_mut().for_each(allow_old_names),
+        _ => {}
+    }
+}
+
 /// Also allows one string in place of a list of strings, in `schema` and everything below it.
 fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
     match schema {
@@ -201,6 +234,7 @@ fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
 
 /// Moves the definitions of one kind's schema into those of the whole schema, each under a unique name.
 fn hoisted(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) -> Value {
+    allow_old_names(&mut schema);
     let own = schema.as_object_mut().and_then(|table| table.remove("$defs"));
     let prefix = format!("{name}.");
     rename(&mut schema, &prefix);

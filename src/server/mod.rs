@@ -94,7 +94,10 @@ impl Entry<ServerKind> {
         summary: &'static str,
         build: fn(O, &Table) -> Result<Box<dyn Server>>,
     ) -> Self {
-        let build = move |table: &Table| build(table.options()?, table);
+        let build = move |table: &Table| {
+            let (options, table) = table.read()?;
+            build(options, &table)
+        };
         Entry::new::<O>(name, summary, ServerKind { build: Box::new(build), per_request: false })
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::support::{folder, paster, root};
+use crate::support::{Serving, folder, paster, root};
 
 /// Runs the program in `folder`. Its files `args` and `env` contain one argument or variable per line.
 fn run_fixture(folder: &Path) -> Output {
@@ -536,4 +536,36 @@ error: unknown key `greting` in `[app.main.settings]`
 ok: 1 server, 2 apps
 note: the settings of `[app.other]` are not checked: its plugin is not built yet
 "#);
+}
+
+/// Options that have been renamed, under their old names.
+const RENAMED: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"respond\"\n\
+                       [process]\nmax_growth_mb = 24\n[process.limits]\ncore_mb = 1\naddress_space_mb = 65536\n";
+
+#[test]
+fn an_old_name_of_an_option_works_and_is_reported() {
+    let check = output(&[("server.toml", RENAMED)], &[], &["check"]);
+    insta::assert_snapshot!(check, @"");
+    let schema = output(&[], &[], &["config", "schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let property = |name: &str| schema["properties"]["process"]["properties"][name].clone();
+    assert_eq!(property("max_growth_mb")["deprecated"], true);
+    assert_eq!(property("max_growth_mb")["type"], property("max_growth_mib")["type"]);
+    assert!(
+        property("max_growth_mib").get("deprecated").is_none() && !schema.to_string().contains("x-renamed")
+    );
+    let both = RENAMED.replace("[process]\n", "[process]\nmax_growth_mib = 23\n");
+    insta::assert_snapshot!(output(&[("server.toml", &both)], &[], &["check"]), @"");
+}
+
+#[test]
+fn a_server_warns_of_an_old_name() {
+    let folder = folder(&[("server.toml", RENAMED)]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    assert_eq!(serving.stop(), Some(0));
+    let log = serving.stderr();
+    assert!(
+        log.contains("the key `max_growth_mb` in `[process]` is deprecated: write `max_growth_mib`"),
+        "{log}"
+    );
 }

@@ -99,7 +99,7 @@ fn a_spent_worker_is_replaced_without_losing_a_request() {
 
 #[test]
 fn growth_and_age_end_a_worker_too() {
-    let text = config("heartbeat_secs = 1\nmax_growth_mb = 24");
+    let text = config("heartbeat_secs = 1\nmax_growth_mib = 24");
     let folder = folder(&[("server.toml", &text)]);
     let mut serving = Serving::start(folder.path(), &[]);
     // Growth is measured from the first reading.
@@ -121,7 +121,7 @@ fn growth_and_age_end_a_worker_too() {
 fn workers_and_side_processes_run_as_the_user_within_the_limits() {
     let root = rustix::process::geteuid().is_root();
     let text = config(
-        "user = \"nobody\"\numask = \"027\"\n[process.limits]\nopen_files = 512\ncore_mb = 1\naddress_space_mb = 65536",
+        "user = \"nobody\"\numask = \"027\"\n[process.limits]\nopen_files = 512\ncore_mib = 1\naddress_space_mib = 65536",
     );
     let folder = folder(&[("server.toml", &text)]);
     if !root {

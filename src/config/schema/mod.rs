@@ -1,5 +1,6 @@
 //! Checks a table against a JSON Schema, reports errors in the user's terms, and makes paths absolute.
 
+mod renamed;
 mod words;
 
 use std::path::{Component, PathBuf};
@@ -10,6 +11,9 @@ use serde_json::Value;
 use crate::config::table::Table;
 use crate::config::{KeyPath, NamedPath, item, join};
 use crate::error::{Error, Errors, Result};
+
+pub use renamed::old_names;
+pub(super) use renamed::{OldName, rename};
 
 /// How deep the alternatives of one value may be nested, so that a recursive schema ends.
 const DEPTH_LIMIT: usize = 8;
@@ -160,14 +164,7 @@ impl<'a> Check<'a> {
 
     /// Resolves `$ref`s within the document.
     fn follow(&self, schema: &'a Value) -> Option<&'a Value> {
-        let mut schema = schema;
-        for _ in 0..DEPTH_LIMIT {
-            match schema.get("$ref").and_then(Value::as_str) {
-                Some(reference) => schema = self.schema.pointer(reference.strip_prefix('#')?)?,
-                None => return Some(schema),
-            }
-        }
-        None
+        follow(self.schema, schema)
     }
 
     /// Whether a branch of `anyOf` or `oneOf` may be the intended one: its type and constants match.
@@ -183,6 +180,32 @@ impl<'a> Check<'a> {
             .filter_map(|(key, schema)| Some((schema.get("const")?, value.get(key)?)))
             .all(|(constant, found)| constant == found)
     }
+}
+
+/// Resolves `$ref`s within the document `root`.
+fn follow<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
+    let mut schema = schema;
+    for _ in 0..DEPTH_LIMIT {
+        match schema.get("$ref").and_then(Value::as_str) {
+            Some(reference) => schema = root.pointer(reference.strip_prefix('#')?)?,
+            None => return Some(schema),
+        }
+    }
+    None
+}
+
+/// Whether a value that fits `schema` can have something below these keys.
+pub(super) fn has_key(root: &Value, schema: &Value, keys: &[&str]) -> bool {
+    let Some((key, rest)) = keys.split_first() else { return true };
+    let Some(schema) = follow(root, schema).filter(|schema| **schema != Value::Bool(true)) else {
+        return true;
+    };
+    let branches = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array());
+    let mut inner = branches.flatten().chain(schema.get("items"));
+    let property = schema.get("properties").and_then(|properties| properties.get(key));
+    let below = property.or_else(|| schema.get("additionalProperties"));
+    inner.any(|inner| has_key(root, inner, keys))
+        || below.is_some_and(|below| *below != Value::Bool(false) && has_key(root, below, rest))
 }
 
 /// The types that a schema names, in order.

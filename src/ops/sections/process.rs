@@ -49,7 +49,8 @@ pub struct Process {
     /// together); 0: never.
     pub max_requests: u64,
     /// Replace a worker when its memory has grown by this many MiB since it became ready; 0: never.
-    pub max_growth_mb: u64,
+    #[schemars(extend("x-renamed-from" = ["max_growth_mb"]))]
+    pub max_growth_mib: u64,
     /// Replace a worker after this many seconds; 0: never.
     pub max_age_secs: u64,
     /// The user, by name or number, for workers and side processes. The supervisor keeps its user, so that it
@@ -86,9 +87,11 @@ pub struct Limits {
     /// Maximum number of open files and connections. Default: the system's hard limit.
     pub open_files: Option<u64>,
     /// Maximum size of a core dump in MiB; 0: none. Default: inherited.
-    pub core_mb: Option<u64>,
+    #[schemars(extend("x-renamed-from" = ["core_mb"]))]
+    pub core_mib: Option<u64>,
     /// Maximum address space in MiB; beyond it allocations fail and the process ends. Default: inherited.
-    pub address_space_mb: Option<u64>,
+    #[schemars(extend("x-renamed-from" = ["address_space_mb"]))]
+    pub address_space_mib: Option<u64>,
 }
 
 /// How many workers: a number from 1, or `auto`.
@@ -199,7 +202,7 @@ impl Default for Process {
             websockets: WebSockets::default(),
             heartbeat_secs: 30,
             max_requests: 0,
-            max_growth_mb: 0,
+            max_growth_mib: 0,
             max_age_secs: 0,
             user: None,
             group: None,

@@ -199,11 +199,11 @@ impl Credentials {
         let open = self.limits.open_files.or(open.maximum);
         set(Resource::Nofile, open, "open_files")?;
         const MIB: u64 = 1 << 20;
-        if let Some(core) = self.limits.core_mb {
-            set(Resource::Core, core.checked_mul(MIB), "core_mb")?;
+        if let Some(core) = self.limits.core_mib {
+            set(Resource::Core, core.checked_mul(MIB), "core_mib")?;
         }
-        if let Some(space) = self.limits.address_space_mb {
-            set(Resource::As, space.checked_mul(MIB), "address_space_mb")?;
+        if let Some(space) = self.limits.address_space_mib {
+            set(Resource::As, space.checked_mul(MIB), "address_space_mib")?;
         }
         Ok(())
     }

@@ -294,7 +294,7 @@ pub enum Why {
     Hung,
     /// It has served `max_requests`.
     Requests,
-    /// It has grown by `max_growth_mb`.
+    /// It has grown by `max_growth_mib`.
     Growth,
     /// It has served for `max_age_secs`.
     Age,

@@ -90,7 +90,7 @@ impl Worker {
         if due(process.max_requests, self.heartbeat.requests.saturating_sub(spread)) {
             return Some(Why::Requests);
         }
-        if due(process.max_growth_mb, grown) {
+        if due(process.max_growth_mib, grown) {
             return Some(Why::Growth);
         }
         due(process.max_age_secs, self.since.elapsed().as_secs()).then_some(Why::Age)
