@@ -15,6 +15,7 @@ mod include;
 mod inherit;
 mod key_path;
 mod merge;
+mod networks;
 mod node;
 mod origin;
 mod paths;
@@ -38,6 +39,7 @@ use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 pub use key_path::{KeyPath, item, join};
+pub use networks::{Clients, Network};
 pub use node::Occurrence;
 pub use paths::{
     Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,

@@ -1,7 +1,5 @@
 //! `health`: paths that report whether the process is alive and whether the apps are ready.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,12 +23,12 @@ pub(super) struct Options {
     ready: String,
     /// Clients that see why an app is not ready: addresses, networks, `loopback`, `unix`. Others get only the
     /// status.
-    allow: Vec<String>,
+    allow: Peers,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { alive: "/healthz".into(), ready: "/readyz".into(), allow: vec!["loopback".into()] }
+        Options { alive: "/healthz".into(), ready: "/readyz".into(), allow: Peers::loopback() }
     }
 }
 
@@ -42,7 +40,6 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             errors.push(table.error(key, format!("`{path}` is not a path")).help("begin it with `/`"));
         }
     }
-    let allow = Arc::new(Peers::read(table, "allow", &options.allow, &mut errors));
     Errors::check(errors)?;
     let health = context.health.clone();
     Ok(App::from_call(move |request| {
@@ -53,7 +50,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         if path != options.ready {
             return next.handle(request);
         }
-        let told = allow.allow(request.extensions().get::<Environ>());
+        let told = options.allow.allow(request.extensions().get::<Environ>());
         let health = health.clone();
         Box::pin(async move {
             if health.is_ending() {

@@ -28,12 +28,12 @@ pub(super) struct Options {
     /// Clients that may read the metrics: addresses, networks (`10.0.0.0/8`), `loopback`, `unix` for any peer
     /// on a Unix socket. For others the path does not exist. If a proxy runs on this machine, list it in the
     /// server's `trusted_proxies`: otherwise every client seems to come from loopback.
-    allow: Vec<String>,
+    allow: Peers,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { path: "/metrics".into(), allow: vec!["loopback".into()] }
+        Options { path: "/metrics".into(), allow: Peers::loopback() }
     }
 }
 
@@ -51,10 +51,9 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         errors
             .push(table.error("path", format!("`{}` is not a path", options.path)).help("begin it with `/`"));
     }
-    let allow = Peers::read(table, "allow", &options.allow, &mut errors);
     Errors::check(errors)?;
     let (host, parts) = (context.host.clone(), context.parts.clone());
-    let metrics = Arc::new(Metrics { path: options.path, allow, host, parts });
+    let metrics = Arc::new(Metrics { path: options.path, allow: options.allow, host, parts });
     Ok(App::from_call(move |request| {
         if request.uri().path() != metrics.path || !metrics.allow.allow(request.extensions().get::<Environ>())
         {

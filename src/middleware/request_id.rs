@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::{App, Request};
-use crate::config::{Table, item};
+use crate::config::{Network, Table};
 use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
@@ -23,7 +22,7 @@ pub(super) struct Options {
     /// Peers whose request id is kept: addresses, networks (`10.0.0.0/8`), `unix` for any peer on a Unix
     /// socket. Ids from other peers are replaced.
     #[serde(default)]
-    trusted: Vec<String>,
+    trusted: Vec<Network>,
 }
 
 fn x_request_id() -> String {
@@ -33,12 +32,6 @@ fn x_request_id() -> String {
 /// Longest id that is accepted from a peer, in characters.
 const LONGEST: usize = 128;
 
-#[derive(Debug, Default)]
-struct Trusted {
-    nets: Vec<IpNet>,
-    unix: bool,
-}
-
 /// Wraps `next`: the id is in the header of the request and of the response, and in [`RequestId`].
 pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
@@ -47,23 +40,10 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         let error = table.error("header", format!("`{}` is not a header name", options.header));
         errors.push(error.help("use letters, digits and `-`"));
     }
-    let mut trusted = Trusted::default();
-    for (index, entry) in options.trusted.iter().enumerate() {
-        match (entry.as_str(), entry.parse::<IpNet>(), entry.parse::<std::net::IpAddr>()) {
-            ("unix", ..) => trusted.unix = true,
-            (_, Ok(net), _) => trusted.nets.push(net),
-            (_, _, Ok(address)) => trusted.nets.push(address.into()),
-            _ => errors.push(
-                table
-                    .error(item("trusted", index), format!("`{entry}` is not a peer"))
-                    .help("write an address, a network such as `10.0.0.0/8`, or `unix`"),
-            ),
-        }
-    }
     Errors::check(errors)?;
     let Ok(header) = header else { unreachable!("checked above") };
     Ok(App::from_call(move |mut request| {
-        let id = given(&request, &header, &trusted)
+        let id = given(&request, &header, &options.trusted)
             .unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string())
             .into();
         set(request.headers_mut(), &header, &id);
@@ -83,12 +63,10 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 }
 
 /// The id that a trusted peer sent, if it is valid.
-fn given(request: &Request, header: &HeaderName, trusted: &Trusted) -> Option<String> {
+fn given(request: &Request, header: &HeaderName, trusted: &[Network]) -> Option<String> {
     let environ = request.extensions().get::<Environ>()?;
-    let believed = match environ.peer {
-        Some(peer) => trusted.nets.iter().any(|net| net.contains(&peer.ip().to_canonical())),
-        None => trusted.unix,
-    };
+    let peer = environ.peer.map(|peer| peer.ip());
+    let believed = trusted.iter().any(|network| network.contains(peer));
     let id = request.headers().get(header).filter(|_| believed)?.to_str().ok()?;
     let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=:".contains(&byte));
     (plain && !id.is_empty() && id.len() <= LONGEST).then(|| id.to_owned())

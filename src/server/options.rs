@@ -11,7 +11,7 @@ use super::gate::forwarded::{Family, TrustedPeers};
 use super::gate::host::Allowed;
 use super::listener::Listen;
 use super::throughput::Throughput;
-use crate::config::{ConfigAddress, Table, item};
+use crate::config::{ConfigAddress, Network, Table, item};
 use crate::error::{Error, Origin};
 
 /// Options of a server's gate.
@@ -23,7 +23,7 @@ pub(super) struct GateOptions {
     pub(super) hosts: Vec<String>,
     /// Proxies whose forwarded fields are trusted (behind a web server: the proxies in front of it):
     /// addresses, networks (`10.0.0.0/8`), or `unix` for peers on Unix sockets. None by default.
-    trusted_proxies: Vec<String>,
+    trusted_proxies: Vec<Network>,
     /// The fields that these proxies write.
     forwarded_fields: Family,
     /// Accept `%2f` and `%5c` in paths; otherwise such requests get 400.
@@ -124,8 +124,7 @@ impl GateOptions {
                 ),
             }
         }
-        let mut trusted = TrustedPeers::new(self.forwarded_fields);
-        networks(table, "trusted_proxies", &self.trusted_proxies, &mut trusted, errors);
+        let trusted = TrustedPeers::new(self.forwarded_fields, self.trusted_proxies.clone());
         Gate {
             hosts,
             trusted,
@@ -156,25 +155,6 @@ pub(super) fn listen(table: &Table, entries: &[ConfigAddress], errors: &mut Vec<
 /// Port 0 is a different port each time.
 pub(super) fn is_fixed(entry: &Listen) -> bool {
     !matches!(entry, Listen::Tcp(address) if address.port() == 0)
-}
-
-/// Adds addresses and networks of the list `key` to `trusted`; faults go to `errors`.
-pub(super) fn networks(
-    table: &Table,
-    key: &str,
-    entries: &[String],
-    trusted: &mut TrustedPeers,
-    errors: &mut Vec<Error>,
-) {
-    for (index, text) in entries.iter().enumerate() {
-        if !trusted.add(text) {
-            errors.push(
-                Error::config(format!("`{text}` is not an address or a network"))
-                    .at(place(table, key, index))
-                    .help("write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`"),
-            );
-        }
-    }
 }
 
 /// Where an item of a list is written, or the list itself.

@@ -8,6 +8,7 @@ use std::path::{Component, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::networks;
 use crate::config::table::Table;
 use crate::config::{KeyPath, NamedPath, item, join};
 use crate::error::{Error, Errors, Result};
@@ -104,6 +105,12 @@ impl<'a> Check<'a> {
                     self.paths.push(NamedPath::new(path, text, schema));
                 } else if format == Some("address") {
                     *text = absolute_address(self.table.base(path), text);
+                } else if let Some(format) = format.and_then(networks::format) {
+                    if !(format.holds)(text) {
+                        let shown = if self.table.is_secret(path) { "…" } else { text };
+                        let error = self.table.error(path, format!("`{shown}` is not {}", format.what));
+                        self.errors.push(error.help(format.help));
+                    }
                 } else if self.table.is_expanded(path) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::FORWARDED;
-use ipnet::IpNet;
 
 use super::host::{HostAndPort, parse_host};
+use crate::config::Network;
 
 /// The family of fields that trusted peers write. The other one is dropped, because the client may have
 /// written it.
@@ -23,8 +23,7 @@ pub enum Family {
 /// The peers whose fields are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedPeers {
-    nets: Vec<IpNet>,
-    unix: bool,
+    peers: Vec<Network>,
     family: Family,
 }
 
@@ -37,31 +36,18 @@ pub(super) struct ForwardedClient {
 }
 
 impl TrustedPeers {
-    /// Trusts nobody yet.
-    pub fn new(family: Family) -> TrustedPeers {
-        TrustedPeers { family, ..TrustedPeers::default() }
-    }
-
-    /// Adds an address, a network, or `unix` for every peer on a Unix socket; `false` if the entry is none of
-    /// these.
-    pub fn add(&mut self, entry: &str) -> bool {
-        match (entry, entry.parse::<IpNet>(), entry.parse::<IpAddr>()) {
-            ("unix", ..) => self.unix = true,
-            (_, Ok(net), _) => self.nets.push(net),
-            (_, _, Ok(address)) => self.nets.push(address.into()),
-            _ => return false,
-        }
-        true
+    /// Trusts these peers to write fields of this family.
+    pub fn new(family: Family, peers: Vec<Network>) -> TrustedPeers {
+        TrustedPeers { family, peers }
     }
 
     /// Whether this peer's fields are trusted.
     pub(in crate::server) fn trusts(&self, peer: Option<SocketAddr>) -> bool {
-        peer.map_or(self.unix, |peer| self.contains(peer.ip()))
+        self.contains(peer.map(|peer| peer.ip()))
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.nets.iter().any(|net| net.contains(&address))
+    fn contains(&self, address: Option<IpAddr>) -> bool {
+        self.peers.iter().any(|network| network.contains(address))
     }
 
     /// Drops the untrusted family, and reads the other one.
@@ -93,7 +79,7 @@ impl TrustedPeers {
                 break;
             };
             client.address = Some(address);
-            if !self.contains(address) {
+            if !self.contains(Some(address)) {
                 break;
             }
         }
@@ -131,7 +117,7 @@ impl TrustedPeers {
             }
             let Some(address) = next else { break };
             client.address = Some(address);
-            if !self.contains(address) {
+            if !self.contains(Some(address)) {
                 break;
             }
         }
@@ -196,8 +182,8 @@ mod tests {
         lines: &[(&str, &str)],
         expected: Result<(&str, Option<bool>, Option<&str>), &str>,
     ) {
-        let mut trusted = TrustedPeers::new(family);
-        assert!(trusted.add("10.0.0.0/8") && trusted.add("::1") && !trusted.add("all"));
+        let peers = ["10.0.0.0/8", "::1"].map(|peer| Network::try_from(peer.to_owned()).unwrap());
+        let trusted = TrustedPeers::new(family, peers.into());
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(

@@ -22,6 +22,7 @@ mod shared;
 mod stream;
 
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -37,11 +38,11 @@ use self::shared::{GatewayConn, GatewayShared};
 use super::Server;
 use super::accept::{self, Backend, IncomingConn, ListenerId, ServerBase};
 use super::control::Control;
-use super::gate::forwarded::TrustedPeers;
+use super::gate::forwarded::{Family, TrustedPeers};
 use super::listener::{Listen, Socket};
-use super::options::{self, GateOptions, LimitOptions, ServerLimits, networks};
+use super::options::{self, GateOptions, LimitOptions, ServerLimits};
 use crate::body::{App, BoxFuture};
-use crate::config::{ConfigAddress, Table};
+use crate::config::{ConfigAddress, Network, Table};
 use crate::error::{Errors, Result};
 
 /// Options of a `[server.NAME]` table with `use = "scgi"` or `use = "fastcgi"`.
@@ -57,7 +58,7 @@ pub(super) struct Options {
     /// Web servers whose statements about the client are trusted (`REMOTE_ADDR`, `HTTPS`, `SERVER_NAME`, and
     /// `SSL_CLIENT_…` for a verified certificate): addresses, networks, or `unix` for every peer on a Unix
     /// socket. Any other peer is itself treated as the client.
-    pub fronts: Vec<String>,
+    pub fronts: Vec<Network>,
     /// Trust `REMOTE_USER` and `AUTH_TYPE` from these web servers, as if a middleware had authenticated the
     /// user. Off by default, because some servers forward a name that nobody has checked: without
     /// `auth_basic`, nginx's `$remote_user` is whatever the client sent.
@@ -73,7 +74,11 @@ impl Default for Options {
         Options {
             listen: Vec::new(),
             threads: None,
-            fronts: ["unix", "127.0.0.1", "::1"].map(str::to_owned).into(),
+            fronts: vec![
+                Network::Unix,
+                IpAddr::from(Ipv4Addr::LOCALHOST).into(),
+                IpAddr::from(Ipv6Addr::LOCALHOST).into(),
+            ],
             remote_user: false,
             gate: GateOptions::default(),
             limits: LimitOptions::default(),
@@ -104,9 +109,8 @@ pub(super) fn build<P: ServerProtocol>(
         errors.push(error.help(format!("write `listen = [\"unix:/run/app.sock\"]` or `[\"{example}\"]`")));
     }
     let gate = options.gate.gate(table, &mut errors);
-    let mut believed = TrustedPeers::default();
-    networks(table, "fronts", &options.fronts, &mut believed, &mut errors);
     Errors::check(errors)?;
+    let believed = TrustedPeers::new(Family::default(), options.fronts);
     let fronts = Fronts { gate, believed, remote_user: options.remote_user };
     let limits = ServerLimits::from(&options.limits);
     Ok(Box::new(GatewayServer::<P> { listen, fronts, limits, protocol: PhantomData }))

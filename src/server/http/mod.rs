@@ -51,12 +51,12 @@ use super::Server;
 use super::accept;
 use super::control::Control;
 use super::gate::Gate;
-use super::gate::forwarded::TrustedPeers;
+use super::gate::forwarded::{Family, TrustedPeers};
 use super::listener::{Listen, Socket};
-use super::options::{self, GateOptions, LimitOptions, ServerLimits, is_fixed, networks};
+use super::options::{self, GateOptions, LimitOptions, ServerLimits, is_fixed};
 use super::tls::{self, ServerTls};
 use crate::body::{App, BoxFuture};
-use crate::config::{ConfigAddress, Table};
+use crate::config::{ConfigAddress, Network, Table};
 use crate::error::{Error, Errors, Result};
 use shared::{HttpShared, Preface};
 
@@ -76,7 +76,7 @@ pub(super) struct Options {
     pub redirect_http: RedirectHttp,
     /// Load balancers that send the client's address with the PROXY protocol (version 1 or 2): addresses,
     /// networks, or `unix`. If set, all other peers are refused, and the header is required.
-    pub proxy_protocol: Vec<String>,
+    pub proxy_protocol: Vec<Network>,
     /// Threads per worker that serve requests; one per processor by default. All servers of a config share
     /// them, and the largest number applies.
     pub threads: Option<NonZeroUsize>,
@@ -133,8 +133,6 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
         errors.push(error.help("name at least one address, such as `127.0.0.1:8080`"));
     }
     let gate = options.gate.gate(table, &mut errors);
-    let mut balancers = TrustedPeers::default();
-    networks(table, "proxy_protocol", &options.proxy_protocol, &mut balancers, &mut errors);
     let redirects = redirects(table, &options, &listen).unwrap_or_else(|error| {
         errors.push(error);
         Vec::new()
@@ -151,7 +149,8 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
         redirects: redirects.len(),
         listen: [listen, redirects].concat(),
         tls,
-        balancers: Some(balancers).filter(|_| !options.proxy_protocol.is_empty()),
+        balancers: (!options.proxy_protocol.is_empty())
+            .then(|| TrustedPeers::new(Family::default(), options.proxy_protocol)),
         gate,
         limits: ServerLimits::from(&options.limits),
     }))
