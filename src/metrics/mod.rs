@@ -4,6 +4,7 @@
 //! request. The supervisor adds up the counts of all workers and keeps those of ended workers, so that no sum
 //! decreases over a reload or a crash. [`prometheus`] writes them out. No sockets or processes here.
 
+pub mod families;
 mod parts;
 pub mod prometheus;
 
@@ -13,6 +14,7 @@ use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+pub use families::{Family, FamilyKind, Unit};
 pub use parts::{CLASSES, Part, Parts, Place, class_of};
 use serde::{Deserialize, Serialize};
 
@@ -142,9 +144,9 @@ impl From<Counts> for Vec<(Series, Value)> {
 
 impl Counts {
     /// Adds a value to its series.
-    pub fn put(&mut self, family: &'static str, labels: &[(&'static str, &str)], value: Value) {
+    pub fn put(&mut self, family: &Family, labels: &[(&'static str, &str)], value: Value) {
         let labels = labels.iter().map(|(name, value)| (Cow::Borrowed(*name), (*value).to_owned())).collect();
-        self.add_one(Series { family: family.into(), labels }, value);
+        self.add_one(Series { family: family.name.into(), labels }, value);
     }
 
     /// Adds all of `other`.
@@ -211,21 +213,21 @@ mod tests {
         times.add(Duration::from_micros(500));
         times.add(Duration::from_secs(60));
         let mut one = Counts::default();
-        one.put("a_total", &[("app", "x")], Value::Count(2));
-        one.put("g_total", &[("generation", "1")], Value::Count(2));
-        one.put("open", &[], Value::Level(3));
-        one.put("seconds", &[], times.value());
+        one.put(&families::APP_ERRORS, &[("app", "x")], Value::Count(2));
+        one.put(&families::GENERATION_REQUESTS, &[("generation", "1")], Value::Count(2));
+        one.put(&families::CONNECTIONS_OPEN, &[], Value::Level(3));
+        one.put(&families::TURN_WAIT_SECONDS, &[], times.value());
         let json = serde_json::to_string(&one).unwrap();
         assert_eq!(serde_json::from_str::<Counts>(&json).unwrap(), one);
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!(sum.find("a_total", &[("app", "x")]), Some(&Value::Count(4)));
-        assert_eq!(sum.find("open", &[]), Some(&Value::Level(6)));
-        let Some(Value::Times { count, nanos, buckets }) = sum.find("seconds", &[]) else { panic!() };
+        assert_eq!(sum.find("paster_app_errors_total", &[("app", "x")]), Some(&Value::Count(4)));
+        assert_eq!(sum.find("paster_connections_open", &[]), Some(&Value::Level(6)));
+        let Some(Value::Times { count, nanos, buckets }) = sum.find("paster_turn_wait_seconds", &[]) else { panic!() };
         assert_eq!((*count, *nanos), (4, 2 * 60_000_500_000));
         assert_eq!((buckets[0], buckets[14]), (2, 2));
         let ended = sum.ended();
         assert_eq!(ended.iter().count(), 2);
-        assert!(ended.find("a_total", &[("app", "x")]).is_some());
+        assert!(ended.find("paster_app_errors_total", &[("app", "x")]).is_some());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Counts, Value};
+use super::{Counts, Value, families};
 use crate::body::{App, BoxFuture, Meter, Response};
 use crate::error::BoxError;
 use crate::spans::{Open, Recorder};
@@ -103,18 +103,18 @@ impl Part {
             Place::Whole => {
                 for (class, count) in CLASSES.iter().zip(&self.classes) {
                     let labels = [app, ("class", class)];
-                    counts.put("paster_app_requests_total", &labels, Value::Count(read(count)));
+                    counts.put(&families::APP_REQUESTS, &labels, Value::Count(read(count)));
                 }
-                counts.put("paster_app_errors_total", &[app], Value::Count(read(&self.errors)));
-                counts.put("paster_app_duration_seconds", &[app], times);
+                counts.put(&families::APP_ERRORS, &[app], Value::Count(read(&self.errors)));
+                counts.put(&families::APP_DURATION_SECONDS, &[app], times);
             }
             Place::Middleware(name) => {
                 let labels = [app, ("middleware", &**name)];
                 let failed = read(&self.errors) + read(&self.classes[CLASSES.len() - 1]);
-                counts.put("paster_middleware_errors_total", &labels, Value::Count(failed));
-                counts.put("paster_middleware_duration_seconds", &labels, times);
+                counts.put(&families::MIDDLEWARE_ERRORS, &labels, Value::Count(failed));
+                counts.put(&families::MIDDLEWARE_DURATION_SECONDS, &labels, times);
             }
-            Place::Inner => counts.put("paster_app_inner_duration_seconds", &[app], times),
+            Place::Inner => counts.put(&families::APP_INNER_DURATION_SECONDS, &[app], times),
         }
     }
 }

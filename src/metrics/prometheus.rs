@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use super::{BOUNDS, Counts, Series, Value};
+use super::{BOUNDS, Counts, Family, FamilyKind, Series, Unit, Value};
 
 /// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,56 +47,6 @@ impl Format {
     }
 }
 
-/// The help text of each family.
-const HELP: &[(&str, &str)] = &[
-    ("paster_info", "The running program."),
-    ("paster_start_time_seconds", "When the supervisor started, in seconds since 1970."),
-    ("paster_generation", "Number of the serving generation."),
-    (
-        "paster_reloads_total",
-        "New generations, by outcome: done (it serves) or failed (the old one keeps serving).",
-    ),
-    ("paster_worker_exits_total", "Workers that have ended, by whether that was expected."),
-    ("paster_worker_restarts_total", "Workers that replaced another one of their generation, by reason."),
-    ("paster_side_process_exits_total", "Side processes that ended and were restarted."),
-    ("paster_workers", "Worker processes, by generation."),
-    ("paster_generation_requests_total", "Requests, by generation; only of generations that still run."),
-    ("paster_connections_total", "Connections accepted or handed over by an older generation."),
-    ("paster_connections_open", "Open connections."),
-    ("paster_connections_upgraded", "Open connections that became WebSockets."),
-    ("paster_requests_in_flight", "Requests whose response has not ended."),
-    (
-        "paster_requests_total",
-        "Requests that have ended, by outcome: class of the status, refused (by the request gate or the limit of \
-         requests in flight), gone (the client left before there was an answer).",
-    ),
-    (
-        "paster_request_failures_total",
-        "Requests whose application failed: an error, a panic, a body that broke off.",
-    ),
-    ("paster_request_duration_seconds", "From a request's head to the end of its response."),
-    ("paster_response_bytes_total", "Bytes of response bodies."),
-    ("paster_request_bytes_total", "Bytes of request bodies."),
-    (
-        "paster_accept_to_app_seconds",
-        "From the acceptance of a connection to its first call of an application.",
-    ),
-    ("paster_turn_wait_seconds", "Waits for the turn with one_at_a_time."),
-    ("paster_app_requests_total", "Responses of each app with its stack, by class of the status."),
-    ("paster_app_errors_total", "Calls of each app with its stack that ended without a response."),
-    ("paster_app_duration_seconds", "From the call of an app with its stack to the head of its response."),
-    ("paster_app_inner_duration_seconds", "The same of each app without its middleware."),
-    ("paster_middleware_errors_total", "Calls of a middleware that ended without a response or with 5xx."),
-    (
-        "paster_middleware_duration_seconds",
-        "From the call of a middleware to the head of its response, with everything inside it.",
-    ),
-    ("paster_plugin_counter_total", "What plugins count."),
-    ("paster_process_resident_bytes", "Memory in use by the workers."),
-    ("paster_process_cpu_seconds_total", "Processor time of the workers."),
-    ("paster_process_open_fds", "Open descriptors of the workers."),
-];
-
 /// Writes `counts` in the given format.
 pub fn encode(counts: &Counts, format: Format) -> String {
     let mut text = String::new();
@@ -115,24 +65,24 @@ pub fn encode(counts: &Counts, format: Format) -> String {
 }
 
 // Writing to a string does not fail.
-fn head(text: &mut String, family: &str, value: &Value, format: Format) {
-    let info = format == Format::OpenMetrics && family.ends_with("_info");
-    let kind = match value {
-        _ if info => "info",
-        Value::Count(_) => "counter",
-        Value::Level(_) => "gauge",
-        Value::Times { buckets, .. } if buckets.is_empty() => "summary",
-        Value::Times { .. } => "histogram",
+fn head(text: &mut String, name: &str, value: &Value, format: Format) {
+    let family = Family::find(name);
+    let kind = match (family.map(|family| family.kind), value) {
+        (Some(FamilyKind::Info), _) if format == Format::OpenMetrics => "info",
+        (Some(FamilyKind::Counter), _) | (None, Value::Count(_)) => "counter",
+        (Some(FamilyKind::Gauge | FamilyKind::Info), _) | (None, Value::Level(_)) => "gauge",
+        (Some(FamilyKind::Summary), _) => "summary",
+        (Some(FamilyKind::Histogram), _) | (None, Value::Times { .. }) => "histogram",
     };
     let name = match format {
         Format::OpenMetrics => {
-            let ending = if info { "_info" } else { "_total" };
-            family.strip_suffix(ending).unwrap_or(family)
+            let ending = if kind == "info" { "_info" } else { "_total" };
+            name.strip_suffix(ending).unwrap_or(name)
         }
-        Format::Text => family,
+        Format::Text => name,
     };
-    if let Some((_, help)) = HELP.iter().find(|(name, _)| *name == family) {
-        let _ = writeln!(text, "# HELP {name} {help}");
+    if let Some(family) = family {
+        let _ = writeln!(text, "# HELP {name} {}", family.help);
     }
     let _ = writeln!(text, "# TYPE {name} {kind}");
 }
@@ -140,8 +90,7 @@ fn head(text: &mut String, family: &str, value: &Value, format: Format) {
 fn sample(text: &mut String, series: &Series, value: &Value) {
     let name = &series.family;
     match value {
-        Value::Count(count) if name.contains("_seconds") => {
-            // Times are counted in nanoseconds.
+        Value::Count(count) if Family::find(name).is_some_and(|f| f.unit == Unit::Nanoseconds) => {
             let _ = writeln!(text, "{name}{} {}", Labels(series, None), seconds(*count));
         }
         Value::Count(count) => {
@@ -186,16 +135,16 @@ impl std::fmt::Display for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Times;
+    use crate::metrics::{Times, families};
 
     #[test]
     fn both_formats() {
         let times = Times::default();
         times.add(std::time::Duration::from_millis(2));
         let mut counts = Counts::default();
-        counts.put("paster_app_errors_total", &[("app", "a\"\\\n")], Value::Count(2));
-        counts.put("paster_connections_open", &[], Value::Level(3));
-        counts.put("paster_turn_wait_seconds", &[("server", "main")], times.value());
+        counts.put(&families::APP_ERRORS, &[("app", "a\"\\\n")], Value::Count(2));
+        counts.put(&families::CONNECTIONS_OPEN, &[], Value::Level(3));
+        counts.put(&families::TURN_WAIT_SECONDS, &[("server", "main")], times.value());
         let text = encode(&counts, Format::Text);
         assert!(text.contains("# TYPE paster_app_errors_total counter\n"), "{text}");
         assert!(text.contains("paster_app_errors_total{app=\"a\\\"\\\\\\n\"} 2\n"), "{text}");

@@ -14,7 +14,7 @@ use super::listener::{Listen, Socket};
 use super::tls::tickets::Secret;
 use crate::body::{App, BoxFuture};
 use crate::inflight::Table;
-use crate::metrics::{Counts, Histogram, Times, Value};
+use crate::metrics::{Counts, Histogram, Times, Value, families};
 
 /// Phase of a generation, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,21 +156,21 @@ impl Load {
         let mut stats = RequestStats::default();
         self.table.sum(|shard| stats.add(shard));
         for (name, outcome) in RequestOutcome::NAMES.iter().zip(stats.outcomes) {
-            counts.put("paster_requests_total", &[server[0], ("outcome", name)], Value::Count(outcome));
+            counts.put(&families::REQUESTS, &[server[0], ("outcome", name)], Value::Count(outcome));
         }
-        counts.put("paster_response_bytes_total", &server, Value::Count(stats.sent));
-        counts.put("paster_request_bytes_total", &server, count(&served.received));
-        counts.put("paster_request_duration_seconds", &server, stats.duration.value());
-        counts.put("paster_connections_total", &server, count(&served.connections));
-        counts.put("paster_turn_wait_seconds", &server, served.turns.value());
-        counts.put("paster_accept_to_app_seconds", &server, served.first_calls.value());
-        counts.put("paster_request_failures_total", &server, count(&self.failed));
-        counts.put("paster_connections_open", &server, level(&self.connections));
-        counts.put("paster_connections_upgraded", &server, level(&self.upgraded));
-        counts.put("paster_requests_in_flight", &server, level(&self.in_flight));
+        counts.put(&families::RESPONSE_BYTES, &server, Value::Count(stats.sent));
+        counts.put(&families::REQUEST_BYTES, &server, count(&served.received));
+        counts.put(&families::REQUEST_DURATION_SECONDS, &server, stats.duration.value());
+        counts.put(&families::CONNECTIONS, &server, count(&served.connections));
+        counts.put(&families::TURN_WAIT_SECONDS, &server, served.turns.value());
+        counts.put(&families::ACCEPT_TO_APP_SECONDS, &server, served.first_calls.value());
+        counts.put(&families::REQUEST_FAILURES, &server, count(&self.failed));
+        counts.put(&families::CONNECTIONS_OPEN, &server, level(&self.connections));
+        counts.put(&families::CONNECTIONS_UPGRADED, &server, level(&self.upgraded));
+        counts.put(&families::REQUESTS_IN_FLIGHT, &server, level(&self.in_flight));
         let generation = generation.to_string();
         let requests = Value::Count(self.requests());
-        counts.put("paster_generation_requests_total", &[("generation", &generation)], requests);
+        counts.put(&families::GENERATION_REQUESTS, &[("generation", &generation)], requests);
     }
 }
 

@@ -84,12 +84,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::metrics::Value as Number;
+    use crate::metrics::{Value as Number, families};
 
     fn some() -> HandoffState {
         let mut counts = Counts::default();
-        counts.put("a_total", &[("app", "x")], Number::Count(3));
-        counts.put("b_total", &[], Number::Count(5));
+        counts.put(&families::APP_ERRORS, &[("app", "x")], Number::Count(3));
+        counts.put(&families::RELOADS, &[], Number::Count(5));
         HandoffState {
             began: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567)),
             seen: counts.clone(),

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::event::Event;
-use crate::metrics::{Counts, Value};
+use crate::metrics::{Counts, Value, families};
 
 /// How long to wait for a worker's counts; after that, its last known counts are used.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
@@ -111,10 +111,10 @@ impl Seen {
         // Create both series now: a series that starts with its first event would hide that event from
         // `rate()`.
         for outcome in ["done", "failed"] {
-            counts.put("paster_reloads_total", &[("outcome", outcome)], Value::Count(0));
+            counts.put(&families::RELOADS, &[("outcome", outcome)], Value::Count(0));
         }
         for expected in ["true", "false"] {
-            counts.put("paster_worker_exits_total", &[("expected", expected)], Value::Count(0));
+            counts.put(&families::WORKER_EXITS, &[("expected", expected)], Value::Count(0));
         }
         counts.add(before);
         Seen { began: began.unwrap_or_else(SystemTime::now), counts: Mutex::new(counts) }
@@ -130,19 +130,19 @@ impl Seen {
         let mut counts = self.counts.lock();
         let one = Value::Count(1);
         match event {
-            Event::Reloaded { .. } => counts.put("paster_reloads_total", &[("outcome", "done")], one),
-            Event::ReloadFailed { .. } => counts.put("paster_reloads_total", &[("outcome", "failed")], one),
+            Event::Reloaded { .. } => counts.put(&families::RELOADS, &[("outcome", "done")], one),
+            Event::ReloadFailed { .. } => counts.put(&families::RELOADS, &[("outcome", "failed")], one),
             Event::WorkerExit { expected, .. } => {
                 let expected = if *expected { "true" } else { "false" };
-                counts.put("paster_worker_exits_total", &[("expected", expected)], one);
+                counts.put(&families::WORKER_EXITS, &[("expected", expected)], one);
             }
             Event::WorkerReady { reason, .. } => {
                 let reason = serde_json::to_value(reason).unwrap_or_default();
                 let reason = reason.as_str().unwrap_or("other");
-                counts.put("paster_worker_restarts_total", &[("reason", reason)], one);
+                counts.put(&families::WORKER_RESTARTS, &[("reason", reason)], one);
             }
             Event::SideExit { app, .. } => {
-                counts.put("paster_side_process_exits_total", &[("app", app)], one);
+                counts.put(&families::SIDE_PROCESS_EXITS, &[("app", app)], one);
             }
             _ => {}
         }
@@ -152,11 +152,11 @@ impl Seen {
     pub(super) fn counts(&self, serving: u64, workers: impl Iterator<Item = u64>) -> Counts {
         let mut counts = self.counts.lock().clone();
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        counts.put("paster_start_time_seconds", &[], Value::Level(began.cast_signed()));
-        counts.put("paster_info", &[("version", env!("CARGO_PKG_VERSION"))], Value::Level(1));
-        counts.put("paster_generation", &[], Value::Level(serving.cast_signed()));
+        counts.put(&families::START_TIME_SECONDS, &[], Value::Level(began.cast_signed()));
+        counts.put(&families::INFO, &[("version", env!("CARGO_PKG_VERSION"))], Value::Level(1));
+        counts.put(&families::GENERATION, &[], Value::Level(serving.cast_signed()));
         for generation in workers {
-            counts.put("paster_workers", &[("generation", &generation.to_string())], Value::Level(1));
+            counts.put(&families::WORKERS, &[("generation", &generation.to_string())], Value::Level(1));
         }
         counts
     }
@@ -170,8 +170,8 @@ mod tests {
 
     fn counts(count: u64, level: i64) -> Counts {
         let mut counts = Counts::default();
-        counts.put("count_total", &[], Value::Count(count));
-        counts.put("level", &[], Value::Level(level));
+        counts.put(&families::RELOADS, &[], Value::Count(count));
+        counts.put(&families::GENERATION, &[], Value::Level(level));
         counts
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let asker = || {
             let told = told.clone();
             Box::new(move |sum: Counts| {
-                told.lock().push((sum.find("count_total", &[]).cloned(), sum.find("level", &[]).cloned()))
+                told.lock().push((sum.find("paster_reloads_total", &[]).cloned(), sum.find("paster_generation", &[]).cloned()))
             }) as Asker
         };
         assert_eq!(totals.ask(asker()), Some(1));

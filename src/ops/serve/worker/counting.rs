@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::metrics::{Counts, Parts, Value};
+use crate::metrics::{Counts, Parts, Value, families};
 use crate::plugin::Instance;
 use crate::server::control::Load;
 
@@ -58,7 +58,7 @@ impl Counting {
             for instance in &sources.instances {
                 for (name, count) in instance.counters().iter().take(MOST_COUNTERS) {
                     let labels = [("app", instance.name()), ("counter", name)];
-                    counts.put("paster_plugin_counter_total", &labels, Value::Count(*count));
+                    counts.put(&families::PLUGIN_COUNTER, &labels, Value::Count(*count));
                 }
             }
         });
@@ -74,12 +74,12 @@ impl Counting {
 /// Adds what the kernel reports about this process, as far as it can be read.
 fn process(counts: &mut Counts) {
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
-        counts.put("paster_process_open_fds", &[], Value::Level(descriptors.count() as i64));
+        counts.put(&families::PROCESS_OPEN_FDS, &[], Value::Level(descriptors.count() as i64));
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     if let Some(kib) = resident.and_then(|text| text.split_whitespace().next()?.parse::<i64>().ok()) {
-        counts.put("paster_process_resident_bytes", &[], Value::Level(kib * 1024));
+        counts.put(&families::PROCESS_RESIDENT_BYTES, &[], Value::Level(kib * 1024));
     }
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The program's name may contain spaces; the fields start after its closing parenthesis.
@@ -87,6 +87,6 @@ fn process(counts: &mut Counts) {
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
     if let (Some(user), Some(system)) = (ticks(11), ticks(12)) {
         let nanos = (user + system) * NANOS_PER_TICK;
-        counts.put("paster_process_cpu_seconds_total", &[], Value::Count(nanos));
+        counts.put(&families::PROCESS_CPU_SECONDS, &[], Value::Count(nanos));
     }
 }
