@@ -4,7 +4,7 @@
 //! all faults of a configuration are reported together.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,29 @@ pub type Result<T, E = Errors> = std::result::Result<T, E>;
 
 /// Any error, as tower services pass them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error and its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        // A wrapper that only repeats its cause is left out.
+        if !text.ends_with(&reason) {
+            text += ": ";
+            text += &reason;
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// `path` as messages show it: relative to the working directory, if it is below it.
+pub fn shown(path: &Path) -> String {
+    let folder = std::env::current_dir().ok();
+    let below = folder.and_then(|folder| path.strip_prefix(folder).ok());
+    below.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display().to_string()
+}
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

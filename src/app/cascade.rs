@@ -9,9 +9,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::respond::plain;
 use crate::app::{Builder, Link};
-use crate::body::{App, Body, Request, Response};
+use crate::body::{App, Body, Request, Response, text_response};
 use crate::config::{Table, item};
 use crate::error::{BoxError, Errors, Result};
 
@@ -85,7 +84,7 @@ impl Cascade {
             Some(body) => body,
             None => {
                 let text = format!("The request's body is longer than {} bytes.\n", self.max_body_bytes);
-                return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
+                return Ok(text_response(StatusCode::PAYLOAD_TOO_LARGE, text));
             }
         };
         for (index, app) in self.apps.iter().enumerate() {
@@ -94,7 +93,7 @@ impl Cascade {
                 return Ok(response);
             }
         }
-        Ok(plain(StatusCode::NOT_FOUND, "No app has a response.\n"))
+        Ok(text_response(StatusCode::NOT_FOUND, "No app has a response.\n"))
     }
 }
 

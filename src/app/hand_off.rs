@@ -8,10 +8,9 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 
-use super::respond::plain;
 use super::target::Target;
 use super::{Builder, Link};
-use crate::body::{App, Body, Request, Response};
+use crate::body::{App, Body, Request, Response, text_response};
 use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{BoxError, Error};
@@ -57,7 +56,7 @@ impl HandOff {
             Err(reason) => {
                 let path = String::from_utf8_lossy(target.as_bytes());
                 tracing::error!(%path, "cannot follow the `X-Accel-Redirect` of an upstream: {reason}");
-                return Ok(plain(
+                return Ok(text_response(
                     StatusCode::BAD_GATEWAY,
                     "The application handed this request to a path that cannot be served.\n",
                 ));

@@ -8,9 +8,8 @@ use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::respond::plain;
 use crate::app::{Builder, Link};
-use crate::body::{App, Request};
+use crate::body::{App, Request, text_response};
 use crate::codec::host_name::to_ascii;
 use crate::codec::variables::decode_path;
 use crate::config::{KeyPath, Table, join};
@@ -77,7 +76,8 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
                 route.app.handle(request)
             }
             None => {
-                let response = plain(StatusCode::NOT_FOUND, nothing_here(&routes, &request, development));
+                let response =
+                    text_response(StatusCode::NOT_FOUND, nothing_here(&routes, &request, development));
                 Box::pin(std::future::ready(Ok(response)))
             }
         }
@@ -188,7 +188,7 @@ fn move_prefix(request: &mut Request, length: usize) {
     if length == 0 {
         return;
     }
-    let target = super::respond::path_and_query(request.uri());
+    let target = super::target::path_and_query(request.uri());
     let (prefix, rest) = target.split_at(length);
     let (prefix, rest) = (prefix.to_owned(), rest.to_owned());
     let rest = if rest.starts_with('/') { rest } else { format!("/{rest}") };

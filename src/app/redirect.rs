@@ -5,9 +5,9 @@ use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::respond::{path_and_query, plain};
+use super::target::path_and_query;
 use crate::app::Builder;
-use crate::body::App;
+use crate::body::{App, text_response};
 use crate::codec::host_name::to_ascii;
 use crate::config::Table;
 use crate::error::{Errors, Result};
@@ -60,7 +60,7 @@ pub(super) fn build(mut options: Options, table: &Table, _: &mut Builder<'_>) ->
     let Options { to, keep_path, keep_query, .. } = options;
     Ok(App::from_call(move |request| {
         let location = target(&to, request.uri(), keep_path, keep_query);
-        let mut response = plain(status, format!("See {location}\n"));
+        let mut response = text_response(status, format!("See {location}\n"));
         // The URI was parsed from a request, so its characters are valid in a header.
         if let Ok(location) = HeaderValue::try_from(location) {
             response.headers_mut().insert(LOCATION, location);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -94,17 +94,4 @@ fn header(table: &Table, key: &KeyPath, name: &str, value: &str) -> Result<(Head
             .help("remove line breaks and control characters")
     })?;
     Ok((parsed_name, parsed_value))
-}
-
-/// A small plain-text response, for the messages of other kinds.
-pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response {
-    let mut response = Response::new(Body::from(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-/// The path with its query, at least `/`.
-pub(super) fn path_and_query(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", |target| target.as_str())
 }

@@ -25,6 +25,11 @@ const PATH: &AsciiSet = &CONTROLS
 const RAW: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
 
+/// The path of a request with its query, at least `/`.
+pub(super) fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
 /// Escapes the characters that must not be raw in a target; existing escapes are kept.
 pub(super) fn escaped(target: &str) -> String {
     percent_encode(target.as_bytes(), RAW).to_string()

@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::BoxError;
@@ -23,6 +25,14 @@ pub use refused::{Refused, RefusedHead};
 pub type Request = http::Request<Body>;
 /// A response to a request.
 pub type Response = http::Response<Body>;
+/// A short response in plain text.
+pub fn text_response(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
 /// The future of a boxed call.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -54,7 +54,7 @@ pub(super) fn text(ps: &Ps) -> String {
 /// The supervisor, in one line.
 pub(super) fn headline(ps: &Ps) -> String {
     let of = &ps.supervisor;
-    let config = of.config.as_deref().map(super::report::shown).map(|path| format!(" {path}"));
+    let config = of.config.as_deref().map(crate::error::shown).map(|path| format!(" {path}"));
     let count = |count: u64, one: &str| match count {
         0 => String::new(),
         1 => format!(", 1 {one}"),

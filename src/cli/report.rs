@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 
 use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::error::{Error, Errors, Origin, Source};
+use crate::error::{Error, Errors, Origin, Source, shown};
 
 /// Widest excerpt of a source line, in terminal columns.
 const EXCERPT_COLUMNS: usize = 100;
@@ -35,13 +34,6 @@ pub(super) fn place(origin: &Origin) -> String {
         Source::File(path) => shown(path),
         other => other.to_string(),
     }
-}
-
-/// `path` relative to the working directory, if it is below it.
-pub(super) fn shown(path: &Path) -> String {
-    let folder = std::env::current_dir().ok();
-    let below = folder.and_then(|folder| path.strip_prefix(folder).ok());
-    below.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display().to_string()
 }
 
 /// The errors as JSON: a list of objects with `message`, `file`, `line`, `column`, `helps` and `causes`.

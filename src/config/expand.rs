@@ -260,7 +260,7 @@ impl<'a> Expander<'a> {
                         std::io::ErrorKind::NotFound => "create it, or give a default: `${file:PATH:-…}`",
                         _ => "paster must be able to read it as a text file",
                     };
-                    let shown = super::include::shown(&path);
+                    let shown = crate::error::shown(&path);
                     let error = fault(format!("cannot read `{shown}` for `${{file:…}}`")).because(error);
                     Err(Some(error.help(help)))
                 }

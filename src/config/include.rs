@@ -10,7 +10,7 @@ use super::document;
 use super::expand::Expander;
 use super::node::{Data, Node};
 use super::provider::SourceValues;
-use crate::error::{Error, Origin, Source};
+use crate::error::{Error, Origin, Source, shown};
 use crate::registry::nearest;
 
 /// A config file larger than this is assumed to be a mistake.
@@ -126,12 +126,6 @@ impl SourceFiles {
         }
         Some((path, entry.origin()))
     }
-}
-
-/// `path` relative to the working directory if it is below it.
-pub(super) fn shown(path: &Path) -> String {
-    let folder = std::env::current_dir().ok();
-    folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).display().to_string()
 }
 
 fn name_of(path: &Path) -> String {

@@ -223,7 +223,9 @@ mod tests {
         sum.add(&one);
         assert_eq!(sum.find("paster_app_errors_total", &[("app", "x")]), Some(&Value::Count(4)));
         assert_eq!(sum.find("paster_connections_open", &[]), Some(&Value::Level(6)));
-        let Some(Value::Times { count, nanos, buckets }) = sum.find("paster_turn_wait_seconds", &[]) else { panic!() };
+        let Some(Value::Times { count, nanos, buckets }) = sum.find("paster_turn_wait_seconds", &[]) else {
+            panic!()
+        };
         assert_eq!((*count, *nanos), (4, 2 * 60_000_500_000));
         assert_eq!((buckets[0], buckets[14]), (2, 2));
         let ended = sum.ended();

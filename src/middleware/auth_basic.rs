@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use crate::body::{App, Body, Response};
+use crate::body::{App, Response, text_response};
 use crate::config::{Files, FollowedPath, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::RemoteUser;
@@ -91,10 +91,8 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 }
 
 fn unauthorized(challenge: HeaderValue) -> Response {
-    let mut response = Response::new(Body::from("A name and a password are required.\n"));
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    let mut response = text_response(StatusCode::UNAUTHORIZED, "A name and a password are required.\n");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::body::{App, Body, BoxFuture, Request, Response};
+use crate::body::{App, Body, BoxFuture, Request, Response, text_response};
 use crate::config::Table;
 use crate::context::Context;
 use crate::error::{BoxError, Result};
@@ -75,11 +74,8 @@ pub(crate) fn within(limit: u64, request: Request, next: &App) -> BoxFuture<Resu
 }
 
 fn too_long(limit: u64) -> Response {
-    let mut response =
-        Response::new(Body::from(format!("The request's body is longer than {limit} bytes.\n")));
-    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+    let text = format!("The request's body is longer than {limit} bytes.\n");
+    text_response(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 /// The error when a body is read past its limit.

@@ -4,7 +4,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::metrics::plain;
+use super::metrics::uncached;
 use super::peers::Peers;
 use crate::body::App;
 use crate::config::Table;
@@ -45,7 +45,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     Ok(App::from_call(move |request| {
         let path = request.uri().path();
         if path == options.alive {
-            return Box::pin(std::future::ready(Ok(plain(StatusCode::OK, "alive\n".into()))));
+            return Box::pin(std::future::ready(Ok(uncached(StatusCode::OK, "alive\n"))));
         }
         if path != options.ready {
             return next.handle(request);
@@ -54,13 +54,13 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         let health = health.clone();
         Box::pin(async move {
             if health.is_ending() {
-                return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n".into()));
+                return Ok(uncached(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n"));
             }
             let faults = health.faults().await;
             Ok(match faults.is_empty() {
-                true => plain(StatusCode::OK, "ready\n".into()),
-                false if told => plain(StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n"),
-                false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+                true => uncached(StatusCode::OK, "ready\n"),
+                false if told => uncached(StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n"),
+                false => uncached(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             })
         })
     }))

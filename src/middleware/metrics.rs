@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::peers::Peers;
-use crate::body::{App, Body, Response};
+use crate::body::{App, Body, Response, text_response};
 use crate::config::Table;
 use crate::context::{Context, Host};
 use crate::environ::Environ;
@@ -60,7 +60,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             return next.handle(request);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n".into());
+            let mut response = uncached(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Box::pin(std::future::ready(Ok(response)));
         }
@@ -77,7 +77,7 @@ impl Metrics {
     async fn answer(&self, format: Format, alone: bool) -> Response {
         let counts = match self.host.counts().await {
             Ok(counts) => counts,
-            Err(error) if !alone => return plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+            Err(error) if !alone => return uncached(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
             Err(_) => {
                 let mut counts = Counts::default();
                 self.parts.count(&mut counts);
@@ -93,12 +93,9 @@ impl Metrics {
     }
 }
 
-/// A short response.
-pub(super) fn plain(status: StatusCode, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// A short response that no cache keeps.
+pub(super) fn uncached(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = text_response(status, text);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -27,22 +27,6 @@ pub struct CallError {
     pub panicked: bool,
 }
 
-/// An error and its causes, on one line.
-pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        // A wrapper that only repeats its cause is left out.
-        if !text.ends_with(&reason) {
-            text += ": ";
-            text += &reason;
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Starts to handle a request.
 pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
     let connect = *request.method() == Method::CONNECT;

@@ -167,7 +167,7 @@ unsafe extern "C" fn side_process(
     let (services, name) = unsafe { (services(context), name.text()) };
     let (status, text) = match services.side_process(&name) {
         Ok(path) => (abi::READY, path.to_string_lossy().into_owned()),
-        Err(error) => (abi::FAILED, super::call::describe(&error)),
+        Err(error) => (abi::FAILED, crate::error::chain(&error)),
     };
     // SAFETY: the plugin passes a place for the buffer.
     unsafe { *out = abi::Buffer::of_vec(text.into_bytes()) };

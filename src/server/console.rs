@@ -19,7 +19,7 @@ use super::listener::{Listen, Socket};
 use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::config::{ReadPath, Table};
 use crate::environ::CONSOLE;
-use crate::error::{BoxError, Error, Errors, Result};
+use crate::error::{BoxError, Error, Errors, Result, chain};
 
 /// Options of a `[server.NAME]` table with `use = "console"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -214,7 +214,7 @@ pub async fn perform(app: &App, gate: &Gate, mut request: Request) -> Response {
         Err(rejection) => return reply::rejection(rejection, Version::HTTP_2), // nothing to close
     };
     let mut response = app.handle(request).await.unwrap_or_else(|error| {
-        tracing::error!(error = reply::chain(&*error), "the application failed");
+        tracing::error!(error = chain(&*error), "the application failed");
         reply::plain(StatusCode::INTERNAL_SERVER_ERROR, "")
     });
     reply::settle(&mut response, &admitted, Version::HTTP_11);

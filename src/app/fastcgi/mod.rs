@@ -13,14 +13,13 @@ use serde::Deserialize;
 use self::client::Fastcgi;
 use self::site::{Meaning, Site};
 use super::hand_off;
-use super::respond::plain;
 use super::static_files;
 use super::upstream::{
     Address, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Probe, ResponseHead, UpstreamFailure,
     UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
 use crate::app::{Builder, Link};
-use crate::body::{App, Body, Request, Response};
+use crate::body::{App, Body, Request, Response, text_response};
 use crate::codec::Variables;
 use crate::codec::fastcgi::encode_pairs;
 use crate::config::{ConfigAddress, ServedPath, Table, item};
@@ -144,7 +143,9 @@ impl Fast {
             match site.find(request.uri().path()) {
                 Meaning::Script { .. } => {}
                 Meaning::File => return site.files.handle(request).await,
-                Meaning::Nothing => return Ok(plain(StatusCode::NOT_FOUND, "There is no such page.\n")),
+                Meaning::Nothing => {
+                    return Ok(text_response(StatusCode::NOT_FOUND, "There is no such page.\n"));
+                }
             }
         }
         self.gateway.answer(self, request).await

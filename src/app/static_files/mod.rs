@@ -23,9 +23,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::media::{compressible, media_type};
-use super::respond::plain;
 use crate::app::Builder;
-use crate::body::{App, Request, Response};
+use crate::body::{App, Request, Response, text_response};
 use crate::config::{ServedPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
@@ -140,7 +139,7 @@ impl StaticFiles {
     fn answer(&self, request: &Request) -> Result<Response, BoxError> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response =
-                plain(StatusCode::METHOD_NOT_ALLOWED, "A file can be read with GET and HEAD.\n");
+                text_response(StatusCode::METHOD_NOT_ALLOWED, "A file can be read with GET and HEAD.\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Ok(response);
         }
@@ -183,7 +182,7 @@ impl StaticFiles {
                 }
             }
             FoundFile::File(_) | FoundFile::Nothing => not_found(),
-            FoundFile::Forbidden => plain(StatusCode::FORBIDDEN, "This file cannot be read.\n"),
+            FoundFile::Forbidden => text_response(StatusCode::FORBIDDEN, "This file cannot be read.\n"),
         };
         Ok(Looked::Other(response))
     }
@@ -236,7 +235,7 @@ impl StaticFiles {
 }
 
 fn not_found() -> Response {
-    plain(StatusCode::NOT_FOUND, "There is no such file.\n")
+    text_response(StatusCode::NOT_FOUND, "There is no such file.\n")
 }
 
 /// Redirects `dir` to `dir/`. The target is a path on this host: [`relative`] has refused paths that begin
@@ -245,7 +244,7 @@ fn to_directory(request: &Request) -> Response {
     let mount = request.extensions().get::<Environ>().map_or("", |environ| &environ.script_name);
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let target = format!("{mount}{}/{query}", request.uri().path());
-    let mut response = plain(StatusCode::MOVED_PERMANENTLY, format!("See {target}\n"));
+    let mut response = text_response(StatusCode::MOVED_PERMANENTLY, format!("See {target}\n"));
     if let Ok(target) = HeaderValue::try_from(target) {
         response.headers_mut().insert(LOCATION, target);
     }

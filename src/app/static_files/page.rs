@@ -15,9 +15,8 @@ use http::{Method, StatusCode};
 use super::conditional::{Verdict, judge, range_holds};
 use super::range::{Parts, parse};
 use super::tree::{Opened, Version, content_etag};
-use crate::app::respond::plain;
 use crate::body::file::{FileBody, Piece, read_at};
-use crate::body::{Body, Request, Response};
+use crate::body::{Body, Request, Response, text_response};
 
 /// The largest file whose page is cached.
 pub(super) const CACHE_LIMIT_BYTES: u64 = 64 * 1024;
@@ -162,7 +161,10 @@ impl Page {
             Verdict::Proceed => {}
             Verdict::NotModified => return self.not_modified(),
             Verdict::Failed => {
-                return plain(StatusCode::PRECONDITION_FAILED, "The file does not match the precondition.\n");
+                return text_response(
+                    StatusCode::PRECONDITION_FAILED,
+                    "The file does not match the precondition.\n",
+                );
             }
         }
         let mut response = Response::new(Body::empty());
@@ -179,7 +181,7 @@ impl Page {
                 Parts::Some(parts) => return self.parts(response, &parts),
                 Parts::Unsatisfiable => {
                     let text = format!("The file has {size} bytes.\n");
-                    let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, text);
+                    let mut response = text_response(StatusCode::RANGE_NOT_SATISFIABLE, text);
                     set(&mut response, CONTENT_RANGE, format!("bytes */{size}"));
                     return response;
                 }

@@ -18,9 +18,8 @@ use super::response::{into_bodiless, into_response};
 use super::run::{may_repeat, run};
 use super::spool::{SpoolTooLong, spool};
 use crate::app::hand_off::HandOff;
-use crate::app::respond::plain;
 use crate::app::target::escaped;
-use crate::body::{Body, Request, Response};
+use crate::body::{Body, Request, Response, text_response};
 use crate::codec::cgi::{Answer, parse_head};
 use crate::codec::variables::from_request;
 use crate::codec::{Fault, Variables};
@@ -173,7 +172,7 @@ impl Gateway {
                 Err(SpoolTooLong) => {
                     let text =
                         format!("A body without a length must not exceed {} bytes.\n", self.spool_limit);
-                    return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
+                    return Ok(text_response(StatusCode::PAYLOAD_TOO_LARGE, text));
                 }
             };
             for name in NOT_THE_CLIENTS {
@@ -203,7 +202,7 @@ impl Gateway {
                 None => Ok(response),
             };
         }
-        Ok(plain(StatusCode::BAD_GATEWAY, format!("More than {REDIRECTS} local redirects.\n")))
+        Ok(text_response(StatusCode::BAD_GATEWAY, format!("More than {REDIRECTS} local redirects.\n")))
     }
 
     fn variables(&self, parts: &Parts, body: &Body) -> Result<Variables, BoxError> {
@@ -258,7 +257,7 @@ fn redirected(mut parts: Parts, path: &str) -> Result<Request, Box<Response>> {
             Ok(Request::from_parts(parts, Body::empty()))
         }
         None => {
-            let mut response = plain(StatusCode::FOUND, format!("See {path}\n"));
+            let mut response = text_response(StatusCode::FOUND, format!("See {path}\n"));
             if let Ok(location) = HeaderValue::try_from(path) {
                 response.headers_mut().insert(LOCATION, location);
             }

@@ -5,8 +5,7 @@ use std::io;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
-use crate::app::respond::plain;
-use crate::body::Response;
+use crate::body::{Response, text_response};
 use crate::error::BoxError;
 
 /// Why there is no response.
@@ -107,7 +106,7 @@ impl UpstreamFault {
                 text += &format!("The cause: {cause}.\n");
             }
         }
-        let mut response = plain(status, text);
+        let mut response = text_response(status, text);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }

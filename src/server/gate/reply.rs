@@ -1,23 +1,20 @@
 //! The gate's counterpart for responses: an unambiguous head, and no body where none is allowed.
 
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HeaderName, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Body as _;
 
 use super::{Admitted, Rejection};
-use crate::body::{Body, Response};
+use crate::body::{Body, Response, text_response};
 use crate::environ::RefusalReason;
 
 /// A short plain-text response from the server itself.
 pub fn plain(status: StatusCode, text: &str) -> Response {
     let reason = status.canonical_reason().unwrap_or("Error");
     let text = if text.is_empty() { format!("{reason}\n") } else { format!("{reason}: {text}\n") };
-    let mut response = http::Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+    text_response(status, text)
 }
 
 /// The response to a refused request; over HTTP/1 the connection ends with it.
@@ -106,18 +103,6 @@ fn fail(response: &mut Response, method: &Admitted) {
     if method.head {
         take_body(response, method);
     }
-}
-
-/// An error and its causes, for the log.
-pub(in crate::server) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 /// The protocol that a 426 asks the client to switch to (RFC 9110 section 15.5.22).

@@ -11,8 +11,7 @@ use http_body::{Frame, SizeHint};
 use super::{RequestGuard, panic_text};
 use crate::body::Body;
 use crate::body::file::Part;
-use crate::error::BoxError;
-use crate::server::gate::reply;
+use crate::error::{BoxError, chain};
 
 /// A response's body that is being sent, with its request's guard.
 pub(in crate::server) struct CountedBody {
@@ -66,7 +65,7 @@ impl http_body::Body for CountedBody {
         }
         if let Poll::Ready(Some(Err(error))) = &frame {
             this.guard.requests.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = reply::chain(&**error), "the application failed in the middle of a body");
+            tracing::error!(error = chain(&**error), "the application failed in the middle of a body");
         }
         frame
     }

@@ -27,7 +27,7 @@ use crate::body::{
     App, BoxFuture, Meter, ObservedCall, Observer, Refused, RefusedHead, Request, Response, Unwrapped, Watch,
 };
 use crate::environ::{Environ, RefusalReason};
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 use crate::inflight::{RequestEntry, Shares};
 use crate::metrics::class_of;
 
@@ -225,7 +225,7 @@ impl RequestGuard {
         let status = status_of(&**error);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             self.requests.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = reply::chain(&**error), "the application failed");
+            tracing::error!(error = chain(&**error), "the application failed");
         }
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => with_reason(status, "the body is too long"),

@@ -182,7 +182,10 @@ mod tests {
         let asker = || {
             let told = told.clone();
             Box::new(move |sum: Counts| {
-                told.lock().push((sum.find("paster_reloads_total", &[]).cloned(), sum.find("paster_generation", &[]).cloned()))
+                told.lock().push((
+                    sum.find("paster_reloads_total", &[]).cloned(),
+                    sum.find("paster_generation", &[]).cloned(),
+                ))
             }) as Asker
         };
         assert_eq!(totals.ask(asker()), Some(1));
