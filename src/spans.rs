@@ -41,12 +41,12 @@ pub struct Span {
 /// part.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    shared: Arc<Shared>,
+    shared: Arc<RecorderState>,
     around: [u8; 8],
 }
 
 #[derive(Debug)]
-struct Shared {
+struct RecorderState {
     began: Instant,
     spans: Mutex<Spans>,
 }
@@ -60,14 +60,14 @@ struct Spans {
 impl Recorder {
     /// For a request that began at `began` and has the span `around`.
     pub fn new(began: Instant, around: [u8; 8]) -> Recorder {
-        Recorder { shared: Arc::new(Shared { began, spans: Mutex::default() }), around }
+        Recorder { shared: Arc::new(RecorderState { began, spans: Mutex::default() }), around }
     }
 
     /// Opens a span for a part; it encloses the spans of inner parts.
-    pub fn open(&mut self, app: &Arc<str>, middleware: Option<&Arc<str>>) -> Open {
+    pub fn open(&mut self, app: &Arc<str>, middleware: Option<&Arc<str>>) -> OpenSpan {
         let id = new_id();
         let parent = std::mem::replace(&mut self.around, id);
-        Open {
+        OpenSpan {
             id,
             parent,
             app: app.clone(),
@@ -83,7 +83,7 @@ impl Recorder {
     }
 }
 
-impl Shared {
+impl RecorderState {
     fn spans(&self) -> MutexGuard<'_, Spans> {
         self.spans.lock()
     }
@@ -91,16 +91,16 @@ impl Shared {
 
 /// A span in progress.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenSpan {
     id: [u8; 8],
     parent: [u8; 8],
     app: Arc<str>,
     middleware: Option<Arc<str>>,
     began: Instant,
-    shared: Arc<Shared>,
+    shared: Arc<RecorderState>,
 }
 
-impl Open {
+impl OpenSpan {
     /// Ends it.
     pub fn close(self, result: &Result<Response, BoxError>) {
         let name = match &self.middleware {

@@ -42,7 +42,7 @@ pub use key_path::{KeyPath, item, join};
 pub use networks::{Clients, Network};
 pub use node::Occurrence;
 pub use paths::{
-    Access, AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, ProgramPath,
+    AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, PathAccess, ProgramPath,
     ReadPath, ServedPath,
 };
 use provenance::Provenance;

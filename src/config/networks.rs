@@ -109,7 +109,7 @@ impl From<Clients> for String {
 }
 
 /// A `format` of strings, and the words of the error for a string of another form.
-pub(super) struct Format {
+pub(super) struct StringFormat {
     /// Its name in schemas.
     name: &'static str,
     /// Whether a string has this form.
@@ -120,14 +120,14 @@ pub(super) struct Format {
     pub(super) help: &'static str,
 }
 
-const NETWORK: Format = Format {
+const NETWORK: StringFormat = StringFormat {
     name: "network",
     holds: |text| Network::try_from(text.to_owned()).is_ok(),
     what: "an address or a network",
     help: "write `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32` or `unix`",
 };
 
-const CLIENT: Format = Format {
+const CLIENT: StringFormat = StringFormat {
     name: "client",
     holds: |text| Clients::try_from(text.to_owned()).is_ok(),
     what: "a client",
@@ -135,6 +135,6 @@ const CLIENT: Format = Format {
 };
 
 /// The format of this name.
-pub(super) fn format(name: &str) -> Option<Format> {
+pub(super) fn format(name: &str) -> Option<StringFormat> {
     [NETWORK, CLIENT].into_iter().find(|format| format.name == name)
 }

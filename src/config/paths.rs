@@ -64,7 +64,7 @@ deref_to_path!(ConfigPath, ReadPath, FollowedPath, ProgramPath, OutputPath, Appe
 
 /// How a file or folder that a table names is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum PathAccess {
     /// It is read once ([`ConfigPath`], [`ReadPath`]).
     Read,
     /// It is used again when it changes ([`FollowedPath`], [`ProgramPath`]).
@@ -83,7 +83,7 @@ pub struct NamedPath {
     /// The path, absolute.
     pub path: PathBuf,
     /// How it is used.
-    pub access: Access,
+    pub access: PathAccess,
     /// What `Table::files` opens it for; `None` for a path with another use.
     pub purpose: Option<Purpose>,
 }
@@ -92,10 +92,10 @@ impl NamedPath {
     /// The path at `key`, with the use that its schema states.
     pub(super) fn new(key: &KeyPath, path: &str, schema: &Value) -> NamedPath {
         let access = match schema.get("x-access").and_then(Value::as_str) {
-            Some("write") => Access::Write,
-            Some("serve") => Access::Serve,
-            Some("follow") => Access::Follow,
-            _ => Access::Read,
+            Some("write") => PathAccess::Write,
+            Some("serve") => PathAccess::Serve,
+            Some("follow") => PathAccess::Follow,
+            _ => PathAccess::Read,
         };
         let purpose = schema.get("x-open").and_then(|open| Purpose::deserialize(open).ok());
         NamedPath { key: key.clone(), path: path.into(), access, purpose }

@@ -2,20 +2,20 @@
 
 /// A family of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Family {
+pub struct MetricFamily {
     /// Its name, as it is written.
     pub name: &'static str,
     /// What it counts.
     pub help: &'static str,
     /// How its values are read.
-    pub kind: FamilyKind,
+    pub kind: MetricKind,
     /// In what they are counted.
-    pub unit: Unit,
+    pub unit: MetricUnit,
 }
 
 /// How the values of a family are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FamilyKind {
+pub enum MetricKind {
     /// Only increases.
     Counter,
     /// A level.
@@ -30,7 +30,7 @@ pub enum FamilyKind {
 
 /// In what the values of a family are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// As they are written.
     Plain,
     /// In nanoseconds, written in seconds.
@@ -41,12 +41,12 @@ macro_rules! families {
     ($($constant:ident: $name:literal, $kind:ident, $unit:ident, $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub const $constant: Family =
-                Family { name: $name, help: $help, kind: FamilyKind::$kind, unit: Unit::$unit };
+            pub const $constant: MetricFamily =
+                MetricFamily { name: $name, help: $help, kind: MetricKind::$kind, unit: MetricUnit::$unit };
         )*
 
         /// Every family.
-        pub const ALL: &[Family] = &[$($constant),*];
+        pub const ALL: &[MetricFamily] = &[$($constant),*];
     };
 }
 
@@ -83,9 +83,9 @@ families! {
     PROCESS_OPEN_FDS: "paster_process_open_fds", Gauge, Plain, "Open descriptors of the workers.";
 }
 
-impl Family {
+impl MetricFamily {
     /// The family of this name; `None` for one of another version of the program.
-    pub fn find(name: &str) -> Option<&'static Family> {
+    pub fn find(name: &str) -> Option<&'static MetricFamily> {
         ALL.iter().find(|family| family.name == name)
     }
 }

@@ -14,7 +14,7 @@ use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-pub use families::{Family, FamilyKind, Unit};
+pub use families::{MetricFamily, MetricKind, MetricUnit};
 pub use parts::{CLASSES, Part, Parts, Place, class_of};
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +144,7 @@ impl From<Counts> for Vec<(Series, Value)> {
 
 impl Counts {
     /// Adds a value to its series.
-    pub fn put(&mut self, family: &Family, labels: &[(&'static str, &str)], value: Value) {
+    pub fn put(&mut self, family: &MetricFamily, labels: &[(&'static str, &str)], value: Value) {
         let labels = labels.iter().map(|(name, value)| (Cow::Borrowed(*name), (*value).to_owned())).collect();
         self.add_one(Series { family: family.name.into(), labels }, value);
     }

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Counts, Value, families};
 use crate::body::{App, BoxFuture, Meter, Response};
 use crate::error::BoxError;
-use crate::spans::{Open, Recorder};
+use crate::spans::{OpenSpan, Recorder};
 
 /// The classes of responses, by status.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -135,7 +135,7 @@ struct Timed {
     work: BoxFuture<Result<Response, BoxError>>,
     part: Arc<Part>,
     began: Instant,
-    span: Option<Open>,
+    span: Option<OpenSpan>,
 }
 
 impl Future for Timed {

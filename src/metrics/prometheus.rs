@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use super::{BOUNDS, Counts, Family, FamilyKind, Series, Unit, Value};
+use super::{BOUNDS, Counts, MetricFamily, MetricKind, MetricUnit, Series, Value};
 
 /// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +66,13 @@ pub fn encode(counts: &Counts, format: Format) -> String {
 
 // Writing to a string does not fail.
 fn head(text: &mut String, name: &str, value: &Value, format: Format) {
-    let family = Family::find(name);
+    let family = MetricFamily::find(name);
     let kind = match (family.map(|family| family.kind), value) {
-        (Some(FamilyKind::Info), _) if format == Format::OpenMetrics => "info",
-        (Some(FamilyKind::Counter), _) | (None, Value::Count(_)) => "counter",
-        (Some(FamilyKind::Gauge | FamilyKind::Info), _) | (None, Value::Level(_)) => "gauge",
-        (Some(FamilyKind::Summary), _) => "summary",
-        (Some(FamilyKind::Histogram), _) | (None, Value::Times { .. }) => "histogram",
+        (Some(MetricKind::Info), _) if format == Format::OpenMetrics => "info",
+        (Some(MetricKind::Counter), _) | (None, Value::Count(_)) => "counter",
+        (Some(MetricKind::Gauge | MetricKind::Info), _) | (None, Value::Level(_)) => "gauge",
+        (Some(MetricKind::Summary), _) => "summary",
+        (Some(MetricKind::Histogram), _) | (None, Value::Times { .. }) => "histogram",
     };
     let name = match format {
         Format::OpenMetrics => {
@@ -90,7 +90,9 @@ fn head(text: &mut String, name: &str, value: &Value, format: Format) {
 fn sample(text: &mut String, series: &Series, value: &Value) {
     let name = &series.family;
     match value {
-        Value::Count(count) if Family::find(name).is_some_and(|f| f.unit == Unit::Nanoseconds) => {
+        Value::Count(count)
+            if MetricFamily::find(name).is_some_and(|f| f.unit == MetricUnit::Nanoseconds) =>
+        {
             let _ = writeln!(text, "{name}{} {}", Labels(series, None), seconds(*count));
         }
         Value::Count(count) => {

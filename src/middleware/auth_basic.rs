@@ -69,17 +69,21 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             unreachable!("one of them is an error")
         }
     };
-    let door = Arc::new(Door {
+    let auth = Arc::new(BasicAuth {
         path: options.htpasswd.to_path_buf(),
         files: table.files().clone(),
-        state: Mutex::new(State { users: Arc::new(users), looked: Instant::now(), right: HashMap::new() }),
+        state: Mutex::new(AuthState {
+            users: Arc::new(users),
+            looked: Instant::now(),
+            right: HashMap::new(),
+        }),
         slots: Arc::new(Semaphore::new(AT_ONCE)),
         salt: uuid::Uuid::new_v4().into_bytes(),
     });
     Ok(App::from_call(move |mut request| {
-        let (door, next, challenge) = (door.clone(), next.clone(), challenge.clone());
+        let (auth, next, challenge) = (auth.clone(), next.clone(), challenge.clone());
         Box::pin(async move {
-            let Some(user) = door.user(request.headers()).await else {
+            let Some(user) = auth.user(request.headers()).await else {
                 return Ok(unauthorized(challenge));
             };
             request.extensions_mut().insert(RemoteUser::new(user.clone(), "Basic"));
@@ -105,22 +109,22 @@ struct Users {
     version: Option<Version>,
 }
 
-struct Door {
+struct BasicAuth {
     path: PathBuf,
     files: Files,
-    state: Mutex<State>,
+    state: Mutex<AuthState>,
     slots: Arc<Semaphore>,
     salt: [u8; 16],
 }
 
-struct State {
+struct AuthState {
     users: Arc<Users>,
     looked: Instant,
     /// Digest of the last correct password, by name; cleared when the file changes.
     right: HashMap<Arc<str>, [u8; 32]>,
 }
 
-impl Door {
+impl BasicAuth {
     /// The user whose correct name and password the request carries.
     async fn user(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let (name, password) = credentials(headers)?;
@@ -198,7 +202,7 @@ impl Door {
         digest.finalize().into()
     }
 
-    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+    fn state(&self) -> parking_lot::MutexGuard<'_, AuthState> {
         self.state.lock()
     }
 }
@@ -271,10 +275,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
-        let door = Door {
+        let auth = BasicAuth {
             files: Files::default(),
             path: PathBuf::new(),
-            state: Mutex::new(State {
+            state: Mutex::new(AuthState {
                 users: Arc::new(Users {
                     hashes: HashMap::new(),
                     nobody: Hash::parse(NOBODY).ok(),
@@ -288,13 +292,13 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic ZXZlOmd1ZXNz"));
-        let mut given_up = Box::pin(door.user(&headers));
+        let mut given_up = Box::pin(auth.user(&headers));
         assert!(
             std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx))).await.is_pending()
         );
         drop(given_up);
-        assert_eq!(door.slots.available_permits(), AT_ONCE - 1, "the check continues");
-        let all = door.slots.acquire_many(AT_ONCE as u32);
+        assert_eq!(auth.slots.available_permits(), AT_ONCE - 1, "the check continues");
+        let all = auth.slots.acquire_many(AT_ONCE as u32);
         let all = tokio::time::timeout(Duration::from_secs(60), all).await;
         assert!(all.is_ok(), "its end releases the slot");
     }

@@ -14,17 +14,20 @@ use crate::registry::Entry;
 use crate::server::SERVERS;
 
 /// The data of one kind that the schema needs.
-struct Kind {
+struct KindSchema {
     name: &'static str,
     summary: &'static str,
     options: fn() -> schemars::Schema,
 }
 
 /// The kinds of a section.
-fn kinds(section: &str) -> Vec<Kind> {
-    fn listed<K>(entries: &[Entry<K>]) -> Vec<Kind> {
-        let kind =
-            |entry: &Entry<K>| Kind { name: entry.name, summary: entry.summary, options: entry.options };
+fn kinds(section: &str) -> Vec<KindSchema> {
+    fn listed<K>(entries: &[Entry<K>]) -> Vec<KindSchema> {
+        let kind = |entry: &Entry<K>| KindSchema {
+            name: entry.name,
+            summary: entry.summary,
+            options: entry.options,
+        };
         entries.iter().map(kind).collect()
     }
     match section {

@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use paster_abi as abi;
 use paster_abi::http::{Trust, lend_headers, read_frame, read_head, recycle};
 
-use super::instance::Shared;
+use super::instance::InstanceShared;
 use super::{body, upgrade};
 use crate::body::{Body, Request, Response};
 use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
@@ -28,7 +28,7 @@ pub struct CallError {
 }
 
 /// Starts to handle a request.
-pub(super) fn answer(shared: &Arc<Shared>, request: Request) -> Answer {
+pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Answer {
     let connect = *request.method() == Method::CONNECT;
     let (mut parts, body) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -43,7 +43,7 @@ thread_local! {
 }
 
 fn call(
-    shared: &Shared,
+    shared: &InstanceShared,
     parts: &http::request::Parts,
     body: Body,
     upgradable: bool,
@@ -136,7 +136,7 @@ impl Certificate {
 /// A live exchange; null if the plugin made none. Dropping it tells the plugin that the client has gone.
 struct PluginExchange {
     raw: *mut abi::Exchange,
-    shared: Arc<Shared>,
+    shared: Arc<InstanceShared>,
 }
 
 // SAFETY: the ABI guarantees that any thread may use an object, one at a time.

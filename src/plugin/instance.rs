@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub struct Instance {
     name: String,
     app: App,
-    shared: Arc<Shared>,
+    shared: Arc<InstanceShared>,
 }
 
 /// A task as its plugin lists it.
@@ -34,18 +34,18 @@ pub struct TaskName {
 }
 
 /// The plugin's app, destroyed with its last user.
-pub(super) struct Shared {
+pub(super) struct InstanceShared {
     pub(super) table: &'static abi::Plugin,
     pub(super) app: *mut c_void,
     pub(super) services: &'static Services,
 }
 
 // SAFETY: the ABI guarantees that any number of threads may call the same app at once.
-unsafe impl Send for Shared {}
+unsafe impl Send for InstanceShared {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for InstanceShared {}
 
-impl Drop for Shared {
+impl Drop for InstanceShared {
     fn drop(&mut self) {
         let last = Last { table: self.table, app: self.app };
         callback::call(self.services.app(), "destroy", move || last.destroy());
@@ -105,7 +105,7 @@ impl Instance {
         if status != abi::READY {
             return Err(failed(if error.is_empty() { "it gave no reason".to_owned() } else { error }).into());
         }
-        let shared = Arc::new(Shared { table: library.table, app, services });
+        let shared = Arc::new(InstanceShared { table: library.table, app, services });
         let called = shared.clone();
         let app = App::from_call(move |request| Box::pin(call::answer(&called, request)));
         Ok(Instance { name: name.to_owned(), app, shared })
@@ -208,7 +208,7 @@ impl Instance {
     fn call_back<T: Send + 'static>(
         &self,
         function: &str,
-        work: impl FnOnce(&Shared) -> T + Send + 'static,
+        work: impl FnOnce(&InstanceShared) -> T + Send + 'static,
     ) -> Option<T> {
         let shared = self.shared.clone();
         callback::call(&self.name, function, move || work(&shared))

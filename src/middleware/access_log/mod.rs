@@ -73,15 +73,15 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         (None, LogStream::Stdout) => Target::Stdout,
     };
     let sink = Sink::new(target, context.reopen.clone());
-    Ok(next.followed(Arc::new(Log { format: options.format, sink })))
+    Ok(next.followed(Arc::new(AccessLog { format: options.format, sink })))
 }
 
-struct Log {
+struct AccessLog {
     format: LineFormat,
     sink: Sink,
 }
 
-impl Observer for Log {
+impl Observer for AccessLog {
     fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall> {
         let asked = match self.format {
             LineFormat::Json => Asked::Facts(Box::new(Facts::of(request, came))),
@@ -106,7 +106,7 @@ impl Observer for Log {
 
 /// A request in progress; logged when it is dropped.
 struct LogEntry {
-    log: Arc<Log>,
+    log: Arc<AccessLog>,
     asked: Asked,
     answered: Answered<'static>,
 }

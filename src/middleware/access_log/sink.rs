@@ -33,7 +33,7 @@ pub(super) enum Target {
 
 /// Accepts lines. On drop, the lines that it holds are written first.
 pub(super) struct Sink {
-    shared: Arc<Shared>,
+    shared: Arc<SinkShared>,
     target: Target,
     reopen: Reopen,
     /// Started by the first line, so that a config that is only checked starts no thread.
@@ -41,7 +41,7 @@ pub(super) struct Sink {
 }
 
 #[derive(Default)]
-struct Shared {
+struct SinkShared {
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -103,7 +103,7 @@ impl Drop for Sink {
     }
 }
 
-impl Shared {
+impl SinkShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

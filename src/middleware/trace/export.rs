@@ -35,11 +35,11 @@ pub(super) struct Target {
 
 /// Accepts spans. On drop, the spans that it holds are sent first, if the collector is quick enough.
 pub(super) struct Exporter {
-    shared: Arc<Shared>,
+    shared: Arc<ExporterShared>,
     limit: usize,
 }
 
-struct Shared {
+struct ExporterShared {
     target: Target,
     state: Mutex<State>,
     changed: Condvar,
@@ -59,7 +59,7 @@ struct State {
 impl Exporter {
     /// `limit` is the maximum number of waiting spans.
     pub(super) fn new(target: Target, limit: usize) -> Exporter {
-        let shared = Shared { target, state: Mutex::default(), changed: Condvar::new() };
+        let shared = ExporterShared { target, state: Mutex::default(), changed: Condvar::new() };
         Exporter { shared: Arc::new(shared), limit }
     }
 
@@ -100,7 +100,7 @@ impl Drop for Exporter {
     }
 }
 
-impl Shared {
+impl ExporterShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

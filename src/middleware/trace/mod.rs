@@ -108,7 +108,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         }
         let began = Instant::now();
         let recorder = Recorder::new(began, own);
-        let mut open = Open {
+        let mut open = OpenTrace {
             tracing: tracing.clone(),
             recorder: recorder.clone(),
             began,
@@ -161,14 +161,14 @@ fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -
 }
 
 /// The span of a request in progress. It ends on drop, so that a request whose client leaves has a span too.
-struct Open {
+struct OpenTrace {
     tracing: Arc<Tracing>,
     recorder: Recorder,
     began: Instant,
     ended: Option<Ended>,
 }
 
-impl Open {
+impl OpenTrace {
     fn answered(&mut self, response: &Response) {
         if let Some(ended) = &mut self.ended {
             ended.status = Some(response.status().as_u16());
@@ -185,7 +185,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenTrace {
     fn drop(&mut self) {
         if let Some(mut ended) = self.ended.take() {
             ended.took = self.began.elapsed();
@@ -196,6 +196,6 @@ impl Drop for Open {
 }
 
 /// The response body keeps it: the span ends with the body.
-impl Watch for Open {
+impl Watch for OpenTrace {
     fn taken(&mut self, _: u64) {}
 }

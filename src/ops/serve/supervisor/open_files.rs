@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::config::{Access, Config, KeyPath, NamedPath, Purpose, Table};
+use crate::config::{Config, KeyPath, NamedPath, PathAccess, Purpose, Table};
 use crate::error::Error;
 use crate::ops::schema;
 use crate::ops::serve::process::credentials::Credentials;
@@ -133,7 +133,7 @@ pub(crate) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, 
             continue; // the supervisor writes the pid file and copies libraries
         }
         let opened = purpose.is_some() && is_protected(&path).unwrap_or(false);
-        let wanted = if access == Access::Write { Purpose::Append } else { Purpose::Read };
+        let wanted = if access == PathAccess::Write { Purpose::Append } else { Purpose::Read };
         if opened || credentials.may_open(&path, wanted).unwrap_or(true) {
             continue; // missing files are reported elsewhere
         }
@@ -146,7 +146,7 @@ pub(crate) fn check(config: &Config, credentials: &Credentials) -> (Vec<Error>, 
                 ));
             }
             None => {
-                let what = if access == Access::Write { "write to" } else { "read" };
+                let what = if access == PathAccess::Write { "write to" } else { "read" };
                 notes.push(format!(
                     "the user `{user}` may not {what} `{shown}` (`{key}` of `[{}]`)",
                     table.path()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schemars::Schema;
 
-use crate::config::{Access, Config, NamedPath, Table};
+use crate::config::{Config, NamedPath, PathAccess, Table};
 use crate::ops::schema;
 
 /// The paths in a config.
@@ -30,10 +30,10 @@ impl Paths {
     fn table(&mut self, table: &Table, schema: &Schema) {
         for NamedPath { path, access, .. } in table.paths(schema.as_value()) {
             let set = match access {
-                Access::Follow => continue,
-                Access::Read => &mut self.read,
-                Access::Write => &mut self.written,
-                Access::Serve => &mut self.served,
+                PathAccess::Follow => continue,
+                PathAccess::Read => &mut self.read,
+                PathAccess::Write => &mut self.written,
+                PathAccess::Serve => &mut self.served,
             };
             set.insert(path);
         }
