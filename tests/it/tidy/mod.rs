@@ -156,6 +156,16 @@ fn unsafe_stands_only_at_the_border() {
     }
 }
 
+/// The schema of a config is checked before serde reads it, so an alias would only be another unknown key.
+#[test]
+fn no_option_has_an_alias_of_serde() {
+    for path in sources(&root().join("src")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let alias = text.lines().any(|line| line.contains("#[serde(") && mentions(line, "alias"));
+        assert!(!alias, "{}: rename an option with `x-renamed-from` (CONTRIBUTING.md)", path.display());
+    }
+}
+
 /// The text of the Rust files of the crate in `folder` that are in one of `parts`, including files used by
 /// `#[path]`.
 fn text_of(folder: &Path, parts: &[&str]) -> String {
