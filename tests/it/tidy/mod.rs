@@ -108,9 +108,6 @@ fn supervisor_and_worker_are_separate() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Circles that are still to be untied: the folder of each.
-const CIRCLES: &[&str] = &["server/http"];
-
 /// The folder whose files belong together: `server/http`, `ops/serve`, or the top module itself.
 fn family(file: &str) -> String {
     let folders: Vec<&str> = file.split('/').rev().skip(1).collect();
@@ -120,21 +117,17 @@ fn family(file: &str) -> String {
 #[test]
 fn no_more_than_three_files_import_each_other() {
     let graph = imports();
-    let (mut wrong, mut found) = (Vec::new(), BTreeSet::new());
+    let mut wrong = Vec::new();
     for circle in graph.circles() {
         let families: BTreeSet<_> = circle.iter().map(|file| family(file)).collect();
         // The first one is the shortest: a folder may belong to the module that contains it.
         let first = families.first().unwrap();
         let related = families.iter().all(|family| family.starts_with(first.as_str()));
-        if CIRCLES.contains(&first.as_str()) && families.len() == 1 {
-            found.insert(first.clone());
-        } else if circle.len() > 3 || !related {
+        if circle.len() > 3 || !related {
             wrong.push(circle.into_iter().collect::<Vec<_>>().join(", "));
         }
     }
     assert!(wrong.is_empty(), "these files import each other in a circle:\n{}", wrong.join("\n"));
-    let untied: Vec<_> = CIRCLES.iter().filter(|folder| !found.contains(**folder)).collect();
-    assert!(untied.is_empty(), "these circles are untied: remove them from `CIRCLES`: {untied:?}");
 }
 
 #[test]
