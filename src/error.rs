@@ -296,6 +296,19 @@ impl Errors {
         if errors.is_empty() { Ok(()) } else { Err(Errors(errors)) }
     }
 
+    /// `result`, unless there are more errors; then all of them.
+    /// # Errors
+    /// Those of `result`, then `more`.
+    pub fn join<T>(result: Result<T>, more: Vec<Error>) -> Result<T> {
+        match result {
+            Ok(value) => Errors::check(more).map(|()| value),
+            Err(mut errors) => {
+                errors.0.extend(more);
+                Err(errors)
+            }
+        }
+    }
+
     /// The errors in the order found.
     pub fn iter(&self) -> std::slice::Iter<'_, Error> {
         self.0.iter()

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use super::builder::{Builder, Link};
 use super::plugin::PluginLibrary;
 use crate::body::App;
-use crate::config::Table;
-use crate::error::{Error, Result};
+use crate::config::{ReadOptions, Table};
+use crate::error::{Error, Errors, Result};
 use crate::registry::Entry;
 
 /// What a kind of application is, apart from its name.
@@ -69,8 +69,8 @@ impl Entry<AppKind> {
         build: fn(O, &Table, &mut Builder<'_>) -> Result<App>,
     ) -> Self {
         let build = move |table: &Table, builder: &mut Builder<'_>| {
-            let (options, table) = table.read()?;
-            build(options, &table, builder)
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, builder), wrong_entries)
         };
         let links = Box::new(|_: &Table| Vec::new());
         let kind = AppKind { build: Box::new(build), shorthands: Vec::new(), links, library: None };
@@ -109,7 +109,7 @@ impl Entry<AppKind> {
         library: fn(&O, &Table) -> Result<Option<PluginLibrary>, Error>,
     ) -> Self {
         let library = move |table: &Table| match table.read() {
-            Ok((options, table)) => library(&options, &table),
+            Ok(ReadOptions { options, table, .. }) => library(&options, &table),
             Err(_) => Ok(None), // the build of the app reports them
         };
         self.kind.library = Some(Box::new(library));

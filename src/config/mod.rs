@@ -49,7 +49,7 @@ use provenance::Provenance;
 pub use schema::old_names;
 pub use secret::is_secret_field;
 pub use sections::{SECTIONS, TOP_LEVEL, TopLevel, common_keys, profile_keys};
-pub use table::Table;
+pub use table::{ReadOptions, Table};
 
 /// Where a configuration is read from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

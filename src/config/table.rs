@@ -27,6 +27,16 @@ pub struct Table {
     schema: Option<Arc<Value>>,
 }
 
+/// The options of a table.
+pub struct ReadOptions<T> {
+    /// The options, without wrong entries of lists.
+    pub options: T,
+    /// The table, with the current names of the options.
+    pub table: Table,
+    /// The errors about entries that were left out.
+    pub wrong_entries: Vec<Error>,
+}
+
 impl Table {
     pub(super) fn new(
         section: &str,
@@ -101,18 +111,20 @@ impl Table {
     /// # Errors
     /// Every unknown, missing or ill-typed key, with its place; an option under its old and its current name.
     pub fn options<T: DeserializeOwned + JsonSchema>(&self) -> Result<T> {
-        Ok(self.read()?.0)
+        let ReadOptions { options, wrong_entries, .. } = self.read()?;
+        Errors::check(wrong_entries).map(|()| options)
     }
 
     /// The same, with the table under whose keys the options are found: renamed options have their current
-    /// names.
+    /// names. Wrong entries of lists are returned beside the options, so that more errors can be found.
     /// # Errors
     /// As [`Table::options`].
-    pub fn read<T: DeserializeOwned + JsonSchema>(&self) -> Result<(T, Table)> {
+    pub fn read<T: DeserializeOwned + JsonSchema>(&self) -> Result<ReadOptions<T>> {
         let schema = schemars::schema_for!(T).to_value();
         let table = self.current(&schema);
-        let options = schema::read(&table, &KeyPath::default(), table.check_options(&schema)?)?;
-        Ok((options, Table { schema: Some(schema.into()), ..table }))
+        let (value, wrong_entries) = table.check_options(&schema)?;
+        let options = schema::read(&table, &KeyPath::default(), value)?;
+        Ok(ReadOptions { options, table: Table { schema: Some(schema.into()), ..table }, wrong_entries })
     }
 
     /// The table with the current names of all options, by the schema of its kind.
@@ -140,7 +152,7 @@ impl Table {
     }
 
     /// Checks the same keys against a kind's schema, and resolves its paths.
-    fn check_options(&self, schema: &Value) -> Result<Value> {
+    fn check_options(&self, schema: &Value) -> Result<(Value, Vec<Error>)> {
         let mut value = self.value.clone();
         if let Some(table) = value.as_object_mut() {
             if SECTIONS.contains(&self.section.as_str()) {
@@ -153,10 +165,10 @@ impl Table {
         let doubled = self.old_names.iter().filter(|name| name.doubled);
         let mut errors: Vec<_> = doubled.map(|name| self.doubled(name)).collect();
         match schema::check(self, &KeyPath::default(), schema, value) {
-            Ok(value) => Errors::check(errors).map(|()| value),
+            Ok(checked) => Errors::check(errors).map(|()| checked),
             Err(found) => {
                 errors.extend(found);
-                Errors::check(errors).map(|()| Value::Null)
+                Errors::check(errors).map(|()| Default::default())
             }
         }
     }
@@ -183,7 +195,8 @@ impl Table {
             key => self.value.get(key),
         };
         let value = value.cloned().unwrap_or_else(|| Value::Object(Default::default()));
-        schema::check(self, &key.into(), schema, value)
+        let (value, wrong_entries) = schema::check(self, &key.into(), schema, value)?;
+        Errors::check(wrong_entries).map(|()| value)
     }
 
     /// Where `key` of this table was written (`""`: the table itself). If the key was not written, the place

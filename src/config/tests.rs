@@ -341,7 +341,8 @@ struct RenamedPart {
 fn an_option_is_read_under_its_old_name() {
     let folder = tempfile::tempdir().unwrap();
     let table = |text: &str| table(folder.path(), &format!("[middleware.x]\nuse = \"x\"\n{text}"));
-    let (options, read) = table("megabytes = 5\nparts = [{ path = \"a\" }]").read::<Renamed>().unwrap();
+    let read = table("megabytes = 5\nparts = [{ path = \"a\" }]").read::<Renamed>().unwrap();
+    let (options, read) = (read.options, read.table);
     assert_eq!(options.size_mib, 5);
     assert_eq!(*options.parts[0].file, *folder.path().join("a"));
     assert_eq!(read.origin("size_mib").unwrap().line, 3);
@@ -352,7 +353,7 @@ fn an_option_is_read_under_its_old_name() {
     server.toml:4:12: the key `parts[0].path` in `[middleware.x]` is deprecated: write `parts[0].file`
     ");
     let check = |text: &str, expected: &str| {
-        assert_eq!(said(table(text).read::<Renamed>().unwrap_err()), expected);
+        assert_eq!(said(table(text).options::<Renamed>().unwrap_err()), expected);
     };
     check("size_mb = true", "3:11 `true` `size_mib` must be a whole number, not `true`: ");
     check(
@@ -366,7 +367,7 @@ fn an_option_is_read_under_its_old_name() {
 fn a_key_that_is_spelled_wrong_in_code_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path(), "[middleware.x]\nuse = \"x\"\ncount = 1\nfiles = [\"a\"]");
-    let (_, table) = table.read::<Options>().unwrap();
+    let table = table.read::<Options>().unwrap().table;
     assert!(table.origin(item("files", 0)).is_some());
     assert!(table.origin("use").is_some() && table.origin("store.limit").is_some());
     let _ = table.origin(item("flies", 0));

@@ -28,9 +28,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::body::App;
-use crate::config::Table;
+use crate::config::{ReadOptions, Table};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Errors, Result};
 use crate::registry::{Entries, Entry};
 
 /// Every kind of middleware.
@@ -130,8 +130,8 @@ impl Entry<MiddlewareKind> {
         build: fn(O, &Table, &Context, App) -> Result<App>,
     ) -> Self {
         let build = move |table: &Table, context: &Context, next| {
-            let (options, table) = table.read()?;
-            build(options, &table, context, next)
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, context, next), wrong_entries)
         };
         let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
         Entry::new::<O>(name, summary, kind)

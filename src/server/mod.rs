@@ -30,8 +30,8 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::config::Table;
-use crate::error::Result;
+use crate::config::{ReadOptions, Table};
+use crate::error::{Errors, Result};
 use crate::registry::{Entries, Entry};
 
 /// Every kind of server.
@@ -95,8 +95,8 @@ impl Entry<ServerKind> {
         build: fn(O, &Table) -> Result<Box<dyn Server>>,
     ) -> Self {
         let build = move |table: &Table| {
-            let (options, table) = table.read()?;
-            build(options, &table)
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table), wrong_entries)
         };
         Entry::new::<O>(name, summary, ServerKind { build: Box::new(build), per_request: false })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::support::{Serving, folder, paster, root};
+use crate::support::{Serving, folder, paster, root, wait_until};
 
 /// Runs the program in `folder`. Its files `args` and `env` contain one argument or variable per line.
 fn run_fixture(folder: &Path) -> Output {
@@ -545,7 +545,12 @@ const RENAMED: &str = "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]
 #[test]
 fn an_old_name_of_an_option_works_and_is_reported() {
     let check = output(&[("server.toml", RENAMED)], &[], &["check"]);
-    insta::assert_snapshot!(check, @"");
+    insta::assert_snapshot!(check, @r"
+    ok: 1 server, 1 app
+    note: [FOLDER]/server.toml:7:1: the key `max_growth_mb` in `[process]` is deprecated: write `max_growth_mib`
+    note: [FOLDER]/server.toml:9:1: the key `limits.core_mb` in `[process]` is deprecated: write `limits.core_mib`
+    note: [FOLDER]/server.toml:10:1: the key `limits.address_space_mb` in `[process]` is deprecated: write `limits.address_space_mib`
+    ");
     let schema = output(&[], &[], &["config", "schema"]);
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     let property = |name: &str| schema["properties"]["process"]["properties"][name].clone();
@@ -555,17 +560,21 @@ fn an_old_name_of_an_option_works_and_is_reported() {
         property("max_growth_mib").get("deprecated").is_none() && !schema.to_string().contains("x-renamed")
     );
     let both = RENAMED.replace("[process]\n", "[process]\nmax_growth_mib = 23\n");
-    insta::assert_snapshot!(output(&[("server.toml", &both)], &[], &["check"]), @"");
+    insta::assert_snapshot!(output(&[("server.toml", &both)], &[], &["check"]), @r"
+    error: `max_growth_mb` and `max_growth_mib` are two names of the same option
+     --> server.toml:8:1
+      |
+    8 | max_growth_mb = 24
+      | ^^^^^^^^^^^^^
+      = help: remove `max_growth_mb`, which is its old name
+    ");
 }
 
 #[test]
 fn a_server_warns_of_an_old_name() {
     let folder = folder(&[("server.toml", RENAMED)]);
     let mut serving = Serving::start(folder.path(), &[]);
+    let warning = "the key `max_growth_mb` in `[process]` is deprecated: write `max_growth_mib`";
+    wait_until("the log has the warning", || serving.stderr().contains(warning));
     assert_eq!(serving.stop(), Some(0));
-    let log = serving.stderr();
-    assert!(
-        log.contains("the key `max_growth_mb` in `[process]` is deprecated: write `max_growth_mib`"),
-        "{log}"
-    );
 }

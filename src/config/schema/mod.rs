@@ -19,11 +19,18 @@ pub(super) use renamed::{OldName, rename};
 /// How deep the alternatives of one value may be nested, so that a recursive schema ends.
 const DEPTH_LIMIT: usize = 8;
 
-/// Checks `value`, found at `base` in `table`, and returns it with absolute paths.
+/// Checks `value`, found at `base` in `table`, and returns it with absolute paths, and without wrong entries of
+/// lists, with their errors.
 /// # Errors
-/// Every error, in the order of the places.
-pub(super) fn check(table: &Table, base: &KeyPath, schema: &Value, mut value: Value) -> Result<Value> {
-    let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
+/// Every error, in the order of the places, if there are others.
+pub(super) fn check(
+    table: &Table,
+    base: &KeyPath,
+    schema: &Value,
+    mut value: Value,
+) -> Result<(Value, Vec<Error>)> {
+    let mut check =
+        Check { table, base, schema, errors: Vec::new(), wrong_entries: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, base, 0);
     let validator = jsonschema::options().build(schema).map_err(|error| {
         Error::new(format!(
@@ -35,16 +42,20 @@ pub(super) fn check(table: &Table, base: &KeyPath, schema: &Value, mut value: Va
     for error in validator.iter_errors(&value) {
         check.report(&error);
     }
-    let mut errors = check.errors;
+    let Check { mut errors, wrong_entries, .. } = check;
+    if errors.is_empty() {
+        return Ok((value, wrong_entries));
+    }
+    errors.extend(wrong_entries);
     errors.sort_by_key(|error| error.origin.as_ref().map(|origin| (origin.line, origin.column)));
-    Errors::check(errors)?;
-    Ok(value)
+    Errors::check(errors).map(|()| (value, Vec::new()))
 }
 
 /// The paths in `value`, absolute.
 pub(super) fn paths(table: &Table, schema: &Value, mut value: Value) -> Vec<NamedPath> {
     let base = &KeyPath::default();
-    let mut check = Check { table, base, schema, errors: Vec::new(), paths: Vec::new() };
+    let mut check =
+        Check { table, base, schema, errors: Vec::new(), wrong_entries: Vec::new(), paths: Vec::new() };
     check.prepare(schema, &mut value, base, 0);
     check.paths
 }
@@ -78,6 +89,8 @@ struct Check<'a> {
     base: &'a KeyPath,
     schema: &'a Value,
     errors: Vec<Error>,
+    /// Errors about entries of lists, which are left out, so that the rest can be used to find more errors.
+    wrong_entries: Vec<Error>,
     /// The values of `format: path` that were found.
     paths: Vec<NamedPath>,
 }
@@ -105,12 +118,6 @@ impl<'a> Check<'a> {
                     self.paths.push(NamedPath::new(path, text, schema));
                 } else if format == Some("address") {
                     *text = absolute_address(self.table.base(path), text);
-                } else if let Some(format) = format.and_then(networks::format) {
-                    if !(format.holds)(text) {
-                        let shown = if self.table.is_secret(path) { "…" } else { text };
-                        let error = self.table.error(path, format!("`{shown}` is not {}", format.what));
-                        self.errors.push(error.help(format.help));
-                    }
                 } else if self.table.is_expanded(path) {
                     let read = accepted(schema).into_iter().find_map(|kind| match kind {
                         "string" => Some(Value::from(text.as_str())),
@@ -135,12 +142,20 @@ impl<'a> Check<'a> {
             }
             Value::Array(list) => {
                 let prefix = schema.get("prefixItems").and_then(Value::as_array);
-                for (index, inner) in list.iter_mut().enumerate() {
+                let mut index = 0;
+                list.retain_mut(|inner| {
+                    let at = item(path, index);
                     let below = prefix.and_then(|prefix| prefix.get(index)).or_else(|| schema.get("items"));
-                    if let Some(below) = below {
-                        self.prepare(below, inner, &item(path, index), 0);
+                    index += 1;
+                    let Some(below) = below else { return true };
+                    let wrong = self.wrong_entry(below, inner, &at);
+                    let keep = wrong.is_none();
+                    self.wrong_entries.extend(wrong);
+                    if keep {
+                        self.prepare(below, inner, &at, 0);
                     }
-                }
+                    keep
+                });
             }
             Value::Number(number) => {
                 // schemars does not state a maximum for these.
@@ -158,6 +173,17 @@ impl<'a> Check<'a> {
             }
             Value::Bool(_) | Value::Null => {}
         }
+    }
+
+    /// The error for an entry of a list that is not of the form that the schema names.
+    fn wrong_entry(&self, schema: &'a Value, value: &Value, path: &KeyPath) -> Option<Error> {
+        let text = value.as_str()?;
+        let format = networks::format(self.follow(schema)?.get("format")?.as_str()?)?;
+        if (format.holds)(text) {
+            return None;
+        }
+        let shown = if self.table.is_secret(path) { "…" } else { text };
+        Some(self.table.error(path, format!("`{shown}` is not {}", format.what)).help(format.help))
     }
 
     /// Whether a list of strings is expected but not a string. One string then counts as a list.

@@ -44,6 +44,7 @@ use crate::context::Reopen;
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
+use crate::ops::schema::deprecations;
 
 /// How many log lines may wait to be sent to the supervisor.
 const LINES: usize = 512;
@@ -127,6 +128,9 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
             return 1;
         }
     };
+    if start.worker == 0 {
+        deprecations(&start.config).iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
     let states = message::split(&start.states, packet.raw);
     let host = Arc::new(WorkerHost::new(outbox.clone()));
     start.config.open_by(Files::by(host.clone()));

@@ -8,7 +8,6 @@ use super::start::start;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::build::{self, Copies, Speed};
-use crate::ops::schema::deprecations;
 use crate::ops::sections::Sections;
 use crate::ops::sections::process::Process;
 use crate::ops::serve::ipc::message::Role;
@@ -49,7 +48,6 @@ impl Attempt {
         process.reload = shared.options.reload.unwrap_or(process.reload);
         let credentials = Credentials::of(process, &config);
         let (configs, paths) = (config.files().iter().cloned().collect(), Paths::of(&config));
-        deprecations(&config).iter().for_each(|warning| tracing::warn!("{warning}"));
         let mut scope = Scope { configs, paths, ..Scope::default() };
         let bound = self.bind(&config, held);
         let taken = bound.and_then(|bound| {
