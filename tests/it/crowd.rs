@@ -84,6 +84,8 @@ fn idle_connections_cost_little_and_disturb_nobody() {
 fn idle_connections_over_tls_too() {
     let folder = tempfile::tempdir().unwrap();
     let (config, authority) = with_tls(folder.path(), &hello("", ""), ROOM);
+    // The clients shake hands when they ask, the last one long after it has connected.
+    let config = config + "handshake_timeout_secs = 600\n";
     std::fs::write(folder.path().join("server.toml"), config).unwrap();
     let mut serving = Serving::start(folder.path(), &[]);
     let address = serving.urls["secure"].trim_start_matches("https://").to_owned();
