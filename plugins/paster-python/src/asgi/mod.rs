@@ -1,0 +1,96 @@
+//! ASGI 3: one event loop, on the main thread, runs all requests.
+//!
+//! The connections' readers put what happens into an [`Inbox`], and wake the loop by a descriptor: once for many events.
+//! `asgi.py` is the loop's side; `scope` describes a request to it, and `stream` moves its messages.
+//!
+//! # Source
+//! ASGI 3.0, "HTTP & WebSocket ASGI Message Format" 2.4, "Lifespan Protocol" 2.0.
+
+mod scope;
+mod stream;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use rustix::event::EventfdFlags;
+
+use self::scope::scope;
+use self::stream::Stream;
+use crate::exchange::Exchange;
+use crate::load::Load;
+use crate::queue::Job;
+
+/// What has happened, and the descriptor that wakes the loop.
+pub(crate) struct Events {
+    happened: Mutex<Happened>,
+    wake: OwnedFd,
+    load: Arc<Load>,
+}
+
+#[derive(Default)]
+struct Happened {
+    jobs: Vec<Job>,
+    /// Exchanges with a change that the application may wait for.
+    changed: Vec<Arc<Exchange>>,
+}
+
+impl Events {
+    pub(crate) fn new(load: Arc<Load>) -> std::io::Result<Events> {
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Events { happened: Mutex::default(), wake, load })
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Happened)) {
+        let mut happened = self.happened.lock();
+        let idle = happened.jobs.is_empty() && happened.changed.is_empty();
+        add(&mut happened);
+        drop(happened);
+        if idle {
+            self.load.happened();
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes()); // cannot fail: the counter is small
+        }
+    }
+
+    /// Adds requests.
+    pub(crate) fn begin(&self, jobs: &mut Vec<Job>) {
+        self.add(|happened| happened.jobs.append(jobs));
+    }
+
+    /// Something has arrived for an exchange.
+    pub(crate) fn change(&self, exchange: Arc<Exchange>) {
+        self.add(|happened| happened.changed.push(exchange));
+    }
+}
+
+/// The loop's end of [`Events`].
+#[pyclass(frozen)]
+pub(crate) struct Inbox(pub(crate) Arc<Events>);
+
+#[pymethods]
+impl Inbox {
+    fn fileno(&self) -> i32 {
+        self.0.wake.as_raw_fd()
+    }
+
+    /// New requests, each with its stream and its scope, and futures to be completed.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let _ = rustix::io::read(&self.0.wake, &mut [0; 8]); // it may be awake without an event
+        let Happened { jobs, changed } = std::mem::take(&mut *self.0.happened.lock());
+        self.0.load.seen(jobs.len());
+        let entries = PyList::empty(py);
+        for job in jobs {
+            let scope = scope(py, &job)?;
+            let stream = Stream::new(job.exchange);
+            entries.append((Bound::new(py, stream)?, scope))?;
+        }
+        for exchange in changed {
+            if let Some(future) = exchange.take_waiter() {
+                entries.append(future)?;
+            }
+        }
+        Ok(entries)
+    }
+}

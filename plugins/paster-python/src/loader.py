@@ -1,0 +1,228 @@
+"""Loads an application and tells about its process. Part of paster's Python library, which embeds this file."""
+
+import ast
+import os
+import sys
+import sysconfig
+import traceback
+
+
+class LoadError(Exception):
+    """The application's name is wrong; no traceback helps."""
+
+    def __init__(self, message, expected=()):
+        super().__init__(message)
+        # Files that would correct it.
+        self.expected = expected
+
+
+def load(name, folder):
+    """The application that `name` stands for: `module:object`, `module:factory()`, `FILE.wsgi` or `config:FILE.ini#name`."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if name.startswith(("config:", "egg:")):
+        return _paste(name, folder)
+    path, _, attribute = name.partition(":")
+    if path.endswith((".wsgi", ".py")) or "/" in path:
+        module = _file(os.path.join(folder, path))
+    else:
+        module = _module(path, folder)
+    return _member(module, path, attribute)
+
+
+def _module(name, folder):
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only the module itself is missing, not one that it imports.
+        missing = error.name or ""
+        if name != missing and not name.startswith(missing + "."):
+            raise
+        place = os.path.join(folder, *missing.split("."))
+        expected = [place + ".py", os.path.join(place, "__init__.py")]
+        message = f"there is no module `{missing}` in this environment or in the application's directory"
+        raise LoadError(message, expected) from None
+
+
+def _file(path):
+    import importlib.machinery
+    import importlib.util
+
+    if not os.path.isfile(path):
+        raise LoadError(f"there is no file `{path}`", [path])
+    name = os.path.splitext(os.path.basename(path))[0].replace("-", "_")
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
+def _member(module, path, text):
+    if not text:
+        for name in ("application", "app"):
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise LoadError(f"`{path}` has neither `application` nor `app`: name the object, as in `{path}:NAME`")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        raise LoadError(f"`{text}` is neither the name of an object nor a call of one") from None
+    call = isinstance(tree, ast.Call)
+    found = module
+    for name in _names(tree.func if call else tree, text):
+        if not hasattr(found, name):
+            known = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+            help = f"; it has {', '.join(f'`{one}`' for one in known[:8])}" if known else ""
+            raise LoadError(f"`{path}` has no `{name}`{help}")
+        found = getattr(found, name)
+    if not call:
+        return found
+    try:
+        positional = [ast.literal_eval(value) for value in tree.args]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
+    except ValueError:
+        raise LoadError(f"the arguments of `{text}` must be literals: strings, numbers, lists, …") from None
+    return found(*positional, **named)
+
+
+def _names(tree, text):
+    if isinstance(tree, ast.Name):
+        return [tree.id]
+    if isinstance(tree, ast.Attribute):
+        return [*_names(tree.value, text), tree.attr]
+    raise LoadError(f"`{text}` is neither the name of an object nor a call of one")
+
+
+def _paste(name, folder):
+    try:
+        from paste.deploy import loadapp
+    except ModuleNotFoundError:
+        raise LoadError("`config:` needs the package PasteDeploy in this environment") from None
+    return loadapp(name, relative_to=folder)
+
+
+def check(application, kind):
+    """Refuses what cannot be called as an application of `kind`."""
+    import inspect
+
+    if not callable(application):
+        raise LoadError(f"the application is not callable: it is of the type `{type(application).__name__}`")
+    call = getattr(type(application), "__call__", None)
+    is_async = inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call)
+    if kind == "wsgi" and is_async:
+        raise LoadError('the application is an ASGI application: set `use = "asgi"`')
+    if kind == "asgi" and not is_async and _parameters(application) == 2:
+        raise LoadError('the application is a WSGI application: set `use = "wsgi"`')
+
+
+def _parameters(function):
+    """How many arguments a call may have; 0 if that is unknown."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 0
+    return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
+
+
+def format(error):
+    """The traceback of `error`, without the frames of this file."""
+    if isinstance(error, LoadError):
+        return str(error)
+    own = __file__
+    tail = error.__traceback__
+    while tail is not None and (tail.tb_frame.f_code.co_filename == own or _is_import(tail)):
+        tail = tail.tb_next
+    error.__traceback__ = tail or error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+
+
+def _is_import(entry):
+    name = entry.tb_frame.f_code.co_filename
+    return name.startswith("<frozen importlib") or name.endswith("/importlib/__init__.py")
+
+
+def summary(error):
+    """`ValueError: why`, in one line."""
+    if isinstance(error, LoadError):
+        return str(error)
+    return traceback.format_exception_only(type(error), error)[-1].strip().splitlines()[-1]
+
+
+def facts():
+    """What `paster check` tells about the interpreter."""
+    return {
+        "language": "Python" if sys.implementation.name == "cpython" else sys.implementation.name,
+        "version": sys.version.split()[0],
+        "executable": sys.executable or "",
+        "prefix": sys.prefix,
+        "in_environment": str(sys.prefix != sys.base_prefix).lower(),
+    }
+
+
+_outside = None
+
+
+def sources(error=None):
+    """The application's own source files among those that were imported: nothing of Python and of installed packages."""
+    global _outside
+    if _outside is None:
+        names = ("stdlib", "platstdlib", "purelib", "platlib")
+        places = {sysconfig.get_path(name) for name in names}
+        _outside = tuple(os.path.realpath(place) + os.sep for place in places if place)
+    found, expected = set(), getattr(error, "expected", ())
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and path.endswith((".py", ".wsgi")):
+            found.add(path)
+    while error is not None:
+        if isinstance(error, SyntaxError) and error.filename:
+            found.add(error.filename)
+        entry = error.__traceback__
+        while entry is not None:
+            found.add(entry.tb_frame.f_code.co_filename)
+            entry = entry.tb_next
+        error = error.__cause__ or error.__context__
+    found = {os.path.realpath(path) for path in found if os.path.isfile(path)}
+    found.update(expected)
+    return sorted(path for path in found if not path.startswith(_outside) and "/site-packages/" not in path)
+
+
+def prepare(application, development):
+    """Makes the process look as if the application was started directly, and lets it tell what it does."""
+    import faulthandler
+    import signal
+
+    sys.argv[:] = [application]
+    # A cached file is told by its time in whole seconds and its length: too little for somebody who saves often.
+    sys.dont_write_bytecode = development
+    # A crash in a library logs each thread's stack; so does a process that is about to be replaced because it hangs.
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+
+
+def start(threads, run):
+    """Starts the application's threads."""
+    import threading
+
+    started = [threading.Thread(target=run, name=f"wsgi-{number}", daemon=True) for number in range(threads)]
+    for thread in started:
+        thread.start()
+    return started
+
+
+def join(threads):
+    """Waits for the threads; ends the process if they do not end."""
+    for thread in threads:
+        thread.join(2)
+    if any(thread.is_alive() for thread in threads):
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+        os._exit(0)
