@@ -23,6 +23,8 @@ pub struct Context {
     pub checking: bool,
     /// The private copy of each plugin app's built library, by the app's name.
     pub libraries: BTreeMap<String, PathBuf>,
+    /// The sockets of the processes that the supervisor has started for an app, by the app's name.
+    pub processes: BTreeMap<String, Vec<PathBuf>>,
     /// The state that the same app of the previous generation saved, by the app's name.
     pub states: BTreeMap<String, Vec<u8>>,
     /// The whole merged config, for parts that need more than their own table.
@@ -100,6 +102,7 @@ impl Context {
             development,
             checking: false,
             libraries: BTreeMap::new(),
+            processes: BTreeMap::new(),
             states: BTreeMap::new(),
             config: Arc::default(),
             host: Arc::new(NoHost),

@@ -1,10 +1,13 @@
 //! What an entry of [`APPS`](super::APPS) tells about its kind.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::builder::{Builder, Link};
 use super::plugin::PluginLibrary;
+use super::process::ProcessSpec;
 use crate::body::App;
 use crate::config::{ReadOptions, Table};
 use crate::error::{Error, Errors, Result};
@@ -17,6 +20,7 @@ pub struct AppKind {
     pub(super) shorthands: Vec<Shorthand>,
     links: Box<FindLinks>,
     library: Option<Box<FindLibrary>>,
+    processes: Option<Box<FindProcesses>>,
 }
 
 /// `--app KIND:VALUE`, which sets one option.
@@ -31,6 +35,7 @@ pub(super) struct Shorthand {
 
 type BuildApp = dyn Fn(&Table, &mut Builder<'_>) -> Result<App> + Send + Sync;
 type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
+type FindProcesses = dyn Fn(&Table, &Path, bool) -> Result<ProcessSpec> + Send + Sync;
 type FindLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
 
 impl AppKind {
@@ -59,6 +64,19 @@ impl AppKind {
     pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
         self.library.as_ref().map_or(Ok(None), |library| library(table))
     }
+
+    /// Whether apps of this kind run in processes of their own.
+    pub fn has_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// The processes that the app of `table` runs in, with its library; `None` for kinds that have none. In
+    /// `development`, they report their source files.
+    /// # Errors
+    /// Every fault of the table.
+    pub fn processes(&self, table: &Table, library: &Path, development: bool) -> Result<Option<ProcessSpec>> {
+        self.processes.as_ref().map(|processes| processes(table, library, development)).transpose()
+    }
 }
 
 impl Entry<AppKind> {
@@ -73,7 +91,8 @@ impl Entry<AppKind> {
             Errors::join(build(options, &table, builder), wrong_entries)
         };
         let links = Box::new(|_: &Table| Vec::new());
-        let kind = AppKind { build: Box::new(build), shorthands: Vec::new(), links, library: None };
+        let kind =
+            AppKind { build: Box::new(build), shorthands: Vec::new(), links, library: None, processes: None };
         Entry::new::<O>(name, summary, kind)
     }
 
@@ -113,6 +132,17 @@ impl Entry<AppKind> {
             Err(_) => Ok(None), // the build of the app reports them
         };
         self.kind.library = Some(Box::new(library));
+        self
+    }
+    /// The app runs in processes.
+    pub(super) fn processes<O: DeserializeOwned + JsonSchema + 'static>(
+        mut self,
+        processes: fn(O, &Table, &Path, bool) -> Result<ProcessSpec>,
+    ) -> Self {
+        let processes = move |table: &Table, library: &Path, development: bool| {
+            processes(table.options()?, table, library, development)
+        };
+        self.kind.processes = Some(Box::new(processes));
         self
     }
 }

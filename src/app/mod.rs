@@ -10,7 +10,9 @@ mod kind;
 mod media;
 mod mount;
 mod plugin;
+pub mod process;
 mod proxy;
+mod python;
 mod redirect;
 mod respond;
 mod scgi;
@@ -22,6 +24,7 @@ pub use argument::{config_of, from_argument};
 pub use builder::{Builder, Link};
 pub use kind::AppKind;
 pub use plugin::{PluginLibrary, PluginSource};
+pub use python::shell_args;
 
 use std::sync::LazyLock;
 
@@ -54,6 +57,22 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
             plugin::build_bundled,
         )
         .library(plugin::bundled_library),
+        Entry::of(
+            "wsgi",
+            "Runs a Python application over WSGI, in processes of its environment",
+            python::build::<python::WsgiOptions>,
+        )
+        .shorthand("application", &["MODULE:OBJECT"])
+        .library(python::library::<python::WsgiOptions>)
+        .processes(python::process_spec::<python::WsgiOptions>),
+        Entry::of(
+            "asgi",
+            "Runs a Python application over ASGI, with WebSockets, in processes of its environment",
+            python::build::<python::AsgiOptions>,
+        )
+        .shorthand("application", &["MODULE:OBJECT"])
+        .library(python::library::<python::AsgiOptions>)
+        .processes(python::process_spec::<python::AsgiOptions>),
         Entry::of(
             "proxy",
             "Forwards requests to upstreams over HTTP/1.1, with WebSockets, or HTTP/2",

@@ -22,7 +22,9 @@ mod reload;
 mod report;
 mod request;
 mod routes;
+mod run;
 mod serve;
+mod shell;
 mod source;
 mod stop;
 mod task;
@@ -75,6 +77,8 @@ enum Command {
     /// Not in this build: needs the feature `console`
     #[cfg(not(feature = "console"))]
     Console(lacking::Args),
+    Run(run::Args),
+    Shell(shell::Args),
     Routes(routes::Args),
     List(list::Args),
     Plugin(plugin::Args),
@@ -86,6 +90,8 @@ enum Command {
     Worker(serve::WorkerArgs),
     #[command(name = "__side", hide = true)]
     Side(serve::SideArgs),
+    #[command(name = "__app", hide = true)]
+    App(serve::AppArgs),
     #[command(name = "__successor", hide = true)]
     Successor(serve::SuccessorArgs),
     #[command(name = "__task", hide = true)]
@@ -139,6 +145,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Console(args) => args.run(),
         #[cfg(not(feature = "console"))]
         Command::Console(args) => args.run("console"),
+        Command::Run(args) => args.run(),
+        Command::Shell(args) => args.run(),
         Command::Routes(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Plugin(args) => args.run(),
@@ -147,6 +155,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Man(args) => args.run(),
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),
+        Command::App(args) => args.run(),
         Command::Successor(args) => args.run(),
         Command::TaskProgram(args) => args.run(),
     }

@@ -104,6 +104,20 @@ pub(super) struct SideArgs {
     credentials: String,
 }
 
+/// The program of a process of an application (started by the supervisor).
+#[derive(Debug, clap::Args)]
+pub(super) struct AppArgs {
+    /// Process id of the supervisor.
+    #[arg(long)]
+    parent: u32,
+    /// The user and the limits that it runs with.
+    #[arg(long)]
+    credentials: String,
+    /// The program with its arguments.
+    #[arg(last = true)]
+    words: Vec<std::ffi::OsString>,
+}
+
 /// The program of a scheduled task (started by a worker).
 #[derive(Debug, clap::Args)]
 pub(super) struct TaskArgs {
@@ -164,6 +178,12 @@ impl SuccessorArgs {
 impl TaskArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         serve::become_program(&self.words, self.parent).map(ExitCode::from)
+    }
+}
+
+impl AppArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::app(&self.words, self.parent, &self.credentials).map(ExitCode::from)
     }
 }
 

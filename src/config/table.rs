@@ -240,7 +240,7 @@ impl Table {
     }
 
     /// The folder that a relative path in `key` is resolved against: the folder of the file that wrote it.
-    pub(super) fn base(&self, key: &KeyPath) -> &Path {
+    pub fn base(&self, key: &KeyPath) -> &Path {
         match self.place(key).map(|place| &place.origin.source) {
             Some(Source::File(file)) => file.parent().unwrap_or(Path::new("/")),
             _ => &self.folder,

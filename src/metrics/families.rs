@@ -58,6 +58,7 @@ families! {
     WORKER_EXITS: "paster_worker_exits_total", Counter, Plain, "Workers that have ended, by whether that was expected.";
     WORKER_RESTARTS: "paster_worker_restarts_total", Counter, Plain, "Workers that replaced another one of their generation, by reason.";
     SIDE_PROCESS_EXITS: "paster_side_process_exits_total", Counter, Plain, "Side processes that ended and were restarted.";
+    APP_PROCESS_EXITS: "paster_app_process_exits_total", Counter, Plain, "Processes of applications that ended and were restarted.";
     WORKERS: "paster_workers", Gauge, Plain, "Worker processes, by generation.";
     GENERATION_REQUESTS: "paster_generation_requests_total", Counter, Plain, "Requests, by generation; only of generations that still run.";
     CONNECTIONS: "paster_connections_total", Counter, Plain, "Connections accepted or handed over by an older generation.";

@@ -1,7 +1,10 @@
 //! `paster check`: finds every fault of a config without binding a socket.
 
+use std::path::Path;
+
 use serde::Serialize;
 
+use crate::app::{AppKind, process};
 use crate::config::{Config, Sources};
 use crate::context::Context;
 use crate::error::{Error, Errors, Result};
@@ -24,7 +27,7 @@ pub struct Checked {
     pub middleware: Vec<String>,
     /// All files that were read.
     pub files: Vec<std::path::PathBuf>,
-    /// What could not be checked, and why.
+    /// What applications run on, and what could not be checked.
     pub notes: Vec<String>,
 }
 
@@ -46,7 +49,8 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         errors.extend(found);
         Vec::new()
     });
-    let context = Context { checking: true, libraries: built.libraries, ..Context::alone(false) };
+    let libraries = built.libraries;
+    let context = Context { checking: true, libraries: libraries.clone(), ..Context::alone(false) };
     // A fault that was found while reading occurs again while building: report it once.
     let known = errors.len();
     let (assembly, found) = match assemble(&config, &context) {
@@ -64,6 +68,15 @@ pub fn check(sources: &Sources) -> Result<Checked> {
             errors.push(error);
         }
     }
+    let mut loaded = Vec::new();
+    if errors.is_empty() {
+        for (name, library) in &libraries {
+            match load(&config, name, library) {
+                Ok(fact) => loaded.extend(fact),
+                Err(found) => errors.extend(found),
+            }
+        }
+    }
     config.sort(&mut errors);
     Errors::check(errors)?;
     let names = |section| config.names(section).into_iter().map(str::to_owned).collect();
@@ -76,14 +89,49 @@ pub fn check(sources: &Sources) -> Result<Checked> {
             .missing
             .iter()
             .map(|name| {
-                format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
+                let table = config.table("app", name);
+                match table
+                    .is_some_and(|table| AppKind::of(&table).is_ok_and(|entry| entry.kind.has_processes()))
+                {
+                    true => format!(
+                        "the application of `[app.{name}]` was not loaded: its library is not built yet"
+                    ),
+                    false => {
+                        format!("the settings of `[app.{name}]` are not checked: its plugin is not built yet")
+                    }
+                }
             })
             .chain(built.notes)
             .chain(deprecations(&config))
+            .chain(loaded)
             .chain(warnings)
             .chain(about_user)
             .collect(),
     })
+}
+
+/// Loads the application of the app `name` in a process that then ends, if it runs in one. Returns what it runs on.
+/// # Errors
+/// When it cannot be loaded, with the traceback as the cause.
+fn load(config: &Config, name: &str, library: &Path) -> Result<Option<String>> {
+    let Some(table) = config.table("app", name) else { return Ok(None) };
+    let Some(spec) = AppKind::of(&table)?.kind.processes(&table, library, false)? else { return Ok(None) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
+    let loaded = runtime.block_on(process::probe(&spec));
+    runtime.shutdown_background();
+    match loaded {
+        Ok(facts) => {
+            let fact = |name: &str| facts.get(name).map_or("", String::as_str);
+            let place = if fact("in_environment") == "true" { fact("prefix") } else { fact("executable") };
+            Ok(Some(format!("`[app.{name}]` runs on {} {} ({place})", fact("language"), fact("version"))))
+        }
+        Err(failure) => {
+            let message = format!("the application `{name}` cannot be loaded: {}", failure.summary);
+            let error = table.error("application", message);
+            Err(if failure.traceback.is_empty() { error } else { error.because(failure.traceback) }.into())
+        }
+    }
 }
 
 /// Whether two errors mark the same text.

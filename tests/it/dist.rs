@@ -24,6 +24,7 @@ impl Installation {
             std::fs::create_dir(place.path().join(name)).unwrap();
         }
         plugin("notebook");
+        plugin("paster-python");
         let built = Path::new(env!("CARGO_BIN_EXE_paster")).parent().unwrap();
         let mut dist = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--from"]).arg(built);
@@ -216,6 +217,7 @@ fn debian_package(place: &tempfile::TempDir) {
     succeeds(Command::new("dpkg-deb").arg("--extract").arg(&deb).arg(&root));
     for file in [
         "usr/lib/paster/libnotebook.so",
+        "usr/lib/paster/libpaster_python.so",
         "usr/lib/systemd/system/paster@.service",
         "usr/share/man/man1/paster-serve.1.gz",
         "usr/share/zsh/vendor-completions/_paster",

@@ -50,6 +50,7 @@ mod output;
 mod pki;
 mod process;
 mod proxy_protocol;
+mod python;
 mod refused;
 mod reload;
 mod request;

@@ -342,7 +342,8 @@ pub(crate) fn get(serving: &Serving, path: &str) -> String {
 pub(crate) fn plugin(name: &str) -> PathBuf {
     static BUILT: std::sync::Mutex<std::collections::BTreeSet<String>> =
         std::sync::Mutex::new(std::collections::BTreeSet::new());
-    let library = Path::new(env!("CARGO_BIN_EXE_paster")).with_file_name(format!("lib{name}.so"));
+    let library =
+        Path::new(env!("CARGO_BIN_EXE_paster")).with_file_name(format!("lib{}.so", name.replace('-', "_")));
     let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if built.insert(name.to_owned()) {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

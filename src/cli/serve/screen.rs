@@ -77,6 +77,7 @@ impl Screen {
             Event::WorkerExit { .. }
             | Event::WorkerHung { .. }
             | Event::SideExit { .. }
+            | Event::AppExit { .. }
             | Event::TaskEnded { ok: false, .. } => "31",
             // `paster ps` and `paster logs` show it; here it would bury the rest.
             Event::TaskEnded { .. } => return,

@@ -13,7 +13,8 @@ pub(super) fn find(name: &str, profile: String) -> Result<LibrarySource, Error> 
     if let Some(library) = installed.as_ref().filter(|library| library.is_file()) {
         return Ok(LibrarySource::File(library.clone()));
     }
-    let manifest = checkout().map(|root| root.join("plugins").join(name).join("Cargo.toml"));
+    let manifest =
+        checkout().map(|root| root.join("plugins").join(name.replace('_', "-")).join("Cargo.toml"));
     if let Some(manifest) = manifest.filter(|manifest| manifest.is_file()) {
         return Ok(LibrarySource::Crate { manifest, profile });
     }

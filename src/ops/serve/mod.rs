@@ -8,8 +8,10 @@
 //! - `supervisor`: decides what runs; `worker`: one generation in its own process. Neither imports the other
 //! - `ipc`: the messages between the two
 //! - `process`: what a process needs from the system; the tables of the config are in `ops::sections`
+//! - `app`: the start of a process of an application
 //! - `side`: a plugin's side process; `cgi`: one request without a supervisor
 
+mod app;
 mod cgi;
 mod ipc;
 mod options;
@@ -18,6 +20,7 @@ mod side;
 mod supervisor;
 mod worker;
 
+pub use self::app::app;
 use self::options::LoadedConfig;
 pub use self::options::Options;
 use self::process::credentials::Credentials;

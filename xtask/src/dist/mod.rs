@@ -19,7 +19,7 @@ use crate::setup::{checked, which};
 use crate::{root, target};
 
 /// Plugins that come with paster: kinds of app in `src/app/mod.rs`.
-const PLUGINS: &[&str] = &["notebook"];
+const PLUGINS: &[&str] = &["notebook", "paster-python"];
 /// The shells, and the place and name of their completions.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("bash", "share/bash-completion/completions/paster"),
@@ -153,7 +153,7 @@ fn fill(tree: &Path, from: &Path, release: &Release) -> Result<()> {
     let program = tree.join("bin/paster");
     copy(&from.join("paster"), &program)?;
     for plugin in PLUGINS {
-        let library = format!("lib{plugin}.so");
+        let library = format!("lib{}.so", plugin.replace('-', "_"));
         copy(&from.join(&library), &tree.join("lib/paster").join(library))?;
     }
     for (source, place) in COPIED {

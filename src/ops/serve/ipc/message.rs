@@ -170,6 +170,9 @@ pub(crate) struct Start {
     pub(crate) credentials: Credentials,
     /// Private copy of each plugin app's library.
     pub(crate) libraries: BTreeMap<String, PathBuf>,
+    /// The sockets of the processes of each app that has some.
+    #[serde(default)]
+    pub(crate) processes: BTreeMap<String, Vec<PathBuf>>,
     /// Name and length of each app's saved state among the raw bytes.
     pub(crate) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.

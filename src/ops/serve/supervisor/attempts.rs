@@ -87,6 +87,8 @@ impl Supervisor {
             serves: serves.map(|pool| Box::new(pool.plan.clone())),
             generation: self.generation + 1,
             bound: self.bound.clone(),
+            registry: self.apps.clone(),
+            apps: self.pool.as_ref().map(|pool| pool.apps.clone()).unwrap_or_default(),
             progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             taken: Mutex::default(),
@@ -160,7 +162,12 @@ impl Supervisor {
 
     /// Watches the files that the last attempt was made from.
     pub(super) fn follow(&mut self, scope: Option<Scope>) {
-        let Some(scope) = scope.filter(|_| self.reload) else { return };
+        let Some(mut scope) = scope else { return };
+        scope.inputs.sources.extend(self.apps.sources());
+        self.scope = Some(scope.clone());
+        if !self.reload {
+            return;
+        }
         if self.watch.is_none() {
             match Watch::new(self.shared.clone()) {
                 Ok(watch) => self.watch = Some(watch),
@@ -174,6 +181,18 @@ impl Supervisor {
         }
         if let Some(watch) = &self.watch {
             watch.set(scope, &self.shared);
+        }
+    }
+}
+
+impl Supervisor {
+    /// Watches source files that applications have reported. Those that changed before they were watched lead to an
+    /// attempt.
+    pub(super) fn follow_sources(&mut self) {
+        self.follow(self.scope.clone());
+        let changed = self.pool.as_ref().is_some_and(|pool| pool.apps.have_changed());
+        if self.reload && self.attempt.is_none() && changed {
+            self.make(Reason::Files, "a source file".to_owned());
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
+use super::app_process::AppProcesses;
 use crate::error::{Error, Result};
 use crate::ops::serve::ipc::message::{
     Command, FromWorker, HostReply, Start, ToWorker, WorkerReply, WorkerRequest,
@@ -87,6 +88,8 @@ pub(super) struct Child {
     stream: Arc<UnixStream>,
     /// Locked while a packet from the worker is read.
     reading: Arc<Mutex<()>>,
+    /// The processes of the applications that it serves. They end after the last of their workers.
+    pub(super) apps: AppProcesses,
     kill: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
 }
@@ -149,7 +152,8 @@ impl Child {
             let _ = sender.send(News::Ended(status));
             let _ = end.send(());
         });
-        (Child { name, pid, handle, stream: own, reading: turn, kill: Some(kill), ended }, news)
+        let apps = AppProcesses::default();
+        (Child { name, pid, handle, stream: own, reading: turn, apps, kill: Some(kill), ended }, news)
     }
 
     /// Takes over a worker that the previous program in this process has started.

@@ -152,7 +152,7 @@ impl Supervisor {
                 crashes: totals.crashes,
             },
             workers: Vec::new(),
-            side_processes: self.sides.infos(),
+            side_processes: [self.sides.infos(), self.apps.infos()].concat(),
             tasks: self.scheduler.infos(),
         }
     }

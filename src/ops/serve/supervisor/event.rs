@@ -153,6 +153,24 @@ pub enum Event {
         /// As for a worker.
         status: String,
     },
+    /// A process of an application has ended and is restarted.
+    AppExit {
+        /// Name of the app.
+        app: String,
+        /// Its number in the app, from 0.
+        process: usize,
+        /// As for a worker.
+        status: String,
+    },
+    /// A process of an application was replaced.
+    AppReplaced {
+        /// Name of the app.
+        app: String,
+        /// Its number in the app, from 0.
+        process: usize,
+        /// Why.
+        reason: String,
+    },
     /// A run of a scheduled task has ended.
     TaskEnded {
         /// Name of the task.
@@ -234,6 +252,12 @@ impl Event {
             }
             Event::SideExit { app, name, status } => {
                 format!("the side process {name} of app {app} ended: {status}; restarting it")
+            }
+            Event::AppExit { app, process, status } => {
+                format!("process {process} of app {app} ended: {status}; restarting it")
+            }
+            Event::AppReplaced { app, process, reason } => {
+                format!("process {process} of app {app} was replaced: {reason}")
             }
             Event::TaskEnded { name, ok: true, ms, .. } => format!("task {name} succeeded in {}", span(*ms)),
             Event::TaskEnded { name, text, .. } => format!("task {name} failed: {text}"),

@@ -38,7 +38,7 @@ impl Supervisor {
             return self.reaper.rest();
         }
         let workers = self.workers().map(|worker| worker.child.pid);
-        let known: Vec<_> = workers.chain(self.sides.pids()).collect();
+        let known: Vec<_> = workers.chain(self.sides.pids()).chain(self.apps.pids()).collect();
         self.reaper.sweep(&known);
     }
 

@@ -25,6 +25,8 @@ pub(super) enum Message {
     Reloading(u64),
     /// Files have changed: config files, inputs of a generation, or pages that are served directly.
     Changed { paths: Vec<PathBuf>, config: bool, input: bool, page: bool },
+    /// An application has reported new source files.
+    Sources,
     /// Report the switch to this generation now, even if the old one still accepts.
     Late(u64),
     /// A message from a worker, by its id.

@@ -107,7 +107,7 @@ fn line(event: &Event) -> Option<(Severity, String)> {
         Event::WorkerExit { .. } | Event::WorkerHung { .. } | Event::TaskEnded { ok: false, .. } => {
             Severity::ERROR
         }
-        Event::ReloadFailed { .. } | Event::SideExit { .. } => Severity::WARN,
+        Event::ReloadFailed { .. } | Event::SideExit { .. } | Event::AppExit { .. } => Severity::WARN,
         _ => Severity::INFO,
     };
     Some((level, event.text()?))

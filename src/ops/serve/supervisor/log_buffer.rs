@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -95,8 +96,8 @@ impl LogBuffer {
     }
 
     /// Copies what is written to `pipe` to the supervisor's standard error and into the buffer, until all
-    /// writers have closed it.
-    pub(super) fn tee(&self, from: String, pipe: OwnedFd) {
+    /// writers have closed it. Returns the thread that does so.
+    pub(super) fn tee(&self, from: String, pipe: OwnedFd) -> JoinHandle<()> {
         let (log_buffer, from): (LogBuffer, Arc<str>) = (self.clone(), from.into());
         std::thread::spawn(move || {
             let mut pipe = std::fs::File::from(pipe);
@@ -117,7 +118,7 @@ impl LogBuffer {
             if !rest.is_empty() {
                 log_buffer.push(LogChunk::new(from, rest));
             }
-        });
+        })
     }
 }
 

@@ -67,6 +67,7 @@ impl Supervisor {
                 }
                 let _ = done.send(()); // the attempt may have been cancelled
             }
+            Message::Sources => self.follow_sources(),
             Message::Reloading(number) => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
                     self.live(Status::Building);

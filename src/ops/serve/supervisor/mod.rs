@@ -17,6 +17,7 @@
 //! - `scheduler`: tasks; `side_process`: processes of plugins
 //! - `event`, `events`, `log`, `log_buffer`, `notify`: what it reports, and to whom
 
+mod app_process;
 mod attempt;
 mod attempts;
 mod child;
@@ -56,6 +57,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use self::app_process::AppRegistry;
 use self::event::{Event, Listener, Reason};
 use self::events::EventLog;
 use self::handoff_state::HandoffState;
@@ -118,6 +120,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         announced: Default::default(),
     });
     let (sides, scheduler) = (SideProcesses::new(shared.clone()), Scheduler::new(shared.clone()));
+    let apps = AppRegistry::new(shared.clone());
     let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -135,6 +138,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         services: Services::new(shared.clone(), sides.clone()),
         shared: shared.clone(),
         sides,
+        apps,
         scheduler,
         began,
         bound: Vec::new(),
@@ -153,6 +157,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         stopping: None,
         announcing: None,
         watch: None,
+        scope: None,
         unwatched: false,
         succeeding: false,
         pid_file: None,
@@ -283,6 +288,7 @@ impl Supervisor {
         let children: Vec<_> = workers.map(|worker| worker.child.kill()).collect();
         futures_util::future::join_all(children).await;
         self.shared.orphans.end().await;
+        self.apps.stop().await;
         self.sides.stop().await;
     }
 }

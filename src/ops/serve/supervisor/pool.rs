@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::app_process::AppProcesses;
 use super::child::Child;
 use super::event::Why;
 use super::plan::Plan;
@@ -136,6 +137,8 @@ pub(super) struct WorkerPool {
     /// Its number; 0 for a placeholder that shows why nothing else can be served.
     pub(super) generation: u64,
     pub(super) plan: Plan,
+    /// The processes of its applications.
+    pub(super) apps: AppProcesses,
     /// One per worker; more while a rolling reload still has to retire workers of a larger generation.
     pub(super) slots: Vec<WorkerSlot>,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::app_process::AppProcesses;
 use super::child::Child;
 use super::control::ran;
 use super::event::{Event, Reason, Why};
@@ -148,6 +149,7 @@ impl Supervisor {
             turn: worker.retired.map(|(_, turn)| turn),
             since: Some(time_of(worker.since)),
             retired: worker.retired.map(|(since, _)| time_of(since)),
+            apps: self.apps.places(&worker.child.apps),
         });
         let held = self.bound.iter().map(|bound| CarriedSocket {
             server: bound.server.clone(),
@@ -156,6 +158,7 @@ impl Supervisor {
         });
         let failed = |cause| Error::new("cannot list the side processes").because(cause);
         let sides = self.sides.leave().map_err(failed)?;
+        let apps = self.apps.leave().map_err(failed)?;
         let upgrade_state = UpgradeState {
             run: self.shared.run.clone(),
             generation: self.generation,
@@ -171,6 +174,8 @@ impl Supervisor {
             slots: pool.slots.len(),
             workers: heirs.collect(),
             sides: sides.into_iter().map(|(kept, _)| kept).collect(),
+            apps: apps.into_iter().map(|(kept, _)| kept).collect(),
+            own_apps: self.apps.places(&pool.apps),
             orphans: self.shared.orphans.leave(),
             handoff_state: self.handoff_state().write(),
         };
@@ -205,6 +210,7 @@ impl Supervisor {
         }
         all.extend(workers);
         all.extend(self.sides.leave()?.into_iter().map(|(_, listener)| listener));
+        all.extend(self.apps.leave()?.into_iter().flat_map(|(_, descriptors)| descriptors));
         Ok(all)
     }
 
@@ -235,8 +241,10 @@ impl Supervisor {
         slots.resize_with(upgrade_state.slots, WorkerSlot::default);
         self.sides.set_credentials(&upgrade_state.plan.credentials);
         self.shared.open_files.allow(&upgrade_state.plan.config);
+        let mut served_by = Vec::new();
         for receiver in upgrade_state.workers {
             let socket = next()?;
+            served_by.push((receiver.name.id, receiver.apps));
             let watchers = (self.shared.orphans.clone(), self.shared.requests.clone());
             let Ok(ready) = Child::adopt(receiver.name, receiver.pid, socket, watchers) else {
                 // The worker has just ended.
@@ -257,9 +265,25 @@ impl Supervisor {
         for kept in upgrade_state.sides {
             self.sides.adopt(kept, next()?);
         }
+        let mut apps = Vec::new();
+        for carried in upgrade_state.apps {
+            apps.push(self.apps.adopt(carried, &mut next)?);
+        }
+        let gather = |places: &[usize]| {
+            let mut all = AppProcesses::default();
+            places.iter().filter_map(|place| apps.get(*place)).for_each(|one| all.extend(one));
+            all
+        };
+        let workers = slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).chain(&mut self.lingering);
+        for worker in workers {
+            let places = served_by.iter().find(|(id, _)| *id == worker.id());
+            worker.child.apps = gather(places.map_or(&[], |(_, places)| places));
+        }
+        let own = gather(&upgrade_state.own_apps);
         let tasks = upgrade_state.plan.tasks.clone();
         self.open_configured(upgrade_state.plan.process.control.as_deref());
-        self.pool = Some(WorkerPool { generation: upgrade_state.serving, plan: upgrade_state.plan, slots });
+        let (generation, plan) = (upgrade_state.serving, upgrade_state.plan);
+        self.pool = Some(WorkerPool { generation, plan, apps: own, slots });
         let known: Vec<_> = self.workers().map(|worker| worker.child.pid).collect();
         upgrade_state
             .orphans

@@ -67,6 +67,7 @@ impl Supervisor {
         if self.stopping.is_some() || pool.generation == 0 || pool.slots[slot].starting.is_some() {
             return;
         }
+        let apps = pool.apps.clone();
         let (plan, name) = (pool.plan.clone(), shared.name(pool.generation, slot));
         // A worker that hangs cannot save its state.
         let old = pool.slots[slot].worker.as_ref().filter(|worker| worker.hung.is_none());
@@ -76,7 +77,8 @@ impl Supervisor {
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(pause, hurried.notified()).await; // usually the pause runs to its end
             let state = attempt::saved_state(&shared, old).await;
-            let result = attempt::start(&shared, &services, &plan, &bound, name, state, Role::Serve)
+            let plan = (&plan, &apps);
+            let result = attempt::start(&shared, &services, plan, &bound, name, state, Role::Serve)
                 .await
                 .map(Box::new);
             shared.send(Message::Made { slot, number, result });

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -180,7 +181,7 @@ impl SideProcesses {
         let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
         let CarriedSideProcess { app, name, path, library, .. } = kept;
         if process.is_some() {
-            self.read_log(&name, &path);
+            read_log(&self.shared, format!("side {name}"), &path);
         }
         self.keep((app, name), path, library, listener, (process, run));
     }
@@ -203,23 +204,6 @@ impl SideProcesses {
         known.iter().map(info).collect()
     }
 
-    /// Copies the output of the side process to the log until it ends.
-    fn read_log(&self, name: &str, socket: &Path) {
-        let open = || -> rustix::io::Result<OwnedFd> {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
-            let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
-            rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
-            Ok(pipe)
-        };
-        match open() {
-            Ok(pipe) => self.shared.events.log.tee(format!("side {name}"), pipe),
-            Err(error) => {
-                let message = format!("cannot read the log of the side process `{name}`: {error}");
-                self.shared.emit(&Event::Warning { message });
-            }
-        }
-    }
-
     fn spawn(&self, listener: &OwnedFd, library: &Path, name: &str, socket: &Path) -> io::Result<Running> {
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("paster").arg("__side").arg("--library").arg(library).arg("--name").arg(name);
@@ -230,7 +214,7 @@ impl SideProcesses {
         command.stdin(Stdio::from(listener.try_clone()?)).process_group(0);
         let log = std::fs::File::options().read(true).write(true).open(log_of(socket))?;
         command.stderr(log);
-        self.read_log(name, socket);
+        read_log(&self.shared, format!("side {name}"), socket);
         if self.shared.options.json {
             command.stdout(Stdio::from(rustix::io::dup(io::stderr())?));
         }
@@ -301,15 +285,33 @@ impl SideProcessSupervisor {
 
 /// The named pipe for the standard error of a side process, beside its socket. The process holds both ends,
 /// so that nothing is lost during an upgrade of the supervisor.
-fn log_of(socket: &Path) -> PathBuf {
+pub(super) fn log_of(socket: &Path) -> PathBuf {
     socket.with_extension("log")
 }
 
-fn make_log(socket: &Path) -> io::Result<()> {
+pub(super) fn make_log(socket: &Path) -> io::Result<()> {
     let path = log_of(socket);
     let _ = std::fs::remove_file(&path); // of one that has ended by itself
     let mode = Mode::RUSR | Mode::WUSR;
     Ok(rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0)?)
+}
+
+/// Copies the output of the process to the log until it ends; `from` is its name there. Returns the thread that does so.
+pub(super) fn read_log(shared: &Shared, from: String, socket: &Path) -> Option<JoinHandle<()>> {
+    let open = || -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
+        let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;
+        rustix::fs::fcntl_setfl(&pipe, OFlags::empty())?;
+        Ok(pipe)
+    };
+    match open() {
+        Ok(pipe) => Some(shared.events.log.tee(from, pipe)),
+        Err(error) => {
+            let message = format!("cannot read the log of the process `{from}`: {error}");
+            shared.emit(&Event::Warning { message });
+            None
+        }
+    }
 }
 
 /// Waits until the supervisor ends.

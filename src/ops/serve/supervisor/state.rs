@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::app_process::AppRegistry;
 use super::attempt::Progress;
 use super::control_socket::Endpoint;
 use super::event::Reason;
@@ -17,7 +18,7 @@ use super::side_process::SideProcesses;
 use super::sockets::Bound;
 use super::terminal::Terminal;
 use super::totals::Totals;
-use super::watch::Watch;
+use super::watch::{Scope, Watch};
 use crate::error::Error;
 use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::orphans::Reaper;
@@ -31,6 +32,8 @@ pub(super) const FAST: Duration = Duration::from_millis(300);
 pub(super) struct Supervisor {
     pub(super) shared: Arc<Shared>,
     pub(super) sides: Arc<SideProcesses>,
+    /// Processes of applications.
+    pub(super) apps: Arc<AppRegistry>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) services: Services,
     pub(super) began: Instant,
@@ -62,6 +65,8 @@ pub(super) struct Supervisor {
     pub(super) stopping: Option<Stopping>,
     pub(super) announcing: Option<Announcing>,
     pub(super) watch: Option<Watch>,
+    /// What is watched, or would be.
+    pub(super) scope: Option<Scope>,
     /// Whether the warning that files cannot be watched was emitted.
     pub(super) unwatched: bool,
     /// A new program is ready to take over.

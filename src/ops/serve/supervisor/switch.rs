@@ -28,7 +28,7 @@ impl Supervisor {
     /// Lets the new generation serve and retires the old one; in a rolling reload, only the worker of its
     /// first slot.
     pub(super) fn switch(&mut self, prepared: Prepared, running: &Trying) {
-        let Prepared { generation, plan, bound, workers, cargo, pid_file } = prepared;
+        let Prepared { generation, plan, bound, apps, workers, cargo, pid_file } = prepared;
         if self.stopping.is_some() {
             return; // dropping the workers ends them
         }
@@ -73,7 +73,7 @@ impl Supervisor {
         }
         self.open_configured(plan.process.control.as_deref());
         self.scheduler.set(plan.tasks.clone());
-        self.pool = Some(WorkerPool { generation, plan, slots });
+        self.pool = Some(WorkerPool { generation, plan, apps, slots });
         let waiting = old.iter().map(Worker::id).collect();
         self.retire(old);
         if generation == 0 {

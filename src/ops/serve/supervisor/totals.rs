@@ -144,6 +144,9 @@ impl Seen {
             Event::SideExit { app, .. } => {
                 counts.put(&families::SIDE_PROCESS_EXITS, &[("app", app)], one);
             }
+            Event::AppExit { app, .. } => {
+                counts.put(&families::APP_PROCESS_EXITS, &[("app", app)], one);
+            }
             _ => {}
         }
     }

@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
+use super::app_process::CarriedApp;
 use super::child::Name;
 use super::plan::Plan;
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ const PREFLIGHT_TIME: Duration = Duration::from_secs(10);
 
 /// What one supervisor passes to the next. The descriptors follow in the order of the fields: standard input,
 /// the runtime directory's lock, the pid file, the bound sockets, the workers' sockets, the side processes'
-/// listeners.
+/// listeners, the descriptors of the processes of applications.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UpgradeState {
     pub(super) run: String,
@@ -51,6 +52,12 @@ pub(super) struct UpgradeState {
     pub(super) slots: usize,
     pub(super) workers: Vec<CarriedWorker>,
     pub(super) sides: Vec<CarriedSideProcess>,
+    /// The processes of applications.
+    #[serde(default)]
+    pub(super) apps: Vec<CarriedApp>,
+    /// Those of the generation that serves: their places in `apps`.
+    #[serde(default)]
+    pub(super) own_apps: Vec<usize>,
     /// Workers that have ended, and whose remaining processes are being ended.
     #[serde(default)]
     pub(super) orphans: Vec<u32>,
@@ -82,6 +89,9 @@ pub(super) struct CarriedWorker {
     /// When it was retired.
     #[serde(default)]
     pub(super) retired: Option<SystemTime>,
+    /// The processes of its applications: their places in [`UpgradeState::apps`].
+    #[serde(default)]
+    pub(super) apps: Vec<usize>,
 }
 
 /// A side process.

@@ -60,6 +60,7 @@ pub(super) async fn build(
         development: start.development,
         checking: tries,
         libraries: start.libraries.clone(),
+        processes: start.processes.clone(),
         states,
         host,
         reopen,

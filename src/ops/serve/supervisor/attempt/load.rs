@@ -15,6 +15,7 @@ use crate::ops::serve::ipc::message::SavedStates;
 use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
+use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::event::Event;
 use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::sockets::{self, Bound};
@@ -70,6 +71,7 @@ impl Attempt {
         let speed = if sections.process.reload { Speed::Development } else { Speed::Production };
         let (inputs, libraries) = build::libraries(&config, speed, copies, &tell).await;
         scope.inputs = inputs;
+        scope.inputs.sources.extend(self.registry.sources());
         let read = contents(&scope);
         let plan = |libraries| Plan {
             config: config.clone(),
@@ -94,6 +96,8 @@ impl Attempt {
     /// once.
     async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Error>) {
         let name = self.shared.name(self.generation, 0);
+        let apps = AppProcesses::default();
+        let plan = (plan, &apps);
         let found =
             start(&self.shared, &self.services, plan, &[], name, SavedStates::default(), Role::Try).await;
         for fault in found.err().into_iter().flatten() {

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use self::load::Loaded;
 pub(super) use self::outcome::{Outcome, Prepared, Ready};
 pub(super) use self::start::{saved_state, start};
+use super::app_process::{AppProcesses, AppRegistry};
 use super::child::WorkerHandle;
 use super::event::{Event, Reason};
 use super::inbox::Message;
@@ -94,6 +95,9 @@ pub(super) struct Attempt {
     pub(super) generation: u64,
     /// The sockets that are already bound.
     pub(super) bound: Vec<Bound>,
+    pub(super) registry: Arc<AppRegistry>,
+    /// The processes of the applications that serve.
+    pub(super) apps: AppProcesses,
     pub(super) progress: Arc<Progress>,
     /// Its number, and why it is made.
     pub(super) number: u64,
@@ -143,7 +147,8 @@ impl Attempt {
             self.tell_scope(&loaded).await;
             let cargo = if loaded.config.is_some() { began.elapsed() } else { Duration::ZERO };
             let Ok((plan, bound)) = &loaded.made else { return self.fail(loaded, cargo, looks).await };
-            if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) {
+            if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) && !self.apps.have_changed()
+            {
                 return Outcome { scope: loaded.scope, result: Ok(None), placeholder: None, looks };
             }
             self.announce();
@@ -243,6 +248,15 @@ impl Attempt {
             Role::Serve if plan.process.rolling && !serving.is_empty() => (self.generation, 1),
             Role::Serve => (self.generation, plan.workers(&bound)),
         };
+        self.services.open_to(&plan.credentials);
+        let apps = match role {
+            // What somebody asks for replaces everything.
+            Role::Serve if !self.reason.is_watched() => {
+                self.registry.start(&plan, &AppProcesses::default()).await?
+            }
+            Role::Serve => self.registry.start(&plan, &self.apps).await?,
+            Role::Tell(_) | Role::Try => AppProcesses::default(),
+        };
         // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
         // CPUs.
         let at_once = match serving.len() {
@@ -260,9 +274,10 @@ impl Attempt {
             let longest = TURN * u32::try_from(index / at_once).unwrap_or(u32::MAX);
             let _turn = tokio::time::timeout(longest, room.acquire()).await;
             let name = self.shared.name(generation, index);
-            start(&self.shared, &self.services, &plan, &bound, name, state(index), role.clone()).await
+            let plan = (&plan, &apps);
+            start(&self.shared, &self.services, plan, &bound, name, state(index), role.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
-        Ok(Prepared { generation, plan, bound, workers, cargo, pid_file: None })
+        Ok(Prepared { generation, plan, bound, apps, workers, cargo, pid_file: None })
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::ops::serve::process::pid_file::PidFile;
+use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::child::{Child, News};
 use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::sockets::Bound;
@@ -32,6 +33,8 @@ pub(in crate::ops::serve::supervisor) struct Prepared {
     pub(in crate::ops::serve::supervisor) generation: u64,
     pub(in crate::ops::serve::supervisor) plan: Plan,
     pub(in crate::ops::serve::supervisor) bound: Vec<Bound>,
+    /// The processes of its applications.
+    pub(in crate::ops::serve::supervisor) apps: AppProcesses,
     /// All workers of the generation, or only the first if the others follow one by one.
     pub(in crate::ops::serve::supervisor) workers: Vec<Ready>,
     pub(in crate::ops::serve::supervisor) cargo: Duration,

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ops::serve::ipc::message::{
     FromWorker, Report, Role, SavedStates, Start, WorkerReply, WorkerRequest,
 };
+use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::child::{Child, Name, News, WorkerHandle};
 use crate::ops::serve::supervisor::event::Event;
 use crate::ops::serve::supervisor::plan::Plan;
@@ -41,7 +42,7 @@ pub(in crate::ops::serve::supervisor) async fn saved_state(
 pub(in crate::ops::serve::supervisor) async fn start(
     shared: &Arc<Shared>,
     services: &Services,
-    plan: &Plan,
+    (plan, apps): (&Plan, &AppProcesses),
     bound: &[Bound],
     name: Name,
     (states, raw): SavedStates,
@@ -50,13 +51,14 @@ pub(in crate::ops::serve::supervisor) async fn start(
     let fail = |error: Error| vec![error];
     services.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
-    let (child, mut news) = Child::start(
+    let (mut child, mut news) = Child::start(
         name,
         &plan.credentials,
         shared.options.json,
         (shared.orphans.clone(), shared.requests.clone()),
     )
     .map_err(Vec::from)?;
+    child.apps = apps.clone();
     let log_file = plan.log_file();
     let start = Start {
         generation: name.generation,
@@ -69,6 +71,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
         process: plan.process.clone(),
         credentials: plan.credentials.clone(),
         libraries: plan.libraries.clone(),
+        processes: apps.sockets(),
         states,
         log: plan.log.clone().unwrap_or_default(),
         has_log_file: log_file.is_some(),

@@ -1,0 +1,139 @@
+//! The control socket of a process: its settings, whether it is ready, and its end.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use paster_frames::{Incoming, Kind, Outgoing, Pairs, ProcessStatus};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::ProcessSpec;
+
+/// The starter's end.
+#[derive(Debug)]
+pub struct Control {
+    stream: UnixStream,
+    incoming: Incoming,
+}
+
+/// What a process reports.
+#[derive(Debug)]
+pub enum Report {
+    /// The application is loaded; facts about the process by name.
+    Ready(BTreeMap<String, String>),
+    /// The application could not be loaded; the process ends.
+    Failed(LoadFailure),
+    /// What it has done so far.
+    Status(ProcessStatus),
+    /// All source files of the application that are in use now.
+    Sources(Vec<PathBuf>),
+}
+
+/// Why an application could not be loaded.
+#[derive(Debug, Clone, Default)]
+pub struct LoadFailure {
+    /// The error, in one line.
+    pub summary: String,
+    /// The error with its traceback; empty if it adds nothing.
+    pub traceback: String,
+    /// Source files of which one may be wrong.
+    pub sources: Vec<PathBuf>,
+}
+
+impl Control {
+    /// Makes the socket. The second value becomes the process's standard input.
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn pair() -> io::Result<(Control, OwnedFd)> {
+        let pair =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Ok((Control::from_fd(pair.0)?, pair.1))
+    }
+
+    /// Continues with a socket of [`Control::to_fd`].
+    /// # Errors
+    /// When it cannot be registered.
+    pub fn from_fd(socket: OwnedFd) -> io::Result<Control> {
+        let stream = std::os::unix::net::UnixStream::from(socket);
+        stream.set_nonblocking(true)?;
+        Ok(Control { stream: UnixStream::from_std(stream)?, incoming: Incoming::default() })
+    }
+
+    /// A copy of the socket, for the program that takes over.
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn to_fd(&self) -> io::Result<OwnedFd> {
+        use std::os::fd::AsFd;
+        self.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Sends the settings of `spec` and the listening socket.
+    /// # Errors
+    /// When the process has ended.
+    pub async fn start(&self, spec: &ProcessSpec, listener: OwnedFd) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        out.push_descriptor(Kind::Start, 0, &spec.encode(), listener);
+        self.send(out).await
+    }
+
+    /// Asks the process to finish what is in flight, and to end.
+    /// # Errors
+    /// When the process has ended.
+    pub async fn drain(&self) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        out.push(Kind::Drain, 0, &[]);
+        self.send(out).await
+    }
+
+    async fn send(&self, mut out: Outgoing) -> io::Result<()> {
+        while !out.is_empty() {
+            self.stream.async_io(Interest::WRITABLE, || out.send(&self.stream)).await?;
+        }
+        Ok(())
+    }
+
+    /// The next report; `None` if the process has closed the socket. Safe to cancel.
+    /// # Errors
+    /// When it sends something else.
+    pub async fn next(&mut self) -> io::Result<Option<Report>> {
+        loop {
+            if let Some(frame) = self.incoming.next_frame()? {
+                let pairs = Pairs::new(&frame.payload);
+                match frame.kind {
+                    Kind::Ready => return Ok(Some(Report::Ready(facts(pairs)))),
+                    Kind::Failed => {
+                        let text = |name: &str| {
+                            String::from_utf8_lossy(pairs.get(name).unwrap_or_default()).into_owned()
+                        };
+                        let (summary, traceback) = (text("summary"), text("traceback"));
+                        let traceback = if traceback == summary { String::new() } else { traceback };
+                        let sources = sources(pairs);
+                        return Ok(Some(Report::Failed(LoadFailure { summary, traceback, sources })));
+                    }
+                    Kind::Status => return Ok(Some(Report::Status(ProcessStatus::read(&frame.payload)?))),
+                    Kind::Sources => return Ok(Some(Report::Sources(sources(pairs)))),
+                    _ => return Err(io::Error::other("a frame that a process does not send")),
+                }
+            }
+            let (stream, incoming) = (&self.stream, &mut self.incoming);
+            if stream.async_io(Interest::READABLE, || incoming.receive(stream)).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn facts(pairs: Pairs<'_>) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    pairs.flatten().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn sources(pairs: Pairs<'_>) -> Vec<PathBuf> {
+    let sources = pairs.flatten().filter(|(name, _)| *name == b"source");
+    sources.map(|(_, path)| PathBuf::from(OsStr::from_bytes(path))).collect()
+}

@@ -1,0 +1,75 @@
+//! Failures of processes, and the responses in place of the application's.
+
+use std::fmt;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+
+use crate::body::{Response, text_response};
+use crate::error::BoxError;
+
+/// Why there is no response, or why it is incomplete.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    /// The application has failed: its error with the traceback.
+    Application(String),
+    /// The process ended, or was ended.
+    Ended,
+    /// The process sent what it must not send.
+    Malformed(&'static str),
+}
+
+impl Failure {
+    /// The error for the server, which answers 500 and logs it, if the application has failed; otherwise the response
+    /// 502 (RFC 9110 section 15.6.3), which is logged here.
+    pub(super) fn into_response(self, app: &str) -> Result<Response, BoxError> {
+        if let Failure::Application(_) = self {
+            return Err(self.into_error());
+        }
+        tracing::warn!(app, "{self}");
+        Ok(text_response(StatusCode::BAD_GATEWAY, format!("The application `{app}` failed: {self}.\n")))
+    }
+
+    /// The error of a response that failed midway.
+    pub(super) fn into_error(self) -> BoxError {
+        match self {
+            Failure::Application(text) => {
+                let summary = text.lines().next_back().unwrap_or("it gave no reason").to_owned();
+                let traceback = Some(text).filter(|text| *text != summary);
+                ApplicationError { summary, traceback: traceback.map(|text| Traceback(text).into()) }.into()
+            }
+            other => other.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Application(text) => f.write_str(text),
+            Failure::Ended => f.write_str("its process ended during the request"),
+            Failure::Malformed(what) => write!(f, "its process sent {what}"),
+        }
+    }
+}
+
+/// No process takes the request in time.
+pub(super) fn unavailable(app: &str) -> Response {
+    let text = format!("The application `{app}` takes no requests at the moment.\n");
+    let mut response = text_response(StatusCode::SERVICE_UNAVAILABLE, text);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// An exception: its last line, and the traceback as its cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{summary}")]
+pub(super) struct ApplicationError {
+    pub(super) summary: String,
+    #[source]
+    pub(super) traceback: Option<BoxError>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Traceback(pub(super) String);

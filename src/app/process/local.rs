@@ -1,0 +1,122 @@
+//! A process without a supervisor: for `paster request`, `console` and `check`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::control::{Control, LoadFailure, Report};
+use super::failure::{ApplicationError, Traceback};
+use super::{Pool, ProcessSpec};
+
+/// A process that ends with this value.
+struct Local {
+    child: Child,
+    control: Control,
+    socket: PathBuf,
+    /// The directory of the socket.
+    _folder: TempDir,
+}
+
+impl Local {
+    /// Starts a process, and waits until the application is loaded.
+    /// # Errors
+    /// Why it could not be loaded.
+    async fn start(spec: &ProcessSpec) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
+        let failed = |what: &str, cause: io::Error| LoadFailure {
+            summary: format!("{what}: {cause}"),
+            ..Default::default()
+        };
+        let made = || -> io::Result<(TempDir, PathBuf, OwnedFd)> {
+            let folder = tempfile::Builder::new().prefix("paster-app-").tempdir()?;
+            let socket = folder.path().join("app.sock");
+            let listener = UnixListener::bind(&socket)?;
+            listener.set_nonblocking(true)?;
+            Ok((folder, socket, listener.into()))
+        };
+        let (folder, socket, listener) = made().map_err(|cause| failed("cannot make a socket", cause))?;
+        let (control, end) = Control::pair().map_err(|cause| failed("cannot make a socket", cause))?;
+        let mut command = Command::from(spec.command());
+        command.stdin(Stdio::from(end)).process_group(0).kill_on_drop(true);
+        // What the application prints must not get into the output of a command.
+        if let Ok(stderr) = rustix::io::dup(io::stderr()) {
+            command.stdout(Stdio::from(stderr));
+        }
+        let what = format!("cannot run `{}`", spec.program.display());
+        let child = command.spawn().map_err(|cause| failed(&what, cause))?;
+        drop(command); // it holds the other end of the socket
+        let mut local = Local { child, control, socket, _folder: folder };
+        let _ = local.control.start(spec, listener).await; // its end is noticed below
+        let limit = Duration::from_secs(spec.start_secs);
+        match tokio::time::timeout(limit, local.ready()).await {
+            Ok(Ok(facts)) => Ok((local, facts)),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => {
+                let summary = format!("it was not loaded within {} s", spec.start_secs);
+                Err(LoadFailure { summary, ..LoadFailure::default() })
+            }
+        }
+    }
+
+    async fn ready(&mut self) -> Result<BTreeMap<String, String>, LoadFailure> {
+        loop {
+            match self.control.next().await {
+                Ok(Some(Report::Ready(facts))) => return Ok(facts),
+                Ok(Some(Report::Failed(failure))) => return Err(failure),
+                Ok(Some(Report::Sources(_) | Report::Status(_))) => {}
+                Ok(None) | Err(_) => {
+                    let status =
+                        self.child.wait().await.map_or_else(|error| error.to_string(), |s| s.to_string());
+                    let summary = format!("its process ended while it was loaded ({status})");
+                    return Err(LoadFailure { summary, ..LoadFailure::default() });
+                }
+            }
+        }
+    }
+}
+
+/// Starts a process in the background, for requests of `pool`.
+pub(super) fn start(pool: &Arc<Pool>, spec: ProcessSpec) {
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        let failure = match Local::start(&spec).await {
+            Ok((mut local, _)) => match UnixStream::connect(&local.socket).await {
+                Ok(stream) => {
+                    pool.serve(stream).await;
+                    let status =
+                        local.child.wait().await.map_or_else(|error| error.to_string(), |s| s.to_string());
+                    LoadFailure { summary: format!("its process ended ({status})"), ..LoadFailure::default() }
+                }
+                Err(error) => LoadFailure { summary: error.to_string(), ..LoadFailure::default() },
+            },
+            Err(failure) => failure,
+        };
+        let app = pool.app.clone();
+        pool.fail(move || {
+            let traceback = Some(failure.traceback.clone()).filter(|text| !text.is_empty());
+            let error = ApplicationError {
+                summary: format!("the application `{app}` cannot be loaded: {}", failure.summary),
+                traceback: traceback.map(|text| Traceback(text).into()),
+            };
+            error.into()
+        });
+    });
+}
+
+/// Loads the application in a process that then ends. Returns facts about the process.
+/// # Errors
+/// Why it could not be loaded.
+pub async fn probe(spec: &ProcessSpec) -> Result<BTreeMap<String, String>, LoadFailure> {
+    let (mut local, facts) = Local::start(spec).await?;
+    let _ = local.control.drain().await; // it may have ended by itself
+    let _ = tokio::time::timeout(Duration::from_secs(5), local.child.wait()).await; // then it is killed
+    Ok(facts)
+}

@@ -1,0 +1,50 @@
+//! Applications in processes of their own: how one is started, and how requests reach it.
+//!
+//! Nothing here depends on what the processes run. The supervisor starts the processes of a generation, and each worker
+//! connects to all of them; without a supervisor (`paster request`), the app starts one itself.
+//!
+//! - `spec`: what to start; `control`: what a process and its starter tell each other
+//! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
+//! - `exchange`: one request and its response; `websocket`: one WebSocket; `failure`: the response in place of the application's
+//! - `local`: a process without a supervisor
+
+mod control;
+mod exchange;
+mod failure;
+mod link;
+mod local;
+mod pool;
+mod spec;
+mod websocket;
+
+pub use control::{Control, LoadFailure, Report};
+pub use local::probe;
+pub(super) use pool::{Pool, PoolLimits};
+pub use spec::{ProcessLimits, ProcessSpec};
+
+use super::Builder;
+use crate::body::App;
+use crate::config::Table;
+use crate::error::Result;
+
+/// An app whose requests go to the processes that the supervisor has started for it, or to one of its own that `spec`
+/// describes.
+/// # Errors
+/// Those of `spec`.
+pub(super) fn app(
+    table: &Table,
+    limits: PoolLimits,
+    builder: &Builder<'_>,
+    spec: impl FnOnce() -> Result<ProcessSpec>,
+) -> Result<App> {
+    let context = builder.context;
+    let pool = Pool::new(table.name(), limits);
+    match context.processes.get(table.name()) {
+        Some(sockets) => sockets.iter().for_each(|socket| pool.connect(socket.clone())),
+        None => local::start(&pool, spec()?),
+    }
+    Ok(App::from_call(move |request| {
+        let pool = pool.clone();
+        Box::pin(async move { exchange::call(&pool, request).await })
+    }))
+}

@@ -1,0 +1,76 @@
+//! Finds the interpreter of an application's environment.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::config::Table;
+use crate::error::Error;
+
+/// The interpreter that `python` names; otherwise that of `VIRTUAL_ENV`, of an environment in one of `folders`, of
+/// Poetry, or on the path.
+/// # Errors
+/// When there is none.
+pub(super) fn find(table: &Table, python: Option<&Path>, folders: &[&Path]) -> Result<PathBuf, Error> {
+    if let Some(named) = python {
+        let found = match named.is_dir() {
+            true => of_environment(named),
+            false => is_program(named).then(|| named.to_owned()),
+        };
+        return found.ok_or_else(|| {
+            let message =
+                format!("`{}` is neither an interpreter nor a virtual environment", named.display());
+            table.error("python", message).help("make one with `python3 -m venv DIRECTORY`, or name another")
+        });
+    }
+    let variable = std::env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let beside = folders.iter().flat_map(|folder| [".venv", "venv"].map(|name| folder.join(name)));
+    let found = variable.into_iter().chain(beside).find_map(|environment| of_environment(&environment));
+    let found = found.or_else(|| folders.iter().find_map(|folder| poetry(folder)));
+    found.or_else(|| on_path("python3")).or_else(|| on_path("python")).ok_or_else(|| {
+        let error = table.error("use", "there is no Python interpreter on the path");
+        error.help("install Python 3.9 or newer, or name its environment: `python = \"DIRECTORY\"`")
+    })
+}
+
+/// The interpreter of a virtual environment.
+fn of_environment(folder: &Path) -> Option<PathBuf> {
+    ["bin/python", "bin/python3"].iter().map(|name| folder.join(name)).find(|path| is_program(path))
+}
+
+/// The environment that Poetry keeps for the project in `folder`.
+fn poetry(folder: &Path) -> Option<PathBuf> {
+    let project = std::fs::read_to_string(folder.join("pyproject.toml")).ok()?;
+    let project: toml::Table = project.parse().ok()?;
+    project.get("tool")?.get("poetry")?;
+    let mut command = Command::new(on_path("poetry")?);
+    command.args(["env", "info", "--path"]).current_dir(folder).stdin(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    of_environment(Path::new(std::str::from_utf8(&output.stdout).ok()?.trim()))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The variables that a shell has after the activation of the interpreter's environment.
+pub(super) fn environment(interpreter: &Path) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let bin = interpreter.parent().unwrap_or(Path::new("/"));
+    let Some(root) = bin.parent().filter(|root| root.join("pyvenv.cfg").is_file()) else { return variables };
+    variables.insert("VIRTUAL_ENV".to_owned(), root.display().to_string());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
+    if let Ok(path) = std::env::join_paths(path)
+        && let Ok(path) = path.into_string()
+    {
+        variables.insert("PATH".to_owned(), path);
+    }
+    variables
+}

@@ -1,0 +1,283 @@
+//! Starts a process, watches it, and starts it again.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::Signal;
+use tokio::sync::{oneshot, watch};
+
+use super::care::{Care, Due};
+use super::group::{Member, Sources};
+use super::registry::AppRegistry;
+use crate::app::process::{Control, LoadFailure, ProcessSpec, Report};
+use crate::ops::serve::process::backoff::Backoff;
+use crate::ops::serve::process::credentials::Credentials;
+use crate::ops::serve::process::running::Running;
+use crate::ops::serve::supervisor::event::Event;
+use crate::ops::serve::supervisor::side_process::{log_of, read_log};
+
+/// Time between the request to end and KILL. No worker uses the process then.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same for one that hangs: what is in flight beside it may end.
+const HANGING: Duration = Duration::from_secs(5);
+
+/// How long the log of a process that has ended may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a process that was replaced may go on with its requests.
+const LEAVING: Duration = Duration::from_secs(300);
+/// The pause after a replacement that could not load the application.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// What starts one process of an application.
+pub(super) struct Keeper {
+    pub(super) registry: Arc<AppRegistry>,
+    pub(super) app: String,
+    pub(super) spec: ProcessSpec,
+    pub(super) credentials: Credentials,
+    pub(super) member: Arc<Member>,
+    pub(super) sources: Arc<Sources>,
+    /// Closed when the process is to end.
+    pub(super) stop: watch::Receiver<()>,
+    /// A process that the previous program has started.
+    pub(super) adopted: Option<(Control, Running)>,
+    /// Copies the output of the process to the log.
+    pub(super) log: Option<JoinHandle<()>>,
+}
+
+/// How a process has ended.
+enum Ended {
+    /// It was to end.
+    Stopped,
+    /// It could not load the application.
+    Failed(LoadFailure),
+    /// By itself.
+    Exited(ExitStatus),
+    /// Another one has taken its place.
+    Replaced,
+}
+
+impl Keeper {
+    /// Keeps a process running. `first` gets the outcome of the first start; if it fails, there is no other one.
+    pub(super) async fn run(mut self, mut first: Option<oneshot::Sender<Result<(), LoadFailure>>>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = Instant::now();
+            let ended = self.run_once(&mut first).await;
+            {
+                let mut run = self.member.current.lock();
+                (run.pid, run.control) = (0, None);
+            }
+            let failure = match ended {
+                Ended::Stopped => break,
+                Ended::Replaced => continue,
+                Ended::Failed(failure) => failure,
+                Ended::Exited(status) => {
+                    let summary = format!("its process ended while it was loaded ({status})");
+                    self.exited(first.is_none(), status);
+                    LoadFailure { summary, ..LoadFailure::default() }
+                }
+            };
+            if let Some(first) = first.take() {
+                let _ = first.send(Err(failure)); // the attempt was cancelled
+                break;
+            }
+            let pause = backoff.next(Instant::now(), began.elapsed());
+            if !failure.traceback.is_empty() {
+                self.report(&failure, pause);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = self.stop.changed() => break,
+            }
+            self.member.current.lock().restarts += 1;
+        }
+        let _ = std::fs::remove_file(&self.member.socket); // its directory may be gone
+        let _ = std::fs::remove_file(log_of(&self.member.socket));
+    }
+
+    fn exited(&self, serving: bool, status: ExitStatus) {
+        if serving {
+            let (app, process) = (self.app.clone(), self.member.index);
+            self.registry.shared.emit(&Event::AppExit { app, process, status: status.to_string() });
+        }
+    }
+
+    fn report(&self, failure: &LoadFailure, pause: Duration) {
+        let message = format!(
+            "process {} of app `{}` could not load the application; retrying in {} ms: {}",
+            self.member.index,
+            self.app,
+            pause.as_millis(),
+            failure.traceback
+        );
+        self.registry.shared.emit(&Event::Warning { message });
+    }
+
+    /// Starts a process, and waits for its end.
+    async fn run_once(&mut self, first: &mut Option<oneshot::Sender<Result<(), LoadFailure>>>) -> Ended {
+        let start = SystemTime::now();
+        let mut ready = self.adopted.is_some();
+        let started = match self.adopted.take() {
+            Some(adopted) => Ok(adopted),
+            None => self.start().await,
+        };
+        let (mut control, mut process) = match started {
+            Ok(started) => started,
+            Err(cause) => {
+                let summary = format!("cannot run `{}`: {cause}", self.spec.program.display());
+                return Ended::Failed(LoadFailure { summary, ..LoadFailure::default() });
+            }
+        };
+        {
+            let mut run = self.member.current.lock();
+            (run.pid, run.control) = (process.pid(), control.to_fd().ok());
+        }
+        let (mut failure, mut open) = (None, true);
+        let mut care = Care::new(self.spec.limits, process.pid());
+        let limit = tokio::time::sleep(Duration::from_secs(self.spec.start_secs));
+        tokio::pin!(limit);
+        let status = loop {
+            tokio::select! {
+                report = control.next(), if open => match report {
+                    Ok(Some(Report::Ready(_))) => {
+                        ready = true;
+                        if let Some(first) = first.take() {
+                            let _ = first.send(Ok(())); // the attempt was cancelled
+                        }
+                    }
+                    Ok(Some(Report::Failed(failed))) => {
+                        self.registry.add_sources(&self.app, failed.sources.clone());
+                        failure = Some(failed);
+                    }
+                    Ok(Some(Report::Sources(sources))) => {
+                        self.sources.record(&sources, start);
+                        self.registry.add_sources(&self.app, sources);
+                    }
+                    Ok(Some(Report::Status(status))) => {
+                        if let Some(reason) = care.due(status) {
+                            match self.replacement().await {
+                                Ok(next) => {
+                                    self.replaced(control, process, reason);
+                                    self.adopted = Some(next);
+                                    return Ended::Replaced;
+                                }
+                                Err(failure) => {
+                                    care.pause();
+                                    self.report(&failure, PAUSE);
+                                }
+                            }
+                        }
+                    }
+                    Ok(None) | Err(_) => open = false,
+                },
+                status = process.wait() => break status,
+                () = &mut limit, if !ready => {
+                    let summary = format!("it was not loaded within {} s", self.spec.start_secs);
+                    failure = Some(LoadFailure { summary, ..LoadFailure::default() });
+                    process.signal(Signal::KILL);
+                    ready = true;
+                }
+                _ = self.stop.changed() => {
+                    let _ = control.drain().await; // it may have ended
+                    if tokio::time::timeout(GRACE, process.wait()).await.is_err() {
+                        process.signal(Signal::KILL);
+                        process.wait().await;
+                    }
+                    self.clear(process.pid());
+                    self.finish_log().await;
+                    return Ended::Stopped;
+                }
+            }
+        };
+        self.clear(process.pid());
+        failure.map_or(Ended::Exited(status), Ended::Failed)
+    }
+
+    /// Starts a process beside the one that serves, and waits until it has loaded the application.
+    async fn replacement(&mut self) -> Result<(Control, Running), LoadFailure> {
+        let failed = |summary: String| LoadFailure { summary, ..LoadFailure::default() };
+        let (mut control, process) = self.start().await.map_err(|cause| failed(cause.to_string()))?;
+        let ready = async {
+            loop {
+                match control.next().await {
+                    Ok(Some(Report::Ready(_))) => return Ok(()),
+                    Ok(Some(Report::Failed(failure))) => return Err(failure),
+                    Ok(Some(Report::Sources(_) | Report::Status(_))) => {}
+                    Ok(None) | Err(_) => {
+                        return Err(failed("its process ended while it was loaded".to_owned()));
+                    }
+                }
+            }
+        };
+        let limit = Duration::from_secs(self.spec.start_secs);
+        let late = |_| failed(format!("it was not loaded within {} s", self.spec.start_secs));
+        tokio::select! {
+            ready = tokio::time::timeout(limit, ready) => ready.map_err(late).and_then(|ready| ready)?,
+            // The caller sees it too.
+            _ = self.stop.changed() => return Err(failed("the generation has ended".to_owned())),
+        }
+        Ok((control, process))
+    }
+
+    /// Ends a process in whose place another one serves.
+    fn replaced(&self, control: Control, mut process: Running, reason: Due) {
+        let (app, index) = (self.app.clone(), self.member.index);
+        self.registry.shared.emit(&Event::AppReplaced { app, process: index, reason: reason.to_string() });
+        let shared = self.registry.shared.clone();
+        self.registry.keepers.spawn(async move {
+            let grace = match reason {
+                Due::Stuck(_) => {
+                    // faulthandler writes each thread's stack to the log.
+                    process.signal(Signal::USR2);
+                    HANGING
+                }
+                _ => LEAVING,
+            };
+            let _ = control.drain().await; // it may have ended
+            if tokio::time::timeout(grace, process.wait()).await.is_err() {
+                process.signal(Signal::KILL);
+                process.wait().await;
+            }
+            shared.orphans.clear(process.pid(), Duration::ZERO);
+        });
+    }
+
+    /// Waits until the last words of the process are in the log.
+    async fn finish_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            let read = tokio::task::spawn_blocking(move || log.join());
+            let _ = tokio::time::timeout(LAST_WORDS, read).await; // a child of the process may keep it open
+        }
+    }
+
+    /// Ends what the process has left behind.
+    fn clear(&self, pid: u32) {
+        self.registry.shared.orphans.clear(pid, Duration::ZERO);
+    }
+
+    async fn start(&mut self) -> io::Result<(Control, Running)> {
+        let (control, end) = Control::pair()?;
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg0("paster").arg("__app").arg("--parent").arg(std::process::id().to_string());
+        command.arg("--credentials").arg(serde_json::to_string(&self.credentials)?);
+        command.arg("--").arg(&self.spec.program).args(&self.spec.args);
+        self.credentials.apply_to(&mut command);
+        command.current_dir(&self.spec.folder).envs(&self.spec.env).stdin(Stdio::from(end));
+        let log = std::fs::File::options().read(true).write(true).open(log_of(&self.member.socket))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        self.log = read_log(
+            &self.registry.shared,
+            format!("{} {}", self.app, self.member.index),
+            &self.member.socket,
+        );
+        let process = Running::start(&mut command)?;
+        drop(command); // with the process's end of the socket
+        control.start(&self.spec, self.member.listener.try_clone()?).await?;
+        self.member.current.lock().since = Instant::now();
+        Ok((control, process))
+    }
+}

@@ -1,0 +1,16 @@
+//! Processes that run applications, such as those of `wsgi`.
+//!
+//! They belong to a generation: they are ready before its workers start, all its workers share them, and they end when
+//! the last of these workers has ended. A process that ends by itself is started again. After a change of files, an
+//! application that is not affected keeps its processes in the next generation.
+//!
+//! - `group`: the processes of a generation; `registry`: starts them, and knows all
+//! - `keeper`: starts one process, and starts it again; `care`: when it must be replaced
+
+mod care;
+mod group;
+mod keeper;
+mod registry;
+
+pub(super) use self::group::{AppProcesses, CarriedApp};
+pub(super) use self::registry::AppRegistry;
