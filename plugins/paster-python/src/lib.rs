@@ -1,6 +1,6 @@
 //! Runs a Python application in a process of its own interpreter, for the kinds `wsgi` and `asgi`.
 //!
-//! The interpreter imports this library and calls [`main`], which gets its settings and a listening socket from its
+//! The interpreter imports this library and calls `main`, which gets its settings and a listening socket from its
 //! standard input, loads the application, and serves requests that workers of paster send as frames. The library is not
 //! linked to libpython, and uses only Python's stable ABI: one file serves every Python from 3.9 on.
 //!
