@@ -66,7 +66,7 @@ pub(super) struct PythonOptions {
     max_requests: u64,
     /// Replace a process when its memory has grown by this many MiB since it became ready; 0: never.
     #[serde(default)]
-    max_growth_mb: u64,
+    max_growth_mib: u64,
     /// Replace a process when a request has neither sent nor received anything for this long, or, of an `asgi` application, when
     /// its event loop has been blocked for this long; 0: never. The log then tells what each thread was doing.
     #[serde(default = "five_minutes")]
@@ -174,7 +174,7 @@ pub(super) fn process_spec<O: PythonKind>(
     let text = |name: &str, value: &dyn ToString| (name.to_owned(), value.to_string());
     let limits = ProcessLimits {
         requests: common.max_requests,
-        growth_mb: common.max_growth_mb,
+        growth_mb: common.max_growth_mib,
         stuck_secs: common.stuck_secs,
     };
     let mut settings = vec![

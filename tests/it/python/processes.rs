@@ -257,7 +257,7 @@ fn a_process_is_replaced_after_enough_requests_and_none_is_lost() {
 #[test]
 fn a_process_that_grows_is_replaced() {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let mut serving = site.serve(&format!("{APP}max_growth_mb = 100\n"));
+    let mut serving = site.serve(&format!("{APP}max_growth_mib = 100\n"));
     let before = pid(&serving);
     wait_until("it was measured", || get(&serving, "/uptime").parse::<f64>().unwrap() > 3.0);
     get(&serving, "/grow");
