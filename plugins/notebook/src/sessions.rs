@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::files::{Files, RelativePath};
+use crate::identity::Principal;
 use crate::kernel::link::Link;
 use crate::kernel::specs::{KernelSpecs, Spec};
 use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 
 const PREFIX: &str = "session/";
+/// Who started a kernel that has no session.
+const STARTED: &str = "started/";
 
 /// A file (or anything with a path) and its kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +120,22 @@ impl Sessions {
             });
         };
         Ok(self.start_spec(spec, path, id).await?)
+    }
+
+    /// Remembers that `principal` started a kernel.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn remember_starter(&self, principal: &Principal, kernel_id: &str) -> Result<(), Problem> {
+        self.link.put(format!("{STARTED}{kernel_id}"), Some(json!(principal.name))).await
+    }
+
+    /// The kernels that `principal` started without a session.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn started_by(&self, principal: &Principal) -> Result<Vec<String>, Problem> {
+        let kept = self.link.kept(STARTED).await?;
+        let own = kept.into_iter().filter(|(_, name)| principal.is_known() && *name == principal.name);
+        Ok(own.filter_map(|(key, _)| key.strip_prefix(STARTED).map(str::to_owned)).collect())
     }
 
     async fn start_spec(

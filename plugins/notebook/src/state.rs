@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
+use crate::access::Access;
 use crate::auth::Auth;
-use crate::documents::Documents;
+use crate::documents::{DocumentContext, Documents};
 use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::specs::KernelSpecs;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// What all requests share. Cheap to clone.
 pub type Shared = Arc<Notebook>;
@@ -22,6 +24,10 @@ pub struct Notebook {
     pub settings: Settings,
     /// Authentication.
     pub auth: Auth,
+    /// The database.
+    pub store: Store,
+    /// Who may do what.
+    pub access: Access,
     /// The served folder.
     pub files: Files,
     /// The kernel host.
@@ -50,17 +56,23 @@ impl Notebook {
         let sessions =
             Sessions::new(link.clone(), kernel_specs.clone(), files.clone(), settings.limits.of_kernel());
         let outputs = auth.state_dir().join("outputs");
-        let documents = Documents::new(
-            link.clone(),
-            files.clone(),
-            sessions.clone(),
-            kernel_specs.clone(),
+        let store = Store::open(&auth.state_dir().join("notebook.db")).map_err(io::Error::other)?;
+        let access = Access;
+        let documents = Documents::new(DocumentContext {
+            link: link.clone(),
+            files: files.clone(),
+            sessions: sessions.clone(),
+            kernel_specs: kernel_specs.clone(),
             outputs,
-            settings.limits.clone(),
-        );
+            limits: settings.limits.clone(),
+            store: store.clone(),
+            access: access.clone(),
+        });
         Ok(Arc::new(Notebook {
             settings,
             auth,
+            store,
+            access,
             files,
             link,
             kernel_specs,

@@ -1,16 +1,33 @@
 //! What the rest of the program can tell a document.
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::Unreadable;
 use crate::files::RelativePath;
+use crate::identity::Principal;
 use crate::protocol::Request;
+
+/// A page that connects.
+pub(super) struct Joining {
+    pub(super) principal: Principal,
+    /// The instance and the last event that it knows.
+    pub(super) resume: Option<(String, u64)>,
+}
+
+/// A page that is connected.
+pub(super) struct Joined {
+    /// Its number.
+    pub(super) id: u64,
+    pub(super) frames: mpsc::Receiver<Utf8Bytes>,
+    /// Where the document is.
+    pub(super) path: watch::Receiver<RelativePath>,
+}
 
 /// What the rest of the program can tell a document.
 pub(super) enum Command {
     /// A page connects.
-    Connect { resume: Option<(String, u64)>, reply: oneshot::Sender<(u64, mpsc::Receiver<Utf8Bytes>)> },
+    Connect { page: Joining, reply: oneshot::Sender<Joined> },
     /// A page sends a request.
     Request { client: u64, request: Box<Result<Request, Unreadable>> },
     /// A page has disconnected.

@@ -3,22 +3,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::access::Access;
 use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::specs::KernelSpecs;
 use crate::sessions::Sessions;
 use crate::settings::Limits;
+use crate::store::Store;
 
 /// The prefix of the keys of locks and records in the kernel host.
 pub(super) const PREFIX: &str = "document/";
 
 /// What every document uses.
-pub(super) struct DocumentContext {
-    pub(super) link: Link,
-    pub(super) files: Files,
-    pub(super) sessions: Sessions,
-    pub(super) kernel_specs: Arc<KernelSpecs>,
+pub(crate) struct DocumentContext {
+    pub(crate) link: Link,
+    pub(crate) files: Files,
+    pub(crate) sessions: Sessions,
+    pub(crate) kernel_specs: Arc<KernelSpecs>,
     /// The folder for outputs that are too long for the notebook.
-    pub(super) outputs: PathBuf,
-    pub(super) limits: Limits,
+    pub(crate) outputs: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) access: Access,
 }

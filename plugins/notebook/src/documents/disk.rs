@@ -91,8 +91,8 @@ impl Disk {
     }
 
     /// The hash of the file, as far as we know.
-    pub(super) fn hash(&self) -> &[u8] {
-        &self.hash
+    pub(super) fn hash(&self) -> [u8; 32] {
+        self.hash
     }
 
     /// Waits for the write in progress. Must only be awaited while there is one; may be cancelled.

@@ -14,11 +14,11 @@ mod error;
 mod kernel;
 mod log;
 mod model;
+mod operations;
 mod overflow;
 mod pages;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,16 +28,16 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::actor::Actor;
-use self::command::Command;
-use self::context::{DocumentContext, PREFIX};
+use self::command::{Command, Joined, Joining};
+pub(crate) use self::context::DocumentContext;
+use self::context::PREFIX;
 pub use self::error::{OpenError, Unreadable};
-use crate::files::{FileError, Files, RelativePath};
-use crate::kernel::link::{HostMessage, Link};
-use crate::kernel::specs::KernelSpecs;
+use crate::access::{Denied, Level};
+use crate::files::{FileError, RelativePath};
+use crate::identity::Principal;
+use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
-use crate::protocol::Request;
-use crate::sessions::Sessions;
-use crate::settings::Limits;
+use crate::protocol::{Operation, Request};
 
 /// How long another owner may take to release a document.
 const HAND_OVER: Duration = Duration::from_secs(15);
@@ -66,6 +66,8 @@ pub struct Connection {
     /// The frames for the page.
     pub frames: mpsc::Receiver<Utf8Bytes>,
     id: u64,
+    path: watch::Receiver<RelativePath>,
+    principal: Principal,
     commands: mpsc::UnboundedSender<Command>,
     documents: Documents,
 }
@@ -73,7 +75,52 @@ pub struct Connection {
 impl Connection {
     /// Sends a request. The reply comes among the frames.
     pub fn request(&self, request: Result<Request, Unreadable>) {
+        let request = request.and_then(|request| match self.may(&request.op) {
+            Ok(()) => Ok(request),
+            Err(message) => Err(Unreadable { id: Some(request.id), message: message.to_owned() }),
+        });
         let _ = self.commands.send(Command::Request { client: self.id, request: Box::new(request) });
+    }
+
+    /// Rights are checked at each operation, because they can be taken back while a page is open.
+    fn may(&self, operation: &Operation) -> Result<(), &'static str> {
+        let (access, path) = (&self.documents.0.context.access, self.path.borrow());
+        access.may(&self.principal, needed(operation), &path).map_err(|denied| match denied {
+            Denied::Hidden => "you no longer have access to this notebook",
+            Denied::Insufficient => "you may not do this in this notebook: ask its owner for the right",
+        })
+    }
+
+    /// Whether the page may still see the document.
+    pub fn may_view(&self) -> bool {
+        let access = &self.documents.0.context.access;
+        access.may(&self.principal, Level::View, &self.path.borrow()).is_ok()
+    }
+}
+
+/// The level that an operation needs.
+fn needed(operation: &Operation) -> Level {
+    match operation {
+        Operation::SetSource { .. }
+        | Operation::InsertCell { .. }
+        | Operation::DeleteCell { .. }
+        | Operation::MoveCell { .. }
+        | Operation::SetCellType { .. }
+        | Operation::SetCellMetadata { .. }
+        | Operation::SetCellAttachments { .. }
+        | Operation::SetMetadata { .. }
+        | Operation::Save
+        | Operation::ResolveConflict { .. } => Level::Edit,
+        Operation::Run { .. }
+        | Operation::RunAll
+        | Operation::ClearOutputs { .. }
+        | Operation::Interrupt
+        | Operation::Restart { .. }
+        | Operation::StartKernel { .. }
+        | Operation::ShutdownKernel
+        | Operation::Complete { .. }
+        | Operation::Inspect { .. }
+        | Operation::AnswerInput { .. } => Level::Run,
     }
 }
 
@@ -85,17 +132,10 @@ impl Drop for Connection {
 }
 
 impl Documents {
-    pub(crate) fn new(
-        link: Link,
-        files: Files,
-        sessions: Sessions,
-        kernel_specs: Arc<KernelSpecs>,
-        outputs: PathBuf,
-        limits: Limits,
-    ) -> Documents {
-        let host_messages = link.host_messages();
+    pub(crate) fn new(context: DocumentContext) -> Documents {
+        let host_messages = context.link.host_messages();
         let inner = Arc::new(DocumentsInner {
-            context: Arc::new(DocumentContext { link, files, sessions, kernel_specs, outputs, limits }),
+            context: Arc::new(context),
             open: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             retired: AtomicBool::new(false),
@@ -118,22 +158,25 @@ impl Documents {
         self.slots().get(path).map(|slot| slot.commands.clone()).filter(|commands| !commands.is_closed())
     }
 
-    /// Connects a page. `resume` is the instance and the last event that the page knows.
+    /// Connects a page of `principal`. `resume` is the instance and the last event that the page knows.
     /// # Errors
     /// [`OpenError`].
     pub async fn connect(
         &self,
         path: &RelativePath,
+        principal: &Principal,
         resume: Option<(String, u64)>,
     ) -> Result<Connection, OpenError> {
         // An actor may end in between. Then another one is started.
         for _ in 0..5 {
             let commands = self.open(path, Some(HAND_OVER)).await?;
             let (reply, answer) = oneshot::channel();
-            let _ = commands.send(Command::Connect { resume: resume.clone(), reply });
-            if let Ok((id, frames)) = answer.await {
+            let page = Joining { principal: principal.clone(), resume: resume.clone() };
+            let _ = commands.send(Command::Connect { page, reply });
+            if let Ok(Joined { id, frames, path }) = answer.await {
                 self.0.connections.fetch_add(1, Ordering::Relaxed);
-                return Ok(Connection { frames, id, commands, documents: self.clone() });
+                let (principal, documents) = (principal.clone(), self.clone());
+                return Ok(Connection { frames, id, path, principal, commands, documents });
             }
         }
         Err(OpenError::Busy(format!("`{path}` is being closed: try again")))
@@ -223,6 +266,8 @@ impl Documents {
         let (files, old, new) = (self.0.context.files.clone(), from.clone(), to.clone());
         let renamed = tokio::task::spawn_blocking(move || files.rename(&old, &new)).await;
         renamed.map_err(|error| FileError::Unfit(format!("the rename failed: {error}")))??;
+        let stored = self.0.context.store.renamed(from, to).await;
+        stored.map_err(|error| FileError::Unfit(format!("it was renamed, but not in {error}")))?;
         for (old, new) in moved {
             let Some(slot) = self.slots().remove(&old) else { continue };
             let (reply, answer) = oneshot::channel();

@@ -6,6 +6,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::mpsc;
 
 use super::log::Log;
+use crate::identity::Principal;
 use crate::protocol::{Change, Document, Reply, ServerFrame};
 
 /// How many frames may wait for one page. A slower page is disconnected and resumes.
@@ -15,10 +16,16 @@ const WAITING_FRAMES: usize = 8192;
 pub(super) struct Pages {
     instance: String,
     log: Log,
-    clients: HashMap<u64, mpsc::Sender<Utf8Bytes>>,
+    clients: HashMap<u64, Page>,
     newest_client: u64,
     /// The request that makes the changes being sent now.
     pub(super) author: Option<(u64, u32)>,
+}
+
+/// A connected page.
+struct Page {
+    frames: mpsc::Sender<Utf8Bytes>,
+    principal: Principal,
 }
 
 impl Pages {
@@ -45,6 +52,7 @@ impl Pages {
     /// number and its frames.
     pub(super) fn connect(
         &mut self,
+        principal: Principal,
         resume: Option<(String, u64)>,
         document: impl FnOnce() -> Document,
     ) -> (u64, mpsc::Receiver<Utf8Bytes>) {
@@ -57,7 +65,7 @@ impl Pages {
             let _ = sender.try_send(frame);
         }
         self.newest_client += 1;
-        self.clients.insert(self.newest_client, sender);
+        self.clients.insert(self.newest_client, Page { frames: sender, principal });
         (self.newest_client, frames)
     }
 
@@ -70,6 +78,11 @@ impl Pages {
         (frames.len() <= WAITING_FRAMES).then_some(frames)
     }
 
+    /// The login name of a page's user; empty if the page is gone.
+    pub(super) fn name(&self, client: u64) -> String {
+        self.clients.get(&client).map(|page| page.principal.name.clone()).unwrap_or_default()
+    }
+
     pub(super) fn disconnect(&mut self, client: u64) {
         self.clients.remove(&client);
     }
@@ -78,7 +91,8 @@ impl Pages {
     pub(super) fn publish(&mut self, changes: Vec<Change>) {
         for change in changes {
             let event = self.log.next();
-            let mut frame = ServerFrame::Changed { event, request: None, change };
+            let author = self.author.map(|(client, _)| self.name(client));
+            let mut frame = ServerFrame::Changed { event, author, request: None, change };
             let shared = encode(&frame);
             self.log.push(shared.clone());
             let author = self.author.map(|(client, request)| {
@@ -87,9 +101,9 @@ impl Pages {
                 }
                 (client, encode(&frame))
             });
-            self.clients.retain(|client, sender| {
+            self.clients.retain(|client, page| {
                 let own = author.as_ref().filter(|(author, _)| author == client).map(|(_, frame)| frame);
-                sender.try_send(own.unwrap_or(&shared).clone()).is_ok()
+                page.frames.try_send(own.unwrap_or(&shared).clone()).is_ok()
             });
         }
     }
@@ -97,13 +111,13 @@ impl Pages {
     /// Sends a frame to every page.
     pub(super) fn tell(&mut self, frame: &ServerFrame) {
         let frame = encode(frame);
-        self.clients.retain(|_, sender| sender.try_send(frame.clone()).is_ok());
+        self.clients.retain(|_, page| page.frames.try_send(frame.clone()).is_ok());
     }
 
     /// Sends a frame to one page.
     pub(super) fn tell_one(&mut self, client: u64, frame: &ServerFrame) {
-        if let Some(sender) = self.clients.get(&client)
-            && sender.try_send(encode(frame)).is_err()
+        if let Some(page) = self.clients.get(&client)
+            && page.frames.try_send(encode(frame)).is_err()
         {
             self.clients.remove(&client);
         }

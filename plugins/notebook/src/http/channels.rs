@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::Result;
+use crate::identity::Principal;
 use crate::kernel::link::{Attachment, Delivery};
 use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
 use crate::state::Shared;
@@ -33,10 +34,12 @@ struct Cursor {
 
 pub(super) async fn open(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(id): Path<String>,
     Query(query): Query<ChannelsQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
+    notebook.may_use_kernel(&principal, &id).await?;
     let session = query.session_id.filter(|session| !session.is_empty() && session.len() <= 200);
     let key = session.as_ref().map(|session| format!("cursor/{id}/{session}"));
     let kept = match &key {

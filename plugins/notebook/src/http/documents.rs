@@ -1,5 +1,7 @@
 //! `/api/documents/PATH`: the WebSocket of an open notebook.
 
+use std::time::Duration;
+
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -7,10 +9,15 @@ use paster_sdk::ws::{Message, WebSocket, WebSocketRejection, WebSocketUpgrade, c
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
+use crate::access::Level;
 use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
+use crate::identity::Principal;
 use crate::protocol::{Request as PageRequest, ServerFrame};
 use crate::state::Shared;
+
+/// How often a connection that only listens is checked for its right to.
+const RIGHTS: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 pub(super) struct OpenQuery {
@@ -30,11 +37,12 @@ impl From<OpenError> for ApiError {
 
 pub(super) async fn open(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(path): Path<String>,
     Query(query): Query<OpenQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
-    let connection = connect(&notebook, &path, query.instance.zip(query.after)).await;
+    let connection = connect(&notebook, &principal, &path, query.instance.zip(query.after)).await;
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade.max_message_bytes(notebook.settings.limits.message_bytes),
         Err(rejection) => {
@@ -51,9 +59,15 @@ pub(super) async fn open(
     })
 }
 
-async fn connect(notebook: &Shared, path: &str, resume: Option<(String, u64)>) -> Result<Connection> {
+async fn connect(
+    notebook: &Shared,
+    principal: &Principal,
+    path: &str,
+    resume: Option<(String, u64)>,
+) -> Result<Connection> {
     let path = RelativePath::parse(path)?;
-    Ok(notebook.documents.connect(&path, resume).await?)
+    notebook.may(principal, Level::View, &path)?;
+    Ok(notebook.documents.connect(&path, principal, resume).await?)
 }
 
 /// Sends the reason why the document cannot be opened, then closes.
@@ -69,8 +83,12 @@ async fn refuse(mut socket: WebSocket, error: ApiError) {
 }
 
 async fn converse(mut socket: WebSocket, mut connection: Connection) {
+    let mut rights = tokio::time::interval(RIGHTS);
     loop {
         tokio::select! {
+            _ = rights.tick() => if !connection.may_view() {
+                return socket.close(4000 + StatusCode::FORBIDDEN.as_u16(), "you no longer have access").await;
+            },
             frame = connection.frames.recv() => match frame {
                 Some(frame) => if socket.send(Message::Text(frame)).await.is_err() { return },
                 // The document was closed, or this page was too slow. It reconnects.

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::files::FileError;
 use crate::kernel::wire::{Problem, ProblemKind};
 use crate::sessions::SessionError;
+use crate::store::StoreError;
 
 /// An error response.
 #[derive(Debug)]
@@ -83,6 +84,12 @@ impl From<Problem> for ApiError {
             ProblemKind::LaunchFailed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         ApiError::new(status, problem.message)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 

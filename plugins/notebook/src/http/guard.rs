@@ -22,6 +22,7 @@ use super::location::RequestLocation;
 use super::percent::{decode, encode};
 use super::plain;
 use crate::auth::Verdict;
+use crate::identity::{Authentication, Principal};
 use crate::state::Shared;
 
 /// The name of the cookie against forged requests, and of the headers that repeat it, as in Jupyter Server.
@@ -39,7 +40,11 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
     let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
     let response = match admit(&notebook, &parts, &place, page, navigation) {
-        Ok(Admitted::Through) => next.run(Request::from_parts(parts.clone(), body)).await,
+        Ok(Admitted::Through(principal)) => {
+            let mut request = Request::from_parts(parts.clone(), body);
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
         Ok(Admitted::LoggedIn(target)) => {
             cookies.push(login_cookie(&notebook, &place));
             Redirect::to(&target).into_response()
@@ -54,7 +59,7 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
 }
 
 enum Admitted {
-    Through,
+    Through(Principal),
     /// A page was opened with `?token=`: set the cookie, and redirect to the address without the token.
     LoggedIn(String),
 }
@@ -83,7 +88,7 @@ fn admit(
         return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
-            Ok(Admitted::Through)
+            Ok(Admitted::Through(Principal::nobody()))
         };
     }
     if let Some(shown) = shown {
@@ -96,7 +101,7 @@ fn admit(
         }
         return match notebook.auth.check_token(&shown.token) {
             Verdict::Right if shown.in_query && page => Ok(Admitted::LoggedIn(without_token(parts, place))),
-            Verdict::Right => Ok(Admitted::Through),
+            Verdict::Right => Ok(Admitted::Through(Principal::owner(Authentication::Token))),
             Verdict::Wrong if page => {
                 Err(Redirect::to(&format!("{}login?failed=1", place.base())).into_response())
             }
@@ -135,7 +140,7 @@ fn admit(
         let message = "the header `X-XSRFToken` or the argument `_xsrf` must repeat the cookie `_xsrf`: reload the page, or send a token instead of the cookie";
         return refuse(StatusCode::FORBIDDEN, message);
     }
-    Ok(Admitted::Through)
+    Ok(Admitted::Through(Principal::owner(Authentication::Cookie)))
 }
 
 /// Whether a header or a query argument repeats the `_xsrf` cookie, as in Jupyter Server. Another page can

@@ -10,6 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Result, blocking, object};
 use super::location::RequestLocation;
+use crate::access::Level;
+use crate::files::RelativePath;
+use crate::identity::Principal;
+use crate::kernel::wire::KernelModel;
 use crate::sessions::kernel_json;
 use crate::state::Shared;
 
@@ -47,12 +51,16 @@ pub(super) async fn resource(
     Ok(([(header::CONTENT_TYPE, kind)], content).into_response())
 }
 
-pub(super) async fn list(State(notebook): State<Shared>) -> Result<Json<Value>> {
-    Ok(Json(notebook.link.list().await?.iter().map(kernel_json).collect()))
+pub(super) async fn list(State(notebook): State<Shared>, principal: Principal) -> Result<Json<Value>> {
+    let usable = notebook.usable_kernels(&principal).await?;
+    let kernels = notebook.link.list().await?;
+    let seen = |kernel: &&KernelModel| usable.as_ref().is_none_or(|usable| usable.contains(&kernel.id));
+    Ok(Json(kernels.iter().filter(seen).map(kernel_json).collect()))
 }
 
 pub(super) async fn start(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
@@ -65,7 +73,10 @@ pub(super) async fn start(
     {
         return Err(ApiError::bad("`kernel_id` must be a UUID"));
     }
+    let folder = RelativePath::parse(path.unwrap_or_default())?;
+    notebook.may(&principal, Level::Run, &folder)?;
     let kernel = notebook.sessions.start_kernel(name, path, id.map(str::to_owned)).await?;
+    notebook.sessions.remember_starter(&principal, &kernel.id).await?;
     let location = format!("{}api/kernels/{}", place.base(), kernel.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(kernel_json(&kernel))).into_response())
 }
@@ -79,20 +90,40 @@ pub(super) fn optional_text<'a>(body: &'a Map<String, Value>, key: &str) -> Resu
     }
 }
 
-pub(super) async fn show(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>> {
+pub(super) async fn show(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    notebook.may_use_kernel(&principal, &id).await?;
     Ok(Json(kernel_json(&notebook.link.kernel(&id).await?)))
 }
 
-pub(super) async fn shutdown(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<StatusCode> {
+pub(super) async fn shutdown(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    notebook.may_use_kernel(&principal, &id).await?;
     notebook.link.shutdown(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn interrupt(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<StatusCode> {
+pub(super) async fn interrupt(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    notebook.may_use_kernel(&principal, &id).await?;
     notebook.link.interrupt(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn restart(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>> {
+pub(super) async fn restart(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    notebook.may_use_kernel(&principal, &id).await?;
     Ok(Json(kernel_json(&notebook.link.restart(&id).await?)))
 }

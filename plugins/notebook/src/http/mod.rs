@@ -12,6 +12,7 @@ mod pages;
 mod percent;
 mod plain;
 mod raw_files;
+mod rights;
 mod sessions;
 mod status;
 

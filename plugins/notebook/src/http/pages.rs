@@ -10,7 +10,9 @@ use rust_embed::RustEmbed;
 use super::error::{ApiError, blocking};
 use super::location::RequestLocation;
 use super::percent::encode;
+use crate::access::Level;
 use crate::files::RelativePath;
+use crate::identity::Principal;
 use crate::state::Shared;
 
 /// The front end as `npm run build` writes it. A debug build reads it from disk on each request.
@@ -46,10 +48,12 @@ pub(super) async fn tree_root(place: RequestLocation) -> Response {
 
 pub(super) async fn tree(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::View, &path)?;
     let (files, looked) = (notebook.files.clone(), path.clone());
     let facts = blocking(move || files.facts(&looked)).await?;
     if !facts.is_dir {
@@ -61,10 +65,12 @@ pub(super) async fn tree(
 
 pub(super) async fn notebook(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::View, &path)?;
     let (files, looked) = (notebook.files.clone(), path.clone());
     let facts = blocking(move || files.facts(&looked)).await?;
     if facts.is_dir {

@@ -10,8 +10,10 @@ use tokio::io::AsyncReadExt;
 
 use super::error::{ApiError, blocking};
 use super::percent::encode;
+use crate::access::Level;
 use crate::clock;
 use crate::files::RelativePath;
+use crate::identity::Principal;
 use crate::state::Shared;
 
 const POLICY: &str =
@@ -26,10 +28,12 @@ pub(super) struct FilesQuery {
 
 pub(super) async fn get(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(path): Path<String>,
     Query(query): Query<FilesQuery>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::View, &path)?;
     notebook.documents.flush(&path).await;
     let (files, opened) = (notebook.files.clone(), path.clone());
     let (file, facts) = blocking(move || files.open_file(&opened)).await?;

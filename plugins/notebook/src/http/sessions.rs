@@ -11,16 +11,23 @@ use serde_json::{Map, Value};
 use super::error::{ApiError, Result, object};
 use super::kernels::optional_text;
 use super::location::RequestLocation;
-use crate::sessions::session_json;
+use crate::access::Level;
+use crate::files::RelativePath;
+use crate::identity::{Principal, Role};
+use crate::kernel::wire::KernelModel;
+use crate::sessions::{Session, session_json};
 use crate::state::Shared;
 
-pub(super) async fn list(State(notebook): State<Shared>) -> Result<Json<Value>> {
+pub(super) async fn list(State(notebook): State<Shared>, principal: Principal) -> Result<Json<Value>> {
     let sessions = notebook.sessions.list().await?;
-    Ok(Json(sessions.iter().map(|(session, kernel)| session_json(session, kernel)).collect()))
+    let seen =
+        |(session, _): &&(Session, KernelModel)| notebook.may_session(&principal, Level::View, session);
+    Ok(Json(sessions.iter().filter(seen).map(|(session, kernel)| session_json(session, kernel)).collect()))
 }
 
 pub(super) async fn open(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
@@ -40,30 +47,71 @@ pub(super) async fn open(
         Some(_) => return Err(ApiError::bad("`kernel` must be an object")),
     };
     let (kernel_name, kernel_id) = (optional_text(kernel, "name")?, optional_text(kernel, "id")?);
-    let (session, kernel) =
-        notebook.sessions.open(path.trim_matches('/'), name, kind, kernel_name, kernel_id).await?;
+    let path = path.trim_matches('/');
+    may_open(&notebook, &principal, path)?;
+    if let Some(id) = kernel_id {
+        notebook.may_use_kernel(&principal, id).await?;
+    }
+    let (session, kernel) = notebook.sessions.open(path, name, kind, kernel_name, kernel_id).await?;
     let location = format!("{}api/sessions/{}", place.base(), session.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(session_json(&session, &kernel)))
         .into_response())
 }
 
-pub(super) async fn show(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>> {
-    let found = notebook.sessions.find(&id).await?;
-    let (session, kernel) = found.ok_or_else(|| ApiError::missing(format!("there is no session `{id}`")))?;
+/// Whether a session at `path` may be opened, or moved there.
+fn may_open(notebook: &Shared, principal: &Principal, path: &str) -> Result<()> {
+    match RelativePath::parse(path) {
+        Ok(path) => notebook.may(principal, Level::Run, &path),
+        Err(_) if principal.role == Role::Admin => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The session `id`, if `principal` has this level on its document.
+async fn find(
+    notebook: &Shared,
+    principal: &Principal,
+    level: Level,
+    id: &str,
+) -> Result<(Session, KernelModel)> {
+    let found = notebook.sessions.find(id).await?;
+    let found = found.filter(|(session, _)| notebook.may_session(principal, level, session));
+    found.ok_or_else(|| ApiError::missing(format!("there is no session `{id}`")))
+}
+
+pub(super) async fn show(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    let (session, kernel) = find(&notebook, &principal, Level::View, &id).await?;
     Ok(Json(session_json(&session, &kernel)))
 }
 
 pub(super) async fn change(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(id): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>> {
     let body = object(body)?;
+    find(&notebook, &principal, Level::Run, &id).await?;
+    if let Some(path) = optional_text(&body, "path")? {
+        may_open(&notebook, &principal, path)?;
+    }
+    if let Some(kernel) = body.get("kernel").and_then(|kernel| kernel["id"].as_str()) {
+        notebook.may_use_kernel(&principal, kernel).await?;
+    }
     let (session, kernel) = notebook.sessions.change(&id, &Value::Object(body)).await?;
     Ok(Json(session_json(&session, &kernel)))
 }
 
-pub(super) async fn close(State(notebook): State<Shared>, Path(id): Path<String>) -> Result<StatusCode> {
+pub(super) async fn close(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    find(&notebook, &principal, Level::Run, &id).await?;
     notebook.sessions.close(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

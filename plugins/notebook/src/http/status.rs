@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Result};
 use crate::clock;
+use crate::identity::Principal;
 use crate::kernel::wire::LAST_ACTIVITY;
 use crate::state::Shared;
 
@@ -37,7 +38,7 @@ pub(super) struct MeQuery {
     permissions: Option<String>,
 }
 
-pub(super) async fn me(Query(query): Query<MeQuery>) -> Result<Json<Value>> {
+pub(super) async fn me(principal: Principal, Query(query): Query<MeQuery>) -> Result<Json<Value>> {
     let asked: Map<String, Value> = match query.permissions.as_deref() {
         None | Some("") => Map::new(),
         Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -58,8 +59,13 @@ pub(super) async fn me(Query(query): Query<MeQuery>) -> Result<Json<Value>> {
             .collect();
         permissions.insert(resource, actions.into());
     }
+    let mut shown = principal.name.clone();
+    if let Some(first) = shown.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let initials: String = shown.chars().take(1).collect();
     let identity = json!({
-        "username": "owner", "name": "Owner", "display_name": "Owner", "initials": "O", "avatar_url": null, "color": null,
+        "username": principal.name, "name": shown, "display_name": shown, "initials": initials, "avatar_url": null, "color": null,
     });
     Ok(Json(json!({"identity": identity, "permissions": permissions})))
 }

@@ -40,6 +40,8 @@ pub enum ServerFrame {
     Changed {
         /// Increases by one with each change.
         event: u64,
+        /// The login name of the user whose request made this change; null if the kernel or the server made it.
+        author: Option<String>,
         /// The id of the request that made this change, if it came from this connection; else null.
         request: Option<u32>,
         /// What changed.

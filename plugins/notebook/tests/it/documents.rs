@@ -176,7 +176,7 @@ async fn a_new_generation_goes_on_and_loses_nothing() {
         })
         .await;
         let new = Server::start_with(host.clone(), settings.clone()).await;
-        server.notebook.documents.retire().await;
+        server.notebook().documents.retire().await;
         // The page is told to reconnect, and finds the new one.
         while let Some(frame) = page.step().await {
             if frame["type"] == "closing" {

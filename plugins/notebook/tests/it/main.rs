@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod documents;
+mod durability;
 mod example;
 mod host;
 mod kernels;

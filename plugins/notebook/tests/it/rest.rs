@@ -289,7 +289,7 @@ async fn a_kernel_client_that_returns_gets_what_it_missed() {
             drop(socket);
             // The position is kept when the server sees the end of the connection.
             within(async {
-                while server.notebook.link.kept("cursor/").await.unwrap().is_empty() {
+                while server.notebook().link.kept("cursor/").await.unwrap().is_empty() {
                     tokio::task::yield_now().await;
                 }
             })

@@ -102,7 +102,7 @@ async fn an_open_question_outlives_the_generation() {
     page.until(|document| !document["input"].is_null()).await;
     page.ask(json!({"type": "save"})).await.unwrap();
     let new = Server::start_with(host, settings).await;
-    server.notebook.documents.retire().await;
+    server.notebook().documents.retire().await;
     let mut page = page.reopen(&new, "a.ipynb").await;
     page.until(|document| !document["input"].is_null()).await;
     page.ask(json!({"type": "answer_input", "value": "Ada"})).await.unwrap();

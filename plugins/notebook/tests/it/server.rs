@@ -19,7 +19,7 @@ pub(crate) const TOKEN: &str = "the token of the tests";
 /// A running notebook. Several may share a kernel host and a folder, as two generations do.
 pub(crate) struct Server {
     pub(crate) host: Arc<Host>,
-    pub(crate) notebook: Shared,
+    notebook: Option<Shared>,
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     runtime: Option<tokio::runtime::Runtime>,
@@ -70,7 +70,17 @@ impl Server {
         });
         let (notebook, url) = started.await.unwrap();
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Server { host, notebook, url, client, runtime: Some(runtime) }
+        Server { host, notebook: Some(notebook), url, client, runtime: Some(runtime) }
+    }
+
+    /// One that runs in another process.
+    pub(crate) fn elsewhere(host: Arc<Host>, url: String) -> Server {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Server { host, notebook: None, url, client, runtime: None }
+    }
+
+    pub(crate) fn notebook(&self) -> &Shared {
+        self.notebook.as_ref().expect("it runs in this process")
     }
 
     /// Ends it like a crash would: nothing is saved or reported. Its tasks run on a separate runtime.

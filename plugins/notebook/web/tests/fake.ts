@@ -128,7 +128,7 @@ export class Fake {
 
   change(change: Change, request: number | null = null): void {
     this.event += 1;
-    this.send({ type: "changed", event: this.event, request, change });
+    this.send({ type: "changed", event: this.event, author: null, request, change });
   }
 
   /** Ends the connection. */

@@ -27,6 +27,9 @@ impl Actor {
         match self.disk.encode(&self.model).await {
             Ok((bytes, hash)) => {
                 self.engine.mark(&self.model, &hash);
+                if let Err(error) = self.operations.begin_write(hash).await {
+                    tracing::error!(%error, document = %self.path, "cannot record that a notebook is written");
+                }
                 // The record is kept first: if this process ends in between, the next owner can tell which of
                 // the two files it has.
                 self.keep_record().await;
@@ -38,7 +41,7 @@ impl Actor {
 
     /// Records that the file contains the whole model.
     async fn keep_clean_record(&mut self) {
-        self.engine.mark(&self.model, self.disk.hash());
+        self.engine.mark(&self.model, &self.disk.hash());
         self.engine.commit_mark();
         self.keep_record().await;
     }
@@ -81,6 +84,9 @@ impl Actor {
             Ok(()) => {
                 self.engine.commit_mark();
                 self.keep_record().await;
+                if let Err(error) = self.operations.end_write(self.disk.hash()).await {
+                    tracing::error!(%error, document = %self.path, "cannot record that a notebook was written");
+                }
                 let last_modified = clock::rfc3339(self.disk.facts().modified);
                 self.change(vec![Change::Saved { last_modified, up_to: event }], false);
             }
@@ -133,6 +139,7 @@ impl Actor {
             model.set_state(&cell_id, state, None);
         }
         self.model = model;
+        self.operations.discard(self.disk.hash()).await.map_err(|error| error.to_string())?;
         self.keep_clean_record().await;
         let document = document(&self.path, &self.model, &self.engine, &self.disk);
         self.change(vec![Change::Reloaded { document }], false);
@@ -151,7 +158,8 @@ impl Actor {
             }
             Keep::Mine => {
                 self.disk.keep_mine(&self.path, &self.model).await.map_err(|error| error.to_string())?;
-                self.engine.mark(&self.model, self.disk.hash());
+                self.engine.mark(&self.model, &self.disk.hash());
+                self.operations.discard(self.disk.hash()).await.map_err(|error| error.to_string())?;
                 self.after_save(self.pages.last_event(), Ok(())).await;
                 Ok(())
             }

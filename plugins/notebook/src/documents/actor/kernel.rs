@@ -43,7 +43,7 @@ impl Actor {
         let record = kept.and_then(|record| serde_json::from_value::<OwnershipRecord>(record).ok());
         let mut from = None;
         if let Some(record) = record.filter(|record| record.kernel_id == kernel.id) {
-            let effects = self.engine.restore(&mut self.model, record, self.disk.hash());
+            let effects = self.engine.restore(&mut self.model, record, &self.disk.hash());
             from = Some(self.engine.entry() + 1);
             self.carry_out(effects).await;
         }

@@ -7,23 +7,26 @@ mod kernel;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
-use super::command::Command;
+use super::command::{Command, Joined, Joining};
 use super::context::{DocumentContext, PREFIX};
 use super::disk::Disk;
 use super::engine::{Effect, Engine};
 use super::error::{OpenError, Unreadable};
 use super::kernel::KernelConnection;
-use super::model::{Done, Model, NewCell};
+use super::model::{Done, Model};
+use super::operations::{OperationLog, apply, logged};
 use super::overflow::OverflowWriter;
 use super::pages::Pages;
 use crate::clock;
 use crate::files::RelativePath;
+use crate::format::new_cell_id;
 use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
 use crate::protocol::{Change, Document, Operation, Reply, Request, ServerFrame};
+use crate::store::LoggedOperation;
 
 /// How often the file is checked while a page is open.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,7 +36,10 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(super) struct Actor {
     context: Arc<DocumentContext>,
     path: RelativePath,
+    /// The same, for the connections of pages.
+    location: watch::Sender<RelativePath>,
     model: Model,
+    operations: OperationLog,
     engine: Engine,
     kernel: KernelConnection,
     pages: Pages,
@@ -79,9 +85,8 @@ impl Actor {
             }
             Err(problem) => return Err(OpenError::Busy(problem.message)),
         }
-        let opened = Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await;
-        let (disk, model) = match opened {
-            Ok(opened) => opened,
+        let (disk, model, operations) = match read(&context, &path).await {
+            Ok(read) => read,
             Err(error) => {
                 let _ = context.link.unlock(&format!("{PREFIX}{path}")).await;
                 return Err(error);
@@ -91,8 +96,10 @@ impl Actor {
         let mut actor = Actor {
             engine: Engine::new(path.as_str(), context.outputs.clone(), context.limits.cell_output_bytes),
             context,
+            location: watch::Sender::new(path.clone()),
             path,
             model,
+            operations,
             kernel: KernelConnection::default(),
             pages: Pages::new(),
             disk,
@@ -172,11 +179,12 @@ impl Actor {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Connect { resume, reply } => {
-                let Actor { path, model, engine, disk, pages, .. } = self;
-                let (client, frames) = pages.connect(resume, || document(path, model, engine, disk));
-                if reply.send((client, frames)).is_err() {
-                    pages.disconnect(client);
+            Command::Connect { page: Joining { principal, resume }, reply } => {
+                let Actor { model, engine, disk, pages, .. } = self;
+                let shown = || document(&self.path, model, engine, disk);
+                let (id, frames) = pages.connect(principal, resume, shown);
+                if reply.send(Joined { id, frames, path: self.location.subscribe() }).is_err() {
+                    pages.disconnect(id);
                 }
             }
             Command::Disconnect { client } => self.pages.disconnect(client),
@@ -221,6 +229,7 @@ impl Actor {
     async fn moved(&mut self, to: RelativePath) {
         let from = std::mem::replace(&mut self.path, to);
         self.engine.moved(self.path.as_str());
+        self.location.send_replace(self.path.clone());
         let link = &self.context.link;
         // Nobody else can have the new path open, because its file did not exist.
         let _ = link.lock(&format!("{PREFIX}{}", self.path), None).await;
@@ -232,63 +241,39 @@ impl Actor {
 
     /// Performs a page's operation. `None`: the reply comes later.
     async fn operate(&mut self, client: u64, id: u32, op: Operation) -> Option<Result<Reply, String>> {
-        let done = match op {
-            Operation::SetSource { cell_id, source, base_revision } => {
-                self.model.set_source(&cell_id, source, base_revision)
-            }
-            Operation::InsertCell {
-                index,
-                cell_type,
-                source,
-                cell_id,
-                metadata,
-                attachments,
-                outputs,
-                execution_count,
-            } => {
-                let new = NewCell {
-                    cell_type,
-                    source,
-                    metadata: metadata.unwrap_or_default(),
-                    attachments,
-                    outputs: outputs.unwrap_or_default(),
-                    execution_count,
-                };
-                self.model.insert_cell(index, cell_id, new)
-            }
-            Operation::DeleteCell { cell_id } => self.model.delete_cell(&cell_id),
-            Operation::MoveCell { cell_id, index } => self.model.move_cell(&cell_id, index),
-            Operation::SetCellType { cell_id, cell_type } => self.model.set_cell_type(&cell_id, cell_type),
-            Operation::SetCellMetadata { cell_id, metadata } => {
-                self.model.set_cell_metadata(&cell_id, metadata)
-            }
-            Operation::SetCellAttachments { cell_id, attachments } => {
-                self.model.set_cell_attachments(&cell_id, attachments)
-            }
-            Operation::SetMetadata { metadata } => Ok((Reply::Done, self.model.set_metadata(metadata))),
-            Operation::ClearOutputs { cell_ids } => self.clear_outputs(cell_ids),
-            Operation::Save => return Some(self.save_now().await.map(|()| Reply::Done)),
-            Operation::ResolveConflict { keep } => {
-                return Some(self.resolve(keep).await.map(|()| Reply::Done));
-            }
-            other => return self.operate_kernel(client, id, other).await,
-        };
-        Some(done.map(|(reply, changes)| {
-            self.change(changes, true);
-            reply
-        }))
-    }
-
-    fn clear_outputs(&mut self, cell_ids: Option<Vec<String>>) -> Done {
-        let mut changes = Vec::new();
-        for id in cell_ids.unwrap_or_else(|| self.model.cell_ids()) {
-            changes.extend(self.model.clear(&id));
-            if let Some(cell) = self.model.cell(&id) {
-                let state = cell.shown.state;
-                changes.extend(self.model.set_state(&id, state, Some(None)));
+        match op {
+            Operation::Save => Some(self.save_now().await.map(|()| Reply::Done)),
+            Operation::ResolveConflict { keep } => Some(self.resolve(keep).await.map(|()| Reply::Done)),
+            op => {
+                let op = with_cell_id(op);
+                let logged = logged(&mut self.model, &op);
+                match apply(&mut self.model, op) {
+                    Ok(done) => Some(self.keep_edit(client, &logged, done).await),
+                    Err(op) => self.operate_kernel(client, id, *op).await,
+                }
             }
         }
-        Ok((Reply::Done, changes))
+    }
+
+    /// Publishes what an operation changed. It may be acknowledged when this returns: it is on the disk then.
+    async fn keep_edit(
+        &mut self,
+        client: u64,
+        logged: &LoggedOperation,
+        done: Done,
+    ) -> Result<Reply, String> {
+        let (reply, changes) = done?;
+        if changes.is_empty() {
+            return Ok(reply);
+        }
+        self.change(changes, true);
+        let author = self.pages.name(client);
+        if let Err(error) = self.operations.append(&author, logged).await {
+            tracing::error!(%error, document = %self.path, "cannot keep an operation");
+            // The file will do.
+            self.save_now().await.map_err(|reason| format!("your change is not saved: {reason}; {error}"))?;
+        }
+        Ok(reply)
     }
 
     /// Sends changes to the pages. `content` tells whether the file must be written.
@@ -314,6 +299,32 @@ impl Actor {
         // Last, because it waits for a slow disk.
         self.overflow.send(orders).await;
     }
+}
+
+/// Reads a document: the file, and what was done after it was written.
+async fn read(
+    context: &DocumentContext,
+    path: &RelativePath,
+) -> Result<(Disk, Model, OperationLog), OpenError> {
+    let (mut disk, mut model) =
+        Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await?;
+    let store = context.store.clone();
+    let (operations, changed) = OperationLog::open(store, path, disk.hash(), &mut model)
+        .await
+        .map_err(|error| OpenError::Busy(error.to_string()))?;
+    if changed {
+        tracing::info!(document = %path, "recovered changes that were not in the file");
+        disk.touch();
+    }
+    Ok((disk, model, operations))
+}
+
+/// An insertion gets the id of its cell before it is logged, so that it inserts the same cell again.
+fn with_cell_id(mut operation: Operation) -> Operation {
+    if let Operation::InsertCell { cell_id, .. } = &mut operation {
+        cell_id.get_or_insert_with(new_cell_id);
+    }
+    operation
 }
 
 /// The document as a page gets it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Model;
 use super::terminal::rewrite_lines;
-use crate::protocol::{Change, Object, Output};
+use crate::protocol::{Change, Object, Output, Reply};
 
 impl Model {
     /// Removes a cell's outputs.
@@ -20,7 +20,22 @@ impl Model {
         if was_empty { Vec::new() } else { vec![Change::OutputsCleared { cell_id: id.to_owned() }] }
     }
 
-    /// The same, but only when the next output comes.
+    /// Removes the outputs of these cells, or of all.
+    pub(in crate::documents) fn clear_outputs(
+        &mut self,
+        cell_ids: Option<Vec<String>>,
+    ) -> (Reply, Vec<Change>) {
+        let mut changes = Vec::new();
+        for id in cell_ids.unwrap_or_else(|| self.cell_ids()) {
+            changes.extend(self.clear(&id));
+            if let Some(state) = self.cell(&id).map(|cell| cell.shown.state) {
+                changes.extend(self.set_state(&id, state, Some(None)));
+            }
+        }
+        (Reply::Done, changes)
+    }
+
+    /// The same as [`Model::clear`], but only when the next output comes.
     pub(in crate::documents) fn clear_later(&mut self, id: &str) {
         if let Some(cell) = self.cell(id) {
             cell.clear_next = true;

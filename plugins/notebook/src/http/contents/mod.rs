@@ -26,8 +26,10 @@ use super::error::{ApiError, Result, blocking, object};
 use super::kernels::optional_text;
 use super::location::RequestLocation;
 use super::percent::encode;
+use crate::access::Level;
 use crate::files::{FileError, RelativePath};
 use crate::format;
+use crate::identity::Principal;
 use crate::state::Shared;
 
 #[derive(Deserialize, Default)]
@@ -49,18 +51,21 @@ fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool> {
 
 pub(super) async fn get_root(
     notebook: State<Shared>,
+    principal: Principal,
     query: Result<Query<GetQuery>, QueryRejection>,
 ) -> Result<Response> {
-    get(notebook, Path(String::new()), query).await
+    get(notebook, principal, Path(String::new()), query).await
 }
 
 pub(super) async fn get(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(path): Path<String>,
     query: std::result::Result<Query<GetQuery>, QueryRejection>,
 ) -> Result<Response> {
     let Query(query) = query.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    notebook.may(&principal, Level::View, &path)?;
     match checkpoints {
         Some(None) => return list_checkpoints(&notebook, path).await,
         Some(Some(_)) => return Err(ApiError::missing("a checkpoint can be restored or deleted, not read")),
@@ -81,20 +86,23 @@ pub(super) async fn get(
 
 pub(super) async fn post_root(
     notebook: State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
-    post(notebook, place, Path(String::new()), body).await
+    post(notebook, principal, place, Path(String::new()), body).await
 }
 
 /// Creates an entry in a folder, or a checkpoint of a file.
 pub(super) async fn post(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    notebook.may(&principal, Level::Edit, &path)?;
     match checkpoints {
         Some(None) => return make_checkpoint(&notebook, &place, path).await,
         Some(Some(_)) => return restore_checkpoint(&notebook, path).await,
@@ -113,6 +121,7 @@ pub(super) async fn post(
     };
     let source = copy_from.map(|source| RelativePath::parse(&source)).transpose()?;
     if let Some(source) = &source {
+        notebook.may(&principal, Level::View, source)?;
         notebook.documents.flush(source).await;
     }
     let specs = notebook.kernel_specs.specs().await;
@@ -131,11 +140,13 @@ fn created(place: &RequestLocation, shown: Map<String, Value>) -> Response {
 /// Writes a whole entry or a part of one.
 pub(super) async fn put(
     State(notebook): State<Shared>,
+    principal: Principal,
     place: RequestLocation,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let path = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::Edit, &path)?;
     let body = object(body)?;
     if path.is_root() {
         return Err(ApiError::bad("the served folder itself cannot be written"));
@@ -153,10 +164,12 @@ pub(super) async fn put(
 /// Renames an entry.
 pub(super) async fn patch(
     State(notebook): State<Shared>,
+    principal: Principal,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let from = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::Manage, &from)?;
     let body = object(body)?;
     let to =
         optional_text(&body, "path")?.ok_or_else(|| ApiError::bad("`path` (the new path) is missing"))?;
@@ -164,6 +177,7 @@ pub(super) async fn patch(
     if to.is_root() {
         return Err(ApiError::bad("`path` must not be empty"));
     }
+    notebook.may(&principal, Level::Edit, &to)?;
     notebook.documents.rename(&from, &to).await?;
     notebook.sessions.moved(&from, &to).await?;
     let files = notebook.files.clone();
@@ -175,8 +189,13 @@ pub(super) async fn patch(
     Ok(Json(shown).into_response())
 }
 
-pub(super) async fn delete(State(notebook): State<Shared>, Path(path): Path<String>) -> Result<StatusCode> {
+pub(super) async fn delete(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    Path(path): Path<String>,
+) -> Result<StatusCode> {
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
+    notebook.may(&principal, Level::Manage, &path)?;
     let files = notebook.files.clone();
     match checkpoints {
         Some(Some(id)) if id == CHECKPOINT => {
@@ -189,6 +208,7 @@ pub(super) async fn delete(State(notebook): State<Shared>, Path(path): Path<Stri
             notebook.documents.close(&path, "the notebook was deleted").await;
             let removed = path.clone();
             blocking(move || files.remove(&removed)).await?;
+            notebook.store.removed(&path).await?;
             for (session, _) in notebook.sessions.list().await? {
                 if session.path == path.as_str() {
                     notebook.sessions.close(&session.id).await?;

@@ -204,6 +204,10 @@ message: string, } | { "type": "changed",
  */
 event: number, 
 /**
+ * The login name of the user whose request made this change; null if the kernel or the server made it.
+ */
+author: string | null, 
+/**
  * The id of the request that made this change, if it came from this connection; else null.
  */
 request: number | null, 

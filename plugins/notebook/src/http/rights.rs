@@ -1,0 +1,56 @@
+//! Asks `access` whether a request may do something, and words the refusal.
+
+use http::StatusCode;
+
+use super::error::{ApiError, Result};
+use crate::access::{Denied, Level};
+use crate::files::RelativePath;
+use crate::identity::{Principal, Role};
+use crate::sessions::Session;
+use crate::state::Notebook;
+
+impl Notebook {
+    /// Whether `principal` may do what needs `level` with `path`. A file that the principal may not see does not
+    /// exist for them.
+    pub(super) fn may(&self, principal: &Principal, level: Level, path: &RelativePath) -> Result<()> {
+        self.access.may(principal, level, path).map_err(|denied| match denied {
+            Denied::Hidden => ApiError::missing(format!("`{path}` does not exist")),
+            Denied::Insufficient => ApiError::new(
+                StatusCode::FORBIDDEN,
+                format!("you may not do this with `{path}`: ask its owner for the right"),
+            ),
+        })
+    }
+
+    /// Whether `principal` may see a session, or use its kernel if `level` is [`Level::Run`].
+    pub(super) fn may_session(&self, principal: &Principal, level: Level, session: &Session) -> bool {
+        match RelativePath::parse(&session.path) {
+            Ok(path) => self.access.may(principal, level, &path).is_ok(),
+            // A console of Jupyter's has a name instead.
+            Err(_) => principal.is_known() && principal.role == Role::Admin,
+        }
+    }
+
+    /// Whether `principal` may use a kernel: that of a document which they may run, or one that they started.
+    pub(super) async fn may_use_kernel(&self, principal: &Principal, id: &str) -> Result<()> {
+        if self.usable_kernels(principal).await?.is_none_or(|usable| usable.iter().any(|usable| usable == id))
+        {
+            return Ok(());
+        }
+        Err(ApiError::missing(format!("there is no kernel `{id}`")))
+    }
+
+    /// The kernels that `principal` may use; `None`: all.
+    pub(super) async fn usable_kernels(&self, principal: &Principal) -> Result<Option<Vec<String>>> {
+        if principal.is_known() && principal.role == Role::Admin {
+            return Ok(None);
+        }
+        let sessions = self.sessions.list().await?;
+        let of_sessions = sessions
+            .into_iter()
+            .filter(|(session, _)| self.may_session(principal, Level::Run, session))
+            .map(|(session, _)| session.kernel_id);
+        let started = self.sessions.started_by(principal).await?;
+        Ok(Some(of_sessions.chain(started).collect()))
+    }
+}
