@@ -4,7 +4,7 @@
 //!
 //! | fact | written by |
 //! |---|---|
-//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, the in-flight table its `handle`, `mount` and `hand_off` its `script_name` |
+//! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, the in-flight table its `handle`, `mount`, `hand_off`, `rewrite` and `proxy_headers` its `script_name`, and `proxy_headers` scheme and host that the config names |
 //! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a trusted web server says (`SSL_CLIENT_…`) |
 //! | [`RemoteUser`] | the gate, from the certificate; a gateway with `remote_user`; a middleware that checks credentials |
 //! | [`RequestId`] | `request_id` |

@@ -1,7 +1,7 @@
 //! What the kinds of application share with the assembler.
 
 use crate::body::App;
-use crate::config::KeyPath;
+pub use crate::config::Link;
 use crate::context::Context;
 use crate::error::Origin;
 use crate::plugin::Instance;
@@ -16,15 +16,4 @@ pub struct Builder<'a> {
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
     /// The plugin instances created so far: the worker probes, retires and shuts them down.
     pub instances: &'a mut Vec<Instance>,
-}
-
-/// One link from an app to another.
-#[derive(Debug, Clone)]
-pub struct Link {
-    /// Which requests follow it: `/files`, `admin.example.org/`, `on 404`.
-    pub at: String,
-    /// Name of the app.
-    pub app: String,
-    /// Key of the app's name in the table, for errors.
-    pub key: KeyPath,
 }

@@ -14,6 +14,7 @@ mod files;
 mod include;
 mod inherit;
 mod key_path;
+mod link;
 mod merge;
 mod networks;
 mod node;
@@ -39,6 +40,7 @@ use crate::error::{Error, Errors, Result, Source};
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 pub use key_path::{KeyPath, item, join};
+pub use link::Link;
 pub use networks::{Clients, Network};
 pub use node::Occurrence;
 pub use paths::{

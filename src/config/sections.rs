@@ -63,6 +63,33 @@ pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {
                 }),
             ),
         ],
+        "middleware" => vec![
+            (
+                "only",
+                requests(
+                    "Only requests like this pass through the middleware; all others go on to the next part.",
+                ),
+            ),
+            ("except", requests("Requests like this do not pass through the middleware.")),
+        ],
         _ => Vec::new(),
     }
+}
+
+/// The schema of a table that describes requests. A request must have one value of each key that is given.
+fn requests(about: &str) -> Value {
+    let list = |about: &str| json!({ "type": "array", "items": { "type": "string" }, "description": about });
+    json!({
+        "type": "object",
+        "description": about,
+        "additionalProperties": false,
+        "properties": {
+            "path": list(
+                "Paths below the app's mount: `/login`, `/api/*` (`/api` and everything below it), `*.php`. \
+                 A `*` stands for any characters.",
+            ),
+            "method": list("Methods: `POST`."),
+            "host": list("Hosts: `example.org`, `*.example.org`."),
+        },
+    })
 }

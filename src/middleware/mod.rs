@@ -4,34 +4,56 @@
 //! nothing. `ops/assemble.rs` tells what the others cost.
 
 mod access_log;
+mod api_key;
 mod auth_basic;
+mod auth_digest;
+mod auth_forward;
+mod ban;
 pub(crate) mod body_limit;
+mod buffer;
+mod canary;
+mod chain;
+mod circuit_breaker;
 #[cfg(feature = "compress")]
 mod compress;
+mod concurrency_limit;
+mod cors;
+mod csrf;
+mod error_document;
 mod error_page;
 pub mod failure;
+mod followed;
+mod grant_ip;
 mod headers;
 mod health;
+mod identity;
+mod kind;
 mod lint;
 mod lowercase;
 mod metrics;
+pub mod only;
+mod options;
 pub mod password;
 mod peers;
+mod print_debug;
+mod proxy_headers;
+mod rate_limit;
+mod redirect;
+mod refusal;
 mod request_id;
+mod request_key;
+mod rewrite;
 mod secret;
+mod security_headers;
+mod static_overlay;
+mod template;
 mod timeout;
 mod trace;
 
 use std::sync::LazyLock;
 
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-
-use crate::body::App;
-use crate::config::{ReadOptions, Table};
-use crate::context::Context;
-use crate::error::{Errors, Result};
 use crate::registry::{Entries, Entry};
+pub use kind::{MiddlewareBuilder, MiddlewareKind};
 
 /// Every kind of middleware.
 pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
@@ -42,21 +64,66 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             access_log::build,
         ),
         Entry::of(
+            "api_key",
+            "Lets programs in that know a key, of which only a hash is stored",
+            api_key::build,
+        ),
+        Entry::of(
             "auth_basic",
             "Asks for a name and a password, and checks them against an htpasswd file",
             auth_basic::build,
         ),
+        Entry::of(
+            "auth_digest",
+            "Asks for a name and a password, which are not sent in the clear",
+            auth_digest::build,
+        ),
+        Entry::linking(
+            "auth_forward",
+            "Asks another app whether a request may pass",
+            auth_forward::build,
+            auth_forward::links,
+        ),
+        Entry::of(
+            "ban",
+            "Refuses clients for a while that have caused many errors, such as failed logins",
+            ban::build,
+        ),
         Entry::of("body_limit", "Answers 413 if the request body is too long", body_limit::build)
             .limits_bodies(),
+        Entry::of(
+            "buffer",
+            "Receives whole bodies before it passes them on, in memory or in temporary files",
+            buffer::build,
+        ),
+        Entry::linking("canary", "Sends a share of the clients to another app", canary::build, canary::links),
+        Entry::of(
+            "circuit_breaker",
+            "Answers 503 for a while if the application fails too often",
+            circuit_breaker::build,
+        ),
         #[cfg(feature = "compress")]
         Entry::of("compress", "Compresses responses with zstd, br or gzip", compress::build),
         #[cfg(not(feature = "compress"))]
         Entry::lacking("compress", "Not in this build: needs the feature `compress`"),
         Entry::of(
+            "concurrency_limit",
+            "Limits how many requests are handled at once, with a queue",
+            concurrency_limit::build,
+        ),
+        Entry::of("cors", "Lets scripts of other origins use the application", cors::build),
+        Entry::of("csrf", "Refuses requests that a page of another site makes a browser send", csrf::build),
+        Entry::of(
+            "error_document",
+            "Lets the application itself write the pages for errors",
+            error_document::build,
+        ),
+        Entry::of(
             "error_page",
             "Turns errors, panics and empty error responses into readable pages",
             error_page::build,
         ),
+        Entry::of("grant_ip", "Lets requests pass by the address of the client", grant_ip::build),
         Entry::of(
             "headers",
             "Sets, appends and removes header fields of requests and responses",
@@ -80,9 +147,41 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         Entry::of("metrics", "Answers with the metrics of all workers, for Prometheus", metrics::build)
             .needs_times(),
         Entry::of(
+            "print_debug",
+            "Shows requests as the application sees them, as CGI variables",
+            print_debug::build,
+        ),
+        Entry::of(
+            "proxy_headers",
+            "Tells the application where clients reach it behind a proxy",
+            proxy_headers::build,
+        ),
+        Entry::of("rate_limit", "Answers 429 to clients that send too many requests", rate_limit::build),
+        Entry::of(
+            "redirect",
+            "Redirects clients to the one address of the site: HTTPS, one host, current paths",
+            redirect::build,
+        ),
+        Entry::of(
             "request_id",
             "Gives each request an id that appears in the app, the log and the response",
             request_id::build,
+        ),
+        Entry::of(
+            "rewrite",
+            "Changes the paths of requests before the application sees them",
+            rewrite::build,
+        ),
+        Entry::of(
+            "security_headers",
+            "Sets the response fields that tell browsers to be strict",
+            security_headers::build,
+        ),
+        Entry::linking(
+            "static_overlay",
+            "Serves files first, and passes all other requests on to the application",
+            static_overlay::build,
+            static_overlay::links,
         ),
         Entry::of("timeout", "Answers 504 if the application is too slow", timeout::build),
         Entry::of(
@@ -93,69 +192,3 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         .needs_times(),
     ]
 });
-
-/// What a kind of middleware is, apart from its name.
-pub struct MiddlewareKind {
-    build: Box<BuildMiddleware>,
-    /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
-    /// timed only if a stack has such a middleware.
-    pub needs_times: bool,
-    /// Whether it limits the bodies of requests. A stack without such a middleware has the default limit.
-    pub limits_bodies: bool,
-}
-
-type BuildMiddleware = dyn Fn(&Table, &Context, App) -> Result<App> + Send + Sync;
-
-impl MiddlewareKind {
-    /// Wraps `next`, with the options in `table`.
-    /// # Errors
-    /// Every fault of the options.
-    pub fn build(&self, table: &Table, context: &Context, next: App) -> Result<App> {
-        (self.build)(table, context, next)
-    }
-
-    /// The entry of the kind that `table` names.
-    /// # Errors
-    /// A table without a kind, and an unknown kind.
-    pub fn of(table: &Table) -> Result<&'static Entry<MiddlewareKind>> {
-        table.kind_in(&MIDDLEWARE, "middleware")
-    }
-}
-
-impl Entry<MiddlewareKind> {
-    /// A kind whose `build` wraps the next app. It gets the options, and the table for the places of errors.
-    fn of<O: DeserializeOwned + JsonSchema + 'static>(
-        name: &'static str,
-        summary: &'static str,
-        build: fn(O, &Table, &Context, App) -> Result<App>,
-    ) -> Self {
-        let build = move |table: &Table, context: &Context, next| {
-            let ReadOptions { options, table, wrong_entries } = table.read()?;
-            Errors::join(build(options, &table, context, next), wrong_entries)
-        };
-        let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
-        Entry::new::<O>(name, summary, kind)
-    }
-
-    /// A kind that this build lacks: it takes any options, and to build it is an error.
-    #[cfg(not(feature = "compress"))]
-    fn lacking(name: &'static str, summary: &'static str) -> Self {
-        let build = move |table: &Table, _: &Context, _: App| {
-            Err(crate::registry::lacking(name).at(table.origin("use")).into())
-        };
-        let kind = MiddlewareKind { build: Box::new(build), needs_times: false, limits_bodies: false };
-        Entry::new::<serde_json::Map<String, serde_json::Value>>(name, summary, kind)
-    }
-
-    /// See [`MiddlewareKind::needs_times`].
-    fn needs_times(mut self) -> Self {
-        self.kind.needs_times = true;
-        self
-    }
-
-    /// See [`MiddlewareKind::limits_bodies`].
-    fn limits_bodies(mut self) -> Self {
-        self.kind.limits_bodies = true;
-        self
-    }
-}

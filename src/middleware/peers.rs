@@ -28,4 +28,10 @@ impl Peers {
             client => self.0.iter().any(|clients| clients.contains(client)),
         }
     }
+
+    /// Whether the list names the client or, if its address is unknown, the peer that relays its request.
+    pub(super) fn name(&self, environ: Option<&Environ>) -> bool {
+        let Some(environ) = environ.filter(|environ| !environ.is_console()) else { return false };
+        self.0.iter().any(|clients| clients.contains(environ.client))
+    }
 }

@@ -16,15 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
+use super::stack::{self, Layer, stack};
 use crate::app::{AppKind, Builder};
 use crate::body::{App, Observer, ServerParts};
-use crate::config::{Config, Table, item};
+use crate::config::{Config, Table};
 use crate::context::Context;
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::inflight::Shares;
 use crate::metrics::Place;
-use crate::middleware::{MIDDLEWARE, MiddlewareKind, body_limit};
+use crate::middleware::only::Selection;
+use crate::middleware::{MiddlewareBuilder, MiddlewareKind, body_limit};
 use crate::ops::trace::Trace;
 use crate::plugin::Instance;
 use crate::registry;
@@ -105,64 +107,6 @@ pub(crate) fn build_servers<'a>(
 /// Name of the app that the server `table` serves.
 pub fn app_of_server(table: &Table) -> &str {
     table.value().get("app").and_then(|app| app.as_str()).unwrap_or("main")
-}
-
-/// One entry of an app's `middleware = […]`.
-pub(crate) struct Layer {
-    /// The entry as written: name of a table or of a kind.
-    pub(crate) name: String,
-    /// The table, or one that names only the kind.
-    pub(crate) table: Table,
-    /// Where the entry is in the config.
-    pub(crate) origin: Option<Origin>,
-}
-
-impl Layer {
-    /// Whether its kind is known and like this.
-    fn is(&self, fact: impl Fn(&MiddlewareKind) -> bool) -> bool {
-        MiddlewareKind::of(&self.table).is_ok_and(|entry| fact(&entry.kind))
-    }
-}
-
-/// The stack of the app `table`, outermost first; faults go to `errors`.
-pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> Vec<Layer> {
-    let entries = match table.value().get("middleware") {
-        None => return Vec::new(),
-        Some(serde_json::Value::Array(entries)) => &entries[..],
-        Some(one @ serde_json::Value::String(_)) => std::slice::from_ref(one),
-        Some(_) => {
-            let error = table.error("middleware", "`middleware` must be a list of names, outermost first");
-            errors.push(error.help("write `middleware = [\"access_log\", \"compress\"]`"));
-            return Vec::new();
-        }
-    };
-    let mut layers = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let origin = table.origin(item("middleware", index));
-        let Some(name) = entry.as_str() else {
-            errors.push(Error::config("an entry of `middleware` must be a name in quotes").at(origin));
-            continue;
-        };
-        if let Some(table) = config.table("middleware", name) {
-            layers.push(Layer { name: name.to_owned(), table, origin });
-        } else if MIDDLEWARE.iter().any(|kind| kind.name == name) {
-            let table = Table::of_kind("middleware", name);
-            layers.push(Layer { name: name.to_owned(), table, origin });
-        } else {
-            errors.push(unknown_middleware(config, name).at(origin));
-        }
-    }
-    layers
-}
-
-fn unknown_middleware(config: &Config, name: &str) -> Error {
-    let error = Error::config(format!("unknown middleware `{name}`"));
-    let known = config.names("middleware").into_iter().chain(MIDDLEWARE.iter().map(|kind| kind.name));
-    match registry::nearest(name, known) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error
-            .help(format!("add a table `[middleware.{name}]`, or use a kind from `paster list middleware`")),
-    }
 }
 
 pub(crate) fn unknown_app(config: &Config, name: &str) -> Error {
@@ -295,7 +239,7 @@ impl<'a> Assembler<'a> {
         }
         let built = built.map_err(|errors| self.errors.extend(errors));
         let layers = stack(self.config, table, &mut self.errors);
-        let limited = layers.iter().any(|layer| layer.is(|kind| kind.limits_bodies));
+        let limited = layers.iter().any(|layer| layer.is(|kind| kind.limits_bodies) && !layer.is_selective());
         let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);
         let mut app = match built {
             Ok(app) => self.watch(app, name, None, limit),
@@ -325,14 +269,17 @@ impl<'a> Assembler<'a> {
     /// Wraps `next`, the stack of `app` so far, with one more layer.
     fn wrap(&mut self, layer: Layer, app: &str, next: App) -> App {
         let first = self.built.insert(layer.name.clone());
-        let built = MiddlewareKind::of(&layer.table)
-            .and_then(|entry| entry.kind.build(&layer.table, self.context, next));
-        match built {
-            Ok(wrapped) => {
+        match self.wrapped(&layer, app, next.clone()) {
+            Ok((wrapped, selection)) => {
                 if let Some(log) = wrapped.follower() {
                     self.logs.insert(app.to_owned(), log.clone());
                 }
-                self.watch(wrapped, app, Some(&layer.name), None)
+                let limits = layer.is(|kind| kind.limits_bodies);
+                let wrapped = self.watch(wrapped, app, Some(&layer.name), None);
+                match selection {
+                    Some(selection) => stack::select(selection, wrapped, next, limits.then_some(app)),
+                    None => wrapped,
+                }
             }
             Err(errors) => {
                 if first {
@@ -347,12 +294,35 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// The middleware of the layer around `next`, and which requests pass through it.
+    fn wrapped(&mut self, layer: &Layer, app: &str, next: App) -> Result<(App, Option<Selection>)> {
+        let entry = MiddlewareKind::of(&layer.table)?;
+        let mut hands_on = false;
+        let context = self.context;
+        let mut resolve = |name: &str, origin| {
+            hands_on = true;
+            self.app(name, origin)
+        };
+        let mut builder = MiddlewareBuilder { context, resolve: &mut resolve };
+        let built = entry.kind.build(&layer.table, &mut builder, next);
+        if hands_on {
+            self.handing_on.insert(app.to_owned());
+        }
+        match (built, Selection::read(&layer.table)) {
+            (Ok(app), selection) => Ok((app, selection?)),
+            (Err(errors), selection) => {
+                Errors::join(Err(errors), selection.err().into_iter().flatten().collect())
+            }
+        }
+    }
+
     /// Records calls of the part in the table of requests in flight. With a trace and in development it also
     /// times them and names failures. Requests with bodies above `limit` do not reach the part.
     fn watch(&mut self, part: App, app: &str, middleware: Option<&str>, limit: Option<u64>) -> App {
         self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
         let number = u32::try_from(self.parts.len()).unwrap_or(0);
         let part = self.observe(part, app, middleware);
+        let app: Arc<str> = app.into();
         if part.follower().is_some() {
             return part; // requests do not pass through an observer
         }
@@ -361,7 +331,7 @@ impl<'a> Assembler<'a> {
                 environ.handle.enter(number);
             }
             match limit {
-                Some(limit) if !body_limit::passes(limit, &request) => {
+                Some(limit) if !body_limit::passes(limit, &request) && !stack::is_limited(&request, &app) => {
                     body_limit::within(limit, request, &part)
                 }
                 _ => part.handle(request),

@@ -17,4 +17,5 @@ pub mod schema;
 mod sdk;
 pub mod sections;
 pub mod serve;
+pub(crate) mod stack;
 pub mod trace;

@@ -56,7 +56,7 @@ fn section_chapter(page: &mut String, section: Section) {
         put(page, format_args!("| [`{0}`](#{table}-{0}) | {1} |\n", kind.name, cell(kind.summary)));
     }
     let common: Vec<_> =
-        common_keys(table).into_iter().map(|(name, schema)| common_row(name, &schema)).collect();
+        common_keys(table).into_iter().flat_map(|(name, schema)| common_rows(name, &schema)).collect();
     if !common.is_empty() {
         put(page, format_args!("\nEvery `[{table}.NAME]` table also has:\n"));
         options_table(page, &common);
@@ -83,20 +83,25 @@ fn options_table(page: &mut String, options: &[OptionRow]) {
     }
 }
 
-/// A key that all tables of a section have.
-fn common_row(name: &str, schema: &Value) -> OptionRow {
+/// A key that all tables of a section have, and the keys of its inner table.
+fn common_rows(name: &str, schema: &Value) -> Vec<OptionRow> {
     let takes = match schema["type"].as_str() {
         Some("array") => "list of text",
         Some("integer") => "whole number",
+        Some("object") => "table",
         _ => "text",
     };
-    OptionRow {
+    let mut rows = vec![OptionRow {
         name: name.into(),
         takes: takes.into(),
         required: false,
         default: schema.get("default").cloned(),
         text: schema["description"].as_str().unwrap_or_default().into(),
+    }];
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        rows.extend(common_rows(&format!("{name}.{key}"), inner));
     }
+    rows
 }
 
 /// Escapes the text of a table cell: a bar would end the cell, and `<` would start a tag.

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::assemble::{app_of_server, stack, unknown_app};
+use super::assemble::{app_of_server, unknown_app};
+use super::stack::{Layer, stack};
 use crate::app::AppKind;
 use crate::config::Config;
 use crate::error::{Error, Errors, Origin, Result};
+use crate::middleware::MiddlewareKind;
+use crate::middleware::only::Selection;
 
 /// All servers with the apps that they reach.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,9 +46,21 @@ pub struct AppRoute {
     /// Its kind.
     pub kind: String,
     /// Its stack, outermost first.
-    pub middleware: Vec<String>,
+    pub middleware: Vec<LayerRoute>,
     /// The apps that it passes requests to.
     pub routes: Vec<AppRoute>,
+}
+
+/// One layer of a stack.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LayerRoute {
+    /// The name in the app's list.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Which requests pass through it, in words: `only /api/*`. `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requests: Option<String>,
 }
 
 /// Reads the routes of a config.
@@ -124,8 +139,8 @@ impl Walk<'_> {
         };
         let first = self.seen.insert(name.to_owned());
         let mut faults = Vec::new();
-        let middleware =
-            stack(self.config, &table, &mut faults).into_iter().map(|layer| layer.name).collect();
+        let layers = stack(self.config, &table, &mut faults);
+        let middleware = layers.iter().map(|layer| layer_route(layer, &mut faults)).collect();
         if first {
             self.errors.extend(faults);
         }
@@ -135,8 +150,29 @@ impl Walk<'_> {
         for link in links {
             routes.extend(self.app(Some(link.at), &link.app, table.origin(&link.key)));
         }
+        for layer in &layers {
+            let links =
+                MiddlewareKind::of(&layer.table).map_or(Vec::new(), |entry| entry.kind.links(&layer.table));
+            for link in links {
+                let at = format!("{}: {}", layer.name, link.at);
+                routes.extend(self.app(Some(at), &link.app, layer.table.origin(&link.key)));
+            }
+        }
         self.chain.pop();
         Some(AppRoute { at, app: name.to_owned(), kind, middleware, routes })
+    }
+}
+
+/// One layer; faults go to `faults`.
+fn layer_route(layer: &Layer, faults: &mut Vec<Error>) -> LayerRoute {
+    let selection = Selection::read(&layer.table).unwrap_or_else(|errors| {
+        faults.extend(errors);
+        None
+    });
+    LayerRoute {
+        name: layer.name.clone(),
+        kind: layer.table.kind().unwrap_or_default().to_owned(),
+        requests: selection.map(|selection| selection.to_string()),
     }
 }
 
@@ -163,11 +199,18 @@ impl Routes {
 fn branch(text: &mut String, route: &AppRoute, indent: &str, last: bool, width: usize) {
     let (corner, below) = if last { ("└─", "   ") } else { ("├─", "│  ") };
     let at = route.at.as_ref().map(|at| format!("{at:width$}  ")).unwrap_or_default();
-    let stack: String = route.middleware.iter().map(|name| format!("{name} → ")).collect();
+    let stack: String = route.middleware.iter().map(layer_text).collect();
     *text += &format!("{indent}{corner} {at}{stack}{} ({})\n", route.app, route.kind);
     let indent = format!("{indent}{below}");
     let width = route.routes.iter().filter_map(|route| route.at.as_ref()).map(|at| at.chars().count()).max();
     for (index, inner) in route.routes.iter().enumerate() {
         branch(text, inner, &indent, index + 1 == route.routes.len(), width.unwrap_or(0));
+    }
+}
+
+fn layer_text(layer: &LayerRoute) -> String {
+    match &layer.requests {
+        Some(requests) => format!("{} ({requests}) → ", layer.name),
+        None => format!("{} → ", layer.name),
     }
 }

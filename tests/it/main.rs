@@ -61,6 +61,7 @@ mod serve_app;
 mod side;
 mod skeletons;
 mod slow;
+mod stack;
 mod static_files;
 mod support;
 mod systemd;

@@ -10,7 +10,7 @@ use http_body_util::StreamBody;
 use insta::assert_snapshot;
 use paster::body::{App, Body};
 use paster::context::Context;
-use paster::middleware::MIDDLEWARE;
+use paster::middleware::{MIDDLEWARE, MiddlewareBuilder};
 
 use crate::local::{Answer, Local, faults, load, shown};
 use crate::support::folder;
@@ -440,7 +440,9 @@ fn wrap(kind: &str, strict: bool, app: App) -> App {
     let config = format!("[middleware.m]\nuse = \"{kind}\"\n{}", if strict { "strict = true\n" } else { "" });
     let folder = folder(&[("server.toml", &config)]);
     let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
-    entry.kind.build(&table, &Context::alone(false), app).unwrap()
+    let context = &Context::alone(false);
+    let mut builder = MiddlewareBuilder { context, resolve: &mut |name, _| panic!("no app `{name}`") };
+    entry.kind.build(&table, &mut builder, app).unwrap()
 }
 
 #[tokio::test]

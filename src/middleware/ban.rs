@@ -1,0 +1,130 @@
+//! `ban`: refuses clients for a while that have caused many errors: failed logins, pages that do not exist.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::peers::Peers;
+use super::refusal::{at_once, refusal_for};
+use super::request_key::client;
+use crate::body::App;
+use crate::config::Table;
+use crate::context::Context;
+use crate::environ::Environ;
+use crate::error::{Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "ban"`.
+///
+/// Put it outside of the parts whose refusals count, such as `auth_basic` and `rate_limit`. A banned client
+/// gets 403 with `Retry-After`. Each worker counts for itself, and a reload ends all bans.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Number of such responses within `within_secs` after which a client is banned.
+    after: NonZeroU32,
+    /// The period in seconds.
+    within_secs: NonZeroU32,
+    /// How long a ban lasts, in seconds.
+    ban_secs: NonZeroU32,
+    /// Statuses that count.
+    statuses: BTreeSet<u16>,
+    /// Clients that are never banned: addresses, networks, `loopback`, `unix`.
+    exempt: Peers,
+    /// Maximum number of clients to remember in each worker.
+    max_clients: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Options {
+            after: number(30),
+            within_secs: number(60),
+            ban_secs: number(600),
+            statuses: BTreeSet::from([401, 403, 404, 429]),
+            exempt: Peers::loopback(),
+            max_clients: 100_000,
+        }
+    }
+}
+
+struct Bans {
+    options: Options,
+    clients: Mutex<HashMap<IpAddr, Record>>,
+}
+
+/// What is known about a client.
+struct Record {
+    /// Start of the period, or of the ban.
+    since: Instant,
+    strikes: u32,
+    banned: bool,
+}
+
+/// Wraps `next`.
+pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
+    let mut errors = Vec::new();
+    for status in options.statuses.iter().filter(|status| !(400..600).contains(*status)) {
+        let error = table.error("statuses", format!("`{status}` is not a status for errors"));
+        errors.push(error.help("use numbers from 400 to 599"));
+    }
+    Errors::check(errors)?;
+    let bans = Arc::new(Bans { options, clients: Mutex::default() });
+    Ok(App::from_call(move |request| {
+        let exempt = bans.options.exempt.allow(request.extensions().get::<Environ>());
+        let Some(client) = client(&request).filter(|_| !exempt) else { return next.handle(request) };
+        if let Some(left) = bans.left(client) {
+            let text = "This address has caused too many errors. Try again later.\n";
+            return at_once(refusal_for(left.as_secs() + 1, StatusCode::FORBIDDEN, "a banned client", text));
+        }
+        let (bans, response) = (bans.clone(), next.handle(request));
+        Box::pin(async move {
+            let response = response.await?;
+            if bans.options.statuses.contains(&response.status().as_u16()) {
+                bans.strike(client);
+            }
+            Ok(response)
+        })
+    }))
+}
+
+impl Bans {
+    fn period(&self, banned: bool) -> Duration {
+        let secs = if banned { self.options.ban_secs } else { self.options.within_secs };
+        Duration::from_secs(secs.get().into())
+    }
+
+    /// How long the client is still banned.
+    fn left(&self, client: IpAddr) -> Option<Duration> {
+        let clients = self.clients.lock();
+        let record = clients.get(&client).filter(|record| record.banned)?;
+        self.period(true).checked_sub(record.since.elapsed())
+    }
+
+    fn strike(&self, client: IpAddr) {
+        let now = Instant::now();
+        let mut clients = self.clients.lock();
+        if clients.len() >= self.options.max_clients && !clients.contains_key(&client) {
+            clients.retain(|_, record| record.since.elapsed() < self.period(record.banned));
+            if clients.len() >= self.options.max_clients {
+                return;
+            }
+        }
+        let record = clients.entry(client).or_insert(Record { since: now, strikes: 0, banned: false });
+        if now.saturating_duration_since(record.since) >= self.period(record.banned) {
+            *record = Record { since: now, strikes: 0, banned: false };
+        }
+        record.strikes += 1;
+        if !record.banned && record.strikes >= self.options.after.get() {
+            (record.since, record.banned) = (now, true);
+            tracing::warn!(%client, secs = self.options.ban_secs.get(), "the client is banned: too many errors");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What an entry of [`MIDDLEWARE`](super::MIDDLEWARE) tells about its kind.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::MIDDLEWARE;
+use crate::body::App;
+use crate::config::{Link, ReadOptions, Table};
+use crate::context::Context;
+use crate::error::{Errors, Origin, Result};
+use crate::registry::Entry;
+
+/// What a kind of middleware is, apart from its name.
+pub struct MiddlewareKind {
+    build: Box<BuildMiddleware>,
+    links: Box<FindLinks>,
+    /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
+    /// timed only if a stack has such a middleware.
+    pub needs_times: bool,
+    /// Whether it limits the bodies of requests. A stack without such a middleware has the default limit.
+    pub limits_bodies: bool,
+}
+
+/// What the `build` function of a middleware may use.
+pub struct MiddlewareBuilder<'a> {
+    /// What surrounds the generation.
+    pub context: &'a Context,
+    /// Builds an app of the config by name, with its middleware; the origin is where the name is written. The
+    /// assembler reports faults of that app, and continues with a placeholder.
+    pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
+}
+
+type BuildMiddleware = dyn Fn(&Table, &mut MiddlewareBuilder<'_>, App) -> Result<App> + Send + Sync;
+type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
+
+impl MiddlewareKind {
+    /// Wraps `next`, with the options in `table`.
+    /// # Errors
+    /// Every fault of the options.
+    pub fn build(&self, table: &Table, builder: &mut MiddlewareBuilder<'_>, next: App) -> Result<App> {
+        (self.build)(table, builder, next)
+    }
+
+    /// The apps that the middleware of `table` passes requests to, apart from the next part; read only from its
+    /// options. Empty for tables with invalid options.
+    pub fn links(&self, table: &Table) -> Vec<Link> {
+        (self.links)(table)
+    }
+
+    /// The entry of the kind that `table` names.
+    /// # Errors
+    /// A table without a kind, and an unknown kind.
+    pub fn of(table: &Table) -> Result<&'static Entry<MiddlewareKind>> {
+        table.kind_in(&MIDDLEWARE, "middleware")
+    }
+
+    fn new(build: Box<BuildMiddleware>) -> MiddlewareKind {
+        let links = Box::new(|_: &Table| Vec::new());
+        MiddlewareKind { build, links, needs_times: false, limits_bodies: false }
+    }
+}
+
+impl Entry<MiddlewareKind> {
+    /// A kind whose `build` wraps the next app. It gets the options, and the table for the places of errors.
+    pub(super) fn of<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table, &Context, App) -> Result<App>,
+    ) -> Self {
+        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, builder.context, next), wrong_entries)
+        };
+        Entry::new::<O>(name, summary, MiddlewareKind::new(Box::new(build)))
+    }
+
+    /// A kind that passes requests to other apps too: those in `links`.
+    pub(super) fn linking<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
+        links: fn(&O) -> Vec<Link>,
+    ) -> Self {
+        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, builder, next), wrong_entries)
+        };
+        let mut kind = MiddlewareKind::new(Box::new(build));
+        kind.links = Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
+        Entry::new::<O>(name, summary, kind)
+    }
+
+    /// A kind that this build lacks: it takes any options, and to build it is an error.
+    #[allow(dead_code, reason = "a build with all features lacks nothing")]
+    pub(super) fn lacking(name: &'static str, summary: &'static str) -> Self {
+        let build = move |table: &Table, _: &mut MiddlewareBuilder<'_>, _: App| {
+            Err(crate::registry::lacking(name).at(table.origin("use")).into())
+        };
+        let kind = MiddlewareKind::new(Box::new(build));
+        Entry::new::<serde_json::Map<String, serde_json::Value>>(name, summary, kind)
+    }
+
+    /// See [`MiddlewareKind::needs_times`].
+    pub(super) fn needs_times(mut self) -> Self {
+        self.kind.needs_times = true;
+        self
+    }
+
+    /// See [`MiddlewareKind::limits_bodies`].
+    pub(super) fn limits_bodies(mut self) -> Self {
+        self.kind.limits_bodies = true;
+        self
+    }
+}

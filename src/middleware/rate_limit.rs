@@ -1,0 +1,184 @@
+//! `rate_limit`: limits how many requests each client may send per time (governor's GCRA).
+
+use std::collections::hash_map::RandomState;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::options::value;
+use super::peers::Peers;
+use super::refusal::{at_once, refusal_for};
+use super::request_key::RequestKey;
+use crate::body::{App, Request};
+use crate::config::Table;
+use crate::context::Context;
+use crate::environ::Environ;
+use crate::error::{Errors, Result};
+
+/// Options of a `[middleware.NAME]` table with `use = "rate_limit"`.
+///
+/// A client that has sent too many requests gets 429 with `Retry-After`. Every response says in `RateLimit` and
+/// `RateLimit-Policy` what is left. Each worker counts for itself.
+///
+/// ```toml
+/// [middleware.login_limit]
+/// use = "rate_limit"
+/// only = { path = "/login", method = "POST" }
+/// requests = 5
+/// per_secs = 60
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Number of requests per `per_secs`.
+    requests: NonZeroU32,
+    /// The period in seconds.
+    per_secs: NonZeroU32,
+    /// Number of requests that may come at once; as many as `requests` by default.
+    burst: Option<NonZeroU32>,
+    /// What requests are counted by: `client` (the address; of IPv6 the network of 64 bits), `user`
+    /// (authenticated by a middleware outside of this one), `header:NAME` or `all`.
+    key: String,
+    /// Maximum number of clients to remember in each worker. Beyond it, all new clients share one limit.
+    max_keys: usize,
+    /// Clients without a limit: addresses, networks, `loopback`, `unix`.
+    exempt: Option<Peers>,
+    /// Send the fields `RateLimit` and `RateLimit-Policy`.
+    headers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const { assert!(DEFAULT_REQUESTS > 0 && DEFAULT_SECS > 0) };
+        Options {
+            requests: NonZeroU32::new(DEFAULT_REQUESTS).unwrap_or(NonZeroU32::MIN),
+            per_secs: NonZeroU32::new(DEFAULT_SECS).unwrap_or(NonZeroU32::MIN),
+            burst: None,
+            key: "client".into(),
+            max_keys: 100_000,
+            exempt: None,
+            headers: true,
+        }
+    }
+}
+
+const DEFAULT_REQUESTS: u32 = 300;
+const DEFAULT_SECS: u32 = 60;
+
+/// The group of clients that came when `max_keys` others were known.
+const OVERFLOW: u64 = u64::MAX;
+
+type Limiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
+
+struct RateLimit {
+    limiter: Limiter,
+    clock: DefaultClock,
+    key: RequestKey,
+    state: RandomState,
+    max_keys: usize,
+    exempt: Option<Peers>,
+    policy: Option<HeaderValue>,
+    /// The time for which one request counts.
+    step: Duration,
+    burst: u32,
+}
+
+/// Wraps `next`.
+/// # Source
+/// RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-10.
+pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
+    let mut errors = Vec::new();
+    let key = value(table, "key", &options.key, &mut errors, RequestKey::parse);
+    let burst = options.burst.unwrap_or(options.requests);
+    let step = Duration::from_secs(options.per_secs.get().into()) / options.requests.get();
+    let quota = Quota::with_period(step).map(|quota| quota.allow_burst(burst));
+    if quota.is_none() {
+        errors.push(table.error("requests", "more than one request per nanosecond cannot be counted"));
+    }
+    Errors::check(errors)?;
+    let (Some(key), Some(quota)) = (key, quota) else { unreachable!("checked above") };
+    let policy = format!("\"default\";q={};w={}", options.requests, options.per_secs);
+    let limit = Arc::new(RateLimit {
+        limiter: RateLimiter::hashmap(quota).with_middleware(),
+        clock: DefaultClock::default(),
+        key,
+        state: RandomState::new(),
+        max_keys: options.max_keys,
+        exempt: options.exempt,
+        policy: HeaderValue::try_from(policy).ok().filter(|_| options.headers),
+        step,
+        burst: burst.get(),
+    });
+    Ok(App::from_call(move |request| {
+        let environ = request.extensions().get::<Environ>();
+        if limit.exempt.as_ref().is_some_and(|exempt| exempt.allow(environ)) {
+            return next.handle(request);
+        }
+        match limit.count(&request) {
+            Err(wait) => {
+                let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let text = "Too many requests. Try again later.\n";
+                let mut response = refusal_for(
+                    secs,
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many requests from this client",
+                    text,
+                );
+                limit.tell(response.headers_mut(), 0);
+                at_once(response)
+            }
+            Ok(_) if limit.policy.is_none() => next.handle(request),
+            Ok(left) => {
+                let (limit, response) = (limit.clone(), next.handle(request));
+                Box::pin(async move {
+                    let mut response = response.await?;
+                    limit.tell(response.headers_mut(), left);
+                    Ok(response)
+                })
+            }
+        }
+    }))
+}
+
+impl RateLimit {
+    /// Counts a request: how many more may follow at once.
+    /// # Errors
+    /// How long the client must wait.
+    fn count(&self, request: &Request) -> Result<u32, Duration> {
+        let key = self.key.of(request, &self.state);
+        let key = if self.is_full() { OVERFLOW } else { key };
+        match self.limiter.check_key(&key) {
+            Ok(state) => Ok(state.remaining_burst_capacity()),
+            Err(early) => Err(early.wait_time_from(self.clock.now())),
+        }
+    }
+
+    /// Whether too many clients are known, even without those whose time is over.
+    fn is_full(&self) -> bool {
+        if self.limiter.len() < self.max_keys {
+            return false;
+        }
+        self.limiter.retain_recent();
+        self.limiter.len() >= self.max_keys
+    }
+
+    fn tell(&self, headers: &mut HeaderMap, left: u32) {
+        const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+        const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+        let Some(policy) = &self.policy else { return };
+        let reset = (self.step * self.burst.saturating_sub(left)).as_secs_f64().ceil() as u64;
+        headers.insert(RATE_LIMIT_POLICY, policy.clone());
+        if let Ok(value) = HeaderValue::try_from(format!("\"default\";r={left};t={reset}")) {
+            headers.insert(RATE_LIMIT, value);
+        }
+    }
+}
