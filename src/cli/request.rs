@@ -16,6 +16,7 @@ use super::output::{note, print, write};
 use super::source::SourceArgs;
 use crate::body::Response;
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::ops::request::{Asked, Done, Part, request};
 use crate::ops::trace::Step;
 use crate::server::console::encode_head;
@@ -25,7 +26,7 @@ use crate::server::console::encode_head;
 #[command(after_help = "Examples:
   paster request GET /                    ask the app of ./server.toml; no server is needed
   paster request POST /items site/server.toml -H 'Content-Type: application/json' -d '{\"name\":\"a\"}'
-  paster request GET / --trace            print the time of each middleware
+  paster request GET / --trace            print the time of each middleware, and what it changed
   paster request GET /old --location      follow redirects
   paster request GET /report --no-include > report.html
 
@@ -64,7 +65,7 @@ pub(super) struct Args {
     #[arg(long, overrides_with = "include")]
     no_include: bool,
 
-    /// Print the time of each part of the stack to standard error
+    /// Print the time of each part of the stack, and what it changed, to standard error
     #[arg(long)]
     trace: bool,
 
@@ -158,7 +159,7 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// The trace as a table: own time, total time, one part per line, indented by depth, and a bar that shows
-/// when it ran.
+/// when it ran; below it what a middleware changed in the request (`→`) and the response (`←`).
 pub(super) fn table(done: &Done) -> String {
     let label = |step: &Step| {
         let name = match &step.middleware {
@@ -189,6 +190,17 @@ pub(super) fn table(done: &Done) -> String {
         }
         text.push_str(line.trim_end());
         text.push('\n');
+        let (asked, answered) = (&step.changes.request, &step.changes.response);
+        let changes =
+            asked.iter().map(|change| ("→", change)).chain(answered.iter().map(|change| ("←", change)));
+        for (arrow, change) in changes {
+            text += &format!(
+                "{:20}{}{arrow} {}\n",
+                "",
+                "  ".repeat(step.depth + 1),
+                escape::text(change.clone())
+            );
+        }
     }
     let (head, whole) = (time(micros(done.head)), time(micros(done.whole)));
     text.push_str(&format!("head after {head}, whole response after {whole}\n"));

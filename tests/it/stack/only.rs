@@ -115,3 +115,32 @@ fn an_access_log_with_exceptions_still_has_the_refused_requests() {
     let targets: Vec<_> = log.lines().map(|line| line.split(' ').nth(6).unwrap()).collect();
     assert_eq!(targets, ["/loud", "/a/../b"], "{log}");
 }
+
+#[test]
+fn a_trace_shows_what_each_part_changed() {
+    let config = hello(
+        "[\"mark\", \"never\", \"prefix\", \"secret\"]",
+        &format!(
+            "{MARK}[middleware.never]\nuse = \"lowercase\"\nonly = {{ path = \"/other\" }}\n\
+             [middleware.prefix]\nuse = \"rewrite\"\nadd_prefix = \"/v1\"\n\
+             [middleware.secret]\nuse = \"headers\"\nrequest.set = {{ cookie = \"a=b\", y = \"2\" }}\nrequest.remove = [\"z\"]\n"
+        ),
+    );
+    let folder = folder(&[("server.toml", &config)]);
+    let run = |arguments: &[&str]| {
+        let mut command = paster();
+        command.args(["request", "GET", "/a", "-H", "z: 3", "--trace"]).args(arguments);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let [_, told] = run(&[]);
+    let changes: Vec<_> = told.lines().filter(|line| line.contains(['→', '←'])).map(str::trim).collect();
+    assert_eq!(
+        changes,
+        ["← + x: 1", "→ GET /a → GET /v1/a", "→ + cookie: ***", "→ + y: 2", "→ - z: 3"],
+        "{told}"
+    );
+    assert!(!told.contains("never"), "a part that the request does not pass through: {told}");
+    let json: serde_json::Value = serde_json::from_str(&run(&["--json"])[0]).unwrap();
+    assert_eq!(json["trace"][0]["changes"], serde_json::json!({ "response": ["+ x: 1"] }));
+}

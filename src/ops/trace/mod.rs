@@ -1,7 +1,9 @@
-//! Time and outcome of each part of a stack, for one request at a time (`paster request --trace`), and the
+//! Time, outcome and changes of each part of a stack, for one request at a time (`paster request --trace`), and the
 //! name of the part in which a failure occurred.
 //!
 //! Parts are wrapped when a stack is built, so a stack without a trace has no overhead.
+
+mod changes;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,9 +13,11 @@ use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
+use self::changes::Head;
 use crate::body::{App, Response};
 use crate::error::BoxError;
 use crate::middleware::failure::{Failure, Panicked};
+pub use changes::Changes;
 
 /// One call of one part.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +38,15 @@ pub struct Step {
     pub status: Option<u16>,
     /// The error, if there is no response.
     pub error: Option<String>,
+    /// What a middleware changed.
+    pub changes: Changes,
+}
+
+/// What went into a part and what came out.
+#[derive(Debug)]
+struct Seen {
+    request: Head,
+    response: Option<Head>,
 }
 
 /// Collects the steps of a request. Clones share them.
@@ -43,6 +56,8 @@ pub struct Trace(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     steps: Vec<Step>,
+    /// For each step.
+    seen: Vec<Seen>,
     /// Indices of the steps in progress, outermost first.
     open: Vec<usize>,
     /// When the first one started.
@@ -52,7 +67,20 @@ struct State {
 impl Trace {
     /// Takes the steps so far, in the order in which they started.
     pub fn take(&self) -> Vec<Step> {
-        std::mem::take(&mut *self.state()).steps
+        let State { mut steps, seen, .. } = std::mem::take(&mut *self.state());
+        let inner: Vec<Vec<usize>> = (0..steps.len()).map(|index| inner(&steps, index).collect()).collect();
+        for (index, step) in steps.iter_mut().enumerate().filter(|(_, step)| step.middleware.is_some()) {
+            let own = &seen[index];
+            if let Some(first) = inner[index].first() {
+                step.changes.request = own.request.changes_to(&seen[*first].request);
+            }
+            if let Some((Some(inner), Some(own))) =
+                inner[index].last().map(|last| (&seen[*last].response, &own.response))
+            {
+                step.changes.response = inner.changes_to(own);
+            }
+        }
+        steps
     }
 
     /// Wraps a part so that this trace records its calls, and its failures carry its name.
@@ -64,7 +92,7 @@ impl Trace {
             let (trace, part) = (trace.clone(), part.clone());
             let (app, middleware) = (app.clone(), middleware.clone());
             Box::pin(async move {
-                let index = trace.begin(app, middleware);
+                let index = trace.begin(app, middleware, Head::of_request(&request));
                 let started = Instant::now();
                 let result = part.handle(request).await;
                 trace.end(index, started.elapsed(), &result);
@@ -94,7 +122,7 @@ impl Trace {
         })
     }
 
-    fn begin(&self, app: String, middleware: Option<String>) -> usize {
+    fn begin(&self, app: String, middleware: Option<String>, request: Head) -> usize {
         let mut state = self.state();
         let (index, depth) = (state.steps.len(), state.open.len());
         let began = *state.began.get_or_insert_with(Instant::now);
@@ -107,7 +135,9 @@ impl Trace {
             own_micros: 0,
             status: None,
             error: None,
+            changes: Changes::default(),
         });
+        state.seen.push(Seen { request, response: None });
         state.open.push(index);
         index
     }
@@ -118,12 +148,14 @@ impl Trace {
             return; // the steps of this request were taken already
         }
         let micros = took.as_micros() as u64;
-        let depth = state.steps[index].depth;
-        let inside = state.steps[index + 1..].iter().take_while(|step| step.depth > depth);
-        let inner: u64 = inside.filter(|step| step.depth == depth + 1).map(|step| step.micros).sum();
+        let inner: u64 = inner(&state.steps, index).map(|inner| state.steps[inner].micros).sum();
         let step = &mut state.steps[index];
         step.micros = micros;
         step.own_micros = micros.saturating_sub(inner);
+        if let Ok(response) = result {
+            state.seen[index].response = Some(Head::of_response(response));
+        }
+        let step = &mut state.steps[index];
         match result {
             Ok(response) => step.status = Some(response.status().as_u16()),
             Err(error) => step.error = Some(error.to_string()),
@@ -138,4 +170,11 @@ impl Trace {
         // After a panic under the lock, the steps can still be shown.
         self.0.lock()
     }
+}
+
+/// The steps directly inside of the step `index`.
+fn inner(steps: &[Step], index: usize) -> impl Iterator<Item = usize> {
+    let depth = steps[index].depth;
+    let inside = steps.iter().enumerate().skip(index + 1).take_while(move |(_, step)| step.depth > depth);
+    inside.filter(move |(_, step)| step.depth == depth + 1).map(|(index, _)| index)
 }
