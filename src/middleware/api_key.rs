@@ -1,6 +1,7 @@
 //! `api_key`: lets programs in that know a key. Only hashes of the keys are stored.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -73,8 +74,9 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         }
     }
     let file = options.file.as_ref().and_then(|path| {
-        let help = "write lines such as `robot:sha256:…`";
-        let opened = Followed::open(path, table, "file", help, |text| lines(text, HELP, parse_line));
+        let what = ("file of keys", "write lines such as `robot:sha256:…`");
+        let parse = |text: &str, path: &Path| lines((text, path), HELP, parse_line);
+        let opened = Followed::open(path, table, "file", what, parse);
         opened.map_err(|found| errors.extend(found)).ok()
     });
     if options.hashes.is_empty() && options.file.is_none() {

@@ -1,10 +1,8 @@
 //! `auth_basic`: asks for a name and a password (RFC 7617) and checks them against an htpasswd file.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use http::StatusCode;
@@ -16,8 +14,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use super::followed::{Followed, lines};
 use crate::body::{App, Response, text_response};
-use crate::config::{Files, FollowedPath, Table, help_for_denied};
+use crate::config::{FollowedPath, Table};
 use crate::context::Context;
 use crate::environ::RemoteUser;
 use crate::error::{Error, Errors, Result};
@@ -39,8 +38,6 @@ fn restricted() -> String {
     "restricted".into()
 }
 
-/// How long a file is assumed to be unchanged.
-const TRUST: Duration = Duration::from_secs(1);
 /// Correct passwords are remembered for this many users, because a check takes tens of milliseconds.
 const REMEMBERED: usize = 1024;
 /// Maximum number of concurrent checks: more would occupy every processor.
@@ -57,9 +54,8 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             .error("realm", "the realm has characters that are not allowed in a header")
             .help("use plain letters")
     });
-    let users = read(&options.htpasswd, table.files()).map_err(|errors| {
-        errors.into_iter().map(|error| error.at(table.origin("htpasswd"))).collect::<Vec<_>>()
-    });
+    let what = ("password file", "make one with `paster htpasswd FILE NAME`");
+    let users = Followed::open(&options.htpasswd, table, "htpasswd", what, read);
     let (challenge, users) = match (challenge, users) {
         (Ok(challenge), Ok(users)) => (challenge, users),
         (challenge, users) => {
@@ -69,17 +65,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             unreachable!("one of them is an error")
         }
     };
-    let auth = Arc::new(BasicAuth {
-        path: options.htpasswd.to_path_buf(),
-        files: table.files().clone(),
-        state: Mutex::new(AuthState {
-            users: Arc::new(users),
-            looked: Instant::now(),
-            right: HashMap::new(),
-        }),
-        slots: Arc::new(Semaphore::new(AT_ONCE)),
-        salt: uuid::Uuid::new_v4().into_bytes(),
-    });
+    let auth = Arc::new(BasicAuth::new(users));
     Ok(App::from_call(move |mut request| {
         let (auth, next, challenge) = (auth.clone(), next.clone(), challenge.clone());
         Box::pin(async move {
@@ -100,42 +86,49 @@ fn unauthorized(challenge: HeaderValue) -> Response {
     response
 }
 
-/// The result of reading the file once: hashes by name, and the file's version.
+/// The content of the file: hashes by name.
 #[derive(Debug)]
 struct Users {
     hashes: HashMap<String, Hash>,
     /// The hash that unknown names are checked against: the slowest one in the file.
     nobody: Option<Hash>,
-    version: Option<Version>,
 }
 
 struct BasicAuth {
-    path: PathBuf,
-    files: Files,
-    state: Mutex<AuthState>,
+    users: Followed<Users>,
+    right: Mutex<RightPasswords>,
     slots: Arc<Semaphore>,
     salt: [u8; 16],
 }
 
-struct AuthState {
+/// Digests of the last correct passwords by name, for this content of the file.
+struct RightPasswords {
     users: Arc<Users>,
-    looked: Instant,
-    /// Digest of the last correct password, by name; cleared when the file changes.
-    right: HashMap<Arc<str>, [u8; 32]>,
+    digests: HashMap<Arc<str>, [u8; 32]>,
 }
 
 impl BasicAuth {
+    fn new(users: Followed<Users>) -> BasicAuth {
+        let right = RightPasswords { users: users.get(), digests: HashMap::new() };
+        BasicAuth {
+            users,
+            right: Mutex::new(right),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            salt: uuid::Uuid::new_v4().into_bytes(),
+        }
+    }
+
     /// The user whose correct name and password the request carries.
     async fn user(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let (name, password) = credentials(headers)?;
-        self.refresh();
         let digest = self.digest(&name, &password);
-        let (users, known) = {
-            let state = self.state();
-            (
-                state.users.clone(),
-                state.right.get_key_value(&*name).map(|(name, right)| (name.clone(), *right)),
-            )
+        let users = self.users.get();
+        let known = {
+            let mut right = self.right.lock();
+            if !Arc::ptr_eq(&right.users, &users) {
+                *right = RightPasswords { users: users.clone(), digests: HashMap::new() };
+            }
+            right.digests.get_key_value(&*name).map(|(name, right)| (name.clone(), *right))
         };
         if let Some((name, right)) = known
             && bool::from(right.ct_eq(&digest))
@@ -154,42 +147,15 @@ impl BasicAuth {
             return None;
         }
         let name: Arc<str> = name.into();
-        let mut state = self.state();
+        let mut right = self.right.lock();
         // The file may have changed in the meantime, and the password may no longer be correct.
-        if Arc::ptr_eq(&state.users, &users) {
-            if state.right.len() >= REMEMBERED {
-                state.right.clear();
+        if Arc::ptr_eq(&right.users, &users) {
+            if right.digests.len() >= REMEMBERED {
+                right.digests.clear();
             }
-            state.right.insert(name.clone(), digest);
+            right.digests.insert(name.clone(), digest);
         }
         Some(name)
-    }
-
-    /// Reloads the file if it changed. If it can no longer be read, the old content stays in use and the
-    /// error is logged.
-    fn refresh(&self) {
-        {
-            let mut state = self.state();
-            if state.looked.elapsed() < TRUST {
-                return;
-            }
-            state.looked = Instant::now();
-            if version(&self.path, &self.files).is_some_and(|version| state.users.version == Some(version)) {
-                return;
-            }
-        }
-        match read(&self.path, &self.files) {
-            Ok(users) => {
-                let mut state = self.state();
-                state.users = Arc::new(users);
-                state.right.clear();
-            }
-            Err(errors) => {
-                for error in errors {
-                    tracing::error!(file = %self.path.display(), "cannot reload the file, the old one stays in use: {error}");
-                }
-            }
-        }
     }
 
     /// Salted, so that a memory dump cannot be compared with precomputed digests.
@@ -200,10 +166,6 @@ impl BasicAuth {
         digest.update(name);
         digest.update(password);
         digest.finalize().into()
-    }
-
-    fn state(&self) -> parking_lot::MutexGuard<'_, AuthState> {
-        self.state.lock()
     }
 }
 
@@ -223,73 +185,28 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     (!password.contains(&0)).then_some((name, password))
 }
 
-/// Distinguishes versions of the file: inode, length and both times, because a replacement may have the same
-/// length and modification time.
-type Version = [i64; 6];
-
-fn version(path: &Path, files: &Files) -> Option<Version> {
-    let found = files.metadata(path).ok()?;
-    let (inode, length) = (found.ino().cast_signed(), found.len().cast_signed());
-    Some([inode, length, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
-}
-
-/// Reads an htpasswd file.
-fn read(path: &Path, files: &Files) -> Result<Users, Vec<Error>> {
-    let version = version(path, files);
-    let text = files.read_text(path).and_then(|text| String::from_utf8(text).map_err(std::io::Error::other));
-    let text = text.map_err(|error| {
-        let error_of = Error::config(format!("cannot read the password file `{}`", path.display()));
-        let help = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => help_for_denied(),
-            _ => "make one with `paster htpasswd FILE NAME`".to_owned(),
-        };
-        vec![error_of.because(error).help(help)]
+/// Parses an htpasswd file.
+fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
+    let help = "write the entry with `paster htpasswd FILE NAME`";
+    let entries = lines((text, path), help, |line| {
+        let (name, hash) = line.split_once(':').ok_or("no `name:hash`")?;
+        Ok((name.to_owned(), Hash::parse(hash)?))
     })?;
-    let mut users = Users { version, hashes: HashMap::new(), nobody: Hash::parse(NOBODY).ok() };
-    let mut errors = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let fault = match line.split_once(':').map(|(name, hash)| (name, Hash::parse(hash))) {
-            Some((name, Ok(hash))) => {
-                users.hashes.insert(name.to_owned(), hash);
-                continue;
-            }
-            Some((_, Err(fault))) => fault,
-            None => "no `name:hash`".to_owned(),
-        };
-        let message = format!("line {} of `{}` has {fault}", index + 1, path.display());
-        errors.push(Error::config(message).help("write the entry with `paster htpasswd FILE NAME`"));
-    }
-    if let Some(longest) = users.hashes.values().max_by_key(|hash| hash.work()) {
-        users.nobody = Some(longest.clone());
-    }
-    if errors.is_empty() { Ok(users) } else { Err(errors) }
+    let hashes: HashMap<String, Hash> = entries.into_iter().collect();
+    let longest = hashes.values().max_by_key(|hash| hash.work()).cloned();
+    Ok(Users { nobody: longest.or_else(|| Hash::parse(NOBODY).ok()), hashes })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
     async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
-        let auth = BasicAuth {
-            files: Files::default(),
-            path: PathBuf::new(),
-            state: Mutex::new(AuthState {
-                users: Arc::new(Users {
-                    hashes: HashMap::new(),
-                    nobody: Hash::parse(NOBODY).ok(),
-                    version: None,
-                }),
-                looked: Instant::now() + Duration::from_secs(3600),
-                right: HashMap::new(),
-            }),
-            slots: Arc::new(Semaphore::new(AT_ONCE)),
-            salt: [0; 16],
-        };
+        let nobody = Hash::parse(NOBODY).ok();
+        let auth = BasicAuth::new(Followed::fixed(Users { hashes: HashMap::new(), nobody }));
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic ZXZlOmd1ZXNz"));
         let mut given_up = Box::pin(auth.user(&headers));
@@ -306,11 +223,8 @@ mod tests {
     #[test]
     fn an_unknown_name_takes_as_long_as_the_dearest() {
         assert!(!Hash::parse(NOBODY).unwrap().verify(b"guess"));
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("users");
         let nobody = |lines: &[&str]| {
-            std::fs::write(&file, lines.join("\n")).unwrap();
-            read(&file, &Files::default()).unwrap().nobody.unwrap().as_str().to_owned()
+            read(&lines.join("\n"), Path::new("users")).unwrap().nobody.unwrap().as_str().to_owned()
         };
         let (cheap, dear) = (bcrypt::hash("x", 4).unwrap(), bcrypt::hash("x", 11).unwrap());
         let memory = Hash::new(crate::middleware::password::Algorithm::Argon2, b"x").unwrap();

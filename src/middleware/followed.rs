@@ -17,7 +17,7 @@ const TRUST: Duration = Duration::from_secs(1);
 /// length and modification time.
 type Version = [i64; 6];
 
-type Parse<T> = dyn Fn(&str) -> Result<T, Vec<Error>> + Send + Sync;
+type Parse<T> = dyn Fn(&str, &Path) -> Result<T, Vec<Error>> + Send + Sync;
 
 /// The parsed content of a file.
 pub(super) struct Followed<T> {
@@ -34,23 +34,32 @@ struct State<T> {
 }
 
 impl<T> Followed<T> {
-    /// Reads the file that the option `key` names.
+    /// Reads the file that the option `key` names, and parses its text; `what` is the word for it in errors.
     /// # Errors
     /// If it cannot be read, with `help` for a missing one, and the faults that `parse` finds.
     pub(super) fn open(
         path: &Path,
         table: &Table,
         key: &str,
-        help: &str,
-        parse: impl Fn(&str) -> Result<T, Vec<Error>> + Send + Sync + 'static,
+        (what, help): (&'static str, &'static str),
+        parse: impl Fn(&str, &Path) -> Result<T, Vec<Error>> + Send + Sync + 'static,
     ) -> Result<Followed<T>, Vec<Error>> {
         let files = table.files().clone();
         let version = version(path, &files);
-        let content = read(path, &files, help, &parse).map_err(|errors| {
+        let content = read(path, &files, (what, help), &parse).map_err(|errors| {
             errors.into_iter().map(|error| error.at(table.origin(key))).collect::<Vec<_>>()
         })?;
         let state = State { content: Arc::new(content), version, looked: Instant::now() };
         Ok(Followed { path: path.to_owned(), files, parse: Box::new(parse), state: Mutex::new(state) })
+    }
+
+    /// Content that is never read again.
+    #[cfg(test)]
+    pub(super) fn fixed(content: T) -> Followed<T> {
+        let looked = Instant::now() + Duration::from_secs(3600);
+        let state = State { content: Arc::new(content), version: None, looked };
+        let parse = Box::new(|_: &str, _: &Path| Err(Vec::new()));
+        Followed { path: PathBuf::new(), files: Files::default(), parse, state: Mutex::new(state) }
     }
 
     /// The current content. If the file can no longer be read, the old content stays in use and the error is
@@ -68,7 +77,7 @@ impl<T> Followed<T> {
             }
             state.version = version;
         }
-        let read = read(&self.path, &self.files, "", &*self.parse);
+        let read = read(&self.path, &self.files, ("file", ""), &*self.parse);
         let mut state = self.state.lock();
         match read {
             Ok(content) => state.content = Arc::new(content),
@@ -89,27 +98,29 @@ fn version(path: &Path, files: &Files) -> Option<Version> {
     Some([inode, length, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
 }
 
-fn read<T>(path: &Path, files: &Files, help: &str, parse: &Parse<T>) -> Result<T, Vec<Error>> {
+fn read<T>(
+    path: &Path,
+    files: &Files,
+    (what, help): (&str, &str),
+    parse: &Parse<T>,
+) -> Result<T, Vec<Error>> {
     let text = files.read_text(path).and_then(|text| String::from_utf8(text).map_err(std::io::Error::other));
     let text = text.map_err(|error| {
         let help = match error.kind() {
             std::io::ErrorKind::PermissionDenied => help_for_denied(),
             _ => help.to_owned(),
         };
-        let message = format!("cannot read the file `{}`", path.display());
+        let message = format!("cannot read the {what} `{}`", path.display());
         vec![Error::config(message).because(error).help(help)]
     })?;
-    parse(&text).map_err(|errors| {
-        let place = |error: Error| error.because(format!("in the file `{}`", path.display()));
-        errors.into_iter().map(place).collect()
-    })
+    parse(&text, path)
 }
 
-/// The `name:value` lines of a text, parsed; empty lines and comments (`#`) are skipped.
+/// The lines of the text of a file, parsed; empty lines and comments (`#`) are skipped.
 /// # Errors
 /// Every line that is wrong.
 pub(super) fn lines<T>(
-    text: &str,
+    (text, path): (&str, &Path),
     help: &str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Vec<Error>> {
@@ -118,7 +129,10 @@ pub(super) fn lines<T>(
     for (index, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         match parse(line) {
             Ok(entry) => parsed.push(entry),
-            Err(fault) => errors.push(Error::config(format!("line {} has {fault}", index + 1)).help(help)),
+            Err(fault) => {
+                let message = format!("line {} of `{}` has {fault}", index + 1, path.display());
+                errors.push(Error::config(message).help(help));
+            }
         }
     }
     if errors.is_empty() { Ok(parsed) } else { Err(errors) }

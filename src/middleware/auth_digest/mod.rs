@@ -7,6 +7,7 @@ mod nonce;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,8 +80,9 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         errors.push(error.help("use plain letters"));
     }
     let known = realm.clone();
-    let help = "write lines such as `ann:restricted:…`";
-    let users = Followed::open(&options.htdigest, table, "htdigest", help, move |text| parse(text, &known));
+    let what = ("password file", "write lines such as `ann:restricted:…`");
+    let read = move |text: &str, path: &Path| parse((text, path), &known);
+    let users = Followed::open(&options.htdigest, table, "htdigest", what, read);
     let users = users.map_err(|found| errors.extend(found)).ok();
     Errors::check(errors)?;
     let Some(users) = users else { unreachable!("checked above") };
@@ -92,9 +94,9 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     }))
 }
 
-fn parse(text: &str, realm: &str) -> Result<Users, Vec<Error>> {
+fn parse((text, path): (&str, &Path), realm: &str) -> Result<Users, Vec<Error>> {
     let help = "write `name:realm:` and the hash that `printf %s NAME:REALM:PASSWORD | sha256sum` prints";
-    let all = lines(text, help, |line| {
+    let all = lines((text, path), help, |line| {
         let mut parts = line.splitn(3, ':');
         let (Some(name), Some(realm), Some(hash)) = (parts.next(), parts.next(), parts.next()) else {
             return Err("no `name:realm:hash`".to_owned());

@@ -8,12 +8,12 @@ use super::hello;
 use crate::local::{Answer, Local, faults, shown};
 
 /// The app `main` shows what it sees at `/debug`, behind the `middleware` from the tables that follow.
-fn showing(middleware: &str, tables: &str, files: &[(&str, &str)]) -> Local {
+pub(super) fn showing(middleware: &str, tables: &str, files: &[(&str, &str)]) -> Local {
     let show = "[middleware.show]\nuse = \"print_debug\"\npath = \"/debug\"\n";
     Local::new(&hello(&format!("[{middleware}, \"show\"]"), &format!("{show}{tables}")), files)
 }
 
-fn text(answer: &Answer) -> &str {
+pub(super) fn text(answer: &Answer) -> &str {
     std::str::from_utf8(answer.body()).unwrap()
 }
 
@@ -130,7 +130,7 @@ fn a_password_is_proved_without_being_sent() {
     let wrong = "[middleware.d]\nuse = \"auth_digest\"\nhtdigest = \"absent\"\nrealm = \"a\\nb\"\n";
     let told = faults(&hello("[\"d\"]", wrong));
     assert!(
-        told.contains("characters that are not allowed") && told.contains("cannot read the file"),
+        told.contains("characters that are not allowed") && told.contains("cannot read the password file"),
         "{told}"
     );
 }
