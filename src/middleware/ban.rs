@@ -58,6 +58,8 @@ impl Default for Options {
 struct Bans {
     options: Options,
     clients: Mutex<HashMap<IpAddr, Record>>,
+    /// When the records that are over were last removed: that takes time.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// What is known about a client.
@@ -76,7 +78,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         errors.push(error.help("use numbers from 400 to 599"));
     }
     Errors::check(errors)?;
-    let bans = Arc::new(Bans { options, clients: Mutex::default() });
+    let bans = Arc::new(Bans { options, clients: Mutex::default(), swept: Mutex::default() });
     Ok(App::from_call(move |request| {
         let exempt = bans.options.exempt.allow(request.extensions().get::<Environ>());
         let Some(client) = client(&request).filter(|_| !exempt) else { return next.handle(request) };
@@ -112,7 +114,11 @@ impl Bans {
         let now = Instant::now();
         let mut clients = self.clients.lock();
         if clients.len() >= self.options.max_clients && !clients.contains_key(&client) {
-            clients.retain(|_, record| record.since.elapsed() < self.period(record.banned));
+            let mut swept = self.swept.lock();
+            if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= Duration::from_secs(1)) {
+                *swept = Some(now);
+                clients.retain(|_, record| record.since.elapsed() < self.period(record.banned));
+            }
             if clients.len() >= self.options.max_clients {
                 return;
             }

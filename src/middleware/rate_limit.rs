@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -11,6 +11,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,7 +49,8 @@ pub(super) struct Options {
     /// What requests are counted by: `client` (the address; of IPv6 the network of 64 bits), `user`
     /// (authenticated by a middleware outside of this one), `header:NAME` or `all`.
     key: String,
-    /// Maximum number of clients to remember in each worker. Beyond it, all new clients share one limit.
+    /// Maximum number of clients to count separately in each worker. While there are more, clients are counted in
+    /// up to 1,024 groups.
     max_keys: usize,
     /// Clients without a limit: addresses, networks, `loopback`, `unix`.
     exempt: Option<Peers>,
@@ -74,8 +76,10 @@ impl Default for Options {
 const DEFAULT_REQUESTS: u32 = 300;
 const DEFAULT_SECS: u32 = 60;
 
-/// The group of clients that came when `max_keys` others were known.
-const OVERFLOW: u64 = u64::MAX;
+/// Maximum number of groups that clients are counted in when there are too many.
+const GROUPS: usize = 1024;
+/// The shortest time between two searches for clients that need not be remembered any more: each takes time.
+const SWEEP: Duration = Duration::from_secs(1);
 
 type Limiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
 
@@ -85,6 +89,8 @@ struct RateLimit {
     key: RequestKey,
     state: RandomState,
     max_keys: usize,
+    /// When the clients that need not be remembered were last removed.
+    swept: Mutex<Option<Instant>>,
     exempt: Option<Peers>,
     policy: Option<HeaderValue>,
     /// The time for which one request counts.
@@ -113,6 +119,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         key,
         state: RandomState::new(),
         max_keys: options.max_keys,
+        swept: Mutex::default(),
         exempt: options.exempt,
         policy: HeaderValue::try_from(policy).ok().filter(|_| options.headers),
         step,
@@ -155,7 +162,8 @@ impl RateLimit {
     /// How long the client must wait.
     fn count(&self, request: &Request) -> Result<u32, Duration> {
         let key = self.key.of(request, &self.state);
-        let key = if self.is_full() { OVERFLOW } else { key };
+        let groups = self.max_keys.clamp(1, GROUPS) as u64;
+        let key = if self.is_full() { u64::MAX - key % groups } else { key };
         match self.limiter.check_key(&key) {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(early) => Err(early.wait_time_from(self.clock.now())),
@@ -167,7 +175,11 @@ impl RateLimit {
         if self.limiter.len() < self.max_keys {
             return false;
         }
-        self.limiter.retain_recent();
+        let mut swept = self.swept.lock();
+        if swept.is_none_or(|swept| swept.elapsed() >= SWEEP) {
+            *swept = Some(Instant::now());
+            self.limiter.retain_recent();
+        }
         self.limiter.len() >= self.max_keys
     }
 
