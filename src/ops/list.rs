@@ -29,6 +29,9 @@ pub struct Kind {
     pub name: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
+    /// More about it, as Markdown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// Its options; those of inner tables have dotted names.
     pub options: Vec<OptionRow>,
 }
@@ -113,6 +116,9 @@ impl Section {
     /// One kind with its options, for people, in lines of up to `columns` characters.
     pub fn describe(self, kind: &Kind, columns: usize) -> String {
         let mut text = format!("{}: {}\n\n", kind.name, kind.summary);
+        if let Some(about) = &kind.about {
+            text += &prose(about, columns);
+        }
         if kind.options.is_empty() {
             text += "It has no options.\n";
             return text;
@@ -135,6 +141,28 @@ impl Section {
     }
 }
 
+/// Markdown for a terminal: wrapped paragraphs, and indented blocks of code. Ends with an empty line.
+fn prose(markdown: &str, columns: usize) -> String {
+    let (mut text, mut paragraph, mut code) = (String::new(), String::new(), false);
+    for line in markdown.lines().chain([""]) {
+        let fence = line.starts_with("```");
+        if code && !fence {
+            text += &format!("    {line}\n");
+        } else if line.is_empty() || fence {
+            for line in wrapped(&std::mem::take(&mut paragraph), columns) {
+                text += &format!("{line}\n");
+            }
+            if !text.is_empty() && !text.ends_with("\n\n") {
+                text.push('\n');
+            }
+        } else {
+            paragraph += &format!("{line} ");
+        }
+        code ^= fence;
+    }
+    text
+}
+
 /// Wraps words into lines of up to `columns` characters; a longer word gets its own line.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -151,7 +179,11 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
 }
 
 fn kind<B>(entry: &Entry<B>) -> Kind {
-    Kind { name: entry.name, summary: entry.summary, options: option_rows(&(entry.options)()) }
+    let schema = (entry.options)();
+    // The first paragraph of an `Options` only names the kind.
+    let about = schema.as_value()["description"].as_str().and_then(|text| text.split_once("\n\n"));
+    let about = about.map(|(_, about)| about.trim().replace("[`", "`").replace("`]", "`"));
+    Kind { name: entry.name, summary: entry.summary, about, options: option_rows(&schema) }
 }
 
 /// The options in a schema.

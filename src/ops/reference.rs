@@ -63,6 +63,9 @@ fn section_chapter(page: &mut String, section: Section) {
     }
     for kind in kinds {
         put(page, format_args!("\n### <a id=\"{table}-{0}\"></a>`{0}`\n\n{1}.\n", kind.name, kind.summary));
+        if let Some(about) = &kind.about {
+            put(page, format_args!("\n{about}\n"));
+        }
         match kind.options.is_empty() {
             true => page.push_str("\nIt has no options.\n"),
             false => options_table(page, &kind.options),
