@@ -27,11 +27,13 @@ pub(super) struct Answered<'a> {
     pub(super) bytes: u64,
     /// Why the server itself answered.
     pub(super) reason: Option<&'a str>,
+    /// The values of the response's fields that the config chooses.
+    pub(super) chosen: Vec<Option<String>>,
 }
 
 impl Default for Answered<'_> {
     fn default() -> Self {
         // nginx's 499 remains if the client leaves before there is a response.
-        Answered { user: None, id: None, status: 499, bytes: 0, reason: None }
+        Answered { user: None, id: None, status: 499, bytes: 0, reason: None, chosen: Vec::new() }
     }
 }

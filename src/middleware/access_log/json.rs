@@ -1,18 +1,84 @@
-//! Lines in the format `json`.
+//! Lines in the format `json`, with all fields or those that the config chooses.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::Version;
-use serde_json::json;
+use http::{HeaderMap, HeaderName, Version};
+use serde_json::{Map, Value, json};
 
+use super::super::options::{Wrong, header};
 use super::format::Answered;
 use super::line;
 use crate::body::{Refused, Request};
+use crate::config::is_secret_field;
 use crate::environ::{Environ, RemoteUser, RequestId};
 use crate::escape;
+
+/// The names of the fields, in their usual order.
+const NAMES: [&str; 14] = [
+    "time",
+    "client",
+    "user",
+    "host",
+    "method",
+    "target",
+    "version",
+    "status",
+    "bytes",
+    "micros",
+    "referer",
+    "user_agent",
+    "request_id",
+    "reason",
+];
+
+/// A field that the config chooses.
+#[derive(Debug)]
+pub(super) enum LogField {
+    /// One of [`NAMES`].
+    Known(&'static str),
+    /// A field of the request.
+    Request(HeaderName),
+    /// A field of the response.
+    Response(HeaderName),
+}
+
+impl LogField {
+    pub(super) fn parse(text: &str) -> Result<LogField, Wrong> {
+        let named = |name: &str| match header(name) {
+            Ok(name) if is_secret_field(name.as_str()) => {
+                Err((format!("the field `{name}` is a secret"), "a log must not contain secrets: remove it"))
+            }
+            result => result,
+        };
+        match text.split_once(':') {
+            Some(("request", name)) => named(name).map(LogField::Request),
+            Some(("response", name)) => named(name).map(LogField::Response),
+            _ => match NAMES.iter().find(|name| **name == text) {
+                Some(name) => Ok(LogField::Known(name)),
+                None => {
+                    let help = "write `request:NAME` or `response:NAME`, or a name such as `time`, `client`, `user`, `host`, \
+                                `method`, `target`, `version`, `status`, `bytes`, `micros`, `referer`, `user_agent`, \
+                                `request_id` and `reason`";
+                    Err((format!("`{text}` is not a field of the log"), help))
+                }
+            },
+        }
+    }
+
+    /// The values of the fields of a request or response that are among `fields`, in order.
+    pub(super) fn values(fields: &[LogField], headers: &HeaderMap, of_request: bool) -> Vec<Option<String>> {
+        let name = |field: &LogField| match field {
+            LogField::Request(name) if of_request => Some(name.clone()),
+            LogField::Response(name) if !of_request => Some(name.clone()),
+            _ => None,
+        };
+        let value = |name: HeaderName| headers.get(name).map(|value| lossy(value.as_bytes()).into_owned());
+        fields.iter().filter_map(name).map(value).collect()
+    }
+}
 
 /// The logged facts of one request. Header fields that hold secrets are never included.
 pub(super) struct Facts {
@@ -29,10 +95,12 @@ pub(super) struct Facts {
     /// middleware.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
+    /// The values of the request's fields that the config chooses.
+    chosen: Vec<Option<String>>,
 }
 
 impl Facts {
-    pub(super) fn of(request: &Request, came: Instant) -> Facts {
+    pub(super) fn of(request: &Request, came: Instant, fields: &[LogField]) -> Facts {
         let extensions = request.extensions();
         let environ = extensions.get::<Environ>();
         let (referer, agent) = line::named(request.headers());
@@ -48,10 +116,11 @@ impl Facts {
             agent: agent.map(|value| lossy(value).into_owned()),
             user: extensions.get::<RemoteUser>().map(|user| user.name.clone()),
             id: extensions.get::<RequestId>().map(|id| id.0.clone()),
+            chosen: LogField::values(fields, request.headers(), true),
         }
     }
 
-    pub(super) fn of_refused(request: &Refused<'_>) -> Facts {
+    pub(super) fn of_refused(request: &Refused<'_>, fields: &[LogField]) -> Facts {
         let (referer, agent) = request.head.headers.map(line::named).unwrap_or_default();
         Facts {
             began: request.came,
@@ -65,11 +134,16 @@ impl Facts {
             agent: agent.map(|value| lossy(value).into_owned()),
             user: None,
             id: None,
+            chosen: request
+                .head
+                .headers
+                .map(|headers| LogField::values(fields, headers, true))
+                .unwrap_or_default(),
         }
     }
 
-    /// The whole line with its line break.
-    pub(super) fn line(&self, answered: &Answered<'_>) -> String {
+    /// The whole line with its line break: with these fields, or with all if there are none.
+    pub(super) fn line(&self, answered: &Answered<'_>, fields: &[LogField]) -> String {
         let mut line = json!({
             "time": humantime::format_rfc3339_micros(self.time).to_string(),
             "client": self.client,
@@ -88,7 +162,26 @@ impl Facts {
         if let Some(reason) = answered.reason {
             line["reason"] = reason.into();
         }
+        if !fields.is_empty() {
+            line = self.chosen(line, answered, fields);
+        }
         escape::json(line.to_string()) + "\n"
+    }
+
+    /// The chosen fields of a line, in the order of the config.
+    fn chosen(&self, mut line: Value, answered: &Answered<'_>, fields: &[LogField]) -> Value {
+        let (mut of_request, mut of_response) = (self.chosen.iter(), answered.chosen.iter());
+        let mut chosen = Map::new();
+        for field in fields {
+            let value = |value: Option<&Option<String>>| value.cloned().flatten().into();
+            let (name, value) = match field {
+                LogField::Known(name) => ((*name).to_owned(), line[*name].take()),
+                LogField::Request(name) => (format!("request:{name}"), value(of_request.next())),
+                LogField::Response(name) => (format!("response:{name}"), value(of_response.next())),
+            };
+            chosen.insert(name, value);
+        }
+        chosen.into()
     }
 }
 

@@ -338,8 +338,7 @@ mod tests {
         let line =
             Line { text: b"::1 - - [now] \"GET / HTTP/1.1\"  \"-\"\n".to_vec(), user: (6, 7), status: 31 };
         let check = |user: Option<&str>, bytes, expected: &str| {
-            let answered =
-                Answered { user: user.map(Into::into), id: None, status: 200, bytes, reason: None };
+            let answered = Answered { user: user.map(Into::into), status: 200, bytes, ..Answered::default() };
             let mut whole = Vec::new();
             line.whole(&answered, |parts| whole = parts.concat());
             assert_eq!(String::from_utf8(whole).unwrap(), expected);

@@ -3,7 +3,7 @@
 mod format;
 mod json;
 mod line;
-mod sink;
+pub(super) mod sink;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,13 +11,14 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::options::entries;
 use crate::body::{App, ObservedCall, Observer, Refused, Request, Response, Watch};
 use crate::config::{AppendPath, Purpose, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
 use format::{Answered, LineFormat};
-use json::Facts;
+use json::{Facts, LogField};
 use line::Line;
 use sink::{Sink, Target};
 
@@ -35,6 +36,10 @@ pub(super) struct Options {
     /// Where to write if there is no `file`.
     #[serde(default)]
     to: LogStream,
+    /// Fields of a line in the format `json`, in this order: the names that it has by default, `request:NAME` and
+    /// `response:NAME` for fields of the request and the response.
+    #[serde(default)]
+    fields: Vec<String>,
     /// File to append to. If it is moved away (logrotate), it is created again within a second.
     file: Option<AppendPath>,
 }
@@ -72,19 +77,28 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         (None, LogStream::Stderr) => Target::Stderr,
         (None, LogStream::Stdout) => Target::Stdout,
     };
+    let mut errors = Vec::new();
+    let fields = entries(table, "fields", &options.fields, &mut errors, LogField::parse);
+    if !options.fields.is_empty() && options.format != LineFormat::Json {
+        let error = table.error("fields", "only the format `json` has fields of one's choice");
+        errors.push(error.help("set `format = \"json\"`"));
+    }
+    Errors::check(errors)?;
     let sink = Sink::new(target, context.reopen.clone());
-    Ok(next.followed(Arc::new(AccessLog { format: options.format, sink })))
+    Ok(next.followed(Arc::new(AccessLog { format: options.format, fields, sink })))
 }
 
 struct AccessLog {
     format: LineFormat,
+    /// Empty: all.
+    fields: Vec<LogField>,
     sink: Sink,
 }
 
 impl Observer for AccessLog {
     fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall> {
         let asked = match self.format {
-            LineFormat::Json => Asked::Facts(Box::new(Facts::of(request, came))),
+            LineFormat::Json => Asked::Facts(Box::new(Facts::of(request, came, &self.fields))),
             format => Asked::Line(Line::of(request, came, format)),
         };
         Box::new(LogEntry { log: self, asked, answered: Answered::default() })
@@ -98,7 +112,10 @@ impl Observer for AccessLog {
             ..Answered::default()
         };
         match self.format {
-            LineFormat::Json => self.sink.write(&[Facts::of_refused(request).line(&answered).as_bytes()]),
+            LineFormat::Json => {
+                let line = Facts::of_refused(request, &self.fields).line(&answered, &self.fields);
+                self.sink.write(&[line.as_bytes()]);
+            }
             format => Line::of_refused(request, format).whole(&answered, |parts| self.sink.write(parts)),
         }
     }
@@ -120,6 +137,9 @@ enum Asked {
 impl ObservedCall for LogEntry {
     fn answered(&mut self, response: Option<&Response>) {
         self.answered.status = response.map_or(500, |response| response.status().as_u16());
+        if let Some(response) = response {
+            self.answered.chosen = LogField::values(&self.log.fields, response.headers(), false);
+        }
         let Some(extensions) = response.map(Response::extensions) else { return };
         self.answered.user = extensions.get::<RemoteUser>().map(|user| user.name.clone());
         self.answered.id = extensions.get::<RequestId>().map(|id| id.0.clone());
@@ -137,7 +157,9 @@ impl Drop for LogEntry {
     fn drop(&mut self) {
         match &self.asked {
             Asked::Line(line) => line.whole(&self.answered, |parts| self.log.sink.write(parts)),
-            Asked::Facts(facts) => self.log.sink.write(&[facts.line(&self.answered).as_bytes()]),
+            Asked::Facts(facts) => {
+                self.log.sink.write(&[facts.line(&self.answered, &self.log.fields).as_bytes()])
+            }
         }
     }
 }

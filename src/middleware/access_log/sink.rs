@@ -25,14 +25,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Where the lines are written.
 #[derive(Debug, Clone)]
-pub(super) enum Target {
+pub(in crate::middleware) enum Target {
     Stderr,
     Stdout,
     File(PathBuf, Files),
 }
 
 /// Accepts lines. On drop, the lines that it holds are written first.
-pub(super) struct Sink {
+pub(in crate::middleware) struct Sink {
     shared: Arc<SinkShared>,
     target: Target,
     reopen: Reopen,
@@ -55,12 +55,12 @@ struct State {
 }
 
 impl Sink {
-    pub(super) fn new(target: Target, reopen: Reopen) -> Sink {
+    pub(in crate::middleware) fn new(target: Target, reopen: Reopen) -> Sink {
         Sink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
     }
 
     /// Accepts a line with its line break, in parts.
-    pub(super) fn write(&self, line: &[&[u8]]) {
+    pub(in crate::middleware) fn write(&self, line: &[&[u8]]) {
         let length: usize = line.iter().map(|part| part.len()).sum();
         let mut state = self.shared.state();
         if state.lines.len() + length > MOST {
