@@ -19,6 +19,7 @@ mod output;
 mod plugin;
 mod ps;
 mod reload;
+mod replay;
 mod report;
 mod request;
 mod routes;
@@ -72,6 +73,7 @@ enum Command {
     Task(task::Args),
     Stop(stop::Args),
     Request(request::Args),
+    Replay(replay::Args),
     #[cfg(feature = "console")]
     Console(console::Args),
     /// Not in this build: needs the feature `console`
@@ -141,6 +143,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Task(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Request(args) => args.run(),
+        Command::Replay(args) => args.run(),
         #[cfg(feature = "console")]
         Command::Console(args) => args.run(),
         #[cfg(not(feature = "console"))]

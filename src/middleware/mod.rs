@@ -8,6 +8,7 @@ mod api_key;
 mod auth_basic;
 mod auth_digest;
 mod auth_forward;
+mod auth_jwt;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
@@ -36,8 +37,12 @@ mod options;
 pub mod password;
 mod peers;
 mod print_debug;
+#[cfg(feature = "profile")]
+mod profile;
+mod progress;
 mod proxy_headers;
 mod rate_limit;
+pub mod record;
 mod redirect;
 mod refusal;
 mod request_id;
@@ -49,6 +54,8 @@ mod static_overlay;
 mod template;
 mod timeout;
 mod trace;
+#[cfg(feature = "validate_html")]
+mod validate_html;
 
 use std::sync::LazyLock;
 
@@ -83,6 +90,12 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Asks another app whether a request may pass",
             auth_forward::build,
             auth_forward::links,
+        ),
+        Entry::linking(
+            "auth_jwt",
+            "Checks signed tokens of an identity provider",
+            auth_jwt::build,
+            auth_jwt::links,
         ),
         Entry::of(
             "ban",
@@ -151,12 +164,18 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Shows requests as the application sees them, as CGI variables",
             print_debug::build,
         ),
+        #[cfg(feature = "profile")]
+        Entry::of("profile", "Answers with a flame graph of the worker's native code", profile::build),
+        #[cfg(not(feature = "profile"))]
+        Entry::lacking("profile", "Not in this build: needs the feature `profile`"),
+        Entry::of("progress", "Tells a page how much of its upload has arrived", progress::build),
         Entry::of(
             "proxy_headers",
             "Tells the application where clients reach it behind a proxy",
             proxy_headers::build,
         ),
         Entry::of("rate_limit", "Answers 429 to clients that send too many requests", rate_limit::build),
+        Entry::of("record", "Keeps requests and responses in a file, for `paster replay`", record::build),
         Entry::of(
             "redirect",
             "Redirects clients to the one address of the site: HTTPS, one host, current paths",
@@ -190,5 +209,13 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             trace::build,
         )
         .needs_times(),
+        #[cfg(feature = "validate_html")]
+        Entry::of(
+            "validate_html",
+            "Finds the errors in the HTML that the application writes",
+            validate_html::build,
+        ),
+        #[cfg(not(feature = "validate_html"))]
+        Entry::lacking("validate_html", "Not in this build: needs the feature `validate_html`"),
     ]
 });

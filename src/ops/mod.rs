@@ -11,6 +11,7 @@ pub mod htpasswd;
 pub mod list;
 mod redirect;
 pub mod reference;
+pub mod replay;
 pub mod request;
 pub mod routes;
 pub mod schema;

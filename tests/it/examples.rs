@@ -44,6 +44,18 @@ async fn several_applications() {
 }
 
 #[tokio::test]
+async fn middleware_for_the_web() {
+    let serving = serve("middleware");
+    assert!(text(format!("{}/", serving.url())).await.1.contains("<h1>Middleware for the web</h1>"));
+    let api = format!("{}/api/items", serving.url());
+    assert_eq!(text(api.clone()).await.0, 401);
+    let request = reqwest::Client::new().get(api).header("x-api-key", "demo-key-change-me");
+    let response = request.send().await.unwrap();
+    assert!(response.headers().contains_key("ratelimit"), "{response:?}");
+    assert_eq!(response.text().await.unwrap(), "{ \"items\": [] }");
+}
+
+#[tokio::test]
 async fn the_smallest_plugin() {
     let serving = serve("hello");
     assert_eq!(text(format!("{}/", serving.url())).await, (200, "Hello, world!".to_owned()));

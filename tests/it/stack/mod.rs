@@ -1,12 +1,15 @@
 //! The catalogue of middleware: what each kind does to requests and responses.
 
 mod credentials;
+mod devtools;
 mod errors;
 mod fields;
 mod limits;
 mod only;
 mod paths;
+mod recording;
 mod serve;
+mod tokens;
 
 use http::Request;
 use http::request::Builder;
