@@ -24,7 +24,7 @@ pub use argument::{config_of, from_argument};
 pub use builder::{Builder, Link};
 pub use kind::AppKind;
 pub use plugin::{PluginLibrary, PluginSource};
-pub use python::shell_args;
+pub use python::{find_interpreter, shell_args};
 
 use std::sync::LazyLock;
 
@@ -57,22 +57,41 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
             plugin::build_bundled,
         )
         .library(plugin::bundled_library),
-        Entry::of(
+        python::entry::<python::WsgiOptions>(
             "wsgi",
             "Runs a Python application over WSGI, in processes of its environment",
-            python::build::<python::WsgiOptions>,
         )
-        .shorthand("application", &["MODULE:OBJECT"])
-        .library(python::library::<python::WsgiOptions>)
-        .processes(python::process_spec::<python::WsgiOptions>),
-        Entry::of(
+        .shorthand("application", &["MODULE:OBJECT"]),
+        python::entry::<python::AsgiOptions>(
             "asgi",
             "Runs a Python application over ASGI, with WebSockets, in processes of its environment",
-            python::build::<python::AsgiOptions>,
         )
-        .shorthand("application", &["MODULE:OBJECT"])
-        .library(python::library::<python::AsgiOptions>)
-        .processes(python::process_spec::<python::AsgiOptions>),
+        .shorthand("application", &["MODULE:OBJECT"]),
+        python::entry::<python::DjangoOptions>(
+            "django",
+            "Runs a Django project, and serves its static files and media",
+        )
+        .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::WsgiFramework>("flask", "Runs the Flask application of a directory")
+            .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::WsgiFramework>("pyramid", "Runs a Pyramid application by its `.ini` file")
+            .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::WsgiFramework>(
+            "bottle",
+            "Runs a Bottle application, or the default application of a module",
+        )
+        .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::WsgiFramework>("cherrypy", "Runs what a module mounts on CherryPy's tree")
+            .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::QuixoteOptions>(
+            "quixote",
+            "Runs the publisher of a Quixote application, one request at a time per process",
+        )
+        .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::AsgiFramework>("fastapi", "Runs the FastAPI application of a directory")
+            .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::AsgiFramework>("starlette", "Runs the Starlette application of a directory")
+            .shorthand("publish_dir", &["DIRECTORY"]),
         Entry::of(
             "proxy",
             "Forwards requests to upstreams over HTTP/1.1, with WebSockets, or HTTP/2",

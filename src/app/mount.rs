@@ -161,7 +161,7 @@ impl Route {
 }
 
 /// The length of the start of `path` that decodes to `prefix` and ends at a segment boundary.
-fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
+pub(super) fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
     let mut rest = path.as_bytes();
     for &wanted in prefix.as_bytes() {
         let (found, tail) = match rest {
@@ -184,7 +184,7 @@ fn prefix_length(path: &str, prefix: &str) -> Option<usize> {
 
 /// Moves the first `length` bytes of the URI's path to `script_name`, as the client wrote them. A request for
 /// the prefix itself gets the path `/`.
-fn move_prefix(request: &mut Request, length: usize) {
+pub(super) fn move_prefix(request: &mut Request, length: usize) {
     if length == 0 {
         return;
     }

@@ -62,6 +62,12 @@ macro_rules! deref_to_path {
 }
 deref_to_path!(ConfigPath, ReadPath, FollowedPath, ProgramPath, OutputPath, AppendPath, ServedPath);
 
+impl From<PathBuf> for ServedPath {
+    fn from(path: PathBuf) -> ServedPath {
+        ServedPath(path)
+    }
+}
+
 /// How a file or folder that a table names is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathAccess {

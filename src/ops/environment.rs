@@ -45,6 +45,6 @@ fn spec(sources: &Sources, app: &str) -> Result<ProcessSpec> {
     let spec = AppKind::of(&table)?.kind.processes(&table, Path::new(""), false)?;
     spec.ok_or_else(|| {
         let error = table.error("use", format!("the app `{app}` has no environment of its own"));
-        error.help("`wsgi` and `asgi` applications have one").into()
+        error.help("Python applications have one").into()
     })
 }

@@ -3,8 +3,10 @@
 mod asgi;
 mod conformance;
 mod frameworks;
+mod kinds;
 mod processes;
 mod reload;
+
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -17,9 +17,12 @@ class LoadError(Exception):
 
 
 def load(name, folder):
-    """The application that `name` stands for: `module:object`, `module:factory()`, `FILE.wsgi` or `config:FILE.ini#name`."""
+    """The application that `name` stands for: `module:object`, `module:factory()`, `FILE.wsgi`, `config:FILE.ini#name`, or
+    `@framework {options}` for one that `frameworks.py` finds."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    if name.startswith("@"):
+        return load_framework(name[1:], folder)
     if name.startswith(("config:", "egg:")):
         return _paste(name, folder)
     path, _, attribute = name.partition(":")
@@ -133,7 +136,7 @@ def format(error):
     """The traceback of `error`, without the frames of this file."""
     if isinstance(error, LoadError):
         return str(error)
-    own = __file__
+    own = load.__code__.co_filename
     tail = error.__traceback__
     while tail is not None and (tail.tb_frame.f_code.co_filename == own or _is_import(tail)):
         tail = tail.tb_next
@@ -165,6 +168,8 @@ def facts():
 
 
 _outside = None
+# Files that are not modules, and that a change of reloads the application.
+_watched = set()
 
 
 def sources(error=None):
@@ -188,7 +193,7 @@ def sources(error=None):
             entry = entry.tb_next
         error = error.__cause__ or error.__context__
     found = {os.path.realpath(path) for path in found if os.path.isfile(path)}
-    found.update(expected)
+    found.update(expected, _watched)
     return sorted(path for path in found if not path.startswith(_outside) and "/site-packages/" not in path)
 
 
@@ -197,7 +202,7 @@ def prepare(application, development):
     import faulthandler
     import signal
 
-    sys.argv[:] = [application]
+    sys.argv[:] = [application.partition(" ")[0]]
     # A cached file is told by its time in whole seconds and its length: too little for somebody who saves often.
     sys.dont_write_bytecode = development
     # A crash in a library logs each thread's stack; so does a process that is about to be replaced because it hangs.

@@ -106,6 +106,10 @@ impl End {
     }
 }
 
+/// Loads the application. One module, so that a traceback leaves out all of it.
+const LOADER: &str =
+    concat!(include_str!("loader.py"), include_str!("find.py"), include_str!("frameworks.py"));
+
 /// Runs the process to its end.
 pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
     let failed = |what: &str, cause: io::Error| PyOSError::new_err(format!("{what}: {cause}"));
@@ -116,7 +120,8 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
     };
     let settings = Settings { payload };
     end_with_parent().map_err(|cause| failed("cannot watch the parent process", cause))?;
-    let loader = module(py, c"<paster>", c"paster_loader", include_str!("loader.py"))?;
+    let loader = module(py, c"<paster>", c"paster_loader", LOADER)?;
+    loader.setattr("_alone", settings.is_set("alone"))?;
     loader.call_method1("prepare", (settings.text("application"), settings.is_set("development")))?;
     let application = match load(&loader, &settings) {
         Ok(application) => application,

@@ -54,7 +54,9 @@ impl Local {
         let child = command.spawn().map_err(|cause| failed(&what, cause))?;
         drop(command); // it holds the other end of the socket
         let mut local = Local { child, control, socket, _folder: folder };
-        let _ = local.control.start(spec, listener).await; // its end is noticed below
+        let mut alone = spec.clone();
+        alone.settings.push(("alone".to_owned(), true.to_string()));
+        let _ = local.control.start(&alone, listener).await; // its end is noticed below
         let limit = Duration::from_secs(spec.start_secs);
         match tokio::time::timeout(limit, local.ready()).await {
             Ok(Ok(facts)) => Ok((local, facts)),

@@ -24,14 +24,19 @@ pub(super) fn find(table: &Table, python: Option<&Path>, folders: &[&Path]) -> R
             table.error("python", message).help("make one with `python3 -m venv DIRECTORY`, or name another")
         });
     }
+    find_in(folders).ok_or_else(|| {
+        let error = table.error("use", "there is no Python interpreter on the path");
+        error.help("install Python 3.9 or newer, or name its environment: `python = \"DIRECTORY\"`")
+    })
+}
+
+/// The interpreter of `VIRTUAL_ENV`, of an environment in one of `folders`, of Poetry, or on the path.
+pub fn find_in(folders: &[&Path]) -> Option<PathBuf> {
     let variable = std::env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty()).map(PathBuf::from);
     let beside = folders.iter().flat_map(|folder| [".venv", "venv"].map(|name| folder.join(name)));
     let found = variable.into_iter().chain(beside).find_map(|environment| of_environment(&environment));
     let found = found.or_else(|| folders.iter().find_map(|folder| poetry(folder)));
-    found.or_else(|| on_path("python3")).or_else(|| on_path("python")).ok_or_else(|| {
-        let error = table.error("use", "there is no Python interpreter on the path");
-        error.help("install Python 3.9 or newer, or name its environment: `python = \"DIRECTORY\"`")
-    })
+    found.or_else(|| on_path("python3")).or_else(|| on_path("python"))
 }
 
 /// The interpreter of a virtual environment.

@@ -1,27 +1,36 @@
-//! `wsgi` and `asgi`: Python applications, in processes of their own interpreter.
+//! `wsgi`, `asgi` and the kinds of frameworks: Python applications, in processes of their own interpreter.
+//!
+//! The kind of a framework is `wsgi` or `asgi` with the framework's defaults. The processes find the application by the syntax
+//! of its files (`plugins/paster-python/src/find.py`) and load it as the framework's own command does (`frameworks.py` there).
 //!
 //! # Source
 //! PEP 3333; ASGI 3.0.
 
 mod asgi;
+mod django;
+mod framework;
 mod interpreter;
+mod kind;
 mod wsgi;
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 pub(super) use self::asgi::AsgiOptions;
+pub(super) use self::django::DjangoOptions;
+pub(super) use self::framework::{AsgiFramework, QuixoteOptions, WsgiFramework};
+pub use self::interpreter::find_in as find_interpreter;
+use self::kind::{Interface, PythonKind};
 pub(super) use self::wsgi::WsgiOptions;
 use super::process::{self, PoolLimits, ProcessLimits, ProcessSpec};
-use super::upstream::{Secs, check_variables, duration, secs};
-use super::{Builder, PluginLibrary, PluginSource};
+use super::upstream::{check_variables, duration};
+use super::{AppKind, Builder, PluginLibrary, PluginSource};
 use crate::body::App;
-use crate::config::{ConfigPath, Table};
+use crate::config::Table;
 use crate::error::{Error, Errors, Result};
+use crate::registry::Entry;
 
 /// What the interpreter runs: it loads the library, which does the rest.
 const BOOTSTRAP: &str = "import sys
@@ -36,78 +45,23 @@ loader.exec_module(module)
 module.main()
 ";
 
-/// What both kinds need.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct PythonOptions {
-    /// The application: `module:object`, where `object` is `application` or `app` by default; a factory with literal arguments,
-    /// `module:create_app("production")`; a file, `site.wsgi`; or PasteDeploy's `config:site.ini#main`.
-    application: String,
-    /// The interpreter, or the directory of a virtual environment. Default: `$VIRTUAL_ENV`; then `.venv` or `venv` in
-    /// `working_dir` and in the config's directory, Poetry's environment, and `python3` on the path.
-    python: Option<ConfigPath>,
-    /// Working directory of the application, and the first place in which its modules are found. Default: the config's
-    /// directory.
-    working_dir: Option<ConfigPath>,
-    /// Variables to add to the environment of the processes.
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    /// Number of processes. All workers share them.
-    #[serde(default = "one")]
-    workers: NonZeroU32,
-    /// Maximum time for loading the application.
-    #[serde(default = "half_a_minute")]
-    start_secs: Secs,
-    /// Maximum wait for a process that takes a request; then 503.
-    #[serde(default = "half_a_minute")]
-    queue_secs: Secs,
-    /// Replace a process after about this many requests (up to a tenth more, so that processes are not replaced together); 0:
-    /// never.
-    #[serde(default)]
-    max_requests: u64,
-    /// Replace a process when its memory has grown by this many MiB since it became ready; 0: never.
-    #[serde(default)]
-    max_growth_mib: u64,
-    /// Replace a process when a request has neither sent nor received anything for this long, or, of an `asgi` application, when
-    /// its event loop has been blocked for this long; 0: never. The log then tells what each thread was doing.
-    #[serde(default = "five_minutes")]
-    stuck_secs: u64,
-    /// Cargo profile to build paster's Python library with, if paster runs from its source directory. Default: `dev` with
-    /// `--reload`, otherwise `release`.
-    profile: Option<String>,
-}
-
-fn one() -> NonZeroU32 {
-    secs(1)
-}
-
-fn five_minutes() -> u64 {
-    300
-}
-
-fn half_a_minute() -> Secs {
-    secs(30)
-}
-
-/// What a kind adds.
-pub(super) trait PythonKind: Sized {
-    /// What both kinds have.
-    fn common(&self) -> &PythonOptions;
-
-    /// Requests that a process may have of one worker.
-    fn in_flight(&self) -> usize;
-
-    /// Whether applications take WebSockets.
-    const WEBSOCKETS: bool;
-
-    /// Settings for the process.
-    fn settings(&self) -> Vec<(String, String)>;
+/// The entry of a kind of Python application.
+pub(super) fn entry<O>(name: &'static str, summary: &'static str) -> Entry<AppKind>
+where
+    O: PythonKind + DeserializeOwned + JsonSchema + 'static,
+{
+    Entry::of(name, summary, build::<O>).library(library::<O>).processes(process_spec::<O>)
 }
 
 /// Arguments of the interpreter that load the application of `spec`, and then read statements from the terminal or from
 /// standard input.
 pub fn shell_args(spec: &ProcessSpec) -> Vec<String> {
-    let code =
-        concat!(include_str!("../../../plugins/paster-python/src/loader.py"), include_str!("shell.py"));
+    let code = concat!(
+        include_str!("../../../plugins/paster-python/src/loader.py"),
+        include_str!("../../../plugins/paster-python/src/find.py"),
+        include_str!("../../../plugins/paster-python/src/frameworks.py"),
+        include_str!("shell.py")
+    );
     let setting = |name: &str| {
         spec.settings
             .iter()
@@ -137,8 +91,16 @@ pub(super) fn build<O: PythonKind>(options: O, table: &Table, builder: &mut Buil
         return Err(error.help("`paster serve` builds it").into());
     };
     let queue = duration(options.common().queue_secs);
-    let limits = PoolLimits { in_flight: options.in_flight(), queue, websockets: O::WEBSOCKETS };
-    process::app(table, limits, builder, || process_spec(options, table, library, context.development))
+    let websockets = options.interface() == Interface::Asgi;
+    let limits = PoolLimits { in_flight: options.in_flight(), queue, websockets };
+    let app = process::app(table, limits, builder, || spec(&options, table, library, context.development))?;
+    options.wrap(app, table, &folder(&options, table), builder)
+}
+
+/// The application's directory.
+fn folder<O: PythonKind>(options: &O, table: &Table) -> PathBuf {
+    let (key, named) = options.folder();
+    named.map_or_else(|| table.base(&key.into()).to_path_buf(), Path::to_path_buf)
 }
 
 /// How the processes of the app `table` are started, with paster's Python library at `library`.
@@ -150,17 +112,19 @@ pub(super) fn process_spec<O: PythonKind>(
     library: &Path,
     development: bool,
 ) -> Result<ProcessSpec> {
+    spec(&options, table, library, development)
+}
+
+fn spec<O: PythonKind>(options: &O, table: &Table, library: &Path, development: bool) -> Result<ProcessSpec> {
     let common = options.common();
     let mut errors = Vec::new();
     check_variables(table, "env", &common.env, &mut errors);
-    if common.application.trim().is_empty() {
-        let error = table.error("application", "`application` is empty");
-        errors.push(error.help("name the application, as in `application = \"module:object\"`"));
-    }
-    let config = table.base(&"application".into()).to_path_buf();
-    let folder = common.working_dir.as_deref().map_or_else(|| config.clone(), Path::to_path_buf);
+    options.check(table, &mut errors);
+    let (key, _) = options.folder();
+    let config = table.base(&key.into()).to_path_buf();
+    let folder = folder(options, table);
     if !folder.is_dir() {
-        errors.push(table.error("working_dir", format!("`{}` is not a directory", folder.display())));
+        errors.push(table.error(key, format!("`{}` is not a directory", folder.display())));
     }
     let program = interpreter::find(table, common.python.as_deref(), &[&folder, &config]);
     let program = program.unwrap_or_else(|error| {
@@ -177,10 +141,14 @@ pub(super) fn process_spec<O: PythonKind>(
         growth_mb: common.max_growth_mib,
         stuck_secs: common.stuck_secs,
     };
+    let interface = match options.interface() {
+        Interface::Wsgi => "wsgi",
+        Interface::Asgi => "asgi",
+    };
     let mut settings = vec![
         text("limited", &(limits != ProcessLimits::default())),
-        text("kind", &table.kind()?),
-        text("application", &common.application.trim()),
+        text("kind", &interface),
+        text("application", &options.application(table, &folder, development)),
         text("folder", &folder.display()),
         text("processes", &count),
         text("development", &development),

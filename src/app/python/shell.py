@@ -2,7 +2,8 @@
 
 def _shell():
     name, folder = sys.argv[1:3]
-    sys.argv[:] = [name]
+    shown = name.partition(" ")[0].lstrip("@")
+    sys.argv[:] = [shown]
     try:
         application = load(name, folder)
     except BaseException as error:
@@ -11,7 +12,7 @@ def _shell():
     if not sys.stdin.isatty():
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)
         return
-    banner = f"Python {sys.version.split()[0]}; `application` is {name}"
+    banner = f"Python {sys.version.split()[0]}; `application` is {shown}"
     try:
         from IPython import start_ipython
     except ModuleNotFoundError:

@@ -1,19 +1,31 @@
 //! `wsgi`: threads.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{PythonKind, PythonOptions};
+use super::kind::{Interface, NamedApplication, PythonKind, PythonOptions};
 use crate::app::upstream::secs;
+use crate::config::Table;
+use crate::error::Error;
 
 /// Options of an `[app.NAME]` table with `use = "wsgi"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::app) struct WsgiOptions {
     #[serde(flatten)]
+    named: NamedApplication,
+    #[serde(flatten)]
     common: PythonOptions,
+    #[serde(flatten)]
+    threads: ThreadOptions,
+}
+
+/// What applications on threads have.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct ThreadOptions {
     /// Threads per process that run the application. 1: for an application that is not thread safe.
     #[serde(default = "four")]
     threads: NonZeroU32,
@@ -23,21 +35,50 @@ fn four() -> NonZeroU32 {
     secs(4)
 }
 
-impl PythonKind for WsgiOptions {
-    const WEBSOCKETS: bool = false;
+impl ThreadOptions {
+    /// With several processes, a request waits here until a thread is free. With one, the next requests are at hand when a
+    /// thread has ended one.
+    pub(super) fn in_flight(&self, common: &PythonOptions) -> usize {
+        in_flight(self.threads, common)
+    }
 
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        vec![("threads".to_owned(), self.threads.to_string())]
+    }
+}
+
+/// Requests that a process with so many threads may have of one worker.
+pub(super) fn in_flight(threads: NonZeroU32, common: &PythonOptions) -> usize {
+    let threads = threads.get() as usize;
+    if common.workers.get() > 1 { threads } else { threads * 2 + 4 }
+}
+
+impl PythonKind for WsgiOptions {
     fn common(&self) -> &PythonOptions {
         &self.common
     }
 
-    /// With several processes, a request waits here until a thread is free. With one, the next requests are at hand when a
-    /// thread has ended one.
+    fn interface(&self) -> Interface {
+        Interface::Wsgi
+    }
+
+    fn folder(&self) -> (&'static str, Option<&Path>) {
+        ("working_dir", self.named.working_dir.as_deref())
+    }
+
+    fn application(&self, _: &Table, _: &Path, _: bool) -> String {
+        self.named.application.trim().to_owned()
+    }
+
+    fn check(&self, table: &Table, errors: &mut Vec<Error>) {
+        self.named.check(table, errors);
+    }
+
     fn in_flight(&self) -> usize {
-        let threads = self.threads.get() as usize;
-        if self.common.workers.get() > 1 { threads } else { threads * 2 + 4 }
+        self.threads.in_flight(&self.common)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        vec![("threads".to_owned(), self.threads.to_string())]
+        self.threads.settings()
     }
 }
