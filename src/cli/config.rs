@@ -4,17 +4,19 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::output::print;
+use super::output::{note, print};
 use super::report;
 use super::source::SourceArgs;
 use crate::config::{Config, Explained, KeyPath};
 use crate::error::{Error, Result};
+use crate::ops::detect::PathStyle;
 use crate::ops::schema;
 
 /// Shows the merged config, where its values come from, and its schema.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
+  paster config show blog > blog/server.toml                start a config file for the application in a directory
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json
@@ -59,12 +61,15 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Show { source, app, json, .. } => {
-                let (sources, named) = source.with_app(app.as_deref())?;
+                let (found, named) = source.with_app(app.as_deref(), PathStyle::Relative)?;
                 if let Some(name) = named {
                     let error = Error::usage(format!("`--app {name}` does not name a kind"));
                     return Err(error.help("name one, such as `--app static:./public`").into());
                 }
-                let config = Config::load(&sources)?;
+                let config = Config::load(&found.sources)?;
+                if let Some(text) = found.note {
+                    note(&format!("{text}\n"));
+                }
                 print(&show(&config, json)?)
             }
             Command::Explain { key, source, json } => {

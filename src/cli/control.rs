@@ -11,7 +11,7 @@ use crate::ops::control::{Connection, Wanted, connect};
 /// Which server to talk to. Flatten it into a command's `Args`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ServerArgs {
-    /// The config that the server runs with [default: ./server.toml, or the only running server]
+    /// The config, or the directory, that the server runs with [default: ./server.toml, or the only running server]
     #[arg(value_name = "CONFIG", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
@@ -23,12 +23,7 @@ pub(super) struct ServerArgs {
 impl ServerArgs {
     /// Connects to the server.
     pub(super) fn connect(&self) -> Result<Connection> {
-        let sources = match &self.config {
-            Some(config) => {
-                Some(SourceArgs { config: Some(config.clone()), ..SourceArgs::default() }.sources()?)
-            }
-            None => None,
-        };
+        let sources = self.config.clone().map(SourceArgs::of_server);
         connect(&Wanted { control: self.control.clone(), sources })
     }
 

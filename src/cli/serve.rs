@@ -5,8 +5,10 @@ mod screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::output::note;
 use super::source::SourceArgs;
 use crate::error::Result;
+use crate::ops::detect::PathStyle;
 use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
@@ -21,13 +23,16 @@ use screen::Screen;
   paster serve --list-servers                list the kinds of server
 
 Without a config file:
+  paster serve ./blog                        serve the application in a directory: Django, Flask, FastAPI,
+                                             Pyramid, pages, notebooks, …; says what it has found
   paster serve --app static:./public         serve the files of a directory
   paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
   paster serve --app scgi:127.0.0.1:4000     or scgi:unix:PATH
+  paster serve --app flask:./blog            or django, fastapi, pyramid, wsgi:MODULE:OBJECT, …
   paster serve --app cgi:./program           run a program for each request
 Such an app is [app.main] with access_log, error_page and body_limit. -D sets its other options;
-`paster config show --app …` prints it as the start of a config file.
+`paster config show` with the same arguments prints it as the start of a config file.
 
 Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops soon, a second one at once.
 USR1 reopens the log files. USR2 upgrades to the program that replaced this one.
@@ -140,7 +145,11 @@ impl Args {
                 return super::list::print_section(section, self.json);
             }
         }
-        let (sources, app) = self.source.with_app(self.app.as_deref())?;
+        let (found, app) = self.source.with_app(self.app.as_deref(), PathStyle::Absolute)?;
+        if let Some(text) = &found.note {
+            note(&format!("{text}\n"));
+        }
+        let sources = found.sources;
         let options = Options {
             sources,
             servers: self.server,

@@ -60,12 +60,22 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// A config that a command-line argument stands for, instead of a file.
     pub argument: Option<Argument>,
+    /// The directory that was named instead of a file, and whose application the argument serves.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
     /// The profile to merge, after all files.
     pub profile: Option<String>,
     /// `PASTER_…` variables: name and value.
     pub environment: Vec<(String, String)>,
     /// `-D key=value` arguments and what other flags stand for, in order; each is `key=value`.
     pub overrides: Vec<String>,
+}
+
+impl Sources {
+    /// What the user named: the file, or the directory.
+    pub fn named(&self) -> Option<&PathBuf> {
+        self.file.as_ref().or(self.directory.as_ref())
+    }
 }
 
 /// A command-line argument that stands for tables of a config.

@@ -303,7 +303,7 @@ proptest! {
         let file = folder.path().join("server.toml");
         std::fs::write(&file, &bytes).unwrap();
         let environment = vec![(format!("PASTER_{}", variable.0), variable.1)];
-        let sources = Sources { file: Some(file), argument: None, profile, environment, overrides: vec![argument] };
+        let sources = Sources { file: Some(file), profile, environment, overrides: vec![argument], ..Sources::default() };
         let (config, errors) = Config::read(&sources);
         for error in &errors {
             prop_assert!(!error.message.is_empty());

@@ -6,6 +6,7 @@ pub mod build;
 pub mod check;
 pub mod control;
 pub mod create;
+pub mod detect;
 pub mod environment;
 pub mod htpasswd;
 pub mod list;

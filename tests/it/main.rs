@@ -20,6 +20,7 @@ mod control;
 mod crash;
 mod create;
 mod crowd;
+mod detect;
 mod dist;
 mod docs;
 mod examples;

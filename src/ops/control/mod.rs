@@ -61,7 +61,7 @@ pub fn connect(wanted: &Wanted) -> Result<Connection> {
     }
     let mut running = running();
     if let Some(sources) = &wanted.sources
-        && let Some(file) = &sources.file
+        && let Some(file) = sources.named()
     {
         let file = file.canonicalize().map_err(|cause| {
             Error::config(format!("cannot read the config `{}`", file.display())).because(cause)

@@ -217,7 +217,7 @@ fn read(line: &[u8]) -> Result<Ask, Error> {
 
 /// Describes this server.
 pub(super) fn hello(shared: &Shared) -> Hello {
-    let file = shared.options.sources.file.as_ref();
+    let file = shared.options.sources.named();
     Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
