@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
+use super::python_environment::PythonEnvironment;
 use super::sdk;
 use crate::config::{Sources, without_bom};
 use crate::error::{Error, Result};
@@ -53,6 +54,8 @@ pub struct Created {
     pub done: Vec<PostAction>,
     /// The actions that were skipped, and why.
     pub notices: Vec<String>,
+    /// The command that makes the virtual environment, if it was not made.
+    pub first: Option<String>,
 }
 
 /// Opens the skeleton, answers its questions, renders it and compares it with the target. Writes nothing.
@@ -96,7 +99,13 @@ impl Prepared {
             .into())
     }
 
-    /// Writes the files and does the actions that follow.
+    /// How the project's virtual environment is made, if it is to have one.
+    pub fn python_environment(&self) -> Option<PythonEnvironment> {
+        let wanted = self.posts.contains(&PostAction::PythonEnvironment);
+        wanted.then(|| PythonEnvironment::of(&self.target))
+    }
+
+    /// Writes the files and does the actions that follow, except the virtual environment.
     /// # Errors
     /// When a file cannot be written: then nothing was written. When a check of the result fails: then the
     /// files exist.
@@ -121,7 +130,8 @@ impl Prepared {
                     super::check::check(&sources)?;
                     created.done.push(*post);
                 }
-                PostAction::Chmod => {} // done when the files are written
+                PostAction::Chmod => {}             // done when the files are written
+                PostAction::PythonEnvironment => {} // see `python_environment`
             }
         }
         Ok(created)

@@ -6,7 +6,9 @@ mod frameworks;
 mod kinds;
 mod processes;
 mod reload;
+mod skeletons;
 
+pub(crate) use self::skeletons::SKELETONS;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -10,20 +10,25 @@ use crate::support::{Connection, Serving, folder, paster, root, wait_until_built
 
 /// Runs the cases of one skeleton.
 fn check(name: &str) {
+    check_with(name, &paster);
+}
+
+/// The same, with a program in another environment.
+pub(crate) fn check_with(name: &str, program: &dyn Fn() -> Command) {
     let skeleton = Skeleton::open(name).unwrap();
     assert_eq!(skeleton.manifest.about.name, name);
     assert!(skeleton.files.iter().any(|file| file.path.starts_with("README.md")), "{name} has no README");
     for case in &skeleton.manifest.tests {
-        run(name, case);
+        run(name, case, program);
     }
 }
 
-fn run(name: &str, case: &Case) {
+fn run(name: &str, case: &Case, program: &dyn Fn() -> Command) {
     let place = folder(&[]);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let project = case.vars.get("project").map_or_else(|| name.to_owned(), text);
     let answers = case.vars.iter().filter(|(key, _)| *key != "project");
-    let mut create = paster();
+    let mut create = program();
     create.current_dir(&place).args(["create", &project, "--template", name, "--defaults"]);
     create.args(answers.map(|(key, value)| format!("{key}={}", text(value))));
     succeeds(&mut create);
@@ -39,19 +44,19 @@ fn run(name: &str, case: &Case) {
         std::fs::copy(root().join("Cargo.lock"), target.join("Cargo.lock")).unwrap();
     }
     for argv in &case.build {
-        build(&target, argv);
+        build(&target, argv, program);
     }
     if case.check {
-        succeeds(paster().args(["check", "server.toml"]).current_dir(&target));
+        succeeds(program().args(["check", "server.toml"]).current_dir(&target));
     }
     if !case.serve.is_empty() {
-        serve(name, case, &target);
+        serve(name, case, &target, program);
     }
 }
 
 /// Serves the result, sends the requests, then changes a file and waits for the expected response.
-fn serve(name: &str, case: &Case, target: &Path) {
-    let mut command = paster();
+fn serve(name: &str, case: &Case, target: &Path, program: &dyn Fn() -> Command) {
+    let mut command = program();
     command.args(["serve", "server.toml", "--json", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
     // Watches even if nothing changes, because a development build is quicker.
     command.arg("--reload").current_dir(target).env("CARGO_TARGET_DIR", shared_target());
@@ -68,7 +73,7 @@ fn serve(name: &str, case: &Case, target: &Path) {
         assert!(old.contains(&reload.from), "{name}: {} has no `{}`", reload.file, reload.from);
         std::fs::write(&file, old.replace(&reload.from, &reload.to)).unwrap();
         if !reload.build.is_empty() {
-            build(target, &reload.build);
+            build(target, &reload.build, program);
         }
         // A page that is read on each request needs no new generation: only the response counts.
         wait_until_built(&format!("{name}: {}", reload.to), || answers(&serving, &reload.then).is_ok());
@@ -92,9 +97,13 @@ fn shared_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn build(folder: &Path, argv: &[String]) {
-    let (program, args) = argv.split_first().unwrap();
-    let mut command = Command::new(program);
+fn build(folder: &Path, argv: &[String], program: &dyn Fn() -> Command) {
+    let (first, args) = argv.split_first().unwrap();
+    let environment = program();
+    let variables = environment.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    // The one on the path of that environment.
+    let mut command = Command::new("env");
+    command.envs(variables).arg(first);
     command.args(args).current_dir(folder).env("CARGO_TARGET_DIR", shared_target().join("paster"));
     // Built like `serve --reload` does, so that the builds can be shared.
     for (name, value) in [("DEBUG", "0"), ("BUILD_OVERRIDE_DEBUG", "0"), ("INCREMENTAL", "true")] {
@@ -112,7 +121,9 @@ fn succeeds(command: &mut Command) {
 #[test]
 fn each_has_a_test_here() {
     let here = ["axum", "hello-c", "mount", "notebook", "static"];
-    assert_eq!(built_in_names().collect::<Vec<_>>(), here);
+    let mut all: Vec<_> = here.into_iter().chain(crate::python::SKELETONS).collect();
+    all.sort_unstable();
+    assert_eq!(built_in_names().collect::<Vec<_>>(), all);
 }
 
 #[test]
@@ -172,7 +183,7 @@ fn an_axum_application_without_a_checkout() {
 
     let board = place.path().join("board");
     std::fs::copy(root().join("Cargo.lock"), board.join("Cargo.lock")).unwrap();
-    build(&board, &["cargo", "build", "--quiet", "--offline"].map(str::to_owned));
+    build(&board, &["cargo", "build", "--quiet", "--offline"].map(str::to_owned), &paster);
     succeeds(paster().args(["check", "server.toml"]).current_dir(&board));
 
     // If nothing can be written, nothing is.

@@ -33,13 +33,17 @@ pub(crate) struct Ready {
     pub(crate) python: PathBuf,
     /// Chromium or Chrome.
     pub(crate) chromium: PathBuf,
+    /// A directory with the wheel of a small package, which the tests install.
+    pub(crate) wheels: PathBuf,
 }
 
 /// Installs everything.
 pub(crate) fn everything() -> Result<Ready> {
     packages(PROGRAMS)?;
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
-    Ok(Ready { python: venv()?, chromium: chromium.context("no Chromium after its installation")? })
+    let python = venv()?;
+    let wheels = wheels(&python)?;
+    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels })
 }
 
 /// Installs the packages of missing programs.
@@ -97,6 +101,28 @@ fn venv() -> Result<PathBuf> {
     checked(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// A directory with the wheel of Bottle, which needs no other package.
+fn wheels(python: &Path) -> Result<PathBuf> {
+    let folder = target().join("test-wheels");
+    let is_there = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+    if !is_there {
+        let mut pip = Command::new(python);
+        pip.args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "bottle",
+            "--dest",
+        ]);
+        checked(pip.arg(&folder))?;
+    }
+    Ok(folder)
 }
 
 /// The first program with this name on `PATH`.

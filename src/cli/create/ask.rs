@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cli::output::note;
 use crate::error::{Error, Result};
+use crate::ops::python_environment::PythonEnvironment;
 use crate::scaffold::{Kind, Question, Skeleton, built_in_names};
 
 /// Asks which built-in skeleton to use.
@@ -70,6 +71,19 @@ pub(super) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
         },
     };
     Ok(Some(answer.map_err(|error| unanswered(&error))?))
+}
+
+/// Asks whether to make the virtual environment.
+pub(super) fn ask_to_install(environment: &PythonEnvironment) -> Result<bool> {
+    let folder = environment.folder.display();
+    let question = format!("Install its packages into {folder} with {}?", environment.installer);
+    let answer = inquire::Confirm::new(&question).with_default(true).prompt();
+    Ok(answer.map_err(|error| match error {
+        inquire::InquireError::OperationCanceled | inquire::InquireError::OperationInterrupted => {
+            Error::new("cancelled: the packages are not installed").help(environment.command())
+        }
+        other => unanswered(&other),
+    })?)
 }
 
 fn unanswered(error: &inquire::InquireError) -> Error {

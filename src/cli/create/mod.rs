@@ -9,16 +9,17 @@ use std::process::ExitCode;
 
 use serde_json::Map;
 
-use self::ask::{ask, ask_for_skeleton};
+use self::ask::{ask, ask_for_skeleton, ask_to_install};
 use crate::error::{Error, Result};
 use crate::ops::create::{CreateRequest, prepare, read_answers};
-use crate::scaffold::{ProvidedAnswers, Skeleton, built_in_names};
+use crate::scaffold::{PostAction, ProvidedAnswers, Skeleton, built_in_names};
 
 /// Creates an application from a skeleton.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster create --list-templates                list the built-in skeletons
   paster create blog --template axum            a Rust application in ./blog
+  paster create blog -t django --install        a Django project, with its packages in ./blog/.venv
   paster create --template notebook             a notebook server in ./notebook
   paster create site -t static port=9000        answer a question in advance
   paster create site -t static --list-variables show what it would ask
@@ -51,6 +52,12 @@ pub(super) struct Args {
     /// Write into a directory that is not empty; replaced files are kept as *.bak
     #[arg(long)]
     force: bool,
+    /// For a Python application: make its virtual environment and install its packages, without asking
+    #[arg(long, overrides_with = "no_install")]
+    install: bool,
+    /// For a Python application: do not ask for its virtual environment, and do not make it
+    #[arg(long)]
+    no_install: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -93,7 +100,16 @@ impl Args {
             return report::plan(&prepared, self.json);
         }
         prepared.refuse_used(self.force)?;
-        let created = prepared.write()?;
+        let mut created = prepared.write()?;
+        let environment = prepared.python_environment();
+        if let Some(environment) = environment.as_ref().filter(|environment| !environment.folder.exists()) {
+            if self.install || (!self.no_install && interactive && ask_to_install(environment)?) {
+                environment.make(self.json)?;
+                created.done.push(PostAction::PythonEnvironment);
+            } else {
+                created.first = Some(environment.command());
+            }
+        }
         report::created(&prepared, &created, self.json)
     }
 }

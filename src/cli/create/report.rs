@@ -120,7 +120,7 @@ pub(super) fn created(prepared: &Prepared, created: &Created, json: bool) -> Res
     }
     if !prepared.next.is_empty() {
         text += "next:\n";
-        for line in &prepared.next {
+        for line in created.first.iter().chain(&prepared.next) {
             text += &format!("  {line}\n");
         }
     }
@@ -222,6 +222,7 @@ fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
         result["post"] = json!(created.done);
         result["backups"] = backups.into();
         result["notices"] = json!(created.notices);
+        result["next"] = created.first.iter().chain(&prepared.next).cloned().collect();
         result["needs_force"] = false.into();
     }
     result

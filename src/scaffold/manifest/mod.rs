@@ -139,6 +139,8 @@ pub enum PostAction {
     Chmod,
     /// Checks `server.toml`, as `paster check` does.
     Check,
+    /// Makes the virtual environment `.venv` and installs the packages of `requirements.txt`, if the user wants that.
+    PythonEnvironment,
 }
 
 /// One `[[test]]`: paster creates the skeleton, checks and serves it, and sends requests.
