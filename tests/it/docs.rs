@@ -63,11 +63,14 @@ fn slug(heading: &str) -> String {
 }
 
 /// The files that the configs of the pages name.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("public/index.html", "<h1>Public</h1>"),
     ("data/public/index.html", "<h1>Public</h1>"),
     ("staff.htpasswd", ""),
     ("common.toml", ""),
+    ("mywiki/main.py", "def application(environ, start_response): pass\n"),
+    ("wiki.wsgi", "def application(environ, start_response): pass\n"),
+    ("api/main.py", "async def app(scope, receive, send): pass\n"),
     ("program", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello'\n"),
 ];
 
@@ -125,4 +128,52 @@ fn check(config: &str, folder: &Path, page: &Path) {
     let output = paster().args(["check", "page.toml"]).current_dir(folder).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}:\n{config}\n{printed}", page.display());
+}
+
+/// The pages for those who come from other servers name options that exist.
+#[test]
+fn options_beside_those_of_other_servers_exist() {
+    let kinds = std::fs::read_to_string(root().join("docs/kinds.md")).unwrap();
+    let section = |anchor: &str| {
+        let start = kinds.find(anchor).unwrap_or_else(|| panic!("no section {anchor}"));
+        let rest = &kinds[start + anchor.len()..];
+        rest[..rest.find("\n## ").unwrap_or(rest.len()).min(rest.find("\n### ").unwrap_or(rest.len()))]
+            .to_owned()
+    };
+    let mut seen = 0;
+    for page in pages().iter().filter(|page| page.file_name().unwrap().to_str().unwrap().starts_with("from-"))
+    {
+        let text = std::fs::read_to_string(page).unwrap();
+        for row in text.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [_, option, place] = cells[..] else { panic!("{}: {row}", page.display()) };
+            let place = place.trim();
+            let option = option.trim_matches('`');
+            let known = match place {
+                "app" => {
+                    let kinds =
+                        ["wsgi", "asgi", "pyramid"].map(|kind| section(&format!("<a id=\"app-{kind}\">")));
+                    option.starts_with("use = ")
+                        || kinds.iter().any(|text| text.contains(&format!("\n| `{option}` |")))
+                }
+                "server" => section("<a id=\"server-http\">").contains(&format!("\n| `{option}")),
+                "process" => section("## `[process]`").contains(&format!("\n| `{option}` |")),
+                "log" => section("## `[log]`").contains(&format!("\n| `{option}` |")),
+                "access_log" | "body_limit" => {
+                    section(&format!("<a id=\"middleware-{place}\">")).contains(&format!("\n| `{option}` |"))
+                }
+                "serve" => help(&["serve"]).contains(option),
+                "command" => help(&[]).contains(&format!("\n  {} ", option.trim_start_matches("paster "))),
+                other => panic!("{}: `{other}` is not a place", page.display()),
+            };
+            assert!(known, "{}: there is no `{option}` ({place})", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 80, "{seen}");
+}
+
+fn help(command: &[&str]) -> String {
+    let output = paster().args(command).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
