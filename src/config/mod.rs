@@ -8,6 +8,7 @@
 //! This module knows nothing of clap, of parts or of sockets.
 
 mod document;
+mod env_file;
 mod expand;
 mod explain;
 mod files;
@@ -20,6 +21,7 @@ mod networks;
 mod node;
 mod origin;
 mod paths;
+mod procfile;
 mod provenance;
 mod provider;
 mod schema;
@@ -37,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Errors, Result, Source};
+pub use env_file::read_env_file;
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 pub use key_path::{KeyPath, item, join};
@@ -47,6 +50,7 @@ pub use paths::{
     AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, PathAccess, ProgramPath,
     ReadPath, ServedPath,
 };
+pub use procfile::{Procfile, ProcfileEntry, ProcfileRole, SkippedLine};
 use provenance::Provenance;
 pub use schema::old_names;
 pub use secret::is_secret_field;
