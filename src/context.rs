@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::body::BoxFuture;
 use crate::error::Error;
 use crate::health::HealthProbes;
@@ -23,8 +25,10 @@ pub struct Context {
     pub checking: bool,
     /// The private copy of each plugin app's built library, by the app's name.
     pub libraries: BTreeMap<String, PathBuf>,
-    /// The sockets of the processes that the supervisor has started for an app, by the app's name.
-    pub processes: BTreeMap<String, Vec<PathBuf>>,
+    /// The addresses of the processes that the supervisor has started for an app, by the app's name.
+    pub processes: BTreeMap<String, Vec<ProcessAddress>>,
+    /// The app that this process runs, if it is the process of an isolated app.
+    pub inside: Option<String>,
     /// The state that the same app of the previous generation saved, by the app's name.
     pub states: BTreeMap<String, Vec<u8>>,
     /// The whole merged config, for parts that need more than their own table.
@@ -37,6 +41,16 @@ pub struct Context {
     pub parts: Arc<Parts>,
     /// The health of the apps.
     pub health: Arc<HealthProbes>,
+}
+
+/// Where a process of an application listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessAddress {
+    /// At this Unix socket.
+    Unix(PathBuf),
+    /// At this port of 127.0.0.1.
+    Tcp(u16),
 }
 
 /// A request to reopen log files, because they were moved (USR1). Clones share the counter.
@@ -103,6 +117,7 @@ impl Context {
             checking: false,
             libraries: BTreeMap::new(),
             processes: BTreeMap::new(),
+            inside: None,
             states: BTreeMap::new(),
             config: Arc::default(),
             host: Arc::new(NoHost),

@@ -6,11 +6,13 @@ mod cascade;
 mod cgi;
 mod fastcgi;
 mod hand_off;
+pub mod isolation;
 mod kind;
 mod media;
 mod mount;
 mod plugin;
 pub mod process;
+pub mod program;
 mod proxy;
 mod python;
 mod redirect;
@@ -92,6 +94,14 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
             .shorthand("publish_dir", &["DIRECTORY"]),
         python::entry::<python::AsgiFramework>("starlette", "Runs the Starlette application of a directory")
             .shorthand("publish_dir", &["DIRECTORY"]),
+        Entry::of(
+            "program",
+            "Runs a program that serves requests, in any language, and forwards requests to it",
+            program::build,
+        )
+        .shorthand("command", &["COMMAND"])
+        .links(program::links)
+        .processes(program::process_spec),
         Entry::of(
             "proxy",
             "Forwards requests to upstreams over HTTP/1.1, with WebSockets, or HTTP/2",

@@ -37,6 +37,17 @@ pub(super) struct Options {
     upstream: UpstreamOptions,
 }
 
+impl Options {
+    /// The options for upstreams that paster has started, at these addresses.
+    pub(super) fn of_processes(
+        upstreams: Vec<ConfigAddress>,
+        passing: GatewayOptions,
+        upstream: UpstreamOptions,
+    ) -> Options {
+        Options { upstreams, passing, upstream }
+    }
+}
+
 /// The apps that the upstreams may hand requests to.
 pub(super) fn links(options: &Options) -> Vec<Link> {
     hand_off::links(&options.upstream.hand_off)

@@ -1,6 +1,7 @@
 //! Parses the arguments and returns the exit code. One file per subcommand: its `Args`, and a `run` that
 //! calls `ops`.
 
+mod attach;
 mod cancel;
 mod check;
 mod completions;
@@ -69,6 +70,8 @@ enum Command {
     Logs(logs::Args),
     Reload(reload::Args),
     Rollback(reload::RollbackArgs),
+    Restart(reload::RestartArgs),
+    Attach(attach::Args),
     Cancel(cancel::Args),
     Task(task::Args),
     Stop(stop::Args),
@@ -94,6 +97,12 @@ enum Command {
     Side(serve::SideArgs),
     #[command(name = "__app", hide = true)]
     App(serve::AppArgs),
+    #[command(name = "__program", hide = true)]
+    Program(serve::ProgramArgs),
+    #[command(name = "__isolated", hide = true)]
+    Isolated(serve::IsolatedArgs),
+    #[command(name = "__exec", hide = true)]
+    Exec(serve::ExecArgs),
     #[command(name = "__successor", hide = true)]
     Successor(serve::SuccessorArgs),
     #[command(name = "__task", hide = true)]
@@ -139,6 +148,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Logs(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Rollback(args) => args.run(),
+        Command::Restart(args) => args.run(),
+        Command::Attach(args) => args.run(),
         Command::Cancel(args) => args.run(),
         Command::Task(args) => args.run(),
         Command::Stop(args) => args.run(),
@@ -159,6 +170,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Worker(args) => args.run(),
         Command::Side(args) => args.run(),
         Command::App(args) => args.run(),
+        Command::Program(args) => args.run(),
+        Command::Isolated(args) => args.run(),
+        Command::Exec(args) => args.run(),
         Command::Successor(args) => args.run(),
         Command::TaskProgram(args) => args.run(),
     }

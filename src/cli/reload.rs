@@ -1,4 +1,4 @@
-//! `paster reload` and `paster rollback`.
+//! `paster reload`, `paster rollback` and `paster restart`.
 
 use std::process::ExitCode;
 
@@ -52,6 +52,40 @@ pub(super) struct RollbackArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Replaces the processes of one app or program of a running server.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster restart api              the processes of [app.api]
+  paster restart worker --wait    the program of [program.worker]; wait until the new one is ready
+  paster restart api site/server.toml --json
+
+The new processes are ready before the old ones get no more requests, and those end when they have
+answered what they have. If the new ones fail, the old ones stay. All other apps keep their processes,
+and the config is that of the running generation.
+Exit codes: 0 started (with --wait: they serve), 1 failed, 2 several servers run: name one.")]
+pub(super) struct RestartArgs {
+    /// Name of an `[app.NAME]` that runs in processes of its own, or of a `[program.NAME]`
+    #[arg(value_name = "APP")]
+    app: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Wait until they serve or have failed
+    #[arg(long)]
+    wait: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl RestartArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        ask(&self.server, &Ask::Restart { app: self.app, wait: self.wait }, self.json)
+    }
 }
 
 impl Args {

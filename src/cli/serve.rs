@@ -30,6 +30,7 @@ Without a config file:
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
   paster serve --app scgi:127.0.0.1:4000     or scgi:unix:PATH
   paster serve --app flask:./blog            or django, fastapi, pyramid, wsgi:MODULE:OBJECT, …
+  paster serve --app program:'node server.js'   start a program, and forward requests to it
   paster serve --app cgi:./program           run a program for each request
 Such an app is [app.main] with access_log, error_page and body_limit. -D sets its other options;
 `paster config show` with the same arguments prints it as the start of a config file.
@@ -123,6 +124,31 @@ pub(super) struct AppArgs {
     words: Vec<std::ffi::OsString>,
 }
 
+/// What runs beside a program (started by the supervisor).
+#[derive(Debug, clap::Args)]
+pub(super) struct ProgramArgs {}
+
+/// A process that runs one app (started by the supervisor).
+#[derive(Debug, clap::Args)]
+pub(super) struct IsolatedArgs {}
+
+/// The last step before a program, in its process.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExecArgs {
+    /// Process id of what runs beside the program.
+    #[arg(long)]
+    parent: u32,
+    /// Standard input is a listening socket, which the program inherits.
+    #[arg(long)]
+    listen: bool,
+    /// Standard output is the program's terminal.
+    #[arg(long)]
+    terminal: bool,
+    /// The program with its arguments.
+    #[arg(last = true)]
+    words: Vec<std::ffi::OsString>,
+}
+
 /// The program of a scheduled task (started by a worker).
 #[derive(Debug, clap::Args)]
 pub(super) struct TaskArgs {
@@ -193,6 +219,24 @@ impl TaskArgs {
 impl AppArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         serve::app(&self.words, self.parent, &self.credentials).map(ExitCode::from)
+    }
+}
+
+impl ProgramArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::program_process().map(ExitCode::from)
+    }
+}
+
+impl IsolatedArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::isolated().map(ExitCode::from)
+    }
+}
+
+impl ExecArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        serve::exec(&self.words, self.parent, self.listen, self.terminal).map(ExitCode::from)
     }
 }
 

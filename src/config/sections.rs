@@ -15,13 +15,14 @@ const fn top(name: &'static str, in_profile: bool) -> TopLevel {
 }
 
 /// Every key at the top level.
-pub const TOP_LEVEL: [TopLevel; 9] = [
+pub const TOP_LEVEL: [TopLevel; 10] = [
     top("include", false),
     top("vars", true),
     top("profile", false),
     top("server", true),
     top("app", true),
     top("middleware", true),
+    top("program", true),
     top("task", true),
     top("process", true),
     top("log", true),
@@ -49,6 +50,30 @@ pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {
                     "type": "array",
                     "items": { "type": "string" },
                     "description": "The stack, outermost first: names of `[middleware.NAME]` tables or of kinds.",
+                }),
+            ),
+            (
+                "isolation",
+                json!({
+                    "anyOf": [
+                        { "const": "process" },
+                        {
+                            "type": "object",
+                            "additionalProperties": false,
+                            "properties": {
+                                "processes": { "type": "integer", "minimum": 1, "maximum": 64 },
+                                "start_secs": { "type": "integer", "minimum": 1 },
+                                "max_requests": { "type": "integer", "minimum": 0 },
+                                "max_growth_mib": { "type": "integer", "minimum": 0 },
+                                "stuck_secs": { "type": "integer", "minimum": 0 },
+                            },
+                        },
+                    ],
+                    "description":
+                        "\"process\": run the app in a process of its own, which all workers share, so that a crash, a leak \
+                         or a blocked thread does not affect other apps. Or a table of options: `processes` (1), \
+                         `start_secs` (30), and, as in the kind `wsgi`, `max_requests`, `max_growth_mib` and `stuck_secs` \
+                         (300).",
                 }),
             ),
             (

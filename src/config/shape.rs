@@ -48,18 +48,17 @@ pub(super) fn check(tree: &Node, errors: &mut Vec<Error>) {
             }
         }
     }
-    if let Some(tasks) = table.get("task") {
-        match tasks.table() {
-            None => {
-                let error = not_a_table(tasks, &"task".into());
-                errors.push(error.help("name a table in it: `[task.sweep]`"));
-            }
-            Some(tasks) => {
-                for (name, task) in tasks.iter().filter(|(_, task)| task.table().is_none()) {
-                    let error = not_a_table(task, &join("task", name));
-                    errors.push(error.help("tables of `task` have names: put the key in `[task.sweep]`"));
-                }
-            }
+    for (section, example) in [("program", "program.worker"), ("task", "task.sweep")] {
+        let Some(parts) = table.get(section) else { continue };
+        let Some(named) = parts.table() else {
+            let error = not_a_table(parts, &section.into());
+            errors.push(error.help(format!("name a table in it: `[{example}]`")));
+            continue;
+        };
+        for (name, part) in named.iter().filter(|(_, part)| part.table().is_none()) {
+            let error = not_a_table(part, &join(section, name));
+            errors
+                .push(error.help(format!("tables of `{section}` have names: put the key in `[{example}]`")));
         }
     }
     if let Some(vars) = table.get("vars").filter(|vars| vars.table().is_none()) {

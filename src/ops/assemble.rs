@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
 use super::stack::{self, Layer, stack};
+use crate::app::isolation::{build_isolated, is_isolated};
 use crate::app::{AppKind, Builder};
 use crate::body::{App, Observer, ServerParts};
 use crate::config::{Config, Table};
@@ -224,20 +225,28 @@ impl<'a> Assembler<'a> {
     fn build(&mut self, name: &str, table: &Table) -> App {
         let mut instances = Vec::new();
         let mut hands_on = false;
+        let inside = self.context.inside.as_deref() == Some(name);
         let built = AppKind::of(table).and_then(|entry| {
             let context = self.context;
+            let isolated = is_isolated(table)? && !inside;
             let mut resolve = |name: &str, origin| {
                 hands_on = true;
                 self.app(name, origin)
             };
             let mut builder = Builder { context, resolve: &mut resolve, instances: &mut instances };
-            entry.kind.build(table, &mut builder)
+            match context.processes.get(name).filter(|_| isolated) {
+                Some(addresses) => build_isolated(table, addresses, &mut builder),
+                None => entry.kind.build(table, &mut builder),
+            }
         });
         self.instances.extend(instances);
         if hands_on {
             self.handing_on.insert(name.to_owned());
         }
         let built = built.map_err(|errors| self.errors.extend(errors));
+        if inside {
+            return built.unwrap_or_else(|()| placeholder()); // its stack is in the workers
+        }
         let layers = stack(self.config, table, &mut self.errors);
         let limited = layers.iter().any(|layer| layer.is(|kind| kind.limits_bodies) && !layer.is_selective());
         let limit = (!limited && !hands_on).then_some(body_limit::DEFAULT_BYTES);

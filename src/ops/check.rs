@@ -13,6 +13,7 @@ use crate::ops::build;
 use crate::ops::schema::deprecations;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
+use crate::ops::sections::program;
 use crate::ops::sections::task;
 use crate::ops::serve::check_user;
 
@@ -45,6 +46,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
     errors.extend(task::check(&config).err().into_iter().flatten());
+    errors.extend(program::check(&config).err().into_iter().flatten());
     let about_user = check_user(&config).unwrap_or_else(|found| {
         errors.extend(found);
         Vec::new()

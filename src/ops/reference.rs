@@ -9,6 +9,7 @@ use super::list::{OptionRow, Section, option_rows};
 use super::sections::log::Log;
 use super::sections::process::Process;
 use super::sections::task::TaskOptions;
+use crate::app::program::BackgroundOptions;
 use crate::config::common_keys;
 
 /// Returns the page. A test compares it with the file in the repository.
@@ -20,6 +21,7 @@ pub fn markdown() -> String {
     let tables = [
         ("[process]", PROCESS, option_rows(&schemars::schema_for!(Process))),
         ("[log]", LOG, option_rows(&schemars::schema_for!(Log))),
+        ("[program.NAME]", PROGRAM, option_rows(&schemars::schema_for!(BackgroundOptions))),
         ("[task.NAME]", TASK, option_rows(&schemars::schema_for!(TaskOptions))),
     ];
     for (name, about, options) in tables {
@@ -40,6 +42,7 @@ const HEAD: &str = "# Kinds and their options
 
 const PROCESS: &str = "How many workers run, as which user, and when they are replaced.";
 const LOG: &str = "The log of the supervisor, the workers and the side processes.";
+const PROGRAM: &str = "A program that serves no requests, such as a worker of a queue. It runs once per server, beside the workers.";
 const TASK: &str = "Work on a schedule. A task runs once per server, however many workers there are.";
 
 fn section_chapter(page: &mut String, section: Section) {

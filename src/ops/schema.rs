@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::APPS;
+use crate::app::program::BackgroundOptions;
 use crate::config::{
     Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, old_names, profile_keys,
 };
@@ -51,6 +52,8 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     }
     found.extend(config.section("process").map(|table| (table, schemars::schema_for!(Process))));
     found.extend(config.section("log").map(|table| (table, schemars::schema_for!(Log))));
+    let programs = config.names("program").into_iter().filter_map(|name| config.table("program", name));
+    found.extend(programs.map(|table| (table, schemars::schema_for!(BackgroundOptions))));
     let tasks = config.names("task").into_iter().filter_map(|name| config.table("task", name));
     found.extend(tasks.map(|table| (table, schemars::schema_for!(TaskOptions))));
     found.into_iter().map(|(table, schema)| (table.current(schema.as_value()), schema)).collect()
@@ -99,6 +102,10 @@ fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
             let task = hoisted(schemars::schema_for!(TaskOptions).to_value(), key, definitions);
             described(tables_of(task), TASKS)
         }
+        "program" => {
+            let program = hoisted(schemars::schema_for!(BackgroundOptions).to_value(), key, definitions);
+            described(tables_of(program), PROGRAMS)
+        }
         section => {
             let about = match section {
                 "server" => "Servers by name. A server accepts connections and calls one app.",
@@ -113,6 +120,7 @@ fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
 const INCLUDE: &str =
     "Files that this one overrides, relative to it; with `?` at the end, a file may be absent.";
 const VARS: &str = "Values for `${name}` in any string of the config.";
+const PROGRAMS: &str = "Programs by name that serve no requests, such as workers of a queue.";
 const TASKS: &str = "Scheduled tasks by name, run once per server.";
 const PROFILE: &str = "Tables merged over the files if selected by `--profile NAME` or PASTER_PROFILE.";
 
@@ -277,6 +285,10 @@ pub fn default_of(config: &Config, key: &KeyPath) -> Option<Value> {
     let schema = match section {
         "process" => schemars::schema_for!(Process),
         "log" => schemars::schema_for!(Log),
+        "program" => {
+            config.table("program", keys.next()?)?;
+            schemars::schema_for!(BackgroundOptions)
+        }
         "task" => {
             config.table("task", keys.next()?)?;
             schemars::schema_for!(TaskOptions)

@@ -92,3 +92,12 @@ fn https_with_a_certificate_of_our_own() {
     let curl = std::process::Command::new("curl").args(["-sSkL", "--noproxy", "*", &plain]).output().unwrap();
     assert_eq!(String::from_utf8(curl.stdout).unwrap(), "hello over HTTPS\n", "led on from {plain}");
 }
+
+#[tokio::test]
+async fn a_server_of_node() {
+    let serving = serve("node");
+    let (status, text) = text(format!("{}/page?a=b", serving.url())).await;
+    assert_eq!(status, 200);
+    assert!(text.contains("Hello from Node.js") && text.contains("/page?a=b from 127.0.0.1."), "{text}");
+    assert!(serving.stderr().contains("the database is up to date"), "{}", serving.stderr());
+}

@@ -120,7 +120,7 @@ fn succeeds(command: &mut Command) {
 
 #[test]
 fn each_has_a_test_here() {
-    let here = ["axum", "hello-c", "mount", "notebook", "static"];
+    let here = ["axum", "hello-c", "mount", "notebook", "program-node", "static"];
     let mut all: Vec<_> = here.into_iter().chain(crate::python::SKELETONS).collect();
     all.sort_unstable();
     assert_eq!(built_in_names().collect::<Vec<_>>(), all);
@@ -134,6 +134,11 @@ fn a_static_site() {
 #[test]
 fn two_apps_mounted() {
     check("mount");
+}
+
+#[test]
+fn a_server_of_node() {
+    check("program-node");
 }
 
 #[test]

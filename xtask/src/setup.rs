@@ -23,6 +23,8 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["apache2"], &["apache2-bin"], "is a web server in front"),
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
     (&["systemd-socket-activate"], &["systemd"], "passes sockets as systemd does, and reads the unit"),
+    (&["puma"], &["puma"], "serves Ruby's Rack"),
+    (&["go"], &["golang-go"], "builds a server in Go"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];

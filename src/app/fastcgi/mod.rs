@@ -55,6 +55,19 @@ pub(super) struct Options {
     upstream: UpstreamOptions,
 }
 
+impl Options {
+    /// The options for upstreams that paster has started, at these addresses.
+    pub(super) fn of_processes(
+        upstreams: Vec<ConfigAddress>,
+        passing: GatewayOptions,
+        upstream: UpstreamOptions,
+    ) -> Options {
+        let (index, split_path) = (index_php(), dot_php());
+        let (root, fallback) = (None, None);
+        Options { upstreams, root, index, split_path, fallback, passing, keep_connections: true, upstream }
+    }
+}
+
 /// The apps that the upstreams may hand requests to.
 pub(super) fn links(options: &Options) -> Vec<Link> {
     hand_off::links(&options.upstream.hand_off)

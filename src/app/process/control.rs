@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::ProcessSpec;
+use crate::context::ProcessAddress;
 
 /// The starter's end.
 #[derive(Debug)]
@@ -72,12 +73,20 @@ impl Control {
         self.stream.as_fd().try_clone_to_owned()
     }
 
-    /// Sends the settings of `spec` and the listening socket.
+    /// Sends the settings of `spec`, and where to listen.
     /// # Errors
     /// When the process has ended.
-    pub async fn start(&self, spec: &ProcessSpec, listener: OwnedFd) -> io::Result<()> {
+    pub async fn start(
+        &self,
+        spec: &ProcessSpec,
+        address: Option<&ProcessAddress>,
+        listener: Option<OwnedFd>,
+    ) -> io::Result<()> {
         let mut out = Outgoing::default();
-        out.push_descriptor(Kind::Start, 0, &spec.encode(), listener);
+        match listener {
+            Some(listener) => out.push_descriptor(Kind::Start, 0, &spec.encode(address), listener),
+            None => out.push(Kind::Start, 0, &spec.encode(address)),
+        }
         self.send(out).await
     }
 

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +12,47 @@ use tokio::process::{Child, Command};
 
 use super::control::{Control, LoadFailure, Report};
 use super::failure::{ApplicationError, Traceback};
-use super::{Pool, ProcessSpec};
+use super::{Endpoint, EndpointUsers, Pool, ProcessSpec};
+use crate::context::ProcessAddress;
+
+/// An address for a process.
+pub(in crate::app) struct LocalPlace {
+    endpoint: Endpoint,
+    folder: TempDir,
+}
+
+impl LocalPlace {
+    /// Makes one.
+    /// # Errors
+    /// When there is no free port or descriptor, or no directory can be made.
+    pub(in crate::app) fn bind(spec: &ProcessSpec) -> io::Result<LocalPlace> {
+        let folder = tempfile::Builder::new().prefix("paster-app-").tempdir()?;
+        let endpoint =
+            Endpoint::bind(spec.address, &folder.path().join("app.sock"), EndpointUsers::default())?;
+        Ok(LocalPlace { endpoint, folder })
+    }
+
+    /// The address.
+    pub(in crate::app) fn address(&self) -> Option<ProcessAddress> {
+        self.endpoint.address.clone()
+    }
+}
+
+fn no_socket(cause: &io::Error) -> LoadFailure {
+    LoadFailure { summary: format!("cannot make a socket: {cause}"), ..LoadFailure::default() }
+}
+
+/// Binds an address, starts a process there, and waits until the application is loaded.
+async fn start_anywhere(spec: &ProcessSpec) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
+    let place = LocalPlace::bind(spec).map_err(|cause| no_socket(&cause))?;
+    Local::start(spec, place).await
+}
 
 /// A process that ends with this value.
-struct Local {
+pub(in crate::app) struct Local {
     child: Child,
     control: Control,
-    socket: PathBuf,
+    address: Option<ProcessAddress>,
     /// The directory of the socket.
     _folder: TempDir,
 }
@@ -30,33 +61,28 @@ impl Local {
     /// Starts a process, and waits until the application is loaded.
     /// # Errors
     /// Why it could not be loaded.
-    async fn start(spec: &ProcessSpec) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
-        let failed = |what: &str, cause: io::Error| LoadFailure {
-            summary: format!("{what}: {cause}"),
-            ..Default::default()
-        };
-        let made = || -> io::Result<(TempDir, PathBuf, OwnedFd)> {
-            let folder = tempfile::Builder::new().prefix("paster-app-").tempdir()?;
-            let socket = folder.path().join("app.sock");
-            let listener = UnixListener::bind(&socket)?;
-            listener.set_nonblocking(true)?;
-            Ok((folder, socket, listener.into()))
-        };
-        let (folder, socket, listener) = made().map_err(|cause| failed("cannot make a socket", cause))?;
-        let (control, end) = Control::pair().map_err(|cause| failed("cannot make a socket", cause))?;
+    pub(in crate::app) async fn start(
+        spec: &ProcessSpec,
+        place: LocalPlace,
+    ) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
+        let LocalPlace { endpoint, folder } = place;
+        let (address, listener) = endpoint.release();
+        let (control, end) = Control::pair().map_err(|cause| no_socket(&cause))?;
         let mut command = Command::from(spec.command());
         command.stdin(Stdio::from(end)).process_group(0).kill_on_drop(true);
         // What the application prints must not get into the output of a command.
         if let Ok(stderr) = rustix::io::dup(io::stderr()) {
             command.stdout(Stdio::from(stderr));
         }
-        let what = format!("cannot run `{}`", spec.program.display());
-        let child = command.spawn().map_err(|cause| failed(&what, cause))?;
+        let child = command.spawn().map_err(|cause| {
+            let summary = format!("cannot run `{}`: {cause}", spec.program.display());
+            LoadFailure { summary, ..LoadFailure::default() }
+        })?;
         drop(command); // it holds the other end of the socket
-        let mut local = Local { child, control, socket, _folder: folder };
+        let mut local = Local { child, control, address, _folder: folder };
         let mut alone = spec.clone();
         alone.settings.push(("alone".to_owned(), true.to_string()));
-        let _ = local.control.start(&alone, listener).await; // its end is noticed below
+        let _ = local.control.start(&alone, local.address.as_ref(), listener).await; // its end is noticed below
         let limit = Duration::from_secs(spec.start_secs);
         match tokio::time::timeout(limit, local.ready()).await {
             Ok(Ok(facts)) => Ok((local, facts)),
@@ -89,8 +115,8 @@ impl Local {
 pub(super) fn start(pool: &Arc<Pool>, spec: ProcessSpec) {
     let pool = pool.clone();
     tokio::spawn(async move {
-        let failure = match Local::start(&spec).await {
-            Ok((mut local, _)) => match UnixStream::connect(&local.socket).await {
+        let failure = match start_anywhere(&spec).await {
+            Ok((mut local, _)) => match connect(&local).await {
                 Ok(stream) => {
                     pool.serve(stream).await;
                     let status =
@@ -113,11 +139,18 @@ pub(super) fn start(pool: &Arc<Pool>, spec: ProcessSpec) {
     });
 }
 
+async fn connect(local: &Local) -> io::Result<UnixStream> {
+    match &local.address {
+        Some(ProcessAddress::Unix(path)) => UnixStream::connect(path).await,
+        _ => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
+}
+
 /// Loads the application in a process that then ends. Returns facts about the process.
 /// # Errors
 /// Why it could not be loaded.
 pub async fn probe(spec: &ProcessSpec) -> Result<BTreeMap<String, String>, LoadFailure> {
-    let (mut local, facts) = Local::start(spec).await?;
+    let (mut local, facts) = start_anywhere(spec).await?;
     let _ = local.control.drain().await; // it may have ended by itself
     let _ = tokio::time::timeout(Duration::from_secs(5), local.child.wait()).await; // then it is killed
     Ok(facts)

@@ -3,11 +3,13 @@
 //! Nothing here depends on what the processes run. The supervisor starts the processes of a generation, and each worker
 //! connects to all of them; without a supervisor (`paster request`), the app starts one itself.
 //!
-//! - `spec`: what to start; `control`: what a process and its starter tell each other
+//! - `spec`: what to start; `address`: where it listens
+//! - `control`: what a process and its starter tell each other; `starter`: the same, seen from the process
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
 //! - `exchange`: one request and its response; `websocket`: one WebSocket; `failure`: the response in place of the application's
 //! - `local`: a process without a supervisor
 
+mod address;
 mod control;
 mod exchange;
 mod failure;
@@ -15,16 +17,21 @@ mod link;
 mod local;
 mod pool;
 mod spec;
+mod starter;
 mod websocket;
 
+pub use address::{AddressKind, Endpoint, EndpointUsers};
 pub use control::{Control, LoadFailure, Report};
 pub use local::probe;
+pub(super) use local::{Local, LocalPlace};
 pub(super) use pool::{Pool, PoolLimits};
-pub use spec::{ProcessLimits, ProcessSpec};
+pub use spec::{ProcessLimits, ProcessSpec, ResourceLimits, Restart, Uncompared};
+pub use starter::{Settings, Starter};
 
 use super::Builder;
 use crate::body::App;
 use crate::config::Table;
+use crate::context::ProcessAddress;
 use crate::error::Result;
 
 /// An app whose requests go to the processes that the supervisor has started for it, or to one of its own that `spec`
@@ -40,7 +47,10 @@ pub(super) fn app(
     let context = builder.context;
     let pool = Pool::new(table.name(), limits);
     match context.processes.get(table.name()) {
-        Some(sockets) => sockets.iter().for_each(|socket| pool.connect(socket.clone())),
+        Some(addresses) => addresses.iter().for_each(|address| match address {
+            ProcessAddress::Unix(socket) => pool.connect(socket.clone()),
+            ProcessAddress::Tcp(_) => {} // processes that speak frames have sockets
+        }),
         None => local::start(&pool, spec()?),
     }
     Ok(App::from_call(move |request| {

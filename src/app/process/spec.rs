@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use paster_frames::push_pair;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::address::AddressKind;
+use crate::context::ProcessAddress;
 
 /// How the processes of an application are started. Two equal values give the same processes, unless the application's
 /// files have changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessSpec {
     /// The program.
     pub program: PathBuf,
@@ -21,13 +26,49 @@ pub struct ProcessSpec {
     pub env: BTreeMap<String, String>,
     /// What the program is told over its control socket.
     pub settings: Vec<(String, String)>,
+    /// More of it, which makes no difference: processes that are told something else are the same.
+    pub details: Uncompared<Vec<(String, String)>>,
     /// How many processes there are.
     pub count: usize,
+    /// Where each of them listens.
+    pub address: AddressKind,
+    /// Requests are forwarded to that address, and not sent as frames: a process cannot tell the workers that another one
+    /// takes its place.
+    pub forwarded: bool,
     /// How long loading the application may take, in seconds.
     pub start_secs: u64,
+    /// How long a process may take to end, in seconds; 0: as long as is usual.
+    pub stop_secs: u64,
     /// When a process is replaced.
     pub limits: ProcessLimits,
+    /// What happens when a process has ended by itself.
+    pub restart: Restart,
+    /// The process ends by itself when it has done its work; it is ready then.
+    pub once: bool,
+    /// Names of programs and apps that must be ready before these processes start.
+    pub after: Vec<String>,
+    /// Files and directories: when one has changed, the processes are replaced.
+    pub watched: Vec<PathBuf>,
+    /// Their user, if it is not that of the workers.
+    pub user: Option<String>,
+    /// Their group, if it is not that of the workers.
+    pub group: Option<String>,
+    /// The resource limits that are not those of the workers.
+    pub resources: ResourceLimits,
 }
+
+/// A value that is equal to every other one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uncompared<T>(pub T);
+
+impl<T> PartialEq for Uncompared<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Uncompared<T> {}
 
 /// When a process is replaced. 0: never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +81,47 @@ pub struct ProcessLimits {
     pub stuck_secs: u64,
 }
 
+/// What happens when a program has ended by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Restart {
+    /// It is started again.
+    #[default]
+    Always,
+    /// It is started again if it has failed.
+    OnFailure,
+    /// It is not started again before the next reload.
+    Never,
+}
+
+/// Resource limits of processes (setrlimit(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct ResourceLimits {
+    /// Maximum number of open files and connections. Default: the system's hard limit.
+    pub open_files: Option<u64>,
+    /// Maximum size of a core dump in MiB; 0: none. Default: inherited.
+    #[schemars(extend("x-renamed-from" = ["core_mb"]))]
+    pub core_mib: Option<u64>,
+    /// Maximum address space in MiB; beyond it allocations fail and the process ends. Default: inherited.
+    #[schemars(extend("x-renamed-from" = ["address_space_mb"]))]
+    pub address_space_mib: Option<u64>,
+}
+
+impl ResourceLimits {
+    /// These, and those of `other` where these have none.
+    #[must_use]
+    pub fn or(&self, other: &ResourceLimits) -> ResourceLimits {
+        ResourceLimits {
+            open_files: self.open_files.or(other.open_files),
+            core_mib: self.core_mib.or(other.core_mib),
+            address_space_mib: self.address_space_mib.or(other.address_space_mib),
+        }
+    }
+}
+
 impl ProcessSpec {
     /// The command, without its standard streams.
     pub fn command(&self) -> Command {
@@ -48,11 +130,14 @@ impl ProcessSpec {
         command
     }
 
-    /// The payload of the first frame.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The payload of the first frame, for a process that listens at `address`.
+    pub(super) fn encode(&self, address: Option<&ProcessAddress>) -> Vec<u8> {
         let mut payload = Vec::new();
-        for (name, value) in &self.settings {
+        for (name, value) in self.settings.iter().chain(&self.details.0) {
             push_pair(&mut payload, name.as_bytes(), value.as_bytes());
+        }
+        if let Some(address) = address.and_then(|address| serde_json::to_vec(address).ok()) {
+            push_pair(&mut payload, b"address", &address);
         }
         payload
     }

@@ -12,6 +12,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::app::isolation::facts;
 use crate::app::upstream::Member;
 use crate::environ::{ClientCertificate, Environ};
 
@@ -28,6 +29,9 @@ pub(super) enum Forwarding {
     Both,
     /// None.
     None,
+    /// All facts, for the process of an isolated app.
+    #[serde(skip)]
+    Facts,
 }
 
 /// What to do with the prefix of the mount.
@@ -83,6 +87,12 @@ fn is_dropped(name: &HeaderName) -> bool {
     }
 }
 
+/// Fields that are written anew for the process of an isolated app.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(*name, HOST | CONNECTION | UPGRADE | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT)
+        || name.as_str() == facts::FACTS
+}
+
 impl RewriteRules {
     /// The target, in pieces: the prefix of the upstream and mount, then the request's own path and its
     /// query.
@@ -106,6 +116,15 @@ impl RewriteRules {
 
     /// Calls `put` with every field except `Host` and the framing.
     pub(super) fn fields(&self, parts: &Parts, mut put: impl FnMut(&str, &[u8])) {
+        if self.forwarding == Forwarding::Facts {
+            for (name, value) in parts.headers.iter().filter(|(name, _)| !is_framing(name)) {
+                put(name.as_str(), value.as_bytes());
+            }
+            if let Some(facts) = facts::encode(parts) {
+                put(facts::FACTS, &facts);
+            }
+            return;
+        }
         let certificate = parts.extensions.get::<Arc<ClientCertificate>>().filter(|_| self.client_cert);
         let der = certificate.and_then(|certificate| certificate.der.as_ref());
         for (name, value) in &parts.headers {

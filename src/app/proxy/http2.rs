@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderName, TE};
@@ -107,6 +107,7 @@ pub(super) async fn run(
     let mut body = body;
     let mut tried = 0u64;
     let mut again = true;
+    let began = Instant::now();
     loop {
         let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
@@ -115,7 +116,11 @@ pub(super) async fn run(
             Err(reason) => {
                 group.failed(&member);
                 tried |= 1 << lease.index;
-                group.next(&member, tried, reason)?;
+                if let Err(failure) = group.next(&member, tried, reason) {
+                    drop(lease); // others may use its place meanwhile
+                    group.wait_for_start(began, failure).await?;
+                    tried = 0;
+                }
                 continue;
             }
         };

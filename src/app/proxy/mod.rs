@@ -12,6 +12,7 @@ use http::header::LOCATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use percent_encoding::percent_decode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use self::http1::Http1;
 use self::http2::Connections;
 use self::tls::TlsOptions;
 use super::hand_off::{self, HandOff};
+use super::isolation::facts::FAILURE;
 use super::upstream::{
     Address, Group, Member, Probe, Secs, UpstreamOptions, addresses, duration, into_response, may_repeat,
     run, secs, send_probe, start_probes,
@@ -40,6 +42,17 @@ pub(super) struct Options {
     /// The protocol to use with upstreams.
     #[serde(default)]
     protocol: Version,
+    #[serde(flatten)]
+    passing: PassingOptions,
+    #[serde(flatten)]
+    upstream: UpstreamOptions,
+    /// TLS to `https` upstreams.
+    tls: Option<TlsOptions>,
+}
+
+/// What upstreams get of a request, which `proxy` and `program` have in common.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct PassingOptions {
     /// The `Host` field to send: `client` for the client's, `upstream` for the host of the address, or any
     /// other value.
     #[serde(default = "client")]
@@ -58,10 +71,31 @@ pub(super) struct Options {
     /// long.
     #[serde(default = "an_hour")]
     websocket_idle_secs: Secs,
-    #[serde(flatten)]
-    upstream: UpstreamOptions,
-    /// TLS to `https` upstreams.
-    tls: Option<TlsOptions>,
+}
+
+impl Default for PassingOptions {
+    fn default() -> Self {
+        PassingOptions {
+            host: client(),
+            forwarding: Forwarding::default(),
+            client_cert: false,
+            prefix: Prefix::default(),
+            websocket_idle_secs: an_hour(),
+        }
+    }
+}
+
+impl Options {
+    /// The options for upstreams that paster has started, at these addresses.
+    pub(super) fn of_processes(
+        upstreams: Vec<ConfigAddress>,
+        http2: bool,
+        passing: PassingOptions,
+        upstream: UpstreamOptions,
+    ) -> Options {
+        let protocol = if http2 { Version::Http2 } else { Version::Http1 };
+        Options { upstreams, protocol, passing, upstream, tls: None }
+    }
 }
 
 /// The apps that the upstreams may hand requests to.
@@ -109,7 +143,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
             Err(found) => errors.extend(found),
         }
     }
-    let host = match options.host.as_str() {
+    let host = match options.passing.host.as_str() {
         "client" => HostField::Client,
         "upstream" => HostField::Upstream,
         host if host.parse::<http::uri::Authority>().is_ok_and(|host| !host.as_str().contains('@')) => {
@@ -128,12 +162,12 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     let proxy = Arc::new(Proxy {
         rewrite: RewriteRules {
             host,
-            forwarding: options.forwarding,
-            prefix: options.prefix,
-            client_cert: options.client_cert,
+            forwarding: options.passing.forwarding,
+            prefix: options.passing.prefix,
+            client_cert: options.passing.client_cert,
         },
         http2: http2.then(|| Connections::new(&group)),
-        websocket_idle: duration(options.websocket_idle_secs),
+        websocket_idle: duration(options.passing.websocket_idle_secs),
         hand_off,
         group,
     });
@@ -146,11 +180,41 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     }))
 }
 
+/// Creates the app that forwards requests to the processes of the isolated app `table`, which get them as they are.
+pub(super) fn build_isolated(
+    upstreams: Vec<ConfigAddress>,
+    upstream: UpstreamOptions,
+    table: &Table,
+    builder: &Builder<'_>,
+) -> Result<App> {
+    let mut errors = Vec::new();
+    let found = addresses(table, &upstreams, Address::http, &mut errors);
+    Errors::check(errors)?;
+    let group = Arc::new(Group::new(table.name(), found, upstream, None, builder.context.development));
+    let proxy = Arc::new(Proxy {
+        rewrite: RewriteRules {
+            host: HostField::Client,
+            forwarding: Forwarding::Facts,
+            prefix: Prefix::Strip,
+            client_cert: false,
+        },
+        http2: None,
+        websocket_idle: std::time::Duration::MAX,
+        hand_off: None,
+        group,
+    });
+    Ok(App::from_call(move |request| {
+        let proxy = proxy.clone();
+        Box::pin(async move { proxy.answer(request).await })
+    }))
+}
+
 impl Proxy {
     async fn answer(&self, request: Request) -> Result<Response, BoxError> {
         let (mut parts, body) = request.into_parts();
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-        let repeats = may_repeat(&parts.method);
+        // An isolated app gets each request once, as one in this process.
+        let repeats = may_repeat(&parts.method) && self.rewrite.forwarding != Forwarding::Facts;
         if let Some(connections) = &self.http2 {
             let sent = http2::run(connections, &self.group, &self.rewrite, &parts, body, repeats).await;
             return match sent {
@@ -188,6 +252,12 @@ impl Proxy {
         member: Option<&Member>,
         mut response: Response,
     ) -> Result<Response, BoxError> {
+        if self.rewrite.forwarding == Forwarding::Facts {
+            return match response.headers().get(FAILURE) {
+                Some(reason) => Err(percent_decode(reason.as_bytes()).decode_utf8_lossy().into()),
+                None => Ok(response),
+            };
+        }
         if response.headers().contains_key(LOCATION) {
             let members = self.group.members.iter().map(|member| &**member);
             for member in member.into_iter().chain(members) {

@@ -163,5 +163,6 @@ fn spec<O: PythonKind>(options: &O, table: &Table, library: &Path, development: 
         count,
         start_secs: u64::from(common.start_secs.get()),
         limits,
+        ..ProcessSpec::default()
     })
 }

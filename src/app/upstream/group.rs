@@ -21,6 +21,8 @@ use super::stream::{Stream, Tls};
 pub(super) const MOST: usize = 64;
 /// Maximum number of upstreams tried for one request.
 const TRIES: u32 = 3;
+/// The pause before another attempt at upstreams that are starting.
+const PAUSE: Duration = Duration::from_millis(20);
 /// A kept connection frees a buffer above this size.
 const KEPT_BUFFER: usize = 16 * 1024;
 
@@ -35,6 +37,8 @@ pub(in crate::app) struct Group {
     pub(in crate::app) tls: Option<Tls>,
     /// Whether pages may show addresses and causes.
     pub(in crate::app) development: bool,
+    /// How long to go on when no upstream can be reached.
+    pub(super) patience: Duration,
 }
 
 /// One upstream.
@@ -96,7 +100,7 @@ impl Group {
         tls: Option<Tls>,
         development: bool,
     ) -> Group {
-        let UpstreamOptions { balance, timeouts, pool, health, .. } = options;
+        let UpstreamOptions { balance, timeouts, pool, health, patience, .. } = options;
         let several = addresses.len() > 1;
         let member = |(index, address): (usize, Address)| {
             Arc::new(Member {
@@ -108,7 +112,8 @@ impl Group {
             })
         };
         let members = addresses.into_iter().take(MOST).enumerate().map(member).collect();
-        Group { members, balance, next: AtomicUsize::new(0), timeouts, pool, health, tls, development }
+        let next = AtomicUsize::new(0);
+        Group { members, balance, next, timeouts, pool, health, tls, development, patience }
     }
 
     /// Whether there are upstreams other than `tried` that may be used.
@@ -207,6 +212,21 @@ impl Group {
             return Ok(());
         }
         Err(UpstreamFailure::Upstream(fault))
+    }
+
+    /// Waits a moment for upstreams that may be starting again, after the `failure` of a request that began at `began`.
+    /// # Errors
+    /// The failure, when the wait is over.
+    pub(in crate::app) async fn wait_for_start(
+        &self,
+        began: Instant,
+        failure: UpstreamFailure,
+    ) -> Result<(), UpstreamFailure> {
+        if began.elapsed() >= self.patience {
+            return Err(failure);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 
     /// Keeps a connection for the next request. `most` is how long the upstream will keep it by its own

@@ -29,7 +29,7 @@ pub(super) use exchange::{Exchange, Stop};
 pub(super) use failure::{Reason, UpstreamFailure, UpstreamFault};
 pub(super) use group::{Group, Lease, Member, UpstreamConnection};
 pub(super) use options::{
-    GatewayOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
+    GatewayOptions, HealthOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
 };
 pub(super) use outgoing::Outgoing;
 pub(super) use probe::{Probe, check_status, send_probe, start_probes};

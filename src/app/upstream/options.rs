@@ -42,6 +42,9 @@ pub(in crate::app) struct UpstreamOptions {
     pub(in crate::app) pool: PoolOptions,
     /// When an upstream counts as out of order.
     pub(in crate::app) health: HealthOptions,
+    /// How long to go on when no upstream can be reached: one that paster has started may be starting again.
+    #[serde(skip)]
+    pub(in crate::app) patience: Duration,
 }
 
 impl UpstreamOptions {

@@ -1,6 +1,7 @@
 //! Sends a request to one of several upstreams: which one, when to retry, and the response if all fail.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Method;
 
@@ -24,7 +25,7 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
 /// If no connection can be made, nothing was sent, and the next upstream is tried. A request that was sent is
 /// sent again only if it `repeats`, none of its body was taken and no byte of a response arrived. If the
 /// connection was a kept one, it goes over a new connection to whichever upstream is next; otherwise to one
-/// that was not tried.
+/// that was not tried. When no upstream can be reached, it goes on for the group's `patience`.
 /// # Errors
 /// The last failure.
 pub(in crate::app) async fn run<P: Protocol>(
@@ -36,6 +37,7 @@ pub(in crate::app) async fn run<P: Protocol>(
     let mut body = body;
     let mut tried = 0u64;
     let mut fresh = false;
+    let began = Instant::now();
     loop {
         let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
@@ -48,7 +50,11 @@ pub(in crate::app) async fn run<P: Protocol>(
                 Err(reason) => {
                     group.failed(&member);
                     tried |= 1 << lease.index;
-                    group.next(&member, tried, reason)?;
+                    if let Err(failure) = group.next(&member, tried, reason) {
+                        drop(lease); // others may use its place meanwhile
+                        group.wait_for_start(began, failure).await?;
+                        tried = 0;
+                    }
                     continue;
                 }
             },

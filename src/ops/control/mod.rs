@@ -1,10 +1,11 @@
 //! The client of a running `paster serve`: finds its control socket, sends requests, reads the answers.
 //!
-//! `protocol` has the messages, `socket_dir` the directory of the sockets; the other end is
+//! `protocol` has the messages, `socket_dir` the directory of the sockets, `terminal` what `paster attach` sends; the other end is
 //! `ops::serve::supervisor::control_socket`.
 
 mod protocol;
 pub(crate) mod socket_dir;
+pub(crate) mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -58,6 +58,20 @@ pub enum Ask {
         /// Keep sending new lines until the command closes the connection.
         follow: bool,
     },
+    /// Start new processes of an app or a program, and then end the old ones. Answer: [`Switched`].
+    Restart {
+        /// Its name.
+        app: String,
+        /// As for a reload.
+        wait: bool,
+    },
+    /// Where to attach to the terminal of a program. Answer: [`ProgramTerminal`].
+    Attach {
+        /// Name of the app or the program.
+        app: String,
+        /// Number of the process, from 0.
+        process: usize,
+    },
     /// Stop. Answer: [`Hello`] at once; the connection closes when the process ends.
     Stop {
         /// Do not wait for requests in flight.
@@ -108,6 +122,15 @@ pub struct Ps {
     pub side_processes: Vec<SideInfo>,
     /// Scheduled tasks.
     pub tasks: Vec<TaskInfo>,
+}
+
+/// The terminal of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramTerminal {
+    /// The abstract name of the Unix socket that leads to it.
+    pub name: String,
+    /// Process id of the program.
+    pub pid: u32,
 }
 
 /// A supervisor.

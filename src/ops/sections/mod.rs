@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod process;
+pub(crate) mod program;
 mod schedule;
 pub mod task;
 

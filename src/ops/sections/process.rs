@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::app::process::ResourceLimits;
 use crate::config::{Config, OutputPath};
 use crate::error;
 
@@ -62,7 +63,7 @@ pub struct Process {
     /// Their file mode creation mask, as three or four octal digits: "027".
     pub umask: Option<String>,
     /// Their resource limits.
-    pub limits: Limits,
+    pub limits: ResourceLimits,
     /// File for the supervisor's process id. It is locked while the server runs, and removed at its end.
     pub pid_file: Option<OutputPath>,
 }
@@ -77,21 +78,6 @@ pub enum WebSockets {
     Keep,
     /// Their clients are asked to reconnect as soon as nothing else is left.
     Drain,
-}
-
-/// Resource limits of workers and side processes (setrlimit(2)).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(inline)]
-pub struct Limits {
-    /// Maximum number of open files and connections. Default: the system's hard limit.
-    pub open_files: Option<u64>,
-    /// Maximum size of a core dump in MiB; 0: none. Default: inherited.
-    #[schemars(extend("x-renamed-from" = ["core_mb"]))]
-    pub core_mib: Option<u64>,
-    /// Maximum address space in MiB; beyond it allocations fail and the process ends. Default: inherited.
-    #[schemars(extend("x-renamed-from" = ["address_space_mb"]))]
-    pub address_space_mib: Option<u64>,
 }
 
 /// How many workers: a number from 1, or `auto`.
@@ -207,7 +193,7 @@ impl Default for Process {
             user: None,
             group: None,
             umask: None,
-            limits: Limits::default(),
+            limits: ResourceLimits::default(),
             pid_file: None,
         }
     }

@@ -8,22 +8,27 @@
 //! - `supervisor`: decides what runs; `worker`: one generation in its own process. Neither imports the other
 //! - `ipc`: the messages between the two
 //! - `process`: what a process needs from the system; the tables of the config are in `ops::sections`
-//! - `app`: the start of a process of an application
+//! - `app`: the start of a process of an application; `program`: what runs beside a program
+//! - `isolated`: a process that runs one app;
 //! - `side`: a plugin's side process; `cgi`: one request without a supervisor
 
 mod app;
 mod cgi;
 mod ipc;
+mod isolated;
 mod options;
 mod process;
+mod program;
 mod side;
 mod supervisor;
 mod worker;
 
 pub use self::app::app;
+pub use self::isolated::isolated;
 use self::options::LoadedConfig;
 pub use self::options::Options;
 use self::process::credentials::Credentials;
+pub use self::program::{exec, program as program_process};
 pub use self::side::side;
 pub use self::supervisor::event::{Event, Listener, Reason, Why};
 use self::supervisor::open_files;
@@ -33,6 +38,7 @@ pub use self::worker::worker;
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 use crate::ops::sections::process::Process;
+use crate::ops::sections::program::tables;
 
 /// Checks that the user that the workers run as exists and may open the files of the config. Returns notes on
 /// faults that do not prevent a start.
@@ -42,7 +48,9 @@ pub fn check_user(config: &Config) -> Result<Vec<String>> {
     let Ok(process) = Process::read(config) else { return Ok(Vec::new()) }; // its faults are reported elsewhere
     let (credentials, refused) = Credentials::check(&process, config)?;
     let (errors, notes) = open_files::check(config, &credentials);
-    Errors::check(errors)?;
+    let tables = tables(config).unwrap_or_default(); // their faults are reported elsewhere
+    let users = tables.iter().filter_map(|one| credentials.of_processes(&one.spec, &one.table).err());
+    Errors::check(errors.into_iter().chain(users.flatten()).collect())?;
     Ok(refused.into_iter().chain(notes).collect())
 }
 

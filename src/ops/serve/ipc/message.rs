@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Purpose};
+use crate::context::ProcessAddress;
 use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::control::{Counts as Load, InFlight};
@@ -170,9 +171,9 @@ pub(crate) struct Start {
     pub(crate) credentials: Credentials,
     /// Private copy of each plugin app's library.
     pub(crate) libraries: BTreeMap<String, PathBuf>,
-    /// The sockets of the processes of each app that has some.
+    /// The addresses of the processes of each app that has some.
     #[serde(default)]
-    pub(crate) processes: BTreeMap<String, Vec<PathBuf>>,
+    pub(crate) processes: BTreeMap<String, Vec<ProcessAddress>>,
     /// Name and length of each app's saved state among the raw bytes.
     pub(crate) states: Vec<(String, usize)>,
     /// The server that each socket belongs to, as written in the config.

@@ -14,9 +14,10 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Purpose};
+use crate::app::process::{ProcessSpec, ResourceLimits};
+use crate::config::{Config, Purpose, Table};
 use crate::error::{Error, Errors, Result};
-use crate::ops::sections::process::{Limits, Process};
+use crate::ops::sections::process::Process;
 
 /// Tells a new program, by its process id, that it takes over. No process that is started may inherit it.
 pub(crate) const PREDECESSOR: &str = "PASTER_PREDECESSOR";
@@ -26,7 +27,7 @@ pub(crate) const PREDECESSOR: &str = "PASTER_PREDECESSOR";
 pub(crate) struct Credentials {
     who: Option<Who>,
     umask: Option<u32>,
-    limits: Limits,
+    limits: ResourceLimits,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,24 @@ impl Credentials {
             return Err(error.at(place).into());
         }
         // Without root, the process already runs as that user.
+        let who = credentials.who.filter(|_| nix::unistd::geteuid().is_root());
+        Ok(Credentials { who, ..credentials })
+    }
+
+    /// Those of the processes of `table`, where `spec` departs from these.
+    /// # Errors
+    /// When a name does not exist, or this process may not become the user.
+    pub(crate) fn of_processes(&self, spec: &ProcessSpec, table: &Table) -> Result<Credentials> {
+        let limits = spec.resources.or(&self.limits);
+        if spec.user.is_none() && spec.group.is_none() {
+            return Ok(Credentials { limits, ..self.clone() });
+        }
+        let (user, group) = (spec.user.clone(), spec.group.clone());
+        let process = Process { user, group, ..Process::default() };
+        let located = |(key, error): (&'static str, Error)| error.at(table.origin(key));
+        let who = who(&process).map_err(located)?;
+        let credentials = Credentials { who, umask: self.umask, limits };
+        credentials.may_be_taken(&process).map_err(located)?;
         let who = credentials.who.filter(|_| nix::unistd::geteuid().is_root());
         Ok(Credentials { who, ..credentials })
     }

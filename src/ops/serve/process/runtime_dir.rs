@@ -90,6 +90,15 @@ impl RuntimeDir {
         Ok(self.0.get_or_init(|| made))
     }
 
+    /// Lets every user enter, but not see what is there: the sockets in it have permissions of their own.
+    /// # Errors
+    /// When this process may not change the permissions.
+    pub(crate) fn open_to_all(&self) -> std::io::Result<()> {
+        let Some((path, _)) = self.made() else { return Ok(()) };
+        let mode = fs::metadata(path)?.permissions().mode();
+        fs::set_permissions(path, Permissions::from_mode(mode | 0o001))
+    }
+
     /// Lets a group enter and read the libraries, but not change anything.
     /// # Errors
     /// When this process may not change the permissions.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::app_process::AppProcesses;
 use super::attempt::{Attempt, From, Prepared, Progress};
 use super::event::{Event, Reason};
 use super::inbox::Message;
@@ -49,7 +50,13 @@ impl Supervisor {
         }
         let told = told || explicit || reason == Reason::Start;
         let from = From::Files(self.loaded.take().map(Box::new));
-        self.attempt(from, reason, detail, forced, told);
+        self.attempt(from, (reason, detail), forced, told, self.kept(reason));
+    }
+
+    /// The processes that an attempt may keep: what somebody asks for replaces everything.
+    fn kept(&self, reason: Reason) -> AppProcesses {
+        let pool = self.pool.as_ref().filter(|_| reason.is_watched());
+        pool.map(|pool| pool.apps.clone()).unwrap_or_default()
     }
 
     /// Starts an attempt at the previous generation: its config, and its libraries as they were. The files do
@@ -67,11 +74,43 @@ impl Supervisor {
         let detail = "to the previous generation".to_owned();
         let generation = self.generation + 1;
         self.shared.emit(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
-        self.attempt(from, Reason::Rollback, detail, true, true);
+        self.attempt(from, (Reason::Rollback, detail), true, true, AppProcesses::default());
         Ok(())
     }
 
-    fn attempt(&mut self, from: From, reason: Reason, detail: String, forced: bool, told: bool) {
+    /// Starts an attempt at the same generation, with other processes of the app or program `name`; all others keep
+    /// theirs.
+    /// # Errors
+    /// When there are no such processes, or another attempt is running.
+    pub(super) fn restart(&mut self, name: &str, why: &str) -> Result<(), Error> {
+        let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation > 0) else {
+            return Err(Error::new("the server is still starting"));
+        };
+        if !pool.apps.have(name) {
+            let error = Error::new(format!("there is neither an app nor a program `{name}` with processes"));
+            return Err(error.help("`paster ps` lists the processes"));
+        }
+        if self.attempt.is_some() || self.stopping.is_some() {
+            return Err(Error::new("another reload is running, or the server is stopping"));
+        }
+        let (plan, kept) = (pool.plan.clone(), pool.apps.without(&[name.to_owned()].into()));
+        let from = From::Plan(Box::new(plan));
+        let (detail, generation) = (format!("new processes of {name}: {why}"), self.generation + 1);
+        let reason = Reason::Restart;
+        self.shared.emit(&Event::Reloading { reason, detail: detail.clone(), generation });
+        self.attempt(from, (reason, detail), true, true, kept);
+        Ok(())
+    }
+
+    /// Starts an attempt, which may keep the processes `kept`.
+    fn attempt(
+        &mut self,
+        from: From,
+        (reason, detail): (Reason, String),
+        forced: bool,
+        told: bool,
+        kept: AppProcesses,
+    ) {
         let progress = Arc::new(Progress::new(told));
         let number = self.next_task();
         // After a failure, always make a generation: it tells the user that the fault is gone.
@@ -88,7 +127,7 @@ impl Supervisor {
             generation: self.generation + 1,
             bound: self.bound.clone(),
             registry: self.apps.clone(),
-            apps: self.pool.as_ref().map(|pool| pool.apps.clone()).unwrap_or_default(),
+            apps: kept,
             progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             taken: Mutex::default(),
@@ -163,7 +202,9 @@ impl Supervisor {
     /// Watches the files that the last attempt was made from.
     pub(super) fn follow(&mut self, scope: Option<Scope>) {
         let Some(mut scope) = scope else { return };
-        scope.inputs.sources.extend(self.apps.sources());
+        let (sources, folders) = self.apps.sources();
+        scope.inputs.sources.extend(sources);
+        scope.inputs.folders.extend(folders);
         self.scope = Some(scope.clone());
         if !self.reload {
             return;

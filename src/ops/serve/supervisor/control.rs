@@ -79,6 +79,19 @@ impl Supervisor {
                     Err(error) => drop(reply.send(refusal(error))),
                 }
             }
+            Ask::Restart { app, wait } => {
+                let events = shared.events.events();
+                match self.restart(&app, "requested by `paster restart`") {
+                    Ok(()) => self.switched(wait, events, reply),
+                    Err(error) => drop(reply.send(refusal(error))),
+                }
+            }
+            Ask::Attach { app, process } => {
+                drop(reply.send(match self.apps.terminal(&app, process) {
+                    Ok(terminal) => value(terminal),
+                    Err(error) => refusal(error),
+                }));
+            }
             Ask::Stop { fast } => {
                 let _ = reply.send(value(hello(&shared)));
                 let grace = self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace());

@@ -153,14 +153,18 @@ pub enum Event {
         /// As for a worker.
         status: String,
     },
-    /// A process of an application has ended and is restarted.
+    /// A process of an application, or a program that serves nothing, has ended.
     AppExit {
-        /// Name of the app.
+        /// Name of the app, or of the table `[program.NAME]`.
         app: String,
+        /// Whether it is a program that serves nothing.
+        program: bool,
         /// Its number in the app, from 0.
         process: usize,
         /// As for a worker.
         status: String,
+        /// Whether it is started again.
+        restarts: bool,
     },
     /// A process of an application was replaced.
     AppReplaced {
@@ -216,7 +220,7 @@ impl Event {
             Event::Reloading { reason, detail, .. } => match reason {
                 Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
                 Reason::Hup => "reloading: requested by HUP".to_owned(),
-                Reason::Start | Reason::Rollback | Reason::Command | Reason::Program => {
+                Reason::Start | Reason::Rollback | Reason::Command | Reason::Program | Reason::Restart => {
                     format!("reloading: {detail}")
                 }
             },
@@ -253,8 +257,12 @@ impl Event {
             Event::SideExit { app, name, status } => {
                 format!("the side process {name} of app {app} ended: {status}; restarting it")
             }
-            Event::AppExit { app, process, status } => {
-                format!("process {process} of app {app} ended: {status}; restarting it")
+            Event::AppExit { app, program, process, status, restarts } => {
+                let again = if *restarts { "; restarting it" } else { "" };
+                match program {
+                    true => format!("the program {app} ended: {status}{again}"),
+                    false => format!("process {process} of app {app} ended: {status}{again}"),
+                }
             }
             Event::AppReplaced { app, process, reason } => {
                 format!("process {process} of app {app} was replaced: {reason}")
@@ -297,6 +305,8 @@ pub enum Reason {
     Program,
     /// `paster reload`.
     Command,
+    /// `paster restart`, or processes that have grown too large.
+    Restart,
 }
 
 impl Reason {

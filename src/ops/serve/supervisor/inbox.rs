@@ -27,6 +27,8 @@ pub(super) enum Message {
     Changed { paths: Vec<PathBuf>, config: bool, input: bool, page: bool },
     /// An application has reported new source files.
     Sources,
+    /// An app or a program needs new processes; why.
+    Restart(String, String),
     /// Report the switch to this generation now, even if the old one still accepts.
     Late(u64),
     /// A message from a worker, by its id.

@@ -68,6 +68,10 @@ impl Supervisor {
                 let _ = done.send(()); // the attempt may have been cancelled
             }
             Message::Sources => self.follow_sources(),
+            Message::Restart(name, why) => {
+                // If a reload is running, they are asked for again.
+                let _ = self.restart(&name, &why);
+            }
             Message::Reloading(number) => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
                     self.live(Status::Building);

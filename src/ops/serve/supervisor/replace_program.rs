@@ -267,7 +267,8 @@ impl Supervisor {
         }
         let mut apps = Vec::new();
         for carried in upgrade_state.apps {
-            apps.push(self.apps.adopt(carried, &mut next)?);
+            let adopted = self.apps.adopt(carried, &apps, &mut next)?;
+            apps.push(adopted);
         }
         let gather = |places: &[usize]| {
             let mut all = AppProcesses::default();

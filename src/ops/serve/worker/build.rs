@@ -61,6 +61,7 @@ pub(super) async fn build(
         checking: tries,
         libraries: start.libraries.clone(),
         processes: start.processes.clone(),
+        inside: None,
         states,
         host,
         reopen,

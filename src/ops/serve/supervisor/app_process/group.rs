@@ -1,6 +1,7 @@
 //! The processes of a generation's applications, as data: who holds them keeps them running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,22 +13,42 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::app::process::ProcessSpec;
+use crate::context::ProcessAddress;
 use crate::ops::serve::process::credentials::Credentials;
+use crate::ops::serve::supervisor::watch::is_ignored;
 
 /// The processes of one generation's applications. The last copy ends them.
 #[derive(Debug, Clone, Default)]
 pub(in crate::ops::serve::supervisor) struct AppProcesses(pub(super) Vec<Arc<AppGroup>>);
 
-/// The processes of one application.
+/// The processes of one application, or of a program that serves nothing.
 #[derive(Debug)]
 pub(super) struct AppGroup {
-    pub(super) app: String,
+    pub(super) owner: GroupOwner,
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
     pub(super) members: Vec<Arc<Member>>,
     pub(super) sources: Arc<Sources>,
+    /// What these processes need: it ends after them.
+    pub(super) needs: Vec<Arc<AppGroup>>,
     /// Dropping this ends the processes.
     pub(super) _stop: watch::Sender<()>,
+}
+
+/// What processes belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GroupOwner {
+    /// Name of the table.
+    pub(super) name: String,
+    /// Whether it is a table `[program.NAME]`; otherwise `[app.NAME]`.
+    pub(super) is_program: bool,
+}
+
+impl fmt::Display for GroupOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_program { "program" } else { "app" };
+        write!(f, "{kind} `{}`", self.name)
+    }
 }
 
 /// Source files as they were when the processes have loaded them.
@@ -41,8 +62,12 @@ pub(super) struct Sources {
 pub(super) struct Member {
     /// Its number in the application.
     pub(super) index: usize,
+    /// The path of its socket, or of one that it might have: its log is beside it.
     pub(super) socket: PathBuf,
-    pub(super) listener: OwnedFd,
+    /// Where it listens.
+    pub(super) address: Option<ProcessAddress>,
+    /// The socket that it inherits.
+    pub(super) listener: Option<OwnedFd>,
     pub(super) current: Mutex<CurrentProcess>,
 }
 
@@ -51,6 +76,10 @@ pub(super) struct Member {
 pub(super) struct CurrentProcess {
     /// 0 while it restarts.
     pub(super) pid: u32,
+    /// The process of the program, if another one runs beside it.
+    pub(super) program: Option<u32>,
+    /// The name that leads to its terminal.
+    pub(super) terminal: Option<String>,
     pub(super) since: Instant,
     pub(super) restarts: u64,
     /// A copy of its control socket, for an upgrade.
@@ -61,10 +90,12 @@ pub(super) struct CurrentProcess {
 /// and its control socket if it runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::ops::serve::supervisor) struct CarriedApp {
-    pub(super) app: String,
+    pub(super) owner: GroupOwner,
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
     pub(super) members: Vec<CarriedProcess>,
+    /// What these processes need: positions among all groups.
+    pub(super) needs: Vec<usize>,
 }
 
 /// One of them.
@@ -72,20 +103,41 @@ pub(in crate::ops::serve::supervisor) struct CarriedApp {
 pub(super) struct CarriedProcess {
     pub(super) index: usize,
     pub(super) socket: PathBuf,
+    pub(super) address: Option<ProcessAddress>,
+    /// Whether it inherits its socket.
+    pub(super) inherits: bool,
     /// 0 while it is being restarted.
     pub(super) pid: u32,
+    pub(super) program: Option<u32>,
+    pub(super) terminal: Option<String>,
     pub(super) since: SystemTime,
     pub(super) restarts: u64,
 }
 
 impl AppProcesses {
-    /// The sockets at which the processes listen, by app.
-    pub(in crate::ops::serve::supervisor) fn sockets(&self) -> BTreeMap<String, Vec<PathBuf>> {
+    /// The addresses at which the processes listen, by app.
+    pub(in crate::ops::serve::supervisor) fn addresses(&self) -> BTreeMap<String, Vec<ProcessAddress>> {
         let of = |group: &Arc<AppGroup>| {
-            let sockets = group.members.iter().map(|member| member.socket.clone());
-            (group.app.clone(), sockets.collect())
+            let addresses = group.members.iter().filter_map(|member| member.address.clone());
+            (group.owner.name.clone(), addresses.collect())
         };
-        self.0.iter().map(of).collect()
+        self.0.iter().filter(|group| !group.owner.is_program).map(of).collect()
+    }
+
+    /// Those that a worker uses. Programs that serve nothing end when the next generation serves, even if the workers of
+    /// this one go on.
+    pub(in crate::ops::serve::supervisor) fn of_worker(&self) -> AppProcesses {
+        AppProcesses(self.0.iter().filter(|group| !group.owner.is_program).cloned().collect())
+    }
+
+    /// Without those of these apps and programs.
+    pub(in crate::ops::serve::supervisor) fn without(&self, names: &BTreeSet<String>) -> AppProcesses {
+        AppProcesses(self.0.iter().filter(|group| !names.contains(&group.owner.name)).cloned().collect())
+    }
+
+    /// Whether these are among them.
+    pub(in crate::ops::serve::supervisor) fn have(&self, name: &str) -> bool {
+        self.0.iter().any(|group| group.owner.name == name)
     }
 
     /// Whether source files have changed since the processes have loaded them.
@@ -105,7 +157,7 @@ impl Sources {
         let mut contents = self.contents.lock();
         for path in paths.iter().filter(|path| !contents.contains_key(*path)).collect::<Vec<_>>() {
             let written = path.metadata().and_then(|found| found.modified());
-            let is_newer = written.is_ok_and(|written| written > began);
+            let is_newer = written.is_ok_and(|written| written > began) && !path.is_dir();
             contents.insert(path.clone(), content(path).filter(|_| !is_newer));
         }
     }
@@ -115,9 +167,21 @@ impl Sources {
     }
 }
 
-/// A hash of a file's content; `None` if it cannot be read.
+/// A hash of a file's content, or of the names, sizes and times of the files in a directory, without those that
+/// `.gitignore` names; `None` if it cannot be read.
 fn content(path: &Path) -> Option<u64> {
     let mut hash = DefaultHasher::new();
+    if path.is_dir() {
+        let mut walk = ignore::WalkBuilder::new(path);
+        walk.sort_by_file_path(Path::cmp).filter_entry(|entry| !is_ignored(entry.file_name()));
+        for file in walk.build().flatten().filter(|file| file.file_type().is_some_and(|kind| kind.is_file()))
+        {
+            let meta = file.metadata().ok();
+            let state = meta.map(|meta| (meta.len(), meta.modified().ok()));
+            (file.path(), state).hash(&mut hash);
+        }
+        return Some(hash.finish());
+    }
     std::fs::read(path).ok()?.hash(&mut hash);
     Some(hash.finish())
 }

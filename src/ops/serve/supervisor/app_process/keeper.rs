@@ -1,8 +1,9 @@
 //! Starts a process, watches it, and starts it again.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,17 +12,18 @@ use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 
 use super::care::{Care, Due};
-use super::group::{Member, Sources};
+use super::ended::Ended;
+use super::group::{AppGroup, GroupOwner, Member, Sources};
 use super::registry::AppRegistry;
-use crate::app::process::{Control, LoadFailure, ProcessSpec, Report};
+use crate::app::process::{Control, Endpoint, LoadFailure, ProcessSpec, Report};
 use crate::ops::serve::process::backoff::Backoff;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
 use crate::ops::serve::supervisor::event::Event;
 use crate::ops::serve::supervisor::side_process::{log_of, read_log};
 
-/// Time between the request to end and KILL. No worker uses the process then.
-const GRACE: Duration = Duration::from_secs(10);
+/// Seconds between the request to end and KILL, unless the app has its own. No worker uses the process then.
+const GRACE_SECS: u64 = 10;
 /// The same for one that hangs: what is in flight beside it may end.
 const HANGING: Duration = Duration::from_secs(5);
 
@@ -35,29 +37,19 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// What starts one process of an application.
 pub(super) struct Keeper {
     pub(super) registry: Arc<AppRegistry>,
-    pub(super) app: String,
+    pub(super) owner: GroupOwner,
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
     pub(super) member: Arc<Member>,
     pub(super) sources: Arc<Sources>,
+    /// What the process needs: it ends first.
+    pub(super) _needs: Vec<Arc<AppGroup>>,
     /// Closed when the process is to end.
     pub(super) stop: watch::Receiver<()>,
     /// A process that the previous program has started.
     pub(super) adopted: Option<(Control, Running)>,
     /// Copies the output of the process to the log.
     pub(super) log: Option<JoinHandle<()>>,
-}
-
-/// How a process has ended.
-enum Ended {
-    /// It was to end.
-    Stopped,
-    /// It could not load the application.
-    Failed(LoadFailure),
-    /// By itself.
-    Exited(ExitStatus),
-    /// Another one has taken its place.
-    Replaced,
 }
 
 impl Keeper {
@@ -69,52 +61,39 @@ impl Keeper {
             let ended = self.run_once(&mut first).await;
             {
                 let mut run = self.member.current.lock();
-                (run.pid, run.control) = (0, None);
+                (run.pid, run.program, run.terminal, run.control) = (0, None, None, None);
             }
-            let failure = match ended {
-                Ended::Stopped => break,
-                Ended::Replaced => continue,
-                Ended::Failed(failure) => failure,
-                Ended::Exited(status) => {
-                    let summary = format!("its process ended while it was loaded ({status})");
-                    self.exited(first.is_none(), status);
-                    LoadFailure { summary, ..LoadFailure::default() }
+            match (&ended, first.take()) {
+                (Ended::Stopped, _) => break,
+                (Ended::Replaced, _) => continue,
+                (ended, Some(first)) => {
+                    self.finish_log().await;
+                    let _ = first.send(ended.of_first_start(&self.spec)); // the attempt was cancelled
+                    break;
                 }
-            };
-            if let Some(first) = first.take() {
-                let _ = first.send(Err(failure)); // the attempt was cancelled
-                break;
+                (ended, None) if !ended.restarts(&self.spec) => {
+                    if !self.spec.once {
+                        self.report(ended, None);
+                    }
+                    self.finish_log().await;
+                    break;
+                }
+                _ => {}
             }
             let pause = backoff.next(Instant::now(), began.elapsed());
-            if !failure.traceback.is_empty() {
-                self.report(&failure, pause);
-            }
+            self.report(&ended, Some(pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = self.stop.changed() => break,
             }
             self.member.current.lock().restarts += 1;
         }
-        let _ = std::fs::remove_file(&self.member.socket); // its directory may be gone
-        let _ = std::fs::remove_file(log_of(&self.member.socket));
+        Endpoint::remove(&self.member.socket);
+        let _ = std::fs::remove_file(log_of(&self.member.socket)); // its directory may be gone
     }
 
-    fn exited(&self, serving: bool, status: ExitStatus) {
-        if serving {
-            let (app, process) = (self.app.clone(), self.member.index);
-            self.registry.shared.emit(&Event::AppExit { app, process, status: status.to_string() });
-        }
-    }
-
-    fn report(&self, failure: &LoadFailure, pause: Duration) {
-        let message = format!(
-            "process {} of app `{}` could not load the application; retrying in {} ms: {}",
-            self.member.index,
-            self.app,
-            pause.as_millis(),
-            failure.traceback
-        );
-        self.registry.shared.emit(&Event::Warning { message });
+    fn report(&self, ended: &Ended, pause: Option<Duration>) {
+        self.registry.shared.emit(&ended.event(&self.owner, self.member.index, pause));
     }
 
     /// Starts a process, and waits for its end.
@@ -136,6 +115,7 @@ impl Keeper {
             let mut run = self.member.current.lock();
             (run.pid, run.control) = (process.pid(), control.to_fd().ok());
         }
+        let (mut output, mut outcome) = (String::new(), None);
         let (mut failure, mut open) = (None, true);
         let mut care = Care::new(self.spec.limits, process.pid());
         let limit = tokio::time::sleep(Duration::from_secs(self.spec.start_secs));
@@ -143,22 +123,38 @@ impl Keeper {
         let status = loop {
             tokio::select! {
                 report = control.next(), if open => match report {
-                    Ok(Some(Report::Ready(_))) => {
+                    Ok(Some(Report::Ready(facts))) => {
                         ready = true;
+                        let program = facts.get("pid").and_then(|pid| pid.parse().ok());
+                        {
+                            let mut run = self.member.current.lock();
+                            run.terminal = facts.get("terminal").cloned();
+                            run.program = program;
+                        }
+                        care = Care::new(self.spec.limits, program.unwrap_or(process.pid()));
                         if let Some(first) = first.take() {
                             let _ = first.send(Ok(())); // the attempt was cancelled
                         }
                     }
+                    Ok(Some(Report::Failed(failed))) if ready => {
+                        (outcome, output) = (Some(failed.summary), failed.traceback);
+                    }
                     Ok(Some(Report::Failed(failed))) => {
-                        self.registry.add_sources(&self.app, failed.sources.clone());
+                        self.registry.add_sources(&self.owner.name, failed.sources.clone());
                         failure = Some(failed);
                     }
                     Ok(Some(Report::Sources(sources))) => {
                         self.sources.record(&sources, start);
-                        self.registry.add_sources(&self.app, sources);
+                        self.registry.add_sources(&self.owner.name, sources);
                     }
                     Ok(Some(Report::Status(status))) => {
                         if let Some(reason) = care.due(status) {
+                            if self.spec.forwarded {
+                                // The next one needs another address, which the workers must learn.
+                                care.pause();
+                                self.registry.ask_for_restart(&self.owner.name, &reason.to_string());
+                                continue;
+                            }
                             match self.replacement().await {
                                 Ok(next) => {
                                     self.replaced(control, process, reason);
@@ -167,7 +163,7 @@ impl Keeper {
                                 }
                                 Err(failure) => {
                                     care.pause();
-                                    self.report(&failure, PAUSE);
+                                    self.report(&Ended::Failed(failure), Some(PAUSE));
                                 }
                             }
                         }
@@ -183,7 +179,7 @@ impl Keeper {
                 }
                 _ = self.stop.changed() => {
                     let _ = control.drain().await; // it may have ended
-                    if tokio::time::timeout(GRACE, process.wait()).await.is_err() {
+                    if tokio::time::timeout(grace(&self.spec), process.wait()).await.is_err() {
                         process.signal(Signal::KILL);
                         process.wait().await;
                     }
@@ -194,7 +190,27 @@ impl Keeper {
             }
         };
         self.clear(process.pid());
-        failure.map_or(Ended::Exited(status), Ended::Failed)
+        // The last report may have come with the end.
+        while self.spec.forwarded && open {
+            match tokio::time::timeout(LAST_WORDS, control.next()).await {
+                Ok(Ok(Some(Report::Failed(failed)))) if ready => {
+                    (outcome, output) = (Some(failed.summary), failed.traceback);
+                }
+                Ok(Ok(Some(Report::Failed(failed)))) => failure = Some(failed),
+                Ok(Ok(Some(Report::Ready(_)))) => ready = true,
+                Ok(Ok(Some(_))) => {}
+                _ => open = false,
+            }
+        }
+        match failure {
+            // A program may get requests, and fail with one, before anybody has seen that it is ready.
+            Some(failure) if self.spec.forwarded && first.is_none() => {
+                Ended::Exited(failure.summary, failure.traceback)
+            }
+            Some(failure) => Ended::Failed(failure),
+            None if status.success() && outcome.is_none() => Ended::Finished,
+            None => Ended::Exited(outcome.unwrap_or_else(|| status.to_string()), output),
+        }
     }
 
     /// Starts a process beside the one that serves, and waits until it has loaded the application.
@@ -225,7 +241,7 @@ impl Keeper {
 
     /// Ends a process in whose place another one serves.
     fn replaced(&self, control: Control, mut process: Running, reason: Due) {
-        let (app, index) = (self.app.clone(), self.member.index);
+        let (app, index) = (self.owner.name.clone(), self.member.index);
         self.registry.shared.emit(&Event::AppReplaced { app, process: index, reason: reason.to_string() });
         let shared = self.registry.shared.clone();
         self.registry.keepers.spawn(async move {
@@ -259,6 +275,11 @@ impl Keeper {
         self.registry.shared.orphans.clear(pid, Duration::ZERO);
     }
 
+    /// What the log calls the process.
+    fn log_name(&self) -> String {
+        log_name(&self.owner, self.member.index)
+    }
+
     async fn start(&mut self) -> io::Result<(Control, Running)> {
         let (control, end) = Control::pair()?;
         let mut command = std::process::Command::new("/proc/self/exe");
@@ -269,15 +290,22 @@ impl Keeper {
         command.current_dir(&self.spec.folder).envs(&self.spec.env).stdin(Stdio::from(end));
         let log = std::fs::File::options().read(true).write(true).open(log_of(&self.member.socket))?;
         command.stdout(log.try_clone()?).stderr(log);
-        self.log = read_log(
-            &self.registry.shared,
-            format!("{} {}", self.app, self.member.index),
-            &self.member.socket,
-        );
+        self.log = read_log(&self.registry.shared, self.log_name(), &self.member.socket);
         let process = Running::start(&mut command)?;
         drop(command); // with the process's end of the socket
-        control.start(&self.spec, self.member.listener.try_clone()?).await?;
+        let listener = self.member.listener.as_ref().map(OwnedFd::try_clone).transpose()?;
+        control.start(&self.spec, self.member.address.as_ref(), listener).await?;
         self.member.current.lock().since = Instant::now();
         Ok((control, process))
     }
+}
+
+/// What the log calls a process.
+pub(super) fn log_name(owner: &GroupOwner, index: usize) -> String {
+    if owner.is_program { owner.name.clone() } else { format!("{} {index}", owner.name) }
+}
+
+/// The time between the request to end and KILL.
+pub(super) fn grace(spec: &ProcessSpec) -> Duration {
+    Duration::from_secs(if spec.stop_secs > 0 { spec.stop_secs } else { GRACE_SECS })
 }

@@ -5,12 +5,17 @@
 //! application that is not affected keeps its processes in the next generation.
 //!
 //! - `group`: the processes of a generation; `registry`: starts them, and knows all
-//! - `keeper`: starts one process, and starts it again; `care`: when it must be replaced
+//! - `keeper`: starts one process, and starts it again; `care`: when it must be replaced; `ended`: how it has ended
+//! - `member`: the address of a process that is not started yet
+//! - `wanted`: which processes a plan asks for, and in which order they start
 
 mod care;
+mod ended;
 mod group;
 mod keeper;
+mod member;
 mod registry;
+mod wanted;
 
 pub(super) use self::group::{AppProcesses, CarriedApp};
 pub(super) use self::registry::AppRegistry;

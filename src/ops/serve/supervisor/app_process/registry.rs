@@ -3,33 +3,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use super::group::{AppGroup, AppProcesses, CarriedApp, CarriedProcess, CurrentProcess, Member, Sources};
-use super::keeper::Keeper;
-use crate::app::AppKind;
-use crate::app::process::{Control, LoadFailure, ProcessSpec};
+use super::group::{
+    AppGroup, AppProcesses, CarriedApp, CarriedProcess, CurrentProcess, GroupOwner, Member, Sources,
+};
+use super::keeper::{Keeper, grace, log_name};
+use super::member::UnstartedMember;
+use super::wanted::wanted;
+use crate::app::process::{AddressKind, Control, EndpointUsers, LoadFailure, ProcessSpec};
 use crate::config::Table;
 use crate::error::Error;
-use crate::ops::control::SideInfo;
+use crate::ops::control::{ProgramTerminal, SideInfo};
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
 use crate::ops::serve::supervisor::inbox::Message;
 use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::shared::Shared;
-use crate::ops::serve::supervisor::side_process::{make_log, read_log};
+use crate::ops::serve::supervisor::side_process::read_log;
 
-/// The longest wait for the end of all processes.
-const STOPPING: Duration = Duration::from_secs(12);
+/// The longest wait for the end of all processes, above that for the slowest of them.
+const STOPPING: Duration = Duration::from_secs(2);
 
 /// All processes of applications, of every generation.
 pub(in crate::ops::serve::supervisor) struct AppRegistry {
@@ -38,12 +41,15 @@ pub(in crate::ops::serve::supervisor) struct AppRegistry {
     /// The source files that an application has reported, by its name.
     sources: Mutex<BTreeMap<String, BTreeSet<PathBuf>>>,
     pub(super) keepers: TaskTracker,
+    /// How long the processes that take longest may take to end.
+    stopping_ms: AtomicU64,
 }
 
 impl AppRegistry {
     pub(in crate::ops::serve::supervisor) fn new(shared: Arc<Shared>) -> Arc<AppRegistry> {
         let (groups, sources) = (Mutex::default(), Mutex::default());
-        Arc::new(AppRegistry { shared, groups, sources, keepers: TaskTracker::new() })
+        let (keepers, stopping_ms) = (TaskTracker::new(), AtomicU64::new(10_000));
+        Arc::new(AppRegistry { shared, groups, sources, keepers, stopping_ms })
     }
 
     fn groups(&self) -> Vec<Arc<AppGroup>> {
@@ -55,7 +61,8 @@ impl AppRegistry {
     /// The process ids.
     pub(in crate::ops::serve::supervisor) fn pids(&self) -> Vec<u32> {
         let groups = self.groups();
-        groups.iter().flat_map(|group| &group.members).map(|member| member.current.lock().pid).collect()
+        let members = groups.iter().flat_map(|group| &group.members);
+        members.map(|member| member.current.lock().pid).collect()
     }
 
     /// The state of each; memory is not included.
@@ -64,10 +71,11 @@ impl AppRegistry {
         let infos = groups.iter().flat_map(|group| {
             group.members.iter().map(|member| {
                 let run = member.current.lock();
+                let is_program = group.owner.is_program;
                 SideInfo {
-                    app: group.app.clone(),
-                    name: format!("process {}", member.index),
-                    pid: Some(run.pid).filter(|pid| *pid > 0),
+                    app: group.owner.name.clone(),
+                    name: if is_program { "program".to_owned() } else { format!("process {}", member.index) },
+                    pid: run.program.or(Some(run.pid)).filter(|pid| *pid > 0),
                     age_secs: run.since.elapsed().as_secs_f64(),
                     memory_bytes: None,
                     restarts: run.restarts,
@@ -78,87 +86,135 @@ impl AppRegistry {
         infos.collect()
     }
 
-    /// The source files of all applications.
-    pub(in crate::ops::serve::supervisor) fn sources(&self) -> BTreeSet<PathBuf> {
-        self.sources.lock().values().flatten().cloned().collect()
+    /// The terminal of process `index` of an app or a program of this name, the newest.
+    /// # Errors
+    /// When there is no such process, or it has no terminal.
+    pub(in crate::ops::serve::supervisor) fn terminal(
+        &self,
+        name: &str,
+        index: usize,
+    ) -> Result<ProgramTerminal, Error> {
+        let groups = self.groups();
+        let Some(group) = groups.iter().rev().find(|group| group.owner.name == name) else {
+            let error = Error::new(format!("there is neither an app nor a program `{name}` with processes"));
+            return Err(error.help("`paster ps` lists the processes"));
+        };
+        let Some(member) = group.members.get(index) else {
+            return Err(Error::new(format!(
+                "`{name}` has only the processes 0 to {}",
+                group.members.len() - 1
+            )));
+        };
+        let run = member.current.lock();
+        match (&run.terminal, run.program) {
+            (Some(terminal), Some(pid)) => Ok(ProgramTerminal { name: terminal.clone(), pid }),
+            _ => {
+                let error = Error::new(format!("process {index} of `{name}` has no terminal"));
+                Err(error.help("a program has one with `terminal = true`, once it is ready"))
+            }
+        }
+    }
+
+    /// The source files of all applications, and the directories that belong to their programs.
+    pub(in crate::ops::serve::supervisor) fn sources(&self) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+        self.sources.lock().values().flatten().cloned().partition(|path| !path.is_dir())
     }
 
     /// Waits for the end of all processes, whose generations have ended.
     pub(in crate::ops::serve::supervisor) async fn stop(&self) {
         self.keepers.close();
-        let _ = tokio::time::timeout(STOPPING, self.keepers.wait()).await; // they end with this process
+        // One after another, if they depend on one another.
+        let total = Duration::from_millis(self.stopping_ms.load(Ordering::Relaxed));
+        let _ = tokio::time::timeout(total + STOPPING, self.keepers.wait()).await; // they end with this process
     }
 
-    /// Starts the processes of `plan`'s applications, and waits until they have loaded them. Keeps those of `before` that
-    /// would be the same.
+    /// Starts the processes of `plan`'s applications and its programs, and waits until they are ready. Keeps those of
+    /// `before` that would be the same.
     /// # Errors
-    /// Every application that could not be loaded.
+    /// Every application that could not be loaded, and every program that was not ready.
     pub(in crate::ops::serve::supervisor) async fn start(
         self: &Arc<Self>,
         plan: &Plan,
         before: &AppProcesses,
     ) -> Result<AppProcesses, Vec<Error>> {
-        let (mut groups, mut faults, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        for name in plan.config.names("app") {
-            let Some(table) = plan.config.table("app", name) else { continue };
-            let Ok(entry) = AppKind::of(&table) else { continue }; // the workers report it
-            let Some(library) = plan.libraries.get(name).filter(|_| entry.kind.has_processes()) else {
-                continue;
-            };
-            let spec = match entry.kind.processes(&table, library, plan.process.reload) {
-                Ok(Some(spec)) => spec,
-                Ok(None) => continue,
-                Err(errors) => {
-                    faults.extend(errors);
+        let mut groups: Vec<Arc<AppGroup>> = Vec::new();
+        for wanted in wanted(plan)? {
+            let (mut faults, mut starts) = (Vec::new(), Vec::new());
+            for wanted in wanted {
+                let owner = GroupOwner::of(&wanted);
+                let credentials = match plan.credentials.of_processes(&wanted.spec, &wanted.table) {
+                    Ok(credentials) => credentials,
+                    Err(errors) => {
+                        faults.extend(errors);
+                        continue;
+                    }
+                };
+                let needs = |group: &&Arc<AppGroup>| wanted.spec.after.contains(&group.owner.name);
+                let needs: Vec<_> = groups.iter().filter(needs).cloned().collect();
+                let made = GroupPlan { owner, spec: wanted.spec, credentials, needs };
+                let kept = before.0.iter().find(|group| made.is(group));
+                if let Some(kept) = kept.filter(|group| !group.sources.have_changed()) {
+                    groups.push(kept.clone());
                     continue;
                 }
-            };
-            let same = |group: &&Arc<AppGroup>| {
-                group.app == name && group.spec == spec && group.credentials == plan.credentials
-            };
-            if let Some(kept) = before.0.iter().find(same).filter(|group| !group.sources.have_changed()) {
-                groups.push(kept.clone());
-                continue;
+                match self.begin(made, plan.credentials.owner()) {
+                    Ok((group, started)) => {
+                        starts.push((wanted.table, group.owner.is_program, started));
+                        groups.push(group);
+                    }
+                    Err(cause) => {
+                        let message = format!("cannot start the processes of `[{}]`", wanted.table.path());
+                        faults.push(Error::new(message).because(cause));
+                    }
+                }
             }
-            match self.begin(name, spec, &plan.credentials) {
-                Ok((group, started)) => {
-                    groups.push(group);
-                    starts.push((table, started));
-                }
-                Err(cause) => {
-                    let error = Error::new(format!("cannot start the processes of app `{name}`"));
-                    faults.push(error.because(cause));
-                }
+            let waits =
+                starts.into_iter().map(|(table, program, started)| failure_of(table, program, started));
+            faults.extend(join_all(waits).await.into_iter().flatten());
+            if !faults.is_empty() {
+                return Err(faults);
             }
         }
-        let waits = starts.into_iter().map(|(table, started)| failure_of(table, started));
-        faults.extend(join_all(waits).await.into_iter().flatten());
-        if faults.is_empty() { Ok(AppProcesses(groups)) } else { Err(faults) }
+        Ok(AppProcesses(groups))
     }
 
-    /// Starts the processes of an application.
+    /// Starts processes. `workers` are the user and the group of the workers, if they are not those of this process.
     /// # Errors
     /// When a socket cannot be made.
     fn begin(
         self: &Arc<Self>,
-        app: &str,
-        spec: ProcessSpec,
-        credentials: &Credentials,
+        made: GroupPlan,
+        workers: Option<(u32, u32)>,
     ) -> io::Result<(Arc<AppGroup>, Vec<Started>)> {
+        let GroupPlan { owner, spec, credentials, needs } = made;
         let folder = self.shared.folder.path().map_err(io::Error::other)?;
-        let members = (0..spec.count).map(|index| Member::bind(folder, index, credentials).map(Arc::new));
-        let members = members.collect::<io::Result<Vec<_>>>()?;
+        let users = EndpointUsers { process: credentials.owner(), workers };
+        let by_path = matches!(spec.address, AddressKind::Socket | AddressKind::Descriptor);
+        if by_path && users.process != workers {
+            self.shared.folder.open_to_all()?;
+        }
+        let bound = (0..spec.count).map(|index| UnstartedMember::bind(folder, index, spec.address, users));
+        let bound = bound.collect::<io::Result<Vec<_>>>()?;
+        // All ports are taken before the first is released.
+        let members: Vec<_> = bound.into_iter().map(|unstarted| Arc::new(unstarted.release())).collect();
         let (stop, stopped) = watch::channel(());
         let sources = Arc::<Sources>::default();
+        sources.record(&spec.watched, SystemTime::now());
+        if !spec.watched.is_empty() {
+            self.add_sources(&owner.name, spec.watched.clone());
+        }
+        let millis = u64::try_from(grace(&spec).as_millis()).unwrap_or(u64::MAX);
+        self.stopping_ms.fetch_max(millis * (1 + needs.len() as u64), Ordering::Relaxed);
         let mut started = Vec::new();
         for member in &members {
             let keeper = Keeper {
                 registry: self.clone(),
-                app: app.to_owned(),
+                owner: owner.clone(),
                 spec: spec.clone(),
                 credentials: credentials.clone(),
                 member: member.clone(),
                 sources: sources.clone(),
+                _needs: needs.clone(),
                 stop: stopped.clone(),
                 adopted: None,
                 log: None,
@@ -167,11 +223,14 @@ impl AppRegistry {
             self.keepers.spawn(keeper.run(Some(first)));
             started.push(outcome);
         }
-        let credentials = credentials.clone();
-        let group =
-            Arc::new(AppGroup { app: app.to_owned(), spec, credentials, members, sources, _stop: stop });
+        let group = Arc::new(AppGroup { owner, spec, credentials, members, sources, needs, _stop: stop });
         self.groups.lock().push(Arc::downgrade(&group));
         Ok((group, started))
+    }
+
+    /// Asks for new processes in place of those of an app or a program.
+    pub(super) fn ask_for_restart(&self, name: &str, reason: &str) {
+        self.shared.send(Message::Restart(name.to_owned(), reason.to_owned()));
     }
 
     /// Stores the source files that an application has reported, and watches them.
@@ -189,7 +248,8 @@ impl AppRegistry {
     /// # Errors
     /// When no descriptor is free.
     pub(in crate::ops::serve::supervisor) fn leave(&self) -> io::Result<Vec<(CarriedApp, Vec<OwnedFd>)>> {
-        self.groups().iter().map(|group| group.leave()).collect()
+        let groups = self.groups();
+        groups.iter().map(|group| group.leave(&groups)).collect()
     }
 
     /// The positions of `processes` among those that [`AppRegistry::leave`] returns.
@@ -198,101 +258,124 @@ impl AppRegistry {
         self.groups().iter().enumerate().filter(|(_, group)| own(group)).map(|(place, _)| place).collect()
     }
 
-    /// Takes over the processes of one application, which the previous program in this process has started. `next` gives
-    /// the descriptors.
+    /// Takes over the processes of one application, which the previous program in this process has started, after those of
+    /// `earlier` ones. `next` gives the descriptors.
     /// # Errors
     /// Those of `next`.
     pub(in crate::ops::serve::supervisor) fn adopt<E>(
         self: &Arc<Self>,
         carried: CarriedApp,
+        earlier: &[AppProcesses],
         mut next: impl FnMut() -> Result<OwnedFd, E>,
     ) -> Result<AppProcesses, E> {
-        let CarriedApp { app, spec, credentials, members: carried } = carried;
+        let CarriedApp { owner, spec, credentials, members: carried, needs } = carried;
         let (stop, stopped) = watch::channel(());
         let (sources, mut members) = (Arc::<Sources>::default(), Vec::new());
-        for CarriedProcess { index, socket, pid, since, restarts } in carried {
-            let listener = next()?;
+        let needs: Vec<Arc<AppGroup>> =
+            needs.iter().filter_map(|place| earlier.get(*place)?.0.first()).cloned().collect();
+        for CarriedProcess { index, socket, address, inherits, pid, program, terminal, since, restarts } in
+            carried
+        {
+            let listener = if inherits { Some(next()?) } else { None };
             let control = if pid > 0 { Some(next()?) } else { None };
             let copy = control.as_ref().and_then(|control| control.try_clone().ok());
             let adopted = control.and_then(|control| {
                 Some((Control::from_fd(control).ok()?, Running::adopt(pid).ok()?)) // it may have just ended
             });
-            let since = instant_of(since);
+            let since = instant_of(since).min(Instant::now());
             let pid = if adopted.is_some() { pid } else { 0 };
-            let current =
-                Mutex::new(CurrentProcess { pid, since: since.min(Instant::now()), restarts, control: copy });
-            let member = Arc::new(Member { index, socket, listener, current });
+            let current = CurrentProcess { pid, program, terminal, since, restarts, control: copy };
+            let current = Mutex::new(current);
+            let member = Arc::new(Member { index, socket, address, listener, current });
             let log = adopted
                 .as_ref()
-                .and_then(|_| read_log(&self.shared, format!("{app} {index}"), &member.socket));
+                .and_then(|_| read_log(&self.shared, log_name(&owner, index), &member.socket));
             let keeper = Keeper {
                 registry: self.clone(),
-                app: app.clone(),
+                owner: owner.clone(),
                 spec: spec.clone(),
                 credentials: credentials.clone(),
                 member: member.clone(),
                 sources: sources.clone(),
+                _needs: needs.clone(),
                 stop: stopped.clone(),
                 adopted,
                 log,
             };
-            self.keepers.spawn(keeper.run(None));
+            // One that has done its work is not started again.
+            if pid > 0 || !spec.once {
+                self.keepers.spawn(keeper.run(None));
+            }
             members.push(member);
         }
-        let group = Arc::new(AppGroup { app, spec, credentials, members, sources, _stop: stop });
+        let group = Arc::new(AppGroup { owner, spec, credentials, members, sources, needs, _stop: stop });
         self.groups.lock().push(Arc::downgrade(&group));
         Ok(AppProcesses(vec![group]))
     }
 }
 
+/// Processes that are to be started.
+struct GroupPlan {
+    owner: GroupOwner,
+    spec: ProcessSpec,
+    credentials: Credentials,
+    needs: Vec<Arc<AppGroup>>,
+}
+
+impl GroupPlan {
+    /// Whether the processes of `group` would be the same.
+    fn is(&self, group: &AppGroup) -> bool {
+        let same_needs = self.needs.len() == group.needs.len()
+            && self.needs.iter().all(|one| group.needs.iter().any(|other| Arc::ptr_eq(one, other)));
+        self.owner == group.owner
+            && self.spec == group.spec
+            && self.credentials == group.credentials
+            && same_needs
+    }
+}
+
 /// Waits until all processes of an application are ready. They fail for the same reason; returns it.
-async fn failure_of(table: Table, started: Vec<Started>) -> Option<Error> {
+async fn failure_of(table: Table, is_program: bool, started: Vec<Started>) -> Option<Error> {
     let all = join_all(started).await.into_iter();
     let failure = all.map(|one| one.unwrap_or_else(|_| Err(LoadFailure::default()))).find_map(Result::err)?;
-    let message = format!("the application `{}` cannot be loaded: {}", table.name(), failure.summary);
-    Some(Error { output: failure.traceback, ..table.error("application", message) })
+    let (name, summary) = (table.name(), failure.summary);
+    let (key, message) = match (is_program, table.value().get("command")) {
+        (true, _) => ("command", format!("the program `{name}` failed: {summary}")),
+        (false, Some(_)) => {
+            ("command", format!("the program of the app `{name}` cannot be started: {summary}"))
+        }
+        (false, None) => ("application", format!("the application `{name}` cannot be loaded: {summary}")),
+    };
+    Some(Error { output: failure.traceback, ..table.error(key, message) })
 }
 
 /// The outcome of the first start of a process.
 type Started = oneshot::Receiver<Result<(), LoadFailure>>;
 
 impl AppGroup {
-    fn leave(&self) -> io::Result<(CarriedApp, Vec<OwnedFd>)> {
+    fn leave(&self, groups: &[Arc<AppGroup>]) -> io::Result<(CarriedApp, Vec<OwnedFd>)> {
         let (mut members, mut descriptors) = (Vec::new(), Vec::new());
         for member in &self.members {
             let run = member.current.lock();
-            descriptors.push(member.listener.try_clone()?);
+            descriptors.extend(member.listener.as_ref().map(OwnedFd::try_clone).transpose()?);
             if let Some(control) = run.control.as_ref().filter(|_| run.pid > 0) {
                 descriptors.push(control.try_clone()?);
             }
             members.push(CarriedProcess {
                 index: member.index,
                 socket: member.socket.clone(),
+                address: member.address.clone(),
+                inherits: member.listener.is_some(),
+                program: run.program,
+                terminal: run.terminal.clone(),
                 pid: if run.control.is_some() { run.pid } else { 0 },
                 since: time_of(run.since),
                 restarts: run.restarts,
             });
         }
-        let (app, spec, credentials) = (self.app.clone(), self.spec.clone(), self.credentials.clone());
-        Ok((CarriedApp { app, spec, credentials, members }, descriptors))
-    }
-}
-
-impl Member {
-    /// Makes the socket, and the pipe for the log.
-    fn bind(folder: &Path, index: usize, credentials: &Credentials) -> io::Result<Member> {
-        let mut paths = (0..).map(|number| folder.join(format!("app{number}.sock")));
-        let socket = paths.find(|path| !path.exists()).unwrap_or_default();
-        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
-        // Processes that share it must not wait for a connection that another one has accepted.
-        listener.set_nonblocking(true)?;
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-        if let Some((user, group)) = credentials.owner() {
-            std::os::unix::fs::chown(&socket, Some(user), Some(group))?;
-        }
-        make_log(&socket)?;
-        let current =
-            Mutex::new(CurrentProcess { pid: 0, since: Instant::now(), restarts: 0, control: None });
-        Ok(Member { index, socket, listener: listener.into(), current })
+        let (owner, spec, credentials) = (self.owner.clone(), self.spec.clone(), self.credentials.clone());
+        let place = |need: &Arc<AppGroup>| groups.iter().position(|group| Arc::ptr_eq(group, need));
+        let needs = self.needs.iter().filter_map(place).collect();
+        Ok((CarriedApp { owner, spec, credentials, members, needs }, descriptors))
     }
 }

@@ -71,7 +71,9 @@ impl Attempt {
         let speed = if sections.process.reload { Speed::Development } else { Speed::Production };
         let (inputs, libraries) = build::libraries(&config, speed, copies, &tell).await;
         scope.inputs = inputs;
-        scope.inputs.sources.extend(self.registry.sources());
+        let (sources, folders) = self.registry.sources();
+        scope.inputs.sources.extend(sources);
+        scope.inputs.folders.extend(folders);
         let read = contents(&scope);
         let plan = |libraries| Plan {
             config: config.clone(),

@@ -96,7 +96,7 @@ pub(super) struct Attempt {
     /// The sockets that are already bound.
     pub(super) bound: Vec<Bound>,
     pub(super) registry: Arc<AppRegistry>,
-    /// The processes of the applications that serve.
+    /// The processes that may be kept, if they would be the same.
     pub(super) apps: AppProcesses,
     pub(super) progress: Arc<Progress>,
     /// Its number, and why it is made.
@@ -250,10 +250,6 @@ impl Attempt {
         };
         self.services.open_to(&plan.credentials);
         let apps = match role {
-            // What somebody asks for replaces everything.
-            Role::Serve if !self.reason.is_watched() => {
-                self.registry.start(&plan, &AppProcesses::default()).await?
-            }
             Role::Serve => self.registry.start(&plan, &self.apps).await?,
             Role::Tell(_) | Role::Try => AppProcesses::default(),
         };

@@ -58,7 +58,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
         (shared.orphans.clone(), shared.requests.clone()),
     )
     .map_err(Vec::from)?;
-    child.apps = apps.clone();
+    child.apps = apps.of_worker();
     let log_file = plan.log_file();
     let start = Start {
         generation: name.generation,
@@ -71,7 +71,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
         process: plan.process.clone(),
         credentials: plan.credentials.clone(),
         libraries: plan.libraries.clone(),
-        processes: apps.sockets(),
+        processes: apps.addresses(),
         states,
         log: plan.log.clone().unwrap_or_default(),
         has_log_file: log_file.is_some(),

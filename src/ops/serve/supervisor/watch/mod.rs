@@ -27,8 +27,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub(super) use self::paths::Paths;
-pub(super) use self::scope::Scope;
 use self::scope::{Meaning, Rules};
+pub(super) use self::scope::{Scope, is_ignored};
 use super::inbox::Message;
 use super::shared::Shared;
 

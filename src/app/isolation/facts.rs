@@ -1,0 +1,158 @@
+//! What is known about a request besides its head, as one field.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
+use http::{Extensions, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
+use crate::inflight::RequestHandle;
+
+/// The field of a request with its facts. A client's field of this name is dropped.
+pub(in crate::app) const FACTS: &str = "paster-facts";
+/// The field of a response that stands for a failure of the app: the reason, percent-encoded.
+pub(in crate::app) const FAILURE: &str = "paster-failure";
+
+/// The facts, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts<'a> {
+    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
+    relayed: bool,
+    trusted: bool,
+    listen: Arc<str>,
+    host: Arc<str>,
+    port: Option<u16>,
+    secure: bool,
+    script_name: Arc<str>,
+    server: Arc<str>,
+    /// 10 for HTTP/1.0, 20 for HTTP/2.
+    version: u8,
+    user: Option<(Arc<str>, Cow<'a, str>)>,
+    id: Option<Arc<str>>,
+    certificate: Option<CertificateFacts>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CertificateFacts {
+    subject: String,
+    common_name: Option<String>,
+    serial: Option<String>,
+    sha256: Option<String>,
+    names: Vec<String>,
+    /// In base64.
+    der: Option<String>,
+}
+
+/// The value of [`FACTS`] for a request.
+pub(in crate::app) fn encode(parts: &Parts) -> Option<Vec<u8>> {
+    let environ = parts.extensions.get::<Environ>()?;
+    let user = parts.extensions.get::<RemoteUser>();
+    let facts = Facts {
+        peer: environ.peer,
+        client: environ.client,
+        relayed: environ.relayed,
+        trusted: environ.trusted,
+        listen: environ.listen.clone(),
+        host: environ.host.clone(),
+        port: environ.port,
+        secure: environ.secure,
+        script_name: environ.script_name.clone(),
+        server: environ.server.clone(),
+        version: match parts.version {
+            Version::HTTP_10 => 10,
+            Version::HTTP_2 => 20,
+            _ => 11,
+        },
+        user: user.map(|user| (user.name.clone(), Cow::Borrowed(&*user.auth_type))),
+        id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
+        certificate: parts.extensions.get::<Arc<ClientCertificate>>().map(|one| CertificateFacts {
+            subject: one.subject.clone(),
+            common_name: one.common_name.clone(),
+            serial: one.serial.clone(),
+            sha256: one.sha256.clone(),
+            names: one.names.clone(),
+            der: one.der.as_ref().map(|der| STANDARD.encode(der)),
+        }),
+    };
+    serde_json::to_vec(&facts).ok()
+}
+
+/// Puts the facts of `field` where parts look for them. Returns the version of HTTP that the client uses.
+/// # Errors
+/// When the field does not come from a worker.
+pub(super) fn restore(field: &[u8], extensions: &mut Extensions) -> Result<Version, serde_json::Error> {
+    let facts: Facts<'_> = serde_json::from_slice(field)?;
+    extensions.insert(Environ {
+        peer: facts.peer,
+        client: facts.client,
+        relayed: facts.relayed,
+        trusted: facts.trusted,
+        listen: facts.listen,
+        host: facts.host,
+        port: facts.port,
+        secure: facts.secure,
+        script_name: facts.script_name,
+        server: facts.server,
+        handle: RequestHandle::default(),
+    });
+    if let Some((name, auth_type)) = facts.user {
+        extensions.insert(RemoteUser { name, auth_type: Cow::Owned(auth_type.into_owned()) });
+    }
+    if let Some(id) = facts.id {
+        extensions.insert(RequestId(id));
+    }
+    if let Some(one) = facts.certificate {
+        let der = one.der.and_then(|der| STANDARD.decode(der).ok()).map(Into::into);
+        let CertificateFacts { subject, common_name, serial, sha256, names, .. } = one;
+        extensions.insert(Arc::new(ClientCertificate { subject, common_name, serial, sha256, names, der }));
+    }
+    Ok(match facts.version {
+        10 => Version::HTTP_10,
+        20 => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_pass() {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        assert_eq!(encode(&parts), None, "no gate has seen it");
+        let certificate =
+            ClientCertificate { subject: "CN=ä".into(), der: Some("der".into()), ..Default::default() };
+        let environ = Environ {
+            peer: Some("127.0.0.1:80".parse().unwrap()),
+            client: Some("::1".parse().unwrap()),
+            relayed: false,
+            trusted: true,
+            listen: "unix:/a".into(),
+            host: "example.org".into(),
+            port: Some(8080),
+            secure: true,
+            script_name: "/über".into(),
+            server: "main".into(),
+            handle: RequestHandle::default(),
+        };
+        parts.extensions.insert(environ.clone());
+        parts.extensions.insert(RemoteUser::new("Ada", "Basic"));
+        parts.extensions.insert(RequestId("7".into()));
+        parts.extensions.insert(Arc::new(certificate.clone()));
+        parts.version = Version::HTTP_2;
+        let mut found = Extensions::new();
+        assert_eq!(restore(&encode(&parts).unwrap(), &mut found).unwrap(), Version::HTTP_2);
+        assert_eq!(format!("{:?}", found.get::<Environ>().unwrap()), format!("{environ:?}"));
+        assert_eq!(found.get::<RemoteUser>(), parts.extensions.get::<RemoteUser>());
+        assert_eq!(found.get::<RequestId>(), parts.extensions.get::<RequestId>());
+        assert_eq!(**found.get::<Arc<ClientCertificate>>().unwrap(), certificate);
+        assert!(restore(b"{}", &mut Extensions::new()).is_err());
+    }
+}

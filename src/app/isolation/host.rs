@@ -1,0 +1,113 @@
+//! The process of an isolated app: serves it at a socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::net::UnixListener;
+
+use super::facts::{FACTS, FAILURE, restore};
+use crate::body::{App, Body, Response, text_response};
+use crate::error::chain;
+
+/// The pause after a connection could not be accepted, because no descriptor is free.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the process has done.
+#[derive(Debug, Default)]
+pub struct IsolatedCounts {
+    requests: AtomicU64,
+    /// When the requests without a response head have begun, by number.
+    waiting: Mutex<std::collections::BTreeMap<u64, Instant>>,
+}
+
+impl IsolatedCounts {
+    /// How many requests have begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// For how long the oldest request without a response has waited.
+    pub fn stuck(&self) -> Duration {
+        self.waiting.lock().values().next().map_or(Duration::ZERO, Instant::elapsed)
+    }
+}
+
+/// A request without a response.
+struct WaitingRequest {
+    counts: Arc<IsolatedCounts>,
+    number: u64,
+}
+
+impl WaitingRequest {
+    fn begin(counts: &Arc<IsolatedCounts>) -> WaitingRequest {
+        let number = counts.requests.fetch_add(1, Relaxed);
+        counts.waiting.lock().insert(number, Instant::now());
+        WaitingRequest { counts: counts.clone(), number }
+    }
+}
+
+impl Drop for WaitingRequest {
+    fn drop(&mut self) {
+        self.counts.waiting.lock().remove(&self.number);
+    }
+}
+
+/// Serves `app` to the workers that connect to `listener`, for ever.
+pub async fn serve(listener: UnixListener, app: App, counts: Arc<IsolatedCounts>) -> Infallible {
+    let mut builder = http1::Builder::new();
+    // The fields were counted and measured by the server of the worker, which adds some.
+    builder.timer(TokioTimer::new()).auto_date_header(false).max_headers(1024).max_buf_size(1 << 20);
+    builder.header_read_timeout(None);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let (app, counts) = (app.clone(), counts.clone());
+        let service = service_fn(move |request| {
+            let (app, counts) = (app.clone(), counts.clone());
+            async move { Ok::<_, Infallible>(answer(&app, &counts, request).await) }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        tokio::spawn(async move {
+            let _ = connection.await; // the worker notices it
+        });
+    }
+}
+
+async fn answer(app: &App, counts: &Arc<IsolatedCounts>, request: http::Request<Incoming>) -> Response {
+    let _waiting = WaitingRequest::begin(counts);
+    let (mut parts, body) = request.into_parts();
+    let facts = parts.headers.remove(FACTS);
+    let version = facts.and_then(|facts| restore(facts.as_bytes(), &mut parts.extensions).ok());
+    let Some(version) = version else {
+        return text_response(StatusCode::BAD_REQUEST, "This socket is for paster's workers only.\n");
+    };
+    parts.version = version;
+    match app.handle(http::Request::from_parts(parts, Body::new(body))).await {
+        Ok(mut response) => {
+            *response.version_mut() = http::Version::HTTP_11;
+            response
+        }
+        Err(error) => {
+            let mut response = text_response(StatusCode::INTERNAL_SERVER_ERROR, "");
+            let reason = utf8_percent_encode(&chain(&*error), NON_ALPHANUMERIC).to_string();
+            if let Ok(reason) = HeaderValue::try_from(reason) {
+                response.headers_mut().insert(FAILURE, reason);
+            }
+            response
+        }
+    }
+}
