@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,8 @@ pub struct Context {
     pub checking: bool,
     /// The private copy of each plugin app's built library, by the app's name.
     pub libraries: BTreeMap<String, PathBuf>,
-    /// The addresses of the processes that the supervisor has started for an app, by the app's name.
+    /// The addresses of the processes that the supervisor has started for an app, by the app's name. None for an app that
+    /// runs in the worker.
     pub processes: BTreeMap<String, Vec<ProcessAddress>>,
     /// The app that this process runs, if it is the process of an isolated app.
     pub inside: Option<String>,
@@ -82,6 +84,12 @@ pub trait Host: Send + Sync {
     /// the process crashes or hangs there. Blocks until the report is sent.
     fn starting(&self, step: &str) {
         let _ = step;
+    }
+
+    /// Reports source files of an application that runs in this process, as it began to load them at `began`: a change of
+    /// one leads to a reload in development.
+    fn sources(&self, app: &str, sources: Vec<PathBuf>, began: SystemTime) {
+        let _ = (app, sources, began); // nobody watches
     }
 
     /// Shows the address of `path` of the plugin app `app` on the terminal once the generation serves. The

@@ -9,6 +9,7 @@ mod file;
 mod host;
 mod instance;
 mod library;
+pub mod python;
 mod upgrade;
 
 pub use call::CallError;

@@ -2,6 +2,7 @@
 
 mod asgi;
 mod conformance;
+mod embedded;
 mod frameworks;
 mod kinds;
 mod processes;
@@ -95,6 +96,9 @@ impl Site {
         )
     }
 }
+
+/// Both ways to run an application, as a line of its table.
+const MODES: [&str; 2] = ["mode = \"process\"\n", "mode = \"embedded\"\n"];
 
 /// The application of the checks.
 fn checks() -> String {

@@ -12,10 +12,13 @@
 //! A worker numbers its streams from 1 upwards. A sender may have [`WINDOW`] bytes of a body under way; each
 //! [`Kind::Credit`] allows more. Frames are gathered in an [`Outgoing`] and taken apart by an [`Incoming`], many with
 //! one system call. The peer is not trusted: malformed bytes are an error, never a panic.
+//!
+//! If both sides are in one process, a [`Peer`] passes the frames on without encoding them.
 
 mod incoming;
 mod outgoing;
 mod payload;
+mod peer;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -25,6 +28,7 @@ use bytes::Bytes;
 pub use incoming::Incoming;
 pub use outgoing::Outgoing;
 pub use payload::{FilePart, Level, Pairs, ProcessStatus, ResponseHead, push_pair};
+pub use peer::{Endpoint, Peer};
 
 /// Length of a frame's header, in bytes.
 pub const HEADER: usize = 10;

@@ -1,4 +1,7 @@
-//! A connection from a worker: a thread that reads, and senders that write for each other.
+//! A connection from a worker: what reads its frames, and senders that write for each other.
+//!
+//! While further requests wait, the end of a response is held back for a moment, so that several are sent at once and
+//! wake the worker once. Whoever sends next sends them too; [`Flusher`] does if nobody comes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,12 +9,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use paster_frames::{Frame, Incoming, Kind, Outgoing};
+use paster_frames::{Frame, Incoming, Kind, Outgoing, Peer};
+use pyo3::Python;
+use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::asgi::Events;
 use crate::exchange::Exchange;
+use crate::flusher::Flusher;
 use crate::queue::{Job, Queue};
+
+/// Responses that are held back are sent when they have so many bytes.
+const TOGETHER: usize = 32 << 10;
 
 /// Where requests go.
 #[derive(Clone)]
@@ -36,6 +45,14 @@ impl Target {
             Target::Loop(events) => Some(events.clone()),
         }
     }
+
+    /// Whether more responses follow at once.
+    fn is_busy(&self) -> bool {
+        match self {
+            Target::Threads(queue) => queue.is_busy(),
+            Target::Loop(events) => events.is_busy(),
+        }
+    }
 }
 
 /// The connections of this process.
@@ -43,6 +60,7 @@ impl Target {
 pub(crate) struct Connections {
     state: Mutex<State>,
     changed: Condvar,
+    flusher: Arc<Flusher>,
 }
 
 #[derive(Default)]
@@ -58,17 +76,17 @@ impl Connections {
 
     /// Serves a new connection on a thread of its own.
     pub(crate) fn open(self: &Arc<Self>, socket: OwnedFd, target: &Target) {
-        let connection = Arc::new(Connection { socket, out: Mutex::default(), exchanges: Mutex::default() });
+        let connection = Connection::new(Transport::Socket(socket), target, self.flusher.clone());
         let mut state = self.lock();
         if state.draining {
             return;
         }
         state.open.push(connection.clone());
         drop(state);
-        let (connections, target) = (self.clone(), target.clone());
+        let connections = self.clone();
         let reader = move || {
             connection.send(|out| out.push(Kind::Ready, 0, &[]));
-            let _ = connection.read(&target); // the worker has ended, or is not one
+            let _ = connection.read(); // the worker has ended, or is not one
             connection.end();
             let mut state = connections.lock();
             state.open.retain(|one| !Arc::ptr_eq(one, &connection));
@@ -95,11 +113,21 @@ impl Connections {
     }
 }
 
+/// How frames get to the worker.
+pub(crate) enum Transport {
+    /// It is another process.
+    Socket(OwnedFd),
+    /// It is this process.
+    Peer(Arc<Peer>),
+}
+
 /// One connection.
 pub(crate) struct Connection {
-    socket: OwnedFd,
+    transport: Transport,
+    target: Target,
     out: Mutex<Out>,
     exchanges: Mutex<BTreeMap<u32, Arc<Exchange>>>,
+    flusher: Arc<Flusher>,
 }
 
 #[derive(Default)]
@@ -107,34 +135,117 @@ struct Out {
     frames: Outgoing,
     /// A thread is sending, and will send what is added meanwhile.
     sending: bool,
+    /// The flusher knows that frames are held back.
+    held: bool,
     /// The worker is gone.
     broken: bool,
 }
 
 impl Connection {
+    pub(crate) fn new(transport: Transport, target: &Target, flusher: Arc<Flusher>) -> Arc<Connection> {
+        let target = target.clone();
+        Arc::new(Connection {
+            transport,
+            target,
+            out: Mutex::default(),
+            exchanges: Mutex::default(),
+            flusher,
+        })
+    }
+
     /// Sends the frames that `add` adds. Waits for the socket only if no other thread does; the worker always reads.
     pub(crate) fn send(&self, add: impl FnOnce(&mut Outgoing)) {
+        if self.begin(add) && !self.try_flush() {
+            self.go_on();
+        }
+    }
+
+    /// The same, for a thread that holds the interpreter: lets others have it while the socket is full.
+    pub(crate) fn send_attached(&self, py: Python<'_>, add: impl FnOnce(&mut Outgoing)) {
+        if self.begin(add) && !self.try_flush() {
+            py.detach(|| self.go_on());
+        }
+    }
+
+    /// The same, for the end of a response: it is held back if more responses follow at once.
+    pub(crate) fn send_last(self: &Arc<Self>, py: Python<'_>, add: impl FnOnce(&mut Outgoing)) {
+        if !self.target.is_busy() {
+            return self.send_attached(py, add);
+        }
         let mut out = self.out.lock();
         if out.broken {
             return;
         }
         add(&mut out.frames);
-        if out.sending {
-            return;
+        if out.frames.len() >= TOGETHER {
+            drop(out);
+            return self.send_attached(py, |_| ());
+        }
+        let known = std::mem::replace(&mut out.held, true);
+        drop(out);
+        if !known {
+            self.flusher.hold(self.clone());
+        }
+    }
+
+    /// Sends what was held back.
+    pub(crate) fn flush_held(&self) {
+        self.out.lock().held = false;
+        self.send(|_| ());
+    }
+
+    /// Adds frames; whether this thread must send them.
+    fn begin(&self, add: impl FnOnce(&mut Outgoing)) -> bool {
+        let mut out = self.out.lock();
+        if out.broken {
+            return false;
+        }
+        add(&mut out.frames);
+        if out.sending || out.frames.is_empty() {
+            return false;
         }
         out.sending = true;
+        true
+    }
+
+    /// Sends without waiting; `false` if the socket is full.
+    fn try_flush(&self) -> bool {
+        self.flush(|frames, socket| frames.try_send(socket))
+    }
+
+    /// Sends, and waits for the socket.
+    fn go_on(&self) {
+        self.flush(|frames, socket| frames.send(socket));
+    }
+
+    /// Sends everything by `send`; `false` if it would have to wait, and this thread still has to send.
+    fn flush(&self, send: impl Fn(&mut Outgoing, &OwnedFd) -> io::Result<usize>) -> bool {
+        let mut out = self.out.lock();
         loop {
             let mut frames = std::mem::take(&mut out.frames);
             drop(out);
             let mut sent = Ok(0);
-            while !frames.is_empty() && sent.is_ok() {
-                sent = frames.send(&self.socket);
+            match &self.transport {
+                Transport::Peer(peer) => frames.pass(peer),
+                Transport::Socket(socket) => {
+                    while !frames.is_empty() && sent.is_ok() {
+                        sent = send(&mut frames, socket);
+                    }
+                }
             }
             out = self.out.lock();
-            out.broken |= sent.is_err();
+            match sent {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                    frames.append(std::mem::take(&mut out.frames));
+                    out.frames = frames;
+                    return false;
+                }
+                Err(_) => out.broken = true,
+            }
             if out.broken || out.frames.is_empty() {
                 out.sending = false;
-                return;
+                return true;
             }
         }
     }
@@ -149,25 +260,37 @@ impl Connection {
     }
 
     /// Reads frames until the worker closes the connection.
-    fn read(self: &Arc<Self>, target: &Target) -> io::Result<()> {
+    fn read(self: &Arc<Self>) -> io::Result<()> {
+        let Transport::Socket(socket) = &self.transport else { return Ok(()) };
         let (mut incoming, mut jobs) = (Incoming::default(), Vec::new());
-        while incoming.receive(&self.socket)? > 0 {
+        while incoming.receive(socket)? > 0 {
             while let Some(frame) = incoming.next_frame()? {
-                self.handle(frame, target, &mut jobs)?;
+                self.handle(frame, &mut jobs)?;
             }
-            if !jobs.is_empty() {
-                target.add(&mut jobs);
-            }
+            self.begin_requests(&mut jobs);
         }
         Ok(())
     }
 
-    fn handle(self: &Arc<Self>, frame: Frame, target: &Target, jobs: &mut Vec<Job>) -> io::Result<()> {
+    /// Takes a frame of a worker in this process.
+    pub(crate) fn receive(self: &Arc<Self>, frame: Frame) {
+        let mut jobs = Vec::new();
+        let _ = self.handle(frame, &mut jobs); // it sends nothing wrong
+        self.begin_requests(&mut jobs);
+    }
+
+    fn begin_requests(&self, jobs: &mut Vec<Job>) {
+        if !jobs.is_empty() {
+            self.target.add(jobs);
+        }
+    }
+
+    fn handle(self: &Arc<Self>, frame: Frame, jobs: &mut Vec<Job>) -> io::Result<()> {
         let exchange = || self.exchanges().get(&frame.stream).cloned();
         match frame.kind {
             Kind::Request => {
-                let exchange =
-                    Arc::new(Exchange::new(self.clone(), frame.stream, frame.end, target.events()));
+                let events = self.target.events();
+                let exchange = Arc::new(Exchange::new(self.clone(), frame.stream, frame.end, events));
                 self.exchanges().insert(frame.stream, exchange.clone());
                 jobs.push(Job { exchange, head: frame.payload });
             }
@@ -193,9 +316,11 @@ impl Connection {
     }
 
     /// Lets every thread that waits for the worker go on.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.out.lock().broken = true;
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both); // the worker may be gone
+        if let Transport::Socket(socket) = &self.transport {
+            let _ = rustix::net::shutdown(socket, Shutdown::Both); // the worker may be gone
+        }
         let exchanges = std::mem::take(&mut *self.exchanges());
         exchanges.values().for_each(|exchange| exchange.leave());
     }

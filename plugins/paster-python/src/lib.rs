@@ -1,17 +1,21 @@
-//! Runs a Python application in a process of its own interpreter, for the kinds `wsgi` and `asgi`.
+//! Runs a Python application in its own interpreter, for the kinds `wsgi` and `asgi`.
 //!
-//! The interpreter imports this library and calls `main`, which gets its settings and a listening socket from its
-//! standard input, loads the application, and serves requests that workers of paster send as frames. The library is not
+//! In a process of its own, the interpreter imports this library and calls `main`, which gets its settings and a listening
+//! socket from its standard input, loads the application, and serves requests that workers of paster send as frames. With
+//! `mode = "embedded"`, a worker loads libpython and then this library, and passes the frames by calls. The library is not
 //! linked to libpython, and uses only Python's stable ABI: one file serves every Python from 3.9 on.
 //!
-//! - `process`: the life of the process
-//! - `connection`, `exchange`: connections to workers, and the requests on them
+//! - `process`: the life of the application; `control`, `embedded`: who has started it, and where requests come from
+//! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: what they hold back
 //! - `wsgi`: PEP 3333, on threads; `asgi`: ASGI 3, on an event loop
 
 mod asgi;
 mod connection;
+mod control;
+mod embedded;
 mod exchange;
 mod fields;
+mod flusher;
 mod load;
 mod process;
 mod queue;

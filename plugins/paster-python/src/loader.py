@@ -210,6 +210,23 @@ def prepare(application, development):
     faulthandler.register(signal.SIGUSR2, all_threads=True)
 
 
+def prepare_worker(application, development, folder, variables):
+    """The same in a worker of paster, which has signals of its own."""
+    import faulthandler
+
+    sys.argv[:] = [application]
+    sys.dont_write_bytecode = development
+    os.chdir(folder)
+    for variable in variables:
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)
+    if not faulthandler.is_enabled():
+        faulthandler.enable()
+
+
 def start(threads, run):
     """Starts the application's threads."""
     import threading
@@ -220,11 +237,11 @@ def start(threads, run):
     return started
 
 
-def join(threads):
-    """Waits for the threads; ends the process if they do not end."""
+def join(threads, own_process):
+    """Waits for the threads; ends their own process if they do not end."""
     for thread in threads:
         thread.join(2)
-    if any(thread.is_alive() for thread in threads):
+    if own_process and any(thread.is_alive() for thread in threads):
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -1,27 +1,24 @@
-//! The life of the process: its settings, the application, the workers' connections, the end.
+//! The life of an application: its settings, loading it, serving, the end.
 
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use paster_frames::{Frame, Incoming, Kind, Outgoing, Pairs, push_pair};
+use paster_frames::{Frame, Kind, Pairs, push_pair};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyModule};
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use rustix::pipe::PipeFlags;
-use rustix::process::{PidfdFlags, Signal};
 
 use crate::asgi::{Events, Inbox};
-use crate::connection::{Connections, Target};
+use crate::connection::Target;
+use crate::control::{Control, Reporter, Source, end_with_parent, tell_status};
 use crate::load::Load;
 use crate::queue::Queue;
 use crate::wsgi;
@@ -29,49 +26,23 @@ use crate::wsgi;
 /// How often the process looks for modules that were imported later.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The control socket: to the supervisor, or to the process that has started this one.
-struct Control {
-    socket: OwnedFd,
-    incoming: Incoming,
-}
-
-impl Control {
-    /// Takes it from standard input, which becomes empty.
-    fn take() -> io::Result<Control> {
-        let socket = rustix::stdio::stdin().try_clone_to_owned()?;
-        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        Ok(Control { socket, incoming: Incoming::default() })
-    }
-
-    /// The next frame; `None` if the other end has closed.
-    fn next(&mut self) -> io::Result<Option<Frame>> {
-        loop {
-            if let Some(frame) = self.incoming.next_frame()? {
-                return Ok(Some(frame));
-            }
-            if self.incoming.receive(&self.socket)? == 0 {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn send(socket: &OwnedFd, kind: Kind, payload: &[u8]) {
-        let mut out = Outgoing::default();
-        out.push(kind, 0, payload);
-        while !out.is_empty() {
-            if out.send(socket).is_err() {
-                return; // the other end is gone, and this process ends
-            }
-        }
-    }
-}
-
 /// What the application's kind needs to know.
 pub(crate) struct Settings {
     payload: Bytes,
 }
 
 impl Settings {
+    /// From [`Pairs`].
+    pub(crate) fn new(payload: Bytes) -> Settings {
+        Settings { payload }
+    }
+
+    /// The variables to add to the environment of a worker: `NAME=VALUE` each.
+    fn variables(&self) -> Vec<&str> {
+        let pairs = Pairs::new(&self.payload).flatten().filter(|(name, _)| *name == b"variable");
+        pairs.filter_map(|(_, value)| std::str::from_utf8(value).ok()).collect()
+    }
+
     fn text(&self, name: &str) -> &str {
         Pairs::new(&self.payload).text(name).unwrap_or_default()
     }
@@ -118,62 +89,73 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
     let Some(Frame { kind: Kind::Start, payload, descriptor: Some(listener), .. }) = started else {
         return Err(PyOSError::new_err("this module runs in processes that paster starts"));
     };
-    let settings = Settings { payload };
     end_with_parent().map_err(|cause| failed("cannot watch the parent process", cause))?;
+    let reporter = control.reporter().map_err(|cause| failed("no control socket", cause))?;
+    serve(py, Settings::new(payload), Source::Socket(listener, control), reporter)
+}
+
+/// Loads the application and serves requests of `source` to their end.
+pub(crate) fn serve(py: Python<'_>, settings: Settings, source: Source, reporter: Reporter) -> PyResult<()> {
     let loader = module(py, c"<paster>", c"paster_loader", LOADER)?;
     loader.setattr("_alone", settings.is_set("alone"))?;
-    loader.call_method1("prepare", (settings.text("application"), settings.is_set("development")))?;
+    match source {
+        Source::Socket(..) => {
+            loader.call_method1("prepare", (settings.text("application"), settings.is_set("development")))?
+        }
+        Source::Worker(_) => loader.call_method1(
+            "prepare_worker",
+            (
+                settings.text("application"),
+                settings.is_set("development"),
+                settings.text("folder"),
+                settings.variables(),
+            ),
+        )?,
+    };
     let application = match load(&loader, &settings) {
         Ok(application) => application,
         Err(error) => {
-            Control::send(
-                &control.socket,
-                Kind::Failed,
-                &failure(&loader, error.into_value(py).bind(py).as_any())?,
-            );
+            let failure = failure(&loader, error.into_value(py).bind(py).as_any())?;
+            reporter.send(Kind::Failed, &failure);
             return Ok(());
         }
     };
-    let writer = control.socket.try_clone().map_err(|cause| failed("no control socket", cause))?;
     let load = Arc::<Load>::default();
     if settings.is_set("limited") {
-        let status = writer.try_clone().and_then(|socket| tell_status(socket, load.clone()));
-        status.map_err(|cause| failed("cannot report the status", cause))?;
+        tell_status(reporter.clone(), load.clone())?;
     }
-    let begun = Begun { loader, application, settings, listener, control, writer, load };
+    let begun = Begun { loader, application, settings, source, reporter, load };
     match begun.settings.text("kind") {
         "asgi" => begun.run_loop(py),
         _ => begun.run_threads(py),
     }
 }
 
-/// A process that has loaded its application.
+/// An application that is loaded.
 struct Begun<'py> {
     loader: Bound<'py, PyModule>,
     application: Bound<'py, PyAny>,
     settings: Settings,
-    listener: OwnedFd,
-    control: Control,
-    /// A copy of the control socket.
-    writer: OwnedFd,
+    source: Source,
+    reporter: Reporter,
     load: Arc<Load>,
 }
 
 impl Begun<'_> {
     /// Serves a WSGI application.
     fn run_threads(self, py: Python<'_>) -> PyResult<()> {
-        let Begun { loader, application, settings, listener, control, writer, load } = self;
+        let Begun { loader, application, settings, source, reporter, load } = self;
         let (queue, end) = (Arc::<Queue>::default(), Arc::<End>::default());
         let waiting = (queue.clone(), load);
         let handler = wsgi::Handler::new(py, application, loader.clone().unbind(), waiting, &settings)?;
         let threads = loader.call_method1("start", (settings.number("threads").max(1), handler))?;
-        let ended = end.clone();
-        accept(listener, control, Target::Threads(queue.clone()), move || ended.tell())?;
-        Control::send(&writer, Kind::Ready, &facts(&loader)?);
+        let (ended, own_process) = (end.clone(), matches!(source, Source::Socket(..)));
+        source.serve(Target::Threads(queue.clone()), move || ended.tell())?;
+        reporter.send(Kind::Ready, &facts(&loader)?);
         let mut known = 0;
         loop {
             if settings.is_set("development") {
-                known = tell_sources(&loader, &writer, known)?;
+                known = tell_sources(&loader, &reporter, known)?;
             }
             py.check_signals()?;
             if py.detach(|| end.wait(LOOK)) {
@@ -181,18 +163,18 @@ impl Begun<'_> {
             }
         }
         queue.close();
-        loader.call_method1("join", (threads,))?;
+        loader.call_method1("join", (threads, own_process))?;
         Ok(())
     }
 
     /// Serves an ASGI application.
     fn run_loop(self, py: Python<'_>) -> PyResult<()> {
-        let Begun { loader, application, settings, listener, control, writer, load } = self;
+        let Begun { loader, application, settings, source, reporter, load } = self;
         let events = Arc::new(Events::new(load)?);
         let runner = module(py, c"<paster>", c"paster_asgi", include_str!("asgi/asgi.py"))?;
         let start = Start {
-            rest: Mutex::new(Some((listener, control))),
-            writer: writer.try_clone()?,
+            source: Mutex::new(Some(source)),
+            reporter: reporter.clone(),
             events: events.clone(),
             loader: loader.clone().unbind(),
             development: settings.is_set("development"),
@@ -201,13 +183,19 @@ impl Begun<'_> {
         let start = Bound::new(py, start)?;
         let served = runner.call_method1(
             "run",
-            (application, Inbox(events), start.clone(), settings.text("loop"), loader.getattr("format")?),
+            (
+                application,
+                Inbox::new(events),
+                start.clone(),
+                settings.text("loop"),
+                loader.getattr("format")?,
+            ),
         );
         match served {
             // The application may fail at its startup.
-            Err(error) if start.get().rest.lock().is_some() => {
+            Err(error) if start.get().source.lock().is_some() => {
                 let error = error.into_value(py);
-                Control::send(&writer, Kind::Failed, &failure(&loader, error.bind(py).as_any())?);
+                reporter.send(Kind::Failed, &failure(&loader, error.bind(py).as_any())?);
                 Ok(())
             }
             served => served.map(drop),
@@ -218,8 +206,8 @@ impl Begun<'_> {
 /// What an event loop calls once the application has started, and while it runs.
 #[pyclass(frozen)]
 struct Start {
-    rest: Mutex<Option<(OwnedFd, Control)>>,
-    writer: OwnedFd,
+    source: Mutex<Option<Source>>,
+    reporter: Reporter,
     events: Arc<Events>,
     loader: Py<PyModule>,
     development: bool,
@@ -231,12 +219,12 @@ struct Start {
 impl Start {
     /// Accepts connections. Returns the descriptor that is readable once all have ended after a request to end.
     fn serve(&self, py: Python<'_>) -> PyResult<i32> {
-        let Some((listener, control)) = self.rest.lock().take() else {
+        let Some(source) = self.source.lock().take() else {
             return Err(PyOSError::new_err("it serves"));
         };
         let (ended, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        accept(listener, control, Target::Loop(self.events.clone()), move || drop(end))?;
-        Control::send(&self.writer, Kind::Ready, &facts(self.loader.bind(py))?);
+        source.serve(Target::Loop(self.events.clone()), move || drop(end))?;
+        self.reporter.send(Kind::Ready, &facts(self.loader.bind(py))?);
         Ok(ended.into_raw_fd())
     }
 
@@ -244,19 +232,19 @@ impl Start {
     fn tell_sources(&self, py: Python<'_>) -> PyResult<bool> {
         if self.development {
             let known = *self.known.lock();
-            *self.known.lock() = tell_sources(self.loader.bind(py), &self.writer, known)?;
+            *self.known.lock() = tell_sources(self.loader.bind(py), &self.reporter, known)?;
         }
         Ok(self.development)
     }
 }
 
 /// Sends the source files if modules have been imported since `known` were.
-fn tell_sources(loader: &Bound<'_, PyModule>, socket: &OwnedFd, known: usize) -> PyResult<usize> {
+fn tell_sources(loader: &Bound<'_, PyModule>, reporter: &Reporter, known: usize) -> PyResult<usize> {
     let modules = loader.py().import("sys")?.getattr("modules")?.len()?;
     if modules != known {
         let mut payload = Vec::new();
         push_sources(&mut payload, &loader.call_method0("sources")?)?;
-        Control::send(socket, Kind::Sources, &payload);
+        reporter.send(Kind::Sources, &payload);
     }
     Ok(modules)
 }
@@ -298,81 +286,6 @@ fn facts(loader: &Bound<'_, PyModule>) -> PyResult<Vec<u8>> {
 fn module<'py>(py: Python<'py>, file: &CStr, name: &CStr, code: &str) -> PyResult<Bound<'py, PyModule>> {
     let code = std::ffi::CString::new(code).map_err(io::Error::from)?;
     PyModule::from_code(py, &code, file, name)
-}
-
-/// Accepts connections until the control socket asks for the end or closes; `end` is called once every connection is
-/// closed.
-fn accept(
-    listener: OwnedFd,
-    mut control: Control,
-    target: Target,
-    end: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
-    let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
-    let (stopped, connections) = (stop.clone(), Arc::<Connections>::default());
-    let accepting = connections.clone();
-    let acceptor = move || {
-        loop {
-            let mut ready = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&*stopped, PollFlags::IN)];
-            if rustix::event::poll(&mut ready, None).is_err() {
-                continue; // a signal
-            }
-            if !ready[1].revents().is_empty() {
-                return;
-            }
-            match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
-                Ok(socket) => accepting.open(socket, &target),
-                // Another process of the application was faster.
-                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
-                // No descriptor is free; the connection waits.
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    };
-    std::thread::Builder::new().name("accept".into()).spawn(acceptor)?;
-    let controller = move || {
-        while let Ok(Some(frame)) = control.next() {
-            if frame.kind == Kind::Drain {
-                break;
-            }
-        }
-        let _ = rustix::io::write(&*stop, &1_u64.to_ne_bytes()); // cannot fail: the counter is 0
-        connections.drain();
-        end();
-    };
-    std::thread::Builder::new().name("control".into()).spawn(controller)?;
-    Ok(())
-}
-
-/// Sends the status once a second, even if the application blocks every thread of Python.
-fn tell_status(socket: OwnedFd, load: Arc<Load>) -> io::Result<()> {
-    let teller = move || {
-        loop {
-            std::thread::sleep(LOOK);
-            Control::send(&socket, Kind::Status, &load.status().encode());
-        }
-    };
-    std::thread::Builder::new().name("status".into()).spawn(teller)?;
-    Ok(())
-}
-
-/// Ends this process and its group when the parent ends, even if the application blocks every thread of Python.
-fn end_with_parent() -> io::Result<()> {
-    let Some(parent) = rustix::process::getppid() else { return Err(io::ErrorKind::NotFound.into()) };
-    let parent = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
-    let guard = move || {
-        let mut ended = [PollFd::new(&parent, PollFlags::IN)];
-        while rustix::event::poll(&mut ended, None).is_err() {}
-        let own = rustix::process::getpid();
-        if rustix::process::getpgrp() == own {
-            let _ = rustix::process::kill_process_group(own, Signal::KILL); // ends this process too
-        }
-        let _ = rustix::process::kill_process(own, Signal::KILL);
-    };
-    std::thread::Builder::new().name("guard".into()).spawn(guard)?;
-    // The signal that the starter has asked for would end this process alone.
-    let _ = rustix::process::set_parent_process_death_signal(None);
-    Ok(())
 }
 
 /// Opens the regular file behind a descriptor of the application, for reading.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -20,6 +21,8 @@ pub(crate) struct Job {
 pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// How many requests wait.
+    length: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -27,6 +30,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Threads that wait.
     idle: usize,
+    /// Threads that were woken and have not looked yet. They may wait for the interpreter.
+    woken: usize,
     closed: bool,
 }
 
@@ -35,11 +40,19 @@ impl Queue {
         self.state.lock()
     }
 
+    /// Whether requests wait.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.length.load(Ordering::Relaxed) > 0
+    }
+
     /// Adds requests. Wakes as many threads as there are requests and idle threads.
     pub(crate) fn add(&self, jobs: &mut Vec<Job>) {
         let mut state = self.lock();
-        let wake = state.idle.min(jobs.len());
         state.jobs.extend(jobs.drain(..));
+        self.length.store(state.jobs.len(), Ordering::Relaxed);
+        let wake = state.jobs.len().saturating_sub(state.woken).min(state.idle);
+        state.idle -= wake;
+        state.woken += wake;
         drop(state);
         for _ in 0..wake {
             self.changed.notify_one();
@@ -48,28 +61,40 @@ impl Queue {
 
     /// The next request, if one waits.
     pub(crate) fn try_next(&self) -> Option<Job> {
-        self.lock().jobs.pop_front()
+        let mut state = self.lock();
+        let job = state.jobs.pop_front();
+        self.length.store(state.jobs.len(), Ordering::Relaxed);
+        job
     }
 
-    /// Waits for the next request; `None` once the queue is closed and empty.
-    pub(crate) fn next(&self) -> Option<Job> {
+    /// Waits until a request may be there; `false` once the queue is closed and empty. The thread then calls
+    /// [`Queue::woken`].
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.lock();
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
-            }
+        if state.jobs.is_empty() {
             if state.closed {
-                return None;
+                return false;
             }
             state.idle += 1;
             self.changed.wait(&mut state);
-            state.idle -= 1;
+        } else {
+            state.woken += 1;
         }
+        true
+    }
+
+    /// A thread that has waited has the interpreter now.
+    pub(crate) fn woken(&self) {
+        let mut state = self.lock();
+        state.woken = state.woken.saturating_sub(1);
     }
 
     /// Lets the threads end once nothing waits.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        state.woken += std::mem::take(&mut state.idle);
+        drop(state);
         self.changed.notify_all();
     }
 }

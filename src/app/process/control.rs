@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use paster_frames::{Incoming, Kind, Outgoing, Pairs, ProcessStatus};
+use paster_frames::{Frame, Incoming, Kind, Malformed, Outgoing, Pairs, ProcessStatus};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -112,28 +112,38 @@ impl Control {
     pub async fn next(&mut self) -> io::Result<Option<Report>> {
         loop {
             if let Some(frame) = self.incoming.next_frame()? {
-                let pairs = Pairs::new(&frame.payload);
-                match frame.kind {
-                    Kind::Ready => return Ok(Some(Report::Ready(facts(pairs)))),
-                    Kind::Failed => {
-                        let text = |name: &str| {
-                            String::from_utf8_lossy(pairs.get(name).unwrap_or_default()).into_owned()
-                        };
-                        let (summary, traceback) = (text("summary"), text("traceback"));
-                        let traceback = if traceback == summary { String::new() } else { traceback };
-                        let sources = sources(pairs);
-                        return Ok(Some(Report::Failed(LoadFailure { summary, traceback, sources })));
-                    }
-                    Kind::Status => return Ok(Some(Report::Status(ProcessStatus::read(&frame.payload)?))),
-                    Kind::Sources => return Ok(Some(Report::Sources(sources(pairs)))),
-                    _ => return Err(io::Error::other("a frame that a process does not send")),
-                }
+                let report = Report::read(&frame)?;
+                return report
+                    .map(Some)
+                    .ok_or_else(|| io::Error::other("a frame that a process does not send"));
             }
             let (stream, incoming) = (&self.stream, &mut self.incoming);
             if stream.async_io(Interest::READABLE, || incoming.receive(stream)).await? == 0 {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl Report {
+    /// What a frame reports; `None` if it is not for the starter.
+    /// # Errors
+    /// When it is malformed.
+    pub(super) fn read(frame: &Frame) -> Result<Option<Report>, Malformed> {
+        let pairs = Pairs::new(&frame.payload);
+        Ok(Some(match frame.kind {
+            Kind::Ready => Report::Ready(facts(pairs)),
+            Kind::Failed => {
+                let text =
+                    |name: &str| String::from_utf8_lossy(pairs.get(name).unwrap_or_default()).into_owned();
+                let (summary, traceback) = (text("summary"), text("traceback"));
+                let traceback = if traceback == summary { String::new() } else { traceback };
+                Report::Failed(LoadFailure { summary, traceback, sources: sources(pairs) })
+            }
+            Kind::Status => Report::Status(ProcessStatus::read(&frame.payload)?),
+            Kind::Sources => Report::Sources(sources(pairs)),
+            _ => return Ok(None),
+        }))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use paster_frames::{FilePart, Frame, Incoming, Kind, Level, Outgoing, ResponseHead, WINDOW};
+use paster_frames::{FilePart, Frame, Incoming, Kind, Level, Outgoing, Peer, ResponseHead, WINDOW};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ const READS: usize = 8;
 /// A connection.
 pub(super) struct Link {
     app: Arc<str>,
+    /// The application, if it runs in this process.
+    peer: OnceLock<Peer>,
     out: Mutex<Outgoing>,
     /// There is something to send, or the last stream has ended.
     wake: Notify,
@@ -71,7 +73,18 @@ pub(super) enum Part {
 
 impl Link {
     pub(super) fn new(app: Arc<str>) -> Arc<Link> {
-        Arc::new(Link { app, out: Mutex::default(), wake: Notify::new(), streams: Mutex::default() })
+        let (peer, out, streams) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Arc::new(Link { app, peer, out, wake: Notify::new(), streams })
+    }
+
+    /// The name of the app.
+    pub(super) fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The application runs in this process, and takes frames by calls.
+    pub(super) fn connect(&self, peer: Peer) {
+        let _ = self.peer.set(peer); // there is one
     }
 
     /// Opens a stream.
@@ -102,6 +115,11 @@ impl Link {
 
     /// Sends the frames that `add` adds, with those of others.
     pub(super) fn send(&self, add: impl FnOnce(&mut Outgoing)) {
+        if let Some(peer) = self.peer.get() {
+            let mut out = Outgoing::default();
+            add(&mut out);
+            return out.pass(peer);
+        }
         let mut out = self.out.lock();
         let idle = out.is_empty();
         add(&mut out);
@@ -151,7 +169,8 @@ impl Link {
             tokio::select! {
                 ready = socket.readable() => ready?,
                 ready = socket.writable(), if full => ready?,
-                () = self.wake.notified() => {}
+                // Other requests that are at hand are sent with it.
+                () = self.wake.notified() => tokio::task::yield_now().await,
             }
             for _ in 0..READS {
                 match socket.try_io(Interest::READABLE, || incoming.receive(socket)) {
@@ -172,7 +191,7 @@ impl Link {
         streams.drained && streams.open.is_empty()
     }
 
-    fn handle(&self, frame: Frame, state: &mut impl FnMut(bool)) -> io::Result<()> {
+    pub(super) fn handle(&self, frame: Frame, state: &mut impl FnMut(bool)) -> io::Result<()> {
         match frame.kind {
             Kind::Ready => state(true),
             Kind::Drain => {

@@ -7,10 +7,11 @@
 //! - `control`: what a process and its starter tell each other; `starter`: the same, seen from the process
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
 //! - `exchange`: one request and its response; `websocket`: one WebSocket; `failure`: the response in place of the application's
-//! - `local`: a process without a supervisor
+//! - `local`: a process without a supervisor; `embedded`: an application in this process
 
 mod address;
 mod control;
+mod embedded;
 mod exchange;
 mod failure;
 mod link;
@@ -22,11 +23,14 @@ mod websocket;
 
 pub use address::{AddressKind, Endpoint, EndpointUsers};
 pub use control::{Control, LoadFailure, Report};
+pub(super) use embedded::start as start_embedded;
 pub use local::probe;
 pub(super) use local::{Local, LocalPlace};
 pub(super) use pool::{Pool, PoolLimits};
 pub use spec::{ProcessLimits, ProcessSpec, ResourceLimits, Restart, Uncompared};
 pub use starter::{Settings, Starter};
+
+use std::sync::Arc;
 
 use super::Builder;
 use crate::body::App;
@@ -53,8 +57,15 @@ pub(super) fn app(
         }),
         None => local::start(&pool, spec()?),
     }
-    Ok(App::from_call(move |request| {
-        let pool = pool.clone();
-        Box::pin(async move { exchange::call(&pool, request).await })
-    }))
+    Ok(pool.into_app())
+}
+
+impl Pool {
+    /// An app whose requests go to the processes of the pool.
+    pub(super) fn into_app(self: Arc<Self>) -> App {
+        App::from_call(move |request| {
+            let pool = self.clone();
+            Box::pin(async move { exchange::call(&pool, request).await })
+        })
+    }
 }

@@ -140,7 +140,8 @@ impl Pool {
         }
     }
 
-    fn add(self: &Arc<Self>, link: &Arc<Link>) {
+    /// Takes a connection into use.
+    pub(super) fn add(self: &Arc<Self>, link: &Arc<Link>) {
         self.state.lock().links.push(Place { link: link.clone(), in_flight: 0 });
         self.pass_on();
     }

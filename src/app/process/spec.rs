@@ -28,7 +28,7 @@ pub struct ProcessSpec {
     pub settings: Vec<(String, String)>,
     /// More of it, which makes no difference: processes that are told something else are the same.
     pub details: Uncompared<Vec<(String, String)>>,
-    /// How many processes there are.
+    /// How many processes there are; 0 if the application runs in the worker.
     pub count: usize,
     /// Where each of them listens.
     pub address: AddressKind,

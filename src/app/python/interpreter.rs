@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::config::Table;
 use crate::error::Error;
+use crate::plugin::python::PythonRuntime;
 
 /// The interpreter that `python` names; otherwise that of `VIRTUAL_ENV`, of an environment in one of `folders`, of
 /// Poetry, or on the path.
@@ -62,6 +63,52 @@ fn on_path(name: &str) -> Option<PathBuf> {
 
 fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// Prints the version of an interpreter, and where its shared library may be.
+const ASK: &str = "import os, sys, sysconfig
+var = lambda name: sysconfig.get_config_var(name) or ''
+print(sys.version.split()[0])
+places = [var('LIBDIR'), os.path.join(var('LIBDIR'), var('MULTIARCH')), var('LIBPL'),
+          os.path.join(sys.base_prefix, 'lib'), var('PYTHONFRAMEWORKPREFIX')]
+for name in (var('INSTSONAME'), var('LDLIBRARY')):
+    for place in places:
+        if name and place and not name.endswith('.a'):
+            print(os.path.join(place, name))
+";
+
+/// The interpreter's version and its shared library, which runs the application in a worker.
+/// # Errors
+/// When the interpreter has none, or is too old.
+pub(super) fn runtime(table: &Table, program: &Path) -> Result<PythonRuntime, Error> {
+    let shown = program.display();
+    let failed = |message: String| table.error("python", message);
+    let mut command = Command::new(program);
+    command.args(["-I", "-c", ASK]).stdin(Stdio::null());
+    let output = command.output().map_err(|cause| failed(format!("cannot run `{shown}`")).because(cause))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines();
+    let Some(version) = lines.next().filter(|_| output.status.success()) else {
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(failed(format!("`{shown}` is not a Python interpreter")).because(why));
+    };
+    let minor = version.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor < 9) {
+        return Err(failed(format!("paster needs Python 3.9 or newer, and `{shown}` is {version}")));
+    }
+    match lines.map(PathBuf::from).find(|path| path.is_file()) {
+        Some(libpython) => {
+            Ok(PythonRuntime { program: program.to_owned(), libpython, version: version.to_owned() })
+        }
+        None => {
+            let message = format!("`{shown}` has no shared library, which `mode = \"embedded\"` needs");
+            let help = format!(
+                "install it (on Debian: `apt-get install libpython3.{}`), or remove `mode` to run the application in processes",
+                minor.unwrap_or_default()
+            );
+            Err(table.error("mode", message).help(help))
+        }
+    }
 }
 
 /// The variables that a shell has after the activation of the interpreter's environment.

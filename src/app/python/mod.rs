@@ -1,13 +1,18 @@
-//! `wsgi`, `asgi` and the kinds of frameworks: Python applications, in processes of their own interpreter.
+//! `wsgi`, `asgi` and the kinds of frameworks: Python applications, in processes of their own interpreter or in the worker.
 //!
 //! The kind of a framework is `wsgi` or `asgi` with the framework's defaults. The processes find the application by the syntax
 //! of its files (`plugins/paster-python/src/find.py`) and load it as the framework's own command does (`frameworks.py` there).
+//!
+//! - here: how processes are started; `embedded`: an application in the worker
+//! - `kind`: what the kinds have in common, and their options; then a file for each group of kinds
+//! - `interpreter`: the interpreter of an application's environment, and its libpython
 //!
 //! # Source
 //! PEP 3333; ASGI 3.0.
 
 mod asgi;
 mod django;
+mod embedded;
 mod framework;
 mod interpreter;
 mod kind;
@@ -22,7 +27,7 @@ pub(super) use self::asgi::AsgiOptions;
 pub(super) use self::django::DjangoOptions;
 pub(super) use self::framework::{AsgiFramework, QuixoteOptions, WsgiFramework};
 pub use self::interpreter::find_in as find_interpreter;
-use self::kind::{Interface, PythonKind};
+use self::kind::{Interface, Mode, PythonKind};
 pub(super) use self::wsgi::WsgiOptions;
 use super::process::{self, PoolLimits, ProcessLimits, ProcessSpec};
 use super::upstream::{check_variables, duration};
@@ -82,7 +87,11 @@ pub(super) fn library<O: PythonKind>(options: &O, table: &Table) -> Result<Optio
 pub(super) fn build<O: PythonKind>(options: O, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let context = builder.context;
     if context.checking {
-        process_spec(options, table, Path::new(""), false)?;
+        let embedded = options.common().mode == Mode::Embedded;
+        let spec = process_spec(options, table, Path::new(""), false)?;
+        if embedded {
+            interpreter::runtime(table, &spec.program)?;
+        }
         return Ok(App::from_call(|_| Box::pin(std::future::ready(Err("this app was only checked".into())))));
     }
     let Some(library) = context.libraries.get(table.name()) else {
@@ -93,7 +102,13 @@ pub(super) fn build<O: PythonKind>(options: O, table: &Table, builder: &mut Buil
     let queue = duration(options.common().queue_secs);
     let websockets = options.interface() == Interface::Asgi;
     let limits = PoolLimits { in_flight: options.in_flight(), queue, websockets };
-    let app = process::app(table, limits, builder, || spec(&options, table, library, context.development))?;
+    // Without a supervisor, it runs in a process: what it prints must not get into the output of a command.
+    let app = if options.common().mode == Mode::Embedded && context.processes.contains_key(table.name()) {
+        let spec = spec(&options, table, library, context.development)?;
+        embedded::app(table, options.folder().0, limits, context, (&spec, library))?
+    } else {
+        process::app(table, limits, builder, || spec(&options, table, library, context.development))?
+    };
     options.wrap(app, table, &folder(&options, table), builder)
 }
 
@@ -126,6 +141,10 @@ fn spec<O: PythonKind>(options: &O, table: &Table, library: &Path, development: 
     if !folder.is_dir() {
         errors.push(table.error(key, format!("`{}` is not a directory", folder.display())));
     }
+    let embedded = common.mode == Mode::Embedded;
+    if embedded {
+        errors.extend(embedded::faults(table));
+    }
     let program = interpreter::find(table, common.python.as_deref(), &[&folder, &config]);
     let program = program.unwrap_or_else(|error| {
         errors.push(error);
@@ -134,12 +153,15 @@ fn spec<O: PythonKind>(options: &O, table: &Table, library: &Path, development: 
     Errors::check(errors)?;
     let mut env = interpreter::environment(&program);
     env.extend(common.env.clone());
-    let count = common.workers.get() as usize;
+    let count = if embedded { 0 } else { common.workers.get() as usize };
     let text = |name: &str, value: &dyn ToString| (name.to_owned(), value.to_string());
-    let limits = ProcessLimits {
-        requests: common.max_requests,
-        growth_mb: common.max_growth_mib,
-        stuck_secs: common.stuck_secs,
+    let limits = match embedded {
+        true => ProcessLimits::default(),
+        false => ProcessLimits {
+            requests: common.max_requests,
+            growth_mb: common.max_growth_mib,
+            stuck_secs: common.stuck_secs,
+        },
     };
     let interface = match options.interface() {
         Interface::Wsgi => "wsgi",

@@ -37,7 +37,7 @@ fn four() -> NonZeroU32 {
 
 impl ThreadOptions {
     /// With several processes, a request waits here until a thread is free. With one, the next requests are at hand when a
-    /// thread has ended one.
+    /// thread has ended one, so that their responses are sent together.
     pub(super) fn in_flight(&self, common: &PythonOptions) -> usize {
         in_flight(self.threads, common)
     }
@@ -50,7 +50,7 @@ impl ThreadOptions {
 /// Requests that a process with so many threads may have of one worker.
 pub(super) fn in_flight(threads: NonZeroU32, common: &PythonOptions) -> usize {
     let threads = threads.get() as usize;
-    if common.workers.get() > 1 { threads } else { threads * 2 + 4 }
+    if common.workers.get() > 1 { threads } else { threads * 2 + 28 }
 }
 
 impl PythonKind for WsgiOptions {

@@ -8,12 +8,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::Site;
+use super::{MODES, Site};
 use crate::support::{Connection, Serving, get, patience, wait_until};
 
 const APP: &str = "application = \"asgi_checks:application\"\n";
 
-fn fixture(name: &str) -> String {
+pub(super) fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/python").join(name);
     std::fs::read_to_string(path).unwrap()
 }
@@ -76,9 +76,13 @@ fn the_scope_describes_the_request() {
 
 #[test]
 fn bodies_and_errors() {
+    MODES.into_iter().for_each(check_bodies_and_errors);
+}
+
+fn check_bodies_and_errors(mode: &str) {
     let Some(site) = site() else { return };
     let more = "[middleware.large]\nuse = \"body_limit\"\nmax_bytes = 50_000_000\n";
-    let mut serving = serve(&site, &format!("{APP}middleware = [\"large\"]\n"), more, &[]);
+    let mut serving = serve(&site, &format!("{APP}{mode}middleware = [\"large\"]\n"), more, &[]);
     assert_eq!(get(&serving, "/hello"), "hello\n");
     let body = "0123456789".repeat(500_000);
     assert!(talk(&serving, &post("/length", &body)).ends_with("\r\n\r\n5000000"));
@@ -114,8 +118,12 @@ fn bodies_and_errors() {
 
 #[test]
 fn a_client_that_leaves_is_told_to_the_application() {
+    MODES.into_iter().for_each(check_client_that_leaves);
+}
+
+fn check_client_that_leaves(mode: &str) {
     let Some(site) = site() else { return };
-    let serving = serve(&site, APP, "", &[]);
+    let serving = serve(&site, &format!("{APP}{mode}"), "", &[]);
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 1000]).unwrap();
@@ -138,8 +146,14 @@ fn a_client_that_leaves_is_told_to_the_application() {
 
 #[tokio::test]
 async fn web_sockets() {
+    for mode in MODES {
+        check_web_sockets(mode).await;
+    }
+}
+
+async fn check_web_sockets(mode: &str) {
     let Some(site) = site() else { return };
-    let serving = serve(&site, APP, MOUNT, &[]);
+    let serving = serve(&site, &format!("{APP}{mode}"), MOUNT, &[]);
     let url = format!("ws://{}", serving.address());
     let mut request = format!("{url}/echo").into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "chat, other".parse().unwrap());

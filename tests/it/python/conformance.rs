@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::{Site, checks};
+use super::{MODES, Site, checks};
 use crate::support::{Serving, patience, wait_until};
 
+const APP: &str = "application = \"checks:application\"\n";
 const MIDDLEWARE: &str = "middleware = [\"access_log\", \"request_id\"]";
 
 /// Sends a request, and returns everything until the connection closes.
@@ -203,8 +204,12 @@ fn table() -> Vec<Check> {
 
 #[test]
 fn every_rule_of_pep_3333() {
+    MODES.into_iter().for_each(check_rules);
+}
+
+fn check_rules(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let mut serving = site.serve(&format!("application = \"checks:application\"\n{MIDDLEWARE}"));
+    let mut serving = site.serve(&format!("{APP}{mode}{MIDDLEWARE}"));
     let mut wrong = Vec::new();
     for Check { rule, request, status, head, body } in table() {
         let (found_head, found_body) = ask(&serving, &request);
@@ -234,7 +239,7 @@ fn every_rule_of_pep_3333() {
     }
     assert!(
         wrong.is_empty(),
-        "{} rules are broken:\n\n{}\n{}",
+        "{} rules are broken with {mode}:\n\n{}\n{}",
         wrong.len(),
         wrong.join("\n\n"),
         serving.stderr()
@@ -244,8 +249,12 @@ fn every_rule_of_pep_3333() {
 
 #[test]
 fn close_is_called_whatever_happens() {
+    MODES.into_iter().for_each(check_close);
+}
+
+fn check_close(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let serving = site.serve("application = \"checks:application\"");
+    let serving = site.serve(&format!("{APP}{mode}"));
     let closed = || ask(&serving, &get("/was_closed")).1;
     for name in ["closes", "closes_after_error", "long", "file_like"] {
         ask(&serving, &get(&format!("/{name}")));
@@ -261,8 +270,12 @@ fn close_is_called_whatever_happens() {
 
 #[test]
 fn a_response_that_fails_midway_is_not_ended_as_if_it_were_complete() {
+    MODES.into_iter().for_each(check_failures_midway);
+}
+
+fn check_failures_midway(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let serving = site.serve("application = \"checks:application\"");
+    let serving = site.serve(&format!("{APP}{mode}"));
     for name in ["too_late", "closes_after_error"] {
         let (head, body) = ask(&serving, &get(&format!("/{name}")));
         assert!(body.ends_with("broken off"), "{name}: {head}\n{body}");
@@ -279,8 +292,12 @@ fn a_response_that_fails_midway_is_not_ended_as_if_it_were_complete() {
 
 #[test]
 fn parts_arrive_before_the_next_one_is_made() {
+    MODES.into_iter().for_each(check_parts);
+}
+
+fn check_parts(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let serving = site.serve("application = \"checks:application\"");
+    let serving = site.serve(&format!("{APP}{mode}"));
     let fifo = site.folder().join("gate");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -309,8 +326,12 @@ fn parts_arrive_before_the_next_one_is_made() {
 
 #[test]
 fn what_the_application_tells_wsgi_errors_is_in_the_log_with_the_requests_id() {
+    MODES.into_iter().for_each(check_errors);
+}
+
+fn check_errors(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let serving = site.serve(&format!("application = \"checks:application\"\n{MIDDLEWARE}"));
+    let serving = site.serve(&format!("{APP}{mode}{MIDDLEWARE}"));
     let (head, _) = ask(&serving, &get("/errors"));
     let id = head.split("x-request-id: ").nth(1).unwrap().lines().next().unwrap().to_owned();
     for words in ["printed to wsgi.errors", "two parts", "without a line end"] {
@@ -331,8 +352,12 @@ fn what_the_application_tells_wsgi_errors_is_in_the_log_with_the_requests_id() {
 
 #[test]
 fn bodies_flow_both_ways_with_back_pressure() {
+    MODES.into_iter().for_each(check_bodies);
+}
+
+fn check_bodies(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let app = "application = \"checks:application\"\nmiddleware = [\"large\"]";
+    let app = &format!("{APP}{mode}middleware = [\"large\"]");
     let serving =
         site.serve_with(app, "[middleware.large]\nuse = \"body_limit\"\nmax_bytes = 50_000_000", &[]);
     // A client that reads nothing: what is made meanwhile is bounded.
@@ -367,8 +392,12 @@ fn bodies_flow_both_ways_with_back_pressure() {
 
 #[test]
 fn a_client_that_expects_100_is_told_once_its_body_is_read() {
+    MODES.into_iter().for_each(check_expect);
+}
+
+fn check_expect(mode: &str) {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    let serving = site.serve("application = \"checks:application\"");
+    let serving = site.serve(&format!("{APP}{mode}"));
     let head = "Host: a\r\nConnection: close\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
     let mut stream = TcpStream::connect(serving.address()).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();

@@ -1,13 +1,13 @@
 //! Reloads of Python applications.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Site;
 use crate::support::{Connection, Serving, get, wait_until};
 
 /// An application that says `word` and its process id.
-fn says(word: &str) -> String {
+pub(super) fn says(word: &str) -> String {
     format!(
         "import os\nfrom wsgiref.validate import validator\n@validator\ndef app(environ, start_response):\n    \
          start_response('200 OK', [('Content-Type', 'text/plain')])\n    return [f'{word} {{os.getpid()}}'.encode()]\n"
@@ -110,40 +110,49 @@ fn an_application_that_is_not_affected_keeps_its_processes() {
 fn reloads_under_load_lose_no_request() {
     let Some(site) = Site::new(&[("web.py", &says("word"))]) else { return };
     let mut serving = site.serve_with("application = \"web:app\"\nworkers = 2\n", "", &["--reload"]);
-    let (stop, count, lost) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-        Arc::<Mutex<Vec<String>>>::default(),
-    );
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (stop, count, lost) = (stop.clone(), count.clone(), lost.clone());
-            let address = serving.address().to_owned();
-            std::thread::spawn(move || {
-                let mut connection = Connection::open(&address);
-                while !stop.load(Ordering::Relaxed) {
-                    let (head, body) = connection.get("/");
-                    count.fetch_add(1, Ordering::Relaxed);
-                    if !(head.starts_with("HTTP/1.1 200 ") && body.starts_with("word")) {
-                        lost.lock().unwrap().push(format!("{head}{body}"));
-                    }
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&serving);
     for number in 0..5 {
         site.write("web.py", &format!("{}# {number}\n", says("word")));
         serving.wait_for("reloaded");
     }
-    stop.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
-    let lost = lost.lock().unwrap();
-    assert!(
-        lost.is_empty() && count.load(Ordering::Relaxed) > 50,
-        "{} of {count:?}: {:?}",
-        lost.len(),
-        lost.first()
-    );
+    load.stop();
+}
+
+/// Clients that send requests all the time.
+pub(super) struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<std::thread::JoinHandle<(usize, Vec<String>)>>,
+}
+
+impl Load {
+    pub(super) fn start(serving: &Serving) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            let (stop, address) = (stop.clone(), serving.address().to_owned());
+            std::thread::spawn(move || {
+                let (mut connection, mut count, mut lost) = (Connection::open(&address), 0, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let (head, body) = connection.get("/");
+                    count += 1;
+                    if !(head.starts_with("HTTP/1.1 200 ") && body.starts_with("word")) {
+                        lost.push(format!("{head}{body}"));
+                    }
+                }
+                (count, lost)
+            })
+        };
+        Load { clients: (0..4).map(client).collect(), stop }
+    }
+
+    /// Fails if a request was lost. Returns how many there were.
+    pub(super) fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let counts = self.clients.into_iter().map(|client| client.join().unwrap());
+        let (counts, lost): (Vec<_>, Vec<_>) = counts.unzip();
+        let (count, lost) = (counts.iter().sum(), lost.concat());
+        assert!(lost.is_empty() && count > 50, "{} of {count}: {:?}", lost.len(), lost.first());
+        count
+    }
 }
 
 #[test]

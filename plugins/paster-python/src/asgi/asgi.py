@@ -190,7 +190,8 @@ def run(application, inbox, start, choice, describe):
     state = lifespan.state
 
     def drain():
-        for entry in inbox.take():
+        entries = inbox.take()
+        for entry in entries:
             if type(entry) is tuple:
                 stream, scope = entry
                 scope["asgi"] = VERSION
@@ -200,6 +201,9 @@ def run(application, inbox, start, choice, describe):
                 task.add_done_callback(tasks.discard)
             elif not entry.done():
                 entry.set_result(None)
+        if len(entries) > 1:
+            # After the first step of each of them.
+            loop.call_soon(inbox.flush)
 
     def look():
         if start.tell_sources():

@@ -11,6 +11,7 @@ mod stream;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use rustix::event::EventfdFlags;
 
 use self::scope::scope;
 use self::stream::Stream;
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::load::Load;
 use crate::queue::Job;
@@ -28,6 +30,8 @@ pub(crate) struct Events {
     happened: Mutex<Happened>,
     wake: OwnedFd,
     load: Arc<Load>,
+    /// The loop runs several requests, and then calls [`Inbox::flush`].
+    busy: AtomicBool,
 }
 
 #[derive(Default)]
@@ -40,7 +44,12 @@ struct Happened {
 impl Events {
     pub(crate) fn new(load: Arc<Load>) -> std::io::Result<Events> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Events { happened: Mutex::default(), wake, load })
+        Ok(Events { happened: Mutex::default(), wake, load, busy: AtomicBool::new(false) })
+    }
+
+    /// Whether the loop has more requests at hand.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     fn add(&self, add: impl FnOnce(&mut Happened)) {
@@ -67,30 +76,60 @@ impl Events {
 
 /// The loop's end of [`Events`].
 #[pyclass(frozen)]
-pub(crate) struct Inbox(pub(crate) Arc<Events>);
+pub(crate) struct Inbox {
+    events: Arc<Events>,
+    /// Connections of the requests that the loop has begun since the last flush.
+    begun: Mutex<Vec<Arc<Connection>>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(events: Arc<Events>) -> Inbox {
+        Inbox { events, begun: Mutex::default() }
+    }
+}
 
 #[pymethods]
 impl Inbox {
     fn fileno(&self) -> i32 {
-        self.0.wake.as_raw_fd()
+        self.events.wake.as_raw_fd()
     }
 
-    /// New requests, each with its stream and its scope, and futures to be completed.
+    /// New requests, each with its stream and its scope, and futures to be completed. If there are several, the loop calls
+    /// `flush` after it has begun them.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let _ = rustix::io::read(&self.0.wake, &mut [0; 8]); // it may be awake without an event
-        let Happened { jobs, changed } = std::mem::take(&mut *self.0.happened.lock());
-        self.0.load.seen(jobs.len());
+        let _ = rustix::io::read(&self.events.wake, &mut [0; 8]); // it may be awake without an event
+        let Happened { jobs, changed } = std::mem::take(&mut *self.events.happened.lock());
+        self.events.load.seen(jobs.len());
+        self.events.busy.store(jobs.len() + changed.len() > 1, Ordering::Relaxed);
         let entries = PyList::empty(py);
         for job in jobs {
+            self.remember(&job.exchange);
             let scope = scope(py, &job)?;
             let stream = Stream::new(job.exchange);
             entries.append((Bound::new(py, stream)?, scope))?;
         }
         for exchange in changed {
+            self.remember(&exchange);
             if let Some(future) = exchange.take_waiter() {
                 entries.append(future)?;
             }
         }
         Ok(entries)
+    }
+
+    /// Sends what was held back since the last `take`.
+    fn flush(&self, py: Python<'_>) {
+        self.events.busy.store(false, Ordering::Relaxed);
+        let begun = std::mem::take(&mut *self.begun.lock());
+        begun.iter().for_each(|connection| connection.send_attached(py, |_| ()));
+    }
+}
+
+impl Inbox {
+    fn remember(&self, exchange: &Exchange) {
+        let mut begun = self.begun.lock();
+        if !begun.iter().any(|known| Arc::ptr_eq(known, &exchange.connection)) {
+            begun.push(exchange.connection.clone());
+        }
     }
 }

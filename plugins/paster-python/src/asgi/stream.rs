@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use paster_frames::{FilePart, Kind, Level, ResponseHead, push_pair};
+use paster_frames::{FilePart, Kind, Level, Outgoing, ResponseHead, push_pair};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -203,9 +203,9 @@ impl Stream {
         }
         match self.exchange.try_whole_credit(data.len()) {
             Ok(true) => {
-                py.detach(|| {
-                    self.exchange.connection.send(|out| out.push(kind, self.exchange.stream, &data))
-                });
+                self.exchange
+                    .connection
+                    .send_last(py, |out| out.push_message(kind, self.exchange.stream, data.into()));
                 Ok(None)
             }
             Ok(false) => Ok(Some(message)),
@@ -296,14 +296,17 @@ impl Stream {
         drop(state);
         let stream = self.exchange.stream;
         if head.is_some() || !part.is_empty() || (last && whole) {
-            py.detach(|| {
-                self.exchange.connection.send(|out| {
-                    if let Some(head) = head {
-                        out.push(Kind::Response, stream, &head);
-                    }
-                    out.push_data(stream, part, last && whole);
-                });
-            });
+            let end = last && whole;
+            let add = |out: &mut Outgoing| {
+                if let Some(head) = head {
+                    out.push(Kind::Response, stream, &head);
+                }
+                out.push_data(stream, part, end);
+            };
+            match end {
+                true => self.exchange.connection.send_last(py, add),
+                false => self.exchange.connection.send_attached(py, add),
+            }
         }
         Ok(if whole { None } else { Some(PyBytes::new(py, &bytes).into_any()) })
     }

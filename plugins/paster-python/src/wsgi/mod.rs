@@ -21,6 +21,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyModule, PyTuple};
 use self::environ::Environs;
 use self::file_wrapper::FileWrapper;
 use self::response::{Flow, Response, StartResponse};
+use crate::connection::Connection;
 use crate::load::Load;
 use crate::process::Settings;
 use crate::queue::{Job, Queue};
@@ -41,13 +42,17 @@ impl Handler {
     /// Serves until the queue is closed.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let environs = Environs::new(py, &self.base);
+        let mut last: Option<Arc<Connection>> = None;
         loop {
-            let job = match self.queue.try_next() {
-                Some(job) => job,
-                None => match py.detach(|| self.queue.next()) {
-                    Some(job) => job,
-                    None => return Ok(()),
-                },
+            let Some(job) = self.queue.try_next() else {
+                if let Some(connection) = last.take() {
+                    connection.send_attached(py, |_| ()); // what was held back
+                }
+                if !py.detach(|| self.queue.wait()) {
+                    return Ok(());
+                }
+                self.queue.woken();
+                continue;
             };
             if !job.exchange.has_left() {
                 let number = self.load.begin(&job.exchange);
@@ -55,6 +60,7 @@ impl Handler {
                 self.load.end(number);
             }
             job.exchange.close();
+            last = Some(job.exchange.connection.clone());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use paster_frames::{FilePart, Kind, LARGEST_DATA, ResponseHead, push_pair};
+use paster_frames::{FilePart, Kind, LARGEST_DATA, Outgoing, ResponseHead, push_pair};
 use pyo3::exceptions::{PyAssertionError, PyConnectionAbortedError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -138,22 +138,24 @@ impl Response {
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
         let left = |_| PyConnectionAbortedError::new_err("the client has left");
         let mut credit = exchange.try_credit(bytes.len()).map_err(left)?;
-        let mut push = |part: Bytes, end: bool| {
-            exchange.connection.send(|out| {
-                if let Some(head) = head.take() {
-                    out.push(Kind::Response, stream, &head);
-                }
-                out.push_data(stream, part, end);
-            });
+        let mut add = |out: &mut Outgoing, part: Bytes, end: bool| {
+            if let Some(head) = head.take() {
+                out.push(Kind::Response, stream, &head);
+            }
+            out.push_data(stream, part, end);
         };
         if credit == bytes.len() && credit <= LARGEST_DATA {
-            py.detach(|| push(bytes, end));
+            match end {
+                true => exchange.connection.send_last(py, |out| add(out, bytes, true)),
+                false => exchange.connection.send_attached(py, |out| add(out, bytes, false)),
+            }
             return Ok(());
         }
         py.detach(|| {
             loop {
                 let part = bytes.split_to(credit);
-                push(part, end && bytes.is_empty());
+                let last = end && bytes.is_empty();
+                exchange.connection.send(|out| add(out, part, last));
                 if bytes.is_empty() {
                     return Ok(());
                 }
@@ -182,11 +184,9 @@ impl Response {
         let head = self.take_head(&mut state);
         drop(state);
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
-        py.detach(|| {
-            exchange.connection.send(|out| match head {
-                Some(head) => out.push_last(Kind::Response, stream, &head),
-                None => out.push_data(stream, Bytes::new(), true),
-            });
+        exchange.connection.send_last(py, |out| match head {
+            Some(head) => out.push_last(Kind::Response, stream, &head),
+            None => out.push_data(stream, Bytes::new(), true),
         });
         Ok(())
     }
@@ -216,11 +216,9 @@ impl Response {
         drop(state);
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
         let part = FilePart { offset, length: wanted };
-        py.detach(|| {
-            exchange.connection.send(|out| {
-                out.push(Kind::Response, stream, &head);
-                out.push_descriptor(Kind::File, stream, &part.encode(), opened.into());
-            });
+        exchange.connection.send_last(py, |out| {
+            out.push(Kind::Response, stream, &head);
+            out.push_descriptor(Kind::File, stream, &part.encode(), opened.into());
         });
         Ok(true)
     }

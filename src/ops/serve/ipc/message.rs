@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,15 @@ pub(crate) enum Report {
         app: String,
         /// The path, with an optional query.
         path: String,
+    },
+    /// Source files of an application that the worker runs.
+    Sources {
+        /// Name of the app.
+        app: String,
+        /// The files.
+        sources: Vec<PathBuf>,
+        /// When the application began to load them.
+        began: SystemTime,
     },
     /// Its counts so far. What a killed worker has counted since the last report is lost.
     Metrics(Counts),

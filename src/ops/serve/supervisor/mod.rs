@@ -135,7 +135,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut this = Supervisor {
-        services: Services::new(shared.clone(), sides.clone()),
+        services: Services::new(shared.clone(), sides.clone(), apps.clone()),
         shared: shared.clone(),
         sides,
         apps,

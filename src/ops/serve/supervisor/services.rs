@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::app_process::AppRegistry;
 use super::child::{Child, WorkerHandle};
 use super::event::Event;
 use super::log_buffer::LogChunk;
@@ -19,11 +20,12 @@ use crate::ops::serve::process::credentials::Credentials;
 pub(super) struct Services {
     shared: Arc<Shared>,
     sides: Arc<SideProcesses>,
+    apps: Arc<AppRegistry>,
 }
 
 impl Services {
-    pub(super) fn new(shared: Arc<Shared>, sides: Arc<SideProcesses>) -> Services {
-        Services { shared, sides }
+    pub(super) fn new(shared: Arc<Shared>, sides: Arc<SideProcesses>, apps: Arc<AppRegistry>) -> Services {
+        Services { shared, sides, apps }
     }
 
     /// Lets processes with these credentials reach the copies of libraries and the sockets of side processes.
@@ -53,6 +55,9 @@ impl Services {
             // It is shown once the generation serves.
             FromWorker::Notice(Report::Announce { app, path }) => {
                 self.shared.announced.lock().insert(app, path);
+            }
+            FromWorker::Notice(Report::Sources { app, sources, began }) => {
+                self.apps.record(&child.apps, &app, sources, began);
             }
             FromWorker::Request { id, body: HostRequest::SideProcess { app, name, library } } => {
                 self.side_process(child.handle().clone(), id, app, name, library);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
@@ -94,6 +94,11 @@ impl Host for WorkerHost {
                 _ => Err(Error::new("the supervisor did not send the counts of the workers")),
             }
         })
+    }
+
+    fn sources(&self, app: &str, sources: Vec<PathBuf>, began: SystemTime) {
+        let report = Report::Sources { app: app.to_owned(), sources, began };
+        self.outbox.send(Packet::new(&FromWorker::Notice(report)));
     }
 
     fn announce(&self, app: &str, path: &str) {

@@ -45,6 +45,7 @@ use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::Parts;
 use crate::ops::schema::deprecations;
+use crate::plugin::python;
 
 /// How many log lines may wait to be sent to the supervisor.
 const LINES: usize = 512;
@@ -52,6 +53,9 @@ const LINES: usize = 512;
 const BATCH: usize = 64 << 10;
 /// How often the worker sends its counts to the supervisor.
 const REPORT: Duration = Duration::from_secs(5);
+
+/// How long applications in this process may take to end.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Runs the worker of this process to its end; returns the exit code.
 pub fn worker() -> u8 {
@@ -206,6 +210,8 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
             code = generation.turn() => break code,
         }
     };
+    // Applications in this process may have to stop what they have started.
+    let _ = tokio::task::spawn_blocking(|| python::end_applications(LEAVING)).await;
     let last = Packet::new(&FromWorker::Notice(Report::Metrics(counting.counts())));
     let _ = tokio::time::timeout(SLACK, outbox.deliver(last)).await; // the supervisor may be gone
     code

@@ -100,10 +100,11 @@ impl AppRegistry {
             return Err(error.help("`paster ps` lists the processes"));
         };
         let Some(member) = group.members.get(index) else {
-            return Err(Error::new(format!(
-                "`{name}` has only the processes 0 to {}",
-                group.members.len() - 1
-            )));
+            let message = match group.members.len() {
+                0 => format!("`{name}` runs in paster's workers, and has no processes of its own"),
+                count => format!("`{name}` has only the processes 0 to {}", count - 1),
+            };
+            return Err(Error::new(message));
         };
         let run = member.current.lock();
         match (&run.terminal, run.program) {
@@ -242,6 +243,22 @@ impl AppRegistry {
         if known.len() > before {
             self.shared.send(Message::Sources);
         }
+    }
+
+    /// Stores the source files of an application of `processes` that runs in a worker, which began to load them at `began`.
+    pub(in crate::ops::serve::supervisor) fn record(
+        &self,
+        processes: &AppProcesses,
+        app: &str,
+        sources: Vec<PathBuf>,
+        began: SystemTime,
+    ) {
+        if let Some(group) =
+            processes.0.iter().find(|group| !group.owner.is_program && group.owner.name == app)
+        {
+            group.sources.record(&sources, began);
+        }
+        self.add_sources(app, sources);
     }
 
     /// All applications' processes, each application with its descriptors.
