@@ -15,6 +15,7 @@
 //!
 //! If both sides are in one process, a [`Peer`] passes the frames on without encoding them.
 
+mod begun;
 mod incoming;
 mod outgoing;
 mod payload;
@@ -25,6 +26,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 
+pub use begun::Begun;
 pub use incoming::Incoming;
 pub use outgoing::Outgoing;
 pub use payload::{FilePart, Level, Pairs, ProcessStatus, ResponseHead, push_pair};
@@ -70,7 +72,8 @@ macro_rules! kinds {
 kinds! {
     /// To a new process: its settings as [`Pairs`], with its listening socket as the descriptor.
     Start = 1,
-    /// From a process: the application is loaded; facts about it as [`Pairs`].
+    /// From a process: the application is loaded; facts about it as [`Pairs`]. On a connection: it takes requests here; the
+    /// memory of [`Begun`] as the descriptor.
     Ready = 2,
     /// From a process: the application could not be loaded; why, as [`Pairs`].
     Failed = 3,

@@ -9,12 +9,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use paster_frames::{Frame, Incoming, Kind, Outgoing, Peer};
+use paster_frames::{Begun, Frame, Incoming, Kind, Outgoing, Peer};
 use pyo3::Python;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::asgi::Events;
+use crate::descriptors::{self, is_forked};
 use crate::exchange::Exchange;
 use crate::flusher::Flusher;
 use crate::queue::{Job, Queue};
@@ -76,7 +77,11 @@ impl Connections {
 
     /// Serves a new connection on a thread of its own.
     pub(crate) fn open(self: &Arc<Self>, socket: OwnedFd, target: &Target) {
-        let connection = Connection::new(Transport::Socket(socket), target, self.flusher.clone());
+        descriptors::remember(&socket);
+        // A worker that does not get it takes every request for begun.
+        let (begun, memory) =
+            Begun::new().map_or((None, None), |(begun, memory)| (Some(begun), Some(memory)));
+        let connection = Connection::new(Transport::Socket(socket), target, self.flusher.clone(), begun);
         let mut state = self.lock();
         if state.draining {
             return;
@@ -85,7 +90,10 @@ impl Connections {
         drop(state);
         let connections = self.clone();
         let reader = move || {
-            connection.send(|out| out.push(Kind::Ready, 0, &[]));
+            connection.send(|out| match memory {
+                Some(memory) => out.push_descriptor(Kind::Ready, 0, &[], memory),
+                None => out.push(Kind::Ready, 0, &[]),
+            });
             let _ = connection.read(); // the worker has ended, or is not one
             connection.end();
             let mut state = connections.lock();
@@ -128,6 +136,8 @@ pub(crate) struct Connection {
     out: Mutex<Out>,
     exchanges: Mutex<BTreeMap<u32, Arc<Exchange>>>,
     flusher: Arc<Flusher>,
+    /// Tells the worker which streams the application has begun.
+    begun: Option<Begun>,
 }
 
 #[derive(Default)]
@@ -142,7 +152,12 @@ struct Out {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Transport, target: &Target, flusher: Arc<Flusher>) -> Arc<Connection> {
+    pub(crate) fn new(
+        transport: Transport,
+        target: &Target,
+        flusher: Arc<Flusher>,
+        begun: Option<Begun>,
+    ) -> Arc<Connection> {
         let target = target.clone();
         Arc::new(Connection {
             transport,
@@ -150,7 +165,15 @@ impl Connection {
             out: Mutex::default(),
             exchanges: Mutex::default(),
             flusher,
+            begun,
         })
+    }
+
+    /// The application is about to begin the request.
+    pub(crate) fn begin_stream(&self, stream: u32) {
+        if let Some(begun) = &self.begun {
+            begun.begin(stream);
+        }
     }
 
     /// Sends the frames that `add` adds. Waits for the socket only if no other thread does; the worker always reads.
@@ -227,6 +250,7 @@ impl Connection {
             let mut sent = Ok(0);
             match &self.transport {
                 Transport::Peer(peer) => frames.pass(peer),
+                Transport::Socket(_) if is_forked() => sent = Err(io::ErrorKind::BrokenPipe.into()),
                 Transport::Socket(socket) => {
                     while !frames.is_empty() && sent.is_ok() {
                         sent = send(&mut frames, socket);
@@ -323,5 +347,13 @@ impl Connection {
         }
         let exchanges = std::mem::take(&mut *self.exchanges());
         exchanges.values().for_each(|exchange| exchange.leave());
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Transport::Socket(socket) = &self.transport {
+            descriptors::forget(socket);
+        }
     }
 }

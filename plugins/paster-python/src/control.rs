@@ -16,6 +16,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{PidfdFlags, Signal};
 
 use crate::connection::{Connections, Target};
+use crate::descriptors;
 use crate::embedded;
 use crate::load::Load;
 
@@ -33,6 +34,7 @@ impl Control {
     pub(crate) fn take() -> io::Result<Control> {
         let socket = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        descriptors::remember(&socket);
         Ok(Control { socket, incoming: Incoming::default() })
     }
 
@@ -50,7 +52,9 @@ impl Control {
 
     /// What sends on the socket.
     pub(crate) fn reporter(&self) -> io::Result<Reporter> {
-        Ok(Reporter::Socket(Arc::new(self.socket.try_clone()?)))
+        let socket = self.socket.try_clone()?;
+        descriptors::remember(&socket);
+        Ok(Reporter::Socket(Arc::new(socket)))
     }
 }
 
@@ -108,6 +112,7 @@ fn accept(
     target: Target,
     end: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
+    descriptors::remember(&listener);
     let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
     let (stopped, connections) = (stop.clone(), Arc::<Connections>::default());
     let accepting = connections.clone();

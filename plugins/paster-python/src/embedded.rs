@@ -74,6 +74,7 @@ impl Endpoint for ApplicationEnd {
 
 /// Takes requests of `worker`.
 pub(crate) fn connect(worker: Arc<Peer>, target: &Target, end: Box<dyn FnOnce() + Send>) {
-    let connection = Connection::new(Transport::Peer(worker.clone()), target, Arc::<Flusher>::default());
+    let connection =
+        Connection::new(Transport::Peer(worker.clone()), target, Arc::<Flusher>::default(), None);
     worker.connect(Peer::new(Arc::new(ApplicationEnd { connection, end: Mutex::new(Some(end)) })));
 }

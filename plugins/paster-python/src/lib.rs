@@ -6,12 +6,14 @@
 //! linked to libpython, and uses only Python's stable ABI: one file serves every Python from 3.9 on.
 //!
 //! - `process`: the life of the application; `control`, `embedded`: who has started it, and where requests come from
+//! - `descriptors`: what a forked child must not keep
 //! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: what they hold back
 //! - `wsgi`: PEP 3333, on threads; `asgi`: ASGI 3, on an event loop
 
 mod asgi;
 mod connection;
 mod control;
+mod descriptors;
 mod embedded;
 mod exchange;
 mod fields;

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use paster_frames::ProcessStatus;
 
 use crate::exchange::Exchange;
+
+/// How often the main thread takes the interpreter.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The requests of the process.
 #[derive(Default)]
@@ -20,6 +23,8 @@ struct State {
     running: BTreeMap<u64, Arc<Exchange>>,
     /// Since when the event loop has not looked at what has happened.
     unseen: Option<Instant>,
+    /// When the main thread had the interpreter last.
+    alive: Option<Instant>,
 }
 
 impl Load {
@@ -49,11 +54,18 @@ impl Load {
         state.requests += requests as u64;
     }
 
+    /// The main thread has the interpreter, which it takes once a second: a process that hangs is found even if it has no
+    /// request.
+    pub(crate) fn alive(&self) {
+        self.0.lock().alive = Some(Instant::now());
+    }
+
     /// For the supervisor.
     pub(crate) fn status(&self) -> ProcessStatus {
         let state = self.0.lock();
         let idle = state.running.values().map(|exchange| exchange.active());
-        let oldest = idle.chain(state.unseen).min();
+        let alive = state.alive.map(|alive| alive + LOOK);
+        let oldest = idle.chain(state.unseen).chain(alive).min();
         let stuck = oldest.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
         ProcessStatus { requests: state.requests, stuck_ms: stuck }
     }

@@ -197,7 +197,7 @@ def sources(error=None):
     return sorted(path for path in found if not path.startswith(_outside) and "/site-packages/" not in path)
 
 
-def prepare(application, development):
+def prepare(application, development, forked):
     """Makes the process look as if the application was started directly, and lets it tell what it does."""
     import faulthandler
     import signal
@@ -208,6 +208,16 @@ def prepare(application, development):
     # A crash in a library logs each thread's stack; so does a process that is about to be replaced because it hangs.
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
+    # A child that the application forks must not keep the sockets to paster.
+    os.register_at_fork(after_in_child=lambda: _close(forked()))
+
+
+def _close(descriptors):
+    for descriptor in descriptors:
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
 
 
 def prepare_worker(application, development, folder, variables):

@@ -19,12 +19,10 @@ use rustix::pipe::PipeFlags;
 use crate::asgi::{Events, Inbox};
 use crate::connection::Target;
 use crate::control::{Control, Reporter, Source, end_with_parent, tell_status};
-use crate::load::Load;
+use crate::descriptors;
+use crate::load::{LOOK, Load};
 use crate::queue::Queue;
 use crate::wsgi;
-
-/// How often the process looks for modules that were imported later.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What the application's kind needs to know.
 pub(crate) struct Settings {
@@ -100,7 +98,9 @@ pub(crate) fn serve(py: Python<'_>, settings: Settings, source: Source, reporter
     loader.setattr("_alone", settings.is_set("alone"))?;
     match source {
         Source::Socket(..) => {
-            loader.call_method1("prepare", (settings.text("application"), settings.is_set("development")))?
+            let forked = wrap_pyfunction!(descriptors::forked, py)?;
+            let application = settings.text("application");
+            loader.call_method1("prepare", (application, settings.is_set("development"), forked))?
         }
         Source::Worker(_) => loader.call_method1(
             "prepare_worker",
@@ -146,7 +146,7 @@ impl Begun<'_> {
     fn run_threads(self, py: Python<'_>) -> PyResult<()> {
         let Begun { loader, application, settings, source, reporter, load } = self;
         let (queue, end) = (Arc::<Queue>::default(), Arc::<End>::default());
-        let waiting = (queue.clone(), load);
+        let waiting = (queue.clone(), load.clone());
         let handler = wsgi::Handler::new(py, application, loader.clone().unbind(), waiting, &settings)?;
         let threads = loader.call_method1("start", (settings.number("threads").max(1), handler))?;
         let (ended, own_process) = (end.clone(), matches!(source, Source::Socket(..)));
@@ -157,6 +157,7 @@ impl Begun<'_> {
             if settings.is_set("development") {
                 known = tell_sources(&loader, &reporter, known)?;
             }
+            load.alive();
             py.check_signals()?;
             if py.detach(|| end.wait(LOOK)) {
                 break;
@@ -170,11 +171,12 @@ impl Begun<'_> {
     /// Serves an ASGI application.
     fn run_loop(self, py: Python<'_>) -> PyResult<()> {
         let Begun { loader, application, settings, source, reporter, load } = self;
-        let events = Arc::new(Events::new(load)?);
+        let events = Arc::new(Events::new(load.clone())?);
         let runner = module(py, c"<paster>", c"paster_asgi", include_str!("asgi/asgi.py"))?;
         let start = Start {
             source: Mutex::new(Some(source)),
             reporter: reporter.clone(),
+            load,
             events: events.clone(),
             loader: loader.clone().unbind(),
             development: settings.is_set("development"),
@@ -208,6 +210,7 @@ impl Begun<'_> {
 struct Start {
     source: Mutex<Option<Source>>,
     reporter: Reporter,
+    load: Arc<Load>,
     events: Arc<Events>,
     loader: Py<PyModule>,
     development: bool,
@@ -228,13 +231,14 @@ impl Start {
         Ok(ended.into_raw_fd())
     }
 
-    /// Sends the source files if there are new ones. Whether to call this again.
-    fn tell_sources(&self, py: Python<'_>) -> PyResult<bool> {
+    /// The loop calls this once a second. Sends the source files if there are new ones.
+    fn look(&self, py: Python<'_>) -> PyResult<()> {
+        self.load.alive();
         if self.development {
             let known = *self.known.lock();
             *self.known.lock() = tell_sources(self.loader.bind(py), &self.reporter, known)?;
         }
-        Ok(self.development)
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request to a process, and its response. Both bodies are moved by who polls the response: there is no task.
 
-use std::ops::ControlFlow;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,16 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::ext::ReasonPhrase;
-use paster_frames::{Kind, LARGEST_DATA, ResponseHead, push_pair};
+use paster_frames::{Kind, LARGEST_DATA, WINDOW, push_pair};
 
 use super::failure::{Failure, unavailable};
 use super::link::{Part, Stream};
+use super::message::{Replayed, read_head, whole_body};
 use super::pool::{Lease, Pool};
 use super::websocket;
-use crate::body::file::{FileBody, Piece};
 use crate::body::{Body, Request, Response};
 use crate::codec::variables::from_request;
 use crate::environ::{Environ, RequestId};
@@ -47,15 +45,21 @@ pub(super) async fn call(pool: &Arc<Pool>, request: Request) -> Result<Response,
         let exchange = Exchange::open(lease, &parts, &head);
         return websocket::answer(exchange, &pool.app, &key, client).await;
     }
-    let Some(lease) = pool.lease().await? else { return Ok(unavailable(&pool.app)) };
-    let mut exchange = Exchange::start(lease, &parts, &head, body);
-    match std::future::poll_fn(|cx| exchange.poll_head(cx)).await {
-        Ok(response) => {
-            Ok(response
-                .map(|ready| ready.unwrap_or_else(|length| Body::new(ResponseBody { exchange, length }))))
+    let mut body = body;
+    loop {
+        let Some(lease) = pool.lease().await? else { return Ok(unavailable(&pool.app)) };
+        let mut exchange = Exchange::start(lease, &parts, &head, body);
+        match std::future::poll_fn(|cx| exchange.poll_head(cx)).await {
+            Ok(response) => {
+                return Ok(response.map(|ready| {
+                    ready.unwrap_or_else(|length| Body::new(ResponseBody { exchange, length }))
+                }));
+            }
+            Err(Stop::Client(error)) => return Err(error),
+            // Another process gets it: the application has seen nothing of it.
+            Err(Stop::Process(Failure::NotBegun)) => body = exchange.replay(),
+            Err(Stop::Process(failure)) => return failure.into_response(&pool.app),
         }
-        Err(Stop::Client(error)) => Err(error),
-        Err(Stop::Process(failure)) => failure.into_response(&pool.app),
     }
 }
 
@@ -91,6 +95,8 @@ pub(super) struct Exchange {
     pub(super) body: Option<Body>,
     /// A part of it that waits for credit.
     rest: Bytes,
+    /// What was sent of it, until the application has begun: at most [`WINDOW`] bytes.
+    sent: VecDeque<Bytes>,
     /// The response has come to its end.
     pub(super) ended: bool,
     /// Bytes of the response that were taken without credit for them.
@@ -112,6 +118,7 @@ impl Exchange {
             stream,
             body: None,
             rest: Bytes::new(),
+            sent: VecDeque::new(),
             ended: false,
             taken: 0,
             credited: false,
@@ -149,6 +156,7 @@ impl Exchange {
             stream,
             body,
             rest,
+            sent: VecDeque::new(),
             ended: false,
             taken: 0,
             credited: false,
@@ -169,7 +177,21 @@ impl Exchange {
         let last = self.body.is_none() && count == self.rest.len();
         if count > 0 {
             let part = self.rest.split_to(count);
+            self.sent.push_back(part.clone());
+            if self.sent.iter().map(Bytes::len).sum::<usize>() > WINDOW as usize {
+                self.sent.clear(); // the application reads it
+            }
             self.lease.link.send(|out| out.push_data(self.id, part, last));
+        }
+    }
+
+    /// The request body from its beginning, of which the application has read nothing.
+    fn replay(&mut self) -> Body {
+        let mut parts = std::mem::take(&mut self.sent);
+        parts.push_back(std::mem::take(&mut self.rest));
+        match self.body.take() {
+            None => Bytes::from(Vec::from(parts).concat()).into(),
+            Some(body) => Body::new(Replayed { parts, body }),
         }
     }
 
@@ -221,6 +243,7 @@ impl Exchange {
         let whole = if state.ended { whole_body(&mut state.parts) } else { None };
         drop(state);
         self.ended = whole.is_some();
+        self.sent.clear();
         match read_head(&head) {
             Ok((response, length)) => Poll::Ready(Ok(response.map(|()| whole.ok_or(length)))),
             Err(failure) => Poll::Ready(Err(Stop::Process(failure))),
@@ -292,54 +315,6 @@ impl Drop for Exchange {
         }
         self.lease.link.close(self.id);
     }
-}
-
-/// The whole body, if all of it is at hand.
-fn whole_body(parts: &mut std::collections::VecDeque<Part>) -> Option<Body> {
-    match parts.len() {
-        0 => Some(Body::empty()),
-        1 => match parts.pop_front()? {
-            Part::Data(data) => Some(data.into()),
-            Part::Message(..) => None,
-            Part::File(file, part) => {
-                let piece = Piece::File(part.offset..part.offset + part.length);
-                Some(FileBody::new(Arc::new(file), [piece]).into())
-            }
-        },
-        _ => None,
-    }
-}
-
-/// The head of the response, and the length that it promises.
-pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u64>), Failure> {
-    let head = ResponseHead::read(payload).map_err(|malformed| Failure::Malformed(malformed.0))?;
-    let mut response = http::Response::new(());
-    *response.status_mut() =
-        StatusCode::from_u16(head.status).map_err(|_| Failure::Malformed("an unknown status"))?;
-    let canonical = response.status().canonical_reason().unwrap_or_default();
-    if !head.reason.is_empty()
-        && head.reason != canonical.as_bytes()
-        && let Ok(reason) = ReasonPhrase::try_from(head.reason)
-    {
-        response.extensions_mut().insert(reason);
-    }
-    let fields = head.fields.map(|field| match field {
-        Ok((name, value)) => match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), Ok(value)) => ControlFlow::Continue((name, value)),
-            _ => ControlFlow::Break("a field that is not valid"),
-        },
-        Err(malformed) => ControlFlow::Break(malformed.0),
-    });
-    let mut headers = HeaderMap::new();
-    for field in fields {
-        match field {
-            ControlFlow::Continue((name, value)) => drop(headers.append(name, value)),
-            ControlFlow::Break(what) => return Err(Failure::Malformed(what)),
-        }
-    }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    *response.headers_mut() = headers;
-    Ok((response, length))
 }
 
 /// A response body that is still arriving.

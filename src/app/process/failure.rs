@@ -13,6 +13,8 @@ use crate::error::BoxError;
 pub(super) enum Failure {
     /// The application has failed: its error with the traceback.
     Application(String),
+    /// The process ended, or was ended, before it began the request.
+    NotBegun,
     /// The process ended, or was ended.
     Ended,
     /// The process sent what it must not send.
@@ -47,7 +49,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Application(text) => f.write_str(text),
-            Failure::Ended => f.write_str("its process ended during the request"),
+            Failure::NotBegun | Failure::Ended => f.write_str("its process ended during the request"),
             Failure::Malformed(what) => write!(f, "its process sent {what}"),
         }
     }

@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use paster_frames::{FilePart, Frame, Incoming, Kind, Level, Outgoing, Peer, ResponseHead, WINDOW};
+use paster_frames::{Begun, FilePart, Frame, Incoming, Kind, Level, Outgoing, Peer, ResponseHead, WINDOW};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ struct Streams {
     drained: bool,
     /// The connection has ended.
     closed: bool,
+    /// What the process has begun; without it, everything.
+    begun: Option<Begun>,
 }
 
 /// One request and its response.
@@ -93,7 +95,7 @@ impl Link {
         let stream = Arc::new(stream);
         let mut streams = self.streams.lock();
         if streams.closed {
-            stream.state.lock().failure = Some(Failure::Ended);
+            stream.state.lock().failure = Some(Failure::NotBegun);
         }
         // After four billion requests the numbers start again; the first ones have long ended.
         streams.last = streams.last.wrapping_add(1).max(1);
@@ -140,9 +142,13 @@ impl Link {
         }
         let mut streams = self.streams.lock();
         streams.closed = true;
-        let open = std::mem::take(&mut streams.open);
+        let (open, begun) = (std::mem::take(&mut streams.open), streams.begun.take());
         drop(streams);
-        open.values().for_each(|stream| stream.change(|state| state.failure = Some(Failure::Ended)));
+        for (id, stream) in open {
+            let begun = begun.as_ref().is_none_or(|begun| begun.has_begun(id));
+            let failure = if begun { Failure::Ended } else { Failure::NotBegun };
+            stream.change(|state| state.failure = Some(failure));
+        }
     }
 
     async fn exchange(&self, socket: &UnixStream, state: &mut impl FnMut(bool)) -> io::Result<()> {
@@ -193,7 +199,10 @@ impl Link {
 
     pub(super) fn handle(&self, frame: Frame, state: &mut impl FnMut(bool)) -> io::Result<()> {
         match frame.kind {
-            Kind::Ready => state(true),
+            Kind::Ready => {
+                self.streams.lock().begun = frame.descriptor.map(Begun::open).transpose()?;
+                state(true);
+            }
             Kind::Drain => {
                 self.streams.lock().drained = true;
                 state(false);

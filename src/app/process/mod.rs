@@ -6,7 +6,8 @@
 //! - `spec`: what to start; `address`: where it listens
 //! - `control`: what a process and its starter tell each other; `starter`: the same, seen from the process
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
-//! - `exchange`: one request and its response; `websocket`: one WebSocket; `failure`: the response in place of the application's
+//! - `exchange`: one request and its response; `message`: their heads and bodies; `websocket`: one WebSocket;
+//!   `failure`: the response in place of the application's
 //! - `local`: a process without a supervisor; `embedded`: an application in this process
 
 mod address;
@@ -16,6 +17,7 @@ mod exchange;
 mod failure;
 mod link;
 mod local;
+mod message;
 mod pool;
 mod spec;
 mod starter;

@@ -23,8 +23,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::exchange::{Exchange, ReadyBody, Stop, read_head};
+use super::exchange::{Exchange, ReadyBody, Stop};
 use super::link::{Link, Part, Stream};
+use super::message::read_head;
 use crate::body::{Body, Response, text_response};
 use crate::error::BoxError;
 

@@ -37,18 +37,18 @@ pub(super) fn faults(table: &Table) -> impl Iterator<Item = Error> {
     })
 }
 
-/// Loads the application in this process.
+/// Loads the application in this process. The option `folder_key` names its directory.
 /// # Errors
 /// No libpython; an application before it that needs another interpreter; why it cannot be loaded.
 pub(super) fn app(
     table: &Table,
+    folder_key: &str,
     limits: PoolLimits,
     context: &Context,
-    spec: &ProcessSpec,
-    library: &Path,
+    (spec, library): (&ProcessSpec, &Path),
 ) -> Result<App> {
     let name = table.name();
-    share(table, spec)?;
+    share(table, folder_key, spec)?;
     let runtime = interpreter::runtime(table, &spec.program)?;
     context.host.starting(&format!("loading the application of the app `{name}`"));
     let mut spec = spec.clone();
@@ -65,14 +65,14 @@ pub(super) fn app(
 }
 
 /// Checks that the app needs what the first one of this process has.
-fn share(table: &Table, spec: &ProcessSpec) -> Result<(), Error> {
+fn share(table: &Table, folder_key: &str, spec: &ProcessSpec) -> Result<(), Error> {
     let ProcessSpec { program, folder, env, .. } = spec.clone();
     let own = Shared { app: table.name().to_owned(), program, folder, env };
     let mut first = FIRST.lock();
     let first = first.get_or_insert_with(|| own.clone());
     let differs = [
         ("python", first.program != own.program),
-        ("working_dir", first.folder != own.folder),
+        (folder_key, first.folder != own.folder),
         ("env", first.env != own.env),
     ];
     let Some((key, _)) = differs.into_iter().find(|(_, differs)| *differs) else { return Ok(()) };

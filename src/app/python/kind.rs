@@ -42,6 +42,11 @@ pub(in crate::app) struct PythonOptions {
     /// Variables to add to the environment of the processes.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
+    /// Where the application runs. "process": in processes of its own, which all workers share. "embedded": in each of paster's
+    /// workers, which costs less per request, but a crash of the application ends the worker, and `workers` of `[process]` is the
+    /// number of its processes. Needs the interpreter's shared library.
+    #[serde(default)]
+    pub(super) mode: Mode,
     /// Number of processes. All workers share them.
     #[serde(default = "one")]
     pub(super) workers: NonZeroU32,
@@ -58,13 +63,24 @@ pub(in crate::app) struct PythonOptions {
     /// Replace a process when its memory has grown by this many MiB since it became ready; 0: never.
     #[serde(default)]
     pub(super) max_growth_mib: u64,
-    /// Replace a process when a request has neither sent nor received anything for this long, or, of an `asgi` application, when
-    /// its event loop has been blocked for this long; 0: never. The log then tells what each thread was doing.
+    /// Replace a process when a request has neither sent nor received anything for this long, or when no Python code could run
+    /// for this long (an event loop that is blocked, an extension that keeps the interpreter); 0: never. The log then tells what
+    /// each thread was doing.
     #[serde(default = "five_minutes")]
     pub(super) stuck_secs: u64,
     /// Cargo profile to build paster's Python library with, if paster runs from its source directory. Default: `dev` with
     /// `--reload`, otherwise `release`.
     pub(super) profile: Option<String>,
+}
+
+/// Where an application runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::app) enum Mode {
+    #[default]
+    Process,
+    Embedded,
 }
 
 fn one() -> NonZeroU32 {

@@ -154,7 +154,8 @@ fn a_process_that_is_killed_takes_only_its_requests_along() {
     let mut serving = site.serve(&format!("{APP}workers = 2\nthreads = 2\nenv = {{ SITE = \"checks\" }}\n"));
     assert!(get(&serving, "/variables").contains("SITE=checks\n"));
     let file = site.folder().join("go");
-    for _ in 0..5 {
+    let kills = std::env::var("PASTER_TEST_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(5);
+    for _ in 0..kills {
         let pids: Vec<u32> = (0..50).map(|_| pid(&serving)).collect::<BTreeSet<_>>().into_iter().collect();
         // One for each process, if both get there in time; a thread of each stays free.
         let requests: Vec<_> = (0..2).map(|_| waiting(&serving, &file)).collect();
@@ -284,6 +285,66 @@ fn a_process_that_hangs_is_replaced_and_the_log_tells_what_it_did() {
             && log.contains("in waits")
     });
     wait_until("it ends", || !runs(before));
+}
+
+#[test]
+fn a_process_that_hangs_without_a_request_is_replaced() {
+    let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
+    let mut serving = site.serve(&format!("{APP}stuck_secs = 3\n"));
+    let before = pid(&serving);
+    assert_eq!(get(&serving, "/blocks"), "blocking\n");
+    let replaced = serving.wait_for("app_replaced");
+    assert!(replaced["reason"].as_str().unwrap().starts_with("it has been hanging for "), "{replaced}");
+    wait_until("another one serves", || pid(&serving) != before);
+    wait_until("it ends", || !runs(before));
+}
+
+#[test]
+fn requests_that_a_dead_process_had_not_begun_go_to_another_one() {
+    let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
+    let serving = site.serve(&format!("{APP}threads = 1\n"));
+    let (file, before) = (site.folder().join("never"), pid(&serving));
+    let begun = waiting(&serving, &file);
+    wait_until("it waits", || file.with_extension("begun").exists());
+    let queued: Vec<_> = (0..10)
+        .map(|number| {
+            let mut stream = TcpStream::connect(serving.address()).unwrap();
+            stream.set_read_timeout(Some(crate::support::patience())).unwrap();
+            let head = format!(
+                "POST /read HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {number}\r\n"
+            );
+            let body = "x".repeat(number);
+            stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    wait_until("they are in flight", || {
+        let output = site.paster(&["top", "--once", "--json"]).output().unwrap();
+        text(&output.stdout).matches("/read").count() == 10
+    });
+    assert!(Command::new("kill").args(["-KILL", &before.to_string()]).status().unwrap().success());
+    assert!(answer(begun).starts_with("HTTP/1.1 502 "));
+    for (number, stream) in queued.into_iter().enumerate() {
+        let answer = answer(stream);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&format!("{number} ")), "{answer}");
+    }
+    assert_ne!(pid(&serving), before);
+}
+
+#[test]
+fn a_child_that_the_application_forks_has_no_socket_of_paster() {
+    let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
+    let mut serving = site.serve(APP);
+    let file = site.folder().join("child");
+    assert_eq!(get(&serving, &format!("/forks?{}", file.display())), "forked\n");
+    wait_until("the child runs", || file.exists());
+    let told = std::fs::read_to_string(&file).unwrap();
+    let (child, descriptors) = told.split_once('\n').unwrap();
+    assert!(!descriptors.contains("socket:"), "{descriptors}");
+    assert_eq!(get(&serving, "/hello"), "hello\n");
+    assert_eq!(serving.stop(), Some(0));
+    let child = child.parse().unwrap();
+    wait_until("the child ends with the process", || !runs(child));
 }
 
 #[test]

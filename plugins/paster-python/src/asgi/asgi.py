@@ -206,8 +206,8 @@ def run(application, inbox, start, choice, describe):
             loop.call_soon(inbox.flush)
 
     def look():
-        if start.tell_sources():
-            loop.call_later(1, look)
+        start.look()
+        loop.call_later(1, look)
 
     loop.add_reader(inbox.fileno(), drain)
     ended = start.serve()

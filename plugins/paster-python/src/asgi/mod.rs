@@ -104,6 +104,7 @@ impl Inbox {
         let entries = PyList::empty(py);
         for job in jobs {
             self.remember(&job.exchange);
+            job.exchange.connection.begin_stream(job.exchange.stream);
             let scope = scope(py, &job)?;
             let stream = Stream::new(job.exchange);
             entries.append((Bound::new(py, stream)?, scope))?;

@@ -55,6 +55,7 @@ impl Handler {
                 continue;
             };
             if !job.exchange.has_left() {
+                job.exchange.connection.begin_stream(job.exchange.stream);
                 let number = self.load.begin(&job.exchange);
                 self.serve(py, &environs, &job);
                 self.load.end(number);

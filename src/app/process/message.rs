@@ -1,0 +1,89 @@
+//! Heads and bodies: what a process sends, and what is sent to it again.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::{Body as HttpBody, Frame};
+use hyper::ext::ReasonPhrase;
+use paster_frames::ResponseHead;
+
+use super::failure::Failure;
+use super::link::Part;
+use crate::body::Body;
+use crate::body::file::{FileBody, Piece};
+use crate::error::BoxError;
+
+/// The whole body, if all of it is at hand.
+pub(super) fn whole_body(parts: &mut VecDeque<Part>) -> Option<Body> {
+    match parts.len() {
+        0 => Some(Body::empty()),
+        1 => match parts.pop_front()? {
+            Part::Data(data) => Some(data.into()),
+            Part::Message(..) => None,
+            Part::File(file, part) => {
+                let piece = Piece::File(part.offset..part.offset + part.length);
+                Some(FileBody::new(Arc::new(file), [piece]).into())
+            }
+        },
+        _ => None,
+    }
+}
+
+/// The head of the response, and the length that it promises.
+pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u64>), Failure> {
+    let head = ResponseHead::read(payload).map_err(|malformed| Failure::Malformed(malformed.0))?;
+    let mut response = http::Response::new(());
+    *response.status_mut() =
+        StatusCode::from_u16(head.status).map_err(|_| Failure::Malformed("an unknown status"))?;
+    let canonical = response.status().canonical_reason().unwrap_or_default();
+    if !head.reason.is_empty()
+        && head.reason != canonical.as_bytes()
+        && let Ok(reason) = ReasonPhrase::try_from(head.reason)
+    {
+        response.extensions_mut().insert(reason);
+    }
+    let fields = head.fields.map(|field| match field {
+        Ok((name, value)) => match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            (Ok(name), Ok(value)) => ControlFlow::Continue((name, value)),
+            _ => ControlFlow::Break("a field that is not valid"),
+        },
+        Err(malformed) => ControlFlow::Break(malformed.0),
+    });
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        match field {
+            ControlFlow::Continue((name, value)) => drop(headers.append(name, value)),
+            ControlFlow::Break(what) => return Err(Failure::Malformed(what)),
+        }
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    *response.headers_mut() = headers;
+    Ok((response, length))
+}
+
+/// A request body of which some parts were taken before.
+pub(super) struct Replayed {
+    pub(super) parts: VecDeque<Bytes>,
+    pub(super) body: Body,
+}
+
+impl HttpBody for Replayed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.parts.pop_front() {
+            Some(part) => Poll::Ready(Some(Ok(Frame::data(part)))),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+}
