@@ -4,6 +4,7 @@ mod asgi;
 mod conformance;
 mod embedded;
 mod frameworks;
+mod http2;
 mod kinds;
 mod processes;
 mod reload;

@@ -224,7 +224,7 @@ def prepare_worker(application, development, folder, variables):
     """The same in a worker of paster, which has signals of its own."""
     import faulthandler
 
-    sys.argv[:] = [application]
+    sys.argv[:] = [application.partition(" ")[0]]
     sys.dont_write_bytecode = development
     os.chdir(folder)
     for variable in variables:

@@ -5,6 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
+use super::extended_connect::is_extended;
 use super::forwarded;
 use super::rejection::{Rejection, bad, refuse};
 
@@ -173,7 +174,7 @@ fn is_websocket<B>(request: &Request<B>) -> bool {
             .filter_map(|line| line.to_str().ok())
             .any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(token)))
     };
-    request.version() == Version::HTTP_11
+    (request.version() == Version::HTTP_11 || is_extended(request))
         && *request.method() == Method::GET
         && has(CONNECTION, "upgrade")
         && has(UPGRADE, "websocket")

@@ -4,6 +4,7 @@
 //! trusted peer may set. It writes the [`Environ`]; no later part reads `Host`, a forwarded field or a raw
 //! path. Its counterpart for responses is [`reply`]. It uses no sockets and never waits.
 
+mod extended_connect;
 mod fields;
 pub mod forwarded;
 pub mod host;
@@ -109,6 +110,7 @@ impl Gate {
                 Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
             return Err(rejection.by("fields_limit"));
         }
+        extended_connect::settle_request(request);
         self.check_target(request.method(), request.uri())?;
         let seen = look(request.headers(), memory.0.as_ref().map(|(host, ..)| host));
         if seen.transfer_encoding {

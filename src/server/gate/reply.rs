@@ -6,7 +6,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Body as _;
 
-use super::{Admitted, Rejection};
+use super::{Admitted, Rejection, extended_connect};
 use crate::body::{Body, Response, text_response};
 use crate::environ::RefusalReason;
 
@@ -55,6 +55,9 @@ pub fn full(reason: &'static str) -> Response {
 pub fn settle(response: &mut Response, method: &Admitted, version: Version) -> bool {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && method.upgrade {
+        if version == Version::HTTP_2 {
+            extended_connect::settle_response(response);
+        }
         return true;
     }
     if !(200..600).contains(&status.as_u16()) {

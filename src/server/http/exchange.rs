@@ -162,7 +162,12 @@ impl Future for Answering {
         let Some(CallGuard { mut request, connection }) = this.guard.take() else {
             return Poll::Pending; // polled after completion, which hyper never does
         };
+        let switches = this.head.admitted.upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
         request.settle(&mut response, &this.head.admitted, this.head.version);
+        if switches && this.head.version == Version::HTTP_2 {
+            // Its stream stays open after the response, so the connection is busy until it ends.
+            connection.conn.enter();
+        }
         if this.head.version < Version::HTTP_2 && !this.head.admitted.head {
             refused::mark(&mut response);
         }

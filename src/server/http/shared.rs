@@ -74,6 +74,7 @@ impl HttpShared {
         }
         let mut h2 = http2::Builder::new(Streams { stall: limits.write_stall });
         h2.timer(clock::HyperTimer::default())
+            .enable_connect_protocol()
             .max_concurrent_streams(100)
             // Twice what the exchange allows: requests that h2 refuses itself are not logged.
             .max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX))

@@ -11,19 +11,19 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::{MODES, Site};
 use crate::support::{Connection, Serving, get, patience, wait_until};
 
-const APP: &str = "application = \"asgi_checks:application\"\n";
+pub(super) const APP: &str = "application = \"asgi_checks:application\"\n";
 
 pub(super) fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/python").join(name);
     std::fs::read_to_string(path).unwrap()
 }
 
-fn site() -> Option<Site> {
+pub(super) fn site() -> Option<Site> {
     Site::new(&[("asgi_checks.py", &fixture("asgi_checks.py"))])
 }
 
 /// Serves over ASGI.
-fn serve(site: &Site, app: &str, more: &str, args: &[&str]) -> Serving {
+pub(super) fn serve(site: &Site, app: &str, more: &str, args: &[&str]) -> Serving {
     site.write("server.toml", &site.config(app, more).replace("use = \"wsgi\"", "use = \"asgi\""));
     Serving::spawn(site.paster(&[&["serve", "--json"], args].concat()))
 }
