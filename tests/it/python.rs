@@ -6,8 +6,11 @@ mod embedded;
 mod frameworks;
 mod http2;
 mod kinds;
+mod peers;
 mod processes;
+mod real;
 mod reload;
+mod rules;
 mod skeletons;
 
 pub(crate) use self::skeletons::SKELETONS;
