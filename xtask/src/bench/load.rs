@@ -5,7 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::built;
+use super::python::upload_script;
 use super::server::{Service, pinned};
+use crate::target;
 
 /// The kind of load.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +17,10 @@ pub(super) enum Load {
     Http1 { connections: u32 },
     /// 16 connections with 8 streams each, from one thread of h2load, by prior knowledge.
     Http2,
+    /// Bodies of 64 KiB, as `Http1`.
+    Upload,
+    /// 64 WebSockets, each with one message of 13 bytes under way.
+    WebSocket,
 }
 
 /// The results of one run.
@@ -36,12 +43,21 @@ impl Load {
         let url = format!("{}{path}", service.url);
         let before = service.cpu_secs();
         let (requests, text) = match self {
-            Load::Http1 { connections } => {
+            Load::Http1 { .. } | Load::Upload => {
+                let connections = if let Load::Http1 { connections } = self { connections } else { 64 };
                 let mut command = pinned(1, Path::new("wrk"));
                 command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), &url]);
+                if let Load::Upload = self {
+                    command.arg("-s").arg(upload_script(&target().join("bench")));
+                }
                 let text = said(&mut command)?;
                 let line = text.lines().find_map(|line| line.trim().split_once(" requests in "));
                 (line.and_then(|(count, _)| count.parse().ok()), text)
+            }
+            Load::WebSocket => {
+                let mut command = pinned(1, &built("bench-peer"));
+                let text = said(command.args(["web-socket-load", &url, &seconds.to_string()]))?;
+                (text.trim().parse().ok(), text)
             }
             Load::Http2 => {
                 let mut command = pinned(1, Path::new("h2load"));

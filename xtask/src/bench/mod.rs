@@ -7,6 +7,7 @@
 
 mod load;
 mod peers;
+mod python;
 mod server;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use load::{Figures, Load};
 use peers::Bench;
 use server::Service;
 
-/// Rounds of each comparison; every server runs once in each.
+/// Rounds of each comparison; every server runs once in each. `PASTER_BENCH_ROUNDS` sets another number.
 const ROUNDS: usize = 9;
 /// Length of one run, in seconds.
 const SECONDS: u64 = 1;
@@ -140,7 +141,7 @@ const TLS_FILES: &[(&str, Start)] = &[
 
 /// Runs the named comparisons (all if none is named) and prints one table.
 pub(crate) fn run(names: &[&str]) -> Result<bool> {
-    let known: Vec<&str> = CASES.iter().map(|case| case.name).chain(["start"]).collect();
+    let known: Vec<&str> = cases().map(|case| case.name).chain(["start", "python", "pep3333"]).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         bail!("unknown benchmark `{unknown}`; known: {}", known.join(", "));
     }
@@ -158,7 +159,7 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
     cargo.current_dir(root()).args([
         "build",
         "--profile",
-        "dist",
+        &profile(),
         "--quiet",
         "-p",
         "paster",
@@ -166,18 +167,29 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
         "bench-peer",
         "-p",
         "hello",
+        "-p",
+        "paster-python",
     ]);
     checked(&mut cargo)?;
     let folder = target().join("bench");
     let bench = peers::prepare(&folder)?;
+    if names == ["pep3333"] {
+        return python::conformance(&bench);
+    }
     println!(
-        "Each ratio compares paster with the peer in the same round; above 1, paster is better: median of {ROUNDS}, \
-         least to greatest.\n"
+        "Each ratio compares paster with the peer in the same round; above 1, paster is better: median of {}, \
+         least to greatest.\n",
+        rounds()
     );
     println!("| what | server | requests/s | ratio | CPU µs per request | ratio | memory MiB |");
     println!("|---|---|---|---|---|---|---|");
     let mut whole = true;
-    for case in CASES.iter().filter(|case| names.is_empty() || names.contains(&case.name)) {
+    // `python` is all cases that begin with it.
+    let named = |case: &&Case| {
+        let group = case.name.split('-').next().filter(|group| *group == "python");
+        names.is_empty() || names.contains(&case.name) || group.is_some_and(|group| names.contains(&group))
+    };
+    for case in cases().filter(named) {
         if let Err(error) = compare(case, &bench) {
             println!("| {} | {error:#} | | | | | |", case.name);
             whole = false;
@@ -187,6 +199,19 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
         start(&bench)?;
     }
     Ok(whole)
+}
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(python::CASES)
+}
+
+fn rounds() -> usize {
+    std::env::var("PASTER_BENCH_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(ROUNDS)
+}
+
+/// The cargo profile to measure; `PASTER_BENCH_PROFILE` sets another one than that of packages.
+fn profile() -> String {
+    std::env::var("PASTER_BENCH_PROFILE").unwrap_or_else(|_| "dist".to_owned())
 }
 
 fn compare(case: &Case, bench: &Bench) -> Result<()> {
@@ -199,7 +224,7 @@ fn compare(case: &Case, bench: &Bench) -> Result<()> {
         }
     }
     let mut figures: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds() {
         for (name, service) in &services {
             let one = case.load.run(service, case.path, SECONDS)?;
             // The first round warms up.
@@ -257,7 +282,7 @@ fn spread(values: Vec<f64>) -> String {
     format!("{:.2} ({least:.2}–{greatest:.2})", median(values))
 }
 
-/// The file of this name that the build with the profile `dist` makes.
+/// The file of this name that the build makes.
 fn built(name: &str) -> std::path::PathBuf {
-    target().join("dist").join(Path::new(name))
+    target().join(profile()).join(Path::new(name))
 }

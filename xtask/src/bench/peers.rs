@@ -26,7 +26,7 @@ const WSGI: &str = "import sys\n\
 
 /// A directory with everything that the servers need.
 pub(super) struct Bench {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// Writes files, configs and a certificate.
@@ -90,12 +90,12 @@ pub(super) fn prepare(folder: &Path) -> Result<Bench> {
 }
 
 impl Bench {
-    fn config(&self, name: &str, server: &str, listen: &str, rest: &str) -> Result<()> {
+    pub(super) fn config(&self, name: &str, server: &str, listen: &str, rest: &str) -> Result<()> {
         let text = format!("[server.main]\nuse = \"{server}\"\nlisten = ['{listen}']\n\n{rest}");
         Ok(std::fs::write(self.folder.join(format!("{name}.toml")), text)?)
     }
 
-    fn command(&self, core: usize, program: impl AsRef<Path>) -> Command {
+    pub(super) fn command(&self, core: usize, program: impl AsRef<Path>) -> Command {
         let mut command = pinned(core, program.as_ref());
         command.current_dir(&self.folder).env("HOME", &self.folder);
         command
@@ -103,7 +103,11 @@ impl Bench {
 
     /// paster with this config.
     pub(super) fn paster(&self, name: &str) -> Result<Service> {
-        let mut command = self.command(0, built("paster"));
+        self.serve(self.command(0, built("paster")), name)
+    }
+
+    /// The same, by this command.
+    pub(super) fn serve(&self, mut command: Command, name: &str) -> Result<Service> {
         command.args(["serve", "--json", &format!("{name}.toml")]).stderr(std::process::Stdio::null());
         let server = Server::until(command, |line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -152,7 +156,7 @@ impl Bench {
         let mut command = self.command(0, "nginx");
         command.args(["-e", "stderr", "-p"]).arg(&self.folder).args(["-c", "nginx.conf"]);
         let scheme = if listen == "ssl" { "https" } else { "http" };
-        on_port(command, scheme, port)
+        on_port(&mut command, scheme, port)
     }
 
     /// Caddy with these global options, this scheme, and this content of its site block.
@@ -164,7 +168,7 @@ impl Bench {
         std::fs::write(self.folder.join("Caddyfile"), text)?;
         let mut command = self.command(0, "caddy");
         command.args(["run", "--adapter", "caddyfile", "--config", "Caddyfile"]).env("GOMAXPROCS", "1");
-        on_port(command, scheme, port)
+        on_port(&mut command, scheme, port)
     }
 
     /// A proxy in front of raw hyper, which is not measured.
@@ -208,7 +212,7 @@ impl Bench {
             "100",
         ]);
         command.arg(format!("--{kind}-socket")).arg(&socket);
-        Ok((Server::at(command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
+        Ok((Server::at(&mut command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
     }
 
     /// flup, the server that users of Paste had, in a virtual environment.
@@ -226,7 +230,7 @@ impl Bench {
         let socket = self.socket(&format!("flup-{kind}.sock"));
         let mut command = self.command(0, python);
         command.args(["app.py", kind]).arg(&socket);
-        Ok((Server::at(command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
+        Ok((Server::at(&mut command, String::new(), || UnixStream::connect(&socket).is_ok())?, socket))
     }
 
     /// The path of a socket, where nothing exists.
@@ -245,12 +249,12 @@ pub(super) fn nginx_proxy(bench: &Bench, back: &str) -> Result<Service> {
     bench.nginx(&upstream, "", &format!("location / {{ {pass} }}"))
 }
 
-fn on_port(command: Command, scheme: &str, port: u16) -> Result<Service> {
+pub(super) fn on_port(command: &mut Command, scheme: &str, port: u16) -> Result<Service> {
     let url = format!("{scheme}://127.0.0.1:{port}");
     let server = Server::at(command, url, || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     Ok(Service::of(server))
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

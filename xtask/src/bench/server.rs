@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// Starts a server and waits until `accepts` returns true.
-    pub(super) fn at(mut command: Command, url: String, accepts: impl Fn() -> bool) -> Result<Server> {
+    pub(super) fn at(command: &mut Command, url: String, accepts: impl Fn() -> bool) -> Result<Server> {
         let begun = Instant::now();
         let child = command.stdout(Stdio::null()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut server = Server { child, url, ready: Duration::ZERO };
