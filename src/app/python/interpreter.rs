@@ -118,7 +118,8 @@ pub(super) fn environment(interpreter: &Path) -> BTreeMap<String, String> {
     let Some(root) = bin.parent().filter(|root| root.join("pyvenv.cfg").is_file()) else { return variables };
     variables.insert("VIRTUAL_ENV".to_owned(), root.display().to_string());
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
+    let others = std::env::split_paths(&path).filter(|folder| folder != bin);
+    let path = std::iter::once(bin.to_owned()).chain(others);
     if let Ok(path) = std::env::join_paths(path)
         && let Ok(path) = path.into_string()
     {
