@@ -26,6 +26,7 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["puma"], &["puma"], "serves Ruby's Rack"),
     (&["go"], &["golang-go"], "builds a server in Go"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
+    (&["bwrap"], &["bubblewrap"], "keeps the notebook's kernels apart"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 

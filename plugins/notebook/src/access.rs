@@ -1,10 +1,15 @@
 //! Who may do what: the one place that decides it, for the HTTP interface, live documents, kernels and files.
 
+use serde::Serialize;
+
 use crate::files::RelativePath;
-use crate::identity::{Principal, Role};
+use crate::identity::{Authentication, Principal, Role};
+use crate::store::{Store, StoreError};
 
 /// What someone may do with a file or folder. Each level includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// See it, also live.
     View,
@@ -25,14 +30,60 @@ pub enum Denied {
     Insufficient,
 }
 
+impl Level {
+    /// All levels, the lowest first.
+    pub const ALL: [Level; 4] = [Level::View, Level::Run, Level::Edit, Level::Manage];
+
+    /// As it is stored and sent.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::View => "view",
+            Level::Run => "run",
+            Level::Edit => "edit",
+            Level::Manage => "manage",
+        }
+    }
+
+    /// As users see it, after "may".
+    pub fn words(self) -> &'static str {
+        match self {
+            Level::View => "view",
+            Level::Run => "view and run",
+            Level::Edit => "edit",
+            Level::Manage => "edit, delete and share",
+        }
+    }
+
+    /// The level with this name.
+    pub fn parse(name: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
 /// Decides what principals may do. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Access;
+#[derive(Clone)]
+pub struct Access {
+    /// `None`: there is one user, who may do everything.
+    accounts: Option<Store>,
+}
 
 impl Access {
-    /// What `principal` may do with the file or folder at `path`; `None`: nothing.
-    pub fn level(&self, principal: &Principal, _path: &RelativePath) -> Option<Level> {
-        (principal.is_known() && principal.role == Role::Admin).then_some(Level::Manage)
+    /// With one user, or with the accounts in a store.
+    pub fn new(accounts: Option<Store>) -> Access {
+        Access { accounts }
+    }
+
+    /// What `principal` may do with the file or folder at `path`; `None`: nothing. Rights apply to everything in
+    /// a folder.
+    pub fn level(&self, principal: &Principal, path: &RelativePath) -> Option<Level> {
+        if !principal.is_known() {
+            return None;
+        }
+        let Some(store) = &self.accounts else { return Some(Level::Manage) };
+        granted(store, principal, path).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot look up rights, so nothing is allowed");
+            None
+        })
     }
 
     /// Whether `principal` may do what needs `level` with the file or folder at `path`.
@@ -45,4 +96,31 @@ impl Access {
             None => Err(Denied::Hidden),
         }
     }
+}
+
+fn granted(store: &Store, principal: &Principal, path: &RelativePath) -> Result<Option<Level>, StoreError> {
+    // The account may have been suspended, or the session ended, since the request began.
+    let (account, limit) = match principal.authentication {
+        Authentication::Session(hash) => (store.account_of_session(hash)?, Level::Manage),
+        Authentication::ApiToken { hash, .. } => match store.account_of_token(hash)? {
+            Some((account, level)) => (Some(account), level),
+            None => (None, Level::View),
+        },
+        _ => (None, Level::View),
+    };
+    let Some(account) = account else { return Ok(None) };
+    let home = RelativePath::parse(&account.name).ok().filter(|_| account.role != Role::Guest);
+    let level = if account.role == Role::Admin && principal.role == Role::Admin {
+        Some(Level::Manage)
+    } else if home.as_ref().is_some_and(|home| path.is_below(home)) {
+        Some(Level::Manage)
+    } else if home.as_ref() == Some(path) {
+        // The folder itself stays.
+        Some(Level::Edit)
+    } else if path.is_root() {
+        Some(Level::View)
+    } else {
+        store.granted(account.id, path)?
+    };
+    Ok(level.map(|level| level.min(limit)))
 }

@@ -1,8 +1,9 @@
 //! Who sends a request. The guard puts a [`Principal`] into every request that it lets through.
 
+use crate::access::Level;
+use crate::store::SecretHash;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use serde::{Deserialize, Serialize};
 
 /// Who sends a request, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,7 @@ pub struct Principal {
 }
 
 /// What an account may do apart from its rights on documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Uses what others share; has no folder.
     Guest,
@@ -38,6 +38,40 @@ pub enum Authentication {
     Token,
     /// The login cookie of the single user.
     Cookie,
+    /// The login cookie of an account: the hash of its secret.
+    Session(SecretHash),
+    /// A token of an account.
+    ApiToken {
+        /// The hash of its secret.
+        hash: SecretHash,
+        /// The most that it may do with documents.
+        level: Level,
+    },
+}
+
+impl Role {
+    /// As it is stored and sent.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Guest => "guest",
+            Role::User => "user",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// As users see it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Role::Guest => "guest (no folder)",
+            Role::User => "user",
+            Role::Admin => "administrator",
+        }
+    }
+
+    /// The role with this name.
+    pub fn parse(name: &str) -> Option<Role> {
+        [Role::Guest, Role::User, Role::Admin].into_iter().find(|role| role.name() == name)
+    }
 }
 
 impl Principal {
@@ -54,6 +88,11 @@ impl Principal {
             role: Role::Guest,
             authentication: Authentication::Nobody,
         }
+    }
+
+    /// The account's folder; `None` for the single user, for guests and for nobody.
+    pub fn home(&self) -> Option<&str> {
+        (self.user.is_some() && self.role != Role::Guest).then_some(self.name.as_str())
     }
 
     /// Whether the request was authenticated.

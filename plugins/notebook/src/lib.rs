@@ -1,6 +1,7 @@
 //! The computational notebook as a paster plugin: Jupyter's protocols, and documents that live on the server.
 
 pub mod access;
+pub mod accounts;
 pub mod auth;
 mod clock;
 pub mod documents;

@@ -4,6 +4,7 @@ use axum::extract::Request;
 use paster_sdk::{App, BoxError, Environ, Host};
 
 use crate::http::{RequestLocation, router};
+use crate::identity::Role;
 use crate::kernel::host;
 use crate::kernel::link::Link;
 use crate::settings::Settings;
@@ -23,7 +24,7 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
     };
     let notebook = Notebook::open(settings, link)?;
     if host.generation() == 1 {
-        announce(&notebook, &host);
+        announce(&notebook, &host).await?;
     }
     let router = router(notebook.clone()).layer(axum::middleware::map_request(place));
     let (retired, ended) = (notebook.clone(), notebook);
@@ -38,12 +39,21 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         }))
 }
 
-/// Shows once where to log in, if we made the token. The token is never logged.
-fn announce(notebook: &Shared, host: &Host) {
-    let Some(token) = notebook.auth.made_token() else { return };
+/// Shows once where to log in, if we made the token, or where to make the first account. Neither is ever logged.
+async fn announce(notebook: &Shared, host: &Host) -> Result<(), BoxError> {
+    if let Some(accounts) = &notebook.accounts {
+        if notebook.store.accounts()?.is_empty() {
+            let code = accounts.invite(Role::Admin, None).await?;
+            host.announce(&format!("/signup?code={code}"));
+            tracing::info!("open the printed address to make the administrator's account");
+        }
+        return Ok(());
+    }
+    let Some(token) = notebook.auth.made_token() else { return Ok(()) };
     host.announce(&format!("/?token={token}"));
     let file = notebook.auth.state_dir().join("token");
     tracing::info!("the token for the login is in {}", file.display());
+    Ok(())
 }
 
 /// Passes on what paster knows about the request.
@@ -57,8 +67,12 @@ async fn place(mut request: Request) -> Request {
             Some(port) => Some(format!("{host}:{port}")),
             None => Some(host),
         };
-        let place =
-            RequestLocation { prefix: environ.script_name().to_owned(), secure: environ.secure(), authority };
+        let place = RequestLocation {
+            prefix: environ.script_name().to_owned(),
+            secure: environ.secure(),
+            authority,
+            client: environ.client(),
+        };
         request.extensions_mut().insert(place);
     }
     request

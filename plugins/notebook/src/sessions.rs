@@ -1,6 +1,7 @@
 //! Jupyter's sessions: which file has which kernel. The kernel host keeps them for as long as the kernels
 //! live.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,6 +12,7 @@ use tokio::sync::Mutex;
 use crate::files::{Files, RelativePath};
 use crate::identity::Principal;
 use crate::kernel::link::Link;
+use crate::kernel::sandbox::Sandbox;
 use crate::kernel::specs::{KernelSpecs, Spec};
 use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 
@@ -47,6 +49,19 @@ pub enum SessionError {
     Host(#[from] Problem),
 }
 
+/// How kernels are kept apart.
+#[derive(Debug, Clone)]
+pub struct SandboxSettings {
+    /// Whether they have the network.
+    pub network: bool,
+    /// What else they may read.
+    pub read_only: Vec<PathBuf>,
+    /// The folder with the homes of kernels.
+    pub homes: PathBuf,
+    /// Whether a kernel may have the whole served folder.
+    pub whole_folder: bool,
+}
+
 /// All sessions.
 #[derive(Clone)]
 pub struct Sessions {
@@ -54,6 +69,7 @@ pub struct Sessions {
     kernel_specs: Arc<KernelSpecs>,
     files: Files,
     limits: KernelLimits,
+    sandbox: Option<SandboxSettings>,
     /// One change at a time, so that two pages that open one file get one kernel.
     changing: Arc<Mutex<()>>,
 }
@@ -64,8 +80,9 @@ impl Sessions {
         kernel_specs: Arc<KernelSpecs>,
         files: Files,
         limits: KernelLimits,
+        sandbox: Option<SandboxSettings>,
     ) -> Sessions {
-        Sessions { link, kernel_specs, files, limits, changing: Arc::default() }
+        Sessions { link, kernel_specs, files, limits, sandbox, changing: Arc::default() }
     }
 
     /// The sessions whose kernels still exist, each with its kernel.
@@ -153,7 +170,28 @@ impl Sessions {
         let name = path.map(|path| {
             ("JPY_SESSION_NAME".to_owned(), self.files.path().join(path).to_string_lossy().into_owned())
         });
-        self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone()), id).await
+        let sandbox = self.sandbox.as_ref().map(|sandbox| self.sandbox_for(sandbox, &folder)).transpose()?;
+        self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone(), sandbox), id).await
+    }
+
+    /// The sandbox of a kernel in `folder`. A kernel's home belongs to the user whose folder it is.
+    fn sandbox_for(&self, settings: &SandboxSettings, folder: &Path) -> Result<Sandbox, Problem> {
+        let below = folder.strip_prefix(self.files.path()).ok().and_then(|path| path.components().next());
+        let owner = match below {
+            Some(first) => first.as_os_str().to_string_lossy().into_owned(),
+            None if settings.whole_folder => "owner".to_owned(),
+            None => {
+                return Err(Problem::new(
+                    ProblemKind::LaunchFailed,
+                    "a kernel here could read the files of everybody: move the notebook into a folder",
+                ));
+            }
+        };
+        Ok(Sandbox {
+            network: settings.network,
+            home: settings.homes.join(owner).to_string_lossy().into_owned(),
+            read_only: settings.read_only.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        })
     }
 
     /// The session of `path`, or a new one with a kernel that is already running or is started.

@@ -37,9 +37,70 @@ pub struct Settings {
     /// Exact origins (`https://example.org`) whose pages may use the notebook, in addition to its own.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// Who uses the notebook: `single`, one user with the token, or `accounts`, several users with login names and
+    /// passwords. Then the first start prints a link that makes the administrator's account.
+    #[serde(default)]
+    pub users: Users,
+    /// Who may make an account: `invitation`, people with a link from an administrator, or `open`, everybody.
+    #[serde(default)]
+    pub sign_up: SignUp,
+    /// How kernels are kept apart: `bubblewrap`, or `none`: then everybody who may run cells can read what the
+    /// server can read. Default: `bubblewrap` with accounts, otherwise `none`.
+    #[serde(default)]
+    pub kernel_sandbox: Option<KernelSandbox>,
+    /// Whether kernels in a sandbox may use the network.
+    #[serde(default)]
+    pub kernel_network: bool,
+    /// Files and folders that kernels in a sandbox may read, in addition to the programs of the system and their
+    /// own folder.
+    #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "format": "path"}))]
+    pub kernel_read_only: Vec<PathBuf>,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// Who uses the notebook.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Users {
+    /// One user, with the token.
+    #[default]
+    Single,
+    /// Several users, with accounts.
+    Accounts,
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignUp {
+    /// People with a link from an administrator.
+    #[default]
+    Invitation,
+    /// Everybody.
+    Open,
+}
+
+/// How kernels are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelSandbox {
+    /// Not at all.
+    None,
+    /// With bubblewrap.
+    Bubblewrap,
+}
+
+impl Settings {
+    /// How kernels are kept apart.
+    pub(crate) fn sandbox(&self) -> KernelSandbox {
+        self.kernel_sandbox.unwrap_or(match self.users {
+            Users::Single => KernelSandbox::None,
+            Users::Accounts => KernelSandbox::Bubblewrap,
+        })
+    }
 }
 
 /// Limits of the notebook.

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
 use crate::access::Access;
+use crate::accounts::Accounts;
 use crate::auth::Auth;
 use crate::documents::{DocumentContext, Documents};
 use crate::files::Files;
 use crate::kernel::link::Link;
+use crate::kernel::sandbox;
 use crate::kernel::specs::KernelSpecs;
-use crate::sessions::Sessions;
-use crate::settings::Settings;
+use crate::sessions::{SandboxSettings, Sessions};
+use crate::settings::{KernelSandbox, Settings, Users};
 use crate::store::Store;
 
 /// What all requests share. Cheap to clone.
@@ -26,6 +28,8 @@ pub struct Notebook {
     pub auth: Auth,
     /// The database.
     pub store: Store,
+    /// The accounts; `None`: there is one user, with a token.
+    pub accounts: Option<Accounts>,
     /// Who may do what.
     pub access: Access,
     /// The served folder.
@@ -53,11 +57,20 @@ impl Notebook {
         let auth = Auth::open(&settings, files.path())?;
         let kernel_specs =
             Arc::new(KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone()));
-        let sessions =
-            Sessions::new(link.clone(), kernel_specs.clone(), files.clone(), settings.limits.of_kernel());
+        let sessions = Sessions::new(
+            link.clone(),
+            kernel_specs.clone(),
+            files.clone(),
+            settings.limits.of_kernel(),
+            sandbox(&settings, &auth)?,
+        );
         let outputs = auth.state_dir().join("outputs");
         let store = Store::open(&auth.state_dir().join("notebook.db")).map_err(io::Error::other)?;
-        let access = Access;
+        let accounts = match settings.users {
+            Users::Single => None,
+            Users::Accounts => Some(Accounts::new(store.clone())),
+        };
+        let access = Access::new(accounts.as_ref().map(|_| store.clone()));
         let documents = Documents::new(DocumentContext {
             link: link.clone(),
             files: files.clone(),
@@ -72,6 +85,7 @@ impl Notebook {
             settings,
             auth,
             store,
+            accounts,
             access,
             files,
             link,
@@ -82,4 +96,23 @@ impl Notebook {
             channels: AtomicUsize::new(0),
         }))
     }
+}
+
+/// How kernels are kept apart.
+fn sandbox(settings: &Settings, auth: &Auth) -> io::Result<Option<SandboxSettings>> {
+    if settings.sandbox() == KernelSandbox::None {
+        return Ok(None);
+    }
+    sandbox::probe().map_err(|reason| {
+        io::Error::other(format!(
+            "kernels cannot be kept apart: {reason}; install the package `bubblewrap`, or set `kernel_sandbox = \"none\"`, \
+             with which everybody who may run cells can read everything that the server can read"
+        ))
+    })?;
+    Ok(Some(SandboxSettings {
+        network: settings.kernel_network,
+        read_only: settings.kernel_read_only.clone(),
+        homes: auth.state_dir().join("homes"),
+        whole_folder: settings.users == Users::Single,
+    }))
 }

@@ -4,6 +4,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::Unreadable;
+use crate::access::Level;
 use crate::files::RelativePath;
 use crate::identity::Principal;
 use crate::protocol::Request;
@@ -11,6 +12,7 @@ use crate::protocol::Request;
 /// A page that connects.
 pub(super) struct Joining {
     pub(super) principal: Principal,
+    pub(super) level: Level,
     /// The instance and the last event that it knows.
     pub(super) resume: Option<(String, u64)>,
 }

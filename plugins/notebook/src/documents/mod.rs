@@ -171,7 +171,8 @@ impl Documents {
         for _ in 0..5 {
             let commands = self.open(path, Some(HAND_OVER)).await?;
             let (reply, answer) = oneshot::channel();
-            let page = Joining { principal: principal.clone(), resume: resume.clone() };
+            let level = self.0.context.access.level(principal, path).unwrap_or(Level::View);
+            let page = Joining { principal: principal.clone(), level, resume: resume.clone() };
             let _ = commands.send(Command::Connect { page, reply });
             if let Ok(Joined { id, frames, path }) = answer.await {
                 self.0.connections.fetch_add(1, Ordering::Relaxed);

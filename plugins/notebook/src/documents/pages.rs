@@ -6,6 +6,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::mpsc;
 
 use super::log::Log;
+use crate::access::Level;
 use crate::identity::Principal;
 use crate::protocol::{Change, Document, Reply, ServerFrame};
 
@@ -53,13 +54,14 @@ impl Pages {
     pub(super) fn connect(
         &mut self,
         principal: Principal,
+        level: Level,
         resume: Option<(String, u64)>,
         document: impl FnOnce() -> Document,
     ) -> (u64, mpsc::Receiver<Utf8Bytes>) {
         let (sender, frames) = mpsc::channel(WAITING_FRAMES);
         let first = self.resume(resume).unwrap_or_else(|| {
             let (instance, event) = (self.instance.clone(), self.log.last());
-            vec![encode(&ServerFrame::Opened { instance, event, document: document() })]
+            vec![encode(&ServerFrame::Opened { instance, event, level, document: document() })]
         });
         for frame in first {
             let _ = sender.try_send(frame);

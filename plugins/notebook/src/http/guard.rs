@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::location::RequestLocation;
 use super::percent::{decode, encode};
 use super::plain;
+use crate::accounts::SESSION;
 use crate::auth::Verdict;
 use crate::identity::{Authentication, Principal};
 use crate::state::Shared;
@@ -81,7 +82,7 @@ fn admit(
     let shown = shown_token(parts);
     let leaves = path == "/logout" && parts.method == Method::POST;
     if is_public(path)
-        && !(leaves && is_logged_in(notebook, &parts.headers))
+        && !(leaves && logged_in(notebook, &parts.headers).is_some())
         && shown.as_ref().is_none_or(|shown| !shown.in_query)
     {
         // The login form is unsafe too: another page must not log anybody in.
@@ -99,6 +100,14 @@ fn admit(
         if shown.in_query && foreign && !navigation {
             return refuse(StatusCode::FORBIDDEN, "the request comes from another origin");
         }
+        if let Some(accounts) = &notebook.accounts {
+            // It never logs a browser in.
+            return match accounts.of_token(&shown.token) {
+                Ok(Some(principal)) => Ok(Admitted::Through(principal)),
+                Ok(None) => refuse(StatusCode::FORBIDDEN, "the token is wrong, too old, or was deleted"),
+                Err(error) => Err(ApiError::from(error).into_response()),
+            };
+        }
         return match notebook.auth.check_token(&shown.token) {
             Verdict::Right if shown.in_query && page => Ok(Admitted::LoggedIn(without_token(parts, place))),
             Verdict::Right => Ok(Admitted::Through(Principal::owner(Authentication::Token))),
@@ -109,7 +118,7 @@ fn admit(
             Verdict::Throttled { wait_secs } => Err(throttled(wait_secs)),
         };
     }
-    if !is_logged_in(notebook, &parts.headers) {
+    let Some(principal) = logged_in(notebook, &parts.headers) else {
         if (page || navigation) && parts.method == Method::GET {
             let next = format!(
                 "{}{}",
@@ -122,9 +131,12 @@ fn admit(
         }
         return refuse(
             StatusCode::FORBIDDEN,
-            "log in first: send the token, or open the address that was printed at the start",
+            match notebook.accounts {
+                Some(_) => "log in first, or send a token of your account",
+                None => "log in first: send the token, or open the address that was printed at the start",
+            },
         );
-    }
+    };
     let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let origin = origin(notebook, parts, place);
@@ -140,7 +152,7 @@ fn admit(
         let message = "the header `X-XSRFToken` or the argument `_xsrf` must repeat the cookie `_xsrf`: reload the page, or send a token instead of the cookie";
         return refuse(StatusCode::FORBIDDEN, message);
     }
-    Ok(Admitted::Through(Principal::owner(Authentication::Cookie)))
+    Ok(Admitted::Through(principal))
 }
 
 /// Whether a header or a query argument repeats the `_xsrf` cookie, as in Jupyter Server. Another page can
@@ -164,13 +176,15 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether a path is allowed without login. `/api` only returns the version.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/api" | "/api/" | "/favicon.ico") || path.starts_with("/static/")
+    matches!(path, "/login" | "/logout" | "/signup" | "/api" | "/api/" | "/favicon.ico")
+        || path.starts_with("/static/")
 }
 
 /// Whether a browser shows the response to a user.
 fn is_page(parts: &Parts) -> bool {
     let path = parts.uri.path();
-    matches!(path, "/" | "/tree" | "/login" | "/logout")
+    matches!(path, "/" | "/tree")
+        || plain::is_form(path)
         || path.starts_with("/tree/")
         || path.starts_with("/notebooks/")
 }
@@ -264,9 +278,16 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Whether a request has a valid login cookie.
-pub(super) fn is_logged_in(notebook: &Shared, headers: &HeaderMap) -> bool {
-    cookie(headers, notebook.auth.cookie_name()).is_some_and(|value| notebook.auth.check_cookie(value))
+/// Who a request's login cookie belongs to.
+pub(super) fn logged_in(notebook: &Shared, headers: &HeaderMap) -> Option<Principal> {
+    let value = cookie(headers, notebook.auth.cookie_name())?;
+    match &notebook.accounts {
+        Some(accounts) => accounts.of_cookie(value).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot look up a session");
+            None
+        }),
+        None => notebook.auth.check_cookie(value).then(|| Principal::owner(Authentication::Cookie)),
+    }
 }
 
 pub(super) fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
@@ -275,6 +296,15 @@ pub(super) fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Optio
 
 pub(super) fn login_cookie(notebook: &Shared, place: &RequestLocation) -> String {
     let (value, life) = notebook.auth.new_cookie();
+    set_cookie(notebook, place, &value, life)
+}
+
+/// The login cookie of an account's session.
+pub(super) fn session_cookie(notebook: &Shared, place: &RequestLocation, secret: &str) -> String {
+    set_cookie(notebook, place, secret, SESSION.as_secs())
+}
+
+fn set_cookie(notebook: &Shared, place: &RequestLocation, value: &str, life: u64) -> String {
     let secure = if place.secure { "; Secure" } else { "" };
     format!(
         "{}={value}; Path={}; Max-Age={life}; HttpOnly; SameSite=Lax{secure}",
@@ -299,13 +329,18 @@ pub(super) fn throttled(wait_secs: u64) -> Response {
     response
 }
 
-fn finish(mut response: Response, cookies: &[String]) -> Response {
-    let headers = response.headers_mut();
-    for cookie in cookies {
-        if let Ok(value) = HeaderValue::from_str(cookie) {
-            headers.append(header::SET_COOKIE, value);
-        }
+/// Adds a cookie to a response.
+pub(super) fn add_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(header::SET_COOKIE, value);
     }
+}
+
+fn finish(mut response: Response, cookies: &[String]) -> Response {
+    for cookie in cookies {
+        add_cookie(&mut response, cookie);
+    }
+    let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };

@@ -73,6 +73,7 @@ pub(super) async fn start(
     {
         return Err(ApiError::bad("`kernel_id` must be a UUID"));
     }
+    let path = path.filter(|path| !path.is_empty()).or(principal.home());
     let folder = RelativePath::parse(path.unwrap_or_default())?;
     notebook.may(&principal, Level::Run, &folder)?;
     let kernel = notebook.sessions.start_kernel(name, path, id.map(str::to_owned)).await?;

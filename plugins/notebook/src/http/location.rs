@@ -1,5 +1,7 @@
 //! Where the application is mounted, and whether the client uses TLS.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 
 /// The caller puts it into a request's extensions. Without it, the application is at the root.
@@ -11,12 +13,19 @@ pub struct RequestLocation {
     pub secure: bool,
     /// The effective host, with its port if the client sent one. `None`: read it from the request.
     pub authority: Option<String>,
+    /// The client, if known.
+    pub client: Option<IpAddr>,
 }
 
 impl RequestLocation {
     /// The location for a request.
     pub(crate) fn of(parts: &Parts) -> RequestLocation {
         parts.extensions.get::<RequestLocation>().cloned().unwrap_or_default()
+    }
+
+    /// The client for the audit log; empty if unknown.
+    pub(crate) fn client_text(&self) -> String {
+        self.client.map(|client| client.to_string()).unwrap_or_default()
     }
 
     /// The prefix with a slash at its end. Addresses begin with it.

@@ -6,12 +6,17 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
-use super::guard::{is_logged_in, login_cookie, logout_cookie, throttled, valid_xsrf};
+use super::error::ApiError;
+use super::forms::{agent, problem};
+use super::guard::{logged_in, login_cookie, logout_cookie, session_cookie, throttled, valid_xsrf};
 use super::location::RequestLocation;
 use super::pages::escape;
 use super::percent::encode;
 use super::plain;
+use crate::accounts::{AccountError, Accounts};
 use crate::auth::Verdict;
+use crate::identity::{Authentication, Principal};
+use crate::settings::SignUp;
 use crate::state::Shared;
 
 #[derive(Deserialize)]
@@ -20,51 +25,114 @@ pub(super) struct FormQuery {
     failed: Option<String>,
 }
 
-pub(super) async fn form(place: RequestLocation, Query(query): Query<FormQuery>) -> Html<String> {
-    page(&place, query.next.as_deref(), query.failed.is_some())
+pub(super) async fn form(
+    State(notebook): State<Shared>,
+    place: RequestLocation,
+    Query(query): Query<FormQuery>,
+) -> Html<String> {
+    let error = query.failed.map(|_| "that token is wrong");
+    page(&notebook, &place, query.next.as_deref(), error)
 }
 
-fn page(place: &RequestLocation, next: Option<&str>, failed: bool) -> Html<String> {
-    let problem = if failed { "<p class=\"bad\" role=\"alert\">That token is wrong.</p>" } else { "" };
+fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: Option<&str>) -> Html<String> {
+    let base = escape(&place.base());
     let action = match next {
-        Some(next) => format!("{}login?next={}", place.base(), encode(next)),
-        None => format!("{}login", place.base()),
+        Some(next) => format!("{base}login?next={}", encode(next)),
+        None => format!("{base}login"),
+    };
+    let (fields, hint) = match &notebook.accounts {
+        None => (
+            "<label for=\"password\">Token</label>\
+             <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required autofocus>",
+            "The terminal shows an address with the token when the server starts.".to_owned(),
+        ),
+        Some(_) => (
+            "<label for=\"name\">Login name</label>\
+             <input id=\"name\" name=\"name\" autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" required autofocus>\
+             <label for=\"password\">Password</label>\
+             <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>",
+            match notebook.settings.sign_up {
+                SignUp::Open => format!("No account yet? <a href=\"{base}signup\">Create one</a>."),
+                SignUp::Invitation => {
+                    "For an account or a new password, ask an administrator for a link.".to_owned()
+                }
+            },
+        ),
     };
     let body = format!(
-        "{problem}<form method=\"post\" action=\"{}\"><label for=\"password\">Token</label>\
-         <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required autofocus>\
-         <button>Log in</button></form>\
-         <p class=\"faint\">The terminal shows an address with the token when the server starts.</p>",
-        escape(&action)
+        "{}<form method=\"post\" action=\"{action}\">{fields}<button>Log in</button></form><p class=\"faint\">{hint}</p>",
+        error.map(problem).unwrap_or_default(),
     );
     plain::page(place, "Log in", &body)
 }
 
 #[derive(Deserialize)]
-pub(super) struct Password {
+pub(super) struct Login {
+    #[serde(default)]
+    name: String,
     password: String,
 }
 
 pub(super) async fn submit(
     State(notebook): State<Shared>,
     place: RequestLocation,
+    headers: HeaderMap,
     Query(query): Query<FormQuery>,
-    body: Result<Form<Password>, FormRejection>,
+    body: Result<Form<Login>, FormRejection>,
 ) -> Response {
-    let verdict = match body {
-        Ok(Form(Password { password })) => notebook.auth.check_token(password.trim()),
-        Err(_) => Verdict::Wrong,
-    };
-    match verdict {
+    let login =
+        body.map_or_else(|_| Login { name: String::new(), password: String::new() }, |Form(login)| login);
+    let next = query.next.as_deref();
+    if let Some(accounts) = &notebook.accounts {
+        return log_in(&notebook, accounts, &place, agent(&headers), login, next).await;
+    }
+    match notebook.auth.check_token(login.password.trim()) {
         Verdict::Right => {
             let cookie = [(header::SET_COOKIE, login_cookie(&notebook, &place))];
-            (cookie, Redirect::to(&own_address(&place, query.next.as_deref()))).into_response()
+            (cookie, Redirect::to(&own_address(&place, next))).into_response()
         }
         Verdict::Wrong => {
             tracing::warn!("refused a login with a wrong token");
-            (StatusCode::FORBIDDEN, page(&place, query.next.as_deref(), true)).into_response()
+            (StatusCode::FORBIDDEN, page(&notebook, &place, next, Some("that token is wrong")))
+                .into_response()
         }
         Verdict::Throttled { wait_secs } => throttled(wait_secs),
+    }
+}
+
+async fn log_in(
+    notebook: &Shared,
+    accounts: &Accounts,
+    place: &RequestLocation,
+    agent: &str,
+    login: Login,
+    next: Option<&str>,
+) -> Response {
+    let name = login.name.trim().to_owned();
+    let done = async {
+        let account = accounts.check(&name, login.password, place.client).await?;
+        let secret = accounts.log_in(account.id, place.client, agent).await?;
+        notebook.store.audit(&account.name, &place.client_text(), "log in", "").await?;
+        Ok(secret)
+    };
+    match done.await {
+        Ok(secret) => {
+            let cookie = [(header::SET_COOKIE, session_cookie(notebook, place, &secret))];
+            (cookie, Redirect::to(&own_address(place, next))).into_response()
+        }
+        Err(AccountError::Store(error)) => ApiError::from(error).into_response(),
+        Err(error) => {
+            let name: String = name.chars().take(64).collect();
+            let logged = notebook.store.audit("", &place.client_text(), "refuse login", &name).await;
+            if let Err(error) = logged {
+                return ApiError::from(error).into_response();
+            }
+            let status = match error {
+                AccountError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::FORBIDDEN,
+            };
+            (status, page(notebook, place, next, Some(&error.to_string()))).into_response()
+        }
     }
 }
 
@@ -87,7 +155,7 @@ pub(super) async fn ask_logout(
     place: RequestLocation,
     headers: HeaderMap,
 ) -> Html<String> {
-    if !is_logged_in(&notebook, &headers) {
+    if logged_in(&notebook, &headers).is_none() {
         return logged_out(&place);
     }
     let Some(xsrf) = valid_xsrf(&notebook, &headers).map(encode) else {
@@ -96,9 +164,10 @@ pub(super) async fn ask_logout(
         return plain::page(&place, "Log out", &body);
     };
     let body = format!(
-        "<p>Your kernels keep running. To come back, you need the token.</p>\
+        "<p>Your kernels keep running. To come back, you need the {secret}.</p>\
          <form method=\"post\" action=\"{base}logout?_xsrf={xsrf}\"><button>Log out</button></form>\
          <p><a href=\"{base}\">Stay logged in</a></p>",
+        secret = if notebook.accounts.is_some() { "password" } else { "token" },
         base = escape(&place.base()),
     );
     plain::page(&place, "Log out", &body)
@@ -113,7 +182,16 @@ fn logged_out(place: &RequestLocation) -> Html<String> {
 }
 
 /// Removes the cookie. The guard has checked that one of our pages asks for it.
-pub(super) async fn logout(State(notebook): State<Shared>, place: RequestLocation) -> Response {
+pub(super) async fn logout(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    place: RequestLocation,
+) -> Response {
+    if let Authentication::Session(hash) = principal.authentication
+        && let Err(error) = notebook.store.log_out(hash).await
+    {
+        return ApiError::from(error).into_response();
+    }
     let cookie = [(header::SET_COOKIE, logout_cookie(&notebook, &place))];
     (cookie, Redirect::to(&format!("{}logout", place.base()))).into_response()
 }

@@ -1,9 +1,11 @@
 //! The HTTP interface: Jupyter Server's API, the pages, and the documents' WebSocket.
 
+mod admin;
 mod channels;
 mod contents;
 mod documents;
 mod error;
+mod forms;
 mod guard;
 mod kernels;
 mod location;
@@ -11,9 +13,12 @@ mod login;
 mod pages;
 mod percent;
 mod plain;
+mod profile;
 mod raw_files;
 mod rights;
 mod sessions;
+mod share;
+mod signup;
 mod status;
 
 use axum::Router;
@@ -37,6 +42,19 @@ pub fn router(notebook: Shared) -> Router {
         .route("/favicon.ico", get(pages::favicon))
         .route("/login", get(login::form).post(login::submit))
         .route("/logout", get(login::ask_logout).post(login::logout))
+        .route("/signup", get(signup::form).post(signup::submit))
+        .route("/account", get(profile::show))
+        .route("/account/sessions", post(profile::end_session))
+        .route("/account/tokens", post(profile::tokens))
+        .route("/account/password", post(profile::password))
+        .route("/admin", get(admin::show))
+        .route("/admin/accounts", post(admin::account))
+        .route("/admin/invite", post(admin::invite))
+        .route("/admin/groups", post(admin::groups))
+        .route("/admin/kernels", post(admin::kernels))
+        .route("/share/{*path}", get(share::show).post(share::change))
+        .route("/shared", get(share::list).post(share::leave))
+        .route("/join", get(share::ask_join).post(share::join))
         .route("/files/{*path}", get(raw_files::get))
         .route("/api", get(status::version))
         .route("/api/", get(status::version))

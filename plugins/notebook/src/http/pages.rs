@@ -38,12 +38,13 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-pub(super) async fn root(place: RequestLocation) -> Redirect {
-    Redirect::to(&format!("{}tree", place.base()))
+pub(super) async fn root(principal: Principal, place: RequestLocation) -> Redirect {
+    let home = principal.home().map(|home| format!("/{home}")).unwrap_or_default();
+    Redirect::to(&format!("{}tree{home}", place.base()))
 }
 
-pub(super) async fn tree_root(place: RequestLocation) -> Response {
-    page(&place)
+pub(super) async fn tree_root(principal: Principal, place: RequestLocation) -> Response {
+    page(&place, &principal)
 }
 
 pub(super) async fn tree(
@@ -60,7 +61,7 @@ pub(super) async fn tree(
         let kind = if path.is_notebook() { "notebooks" } else { "files" };
         return Ok(Redirect::to(&format!("{}{kind}/{}", place.base(), encode(path.as_str()))).into_response());
     }
-    Ok(page(&place))
+    Ok(page(&place, &principal))
 }
 
 pub(super) async fn notebook(
@@ -76,16 +77,18 @@ pub(super) async fn notebook(
     if facts.is_dir {
         return Ok(Redirect::to(&format!("{}tree/{}", place.base(), encode(path.as_str()))).into_response());
     }
-    Ok(page(&place))
+    Ok(page(&place, &principal))
 }
 
-fn page(place: &RequestLocation) -> Response {
+fn page(place: &RequestLocation, principal: &Principal) -> Response {
     let built = Built::get(INDEX).filter(|_| Built::get("app.js").is_some());
     match built.as_ref().and_then(|file| std::str::from_utf8(&file.data).ok()) {
         // Scripts are our own files, which the policy allows without a nonce.
         Some(index) => {
-            Html(index.replace("{{base}}", &escape(&place.base())).replace(" nonce=\"{{nonce}}\"", ""))
-                .into_response()
+            // The single user has no account.
+            let user = principal.user.map(|_| principal.name.as_str()).unwrap_or_default();
+            let index = index.replace("{{base}}", &escape(&place.base())).replace("{{user}}", &escape(user));
+            Html(index.replace("{{role}}", principal.role.name())).into_response()
         }
         None => Html(unbuilt(place)).into_response(),
     }

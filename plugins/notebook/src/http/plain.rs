@@ -27,16 +27,36 @@ label{display:block;font-weight:600}\
 input,button{font:inherit;color:inherit}\
 input{width:100%;margin:.3rem 0 1rem;padding:.45rem .6rem;background:var(--page);border:1px solid var(--line-strong);border-radius:6px}\
 button{padding:.4rem 1rem;border:0;border-radius:6px;background:var(--accent);color:var(--accent-text);font-weight:600;cursor:pointer}\
-:focus-visible{outline:2px solid var(--accent);outline-offset:2px}";
+:focus-visible{outline:2px solid var(--accent);outline-offset:2px}\
+select{font:inherit;color:inherit;background:var(--page);border:1px solid var(--line-strong);border-radius:6px;padding:.35rem .4rem}\
+body.wide{place-items:start center}.wide main{max-width:58rem}.wide input,.wide select{width:auto;max-width:100%;margin:0}\
+.wide form:not(.inline){display:flex;flex-wrap:wrap;gap:.6rem .9rem;align-items:end;margin:.75rem 0}\
+.wide label{display:flex;flex-direction:column;gap:.2rem;font-size:.9rem}.wide td form:not(.inline){margin:0}\
+h2{margin:1.75rem 0 .5rem;font-size:1.05rem}h3{margin:1rem 0 .25rem;font-size:.95rem}\
+table{display:block;overflow-x:auto;border-collapse:collapse;width:100%}th,td{padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);\
+text-align:left;vertical-align:middle;font-size:.9rem}th{color:var(--faint);font-weight:600;white-space:nowrap}td{overflow-wrap:break-word}\
+.inline{display:inline-block;margin:0 .25rem 0 0}button.plain{padding:.2rem .6rem;background:none;border:1px solid var(--line-strong);\
+color:inherit;font-weight:400}nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin-bottom:1rem}\
+code{font-size:.9em;overflow-wrap:anywhere}ul{margin:0;padding-left:1.2rem}\
+.good{padding:.5rem .75rem;border-radius:6px;border:1px solid var(--accent)}";
 
 /// A page with a title and a body of HTML.
 pub(super) fn page(place: &RequestLocation, title: &str, body: &str) -> Html<String> {
+    document(place, title, "", "", body)
+}
+
+/// A page for tables, with links above the title.
+pub(super) fn wide_page(place: &RequestLocation, title: &str, links: &str, body: &str) -> Html<String> {
+    document(place, title, " class=\"wide\"", links, body)
+}
+
+fn document(place: &RequestLocation, title: &str, class: &str, links: &str, body: &str) -> Html<String> {
     let (base, title) = (escape(&place.base()), escape(title));
     Html(format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Notebook</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
          <link rel=\"icon\" href=\"{base}favicon.ico\"><style>{STYLE}</style></head>\
-         <body><main><h1>{title}</h1>{body}</main></body></html>\n"
+         <body{class}><main>{links}<h1>{title}</h1>{body}</main></body></html>\n"
     ))
 }
 
@@ -47,12 +67,18 @@ pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) ->
     let accepts = text(header::ACCEPT.as_str()).is_some_and(|accept| {
         accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == "text/html")
     });
-    let is_form = *method == Method::POST && matches!(path, "/login" | "/logout");
+    let is_form = *method == Method::POST && is_form(path);
     accepts
         && (matches!(*method, Method::GET | Method::HEAD) || is_form)
         && text("sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && path != "/api"
         && !path.starts_with("/api/")
+}
+
+/// Whether a path is that of a page with a form.
+pub(super) fn is_form(path: &str) -> bool {
+    matches!(path, "/login" | "/logout" | "/signup" | "/account" | "/admin" | "/shared" | "/join")
+        || ["/account/", "/admin/", "/share/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Turns a JSON error into a page.
@@ -81,7 +107,7 @@ pub(super) fn show_error(place: &RequestLocation, response: Response) -> Respons
 }
 
 /// An error message as a sentence.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     let end = if message.ends_with(['.', '!', '?']) { "" } else { "." };

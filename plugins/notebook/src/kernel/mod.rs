@@ -9,6 +9,7 @@ pub mod link;
 pub mod message;
 mod process;
 mod reaper;
+pub mod sandbox;
 pub mod specs;
 mod transport;
 pub mod wire;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::sandbox;
 use super::wire::{KernelLimits, Launch};
 
 /// How many bytes of the process's stdout and stderr are kept.
@@ -29,6 +30,7 @@ impl Process {
     /// Starts `launch`'s program. `told` replaces `{connection_file}` or, for the built-in kernel, follows
     /// the arguments.
     pub(super) fn start(launch: &Launch, told: &Path) -> io::Result<Process> {
+        let private = told.parent().unwrap_or(told);
         let told = told.to_string_lossy();
         let mut arguments: Vec<String> = launch
             .argv
@@ -39,6 +41,11 @@ impl Process {
             .collect();
         if launch.built_in.is_some() {
             arguments.push(told.into_owned());
+        }
+        if let Some(sandbox) = &launch.sandbox {
+            std::fs::create_dir_all(&sandbox.home)?;
+            let Launch { env, folder, resource_dir, .. } = launch;
+            arguments = sandbox::wrap(sandbox, &arguments, env, folder, resource_dir, private);
         }
         let (program, arguments) =
             arguments.split_first().ok_or_else(|| io::Error::other("the kernelspec has no argv"))?;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Change, Document, Object};
+use crate::access::Level;
 
 /// One frame from the server.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +16,8 @@ pub enum ServerFrame {
         instance: String,
         /// Number of the last event that the document includes.
         event: u64,
+        /// What this page's user may do.
+        level: Level,
         /// The document.
         document: Document,
     },

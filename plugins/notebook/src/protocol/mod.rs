@@ -25,6 +25,7 @@ pub type Object = serde_json::Map<String, serde_json::Value>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Level;
     use ts_rs::{Config, TS};
 
     fn typescript() -> String {
@@ -51,6 +52,7 @@ mod tests {
             ServerFrame,
             Reply,
             Completion,
+            Level,
             Document,
             Cell,
             CellState,

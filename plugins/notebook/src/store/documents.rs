@@ -161,6 +161,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn renamed(&self, from: &RelativePath, to: &RelativePath) -> Result<(), StoreError> {
+        if from == to {
+            return Ok(());
+        }
         let (from, to) = (from.to_string(), to.to_string());
         self.write(move |connection| {
             // Rows of files that are no longer at the new path.

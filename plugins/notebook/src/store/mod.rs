@@ -4,8 +4,11 @@
 //! syncs it to disk once; the caller continues after that. Reads use a second connection and wait for
 //! nothing.
 
+mod accounts;
 mod documents;
+mod rights;
 mod schema;
+mod values;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -15,7 +18,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
+pub use self::rights::Subject;
 
 /// How long a change waits for another process.
 const BUSY: Duration = Duration::from_secs(10);

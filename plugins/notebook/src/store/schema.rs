@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Each entry brings the database to the next version. Entries are only ever added.
-const MIGRATIONS: &[&str] = &[DOCUMENTS];
+const MIGRATIONS: &[&str] = &[DOCUMENTS, ACCOUNTS];
 
 const DOCUMENTS: &str = "
     create table documents (
@@ -25,6 +25,68 @@ const DOCUMENTS: &str = "
         operation text not null,            -- JSON
         primary key (document, number)
     ) strict, without rowid;
+";
+
+/// Times are in milliseconds since 1970. Hashes are SHA-256 of random secrets.
+const ACCOUNTS: &str = "
+    create table users (
+        id integer primary key,
+        name text not null unique collate nocase,
+        role text not null,
+        active integer not null,
+        password text not null,             -- argon2id, as a PHC string
+        created integer not null
+    ) strict;
+    create table members (                  -- of groups
+        name text not null collate nocase,
+        user integer not null references users on delete cascade,
+        primary key (name, user)
+    ) strict, without rowid;
+    create table sessions (
+        hash blob not null unique,
+        user integer not null references users on delete cascade,
+        created integer not null,
+        expires integer not null,
+        address text not null,
+        agent text not null
+    ) strict;
+    create index sessions_user on sessions (user);
+    create table tokens (
+        id integer primary key,
+        hash blob not null unique,
+        user integer not null references users on delete cascade,
+        name text not null,
+        level text not null,
+        created integer not null,
+        expires integer not null
+    ) strict;
+    create table invitations (
+        hash blob primary key,
+        role text not null,
+        user integer references users on delete cascade, -- who gets a new password
+        expires integer not null
+    ) strict, without rowid;
+    create table audit (
+        id integer primary key,
+        at integer not null,
+        user text not null,
+        address text not null,
+        action text not null,
+        target text not null
+    ) strict;
+    create table rights (
+        document text not null references documents on delete cascade,
+        kind text not null check (kind in ('user', 'group', 'everyone')),
+        subject text not null collate nocase,
+        level text not null,
+        primary key (document, kind, subject)
+    ) strict, without rowid;
+    create table links (
+        hash blob not null unique,
+        document text not null references documents on delete cascade,
+        level text not null,
+        expires integer not null
+    ) strict;
 ";
 
 /// Brings the database to the newest version.

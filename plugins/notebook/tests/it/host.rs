@@ -15,7 +15,7 @@ async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
     let spec =
         specs.specs.get(name).unwrap_or_else(|| panic!("no kernel {name} in {:?}", specs.specs.keys()));
     let limits = KernelLimits { kernels: 10, journal_bytes: 256 << 20, ..KernelLimits::default() };
-    link.start(spec.launch(&std::env::temp_dir(), &[], limits), None).await.unwrap()
+    link.start(spec.launch(&std::env::temp_dir(), &[], limits, None), None).await.unwrap()
 }
 
 async fn next(attachment: &mut Attachment) -> (u64, Message) {

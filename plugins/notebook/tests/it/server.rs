@@ -132,8 +132,19 @@ impl Server {
     }
 
     pub(crate) async fn socket(&self, path: &str, subprotocol: Option<&str>) -> Socket {
+        self.socket_with(path, subprotocol, &[("authorization", &format!("token {TOKEN}"))]).await
+    }
+
+    pub(crate) async fn socket_with(
+        &self,
+        path: &str,
+        subprotocol: Option<&str>,
+        headers: &[(&'static str, &str)],
+    ) -> Socket {
         let mut request = format!("{}{path}", self.url.replace("http", "ws")).into_client_request().unwrap();
-        request.headers_mut().insert("authorization", format!("token {TOKEN}").parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         if let Some(subprotocol) = subprotocol {
             request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().unwrap());
         }
@@ -224,6 +235,8 @@ pub(crate) struct Page {
     pub(crate) instance: String,
     pub(crate) event: u64,
     pub(crate) document: Value,
+    /// What its user may do; empty if resumed.
+    pub(crate) level: String,
     pub(crate) resumed: bool,
     requests: u32,
 }
@@ -232,13 +245,22 @@ impl Page {
     pub(crate) async fn open(server: &Server, path: &str, resume: Option<(&str, u64)>) -> Page {
         let query =
             resume.map_or(String::new(), |(instance, after)| format!("?instance={instance}&after={after}"));
-        let mut socket = server.socket(&format!("/api/documents/{path}{query}"), None).await;
+        Page::over(server.socket(&format!("/api/documents/{path}{query}"), None).await).await
+    }
+
+    /// With these headers instead of the token.
+    pub(crate) async fn open_with(server: &Server, path: &str, headers: &[(&'static str, &str)]) -> Page {
+        Page::over(server.socket_with(&format!("/api/documents/{path}"), None, headers).await).await
+    }
+
+    async fn over(mut socket: Socket) -> Page {
         let first = socket.next_json().await;
         let resumed = first["type"] == "resumed";
         assert!(resumed || first["type"] == "opened", "{first}");
         Page {
             instance: first["instance"].as_str().unwrap().to_owned(),
             event: first["event"].as_u64().unwrap(),
+            level: first["level"].as_str().unwrap_or_default().to_owned(),
             document: first["document"].clone(),
             socket,
             resumed,

@@ -118,7 +118,7 @@ export class Fake {
       socket.onMessage((text) => this.#receive(JSON.parse(String(text)) as Request));
       const asked = new URL(socket.url()).searchParams;
       if (asked.get("instance") === "one") this.send({ type: "resumed", instance: "one", event: Number(asked.get("after")), last: this.event });
-      else this.send({ type: "opened", instance: "one", event: this.event, document: structuredClone(this.document) });
+      else this.send({ type: "opened", level: "manage", instance: "one", event: this.event, document: structuredClone(this.document) });
     });
   }
 

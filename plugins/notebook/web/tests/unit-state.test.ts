@@ -60,9 +60,14 @@ async function turn(ms = 0): Promise<void> {
   for (let i = 0; i < 5; i++) await Promise.resolve();
 }
 
+/** Lets promises run. */
+async function turnless(): Promise<void> {
+  for (let i = 0; i < 10; i++) await Promise.resolve();
+}
+
 function opened(w: ReturnType<typeof world>, source = "one"): void {
   w.session.start();
-  w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("c", { source, revision: 3 })]) });
+  w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("c", { source, revision: 3 })]) });
 }
 
 async function timed(run: () => Promise<void>): Promise<void> {
@@ -93,6 +98,27 @@ test("typing is sent once, after a pause, with the revision it is based on", () 
     await turn(300);
     assert.deepEqual(w.ops()[1], { type: "set_source", cell_id: "c", source: "one two three", base_revision: 4 });
   }));
+
+test("what a user may not do is not tried, and they are told why", async () => {
+  const w = world();
+  const open = (level: "view" | "run"): void => w.say({ type: "opened", level, instance: "i", event: 5, document: notebook([cell("c", {})]) });
+  w.session.start();
+  open("view");
+  assert.equal(w.session.insert(0, "code", "x"), "");
+  w.session.remove(["c"]);
+  w.session.move("c", 0);
+  await w.session.run(["c"]);
+  await w.session.setType("c", "markdown");
+  assert.deepEqual(w.ops(), []);
+  assert.equal(w.session.notebook.cells.length, 1);
+  assert.ok(w.reports.every((text) => text === "You may only view this notebook.") && w.reports.length === 4, w.reports.join());
+  open("run");
+  void w.session.run(["c"]);
+  await turnless();
+  assert.deepEqual(w.ops(), [{ type: "run", cell_ids: ["c"] }]);
+  w.session.remove(["c"]);
+  assert.equal(w.reports.at(-1), "You may run this notebook, but not change it.");
+});
 
 test("what is typed while an edit is under way follows when that one is confirmed", () =>
   timed(async () => {
@@ -208,7 +234,7 @@ test("cells made offline are there at once and sent when the server is back", ()
     w.session.edit(id, "xy");
     assert.equal(w.session.notebook.cells.length, 2);
     await turn(400);
-    w.say({ type: "opened", instance: "j", event: 0, document: notebook([cell("c", { source: "one", revision: 1 })]) });
+    w.say({ type: "opened", level: "manage", instance: "j", event: 0, document: notebook([cell("c", { source: "one", revision: 1 })]) });
     assert.equal(w.session.notebook.cells.length, 2, "it stays over a snapshot");
     await turn();
     const insert = w.find("insert_cell");
@@ -274,7 +300,7 @@ test("a snapshot after a cut tells whether the cell was queued", () =>
       await turn();
       w.cut();
       await turn(20);
-      w.say({ type: "opened", instance: "j", event: 2, document: notebook([cell("c", { source: "one", revision: 3, state })]) });
+      w.say({ type: "opened", level: "manage", instance: "j", event: 2, document: notebook([cell("c", { source: "one", revision: 3, state })]) });
       await turn();
       assert.equal(w.ops().filter((op) => op.type === "run").length, expected, state);
     }
@@ -284,7 +310,7 @@ test("a save is shown after the events were numbered from the start again", () =
   const w = world();
   opened(w);
   w.change(6, { type: "metadata_changed", metadata: {} });
-  w.say({ type: "opened", instance: "j", event: 0, document: notebook([cell("c")]) });
+  w.say({ type: "opened", level: "manage", instance: "j", event: 0, document: notebook([cell("c")]) });
   w.change(1, { type: "metadata_changed", metadata: { a: 1 } });
   assert.equal(w.session.notebook.saving.unsaved, true);
   w.change(2, { type: "saved", up_to: 1, last_modified: "2026-01-02T03:04:05Z" });
@@ -342,7 +368,7 @@ test("a deletion is undone with outputs and metadata, where the cell stood", () 
   timed(async () => {
     const w = world();
     w.session.start();
-    w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("a"), cell("b", { source: "s", metadata: { x: 1 }, execution_count: 2, outputs: [{ output_type: "stream", name: "stdout", text: "o" }] }), cell("c")]) });
+    w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("a"), cell("b", { source: "s", metadata: { x: 1 }, execution_count: 2, outputs: [{ output_type: "stream", name: "stdout", text: "o" }] }), cell("c")]) });
     w.session.remove(["b"]);
     assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", "c"]);
     const id = w.session.undoDelete();
@@ -356,7 +382,7 @@ test("a deletion of several cells is undone whole", () =>
   timed(async () => {
     const w = world();
     w.session.start();
-    w.say({ type: "opened", instance: "i", event: 5, document: notebook([cell("a", { source: "1" }), cell("b", { source: "2" }), cell("c", { source: "3" }), cell("d", { source: "4" })]) });
+    w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("a", { source: "1" }), cell("b", { source: "2" }), cell("c", { source: "3" }), cell("d", { source: "4" })]) });
     w.session.remove(["d", "a", "c"]);
     assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["2"]);
     const id = w.session.undoDelete();

@@ -179,10 +179,10 @@ impl Actor {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Connect { page: Joining { principal, resume }, reply } => {
+            Command::Connect { page: Joining { principal, level, resume }, reply } => {
                 let Actor { model, engine, disk, pages, .. } = self;
                 let shown = || document(&self.path, model, engine, disk);
-                let (id, frames) = pages.connect(principal, resume, shown);
+                let (id, frames) = pages.connect(principal, level, resume, shown);
                 if reply.send(Joined { id, frames, path: self.location.subscribe() }).is_err() {
                     pages.disconnect(id);
                 }

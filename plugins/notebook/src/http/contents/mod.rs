@@ -81,7 +81,10 @@ pub(super) async fn get(
     // An open document may be newer than its file.
     notebook.documents.flush(&path).await;
     let files = notebook.files.clone();
-    Ok(Json(blocking(move || read(&files, &path, &wanted)).await?).into_response())
+    let access = notebook.access.clone();
+    let shown =
+        blocking(move || read(&files, &path, &wanted, |entry| access.level(&principal, entry).is_some()));
+    Ok(Json(shown.await?).into_response())
 }
 
 pub(super) async fn post_root(

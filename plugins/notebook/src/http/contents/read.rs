@@ -25,8 +25,13 @@ pub(super) struct Wanted {
     pub(super) limit_bytes: usize,
 }
 
-/// Reads an entry, with as much as is wanted.
-pub(super) fn read(files: &Files, path: &RelativePath, wanted: &Wanted) -> Result<Map<String, Value>> {
+/// Reads an entry, with as much as is wanted. A folder shows only the visible entries.
+pub(super) fn read(
+    files: &Files,
+    path: &RelativePath,
+    wanted: &Wanted,
+    is_visible: impl Fn(&RelativePath) -> bool,
+) -> Result<Map<String, Value>> {
     let facts = files.facts(path)?;
     let natural = EntryKind::of(path, &facts);
     let kind = wanted.kind.unwrap_or(natural);
@@ -43,6 +48,7 @@ pub(super) fn read(files: &Files, path: &RelativePath, wanted: &Wanted) -> Resul
             let entries = files.list(path)?;
             let entries = entries
                 .iter()
+                .filter(|(path, _)| is_visible(path))
                 .map(|(path, facts)| Value::Object(model(path, facts, EntryKind::of(path, facts))));
             shown.insert("content".into(), entries.collect());
             shown.insert("format".into(), "json".into());

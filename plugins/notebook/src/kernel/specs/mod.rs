@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 pub use self::search::KernelSpecs;
+use super::sandbox::Sandbox;
 use super::wire::{KernelLimits, Launch};
 
 /// The name of the built-in kernel.
@@ -52,7 +53,13 @@ pub struct Spec {
 
 impl Spec {
     /// What the kernel host needs to start it in `folder`.
-    pub fn launch(&self, folder: &Path, extra_env: &[(String, String)], limits: KernelLimits) -> Launch {
+    pub fn launch(
+        &self,
+        folder: &Path,
+        extra_env: &[(String, String)],
+        limits: KernelLimits,
+        sandbox: Option<Sandbox>,
+    ) -> Launch {
         Launch {
             name: self.name.clone(),
             argv: self.argv.clone(),
@@ -66,6 +73,7 @@ impl Spec {
             interrupt_by_message: self.interrupt_by_message,
             built_in: self.built_in.then(|| BUILT_IN_SOURCE.to_owned()),
             limits,
+            sandbox,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod frame;
 
+use super::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -199,6 +200,9 @@ pub struct Launch {
     pub built_in: Option<String>,
     /// Limits of the process.
     pub limits: KernelLimits,
+    /// Keeps it apart; `None`: it may do what the server may.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// Limits of a kernel's process.

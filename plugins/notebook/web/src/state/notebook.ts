@@ -1,6 +1,6 @@
 //! The document as this page knows it. Uses no socket and no element.
 
-import type { Cell, Change, Document, InputRequest, JsonObject, Kernel, Output } from "../protocol";
+import type { Cell, Change, Document, InputRequest, JsonObject, Kernel, Level, Output } from "../protocol";
 
 /** What changed, for the views. */
 export type Event =
@@ -21,6 +21,9 @@ export type Event =
   | { type: "link" }
   | { type: "draft"; id: string };
 
+/** The levels, the lowest first. */
+const LEVELS: readonly Level[] = ["view", "run", "edit", "manage"];
+
 /** The state of the file on disk. */
 export interface Saving {
   unsaved: boolean;
@@ -38,6 +41,8 @@ export class Notebook {
   saving: Saving = { unsaved: false, lastModified: "", failure: null };
   conflict: string | null = null;
   writable = true;
+  /** What the user of this page may do. */
+  level: Level = "manage";
   /** The number of the last change that came, and of the last one that belongs in the file. */
   event = 0;
   #touched = 0;
@@ -53,6 +58,11 @@ export class Notebook {
   constructor(path: string, now: () => number = () => performance.now()) {
     this.now = now;
     this.path = path;
+  }
+
+  /** Whether the user may do what needs this level. */
+  may(needed: Level): boolean {
+    return LEVELS.indexOf(this.level) >= LEVELS.indexOf(needed);
   }
 
   /** Calls `listener` after each change, until the returned function is called. */

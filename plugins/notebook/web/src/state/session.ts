@@ -1,6 +1,6 @@
 //! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
-import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Operation, Reply } from "../protocol";
+import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Level, Operation, Reply } from "../protocol";
 import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
 import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
@@ -88,7 +88,8 @@ export class Session implements Listener {
 
   // Events of the connection.
 
-  opened(document: Document, _instance: string, event: number): void {
+  opened(document: Document, _instance: string, event: number, level: Level): void {
+    this.notebook.level = level;
     this.notebook.event = event;
     this.#last = event;
     if (!this.loaded) {
@@ -152,6 +153,13 @@ export class Session implements Listener {
     this.#caughtUp();
   }
 
+  /** Whether the user may do something that needs this level; tells them if not. The server checks it again. */
+  #may(needed: "run" | "edit"): boolean {
+    if (this.notebook.may(needed)) return true;
+    this.around.report(this.notebook.level === "view" ? "You may only view this notebook." : "You may run this notebook, but not change it.");
+    return false;
+  }
+
   // Actions of the user.
 
   /** A cell's text was edited. */
@@ -165,6 +173,7 @@ export class Session implements Listener {
 
   /** Inserts a cell: here at once, then on the server. Returns its id. */
   insert(index: number, cell_type: CellType, source = "", copy: Partial<CellCopy> = {}): string {
+    if (!this.#may("edit")) return "";
     const id = this.around.newId();
     const cell: Cell = {
       id, cell_type, source, revision: 0, metadata: copy.metadata ?? {}, attachments: copy.attachments ?? null,
@@ -186,6 +195,7 @@ export class Session implements Listener {
 
   /** Deletes cells; `undoDelete` restores them. */
   remove(ids: string[]): void {
+    if (!this.#may("edit")) return;
     const copies = [];
     for (const id of ids) {
       const at = this.notebook.index(id);
@@ -219,17 +229,20 @@ export class Session implements Listener {
   /** Moves a cell so that it is at `index` afterwards. */
   move(id: string, index: number): void {
     if (index < 0 || index >= this.notebook.cells.length || this.notebook.index(id) === index) return;
+    if (!this.#may("edit")) return;
     this.notebook.apply({ type: "cell_moved", cell_id: id, index });
     void this.#do({ type: "move_cell", cell_id: id, index }, true, "The cell could not be moved");
   }
 
   async setType(id: string, cell_type: CellType): Promise<void> {
+    if (!this.#may("edit")) return;
     if (this.notebook.cell(id)?.cell_type === cell_type) return;
     await this.edits.settle(id);
     await this.#do({ type: "set_cell_type", cell_id: id, cell_type }, true, "The cell type could not be changed");
   }
 
   async setMetadata(id: string, metadata: JsonObject): Promise<void> {
+    if (!this.#may("edit")) return;
     this.notebook.apply({ type: "cell_metadata_changed", cell_id: id, metadata });
     await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
   }
@@ -238,12 +251,14 @@ export class Session implements Listener {
   setAttachments(id: string, attachments: JsonObject | null): void {
     const present = this.notebook.cell(id)?.attachments ?? null;
     if (JSON.stringify(present) === JSON.stringify(attachments)) return;
+    if (!this.#may("edit")) return;
     this.notebook.apply({ type: "cell_attachments_changed", cell_id: id, attachments });
     void this.#do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
   }
 
   /** Runs code cells with their current text. */
   async run(ids: string[]): Promise<void> {
+    if (!this.#may("run")) return;
     await Promise.all(ids.map((id) => this.edits.settle(id)));
     await Promise.all(ids.map((id) => this.#inserting.get(id)?.done));
     const before = ids.map((id) => this.#runs(id)).join();
@@ -258,28 +273,34 @@ export class Session implements Listener {
   }
 
   async runAll(): Promise<void> {
+    if (!this.#may("run")) return;
     await this.edits.settleAll();
     await this.#do({ type: "run_all" }, false, "The cells were not run");
   }
 
   clearOutputs(ids: string[] | null): void {
+    if (!this.#may("run")) return;
     void this.#do({ type: "clear_outputs", cell_ids: ids }, true, "The outputs could not be cleared");
   }
 
   async interrupt(): Promise<void> {
+    if (!this.#may("run")) return;
     await this.#do({ type: "interrupt" }, true, "The kernel could not be interrupted");
   }
 
   async restart(run_all: boolean): Promise<void> {
+    if (!this.#may("run")) return;
     if (run_all) await this.edits.settleAll();
     await this.#do({ type: "restart", run_all }, false, "The kernel could not be restarted");
   }
 
   async startKernel(name: string | null): Promise<void> {
+    if (!this.#may("run")) return;
     await this.#do({ type: "start_kernel", name }, false, "The kernel could not be started");
   }
 
   async shutdownKernel(): Promise<void> {
+    if (!this.#may("run")) return;
     await this.#do({ type: "shutdown_kernel" }, true, "The kernel could not be shut down");
   }
 
@@ -298,6 +319,7 @@ export class Session implements Listener {
   }
 
   async save(): Promise<void> {
+    if (!this.#may("edit")) return;
     await this.edits.settleAll();
     await this.#do({ type: "save" }, true, "The notebook could not be saved");
   }

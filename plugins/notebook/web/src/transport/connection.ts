@@ -3,7 +3,7 @@
 //! Requests wait while there is no connection. For requests that were sent but not answered when the connection was lost, the
 //! sender decides whether they may be sent twice (`repeatable`).
 
-import type { Change, Document, Operation, Reply, Request, ServerFrame } from "../protocol";
+import type { Change, Document, Level, Operation, Reply, Request, ServerFrame } from "../protocol";
 
 /** The state of the connection. */
 export type Link = "connecting" | "online" | "offline";
@@ -19,7 +19,7 @@ export interface Socket {
 /** What the connection reports to its owner. */
 export interface Listener {
   /** A whole document: the first, or a new one if the old one could not be resumed. */
-  opened(document: Document, instance: string, event: number): void;
+  opened(document: Document, instance: string, event: number, level: Level): void;
   /** The connection is back where it was. The missed changes follow, up to number `last`. */
   resumed(last: number): void;
   /** Change number `event`; `own` is the request that made it, if it is one of ours. */
@@ -152,7 +152,7 @@ export class Connection {
       case "opened":
         this.#instance = frame.instance;
         this.#event = frame.event;
-        this.listener.opened(frame.document, frame.instance, frame.event);
+        this.listener.opened(frame.document, frame.instance, frame.event, frame.level);
         this.#ready();
         break;
       case "resumed":

@@ -1,5 +1,6 @@
 //! The actions of a notebook's keys, buttons and menus.
 
+import { sharePage } from "./account";
 import { h } from "../dom";
 import { loadText, storeText } from "../state/kept";
 import type { Session } from "../state/session";
@@ -44,6 +45,7 @@ export class Actions {
       clearAll: () => this.session.clearOutputs(null),
       rename: () => void this.rename(),
       download: () => void this.download(),
+      share: () => location.assign(sharePage(this.session.notebook.path)),
       logout: () => void this.logout(),
     };
   }
@@ -232,7 +234,7 @@ export class Actions {
   }
 
   async download(): Promise<void> {
-    await this.session.save();
+    if (this.session.notebook.may("edit")) await this.session.save();
     const link = h("a", { href: rest.fileUrl(this.session.notebook.path, true), download: fileName(this.session.notebook.path) });
     link.click();
   }

@@ -2,7 +2,7 @@
 
 import { base, fileName, join, url } from "../transport/base";
 import * as rest from "../transport/rest";
-import { logout } from "./logout";
+import { account, accountLinks, sharePage } from "./account";
 import { ask, askText, menu, nameProblem, toast } from "./dialog";
 import { ago, button, bytes, fill, h, icon } from "../dom";
 
@@ -57,7 +57,7 @@ export class ListPage {
       file.value = "";
     });
     body.append(
-      h("header", { class: "top list-top" }, h("div", { class: "bar" }, h("a", { class: "home", href: base().href, title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks")), this.#crumbs(), h("span", { class: "spring" }), button("Log out", () => void logout(), { class: "button quiet" }))),
+      h("header", { class: "top list-top" }, h("div", { class: "bar" }, h("a", { class: "home", href: base().href, title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks")), this.#crumbs(), h("span", { class: "spring" }), accountLinks())),
       h(
         "main",
         { class: "page" },
@@ -187,6 +187,7 @@ export class ListPage {
       items.push({ label: "Duplicate", run: () => void this.#try(() => rest.duplicate(entry.path, this.folder), "It could not be duplicated") });
       items.push({ label: "Download", run: () => h("a", { href: rest.fileUrl(entry.path, true), download: entry.name }).click() });
     }
+    if (account() !== null) items.push({ label: "Share …", run: () => location.assign(sharePage(entry.path)) });
     if (session !== undefined) items.push({ label: "Shut down its kernel", run: () => void this.#try(() => rest.shutdown(session.id), "The kernel could not be shut down") });
     items.push("line", { label: "Delete …", danger: true, run: () => void this.#delete(entry) });
     menu(anchor, `Actions for ${entry.name}`, items);

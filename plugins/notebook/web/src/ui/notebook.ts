@@ -113,7 +113,7 @@ export class NotebookPage implements CellHost {
   }
 
   writable(): boolean {
-    return this.#session.notebook.writable;
+    return this.#session.notebook.writable && this.#session.notebook.may("edit");
   }
 
   fresh(id: string): boolean {

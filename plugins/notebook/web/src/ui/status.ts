@@ -19,6 +19,7 @@ export const KERNEL_WORDS: Record<KernelState, string> = {
 /** The save state in words, and its kind for the style. */
 export function saveWords({ notebook, connectionState: { state, message }, unsent, loaded }: Session): [string, "ok" | "busy" | "bad"] {
   if (!loaded) return state !== "offline" ? ["Opening …", "busy"] : [message === "" ? "Offline" : "Not opened", "bad"];
+  if (!notebook.may("edit")) return [notebook.may("run") ? "You may run it" : "You may view it", "ok"];
   if (!notebook.writable) return ["Read only", "ok"];
   if (state === "offline") {
     const words = message === "" ? "Offline" : "Not connected";

@@ -1,5 +1,6 @@
 //! The toolbar of a notebook and its menu. Their actions belong to their owner.
 
+import { account } from "./account";
 import { menu } from "./dialog";
 import { button, h } from "../dom";
 import { type Action, help } from "./shortcuts";
@@ -15,6 +16,7 @@ export interface ToolbarActions {
   clearAll(): void;
   rename(): void;
   download(): void;
+  share(): void;
   logout(): void;
 }
 
@@ -63,6 +65,7 @@ function moreMenu(anchor: HTMLElement, actions: ToolbarActions): void {
     "line",
     { label: "Rename …", run: () => actions.rename() },
     { label: "Download", run: () => actions.download() },
+    ...(account() === null ? [] : [{ label: "Share …", run: () => actions.share() }]),
     "line",
     { label: "Log out", run: () => actions.logout() },
   ]);
