@@ -101,6 +101,7 @@ impl Connection {
 /// The level that an operation needs.
 fn needed(operation: &Operation) -> Level {
     match operation {
+        Operation::SetCursor { .. } => Level::View,
         Operation::SetSource { .. }
         | Operation::InsertCell { .. }
         | Operation::DeleteCell { .. }

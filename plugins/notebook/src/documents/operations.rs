@@ -91,14 +91,19 @@ pub(super) fn logged(model: &mut Model, operation: &Operation) -> LoggedOperatio
         }
         _ => None,
     };
-    LoggedOperation { operation: operation.clone(), base }
+    let mut operation = operation.clone();
+    if let Operation::SetSource { changes, .. } = &mut operation {
+        // The text is enough.
+        *changes = None;
+    }
+    LoggedOperation { operation, base }
 }
 
 /// Performs an operation that only changes the content; gives any other back.
 pub(super) fn apply(model: &mut Model, operation: Operation) -> Result<Done, Box<Operation>> {
     Ok(match operation {
-        Operation::SetSource { cell_id, source, base_revision } => {
-            model.set_source(&cell_id, source, base_revision)
+        Operation::SetSource { cell_id, source, base_revision, changes } => {
+            model.set_source(&cell_id, source, base_revision, changes)
         }
         Operation::InsertCell {
             index,
@@ -170,14 +175,14 @@ fn replay_source(
     if let Some(other) = elsewhere.get(&cell_id)
         && let Some(revision) = model.cell(other).map(|cell| cell.shown.revision)
     {
-        return model.set_source(&other.clone(), source, revision);
+        return model.set_source(&other.clone(), source, revision, None);
     }
     let present = model.cell(&cell_id).map(|cell| {
         let same = base == Some(hash(&cell.shown.source).as_str()) || cell.shown.source == source;
         (same, cell.shown.cell_type, cell.shown.revision)
     });
     let (index, id, cell_type) = match present {
-        Some((true, _, revision)) => return model.set_source(&cell_id, source, revision),
+        Some((true, _, revision)) => return model.set_source(&cell_id, source, revision, None),
         Some((false, cell_type, _)) => (model.index(&cell_id).map_or(0, |at| at + 1), None, cell_type),
         None => (model.cells.len(), Some(cell_id.clone()), CellType::Code),
     };
@@ -215,7 +220,8 @@ mod tests {
     }
 
     fn set(cell: &str, from: &str, to: &str) -> LoggedOperation {
-        let operation = Operation::SetSource { cell_id: cell.into(), source: to.into(), base_revision: 0 };
+        let operation =
+            Operation::SetSource { cell_id: cell.into(), source: to.into(), base_revision: 0, changes: None };
         LoggedOperation { operation, base: Some(hash(from)) }
     }
 

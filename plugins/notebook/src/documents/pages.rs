@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::log::Log;
 use crate::access::Level;
 use crate::identity::Principal;
-use crate::protocol::{Change, Document, Reply, ServerFrame};
+use crate::protocol::{Change, Cursor, Document, Reply, ServerFrame};
 
 /// How many frames may wait for one page. A slower page is disconnected and resumes.
 const WAITING_FRAMES: usize = 8192;
@@ -27,6 +27,13 @@ pub(super) struct Pages {
 struct Page {
     frames: mpsc::Sender<Utf8Bytes>,
     principal: Principal,
+    cursor: Option<Cursor>,
+}
+
+impl Page {
+    fn present(&self, client: u64) -> ServerFrame {
+        ServerFrame::Present { client, name: self.principal.name.clone(), cursor: self.cursor.clone() }
+    }
 }
 
 impl Pages {
@@ -67,7 +74,8 @@ impl Pages {
             let _ = sender.try_send(frame);
         }
         self.newest_client += 1;
-        self.clients.insert(self.newest_client, Page { frames: sender, principal });
+        self.clients.insert(self.newest_client, Page { frames: sender, principal, cursor: None });
+        self.introduce(self.newest_client);
         (self.newest_client, frames)
     }
 
@@ -87,6 +95,45 @@ impl Pages {
 
     pub(super) fn disconnect(&mut self, client: u64) {
         self.clients.remove(&client);
+        self.show_others(client, &ServerFrame::Absent { client });
+    }
+
+    /// Shows a new page and the others to each other.
+    fn introduce(&mut self, client: u64) {
+        let others: Vec<ServerFrame> = self
+            .clients
+            .iter()
+            .filter(|(id, _)| **id != client)
+            .map(|(id, page)| page.present(*id))
+            .collect();
+        for frame in others {
+            self.show(client, &frame);
+        }
+        self.set_cursor(client, None);
+    }
+
+    /// A page's cursor moved.
+    pub(super) fn set_cursor(&mut self, client: u64, cursor: Option<Cursor>) {
+        let Some(page) = self.clients.get_mut(&client) else { return };
+        page.cursor = cursor;
+        let frame = page.present(client);
+        self.show_others(client, &frame);
+    }
+
+    fn show_others(&self, client: u64, frame: &ServerFrame) {
+        for other in self.clients.keys().filter(|other| **other != client) {
+            self.show(*other, frame);
+        }
+    }
+
+    /// Sends a frame that may be lost. The single user does not see their own other pages.
+    fn show(&self, client: u64, frame: &ServerFrame) {
+        if let Some(page) = self.clients.get(&client)
+            && page.principal.user.is_some()
+            && page.frames.capacity() > WAITING_FRAMES / 2
+        {
+            let _ = page.frames.try_send(encode(frame));
+        }
     }
 
     /// Numbers changes, keeps them, and sends them to every page.

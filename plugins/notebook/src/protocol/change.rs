@@ -38,6 +38,9 @@ pub enum Change {
         source: String,
         /// Its new revision.
         revision: u32,
+        /// As in [`Operation::SetSource`].
+        #[cfg_attr(test, ts(type = "unknown"))]
+        changes: Option<serde_json::Value>,
     },
     /// A cell's type changed: use this whole cell.
     CellReplaced {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Change, Document, Object};
+use super::{Change, Cursor, Document, Object};
 use crate::access::Level;
 
 /// One frame from the server.
@@ -63,6 +63,20 @@ pub enum ServerFrame {
         id: Option<u32>,
         /// What went wrong and what to do, for users.
         message: String,
+    },
+    /// Somebody else is looking at the document, or their cursor moved. Not numbered, and only sent between accounts.
+    Present {
+        /// Identifies their page.
+        client: u64,
+        /// Their login name.
+        name: String,
+        /// Where they type.
+        cursor: Option<Cursor>,
+    },
+    /// Their page is closed.
+    Absent {
+        /// Identifies their page.
+        client: u64,
     },
     /// The last frame: the server will close. Connect again at once if `again` is set (a reload or upgrade).
     Closing {

@@ -17,7 +17,7 @@ mod request;
 pub use self::change::Change;
 pub use self::document::{Cell, CellState, CellType, Document, InputRequest, Kernel, KernelState, Output};
 pub use self::frame::{Completion, Reply, ServerFrame};
-pub use self::request::{Keep, Operation, Request};
+pub use self::request::{Cursor, Keep, Operation, Request};
 
 /// A JSON object, as notebooks use it for metadata.
 pub type Object = serde_json::Map<String, serde_json::Value>;
@@ -48,6 +48,7 @@ mod tests {
             Request,
             Operation,
             Keep,
+            Cursor,
             CellType,
             ServerFrame,
             Reply,

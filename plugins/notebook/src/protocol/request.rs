@@ -32,6 +32,11 @@ pub enum Operation {
         source: String,
         /// The cell revision that this text is based on.
         base_revision: u32,
+        /// What turned that text into this one: the JSON of CodeMirror's `ChangeSet`. It is passed on to other pages, which keep in
+        /// its place what is typed there. They compare the texts if it is absent or wrong.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional = nullable, type = "unknown"))]
+        changes: Option<serde_json::Value>,
     },
     /// Inserts a cell at `index`. Replies `inserted`. Repeating it with the same `cell_id` does nothing.
     InsertCell {
@@ -151,6 +156,11 @@ pub enum Operation {
         /// What the user typed.
         value: String,
     },
+    /// Shows the other pages where this page's cursor is. Replies `done`.
+    SetCursor {
+        /// The cursor; null if the user types nowhere.
+        cursor: Option<Cursor>,
+    },
     /// Writes the file now. Replies `done` when it is on disk. (By default it is written a second after a
     /// change.)
     Save,
@@ -159,6 +169,19 @@ pub enum Operation {
         /// Which text to keep.
         keep: Keep,
     },
+}
+
+/// Where somebody types.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// The cell.
+    pub cell_id: String,
+    /// Where the selection begins, in UTF-16 units of the cell's source.
+    pub anchor: u32,
+    /// Where the cursor is.
+    pub head: u32,
 }
 
 /// How to end a conflict with the file on disk.

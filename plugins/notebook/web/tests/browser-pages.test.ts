@@ -30,7 +30,7 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
   await book.keyboard.type("0");
   await book.locator(".save-state[data-kind=busy]").waitFor();
   await waitFor("the text is sent", () => fake.asked("set_source").length > 0);
-  assert.deepEqual(fake.asked("set_source"), [{ type: "set_source", cell_id: "c", source: "a = 10", base_revision: 1 }]);
+  assert.deepEqual(fake.asked("set_source"), [{ type: "set_source", cell_id: "c", source: "a = 10", base_revision: 1, changes: [5, [0, "0"]] }]);
   fake.change({ type: "saved", up_to: fake.event, last_modified: new Date().toISOString() });
   await book.locator(".save-state", { hasText: "Saved" }).waitFor();
 
@@ -110,7 +110,7 @@ page("unsent text is there again after the page was closed and opened", async ({
   await waitFor("the unsent text arrives", () => fake.document.cells[0]?.source === "a = 123");
 }, { complaints: /ERR_|WebSocket|426/ });
 
-page("two texts for one cell: the user sees both and chooses", async ({ fake, context }) => {
+page("two people replace the same text: the second one sees both and chooses", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "start" })]);
   const book = await fake.open(context);
   await code(book, 0).locator(".static").click();
@@ -118,14 +118,32 @@ page("two texts for one cell: the user sees both and chooses", async ({ fake, co
   assert.ok(one);
   one.source = "from another page";
   one.revision = 5;
-  await book.keyboard.press("End");
-  await book.keyboard.type(" mine");
+  await book.keyboard.press("Control+a");
+  await book.keyboard.type("mine");
   const clash = book.locator(".clash");
   await clash.waitFor();
   assert.match(await clash.innerText(), /from another page/);
   await clash.getByRole("button", { name: "Keep mine" }).click();
   await clash.waitFor({ state: "hidden" });
-  await waitFor("the chosen text arrives", () => fake.document.cells[0]?.source === "start mine");
+  await waitFor("the chosen text arrives", () => fake.document.cells[0]?.source === "mine");
+});
+
+page("texts typed in different places are merged, and the cursor stays", async ({ fake, context }) => {
+  fake.document = notebook([cell("c", { source: "start" })]);
+  const book = await fake.open(context);
+  await code(book, 0).locator(".static").click();
+  const one = fake.document.cells[0];
+  assert.ok(one);
+  await book.keyboard.press("End");
+  one.source = "a new\nstart";
+  one.revision = 5;
+  fake.change({ type: "source_changed", cell_id: "c", source: one.source, revision: 5, changes: null });
+  await book.locator(".cm-line", { hasText: "a new" }).waitFor();
+  await book.keyboard.type(" mine");
+  await waitFor("both texts arrive", () => fake.document.cells[0]?.source === "a new\nstart mine");
+  await book.keyboard.press("Control+z");
+  await waitFor("undo takes back what was typed here", () => fake.document.cells[0]?.source === "a new\nstart");
+  assert.equal(await book.locator(".clash").isVisible(), false);
 });
 
 page("a file that changed on disk: nothing is written before the choice", async ({ fake, context }) => {

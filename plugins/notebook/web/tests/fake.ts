@@ -153,7 +153,7 @@ export class Fake {
       if (op.base_revision !== one.revision && op.source !== one.source) return this.send({ type: "reply", id, reply: { type: "stale", source: one.source, revision: one.revision } });
       one.source = op.source;
       one.revision += 1;
-      this.change({ type: "source_changed", cell_id: one.id, source: one.source, revision: one.revision }, id);
+      this.change({ type: "source_changed", cell_id: one.id, source: one.source, revision: one.revision, changes: null }, id);
       return this.send({ type: "reply", id, reply: { type: "edited", revision: one.revision } });
     }
     if (op.type === "insert_cell") {

@@ -29,8 +29,8 @@ export class Server {
     this.folder = folder;
   }
 
-  /** A server with an empty folder of notebooks; `prefix` mounts the notebook there. */
-  static async start(prefix = ""): Promise<Server> {
+  /** A server with an empty folder of notebooks; `prefix` mounts the notebook there, and `settings` are further lines of its table. */
+  static async start(prefix = "", settings = ""): Promise<Server> {
     const server = new Server(await mkdtemp(join(tmpdir(), "paster-web-")));
     await mkdir(server.data);
     const beside = join(dirname(BIN), "libnotebook.so");
@@ -52,6 +52,7 @@ data_dir = ${quoted(server.data)}
 state_dir = ${quoted(join(server.folder, "state"))}
 token = ${quoted(TOKEN)}
 ${python === undefined ? "" : `python = ${quoted(python)}`}
+${settings}
 ${prefix === "" ? "" : `\n[app.site]\nuse = "mount"\n[app.site.routes]\n${quoted(prefix)} = "main"\n`}`,
     );
     await server.#run(prefix);

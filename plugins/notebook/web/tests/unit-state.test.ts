@@ -10,6 +10,13 @@ import { encodePath, place } from "../src/transport/base";
 import { combination, COMMAND, Keys } from "../src/ui/shortcuts";
 import { cell, notebook } from "./fake";
 
+/** An operation without what it says about the change of a text. */
+function withoutChanges(op: Operation): Operation {
+  if (op.type !== "set_source") return op;
+  const { type, cell_id, source, base_revision } = op;
+  return { type, cell_id, source, base_revision };
+}
+
 /** A session over a socket whose other end the test holds. */
 function world(kept: Kept[] = []) {
   const sockets: (Socket & { sent: Request[]; resume: unknown; closed: boolean })[] = [];
@@ -47,7 +54,7 @@ function world(kept: Kept[] = []) {
     last,
     say: (frame: ServerFrame) => last().onmessage?.(JSON.stringify(frame)),
     change: (event: number, change: Change, request: number | null = null) => last().onmessage?.(JSON.stringify({ type: "changed", event, request, change })),
-    ops: () => last().sent.map(({ op }) => op),
+    ops: () => last().sent.map(({ op }) => withoutChanges(op)),
     find: <T extends Operation["type"]>(type: T) => last().sent.find(({ op }) => op.type === type),
     cut: () => last().onclose?.(),
   };
@@ -90,7 +97,7 @@ test("typing is sent once, after a pause, with the revision it is based on", () 
     await turn(300);
     assert.deepEqual(w.ops(), [{ type: "set_source", cell_id: "c", source: "one two", base_revision: 3 }]);
     assert.equal(w.session.unsent, true);
-    w.change(6, { type: "source_changed", cell_id: "c", source: "one two", revision: 4 }, 1);
+    w.change(6, { type: "source_changed", cell_id: "c", source: "one two", revision: 4, changes: null }, 1);
     w.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });
     await turn();
     assert.equal(w.session.unsent, false);
@@ -147,7 +154,7 @@ test("an edit whose answer was lost with the connection is sent again and counte
     assert.deepEqual(w.last().resume, { instance: "i", after: 5 });
     w.say({ type: "resumed", instance: "i", event: 5, last: 6 });
     // The server had applied the first one: the missed change shows it, and belongs to no request of this connection.
-    w.change(6, { type: "source_changed", cell_id: "c", source: "typed", revision: 4 }, null);
+    w.change(6, { type: "source_changed", cell_id: "c", source: "typed", revision: 4, changes: null }, null);
     await turn(300);
     const edits = w.ops().filter((op) => op.type === "set_source");
     assert.deepEqual(edits.at(-1), { type: "set_source", cell_id: "c", source: "typed more", base_revision: 4 });
@@ -159,17 +166,33 @@ test("somebody else's text is shown, or put to the user where he typed too", () 
   timed(async () => {
     const w = world();
     opened(w);
-    w.change(6, { type: "source_changed", cell_id: "c", source: "theirs", revision: 4 });
+    w.change(6, { type: "source_changed", cell_id: "c", source: "theirs", revision: 4, changes: null });
     assert.equal(w.session.notebook.cell("c")?.source, "theirs");
     w.session.edit("c", "mine");
-    w.change(7, { type: "source_changed", cell_id: "c", source: "theirs 2", revision: 5 });
+    w.change(7, { type: "source_changed", cell_id: "c", source: "another", revision: 5, changes: null });
     assert.equal(w.session.notebook.cell("c")?.source, "mine");
-    assert.equal(w.session.edits.drafts.get("c")?.theirs, "theirs 2");
+    assert.equal(w.session.edits.drafts.get("c")?.theirs, "another");
     await turn(300);
     assert.equal(w.ops().length, 0, "nothing is sent before the decision");
     w.session.edits.decide("c", "mine");
     await turn();
     assert.deepEqual(w.ops(), [{ type: "set_source", cell_id: "c", source: "mine", base_revision: 5 }]);
+  }));
+
+test("texts typed in different places of a cell are merged, and what was typed is sent again", () =>
+  timed(async () => {
+    const w = world();
+    opened(w, "a = 1\nb = 2\n");
+    w.session.edit("c", "a = 1\nb = 2\nc = 3\n");
+    await turn(300);
+    w.change(6, { type: "source_changed", cell_id: "c", source: "a = 100\nb = 2\n", revision: 4, changes: null });
+    assert.equal(w.session.notebook.cell("c")?.source, "a = 100\nb = 2\nc = 3\n");
+    w.say({ type: "reply", id: 1, reply: { type: "stale", source: "a = 100\nb = 2\n", revision: 4 } });
+    await turn();
+    assert.deepEqual(w.ops()[1], { type: "set_source", cell_id: "c", source: "a = 100\nb = 2\nc = 3\n", base_revision: 4 });
+    w.say({ type: "reply", id: 2, reply: { type: "edited", revision: 5 } });
+    await turn();
+    assert.equal(w.session.unsent, false);
   }));
 
 test("a stale answer asks the user; taking the other text ends the draft", () =>

@@ -242,6 +242,10 @@ impl Actor {
     /// Performs a page's operation. `None`: the reply comes later.
     async fn operate(&mut self, client: u64, id: u32, op: Operation) -> Option<Result<Reply, String>> {
         match op {
+            Operation::SetCursor { cursor } => {
+                self.pages.set_cursor(client, cursor);
+                Some(Ok(Reply::Done))
+            }
             Operation::Save => Some(self.save_now().await.map(|()| Reply::Done)),
             Operation::ResolveConflict { keep } => Some(self.resolve(keep).await.map(|()| Reply::Done)),
             op => {

@@ -46,7 +46,7 @@ impl Engine {
     /// Replaces the source of the cell, or inserts a new cell below it.
     fn set_next_input(&mut self, model: &mut Model, cell_id: &str, text: &str, replace: bool) {
         let done = match model.cell(cell_id).map(|cell| cell.shown.revision) {
-            Some(revision) if replace => model.set_source(cell_id, text.to_owned(), revision),
+            Some(revision) if replace => model.set_source(cell_id, text.to_owned(), revision, None),
             _ => {
                 let below = model.index(cell_id).map_or(usize::MAX, |index| index + 1);
                 let cell = NewCell {

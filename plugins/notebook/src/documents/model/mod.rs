@@ -126,7 +126,13 @@ impl Model {
         self.cell(id).ok_or_else(|| format!("there is no cell `{id}` any more"))
     }
 
-    pub(super) fn set_source(&mut self, id: &str, source: String, base_revision: u32) -> Done {
+    pub(super) fn set_source(
+        &mut self,
+        id: &str,
+        source: String,
+        base_revision: u32,
+        changes: Option<serde_json::Value>,
+    ) -> Done {
         let cell = &mut self.known(id)?.shown;
         if cell.source == source {
             return Ok((Reply::Edited { revision: cell.revision }, Vec::new()));
@@ -139,7 +145,7 @@ impl Model {
         let revision = cell.revision;
         Ok((
             Reply::Edited { revision },
-            vec![Change::SourceChanged { cell_id: id.to_owned(), source, revision }],
+            vec![Change::SourceChanged { cell_id: id.to_owned(), source, revision, changes }],
         ))
     }
 
@@ -305,13 +311,13 @@ mod tests {
     fn an_edit_on_an_old_base_changes_nothing() {
         let mut model = model(&["a"]);
         let base = model.cells[0].shown.revision;
-        let (reply, _) = model.set_source("c0", "b".into(), base).unwrap();
+        let (reply, _) = model.set_source("c0", "b".into(), base, None).unwrap();
         assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
-        let (reply, changes) = model.set_source("c0", "c".into(), base).unwrap();
+        let (reply, changes) = model.set_source("c0", "c".into(), base, None).unwrap();
         assert!(matches!(reply, Reply::Stale { source, revision } if source == "b" && revision == base + 1));
         assert!(changes.is_empty());
         // Repeating the same edit after a lost connection is not a conflict.
-        let (reply, _) = model.set_source("c0", "b".into(), base).unwrap();
+        let (reply, _) = model.set_source("c0", "b".into(), base, None).unwrap();
         assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
     }
 
@@ -319,7 +325,7 @@ mod tests {
     fn an_edit_on_what_was_read_before_changes_nothing() {
         let before = model(&["a"]).cells[0].shown.revision;
         let mut read_anew = model(&["changed outside"]);
-        let (reply, changes) = read_anew.set_source("c0", "b".into(), before).unwrap();
+        let (reply, changes) = read_anew.set_source("c0", "b".into(), before, None).unwrap();
         assert!(matches!(reply, Reply::Stale { source, .. } if source == "changed outside"));
         assert!(changes.is_empty());
     }

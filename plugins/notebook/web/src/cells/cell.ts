@@ -1,5 +1,7 @@
 //! One cell in the page. Knows its model and the notebook view that contains it; sends nothing itself.
 
+import { type OtherCursor, showOthers } from "../editor/others";
+import { color } from "../state/people";
 import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
 import { makeEditor, type EditorHost, setText, showLineNumbers } from "../editor/editor";
@@ -46,6 +48,7 @@ export class CellView {
   readonly #clash = h("div", { class: "clash", role: "alert", hidden: true });
   readonly #footer = h("div", { class: "cell-footer" });
   readonly #outputs = h("div", { class: "outputs" });
+  readonly #people = h("div", { class: "cell-people" });
   readonly #question = h("div", { class: "question" });
   readonly #boxRow = h("div", { class: "box-row" });
   /** The number of lines in all outputs. */
@@ -72,7 +75,7 @@ export class CellView {
     this.element = h(
       "section",
       { class: "cell", "data-id": id, tabindex: -1, role: "group" },
-      h("div", { class: "gutter" }, this.#prompt),
+      h("div", { class: "gutter" }, this.#prompt, this.#people),
       h("div", { class: "body" }, this.#clash, this.#input, this.#footer, this.#question, this.#outputs, this.#boxRow),
       this.#tools(),
     );
@@ -218,6 +221,13 @@ export class CellView {
       editor.dispatch({ selection: { anchor: at === "start" ? 0 : editor.state.doc.length } });
     }
     this.host.select(this.cell.id, true, false);
+  }
+
+  /** Shows who else types in this cell, and where. */
+  showPeople(others: OtherCursor[]): void {
+    const names = [...new Set(others.map(({ name }) => name))];
+    fill(this.#people, ...names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is in this cell` }, name)));
+    if (this.#editor !== null) showOthers(this.#editor, others);
   }
 
   /** Removes the editor and keeps its undo history. A Markdown cell is rendered. */

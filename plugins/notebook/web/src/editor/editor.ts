@@ -4,14 +4,18 @@ import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, t
 import { defaultKeymap, history, historyKeymap, indentLess, indentMore, insertTab, toggleComment } from "@codemirror/commands";
 import { bracketMatching, indentOnInput, indentUnit } from "@codemirror/language";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { Compartment, EditorState, type Extension, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
+import { type ChangeSet, Compartment, EditorState, type Extension, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
 import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, tooltips, type Tooltip } from "@codemirror/view";
 import type { Completion as Match } from "../protocol";
+import { diff } from "../state/rebase";
+import { othersExtension } from "./others";
 import { colours, grammar } from "./languages";
 
 /** What the editor needs from its cell. */
 export interface EditorHost {
-  changed(text: string): void;
+  changed(text: string, how: ChangeSet): void;
+  /** The cursor moved; null if the editor lost the focus. */
+  cursor(at: { anchor: number; head: number } | null): void;
   /** Up from the first line (-1) or down from the last (1). Returns whether there is a cell to move to. */
   leave(direction: -1 | 1): boolean;
   complete: ((code: string, cursor: number) => Promise<{ matches: Match[]; start: number; end: number } | null>) | null;
@@ -49,16 +53,12 @@ export function makeEditor(parent: HTMLElement, text: string, setting: Setting, 
   return view;
 }
 
-/** Replaces the text, keeping the cursor and as much of the text as is the same. */
+/** Replaces the text by another writer's. The cursor stays in its place, and undo does not take it back. */
 export function setText(view: EditorView, text: string): void {
   const old = view.state.doc.toString();
   if (old === text) return;
-  let start = 0;
-  while (start < old.length && start < text.length && old[start] === text[start]) start += 1;
-  let end = 0;
-  while (end < old.length - start && end < text.length - start && old[old.length - 1 - end] === text[text.length - 1 - end]) end += 1;
   view.dispatch({
-    changes: { from: start, to: old.length - end, insert: text.slice(start, text.length - end) },
+    changes: diff(old, text),
     effects: remote.of(null),
     annotations: Transaction.addToHistory.of(false),
   });
@@ -92,9 +92,13 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
     autocompletion({ activateOnTyping: false, interactionDelay: 0, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
     keymap.of([...closeBracketsKeymap, ...searchKeymap.filter((binding) => binding.key !== "Mod-f"), ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
     EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
+    othersExtension(),
     EditorView.updateListener.of((update) => {
+      const { anchor, head } = update.state.selection.main;
+      if (update.focusChanged && !update.view.hasFocus) owner.cursor(null);
+      else if (update.view.hasFocus && (update.focusChanged || update.selectionSet || update.docChanged)) owner.cursor({ anchor, head });
       if (!update.docChanged || update.transactions.some((one) => one.effects.some((effect) => effect.is(remote)))) return;
-      owner.changed(update.state.doc.toString());
+      owner.changed(update.state.doc.toString(), update.changes);
     }),
   ];
 }

@@ -33,7 +33,12 @@ source: string,
 /**
  * The cell revision that this text is based on.
  */
-base_revision: number, } | { "type": "insert_cell", 
+base_revision: number, 
+/**
+ * What turned that text into this one: the JSON of CodeMirror's `ChangeSet`. It is passed on to other pages, which keep in
+ * its place what is typed there. They compare the texts if it is absent or wrong.
+ */
+changes?: unknown, } | { "type": "insert_cell", 
 /**
  * 0 is the top; a number larger than the number of cells means the end.
  */
@@ -145,7 +150,11 @@ detail: number, } | { "type": "answer_input",
 /**
  * What the user typed.
  */
-value: string, } | { "type": "save" } | { "type": "resolve_conflict", 
+value: string, } | { "type": "set_cursor", 
+/**
+ * The cursor; null if the user types nowhere.
+ */
+cursor: Cursor | null, } | { "type": "save" } | { "type": "resolve_conflict", 
 /**
  * Which text to keep.
  */
@@ -155,6 +164,23 @@ keep: Keep, };
  * How to end a conflict with the file on disk.
  */
 export type Keep = "disk" | "mine";
+
+/**
+ * Where somebody types.
+ */
+export type Cursor = { 
+/**
+ * The cell.
+ */
+cell_id: string, 
+/**
+ * Where the selection begins, in UTF-16 units of the cell's source.
+ */
+anchor: number, 
+/**
+ * Where the cursor is.
+ */
+head: number, };
 
 /**
  * The type of a cell.
@@ -173,6 +199,10 @@ instance: string,
  * Number of the last event that the document includes.
  */
 event: number, 
+/**
+ * What this page's user may do.
+ */
+level: Level, 
 /**
  * The document.
  */
@@ -230,7 +260,23 @@ id: number | null,
 /**
  * What went wrong and what to do, for users.
  */
-message: string, } | { "type": "closing", 
+message: string, } | { "type": "present", 
+/**
+ * Identifies their page.
+ */
+client: number, 
+/**
+ * Their login name.
+ */
+name: string, 
+/**
+ * Where they type.
+ */
+cursor: Cursor | null, } | { "type": "absent", 
+/**
+ * Identifies their page.
+ */
+client: number, } | { "type": "closing", 
 /**
  * Whether to connect again.
  */
@@ -289,6 +335,11 @@ text: string,
  * `function`, `module`, `keyword` and so on, if the kernel says.
  */
 kind: string | null, };
+
+/**
+ * What someone may do with a file or folder. Each level includes the ones before it.
+ */
+export type Level = "view" | "run" | "edit" | "manage";
 
 /**
  * A notebook.
@@ -457,7 +508,11 @@ source: string,
 /**
  * Its new revision.
  */
-revision: number, } | { "type": "cell_replaced", 
+revision: number, 
+/**
+ * As in [`Operation::SetSource`].
+ */
+changes: unknown, } | { "type": "cell_replaced", 
 /**
  * The cell.
  */

@@ -1,19 +1,25 @@
 //! Typed text on its way to the server. Nothing typed is lost by a lost connection, a reload of the page or another writer.
 //!
 //! Each cell that is ahead of the server has a `Draft`: the text that the server last confirmed (`base`, with its revision) and
-//! the text that was sent. Only one `set_source` per cell is sent at a time, because the next one needs the revision that it
+//! the text that was sent. If another writer comes first, the draft is rebased onto their text and sent again. Only one `set_source` per cell is sent at a time, because the next one needs the revision that it
 //! returns.
 
+import { ChangeSet } from "@codemirror/state";
 import type { Reply } from "../protocol";
+import { changes, rebase } from "./rebase";
 
 /** A cell's text that the server does not have yet. */
 export interface Draft {
   text: string;
   base: string;
   revision: number;
+  /** What turns `base` into `text`, as it was typed. */
+  own: ChangeSet;
   /** The text that was sent. */
   sent: string | null;
-  /** Another writer's text, if it came first: the user decides. */
+  /** What was typed after it was sent; null if another text came in between. */
+  since: ChangeSet | null;
+  /** Another writer's text, if both replaced the same text: the user decides. */
   theirs: string | null;
 }
 
@@ -27,13 +33,18 @@ export interface Kept {
 /** What `Edits` needs from its owner. */
 export interface Host {
   /** Sends `set_source`; repeats it after a lost connection. */
-  send(id: string, source: string, revision: number): Promise<Reply>;
+  send(id: string, source: string, revision: number, how: ChangeSet): Promise<Reply>;
   /** A cell's text changed, and not by the editor of this page. */
   show(id: string, source: string, revision: number): void;
   /** The unsent text changed: update the status line and the stored copy. */
   changed(): void;
   /** A request failed permanently. */
   failed(id: string, error: Error): void;
+}
+
+/** What turned `before` into `after`. A comparison of the texts can mistake one of two equal words for the other. */
+function exact(before: string, after: string, how: ChangeSet | undefined): ChangeSet {
+  return how !== undefined && how.length === before.length && how.newLength === after.length ? how : changes(before, after);
 }
 
 export class Edits {
@@ -54,13 +65,16 @@ export class Edits {
     return this.drafts.size > 0;
   }
 
-  /** The user typed. `base` and `revision` are what the server last confirmed. */
-  type(id: string, text: string, base: string, revision: number): void {
+  /** The user typed. `base` and `revision` are what the server last confirmed; `how` is what the editor did to the text before. */
+  type(id: string, text: string, base: string, revision: number, how?: ChangeSet): void {
     const draft = this.drafts.get(id);
     if (draft === undefined) {
       if (text === base) return;
-      this.drafts.set(id, { text, base, revision, sent: null, theirs: null });
+      this.drafts.set(id, { text, base, revision, own: exact(base, text, how), sent: null, since: null, theirs: null });
     } else {
+      const typed = exact(draft.text, text, how);
+      draft.own = draft.own.compose(typed);
+      if (draft.since !== null) draft.since = draft.since.compose(typed);
       draft.text = text;
       if (draft.sent === null && draft.theirs === null && text === draft.base) this.#drop(id);
     }
@@ -82,7 +96,7 @@ export class Edits {
   }
 
   /** The server reports that a cell's text changed. Returns whether the page must show it (it is not what was typed here). */
-  changed(id: string, source: string, revision: number, own: boolean): boolean {
+  changed(id: string, source: string, revision: number, own: boolean, how?: unknown): boolean {
     const draft = this.drafts.get(id);
     if (draft === undefined) return !own;
     // A reply that was lost with a connection comes back as a change. Its text shows that it is ours.
@@ -90,11 +104,8 @@ export class Edits {
       this.#confirm(id, draft, source, revision);
       return false;
     }
-    // Another writer came first. Our next `set_source` has the old base and gets `stale`, unless there is none.
-    draft.theirs = source;
-    draft.revision = revision;
-    this.host.changed();
-    this.#wake(id);
+    // Another writer came first. What was sent with the old base gets `stale`, and is sent again then.
+    this.#meet(id, draft, source, revision, how);
     return false;
   }
 
@@ -105,13 +116,34 @@ export class Edits {
     if (source === draft.text) {
       this.#drop(id);
     } else if (source === draft.base || source === draft.sent) {
+      draft.own = changes(source, draft.text);
       draft.base = source;
       draft.revision = revision;
       this.#schedule(id);
     } else {
-      draft.theirs = source;
-      draft.revision = revision;
+      this.#meet(id, draft, source, revision);
     }
+    this.host.changed();
+  }
+
+  /** Another writer's text came first: what was typed here goes on top of it. If both replaced the same text, the user decides. */
+  #meet(id: string, draft: Draft, source: string, revision: number, how?: unknown): void {
+    const { text, own, clash } = rebase(draft.base, draft.own, source, how);
+    draft.revision = revision;
+    draft.since = null;
+    if (clash || draft.theirs !== null) {
+      draft.theirs = source;
+      this.host.changed();
+      this.#wake(id);
+      return;
+    }
+    draft.base = source;
+    draft.text = text;
+    draft.own = own;
+    this.host.show(id, text, revision);
+    // A request under way still has to be answered.
+    if (text === source && draft.sent === null) this.#drop(id);
+    else this.#schedule(id);
     this.host.changed();
   }
 
@@ -122,6 +154,7 @@ export class Edits {
     const { theirs, revision } = draft;
     draft.theirs = null;
     draft.base = theirs;
+    draft.own = changes(theirs, draft.text);
     if (keep === "theirs") {
       this.#drop(id);
       this.host.show(id, theirs, revision);
@@ -145,7 +178,7 @@ export class Edits {
 
   /** Restores a draft from an earlier visit, before `rebase`. */
   restore({ id, base, text }: Kept): void {
-    if (!this.drafts.has(id)) this.drafts.set(id, { text, base, revision: 0, sent: null, theirs: null });
+    if (!this.drafts.has(id)) this.drafts.set(id, { text, base, revision: 0, own: changes(base, text), sent: null, since: null, theirs: null });
   }
 
   #schedule(id: string): void {
@@ -165,7 +198,8 @@ export class Edits {
     }
     const text = draft.text;
     draft.sent = text;
-    this.host.send(id, text, draft.revision).then(
+    draft.since = ChangeSet.empty(text.length);
+    this.host.send(id, text, draft.revision, draft.own).then(
       (reply) => this.#answered(id, draft, text, reply),
       (error: unknown) => {
         draft.sent = null;
@@ -176,27 +210,27 @@ export class Edits {
   }
 
   #answered(id: string, draft: Draft, text: string, reply: Reply): void {
-    if (this.drafts.get(id) !== draft) return;
+    // The reply to a request that was repeated after a lost connection, and whose text has come back as a change.
+    if (this.drafts.get(id) !== draft || draft.sent !== text) return;
     if (reply.type === "stale") {
       draft.sent = null;
       if (reply.source === draft.text) {
         this.#confirm(id, draft, reply.source, reply.revision);
       } else if (reply.source === draft.base) {
-        // Only the revision differs (the server was restarted): no text would be lost.
+        // The other text is known already, or only the revision differs (the server was restarted).
         draft.revision = reply.revision;
         this.#flush(id);
       } else {
-        draft.theirs = reply.source;
-        draft.revision = reply.revision;
-        this.host.changed();
-        this.#wake(id);
+        this.#meet(id, draft, reply.source, reply.revision);
+        this.#flush(id);
       }
-    } else if (reply.type === "edited" && draft.sent === text) {
+    } else if (reply.type === "edited") {
       this.#confirm(id, draft, text, reply.revision);
     }
   }
 
   #confirm(id: string, draft: Draft, source: string, revision: number): void {
+    draft.own = draft.since !== null && source === draft.sent ? draft.since : changes(source, draft.text);
     draft.base = source;
     draft.revision = revision;
     draft.sent = null;

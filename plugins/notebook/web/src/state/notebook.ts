@@ -19,6 +19,7 @@ export type Event =
   | { type: "conflict" }
   | { type: "path" }
   | { type: "link" }
+  | { type: "people" }
   | { type: "draft"; id: string };
 
 /** The levels, the lowest first. */

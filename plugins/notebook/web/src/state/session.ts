@@ -1,10 +1,12 @@
 //! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
-import type { Cell, CellType, Change, Completion, Document, JsonObject, Keep, Level, Operation, Reply } from "../protocol";
+import type { ChangeSet } from "@codemirror/state";
+import type { Cell, CellType, Change, Completion, Cursor, Document, JsonObject, Keep, Level, Operation, Reply } from "../protocol";
 import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
 import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
 import { Notebook } from "./notebook";
+import { People } from "./people";
 
 /** What the session needs from outside. */
 export interface SessionDeps {
@@ -27,6 +29,7 @@ export class Session implements Listener {
   readonly notebook: Notebook;
   readonly edits: Edits;
   readonly connection: Connection;
+  readonly people: People;
   connectionState: { state: Link; message: string } = { state: "connecting", message: "" };
   loaded = false;
   /** The number of the document's newest event when the connection was made. */
@@ -43,13 +46,13 @@ export class Session implements Listener {
     this.around = around;
     this.notebook = new Notebook(path);
     this.edits = new Edits({
-      send: async (id, source, revision) => {
+      send: async (id, source, revision, how) => {
         const insertion = this.#inserting.get(id);
         if (insertion !== undefined) {
           await insertion.done;
           revision = this.notebook.cell(id)?.revision ?? revision;
         }
-        return this.#ask({ type: "set_source", cell_id: id, source, base_revision: revision }, true);
+        return this.#ask({ type: "set_source", cell_id: id, source, base_revision: revision, changes: how.toJSON() as unknown }, true);
       },
       show: (id, source, revision) => {
         const cell = this.notebook.cell(id);
@@ -69,6 +72,7 @@ export class Session implements Listener {
       },
     });
     this.connection = around.connection(this);
+    this.people = new People((cursor) => void this.#look({ type: "set_cursor", cursor }), () => this.notebook.emit({ type: "people" }));
   }
 
   start(): void {
@@ -90,6 +94,7 @@ export class Session implements Listener {
 
   opened(document: Document, _instance: string, event: number, level: Level): void {
     this.notebook.level = level;
+    this.people.clear();
     this.notebook.event = event;
     this.#last = event;
     if (!this.loaded) {
@@ -100,6 +105,7 @@ export class Session implements Listener {
   }
 
   resumed(last: number): void {
+    this.people.clear();
     this.#last = last;
   }
 
@@ -115,7 +121,7 @@ export class Session implements Listener {
       const cell = this.notebook.cell(change.cell_id);
       if (cell === undefined) return;
       this.notebook.touch();
-      if (this.edits.changed(cell.id, change.source, change.revision, own)) {
+      if (this.edits.changed(cell.id, change.source, change.revision, own, change.changes)) {
         cell.revision = change.revision;
         if (cell.source !== change.source) {
           cell.source = change.source;
@@ -147,6 +153,14 @@ export class Session implements Listener {
     this.notebook.apply(change);
   }
 
+  present(client: number, name: string, cursor: Cursor | null): void {
+    this.people.present(client, { name, cursor });
+  }
+
+  absent(client: number): void {
+    this.people.absent(client);
+  }
+
   link(state: Link, message: string): void {
     this.connectionState = { state, message };
     this.notebook.emit({ type: "link" });
@@ -162,13 +176,13 @@ export class Session implements Listener {
 
   // Actions of the user.
 
-  /** A cell's text was edited. */
-  edit(id: string, text: string): void {
+  /** A cell's text was edited; `how` is what the editor did. */
+  edit(id: string, text: string, how?: ChangeSet): void {
     const cell = this.notebook.cell(id);
     if (cell === undefined || cell.source === text) return;
     const base = this.edits.drafts.get(id)?.base ?? cell.source;
     cell.source = text;
-    this.edits.type(id, text, base, cell.revision);
+    this.edits.type(id, text, base, cell.revision, how);
   }
 
   /** Inserts a cell: here at once, then on the server. Returns its id. */

@@ -3,7 +3,7 @@
 //! Requests wait while there is no connection. For requests that were sent but not answered when the connection was lost, the
 //! sender decides whether they may be sent twice (`repeatable`).
 
-import type { Change, Document, Level, Operation, Reply, Request, ServerFrame } from "../protocol";
+import type { Change, Cursor, Document, Level, Operation, Reply, Request, ServerFrame } from "../protocol";
 
 /** The state of the connection. */
 export type Link = "connecting" | "online" | "offline";
@@ -24,6 +24,10 @@ export interface Listener {
   resumed(last: number): void;
   /** Change number `event`; `own` is the request that made it, if it is one of ours. */
   changed(change: Change, own: number | null, event: number): void;
+  /** Somebody else looks at the document, or their cursor moved. */
+  present(client: number, name: string, cursor: Cursor | null): void;
+  /** They left. */
+  absent(client: number): void;
   /** The state of the connection, and the reason for users. */
   link(link: Link, message: string): void;
 }
@@ -170,6 +174,12 @@ export class Connection {
         break;
       case "failed":
         if (frame.id !== null) this.#take(frame.id)?.reject(new Refused(frame.message));
+        break;
+      case "present":
+        this.listener.present(frame.client, frame.name, frame.cursor);
+        break;
+      case "absent":
+        this.listener.absent(frame.client);
         break;
       case "error":
         this.#drop();

@@ -1,6 +1,7 @@
 //! The header of a notebook: its name, whether it is saved, what runs, and its kernel.
 
 import { button, fill, h, icon } from "../dom";
+import { color } from "../state/people";
 import type { Session } from "../state/session";
 import { base, fileName, folderOf, url } from "../transport/base";
 import { KERNEL_WORDS, saveWords } from "./status";
@@ -18,6 +19,7 @@ export class Header {
   readonly #home = h("a", { class: "home", title: "All notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "All notebooks"));
   readonly #save = h("span", { class: "save-state", role: "status" });
   readonly #kernel: HTMLButtonElement;
+  readonly #people = h("span", { class: "people", role: "status" });
   readonly #queue = h("span", { class: "queue" });
   /** The bar above the toolbar. */
   readonly bar: HTMLElement;
@@ -32,7 +34,7 @@ export class Header {
     this.actions = actions;
     this.#title = button("Rename", () => actions.rename(), { class: "title" });
     this.#kernel = button("Kernel", () => actions.pickKernel(), { class: "kernel" });
-    this.bar = h("div", { class: "bar" }, this.#home, h("h1", {}, this.#title), this.#save);
+    this.bar = h("div", { class: "bar" }, this.#home, h("h1", {}, this.#title), this.#save, h("span", { class: "spring" }), this.#people);
     this.state = [this.#queue, this.#kernel];
   }
 
@@ -47,6 +49,13 @@ export class Header {
     this.#home.href = folder === "" ? base().href : url("tree", folder).href;
     const here = url("notebooks", path);
     if (location.pathname !== here.pathname) history.replaceState(null, "", here.pathname + location.hash);
+  }
+
+  /** Shows who else looks at the notebook. */
+  showPeople(): void {
+    const names = [...new Set([...this.session.people.others.values()].map(({ name }) => name))].sort();
+    const shown = names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is here too` }, name));
+    fill(this.#people, names.length > 0 && h("span", { class: "visually-hidden" }, "Also here: "), ...shown);
   }
 
   showStatus(): void {

@@ -131,7 +131,8 @@ export class NotebookPage implements CellHost {
   owner(id: string): EditorHost {
     const code = this.#session.notebook.cell(id)?.cell_type === "code";
     return {
-      changed: (text) => this.#session.edit(id, text),
+      changed: (text, how) => this.#session.edit(id, text, how),
+      cursor: (at) => this.#session.people.move(at === null ? null : { cell_id: id, ...at }),
       leave: (direction) => {
         const next = this.#session.notebook.cells[this.#session.notebook.index(id) + direction];
         if (next === undefined) return false;
@@ -187,6 +188,7 @@ export class NotebookPage implements CellHost {
 
   editorMade(id: string): void {
     this.#cells.editorMade(id);
+    this.#showPeople();
   }
 
   // Rendering.
@@ -239,6 +241,10 @@ export class NotebookPage implements CellHost {
       case "path":
         this.#showPath();
         break;
+      case "people":
+        this.#header.showPeople();
+        this.#showPeople();
+        break;
       case "kernel":
       case "save":
       case "conflict":
@@ -261,6 +267,14 @@ export class NotebookPage implements CellHost {
     for (const cell of this.#session.notebook.cells) this.#showClash(cell.id);
     this.#showPath();
     this.#showQuestion();
+  }
+
+  /** Shows where other people type. */
+  #showPeople(): void {
+    const others = [...this.#session.people.others.values()];
+    for (const view of this.#cells.views()) {
+      view.showPeople(others.flatMap(({ name, cursor }) => (cursor?.cell_id === view.id ? [{ name, anchor: cursor.anchor, head: cursor.head }] : [])));
+    }
   }
 
   /** Shows another text of a cell that the user must choose between. */
