@@ -110,9 +110,9 @@ fn granted(store: &Store, principal: &Principal, path: &RelativePath) -> Result<
     };
     let Some(account) = account else { return Ok(None) };
     let home = RelativePath::parse(&account.name).ok().filter(|_| account.role != Role::Guest);
-    let level = if account.role == Role::Admin && principal.role == Role::Admin {
-        Some(Level::Manage)
-    } else if home.as_ref().is_some_and(|home| path.is_below(home)) {
+    // A token of an administrator is one of a user.
+    let is_admin = account.role == Role::Admin && principal.role == Role::Admin;
+    let level = if is_admin || home.as_ref().is_some_and(|home| path.is_below(home)) {
         Some(Level::Manage)
     } else if home.as_ref() == Some(path) {
         // The folder itself stays.

@@ -60,9 +60,12 @@ pub(super) async fn open(
         let is_v1 = socket.protocol().is_some();
         let client = Client { is_v1, sessions, requests: VecDeque::new(), next: attachment.from };
         notebook.channels.fetch_add(1, Ordering::Relaxed);
-        let client = client.serve(socket, attachment).await;
+        let client = tokio::select! {
+            client = client.serve(socket, attachment) => Some(client),
+            () = notebook.until_kernel_is_denied(&principal, &id) => None,
+        };
         notebook.channels.fetch_sub(1, Ordering::Relaxed);
-        if let Some(key) = key {
+        if let (Some(key), Some(client)) = (key, client) {
             let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
             // Without a kernel there is nothing to resume.
             if notebook.link.kernel(&id).await.is_ok() {

@@ -1,7 +1,5 @@
 //! `/api/documents/PATH`: the WebSocket of an open notebook.
 
-use std::time::Duration;
-
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -9,15 +7,13 @@ use paster_sdk::ws::{Message, WebSocket, WebSocketRejection, WebSocketUpgrade, c
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
+use super::rights::RIGHTS;
 use crate::access::Level;
 use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
 use crate::identity::Principal;
 use crate::protocol::{Request as PageRequest, ServerFrame};
 use crate::state::Shared;
-
-/// How often a connection that only listens is checked for its right to.
-const RIGHTS: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 pub(super) struct OpenQuery {

@@ -1,13 +1,18 @@
 //! Asks `access` whether a request may do something, and words the refusal.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::error::{ApiError, Result};
 use crate::access::{Denied, Level};
 use crate::files::RelativePath;
-use crate::identity::{Principal, Role};
+use crate::identity::Principal;
 use crate::sessions::Session;
 use crate::state::Notebook;
+
+/// How often a connection that stays open is checked for its right.
+pub(super) const RIGHTS: Duration = Duration::from_secs(2);
 
 impl Notebook {
     /// Whether `principal` may do what needs `level` with `path`. A file that the principal may not see does not
@@ -22,12 +27,29 @@ impl Notebook {
         })
     }
 
+    /// Whether `principal` is the single user, or an administrator.
+    fn may_everything(&self, principal: &Principal) -> bool {
+        self.access.level(principal, &RelativePath::default()) == Some(Level::Manage)
+    }
+
+    /// Returns when `principal` may no longer use a kernel.
+    pub(super) async fn until_kernel_is_denied(&self, principal: &Principal, id: &str) {
+        loop {
+            tokio::time::sleep(RIGHTS).await;
+            // Another error does not tell anything about the right.
+            let denied = self.may_use_kernel(principal, id).await;
+            if denied.is_err_and(|error| error.status() == StatusCode::NOT_FOUND) {
+                return;
+            }
+        }
+    }
+
     /// Whether `principal` may see a session, or use its kernel if `level` is [`Level::Run`].
     pub(super) fn may_session(&self, principal: &Principal, level: Level, session: &Session) -> bool {
         match RelativePath::parse(&session.path) {
             Ok(path) => self.access.may(principal, level, &path).is_ok(),
             // A console of Jupyter's has a name instead.
-            Err(_) => principal.is_known() && principal.role == Role::Admin,
+            Err(_) => self.may_everything(principal),
         }
     }
 
@@ -42,7 +64,7 @@ impl Notebook {
 
     /// The kernels that `principal` may use; `None`: all.
     pub(super) async fn usable_kernels(&self, principal: &Principal) -> Result<Option<Vec<String>>> {
-        if principal.is_known() && principal.role == Role::Admin {
+        if self.may_everything(principal) {
             return Ok(None);
         }
         let sessions = self.sessions.list().await?;

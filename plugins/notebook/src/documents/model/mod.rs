@@ -5,7 +5,6 @@ mod terminal;
 
 use std::collections::HashMap;
 
-#[cfg(test)]
 use serde_json::Value;
 
 use self::outputs::size;
@@ -131,7 +130,7 @@ impl Model {
         id: &str,
         source: String,
         base_revision: u32,
-        changes: Option<serde_json::Value>,
+        changes: Option<Value>,
     ) -> Done {
         let cell = &mut self.known(id)?.shown;
         if cell.source == source {
