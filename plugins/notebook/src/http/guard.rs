@@ -89,7 +89,7 @@ fn admit(
         return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
-            Ok(Admitted::Through(Principal::nobody()))
+            Ok(Admitted::Through(logged_in(notebook, &parts.headers).unwrap_or_else(Principal::nobody)))
         };
     }
     if let Some(shown) = shown {
@@ -177,7 +177,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Whether a path is allowed without login. `/api` only returns the version.
 fn is_public(path: &str) -> bool {
     matches!(path, "/login" | "/logout" | "/signup" | "/api" | "/api/" | "/favicon.ico")
-        || path.starts_with("/static/")
+        || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Whether a browser shows the response to a user.

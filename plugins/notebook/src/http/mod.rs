@@ -14,6 +14,7 @@ mod pages;
 mod percent;
 mod plain;
 mod profile;
+mod published;
 mod raw_files;
 mod rights;
 mod sessions;
@@ -55,6 +56,9 @@ pub fn router(notebook: Shared) -> Router {
         .route("/share/{*path}", get(share::show).post(share::change))
         .route("/shared", get(share::list).post(share::leave))
         .route("/join", get(share::ask_join).post(share::join))
+        .route("/publish/{*path}", post(published::publish))
+        .route("/pub/{slug}", get(published::page))
+        .route("/api/published/{slug}", get(published::content))
         .route("/files/{*path}", get(raw_files::get))
         .route("/api", get(status::version))
         .route("/api/", get(status::version))

@@ -80,7 +80,7 @@ pub(super) async fn notebook(
     Ok(page(&place, &principal))
 }
 
-fn page(place: &RequestLocation, principal: &Principal) -> Response {
+pub(super) fn page(place: &RequestLocation, principal: &Principal) -> Response {
     let built = Built::get(INDEX).filter(|_| Built::get("app.js").is_some());
     match built.as_ref().and_then(|file| std::str::from_utf8(&file.data).ok()) {
         // Scripts are our own files, which the policy allows without a nonce.

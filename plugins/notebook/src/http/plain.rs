@@ -29,7 +29,7 @@ input{width:100%;margin:.3rem 0 1rem;padding:.45rem .6rem;background:var(--page)
 button{padding:.4rem 1rem;border:0;border-radius:6px;background:var(--accent);color:var(--accent-text);font-weight:600;cursor:pointer}\
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}\
 select{font:inherit;color:inherit;background:var(--page);border:1px solid var(--line-strong);border-radius:6px;padding:.35rem .4rem}\
-body.wide{place-items:start center}.wide main{max-width:58rem}.wide input,.wide select{width:auto;max-width:100%;margin:0}\
+body.wide{display:block}.wide main{max-width:58rem;margin:0 auto}.wide input,.wide select{width:auto;max-width:100%;margin:0}\
 .wide form:not(.inline){display:flex;flex-wrap:wrap;gap:.6rem .9rem;align-items:end;margin:.75rem 0}\
 .wide label{display:flex;flex-direction:column;gap:.2rem;font-size:.9rem}.wide td form:not(.inline){margin:0}\
 h2{margin:1.75rem 0 .5rem;font-size:1.05rem}h3{margin:1rem 0 .25rem;font-size:.95rem}\
@@ -78,7 +78,7 @@ pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) ->
 /// Whether a path is that of a page with a form.
 pub(super) fn is_form(path: &str) -> bool {
     matches!(path, "/login" | "/logout" | "/signup" | "/account" | "/admin" | "/shared" | "/join")
-        || ["/account/", "/admin/", "/share/"].iter().any(|prefix| path.starts_with(prefix))
+        || ["/account/", "/admin/", "/share/", "/publish/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Turns a JSON error into a page.

@@ -69,6 +69,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
         true => String::new(),
         false => format!("<table><tr><th>May</th><th>Ends</th><th></th></tr>{links}</table>"),
     };
+    let published = published(visitor, path)?;
     let kind = if path.is_notebook() { "notebooks" } else { "tree" };
     let body = format!(
         "{notice}<p><a href=\"{base}{kind}/{address}\">{path}</a></p>{rights}\
@@ -79,7 +80,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
          <p class=\"faint\">Running a cell is running a program: who may run or edit can also read and change the other files in the folder of the notebook.</p>\
          <h2>Share by link</h2>{links}{form}<label>Who opens it may <select name=\"link\">{levels}</select></label>\
          <label>Days <input name=\"days\" type=\"number\" min=\"1\" max=\"90\" value=\"7\" required></label><button>Make a link</button></form>\
-         <p class=\"faint\">It works for people with an account.</p>",
+         <p class=\"faint\">It works for people with an account.</p>{published}",
         base = escape(&visitor.place.base()),
         address = escape(&encode(path.as_str())),
         path = escape(path.as_str()),
@@ -87,6 +88,28 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
         levels = level_options(&Level::ALL, Level::View),
     );
     Ok(visitor.page(&format!("Share {}", path.name()), &body))
+}
+
+/// What was published of a notebook.
+fn published(visitor: &Visitor, path: &RelativePath) -> Result<String> {
+    if !path.is_notebook() {
+        return Ok(String::new());
+    }
+    let action = format!("publish/{}", encode(path.as_str()));
+    let Some(publication) = visitor.notebook.store.publication_of(path)? else {
+        return Ok(format!(
+            "<h2>Publish it</h2><p>Makes a page with a copy of the notebook as it is now. Everybody who knows the address can read it, without an account.</p>{}",
+            visitor.button(&action, &[], "Publish", "")
+        ));
+    };
+    let address = format!("{}pub/{}", visitor.place.base(), publication.slug);
+    Ok(format!(
+        "<h2>Published</h2><p><a href=\"{address}\">{address}</a> shows the notebook as it was at {} (UTC). Everybody can read it.</p>{}{}",
+        shown_time(publication.at),
+        visitor.button(&action, &[], "Publish the newest version", ""),
+        visitor.button(&action, &[("unpublish", "true")], "Take it back", "plain"),
+        address = escape(&address),
+    ))
 }
 
 fn subject_fields(subject: &Subject) -> (&'static str, &str) {

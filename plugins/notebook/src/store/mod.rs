@@ -6,6 +6,7 @@
 
 mod accounts;
 mod documents;
+mod publications;
 mod rights;
 mod schema;
 mod values;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
+pub use self::publications::Publication;
 pub use self::rights::Subject;
 
 /// How long a change waits for another process.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Each entry brings the database to the next version. Entries are only ever added.
-const MIGRATIONS: &[&str] = &[DOCUMENTS, ACCOUNTS];
+const MIGRATIONS: &[&str] = &[DOCUMENTS, ACCOUNTS, PUBLICATIONS];
 
 const DOCUMENTS: &str = "
     create table documents (
@@ -86,6 +86,17 @@ const ACCOUNTS: &str = "
         document text not null references documents on delete cascade,
         level text not null,
         expires integer not null
+    ) strict;
+";
+
+const PUBLICATIONS: &str = "
+    create table publications (
+        slug text primary key,
+        document text not null unique references documents on delete cascade,
+        at integer not null,
+        author text not null,
+        title text not null,
+        content text not null               -- the JSON of a notebook
     ) strict;
 ";
 

@@ -357,9 +357,18 @@ async fn a_right_that_is_taken_back_ends_an_open_page() {
         frame = watching.step().await.unwrap();
     }
     assert_eq!((frame["author"].as_str(), &frame["request"]), (Some("bob"), &Value::Null), "{frame}");
+    let session = json!({"path": "ann/n.ipynb", "type": "notebook", "kernel": {"name": "paster-python"}});
+    let (_, session) = ann.call("POST", "/api/sessions", Some(session)).await;
+    let kernel = format!("/api/kernels/{}", session["kernel"]["id"].as_str().unwrap());
+    assert_eq!(bob.call("GET", &kernel, None).await.0, 200);
+    let headers = [("cookie", bob.cookies.as_str()), ("origin", server.url.as_str())];
+    let mut channel = server.socket_with(&format!("{kernel}/channels"), None, &headers).await;
     ann.share("ann/n.ipynb", "bob", "").await;
     let refused = page.ask(insert).await.unwrap_err();
     assert!(refused.contains("no longer have access"), "{refused}");
+    assert_eq!(bob.call("POST", &format!("{kernel}/interrupt"), None).await.0, 404);
+    assert_eq!(bob.call("GET", "/api/kernels", None).await.1, json!([]));
+    while channel.next().await.is_some() {}
     while page.step().await.is_some() {}
     assert_eq!(bob.call("GET", "/api/contents/ann/n.ipynb", None).await.0, 404);
     // Groups, folders, renames and tokens.
@@ -406,6 +415,45 @@ async fn a_link_is_accepted_on_a_page() {
     let id = id.unwrap()[0].0;
     assert_eq!(ann.post("/share/ann/n.ipynb", &format!("remove_link={id}")).await.0, 303);
     assert_eq!(bob.get(&link).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_published_notebook_is_frozen_and_read_without_an_account() {
+    let server = start(json!({})).await;
+    let ann = Browser::new(&server, "ann", Role::Admin).await;
+    let bob = Browser::new(&server, "bob", Role::User).await;
+    server.write_notebook("ann/my text.ipynb", "paster-python", &["first"]);
+    ann.share("ann/my%20text.ipynb", "bob", "edit").await;
+    assert_eq!(bob.post("/publish/ann/my%20text.ipynb", "").await.0, 403, "an editor does not publish");
+    assert_eq!(ann.post("/publish/ann/my%20text.ipynb", "").await.0, 303);
+    let (_, page) = ann.get("/share/ann/my%20text.ipynb").await;
+    let start = page.find("/pub/").expect("its address is shown");
+    let slug = page[start + 5..start + 21].to_owned();
+    let read = async || server.send("GET", &format!("/api/published/{slug}"), None, &[]).await;
+    let (status, shown) = read().await;
+    assert_eq!(
+        (status, &shown["title"], &shown["author"]),
+        (200, &json!("my text"), &json!("ann")),
+        "{shown}"
+    );
+    assert_eq!(server.raw("GET", &format!("/pub/{slug}"), None, &[HTML]).await.status(), 200);
+    // A change is not public before it is published again. The address stays, also when the notebook is renamed.
+    server.write_notebook("ann/my text.ipynb", "paster-python", &["second"]);
+    assert_eq!(read().await.1["content"]["cells"][0]["source"], "first");
+    let moved = json!({"path": "ann/other.ipynb"});
+    assert_eq!(ann.call("PATCH", "/api/contents/ann/my%20text.ipynb", Some(moved)).await.0, 200);
+    assert_eq!(ann.post("/publish/ann/other.ipynb", "").await.0, 303);
+    assert_eq!(read().await.1["content"]["cells"][0]["source"], "second");
+    let file = server.raw("GET", &format!("/api/published/{slug}?download=1"), None, &[]).await;
+    assert!(file.headers()["content-disposition"].to_str().unwrap().ends_with("other.ipynb"));
+    assert_eq!(ann.post("/publish/ann/other.ipynb", "unpublish=true").await.0, 303);
+    assert_eq!(read().await.0, 404);
+    assert_eq!(server.raw("GET", &format!("/pub/{slug}"), None, &[HTML]).await.status(), 404);
+    assert_eq!(
+        server.send("GET", "/api/contents/ann/other.ipynb", None, &[]).await.0,
+        403,
+        "the rest stays closed"
+    );
 }
 
 #[tokio::test]

@@ -4,12 +4,16 @@ import "katex/dist/katex.css";
 import "./app.css";
 import { base, place } from "./transport/base";
 import { ListPage } from "./ui/list";
+import { PublishedPage } from "./ui/published";
 import { NotebookPage } from "./ui/notebook";
 
 const here = place(new URL(location.href), base());
 if (here.page === "notebook") {
   document.body.className = "notebook-page";
   new NotebookPage(here.path).open(document.body);
+} else if (here.page === "published") {
+  document.body.className = "list-page";
+  new PublishedPage(here.slug).open(document.body);
 } else {
   document.body.className = "list-page";
   new ListPage(here.folder).open(document.body);

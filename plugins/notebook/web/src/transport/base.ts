@@ -17,7 +17,7 @@ export function url(route: string, path?: string): URL {
 }
 
 /** Which page the address is for. */
-export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string };
+export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string } | { page: "published"; slug: string };
 
 /** Parses a page's address. */
 export function place(location: URL, prefix: URL): Place {
@@ -26,6 +26,7 @@ export function place(location: URL, prefix: URL): Place {
   const names = rest.split("/").filter((name) => name !== "").map(decode);
   const first = names.shift();
   if (first === "notebooks" && names.length > 0) return { page: "notebook", path: names.join("/") };
+  if (first === "pub" && names[0] !== undefined) return { page: "published", slug: names[0] };
   return { page: "list", folder: first === "tree" ? names.join("/") : "" };
 }
 

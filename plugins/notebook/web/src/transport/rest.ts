@@ -1,5 +1,6 @@
 //! Jupyter Server's REST interface: files, sessions and kernelspecs.
 
+import type { JsonObject, Output } from "../protocol";
 import { encodePath, url } from "./base";
 
 /** A request that the server refused, or that did not reach it (`status` 0). */
@@ -105,6 +106,38 @@ export async function kernelSpecs(): Promise<KernelSpec[]> {
   return Object.values(model.kernelspecs)
     .map(({ name, spec }) => ({ name, displayName: spec.display_name, language: spec.language }))
     .sort((a, b) => Number(b.name === model.default) - Number(a.name === model.default) || a.displayName.localeCompare(b.displayName));
+}
+
+/** A cell of a published notebook. */
+export interface PublishedCell {
+  cell_type: "code" | "markdown" | "raw";
+  source: string;
+  attachments?: JsonObject;
+  outputs?: Output[];
+}
+
+/** A published notebook. */
+export interface Published {
+  title: string;
+  author: string;
+  published: string;
+  content: { cells: PublishedCell[]; metadata: JsonObject };
+}
+
+export function published(slug: string): Promise<Published> {
+  return call("GET", url("api/published", slug));
+}
+
+/** Where a published notebook can be downloaded. */
+export function publishedDownload(slug: string): URL {
+  const target = url("api/published", slug);
+  target.searchParams.set("download", "1");
+  return target;
+}
+
+/** Replaces the content of a notebook. */
+export async function overwrite(path: string, content: unknown): Promise<void> {
+  await call("PUT", contents(path), { type: "notebook", format: "json", content });
 }
 
 /** Where a file can be read or downloaded. */

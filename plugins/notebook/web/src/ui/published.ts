@@ -1,0 +1,97 @@
+//! The page of a published notebook: frozen, and read without an account.
+
+import { button, fill, h, icon } from "../dom";
+import { highlight } from "../editor/languages";
+import { type Context, renderMarkdown } from "../outputs/markdown";
+import type { Macros } from "../outputs/math";
+import { renderOutput } from "../outputs/output";
+import type { JsonObject, Output } from "../protocol";
+import { base, url } from "../transport/base";
+import * as rest from "../transport/rest";
+import { account } from "./account";
+import { followAnchor } from "./anchors";
+import { toast } from "./dialog";
+
+export class PublishedPage {
+  readonly #cells = h("div", { class: "cells published" });
+  readonly #head = h("div", { class: "published-head" });
+  readonly #macros: Macros = {};
+
+  private readonly slug: string;
+
+  constructor(slug: string) {
+    this.slug = slug;
+  }
+
+  open(body: HTMLElement): void {
+    const name = account();
+    body.append(
+      h(
+        "header",
+        { class: "top list-top" },
+        h("div", { class: "bar" }, name !== null && h("a", { class: "home", href: base().href, title: "Notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "Notebooks")), h("span", { class: "spring" }), name === null ? h("a", { href: url("login").href }, "Log in") : h("a", { href: url("account").href }, name)),
+      ),
+      h("main", { class: "page" }, this.#head, this.#cells),
+    );
+    fill(this.#cells, h("p", { class: "placeholder loading" }, "Opening the notebook …"));
+    this.#cells.addEventListener("click", (event) => followAnchor(event));
+    void this.#load();
+  }
+
+  async #load(): Promise<void> {
+    try {
+      this.#show(await rest.published(this.slug));
+    } catch (error) {
+      fill(this.#cells, h("p", { class: "placeholder" }, error instanceof Error ? error.message : String(error)));
+    }
+  }
+
+  #show(published: rest.Published): void {
+    const { title, author, content } = published;
+    document.title = title;
+    const name = account();
+    fill(
+      this.#head,
+      h("h1", {}, title),
+      h("p", {}, `Published by ${author} on ${new Date(published.published).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`),
+      h(
+        "p",
+        {},
+        h("a", { class: "button", href: rest.publishedDownload(this.slug).href, download: `${title}.ipynb` }, "Download"),
+        name !== null && button("Copy to my notebooks", () => void this.#copy(published, name), { class: "button main" }),
+      ),
+    );
+    const info = content.metadata["language_info"];
+    const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
+    const language = typeof said === "string" ? said : "python";
+    fill(this.#cells, ...content.cells.map((cell) => this.#cell(cell, language)));
+  }
+
+  #cell(cell: rest.PublishedCell, language: string): HTMLElement {
+    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, macros: this.#macros, highlight: (code, name) => highlight(code, name) };
+    const body = h("div", { class: "body" });
+    if (cell.cell_type === "markdown") {
+      const box = h("div", { class: "markdown" });
+      box.append(renderMarkdown(cell.source, context));
+      body.append(h("div", { class: "input" }, box));
+    } else {
+      body.append(h("div", { class: "input" }, h("pre", { class: "static", tabindex: 0 }, highlight(cell.source, cell.cell_type === "code" ? language : ""))));
+      const outputs = (cell.outputs ?? []).filter((output) => KNOWN.has(output.output_type));
+      body.append(h("div", { class: "outputs" }, ...outputs.map((output) => renderOutput(output, false, context).element)));
+    }
+    return h("section", { class: `cell ${cell.cell_type}` }, h("div", { class: "gutter" }), body);
+  }
+
+  async #copy({ title, content }: rest.Published, folder: string): Promise<void> {
+    try {
+      const made = await rest.create(folder, "notebook");
+      await rest.overwrite(made.path, content);
+      const to = await rest.rename(made.path, `${folder}/${title}.ipynb`).catch(() => made);
+      location.assign(url("notebooks", to.path));
+    } catch (error) {
+      toast(`It could not be copied: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+}
+
+const KNOWN: ReadonlySet<string> = new Set<Output["output_type"]>(["stream", "error", "display_data", "execute_result"]);
