@@ -104,6 +104,7 @@ fn a_user_unpacks_the_archive_and_serves() {
     }
     entries_are_the_same_everywhere(&package(&installation.place, ".tar.gz"));
     debian_package(&installation.place);
+    wheel(&installation.place);
     notebook(&installation);
     let project = installation.create("journal", "axum");
     application(&installation, &project);
@@ -228,4 +229,65 @@ fn debian_package(place: &tempfile::TempDir) {
     }
     let version = succeeds(Command::new(root.join("usr/bin/paster")).arg("--version"));
     assert_eq!(text(&version.stdout).trim(), format!("paster {}", env!("CARGO_PKG_VERSION")));
+}
+
+/// The wheel in an empty environment: its command is there, with the libraries of the plugins, and a user creates an application and
+/// serves it.
+fn wheel(place: &tempfile::TempDir) {
+    let Some(python) = std::env::var_os("PASTER_TEST_PYTHON").filter(|python| Path::new(python).is_file())
+    else {
+        return println!("skipped: PASTER_TEST_PYTHON does not name an interpreter");
+    };
+    let wheel = package(place, ".whl");
+    let name = wheel.file_name().unwrap().to_str().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let platform =
+        name.strip_prefix(&format!("paster-{version}-py3-none-")).and_then(|rest| rest.strip_suffix(".whl"));
+    assert!(platform.is_some_and(|platform| platform.starts_with("manylinux_2_")), "{name}");
+    let environment = place.path().join("environment");
+    succeeds(Command::new(&python).args(["-m", "venv"]).arg(&environment));
+    let mut pip = Command::new(environment.join("bin/pip"));
+    pip.args(["--disable-pip-version-check", "install", "--no-index", "--no-cache-dir"]).arg(&wheel);
+    succeeds(&mut pip);
+    // pip has checked the hashes of RECORD; `pip show` reads the metadata.
+    let shown = succeeds(Command::new(environment.join("bin/pip")).args(["show", "--files", "paster"]));
+    let shown = text(&shown.stdout);
+    for words in [
+        "Name: paster",
+        "paster/libnotebook.so",
+        "bin/paster",
+        "share/man/man1/paster-serve.1",
+        "licenses/LICENSE-MIT",
+    ] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    assert!(environment.join("lib/paster/libpaster_python.so").is_file());
+    let run = |program: &str, args: &[&str]| {
+        let mut command = Command::new(environment.join("bin").join(program));
+        let path = std::env::var_os("PATH").unwrap();
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", place.path().join("home"))
+            .current_dir(place.path());
+        command.args(args);
+        command
+    };
+    for (program, args) in [("paster", &["--version"][..]), ("python", &["-m", "paster", "--version"])] {
+        let said = succeeds(&mut run(program, args));
+        assert_eq!(text(&said.stdout).trim(), format!("paster {version}"));
+    }
+    succeeds(&mut run("paster", &["create", "page", "--template", "wsgi", "--defaults"]));
+    let listen = "server.main.listen=[\"127.0.0.1:0\"]";
+    let mut serving = Serving::spawn(run("paster", &["serve", "page", "--json", "-D", listen]));
+    assert!(
+        Connection::open(serving.address()).get("/?name=Ada").1.contains("Hello, Ada!"),
+        "{}",
+        serving.stderr()
+    );
+    assert_eq!(serving.stop(), Some(0));
+    succeeds(Command::new(environment.join("bin/pip")).args(["uninstall", "--yes", "paster"]));
+    assert!(
+        !environment.join("bin/paster").exists() && !environment.join("lib/paster/libnotebook.so").exists()
+    );
 }

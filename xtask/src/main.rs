@@ -16,7 +16,7 @@ Maintenance tasks of this repository:
   cargo xtask check              only check the docs, the fuzz targets, and the licences of all dependencies
   cargo xtask setup              only install what the tests need
   cargo xtask bench [NAME…]      measure paster and its peers in one run and print the tables (needs nginx, caddy and wrk)
-  cargo xtask dist [--profile P] build the packages: an archive, and on Debian a .deb; prints their paths
+  cargo xtask dist [--profile P] build the packages: an archive, a wheel, and on Debian a .deb; prints their paths
                    [--out DIR]   default: the profile `dist`, and target/packages
                    [--from DIR]  packs the files that are built in DIR instead of building them
   cargo xtask sanitize [NAME…]   run the plugin border under miri, address and thread (needs a nightly toolchain)

@@ -1,11 +1,12 @@
-//! `cargo xtask dist`: builds paster and the plugins that come with it, and packs them as an archive and as a Debian
-//! package.
+//! `cargo xtask dist`: builds paster and the plugins that come with it, and packs them as an archive, as a Debian
+//! package and as a Python wheel.
 //!
-//! Both come from one tree: `bin/paster`, `lib/paster/lib*.so`, manual pages, completions, a systemd unit, docs and
+//! All come from one tree: `bin/paster`, `lib/paster/lib*.so`, manual pages, completions, a systemd unit, docs and
 //! licences. The same sources give the same packages: entries are sorted, belong to root, and have the time of the commit.
 
 mod deb;
 mod notices;
+mod wheel;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -120,7 +121,8 @@ fn stage_and_pack(options: &Options, release: &Release, from: &Path, stage: &Pat
         tar.arg(format!("--use-compress-program=gzip -{level}n")).arg("--file").arg(&archive).arg(&name),
     )?;
     let package = deb::pack(&tree, stage, release, &options.out, level)?;
-    Ok([archive].into_iter().chain(package).collect())
+    let wheel = wheel::pack(&tree, release, &options.out, level)?;
+    Ok([archive].into_iter().chain(package).chain(wheel).collect())
 }
 
 /// Builds the pages, the program and the plugins. Returns the directory of the built files.
