@@ -140,6 +140,30 @@ fn cargo_runs_in_the_folder_of_the_crate() {
     assert_eq!(get(&start(), "/"), "two");
 }
 
+/// `cargo run` sets `OUT_DIR` and more for the program that it runs. The build script of `ring` is one of those that cargo runs
+/// again when such a variable changes.
+#[test]
+fn variables_of_cargo_run_do_not_reach_the_build_of_a_plugin() {
+    let folder = crate_folder("configured");
+    let script = "fn main() {
+        println!(\"cargo::rerun-if-env-changed=OUT_DIR\");
+        println!(\"cargo::rerun-if-env-changed=CARGO_PKG_NAME\");
+        let runs = std::fs::OpenOptions::new().append(true).create(true).open(\"runs\").unwrap();
+        std::io::Write::write_all(&mut &runs, b\"+\").unwrap();
+    }";
+    std::fs::write(folder.path().join("build.rs"), script).unwrap();
+    let start = |variables: &[(&str, &str)]| {
+        let mut command = crate::support::paster();
+        command.args(["serve", "--json", "--reload"]).current_dir(folder.path());
+        command.env_remove("OUT_DIR").env_remove("CARGO_PKG_NAME").envs(variables.iter().copied());
+        get(&Serving::spawn(command), "/")
+    };
+    start(&[]);
+    edit(folder.path(), "async { \"first\" }", "async { \"second\" }");
+    assert_eq!(start(&[("OUT_DIR", "/elsewhere"), ("CARGO_PKG_NAME", "paster")]), "second");
+    assert_eq!(std::fs::read_to_string(folder.path().join("runs")).unwrap(), "+");
+}
+
 /// The error about a crate that is not a plugin shows that its library was found.
 #[test]
 fn a_library_is_found_where_the_config_of_cargo_puts_it() {

@@ -199,11 +199,11 @@ fn home(variable: &str, usual: &str) -> Option<PathBuf> {
     set(variable).or_else(|| Some(set("HOME")?.join(usual)))
 }
 
-/// Whether `cargo run` sets this variable for paster: build scripts of the plugin must not see it.
+/// Whether `cargo run` sets this variable for paster. Cargo must not see it: it would run build scripts that track it, such
+/// as that of `ring`, again, and compile everything that depends on them.
 pub(super) fn is_ours(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_")
-        || variable == "CARGO_MANIFEST_DIR"
-        || variable == "CARGO_MANIFEST_PATH"
+        || ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "OUT_DIR"].contains(&variable)
 }
 
 /// The user's `cargo`. It runs in the crate's directory, because cargo looks for `.cargo/config.toml` and
