@@ -228,16 +228,10 @@ impl Credentials {
     }
 }
 
-/// Sets the soft limit, and raises the hard limit if it is lower.
+/// Sets the soft and the hard limit: programs such as Node raise their soft limit to the hard one.
 fn set(resource: Resource, wanted: Option<u64>, key: &str) -> Result<(), Error> {
-    let now = rustix::process::getrlimit(resource);
-    let above = match (wanted, now.maximum) {
-        (Some(wanted), Some(maximum)) => wanted > maximum,
-        (None, Some(_)) => true,
-        _ => false,
-    };
-    let maximum = if above { wanted } else { now.maximum };
-    rustix::process::setrlimit(resource, Rlimit { current: wanted, maximum }).map_err(|cause| {
+    let limit = Rlimit { current: wanted, maximum: wanted };
+    rustix::process::setrlimit(resource, limit).map_err(|cause| {
         Error::new(format!("cannot set the limit `{key}` of `[process]`"))
             .because(cause)
             .help("only root can exceed the hard limit that paster was started with")
