@@ -1,6 +1,6 @@
 //! Middleware: one file each, with its `Options` and a function that wraps an app into another app.
 //!
-//! A layer that passes a request on unchanged returns the inner future ([`App::from_call`]) and boxes
+//! A layer that passes a request on unchanged returns the inner future ([`App::from_call`](crate::body::App::from_call)) and boxes
 //! nothing. `ops/assemble.rs` tells what the others cost.
 
 mod access_log;

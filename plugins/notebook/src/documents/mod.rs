@@ -257,7 +257,7 @@ impl Documents {
 
     /// Renames a file or folder, and the open documents in it.
     /// # Errors
-    /// Same as [`Files::rename`].
+    /// Same as `Files::rename`.
     pub async fn rename(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
         let _opening = self.0.opening.lock().await;
         let moved: Vec<(RelativePath, RelativePath)> =
