@@ -86,8 +86,18 @@ fn show(config: &Config, json: bool) -> Result<String> {
     if json {
         return Ok(format!("{masked:#}\n"));
     }
-    toml::to_string_pretty(&masked)
+    toml::to_string_pretty(&escaped(masked))
         .map_err(|error| Error::new("the merged config cannot be written as TOML").because(error).into())
+}
+
+/// The tree as it stands in a file, where `$${` is `${`.
+fn escaped(tree: Value) -> Value {
+    match tree {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(table) => table.into_iter().map(|(key, value)| (key, escaped(value))).collect(),
+        other => other,
+    }
 }
 
 fn explain(config: &Config, key: &str, json: bool) -> Result<String> {

@@ -24,7 +24,8 @@ use screen::Screen;
 
 Without a config file:
   paster serve ./blog                        serve the application in a directory: Django, Flask, FastAPI,
-                                             Pyramid, pages, notebooks, …; says what it has found
+                                             Pyramid, Node.js, a Procfile, pages, notebooks, …;
+                                             says what it has found
   paster serve --app static:./public         serve the files of a directory
   paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public

@@ -50,7 +50,7 @@ pub use paths::{
     AppendPath, ConfigAddress, ConfigPath, FollowedPath, NamedPath, OutputPath, PathAccess, ProgramPath,
     ReadPath, ServedPath,
 };
-pub use procfile::{Procfile, ProcfileEntry, ProcfileRole, SkippedLine};
+pub use procfile::{Procfile, ProcfileEntry, ProcfileRole, SkippedLine, simple_words};
 use provenance::Provenance;
 pub use schema::old_names;
 pub use secret::is_secret_field;

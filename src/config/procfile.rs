@@ -4,6 +4,9 @@
 //! Heroku, "The Procfile", and foreman's reading of it: <https://devcenter.heroku.com/articles/procfile>.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// The programs of a `Procfile`, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,16 +58,32 @@ impl ProcfileEntry {
         }
     }
 
-    /// The command as the words of a program: a shell that runs it, and that the program replaces if it is a simple
-    /// command.
-    pub fn words(&self) -> [String; 3] {
-        let simple = !self.command.contains(['|', '&', ';', '<', '>', '(', ')', '{', '`', '\n']);
-        let is_assignment = |word: &str| word.contains('=');
-        let starts_program = self.command.split_whitespace().next().is_some_and(|word| !is_assignment(word));
-        let is_builtin = self.command.starts_with("cd ") || self.command.starts_with("exec ");
-        let exec = if simple && starts_program && !is_builtin { "exec " } else { "" };
-        ["/bin/sh".to_owned(), "-c".to_owned(), format!("{exec}{}", self.command)]
+    /// The command as the words of a program, with `{port}` for the variable `PORT` in the one of `web`. A command that only
+    /// a shell understands is an argument of `/bin/sh`.
+    pub fn words(&self) -> Vec<String> {
+        static PORT: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"\$PORT\b|\$\{PORT\}").expect("it is valid"));
+        let with_port = match self.role() {
+            ProcfileRole::Web => PORT.replace_all(&self.command, "{port}"),
+            _ => self.command.as_str().into(),
+        };
+        let shell = || ["/bin/sh", "-c", &self.command].map(str::to_owned).to_vec();
+        simple_words(&with_port).unwrap_or_else(shell)
     }
+}
+
+/// The words of a command that means the same without a shell: no variables, patterns, operators or commands of the
+/// shell itself. `{port}` is allowed.
+pub fn simple_words(command: &str) -> Option<Vec<String>> {
+    const SPECIAL: &str = "$`|&;<>(){}*?[]~#!\n";
+    const OF_SHELL: [&str; 16] = [
+        "cd", "exec", "export", "set", "source", ".", "eval", "trap", "ulimit", "umask", "if", "for",
+        "while", "until", "case", "time",
+    ];
+    let is_special = |c: char| SPECIAL.contains(c);
+    let words = shlex::split(command).filter(|_| !command.replace("{port}", "").contains(is_special))?;
+    let program = words.first()?;
+    (!program.contains('=') && !OF_SHELL.contains(&program.as_str())).then_some(words)
 }
 
 impl Procfile {
@@ -141,16 +160,25 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_runs_the_command_and_a_simple_one_replaces_it() {
-        let check = |command: &str, expected: &str| {
-            let procfile = Procfile::parse(&format!("web: {command}"));
-            assert_eq!(procfile.entries[0].words(), ["/bin/sh", "-c", expected], "{command}");
-        };
-        check("node server.js $PORT", "exec node server.js $PORT");
-        check("RAILS_ENV=test puma", "RAILS_ENV=test puma");
-        check("cd site && node .", "cd site && node .");
-        check("cd site", "cd site");
-        check("exec puma", "exec puma");
-        check("a | b", "a | b");
+    fn a_shell_runs_only_what_needs_one() {
+        let words = |line: &str| Procfile::parse(line).entries[0].words();
+        assert_eq!(words("web: node server.js 'a b'"), ["node", "server.js", "a b"]);
+        assert_eq!(words("web: puma -p $PORT"), ["puma", "-p", "{port}"]);
+        assert_eq!(words("web: puma -b \"tcp://0.0.0.0:${PORT}\""), ["puma", "-b", "tcp://0.0.0.0:{port}"]);
+        for command in [
+            "puma -p ${PORT:-3000}",
+            "puma -p $PORTS",
+            "RAILS_ENV=test puma",
+            "cd site && node .",
+            "cd site",
+            "exec puma",
+            "a | b",
+            "ls *.rb",
+            "echo 'not closed",
+        ] {
+            assert_eq!(words(&format!("web: {command}")), ["/bin/sh", "-c", command]);
+        }
+        // Only `web` has a port.
+        assert_eq!(words("worker: rake $PORT"), ["/bin/sh", "-c", "rake $PORT"]);
     }
 }

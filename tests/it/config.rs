@@ -278,7 +278,7 @@ ports = [
 ]
 greeting = "hello Ann"
 name = "Ann"
-escaped = "${here} $5 $"
+escaped = "$${here} $5 $"
 
 [app.main]
 use = "k"
@@ -289,7 +289,7 @@ ports = [
     2,
 ]
 url = "http://localhost:8080/"
-text = "hello Ann: ${here} $5 $"
+text = "hello Ann: $${here} $5 $"
 list = [
     "Ann",
     { deep = "[FOLDER]/sub" },

@@ -1,5 +1,7 @@
 //! `paster serve DIRECTORY`: what a directory is taken for.
 
+mod programs;
+
 use std::path::Path;
 use std::process::Command;
 

@@ -22,18 +22,18 @@ pub(super) struct Found {
 const PHP_ROOTS: [&str; 5] = ["public", "web", "htdocs", "www", "."];
 
 /// An app of `kind` with these options.
-fn app(kind: &str, options: Value) -> Map<String, Value> {
+pub(super) fn app(kind: &str, options: Value) -> Map<String, Value> {
     let mut app = Map::from_iter([("use".to_owned(), kind.into())]);
     app.extend(options.as_object().cloned().unwrap_or_default());
     app
 }
 
-fn found(app: Map<String, Value>, why: String) -> Found {
+pub(super) fn found(app: Map<String, Value>, why: String) -> Found {
     Found { app, why, more: Value::Null }
 }
 
 /// An error about an application that is not complete, or not the only one.
-fn incomplete<T>(message: String, help: String) -> Result<T> {
+pub(super) fn incomplete<T>(message: String, help: String) -> Result<T> {
     Err(Error::config(message).help(help).into())
 }
 

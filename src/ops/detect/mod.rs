@@ -1,10 +1,11 @@
 //! `paster serve DIRECTORY`: finds out what application a directory contains, and gives the config for it.
 //!
-//! `rules` is the table of what is recognized, and `entries` finds the details; `contents` reads the directory. Nothing of
+//! `rules` is the table of what is recognized; `entries` and `programs` find the details; `contents` reads the directory. Nothing of
 //! the application is run: Python files are parsed by the environment's own interpreter.
 
 mod contents;
 mod entries;
+mod programs;
 mod requirements;
 mod rules;
 mod web_line;
@@ -101,8 +102,8 @@ fn nothing(folder: &Path, contents: &Contents) -> Error {
     if let Some(why) = contents.python_problem() {
         error = error.help(why);
     }
-    if contents.has_file("package.json") && contents.has_file("index.html") {
-        error = error.help("if its pages must be built first, do that: `npm run build`");
+    for hint in programs::hints(contents) {
+        error = error.help(hint);
     }
     error.help(format!("serve its files with `paster serve --app static:{}`", folder.display()))
 }

@@ -9,6 +9,7 @@ use super::entries::{
     Found, applications, django, notebook, object_in, pages, paste, php, plugin, plugins, projects, pyramid,
     python_framework, python_object, web_line,
 };
+use super::programs::{go, is_go_server, node, node_command, procfile, procfile_of, rack, script};
 use super::requirements::depends_on;
 use crate::error::Result;
 
@@ -48,6 +49,12 @@ pub(super) enum Sign {
     Object(&'static str),
     /// A `Procfile` whose `web` is a Python server with an application of this kind.
     WebLine(&'static str),
+    /// A `Procfile` with a line `web`.
+    Web,
+    /// A program in Go that reads the variable `PORT`.
+    GoServer,
+    /// A start script of `package.json` that runs a server, or what starts without one.
+    NodeServer,
     /// A script of `package.json`.
     Script(&'static str),
     /// A crate that is a plugin of paster.
@@ -114,9 +121,18 @@ pub(super) static RULES: &[Rule] = &[
     framework("fastapi", "a FastAPI application", &[Sign::Application("fastapi")]),
     framework("starlette", "a Starlette application", &[Sign::Application("starlette")]),
     Rule {
+        name: "procfile",
+        about: "the programs of a `Procfile`",
+        rank: 3,
+        all: &[Sign::Web],
+        any: &[],
+        none: &[Sign::WebLine("wsgi"), Sign::WebLine("asgi")],
+        find: procfile,
+    },
+    Rule {
         name: "wsgi",
         about: "a WSGI application (`wsgi.py`)",
-        rank: 3,
+        rank: 4,
         all: &[],
         any: &[
             Sign::Application("wsgi"),
@@ -130,11 +146,39 @@ pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "asgi",
         about: "an ASGI application (`asgi.py`)",
-        rank: 3,
+        rank: 4,
         all: &[],
         any: &[Sign::Application("asgi"), Sign::Object("asgi.py"), Sign::WebLine("asgi")],
         none: &[],
         find: python_object,
+    },
+    Rule {
+        name: "rack",
+        about: "a Rack application (`config.ru`)",
+        rank: 5,
+        all: &[Sign::File("config.ru")],
+        any: &[],
+        none: &[],
+        find: rack,
+    },
+    Rule {
+        name: "go",
+        about: "a server in Go (`go.mod`)",
+        rank: 5,
+        all: &[Sign::File("go.mod"), Sign::GoServer],
+        any: &[],
+        none: &[],
+        find: go,
+    },
+    // A `package.json` beside another application builds its front end.
+    Rule {
+        name: "node",
+        about: "a server of Node.js (`package.json` with a start script)",
+        rank: 6,
+        all: &[Sign::NodeServer],
+        any: &[],
+        none: &[],
+        find: node,
     },
     Rule {
         name: "static",
@@ -199,14 +243,11 @@ impl Sign {
             Sign::Application(framework) => applications(contents, framework).next().is_some(),
             Sign::Object(file) => object_in(contents, file).is_some(),
             Sign::WebLine(kind) => web_line(contents, kind).is_some(),
-            Sign::Script(name) => has_script(contents, name),
+            Sign::Web => procfile_of(contents).entry("web").is_some(),
+            Sign::GoServer => is_go_server(contents),
+            Sign::NodeServer => node_command(contents).is_some(),
+            Sign::Script(name) => script(contents, name).is_some(),
             Sign::Plugin => !plugins(contents).is_empty(),
         }
     }
-}
-
-fn has_script(contents: &Contents, name: &str) -> bool {
-    let manifest = contents.json("package.json");
-    manifest
-        .is_some_and(|manifest| manifest["scripts"][name].as_str().is_some_and(|script| !script.is_empty()))
 }
