@@ -102,7 +102,8 @@ fn requests_wait_while_the_only_process_starts_again() {
         let mut clients = Clients::of(serving.address());
         let first = pid(&serving);
         kill(first);
-        wait_until("it is gone", || !runs(first));
+        // Until its last thread has ended, its socket takes connections.
+        wait_until("it is gone", || !std::path::Path::new(&format!("/proc/{first}")).exists());
         clients.add(|address, traffic| traffic::fresh(traffic, 100, || traffic::connect(address)));
         let traffic = clients.traffic.clone();
         wait_until("another one serves", || traffic.requests.load(std::sync::atomic::Ordering::Relaxed) > 20);
