@@ -26,6 +26,9 @@ pub(in crate::app) enum Reason {
     /// The connection ended before the response.
     #[error("it closed the connection without a response")]
     Closed,
+    /// The connection was reset before the response: the upstream has not read all of the request.
+    #[error("it closed the connection without a response")]
+    Reset,
     /// The connection ended in the middle of the response.
     #[error("it broke off its response")]
     BrokenOff,

@@ -62,7 +62,7 @@ impl ResponseReader {
         let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
         match reset && !self.answered {
             _ if self.headed => Reason::BrokenOff,
-            true => Reason::Closed,
+            true => Reason::Reset,
             false => Reason::Broken(error),
         }
     }

@@ -25,7 +25,8 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
 /// If no connection can be made, nothing was sent, and the next upstream is tried. A request that was sent is
 /// sent again only if it `repeats`, none of its body was taken and no byte of a response arrived. If the
 /// connection was a kept one, it goes over a new connection to whichever upstream is next; otherwise to one
-/// that was not tried. When no upstream can be reached, it goes on for the group's `patience`.
+/// that was not tried. When no upstream can be reached, or the last one has ended without reading the request, it goes on for
+/// the group's `patience`.
 /// # Errors
 /// The last failure.
 pub(in crate::app) async fn run<P: Protocol>(
@@ -71,7 +72,7 @@ pub(in crate::app) async fn run<P: Protocol>(
             Err(Stop::Client(error)) => return Err(UpstreamFailure::Client(error)),
             Err(Stop::Upstream(reason)) => reason,
         };
-        let lost = matches!(reason, Reason::Closed | Reason::Broken(_));
+        let lost = matches!(reason, Reason::Closed | Reason::Reset | Reason::Broken(_));
         let again = match exchange.take_untouched() {
             Some(again) if repeats && lost && !exchange.has_answer() => again,
             _ => {
@@ -88,6 +89,15 @@ pub(in crate::app) async fn run<P: Protocol>(
         fresh = false;
         group.failed(&member);
         tried |= 1 << index;
-        group.next(&member, tried, reason)?;
+        // A socket that is closed before it is accepted, or with unread data, is reset.
+        let unread = matches!(reason, Reason::Reset);
+        if let Err(failure) = group.next(&member, tried, reason) {
+            if !unread {
+                return Err(failure);
+            }
+            drop(exchange); // others may use its place meanwhile
+            group.wait_for_start(began, failure).await?;
+            tried = 0;
+        }
     }
 }
