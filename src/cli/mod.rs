@@ -28,6 +28,8 @@ mod run;
 mod serve;
 mod shell;
 mod source;
+#[cfg(feature = "top")]
+mod stacks;
 mod stop;
 mod task;
 #[cfg(feature = "top")]

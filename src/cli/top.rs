@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::control::{Columns, ServerArgs, span};
 use super::output::print;
-use super::ps;
+use super::{ps, stacks};
 use crate::error::{Error, Result};
-use crate::ops::control::{Ask, Connection, Counts, InFlight, Ps};
+use crate::ops::control::{Ask, Connection, Counts, InFlight, ProcessStacks, Ps};
 
 /// How many samples the graph of rates shows.
 const HISTORY: usize = 240;
@@ -28,6 +28,7 @@ const HISTORY: usize = 240;
   paster top               a live view; q quits
   paster top --once        print one sample as a table
   paster top --once --json
+  paster top --stacks api  what each thread of the Python application [app.api] is doing
 
 Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
 pub(super) struct Args {
@@ -38,9 +39,13 @@ pub(super) struct Args {
     #[arg(long)]
     once: bool,
 
-    /// Print one sample as JSON
+    /// Print JSON: one sample, or the stacks
     #[arg(long)]
     json: bool,
+
+    /// Print the stack of each thread of a Python application, also of one that hangs
+    #[arg(long, value_name = "APP", conflicts_with = "once")]
+    stacks: Option<String>,
 
     /// Seconds between two samples, from 0.1 to 30
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = every)]
@@ -72,6 +77,12 @@ impl Look {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut server = self.server.connect()?;
+        if let Some(app) = self.stacks {
+            return stacks::print_stacks(
+                &server.done::<Vec<ProcessStacks>>(&Ask::Stacks { app })?,
+                self.json,
+            );
+        }
         if self.json {
             let look = Look::take(&mut server)?;
             return print(&format!("{:#}\n", json!({ "ps": look.ps, "requests": look.requests })));

@@ -84,6 +84,8 @@ kinds! {
     Sources = 6,
     /// From a process, about once a second: a [`ProcessStatus`].
     Status = 7,
+    /// To a process: send the stacks of all threads. From a process: the stacks, as UTF-8.
+    Stacks = 8,
     /// A new stream: a request's head as [`Pairs`].
     Request = 16,
     /// A [`ResponseHead`]. The first part of the body comes with it.

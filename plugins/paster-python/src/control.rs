@@ -19,6 +19,7 @@ use crate::connection::{Connections, Target};
 use crate::descriptors;
 use crate::embedded;
 use crate::load::Load;
+use crate::stacks;
 
 /// How often the status is sent.
 const STATUS: Duration = Duration::from_secs(1);
@@ -137,8 +138,10 @@ fn accept(
     std::thread::Builder::new().name("accept".into()).spawn(acceptor)?;
     let controller = move || {
         while let Ok(Some(frame)) = control.next() {
-            if frame.kind == Kind::Drain {
-                break;
+            match frame.kind {
+                Kind::Drain => break,
+                Kind::Stacks => stacks::send(),
+                _ => {}
             }
         }
         let _ = rustix::io::write(&*stop, &1_u64.to_ne_bytes()); // cannot fail: the counter is 0

@@ -7,6 +7,7 @@
 //!
 //! - `process`: the life of the application; `control`, `embedded`: who has started it, and where requests come from
 //! - `descriptors`: what a forked child must not keep
+//! - `stacks`: what all threads are doing
 //! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: what they hold back
 //! - `wsgi`: PEP 3333, on threads; `asgi`: ASGI 3, on an event loop
 
@@ -21,6 +22,7 @@ mod flusher;
 mod load;
 mod process;
 mod queue;
+mod stacks;
 mod wsgi;
 
 use pyo3::prelude::*;

@@ -197,7 +197,7 @@ def sources(error=None):
     return sorted(path for path in found if not path.startswith(_outside) and "/site-packages/" not in path)
 
 
-def prepare(application, development, forked):
+def prepare(application, development, forked, stacks):
     """Makes the process look as if the application was started directly, and lets it tell what it does."""
     import faulthandler
     import signal
@@ -205,9 +205,10 @@ def prepare(application, development, forked):
     sys.argv[:] = [application.partition(" ")[0]]
     # A cached file is told by its time in whole seconds and its length: too little for somebody who saves often.
     sys.dont_write_bytecode = development
-    # A crash in a library logs each thread's stack; so does a process that is about to be replaced because it hangs.
+    # A crash in a library logs each thread's stack; a process that is about to be replaced because it hangs is asked for
+    # them with a signal, which needs no interpreter.
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
     # A child that the application forks must not keep the sockets to paster.
     os.register_at_fork(after_in_child=lambda: _close(forked()))
 

@@ -22,7 +22,7 @@ use crate::control::{Control, Reporter, Source, end_with_parent, tell_status};
 use crate::descriptors;
 use crate::load::{LOOK, Load};
 use crate::queue::Queue;
-use crate::wsgi;
+use crate::{stacks, wsgi};
 
 /// What the application's kind needs to know.
 pub(crate) struct Settings {
@@ -100,7 +100,8 @@ pub(crate) fn serve(py: Python<'_>, settings: Settings, source: Source, reporter
         Source::Socket(..) => {
             let forked = wrap_pyfunction!(descriptors::forked, py)?;
             let application = settings.text("application");
-            loader.call_method1("prepare", (application, settings.is_set("development"), forked))?
+            let stacks = stacks::collect(reporter.clone())?.into_raw_fd();
+            loader.call_method1("prepare", (application, settings.is_set("development"), forked, stacks))?
         }
         Source::Worker(_) => loader.call_method1(
             "prepare_worker",

@@ -33,6 +33,8 @@ pub enum Report {
     Status(ProcessStatus),
     /// All source files of the application that are in use now.
     Sources(Vec<PathBuf>),
+    /// The stacks of all threads, as text.
+    Stacks(String),
 }
 
 /// Why an application could not be loaded.
@@ -99,6 +101,15 @@ impl Control {
         self.send(out).await
     }
 
+    /// Asks the process for the stacks of all threads.
+    /// # Errors
+    /// When the process has ended.
+    pub async fn ask_for_stacks(&self) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        out.push(Kind::Stacks, 0, &[]);
+        self.send(out).await
+    }
+
     async fn send(&self, mut out: Outgoing) -> io::Result<()> {
         while !out.is_empty() {
             self.stream.async_io(Interest::WRITABLE, || out.send(&self.stream)).await?;
@@ -142,6 +153,7 @@ impl Report {
             }
             Kind::Status => Report::Status(ProcessStatus::read(&frame.payload)?),
             Kind::Sources => Report::Sources(sources(pairs)),
+            Kind::Stacks => Report::Stacks(String::from_utf8_lossy(&frame.payload).into_owned()),
             _ => return Ok(None),
         }))
     }

@@ -45,7 +45,7 @@ impl Endpoint for WorkerEnd {
                 self.tell(Err(failure));
             }
             Report::Sources(sources) => self.sources(sources),
-            Report::Status(_) => {}
+            Report::Status(_) | Report::Stacks(_) => {}
         }
     }
 

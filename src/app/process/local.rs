@@ -99,7 +99,7 @@ impl Local {
             match self.control.next().await {
                 Ok(Some(Report::Ready(facts))) => return Ok(facts),
                 Ok(Some(Report::Failed(failure))) => return Err(failure),
-                Ok(Some(Report::Sources(_) | Report::Status(_))) => {}
+                Ok(Some(Report::Sources(_) | Report::Status(_) | Report::Stacks(_))) => {}
                 Ok(None) | Err(_) => {
                     let status =
                         self.child.wait().await.map_or_else(|error| error.to_string(), |s| s.to_string());

@@ -35,6 +35,8 @@ pub struct ProcessSpec {
     /// Requests are forwarded to that address, and not sent as frames: a process cannot tell the workers that another one
     /// takes its place.
     pub forwarded: bool,
+    /// The processes can send the stacks of their threads.
+    pub has_stacks: bool,
     /// How long loading the application may take, in seconds.
     pub start_secs: u64,
     /// How long a process may take to end, in seconds; 0: as long as is usual.

@@ -185,6 +185,7 @@ fn spec<O: PythonKind>(options: &O, table: &Table, library: &Path, development: 
         count,
         start_secs: u64::from(common.start_secs.get()),
         limits,
+        has_stacks: true,
         ..ProcessSpec::default()
     })
 }

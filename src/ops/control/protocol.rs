@@ -72,6 +72,11 @@ pub enum Ask {
         /// Number of the process, from 0.
         process: usize,
     },
+    /// What the threads of a Python application are doing. Answer: a list of [`ProcessStacks`].
+    Stacks {
+        /// Name of the app.
+        app: String,
+    },
     /// Stop. Answer: [`Hello`] at once; the connection closes when the process ends.
     Stop {
         /// Do not wait for requests in flight.
@@ -131,6 +136,17 @@ pub struct ProgramTerminal {
     pub name: String,
     /// Process id of the program.
     pub pid: u32,
+}
+
+/// What the threads of a process are doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStacks {
+    /// Number of the process, from 0.
+    pub process: usize,
+    /// Its process id; 0 while it is being started.
+    pub pid: u32,
+    /// The stack of each thread, as Python's `faulthandler` writes it; `None` if the process has not sent it in time.
+    pub stacks: Option<String>,
 }
 
 /// A supervisor.

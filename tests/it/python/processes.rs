@@ -288,6 +288,35 @@ fn a_process_that_hangs_is_replaced_and_the_log_tells_what_it_did() {
 }
 
 #[test]
+fn top_tells_what_each_thread_does() {
+    let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
+    let serving = site.serve(&format!("{APP}threads = 2\n"));
+    let (file, first) = (site.folder().join("never"), pid(&serving));
+    let waiting = waiting(&serving, &file);
+    wait_until("it waits", || file.with_extension("begun").exists());
+    let run = |arguments: &[&str]| site.paster(&[&["top", "--stacks"], arguments].concat()).output().unwrap();
+    let output = run(&["main"]);
+    let stacks = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(stacks.starts_with(&format!("process 0, pid {first}\n  Thread 0x")), "{stacks}");
+    assert!(stacks.contains("checks.py\", line ") && stacks.contains(" in waits"), "{stacks}");
+    let json: Value = serde_json::from_slice(&run(&["main", "--json"]).stdout).unwrap();
+    let threads = json[0]["threads"].as_array().unwrap();
+    let waits = |thread: &Value| {
+        let frames = thread["frames"].as_array().unwrap();
+        frames.iter().any(|frame| frame["function"] == "waits" && frame["line"].is_u64())
+    };
+    assert!(threads.iter().any(waits), "{json:#}");
+    // A thread that keeps the interpreter to itself does not prevent an answer.
+    assert_eq!(get(&serving, "/blocks"), "blocking\n");
+    wait_until("the block is seen", || text(&run(&["main"]).stdout).contains("in block\n"));
+    let output = run(&["wrong"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is neither an app nor a program `wrong`"));
+    drop(waiting);
+}
+
+#[test]
 fn a_process_that_hangs_without_a_request_is_replaced() {
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
     let mut serving = site.serve(&format!("{APP}stuck_secs = 3\n"));

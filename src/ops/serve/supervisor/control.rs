@@ -92,6 +92,10 @@ impl Supervisor {
                     Err(error) => refusal(error),
                 }));
             }
+            Ask::Stacks { app } => match self.apps.stacks(&app) {
+                Ok(stacks) => drop(tokio::spawn(async move { reply.send(value(stacks.await)) })),
+                Err(error) => drop(reply.send(refusal(error))),
+            },
             Ask::Stop { fast } => {
                 let _ = reply.send(value(hello(&shared)));
                 let grace = self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace());

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::app::process::ProcessSpec;
 use crate::context::ProcessAddress;
@@ -69,6 +69,36 @@ pub(super) struct Member {
     /// The socket that it inherits.
     pub(super) listener: Option<OwnedFd>,
     pub(super) current: Mutex<CurrentProcess>,
+    pub(super) stacks: StacksWanted,
+}
+
+/// Who waits for the stacks of a process.
+#[derive(Debug, Default)]
+pub(super) struct StacksWanted {
+    waiting: Mutex<Vec<oneshot::Sender<String>>>,
+    added: Notify,
+}
+
+impl StacksWanted {
+    /// Asks for the stacks.
+    pub(super) fn ask(&self) -> oneshot::Receiver<String> {
+        let (answer, stacks) = oneshot::channel();
+        self.waiting.lock().push(answer);
+        self.added.notify_one();
+        stacks
+    }
+
+    /// Waits until somebody asks. Safe to cancel.
+    pub(super) async fn wanted(&self) {
+        self.added.notified().await;
+    }
+
+    /// Answers all who wait.
+    pub(super) fn answer(&self, stacks: &str) {
+        for waiting in self.waiting.lock().drain(..) {
+            let _ = waiting.send(stacks.to_owned()); // it may have given up
+        }
+    }
 }
 
 /// The current process.

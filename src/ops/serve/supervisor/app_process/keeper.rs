@@ -147,6 +147,7 @@ impl Keeper {
                         self.sources.record(&sources, start);
                         self.registry.add_sources(&self.owner.name, sources);
                     }
+                    Ok(Some(Report::Stacks(stacks))) => self.member.stacks.answer(&stacks),
                     Ok(Some(Report::Status(status))) => {
                         if let Some(reason) = care.due(status) {
                             if self.spec.forwarded {
@@ -170,6 +171,9 @@ impl Keeper {
                     }
                     Ok(None) | Err(_) => open = false,
                 },
+                () = self.member.stacks.wanted() => {
+                    let _ = control.ask_for_stacks().await; // it may have ended
+                }
                 status = process.wait() => break status,
                 () = &mut limit, if !ready => {
                     let summary = format!("it was not loaded within {} s", self.spec.start_secs);
@@ -222,7 +226,7 @@ impl Keeper {
                 match control.next().await {
                     Ok(Some(Report::Ready(_))) => return Ok(()),
                     Ok(Some(Report::Failed(failure))) => return Err(failure),
-                    Ok(Some(Report::Sources(_) | Report::Status(_))) => {}
+                    Ok(Some(Report::Sources(_) | Report::Status(_) | Report::Stacks(_))) => {}
                     Ok(None) | Err(_) => {
                         return Err(failed("its process ended while it was loaded".to_owned()));
                     }

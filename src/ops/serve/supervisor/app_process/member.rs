@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::group::{CurrentProcess, Member};
+use super::group::{CurrentProcess, Member, StacksWanted};
 use crate::app::process::{AddressKind, Endpoint, EndpointUsers};
 use crate::ops::serve::supervisor::side_process::{log_of, make_log};
 
@@ -29,7 +29,14 @@ impl UnstartedMember {
             restarts: 0,
             control: None,
         };
-        Member { index: self.index, socket: self.socket, address, listener, current: Mutex::new(current) }
+        Member {
+            index: self.index,
+            socket: self.socket,
+            address,
+            listener,
+            current: Mutex::new(current),
+            stacks: StacksWanted::default(),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::group::{
     AppGroup, AppProcesses, CarriedApp, CarriedProcess, CurrentProcess, GroupOwner, Member, Sources,
+    StacksWanted,
 };
 use super::keeper::{Keeper, grace, log_name};
 use super::member::UnstartedMember;
@@ -22,7 +23,7 @@ use super::wanted::wanted;
 use crate::app::process::{AddressKind, Control, EndpointUsers, LoadFailure, ProcessSpec};
 use crate::config::Table;
 use crate::error::Error;
-use crate::ops::control::{ProgramTerminal, SideInfo};
+use crate::ops::control::{ProcessStacks, ProgramTerminal, SideInfo};
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
@@ -31,6 +32,8 @@ use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::serve::supervisor::shared::Shared;
 use crate::ops::serve::supervisor::side_process::read_log;
 
+/// How long a process may take to send its stacks.
+const STACKS: Duration = Duration::from_secs(5);
 /// The longest wait for the end of all processes, above that for the slowest of them.
 const STOPPING: Duration = Duration::from_secs(2);
 
@@ -94,11 +97,7 @@ impl AppRegistry {
         name: &str,
         index: usize,
     ) -> Result<ProgramTerminal, Error> {
-        let groups = self.groups();
-        let Some(group) = groups.iter().rev().find(|group| group.owner.name == name) else {
-            let error = Error::new(format!("there is neither an app nor a program `{name}` with processes"));
-            return Err(error.help("`paster ps` lists the processes"));
-        };
+        let group = self.group(name)?;
         let Some(member) = group.members.get(index) else {
             let message = match group.members.len() {
                 0 => format!("`{name}` runs in paster's workers, and has no processes of its own"),
@@ -114,6 +113,41 @@ impl AppRegistry {
                 Err(error.help("a program has one with `terminal = true`, once it is ready"))
             }
         }
+    }
+
+    /// The stacks of the processes of a Python application, in the order of the processes.
+    /// # Errors
+    /// When there is no such application, or it is not one in Python with processes of its own.
+    pub(in crate::ops::serve::supervisor) fn stacks(
+        &self,
+        name: &str,
+    ) -> Result<impl Future<Output = Vec<ProcessStacks>> + use<>, Error> {
+        let group = self.group(name)?;
+        if group.members.is_empty() {
+            let error =
+                Error::new(format!("`{name}` runs in paster's workers, and has no processes of its own"));
+            return Err(error.help("remove `mode = \"embedded\"`"));
+        }
+        if !group.spec.has_stacks {
+            let error = Error::new(format!("`{name}` is not a Python application"));
+            return Err(error.help("only Python applications can tell what their threads are doing"));
+        }
+        Ok(async move {
+            join_all(group.members.iter().map(|member| async {
+                let pid = member.current.lock().pid;
+                let stacks = tokio::time::timeout(STACKS, member.stacks.ask()).await;
+                ProcessStacks { process: member.index, pid, stacks: stacks.ok().and_then(Result::ok) }
+            }))
+            .await
+        })
+    }
+
+    /// The newest processes of an app or a program of this name.
+    fn group(&self, name: &str) -> Result<Arc<AppGroup>, Error> {
+        self.groups().into_iter().rev().find(|group| group.owner.name == name).ok_or_else(|| {
+            let error = Error::new(format!("there is neither an app nor a program `{name}` with processes"));
+            error.help("`paster ps` lists the processes")
+        })
     }
 
     /// The source files of all applications, and the directories that belong to their programs.
@@ -303,7 +337,8 @@ impl AppRegistry {
             let pid = if adopted.is_some() { pid } else { 0 };
             let current = CurrentProcess { pid, program, terminal, since, restarts, control: copy };
             let current = Mutex::new(current);
-            let member = Arc::new(Member { index, socket, address, listener, current });
+            let stacks = StacksWanted::default();
+            let member = Arc::new(Member { index, socket, address, listener, current, stacks });
             let log = adopted
                 .as_ref()
                 .and_then(|_| read_log(&self.shared, log_name(&owner, index), &member.socket));
