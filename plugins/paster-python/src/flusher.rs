@@ -1,4 +1,5 @@
-//! Sends what connections hold back, if nobody else does soon.
+//! Does what others have put off, if nobody else does it soon: sends what connections hold back, and wakes threads for
+//! requests that wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::Connection;
+use crate::queue::Queue;
 
 /// How long the end of a response may be held back, twice at most.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -20,6 +22,7 @@ pub(crate) struct Flusher {
 #[derive(Default)]
 struct FlusherState {
     held: Vec<Arc<Connection>>,
+    queues: Vec<Arc<Queue>>,
     started: bool,
     /// The thread waits for work.
     idle: bool,
@@ -28,16 +31,23 @@ struct FlusherState {
 impl Flusher {
     /// `connection` holds something back.
     pub(crate) fn hold(self: &Arc<Self>, connection: Arc<Connection>) {
+        self.add(|state| state.held.push(connection));
+    }
+
+    /// Requests wait in `queue`.
+    pub(crate) fn look_after(self: &Arc<Self>, queue: Arc<Queue>) {
+        self.add(|state| state.queues.push(queue));
+    }
+
+    fn add(self: &Arc<Self>, add: impl FnOnce(&mut FlusherState)) {
         let mut state = self.state.lock();
-        state.held.push(connection);
+        add(&mut state);
         if !state.started {
             let flusher = self.clone();
             let started = std::thread::Builder::new().name("flush".into()).spawn(move || flusher.run());
             state.started = started.is_ok();
             if started.is_err() {
-                let held = std::mem::take(&mut state.held);
-                drop(state);
-                held.iter().for_each(|connection| connection.flush_held());
+                state.take().finish();
             }
             return;
         }
@@ -52,13 +62,29 @@ impl Flusher {
             // It looks again before it waits: under load, there is always something.
             std::thread::sleep(PAUSE);
             let mut state = self.state.lock();
-            while state.held.is_empty() {
+            while state.held.is_empty() && state.queues.is_empty() {
                 state.idle = true;
                 self.changed.wait(&mut state);
             }
-            let held = std::mem::take(&mut state.held);
+            let due = state.take();
             drop(state);
-            held.iter().for_each(|connection| connection.flush_held());
+            due.finish();
         }
+    }
+}
+
+/// What was put off.
+struct Due(Vec<Arc<Connection>>, Vec<Arc<Queue>>);
+
+impl FlusherState {
+    fn take(&mut self) -> Due {
+        Due(std::mem::take(&mut self.held), std::mem::take(&mut self.queues))
+    }
+}
+
+impl Due {
+    fn finish(self) {
+        self.0.iter().for_each(|connection| connection.flush_held());
+        self.1.iter().for_each(|queue| queue.wake_waiting());
     }
 }

@@ -1,13 +1,22 @@
 //! Requests that wait for a thread of the application.
+//!
+//! Only one thread runs Python code at a time. So while requests are short, a thread that is running one takes the next
+//! ones too, and no other thread is woken for them: it would only wait for the interpreter. If a request takes longer,
+//! the [`Flusher`] wakes others after a moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::exchange::Exchange;
+use crate::flusher::Flusher;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// Requests that take at most so long are short, in microseconds.
+const SHORT_US: u64 = 500;
 
 /// A request that no thread has taken yet.
 pub(crate) struct Job {
@@ -23,6 +32,9 @@ pub(crate) struct Queue {
     changed: Condvar,
     /// How many requests wait.
     length: AtomicUsize,
+    /// How long a request takes on average, in microseconds.
+    took_us: AtomicU64,
+    flusher: Arc<Flusher>,
 }
 
 #[derive(Default)]
@@ -32,6 +44,10 @@ struct State {
     idle: usize,
     /// Threads that were woken and have not looked yet. They may wait for the interpreter.
     woken: usize,
+    /// Threads that run requests.
+    running: usize,
+    /// The flusher looks after the requests that wait.
+    watched: bool,
     closed: bool,
 }
 
@@ -45,18 +61,45 @@ impl Queue {
         self.length.load(Ordering::Relaxed) > 0
     }
 
-    /// Adds requests. Wakes as many threads as there are requests and idle threads.
-    pub(crate) fn add(&self, jobs: &mut Vec<Job>) {
+    /// Adds requests, and wakes threads for them.
+    pub(crate) fn add(self: &Arc<Self>, jobs: &mut Vec<Job>) {
         let mut state = self.lock();
         state.jobs.extend(jobs.drain(..));
         self.length.store(state.jobs.len(), Ordering::Relaxed);
-        let wake = state.jobs.len().saturating_sub(state.woken).min(state.idle);
+        if self.took_us.load(Ordering::Relaxed) > SHORT_US {
+            return self.wake(state, usize::MAX);
+        }
+        let watch = !std::mem::replace(&mut state.watched, true);
+        let enough = usize::from(state.running + state.woken == 0);
+        self.wake(state, enough);
+        if watch {
+            self.flusher.look_after(self.clone());
+        }
+    }
+
+    /// Wakes threads for the requests that still wait. Called by the flusher.
+    pub(crate) fn wake_waiting(&self) {
+        let mut state = self.lock();
+        state.watched = false;
+        self.wake(state, usize::MAX);
+    }
+
+    /// Wakes as many threads as there are requests and idle threads, at most so many.
+    fn wake(&self, mut state: MutexGuard<'_, State>, most: usize) {
+        let wake = state.jobs.len().saturating_sub(state.woken).min(state.idle).min(most);
         state.idle -= wake;
         state.woken += wake;
         drop(state);
         for _ in 0..wake {
             self.changed.notify_one();
         }
+    }
+
+    /// A thread has run a request for so long.
+    pub(crate) fn ran(&self, time: Duration) {
+        let before = self.took_us.load(Ordering::Relaxed);
+        let now = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(1_000_000);
+        self.took_us.store((before * 7 + now) / 8, Ordering::Relaxed);
     }
 
     /// The next request, if one waits.
@@ -71,6 +114,7 @@ impl Queue {
     /// [`Queue::woken`].
     pub(crate) fn wait(&self) -> bool {
         let mut state = self.lock();
+        state.running = state.running.saturating_sub(1);
         if state.jobs.is_empty() {
             if state.closed {
                 return false;
@@ -87,6 +131,7 @@ impl Queue {
     pub(crate) fn woken(&self) {
         let mut state = self.lock();
         state.woken = state.woken.saturating_sub(1);
+        state.running += 1;
     }
 
     /// Lets the threads end once nothing waits.

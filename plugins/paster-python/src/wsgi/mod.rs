@@ -12,6 +12,7 @@ mod input;
 mod response;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use paster_frames::Level;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
@@ -56,9 +57,10 @@ impl Handler {
             };
             if !job.exchange.has_left() {
                 job.exchange.connection.begin_stream(job.exchange.stream);
-                let number = self.load.begin(&job.exchange);
+                let (number, began) = (self.load.begin(&job.exchange), Instant::now());
                 self.serve(py, &environs, &job);
                 self.load.end(number);
+                self.queue.ran(began.elapsed());
             }
             job.exchange.close();
             last = Some(job.exchange.connection.clone());
