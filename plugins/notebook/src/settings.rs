@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::kernel::gateway::{Gateway, GatewayError};
 use crate::kernel::wire;
 
 /// Settings of the notebook.
@@ -56,9 +57,27 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "path"}))]
     pub kernel_read_only: Vec<PathBuf>,
+    /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels in place of this machine.
+    #[serde(default)]
+    pub kernel_gateway: Option<KernelGateway>,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KernelGateway {
+    /// Its address, for example `http://gateway.example:8888`.
+    pub url: String,
+    /// Its token (`KG_AUTH_TOKEN`).
+    #[serde(default)]
+    pub token: Option<String>,
+    /// File with the certificates (PEM) of the authority that has signed the gateway's. Default: the usual authorities.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Who uses the notebook.
@@ -94,9 +113,20 @@ pub enum KernelSandbox {
 }
 
 impl Settings {
+    /// What runs the kernels, if it is not this machine.
+    /// # Errors
+    /// When its address is wrong.
+    pub(crate) fn gateway(&self) -> Result<Option<Gateway>, GatewayError> {
+        let Some(KernelGateway { url, token, ca_file }) = &self.kernel_gateway else { return Ok(None) };
+        let ca_file = ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+        Gateway::new(url, token.clone(), ca_file).map(Some)
+    }
+
     /// How kernels are kept apart.
     pub(crate) fn sandbox(&self) -> KernelSandbox {
         self.kernel_sandbox.unwrap_or(match self.users {
+            // A gateway decides how its kernels are kept apart.
+            _ if self.kernel_gateway.is_some() => KernelSandbox::None,
             Users::Single => KernelSandbox::None,
             Users::Accounts => KernelSandbox::Bubblewrap,
         })

@@ -55,8 +55,9 @@ impl Notebook {
     pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
         let files = Files::open(&settings.data_dir)?;
         let auth = Auth::open(&settings, files.path())?;
-        let kernel_specs =
-            Arc::new(KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone()));
+        let kernel_specs = KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone());
+        let gateway = settings.gateway().map_err(io::Error::other)?;
+        let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
         let sessions = Sessions::new(
             link.clone(),
             kernel_specs.clone(),

@@ -1,10 +1,12 @@
 //! Kernels: their messages, the kernel host (a side process that owns them) and the link to it.
 //!
-//! `host`, `process`, `transport` and `journal` run in the side process; `link` and `specs` run in the
+//! `host`, `process`, `gateway`, `transport` and `journal` run in the side process; `link` and `specs` run in the
 //! plugin; both use `message` and `wire`. Nothing here knows HTTP or documents.
 
+pub mod gateway;
 pub mod host;
 pub mod journal;
+mod kernel_process;
 pub mod link;
 pub mod message;
 mod process;

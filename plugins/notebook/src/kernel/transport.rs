@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use zeromq::util::PeerIdentity;
 use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSocket, ZmqMessage};
 
+use super::gateway::{self, Gateway, RemoteId};
 use super::message::{Channel, DefaultFrame, Message};
 
 /// The session of the host's own messages. Replies to them stay in the host.
@@ -39,6 +40,11 @@ pub(super) struct Transport {
 }
 
 impl Transport {
+    /// With one queue for all channels, and the tasks that it lives for.
+    pub(super) fn over_one(sender: mpsc::UnboundedSender<Message>, tasks: JoinSet<()>) -> Transport {
+        Transport { shell: sender.clone(), control: sender.clone(), stdin: sender, _tasks: tasks }
+    }
+
     /// Queues `message`. A message on iopub is dropped.
     pub(super) fn send(&self, message: Message) {
         let queue = match message.channel {
@@ -58,6 +64,8 @@ pub(super) enum PendingTransport {
     Zmq { base: PathBuf, key: String, connection_file: PathBuf },
     /// The built-in kernel connects to us.
     Lines(UnixListener, PathBuf),
+    /// A gateway's WebSocket.
+    Gateway(Gateway, RemoteId),
 }
 
 impl PendingTransport {
@@ -80,11 +88,12 @@ impl PendingTransport {
         Ok(PendingTransport::Lines(UnixListener::bind(&path)?, path))
     }
 
-    /// The path that is passed to the process.
+    /// The path that is passed to a process of this machine.
     pub(super) fn path(&self) -> &Path {
         match self {
             PendingTransport::Zmq { connection_file, .. } => connection_file,
             PendingTransport::Lines(_, path) => path,
+            PendingTransport::Gateway(..) => Path::new(""),
         }
     }
 
@@ -97,6 +106,7 @@ impl PendingTransport {
                 let (stream, _) = listener.accept().await?;
                 Ok(connect_lines(stream, sink))
             }
+            PendingTransport::Gateway(gateway, id) => gateway::connect(gateway, id, sink).await,
         }
     }
 }
@@ -140,7 +150,7 @@ fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
             }
         }
     });
-    Transport { shell: sender.clone(), control: sender.clone(), stdin: sender, _tasks: tasks }
+    Transport::over_one(sender, tasks)
 }
 
 async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport> {

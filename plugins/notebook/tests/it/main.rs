@@ -6,6 +6,7 @@ mod accounts;
 mod documents;
 mod durability;
 mod example;
+mod gateway;
 mod host;
 mod kernels;
 mod login;

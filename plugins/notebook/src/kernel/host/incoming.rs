@@ -29,6 +29,8 @@ pub(super) enum KernelEvent {
         /// The runs queued after it must not run.
         failed: bool,
     },
+    /// A gateway has started the kernel again: what ran is gone.
+    Restarted,
 }
 
 /// The ids of the requests on the control channel that are not answered yet. A kernel also sends `busy` and
@@ -80,7 +82,11 @@ impl Running {
         let heard = message.channel == Channel::Iopub;
         let state = match (message.channel, header.msg_type.as_str()) {
             (Channel::Iopub, "iopub_welcome") => return Some(KernelEvent::Heard),
-            (Channel::Iopub, "status") => self.state_of(&message, &parent),
+            (Channel::Iopub, "status") => match message.content()["execution_state"].as_str() {
+                // Only a gateway says so; the host records the same for kernels of this machine.
+                Some("restarting" | "autorestarting") => return self.restarted(&message, events),
+                _ => self.state_of(&message, &parent),
+            },
             _ => None,
         };
         let replied = parent.session == DOCUMENT_SESSION && header.msg_type == "execute_reply";
@@ -107,6 +113,15 @@ impl Running {
             let _ = events.send(Event::Kernel { model: self.model() });
         }
         replied.or(heard.then_some(KernelEvent::Heard))
+    }
+
+    /// Records that the kernel starts again without having been asked to.
+    fn restarted(&self, message: &Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
+        self.control_requests.clear();
+        self.journal.append(message.encode_v1());
+        self.model.lock().state = KernelState::Idle;
+        let _ = events.send(Event::Kernel { model: self.model() });
+        Some(KernelEvent::Restarted)
     }
 
     /// The state that a status message puts the kernel into. Only a request on the shell channel changes it:

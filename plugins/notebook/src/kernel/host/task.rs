@@ -13,6 +13,8 @@ use super::Host;
 use super::incoming::KernelEvent;
 use super::queue::Queue;
 use super::running::{KernelOrder, Running};
+use crate::kernel::gateway::RemoteKernel;
+use crate::kernel::kernel_process::KernelProcess;
 use crate::kernel::message::{Channel, Message};
 use crate::kernel::process::Process;
 use crate::kernel::transport::{self, HOST_SESSION, PendingTransport, Sink, Transport};
@@ -109,24 +111,29 @@ impl KernelTask {
             Err(reason) => return ProcessEnd::Died(reason),
         };
         let id = process.id();
-        self.host.reaper.add(id);
+        id.into_iter().for_each(|id| self.host.reaper.add(id));
         self.state(KernelState::Starting, |model| {
-            model.pid = Some(id);
+            model.pid = id;
             model.starts = start;
         });
         let end = self.drive(pending, &mut process, restarting).await;
         process.end_within(Duration::from_millis(100)).await;
-        self.host.reaper.remove(id);
+        id.into_iter().for_each(|id| self.host.reaper.remove(id));
         self.kernel.control_requests.clear();
         self.kernel.model.lock().pid = None;
         let _ = std::fs::remove_dir_all(&folder);
         end
     }
 
-    fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, Process), String> {
+    fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, KernelProcess), String> {
         let failed =
             |what: &str, error: std::io::Error| format!("could not be started: cannot {what}: {error}");
         std::fs::create_dir(folder).map_err(|error| failed("create its private folder", error))?;
+        if let Some(gateway) = &self.launch.gateway {
+            let kernel = RemoteKernel::start(gateway, &self.launch);
+            let pending = PendingTransport::Gateway(gateway.clone(), kernel.id());
+            return Ok((pending, KernelProcess::Remote(kernel)));
+        }
         let mut launch = self.launch.clone();
         let pending = match &launch.built_in {
             Some(source) => {
@@ -142,13 +149,13 @@ impl KernelTask {
         let process = Process::start(&launch, pending.path()).map_err(|error| {
             failed(&format!("run `{}` in {}", launch.argv.first().map_or("", |a| a), launch.folder), error)
         })?;
-        Ok((pending, process))
+        Ok((pending, KernelProcess::Local(process)))
     }
 
     async fn drive(
         &mut self,
         pending: PendingTransport,
-        process: &mut Process,
+        process: &mut KernelProcess,
         restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>,
     ) -> ProcessEnd {
         let (told, mut kernel_events) = mpsc::unbounded_channel();
@@ -197,11 +204,18 @@ impl KernelTask {
                     None => return ProcessEnd::Died("was given up".to_owned()),
                     }
                 }
-                Some(kernel_event) = kernel_events.recv() => if let KernelEvent::Replied { msg_id, failed } = kernel_event {
-                    if failed {
-                        self.abort(&mut queue);
+                Some(kernel_event) = kernel_events.recv() => match kernel_event {
+                    KernelEvent::Replied { msg_id, failed } => {
+                        if failed {
+                            self.abort(&mut queue);
+                        }
+                        queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
                     }
-                    queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
+                    KernelEvent::Restarted => {
+                        self.abort(&mut queue);
+                        queue = Queue::default();
+                    }
+                    KernelEvent::Answered | KernelEvent::Heard => {}
                 },
                 Some(message) = self.sends.recv() => {
                     self.kernel.control_requests.sent(&message);
@@ -218,7 +232,7 @@ impl KernelTask {
         }
     }
 
-    fn interrupt(&self, transport: &Transport, process: &Process) {
+    fn interrupt(&self, transport: &Transport, process: &KernelProcess) {
         if self.launch.interrupt_by_message {
             transport.send(transport::control_request("interrupt_request", &json!({})));
         } else {
@@ -227,12 +241,14 @@ impl KernelTask {
     }
 
     /// Ends the process. A busy one is interrupted first, and then terminated if its cell continues.
-    async fn stop(&self, transport: &Transport, process: &mut Process, restart: bool) {
+    async fn stop(&self, transport: &Transport, process: &mut KernelProcess, restart: bool) {
         let busy = self.is_busy();
         if busy {
             self.interrupt(transport, process);
         }
-        transport.send(transport::control_request("shutdown_request", &json!({"restart": restart})));
+        if process.is_asked_to_end() {
+            transport.send(transport::control_request("shutdown_request", &json!({"restart": restart})));
+        }
         let runs_on = busy
             && tokio::select! {
                 () = process.exited() => false,
@@ -307,7 +323,7 @@ async fn connect(
                 Some(kernel_event) = kernel_events.recv() => match kernel_event {
                     KernelEvent::Answered => answered = true,
                     KernelEvent::Heard => heard = true,
-                    KernelEvent::Replied { .. } => {}
+                    KernelEvent::Replied { .. } | KernelEvent::Restarted => {}
                 },
             }
         }

@@ -1,9 +1,10 @@
-//! Which kernels this machine can start: installed kernelspecs, the configured Python's ipykernel, and the
-//! built-in kernel.
+//! Which kernels can be started: installed kernelspecs, the configured Python's ipykernel and the built-in kernel, or those
+//! of a gateway.
 //!
 //! # Source
 //! Jupyter, "Making kernels for Jupyter", section "Kernel specs".
 
+mod gateway;
 mod search;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 pub use self::search::KernelSpecs;
+use super::gateway::Gateway;
 use super::sandbox::Sandbox;
 use super::wire::{KernelLimits, Launch};
 
@@ -49,6 +51,8 @@ pub struct Spec {
     pub folder: Option<PathBuf>,
     /// Whether it is the built-in kernel.
     pub built_in: bool,
+    /// The gateway that runs it; `None`: this machine does.
+    pub gateway: Option<Gateway>,
 }
 
 impl Spec {
@@ -73,7 +77,8 @@ impl Spec {
             interrupt_by_message: self.interrupt_by_message,
             built_in: self.built_in.then(|| BUILT_IN_SOURCE.to_owned()),
             limits,
-            sandbox,
+            gateway: self.gateway.clone(),
+            sandbox: sandbox.filter(|_| self.gateway.is_none()),
         }
     }
 

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::{BUILT_IN, Spec, Specs};
+use super::{BUILT_IN, Spec, Specs, gateway};
+use crate::kernel::gateway::Gateway;
 
 /// How long the result of a search is kept.
 const FRESH: Duration = Duration::from_secs(10);
@@ -22,6 +23,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub struct KernelSpecs {
     python: Option<String>,
     default: Option<String>,
+    gateway: Option<Gateway>,
     found: Mutex<Option<(Instant, Specs)>>,
 }
 
@@ -57,10 +59,16 @@ impl KernelSpecs {
     /// `python` runs the built-in kernel and is searched for ipykernel (default: the active environment's
     /// Python, else `python3`). `default` is the name of the default kernel.
     pub fn new(python: Option<String>, default: Option<String>) -> KernelSpecs {
-        KernelSpecs { python, default, found: Mutex::default() }
+        KernelSpecs { python, default, gateway: None, found: Mutex::default() }
     }
 
-    /// The kernels of this machine.
+    /// The kernels of `gateway` in place of those of this machine.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Option<Gateway>) -> KernelSpecs {
+        KernelSpecs { gateway, ..self }
+    }
+
+    /// The kernels that can be started.
     pub async fn specs(&self) -> Specs {
         let mut found = self.found.lock().await;
         if let Some((when, specs)) = &*found
@@ -68,7 +76,10 @@ impl KernelSpecs {
         {
             return specs.clone();
         }
-        let specs = self.look().await;
+        let specs = match &self.gateway {
+            Some(gateway) => gateway::look(gateway, self.default.as_deref()).await,
+            None => self.look().await,
+        };
         *found = Some((Instant::now(), specs.clone()));
         specs
     }
@@ -198,6 +209,7 @@ fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<
         metadata: if file.metadata.is_object() { file.metadata } else { json!({}) },
         folder: Some(folder),
         built_in: false,
+        gateway: None,
     }
 }
 
@@ -216,6 +228,7 @@ fn python_spec(python: &Python, name: &str, display_name: &str, arguments: &[&st
         metadata: json!({"python": python.version}),
         folder: None,
         built_in: false,
+        gateway: None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod frame;
 
+use super::gateway::Gateway;
 use super::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -200,6 +201,9 @@ pub struct Launch {
     pub built_in: Option<String>,
     /// Limits of the process.
     pub limits: KernelLimits,
+    /// The gateway that runs it; `None`: it is a process of this machine.
+    #[serde(default)]
+    pub gateway: Option<Gateway>,
     /// Keeps it apart; `None`: it may do what the server may.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
