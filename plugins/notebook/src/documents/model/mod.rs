@@ -13,6 +13,8 @@ use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
 
 /// The most cells of one document.
 const MAX_CELLS: usize = 50_000;
+/// How many cells that were deleted while they ran are kept.
+const MAX_REMOVED: usize = 16;
 
 /// A cell, with data that the page does not see.
 #[derive(Debug, Clone)]
@@ -25,12 +27,16 @@ pub(super) struct LiveCell {
     clear_next: bool,
     /// The message id of its latest run.
     pub(super) run: Option<String>,
+    /// The outputs and the number of a code cell that is of another type now: changing it back restores them.
+    code: Option<(Vec<Output>, Option<u32>)>,
 }
 
 /// The content of a notebook.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) cells: Vec<LiveCell>,
+    /// Cells that were deleted while they ran. They still get their outputs, so that the deletion can be undone.
+    removed: Vec<LiveCell>,
     pub(super) metadata: Object,
     minor: u64,
     others: Object,
@@ -56,6 +62,7 @@ impl Model {
     pub(super) fn new(file: NotebookFile) -> Model {
         let mut model = Model {
             cells: Vec::new(),
+            removed: Vec::new(),
             metadata: file.metadata,
             minor: file.minor,
             others: file.others,
@@ -84,6 +91,7 @@ impl Model {
                 output_bytes,
                 clear_next: false,
                 run: None,
+                code: None,
             });
         }
         model
@@ -117,12 +125,26 @@ impl Model {
         self.cells.iter().map(|cell| cell.shown.id.clone()).collect()
     }
 
+    /// A cell, also one that was deleted while it ran.
     pub(super) fn cell(&mut self, id: &str) -> Option<&mut LiveCell> {
-        self.cells.iter_mut().find(|cell| cell.shown.id == id)
+        self.cells.iter_mut().chain(&mut self.removed).find(|cell| cell.shown.id == id)
+    }
+
+    /// Whether pages need this change of outputs or states: not if its cell is deleted.
+    pub(super) fn is_shown(&self, change: &Change) -> bool {
+        match change {
+            Change::OutputsCleared { cell_id }
+            | Change::OutputAdded { cell_id, .. }
+            | Change::TextAppended { cell_id, .. }
+            | Change::OutputReplaced { cell_id, .. }
+            | Change::CellStateChanged { cell_id, .. } => self.index(cell_id).is_some(),
+            _ => true,
+        }
     }
 
     fn known(&mut self, id: &str) -> Result<&mut LiveCell, String> {
-        self.cell(id).ok_or_else(|| format!("there is no cell `{id}` any more"))
+        let found = self.cells.iter_mut().find(|cell| cell.shown.id == id);
+        found.ok_or_else(|| format!("there is no cell `{id}` any more"))
     }
 
     pub(super) fn set_source(
@@ -172,7 +194,6 @@ impl Model {
             CellType::Code => (outputs, execution_count),
             _ => (Vec::new(), None),
         };
-        let output_bytes = outputs.iter().map(size).sum();
         let shown = Cell {
             id: id.clone(),
             cell_type,
@@ -184,20 +205,36 @@ impl Model {
             execution_count,
             state: CellState::Idle,
         };
-        let cell = LiveCell {
-            shown: shown.clone(),
-            others: Object::new(),
-            output_bytes,
-            clear_next: false,
-            run: None,
-        };
+        let cell = self.revived(shown);
+        let shown = cell.shown.clone();
         self.cells.insert(index, cell);
         Ok((Reply::Inserted { cell_id: id }, vec![Change::CellInserted { index, cell: shown }]))
     }
 
+    /// A cell to insert. If it was deleted while it ran, it has what its run has printed since then.
+    fn revived(&mut self, shown: Cell) -> LiveCell {
+        let removed = self.removed.iter().position(|cell| cell.shown.id == shown.id);
+        let removed = removed.map(|at| self.removed.remove(at));
+        if let Some(LiveCell { shown: old, others, output_bytes, clear_next, run, code }) = removed
+            && shown.cell_type == CellType::Code
+        {
+            let Cell { outputs, execution_count, state, .. } = old;
+            let shown = Cell { outputs, execution_count, state, ..shown };
+            return LiveCell { shown, others, output_bytes, clear_next, run, code };
+        }
+        let output_bytes = shown.outputs.iter().map(size).sum();
+        LiveCell { shown, others: Object::new(), output_bytes, clear_next: false, run: None, code: None }
+    }
+
     pub(super) fn delete_cell(&mut self, id: &str) -> Done {
         let Some(index) = self.index(id) else { return Ok((Reply::Done, Vec::new())) };
-        self.cells.remove(index);
+        let cell = self.cells.remove(index);
+        if cell.shown.state != CellState::Idle {
+            if self.removed.len() == MAX_REMOVED {
+                self.removed.remove(0);
+            }
+            self.removed.push(cell);
+        }
         Ok((Reply::Done, vec![Change::CellDeleted { cell_id: id.to_owned() }]))
     }
 
@@ -217,12 +254,16 @@ impl Model {
         if cell.shown.cell_type == cell_type {
             return Ok((Reply::Done, Vec::new()));
         }
+        let was_code = cell.shown.cell_type == CellType::Code;
         cell.shown.cell_type = cell_type;
-        if cell_type != CellType::Code {
-            cell.shown.outputs.clear();
-            cell.shown.execution_count = None;
-            cell.output_bytes = 0;
+        if was_code {
+            cell.code = Some((std::mem::take(&mut cell.shown.outputs), cell.shown.execution_count.take()));
+        } else if cell_type == CellType::Code
+            && let Some((outputs, count)) = cell.code.take()
+        {
+            (cell.shown.outputs, cell.shown.execution_count) = (outputs, count);
         }
+        cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
         Ok((Reply::Done, vec![Change::CellReplaced { cell: cell.shown.clone() }]))
     }
 
@@ -355,6 +396,46 @@ mod tests {
         assert_eq!((&markdown.shown.outputs[..], markdown.shown.execution_count), (&[][..], None));
         assert_eq!((&code.shown.outputs[..], code.shown.execution_count), (&[stream("kept")][..], Some(3)));
         assert_eq!((code.output_bytes, code.shown.metadata.len()), (size(&stream("kept")), 1));
+    }
+
+    #[test]
+    fn a_cell_that_was_deleted_while_it_ran_comes_back_with_its_outputs() {
+        let mut model = model(&["a", "b"]);
+        model.set_state("c0", CellState::Running, Some(Some(4)));
+        model.cell("c0").unwrap().run = Some("c0:run".into());
+        model.delete_cell("c0").unwrap();
+        model.delete_cell("c1").unwrap();
+        model.add_output("c0", stream("late"), None);
+        model.add_output("c1", stream("lost"), None);
+        assert!(model.move_cell("c0", 0).is_err() && model.set_cell_metadata("c0", Object::new()).is_err());
+        let again = |cell_type| NewCell {
+            cell_type,
+            source: "a".into(),
+            metadata: Object::new(),
+            attachments: None,
+            outputs: Vec::new(),
+            execution_count: None,
+        };
+        model.insert_cell(0, Some("c0".into()), again(CellType::Code)).unwrap();
+        model.insert_cell(1, Some("c1".into()), again(CellType::Code)).unwrap();
+        let [first, second] = &model.cells[..] else { panic!("two cells") };
+        assert_eq!((&first.shown.outputs[..], first.shown.execution_count), (&[stream("late")][..], Some(4)));
+        assert_eq!((first.shown.state, first.run.as_deref()), (CellState::Running, Some("c0:run")));
+        assert_eq!((&second.shown.outputs[..], second.shown.state), (&[][..], CellState::Idle));
+    }
+
+    #[test]
+    fn a_code_cell_gets_its_outputs_back() {
+        let mut model = model(&["a"]);
+        model.add_output("c0", stream("kept"), None);
+        model.set_state("c0", CellState::Idle, Some(Some(7)));
+        model.set_cell_type("c0", CellType::Markdown).unwrap();
+        assert_eq!((model.cells[0].shown.outputs.len(), model.cells[0].output_bytes), (0, 0));
+        model.set_cell_type("c0", CellType::Raw).unwrap();
+        model.set_cell_type("c0", CellType::Code).unwrap();
+        let cell = &model.cells[0];
+        assert_eq!((&cell.shown.outputs[..], cell.shown.execution_count), (&[stream("kept")][..], Some(7)));
+        assert_eq!(cell.output_bytes, size(&stream("kept")));
     }
 
     #[test]
