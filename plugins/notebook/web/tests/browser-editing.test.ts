@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { BrowserContext, Page } from "playwright-core";
+import { violations } from "./axe";
 import { cell, notebook } from "./fake";
 import { code, page } from "./pages";
 import { waitFor } from "./wait";
@@ -100,8 +101,8 @@ page("settings: theme, size, line numbers and own keys, kept and seen by another
   // `Y` belonged to another command, which gives it up.
   await other.locator(".key-row[data-action=below]").getByRole("button", { name: "Change the keys" }).click();
   await press(other, "y");
-  await other.locator(".key-row[data-action=below] .own", { hasText: "Y" }).waitFor();
-  assert.equal(await other.locator(".key-row[data-action=code] .own").innerText(), "none");
+  await other.locator(".key-row[data-action=code] .own", { hasText: "none" }).waitFor();
+  assert.equal(await other.locator(".key-row[data-action=below] .own").innerText(), "Y");
   await other.getByRole("button", { name: "Close", exact: true }).click();
   const look = () => book.evaluate(() => ({ page: getComputedStyle(document.body).backgroundColor, size: getComputedStyle(document.querySelector(".static") ?? document.body).fontSize, numbered: document.querySelector(".static.numbered") !== null }));
   await waitFor("the other tab follows", async () => JSON.stringify(await look()) === JSON.stringify({ page: "rgb(21, 24, 27)", size: "20px", numbered: true }));
@@ -301,3 +302,31 @@ page("suggestions and signatures come while typing, if they are wanted", async (
   await book.locator(".inspection", { hasText: "Signature: print(*args)" }).waitFor();
   await waitFor("the brackets are closed", async () => (await shown(book))[0] === "print()");
 });
+
+for (const colorScheme of ["light", "dark"] as const) {
+  page(`no axe violation in the panels and dialogs, ${colorScheme}`, async ({ fake, context }) => {
+    fake.answer = (op) => (op.type === "list_variables" ? { type: "variables", variables: [{ name: "x", kind: "int", size: "", value: "1" }] } : null);
+    fake.texts["a.csv"] = { content: "a,b\n1,2\n", last_modified: "2026-01-01T00:00:00Z" };
+    fake.texts["a.py"] = { content: "x = 1\n", last_modified: "2026-01-01T00:00:00Z" };
+    fake.document = notebook([cell("t", { cell_type: "markdown", source: "# Title" }), cell("a", { source: "one", execution_count: 1 }), cell("s", { cell_type: "markdown", source: "## Hidden", metadata: { heading_collapsed: true } }), cell("b", { source: "two" })]);
+    const book = await ready(fake, context);
+    fake.change({ type: "kernel_changed", kernel: { ...fake.document.kernel, state: "restarting" } });
+    await press(book, "Shift+T", "Shift+I");
+    await book.getByRole("cell", { name: "int" }).waitFor();
+    await press(book, "Control+f");
+    await book.keyboard.type("o");
+    await book.locator(".find-count", { hasText: "of" }).waitFor();
+    assert.deepEqual(await violations(book), []);
+    await press(book, "Escape", "Escape", "Control+Shift+P");
+    assert.deepEqual(await violations(book), []);
+    await book.keyboard.type("settings");
+    await press(book, "Enter");
+    await book.getByText("Keys", { exact: true }).click();
+    assert.deepEqual(await violations(book), []);
+    for (const path of ["edit/a.csv", "edit/a.py"]) {
+      const file = await fake.open(context, path);
+      await file.locator(path.endsWith("csv") ? "td" : ".cm-line").first().waitFor();
+      assert.deepEqual(await violations(file), []);
+    }
+  }, { colorScheme });
+}

@@ -111,6 +111,7 @@ test("keys of the user replace the default ones of their command only", () => {
   keys.use({ delete: ["Q"], up: [] });
   assert.deepEqual([keys.press("Q"), keys.press("D"), keys.press("D"), keys.press("K"), keys.press("J")], ["delete", null, null, null, "down"]);
   assert.deepEqual(usersOf("A", "below", {}).map(({ action }) => action), ["above"]);
+  assert.deepEqual(usersOf("X X", "below", {}).map(({ action }) => action), ["cut"], "the first of two keys would never wait for the second");
   assert.deepEqual(usersOf("Mod+S", "below", {}).map(({ action }) => action), ["save"]);
   assert.deepEqual(usersOf("Escape", "below", {}), [], "keys of an editor do not meet those of a selected cell");
 });

@@ -110,8 +110,13 @@ export function defaultKeys(action: Action): readonly string[] {
   return COMMANDS.find((entry) => entry.action === action)?.keys ?? [];
 }
 
-/** Which entries have `keys` where `action` would meet them. */
+/** Whether two keys cannot both be used: they are the same, or one is the first of the other's two. */
+export function clash(one: string, other: string): boolean {
+  return one === other || one.startsWith(`${other} `) || other.startsWith(`${one} `);
+}
+
+/** Which entries have keys that clash with `keys` where `action` would meet them. */
 export function usersOf(keys: string, action: Action, own: Readonly<Record<string, readonly string[]>>): readonly (typeof COMMANDS)[number][] {
   const mode = COMMANDS.find((entry) => entry.action === action)?.mode;
-  return COMMANDS.filter((entry) => entry.action !== action && (entry.mode === mode || entry.mode === "always" || mode === "always") && keysOf(entry.action, own).includes(keys));
+  return COMMANDS.filter((entry) => entry.action !== action && (entry.mode === mode || entry.mode === "always" || mode === "always") && keysOf(entry.action, own).some((one) => clash(one, keys)));
 }

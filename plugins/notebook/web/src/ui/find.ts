@@ -177,8 +177,9 @@ export class FindPanel {
 }
 
 function toggle(label: string, text: string): HTMLButtonElement {
-  const made = button(label, () => (made.ariaPressed = String(made.ariaPressed !== "true")), { text, class: "toggle" });
+  const made = button(label, () => (made.ariaPressed = String(made.ariaPressed !== "true")), { text: "", class: "toggle" });
   made.setAttribute("aria-label", label);
+  made.dataset["text"] = text;
   made.ariaPressed = "false";
   return made;
 }

@@ -2,7 +2,7 @@
 
 import { button, fill, h } from "../dom";
 import { change, DEFAULTS, type Settings, settings } from "../state/settings";
-import { type Action, COMMANDS, defaultKeys, keysOf, meant, usersOf } from "./commands";
+import { type Action, clash, COMMANDS, defaultKeys, keysOf, meant, usersOf } from "./commands";
 import { ask } from "./dialog";
 import { combination, isModifier, keyCaps } from "./shortcuts";
 
@@ -100,7 +100,7 @@ function listenFor(shown: HTMLElement, action: Action, set: (keys: readonly stri
     const keys = pressed.join(" ");
     // Another command gives the keys up.
     const own = { ...settings().keys };
-    for (const other of usersOf(keys, action, own)) own[other.action] = keysOf(other.action, own).filter((one) => one !== keys);
+    for (const other of usersOf(keys, action, own)) own[other.action] = keysOf(other.action, own).filter((one) => !clash(one, keys));
     change({ keys: own });
     set([keys]);
   };
