@@ -293,6 +293,8 @@ page("completions and help are seen whole, also in a last cell of one line", asy
       await book.keyboard.press("Shift+Tab");
       await book.locator(".inspection", { hasText: "last line" }).waitFor();
       await waitFor("the help is visible", async () => (await seen(".inspection")).join() === "true");
+      // The next page would begin with what this one has not sent.
+      await waitFor("the text is sent", () => fake.document.cells.at(-1)?.source === "pa");
       await book.close();
     }
   }
