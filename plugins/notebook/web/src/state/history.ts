@@ -2,6 +2,8 @@
 
 import type { CellType, JsonObject } from "../protocol";
 import type { CellCopy } from "./copy";
+import type { Notebook } from "./notebook";
+import { changes, rebase } from "./rebase";
 
 /** One change. */
 export type Step =
@@ -12,6 +14,45 @@ export type Step =
   | { type: "source"; id: string; from: string; to: string }
   | { type: "metadata"; id: string; from: JsonObject; to: JsonObject }
   | { type: "attachments"; id: string; from: JsonObject | null; to: JsonObject | null };
+
+/** The document that steps are made in. */
+export interface Target {
+  readonly notebook: Pick<Notebook, "cell" | "cells">;
+  insert(index: number, cell_type: CellType, source: string, copy: CellCopy, id: string): void;
+  remove(ids: string[]): void;
+  move(id: string, index: number): void;
+  setType(id: string, cell_type: CellType): void;
+  setMetadata(id: string, metadata: JsonObject): void;
+  setAttachments(id: string, attachments: JsonObject | null): void;
+  replaceSource(id: string, text: string): void;
+}
+
+/** Makes a change. One of a cell that is gone is skipped. */
+export function make(target: Target, step: Step): void {
+  const { cells } = target.notebook;
+  const cell = target.notebook.cell(step.id);
+  if (step.type === "insert") {
+    // It gets its old id, so that a run that goes on finds it.
+    if (cell === undefined) target.insert(Math.min(step.at, cells.length), step.copy.cell_type, step.copy.source, step.copy, step.id);
+    return;
+  }
+  if (cell === undefined) return;
+  switch (step.type) {
+    case "delete":
+      return target.remove([step.id]);
+    case "move":
+      return target.move(step.id, Math.min(step.to, cells.length - 1));
+    case "kind":
+      return target.setType(step.id, step.to);
+    case "metadata":
+      return target.setMetadata(step.id, step.to);
+    case "attachments":
+      return target.setAttachments(step.id, step.to);
+    case "source":
+      // What was typed since then stays.
+      return target.replaceSource(step.id, rebase(step.from, changes(step.from, step.to), cell.source).text);
+  }
+}
 
 /** How many actions can be undone. */
 const MOST = 200;

@@ -6,10 +6,9 @@ import { type Connection, ConnectionLost, type Link, type Listener, Refused } fr
 import { Comms } from "./comms";
 import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
-import { History, type Step } from "./history";
+import { History, make, type Step } from "./history";
 import { Notebook } from "./notebook";
 import { People } from "./people";
-import { changes, rebase } from "./rebase";
 
 /** What the session needs from outside. */
 export interface SessionDeps {
@@ -271,43 +270,10 @@ export class Session implements Listener {
   #turn(go: (make: (step: Step) => void) => boolean): string | null {
     const touched: string[] = [];
     const any = go((step) => {
-      this.#make(step);
+      make(this, step);
       touched.push(step.id);
     });
     return any ? (touched.filter((id) => this.notebook.index(id) >= 0).sort((a, b) => this.notebook.index(a) - this.notebook.index(b))[0] ?? "") : null;
-  }
-
-  /** Makes a change of the history. A cell that is gone is skipped. */
-  #make(step: Step): void {
-    const { notebook } = this;
-    switch (step.type) {
-      case "insert":
-        if (notebook.cell(step.id) !== undefined) return;
-        // It gets its old id, so that a run that goes on finds it.
-        this.insert(Math.min(step.at, notebook.cells.length), step.copy.cell_type, step.copy.source, step.copy, step.id);
-        break;
-      case "delete":
-        this.remove([step.id]);
-        break;
-      case "move":
-        this.move(step.id, Math.min(step.to, notebook.cells.length - 1));
-        break;
-      case "kind":
-        void this.setType(step.id, step.to);
-        break;
-      case "metadata":
-        if (notebook.cell(step.id) !== undefined) void this.setMetadata(step.id, step.to);
-        break;
-      case "attachments":
-        if (notebook.cell(step.id) !== undefined) this.setAttachments(step.id, step.to);
-        break;
-      case "source": {
-        const present = notebook.cell(step.id)?.source;
-        // What was typed since then stays.
-        if (present !== undefined) this.replaceSource(step.id, rebase(step.from, changes(step.from, step.to), present).text);
-        break;
-      }
-    }
   }
 
   /** Moves a cell so that it is at `index` afterwards. */
