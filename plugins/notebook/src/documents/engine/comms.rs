@@ -21,6 +21,8 @@ use crate::protocol::{Change, Comm, CommKind, CommMessage, Object, Reply};
 /// How many comms are kept, and how many bytes of their states.
 const MAX_COMMS: usize = 10_000;
 const MAX_BYTES: usize = 64 << 20;
+/// The size of the outputs that an `Output` widget keeps, in bytes of JSON. Each change sends all of them.
+const MAX_CAPTURED_BYTES: usize = 1 << 20;
 /// The comm over which a kernel tells the state of all of its widgets.
 const CONTROL: &str = "jupyter.widget.control";
 const WIDGET: &str = "jupyter.widget";
@@ -33,7 +35,8 @@ struct OpenComm {
     state: Object,
     /// The binary parts of the state, with their paths in it.
     buffers: Vec<(Vec<Value>, String)>,
-    bytes: usize,
+    /// The size of the state as JSON, without its binary parts.
+    state_bytes: usize,
 }
 
 impl OpenComm {
@@ -44,12 +47,17 @@ impl OpenComm {
             !state.contains_key(key)
         });
         for (key, value) in state {
-            self.state.insert(key.clone(), value.clone());
+            self.state_bytes += value.to_string().len();
+            if let Some(old) = self.state.insert(key.clone(), value.clone()) {
+                self.state_bytes -= old.to_string().len();
+            }
         }
         let paths = paths.as_array().into_iter().flatten().filter_map(Value::as_array);
         self.buffers.extend(paths.cloned().zip(buffers.iter().cloned()));
-        let binary: usize = self.buffers.iter().map(|(_, data)| data.len()).sum();
-        self.bytes = binary + self.state.values().map(|value| value.to_string().len()).sum::<usize>();
+    }
+
+    fn bytes(&self) -> usize {
+        self.state_bytes + self.buffers.iter().map(|(_, data)| data.len()).sum::<usize>()
     }
 
     fn text(&self, key: &str) -> &str {
@@ -89,7 +97,7 @@ pub(super) struct Comms {
 
 impl Comms {
     fn bytes(&self) -> usize {
-        self.open.values().map(|comm| comm.bytes).sum()
+        self.open.values().map(OpenComm::bytes).sum()
     }
 
     /// Applies a message of the kernel to the state.
@@ -265,6 +273,11 @@ impl Engine {
         }
     }
 
+    /// Whether an `Output` widget captures the outputs of a message.
+    pub(super) fn captures(&self, msg_id: &str) -> bool {
+        self.comms.capturing.iter().any(|(_, captured)| captured == msg_id)
+    }
+
     /// Gives an output to the `Output` widget that captures it. Returns whether there is one.
     pub(super) fn capture(&mut self, kind: &str, content: &Value, msg_id: &str) -> bool {
         let captures = |(_, captured): &&(String, String)| captured == msg_id;
@@ -278,7 +291,14 @@ impl Engine {
                     self.comms.clearing.remove(at);
                     outputs.clear();
                 }
+                if captured_bytes(&outputs) > MAX_CAPTURED_BYTES {
+                    return true;
+                }
                 add_captured(&mut outputs, kind, content);
+                if captured_bytes(&outputs) > MAX_CAPTURED_BYTES {
+                    let text = "\n[the rest of the output is not shown: an Output widget keeps 1 MiB]\n";
+                    outputs.push(json!({"output_type": "stream", "name": "stderr", "text": text}));
+                }
                 self.set_captured(&comm_id, outputs);
             }
             "clear_output" if content["wait"].as_bool().unwrap_or_default() => {
@@ -319,6 +339,10 @@ fn state_path(path: &Value) -> Value {
         Some([first, rest @ ..]) if first == "state" => rest.to_vec().into(),
         _ => path.clone(),
     }
+}
+
+fn captured_bytes(outputs: &[Value]) -> usize {
+    outputs.iter().map(|output| output.to_string().len()).sum()
 }
 
 /// Adds an output in the form of nbformat, or appends its text to the stream before it.

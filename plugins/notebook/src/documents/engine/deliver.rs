@@ -143,7 +143,7 @@ impl Engine {
         if kind == "update_display_data" {
             return self.update_display(model, &message.content());
         }
-        if self.capture(kind, &message.content(), &parent.msg_id) {
+        if self.captures(&parent.msg_id) && self.capture(kind, &message.content(), &parent.msg_id) {
             return;
         }
         if parent.session != DOCUMENT_SESSION {

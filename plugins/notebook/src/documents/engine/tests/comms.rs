@@ -106,6 +106,21 @@ fn an_output_widget_takes_the_outputs_of_its_message() {
 }
 
 #[test]
+fn an_output_widget_keeps_a_limited_amount() {
+    let mut fixture = Fixture::new(&["a"]);
+    let run = fixture.run(&["c0"]).remove(0);
+    let state = json!({"_model_name": "OutputModel", "msg_id": run.header().msg_id, "outputs": []});
+    open(&mut fixture, &run, "o", state);
+    fixture.print(&run, &"x".repeat(1 << 20));
+    let told = fixture.sent.len();
+    fixture.print(&run, "more");
+    assert_eq!(fixture.sent.len(), told, "nothing is sent any more");
+    let state = comms(&fixture)[0].data["state"].clone();
+    assert_eq!(state["outputs"].as_array().unwrap().len(), 2);
+    assert!(state["outputs"][1]["text"].as_str().unwrap().contains("not shown"));
+}
+
+#[test]
 fn a_page_speaks_to_a_widget_until_the_kernel_restarts() {
     let mut fixture = Fixture::new(&["a"]);
     let run = fixture.run(&["c0"]).remove(0);
