@@ -101,7 +101,7 @@ impl Connection {
 /// The level that an operation needs.
 fn needed(operation: &Operation) -> Level {
     match operation {
-        Operation::SetCursor { .. } => Level::View,
+        Operation::SetCursor { .. } | Operation::OpenComms => Level::View,
         Operation::SetSource { .. }
         | Operation::InsertCell { .. }
         | Operation::DeleteCell { .. }
@@ -116,11 +116,14 @@ fn needed(operation: &Operation) -> Level {
         | Operation::RunAll
         | Operation::ClearOutputs { .. }
         | Operation::Interrupt
+        | Operation::Cancel { .. }
+        | Operation::SendComm { .. }
         | Operation::Restart { .. }
         | Operation::StartKernel { .. }
         | Operation::ShutdownKernel
         | Operation::Complete { .. }
         | Operation::Inspect { .. }
+        | Operation::ListVariables
         | Operation::AnswerInput { .. } => Level::Run,
     }
 }

@@ -187,6 +187,7 @@ fn is_page(parts: &Parts) -> bool {
         || plain::is_form(path)
         || path.starts_with("/tree/")
         || path.starts_with("/notebooks/")
+        || ["/edit/", "/terminals/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 struct ShownToken {

@@ -38,6 +38,8 @@ pub fn router(notebook: Shared) -> Router {
         .route("/tree", get(pages::tree_root))
         .route("/tree/", get(pages::tree_root))
         .route("/tree/{*path}", get(pages::tree))
+        .route("/edit/{*path}", get(pages::edit))
+        .route("/terminals/{name}", get(pages::terminal))
         .route("/notebooks/{*path}", get(pages::notebook))
         .route("/static/{*path}", get(pages::asset))
         .route("/favicon.ico", get(pages::favicon))

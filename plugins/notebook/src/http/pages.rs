@@ -25,10 +25,10 @@ struct Built;
 const INDEX: &str = "index.html";
 /// The frame for rich output. Scripts in the output run in it, in an opaque origin: it has no cookie of ours
 /// and cannot reach the page. From other hosts it loads only images, media and frames, as Jupyter's users
-/// expect of `Image(url=…)` and `IFrame(…)`, and only over https. Files beside the notebook come from the
+/// expect of `Image(url=…)` and `IFrame(…)`, and only over https. (A script from `blob:` is one that the output has made itself.) Files beside the notebook come from the
 /// page. Links open in new tabs.
 const FRAME: &str = "frame.html";
-const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; \
+const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; \
     img-src https: data: blob:; font-src data:; media-src https: data: blob:; frame-src https: blob:; connect-src data: blob:; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'; \
     sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads";
@@ -78,6 +78,27 @@ pub(super) async fn notebook(
         return Ok(Redirect::to(&format!("{}tree/{}", place.base(), encode(path.as_str()))).into_response());
     }
     Ok(page(&place, &principal))
+}
+
+/// The page of one file, or of one terminal, as in Jupyter Notebook.
+pub(super) async fn edit(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    place: RequestLocation,
+    Path(path): Path<String>,
+) -> Result<Response, ApiError> {
+    let path = RelativePath::parse(&path)?;
+    notebook.may(&principal, Level::View, &path)?;
+    let (files, looked) = (notebook.files.clone(), path.clone());
+    let facts = blocking(move || files.facts(&looked)).await?;
+    if facts.is_dir {
+        return Ok(Redirect::to(&format!("{}tree/{}", place.base(), encode(path.as_str()))).into_response());
+    }
+    Ok(page(&place, &principal))
+}
+
+pub(super) async fn terminal(principal: Principal, place: RequestLocation) -> Response {
+    page(&place, &principal)
 }
 
 pub(super) fn page(place: &RequestLocation, principal: &Principal) -> Response {

@@ -125,6 +125,13 @@ impl Link {
         self.call(Call::Interrupt { id: id.to_owned() }).await
     }
 
+    /// Drops runs that wait for the running one.
+    /// # Errors
+    /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
+    pub async fn cancel(&self, id: &str, messages: Vec<String>) -> Result<(), Problem> {
+        self.call(Call::Cancel { id: id.to_owned(), messages }).await
+    }
+
     /// Restarts a kernel and waits until it replies.
     /// # Errors
     /// [`ProblemKind::UnknownKernel`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`].

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 #[cfg(doc)]
 use super::Operation;
-use super::{Cell, CellState, Document, InputRequest, Kernel, Object, Output};
+use super::{Cell, CellState, CommMessage, Document, InputRequest, Kernel, Object, Output};
 
 /// One change of a document.
 #[derive(Debug, Clone, Serialize)]
@@ -117,6 +117,11 @@ pub enum Change {
     InputRequested {
         /// The question.
         input: Option<InputRequest>,
+    },
+    /// The kernel sent a comm message, or changed a comm.
+    CommSent {
+        /// The message.
+        message: CommMessage,
     },
     /// The file was written.
     Saved {

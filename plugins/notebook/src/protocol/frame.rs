@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Change, Cursor, Document, Object};
+use super::{Change, Comm, Cursor, Document, Object};
 use crate::access::Level;
 
 /// One frame from the server.
@@ -126,6 +126,30 @@ pub enum Reply {
         #[cfg_attr(test, ts(type = "JsonObject | null"))]
         data: Option<Object>,
     },
+    /// The variables of the kernel; null if it cannot list them.
+    Variables {
+        /// By name.
+        variables: Option<Vec<Variable>>,
+    },
+    /// The open comms.
+    Comms {
+        /// In no order.
+        comms: Vec<Comm>,
+    },
+}
+
+/// A variable of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: String,
+    /// Its length or shape; empty if it has none.
+    pub size: String,
+    /// Its value, if that is short; else empty.
+    pub value: String,
 }
 
 /// One completion.

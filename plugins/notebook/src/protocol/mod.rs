@@ -10,13 +10,15 @@
 //! reads sockets or files.
 
 mod change;
+mod comm;
 mod document;
 mod frame;
 mod request;
 
 pub use self::change::Change;
+pub use self::comm::{Comm, CommKind, CommMessage};
 pub use self::document::{Cell, CellState, CellType, Document, InputRequest, Kernel, KernelState, Output};
-pub use self::frame::{Completion, Reply, ServerFrame};
+pub use self::frame::{Completion, Reply, ServerFrame, Variable};
 pub use self::request::{Cursor, Keep, Operation, Request};
 
 /// A JSON object, as notebooks use it for metadata.
@@ -61,7 +63,11 @@ mod tests {
             Change,
             InputRequest,
             Kernel,
-            KernelState
+            KernelState,
+            Variable,
+            Comm,
+            CommMessage,
+            CommKind
         );
         out
     }

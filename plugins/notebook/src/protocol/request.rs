@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CellType, Object, Output};
+use super::{CellType, CommMessage, Object, Output};
 #[cfg(doc)]
 use super::{Change, ServerFrame};
 
@@ -122,6 +122,20 @@ pub enum Operation {
     },
     /// Interrupts the running cell and drops the queue. Replies `done`.
     Interrupt,
+    /// Takes cells that wait to run out of the queue. Replies `done`.
+    Cancel {
+        /// The cells.
+        cell_ids: Vec<String>,
+    },
+    /// Asks for the open comms, with the state of their widgets. Replies `comms`; what happens to them afterwards arrives
+    /// as [`Change::CommSent`].
+    OpenComms,
+    /// Sends a comm message to the kernel. Replies `done` when the kernel has handled it, so that a page does not send more
+    /// than the kernel can handle.
+    SendComm {
+        /// The message.
+        message: CommMessage,
+    },
     /// Restarts the kernel. Replies `done` when the new one answers.
     Restart {
         /// Then queue every code cell.
@@ -151,6 +165,8 @@ pub enum Operation {
         /// 0: signature and documentation; 1: also the source code.
         detail: u8,
     },
+    /// Asks for the variables of a Python kernel. Replies `variables`, when the kernel is idle.
+    ListVariables,
     /// Answers an [`Change::InputRequested`]. Replies `done`.
     AnswerInput {
         /// What the user typed.

@@ -5,6 +5,7 @@
 mod accounts;
 mod documents;
 mod durability;
+mod editing;
 mod example;
 mod gateway;
 mod host;

@@ -331,6 +331,7 @@ impl Page {
             | "cell_replaced"
             | "cell_metadata_changed"
             | "cell_attachments_changed"
+            | "comm_sent"
             | "moved" => {}
             other => panic!("unknown change {other}"),
         }

@@ -61,6 +61,8 @@ export class Fake {
   down = false;
   /** The files below `files/`: type and content. */
   files: Record<string, { type: string; body: string | Buffer }> = {};
+  /** Text files: content and when it was changed. */
+  texts: Record<string, { content: string; last_modified: string }> = {};
   /** Logging out is refused. */
   noLogout = false;
   /** The XSRF value that came with the last logout. */
@@ -80,7 +82,7 @@ export class Fake {
       const address = new URL(route.request().url());
       const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
       if (this.down) return route.abort("connectionrefused");
-      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks)/.test(path) ? "index.html" : null;
+      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks|edit|terminals)/.test(path) ? "index.html" : null;
       if (file !== null) {
         const body = await readFile(new URL(file, DIST));
         const policy = file === "index.html" ? page : file === "frame.html" ? frame : "";
@@ -101,6 +103,12 @@ export class Fake {
       }
       if (path === "api/sessions") return route.fulfill({ json: this.sessions });
       if (path === "api/kernelspecs") return route.fulfill({ json: { default: "python3", kernelspecs: { python3: { name: "python3", spec: { display_name: "Python 3", language: "python" } } } } });
+      const text = path.startsWith("api/contents/") ? this.texts[path.slice("api/contents/".length)] : undefined;
+      if (text !== undefined) {
+        if (method === "PUT") Object.assign(text, { content: (body as { content: string }).content, last_modified: new Date().toISOString() });
+        const model = { name: path, path, type: "file", format: "text", mimetype: "text/plain", writable: true, ...text };
+        return route.fulfill({ json: address.searchParams.get("content") === "0" ? { ...model, content: null } : model });
+      }
       if (path.startsWith("api/contents")) {
         if (method === "GET") return route.fulfill({ json: { content: this.entries.map(entry) } });
         return route.fulfill({ status: method === "DELETE" ? 204 : 200, ...(method === "DELETE" ? {} : { json: entry({ name: "made" }) }) });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, plain, Terminal } from "../src/outputs/ansi";
 import { formulaAt } from "../src/outputs/math";
-import { bestType, joined } from "../src/outputs/output";
+import { bestType, joined } from "../src/outputs/mime";
 
 /** Lines as text with marks: `[1]red` for color 1, `*` for bold. */
 function marked(text: string): string {

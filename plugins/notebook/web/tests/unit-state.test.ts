@@ -7,7 +7,7 @@ import { Session } from "../src/state/session";
 import type { Kept } from "../src/state/edits";
 import { Connection, type Socket } from "../src/transport/connection";
 import { encodePath, place } from "../src/transport/base";
-import { combination, COMMAND, Keys } from "../src/ui/shortcuts";
+import { combination, Keys } from "../src/ui/shortcuts";
 import { cell, notebook } from "./fake";
 
 /** An operation without what it says about the change of a text. */
@@ -394,8 +394,9 @@ test("a deletion is undone with outputs and metadata, where the cell stood", () 
     w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("a"), cell("b", { source: "s", metadata: { x: 1 }, execution_count: 2, outputs: [{ output_type: "stream", name: "stdout", text: "o" }] }), cell("c")]) });
     w.session.remove(["b"]);
     assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", "c"]);
-    const id = w.session.undoDelete();
-    assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", id, "c"]);
+    const id = w.session.undo();
+    assert.equal(id, "b", "a run that goes on finds the cell by its id");
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["a", "b", "c"]);
     assert.equal(w.session.notebook.cells[1]?.outputs.length, 1);
     await turn();
     assert.deepEqual(w.find("insert_cell")?.op, { type: "insert_cell", index: 1, cell_type: "code", source: "s", cell_id: id, metadata: { x: 1 }, outputs: [{ output_type: "stream", name: "stdout", text: "o" }], execution_count: 2 });
@@ -408,11 +409,53 @@ test("a deletion of several cells is undone whole", () =>
     w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("a", { source: "1" }), cell("b", { source: "2" }), cell("c", { source: "3" }), cell("d", { source: "4" })]) });
     w.session.remove(["d", "a", "c"]);
     assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["2"]);
-    const id = w.session.undoDelete();
+    const id = w.session.undo();
     assert.deepEqual(w.session.notebook.cells.map((c) => c.source), ["1", "2", "3", "4"]);
     assert.equal(w.session.notebook.cells[0]?.id, id);
     await turn();
     assert.equal(w.ops().filter((op) => op.type === "insert_cell").length, 3);
+  }));
+
+test("every change of cells is undone and made again: merge, split, move, type, metadata", () =>
+  timed(async () => {
+    const w = world();
+    w.session.start();
+    w.say({ type: "opened", level: "manage", instance: "i", event: 5, document: notebook([cell("a", { source: "1" }), cell("b", { source: "2" }), cell("c", { source: "3" })]) });
+    const { session } = w;
+    const shown = () => session.notebook.cells.map((c) => `${c.id}:${c.source}`);
+    session.together(() => {
+      session.replaceSource("a", "1\n2");
+      session.remove(["b"]);
+    });
+    assert.deepEqual(shown(), ["a:1\n2", "c:3"]);
+    // Typed after the merge: it stays.
+    session.edit("a", "1\n2 # more");
+    assert.equal(session.undo(), "a");
+    assert.deepEqual(shown(), ["a:1 # more", "b:2", "c:3"]);
+    assert.equal(session.redo(), "a");
+    assert.deepEqual(shown(), ["a:1 # more\n2", "c:3"]);
+    session.undo();
+    session.move("c", 0);
+    void session.setMetadata("c", { x: 1 });
+    assert.deepEqual([shown()[0], session.notebook.cell("c")?.metadata], ["c:3", { x: 1 }]);
+    session.undo();
+    session.undo();
+    assert.deepEqual([shown().map((one) => one[0]), session.notebook.cell("c")?.metadata], [["a", "b", "c"], {}]);
+    assert.equal(session.undo(), null);
+  }));
+
+test("a deletion that is undone before the server has confirmed it stays undone", () =>
+  timed(async () => {
+    const w = world();
+    opened(w);
+    w.session.remove(["c"]);
+    await turn();
+    const deletion = w.find("delete_cell");
+    assert.ok(deletion);
+    w.session.undo();
+    w.change(6, { type: "cell_deleted", cell_id: "c" }, deletion.id);
+    assert.deepEqual(w.session.notebook.cells.map((c) => c.id), ["c"]);
+    assert.deepEqual(w.reports, []);
   }));
 
 test("a text typed in a cell that is deleted elsewhere is kept in a new one", () =>
@@ -463,7 +506,7 @@ test("addresses: pages below a prefix, names with odd characters", () => {
 
 test("keys: sequences, shift and modifiers", () => {
   let now = 0;
-  const keys = new Keys(COMMAND, () => now);
+  const keys = new Keys("command", () => now);
   assert.equal(keys.press("D"), null);
   assert.equal(keys.press("D"), "delete");
   assert.equal(keys.press("D"), null);

@@ -48,6 +48,10 @@ impl Actor {
             self.carry_out(effects).await;
         }
         self.attach(&kernel, from).await;
+        if self.engine.has_kernel() && self.model.shows_widgets() {
+            let effects = self.engine.ask_for_comms();
+            self.carry_out(effects).await;
+        }
     }
 
     /// Performs a page's operation on the kernel. `None`: the reply comes later.
@@ -61,6 +65,15 @@ impl Actor {
             Operation::Run { cell_ids } => self.run_cells(&cell_ids).await,
             Operation::RunAll => self.run_cells(&self.model.cell_ids()).await,
             Operation::Interrupt => self.interrupt().await,
+            Operation::Cancel { cell_ids } => self.cancel(&cell_ids).await,
+            Operation::OpenComms => return Some(Ok(self.engine.comms())),
+            Operation::SendComm { message } => match self.engine.send_comm(client, id, &message) {
+                Ok(effects) => {
+                    self.carry_out(effects).await;
+                    return None;
+                }
+                Err(message) => Err(message),
+            },
             Operation::Restart { run_all } => match self.engine.kernel().id.clone() {
                 Some(kernel_id) => {
                     self.begin_restart(client, id, kernel_id, run_all);
@@ -85,6 +98,11 @@ impl Actor {
             }
             Operation::Inspect { code, cursor, detail } => {
                 let effects = self.engine.inspect(client, id, code, cursor, detail);
+                self.carry_out(effects).await;
+                return None;
+            }
+            Operation::ListVariables => {
+                let effects = self.engine.list_variables(client, id);
                 self.carry_out(effects).await;
                 return None;
             }
@@ -113,6 +131,16 @@ impl Actor {
                 self.context.link.interrupt(kernel_id).await.map_err(|problem| problem.message)
             }
             None => Ok(()),
+        }
+    }
+
+    async fn cancel(&self, cell_ids: &[String]) -> Result<(), String> {
+        let waiting = self.engine.waiting(cell_ids);
+        match &self.engine.kernel().id {
+            Some(kernel_id) if !waiting.is_empty() => {
+                self.context.link.cancel(kernel_id, waiting).await.map_err(|problem| problem.message)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -281,7 +281,8 @@ impl Actor {
     }
 
     /// Sends changes to the pages. `content` tells whether the file must be written.
-    fn change(&mut self, changes: Vec<Change>, content: bool) {
+    fn change(&mut self, mut changes: Vec<Change>, content: bool) {
+        changes.retain(|change| self.model.is_shown(change));
         if content && !changes.is_empty() {
             self.disk.touch();
         }

@@ -11,7 +11,7 @@ use crate::documents::model::Model;
 use crate::documents::overflow::OverflowOrder;
 use crate::format::read_output;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
-use crate::protocol::{CellState, InputRequest, KernelState, Output};
+use crate::protocol::{CellState, CellType, CommKind, InputRequest, KernelState, Output};
 
 impl Engine {
     /// Handles message `number` of the kernel.
@@ -25,7 +25,13 @@ impl Engine {
         let parent = message.parent();
         match (message.channel, message.header().msg_type.as_str()) {
             (Channel::Iopub, "status") => self.take_status(model, message, &parent),
+            (Channel::Iopub, "comm_open") => self.take_comm(CommKind::Open, message, &parent),
+            (Channel::Iopub, "comm_msg") => self.take_comm(CommKind::Message, message, &parent),
+            (Channel::Iopub, "comm_close") => self.take_comm(CommKind::Close, message, &parent),
             (Channel::Iopub, kind) => self.take_output(model, kind, message, &parent),
+            (Channel::Shell, "execute_reply") if self.queries.has(&parent.msg_id) => {
+                self.effects.extend(self.queries.answer(&parent.msg_id, &message.content()));
+            }
             (Channel::Shell, "execute_reply") => self.take_reply(model, &message.content(), &parent),
             (Channel::Shell, "complete_reply" | "inspect_reply") => {
                 self.effects.extend(self.queries.answer(&parent.msg_id, &message.content()));
@@ -64,7 +70,10 @@ impl Engine {
 
     fn take_status(&mut self, model: &mut Model, message: &Message, parent: &Header) {
         let content = message.content();
-        let is_run = parent.msg_type == "execute_request" || self.runs.find(&parent.msg_id).is_some();
+        // A question of a page (`list_variables`) is not a run.
+        let asked = parent.session == DOCUMENT_SESSION && parent.msg_id.starts_with("ask:");
+        let is_run =
+            self.runs.find(&parent.msg_id).is_some() || (parent.msg_type == "execute_request" && !asked);
         match content["execution_state"].as_str() {
             Some("busy") if is_run => {
                 self.set_kernel_state(KernelState::Busy, None);
@@ -81,7 +90,11 @@ impl Engine {
                 }
                 self.end_run(model, &parent.msg_id);
             }
-            Some("restarting") => self.give_up_runs(model),
+            Some("idle") => self.comm_handled(&parent.msg_id),
+            Some("restarting") => {
+                self.give_up_runs(model);
+                self.close_comms();
+            }
             Some("dead") => {
                 self.take_death(model, content["reason"].as_str().unwrap_or("the kernel ended"));
             }
@@ -97,6 +110,7 @@ impl Engine {
             self.add_output(model, &cell_id, error, None);
         }
         self.give_up_runs(model);
+        self.close_comms();
         self.set_kernel_state(KernelState::Dead, Some(reason.to_owned()));
     }
 
@@ -129,14 +143,19 @@ impl Engine {
         if kind == "update_display_data" {
             return self.update_display(model, &message.content());
         }
+        if self.captures(&parent.msg_id) && self.capture(kind, &message.content(), &parent.msg_id) {
+            return;
+        }
         if parent.session != DOCUMENT_SESSION {
             return;
         }
         // The cell's id is the first part of our message ids, so that even late outputs (of threads) find it.
         let Some((cell_id, _)) = parent.msg_id.rsplit_once(':') else { return };
         match model.cell(cell_id) {
-            Some(cell) if cell.run.as_deref().is_none_or(|run| run == parent.msg_id) => {}
-            // Outputs from an earlier run of the cell, or from a deleted cell.
+            Some(cell)
+                if cell.shown.cell_type == CellType::Code
+                    && cell.run.as_deref().is_none_or(|run| run == parent.msg_id) => {}
+            // Outputs from an earlier run of the cell, or from a cell that is deleted or of another type now.
             _ => return,
         }
         let content = message.content();

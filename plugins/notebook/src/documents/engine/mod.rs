@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits or does I/O. The document's actor carries out the effects, in their order.
 
+mod comms;
 mod deliver;
 mod effect;
 mod payload;
@@ -10,6 +11,7 @@ mod record;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::comms::Comms;
 pub(super) use self::effect::Effect;
 use self::queries::{Queries, Query, QueryKind, code_points};
 use self::record::Checkpoint;
@@ -42,6 +45,7 @@ pub(super) struct Engine {
     entry: u64,
     runs: Runs,
     queries: Queries,
+    comms: Comms,
     /// Requests to reply to when the kernel is ready.
     starting: Vec<(u64, u32)>,
     /// As of the write in progress, and as of the file.
@@ -73,6 +77,7 @@ impl Engine {
             entry: 0,
             runs: Runs::default(),
             queries: Queries::default(),
+            comms: Comms::default(),
             starting: Vec::new(),
             marked: None,
             saved: Checkpoint::default(),
@@ -126,6 +131,7 @@ impl Engine {
     pub(super) fn detached(&mut self, model: &mut Model) -> Vec<Effect> {
         self.attached = false;
         self.give_up_runs(model);
+        self.close_comms();
         self.take_effects()
     }
 
@@ -205,6 +211,11 @@ impl Engine {
         changes.extend(model.set_state(cell_id, self.runs.state_of(cell_id), Some(None)));
         self.change(changes, true);
         (!is_empty).then(|| execute_request(&msg_id, cell_id, &source))
+    }
+
+    /// The kernel's requests of those of these cells that wait for the running one.
+    pub(super) fn waiting(&self, cell_ids: &[String]) -> Vec<String> {
+        self.runs.waiting(cell_ids)
     }
 
     /// Asks the kernel for completions at `cursor`, a place in UTF-16 units.

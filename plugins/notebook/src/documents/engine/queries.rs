@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Effect;
+use super::variables::read_variables;
 use crate::protocol::{Completion, Reply};
 
 /// How long such a request may take. IPython's first completion takes 4 s, on a loaded machine 15 s. A page
@@ -32,6 +33,7 @@ pub(super) struct Query {
 pub(super) enum QueryKind {
     Completion,
     Inspection,
+    Variables,
 }
 
 impl Query {
@@ -52,11 +54,13 @@ impl Query {
         match self.kind {
             QueryKind::Completion => Reply::Completions { matches: Vec::new(), start: 0, end: 0 },
             QueryKind::Inspection => Reply::Inspection { data: None },
+            QueryKind::Variables => Reply::Variables { variables: None },
         }
     }
 
     fn read(&self, content: &Value) -> Reply {
         match self.kind {
+            QueryKind::Variables => Reply::Variables { variables: read_variables(content) },
             QueryKind::Inspection => {
                 let found = content["found"].as_bool().unwrap_or_default();
                 let data = content["data"].as_object().filter(|data| found && !data.is_empty());
@@ -89,6 +93,10 @@ pub(super) struct Queries(HashMap<String, Query>);
 impl Queries {
     pub(super) fn is_full(&self) -> bool {
         self.0.len() > MAX_WAITING
+    }
+
+    pub(super) fn has(&self, msg_id: &str) -> bool {
+        self.0.contains_key(msg_id)
     }
 
     pub(super) fn add(&mut self, msg_id: String, query: Query) {

@@ -64,6 +64,12 @@ impl Runs {
         running.map(|execution| execution.cell_id.clone())
     }
 
+    /// The requests of these cells that have not started.
+    pub(super) fn waiting(&self, cell_ids: &[String]) -> Vec<String> {
+        let waits = |run: &&Execution| !run.started && cell_ids.contains(&run.cell_id);
+        self.0.iter().filter(waits).map(|run| run.msg_id.clone()).collect()
+    }
+
     /// The cells that are queued or running.
     pub(super) fn states(&self) -> Vec<(String, CellState)> {
         let state = |execution: &Execution| (execution.cell_id.clone(), self.state_of(&execution.cell_id));

@@ -2,6 +2,8 @@
 
 mod outputs;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -13,6 +15,8 @@ use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
 
 /// The most cells of one document.
 const MAX_CELLS: usize = 50_000;
+/// How many cells that were deleted while they ran are kept.
+const MAX_REMOVED: usize = 16;
 
 /// A cell, with data that the page does not see.
 #[derive(Debug, Clone)]
@@ -25,12 +29,16 @@ pub(super) struct LiveCell {
     clear_next: bool,
     /// The message id of its latest run.
     pub(super) run: Option<String>,
+    /// The outputs and the number of a code cell that is of another type now: changing it back restores them.
+    code: Option<(Vec<Output>, Option<u32>)>,
 }
 
 /// The content of a notebook.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) cells: Vec<LiveCell>,
+    /// Cells that were deleted while they ran. They still get their outputs, so that the deletion can be undone.
+    removed: Vec<LiveCell>,
     pub(super) metadata: Object,
     minor: u64,
     others: Object,
@@ -56,6 +64,7 @@ impl Model {
     pub(super) fn new(file: NotebookFile) -> Model {
         let mut model = Model {
             cells: Vec::new(),
+            removed: Vec::new(),
             metadata: file.metadata,
             minor: file.minor,
             others: file.others,
@@ -84,6 +93,7 @@ impl Model {
                 output_bytes,
                 clear_next: false,
                 run: None,
+                code: None,
             });
         }
         model
@@ -117,12 +127,26 @@ impl Model {
         self.cells.iter().map(|cell| cell.shown.id.clone()).collect()
     }
 
+    /// A cell, also one that was deleted while it ran.
     pub(super) fn cell(&mut self, id: &str) -> Option<&mut LiveCell> {
-        self.cells.iter_mut().find(|cell| cell.shown.id == id)
+        self.cells.iter_mut().chain(&mut self.removed).find(|cell| cell.shown.id == id)
+    }
+
+    /// Whether pages need this change of outputs or states: not if its cell is deleted.
+    pub(super) fn is_shown(&self, change: &Change) -> bool {
+        match change {
+            Change::OutputsCleared { cell_id }
+            | Change::OutputAdded { cell_id, .. }
+            | Change::TextAppended { cell_id, .. }
+            | Change::OutputReplaced { cell_id, .. }
+            | Change::CellStateChanged { cell_id, .. } => self.index(cell_id).is_some(),
+            _ => true,
+        }
     }
 
     fn known(&mut self, id: &str) -> Result<&mut LiveCell, String> {
-        self.cell(id).ok_or_else(|| format!("there is no cell `{id}` any more"))
+        let found = self.cells.iter_mut().find(|cell| cell.shown.id == id);
+        found.ok_or_else(|| format!("there is no cell `{id}` any more"))
     }
 
     pub(super) fn set_source(
@@ -172,7 +196,6 @@ impl Model {
             CellType::Code => (outputs, execution_count),
             _ => (Vec::new(), None),
         };
-        let output_bytes = outputs.iter().map(size).sum();
         let shown = Cell {
             id: id.clone(),
             cell_type,
@@ -184,20 +207,36 @@ impl Model {
             execution_count,
             state: CellState::Idle,
         };
-        let cell = LiveCell {
-            shown: shown.clone(),
-            others: Object::new(),
-            output_bytes,
-            clear_next: false,
-            run: None,
-        };
+        let cell = self.revived(shown);
+        let shown = cell.shown.clone();
         self.cells.insert(index, cell);
         Ok((Reply::Inserted { cell_id: id }, vec![Change::CellInserted { index, cell: shown }]))
     }
 
+    /// A cell to insert. If it was deleted while it ran, it has what its run has printed since then.
+    fn revived(&mut self, shown: Cell) -> LiveCell {
+        let removed = self.removed.iter().position(|cell| cell.shown.id == shown.id);
+        let removed = removed.map(|at| self.removed.remove(at));
+        if let Some(LiveCell { shown: old, others, output_bytes, clear_next, run, code }) = removed
+            && shown.cell_type == CellType::Code
+        {
+            let Cell { outputs, execution_count, state, .. } = old;
+            let shown = Cell { outputs, execution_count, state, ..shown };
+            return LiveCell { shown, others, output_bytes, clear_next, run, code };
+        }
+        let output_bytes = shown.outputs.iter().map(size).sum();
+        LiveCell { shown, others: Object::new(), output_bytes, clear_next: false, run: None, code: None }
+    }
+
     pub(super) fn delete_cell(&mut self, id: &str) -> Done {
         let Some(index) = self.index(id) else { return Ok((Reply::Done, Vec::new())) };
-        self.cells.remove(index);
+        let cell = self.cells.remove(index);
+        if cell.shown.state != CellState::Idle {
+            if self.removed.len() == MAX_REMOVED {
+                self.removed.remove(0);
+            }
+            self.removed.push(cell);
+        }
         Ok((Reply::Done, vec![Change::CellDeleted { cell_id: id.to_owned() }]))
     }
 
@@ -217,12 +256,16 @@ impl Model {
         if cell.shown.cell_type == cell_type {
             return Ok((Reply::Done, Vec::new()));
         }
+        let was_code = cell.shown.cell_type == CellType::Code;
         cell.shown.cell_type = cell_type;
-        if cell_type != CellType::Code {
-            cell.shown.outputs.clear();
-            cell.shown.execution_count = None;
-            cell.output_bytes = 0;
+        if was_code {
+            cell.code = Some((std::mem::take(&mut cell.shown.outputs), cell.shown.execution_count.take()));
+        } else if cell_type == CellType::Code
+            && let Some((outputs, count)) = cell.code.take()
+        {
+            (cell.shown.outputs, cell.shown.execution_count) = (outputs, count);
         }
+        cell.output_bytes = cell.shown.outputs.iter().map(size).sum();
         Ok((Reply::Done, vec![Change::CellReplaced { cell: cell.shown.clone() }]))
     }
 
@@ -284,114 +327,4 @@ fn first_revision() -> u32 {
 pub(super) fn is_cell_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn model(sources: &[&str]) -> Model {
-        let cells = sources.iter().enumerate().map(|(at, source)| {
-            serde_json::json!({"cell_type": "code", "id": format!("c{at}"), "metadata": {}, "source": source, "outputs": [], "execution_count": null})
-        });
-        let file = serde_json::json!({"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells.collect::<Value>()});
-        Model::new(crate::format::from_json(file).unwrap())
-    }
-
-    fn stream(text: &str) -> Output {
-        Output::Stream { name: "stdout".into(), text: text.into() }
-    }
-
-    fn ids(model: &Model) -> Vec<&str> {
-        model.cells.iter().map(|cell| cell.shown.id.as_str()).collect()
-    }
-
-    #[test]
-    fn an_edit_on_an_old_base_changes_nothing() {
-        let mut model = model(&["a"]);
-        let base = model.cells[0].shown.revision;
-        let (reply, _) = model.set_source("c0", "b".into(), base, None).unwrap();
-        assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
-        let (reply, changes) = model.set_source("c0", "c".into(), base, None).unwrap();
-        assert!(matches!(reply, Reply::Stale { source, revision } if source == "b" && revision == base + 1));
-        assert!(changes.is_empty());
-        // Repeating the same edit after a lost connection is not a conflict.
-        let (reply, _) = model.set_source("c0", "b".into(), base, None).unwrap();
-        assert!(matches!(reply, Reply::Edited { revision } if revision == base + 1));
-    }
-
-    #[test]
-    fn an_edit_on_what_was_read_before_changes_nothing() {
-        let before = model(&["a"]).cells[0].shown.revision;
-        let mut read_anew = model(&["changed outside"]);
-        let (reply, changes) = read_anew.set_source("c0", "b".into(), before, None).unwrap();
-        assert!(matches!(reply, Reply::Stale { source, .. } if source == "changed outside"));
-        assert!(changes.is_empty());
-    }
-
-    #[test]
-    fn cells_are_inserted_moved_deleted() {
-        let mut model = model(&["a", "b", "c"]);
-        let new = |cell_type| NewCell {
-            cell_type,
-            source: "x".into(),
-            metadata: Object::from_iter([("tags".to_owned(), Value::Array(Vec::new()))]),
-            attachments: None,
-            outputs: vec![stream("kept")],
-            execution_count: Some(3),
-        };
-        model.insert_cell(1, Some("new".into()), new(CellType::Markdown)).unwrap();
-        model.insert_cell(0, Some("new".into()), new(CellType::Markdown)).unwrap();
-        assert_eq!(ids(&model), ["c0", "new", "c1", "c2"]);
-        model.move_cell("c0", 2).unwrap();
-        assert_eq!(ids(&model), ["new", "c1", "c0", "c2"]);
-        model.delete_cell("c1").unwrap();
-        model.delete_cell("c1").unwrap();
-        model.move_cell("new", 99).unwrap();
-        assert_eq!(ids(&model), ["c0", "c2", "new"]);
-        assert!(model.insert_cell(0, Some("a b".into()), new(CellType::Code)).is_err());
-        model.insert_cell(9, None, new(CellType::Code)).unwrap();
-        let [.., markdown, code] = &model.cells[..] else { panic!("four cells") };
-        assert_eq!((&markdown.shown.outputs[..], markdown.shown.execution_count), (&[][..], None));
-        assert_eq!((&code.shown.outputs[..], code.shown.execution_count), (&[stream("kept")][..], Some(3)));
-        assert_eq!((code.output_bytes, code.shown.metadata.len()), (size(&stream("kept")), 1));
-    }
-
-    #[test]
-    fn text_is_gathered_and_returns_rewrite_lines() {
-        let mut model = model(&["a"]);
-        for text in ["one\n10%", "\r20%", "\r100%\n", "two\r\nthr\x08ee", "\r"] {
-            model.add_output("c0", stream(text), None);
-        }
-        assert_eq!(model.cells[0].shown.outputs, [stream("one\n100%\ntwo\nthee\r")]);
-        model.add_output("c0", stream("ab"), None);
-        assert_eq!(model.cells[0].shown.outputs, [stream("one\n100%\ntwo\nabee")]);
-        let changes = model.add_output("c0", stream("\nx"), None);
-        assert!(matches!(&changes[..], [Change::TextAppended { index: 0, text, .. }] if text == "\nx"));
-    }
-
-    #[test]
-    fn clear_output_waits_for_the_next() {
-        let mut model = model(&["a"]);
-        model.add_output("c0", stream("old"), None);
-        model.clear_later("c0");
-        assert_eq!(model.cells[0].shown.outputs.len(), 1);
-        let changes = model.add_output("c0", stream("new"), None);
-        assert!(matches!(&changes[..], [Change::OutputsCleared { .. }, Change::OutputAdded { .. }]));
-        assert_eq!(model.cells[0].shown.outputs, [stream("new")]);
-    }
-
-    #[test]
-    fn a_display_is_updated_wherever_it_is() {
-        let mut model = model(&["a", "b"]);
-        let data = |text: &str| Object::from_iter([("text/plain".to_owned(), text.into())]);
-        let display = |text: &str| Output::DisplayData { data: data(text), metadata: Object::new() };
-        model.add_output("c0", stream("x"), None);
-        model.add_output("c0", display("1"), Some("d"));
-        model.add_output("c1", display("1"), Some("d"));
-        assert_eq!(model.update_display("d", &data("2"), &Object::new()).len(), 2);
-        assert_eq!(model.cells[0].shown.outputs[1], display("2"));
-        model.clear("c0");
-        assert_eq!(model.update_display("d", &data("3"), &Object::new()).len(), 1);
-    }
 }

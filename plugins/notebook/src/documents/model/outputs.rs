@@ -110,6 +110,17 @@ impl Model {
         changes
     }
 
+    /// Whether an output is a widget.
+    pub(in crate::documents) fn shows_widgets(&self) -> bool {
+        let is_widget = |output: &Output| match output {
+            Output::DisplayData { data, .. } | Output::ExecuteResult { data, .. } => {
+                data.contains_key("application/vnd.jupyter.widget-view+json")
+            }
+            _ => false,
+        };
+        self.cells.iter().any(|cell| cell.shown.outputs.iter().any(is_widget))
+    }
+
     /// The display ids for a record.
     pub(in crate::documents) fn displays(&self) -> Value {
         let recent = self.displays.iter().filter(|(_, places)| !places.is_empty()).take(1000);

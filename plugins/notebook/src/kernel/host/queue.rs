@@ -47,6 +47,15 @@ impl Queue {
         next
     }
 
+    /// Drops the waiting runs with these message ids; returns what a kernel would send for them.
+    pub(super) fn cancel(&mut self, ids: &[String]) -> Vec<Message> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (dropped, kept) = waiting.into_iter().partition(|message| ids.contains(&message.header().msg_id));
+        self.waiting = kept;
+        let dropped: VecDeque<Message> = dropped;
+        dropped.iter().flat_map(aborted).collect()
+    }
+
     /// Drops the waiting runs; returns what a kernel would send for them.
     pub(super) fn drop_waiting(&mut self) -> Vec<Message> {
         self.waiting.drain(..).flat_map(|request| aborted(&request)).collect()
@@ -95,5 +104,12 @@ mod tests {
         assert_eq!(said[1].content()["status"], "aborted");
         assert_eq!(id(queue.replied("b")), None);
         assert_eq!(id(queue.push(ours("d"))).as_deref(), Some("d"));
+        for waiting in ["e", "f", "g"] {
+            assert_eq!(id(queue.push(ours(waiting))), None);
+        }
+        let said = queue.cancel(&["d".to_owned(), "f".to_owned()]);
+        assert!(said.len() == 3 && said.iter().all(|message| message.parent().msg_id == "f"));
+        assert_eq!(id(queue.replied("d")).as_deref(), Some("e"));
+        assert_eq!(id(queue.replied("e")).as_deref(), Some("g"));
     }
 }

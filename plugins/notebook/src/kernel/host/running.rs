@@ -29,6 +29,8 @@ pub(super) struct Running {
 /// What can be asked of a kernel.
 pub(super) enum KernelOrder {
     Interrupt,
+    /// Drop the waiting runs with these message ids.
+    Cancel(Vec<String>),
     Restart(oneshot::Sender<Result<(), Problem>>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -85,6 +87,10 @@ impl Running {
 
     pub(super) fn interrupt(&self) {
         let _ = self.orders.send(KernelOrder::Interrupt);
+    }
+
+    pub(super) fn cancel(&self, messages: Vec<String>) {
+        let _ = self.orders.send(KernelOrder::Cancel(messages));
     }
 
     pub(super) async fn restart(&self) -> Result<(), Problem> {

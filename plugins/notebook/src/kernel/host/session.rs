@@ -211,6 +211,10 @@ fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value,
             kernel.interrupt();
             Value::Null
         }),
+        Call::Cancel { id, messages } => host.kernel(id).map(|kernel| {
+            kernel.cancel(messages.clone());
+            Value::Null
+        }),
         Call::Put { key, value } => host.put(key.clone(), value.clone()).map(|()| Value::Null),
         Call::Kept { prefix } => Ok(host.kept(prefix)),
         Call::Lock { key, wait: false } => Ok(host.lock(key, connection, false).unwrap_or(false).into()),

@@ -26,9 +26,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long a kernel may take to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a busy kernel's cell may take to end after the interrupt. A cell may catch it and continue.
-const INTERRUPTED: Duration = Duration::from_millis(500);
+const INTERRUPTED: Duration = Duration::from_millis(250);
 /// How long it may take after the SIGTERM that follows.
-const TERMINATED: Duration = Duration::from_millis(500);
+const TERMINATED: Duration = Duration::from_millis(200);
 
 /// How a process ended.
 enum ProcessEnd {
@@ -74,7 +74,7 @@ impl KernelTask {
                     match self.wait_dead().await {
                         Some(KernelOrder::Restart(reply)) => restarting = Some(reply),
                         Some(KernelOrder::Shutdown(reply)) => break Some(reply),
-                        Some(KernelOrder::Interrupt) | None => break None,
+                        Some(KernelOrder::Interrupt | KernelOrder::Cancel(_)) | None => break None,
                     }
                 }
             }
@@ -94,7 +94,7 @@ impl KernelTask {
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(KernelOrder::Interrupt) => {}
+                    Some(KernelOrder::Interrupt | KernelOrder::Cancel(_)) => {}
                     order => return order,
                 },
                 Some(_) = self.sends.recv() => {}
@@ -193,6 +193,7 @@ impl KernelTask {
                     }
                     match order {
                     Some(KernelOrder::Interrupt) => self.interrupt(&transport, process),
+                    Some(KernelOrder::Cancel(messages)) => self.record_all(queue.cancel(&messages)),
                     Some(KernelOrder::Restart(reply)) => {
                         self.stop(&transport, process, true).await;
                         return ProcessEnd::Restart(reply);
@@ -227,7 +228,11 @@ impl KernelTask {
 
     /// Drops the waiting runs, and records that as a kernel would report it.
     fn abort(&self, queue: &mut Queue) {
-        for message in queue.drop_waiting() {
+        self.record_all(queue.drop_waiting());
+    }
+
+    fn record_all(&self, messages: Vec<Message>) {
+        for message in messages {
             self.kernel.journal.append(message.encode_v1());
         }
     }
@@ -341,7 +346,7 @@ async fn until_end(orders: &mut mpsc::UnboundedReceiver<KernelOrder>) -> Process
         match orders.recv().await {
             Some(KernelOrder::Restart(reply)) => return ProcessEnd::Restart(reply),
             Some(KernelOrder::Shutdown(reply)) => return ProcessEnd::Shutdown(reply),
-            Some(KernelOrder::Interrupt) => {}
+            Some(KernelOrder::Interrupt | KernelOrder::Cancel(_)) => {}
             None => return ProcessEnd::Died("was given up".to_owned()),
         }
     }

@@ -73,6 +73,13 @@ pub enum Call {
         /// Kernel id.
         id: String,
     },
+    /// Drops runs that wait for the running one.
+    Cancel {
+        /// Kernel id.
+        id: String,
+        /// The ids of their requests. Those that do not wait are skipped.
+        messages: Vec<String>,
+    },
     /// Ends the process and starts it again under the same id. Answers when the new one is ready.
     Restart {
         /// Kernel id.

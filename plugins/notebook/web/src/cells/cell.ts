@@ -4,24 +4,28 @@ import { type OtherCursor, showOthers } from "../editor/others";
 import { color } from "../state/people";
 import type { EditorState } from "@codemirror/state";
 import type { EditorView } from "@codemirror/view";
-import { makeEditor, type EditorHost, setText, showLineNumbers } from "../editor/editor";
+import { makeEditor, type EditorHost, setText, showSettings } from "../editor/editor";
 import { highlight } from "../editor/languages";
-import type { Context } from "../outputs/markdown";
 import { renderMarkdown } from "../outputs/markdown";
-import { bestType, joined, renderOutput, type Shape } from "../outputs/output";
-import type { Cell, JsonObject, Output } from "../protocol";
+import type { Cell, JsonObject } from "../protocol";
 import { recordedElapsed } from "../state/notebook";
+import { type Doubt, DOUBTS } from "../state/order";
+import { settings } from "../state/settings";
 import { button, duration, fill, h } from "../dom";
+import { flag, withJupyter } from "./flags";
+import { OutputBox, outputsHidden, type OutputsHost } from "./outputs";
 
 /** What a cell needs from the notebook around it. */
-export interface CellHost {
-  context(cell: Cell): Context;
+export interface CellHost extends OutputsHost {
   language(): string;
-  lineNumbers(): boolean;
   writable(): boolean;
-  fresh(id: string): boolean;
   started(id: string): number | undefined;
   elapsed(id: string): number | undefined;
+  ended(id: string): Date | undefined;
+  /** Takes a cell that waits to run out of the queue. */
+  cancel(id: string): void;
+  /** Hides or shows the section of a heading. */
+  fold(id: string): void;
   owner(id: string): EditorHost;
   /** The user selected the cell with the mouse or by focus; `edit`: its editor. */
   select(id: string, edit: boolean, extend: boolean): void;
@@ -34,11 +38,6 @@ export interface CellHost {
   editorMade(id: string): void;
 }
 
-/** Outputs with more lines than this scroll in a box, as in Jupyter Notebook. */
-const LONG_LINES = 100;
-/** A box that is scrolled to within this many pixels of its end follows new lines. */
-const AT_END = 24;
-
 const KIND_NAMES = { code: "Code", markdown: "Markdown", raw: "Raw" } as const;
 
 export class CellView {
@@ -47,22 +46,15 @@ export class CellView {
   readonly #input = h("div", { class: "input" });
   readonly #clash = h("div", { class: "clash", role: "alert", hidden: true });
   readonly #footer = h("div", { class: "cell-footer" });
-  readonly #outputs = h("div", { class: "outputs" });
+  readonly #fold = h("div", { class: "fold" });
   readonly #people = h("div", { class: "cell-people" });
   readonly #question = h("div", { class: "question" });
-  readonly #boxRow = h("div", { class: "box-row" });
-  /** The number of lines in all outputs. */
-  #lines = 0;
-  /** The user opened a long output; this is not saved. */
-  #opened = false;
-  /** Whether the box stays at its end while lines are added. */
-  #following = false;
-  /** The last scroll position of the box. */
-  #top = 0;
-  #shapes: Shape[] = [];
+  readonly #outputs: OutputBox;
   #editor: EditorView | null = null;
   #state: EditorState | null = null;
   #editing = false;
+  /** Whether the content is in the page. In a long notebook, cells out of view get it later. */
+  #filled = false;
   #ticking: ReturnType<typeof setInterval> | null = null;
 
   private cell: Cell;
@@ -71,21 +63,9 @@ export class CellView {
   constructor(cell: Cell, host: CellHost) {
     this.cell = cell;
     this.host = host;
+    this.#outputs = new OutputBox(host, () => this.toggleOutputs());
     const { id } = cell;
-    this.element = h(
-      "section",
-      { class: "cell", "data-id": id, tabindex: -1, role: "group" },
-      h("div", { class: "gutter" }, this.#prompt, this.#people),
-      h("div", { class: "body" }, this.#clash, this.#input, this.#footer, this.#question, this.#outputs, this.#boxRow),
-      this.#tools(),
-    );
-    this.#outputs.addEventListener("scroll", () => {
-      const { scrollTop, clientHeight, scrollHeight } = this.#outputs;
-      // Text may have arrived since this page scrolled to the end, so only scrolling back shows that the user did it.
-      if (scrollTop < this.#top) this.#following = false;
-      else if (scrollTop + clientHeight >= scrollHeight - AT_END) this.#following = true;
-      this.#top = scrollTop;
-    });
+    this.element = h("section", { class: "cell", "data-id": id, tabindex: -1, role: "group" });
     this.element.addEventListener("focusin", (event) => {
       const inEditor = this.#editor !== null && event.target instanceof Node && this.#editor.dom.contains(event.target);
       if (event.target === this.element || inEditor) this.host.select(id, inEditor, false);
@@ -95,7 +75,8 @@ export class CellView {
       if (!(target instanceof Element) || target.closest("button, a, input, iframe, .cm-editor, summary, .outputs, .static") !== null) return;
       // Rendered Markdown can be selected and copied.
       if (target.closest(".markdown") !== null) return;
-      event.preventDefault();
+      // What is left of the cell is dragged.
+      if (target.closest(".gutter") === null) event.preventDefault();
       this.host.select(id, false, event.shiftKey);
       this.element.focus({ preventScroll: true });
     });
@@ -108,6 +89,18 @@ export class CellView {
     this.#input.addEventListener("dblclick", () => {
       if (this.cell.cell_type === "markdown" && !this.#editing) this.edit();
     });
+    this.showKind();
+  }
+
+  /** Puts the content into the page, if it is not there yet. */
+  fillIn(): void {
+    if (this.#filled) return;
+    this.#filled = true;
+    this.element.append(
+      h("div", { class: "gutter", draggable: "true" }, this.#prompt, this.#fold, this.#people),
+      h("div", { class: "body" }, this.#clash, this.#input, this.#footer, this.#question, this.#outputs.element, this.#outputs.row),
+      this.#tools(),
+    );
     this.showKind();
   }
 
@@ -145,6 +138,7 @@ export class CellView {
     this.element.classList.remove("code", "markdown-cell", "raw");
     this.element.classList.add(cell_type === "markdown" ? "markdown-cell" : cell_type);
     if (cell_type === "markdown" && this.cell.source.trim() === "" && this.#editor === null) this.#editing = false;
+    if (!this.#filled) return;
     this.showSource();
     this.showState();
     this.showOutputs();
@@ -160,10 +154,12 @@ export class CellView {
     this.element.classList.toggle("among", among);
     this.element.classList.toggle("editing", on && editing);
     this.element.tabIndex = on ? 0 : -1;
+    if (on) this.fillIn();
   }
 
   /** Shows the source: in the editor if there is one, otherwise as colored or rendered text. */
   showSource(): void {
+    if (!this.#filled) return;
     const { cell_type, source } = this.cell;
     if (this.#editor !== null) {
       setText(this.#editor, source);
@@ -179,7 +175,7 @@ export class CellView {
       fill(this.#input, box);
     } else {
       const pre = h("pre", { class: "static" }, highlight(source, cell_type === "code" ? this.host.language() : cell_type));
-      if (this.host.lineNumbers()) pre.classList.add("numbered");
+      if (settings().lineNumbers) pre.classList.add("numbered");
       if (source === "") pre.append(h("br"));
       pre.addEventListener("mousedown", (event) => {
         if (event.button !== 0) return;
@@ -190,8 +186,9 @@ export class CellView {
     }
   }
 
-  /** Opens the editor and focuses it; `at` puts the cursor at the start or the end. */
-  edit(at?: "start" | "end", mouse?: MouseEvent): void {
+  /** Opens the editor and focuses it; `at` puts the cursor at the start or the end, or selects a part. */
+  edit(at?: "start" | "end" | { from: number; to: number }, mouse?: MouseEvent): void {
+    this.fillIn();
     if (flag(this.cell.metadata, "source_hidden")) this.#setJupyter("source_hidden", false);
     if (this.#editor === null) {
       this.#editing = true;
@@ -201,9 +198,9 @@ export class CellView {
         this.#input,
         source,
         {
+          kind: cell_type,
           language: cell_type === "code" ? this.host.language() : cell_type === "markdown" ? "markdown" : "",
           label: `${KIND_NAMES[cell_type]} cell source. Escape leaves the editor.`,
-          lineNumbers: this.host.lineNumbers(),
           readOnly: !this.host.writable(),
         },
         this.host.owner(id),
@@ -218,7 +215,9 @@ export class CellView {
       editor.dispatch({ selection: { anchor: pos } });
       editor.contentDOM.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true, button: 0, buttons: 1, detail: mouse.detail, clientX: mouse.clientX, clientY: mouse.clientY, shiftKey: mouse.shiftKey }));
     } else if (at !== undefined) {
-      editor.dispatch({ selection: { anchor: at === "start" ? 0 : editor.state.doc.length } });
+      const end = editor.state.doc.length;
+      const [anchor, head] = at === "start" ? [0, 0] : at === "end" ? [end, end] : [Math.min(at.from, end), Math.min(at.to, end)];
+      editor.dispatch({ selection: { anchor, head }, scrollIntoView: true });
     }
     this.host.select(this.cell.id, true, false);
   }
@@ -251,15 +250,67 @@ export class CellView {
     if (this.cell.cell_type !== "markdown" && !this.focused) this.closeEditor();
   }
 
-  lineNumbers(): void {
-    if (this.#editor !== null) showLineNumbers(this.#editor, this.host.lineNumbers());
+  /** The settings changed. */
+  showSettings(): void {
+    if (this.#editor !== null) showSettings(this.#editor, this.cell.cell_type);
     else if (this.cell.cell_type !== "markdown") this.showSource();
+  }
+
+  /** Shows the source of a cell that hides it. */
+  revealSource(): void {
+    if (flag(this.cell.metadata, "source_hidden")) this.#setJupyter("source_hidden", false);
+  }
+
+  /** A part of the source in the page; null if it is not shown as text. */
+  rangeOf(from: number, to: number): Range | null {
+    this.fillIn();
+    const range = document.createRange();
+    if (this.#editor !== null) {
+      const { state } = this.#editor;
+      if (to > state.doc.length) return null;
+      const [start, end] = [this.#editor.domAtPos(from), this.#editor.domAtPos(to)];
+      range.setStart(start.node, start.offset);
+      range.setEnd(end.node, end.offset);
+      return range;
+    }
+    const pre = this.#input.querySelector(".static");
+    if (pre === null) return this.#rendered(from, to);
+    const walker = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+    let at = 0;
+    for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
+      const length = (node as Text).length;
+      if (from >= at && from < at + length) range.setStart(node, from - at);
+      if (to > at && to <= at + length) {
+        range.setEnd(node, to - at);
+        return range;
+      }
+      at += length;
+    }
+    return null;
+  }
+
+  /** Where rendered Markdown shows a part of the source: the same text, as often as it stands before it. */
+  #rendered(from: number, to: number): Range | null {
+    const text = this.cell.source.slice(from, to);
+    let skip = this.cell.source.slice(0, from).split(text).length - 1;
+    const walker = document.createTreeWalker(this.#input, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
+      for (let at = (node as Text).data.indexOf(text); at >= 0; at = (node as Text).data.indexOf(text, at + 1)) {
+        if (skip-- > 0) continue;
+        const range = document.createRange();
+        range.setStart(node, at);
+        range.setEnd(node, at + text.length);
+        return range;
+      }
+    }
+    return null;
   }
 
   showState(): void {
     const { cell_type, state, execution_count } = this.cell;
     this.element.classList.toggle("running", state === "running");
     this.element.classList.toggle("queued", state === "queued");
+    if (!this.#filled) return;
     if (this.#ticking !== null) clearInterval(this.#ticking);
     this.#ticking = null;
     if (cell_type !== "code") {
@@ -272,11 +323,44 @@ export class CellView {
       this.#prompt,
       state === "running"
         ? button("Interrupt the kernel", () => this.host.interrupt(), { icon: "stop", class: "run-button" })
+        : state === "queued"
+          ? button("Take this cell out of the queue", () => this.host.cancel(this.cell.id), { icon: "close", class: "run-button" })
         : button("Run this cell", () => this.host.run(this.cell.id), { icon: "run", keys: "Ctrl+Enter", class: "run-button" }),
       h("span", { class: "count" }, `[${mark}]`),
     );
+    this.showDoubt(null);
     this.#showFooter();
     if (state === "running") this.#ticking = setInterval(() => this.#showFooter(), 100);
+  }
+
+  /** Shows why the results may be old. */
+  showDoubt(doubt: Doubt | null): void {
+    const count = this.#prompt.querySelector<HTMLElement>(".count");
+    if (count === null) return;
+    const ended = this.host.ended(this.cell.id);
+    const ms = this.host.elapsed(this.cell.id);
+    const ran = ended === undefined ? "" : `Ran at ${ended.toLocaleTimeString()}${ms === undefined ? "" : `, took ${duration(ms)}`}`;
+    const title = [doubt === null ? "" : DOUBTS[doubt], ran].filter((part) => part !== "").join(". ");
+    if (count.title !== title) count.title = title;
+    if ((count.dataset["doubt"] ?? null) === doubt) return;
+    if (doubt === null) delete count.dataset["doubt"];
+    else count.dataset["doubt"] = doubt;
+    count.querySelector(".visually-hidden")?.remove();
+    if (doubt !== null) count.append(h("span", { class: "visually-hidden" }, ` ${DOUBTS[doubt]}`));
+  }
+
+  /** Shows the cell as a heading whose section can be hidden; null: it is none. `hidden`: how many cells it hides. */
+  showFold(fold: { collapsed: boolean; cells: number } | null): void {
+    const key = fold === null ? "" : `${fold.collapsed} ${fold.cells}`;
+    if (this.#fold.dataset["key"] === key) return;
+    this.#fold.dataset["key"] = key;
+    if (fold === null) return fill(this.#fold);
+    const had = this.#fold.contains(document.activeElement);
+    const label = fold.collapsed ? `Show the section (${fold.cells} ${fold.cells === 1 ? "cell" : "cells"})` : "Hide the section";
+    const made = button(label, () => this.host.fold(this.cell.id), { icon: fold.collapsed ? "right" : "below", class: "icon-button small" });
+    made.setAttribute("aria-expanded", String(!fold.collapsed));
+    fill(this.#fold, made, fold.collapsed && h("span", { class: "fold-count" }, `${fold.cells}`));
+    if (had) made.focus({ preventScroll: true });
   }
 
   #showFooter(): void {
@@ -289,100 +373,32 @@ export class CellView {
       text = ms < 400 ? "Running" : `Running for ${duration(ms)}`;
     } else {
       const ms = this.host.elapsed(id) ?? recordedElapsed(this.cell);
-      if (ms !== null && ms >= 100) text = `Took ${duration(ms)}`;
+      const ended = this.host.ended(id);
+      if (ms !== null && ms >= 100) text = `Took ${duration(ms)}${ended === undefined ? "" : `, until ${ended.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`}`;
     }
     if (this.#footer.textContent !== text) this.#footer.textContent = text;
   }
 
   showOutputs(): void {
     const { cell_type, outputs } = this.cell;
-    this.#shapes = [];
+    if (!this.#filled) return;
     this.element.classList.toggle("has-outputs", cell_type === "code" && outputs.length > 0);
-    this.#lines = 0;
-    if (cell_type !== "code" || outputs.length === 0) {
-      this.#opened = false;
-      this.#outputs.replaceChildren();
-      this.#showBox();
-      return;
-    }
-    if (this.outputsHidden) {
-      fill(this.#outputs, button("Output is hidden: show it", () => this.toggleOutputs(), { class: "folded" }));
-      this.#showBox();
-      return;
-    }
-    this.#lines = outputs.reduce((lines, output) => lines + lineCount(output), 0);
-    this.#following = this.cell.state === "running";
-    this.#shapes = outputs.map((output) => renderOutput(output, this.host.fresh(this.cell.id), this.host.context(this.cell)));
-    this.#outputs.replaceChildren(...this.#shapes.map(({ element }) => element));
-    this.#showBox();
-  }
-
-  /** Whether the outputs scroll in a box: as the metadata says, or by default if they are long. */
-  get #boxed(): boolean {
-    const scrolled = this.cell.metadata["scrolled"];
-    if (this.outputsHidden || this.#shapes.length === 0 || this.#opened) return false;
-    return typeof scrolled === "boolean" ? scrolled : this.#lines > LONG_LINES;
-  }
-
-  #showBox(): void {
-    const boxed = this.#boxed;
-    if (boxed !== this.#outputs.classList.contains("scrolled")) {
-      this.#outputs.classList.toggle("scrolled", boxed);
-      if (boxed) {
-        this.#outputs.tabIndex = 0;
-        this.#outputs.setAttribute("role", "region");
-        this.#outputs.setAttribute("aria-label", "Output");
-      } else {
-        for (const name of ["tabindex", "role", "aria-label"]) this.#outputs.removeAttribute(name);
-      }
-    }
-    if (boxed && this.#following) {
-      requestAnimationFrame(() => {
-        if (this.#following) this.#outputs.scrollTop = this.#outputs.scrollHeight;
-      });
-    }
-    const label = boxed ? "Show the whole output" : this.#opened ? "Scroll the output in a box" : "";
-    if ((this.#boxRow.textContent ?? "") === label) return;
-    fill(this.#boxRow, label !== "" && button(label, () => this.#open(boxed), { class: "link" }));
-  }
-
-  #open(on: boolean): void {
-    this.#opened = on;
-    this.#following = false;
-    this.#showBox();
-    this.#boxRow.querySelector("button")?.focus({ preventScroll: true });
-    if (!on) this.element.scrollIntoView({ block: "nearest" });
+    this.#outputs.show(this.cell);
   }
 
   showOutput(index: number): void {
-    if (this.outputsHidden || this.#shapes.length === 0 || index > this.#shapes.length) {
-      this.showOutputs();
-      return;
-    }
-    const output = this.cell.outputs[index];
-    if (output === undefined) return;
-    const shape = renderOutput(output, this.host.fresh(this.cell.id), this.host.context(this.cell));
-    this.#lines = this.cell.outputs.reduce((lines, one) => lines + lineCount(one), 0);
-    const old = this.#shapes[index];
-    this.#shapes[index] = shape;
-    if (old !== undefined) old.element.replaceWith(shape.element);
-    else this.#outputs.append(shape.element);
-    this.#showBox();
+    if (!this.#filled) return;
+    this.element.classList.toggle("has-outputs", this.cell.cell_type === "code" && this.cell.outputs.length > 0);
+    this.#outputs.showOne(this.cell, index);
   }
 
   appendText(index: number, text: string): void {
-    if (this.outputsHidden) return;
-    this.#shapes[index]?.append?.(text);
-    this.#lines += newlines(text);
-    this.#showBox();
-  }
-
-  get outputsHidden(): boolean {
-    return flag(this.cell.metadata, "outputs_hidden") || this.cell.metadata["collapsed"] === true;
+    if (!this.#filled) return;
+    this.#outputs.appendText(this.cell, index, text);
   }
 
   toggleOutputs(): void {
-    const hidden = this.outputsHidden;
+    const hidden = outputsHidden(this.cell);
     const { collapsed: _, ...metadata } = this.cell.metadata;
     this.host.setMetadata(this.cell.id, withJupyter(metadata, "outputs_hidden", !hidden));
   }
@@ -392,12 +408,7 @@ export class CellView {
   }
 
   toggleScroll(): void {
-    const { scrolled: _, ...metadata } = this.cell.metadata;
-    const boxed = this.#boxed;
-    const long = this.#lines > LONG_LINES;
-    this.#opened = false;
-    // The metadata records only what differs from the default.
-    this.host.setMetadata(this.cell.id, boxed === long ? { ...metadata, scrolled: !boxed } : metadata);
+    this.host.setMetadata(this.cell.id, this.#outputs.toggled(this.cell));
   }
 
   showMetadata(): void {
@@ -465,35 +476,4 @@ export class CellView {
   #setJupyter(name: string, on: boolean): void {
     this.host.setMetadata(this.cell.id, withJupyter(this.cell.metadata, name, on));
   }
-}
-
-function flag(metadata: JsonObject, name: string): boolean {
-  const jupyter = metadata["jupyter"];
-  return typeof jupyter === "object" && jupyter !== null && (jupyter as JsonObject)[name] === true;
-}
-
-function withJupyter(metadata: JsonObject, name: string, on: boolean): JsonObject {
-  const { jupyter, ...rest } = metadata;
-  const { [name]: _, ...others } = typeof jupyter === "object" && jupyter !== null ? (jupyter as JsonObject) : {};
-  const next = on ? { ...others, [name]: true } : others;
-  return Object.keys(next).length > 0 ? { ...rest, jupyter: next } : rest;
-}
-
-function lineCount(output: Output): number {
-  switch (output.output_type) {
-    case "stream":
-      return newlines(output.text);
-    case "error":
-      return output.traceback.reduce((lines, part) => lines + newlines(part) + 1, 0);
-    default: {
-      const text = bestType(output.data) === "text/plain" ? joined(output.data["text/plain"]) : "";
-      return newlines(text) + 1;
-    }
-  }
-}
-
-function newlines(text: string): number {
-  let count = 0;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
-  return count;
 }

@@ -1,13 +1,15 @@
 //! A cell's editor: CodeMirror with the notebook's keys, completion and inspection from the kernel.
 
 import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, type Completion, type CompletionContext, type CompletionResult, completionStatus, startCompletion } from "@codemirror/autocomplete";
-import { defaultKeymap, history, historyKeymap, indentLess, indentMore, insertTab, toggleComment } from "@codemirror/commands";
-import { bracketMatching, indentOnInput, indentUnit } from "@codemirror/language";
-import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { type ChangeSet, Compartment, EditorState, type Extension, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
-import { drawSelection, EditorView, keymap, lineNumbers, showTooltip, tooltips, type Tooltip } from "@codemirror/view";
-import type { Completion as Match } from "../protocol";
+import { addCursorAbove, addCursorBelow, defaultKeymap, history, historyKeymap, indentLess, indentMore, insertTab, toggleComment } from "@codemirror/commands";
+import { bracketMatching, codeFolding, foldCode, foldGutter, indentOnInput, indentUnit, unfoldCode } from "@codemirror/language";
+import { highlightSelectionMatches, selectNextOccurrence, selectSelectionMatches } from "@codemirror/search";
+import { type ChangeSet, Compartment, EditorState, type Extension, Facet, Prec, StateEffect, StateField, Transaction } from "@codemirror/state";
+import { crosshairCursor, drawSelection, EditorView, keymap, lineNumbers, rectangularSelection, showTooltip, tooltips, type Tooltip, type ViewUpdate } from "@codemirror/view";
+import type { CellType, Completion as Match } from "../protocol";
 import { diff } from "../state/rebase";
+import { pictureFiles } from "../state/pictures";
+import { settings } from "../state/settings";
 import { othersExtension } from "./others";
 import { colours, grammar } from "./languages";
 
@@ -20,13 +22,15 @@ export interface EditorHost {
   leave(direction: -1 | 1): boolean;
   complete: ((code: string, cursor: number) => Promise<{ matches: Match[]; start: number; end: number } | null>) | null;
   inspect: ((code: string, cursor: number, detail: 0 | 1) => Promise<Node | null>) | null;
+  /** Stores pictures that were pasted or dropped. Returns the text that shows them, or null where pictures cannot be. */
+  attach: ((files: readonly File[]) => Promise<string>) | null;
 }
 
 /** How an editor looks and reads. */
 export interface Setting {
+  kind: CellType;
   language: string;
   label: string;
-  lineNumbers: boolean;
   readOnly: boolean;
 }
 
@@ -41,13 +45,27 @@ const tip = StateField.define<Tooltip | null>({
   provide: (field) => showTooltip.from(field),
 });
 
-const numbers = new Compartment();
+/** The cell that an editor belongs to. */
+const hosts = Facet.define<EditorHost>();
+/** What depends on the user's settings. */
+const chosen = new Compartment();
+
+function chosenExtensions(kind: CellType): Extension {
+  const { lineNumbers: numbered, wrap, brackets, suggest } = settings();
+  return [
+    numbered ? [lineNumbers(), kind === "code" ? foldGutter() : []] : [],
+    wrap || kind === "markdown" ? EditorView.lineWrapping : [],
+    brackets && kind === "code" ? closeBrackets() : [],
+    // On request only, a key pressed right after is meant for the list.
+    autocompletion({ activateOnTyping: suggest, activateOnTypingDelay: 150, interactionDelay: suggest ? 75 : 0, override: [(context) => completions(context, context.state.facet(hosts)[0])], icons: false, maxRenderedOptions: 200 }),
+  ];
+}
 
 /** Creates an editor. An earlier `state` restores its undo history. */
 export function makeEditor(parent: HTMLElement, text: string, setting: Setting, owner: EditorHost, state?: EditorState): EditorView {
   const view = new EditorView({ parent, state: state ?? EditorState.create({ doc: text, extensions: extensions(setting, owner) }) });
   if (state !== undefined) {
-    showLineNumbers(view, setting.lineNumbers);
+    showSettings(view, setting.kind);
     if (state.doc.toString() !== text) setText(view, text);
   }
   return view;
@@ -64,8 +82,9 @@ export function setText(view: EditorView, text: string): void {
   });
 }
 
-export function showLineNumbers(view: EditorView, on: boolean): void {
-  view.dispatch({ effects: numbers.reconfigure(on ? lineNumbers() : []) });
+/** Applies the user's settings, which changed. */
+export function showSettings(view: EditorView, kind: CellType): void {
+  view.dispatch({ effects: chosen.reconfigure(chosenExtensions(kind)) });
 }
 
 function extensions(setting: Setting, owner: EditorHost): Extension {
@@ -73,24 +92,25 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
     Prec.high(keymap.of(keys(owner))),
     history(),
     drawSelection(),
+    rectangularSelection(),
+    crosshairCursor(),
     indentUnit.of("    "),
     EditorState.tabSize.of(4),
     EditorState.allowMultipleSelections.of(true),
     EditorState.readOnly.of(setting.readOnly),
     indentOnInput(),
     bracketMatching(),
-    setting.language === "markdown" || setting.language === "" ? [] : closeBrackets(),
     highlightSelectionMatches({ minSelectionLength: 3 }),
-    EditorView.lineWrapping,
+    codeFolding(),
+    chosen.of(chosenExtensions(setting.kind)),
+    hosts.of(owner),
+    pictures(owner),
     grammar(setting.language),
     colours,
-    numbers.of(setting.lineNumbers ? lineNumbers() : []),
     tip,
     // A cell paints nothing outside itself (`overflow`, `content-visibility`), so lists and help are children of the page.
     tooltips({ parent: document.querySelector("main") ?? document.body, position: "fixed", tooltipSpace }),
-    // The list opens only on request, so a key pressed right after is meant for it.
-    autocompletion({ activateOnTyping: false, interactionDelay: 0, override: [(context) => completions(context, owner)], icons: false, maxRenderedOptions: 200 }),
-    keymap.of([...closeBracketsKeymap, ...searchKeymap.filter((binding) => binding.key !== "Mod-f"), ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
+    keymap.of([...closeBracketsKeymap, ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
     EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
     othersExtension(),
     EditorView.updateListener.of((update) => {
@@ -99,8 +119,32 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
       else if (update.view.hasFocus && (update.focusChanged || update.selectionSet || update.docChanged)) owner.cursor({ anchor, head });
       if (!update.docChanged || update.transactions.some((one) => one.effects.some((effect) => effect.is(remote)))) return;
       owner.changed(update.state.doc.toString(), update.changes);
+      if (settings().signatures && opensCall(update)) void signature(update.view, owner);
     }),
   ];
+}
+
+/** Whether the user has just typed an opening parenthesis after a name, or a comma. */
+function opensCall(update: ViewUpdate): boolean {
+  const { main } = update.state.selection;
+  return update.transactions.some((one) => one.isUserEvent("input.type")) && main.empty && /[\w\])]\($|,$/.test(update.state.sliceDoc(Math.max(0, main.head - 2), main.head));
+}
+
+/** Pictures that are pasted into the editor, or dropped on it. */
+function pictures(owner: EditorHost): Extension {
+  const take = (view: EditorView, data: DataTransfer | null, at: number): boolean => {
+    const files = owner.attach === null ? [] : pictureFiles(data?.files ?? []);
+    if (files.length === 0 || view.state.readOnly) return false;
+    void owner.attach?.(files).then((text) => {
+      const from = Math.min(at, view.state.doc.length);
+      view.dispatch({ changes: { from, insert: text }, selection: { anchor: from + text.length }, userEvent: "input.paste" });
+    });
+    return true;
+  };
+  return EditorView.domEventHandlers({
+    paste: (event, view) => take(view, event.clipboardData, view.state.selection.main.head),
+    drop: (event, view) => take(view, event.dataTransfer, view.posAtCoords({ x: event.clientX, y: event.clientY }) ?? view.state.selection.main.head),
+  });
 }
 
 /** Where lists and help may be shown: below the page's header. */
@@ -122,6 +166,12 @@ function keys(owner: EditorHost) {
       },
     },
     { key: "Mod-/", run: toggleComment },
+    { key: "Mod-d", run: selectNextOccurrence, preventDefault: true },
+    { key: "Mod-Shift-l", run: selectSelectionMatches },
+    { key: "Mod-Alt-ArrowUp", run: addCursorAbove },
+    { key: "Mod-Alt-ArrowDown", run: addCursorBelow },
+    { key: "Mod-Alt-[", run: foldCode },
+    { key: "Mod-Alt-]", run: unfoldCode },
     { key: "Escape", run: hideTip },
     { key: "ArrowUp", run: (view: EditorView) => edge(view, -1) && owner.leave(-1) },
     { key: "ArrowDown", run: (view: EditorView) => edge(view, 1) && owner.leave(1) },
@@ -153,12 +203,14 @@ function tab(view: EditorView, owner: EditorHost): boolean {
   return insertTab(view);
 }
 
-async function completions(context: CompletionContext, owner: EditorHost): Promise<CompletionResult | null> {
-  const found = await owner.complete?.(context.state.doc.toString(), context.pos);
+async function completions(context: CompletionContext, owner: EditorHost | undefined): Promise<CompletionResult | null> {
+  // While typing: after two letters of a name, or a dot.
+  if (!context.explicit && context.matchBefore(/[\p{L}_][\p{L}\p{N}_]+|\./u) === null) return null;
+  const found = await owner?.complete?.(context.state.doc.toString(), context.pos);
   if (found === null || found === undefined || found.matches.length === 0 || context.aborted) return null;
   const { start, end } = found;
   const only = found.matches[0];
-  if (found.matches.length === 1 && only !== undefined && context.view !== undefined) {
+  if (context.explicit && found.matches.length === 1 && only !== undefined && context.view !== undefined) {
     const view = context.view;
     queueMicrotask(() => view.dispatch({ changes: { from: start, to: end, insert: only.text }, selection: { anchor: start + only.text.length }, userEvent: "input.complete" }));
     return null;
@@ -175,13 +227,25 @@ async function inspect(view: EditorView, owner: EditorHost): Promise<void> {
   const again = view.state.field(tip) !== null;
   const pos = view.state.selection.main.head;
   const content = await owner.inspect?.(view.state.doc.toString(), pos, again ? 1 : 0);
-  if (view.state.selection.main.head !== pos) return;
+  if (view.state.selection.main.head === pos) showTip(view, pos, content ?? "The kernel has no help on this name.");
+}
+
+/** Shows what a function takes, if the kernel knows it, for as long as its arguments are typed. */
+async function signature(view: EditorView, owner: EditorHost): Promise<void> {
+  const pos = view.state.selection.main.head;
+  const open = view.state.sliceDoc(0, pos).search(/[\w.]+\([^()]*$/);
+  if (open < 0) return;
+  const name = open + (/^[\w.]+/.exec(view.state.sliceDoc(open, pos))?.[0].length ?? 0);
+  const content = await owner.inspect?.(view.state.doc.toString(), name, 0);
+  if (content != null && view.state.selection.main.head === pos) showTip(view, pos, content);
+}
+
+function showTip(view: EditorView, pos: number, content: Node | string): void {
   const box = document.createElement("div");
   box.className = "inspection";
   box.setAttribute("role", "tooltip");
   box.tabIndex = 0;
-  if (content === null || content === undefined) box.textContent = "The kernel has no help on this name.";
-  else box.append(content);
+  box.append(content);
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.stopPropagation();

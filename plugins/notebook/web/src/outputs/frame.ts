@@ -6,8 +6,10 @@
 
 import DOMPurify from "dompurify";
 import { button, h } from "../dom";
+import { isDark, listen } from "../state/settings";
 import { url } from "../transport/base";
-import { readFile } from "../transport/rest";
+import type { JsonObject } from "../protocol";
+import { readFile, readText } from "../transport/rest";
 
 const TALLEST = 2000;
 /** The same as in the policy of `frame.html`. Popups are tabs that links open; they are not part of the sandbox. */
@@ -18,25 +20,75 @@ const ALL_BYTES = 64 << 20;
 const FILE_TYPES = /^(?:image|audio|video)\/|^text\/html\b/;
 
 /** HTML in a frame. Without `scripts` it is sanitized first; if that removed something active, the user may run it. */
-export function htmlFrame(html: string, scripts: boolean, file: (path: string) => string): HTMLElement {
+export function htmlFrame(text: string, scripts: boolean, file: (path: string) => string): HTMLElement {
   const box = h("div", { class: "out-html" });
-  let shown = html;
+  let shown = text;
   let active = false;
   if (!scripts) {
-    shown = DOMPurify.sanitize(html, { ADD_TAGS: ["style"], FORBID_ATTR: ["srcset", "ping"], FORCE_BODY: true });
+    shown = DOMPurify.sanitize(text, { ADD_TAGS: ["style"], FORBID_ATTR: ["srcset", "ping"], FORCE_BODY: true });
     // (`remove` is a marker of the sanitizer itself.)
     active = DOMPurify.removed.some((one) => "element" in one ? !/^(?:#comment|BODY|HEAD|REMOVE)$/i.test(one.element.nodeName) : /^on/i.test(one.attribute?.name ?? ""));
   }
-  box.append(frame(shown, file));
+  box.append(frame(content(shown, file), file));
   if (active) {
     const note = h("p", { class: "note" }, "This output came with the file; its scripts have not run. ");
-    note.append(button("Run them", () => box.replaceChildren(frame(html, file)), { class: "link" }));
+    note.append(button("Run them", () => box.replaceChildren(frame(content(text, file), file)), { class: "link" }));
     box.append(note);
   }
   return box;
 }
 
-function frame(html: string, file: (path: string) => string): HTMLIFrameElement {
+/** The ports of the frames in the page. */
+const ports = new WeakMap<HTMLIFrameElement, MessagePort>();
+
+/** The theme changed. */
+function showTheme(): void {
+  for (const element of document.querySelectorAll<HTMLIFrameElement>(".out-html iframe")) ports.get(element)?.postMessage({ dark: isDark() });
+}
+listen(showTheme);
+if (typeof matchMedia !== "undefined") matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+
+function content(html: string, file: (path: string) => string): (port: MessagePort) => void {
+  return (port) => port.postMessage({ html, files: file("") });
+}
+
+/** The names of the renderers, which are files of `static/renderers`. */
+export type RendererName = "plotly" | "vega" | "widgets";
+
+const loaded = new Map<RendererName, Promise<{ script: string; style: string }>>();
+
+/** A renderer's script and style. They are passed on as text, because the frame may load nothing by itself. */
+function load(name: RendererName): Promise<{ script: string; style: string }> {
+  let promise = loaded.get(name);
+  if (promise === undefined) {
+    promise = Promise.all([readText(url(`static/renderers/${name}.js`)), name === "widgets" ? readText(url("static/renderers/widgets.css")) : ""]).then(([script, style]) => ({ script, style }));
+    promise.catch(() => loaded.delete(name));
+    loaded.set(name, promise);
+  }
+  return promise;
+}
+
+/** A conversation of a renderer with the page. Messages may come until the frame is gone from the page. */
+export interface Talk {
+  /** Gets the renderer's messages. */
+  receive(message: JsonObject, send: (message: unknown) => void): void;
+}
+
+/** Data in a frame, shown by one of our renderers. */
+export function renderedFrame(name: RendererName, data: unknown, file: (path: string) => string, talk?: Talk): HTMLElement {
+  const box = h("div", { class: "out-html" });
+  const show = (port: MessagePort): void => {
+    load(name).then(
+      ({ script, style }) => port.postMessage({ renderer: script, style, data, files: file("") }),
+      (error: unknown) => box.replaceChildren(h("p", { class: "note" }, `This output cannot be shown: ${error instanceof Error ? error.message : String(error)}`)),
+    );
+  };
+  box.append(frame(show, file, talk));
+  return box;
+}
+
+/** A frame in the sandbox. `show` is called with its port each time it is loaded. */
+function frame(show: (port: MessagePort) => void, file: (path: string) => string, talk?: Talk): HTMLIFrameElement {
   const element = h("iframe", { sandbox: SANDBOX, title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: url("static/frame.html").href });
   // Each load starts again, for example after the cell was moved in the page.
   element.addEventListener("load", () => {
@@ -54,11 +106,15 @@ function frame(html: string, file: (path: string) => string): HTMLIFrameElement 
     port.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "object" || data === null) return;
       if ("ready" in data) {
-        port.postMessage({ html, files: file(""), dark: matchMedia("(prefers-color-scheme: dark)").matches });
+        port.postMessage({ dark: isDark() });
+        ports.set(element, port);
+        show(port);
       } else if ("height" in data && typeof data.height === "number" && Number.isFinite(data.height)) {
         element.style.height = `${Math.min(TALLEST, Math.max(16, data.height))}px`;
       } else if ("file" in data && typeof data.file === "string" && "id" in data && typeof data.id === "number") {
         void give(data.id, data.file);
+      } else if ("message" in data && typeof data.message === "object" && data.message !== null) {
+        talk?.receive(data.message as JsonObject, (message) => port.postMessage({ message }));
       }
     };
     // The frame's origin is opaque, so it cannot be named; only this window's content can receive the message.

@@ -3,7 +3,15 @@
 import DOMPurify from "dompurify";
 import MarkdownIt from "markdown-it";
 import type { JsonObject } from "../protocol";
+import type { Comms } from "../state/comms";
 import { type Macros, mathPlugin, setFormula } from "./math";
+
+/** What widgets in outputs need. */
+export interface Widgets {
+  comms: Pick<Comms, "get" | "listen" | "send">;
+  /** The state of widgets that the file keeps, for a reader without the kernel; null if there is none. */
+  saved(): JsonObject | null;
+}
 
 /** Where a text is, for its links and images. */
 export interface Context {
@@ -11,6 +19,8 @@ export interface Context {
   file(path: string): string;
   attachments: JsonObject | null;
   macros: Macros;
+  /** The kernel's widgets; null where there is no kernel. */
+  widgets: Widgets | null;
   /** Highlights a code block. */
   highlight(code: string, language: string): Node | null;
 }

@@ -3,33 +3,13 @@
 import type { JsonObject, Output } from "../protocol";
 import { h } from "../dom";
 import { plain } from "./ansi";
-import { htmlFrame } from "./frame";
+import { htmlFrame, renderedFrame } from "./frame";
 import { jsonTree } from "./json";
 import { type Context, renderMarkdown, svgAddress } from "./markdown";
 import { formulaAt, setFormula } from "./math";
+import { bestType, isMedia, isVega, joined, PLOTLY, WIDGET } from "./mime";
 import { TextView } from "./text";
-
-/** Types that can be shown, the best first. */
-const ORDER = [
-  "text/html",
-  "text/markdown",
-  "image/svg+xml",
-  "text/latex",
-  "image/png",
-  "image/jpeg",
-  "image/gif",
-  "image/webp",
-  "application/javascript",
-  "application/json",
-  "text/plain",
-] as const;
-
-type Shown = (typeof ORDER)[number];
-
-/** The best type of a bundle; null if none can be shown. */
-export function bestType(data: JsonObject): Shown | null {
-  return ORDER.find((type) => type in data) ?? null;
-}
+import { widgetOutput } from "./widget";
 
 /** An element for an output and, if it is a stream, how to append text to it. */
 export interface Shape {
@@ -65,7 +45,14 @@ function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context:
     return h("p", { class: "note" }, names === "" ? "An empty output." : `This type of output cannot be shown here: ${names}`);
   }
   if (type === "application/json") return h("div", { class: "out-json" }, jsonTree(data[type]));
+  if (type === PLOTLY) return renderedFrame("plotly", data[type], context.file);
+  if (isVega(type)) return renderedFrame("vega", data[type], context.file);
+  if (type === WIDGET) {
+    const { [WIDGET]: view, ...others } = data;
+    return widgetOutput(view as JsonObject, fresh, context, () => bundle(others, metadata, fresh, context));
+  }
   const text = joined(data[type]);
+  if (isMedia(type)) return media(type, text);
   switch (type) {
     case "text/html":
       return htmlFrame(text, fresh, context.file);
@@ -80,11 +67,18 @@ function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context:
       return latex(text, context);
     case "text/plain":
       return new TextView(text, "result").element;
+    case "application/pdf":
+      return h("p", { class: "note" }, h("a", { href: `data:${type};base64,${text.replace(/\s/g, "")}`, download: "output.pdf" }, "Download the PDF"));
     case "image/svg+xml":
       return image(svgAddress(text), type, data, metadata);
     default:
       return image(`data:${type};base64,${text.replace(/\s/g, "")}`, type, data, metadata);
   }
+}
+
+/** Audio or video. */
+function media(type: string, text: string): HTMLElement {
+  return h(type.startsWith("audio/") ? "audio" : "video", { class: "out-media", controls: true, src: `data:${type};base64,${text.replace(/\s/g, "")}` });
 }
 
 function image(source: string, type: string, data: JsonObject, metadata: JsonObject): HTMLElement {
@@ -125,11 +119,4 @@ function latex(text: string, context: Context): HTMLElement {
   }
   flush();
   return element;
-}
-
-/** nbformat stores a text as a string or as a list of lines. */
-export function joined(value: unknown): string {
-  if (typeof value === "string") return value;
-  if (Array.isArray(value)) return value.join("");
-  return value === undefined ? "" : JSON.stringify(value);
 }

@@ -118,7 +118,15 @@ cell_ids: Array<string>, } | { "type": "run_all" } | { "type": "clear_outputs",
 /**
  * The cells, or null for all.
  */
-cell_ids: Array<string> | null, } | { "type": "interrupt" } | { "type": "restart", 
+cell_ids: Array<string> | null, } | { "type": "interrupt" } | { "type": "cancel", 
+/**
+ * The cells.
+ */
+cell_ids: Array<string>, } | { "type": "open_comms" } | { "type": "send_comm", 
+/**
+ * The message.
+ */
+message: CommMessage, } | { "type": "restart", 
 /**
  * Then queue every code cell.
  */
@@ -146,7 +154,7 @@ cursor: number,
 /**
  * 0: signature and documentation; 1: also the source code.
  */
-detail: number, } | { "type": "answer_input", 
+detail: number, } | { "type": "list_variables" } | { "type": "answer_input", 
 /**
  * What the user typed.
  */
@@ -321,7 +329,15 @@ end: number, } | { "type": "inspection",
 /**
  * By MIME type, as an output's data.
  */
-data: JsonObject | null, };
+data: JsonObject | null, } | { "type": "variables", 
+/**
+ * By name.
+ */
+variables: Array<Variable> | null, } | { "type": "comms", 
+/**
+ * In no order.
+ */
+comms: Array<Comm>, };
 
 /**
  * One completion.
@@ -592,7 +608,11 @@ kernel: Kernel, } | { "type": "input_requested",
 /**
  * The question.
  */
-input: InputRequest | null, } | { "type": "saved", 
+input: InputRequest | null, } | { "type": "comm_sent", 
+/**
+ * The message.
+ */
+message: CommMessage, } | { "type": "saved", 
 /**
  * All events up to this one are in the file.
  */
@@ -668,3 +688,88 @@ message: string | null, };
  * The state of a kernel.
  */
 export type KernelState = "none" | "starting" | "idle" | "busy" | "restarting" | "dead";
+
+/**
+ * A variable of the kernel.
+ */
+export type Variable = { 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Its type.
+ */
+kind: string, 
+/**
+ * Its length or shape; empty if it has none.
+ */
+size: string, 
+/**
+ * Its value, if that is short; else empty.
+ */
+value: string, };
+
+/**
+ * An open comm.
+ */
+export type Comm = { 
+/**
+ * Its id, chosen by the kernel.
+ */
+comm_id: string, 
+/**
+ * What it is for, for example `jupyter.widget`.
+ */
+target_name: string, 
+/**
+ * The data of its `comm_open`, with the widget's present state.
+ */
+data: JsonObject, 
+/**
+ * The metadata of its `comm_open`.
+ */
+metadata: JsonObject, 
+/**
+ * Binary parts of the state in base64, one for each of `data.buffer_paths`.
+ */
+buffers: Array<string>, };
+
+/**
+ * One message of a comm.
+ */
+export type CommMessage = { 
+/**
+ * The comm.
+ */
+comm_id: string, 
+/**
+ * What happens to it.
+ */
+kind: CommKind, 
+/**
+ * What it is for; only of `open`.
+ */
+target_name: string | null, 
+/**
+ * Anything. A widget's is `{"method", "state", "buffer_paths"}` or `{"method": "custom", "content"}`.
+ */
+data: JsonObject, 
+/**
+ * Anything.
+ */
+metadata: JsonObject, 
+/**
+ * Binary parts in base64.
+ */
+buffers: Array<string>, 
+/**
+ * From a page: an id for this message (`[A-Za-z0-9_-]{1,64}`), or null. From the kernel: the id of the message that it is
+ * about. A widget recognizes the echo of its own change by it.
+ */
+request: string | null, };
+
+/**
+ * What a message does with its comm.
+ */
+export type CommKind = "open" | "message" | "close";

@@ -2,6 +2,8 @@
 
 import type { Cell, Change, Document, InputRequest, JsonObject, Kernel, Level, Output } from "../protocol";
 
+import { RunOrder } from "./order";
+
 /** What changed, for the views. */
 export type Event =
   | { type: "all" }
@@ -38,6 +40,8 @@ export class Notebook {
   metadata: JsonObject = {};
   path: string;
   kernel: Kernel = { id: null, name: null, display_name: null, language: null, state: "none", message: null };
+  /** The kernel ended, and nobody asked for it. */
+  lostKernel = false;
   input: InputRequest | null = null;
   saving: Saving = { unsaved: false, lastModified: "", failure: null };
   conflict: string | null = null;
@@ -50,6 +54,9 @@ export class Notebook {
   /** When a cell started to run, and how long its last run took, in milliseconds; only of runs that this page saw. */
   readonly started = new Map<string, number>();
   readonly elapsed = new Map<string, number>();
+  readonly order = new RunOrder();
+  /** When the last run of a cell ended; only of runs that this page saw. */
+  readonly ended = new Map<string, Date>();
   /** Cells whose current outputs were made while this page was open. */
   readonly fresh = new Set<string>();
   #listeners = new Set<(event: Event) => void>();
@@ -98,7 +105,9 @@ export class Notebook {
     this.path = document.path;
     this.cells = document.cells;
     this.metadata = document.metadata;
-    this.kernel = document.kernel;
+    // Opened again after a lost connection: the kernel may have ended meanwhile.
+    this.lostKernel = this.kernel.id !== null && document.kernel.id === null && this.kernel.state !== "dead";
+    this.#kernelIs(document.kernel);
     this.input = document.input;
     this.writable = document.writable;
     this.saving = { unsaved: document.unsaved, lastModified: document.last_modified, failure: null };
@@ -111,7 +120,7 @@ export class Notebook {
   }
 
   /** Applies one change other than `source_changed`, which `Edits` compares with what was typed here. */
-  apply(change: Exclude<Change, { type: "source_changed" }>): void {
+  apply(change: Exclude<Change, { type: "source_changed" | "comm_sent" }>): void {
     switch (change.type) {
       case "cell_inserted": {
         const at = this.index(change.cell.id);
@@ -123,6 +132,11 @@ export class Notebook {
           this.cells.splice(change.index, 0, change.cell);
           if (at !== change.index) this.emit({ type: "order" });
           this.emit({ type: "outputs", id: change.cell.id });
+          // A cell that was deleted while it ran still runs.
+          if (mine !== undefined && change.cell.state !== mine.state) {
+            if (change.cell.state === "running") this.#start(change.cell);
+            this.emit({ type: "state", id: change.cell.id });
+          }
         } else {
           this.cells.splice(change.index, 0, change.cell);
           this.emit({ type: "order" });
@@ -205,10 +219,11 @@ export class Notebook {
           if (change.state === "running" && before !== "running") this.#start(cell);
           if (change.state !== "running" && before === "running") this.#finish(cell);
           this.emit({ type: "state", id: cell.id });
+          if (change.state === "running") this.lostKernel = false;
         });
         break;
       case "kernel_changed":
-        this.kernel = change.kernel;
+        this.#kernelIs(change.kernel);
         this.emit({ type: "kernel" });
         break;
       case "input_requested":
@@ -251,6 +266,13 @@ export class Notebook {
     this.emit({ type: "save" });
   }
 
+  #kernelIs(kernel: Kernel): void {
+    const before = this.kernel;
+    this.kernel = kernel;
+    const another = before.id !== null && before.id !== kernel.id;
+    if (another || (before.state !== kernel.state && (kernel.state === "restarting" || kernel.state === "dead"))) this.order.restarted(this.cells);
+  }
+
   #with(id: string, change: (cell: Cell) => void): void {
     const cell = this.cell(id);
     if (cell !== undefined) change(cell);
@@ -258,6 +280,7 @@ export class Notebook {
 
   #start(cell: Cell): void {
     this.fresh.add(cell.id);
+    this.order.started(cell);
     const said = recorded(cell.metadata)?.from;
     const ago = said === undefined ? 0 : Math.max(0, Date.now() - said);
     this.started.set(cell.id, this.now() - (cell.outputs.length > 0 ? ago : 0));
@@ -267,6 +290,7 @@ export class Notebook {
   #finish(cell: Cell): void {
     const from = this.started.get(cell.id);
     if (from !== undefined) this.elapsed.set(cell.id, this.now() - from);
+    this.ended.set(cell.id, new Date());
     this.started.delete(cell.id);
   }
 }

@@ -1,10 +1,12 @@
 //! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
 import type { ChangeSet } from "@codemirror/state";
-import type { Cell, CellType, Change, Completion, Cursor, Document, JsonObject, Keep, Level, Operation, Reply } from "../protocol";
+import type { Cell, CellType, Change, Completion, Cursor, Document, JsonObject, Keep, Level, Operation, Reply, Variable } from "../protocol";
 import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
+import { Comms } from "./comms";
 import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
+import { History, make, type Step } from "./history";
 import { Notebook } from "./notebook";
 import { People } from "./people";
 
@@ -30,6 +32,7 @@ export class Session implements Listener {
   readonly edits: Edits;
   readonly connection: Connection;
   readonly people: People;
+  readonly comms: Comms;
   connectionState: { state: Link; message: string } = { state: "connecting", message: "" };
   loaded = false;
   /** The number of the document's newest event when the connection was made. */
@@ -37,7 +40,7 @@ export class Session implements Listener {
   #catchingUp: (() => void)[] = [];
   #own = new Set<number>();
   #inserting = new Map<string, Insertion>();
-  #deleted: { copies: { at: number; copy: CellCopy }[] }[] = [];
+  readonly #history = new History();
   #storing: ReturnType<typeof setTimeout> | null = null;
 
   private readonly around: SessionDeps;
@@ -72,6 +75,16 @@ export class Session implements Listener {
       },
     });
     this.connection = around.connection(this);
+    this.comms = new Comms({
+      load: async () => {
+        // Asked while the first cells are shown: it waits until the connection is ready.
+        const reply = await this.#ask({ type: "open_comms" }, true).catch(() => null);
+        return reply?.type === "comms" ? reply.comms : null;
+      },
+      send: async (message) => {
+        if (this.#may("run")) await this.#look({ type: "send_comm", message });
+      },
+    });
     this.people = new People((cursor) => void this.#look({ type: "set_cursor", cursor }), () => this.notebook.emit({ type: "people" }));
   }
 
@@ -95,6 +108,7 @@ export class Session implements Listener {
   opened(document: Document, _instance: string, event: number, level: Level): void {
     this.notebook.level = level;
     this.people.clear();
+    this.comms.reset();
     this.notebook.event = event;
     this.#last = event;
     if (!this.loaded) {
@@ -132,11 +146,17 @@ export class Session implements Listener {
       }
       return;
     }
+    if (change.type === "comm_sent") {
+      this.comms.apply(change.message);
+      return;
+    }
     if (change.type === "reloaded") {
       this.#take(() => this.notebook.apply(change), change.document);
       return;
     }
     if (change.type === "cell_deleted") {
+      // This page deleted it in advance, and may have brought it back since.
+      if (request !== null && this.#own.has(request)) return this.notebook.touch();
       const draft = this.edits.drafts.get(change.cell_id);
       const cell = this.notebook.cell(change.cell_id);
       const at = this.notebook.index(change.cell_id);
@@ -186,20 +206,20 @@ export class Session implements Listener {
   }
 
   /** Inserts a cell: here at once, then on the server. Returns its id. */
-  insert(index: number, cell_type: CellType, source = "", copy: Partial<CellCopy> = {}): string {
+  insert(index: number, cell_type: CellType, source = "", copy: Partial<CellCopy> = {}, id = this.around.newId()): string {
     if (!this.#may("edit")) return "";
-    const id = this.around.newId();
     const cell: Cell = {
       id, cell_type, source, revision: 0, metadata: copy.metadata ?? {}, attachments: copy.attachments ?? null,
       outputs: copy.outputs ?? [], execution_count: copy.execution_count ?? null, state: "idle",
     };
+    this.#history.record({ type: "insert", at: index, id, copy: copyOf(cell) });
     const done = this.#ask({ type: "insert_cell", index, cell_type, source, cell_id: id, ...extras(copy) }, true)
       .catch((error: unknown) => {
         this.#fail(error, "The cell could not be inserted");
         this.notebook.apply({ type: "cell_deleted", cell_id: id });
       })
       .finally(() => {
-        this.#inserting.delete(id);
+        if (this.#inserting.get(id)?.done === done) this.#inserting.delete(id);
         this.notebook.emit({ type: "save" });
       });
     this.#inserting.set(id, { index, cell, done });
@@ -207,56 +227,76 @@ export class Session implements Listener {
     return id;
   }
 
-  /** Deletes cells; `undoDelete` restores them. */
+  /** Deletes cells. */
   remove(ids: string[]): void {
     if (!this.#may("edit")) return;
-    const copies = [];
-    for (const id of ids) {
-      const at = this.notebook.index(id);
-      const cell = this.notebook.cells[at];
-      if (cell !== undefined) copies.push({ at, copy: copyOf(cell) });
-    }
-    if (copies.length === 0) return;
-    this.#deleted.push({ copies: copies.sort((a, b) => a.at - b.at) });
-    for (const id of ids) {
-      this.edits.forget(id);
-      this.notebook.apply({ type: "cell_deleted", cell_id: id });
-      void this.#do({ type: "delete_cell", cell_id: id }, true, "The cell could not be deleted");
-    }
+    this.together(() => {
+      for (const id of ids) {
+        const at = this.notebook.index(id);
+        const cell = this.notebook.cells[at];
+        if (cell === undefined) continue;
+        this.#history.record({ type: "delete", at, id, copy: copyOf(cell) });
+        this.edits.forget(id);
+        this.notebook.apply({ type: "cell_deleted", cell_id: id });
+        void this.#do({ type: "delete_cell", cell_id: id }, true, "The cell could not be deleted");
+      }
+    });
   }
 
-  get canUndoDelete(): boolean {
-    return this.#deleted.length > 0;
+  /** Makes everything that `act` does to cells one action to undo. */
+  together(act: () => void): void {
+    this.#history.together(act);
   }
 
-  /** Restores the cells that were deleted last to their old places. Returns the first one's id. */
-  undoDelete(): string | null {
-    const last = this.#deleted.pop();
-    let first: string | null = null;
-    for (const { at, copy } of last?.copies ?? []) {
-      const id = this.insert(Math.min(at, this.notebook.cells.length), copy.cell_type, copy.source, copy);
-      first ??= id;
-    }
-    return first;
+  /** Replaces a cell's text, as an action that `undo` turns back. */
+  replaceSource(id: string, text: string): void {
+    const cell = this.notebook.cell(id);
+    if (cell === undefined || cell.source === text || !this.#may("edit")) return;
+    this.#history.record({ type: "source", id, from: cell.source, to: text });
+    this.edit(id, text);
+    this.notebook.emit({ type: "source", id });
+  }
+
+  /** Turns the last change of cells back. Returns the id of a cell that it concerns, or null if there is none. */
+  undo(): string | null {
+    return this.#may("edit") ? this.#turn((make) => this.#history.undo(make)) : null;
+  }
+
+  /** Makes the last change that was undone again. Returns as `undo`. */
+  redo(): string | null {
+    return this.#may("edit") ? this.#turn((make) => this.#history.redo(make)) : null;
+  }
+
+  #turn(go: (make: (step: Step) => void) => boolean): string | null {
+    const touched: string[] = [];
+    const any = go((step) => {
+      make(this, step);
+      touched.push(step.id);
+    });
+    return any ? (touched.filter((id) => this.notebook.index(id) >= 0).sort((a, b) => this.notebook.index(a) - this.notebook.index(b))[0] ?? "") : null;
   }
 
   /** Moves a cell so that it is at `index` afterwards. */
   move(id: string, index: number): void {
     if (index < 0 || index >= this.notebook.cells.length || this.notebook.index(id) === index) return;
     if (!this.#may("edit")) return;
+    this.#history.record({ type: "move", id, from: this.notebook.index(id), to: index });
     this.notebook.apply({ type: "cell_moved", cell_id: id, index });
     void this.#do({ type: "move_cell", cell_id: id, index }, true, "The cell could not be moved");
   }
 
   async setType(id: string, cell_type: CellType): Promise<void> {
     if (!this.#may("edit")) return;
-    if (this.notebook.cell(id)?.cell_type === cell_type) return;
+    const present = this.notebook.cell(id)?.cell_type;
+    if (present === undefined || present === cell_type) return;
+    this.#history.record({ type: "kind", id, from: present, to: cell_type });
     await this.edits.settle(id);
     await this.#do({ type: "set_cell_type", cell_id: id, cell_type }, true, "The cell type could not be changed");
   }
 
   async setMetadata(id: string, metadata: JsonObject): Promise<void> {
     if (!this.#may("edit")) return;
+    this.#history.record({ type: "metadata", id, from: this.notebook.cell(id)?.metadata ?? {}, to: metadata });
     this.notebook.apply({ type: "cell_metadata_changed", cell_id: id, metadata });
     await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
   }
@@ -266,6 +306,7 @@ export class Session implements Listener {
     const present = this.notebook.cell(id)?.attachments ?? null;
     if (JSON.stringify(present) === JSON.stringify(attachments)) return;
     if (!this.#may("edit")) return;
+    this.#history.record({ type: "attachments", id, from: present, to: attachments });
     this.notebook.apply({ type: "cell_attachments_changed", cell_id: id, attachments });
     void this.#do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
   }
@@ -302,6 +343,12 @@ export class Session implements Listener {
     await this.#do({ type: "interrupt" }, true, "The kernel could not be interrupted");
   }
 
+  /** Takes cells that wait to run out of the queue. */
+  async cancel(ids: string[]): Promise<void> {
+    if (!this.#may("run")) return;
+    await this.#do({ type: "cancel", cell_ids: ids }, true, "The cells still wait");
+  }
+
   async restart(run_all: boolean): Promise<void> {
     if (!this.#may("run")) return;
     if (run_all) await this.edits.settleAll();
@@ -326,6 +373,13 @@ export class Session implements Listener {
   async inspect(code: string, cursor: number, detail: 0 | 1): Promise<JsonObject | null> {
     const reply = await this.#look({ type: "inspect", code, cursor, detail });
     return reply?.type === "inspection" ? reply.data : null;
+  }
+
+  /** The kernel's variables; null if it cannot list them. */
+  async variables(): Promise<Variable[] | null> {
+    if (!this.notebook.may("run")) return null;
+    const reply = await this.#look({ type: "list_variables" });
+    return reply?.type === "variables" ? reply.variables : null;
   }
 
   async answer(value: string): Promise<void> {

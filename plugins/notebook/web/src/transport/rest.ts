@@ -160,6 +160,18 @@ export async function logout(): Promise<void> {
   if (!response.ok && response.type !== "opaqueredirect") throw new HttpError(response.status, await reason(response));
 }
 
+/** Reads one of the page's own files. */
+export async function readText(address: URL): Promise<string> {
+  let response: Response;
+  try {
+    response = await fetch(address, { credentials: "same-origin" });
+  } catch {
+    throw new HttpError(0, "the server does not answer");
+  }
+  if (!response.ok) throw new HttpError(response.status, await reason(response));
+  return response.text();
+}
+
 /** Reads a whole file from `files/`, if its type is one of `types` and it has no more than `limit` bytes. */
 export async function readFile(address: string, types: RegExp, limit: number): Promise<{ type: string; data: ArrayBuffer }> {
   const response = await fetch(address, { credentials: "same-origin", redirect: "error" });
@@ -181,7 +193,8 @@ function contents(path: string, query: Record<string, string> = {}): URL {
   return target;
 }
 
-async function call<T>(method: string, target: URL, body?: unknown): Promise<T> {
+/** Calls the server with JSON. Throws [HttpError]. */
+export async function call<T>(method: string, target: URL, body?: unknown): Promise<T> {
   const headers = new Headers({ accept: "application/json" });
   if (body !== undefined) headers.set("content-type", "application/json");
   const xsrf = cookie("_xsrf");

@@ -2,64 +2,58 @@
 
 import { sharePage } from "./account";
 import { h } from "../dom";
-import { loadText, storeText } from "../state/kept";
 import type { Session } from "../state/session";
-import { fileName, folderOf, join } from "../transport/base";
+import { change, isDark, settings } from "../state/settings";
+import { fileName, folderOf, join, url } from "../transport/base";
+import { openTerminal } from "../transport/files";
 import * as rest from "../transport/rest";
 import type { CellList } from "./cells";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
 import { logout } from "./logout";
-import { type Action, help } from "./shortcuts";
+import type { Action } from "./commands";
+import type { ContentsPanel } from "./contents";
+import { exportNotebook } from "./export";
+import type { FindPanel } from "./find";
+import { choose } from "./palette";
+import { editSettings } from "./settings";
+import { help } from "./shortcuts";
 import { kernelPicker } from "./status";
 import type { CellOperations } from "./structure";
-import type { ToolbarActions } from "./tools";
+import type { VariablesPanel } from "./variables";
 
-const LINE_NUMBERS = "paster:line-numbers";
+/** What can be done while the notebook is not open. */
+const ANYTIME: ReadonlySet<Action> = new Set<Action>(["help", "settings", "theme", "palette", "palette_again", "logout"]);
+
+/** What is shown beside the cells. */
+export interface Panels {
+  find: FindPanel;
+  contents: ContentsPanel;
+  variables: VariablesPanel;
+}
 
 export class Actions {
-  #numbered = loadText(LINE_NUMBERS) === "1";
   private readonly session: Session;
   private readonly cells: CellList;
   private readonly operations: CellOperations;
+  private readonly panels: Panels;
 
-  constructor(session: Session, cells: CellList, operations: CellOperations) {
+  constructor(session: Session, cells: CellList, operations: CellOperations, panels: Panels) {
     this.session = session;
     this.cells = cells;
     this.operations = operations;
-  }
-
-  /** Whether editors show line numbers. */
-  get lineNumbers(): boolean {
-    return this.#numbered;
-  }
-
-  /** The actions of the toolbar. */
-  toolbar(): ToolbarActions {
-    return {
-      act: (action) => this.act(action),
-      runAll: () => void this.runAll(),
-      runAbove: () => void this.runRange(0, this.cells.place()),
-      runBelow: () => void this.runRange(this.cells.place(), this.session.notebook.cells.length),
-      restartAndRunAll: () => void this.restart(true),
-      shutdown: () => void this.session.shutdownKernel(),
-      clearAll: () => this.session.clearOutputs(null),
-      rename: () => void this.rename(),
-      download: () => void this.download(),
-      share: () => location.assign(sharePage(this.session.notebook.path)),
-      logout: () => void this.logout(),
-    };
+    this.panels = panels;
   }
 
   act(action: Action): void {
     const { notebook, loaded } = this.session;
     // A cell inserted now would be added to whatever the file contains later.
-    if (!loaded && action !== "help") return;
+    if (!loaded && !ANYTIME.has(action)) return;
     const place = this.cells.place();
     const selection = this.cells.selection();
     switch (action) {
       case "run_advance": {
         this.#runSelection();
-        const next = notebook.cells[Math.max(...selection.map((id) => notebook.index(id)), place) + 1];
+        const next = this.cells.neighbor(Math.max(...selection.map((id) => notebook.index(id)), place), 1);
         if (next === undefined) this.operations.insert(notebook.cells.length, "code", true);
         else this.cells.select(next.id);
         break;
@@ -72,7 +66,17 @@ export class Actions {
         this.#runSelection();
         this.operations.insert(place + 1, "code", true);
         break;
+      case "run_all":
+        void this.runAll();
+        break;
+      case "run_above":
+        void this.#runRange(0, place);
+        break;
+      case "run_below":
+        void this.#runRange(place, notebook.cells.length);
+        break;
       case "save":
+      case "save_again":
         void this.session.save().then(() => announce("Saved"));
         break;
       case "to_command":
@@ -85,7 +89,7 @@ export class Actions {
       case "down":
       case "extend_up":
       case "extend_down": {
-        const next = notebook.cells[place + (action.endsWith("up") ? -1 : 1)];
+        const next = this.cells.neighbor(place, action.endsWith("up") ? -1 : 1);
         if (next !== undefined) this.cells.select(next.id, action.startsWith("extend"));
         break;
       }
@@ -112,8 +116,11 @@ export class Actions {
       case "delete":
         this.operations.remove(selection);
         break;
-      case "undo_delete":
-        this.operations.undoDelete();
+      case "undo":
+        this.operations.undo();
+        break;
+      case "redo":
+        this.operations.redo();
         break;
       case "cut":
         this.operations.copy(selection);
@@ -125,6 +132,9 @@ export class Actions {
       case "paste_above":
       case "paste_below":
         this.operations.paste(action === "paste_above" ? Math.max(0, place) : place + 1);
+        break;
+      case "duplicate":
+        this.operations.duplicate(selection);
         break;
       case "merge":
         this.operations.merge(selection);
@@ -155,6 +165,9 @@ export class Actions {
       case "toggle_source":
         for (const id of selection) this.cells.view(id)?.toggleSource();
         break;
+      case "copy_output":
+        this.operations.copyOutput(selection);
+        break;
       case "clear_output":
         this.session.clearOutputs(selection);
         break;
@@ -164,15 +177,82 @@ export class Actions {
       case "restart":
         void this.restart(false);
         break;
+      case "restart_run_all":
+        void this.restart(true);
+        break;
+      case "shutdown":
+        void this.session.shutdownKernel();
+        break;
+      case "pick_kernel":
+        void this.pickKernel();
+        break;
+      case "clear_all":
+        this.session.clearOutputs(null);
+        break;
+      case "contents":
+        this.panels.contents.toggle();
+        break;
+      case "variables":
+        this.panels.variables.toggle();
+        break;
+      case "collapse":
+      case "expand":
+        this.operations.collapse(selection, action === "collapse");
+        break;
+      case "collapse_all":
+      case "expand_all":
+        this.operations.collapse(notebook.cells.map(({ id }) => id), action === "collapse_all");
+        break;
       case "line_numbers":
-        this.#numbered = !this.#numbered;
-        storeText(LINE_NUMBERS, this.#numbered ? "1" : "0");
-        for (const view of this.cells.views()) view.lineNumbers();
+        change({ lineNumbers: !settings().lineNumbers });
+        break;
+      case "wrap":
+        change({ wrap: !settings().wrap });
+        break;
+      case "theme":
+        change({ theme: isDark() ? "light" : "dark" });
+        break;
+      case "settings":
+        void editSettings();
+        break;
+      case "find":
+      case "find_again":
+        this.panels.find.open();
+        break;
+      case "palette":
+      case "palette_again":
+        void this.palette();
+        break;
+      case "terminal":
+        void this.#terminal();
+        break;
+      case "export":
+        void this.#export();
+        break;
+      case "print":
+        print();
+        break;
+      case "rename":
+        void this.rename();
+        break;
+      case "download":
+        void this.download();
+        break;
+      case "share":
+        location.assign(sharePage(notebook.path));
+        break;
+      case "logout":
+        void this.logout();
         break;
       case "help":
         void help();
         break;
     }
+  }
+
+  async palette(): Promise<void> {
+    const action = await choose();
+    if (action !== null) this.act(action);
   }
 
   #runSelection(): void {
@@ -185,7 +265,7 @@ export class Actions {
     if (code.length > 0) void this.session.run(code);
   }
 
-  async runRange(from: number, to: number): Promise<void> {
+  async #runRange(from: number, to: number): Promise<void> {
     await this.session.run(this.session.notebook.cells.slice(from, to).filter((cell) => cell.cell_type === "code").map((cell) => cell.id));
   }
 
@@ -209,6 +289,19 @@ export class Actions {
   async pickKernel(): Promise<void> {
     const name = await kernelPicker(this.session.notebook.kernel);
     if (name !== null) await this.session.startKernel(name);
+  }
+
+  async #terminal(): Promise<void> {
+    try {
+      window.open(url("terminals", await openTerminal()), "_blank", "noopener");
+    } catch (error) {
+      toast(`A terminal could not be opened: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async #export(): Promise<void> {
+    if (this.session.notebook.may("edit")) await this.session.save();
+    await exportNotebook(this.session.notebook.path);
   }
 
   async rename(): Promise<void> {

@@ -4,7 +4,14 @@ import { CellView, type CellHost } from "../cells/cell";
 import { h } from "../dom";
 import type { Cell } from "../protocol";
 import type { Notebook } from "../state/notebook";
+import { hiddenCells, isCollapsed, levelOf, sectionLength } from "../state/outline";
 
+/** So many cells are shown at once when a notebook is opened. The others follow while the page is idle, those in view first. */
+const AT_ONCE = 40;
+/** In a notebook with more cells than this, those out of view stay empty until they come near it. */
+const MANY = 400;
+/** How long the page fills cells before it looks for something else to do, in milliseconds. */
+const SLICE = 8;
 /** How many editors stay after their cell lost the focus. */
 const EDITORS_KEPT = 12;
 
@@ -16,6 +23,17 @@ export class CellList {
   /** The other end of a selection of several cells. */
   #anchor: string | null = null;
   #editing = false;
+  #due = false;
+  /** Cells without their content. */
+  #empty: CellView[] = [];
+  #filling = false;
+  readonly #near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      this.#views.get((target as HTMLElement).dataset["id"] ?? "")?.fillIn();
+      this.#near.unobserve(target);
+    }
+  }, { rootMargin: "1000px" });
 
   private readonly notebook: Notebook;
   private readonly host: CellHost;
@@ -38,6 +56,12 @@ export class CellList {
 
   get selected(): string | null {
     return this.#selected;
+  }
+
+  /** The text that is selected in the editor of the selected cell. */
+  selectedText(): string {
+    const editor = this.#selected === null ? null : this.#views.get(this.#selected)?.view;
+    return editor?.state.sliceDoc(editor.state.selection.main.from, editor.state.selection.main.to) ?? "";
   }
 
   /** The index of the selected cell; without one, of the last. */
@@ -106,22 +130,49 @@ export class CellList {
     const { cells } = this.notebook;
     const ids = new Set(cells.map((cell) => cell.id));
     const lostFocus = this.#removeOthers(ids);
+    const made: CellView[] = [];
     cells.forEach((cell, i) => {
       let view = this.#views.get(cell.id);
       if (view === undefined) {
         view = new CellView(cell, this.host);
         this.#views.set(cell.id, view);
+        made.push(view);
       }
       view.number(i, cells.length);
       const present = this.element.children[i];
       if (present !== view.element) this.element.insertBefore(view.element, present ?? null);
     });
+    this.#fill(made);
     if (this.#selected !== null && !ids.has(this.#selected)) this.#selected = this.#anchor = null;
     if (lostFocus && this.#selected === null) {
       const last = cells.at(-1);
       if (last !== undefined) this.select(last.id);
     }
     this.#showSelection();
+    this.refresh();
+  }
+
+  /** Gives all cells their content: for printing, and for links to a place in one of them. */
+  fillAll(): void {
+    for (const view of this.#empty.splice(0)) view.fillIn();
+  }
+
+  /** Gives new cells their content, the first ones at once. */
+  #fill(made: readonly CellView[]): void {
+    for (const view of made.slice(0, AT_ONCE)) view.fillIn();
+    const rest = made.slice(AT_ONCE);
+    this.#empty.push(...rest);
+    for (const view of rest) this.#near.observe(view.element);
+    if (this.#filling || this.#empty.length === 0 || this.notebook.cells.length > MANY) return;
+    this.#filling = true;
+    const step = (): void => {
+      const until = performance.now() + SLICE;
+      while (this.#empty.length > 0 && performance.now() < until) this.#empty.shift()?.fillIn();
+      if (this.#empty.length > 0) return void setTimeout(step);
+      this.#filling = false;
+      this.#near.disconnect();
+    };
+    setTimeout(step);
   }
 
   /** Removes the views of deleted cells. Returns whether one of them had the focus. */
@@ -134,6 +185,35 @@ export class CellList {
       this.#views.delete(id);
     }
     return lostFocus;
+  }
+
+  /** Shows what depends on several cells: doubts about results, and hidden sections. At most once a frame. */
+  refresh(): void {
+    if (this.#due) return;
+    this.#due = true;
+    requestAnimationFrame(() => {
+      this.#due = false;
+      const { cells } = this.notebook;
+      const doubts = this.notebook.order.doubts(cells);
+      const hidden = hiddenCells(cells);
+      cells.forEach((cell, i) => {
+        const view = this.#views.get(cell.id);
+        if (view === undefined) return;
+        view.showDoubt(doubts.get(cell.id) ?? null);
+        view.element.hidden = hidden.has(cell.id);
+        view.showFold(levelOf(cell) === null ? null : { collapsed: isCollapsed(cell), cells: sectionLength(cells, i) });
+      });
+      const by = this.#selected === null ? undefined : hidden.get(this.#selected);
+      if (by !== undefined && this.#views.get(this.#selected ?? "")?.element.contains(document.activeElement) !== false) this.select(by);
+    });
+  }
+
+  /** The next cell that is shown, in a direction. */
+  neighbor(index: number, by: 1 | -1): Cell | undefined {
+    const hidden = hiddenCells(this.notebook.cells);
+    let at = index + by;
+    while (this.notebook.cells[at] !== undefined && hidden.has(this.notebook.cells[at]?.id ?? "")) at += by;
+    return this.notebook.cells[at];
   }
 
   #showSelection(): void {

@@ -1,6 +1,8 @@
 //! The header of a notebook: its name, whether it is saved, what runs, and its kernel.
 
 import { button, fill, h, icon } from "../dom";
+import type { Cell } from "../protocol";
+import { menu } from "./dialog";
 import { color } from "../state/people";
 import type { Session } from "../state/session";
 import { base, fileName, folderOf, url } from "../transport/base";
@@ -12,6 +14,8 @@ export interface HeaderActions {
   pickKernel(): void;
   /** Goes to a cell. */
   select(id: string): void;
+  /** Takes cells out of the queue. */
+  cancel(ids: string[]): void;
 }
 
 export class Header {
@@ -84,6 +88,20 @@ export class Header {
     this.#kernel.title = kernel.message ?? "Choose a kernel";
   }
 
+  /** What runs and what waits, and how to take it out. */
+  #queueMenu(anchor: HTMLElement): void {
+    const { notebook } = this.session;
+    const running = notebook.running();
+    const queued = notebook.queued();
+    const first = (source: string): string => source.trim().split("\n", 1)[0]?.slice(0, 40) ?? "";
+    const name = (cell: Cell): string => `cell ${notebook.index(cell.id) + 1}: ${first(cell.source)}`;
+    menu(anchor, "Queue", [
+      ...(running === undefined ? [] : [{ label: `Go to running ${name(running)}`, run: () => this.actions.select(running.id) }]),
+      ...queued.slice(0, 20).map((cell) => ({ label: `Take out ${name(cell)}`, run: () => this.actions.cancel([cell.id]) })),
+      ...(queued.length > 1 ? ["line" as const, { label: `Take out all ${queued.length}`, run: () => this.actions.cancel(queued.map(({ id }) => id)) }] : []),
+    ]);
+  }
+
   #showQueue(): void {
     const { notebook } = this.session;
     const running = notebook.running();
@@ -91,6 +109,10 @@ export class Header {
     if (running === undefined && queued === 0) return fill(this.#queue);
     const at = running === undefined ? null : notebook.index(running.id) + 1;
     const words = [at === null ? null : `Running cell ${at}`, queued > 0 ? `${queued} waiting` : null].filter(Boolean).join(", ");
-    fill(this.#queue, button(`${words}: go there`, () => running !== undefined && this.actions.select(running.id), { text: words, class: "link" }));
+    const open = button(`${words}: show the queue`, () => this.#queueMenu(open), { text: words, class: "link" });
+    open.setAttribute("aria-haspopup", "menu");
+    // An open menu stays, although the queue moves on.
+    if (this.#queue.textContent === words) return;
+    fill(this.#queue, open);
   }
 }

@@ -1,10 +1,15 @@
 //! Passes the keys pressed in a notebook to its actions.
 
-import { type Action, ALWAYS, combination, COMMAND, EDIT, Keys } from "./shortcuts";
+import { listen, settings } from "../state/settings";
+import type { Action } from "./commands";
+import { combination, Keys } from "./shortcuts";
 
 /** Calls `act` for every shortcut. */
 export function listenToKeys(act: (action: Action) => void): void {
-  const [always, edit, command] = [new Keys(ALWAYS), new Keys(EDIT), new Keys(COMMAND)];
+  const [always, edit, command] = [new Keys("always"), new Keys("edit"), new Keys("command")];
+  const use = (): void => [always, edit, command].forEach((keys) => keys.use(settings().keys));
+  use();
+  listen(use);
   // Keys that the editor must not receive first.
   const capture = (event: KeyboardEvent) => {
     if (!applies(event)) return;
@@ -40,7 +45,7 @@ export function listenToKeys(act: (action: Action) => void): void {
 
 /** Whether a key is for the notebook, not for a dialog, a field or an input method. */
 function applies(event: KeyboardEvent): boolean {
-  return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel, .cm-tooltip") !== null);
+  return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel, .cm-tooltip, .side") !== null);
 }
 
 function isEditor(target: EventTarget | null): boolean {

@@ -165,7 +165,7 @@ export class ListPage {
 
   #row(entry: rest.Entry): HTMLTableRowElement {
     const session = this.#sessions.get(entry.path);
-    const address = entry.type === "directory" ? url("tree", entry.path).href : entry.type === "notebook" ? url("notebooks", entry.path).href : rest.fileUrl(entry.path);
+    const address = entry.type === "directory" ? url("tree", entry.path).href : entry.type === "notebook" ? url("notebooks", entry.path).href : url("edit", entry.path).href;
     const more = button(`Actions for ${entry.name}`, () => this.#menu(more, entry, session), { icon: "more" });
     more.setAttribute("aria-haspopup", "menu");
     more.dataset["kind"] = "more";

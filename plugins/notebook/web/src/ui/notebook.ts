@@ -11,23 +11,39 @@ import type { Cell, CellType, JsonObject } from "../protocol";
 import { DraftStore } from "../state/kept";
 import type { Event } from "../state/notebook";
 import { Session } from "../state/session";
+import { type Heading, isCollapsed } from "../state/outline";
 import { base, encodePath, folderOf, url } from "../transport/base";
 import { Connection } from "../transport/connection";
 import { diagnose, documentSocket } from "../transport/document";
 import { Actions } from "./actions";
+import { listen } from "../state/settings";
+import { FindPanel } from "./find";
 import { followAnchor } from "./anchors";
 import { CellList } from "./cells";
+import { ContentsPanel } from "./contents";
 import { announce, menu, toast } from "./dialog";
 import { Header } from "./header";
 import { listenToKeys } from "./keyboard";
 import { Notices } from "./status";
 import { CellOperations } from "./structure";
 import { toolbar } from "./tools";
+import { Transfer } from "./transfer";
+import { VariablesPanel } from "./variables";
+
+/** The state of widgets that a file keeps in its metadata. */
+function savedWidgets(metadata: JsonObject): JsonObject | null {
+  const kept = (metadata["widgets"] as JsonObject | undefined)?.["application/vnd.jupyter.widget-state+json"];
+  return typeof kept === "object" && kept !== null ? (kept as JsonObject) : null;
+}
 
 export class NotebookPage implements CellHost {
   readonly #session: Session;
   readonly #cells: CellList;
   readonly #operations: CellOperations;
+  readonly #transfer: Transfer;
+  readonly #find: FindPanel;
+  readonly #contents: ContentsPanel;
+  readonly #variables: VariablesPanel;
   readonly #actions: Actions;
   readonly #header: Header;
   readonly #end = h("div", { class: "add-row", hidden: true });
@@ -47,11 +63,16 @@ export class NotebookPage implements CellHost {
     });
     this.#cells = new CellList(this.#session.notebook, this, (cell) => (this.#kind.value = cell.cell_type));
     this.#operations = new CellOperations(this.#session, this.#cells);
-    this.#actions = new Actions(this.#session, this.#cells, this.#operations);
+    this.#transfer = new Transfer(this.#session, this.#cells, this.#operations);
+    this.#find = new FindPanel(this.#session, this.#cells);
+    this.#variables = new VariablesPanel(this.#session);
+    this.#contents = new ContentsPanel(this.#session.notebook, (heading) => this.#goTo(heading));
+    this.#actions = new Actions(this.#session, this.#cells, this.#operations, { find: this.#find, contents: this.#contents, variables: this.#variables });
     this.#header = new Header(this.#session, {
       rename: () => void this.#actions.rename(),
       pickKernel: () => void this.#actions.pickKernel(),
       select: (id) => this.#cells.select(id),
+      cancel: (ids) => void this.#session.cancel(ids),
     });
     this.#session.notebook.listen((event) => this.#show(event));
   }
@@ -63,15 +84,29 @@ export class NotebookPage implements CellHost {
       button("Add a code cell", () => this.#operations.insert(this.#session.notebook.cells.length, "code", true), { icon: "add", text: "Code", class: "button" }),
       button("Add a Markdown cell", () => this.#operations.insert(this.#session.notebook.cells.length, "markdown", true), { icon: "add", text: "Markdown", class: "button" }),
     );
+    const top = h("header", { class: "top" }, this.#header.bar, toolbar((action) => this.#actions.act(action), { kind: this.#kind, state: this.#header.state }), this.#find.element);
+    // Its height changes with the width of the page, and with the search.
+    new ResizeObserver(() => document.documentElement.style.setProperty("--head", `${top.offsetHeight}px`)).observe(top);
     body.append(
       h("a", { class: "skip", href: `${location.pathname}#cells` }, "Skip to the cells"),
-      h("header", { class: "top" }, this.#header.bar, toolbar(this.#actions.toolbar(), { kind: this.#kind, state: this.#header.state })),
+      top,
+      this.#contents.element,
+      this.#variables.element,
       h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells.element, this.#end),
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#operations.setType(this.#kind.value as CellType));
     listenToKeys((action) => this.#actions.act(action));
-    this.#cells.element.addEventListener("click", (event) => followAnchor(event));
+    this.#transfer.listen();
+    listen(() => {
+      for (const view of this.#cells.views()) view.showSettings();
+      this.#find.refresh();
+    });
+    this.#cells.element.addEventListener("click", (event) => {
+      if (event.target instanceof Element && event.target.closest("a[data-anchor]") !== null) this.#cells.fillAll();
+      followAnchor(event);
+    });
+    addEventListener("beforeprint", () => this.#cells.fillAll());
     addEventListener("pagehide", () => this.#session.leave());
     addEventListener("beforeunload", (event) => {
       if (this.#session.unsent) event.preventDefault();
@@ -97,6 +132,7 @@ export class NotebookPage implements CellHost {
         return target.href.startsWith(root.href) ? target.href : root.href;
       },
       attachments: cell.attachments,
+      widgets: { comms: this.#session.comms, saved: () => savedWidgets(this.#session.notebook.metadata) },
       macros: this.#macros,
       highlight: (code, language) => highlight(code, language),
     };
@@ -106,10 +142,6 @@ export class NotebookPage implements CellHost {
     const info = this.#session.notebook.metadata["language_info"];
     const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
     return this.#session.notebook.kernel.language ?? (typeof said === "string" ? said : "python");
-  }
-
-  lineNumbers(): boolean {
-    return this.#actions.lineNumbers;
   }
 
   writable(): boolean {
@@ -128,13 +160,26 @@ export class NotebookPage implements CellHost {
     return this.#session.notebook.elapsed.get(id);
   }
 
+  ended(id: string): Date | undefined {
+    return this.#session.notebook.ended.get(id);
+  }
+
+  cancel(id: string): void {
+    void this.#session.cancel([id]);
+  }
+
+  fold(id: string): void {
+    const cell = this.#session.notebook.cell(id);
+    if (cell !== undefined) this.#operations.collapse([id], !isCollapsed(cell));
+  }
+
   owner(id: string): EditorHost {
     const code = this.#session.notebook.cell(id)?.cell_type === "code";
     return {
       changed: (text, how) => this.#session.edit(id, text, how),
       cursor: (at) => this.#session.people.move(at === null ? null : { cell_id: id, ...at }),
       leave: (direction) => {
-        const next = this.#session.notebook.cells[this.#session.notebook.index(id) + direction];
+        const next = this.#cells.neighbor(this.#session.notebook.index(id), direction);
         if (next === undefined) return false;
         if (next.cell_type === "markdown" && this.#cells.view(next.id)?.view === null) this.#cells.select(next.id);
         else this.#cells.view(next.id)?.edit(direction > 0 ? "start" : "end");
@@ -142,6 +187,7 @@ export class NotebookPage implements CellHost {
       },
       complete: code ? (text, cursor) => this.#session.complete(text, cursor) : null,
       inspect: code ? (text, cursor, detail) => this.#inspect(id, text, cursor, detail) : null,
+      attach: this.#session.notebook.cell(id)?.cell_type === "markdown" ? (files) => this.#transfer.attach(id, files) : null,
     };
   }
 
@@ -169,14 +215,19 @@ export class NotebookPage implements CellHost {
     menu(anchor, "Actions for this cell", [
       { label: "Move up", keys: "Alt+Up", run: () => this.#operations.move(id, -1) },
       { label: "Move down", keys: "Alt+Down", run: () => this.#operations.move(id, 1) },
+      { label: "Cut", keys: "X", run: () => this.#actions.act("cut") },
+      { label: "Copy", keys: "C", run: () => this.#actions.act("copy") },
+      { label: "Paste below", keys: "V", run: () => this.#actions.act("paste_below") },
       { label: "Insert a cell below", keys: "B", run: () => this.#operations.insert(notebook.index(id) + 1, "code", true) },
       ...(code
         ? [
             { label: "Hide or show the output", keys: "O", run: () => this.#actions.act("toggle_output") },
+            { label: "Copy the output", run: () => this.#actions.act("copy_output") },
             { label: "Clear the output", keys: "Shift+X", run: () => this.#actions.act("clear_output") },
           ]
         : []),
       "line",
+      { label: "Duplicate", run: () => this.#operations.duplicate([id]) },
       { label: "Delete", keys: "D, D", danger: true, run: () => this.#operations.remove([id]) },
     ]);
   }
@@ -188,6 +239,7 @@ export class NotebookPage implements CellHost {
 
   editorMade(id: string): void {
     this.#cells.editorMade(id);
+    this.#find.refresh();
     this.#showPeople();
   }
 
@@ -195,6 +247,7 @@ export class NotebookPage implements CellHost {
 
   #show(event: Event): void {
     const { notebook } = this.#session;
+    if (event.type !== "text" && event.type !== "output" && event.type !== "people") this.#cells.refresh();
     switch (event.type) {
       case "all":
         this.#showAll();
@@ -309,6 +362,16 @@ export class NotebookPage implements CellHost {
       });
     }
     if (input !== null) announce(`The program asks: ${input.prompt}`);
+  }
+
+  /** Goes to a heading, and shows the section that it is in. */
+  #goTo({ id, place }: Heading): void {
+    this.#operations.reveal(id);
+    this.#cells.select(id);
+    requestAnimationFrame(() => {
+      const headings = this.#cells.view(id)?.element.querySelectorAll(".markdown :is(h1, h2, h3, h4, h5, h6)");
+      (headings?.[place] ?? this.#cells.view(id)?.element)?.scrollIntoView({ block: "start" });
+    });
   }
 
   async #inspect(id: string, text: string, cursor: number, detail: 0 | 1): Promise<Node | null> {

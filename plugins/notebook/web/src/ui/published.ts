@@ -68,7 +68,7 @@ export class PublishedPage {
   }
 
   #cell(cell: rest.PublishedCell, language: string): HTMLElement {
-    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, macros: this.#macros, highlight: (code, name) => highlight(code, name) };
+    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros: this.#macros, highlight: (code, name) => highlight(code, name) };
     const body = h("div", { class: "body" });
     if (cell.cell_type === "markdown") {
       const box = h("div", { class: "markdown" });

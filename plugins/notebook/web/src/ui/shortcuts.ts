@@ -1,86 +1,28 @@
-//! The keyboard: Jupyter's shortcuts in one table, which the help dialog shows.
+//! Names of keys, the search for the command of a key, and the dialog that lists the keys.
 
-import { ask } from "./dialog";
 import { h } from "../dom";
-
-/** The actions of the keys, by name. The page has one function for each. */
-export type Action =
-  | "run_advance" | "run_stay" | "run_insert" | "save" | "to_command" | "split" | "edit" | "up" | "down" | "extend_up" | "extend_down"
-  | "select_all" | "first" | "last" | "above" | "below" | "delete" | "undo_delete" | "cut" | "copy" | "paste_below" | "paste_above" | "merge"
-  | "code" | "markdown" | "raw" | "move_up" | "move_down" | "toggle_output" | "toggle_scroll" | "toggle_source" | "clear_output" | "interrupt" | "restart"
-  | "line_numbers" | "help" | "heading_1" | "heading_2" | "heading_3";
-
-interface Shortcut {
-  keys: string;
-  action: Action;
-  about: string;
-}
-
-/** In both modes. */
-export const ALWAYS: readonly Shortcut[] = [
-  { keys: "Shift+Enter", action: "run_advance", about: "Run, then go to the next cell" },
-  { keys: "Mod+Enter", action: "run_stay", about: "Run and stay" },
-  { keys: "Alt+Enter", action: "run_insert", about: "Run and insert a cell below" },
-  { keys: "Mod+S", action: "save", about: "Save now (changes are also saved automatically)" },
-];
-
-/** While editing a cell. */
-export const EDIT: readonly Shortcut[] = [
-  { keys: "Escape", action: "to_command", about: "Leave the editor" },
-  { keys: "Mod+Shift+-", action: "split", about: "Split the cell at the cursor" },
-];
+import { settings } from "../state/settings";
+import { type Action, COMMANDS, keysOf, meant, type Mode } from "./commands";
+import { ask } from "./dialog";
 
 /** Keys of the editor itself, for the dialog. */
 const EDITOR: readonly [string, string][] = [
   ["Tab", "Complete the name before the cursor, or indent"],
   ["Shift+Tab", "Help on the name at the cursor; again for its source. At the start of a line: unindent"],
+  ["Mod+]", "Indent"],
+  ["Mod+[", "Unindent"],
   ["Mod+/", "Comment or uncomment"],
+  ["Mod+D", "Select the next place with the same text, too"],
+  ["Mod+Alt+ArrowDown", "Add a cursor in the line below"],
+  ["Mod+Alt+ArrowUp", "Add a cursor in the line above"],
+  ["Alt+ArrowUp", "Move the line up"],
+  ["Alt+ArrowDown", "Move the line down"],
+  ["Mod+Alt+[", "Fold the block"],
+  ["Mod+Alt+]", "Unfold the block"],
   ["Mod+Z", "Undo"],
 ];
 
-/** While a cell is selected as a whole. */
-export const COMMAND: readonly Shortcut[] = [
-  { keys: "Enter", action: "edit", about: "Edit the cell" },
-  { keys: "ArrowUp", action: "up", about: "Select the cell above" },
-  { keys: "K", action: "up", about: "Select the cell above" },
-  { keys: "ArrowDown", action: "down", about: "Select the cell below" },
-  { keys: "J", action: "down", about: "Select the cell below" },
-  { keys: "Shift+ArrowUp", action: "extend_up", about: "Extend the selection upwards" },
-  { keys: "Shift+K", action: "extend_up", about: "Extend the selection upwards" },
-  { keys: "Shift+ArrowDown", action: "extend_down", about: "Extend the selection downwards" },
-  { keys: "Shift+J", action: "extend_down", about: "Extend the selection downwards" },
-  { keys: "Mod+A", action: "select_all", about: "Select all cells" },
-  { keys: "Mod+Home", action: "first", about: "Go to the first cell" },
-  { keys: "Mod+End", action: "last", about: "Go to the last cell" },
-  { keys: "A", action: "above", about: "Insert a cell above" },
-  { keys: "B", action: "below", about: "Insert a cell below" },
-  { keys: "D D", action: "delete", about: "Delete" },
-  { keys: "Z", action: "undo_delete", about: "Undo the deletion" },
-  { keys: "X", action: "cut", about: "Cut" },
-  { keys: "C", action: "copy", about: "Copy" },
-  { keys: "V", action: "paste_below", about: "Paste below" },
-  { keys: "Shift+V", action: "paste_above", about: "Paste above" },
-  { keys: "Shift+M", action: "merge", about: "Merge the selected cells, or with the one below" },
-  { keys: "Alt+ArrowUp", action: "move_up", about: "Move up" },
-  { keys: "Alt+ArrowDown", action: "move_down", about: "Move down" },
-  { keys: "Y", action: "code", about: "Change to code" },
-  { keys: "M", action: "markdown", about: "Change to Markdown" },
-  { keys: "R", action: "raw", about: "Change to raw text" },
-  { keys: "1", action: "heading_1", about: "Change to a heading" },
-  { keys: "2", action: "heading_2", about: "Change to a second-level heading" },
-  { keys: "3", action: "heading_3", about: "Change to a third-level heading" },
-  { keys: "O", action: "toggle_output", about: "Hide or show the output" },
-  { keys: "Shift+O", action: "toggle_scroll", about: "Scroll a long output in a box, or show all of it" },
-  { keys: "Shift+H", action: "toggle_source", about: "Hide or show the source" },
-  { keys: "Shift+X", action: "clear_output", about: "Clear the output" },
-  { keys: "L", action: "line_numbers", about: "Turn line numbers on or off" },
-  { keys: "S", action: "save", about: "Save now" },
-  { keys: "I I", action: "interrupt", about: "Interrupt the kernel" },
-  { keys: "0 0", action: "restart", about: "Restart the kernel" },
-  { keys: "H", action: "help", about: "This list" },
-];
-
-const MAC = typeof navigator !== "undefined" && /Mac|iPhone|iPad/.test(navigator.platform);
+export const MAC = typeof navigator !== "undefined" && /Mac|iPhone|iPad/.test(navigator.platform);
 
 /** Codes of keys that the table names, in addition to the letters and digits. */
 const CODES: Readonly<Record<string, string>> = { Minus: "-", Slash: "/" };
@@ -105,23 +47,35 @@ export function combination(event: Pick<KeyboardEvent, "key" | "code" | "ctrlKey
   return [mod && "Mod", other && "Other", event.altKey && "Alt", event.shiftKey && (key.length > 1 || /[A-Z-]/.test(key)) && "Shift", key].filter(Boolean).join("+");
 }
 
+/** Whether the combination is a key that only changes others. */
+export function isModifier(keys: string): boolean {
+  return /(?:^|\+)(?:Shift|Control|Alt|AltGraph|Meta|CapsLock)$/.test(keys);
+}
+
 /** Finds the action for keys, including sequences of two (`D D`). */
 export class Keys {
   #last = "";
   #at = 0;
-  readonly #table = new Map<string, Action>();
+  #table = new Map<string, Action>();
 
+  private readonly mode: Mode;
   private readonly now: () => number;
 
-  constructor(shortcuts: readonly Shortcut[], now: () => number = () => performance.now()) {
+  constructor(mode: Mode, now: () => number = () => performance.now()) {
+    this.mode = mode;
     this.now = now;
-    for (const { keys, action } of shortcuts) this.#table.set(keys, action);
+    this.use({});
+  }
+
+  /** Uses the default keys, except where the user has others. */
+  use(own: Readonly<Record<string, readonly string[]>>): void {
+    this.#table = new Map(COMMANDS.filter(({ mode }) => mode === this.mode).flatMap(({ action }) => keysOf(action, own).map((keys) => [keys, meant(action)] as const)));
   }
 
   /** The action that this combination completes, or null. */
   press(keys: string): Action | null {
     // Shift alone does not interrupt `0 0` on layouts where digits need it.
-    if (/(?:^|\+)(?:Shift|Control|Alt|AltGraph|Meta|CapsLock)$/.test(keys)) return null;
+    if (isModifier(keys)) return null;
     const both = `${this.#last} ${keys}`;
     const recent = this.now() - this.#at < 1000;
     const found = (recent ? this.#table.get(both) : undefined) ?? this.#table.get(keys) ?? null;
@@ -131,34 +85,41 @@ export class Keys {
   }
 }
 
+/** The keys of a command, as a menu shows them; undefined if it has none. */
+export function shownKeys(action: Action): string | undefined {
+  const { keys: own } = settings();
+  const keys = COMMANDS.filter((entry) => meant(entry.action) === action).flatMap((entry) => keysOf(entry.action, own));
+  return keys[0]?.split(" ").map(pretty).join(", ");
+}
+
+/** Keys as `kbd` elements. */
+export function keyCaps(keys: string): Node[] {
+  return keys.split(" ").flatMap((part, i) => [...(i > 0 ? [document.createTextNode(" then ")] : []), h("kbd", {}, pretty(part))]);
+}
+
 /** Shows the table. */
 export async function help(): Promise<void> {
   const section = (title: string, rows: readonly (readonly [string, string])[]): HTMLElement => {
     const list = h("dl", { class: "keys" });
-    for (const [keys, about] of rows) {
-      const term = h("dt");
-      keys.split(" ").forEach((part, i) => {
-        if (i > 0) term.append(" then ");
-        term.append(h("kbd", {}, pretty(part)));
-      });
-      list.append(h("div", {}, term, h("dd", {}, about)));
-    }
+    for (const [keys, about] of rows) list.append(h("div", {}, h("dt", {}, ...keyCaps(keys)), h("dd", {}, about)));
     return h("section", {}, h("h3", {}, title), list);
   };
-  const rows = (shortcuts: readonly Shortcut[]) => {
-    const by = new Map<string, string>();
-    for (const { keys, about } of shortcuts) if (!by.has(about)) by.set(about, keys);
-    return [...by].map(([about, keys]) => [keys, about] as const);
-  };
+  const { keys: own } = settings();
+  const rows = (wanted: Mode) =>
+    COMMANDS.flatMap(({ action, about, mode }) => {
+      const keys = keysOf(action, own)[0];
+      return mode === wanted && keys !== undefined && meant(action) === action ? [[keys, about] as const] : [];
+    });
   await ask("Keyboard shortcuts", [
     h("div", { class: "shortcuts", tabindex: 0, role: "region", "aria-label": "List of shortcuts" },
       h("div", { class: "columns" },
-        section("Everywhere", rows(ALWAYS)),
-        section("In an editor", [...rows(EDIT), ...EDITOR]),
-        section("On a selected cell", rows(COMMAND)))),
+        section("Everywhere", rows("always")),
+        section("In an editor", [...rows("edit"), ...EDITOR]),
+        section("On a selected cell", rows("command")))),
   ], [{ label: "Close", value: null, kind: "main" }]);
 }
 
-function pretty(keys: string): string {
+/** One combination in a user's words. */
+export function pretty(keys: string): string {
   return keys.replace("Mod", MAC ? "⌘" : "Ctrl").replace("ArrowUp", "↑").replace("ArrowDown", "↓").replace("Escape", "Esc").replaceAll("+", " ");
 }

@@ -57,7 +57,8 @@ export class Notices {
     ]);
     const dead = kernel.state === "dead";
     const none = kernel.state === "none" && kernel.message !== null;
-    this.#set("kernel", dead ? `The kernel died${kernel.message === null ? "." : `: ${kernel.message}`}` : none ? kernel.message : null, dead ? "bad" : "info", () =>
+    this.#set("lost", notebook.lostKernel && kernel.state === "none" ? "The kernel is gone, and its variables with it. Running a cell starts a new one." : null, "bad", () => []);
+    this.#set("kernel", dead ? `The kernel died${kernel.message === null ? "." : `: ${kernel.message}`}\nIts variables are lost. Cells and outputs stay.` : none ? kernel.message : null, dead ? "bad" : "info", () =>
       dead ? [button("Restart the kernel", () => acts.restart(), { class: "button" })] : [button("Choose a kernel", () => acts.pick(), { class: "button" })],
     );
   }

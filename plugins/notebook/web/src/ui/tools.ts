@@ -1,72 +1,52 @@
 //! The toolbar of a notebook and its menu. Their actions belong to their owner.
 
 import { account } from "./account";
+import { type Action, COMMANDS } from "./commands";
 import { menu } from "./dialog";
 import { button, h } from "../dom";
-import { type Action, help } from "./shortcuts";
-
-/** The buttons' actions that have no key. */
-export interface ToolbarActions {
-  act(action: Action): void;
-  runAll(): void;
-  runAbove(): void;
-  runBelow(): void;
-  restartAndRunAll(): void;
-  shutdown(): void;
-  clearAll(): void;
-  rename(): void;
-  download(): void;
-  share(): void;
-  logout(): void;
-}
+import { shownKeys } from "./shortcuts";
 
 /** The toolbar; its owner updates `parts`. */
-export function toolbar(actions: ToolbarActions, parts: { kind: Node; state: readonly Node[] }): HTMLElement {
+export function toolbar(act: (action: Action) => void, parts: { kind: Node; state: readonly Node[] }): HTMLElement {
+  const keys = (action: Action): { keys?: string } => {
+    const shown = shownKeys(action);
+    return shown === undefined ? {} : { keys: shown };
+  };
   const tools = h(
     "div",
     { class: "toolbar", role: "toolbar", "aria-label": "Notebook" },
-    button("Insert a cell below", () => actions.act("below"), { icon: "add", keys: "B" }),
-    button("Run", () => actions.act("run_advance"), { icon: "run", text: "Run", keys: "Shift+Enter", class: "button main" }),
-    button("Run all cells", () => actions.runAll(), { icon: "runAll", text: "Run all", class: "button" }),
-    button("Interrupt the kernel", () => actions.act("interrupt"), { icon: "stop", keys: "I, I" }),
-    button("Restart the kernel", () => actions.act("restart"), { icon: "restart", keys: "0, 0" }),
+    button("Insert a cell below", () => act("below"), { icon: "add", ...keys("below") }),
+    button("Run", () => act("run_advance"), { icon: "run", text: "Run", ...keys("run_advance"), class: "button main" }),
+    button("Run all cells", () => act("run_all"), { icon: "runAll", text: "Run all", class: "button" }),
+    button("Interrupt the kernel", () => act("interrupt"), { icon: "stop", ...keys("interrupt") }),
+    button("Restart the kernel", () => act("restart"), { icon: "restart", ...keys("restart") }),
     parts.kind,
     h("span", { class: "spring" }),
     ...parts.state,
   );
-  const more = button("More", () => moreMenu(more, actions), { icon: "more" });
+  const more = button("More", () => moreMenu(more, act), { icon: "more" });
   more.setAttribute("aria-haspopup", "menu");
-  tools.append(more, button("Keyboard shortcuts", () => void help(), { icon: "help", keys: "H" }));
+  tools.append(button("Table of contents", () => act("contents"), { icon: "list", ...keys("contents") }), button("Find and replace", () => act("find"), { icon: "search", ...keys("find") }), more, button("Keyboard shortcuts", () => act("help"), { icon: "help", ...keys("help") }));
   return tools;
 }
 
-function moreMenu(anchor: HTMLElement, actions: ToolbarActions): void {
-  const act = (label: string, action: Action, keys: string) => ({ label, keys, run: () => actions.act(action) });
-  menu(anchor, "More", [
-    { label: "Restart and run all", run: () => actions.restartAndRunAll() },
-    { label: "Run all above", run: () => actions.runAbove() },
-    { label: "Run this and all below", run: () => actions.runBelow() },
-    { label: "Shut down the kernel", run: () => actions.shutdown() },
-    "line",
-    act("Cut cells", "cut", "X"),
-    act("Copy cells", "copy", "C"),
-    act("Paste cells below", "paste_below", "V"),
-    act("Delete cells", "delete", "D, D"),
-    act("Undo the deletion", "undo_delete", "Z"),
-    act("Merge cells", "merge", "Shift+M"),
-    act("Split the cell at the cursor", "split", "Ctrl+Shift+-"),
-    "line",
-    act("Hide or show the output", "toggle_output", "O"),
-    act("Scroll the output in a box", "toggle_scroll", "Shift+O"),
-    act("Hide or show the source", "toggle_source", "Shift+H"),
-    act("Clear the output", "clear_output", "Shift+X"),
-    { label: "Clear all outputs", run: () => actions.clearAll() },
-    act("Line numbers", "line_numbers", "L"),
-    "line",
-    { label: "Rename …", run: () => actions.rename() },
-    { label: "Download", run: () => actions.download() },
-    ...(account() === null ? [] : [{ label: "Share …", run: () => actions.share() }]),
-    "line",
-    { label: "Log out", run: () => actions.logout() },
-  ]);
+const MENU: readonly (Action | "line")[] = [
+  "palette", "settings", "line",
+  "restart_run_all", "run_above", "run_below", "shutdown", "line",
+  "undo", "redo", "merge", "split", "line",
+  "contents", "variables", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
+  "rename", "download", "export", "share", "terminal", "line",
+  "logout",
+];
+
+/** Commands that open something. */
+const OPENING: ReadonlySet<Action> = new Set<Action>(["palette", "settings", "rename", "export", "share"]);
+
+function moreMenu(anchor: HTMLElement, act: (action: Action) => void): void {
+  const entry = (action: Action) => {
+    const about = COMMANDS.find((one) => one.action === action)?.about ?? action;
+    const keys = shownKeys(action);
+    return { label: OPENING.has(action) ? `${about} …` : about, run: () => act(action), ...(keys === undefined ? {} : { keys }) };
+  };
+  menu(anchor, "More", MENU.filter((one) => one !== "share" || account() !== null).map((one) => (one === "line" ? one : entry(one))));
 }

@@ -1,5 +1,6 @@
 //! The engine without a kernel: messages in, effects out.
 
+mod comms;
 mod outputs;
 mod record;
 mod replies;

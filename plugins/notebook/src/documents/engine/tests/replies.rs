@@ -83,3 +83,35 @@ fn those_who_wait_for_a_kernel_hear_how_it_went() {
     let effects = fixture.engine.fail_starting();
     assert!(matches!(answers(&effects)[..], [(1, 3, Err(_))]));
 }
+
+#[test]
+fn variables_are_listed_by_a_silent_run() {
+    let mut fixture = Fixture::new(&["a"]);
+    let effects = fixture.engine.list_variables(1, 2);
+    assert!(
+        matches!(answers(&effects)[..], [(1, 2, Ok(Reply::Variables { variables: None }))]),
+        "not Python"
+    );
+    let kernel = Kernel { language: Some("python".into()), ..fixture.engine.kernel().clone() };
+    fixture.engine.describe_kernel(kernel);
+    let effects = fixture.engine.list_variables(1, 3);
+    let [Effect::Send(request)] = &effects[..] else { panic!("one message") };
+    let request = request.clone();
+    assert!(fixture.status(&request, "busy").is_empty(), "the kernel does not look busy");
+    assert_eq!(
+        (request.content()["silent"].as_bool(), request.content()["store_history"].as_bool()),
+        (Some(true), Some(false))
+    );
+    // [["x", "int", "", "1"]]
+    let data = json!({"text/plain": "'W1sieCIsICJpbnQiLCAiIiwgIjEiXV0='"});
+    let content = json!({"status": "ok", "user_expressions": {"variables": {"status": "ok", "data": data}}});
+    let effects = fixture.say(Channel::Shell, &request, "execute_reply", content);
+    let [(1, 3, Ok(Reply::Variables { variables: Some(variables) }))] = &answers(&effects)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (variables[0].name.as_str(), variables[0].kind.as_str(), variables[0].value.as_str()),
+        ("x", "int", "1")
+    );
+    assert!(fixture.outputs("c0").is_empty());
+}
