@@ -3,6 +3,7 @@
 mod admin;
 mod channels;
 mod contents;
+mod convert;
 mod documents;
 mod error;
 mod forms;
@@ -60,6 +61,9 @@ pub fn router(notebook: Shared) -> Router {
         .route("/pub/{slug}", get(published::page))
         .route("/api/published/{slug}", get(published::content))
         .route("/files/{*path}", get(raw_files::get))
+        .route("/nbconvert/{format}/{*path}", get(convert::file))
+        .route("/nbconvert/{format}", post(convert::body))
+        .route("/api/nbconvert", get(convert::formats))
         .route("/api", get(status::version))
         .route("/api/", get(status::version))
         .route("/api/status", get(status::status))
