@@ -56,9 +56,16 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "path"}))]
     pub kernel_read_only: Vec<PathBuf>,
+    /// Whether users may open terminals.
+    #[serde(default = "yes")]
+    pub terminals: bool,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Who uses the notebook.

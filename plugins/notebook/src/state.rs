@@ -12,7 +12,7 @@ use crate::documents::{DocumentContext, Documents};
 use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox;
-use crate::kernel::specs::KernelSpecs;
+use crate::kernel::specs::{Environments, KernelSpecs};
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{KernelSandbox, Settings, Users};
 use crate::store::Store;
@@ -55,8 +55,14 @@ impl Notebook {
     pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
         let files = Files::open(&settings.data_dir)?;
         let auth = Auth::open(&settings, files.path())?;
-        let kernel_specs =
-            Arc::new(KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone()));
+        // The environments of one user are nothing for the others.
+        let environments =
+            (settings.users == Users::Single).then(|| Environments::new(files.path().to_owned()));
+        let kernel_specs = Arc::new(KernelSpecs::new(
+            settings.python.clone(),
+            settings.default_kernel.clone(),
+            environments,
+        ));
         let sessions = Sessions::new(
             link.clone(),
             kernel_specs.clone(),

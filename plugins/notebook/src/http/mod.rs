@@ -2,26 +2,35 @@
 
 mod admin;
 mod channels;
+mod config_sections;
 mod contents;
 mod convert;
 mod documents;
+mod environments;
 mod error;
+mod events;
 mod forms;
 mod guard;
 mod kernels;
 mod location;
 mod login;
+mod metrics;
 mod pages;
 mod percent;
+mod personal;
 mod plain;
 mod profile;
 mod published;
 mod raw_files;
+mod resolve;
 mod rights;
 mod sessions;
 mod share;
 mod signup;
+mod spec;
 mod status;
+mod terminals;
+mod view;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -35,6 +44,7 @@ pub use location::RequestLocation;
 pub fn router(notebook: Shared) -> Router {
     let limit = DefaultBodyLimit::max(notebook.settings.limits.body_bytes);
     Router::new()
+        .merge(programs())
         .route("/", get(pages::root))
         .route("/tree", get(pages::tree_root))
         .route("/tree/", get(pages::tree_root))
@@ -61,16 +71,13 @@ pub fn router(notebook: Shared) -> Router {
         .route("/pub/{slug}", get(published::page))
         .route("/api/published/{slug}", get(published::content))
         .route("/files/{*path}", get(raw_files::get))
-        .route("/nbconvert/{format}/{*path}", get(convert::file))
-        .route("/nbconvert/{format}", post(convert::body))
-        .route("/api/nbconvert", get(convert::formats))
         .route("/api", get(status::version))
         .route("/api/", get(status::version))
         .route("/api/status", get(status::status))
         .route("/api/me", get(status::me))
         .route("/api/kernelspecs", get(kernels::specs))
         .route("/api/kernelspecs/{name}", get(kernels::spec))
-        .route("/kernelspecs/{name}/{file}", get(kernels::resource))
+        .route("/kernelspecs/{name}/{*file}", get(kernels::resource))
         .route("/api/kernels", get(kernels::list).post(kernels::start))
         .route("/api/kernels/{id}", get(kernels::show).delete(kernels::shutdown))
         .route("/api/kernels/{id}/interrupt", post(kernels::interrupt))
@@ -94,4 +101,28 @@ pub fn router(notebook: Shared) -> Router {
         .layer(limit)
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))
         .with_state(notebook)
+}
+
+/// What only programs and other front ends use.
+fn programs() -> Router<Shared> {
+    Router::new()
+        .route("/view/{*path}", get(view::show))
+        .route("/nbconvert/{format}/{*path}", get(convert::file))
+        .route("/nbconvert/{format}", post(convert::body))
+        .route("/api/nbconvert", get(convert::formats))
+        .route(
+            "/api/config/{section}",
+            get(config_sections::get).put(config_sections::put).patch(config_sections::patch),
+        )
+        .route("/api/terminals", get(terminals::list).post(terminals::open))
+        .route("/api/terminals/{name}", get(terminals::show).delete(terminals::close))
+        .route("/terminals/websocket/{name}", any(terminals::attach))
+        .route("/api/environments", get(environments::list))
+        .route("/api/environments/install", post(environments::install))
+        .route("/api/events", post(events::publish))
+        .route("/api/events/subscribe", any(events::subscribe))
+        .route("/api/resolvePath", get(resolve::resolve))
+        .route("/api/spec.yaml", get(spec::show))
+        .route("/api/security/csp-report", post(spec::blocked))
+        .route("/metrics", get(metrics::show))
 }
