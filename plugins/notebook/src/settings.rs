@@ -56,6 +56,10 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "path"}))]
     pub kernel_read_only: Vec<PathBuf>,
+    /// The pages: `paster`, the notebook's own, or `lab`, JupyterLab from the Python package that is installed beside
+    /// the notebook's Python. JupyterLab shows outputs in its own page, so it is for a single user.
+    #[serde(default)]
+    pub front_end: FrontEnd,
     /// Whether users may open terminals.
     #[serde(default = "yes")]
     pub terminals: bool,
@@ -66,6 +70,17 @@ pub struct Settings {
 
 fn yes() -> bool {
     true
+}
+
+/// The pages that browsers get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FrontEnd {
+    /// The notebook's own.
+    #[default]
+    Paster,
+    /// JupyterLab's.
+    Lab,
 }
 
 /// Who uses the notebook.

@@ -12,6 +12,7 @@ mod events;
 mod forms;
 mod guard;
 mod kernels;
+mod lab;
 mod location;
 mod login;
 mod metrics;
@@ -36,6 +37,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 
+use crate::settings::FrontEnd;
 use crate::state::Shared;
 
 pub use location::RequestLocation;
@@ -43,7 +45,12 @@ pub use location::RequestLocation;
 /// All routes, behind the guard.
 pub fn router(notebook: Shared) -> Router {
     let limit = DefaultBodyLimit::max(notebook.settings.limits.body_bytes);
+    let front_end = match notebook.settings.front_end {
+        FrontEnd::Paster => Router::new(),
+        FrontEnd::Lab => lab::routes(),
+    };
     Router::new()
+        .merge(front_end)
         .merge(programs())
         .route("/", get(pages::root))
         .route("/tree", get(pages::tree_root))

@@ -7,6 +7,7 @@ mod documents;
 mod durability;
 mod example;
 mod host;
+mod interface;
 mod kernels;
 mod login;
 mod rest;
