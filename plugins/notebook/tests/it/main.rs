@@ -10,6 +10,7 @@ mod host;
 mod interface;
 mod kernels;
 mod login;
+mod programs;
 mod rest;
 mod runs;
 mod server;
