@@ -2,6 +2,7 @@
 
 mod bench;
 mod dist;
+mod jupyter;
 mod licences;
 mod sanitize;
 mod setup;

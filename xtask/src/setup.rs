@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{root, target};
+use crate::{jupyter, root, target};
 
 /// Programs that the tests run: their possible names, Debian's packages for them, and their purpose.
 const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
@@ -38,6 +38,8 @@ pub(crate) struct Ready {
     pub(crate) chromium: PathBuf,
     /// A directory with the wheel of a small package, which the tests install.
     pub(crate) wheels: PathBuf,
+    /// A directory with Jupyter's programs.
+    pub(crate) jupyter: PathBuf,
 }
 
 /// Installs everything.
@@ -46,7 +48,8 @@ pub(crate) fn everything() -> Result<Ready> {
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
     let python = venv()?;
     let wheels = wheels(&python)?;
-    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels })
+    let jupyter = jupyter::programs()?;
+    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels, jupyter })
 }
 
 /// Installs the packages of missing programs.

@@ -87,6 +87,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
+            .env("PASTER_TEST_JUPYTER", &ready.jupyter)
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
         cargo_line,
@@ -97,6 +98,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             npm(&["test"])
                 .env("PASTER_BIN", target().join("debug/paster"))
                 .env("PASTER_TEST_PYTHON", &ready.python)
+                .env("PASTER_TEST_JUPYTER", &ready.jupyter)
                 .env("CHROMIUM", &ready.chromium)
                 .env(PATIENCE, &patience)
                 .env("CARGO_TARGET_DIR", target()),

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod auth;
 mod clock;
 pub mod documents;
+pub mod export;
 pub mod files;
 pub mod format;
 pub mod http;

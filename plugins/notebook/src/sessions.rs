@@ -130,6 +130,8 @@ impl Sessions {
             Some(name) => specs.specs.get(name),
             None => specs.find(None, None),
         };
+        // What old notebooks call the kernel of the server's own Python.
+        let spec = spec.or_else(|| specs.find(None, Some("python")).filter(|_| name == Some("python")));
         let Some(spec) = spec else {
             return Err(match specs.message.clone() {
                 Some(message) => SessionError::NoSpecs(message),
@@ -170,8 +172,15 @@ impl Sessions {
         let name = path.map(|path| {
             ("JPY_SESSION_NAME".to_owned(), self.files.path().join(path).to_string_lossy().into_owned())
         });
-        let sandbox = self.sandbox.as_ref().map(|sandbox| self.sandbox_for(sandbox, &folder)).transpose()?;
+        let sandbox = self.sandbox(&folder)?;
         self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone(), sandbox), id).await
+    }
+
+    /// How a program in `folder` is kept apart; `None`: not at all.
+    /// # Errors
+    /// [`ProblemKind::LaunchFailed`] if it could read the files of everybody there.
+    pub fn sandbox(&self, folder: &Path) -> Result<Option<Sandbox>, Problem> {
+        self.sandbox.as_ref().map(|sandbox| self.sandbox_for(sandbox, folder)).transpose()
     }
 
     /// The sandbox of a kernel in `folder`. A kernel's home belongs to the user whose folder it is.
@@ -209,9 +218,17 @@ impl Sessions {
         if let Some(present) = self.of_path(path).await? {
             return Ok(present);
         }
-        let kernel = match kernel_id {
-            Some(id) => self.link.kernel(id).await?,
-            None => self.start_kernel(kernel_name, Some(path), None).await?,
+        // As in Jupyter Server, an id that no kernel has becomes that of the new one, if it can be.
+        let running = match kernel_id {
+            Some(id) => self.link.list().await?.into_iter().find(|kernel| kernel.id == id),
+            None => None,
+        };
+        let kernel = match running {
+            Some(kernel) => kernel,
+            None => {
+                let id = kernel_id.filter(|id| uuid::Uuid::parse_str(id).is_ok()).map(str::to_owned);
+                self.start_kernel(kernel_name, Some(path), id).await?
+            }
         };
         let session = Session {
             id: uuid::Uuid::new_v4().to_string(),
@@ -236,7 +253,8 @@ impl Sessions {
         let unknown = || Problem::new(ProblemKind::UnknownKernel, format!("there is no session `{id}`"));
         let (mut session, mut kernel) = self.find(id).await?.ok_or_else(unknown)?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        if let Some(path) = text(&change["path"]) {
+        // Old clients send `notebook.path`.
+        if let Some(path) = text(&change["path"]).or_else(|| text(&change["notebook"]["path"])) {
             session.path = path;
         }
         if let Some(name) = text(&change["name"]) {

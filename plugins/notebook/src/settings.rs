@@ -60,6 +60,13 @@ pub struct Settings {
     /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels in place of this machine.
     #[serde(default)]
     pub kernel_gateway: Option<KernelGateway>,
+    /// The pages: `paster`, the notebook's own, or `lab`, JupyterLab from the Python package that is installed beside
+    /// the notebook's Python. JupyterLab shows outputs in its own page, so it is for a single user.
+    #[serde(default)]
+    pub front_end: FrontEnd,
+    /// Whether users may open terminals.
+    #[serde(default = "yes")]
+    pub terminals: bool,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -78,6 +85,21 @@ pub struct KernelGateway {
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The pages that browsers get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FrontEnd {
+    /// The notebook's own.
+    #[default]
+    Paster,
+    /// JupyterLab's.
+    Lab,
 }
 
 /// Who uses the notebook.

@@ -12,9 +12,9 @@ use crate::documents::{DocumentContext, Documents};
 use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox;
-use crate::kernel::specs::KernelSpecs;
+use crate::kernel::specs::{Environments, KernelSpecs};
 use crate::sessions::{SandboxSettings, Sessions};
-use crate::settings::{KernelSandbox, Settings, Users};
+use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
 use crate::store::Store;
 
 /// What all requests share. Cheap to clone.
@@ -53,9 +53,20 @@ impl Notebook {
     /// # Errors
     /// If a folder cannot be created or read; names its path.
     pub fn open(settings: Settings, link: Link) -> io::Result<Shared> {
+        if settings.front_end == FrontEnd::Lab && settings.users == Users::Accounts {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "`front_end = \"lab\"` is for a single user: JupyterLab shows outputs in its own page, so that a shared \
+                 notebook could act as its reader; remove it, or set `users = \"single\"`",
+            ));
+        }
         let files = Files::open(&settings.data_dir)?;
         let auth = Auth::open(&settings, files.path())?;
-        let kernel_specs = KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone());
+        // The environments of one user are nothing for the others.
+        let environments =
+            (settings.users == Users::Single).then(|| Environments::new(files.path().to_owned()));
+        let kernel_specs =
+            KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone(), environments);
         let gateway = settings.gateway().map_err(io::Error::other)?;
         let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
         let sessions = Sessions::new(

@@ -3,6 +3,7 @@
 //!
 //! All functions block; callers run them on tokio's blocking threads.
 
+mod folders;
 mod path;
 mod write;
 

@@ -1,22 +1,32 @@
 //! Notebook files: reads nbformat 4 leniently, upgrades older formats, and writes as Jupyter does.
 //!
-//! Everything unknown is kept: metadata, further keys of cells and of the notebook, further kinds of outputs.
-//! The output is canonical (keys sorted, indented by one space, strings split into lines, a final line end),
-//! so that a saved notebook differs from the previous version only where it changed.
+//! Everything unknown is kept: metadata, further keys of cells and of the notebook, further kinds of cells and outputs.
+//! What did not change is written as it was. The rest is canonical (keys sorted, indented as the file is, strings split
+//! into lines), so that a saved notebook differs from the previous version only where it changed.
 //!
 //! # Source
 //! nbformat, "The Notebook file format", sections "Top-level structure", "Cell Types" and "Code cell outputs"; JEP 62 for
 //! cell ids.
 
+mod lenient;
+mod original;
+mod upgrade;
 mod write;
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use self::original::{IdPlace, Original};
 use crate::kernel::specs::Spec;
 use crate::protocol::{CellType, Object, Output};
 
 /// Outputs of an unknown kind are stored under this type.
 const UNKNOWN_OUTPUT: &str = "application/vnd.paster.unknown-output+json";
+
+/// The key, among the unknown ones, of the JSON of a cell that is not understood. It is shown as a raw cell.
+pub(crate) const RAW: &str = "\u{10f7ff}cell";
 
 /// Why bytes are not a notebook.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +44,32 @@ pub struct NotebookFile {
     pub minor: u64,
     /// Unknown keys.
     pub others: Object,
+    /// What is not valid in it, for users.
+    pub problems: Vec<String>,
+    /// What it was read from.
+    original: Option<Arc<Original>>,
+}
+
+/// The text that a notebook was read from, for what is written again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileOrigin(Option<Arc<Original>>);
+
+impl NotebookFile {
+    /// A notebook that is not in a file yet, or was changed since it was read from `origin`.
+    pub fn new(
+        cells: Vec<FileCell>,
+        metadata: Object,
+        minor: u64,
+        others: Object,
+        origin: FileOrigin,
+    ) -> NotebookFile {
+        NotebookFile { cells, metadata, minor, others, problems: Vec::new(), original: origin.0 }
+    }
+
+    /// What it was read from.
+    pub fn origin(&self) -> FileOrigin {
+        FileOrigin(self.original.clone())
+    }
 }
 
 /// One cell of a file.
@@ -59,51 +95,116 @@ pub struct FileCell {
 
 /// Parses a notebook of any format.
 /// # Errors
-/// [`FormatError`] tells what is wrong, with the number of the cell.
+/// [`FormatError`] tells what is wrong, with the line.
 pub fn parse(bytes: &[u8]) -> Result<NotebookFile, FormatError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return from_json(json!({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}));
     }
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| FormatError(format!("it is not JSON: {error}")))?;
+    let text = lenient::decode(bytes)?;
+    let (value, layout) = lenient::parse(&text)?;
     match value["nbformat"].as_i64() {
-        Some(4) => from_json(value),
-        Some(3) => {
-            let failed = |error: String| FormatError(format!("cannot read the old format 3: {error}"));
-            let text = value.to_string();
-            let parsed = nbformat::parse_notebook(&text).map_err(|error| failed(error.to_string()))?;
-            let nbformat::Notebook::V3(old) = parsed else {
-                return Err(failed("it is not a notebook".to_owned()));
-            };
-            let new = nbformat::upgrade_v3_notebook(old).map_err(|error| failed(error.to_string()))?;
-            from_json(serde_json::to_value(new).map_err(|error| failed(error.to_string()))?)
+        Some(4) => {
+            let (mut notebook, ids) = read(value)?;
+            // A canonical text need not be remembered.
+            if notebook.to_canonical() != text {
+                notebook.original = Original::new(&text, layout, &notebook, &ids).map(Arc::new);
+            }
+            Ok(notebook)
         }
-        Some(other) => Err(FormatError(format!("its format {other} is not supported, only 3 and 4 are"))),
+        Some(2 | 3) => from_json(upgrade::to_format_4(value)),
+        Some(other) => Err(FormatError(format!("its format {other} is not supported, only 2, 3 and 4 are"))),
         None => Err(FormatError("it has no `nbformat` number".to_owned())),
     }
+}
+
+/// Parses a value that is almost JSON: see [`lenient`].
+/// # Errors
+/// [`FormatError`] with the line and the column.
+pub(crate) fn parse_value(bytes: &[u8]) -> Result<Value, FormatError> {
+    Ok(lenient::parse(&lenient::decode(bytes)?)?.0)
 }
 
 /// Reads the JSON of a notebook in format 4.
 /// # Errors
 /// Same as [`parse`].
 pub fn from_json(value: Value) -> Result<NotebookFile, FormatError> {
+    Ok(read(value)?.0)
+}
+
+fn read(value: Value) -> Result<(NotebookFile, Vec<IdPlace>), FormatError> {
     let Value::Object(mut others) = value else { return Err(FormatError("it is not an object".to_owned())) };
-    if others.remove("nbformat").and_then(|number| number.as_u64()) != Some(4) {
+    if others.shift_remove("nbformat").and_then(|number| number.as_u64()) != Some(4) {
         return Err(FormatError("`nbformat` must be 4".to_owned()));
     }
-    let minor = others.remove("nbformat_minor").and_then(|number| number.as_u64());
-    let metadata = object_of(others.remove("metadata"), "the notebook's `metadata`")?;
-    let Some(Value::Array(cells)) = others.remove("cells") else {
+    let minor = others.shift_remove("nbformat_minor").and_then(|number| number.as_u64());
+    let metadata = object_of(others.shift_remove("metadata"), "the notebook's `metadata`")?;
+    let Some(Value::Array(values)) = others.shift_remove("cells") else {
         return Err(FormatError("it has no list of `cells`".to_owned()));
     };
-    let cells: Result<Vec<FileCell>, FormatError> = cells
-        .into_iter()
-        .enumerate()
-        .map(|(at, cell)| {
-            read_cell(cell).map_err(|FormatError(what)| FormatError(format!("cell {}: {what}", at + 1)))
-        })
-        .collect();
-    Ok(NotebookFile { cells: cells?, metadata, minor: minor.unwrap_or(0), others })
+    let (mut cells, mut problems) = (Vec::new(), Vec::new());
+    for (at, value) in values.into_iter().enumerate() {
+        let raw = value.clone();
+        cells.push(read_cell(value).unwrap_or_else(|FormatError(what)| {
+            problems.push(format!("cell {}: {what}", at + 1));
+            raw_cell(raw)
+        }));
+    }
+    let ids = give_ids(&mut cells);
+    Ok((NotebookFile { cells, metadata, minor: minor.unwrap_or(0), others, problems, original: None }, ids))
+}
+
+/// Replaces ids that are missing, invalid or not unique. The new ids are the same each time a file is read.
+fn give_ids(cells: &mut [FileCell]) -> Vec<IdPlace> {
+    let mut seen = HashSet::new();
+    let mut ids = Vec::new();
+    for (at, cell) in cells.iter_mut().enumerate() {
+        let own = cell.id.clone().filter(|id| is_cell_id(id) && seen.insert(id.clone()));
+        ids.push(match (&own, &cell.id) {
+            _ if cell.others.contains_key(RAW) => IdPlace::Text,
+            (Some(_), _) => IdPlace::Text,
+            (None, None) if !cell.others.contains_key("id") => IdPlace::Missing,
+            (None, _) => IdPlace::Replaced,
+        });
+        // A value that is not a string.
+        cell.others.shift_remove("id");
+        let mut attempt = 0;
+        cell.id = own.or_else(|| {
+            loop {
+                let id = derived_id(at, attempt, &cell.source);
+                attempt += 1;
+                if seen.insert(id.clone()) {
+                    break Some(id);
+                }
+            }
+        });
+    }
+    ids
+}
+
+fn derived_id(at: usize, attempt: u32, source: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(format!("{at} {attempt} {source}"));
+    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a text is a valid cell id in nbformat 4.5.
+pub(crate) fn is_cell_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// A cell that is not understood: its JSON is shown.
+fn raw_cell(value: Value) -> FileCell {
+    FileCell {
+        id: value.get("id").and_then(Value::as_str).map(str::to_owned),
+        cell_type: CellType::Raw,
+        source: write::raw_source(&value),
+        metadata: Object::new(),
+        attachments: None,
+        outputs: Vec::new(),
+        execution_count: None,
+        others: Object::from_iter([(RAW.to_owned(), value)]),
+    }
 }
 
 fn object_of(value: Option<Value>, what: &str) -> Result<Object, FormatError> {
@@ -127,21 +228,22 @@ fn joined(value: &Value) -> Option<String> {
 
 fn read_cell(value: Value) -> Result<FileCell, FormatError> {
     let Value::Object(mut others) = value else { return Err(FormatError("it is not an object".to_owned())) };
-    let cell_type = match others.remove("cell_type").as_ref().and_then(Value::as_str) {
+    let cell_type = match others.shift_remove("cell_type").as_ref().and_then(Value::as_str) {
         Some("code") => CellType::Code,
         Some("markdown") => CellType::Markdown,
         Some("raw") => CellType::Raw,
         // Before 4.0 was final, headings were cells.
         Some("heading") => CellType::Markdown,
-        _ => return Err(FormatError("its `cell_type` must be code, markdown or raw".to_owned())),
+        Some(other) => return Err(FormatError(format!("unknown cell_type `{other}`"))),
+        None => return Err(FormatError("it has no `cell_type`".to_owned())),
     };
-    let source = match others.remove("source") {
+    let source = match others.shift_remove("source") {
         None | Some(Value::Null) => String::new(),
         Some(source) => joined(&source)
             .ok_or_else(|| FormatError("its `source` must be a string or a list of lines".to_owned()))?,
     };
-    let metadata = object_of(others.remove("metadata"), "its `metadata`")?;
-    let mut attachments = match others.remove("attachments") {
+    let metadata = object_of(others.shift_remove("metadata"), "its `metadata`")?;
+    let mut attachments = match others.shift_remove("attachments") {
         None | Some(Value::Null) => None,
         Some(value) => Some(object_of(Some(value), "its `attachments`")?),
     };
@@ -150,17 +252,20 @@ fn read_cell(value: Value) -> Result<FileCell, FormatError> {
             join_bundle(bundle);
         }
     }
-    let id = match others.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() => Some(id),
+    let id = match others.get("id") {
+        Some(Value::String(id)) => Some(id.clone()),
         _ => None,
     };
+    if id.is_some() {
+        others.shift_remove("id");
+    }
     let (mut outputs, mut execution_count) = (Vec::new(), None);
     if cell_type == CellType::Code {
         execution_count = others
             .remove("execution_count")
             .and_then(|count| count.as_u64())
             .and_then(|count| count.try_into().ok());
-        match others.remove("outputs") {
+        match others.shift_remove("outputs") {
             None | Some(Value::Null) => {}
             Some(Value::Array(list)) => outputs = list.into_iter().map(read_output).collect(),
             Some(_) => return Err(FormatError("its `outputs` must be a list".to_owned())),
@@ -231,7 +336,7 @@ pub fn empty(spec: Option<&Spec>) -> Vec<u8> {
         execution_count: None,
         others: Object::new(),
     };
-    NotebookFile { cells: vec![cell], metadata, minor: 5, others: Object::new() }.to_bytes()
+    NotebookFile::new(vec![cell], metadata, 5, Object::new(), FileOrigin::default()).to_bytes()
 }
 
 /// The `kernelspec` of a notebook's metadata.
@@ -245,46 +350,4 @@ pub(crate) fn new_cell_id() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_canonical_file_is_written_back_unchanged() {
-        let text = concat!(
-            "{\n \"cells\": [\n  {\n   \"attachments\": {\n    \"a.png\": {\n     \"image/png\": \"iVBO\"\n    }\n   },\n",
-            "   \"cell_type\": \"markdown\",\n   \"id\": \"a1\",\n   \"metadata\": {},\n   \"source\": [\n    \"# Ü\\n\",\n    \"x\"\n   ]\n  },\n",
-            "  {\n   \"cell_type\": \"code\",\n   \"execution_count\": 3,\n   \"future\": 1.5,\n   \"id\": \"b2\",\n   \"metadata\": {\n    \"tags\": [\n     \"t\"\n    ]\n   },\n",
-            "   \"outputs\": [\n    {\n     \"data\": {\n      \"application/json\": {\n       \"a\": [\n        1,\n        2\n       ]\n      },\n      \"text/plain\": [\n       \"1\\n\",\n       \"2\"\n      ]\n     },\n     \"execution_count\": 3,\n     \"metadata\": {},\n     \"output_type\": \"execute_result\"\n    },\n",
-            "    {\n     \"name\": \"stdout\",\n     \"output_type\": \"stream\",\n     \"text\": [\n      \"hi\\n\"\n     ]\n    },\n    {\n     \"new\": true,\n     \"output_type\": \"hologram\"\n    }\n   ],\n   \"source\": []\n  }\n ],\n",
-            " \"metadata\": {\n  \"kernelspec\": {\n   \"name\": \"x\"\n  },\n  \"other\": null\n },\n \"nbformat\": 4,\n \"nbformat_minor\": 5\n}\n",
-        );
-        let notebook = parse(text.as_bytes()).unwrap();
-        assert_eq!(notebook.cells[0].source, "# Ü\nx");
-        assert_eq!(String::from_utf8(notebook.to_bytes()).unwrap(), text);
-    }
-
-    #[test]
-    fn faults_name_the_cell() {
-        for (text, what) in [
-            ("[]", "it has no `nbformat` number"),
-            ("{", "it is not JSON: EOF while parsing an object at line 1 column 1"),
-            (r#"{"nbformat": 9}"#, "its format 9 is not supported, only 3 and 4 are"),
-            (r#"{"nbformat": 4}"#, "it has no list of `cells`"),
-            (r#"{"nbformat": 4, "cells": [{"cell_type": "code"}, 7]}"#, "cell 2: it is not an object"),
-        ] {
-            assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), what);
-        }
-    }
-
-    #[test]
-    fn format_3_is_upgraded() {
-        let old = json!({"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": "x"}, "worksheets": [{"metadata": {}, "cells": [
-            {"cell_type": "heading", "level": 2, "metadata": {}, "source": ["Title"]},
-            {"cell_type": "code", "language": "python", "metadata": {}, "collapsed": false, "prompt_number": 1,
-             "input": ["1+1"], "outputs": [{"output_type": "pyout", "prompt_number": 1, "metadata": {}, "text": ["2"]}]},
-        ]}]});
-        let notebook = parse(old.to_string().as_bytes()).unwrap();
-        assert_eq!(notebook.cells[0].source, "## Title");
-        assert_eq!((notebook.cells[1].source.as_str(), notebook.cells[1].outputs.len()), ("1+1", 1));
-    }
-}
+mod tests;

@@ -3,12 +3,100 @@
 //! # Source
 //! nbformat, "The Notebook file format", and `nbformat/v4/rwbase.py` (`split_lines`), which splits lines in the same way.
 
-use serde::Serialize;
 use serde_json::Value;
-use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::{FileCell, NotebookFile, UNKNOWN_OUTPUT};
+use super::lenient::{ODD_NUMBER, SURROGATES, is_odd_number};
+use super::{FileCell, NotebookFile, RAW, UNKNOWN_OUTPUT};
 use crate::protocol::{CellType, Object, Output};
+
+/// How values are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Style {
+    /// What one level is indented by; `None`: everything in one line.
+    indent: Option<String>,
+}
+
+impl Style {
+    /// In one line.
+    pub(super) const COMPACT: Style = Style { indent: None };
+
+    /// As Jupyter writes files.
+    fn jupyter() -> Style {
+        Style { indent: Some(" ".to_owned()) }
+    }
+
+    /// The style of a text.
+    pub(super) fn of(text: &str) -> Style {
+        let inside = text.trim_start().strip_prefix('{').unwrap_or_default();
+        let space = &inside[..inside.len() - inside.trim_start().len()];
+        Style { indent: space.rsplit_once('\n').map(|(_, indent)| indent.to_owned()) }
+    }
+
+    /// A new line on this level; nothing in one line.
+    pub(super) fn line(&self, level: usize) -> String {
+        self.indent.as_ref().map_or(String::new(), |indent| format!("\n{}", indent.repeat(level)))
+    }
+}
+
+/// Appends a value as JSON. Marked strings become what they stand for. The level is that of the line.
+pub(super) fn put(out: &mut String, value: &Value, style: &Style, level: usize) {
+    match value {
+        Value::Object(object) if object.is_empty() => out.push_str("{}"),
+        Value::Array(items) if items.is_empty() => out.push_str("[]"),
+        Value::Object(object) => {
+            let mut before = '{';
+            for (key, value) in object {
+                out.push(before);
+                before = ',';
+                out.push_str(&style.line(level + 1));
+                put_string(out, key);
+                out.push_str(if style.indent.is_some() { ": " } else { ":" });
+                put(out, value, style, level + 1);
+            }
+            out.push_str(&style.line(level));
+            out.push('}');
+        }
+        Value::Array(items) => {
+            let mut before = '[';
+            for item in items {
+                out.push(before);
+                before = ',';
+                out.push_str(&style.line(level + 1));
+                put(out, item, style, level + 1);
+            }
+            out.push_str(&style.line(level));
+            out.push(']');
+        }
+        Value::String(text) => match text.strip_prefix(ODD_NUMBER).filter(|number| is_odd_number(number)) {
+            Some(number) => out.push_str(number),
+            None => put_string(out, text),
+        },
+        Value::Number(number) => out.push_str(&number.to_string()),
+        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Null => out.push_str("null"),
+    }
+}
+
+fn put_string(out: &mut String, text: &str) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            letter if u32::from(letter) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter if u32::from(letter) >= SURROGATES => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter) - SURROGATES + 0xd800));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+}
 
 /// An output as in nbformat, with strings joined.
 fn output_json(output: &Output) -> Value {
@@ -26,13 +114,19 @@ impl NotebookFile {
         self.to_json(false)
     }
 
-    /// The notebook as the bytes of a file.
+    /// The notebook as the bytes of a file. What did not change since it was read is written as it was.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut serializer = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b" "));
-        // Writing JSON values to memory cannot fail.
-        let _ = sorted(self.to_json(true)).serialize(&mut serializer);
-        out.push(b'\n');
+        match &self.original {
+            Some(original) => original.write(self).into_bytes(),
+            None => self.to_canonical().into_bytes(),
+        }
+    }
+
+    /// The notebook as Jupyter writes it.
+    pub(super) fn to_canonical(&self) -> String {
+        let mut out = String::new();
+        put(&mut out, &sorted(self.to_json(true)), &Style::jupyter(), 0);
+        out.push('\n');
         out
     }
 
@@ -46,7 +140,10 @@ impl NotebookFile {
     }
 }
 
-fn cell_json(cell: &FileCell, split: bool) -> Value {
+pub(super) fn cell_json(cell: &FileCell, split: bool) -> Value {
+    if let Some(raw) = cell.others.get(RAW) {
+        return raw_json(raw, &cell.source);
+    }
     let mut shown = cell.others.clone();
     let kind = match cell.cell_type {
         CellType::Code => "code",
@@ -85,6 +182,24 @@ fn cell_json(cell: &FileCell, split: bool) -> Value {
         shown.insert("outputs".into(), outputs.collect());
     }
     shown.into()
+}
+
+/// The JSON of a cell that is not understood. Its user may have edited it as text.
+fn raw_json(raw: &Value, source: &str) -> Value {
+    if raw_source(raw) == source {
+        return raw.clone();
+    }
+    serde_json::from_str(source).unwrap_or_else(|_| {
+        let id = super::new_cell_id();
+        serde_json::json!({"cell_type": "raw", "id": id, "metadata": {}, "source": text_json(source, true)})
+    })
+}
+
+/// What is shown of a cell that is not understood.
+pub(super) fn raw_source(raw: &Value) -> String {
+    let mut text = String::new();
+    put(&mut text, raw, &Style::jupyter(), 0);
+    text
 }
 
 fn split_bundle(bundle: &mut Object) {
@@ -128,7 +243,7 @@ fn split_lines(text: &str) -> Vec<&str> {
     lines
 }
 
-fn sorted(value: Value) -> Value {
+pub(super) fn sorted(value: Value) -> Value {
     match value {
         Value::Object(object) => {
             let mut entries: Vec<(String, Value)> = object.into_iter().collect();

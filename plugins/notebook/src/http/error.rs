@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::files::FileError;
+use crate::format;
 use crate::kernel::wire::{Problem, ProblemKind};
 use crate::sessions::SessionError;
 use crate::store::StoreError;
@@ -78,7 +79,7 @@ impl From<FileError> for ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> ApiError {
         let status = match problem.kind {
-            ProblemKind::UnknownKernel => StatusCode::NOT_FOUND,
+            ProblemKind::UnknownKernel | ProblemKind::UnknownTerminal => StatusCode::NOT_FOUND,
             ProblemKind::Malformed => StatusCode::BAD_REQUEST,
             ProblemKind::Limit | ProblemKind::Lost | ProblemKind::Version => StatusCode::SERVICE_UNAVAILABLE,
             ProblemKind::LaunchFailed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -127,10 +128,11 @@ pub(super) fn object(
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(serde_json::Map::new());
     }
-    match serde_json::from_slice(&body) {
+    // Programs in Python write a bare NaN.
+    match format::parse_value(&body) {
         Ok(serde_json::Value::Object(object)) => Ok(object),
         Ok(_) => Err(ApiError::bad("the body must be a JSON object")),
-        Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
+        Err(error) => Err(ApiError::bad(format!("cannot read the body: {error}"))),
     }
 }
 

@@ -183,11 +183,12 @@ fn is_public(path: &str) -> bool {
 /// Whether a browser shows the response to a user.
 fn is_page(parts: &Parts) -> bool {
     let path = parts.uri.path();
-    matches!(path, "/" | "/tree")
+    matches!(path, "/" | "/tree" | "/lab" | "/lab/" | "/doc")
         || plain::is_form(path)
         || path.starts_with("/tree/")
         || path.starts_with("/notebooks/")
         || ["/edit/", "/terminals/"].iter().any(|prefix| path.starts_with(prefix))
+        || ["/lab/tree/", "/lab/workspaces/", "/doc/tree/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 struct ShownToken {

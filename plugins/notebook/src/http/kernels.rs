@@ -32,7 +32,7 @@ pub(super) async fn spec(
     let specs = notebook.kernel_specs.specs().await;
     let spec = specs
         .specs
-        .get(&name)
+        .get(&name.to_lowercase())
         .ok_or_else(|| ApiError::missing(format!("there is no kernelspec `{name}`")))?;
     Ok(Json(spec.to_json(&place.base())))
 }
@@ -42,7 +42,7 @@ pub(super) async fn resource(
     Path((name, file)): Path<(String, String)>,
 ) -> Result<Response> {
     let specs = notebook.kernel_specs.specs().await;
-    let path = specs.specs.get(&name).and_then(|spec| spec.resource(&file));
+    let path = specs.specs.get(&name.to_lowercase()).and_then(|spec| spec.resource(&file));
     let path =
         path.ok_or_else(|| ApiError::missing(format!("the kernelspec `{name}` has no file `{file}`")))?;
     let kind = mime_guess::from_path(&file).first_or_octet_stream().to_string();
@@ -73,11 +73,17 @@ pub(super) async fn start(
     {
         return Err(ApiError::bad("`kernel_id` must be a UUID"));
     }
+    if let Some(id) = id
+        && notebook.link.kernel(id).await.is_ok()
+    {
+        return Err(ApiError::new(StatusCode::CONFLICT, format!("Kernel already exists: {id}")));
+    }
     let path = path.filter(|path| !path.is_empty()).or(principal.home());
     let folder = RelativePath::parse(path.unwrap_or_default())?;
     notebook.may(&principal, Level::Run, &folder)?;
     let kernel = notebook.sessions.start_kernel(name, path, id.map(str::to_owned)).await?;
     notebook.sessions.remember_starter(&principal, &kernel.id).await?;
+    notebook.kernel_did("start", &kernel).await;
     let location = format!("{}api/kernels/{}", place.base(), kernel.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(kernel_json(&kernel))).into_response())
 }
@@ -106,6 +112,8 @@ pub(super) async fn shutdown(
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
     notebook.may_use_kernel(&principal, &id).await?;
+    let kernel = notebook.link.kernel(&id).await?;
+    notebook.kernel_did("shutdown", &kernel).await;
     notebook.link.shutdown(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -117,6 +125,7 @@ pub(super) async fn interrupt(
 ) -> Result<StatusCode> {
     notebook.may_use_kernel(&principal, &id).await?;
     notebook.link.interrupt(&id).await?;
+    notebook.kernel_did("interrupt", &notebook.link.kernel(&id).await?).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -126,5 +135,7 @@ pub(super) async fn restart(
     Path(id): Path<String>,
 ) -> Result<Json<Value>> {
     notebook.may_use_kernel(&principal, &id).await?;
-    Ok(Json(kernel_json(&notebook.link.restart(&id).await?)))
+    let kernel = notebook.link.restart(&id).await?;
+    notebook.kernel_did("restart", &kernel).await;
+    Ok(Json(kernel_json(&kernel)))
 }

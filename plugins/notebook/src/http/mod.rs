@@ -2,30 +2,42 @@
 
 mod admin;
 mod channels;
+mod config_sections;
 mod contents;
+mod convert;
 mod documents;
+mod environments;
 mod error;
+mod events;
 mod forms;
 mod guard;
 mod kernels;
+mod lab;
 mod location;
 mod login;
+mod metrics;
 mod pages;
 mod percent;
+mod personal;
 mod plain;
 mod profile;
 mod published;
 mod raw_files;
+mod resolve;
 mod rights;
 mod sessions;
 mod share;
 mod signup;
+mod spec;
 mod status;
+mod terminals;
+mod view;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 
+use crate::settings::FrontEnd;
 use crate::state::Shared;
 
 pub use location::RequestLocation;
@@ -33,7 +45,13 @@ pub use location::RequestLocation;
 /// All routes, behind the guard.
 pub fn router(notebook: Shared) -> Router {
     let limit = DefaultBodyLimit::max(notebook.settings.limits.body_bytes);
+    let front_end = match notebook.settings.front_end {
+        FrontEnd::Paster => Router::new(),
+        FrontEnd::Lab => lab::routes(),
+    };
     Router::new()
+        .merge(front_end)
+        .merge(programs())
         .route("/", get(pages::root))
         .route("/tree", get(pages::tree_root))
         .route("/tree/", get(pages::tree_root))
@@ -68,7 +86,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/api/me", get(status::me))
         .route("/api/kernelspecs", get(kernels::specs))
         .route("/api/kernelspecs/{name}", get(kernels::spec))
-        .route("/kernelspecs/{name}/{file}", get(kernels::resource))
+        .route("/kernelspecs/{name}/{*file}", get(kernels::resource))
         .route("/api/kernels", get(kernels::list).post(kernels::start))
         .route("/api/kernels/{id}", get(kernels::show).delete(kernels::shutdown))
         .route("/api/kernels/{id}/interrupt", post(kernels::interrupt))
@@ -92,4 +110,28 @@ pub fn router(notebook: Shared) -> Router {
         .layer(limit)
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))
         .with_state(notebook)
+}
+
+/// What only programs and other front ends use.
+fn programs() -> Router<Shared> {
+    Router::new()
+        .route("/view/{*path}", get(view::show))
+        .route("/nbconvert/{format}/{*path}", get(convert::file))
+        .route("/nbconvert/{format}", post(convert::body))
+        .route("/api/nbconvert", get(convert::formats))
+        .route(
+            "/api/config/{section}",
+            get(config_sections::get).put(config_sections::put).patch(config_sections::patch),
+        )
+        .route("/api/terminals", get(terminals::list).post(terminals::open))
+        .route("/api/terminals/{name}", get(terminals::show).delete(terminals::close))
+        .route("/terminals/websocket/{name}", any(terminals::attach))
+        .route("/api/environments", get(environments::list))
+        .route("/api/environments/install", post(environments::install))
+        .route("/api/events", post(events::publish))
+        .route("/api/events/subscribe", any(events::subscribe))
+        .route("/api/resolvePath", get(resolve::resolve))
+        .route("/api/spec.yaml", get(spec::show))
+        .route("/api/security/csp-report", post(spec::blocked))
+        .route("/metrics", get(metrics::show))
 }

@@ -13,6 +13,7 @@ use super::percent::encode;
 use crate::access::Level;
 use crate::files::RelativePath;
 use crate::identity::Principal;
+use crate::settings::FrontEnd;
 use crate::state::Shared;
 
 /// The front end as `npm run build` writes it. A debug build reads it from disk on each request.
@@ -38,7 +39,14 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-pub(super) async fn root(principal: Principal, place: RequestLocation) -> Redirect {
+pub(super) async fn root(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    place: RequestLocation,
+) -> Redirect {
+    if notebook.settings.front_end == FrontEnd::Lab {
+        return Redirect::to(&format!("{}lab", place.base()));
+    }
     let home = principal.home().map(|home| format!("/{home}")).unwrap_or_default();
     Redirect::to(&format!("{}tree{home}", place.base()))
 }

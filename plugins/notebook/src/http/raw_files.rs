@@ -63,7 +63,7 @@ pub(super) async fn get(
         if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind },
     );
     set(header::CONTENT_LENGTH, facts.size.to_string());
-    set(header::CONTENT_DISPOSITION, format!("{disposition}; filename*=UTF-8''{}", encode(path.name())));
+    set(header::CONTENT_DISPOSITION, format!("{disposition}; filename*=utf-8''{}", encode(path.name())));
     set(header::CONTENT_SECURITY_POLICY, POLICY.to_owned());
     set(header::ETAG, format!("\"{}-{}\"", facts.size, clock::rfc3339(facts.modified)));
     Ok(response)

@@ -59,7 +59,7 @@ impl Notebook {
         {
             return Ok(());
         }
-        Err(ApiError::missing(format!("there is no kernel `{id}`")))
+        Err(ApiError::missing(format!("Kernel does not exist: {id}")))
     }
 
     /// The kernels that `principal` may use; `None`: all.

@@ -49,7 +49,9 @@ pub(super) async fn open(
     let (kernel_name, kernel_id) = (optional_text(kernel, "name")?, optional_text(kernel, "id")?);
     let path = path.trim_matches('/');
     may_open(&notebook, &principal, path)?;
-    if let Some(id) = kernel_id {
+    if let Some(id) = kernel_id
+        && notebook.link.kernel(id).await.is_ok()
+    {
         notebook.may_use_kernel(&principal, id).await?;
     }
     let (session, kernel) = notebook.sessions.open(path, name, kind, kernel_name, kernel_id).await?;
@@ -96,7 +98,8 @@ pub(super) async fn change(
 ) -> Result<Json<Value>> {
     let body = object(body)?;
     find(&notebook, &principal, Level::Run, &id).await?;
-    if let Some(path) = optional_text(&body, "path")? {
+    let old = body.get("notebook").and_then(|old| old["path"].as_str());
+    if let Some(path) = optional_text(&body, "path")?.or(old) {
         may_open(&notebook, &principal, path)?;
     }
     if let Some(kernel) = body.get("kernel").and_then(|kernel| kernel["id"].as_str()) {

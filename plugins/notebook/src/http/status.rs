@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Result};
+use crate::access::Level;
 use crate::clock;
-use crate::identity::Principal;
+use crate::identity::{Authentication, Principal};
 use crate::kernel::wire::LAST_ACTIVITY;
 use crate::state::Shared;
 
@@ -26,7 +27,8 @@ pub(super) async fn status(State(notebook): State<Shared>) -> Result<Json<Value>
     let ended = notebook.link.kept(LAST_ACTIVITY).await?;
     let ended = ended.get(LAST_ACTIVITY).and_then(Value::as_str).map(str::to_owned);
     let used = kernels.iter().map(|kernel| kernel.last_activity.clone());
-    let last = used.chain(ended).chain([started.clone()]).max();
+    let terminals = notebook.link.terminals().await?.into_iter().map(|terminal| terminal.last_activity);
+    let last = used.chain(terminals).chain(ended).chain([started.clone()]).max();
     let connections = notebook.channels.load(Ordering::Relaxed) + notebook.documents.connections();
     Ok(Json(
         json!({"started": started, "last_activity": last, "kernels": kernels.len(), "connections": connections}),
@@ -45,9 +47,21 @@ pub(super) async fn me(principal: Principal, Query(query): Query<MeQuery>) -> Re
             ApiError::bad(format!("`permissions` must be an object of lists as JSON: {error}"))
         })?,
     };
+    let most = match principal.authentication {
+        Authentication::ApiToken { level, .. } => level,
+        _ => Level::Manage,
+    };
     let mut permissions = Map::new();
     for (resource, actions) in asked {
-        let known = |action: &&Value| matches!(action.as_str(), Some("read" | "write" | "execute"));
+        let known = |action: &&Value| {
+            let level = match action.as_str() {
+                Some("read") => Level::View,
+                Some("execute") => Level::Run,
+                Some("write") => Level::Edit,
+                _ => return false,
+            };
+            principal.is_known() && level <= most
+        };
         let actions: Vec<Value> = actions
             .as_array()
             .ok_or_else(|| {

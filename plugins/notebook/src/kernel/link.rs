@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::message::Message;
 use super::wire::{
     Answer, Call, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall, PROTOCOL, Problem,
-    ProblemKind, Role, encode_frame,
+    ProblemKind, Role, TerminalLaunch, TerminalModel, encode_frame,
 };
 
 /// How long a call waits for the host.
@@ -115,7 +115,7 @@ impl Link {
     /// [`ProblemKind::UnknownKernel`], [`ProblemKind::Lost`].
     pub async fn kernel(&self, id: &str) -> Result<KernelModel, Problem> {
         let found = self.list().await?.into_iter().find(|model| model.id == id);
-        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
+        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("Kernel does not exist: {id}")))
     }
 
     /// Interrupts what a kernel is running.
@@ -181,6 +181,42 @@ impl Link {
     /// [`ProblemKind::Lost`].
     pub async fn unlock(&self, key: &str) -> Result<(), Problem> {
         self.call(Call::Unlock { key: key.to_owned() }).await
+    }
+
+    /// Sends an event to every process of the notebook.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn publish(&self, event: Value) -> Result<(), Problem> {
+        self.call(Call::Publish { event }).await
+    }
+
+    /// Starts a terminal.
+    /// # Errors
+    /// [`ProblemKind::Limit`], [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`].
+    pub async fn open_terminal(&self, launch: TerminalLaunch) -> Result<TerminalModel, Problem> {
+        self.call(Call::OpenTerminal { launch: Box::new(launch) }).await
+    }
+
+    /// All terminals.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn terminals(&self) -> Result<Vec<TerminalModel>, Problem> {
+        self.call(Call::Terminals).await
+    }
+
+    /// Ends a terminal.
+    /// # Errors
+    /// [`ProblemKind::UnknownTerminal`], [`ProblemKind::Lost`].
+    pub async fn close_terminal(&self, name: &str) -> Result<(), Problem> {
+        self.call(Call::CloseTerminal { name: name.to_owned() }).await
+    }
+
+    /// Attaches to a terminal: what it wrote last, and then what it writes.
+    /// # Errors
+    /// [`ProblemKind::UnknownTerminal`], [`ProblemKind::Lost`].
+    pub async fn attach_terminal(&self, name: &str) -> Result<(AttachmentReader, AttachmentWriter), Problem> {
+        let (reader, writer, _) = connect(&self.socket, Role::Terminal { name: name.to_owned() }).await?;
+        Ok((AttachmentReader { reader }, AttachmentWriter { writer }))
     }
 
     /// Attaches to a kernel's messages, from number `from` on, or from now on.

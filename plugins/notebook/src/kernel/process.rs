@@ -129,7 +129,7 @@ impl Process {
     }
 }
 
-fn set_limits(pid: Pid, limits: &KernelLimits) {
+pub(super) fn set_limits(pid: Pid, limits: &KernelLimits) {
     let set = |resource: Resource, value: Option<u64>| {
         let Some(value) = value else { return };
         let limit = Rlimit { current: Some(value), maximum: Some(value) };

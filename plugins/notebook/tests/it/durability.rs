@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use notebook::http::router;
+use notebook::http::{RequestLocation, router};
 use notebook::kernel::link::Link;
 use notebook::state::Notebook;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::server::{Page, Server, TOKEN};
 use crate::support::{Host, plain_python, until};
 
-const PLAN: &str = "NOTEBOOK_TEST_SERVER";
+pub(crate) const PLAN: &str = "NOTEBOOK_TEST_SERVER";
 
 /// Not a test: the body of a child process, which [`Killable::start`] runs.
 #[test]
@@ -30,8 +30,23 @@ fn server_process() {
         let file = Path::new(plan["url"].as_str().unwrap());
         std::fs::write(file.with_extension("new"), url).unwrap();
         std::fs::rename(file.with_extension("new"), file).unwrap();
-        axum::serve(listener, router(notebook)).await.unwrap();
+        let prefix = plan["prefix"].as_str().unwrap_or_default().to_owned();
+        let app = axum::Router::new().fallback_service(router(notebook));
+        let app = app.layer(axum::middleware::map_request(move |request: axum::extract::Request| {
+            mounted(prefix.clone(), request)
+        }));
+        axum::serve(listener, app).await.unwrap();
     });
+}
+
+/// Moves the prefix out of the path, as paster's `mount` does.
+async fn mounted(prefix: String, mut request: axum::extract::Request) -> axum::extract::Request {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let Some(rest) = target.strip_prefix(&prefix) else { return request };
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    *request.uri_mut() = rest.parse().unwrap();
+    request.extensions_mut().insert(RequestLocation { prefix, ..RequestLocation::default() });
+    request
 }
 
 /// A server in its own process.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Host, is_alive, plain_python, test_python, until, within};
 
 async fn start(link: &Link, python: &str, name: &str) -> KernelModel {
-    let specs = KernelSpecs::new(Some(python.to_owned()), None).specs().await;
+    let specs = KernelSpecs::new(Some(python.to_owned()), None, None).specs().await;
     let spec =
         specs.specs.get(name).unwrap_or_else(|| panic!("no kernel {name} in {:?}", specs.specs.keys()));
     let limits = KernelLimits { kernels: 10, journal_bytes: 256 << 20, ..KernelLimits::default() };

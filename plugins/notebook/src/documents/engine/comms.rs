@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Effect, Engine, new_msg_id};
-use crate::documents::model::is_cell_id;
+use crate::format::is_cell_id;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
 use crate::protocol::{Change, Comm, CommKind, CommMessage, Object, Reply};
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use self::outputs::size;
-use crate::format::{FileCell, NotebookFile, new_cell_id};
+use crate::format::{FileCell, FileOrigin, NotebookFile, RAW, is_cell_id, new_cell_id};
 use crate::protocol::{Cell, CellState, CellType, Change, Object, Output, Reply};
 
 /// The most cells of one document.
@@ -42,6 +42,8 @@ pub(super) struct Model {
     pub(super) metadata: Object,
     minor: u64,
     others: Object,
+    /// The text that it was read from.
+    origin: FileOrigin,
     /// The places of the outputs of a display id: cell id and index.
     displays: HashMap<String, Vec<(String, usize)>>,
 }
@@ -63,6 +65,7 @@ pub(super) type Done = Result<(Reply, Vec<Change>), String>;
 impl Model {
     pub(super) fn new(file: NotebookFile) -> Model {
         let mut model = Model {
+            origin: file.origin(),
             cells: Vec::new(),
             removed: Vec::new(),
             metadata: file.metadata,
@@ -111,12 +114,13 @@ impl Model {
             others: cell.others.clone(),
         });
         // Cell ids need format 4.5.
-        NotebookFile {
-            cells: cells.collect(),
-            metadata: self.metadata.clone(),
-            minor: self.minor.max(5),
-            others: self.others.clone(),
-        }
+        NotebookFile::new(
+            cells.collect(),
+            self.metadata.clone(),
+            self.minor.max(5),
+            self.others.clone(),
+            self.origin.clone(),
+        )
     }
 
     pub(super) fn index(&self, id: &str) -> Option<usize> {
@@ -258,6 +262,8 @@ impl Model {
         }
         let was_code = cell.shown.cell_type == CellType::Code;
         cell.shown.cell_type = cell_type;
+        // It is an ordinary cell from now on.
+        cell.others.shift_remove(RAW);
         if was_code {
             cell.code = Some((std::mem::take(&mut cell.shown.outputs), cell.shown.execution_count.take()));
         } else if cell_type == CellType::Code
@@ -321,10 +327,4 @@ impl Model {
 fn first_revision() -> u32 {
     let [a, b, c, d, ..] = uuid::Uuid::new_v4().into_bytes();
     1 + (u32::from_le_bytes([a, b, c, d]) >> 2)
-}
-
-/// Whether a text is a valid cell id in nbformat 4.5.
-pub(super) fn is_cell_id(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

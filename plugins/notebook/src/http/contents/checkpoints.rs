@@ -5,11 +5,13 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::access::Level;
 use crate::clock;
 use crate::files::{Facts, FileError, Files, RelativePath};
 use crate::http::error::{ApiError, Result, blocking};
 use crate::http::location::RequestLocation;
 use crate::http::percent::encode;
+use crate::identity::Principal;
 use crate::state::Shared;
 
 /// A file has at most one checkpoint.
@@ -34,6 +36,30 @@ pub(super) async fn split_checkpoints(
     let looked = whole.clone();
     let itself = blocking(move || Ok::<_, FileError>(files.facts(&looked).is_ok())).await?;
     if itself { Ok((whole, None)) } else { Ok((RelativePath::parse(file)?, Some(id))) }
+}
+
+/// The file of `PATH/trust`, unless a file has that path.
+pub(super) async fn trusted(
+    notebook: &Shared,
+    principal: &Principal,
+    path: &str,
+) -> Result<Option<RelativePath>> {
+    let Some(file) = path.trim_matches('/').strip_suffix("/trust") else { return Ok(None) };
+    let (whole, file) = (RelativePath::parse(path)?, RelativePath::parse(file)?);
+    let files = notebook.files.clone();
+    let itself = blocking(move || Ok::<_, FileError>(files.facts(&whole).is_ok())).await?;
+    if itself {
+        return Ok(None);
+    }
+    notebook.may(principal, Level::Edit, &file)?;
+    let files = notebook.files.clone();
+    blocking(move || {
+        if files.facts(&file)?.is_dir || !file.is_notebook() {
+            return Err(ApiError::bad(format!("`{file}` is not a notebook: only notebooks are trusted")));
+        }
+        Ok(Some(file))
+    })
+    .await
 }
 
 fn checkpoint_model(facts: &Facts) -> Value {
@@ -73,7 +99,10 @@ pub(super) async fn make_checkpoint(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made.await?)).into_response())
 }
 
-pub(super) async fn restore_checkpoint(notebook: &Shared, path: RelativePath) -> Result<Response> {
+pub(super) async fn restore_checkpoint(notebook: &Shared, path: RelativePath, id: &str) -> Result<Response> {
+    if id != CHECKPOINT {
+        return Err(ApiError::missing(format!("`{path}` has no checkpoint `{id}`")));
+    }
     notebook.documents.flush(&path).await;
     let (files, limit) = (notebook.files.clone(), notebook.settings.limits.body_bytes);
     let restored = path.clone();

@@ -7,6 +7,9 @@ use super::entry::{EntryKind, model};
 use crate::files::{Expect, FileError, Files, RelativePath};
 use crate::http::error::{ApiError, Result};
 
+/// The largest folder that is copied, as in Jupyter Server.
+const COPY_BYTES: u64 = 500 << 20;
+
 /// Creates an empty entry, or a copy of `source`, in `folder`.
 pub(super) fn make(
     files: &Files,
@@ -24,17 +27,23 @@ pub(super) fn make(
     for _ in 0..100 {
         let path = match source {
             Some(source) => {
-                let (stem, ext) = source.split_name();
+                let (stem, ext) = match files.facts(source)?.is_dir {
+                    true => (source.name(), ""),
+                    false => source.split_name(),
+                };
                 // A copy of `a-Copy1` is `a-Copy2`.
                 let is_copy = |at: &usize| stem[at + 5..].bytes().all(|byte| byte.is_ascii_digit());
                 let stem = stem.rfind("-Copy").filter(is_copy).map_or(stem, |at| &stem[..at]);
-                files.free_path(folder, |number| format!("{stem}-Copy{}{ext}", number + 1))?
+                files.free_path(folder, |number| match number {
+                    0 => format!("{stem}{ext}"),
+                    number => format!("{stem}-Copy{number}{ext}"),
+                })?
             }
             None => {
                 let (stem, between, ext) = match kind {
                     EntryKind::Directory => ("Untitled Folder", " ", ""),
                     EntryKind::Notebook => ("Untitled", "", ".ipynb"),
-                    EntryKind::File => ("untitled", "", if ext.is_empty() { ".txt" } else { ext }),
+                    EntryKind::File => ("untitled", "", ext),
                 };
                 let name = |number| {
                     if number == 0 { format!("{stem}{ext}") } else { format!("{stem}{between}{number}{ext}") }
@@ -43,10 +52,10 @@ pub(super) fn make(
             }
         };
         let made = match (source, kind) {
-            (Some(source), _) => {
-                let (bytes, _) = files.read(source, limit)?;
-                files.write_expecting(&path, &bytes, Expect::Absent).map(|_| ())
+            (Some(source), _) if files.facts(source)?.is_dir => {
+                files.copy_folder(source, &path, COPY_BYTES.max(limit as u64))
             }
+            (Some(source), _) => files.copy_file(source, &path).map(|_| ()),
             (None, EntryKind::Directory) => files.make_dir(&path),
             (None, EntryKind::Notebook) => {
                 files.write_expecting(&path, empty_notebook, Expect::Absent).map(|_| ())

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use self::checkpoints::{
-    CHECKPOINT, list_checkpoints, make_checkpoint, restore_checkpoint, split_checkpoints,
+    CHECKPOINT, list_checkpoints, make_checkpoint, restore_checkpoint, split_checkpoints, trusted,
 };
 use self::entry::{EntryKind, model};
 use self::make::make;
@@ -38,6 +38,16 @@ pub(super) struct GetQuery {
     format: Option<String>,
     content: Option<String>,
     hash: Option<String>,
+}
+
+/// The path of something that a request changes. Jupyter's clients expect 400 for hidden names, not 404.
+fn writable(path: &str) -> Result<RelativePath> {
+    RelativePath::parse(path).map_err(|error| match error {
+        FileError::NotFound(path) => {
+            ApiError::bad(format!("`{path}` is hidden: hidden files cannot be changed here"))
+        }
+        error => error.into(),
+    })
 }
 
 fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool> {
@@ -104,11 +114,16 @@ pub(super) async fn post(
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
+    writable(&path)?;
+    if trusted(&notebook, &principal, &path).await?.is_some() {
+        // Outputs always run in sandboxed frames, so that there is nothing to sign.
+        return Ok(StatusCode::CREATED.into_response());
+    }
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
     notebook.may(&principal, Level::Edit, &path)?;
     match checkpoints {
         Some(None) => return make_checkpoint(&notebook, &place, path).await,
-        Some(Some(_)) => return restore_checkpoint(&notebook, path).await,
+        Some(Some(id)) => return restore_checkpoint(&notebook, path, &id).await,
         None => {}
     }
     let body = object(body)?;
@@ -122,7 +137,7 @@ pub(super) async fn post(
         None if ext == ".ipynb" => EntryKind::Notebook,
         None => EntryKind::File,
     };
-    let source = copy_from.map(|source| RelativePath::parse(&source)).transpose()?;
+    let source = copy_from.map(|source| writable(&source)).transpose()?;
     if let Some(source) = &source {
         notebook.may(&principal, Level::View, source)?;
         notebook.documents.flush(source).await;
@@ -131,13 +146,18 @@ pub(super) async fn post(
     let empty = format::empty(specs.default.as_ref().and_then(|name| specs.specs.get(name)));
     let (files, limit) = (notebook.files.clone(), notebook.settings.limits.body_bytes);
     let shown = blocking(move || make(&files, &path, source.as_ref(), kind, &ext, &empty, limit)).await?;
+    notebook.happened("create", &shown, None).await;
     Ok(created(&place, shown))
 }
 
 fn created(place: &RequestLocation, shown: Map<String, Value>) -> Response {
+    (StatusCode::CREATED, [(header::LOCATION, address(place, &shown))], Json(shown)).into_response()
+}
+
+/// Where an entry is.
+fn address(place: &RequestLocation, shown: &Map<String, Value>) -> String {
     let path = shown.get("path").and_then(Value::as_str).unwrap_or_default();
-    let location = format!("{}api/contents/{}", place.base(), encode(path));
-    (StatusCode::CREATED, [(header::LOCATION, location)], Json(shown)).into_response()
+    format!("{}api/contents/{}", place.base(), encode(path))
 }
 
 /// Writes a whole entry or a part of one.
@@ -148,9 +168,15 @@ pub(super) async fn put(
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
-    let path = RelativePath::parse(&path)?;
+    let path = writable(&path)?;
     notebook.may(&principal, Level::Edit, &path)?;
     let body = object(body)?;
+    if body.get("copy_from").is_some_and(|source| !source.is_null()) {
+        return Err(ApiError::bad("a PUT cannot copy: send `copy_from` in a POST to the folder"));
+    }
+    if let Some(named) = optional_text(&body, "path")? {
+        writable(named)?;
+    }
     if path.is_root() {
         return Err(ApiError::bad("the served folder itself cannot be written"));
     }
@@ -158,9 +184,12 @@ pub(super) async fn put(
     let files = notebook.files.clone();
     let limit = notebook.settings.limits.body_bytes;
     let written = path.clone();
-    let (shown, new) = blocking(move || save(&files, &written, &body, limit)).await?;
+    let specs = notebook.kernel_specs.specs().await;
+    let empty = format::empty(specs.default.as_ref().and_then(|name| specs.specs.get(name)));
+    let (shown, new) = blocking(move || save(&files, &written, &body, &empty, limit)).await?;
     // Makes an open document check the disk at once.
     notebook.documents.flush(&path).await;
+    notebook.happened("save", &shown, None).await;
     Ok(if new { created(&place, shown) } else { Json(shown).into_response() })
 }
 
@@ -168,15 +197,16 @@ pub(super) async fn put(
 pub(super) async fn patch(
     State(notebook): State<Shared>,
     principal: Principal,
+    place: RequestLocation,
     Path(path): Path<String>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
-    let from = RelativePath::parse(&path)?;
+    let from = writable(&path)?;
     notebook.may(&principal, Level::Manage, &from)?;
     let body = object(body)?;
     let to =
         optional_text(&body, "path")?.ok_or_else(|| ApiError::bad("`path` (the new path) is missing"))?;
-    let to = RelativePath::parse(to)?;
+    let to = writable(to)?;
     if to.is_root() {
         return Err(ApiError::bad("`path` must not be empty"));
     }
@@ -189,7 +219,8 @@ pub(super) async fn patch(
         Ok::<_, FileError>(model(&to, &facts, EntryKind::of(&to, &facts)))
     })
     .await?;
-    Ok(Json(shown).into_response())
+    notebook.happened("rename", &shown, Some(from.as_str())).await;
+    Ok(([(header::LOCATION, address(&place, &shown))], Json(shown)).into_response())
 }
 
 pub(super) async fn delete(
@@ -197,6 +228,7 @@ pub(super) async fn delete(
     principal: Principal,
     Path(path): Path<String>,
 ) -> Result<StatusCode> {
+    writable(&path)?;
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
     notebook.may(&principal, Level::Manage, &path)?;
     let files = notebook.files.clone();
@@ -210,10 +242,20 @@ pub(super) async fn delete(
         None => {
             notebook.documents.close(&path, "the notebook was deleted").await;
             let removed = path.clone();
-            blocking(move || files.remove(&removed)).await?;
+            blocking(move || {
+                // A folder with content is more than a click should destroy.
+                match files.facts(&removed)?.is_dir && files.has_entries(&removed)? {
+                    true => files.move_to_trash(&removed),
+                    false => files.remove(&removed),
+                }
+            })
+            .await?;
+            let gone = Map::from_iter([("path".to_owned(), path.as_str().into())]);
+            notebook.happened("delete", &gone, None).await;
             notebook.store.removed(&path).await?;
             for (session, _) in notebook.sessions.list().await? {
-                if session.path == path.as_str() {
+                let inside = RelativePath::parse(&session.path).is_ok_and(|inner| inner.is_below(&path));
+                if session.path == path.as_str() || inside {
                     notebook.sessions.close(&session.id).await?;
                 }
             }

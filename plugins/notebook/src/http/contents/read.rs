@@ -36,8 +36,13 @@ pub(super) fn read(
     let natural = EntryKind::of(path, &facts);
     let kind = wanted.kind.unwrap_or(natural);
     if (kind == EntryKind::Directory) != facts.is_dir {
-        let what = if facts.is_dir { "a folder" } else { "not a folder" };
-        return Err(ApiError::bad(format!("`{path}` is {what}, so its type is not {}", kind.name())));
+        // These are Jupyter Server's words, which clients show.
+        let what = if facts.is_dir {
+            format!("a directory, not a {}", kind.name())
+        } else {
+            "not a directory".to_owned()
+        };
+        return Err(ApiError::bad(format!("{path} is {what}")));
     }
     let mut shown = model(path, &facts, kind);
     if !wanted.content && !wanted.hash {
@@ -68,6 +73,10 @@ pub(super) fn read(
             .map_err(|error| ApiError::bad(format!("`{path}` is not a notebook: {error}")))?;
         shown.insert("content".into(), notebook.to_joined_json());
         shown.insert("format".into(), "json".into());
+        if !notebook.problems.is_empty() {
+            let message = format!("Notebook validation failed: {}", notebook.problems.join("; "));
+            shown.insert("message".into(), message.into());
+        }
         return Ok(shown);
     }
     let (content, format) = match (wanted.format.as_deref(), String::from_utf8(bytes)) {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::entry::{EntryKind, model};
 use super::read::{BASE64, sha256};
 use crate::clock;
-use crate::files::{Facts, FileError, Files, RelativePath};
+use crate::files::{Expect, Facts, FileError, Files, RelativePath};
 use crate::format;
 use crate::http::error::{ApiError, Result};
 use crate::http::kernels::optional_text;
@@ -16,6 +16,7 @@ pub(super) fn save(
     files: &Files,
     path: &RelativePath,
     body: &Map<String, Value>,
+    empty_notebook: &[u8],
     limit: usize,
 ) -> Result<(Map<String, Value>, bool)> {
     let present = files.facts(path).ok();
@@ -36,10 +37,14 @@ pub(super) fn save(
         let facts = files.facts(path)?;
         return Ok((model(path, &facts, kind), present.is_none()));
     }
-    let content = body
-        .get("content")
-        .filter(|content| !content.is_null())
-        .ok_or_else(|| ApiError::bad("`content` is missing"))?;
+    let content = body.get("content").filter(|content| !content.is_null());
+    if content.is_none() && present.is_none() {
+        // A PUT without content makes an empty entry, as in Jupyter Server.
+        let bytes = if kind == EntryKind::Notebook { empty_notebook } else { b"" };
+        let facts = files.write_expecting(path, bytes, Expect::Absent)?;
+        return Ok((model(path, &facts, kind), true));
+    }
+    let content = content.ok_or_else(|| ApiError::bad("`content` is missing"))?;
     let format = optional_text(body, "format")?;
     let bytes = match (kind, content) {
         (EntryKind::Notebook, content @ Value::Object(_)) => {

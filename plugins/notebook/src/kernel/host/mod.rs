@@ -8,6 +8,7 @@ mod queue;
 mod running;
 mod session;
 mod task;
+mod terminals;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 
 use self::running::Running;
+use self::terminals::Terminals;
 use super::reaper::Reaper;
 use super::wire::{Event, LAST_ACTIVITY, Launch, Problem, ProblemKind};
 use crate::clock;
@@ -91,6 +93,7 @@ struct Host {
     /// Mode 0700; removed at the end.
     private: PathBuf,
     kernels: Mutex<HashMap<String, Arc<Running>>>,
+    terminals: Terminals,
     kept: Mutex<BTreeMap<String, Value>>,
     locks: Mutex<HashMap<String, Lock>>,
     events: broadcast::Sender<Event>,
@@ -120,6 +123,7 @@ impl Host {
         Ok(Host {
             private,
             kernels: Mutex::default(),
+            terminals: Terminals::default(),
             kept: Mutex::default(),
             locks: Mutex::default(),
             events: broadcast::Sender::new(1024),
@@ -131,7 +135,7 @@ impl Host {
 
     fn kernel(&self, id: &str) -> Result<Arc<Running>, Problem> {
         let found = self.kernels.lock().get(id).cloned();
-        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("there is no kernel `{id}`")))
+        found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("Kernel does not exist: {id}")))
     }
 
     fn start(self: &Arc<Self>, launch: Launch, id: Option<String>) -> Result<Arc<Running>, Problem> {
@@ -244,6 +248,7 @@ impl Host {
 
     async fn end(&self) {
         let kernels: Vec<_> = self.kernels.lock().values().cloned().collect();
+        self.terminals.end();
         futures_util::future::join_all(kernels.iter().map(|kernel| kernel.shutdown())).await;
         // Kills what is left and removes the private folder.
         self.reaper.finish();

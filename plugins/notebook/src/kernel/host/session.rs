@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 
 use super::Host;
 use super::running::Running;
+use super::terminals;
 use crate::kernel::journal::Read;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{
-    Answer, Call, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind, Role,
-    encode_frame,
+    Answer, Call, Event, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind,
+    Role, TerminalLaunch, encode_frame,
 };
 
 /// How many bytes of entries are written at once.
@@ -77,6 +78,16 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
             host.unlock_all(number);
             result
         }
+        Role::Terminal { name } => match host.terminals.find(&name) {
+            Err(problem) => {
+                write_json(&mut write, Frame::Answer, &Answer { id: 0, result: Err(problem) }).await
+            }
+            Ok(terminal) => {
+                let welcome = json!({"model": terminal.model()});
+                write_json(&mut write, Frame::Answer, &Answer { id: 0, result: Ok(welcome) }).await?;
+                terminal.serve(reader, write).await
+            }
+        },
         Role::Attach { kernel, from, counted } => {
             let kernel = match host.kernel(&kernel) {
                 Ok(kernel) => kernel,
@@ -222,6 +233,18 @@ fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value,
             host.unlock(key, connection);
             Ok(Value::Null)
         }
+        Call::Publish { event } => {
+            let _ = host.events.send(Event::Published { event: event.clone() });
+            Ok(Value::Null)
+        }
+        Call::OpenTerminal { launch } => {
+            terminals::open(host, TerminalLaunch::clone(launch)).map(|terminal| json!(terminal.model()))
+        }
+        Call::Terminals => Ok(json!(host.terminals.models())),
+        Call::CloseTerminal { name } => host.terminals.find(name).map(|terminal| {
+            terminal.hang_up();
+            Value::Null
+        }),
         Call::Lock { wait: true, .. } | Call::Restart { .. } | Call::Shutdown { .. } => return None,
     })
 }

@@ -5,13 +5,15 @@
 //! Jupyter, "Making kernels for Jupyter", section "Kernel specs".
 
 mod gateway;
+mod environments;
 mod search;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+pub use self::environments::{Environment, Environments};
 pub use self::search::KernelSpecs;
 use super::gateway::Gateway;
 use super::sandbox::Sandbox;
@@ -21,7 +23,7 @@ use super::wire::{KernelLimits, Launch};
 pub const BUILT_IN: &str = "paster-python";
 /// The built-in kernel: one file, which only uses Python's standard library.
 const BUILT_IN_SOURCE: &str = include_str!("../../../kernel/paster_kernel.py");
-/// The files of a kernelspec's folder that browsers may see.
+/// The files of a kernelspec's folder that front ends know, and their keys in `resources`.
 const RESOURCES: [(&str, &str); 5] = [
     ("logo-64x64.png", "logo-64x64"),
     ("logo-32x32.png", "logo-32x32"),
@@ -106,10 +108,16 @@ impl Spec {
         })
     }
 
-    /// The path of one of its resource files, if it exists and may be shown.
+    /// The path of one of the files beside `kernel.json`, if it exists.
     pub fn resource(&self, file: &str) -> Option<PathBuf> {
-        let known = RESOURCES.iter().any(|(name, _)| *name == file);
-        let path = self.folder.as_deref().filter(|_| known)?.join(file);
+        let folder = self.folder.as_deref()?.canonicalize().ok()?;
+        let visible = Path::new(file).components().all(|part| match part {
+            Component::Normal(name) => !name.as_encoded_bytes().starts_with(b"."),
+            _ => false,
+        });
+        // A link may lead out of the folder.
+        let path =
+            folder.join(file).canonicalize().ok().filter(|path| visible && path.starts_with(&folder))?;
         path.is_file().then_some(path)
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::{BUILT_IN, Spec, Specs, gateway};
+use super::{BUILT_IN, Environment, Environments, Spec, Specs, gateway};
 use crate::kernel::gateway::Gateway;
 
 /// How long the result of a search is kept.
@@ -19,12 +19,22 @@ const FRESH: Duration = Duration::from_secs(10);
 /// How long a Python may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// Finds kernels, at most once every ten seconds.
+/// Finds kernels. Pythons and environments are looked for at most once every ten seconds.
 pub struct KernelSpecs {
     python: Option<String>,
     default: Option<String>,
     gateway: Option<Gateway>,
-    found: Mutex<Option<(Instant, Specs)>>,
+    gateway_specs: Mutex<Option<(Instant, Specs)>>,
+    environments: Option<Environments>,
+    found: Mutex<Option<Found>>,
+}
+
+/// What takes long to find.
+#[derive(Clone)]
+struct Found {
+    when: Instant,
+    python: Option<Python>,
+    environments: Vec<Environment>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +51,7 @@ struct SpecFile {
     metadata: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Python {
     executable: String,
     prefix: PathBuf,
@@ -58,8 +68,47 @@ print(json.dumps({'executable': sys.executable, 'prefix': sys.prefix, 'version':
 impl KernelSpecs {
     /// `python` runs the built-in kernel and is searched for ipykernel (default: the active environment's
     /// Python, else `python3`). `default` is the name of the default kernel.
-    pub fn new(python: Option<String>, default: Option<String>) -> KernelSpecs {
-        KernelSpecs { python, default, gateway: None, found: Mutex::default() }
+    /// Environments in `environments` have kernels too.
+    pub fn new(
+        python: Option<String>,
+        default: Option<String>,
+        environments: Option<Environments>,
+    ) -> KernelSpecs {
+        KernelSpecs { python, default, environments, gateway: None, gateway_specs: Mutex::default(), found: Mutex::default() }
+    }
+
+    /// The Python environments, also those without ipykernel.
+    pub async fn environments(&self) -> Vec<Environment> {
+        self.found().await.0.environments
+    }
+
+    /// Makes the next question search again.
+    pub async fn forget(&self) {
+        *self.found.lock().await = None;
+    }
+
+    /// The folders that Jupyter searches for data, such as `share/jupyter` of the notebook's Python.
+    pub async fn data_folders(&self) -> Vec<PathBuf> {
+        search_path(self.found().await.0.python.as_ref())
+    }
+
+    /// What takes long to find, and whether it was found just now.
+    async fn found(&self) -> (Found, bool) {
+        let mut found = self.found.lock().await;
+        if let Some(found) = &*found
+            && found.when.elapsed() < FRESH
+        {
+            return (found.clone(), false);
+        }
+        let environments = match self.environments.clone() {
+            Some(environments) => {
+                tokio::task::spawn_blocking(move || environments.find()).await.unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        let new = Found { python: self.probe().await, environments, when: Instant::now() };
+        *found = Some(new.clone());
+        (new, true)
     }
 
     /// The kernels of `gateway` in place of those of this machine.
@@ -68,27 +117,31 @@ impl KernelSpecs {
         KernelSpecs { gateway, ..self }
     }
 
-    /// The kernels that can be started.
-    pub async fn specs(&self) -> Specs {
-        let mut found = self.found.lock().await;
-        if let Some((when, specs)) = &*found
+    async fn of_gateway(&self, gateway: &Gateway) -> Specs {
+        let mut known = self.gateway_specs.lock().await;
+        if let Some((when, specs)) = &*known
             && when.elapsed() < FRESH
         {
             return specs.clone();
         }
-        let specs = match &self.gateway {
-            Some(gateway) => gateway::look(gateway, self.default.as_deref()).await,
-            None => self.look().await,
-        };
-        *found = Some((Instant::now(), specs.clone()));
+        let specs = gateway::look(gateway, self.default.as_deref()).await;
+        *known = Some((Instant::now(), specs.clone()));
         specs
     }
 
-    async fn look(&self) -> Specs {
-        let python = self.probe().await;
+    /// The kernels that can be started.
+    pub async fn specs(&self) -> Specs {
+        if let Some(gateway) = &self.gateway {
+            return self.of_gateway(gateway).await;
+        }
+        let (Found { python, environments, .. }, is_new) = self.found().await;
         let mut specs = BTreeMap::new();
         for folder in search_path(python.as_ref()) {
-            read_folder(&folder, python.as_ref(), &mut specs);
+            for (file, error) in read_folder(&folder.join("kernels"), python.as_ref(), &mut specs) {
+                if is_new {
+                    tracing::warn!(file = %file.display(), %error, "cannot read a kernelspec");
+                }
+            }
         }
         if let Some(python) = &python {
             if python.ipykernel {
@@ -96,8 +149,15 @@ impl KernelSpecs {
             }
             specs.insert(BUILT_IN.to_owned(), built_in_spec(python));
         }
+        for environment in &environments {
+            // That of the notebook's Python is `python3`.
+            let own = python.as_ref().is_some_and(|python| python.prefix == environment.prefix);
+            if environment.has_ipykernel && !own {
+                specs.entry(environment.name.clone()).or_insert_with(|| environment_spec(environment));
+            }
+        }
         let named = self.default.clone().filter(|name| specs.contains_key(name));
-        if let (Some(wanted), None) = (&self.default, &named) {
+        if let (Some(wanted), None, true) = (&self.default, &named, is_new) {
             tracing::warn!(kernel = %wanted, "the setting `default_kernel` does not name an installed kernel");
         }
         let python3 = || specs.contains_key("python3").then(|| "python3".to_owned());
@@ -147,7 +207,7 @@ impl KernelSpecs {
     }
 }
 
-/// Jupyter's search path for kernelspecs. The first match wins.
+/// Jupyter's search path for data. The first match wins.
 fn search_path(python: Option<&Python>) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(path) = std::env::var_os("JUPYTER_PATH") {
@@ -164,11 +224,17 @@ fn search_path(python: Option<&Python>) -> Vec<PathBuf> {
         },
     }
     folders.extend(["/usr/local/share/jupyter".into(), "/usr/share/jupyter".into()]);
-    folders.into_iter().map(|folder| folder.join("kernels")).collect()
+    folders
 }
 
-fn read_folder(folder: &Path, python: Option<&Python>, specs: &mut BTreeMap<String, Spec>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+/// Adds the kernelspecs in `folder`. Returns the files that cannot be read.
+fn read_folder(
+    folder: &Path,
+    python: Option<&Python>,
+    specs: &mut BTreeMap<String, Spec>,
+) -> Vec<(PathBuf, serde_json::Error)> {
+    let mut unreadable = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return unreadable };
     for entry in entries.flatten() {
         let folder = entry.path();
         let file = folder.join("kernel.json");
@@ -185,9 +251,10 @@ fn read_folder(folder: &Path, python: Option<&Python>, specs: &mut BTreeMap<Stri
             Ok(read) => {
                 specs.insert(name.clone(), installed_spec(name, folder, read, python));
             }
-            Err(error) => tracing::warn!(file = %file.display(), %error, "cannot read a kernelspec"),
+            Err(error) => unreadable.push((file, error)),
         }
     }
+    unreadable
 }
 
 fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<&Python>) -> Spec {
@@ -239,6 +306,23 @@ fn ipykernel_spec(python: &Python) -> Spec {
         "Python 3 (ipykernel)",
         &["-m", "ipykernel_launcher", "-f", "{connection_file}"],
     )
+}
+
+fn environment_spec(environment: &Environment) -> Spec {
+    let argv =
+        [&*environment.python.to_string_lossy(), "-m", "ipykernel_launcher", "-f", "{connection_file}"];
+    Spec {
+        name: environment.name.clone(),
+        display_name: environment.display_name.clone(),
+        language: "python".to_owned(),
+        argv: argv.map(str::to_owned).to_vec(),
+        env: Vec::new(),
+        interrupt_by_message: false,
+        metadata: json!({"python": environment.version, "environment": environment.prefix}),
+        folder: None,
+        built_in: false,
+        gateway: None,
+    }
 }
 
 fn built_in_spec(python: &Python) -> Spec {

@@ -44,6 +44,11 @@ pub enum Role {
         /// Whether this attachment counts as one of the kernel's connections (`connections` in `/api/kernels`).
         counted: bool,
     },
+    /// Output and input of one terminal.
+    Terminal {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// A call, with the number that its answer carries.
@@ -116,6 +121,23 @@ pub enum Call {
         /// The lock's name.
         key: String,
     },
+    /// Sends an event to every control connection.
+    Publish {
+        /// As in `/api/events/subscribe`.
+        event: Value,
+    },
+    /// Starts a terminal. Answers with its [`TerminalModel`].
+    OpenTerminal {
+        /// How to start it.
+        launch: Box<TerminalLaunch>,
+    },
+    /// All terminals.
+    Terminals,
+    /// Ends a terminal and forgets it.
+    CloseTerminal {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// The answer to a call or, with id 0, to a hello.
@@ -143,6 +165,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// No such kernel.
     UnknownKernel,
+    /// No such terminal.
+    UnknownTerminal,
     /// The kernel's program could not be started or did not answer.
     LaunchFailed,
     /// A limit is reached.
@@ -185,6 +209,11 @@ pub enum Event {
     KernelGone {
         /// Its id.
         id: String,
+    },
+    /// What [`Call::Publish`] sent.
+    Published {
+        /// As in `/api/events/subscribe`.
+        event: Value,
     },
 }
 
@@ -256,4 +285,34 @@ pub struct KernelModel {
     pub info: Option<Value>,
     /// Why it died, for users.
     pub exit: Option<String>,
+}
+
+/// How to start a terminal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TerminalLaunch {
+    /// The login name of its user.
+    pub owner: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables to set in addition to the host's own.
+    pub env: Vec<(String, String)>,
+    /// The working folder of the process.
+    pub folder: String,
+    /// Limits of the process.
+    pub limits: KernelLimits,
+    /// Keeps it apart; `None`: it may do what the server may.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// A terminal as the host knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TerminalModel {
+    /// A number, as in Jupyter Server.
+    pub name: String,
+    /// The login name of its user.
+    pub owner: String,
+    /// When something was last written or read, RFC 3339.
+    pub last_activity: String,
+    /// The folder it started in.
+    pub folder: String,
 }
