@@ -4,6 +4,7 @@
 //! All functions block; callers run them on tokio's blocking threads.
 
 mod path;
+mod trash;
 mod write;
 
 use std::fs::File;

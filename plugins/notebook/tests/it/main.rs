@@ -3,12 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod commands;
+mod comments;
 mod documents;
 mod durability;
 mod example;
+mod factors;
+mod history;
 mod host;
+mod imports;
 mod kernels;
+mod lists;
 mod login;
+mod mail;
 mod rest;
 mod runs;
 mod server;
