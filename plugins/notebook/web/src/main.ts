@@ -2,7 +2,11 @@
 
 import "katex/dist/katex.css";
 import "./app.css";
+import "./team.css";
 import { base, place } from "./transport/base";
+import { HistoryPage } from "./ui/history";
+import { InboxPage } from "./ui/inbox";
+import { LibraryPage } from "./ui/library";
 import { ListPage } from "./ui/list";
 import { PublishedPage } from "./ui/published";
 import { NotebookPage } from "./ui/notebook";
@@ -14,6 +18,12 @@ if (here.page === "notebook") {
 } else if (here.page === "published") {
   document.body.className = "list-page";
   new PublishedPage(here.slug).open(document.body);
+} else if (here.page === "history") {
+  document.body.className = "list-page";
+  new HistoryPage(here.path).open(document.body);
+} else if (here.page === "library" || here.page === "inbox") {
+  document.body.className = "list-page";
+  (here.page === "library" ? new LibraryPage() : new InboxPage()).open(document.body);
 } else {
   document.body.className = "list-page";
   new ListPage(here.folder).open(document.body);

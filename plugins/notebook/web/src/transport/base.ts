@@ -17,7 +17,7 @@ export function url(route: string, path?: string): URL {
 }
 
 /** Which page the address is for. */
-export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string } | { page: "published"; slug: string };
+export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string } | { page: "published"; slug: string } | { page: "history"; path: string } | { page: "library" } | { page: "inbox" };
 
 /** Parses a page's address. */
 export function place(location: URL, prefix: URL): Place {
@@ -26,6 +26,8 @@ export function place(location: URL, prefix: URL): Place {
   const names = rest.split("/").filter((name) => name !== "").map(decode);
   const first = names.shift();
   if (first === "notebooks" && names.length > 0) return { page: "notebook", path: names.join("/") };
+  if (first === "history" && names.length > 0) return { page: "history", path: names.join("/") };
+  if (first === "library" || first === "inbox") return { page: first };
   if (first === "pub" && names[0] !== undefined) return { page: "published", slug: names[0] };
   return { page: "list", folder: first === "tree" ? names.join("/") : "" };
 }

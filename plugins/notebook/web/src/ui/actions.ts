@@ -4,7 +4,7 @@ import { sharePage } from "./account";
 import { h } from "../dom";
 import { loadText, storeText } from "../state/kept";
 import type { Session } from "../state/session";
-import { fileName, folderOf, join } from "../transport/base";
+import { fileName, folderOf, join, url } from "../transport/base";
 import * as rest from "../transport/rest";
 import type { CellList } from "./cells";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
@@ -34,7 +34,7 @@ export class Actions {
   }
 
   /** The actions of the toolbar. */
-  toolbar(): ToolbarActions {
+  toolbar(): Omit<ToolbarActions, "comments"> {
     return {
       act: (action) => this.act(action),
       runAll: () => void this.runAll(),
@@ -45,6 +45,7 @@ export class Actions {
       clearAll: () => this.session.clearOutputs(null),
       rename: () => void this.rename(),
       download: () => void this.download(),
+      history: () => location.assign(url("history", this.session.notebook.path)),
       share: () => location.assign(sharePage(this.session.notebook.path)),
       logout: () => void this.logout(),
     };

@@ -17,6 +17,7 @@ import { diagnose, documentSocket } from "../transport/document";
 import { Actions } from "./actions";
 import { followAnchor } from "./anchors";
 import { CellList } from "./cells";
+import { CommentPanel } from "./comments";
 import { announce, menu, toast } from "./dialog";
 import { Header } from "./header";
 import { listenToKeys } from "./keyboard";
@@ -34,6 +35,14 @@ export class NotebookPage implements CellHost {
   readonly #loading = h("p", { class: "placeholder loading" }, "Opening the notebook …");
   readonly #kind = h("select", { "aria-label": "Cell type" }, h("option", { value: "code" }, "Code"), h("option", { value: "markdown" }, "Markdown"), h("option", { value: "raw" }, "Raw"));
   readonly #notices = new Notices();
+  readonly #comments = new CommentPanel({
+    path: () => this.#session.notebook.path,
+    may: (level) => this.#session.notebook.may(level),
+    quote: (id) => this.#session.notebook.cell(id)?.source ?? null,
+    select: (id) => this.#cells.select(id),
+    counted: (counts) => this.#showComments(counts),
+  });
+  #commentCounts: ReadonlyMap<string, number> = new Map();
   readonly #macros: Macros = {};
 
   constructor(path: string) {
@@ -65,8 +74,9 @@ export class NotebookPage implements CellHost {
     );
     body.append(
       h("a", { class: "skip", href: `${location.pathname}#cells` }, "Skip to the cells"),
-      h("header", { class: "top" }, this.#header.bar, toolbar(this.#actions.toolbar(), { kind: this.#kind, state: this.#header.state })),
+      h("header", { class: "top" }, this.#header.bar, toolbar({ ...this.#actions.toolbar(), comments: () => this.#comments.toggle() }, { kind: this.#kind, state: this.#header.state })),
       h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells.element, this.#end),
+      this.#comments.element,
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#operations.setType(this.#kind.value as CellType));
@@ -176,6 +186,7 @@ export class NotebookPage implements CellHost {
             { label: "Clear the output", keys: "Shift+X", run: () => this.#actions.act("clear_output") },
           ]
         : []),
+      ...(notebook.may("comment") ? [{ label: "Comment …", run: () => this.#comments.begin(id) }] : []),
       "line",
       { label: "Delete", keys: "D, D", danger: true, run: () => this.#operations.remove([id]) },
     ]);
@@ -201,6 +212,7 @@ export class NotebookPage implements CellHost {
         break;
       case "order":
         this.#cells.showOrder();
+        this.#showComments(this.#commentCounts);
         this.#showStatus();
         break;
       case "source":
@@ -245,6 +257,9 @@ export class NotebookPage implements CellHost {
         this.#header.showPeople();
         this.#showPeople();
         break;
+      case "comments":
+        void this.#comments.load();
+        break;
       case "kernel":
       case "save":
       case "conflict":
@@ -267,6 +282,17 @@ export class NotebookPage implements CellHost {
     for (const cell of this.#session.notebook.cells) this.#showClash(cell.id);
     this.#showPath();
     this.#showQuestion();
+    void this.#comments.load();
+  }
+
+  /** Shows at each cell how many comments it has. */
+  #showComments(counts: ReadonlyMap<string, number>): void {
+    this.#commentCounts = counts;
+    for (const view of this.#cells.views()) {
+      const count = counts.get(view.id);
+      if (count === undefined) delete view.element.dataset["comments"];
+      else view.element.dataset["comments"] = String(count);
+    }
   }
 
   /** Shows where other people type. */

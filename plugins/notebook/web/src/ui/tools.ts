@@ -17,6 +17,8 @@ export interface ToolbarActions {
   rename(): void;
   download(): void;
   share(): void;
+  comments(): void;
+  history(): void;
   logout(): void;
 }
 
@@ -63,6 +65,8 @@ function moreMenu(anchor: HTMLElement, actions: ToolbarActions): void {
     { label: "Clear all outputs", run: () => actions.clearAll() },
     act("Line numbers", "line_numbers", "L"),
     "line",
+    { label: "Comments", run: () => actions.comments() },
+    { label: "History", run: () => actions.history() },
     { label: "Rename …", run: () => actions.rename() },
     { label: "Download", run: () => actions.download() },
     ...(account() === null ? [] : [{ label: "Share …", run: () => actions.share() }]),
