@@ -26,6 +26,16 @@ pub fn run(sources: &Sources, app: &str, words: &[OsString]) -> Result<std::conv
     Err(Error::new(format!("cannot run `{}`", program.to_string_lossy())).because(cause).into())
 }
 
+/// Whether `app` is a plugin, which has commands instead of an environment.
+/// # Errors
+/// Faults of the config; no such app.
+pub fn is_plugin(sources: &Sources, app: &str) -> Result<bool> {
+    let config = Config::load(sources)?;
+    let Some(table) = config.table("app", app) else { return Err(unknown_app(&config, app).into()) };
+    let kind = &AppKind::of(&table)?.kind;
+    Ok(kind.runs_library() && !kind.has_processes())
+}
+
 /// Executes the interpreter of `app` in the place of this process, with the application loaded as `application`. Returns
 /// only if that fails.
 /// # Errors

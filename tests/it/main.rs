@@ -50,6 +50,7 @@ mod on_the_way;
 mod orphans;
 mod output;
 mod pki;
+mod plugin_commands;
 mod process;
 mod program;
 mod proxy_protocol;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::files::RelativePath;
 use crate::identity::{Authentication, Principal, Role};
-use crate::store::{Store, StoreError};
+use crate::store::{Account, Store, StoreError};
 
 /// What someone may do with a file or folder. Each level includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError};
 pub enum Level {
     /// See it, also live.
     View,
+    /// Comment on it.
+    Comment,
     /// Run its cells and use its kernel.
     Run,
     /// Change it.
@@ -32,12 +34,13 @@ pub enum Denied {
 
 impl Level {
     /// All levels, the lowest first.
-    pub const ALL: [Level; 4] = [Level::View, Level::Run, Level::Edit, Level::Manage];
+    pub const ALL: [Level; 5] = [Level::View, Level::Comment, Level::Run, Level::Edit, Level::Manage];
 
     /// As it is stored and sent.
     pub fn name(self) -> &'static str {
         match self {
             Level::View => "view",
+            Level::Comment => "comment",
             Level::Run => "run",
             Level::Edit => "edit",
             Level::Manage => "manage",
@@ -48,7 +51,8 @@ impl Level {
     pub fn words(self) -> &'static str {
         match self {
             Level::View => "view",
-            Level::Run => "view and run",
+            Level::Comment => "view and comment",
+            Level::Run => "view, comment and run",
             Level::Edit => "edit",
             Level::Manage => "edit, delete and share",
         }
@@ -86,6 +90,18 @@ impl Access {
         })
     }
 
+    /// Whether an account may do this when it is logged in.
+    pub fn account_may(&self, account: &Account, level: Level, path: &RelativePath) -> bool {
+        let Some(store) = &self.accounts else { return false };
+        account.active
+            && level_of(store, account, account.role, path)
+                .unwrap_or_else(|error| {
+                    tracing::error!(%error, "cannot look up rights, so nothing is allowed");
+                    None
+                })
+                .is_some_and(|granted| granted >= level)
+    }
+
     /// Whether `principal` may do what needs `level` with the file or folder at `path`.
     /// # Errors
     /// [`Denied`].
@@ -106,13 +122,27 @@ fn granted(store: &Store, principal: &Principal, path: &RelativePath) -> Result<
             Some((account, level)) => (Some(account), level),
             None => (None, Level::View),
         },
+        Authentication::Server => match principal.user {
+            Some(user) => (store.active_account(user)?, Level::Manage),
+            None => (None, Level::View),
+        },
         _ => (None, Level::View),
     };
     let Some(account) = account else { return Ok(None) };
-    let home = RelativePath::parse(&account.name).ok().filter(|_| account.role != Role::Guest);
     // A token of an administrator is one of a user.
-    let is_admin = account.role == Role::Admin && principal.role == Role::Admin;
-    let level = if is_admin || home.as_ref().is_some_and(|home| path.is_below(home)) {
+    let level = level_of(store, &account, account.role.min(principal.role), path)?;
+    Ok(level.map(|level| level.min(limit)))
+}
+
+/// What an account may do in a role, without the limits of a token.
+fn level_of(
+    store: &Store,
+    account: &Account,
+    role: Role,
+    path: &RelativePath,
+) -> Result<Option<Level>, StoreError> {
+    let home = RelativePath::parse(&account.name).ok().filter(|_| role != Role::Guest);
+    let level = if role == Role::Admin || home.as_ref().is_some_and(|home| path.is_below(home)) {
         Some(Level::Manage)
     } else if home.as_ref() == Some(path) {
         // The folder itself stays.
@@ -122,5 +152,5 @@ fn granted(store: &Store, principal: &Principal, path: &RelativePath) -> Result<
     } else {
         store.granted(account.id, path)?
     };
-    Ok(level.map(|level| level.min(limit)))
+    Ok(level)
 }

@@ -27,6 +27,8 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// Allowed failures in that time of one address, and for one login name from anywhere.
 const ADDRESS_FAILURES: usize = 20;
 const NAME_FAILURES: usize = 60;
+/// Allowed wrong codes of one account's second factor in that time.
+const CODE_FAILURES: usize = 10;
 /// How many counters are kept.
 const COUNTERS: usize = 10_000;
 /// How many passwords are checked at the same time. Each takes 19 MiB.
@@ -97,6 +99,18 @@ impl Accounts {
                 Err(AccountError::Wrong)
             }
         }
+    }
+
+    /// Whether a code of this account's second factor may be tried.
+    /// # Errors
+    /// [`AccountError::Throttled`].
+    pub fn admit_code(&self, name: &str) -> Result<(), AccountError> {
+        self.admit(&[(format!("code {name}"), CODE_FAILURES)])
+    }
+
+    /// Counts a wrong code.
+    pub fn count_code(&self, name: &str) {
+        self.count(&[(format!("code {name}"), CODE_FAILURES)]);
     }
 
     /// Refuses if one of the counters has reached its limit.

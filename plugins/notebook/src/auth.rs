@@ -21,6 +21,8 @@ use crate::settings::Settings;
 /// After this many wrong tokens within [`WINDOW`], further ones are not checked.
 const FAILURES: usize = 16;
 const WINDOW: Duration = Duration::from_secs(60);
+/// How long the second step of a login may take.
+const TICKET: Duration = Duration::from_secs(600);
 /// How long a browser stays logged in.
 const LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -158,6 +160,26 @@ impl Auth {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         bool::from(wanted.as_bytes().ct_eq(signature.as_bytes()))
             && until.parse::<u64>().is_ok_and(|until| now < until)
+    }
+
+    /// A ticket for the second step of a login: the password of this account was right, some minutes ago at most.
+    pub fn new_ticket(&self, account: i64) -> String {
+        let until = SystemTime::now() + TICKET;
+        let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let signature = self.sign(&["ticket", &until.to_string(), &account.to_string()]);
+        format!("{until}.{account}.{signature}")
+    }
+
+    /// The account of a ticket that is still valid.
+    pub fn check_ticket(&self, ticket: &str) -> Option<i64> {
+        let (until, rest) = ticket.split_once('.')?;
+        let (account, signature) = rest.split_once('.')?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let right = self.sign(&["ticket", until, account]);
+        (bool::from(right.as_bytes().ct_eq(signature.as_bytes()))
+            && until.parse::<u64>().is_ok_and(|until| now < until))
+        .then(|| account.parse().ok())
+        .flatten()
     }
 
     /// The value of a new `_xsrf` cookie.

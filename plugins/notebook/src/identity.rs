@@ -38,6 +38,8 @@ pub enum Authentication {
     Token,
     /// The login cookie of the single user.
     Cookie,
+    /// An account that the server has authenticated.
+    Server,
     /// The login cookie of an account: the hash of its secret.
     Session(SecretHash),
     /// A token of an account.

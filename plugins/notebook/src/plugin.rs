@@ -1,8 +1,11 @@
 //! The notebook as a paster plugin: its settings, its creation, and the side process that owns the kernels.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use paster_sdk::{App, BoxError, Environ, Host};
 
+use crate::commands;
 use crate::http::{RequestLocation, router};
 use crate::identity::Role;
 use crate::kernel::host;
@@ -26,9 +29,14 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
     if host.generation() == 1 {
         announce(&notebook, &host).await?;
     }
+    tokio::spawn(tidy(notebook.clone(), host.clone()));
     let router = router(notebook.clone()).layer(axum::middleware::map_request(place));
-    let (retired, ended) = (notebook.clone(), notebook);
+    let (retired, commanded, ended) = (notebook.clone(), notebook.clone(), notebook);
     Ok(App::router(router)
+        .command("Manages accounts, and makes backups", move |words| {
+            let notebook = commanded.clone();
+            async move { commands::run(&notebook, words).await }
+        })
         .on_retire(move || {
             let notebook = retired.clone();
             tokio::spawn(async move { notebook.documents.retire().await });
@@ -56,6 +64,17 @@ async fn announce(notebook: &Shared, host: &Host) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Does what is due each hour, until a newer generation takes over.
+async fn tidy(notebook: Shared, host: Host) {
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            _ = hour.tick() => notebook.tidy().await,
+            () = host.retired() => return,
+        }
+    }
+}
+
 /// Passes on what paster knows about the request.
 async fn place(mut request: Request) -> Request {
     if let Some(environ) = request.extensions().get::<Environ>() {
@@ -72,6 +91,7 @@ async fn place(mut request: Request) -> Request {
             secure: environ.secure(),
             authority,
             client: environ.client(),
+            user: environ.user().map(str::to_owned),
         };
         request.extensions_mut().insert(place);
     }

@@ -15,6 +15,7 @@ use crate::kernel::link::Link;
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::specs::{KernelSpecs, Spec};
 use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
+use crate::quota::Quota;
 
 const PREFIX: &str = "session/";
 /// Who started a kernel that has no session.
@@ -70,6 +71,7 @@ pub struct Sessions {
     files: Files,
     limits: KernelLimits,
     sandbox: Option<SandboxSettings>,
+    quota: Option<Quota>,
     /// One change at a time, so that two pages that open one file get one kernel.
     changing: Arc<Mutex<()>>,
 }
@@ -81,8 +83,9 @@ impl Sessions {
         files: Files,
         limits: KernelLimits,
         sandbox: Option<SandboxSettings>,
+        quota: Option<Quota>,
     ) -> Sessions {
-        Sessions { link, kernel_specs, files, limits, sandbox, changing: Arc::default() }
+        Sessions { link, kernel_specs, files, limits, sandbox, quota, changing: Arc::default() }
     }
 
     /// The sessions whose kernels still exist, each with its kernel.
@@ -163,6 +166,9 @@ impl Sessions {
         path: Option<&str>,
         id: Option<String>,
     ) -> Result<KernelModel, Problem> {
+        if let Some(path) = path.and_then(|path| RelativePath::parse(path).ok()) {
+            self.admit(&path).await?;
+        }
         let folder = path.and_then(|path| RelativePath::parse(path).ok()).and_then(|path| {
             let is_dir = self.files.facts(&path).map(|facts| facts.is_dir).unwrap_or(false);
             let folder = if is_dir { Some(path) } else { path.parent() }?;
@@ -181,6 +187,21 @@ impl Sessions {
     /// [`ProblemKind::LaunchFailed`] if it could read the files of everybody there.
     pub fn sandbox(&self, folder: &Path) -> Result<Option<Sandbox>, Problem> {
         self.sandbox.as_ref().map(|sandbox| self.sandbox_for(sandbox, folder)).transpose()
+    }
+
+    /// Refuses a kernel beyond what an account may use.
+    async fn admit(&self, path: &RelativePath) -> Result<(), Problem> {
+        let Some(quota) = self.quota.clone() else { return Ok(()) };
+        let refused = |message: String| Problem::new(ProblemKind::Limit, message);
+        if quota.kernels().is_some() {
+            let running = self.list().await?;
+            quota
+                .admit_kernel(path, running.iter().map(|(session, _)| session.path.as_str()))
+                .map_err(refused)?;
+        }
+        let path = path.clone();
+        let admitted = tokio::task::spawn_blocking(move || quota.admit_bytes(&path, 0)).await;
+        admitted.unwrap_or(Ok(())).map_err(refused)
     }
 
     /// The sandbox of a kernel in `folder`. A kernel's home belongs to the user whose folder it is.

@@ -45,6 +45,13 @@ pub struct Settings {
     /// Who may make an account: `invitation`, people with a link from an administrator, or `open`, everybody.
     #[serde(default)]
     pub sign_up: SignUp,
+    /// A question that everybody who makes an account by themselves must answer, against programs that sign up.
+    #[serde(default)]
+    pub sign_up_question: Option<Question>,
+    /// Whether people are logged in whom a middleware of the server has authenticated, such as `auth_basic` or a client
+    /// certificate (`REMOTE_USER`). Somebody new gets an account with the role user. With `users = "accounts"`.
+    #[serde(default)]
+    pub trust_server_user: bool,
     /// How kernels are kept apart: `bubblewrap`, or `none`: then everybody who may run cells can read what the
     /// server can read. Default: `bubblewrap` with accounts, otherwise `none`.
     #[serde(default)]
@@ -67,6 +74,10 @@ pub struct Settings {
     /// Whether users may open terminals.
     #[serde(default = "yes")]
     pub terminals: bool,
+    /// The server that sends mail: confirmations of addresses, links for new passwords, mentions. By default, no mail is
+    /// sent.
+    #[serde(default)]
+    pub mail: Option<Mail>,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -100,6 +111,66 @@ pub enum FrontEnd {
     Paster,
     /// JupyterLab's.
     Lab,
+}
+
+/// A question with its answers.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The question. People who belong here can answer it, such as `What is the name of our cluster?`
+    pub question: String,
+    /// The right answers. Upper and lower case and spaces around do not matter.
+    pub answers: Vec<String>,
+}
+
+impl Question {
+    /// Whether an answer is right.
+    pub(crate) fn is_answered(&self, answer: &str) -> bool {
+        let answer = answer.trim().to_lowercase();
+        self.answers.iter().any(|right| right.trim().to_lowercase() == answer)
+    }
+}
+
+/// How mail is sent.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Host name of the mail server.
+    pub host: String,
+    /// Its port. Default: 587; 465 with `encryption = "tls"`; 25 without encryption.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// `starttls`, `tls` from the start, or `none`.
+    #[serde(default)]
+    pub encryption: MailEncryption,
+    /// User of the mail server, if it asks for a login.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// File with the password of that user.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub password_file: Option<PathBuf>,
+    /// File with a certificate authority to trust, in addition to those of the system.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
+    /// The sender: `Notebook <notebook@example.org>`.
+    pub from: String,
+    /// The address of the notebook as people open it, such as `https://notebook.example.org/`. Links in mails begin with it.
+    pub address: String,
+}
+
+/// How the connection to the mail server is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailEncryption {
+    /// With STARTTLS, which the mail server must offer.
+    #[default]
+    Starttls,
+    /// From the start.
+    Tls,
+    /// Not at all: only for a mail server on this machine.
+    None,
 }
 
 /// Who uses the notebook.
@@ -161,6 +232,10 @@ impl Settings {
 pub struct Limits {
     /// Kernels at the same time.
     pub kernels: usize,
+    /// Kernels at the same time of the notebooks in the folder of one account.
+    pub user_kernels: Option<usize>,
+    /// Size of the folder of one account, in bytes. Beyond it, nothing can be uploaded or copied to it, and no kernel starts.
+    pub user_disk_bytes: Option<u64>,
     /// Longest request body (a saved notebook, an uploaded file), in bytes.
     pub body_bytes: usize,
     /// Longest WebSocket message, in bytes.
@@ -168,6 +243,8 @@ pub struct Limits {
     /// Output of one cell that is kept in the notebook, in bytes. The rest is kept in a file that can be
     /// downloaded.
     pub cell_output_bytes: usize,
+    /// Days after which what is in the trash is deleted for good; 0: never.
+    pub trash_days: u32,
     /// Messages of one kernel that are kept on disk for late readers, in bytes.
     pub journal_bytes: u64,
     /// Address space of a kernel, in bytes.
@@ -184,9 +261,12 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             kernels: 32,
+            user_kernels: None,
+            user_disk_bytes: None,
             body_bytes: 256 << 20,
             message_bytes: 64 << 20,
             cell_output_bytes: 10 << 20,
+            trash_days: 30,
             journal_bytes: 256 << 20,
             kernel_memory_bytes: None,
             kernel_processes: None,

@@ -13,6 +13,9 @@ use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox;
 use crate::kernel::specs::{Environments, KernelSpecs};
+use crate::library::Library;
+use crate::mail::Mailer;
+use crate::quota::Quota;
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
 use crate::store::Store;
@@ -34,12 +37,18 @@ pub struct Notebook {
     pub access: Access,
     /// The served folder.
     pub files: Files,
+    /// All notebooks, for lists and searches.
+    pub library: Library,
     /// The kernel host.
     pub link: Link,
     /// The kernels of this machine.
     pub kernel_specs: Arc<KernelSpecs>,
     /// Which file has which kernel.
     pub sessions: Sessions,
+    /// What one account may use; `None`: there is one user.
+    pub quota: Option<Quota>,
+    /// Sends mail, if there is a mail server.
+    pub mailer: Option<Mailer>,
     /// Open documents.
     pub documents: Documents,
     /// When it was created.
@@ -69,12 +78,15 @@ impl Notebook {
             KernelSpecs::new(settings.python.clone(), settings.default_kernel.clone(), environments);
         let gateway = settings.gateway().map_err(io::Error::other)?;
         let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
+        let mailer = settings.mail.as_ref().map(Mailer::new).transpose()?;
+        let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
         let sessions = Sessions::new(
             link.clone(),
             kernel_specs.clone(),
             files.clone(),
             settings.limits.of_kernel(),
             sandbox(&settings, &auth)?,
+            quota.clone(),
         );
         let outputs = auth.state_dir().join("outputs");
         let store = Store::open(&auth.state_dir().join("notebook.db")).map_err(io::Error::other)?;
@@ -83,6 +95,7 @@ impl Notebook {
             Users::Accounts => Some(Accounts::new(store.clone())),
         };
         let access = Access::new(accounts.as_ref().map(|_| store.clone()));
+        let library = Library::new(files.clone(), store.clone(), settings.limits.body_bytes);
         let documents = Documents::new(DocumentContext {
             link: link.clone(),
             files: files.clone(),
@@ -100,13 +113,25 @@ impl Notebook {
             accounts,
             access,
             files,
+            library,
             link,
             kernel_specs,
             sessions,
+            quota,
+            mailer,
             documents,
             started: SystemTime::now(),
             channels: AtomicUsize::new(0),
         }))
+    }
+}
+
+impl Notebook {
+    /// Deletes what is too old.
+    pub async fn tidy(&self) {
+        if let Err(error) = self.purge_trash().await {
+            tracing::warn!(error, "cannot delete what is too old from the trash");
+        }
     }
 }
 

@@ -222,6 +222,34 @@ impl App {
         self.hooks.tasks.push(Task { name: name.into(), summary: summary.into(), run: Box::new(run) });
         self
     }
+
+    /// Registers the application's command line: `paster run APP -- WORD …` calls `run` in a worker of the running server,
+    /// with the words after `--`. The text that it returns is printed. An error is printed to standard error,
+    /// and the command then exits with 1. It is the task `command`, so an application has one.
+    ///
+    /// ```
+    /// # let router = axum::Router::new();
+    /// paster_sdk::App::router(router).command("Manages users", |words| async move {
+    ///     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    ///         ["users", "list"] => Ok("ann\nbob"),
+    ///         _ => Err("usage: users list"),
+    ///     }
+    ///     .map(str::to_owned)
+    /// });
+    /// ```
+    #[must_use]
+    pub fn command<F, Fut, E>(self, summary: &str, run: F) -> App
+    where
+        F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.task("command", summary, move |words| {
+            // Words that cannot be read are none: then the application tells how it is used.
+            let work = run(serde_json::from_value(words).unwrap_or_default());
+            async move { work.await }
+        })
+    }
 }
 
 #[cfg(feature = "axum")]

@@ -91,6 +91,13 @@ pub enum Ask {
         /// Wait for its result.
         wait: bool,
     },
+    /// Run a command of a plugin. Answer: what it prints; its failure is a failure of the request.
+    RunCommand {
+        /// Name of the app.
+        app: String,
+        /// The words of the command line.
+        words: Vec<String>,
+    },
 }
 
 /// One line from a supervisor.

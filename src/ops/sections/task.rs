@@ -84,6 +84,8 @@ pub(crate) enum Work {
     Request { app: String, method: String, target: String },
     /// A program.
     Command { words: Vec<String>, folder: PathBuf },
+    /// The command line of a plugin.
+    PluginCommand { app: String, words: Vec<String> },
 }
 
 impl std::fmt::Display for Work {
@@ -93,6 +95,7 @@ impl std::fmt::Display for Work {
             Work::Request { app, method, target } => write!(f, "{method} {target} of {app}"),
             // Arguments may contain secrets.
             Work::Command { words, .. } => write!(f, "{}", words.first().map_or("", String::as_str)),
+            Work::PluginCommand { app, .. } => write!(f, "a command of {app}"),
         }
     }
 }

@@ -6,8 +6,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::Unreadable;
 use crate::access::Level;
 use crate::files::RelativePath;
+use crate::format::NotebookFile;
 use crate::identity::Principal;
-use crate::protocol::Request;
+use crate::protocol::{Request, ServerFrame};
 
 /// A page that connects.
 pub(super) struct Joining {
@@ -38,6 +39,10 @@ pub(super) enum Command {
     Flush { reply: oneshot::Sender<()> },
     /// The file has been moved.
     Moved { to: RelativePath, reply: oneshot::Sender<()> },
+    /// Become what it was, by operations of `author`.
+    Restore { target: Box<NotebookFile>, author: String, reply: oneshot::Sender<Result<(), String>> },
+    /// Tell the pages something that is not part of the document.
+    Tell { frame: Box<ServerFrame> },
     /// Write, tell the pages, end.
     Close { again: bool, reason: String },
     /// Output beyond a cell's limit could not be written.

@@ -11,6 +11,7 @@ mod context;
 mod disk;
 mod engine;
 mod error;
+pub mod history;
 mod kernel;
 mod log;
 mod model;
@@ -34,10 +35,11 @@ use self::context::PREFIX;
 pub use self::error::{OpenError, Unreadable};
 use crate::access::{Denied, Level};
 use crate::files::{FileError, RelativePath};
+use crate::format::NotebookFile;
 use crate::identity::Principal;
 use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
-use crate::protocol::{Operation, Request};
+use crate::protocol::{Operation, Request, ServerFrame};
 
 /// How long another owner may take to release a document.
 const HAND_OVER: Duration = Duration::from_secs(15);
@@ -154,6 +156,11 @@ impl Documents {
         self.0.connections.load(Ordering::Relaxed)
     }
 
+    /// The documents that are open in this process.
+    pub(crate) fn open_paths(&self) -> Vec<RelativePath> {
+        self.slots().keys().cloned().collect()
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<RelativePath, Slot>> {
         self.0.open.lock()
     }
@@ -228,6 +235,50 @@ impl Documents {
         let (reply, answer) = oneshot::channel();
         let _ = commands.send(Command::Flush { reply });
         let _ = answer.await;
+    }
+
+    /// Makes the document at `path` what it was at a point of its history, by operations of `author`.
+    /// # Errors
+    /// [`OpenError`], or why it was not restored.
+    pub async fn restore(
+        &self,
+        path: &RelativePath,
+        author: &str,
+        target: NotebookFile,
+    ) -> Result<(), OpenError> {
+        let commands = self.open(path, Some(HAND_OVER)).await?;
+        let (reply, answer) = oneshot::channel();
+        let _ =
+            commands.send(Command::Restore { target: Box::new(target), author: author.to_owned(), reply });
+        match answer.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => Err(OpenError::Busy(message)),
+            Err(_) => Err(OpenError::Busy(format!("`{path}` is being closed: try again"))),
+        }
+    }
+
+    /// Closes the document at `path` and runs `change` before anybody can open it again. Its pages connect again.
+    pub(crate) async fn rewrite<T>(&self, path: &RelativePath, change: impl Future<Output = T>) -> T {
+        let _opening = self.0.opening.lock().await;
+        self.close_those(|open| open == path, true, "the notebook is being changed").await;
+        change.await
+    }
+
+    /// Deletes the rest of long outputs, which is in files beside the notebook's.
+    pub(crate) async fn remove_overflow(&self, path: &RelativePath) {
+        let folder = overflow::overflow_folder(&self.0.context.outputs, path.as_str());
+        if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, folder = %folder.display(), "cannot delete long outputs");
+        }
+    }
+
+    /// Tells the pages of a document something that is not part of it.
+    pub(crate) fn tell(&self, path: &RelativePath, frame: ServerFrame) {
+        if let Some(commands) = self.commands(path) {
+            let _ = commands.send(Command::Tell { frame: Box::new(frame) });
+        }
     }
 
     /// Closes the documents at and below `path` and waits until they are written. Their pages get `reason`.

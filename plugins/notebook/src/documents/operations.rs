@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::history;
 use super::model::{Done, Model, NewCell};
 use crate::files::RelativePath;
 use crate::protocol::{CellType, Operation, Reply};
-use crate::store::{LoggedOperation, Store, StoreError};
+use crate::store::{Cause, LoggedOperation, Store, StoreError};
 
 /// The operations of one document.
 pub(super) struct OperationLog {
@@ -39,17 +40,33 @@ impl OperationLog {
             saved: stored.saved,
             writing: stored.saved,
         };
+        log.keep_state(model).await?;
         Ok((log, changed))
     }
 
-    /// Appends an operation. When this returns, it is on the disk.
+    /// Appends an operation, which `model` contains. When this returns, it is on the disk.
     pub(super) async fn append(
         &mut self,
         author: &str,
         operation: &LoggedOperation,
+        model: &Model,
     ) -> Result<(), StoreError> {
         self.last = self.store.append(&self.document, author, operation).await?;
+        if self.last % history::PERIOD == 0 {
+            let file = history::without_outputs(model.to_file());
+            history::add(&self.store, &self.document, self.last, Cause::Periodic, &file).await?;
+        }
         Ok(())
+    }
+
+    /// The document's UUID.
+    pub(super) fn document(&self) -> &str {
+        &self.document
+    }
+
+    /// Makes a snapshot of a model that another program wrote.
+    pub(super) async fn keep_state(&self, model: &Model) -> Result<(), StoreError> {
+        history::keep(&self.store, &self.document, self.last, model).await
     }
 
     /// A write of the current model starts; the file will have this hash.

@@ -40,9 +40,14 @@ impl OverflowOrder {
 
 /// The path of the file for the rest of a cell's output.
 pub(super) fn overflow_path(folder: &Path, document: &str, cell_id: &str) -> PathBuf {
+    overflow_folder(folder, document).join(format!("{cell_id}.txt"))
+}
+
+/// The folder of the files of a document.
+pub(super) fn overflow_folder(folder: &Path, document: &str) -> PathBuf {
     let name: String =
         Sha256::digest(document.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    folder.join(name).join(format!("{cell_id}.txt"))
+    folder.join(name)
 }
 
 /// Writes the files of one document.

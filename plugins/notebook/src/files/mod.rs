@@ -5,6 +5,7 @@
 
 mod folders;
 mod path;
+mod trash;
 mod write;
 
 use std::fs::File;

@@ -4,11 +4,12 @@ use axum::extract::Form;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::error::{ApiError, Result};
+use super::error::{ApiError, Result, blocking};
 use super::forms::{Visitor, problem, shown_time};
 use super::pages::escape;
 use crate::identity::Role;
 use crate::kernel::wire::KernelModel;
+use crate::quota::megabytes;
 use crate::sessions::Session;
 use crate::store::{Account, AuditEntry};
 
@@ -23,9 +24,12 @@ pub(super) async fn show(visitor: Visitor) -> Result<Response> {
 
 async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
     let store = &visitor.notebook.store;
-    let accounts: String = store.accounts()?.iter().map(|account| account_row(visitor, account)).collect();
-    let groups: String = store.groups()?.iter().map(|group| group_row(visitor, group)).collect();
     let sessions = visitor.notebook.sessions.list().await.unwrap_or_default();
+    let accounts = store.accounts()?;
+    let uses = uses(visitor, &accounts, &sessions).await?;
+    let accounts: String =
+        accounts.iter().zip(uses).map(|(account, used)| account_row(visitor, account, &used)).collect();
+    let groups: String = store.groups()?.iter().map(|group| group_row(visitor, group)).collect();
     let kernels: String = sessions.iter().map(|session| kernel_row(visitor, session)).collect();
     let kernels = match kernels.is_empty() {
         true => "<p>No kernels are running.</p>".to_owned(),
@@ -36,7 +40,7 @@ async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
     let audit: String = store.audit_log(AUDIT)?.iter().map(audit_row).collect();
     let body = format!(
         "{notice}<h2>Accounts</h2>\
-         <table><tr><th>Name</th><th>Role</th><th>Since</th><th></th></tr>{accounts}</table>\
+         <table><tr><th>Name</th><th>Role</th><th>Since</th><th>Uses</th><th></th></tr>{accounts}</table>\
          <h2>Invite</h2><p>Makes a link for one new account, which can be used for a week.</p>\
          {invite}<label>Role <select name=\"role\">{roles}</select></label><button>Make a link</button></form>\
          <h2>Groups</h2>{groups}\
@@ -59,14 +63,40 @@ fn role_options(chosen: Role) -> String {
     ROLES.iter().map(option).collect()
 }
 
-fn account_row(visitor: &Visitor, account: &Account) -> String {
+/// What each account uses: disk and kernels, with their limits.
+async fn uses(
+    visitor: &Visitor,
+    accounts: &[Account],
+    sessions: &[(Session, KernelModel)],
+) -> Result<Vec<String>> {
+    let Some(quota) = visitor.notebook.quota.clone() else { return Ok(Vec::new()) };
+    let names: Vec<String> = accounts.iter().map(|account| account.name.clone()).collect();
+    let (sizes, named) = (quota.clone(), names.clone());
+    let sizes = blocking(move || {
+        Ok::<_, ApiError>(named.iter().map(|name| sizes.used_bytes(name)).collect::<Vec<u64>>())
+    })
+    .await?;
+    let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let disk_limit = of(quota.disk_bytes().map(megabytes));
+    let kernel_limit = of(quota.kernels().map(|count| count.to_string()));
+    let used = |(name, bytes): (&String, u64)| {
+        let kernels = sessions
+            .iter()
+            .filter(|(session, _)| session.path.split('/').next() == Some(name.as_str()))
+            .count();
+        format!("{}{disk_limit}, {kernels}{kernel_limit} kernels", megabytes(bytes))
+    };
+    Ok(names.iter().zip(sizes).map(used).collect())
+}
+
+fn account_row(visitor: &Visitor, account: &Account, used: &str) -> String {
     let id = account.id.to_string();
     let (active, word) = if account.active { ("0", "Suspend") } else { ("1", "Activate") };
     let role = account.role.name();
     format!(
         "<tr><td>{}{}</td><td>{}<input type=\"hidden\" name=\"id\" value=\"{id}\"><input type=\"hidden\" name=\"active\" value=\"{}\">\
          <select name=\"role\" aria-label=\"Role of {}\">{}</select> <button class=\"plain\">Change</button></form></td>\
-         <td>{}</td><td>{}{}</td></tr>",
+         <td>{}</td><td>{}</td><td>{}{} <a href=\"{}admin/delete?id={id}\">Delete</a></td></tr>",
         escape(&account.name),
         if account.active { "" } else { " <span class=\"faint\">suspended</span>" },
         visitor.form("admin/accounts"),
@@ -74,8 +104,10 @@ fn account_row(visitor: &Visitor, account: &Account) -> String {
         escape(&account.name),
         role_options(account.role),
         shown_time(account.created),
+        escape(used),
         visitor.button("admin/accounts", &[("id", &id), ("role", role), ("active", active)], word, "plain"),
         visitor.button("admin/invite", &[("user", &id), ("role", role)], "New password", "plain"),
+        escape(&visitor.place.base()),
     )
 }
 

@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::location::RequestLocation;
 use super::percent::{decode, encode};
 use super::plain;
+use super::server_user;
 use crate::accounts::SESSION;
 use crate::auth::Verdict;
 use crate::identity::{Authentication, Principal};
@@ -40,7 +41,11 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
     let page = is_page(&parts);
     let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
-    let response = match admit(&notebook, &parts, &place, page, navigation) {
+    let admitted = match server_user::principal(&notebook, &place).await {
+        Ok(known) => admit(&notebook, &parts, &place, known, (page, navigation)),
+        Err(error) => Err(error.into_response()),
+    };
+    let response = match admitted {
         Ok(Admitted::Through(principal)) => {
             let mut request = Request::from_parts(parts.clone(), body);
             request.extensions_mut().insert(principal);
@@ -70,8 +75,8 @@ fn admit(
     notebook: &Shared,
     parts: &Parts,
     place: &RequestLocation,
-    page: bool,
-    navigation: bool,
+    known: Option<Principal>,
+    (page, navigation): (bool, bool),
 ) -> Result<Admitted, Response> {
     let refuse = |status, message: &str| Err(ApiError::new(status, message).into_response());
     if !host_allowed(notebook, parts, place) {
@@ -89,7 +94,8 @@ fn admit(
         return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
-            Ok(Admitted::Through(logged_in(notebook, &parts.headers).unwrap_or_else(Principal::nobody)))
+            let principal = known.or_else(|| logged_in(notebook, &parts.headers));
+            Ok(Admitted::Through(principal.unwrap_or_else(Principal::nobody)))
         };
     }
     if let Some(shown) = shown {
@@ -118,7 +124,7 @@ fn admit(
             Verdict::Throttled { wait_secs } => Err(throttled(wait_secs)),
         };
     }
-    let Some(principal) = logged_in(notebook, &parts.headers) else {
+    let Some(principal) = known.or_else(|| logged_in(notebook, &parts.headers)) else {
         if (page || navigation) && parts.method == Method::GET {
             let next = format!(
                 "{}{}",
@@ -176,19 +182,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether a path is allowed without login. `/api` only returns the version.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/signup" | "/api" | "/api/" | "/favicon.ico")
+    matches!(path, "/login" | "/logout" | "/signup" | "/forgot" | "/api" | "/api/" | "/favicon.ico")
         || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
 }
+
+/// Below these, all are pages.
+const PAGES_BELOW: [&str; 8] =
+    ["/tree/", "/notebooks/", "/history/", "/edit/", "/terminals/", "/lab/tree/", "/lab/workspaces/", "/doc/tree/"];
 
 /// Whether a browser shows the response to a user.
 fn is_page(parts: &Parts) -> bool {
     let path = parts.uri.path();
-    matches!(path, "/" | "/tree" | "/lab" | "/lab/" | "/doc")
+    matches!(path, "/" | "/tree" | "/library" | "/inbox" | "/lab" | "/lab/" | "/doc")
         || plain::is_form(path)
-        || path.starts_with("/tree/")
-        || path.starts_with("/notebooks/")
-        || ["/edit/", "/terminals/"].iter().any(|prefix| path.starts_with(prefix))
-        || ["/lab/tree/", "/lab/workspaces/", "/doc/tree/"].iter().any(|prefix| path.starts_with(prefix))
+        || PAGES_BELOW.iter().any(|prefix| path.starts_with(prefix))
 }
 
 struct ShownToken {

@@ -15,6 +15,8 @@ pub struct RequestLocation {
     pub authority: Option<String>,
     /// The client, if known.
     pub client: Option<IpAddr>,
+    /// Whom the server has authenticated.
+    pub user: Option<String>,
 }
 
 impl RequestLocation {

@@ -16,8 +16,10 @@ use super::plain;
 use crate::accounts::{AccountError, Accounts};
 use crate::auth::Verdict;
 use crate::identity::{Authentication, Principal};
+use crate::second_factor::check;
 use crate::settings::SignUp;
 use crate::state::Shared;
+use crate::store::Account;
 
 #[derive(Deserialize)]
 pub(super) struct FormQuery {
@@ -52,6 +54,13 @@ fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: O
              <label for=\"password\">Password</label>\
              <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>",
             match notebook.settings.sign_up {
+                _ if notebook.mailer.is_some() => {
+                    let create = match notebook.settings.sign_up {
+                        SignUp::Open => format!("No account yet? <a href=\"{base}signup\">Create one</a>. "),
+                        SignUp::Invitation => String::new(),
+                    };
+                    format!("{create}<a href=\"{base}forgot\">Forgot your password?</a>")
+                }
                 SignUp::Open => format!("No account yet? <a href=\"{base}signup\">Create one</a>."),
                 SignUp::Invitation => {
                     "For an account or a new password, ask an administrator for a link.".to_owned()
@@ -66,11 +75,33 @@ fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: O
     plain::page(place, "Log in", &body)
 }
 
-#[derive(Deserialize)]
+/// Asks for the code of the second factor.
+fn code_page(place: &RequestLocation, next: Option<&str>, ticket: &str, error: Option<&str>) -> Html<String> {
+    let base = escape(&place.base());
+    let action = match next {
+        Some(next) => format!("{base}login?next={}", encode(next)),
+        None => format!("{base}login"),
+    };
+    let body = format!(
+        "{}<form method=\"post\" action=\"{action}\"><input type=\"hidden\" name=\"ticket\" value=\"{}\">\
+         <label for=\"code\">Code</label><input id=\"code\" name=\"code\" inputmode=\"numeric\" autocomplete=\"one-time-code\" required autofocus>\
+         <button>Log in</button></form><p class=\"faint\">From the app on your phone, or one of your recovery codes.</p>",
+        error.map(problem).unwrap_or_default(),
+        escape(ticket),
+    );
+    plain::page(place, "Second factor", &body)
+}
+
+#[derive(Default, Deserialize)]
 pub(super) struct Login {
     #[serde(default)]
     name: String,
+    #[serde(default)]
     password: String,
+    /// From the first step, if this is the second.
+    ticket: Option<String>,
+    #[serde(default)]
+    code: String,
 }
 
 pub(super) async fn submit(
@@ -80,11 +111,16 @@ pub(super) async fn submit(
     Query(query): Query<FormQuery>,
     body: Result<Form<Login>, FormRejection>,
 ) -> Response {
-    let login =
-        body.map_or_else(|_| Login { name: String::new(), password: String::new() }, |Form(login)| login);
+    let login = body.map_or_else(|_| Login::default(), |Form(login)| login);
     let next = query.next.as_deref();
     if let Some(accounts) = &notebook.accounts {
-        return log_in(&notebook, accounts, &place, agent(&headers), login, next).await;
+        let way = Way { notebook: &notebook, accounts, place: &place, agent: agent(&headers), next };
+        return match login.ticket.clone() {
+            Some(ticket) => {
+                way.second_step(&ticket, &login.code).await.unwrap_or_else(IntoResponse::into_response)
+            }
+            None => log_in(&way, login).await,
+        };
     }
     match notebook.auth.check_token(login.password.trim()) {
         Verdict::Right => {
@@ -100,26 +136,62 @@ pub(super) async fn submit(
     }
 }
 
-async fn log_in(
-    notebook: &Shared,
-    accounts: &Accounts,
-    place: &RequestLocation,
-    agent: &str,
-    login: Login,
-    next: Option<&str>,
-) -> Response {
+/// A login of an account.
+struct Way<'a> {
+    notebook: &'a Shared,
+    accounts: &'a Accounts,
+    place: &'a RequestLocation,
+    agent: &'a str,
+    next: Option<&'a str>,
+}
+
+impl Way<'_> {
+    /// Begins the session.
+    async fn finish(&self, account: &Account) -> Result<Response, AccountError> {
+        let secret = self.accounts.log_in(account.id, self.place.client, self.agent).await?;
+        self.notebook.store.audit(&account.name, &self.place.client_text(), "log in", "").await?;
+        let cookie = [(header::SET_COOKIE, session_cookie(self.notebook, self.place, &secret))];
+        Ok((cookie, Redirect::to(&own_address(self.place, self.next))).into_response())
+    }
+
+    /// Checks the code of the second factor.
+    async fn second_step(&self, ticket: &str, code: &str) -> Result<Response, ApiError> {
+        let store = &self.notebook.store;
+        let account = match self.notebook.auth.check_ticket(ticket) {
+            Some(account) => store.active_account(account)?,
+            None => None,
+        };
+        let Some(account) = account else {
+            let page = page(self.notebook, self.place, self.next, Some("this took too long: log in again"));
+            return Ok((StatusCode::FORBIDDEN, page).into_response());
+        };
+        if let Err(error) = self.accounts.admit_code(&account.name) {
+            let page = code_page(self.place, self.next, ticket, Some(&error.to_string()));
+            return Ok((StatusCode::TOO_MANY_REQUESTS, page).into_response());
+        }
+        if check(store, account.id, code).await? {
+            return self.finish(&account).await.map_err(|error| ApiError::bad(error.to_string()));
+        }
+        self.accounts.count_code(&account.name);
+        store.audit("", &self.place.client_text(), "refuse code", &account.name).await?;
+        let page = code_page(self.place, self.next, ticket, Some("the code is wrong, or was used before"));
+        Ok((StatusCode::FORBIDDEN, page).into_response())
+    }
+}
+
+async fn log_in(way: &Way<'_>, login: Login) -> Response {
+    let Way { notebook, accounts, place, next, .. } = *way;
     let name = login.name.trim().to_owned();
     let done = async {
         let account = accounts.check(&name, login.password, place.client).await?;
-        let secret = accounts.log_in(account.id, place.client, agent).await?;
-        notebook.store.audit(&account.name, &place.client_text(), "log in", "").await?;
-        Ok(secret)
+        if notebook.store.second_factor(account.id)?.is_some_and(|factor| factor.confirmed) {
+            let ticket = notebook.auth.new_ticket(account.id);
+            return Ok(code_page(place, next, &ticket, None).into_response());
+        }
+        way.finish(&account).await
     };
     match done.await {
-        Ok(secret) => {
-            let cookie = [(header::SET_COOKIE, session_cookie(notebook, place, &secret))];
-            (cookie, Redirect::to(&own_address(place, next))).into_response()
-        }
+        Ok(response) => response,
         Err(AccountError::Store(error)) => ApiError::from(error).into_response(),
         Err(error) => {
             let name: String = name.chars().take(64).collect();

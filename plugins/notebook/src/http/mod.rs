@@ -1,18 +1,25 @@
 //! The HTTP interface: Jupyter Server's API, the pages, and the documents' WebSocket.
 
 mod admin;
+mod admin_delete;
 mod channels;
 mod config_sections;
+mod comments;
 mod contents;
 mod convert;
 mod documents;
 mod environments;
+mod email;
 mod error;
 mod events;
 mod forms;
 mod guard;
+mod handover;
+mod history;
+mod import;
 mod kernels;
 mod lab;
+mod lists;
 mod location;
 mod login;
 mod metrics;
@@ -25,6 +32,8 @@ mod published;
 mod raw_files;
 mod resolve;
 mod rights;
+mod second_factor;
+mod server_user;
 mod sessions;
 mod share;
 mod signup;
@@ -32,10 +41,11 @@ mod spec;
 mod status;
 mod terminals;
 mod view;
+mod trash;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 
 use crate::settings::FrontEnd;
 use crate::state::Shared;
@@ -67,9 +77,14 @@ pub fn router(notebook: Shared) -> Router {
         .route("/account", get(profile::show))
         .route("/account/sessions", post(profile::end_session))
         .route("/account/tokens", post(profile::tokens))
+        .route("/account/second-factor", get(second_factor::begin).post(second_factor::change))
+        .route("/account/email", post(email::change))
+        .route("/confirm", get(email::ask_confirm).post(email::confirm))
+        .route("/forgot", get(email::forgot).post(email::send_link))
         .route("/account/password", post(profile::password))
         .route("/admin", get(admin::show))
         .route("/admin/accounts", post(admin::account))
+        .route("/admin/delete", get(admin_delete::ask).post(admin_delete::delete))
         .route("/admin/invite", post(admin::invite))
         .route("/admin/groups", post(admin::groups))
         .route("/admin/kernels", post(admin::kernels))
@@ -77,7 +92,25 @@ pub fn router(notebook: Shared) -> Router {
         .route("/shared", get(share::list).post(share::leave))
         .route("/join", get(share::ask_join).post(share::join))
         .route("/publish/{*path}", post(published::publish))
+        .route("/library", get(pages::tree_root))
+        .route("/api/notebooks", get(lists::list))
+        .route("/api/notebooks/{*path}", get(lists::show).patch(lists::change))
+        .route("/api/import", post(import::import))
+        .route("/api/export/{*path}", get(import::export))
+        .route("/api/trash", get(trash::list).post(trash::add).delete(trash::empty))
+        .route("/api/trash/{id}", post(trash::restore).delete(trash::delete))
+        .route("/api/comments/{*path}", get(comments::list).post(comments::change).delete(comments::delete))
+        .route("/api/people/{*path}", get(comments::people))
+        .route("/inbox", get(pages::tree_root))
+        .route("/api/inbox", get(comments::inbox).post(comments::read))
+        .route("/handover/{*path}", post(handover::handover))
+        .route("/ask/{*path}", get(handover::ask).post(handover::send_request))
+        .route("/requests/{*path}", post(handover::answer_request))
+        .route("/history/{*path}", get(pages::notebook))
+        .route("/api/history/{*path}", get(history::show).post(history::change))
+        .route("/api/runs/{*path}", get(history::runs))
         .route("/pub/{slug}", get(published::page))
+        .route("/api/ratings/{slug}", put(published::rate).delete(published::rate))
         .route("/api/published/{slug}", get(published::content))
         .route("/files/{*path}", get(raw_files::get))
         .route("/api", get(status::version))

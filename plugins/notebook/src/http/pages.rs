@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use rust_embed::RustEmbed;
 
 use super::error::{ApiError, blocking};
+use super::handover::refusal;
 use super::location::RequestLocation;
 use super::percent::encode;
 use crate::access::Level;
@@ -62,7 +63,9 @@ pub(super) async fn tree(
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
-    notebook.may(&principal, Level::View, &path)?;
+    if let Err(error) = notebook.may(&principal, Level::View, &path) {
+        return Ok(refusal(error, &principal, &path));
+    }
     let (files, looked) = (notebook.files.clone(), path.clone());
     let facts = blocking(move || files.facts(&looked)).await?;
     if !facts.is_dir {
@@ -79,7 +82,9 @@ pub(super) async fn notebook(
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
-    notebook.may(&principal, Level::View, &path)?;
+    if let Err(error) = notebook.may(&principal, Level::View, &path) {
+        return Ok(refusal(error, &principal, &path));
+    }
     let (files, looked) = (notebook.files.clone(), path.clone());
     let facts = blocking(move || files.facts(&looked)).await?;
     if facts.is_dir {

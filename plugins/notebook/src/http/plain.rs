@@ -5,8 +5,10 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::error::ErrorMessage;
+use super::handover::AskFor;
 use super::location::RequestLocation;
 use super::pages::escape;
+use super::percent::encode;
 
 /// The colors and fonts of `web/src/app.css`.
 const STYLE: &str = "\
@@ -77,8 +79,20 @@ pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) ->
 
 /// Whether a path is that of a page with a form.
 pub(super) fn is_form(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/signup" | "/account" | "/admin" | "/shared" | "/join")
-        || ["/account/", "/admin/", "/share/", "/publish/"].iter().any(|prefix| path.starts_with(prefix))
+    matches!(
+        path,
+        "/login"
+            | "/logout"
+            | "/signup"
+            | "/forgot"
+            | "/confirm"
+            | "/account"
+            | "/admin"
+            | "/shared"
+            | "/join"
+    ) || ["/account/", "/admin/", "/share/", "/publish/", "/handover/", "/ask/", "/requests/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 /// Turns a JSON error into a page.
@@ -92,8 +106,16 @@ pub(super) fn show_error(place: &RequestLocation, response: Response) -> Respons
         status if status.is_server_error() => "Something went wrong",
         _ => "This does not work",
     };
+    let ask = match response.extensions().get() {
+        Some(AskFor(path)) => format!(
+            "<p>If somebody sent you this address, <a href=\"{}ask/{}\">ask for access</a>.</p>",
+            escape(&place.base()),
+            escape(&encode(path))
+        ),
+        None => String::new(),
+    };
     let body = format!(
-        "<p>{}</p><p><a href=\"{}\">Open the list of notebooks</a></p><p class=\"faint\">{status}</p>",
+        "<p>{}</p>{ask}<p><a href=\"{}\">Open the list of notebooks</a></p><p class=\"faint\">{status}</p>",
         escape(&sentence(&message)),
         escape(&place.base()),
     );

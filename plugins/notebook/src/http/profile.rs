@@ -7,10 +7,12 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 
+use super::email;
 use super::error::{ApiError, Result};
 use super::forms::{Visitor, agent, level_options, problem, shown_time};
 use super::guard::{add_cookie, session_cookie};
 use super::pages::escape;
+use super::second_factor;
 use crate::access::Level;
 use crate::accounts::AccountError;
 use crate::state::Shared;
@@ -68,7 +70,9 @@ fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          {password_form}<label>Current password <input name=\"current\" type=\"password\" autocomplete=\"current-password\" required></label>\
          <label>New password <input name=\"password\" type=\"password\" minlength=\"8\" autocomplete=\"new-password\" required></label>\
          <button>Change the password</button></form>\
-         <h2>Log out</h2><p>{logout}</p>",
+         {email}{factor}<h2>Log out</h2><p>{logout}</p>",
+        email = email::section(visitor)?,
+        factor = second_factor::section(visitor)?,
         token_form = visitor.form("account/tokens"),
         levels = level_options(&Level::ALL, Level::Edit),
         password_form = visitor.form("account/password"),

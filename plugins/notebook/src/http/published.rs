@@ -1,31 +1,67 @@
 //! `/publish/PATH`: freezes a notebook for readers without an account. `/pub/SLUG` and `/api/published/SLUG`: what they read.
 
-use std::time::{Duration, SystemTime};
-
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::header;
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::{ApiError, Result, blocking};
+use super::error::{ApiError, Result, blocking, object};
 use super::forms::Visitor;
+use super::history::time;
 use super::location::RequestLocation;
 use super::pages;
 use super::percent::encode;
 use crate::access::Level;
-use crate::clock;
 use crate::files::RelativePath;
 use crate::format;
 use crate::identity::Principal;
 use crate::state::Shared;
-use crate::store::Publication;
+use crate::store::{Publication, Rating};
+
+/// The licences that can be chosen: the name, and where its text is.
+const LICENCES: [(&str, &str); 6] = [
+    ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),
+    ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
+    ("CC BY-NC 4.0", "https://creativecommons.org/licenses/by-nc/4.0/"),
+    ("CC0 1.0", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    ("MIT", "https://opensource.org/license/mit"),
+    ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
+];
+/// The longest comment of a rating, in bytes.
+const RATING_BYTES: usize = 2000;
 
 #[derive(Deserialize)]
 pub(super) struct PublishForm {
     #[serde(default)]
     unpublish: bool,
+    /// Only change the licence and `republish`.
+    #[serde(default)]
+    settings: bool,
+    #[serde(default)]
+    licence: String,
+    #[serde(default)]
+    republish: bool,
+}
+
+/// The choices about a publication, for the page `/share/PATH`.
+pub(super) fn settings_form(visitor: &Visitor, action: &str, publication: &Publication) -> String {
+    let option = |name: &str| {
+        let selected = if name == publication.licence { " selected" } else { "" };
+        format!("<option value=\"{name}\"{selected}>{}</option>", if name.is_empty() { "none" } else { name })
+    };
+    let licences: String =
+        std::iter::once("").chain(LICENCES.iter().map(|(name, _)| *name)).map(option).collect();
+    let checked = if publication.republish { " checked" } else { "" };
+    format!(
+        "{}<input type=\"hidden\" name=\"settings\" value=\"true\"><label>Licence <select name=\"licence\">{licences}</select></label>\
+         <label>Publish again with each save <input type=\"checkbox\" name=\"republish\" value=\"true\"{checked}></label>\
+         <button class=\"plain\">Change</button></form>",
+        visitor.form(action)
+    )
 }
 
 /// Publishes a notebook as it is now, or takes it back.
@@ -40,6 +76,14 @@ pub(super) async fn publish(
     if form.unpublish {
         notebook.store.unpublish(&path).await?;
         visitor.audit("unpublish", path.as_str()).await?;
+        return Ok(visitor.back(&format!("share/{}", encode(path.as_str()))));
+    }
+    if form.settings {
+        if !form.licence.is_empty() && !LICENCES.iter().any(|(name, _)| *name == form.licence) {
+            return Err(ApiError::bad("there is no such licence"));
+        }
+        notebook.store.set_publication(&path, &form.licence, form.republish).await?;
+        visitor.audit("change publication", path.as_str()).await?;
         return Ok(visitor.back(&format!("share/{}", encode(path.as_str()))));
     }
     if !path.is_notebook() {
@@ -94,9 +138,55 @@ pub(super) async fn content(
         let name = format!("attachment; filename*=UTF-8''{}.ipynb", encode(&publication.title));
         return Ok(([(header::CONTENT_DISPOSITION, name)], Json(content)).into_response());
     }
-    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(publication.at.max(0).cast_unsigned());
+    let ratings = notebook.store.ratings(&slug)?;
+    let link = LICENCES.iter().find(|(name, _)| *name == publication.licence);
     let shown = json!({
-        "title": publication.title, "author": publication.author, "published": clock::rfc3339(at), "content": content,
+        "title": publication.title, "author": publication.author, "published": time(publication.at), "content": content,
+        "licence": link.map(|(name, address)| json!({"name": name, "address": address})),
+        "ratings": ratings.iter().map(rating_json).collect::<Vec<Value>>(),
     });
     Ok(Json(shown).into_response())
+}
+
+fn rating_json(rating: &Rating) -> Value {
+    json!({"name": rating.name, "stars": rating.stars, "text": rating.text, "at": time(rating.at)})
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatingBody {
+    stars: u8,
+    #[serde(default)]
+    text: String,
+}
+
+/// `PUT api/ratings/SLUG`: rates a published notebook. `DELETE`: takes the rating back.
+pub(super) async fn rate(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    method: Method,
+    Path(slug): Path<String>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>> {
+    let (publication, _) = found(&notebook, &slug)?;
+    let account = principal.user.ok_or_else(|| ApiError::missing("ratings need accounts"))?;
+    if publication.author == principal.name {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "you published this yourself"));
+    }
+    let rating = match method {
+        Method::DELETE => None,
+        _ => {
+            let body: RatingBody = serde_json::from_value(object(body)?.into())
+                .map_err(|error| ApiError::bad(format!("cannot read the rating: {error}")))?;
+            if body.stars > 4 || body.text.len() > RATING_BYTES {
+                return Err(ApiError::bad(format!(
+                    "a rating has 0 to 4 stars and a text of at most {RATING_BYTES} bytes"
+                )));
+            }
+            Some((body.stars, body.text.trim().to_owned()))
+        }
+    };
+    notebook.store.rate(&slug, account, rating).await?;
+    let ratings: Vec<Value> = notebook.store.ratings(&slug)?.iter().map(rating_json).collect();
+    Ok(Json(json!({"ratings": ratings})))
 }

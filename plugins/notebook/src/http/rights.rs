@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::error::{ApiError, Result};
+use super::error::{ApiError, Result, blocking};
 use crate::access::{Denied, Level};
 use crate::files::RelativePath;
 use crate::identity::Principal;
@@ -25,6 +25,14 @@ impl Notebook {
                 format!("you may not do this with `{path}`: ask its owner for the right"),
             ),
         })
+    }
+
+    /// Refuses to write so many bytes at `path` if its owner has too many already.
+    pub(super) async fn admit_bytes(&self, path: &RelativePath, bytes: usize) -> Result<()> {
+        let Some(quota) = self.quota.clone() else { return Ok(()) };
+        let path = path.clone();
+        let refused = |message: String| ApiError::new(StatusCode::INSUFFICIENT_STORAGE, message);
+        blocking(move || quota.admit_bytes(&path, bytes as u64).map_err(refused)).await
     }
 
     /// Whether `principal` is the single user, or an administrator.

@@ -8,8 +8,10 @@ use serde::Deserialize;
 
 use super::error::{ApiError, Result};
 use super::forms::{Visitor, level_options, problem, shown_time};
+use super::handover;
 use super::pages::escape;
 use super::percent::encode;
+use super::published::settings_form;
 use crate::access::Level;
 use crate::accounts::{hash_of, in_future, new_secret};
 use crate::files::RelativePath;
@@ -70,6 +72,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
         false => format!("<table><tr><th>May</th><th>Ends</th><th></th></tr>{links}</table>"),
     };
     let published = published(visitor, path)?;
+    let others = handover::sections(visitor, path)?;
     let kind = if path.is_notebook() { "notebooks" } else { "tree" };
     let body = format!(
         "{notice}<p><a href=\"{base}{kind}/{address}\">{path}</a></p>{rights}\
@@ -80,7 +83,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
          <p class=\"faint\">Running a cell is running a program: who may run or edit can also read and change the other files in the folder of the notebook.</p>\
          <h2>Share by link</h2>{links}{form}<label>Who opens it may <select name=\"link\">{levels}</select></label>\
          <label>Days <input name=\"days\" type=\"number\" min=\"1\" max=\"90\" value=\"7\" required></label><button>Make a link</button></form>\
-         <p class=\"faint\">It works for people with an account.</p>{published}",
+         <p class=\"faint\">It works for people with an account.</p>{published}{others}",
         base = escape(&visitor.place.base()),
         address = escape(&encode(path.as_str())),
         path = escape(path.as_str()),
@@ -104,8 +107,9 @@ fn published(visitor: &Visitor, path: &RelativePath) -> Result<String> {
     };
     let address = format!("{}pub/{}", visitor.place.base(), publication.slug);
     Ok(format!(
-        "<h2>Published</h2><p><a href=\"{address}\">{address}</a> shows the notebook as it was at {} (UTC). Everybody can read it.</p>{}{}",
+        "<h2>Published</h2><p><a href=\"{address}\">{address}</a> shows the notebook as it was at {} (UTC). Everybody can read it.</p>{}{}{}",
         shown_time(publication.at),
+        settings_form(visitor, &action, &publication),
         visitor.button(&action, &[], "Publish the newest version", ""),
         visitor.button(&action, &[("unpublish", "true")], "Take it back", "plain"),
         address = escape(&address),

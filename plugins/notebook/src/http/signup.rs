@@ -16,7 +16,7 @@ use super::plain;
 use crate::accounts::{AccountError, Accounts, hash_of};
 use crate::files::{FileError, RelativePath};
 use crate::identity::Role;
-use crate::settings::SignUp;
+use crate::settings::{Question, SignUp};
 use crate::state::{Notebook, Shared};
 use crate::store::Account;
 
@@ -59,16 +59,29 @@ pub(super) async fn form(
     Query(query): Query<SignUpQuery>,
 ) -> Result<Response> {
     let (_, offer) = offer(&notebook, query.code.as_deref())?;
-    Ok(page(&place, query.code.as_deref(), &offer, "", None))
+    let code = query.code.as_deref();
+    Ok(page(&place, (code, question(&notebook, code)), &offer, "", None))
+}
+
+/// The question, for who has no invitation.
+fn question<'a>(notebook: &'a Notebook, code: Option<&str>) -> Option<&'a Question> {
+    notebook.settings.sign_up_question.as_ref().filter(|_| code.is_none())
 }
 
 fn page(
     place: &RequestLocation,
-    code: Option<&str>,
+    (code, question): (Option<&str>, Option<&Question>),
     offer: &Offer,
     name: &str,
     error: Option<&str>,
 ) -> Response {
+    let question = question.map(|question| {
+        format!(
+            "<label for=\"answer\">{}</label><input id=\"answer\" name=\"answer\" autocomplete=\"off\" required>",
+            escape(&question.question)
+        )
+    });
+    let question = question.unwrap_or_default();
     let action = match code {
         Some(code) => format!("{}signup?code={}", place.base(), encode(code)),
         None => format!("{}signup", place.base()),
@@ -92,7 +105,7 @@ fn page(
     };
     let body = format!(
         "{}<form method=\"post\" action=\"{}\">{name}<label for=\"password\">Password</label>\
-         <input id=\"password\" name=\"password\" type=\"password\" minlength=\"8\" autocomplete=\"new-password\" required>\
+         <input id=\"password\" name=\"password\" type=\"password\" minlength=\"8\" autocomplete=\"new-password\" required>{question}\
          <button>{button}</button></form><p class=\"faint\">At least 8 characters.</p>",
         error.map(problem).unwrap_or_default(),
         escape(&action)
@@ -106,6 +119,8 @@ pub(super) struct Entered {
     #[serde(default)]
     name: String,
     password: String,
+    #[serde(default)]
+    answer: String,
 }
 
 pub(super) async fn submit(
@@ -115,10 +130,15 @@ pub(super) async fn submit(
     Query(query): Query<SignUpQuery>,
     body: std::result::Result<Form<Entered>, FormRejection>,
 ) -> Result<Response> {
-    let Form(Entered { name, password }) = body.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
+    let Form(Entered { name, password, answer }) =
+        body.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
     let code = query.code.as_deref();
     let (accounts, offer) = offer(&notebook, code)?;
     let name = name.trim();
+    let question = question(&notebook, code);
+    if question.is_some_and(|question| !question.is_answered(&answer)) {
+        return Ok(page(&place, (code, question), &offer, name, Some("the answer to the question is wrong")));
+    }
     let done = match &offer {
         Offer::NewAccount(role) => add(&notebook, &accounts, name, *role, password, code).await,
         Offer::NewPassword(account) => change(&notebook, &accounts, account, password, code).await,
@@ -126,9 +146,12 @@ pub(super) async fn submit(
     let (user, name, what) = match done {
         Ok(done) => done,
         Err(AccountError::Store(error)) => return Err(error.into()),
-        Err(error) => return Ok(page(&place, code, &offer, name, Some(&error.to_string()))),
+        Err(error) => return Ok(page(&place, (code, question), &offer, name, Some(&error.to_string()))),
     };
     notebook.store.audit(&name, &place.client_text(), what, &name).await?;
+    if notebook.store.second_factor(user)?.is_some_and(|factor| factor.confirmed) {
+        return Ok(Redirect::to(&format!("{}login", place.base())).into_response());
+    }
     let secret = accounts.log_in(user, place.client, agent(&headers)).await?;
     let cookie = [(header::SET_COOKIE, session_cookie(&notebook, &place, &secret))];
     Ok((cookie, Redirect::to(&place.base())).into_response())

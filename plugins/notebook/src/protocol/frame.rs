@@ -64,6 +64,8 @@ pub enum ServerFrame {
         /// What went wrong and what to do, for users.
         message: String,
     },
+    /// The comments at the document have changed: fetch them again. Not numbered.
+    Commented,
     /// Somebody else is looking at the document, or their cursor moved. Not numbered, and only sent between accounts.
     Present {
         /// Identifies their page.

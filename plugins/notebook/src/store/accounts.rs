@@ -71,9 +71,9 @@ pub struct AuditEntry {
     pub target: String,
 }
 
-const ACCOUNT: &str = "select id, name, role, active, password, created from users";
+pub(super) const ACCOUNT: &str = "select id, name, role, active, password, created from users";
 
-fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
         id: row.get(0)?,
         name: row.get(1)?,

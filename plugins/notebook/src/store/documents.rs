@@ -126,8 +126,8 @@ impl Store {
                 )?
                 .execute(named_params! {
                     ":document": document, ":number": number, ":oldest": now() - KEPT_MS, ":kept": KEPT_OPERATIONS,
-                })
-                .map(drop)
+                })?;
+            super::history::trim(connection, &document)
         })
         .await
     }

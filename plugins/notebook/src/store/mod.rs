@@ -5,13 +5,24 @@
 //! nothing.
 
 mod accounts;
+mod backup;
+mod comments;
 mod documents;
+mod emails;
+mod erase;
+mod handover;
+mod history;
+mod invitations;
+mod lists;
 mod publications;
+mod removal;
 mod rights;
 mod schema;
+mod search;
+mod second_factors;
 mod values;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -20,9 +31,17 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
+pub use self::comments::{Comment, NewNotice, Notice, Thread};
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
-pub use self::publications::Publication;
+pub use self::erase::{ERASED, erase_in};
+pub use self::handover::{AccessRequest, Offer};
+pub use self::history::{Cause, Run, Snapshot};
+pub use self::invitations::Invitation;
+pub use self::lists::{Marks, MarksChange, Trashed};
+pub use self::publications::{Publication, Rating};
 pub use self::rights::Subject;
+pub use self::search::{FileVersion, Found, IndexedNotebook};
+pub use self::second_factors::SecondFactor;
 
 /// How long a change waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
@@ -47,6 +66,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     changes: mpsc::Sender<Change>,
     reader: Mutex<Connection>,
+    path: PathBuf,
 }
 
 /// Makes a change, or is told why it cannot be made. Returns what is to be called with the end of the transaction.
@@ -68,7 +88,7 @@ impl Store {
         let (changes, queue) = mpsc::channel();
         let thread = std::thread::Builder::new().name("notebook-store".to_owned());
         thread.spawn(move || run(writer, &queue)).map_err(|error| StoreError(error.to_string()))?;
-        Ok(Store(Arc::new(Inner { changes, reader: Mutex::new(reader) })))
+        Ok(Store(Arc::new(Inner { changes, reader: Mutex::new(reader), path: path.to_owned() })))
     }
 
     /// Makes a change. When this returns, the change is on the disk.
@@ -88,6 +108,32 @@ impl Store {
         answer.await.map_err(|_| gone())?
     }
 
+    /// Makes a change later. Changes keep their order. A failure is logged.
+    fn post(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let change: Change = Box::new(move |connection| {
+            let result = connection.and_then(|connection| in_savepoint(connection, change));
+            Box::new(move |committed| {
+                if let Err(error) = committed.and(result) {
+                    tracing::error!(%error, "a change was not kept");
+                }
+            })
+        });
+        self.0.changes.send(change).map_err(|_| StoreError("its thread has ended".to_owned()))
+    }
+
+    /// Moves everything from the write-ahead log into the database file, and empties the log.
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        let busy: i64 =
+            self.read(|db| db.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0)))?;
+        match busy {
+            0 => Ok(()),
+            _ => Err(StoreError("its log could not be emptied, because it is in use: try again".to_owned())),
+        }
+    }
+
     /// Reads. Queries must be short: they run on the caller's thread.
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         Ok(query(&self.0.reader.lock())?)
@@ -99,7 +145,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY)?;
     // A change that was acknowledged must survive a crash of the machine.
     connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma trusted_schema = off;",
+        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma secure_delete = on; pragma trusted_schema = off;",
     )?;
     Ok(connection)
 }
@@ -137,7 +183,7 @@ fn in_savepoint<T>(
 }
 
 /// The time in milliseconds since 1970.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

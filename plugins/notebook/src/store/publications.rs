@@ -17,6 +17,36 @@ pub struct Publication {
     pub author: String,
     /// What readers see as its title.
     pub title: String,
+    /// Under which licence it may be used; empty if none was chosen.
+    pub licence: String,
+    /// Whether it is published again when the notebook is saved.
+    pub republish: bool,
+}
+
+/// What a reader thinks of a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rating {
+    /// The login name.
+    pub name: String,
+    /// 0 to 4.
+    pub stars: u8,
+    /// A comment; may be empty.
+    pub text: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+const PUBLICATION: &str = "slug, at, author, title, licence, republish";
+
+fn publication(row: &rusqlite::Row<'_>) -> rusqlite::Result<Publication> {
+    Ok(Publication {
+        slug: row.get(0)?,
+        at: row.get(1)?,
+        author: row.get(2)?,
+        title: row.get(3)?,
+        licence: row.get(4)?,
+        republish: row.get(5)?,
+    })
 }
 
 impl Store {
@@ -59,19 +89,30 @@ impl Store {
         .await
     }
 
+    /// Sets the licence of a publication, and whether it is published again when the notebook is saved.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_publication(
+        &self,
+        path: &RelativePath,
+        licence: &str,
+        republish: bool,
+    ) -> Result<(), StoreError> {
+        let (path, licence) = (path.to_string(), licence.to_owned());
+        self.write(move |db| {
+            let sql = "update publications set licence = ?2, republish = ?3 where document = (select id from documents where path = ?1)";
+            db.execute(sql, params![path, licence, republish]).map(drop)
+        })
+        .await
+    }
+
     /// What was published of the notebook at `path`.
     /// # Errors
     /// [`StoreError`].
     pub fn publication_of(&self, path: &RelativePath) -> Result<Option<Publication>, StoreError> {
         self.read(|db| {
-            db.query_row(
-                "select slug, at, author, title from publications join documents on documents.id = document where path = ?1",
-                [path.as_str()],
-                |row| {
-                    Ok(Publication { slug: row.get(0)?, at: row.get(1)?, author: row.get(2)?, title: row.get(3)? })
-                },
-            )
-            .optional()
+            let sql = format!("select {PUBLICATION} from publications join documents on documents.id = document where path = ?1");
+            db.query_row(&sql, [path.as_str()], publication).optional()
         })
     }
 
@@ -80,20 +121,46 @@ impl Store {
     /// [`StoreError`].
     pub fn publication(&self, slug: &str) -> Result<Option<(Publication, String)>, StoreError> {
         self.read(|db| {
-            db.query_row(
-                "select slug, at, author, title, content from publications where slug = ?1",
-                [slug],
-                |row| {
-                    let publication = Publication {
-                        slug: row.get(0)?,
-                        at: row.get(1)?,
-                        author: row.get(2)?,
-                        title: row.get(3)?,
-                    };
-                    Ok((publication, row.get(4)?))
-                },
-            )
-            .optional()
+            let sql = format!("select {PUBLICATION}, content from publications where slug = ?1");
+            db.query_row(&sql, [slug], |row| Ok((publication(row)?, row.get(6)?))).optional()
+        })
+    }
+
+    /// Rates a publication; the newest rating of an account counts. `None` takes it back.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rate(
+        &self,
+        slug: &str,
+        account: i64,
+        rating: Option<(u8, String)>,
+    ) -> Result<(), StoreError> {
+        let slug = slug.to_owned();
+        self.write(move |db| {
+            match rating {
+                Some((stars, text)) => db.execute(
+                    "insert into ratings (slug, account, stars, text, at) values (?1, ?2, ?3, ?4, ?5) \
+                     on conflict (slug, account) do update set stars = excluded.stars, text = excluded.text, at = excluded.at",
+                    params![slug, account, stars, text, now()],
+                ),
+                None => db.execute("delete from ratings where slug = ?1 and account = ?2", params![slug, account]),
+            }
+            .map(drop)
+        })
+        .await
+    }
+
+    /// The ratings of a publication, the newest first.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ratings(&self, slug: &str) -> Result<Vec<Rating>, StoreError> {
+        self.read(|db| {
+            let sql = "select name, stars, text, at from ratings join users on id = account where slug = ?1 order by at desc";
+            db.prepare(sql)?
+                .query_map([slug], |row| {
+                    Ok(Rating { name: row.get(0)?, stars: row.get(1)?, text: row.get(2)?, at: row.get(3)? })
+                })?
+                .collect()
         })
     }
 }

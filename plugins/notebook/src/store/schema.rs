@@ -2,10 +2,21 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, search};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
-const MIGRATIONS: &[&str] = &[DOCUMENTS, ACCOUNTS, PUBLICATIONS];
+const MIGRATIONS: &[&str] = &[
+    DOCUMENTS,
+    ACCOUNTS,
+    PUBLICATIONS,
+    LISTS,
+    search::TABLES,
+    HISTORY,
+    COMMENTS,
+    SECOND_FACTORS,
+    RATINGS,
+    EMAILS,
+];
 
 const DOCUMENTS: &str = "
     create table documents (
@@ -98,6 +109,145 @@ const PUBLICATIONS: &str = "
         title text not null,
         content text not null               -- the JSON of a notebook
     ) strict;
+";
+
+/// What accounts note about documents, and the trash. The account 0 is the single user.
+const LISTS: &str = "
+    create table marks (
+        account integer not null,
+        document text not null references documents on delete cascade,
+        starred integer not null default 0,
+        archived integer not null default 0,
+        primary key (account, document)
+    ) strict, without rowid;
+    create table tags (
+        account integer not null,
+        document text not null references documents on delete cascade,
+        tag text not null,
+        primary key (account, document, tag)
+    ) strict, without rowid;
+    create table trash (
+        id text primary key,                -- a UUID
+        path text not null,                 -- where it was
+        author text not null,               -- the login name of who deleted it
+        at integer not null
+    ) strict;
+";
+
+/// Snapshots and operations together give every state of a document.
+const HISTORY: &str = "
+    create table snapshots (
+        id integer primary key,
+        document text not null references documents on delete cascade,
+        number integer not null,            -- it contains the operations up to this one
+        at integer not null,
+        author text not null,               -- a login name; empty for the server
+        cause text not null check (cause in ('periodic', 'disk', 'revision')),
+        name text not null,                 -- of a revision
+        content text not null               -- the JSON of a notebook without outputs
+    ) strict;
+    create index snapshots_document on snapshots (document, number, id);
+    create table runs (
+        id text primary key,                -- of the message to the kernel
+        document text not null references documents on delete cascade,
+        cell text not null,
+        author text not null,
+        at integer not null,
+        source text not null
+    ) strict;
+    create index runs_document on runs (document, at);
+    create table run_ends (
+        run text primary key references runs on delete cascade,
+        at integer not null,
+        status text not null
+    ) strict, without rowid;
+";
+
+const COMMENTS: &str = "
+    create table threads (
+        id integer primary key,
+        document text not null references documents on delete cascade,
+        cell text not null,                 -- empty: the whole notebook
+        quote text not null,                -- what the cell began with
+        resolved_at integer,
+        resolved_by text
+    ) strict;
+    create index threads_document on threads (document);
+    create table comments (
+        id integer primary key,
+        thread integer not null references threads on delete cascade,
+        author text not null,
+        at integer not null,
+        edited_at integer,
+        text text not null
+    ) strict;
+    create index comments_thread on comments (thread);
+    create table notices (
+        id integer primary key,
+        account integer not null references users on delete cascade,
+        at integer not null,
+        kind text not null check (kind in ('mention', 'reply', 'comment', 'offer', 'request', 'granted')),
+        author text not null,
+        document text not null references documents on delete cascade,
+        thread integer references threads on delete cascade,
+        text text not null,
+        seen integer not null default 0
+    ) strict;
+    create index notices_account on notices (account, seen);
+    create table offers (                   -- of ownership
+        document text primary key references documents on delete cascade,
+        account integer not null references users on delete cascade,
+        author text not null,
+        at integer not null
+    ) strict, without rowid;
+    create table requests (                 -- for access
+        document text not null references documents on delete cascade,
+        account integer not null references users on delete cascade,
+        level text not null,
+        text text not null,
+        at integer not null,
+        primary key (document, account)
+    ) strict, without rowid;
+";
+
+const SECOND_FACTORS: &str = "
+    create table second_factors (
+        account integer primary key references users on delete cascade,
+        secret blob not null,
+        confirmed integer not null,         -- whether it is asked for
+        step integer not null               -- of the newest code that was used: each is used once
+    ) strict;
+    create table recovery_codes (
+        hash blob primary key,
+        account integer not null references users on delete cascade
+    ) strict, without rowid;
+";
+
+const RATINGS: &str = "
+    alter table publications add column licence text not null default '';
+    alter table publications add column republish integer not null default 0; -- with each save
+    create table ratings (
+        slug text not null references publications on delete cascade,
+        account integer not null references users on delete cascade,
+        stars integer not null check (stars between 0 and 4),
+        text text not null,
+        at integer not null,
+        primary key (slug, account)
+    ) strict, without rowid;
+";
+
+const EMAILS: &str = "
+    create table emails (
+        account integer primary key references users on delete cascade,
+        address text not null,              -- confirmed; empty if there is none
+        mailed integer not null             -- when a mail with a link was sent last
+    ) strict;
+    create table email_codes (
+        hash blob primary key,
+        account integer not null references users on delete cascade,
+        address text not null,
+        expires integer not null
+    ) strict, without rowid;
 ";
 
 /// Brings the database to the newest version.

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::server::{Page, Server};
 use crate::support::{Host, plain_python, test_python};
 
-const HTML: (&str, &str) = ("accept", "text/html");
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-const PASSWORD: &str = "correct horse";
+pub(crate) const HTML: (&str, &str) = ("accept", "text/html");
+pub(crate) const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub(crate) const PASSWORD: &str = "correct horse";
 
-async fn start(more: Value) -> Server {
+pub(crate) async fn start(more: Value) -> Server {
     let mut settings =
         json!({"users": "accounts", "kernel_sandbox": "none", "python": plain_python(), "token": null});
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -21,15 +21,15 @@ async fn start(more: Value) -> Server {
 }
 
 /// A browser with its cookies.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     server: &'a Server,
-    cookies: String,
+    pub(crate) cookies: String,
     xsrf: String,
 }
 
 impl<'a> Browser<'a> {
     /// With a new account.
-    async fn new(server: &'a Server, name: &str, role: Role) -> Browser<'a> {
+    pub(crate) async fn new(server: &'a Server, name: &str, role: Role) -> Browser<'a> {
         let accounts = server.notebook().accounts.clone().unwrap();
         let code = accounts.invite(role, None).await.unwrap();
         let body = format!("name={name}&password={}", PASSWORD.replace(' ', "+"));
@@ -38,14 +38,14 @@ impl<'a> Browser<'a> {
         Browser::of(server, &response)
     }
 
-    async fn log_in(server: &'a Server, name: &str) -> Browser<'a> {
+    pub(crate) async fn log_in(server: &'a Server, name: &str) -> Browser<'a> {
         let body = format!("name={name}&password={}", PASSWORD.replace(' ', "+"));
         let response = server.raw("POST", "/login", Some(body), &[HTML, FORM]).await;
         assert_eq!(response.status(), 303);
         Browser::of(server, &response)
     }
 
-    fn of(server: &'a Server, response: &reqwest::Response) -> Browser<'a> {
+    pub(crate) fn of(server: &'a Server, response: &reqwest::Response) -> Browser<'a> {
         let cookies: Vec<&str> = response
             .headers()
             .get_all("set-cookie")
@@ -56,12 +56,12 @@ impl<'a> Browser<'a> {
         Browser { server, cookies: cookies.join("; "), xsrf }
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let response = self.server.raw("GET", path, None, &[HTML, ("cookie", &self.cookies)]).await;
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    async fn post(&self, path: &str, form: &str) -> (u16, String) {
+    pub(crate) async fn post(&self, path: &str, form: &str) -> (u16, String) {
         let mark = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{mark}_xsrf={}", self.xsrf);
         let headers = [HTML, FORM, ("cookie", self.cookies.as_str()), ("origin", self.server.url.as_str())];
@@ -70,7 +70,7 @@ impl<'a> Browser<'a> {
     }
 
     /// A request as the page's scripts send it.
-    async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let headers = [
             ("cookie", self.cookies.as_str()),
             ("origin", self.server.url.as_str()),
@@ -79,17 +79,17 @@ impl<'a> Browser<'a> {
         self.server.send(method, path, body.map(|body| body.to_string()), &headers).await
     }
 
-    async fn share(&self, path: &str, with: &str, level: &str) {
+    pub(crate) async fn share(&self, path: &str, with: &str, level: &str) {
         let form = format!("kind=user&name={with}&level={level}");
         assert_eq!(self.post(&format!("/share/{path}"), &form).await.0, 303);
     }
 
-    async fn page(&self, path: &str) -> Page {
+    pub(crate) async fn page(&self, path: &str) -> Page {
         let headers = [("cookie", self.cookies.as_str()), ("origin", self.server.url.as_str())];
         Page::open_with(self.server, path, &headers).await
     }
 
-    async fn token(&self, level: &str) -> String {
+    pub(crate) async fn token(&self, level: &str) -> String {
         let (status, page) = self.post("/account/tokens", &format!("name=t&level={level}&days=1")).await;
         assert_eq!(status, 200);
         let start = page.find("<code>").unwrap() + 6;
@@ -246,6 +246,12 @@ async fn allowed(who: &Browser<'_>, path: &str) -> Vec<(String, u16)> {
             Some(json!({"path": path, "type": "notebook", "kernel": {"name": "no-such-kernel"}})),
         ),
         ("run", "POST", "/api/kernels".to_owned(), Some(json!({"path": path, "name": "no-such-kernel"}))),
+        ("view", "GET", format!("/api/notebooks/{path}"), None),
+        ("view", "GET", format!("/api/comments/{path}"), None),
+        ("comment", "POST", format!("/api/comments/{path}"), Some(json!({"text": ""}))),
+        ("comment", "GET", format!("/api/people/{path}"), None),
+        ("edit", "POST", format!("/api/history/{path}"), Some(json!({"restore": {"point": "x"}}))),
+        ("manage", "POST", format!("/api/history/{path}"), Some(json!({"erase": {"text": "x"}}))),
         ("edit", "PUT", api.clone(), Some(json!({"type": "notebook"}))),
         ("edit", "POST", format!("{api}/checkpoints"), None),
         ("edit", "POST", format!("{api}/checkpoints/no"), None),
@@ -293,6 +299,7 @@ async fn rights_hold_at_every_address_and_for_every_operation() {
         ("stranger", Role::User, None),
         ("guest", Role::Guest, None),
         ("viewer", Role::Guest, Some(Level::View)),
+        ("commenter", Role::User, Some(Level::Comment)),
         ("runner", Role::User, Some(Level::Run)),
         ("editor", Role::User, Some(Level::Edit)),
         ("manager", Role::User, Some(Level::Manage)),
@@ -405,7 +412,10 @@ async fn a_link_is_accepted_on_a_page() {
     let start = page.find("/join?code=").expect("the link is shown");
     let link = page[start..start + "/join?code=".len() + 64].to_owned();
     let (status, page) = bob.get(&link).await;
-    assert!(status == 200 && page.contains("ann/n.ipynb") && page.contains("view and run"), "{page}");
+    assert!(
+        status == 200 && page.contains("ann/n.ipynb") && page.contains("view, comment and run"),
+        "{page}"
+    );
     assert_eq!(bob.call("GET", "/api/contents/ann/n.ipynb", None).await.0, 404, "looking is not accepting");
     assert_eq!(bob.post(&link, "").await.0, 303);
     assert_eq!(bob.call("GET", "/api/contents/ann/n.ipynb", None).await.0, 200);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod commands;
+mod comments;
 mod documents;
 mod durability;
 mod editing;
@@ -10,9 +12,14 @@ mod example;
 mod gateway;
 mod host;
 mod interface;
+mod factors;
+mod history;
+mod imports;
 mod kernels;
+mod lists;
 mod login;
 mod programs;
+mod mail;
 mod rest;
 mod runs;
 mod server;

@@ -6,8 +6,12 @@ import "./editing.css";
 import "@xterm/xterm/css/xterm.css";
 import "./files.css";
 import { applyToPage } from "./state/settings";
-import { base, place } from "./transport/base";
 import { FilePage } from "./ui/file";
+import "./team.css";
+import { base, place } from "./transport/base";
+import { HistoryPage } from "./ui/history";
+import { InboxPage } from "./ui/inbox";
+import { LibraryPage } from "./ui/library";
 import { ListPage } from "./ui/list";
 import { PublishedPage } from "./ui/published";
 import { NotebookPage } from "./ui/notebook";
@@ -26,6 +30,12 @@ if (here.page === "notebook") {
 } else if (here.page === "terminal") {
   document.body.className = "terminal-page";
   void import("./ui/terminal").then(({ TerminalPage }) => new TerminalPage(here.name).open(document.body));
+} else if (here.page === "history") {
+  document.body.className = "list-page";
+  new HistoryPage(here.path).open(document.body);
+} else if (here.page === "library" || here.page === "inbox") {
+  document.body.className = "list-page";
+  (here.page === "library" ? new LibraryPage() : new InboxPage()).open(document.body);
 } else {
   document.body.className = "list-page";
   new ListPage(here.folder).open(document.body);

@@ -27,8 +27,10 @@ page("the list: sorts, searches, shows what runs, links below the prefix", async
   assert.match(await list.locator(".empty").innerText(), /No names contain/);
 });
 
-page("the list: rename, duplicate and delete ask the server, delete only after a question", async ({ fake, context }) => {
+page("the list: rename, duplicate and the trash ask the server, and the trash can be undone", async ({ fake, context }) => {
   fake.entries = [{ name: "a.ipynb" }, { name: "b.ipynb" }];
+  fake.answers["POST api/trash"] = { id: "t1", path: "a.ipynb" };
+  fake.answers["POST api/trash/t1"] = { path: "a.ipynb" };
   const list = await fake.open(context, "");
   const act = async (name: string) => {
     await list.getByRole("button", { name: "Actions for a.ipynb" }).click();
@@ -45,18 +47,16 @@ page("the list: rename, duplicate and delete ask the server, delete only after a
   await list.keyboard.press("Enter");
   await list.locator("dialog").waitFor({ state: "detached" });
   await act("Duplicate");
-  await act("Delete");
-  await list.getByRole("button", { name: "Cancel" }).click();
-  await act("Delete");
-  const deleted = list.waitForResponse((response) => response.request().method() === "DELETE");
-  await list.getByRole("button", { name: "Delete", exact: true }).click();
-  await list.locator("dialog").waitFor({ state: "detached" });
-  await deleted;
+  await act("Move to the trash");
+  const restored = list.waitForResponse((response) => response.url().endsWith("api/trash/t1"));
+  await list.getByRole("button", { name: "Undo" }).click();
+  await restored;
   const asked = fake.calls.filter(({ method }) => method !== "GET").map(({ method, path, body }) => [method, path, body]);
   assert.deepEqual(asked, [
     ["PATCH", "api/contents/a.ipynb", { path: "new #1.ipynb" }],
     ["POST", "api/contents", { copy_from: "a.ipynb" }],
-    ["DELETE", "api/contents/a.ipynb", null],
+    ["POST", "api/trash", { path: "a.ipynb" }],
+    ["POST", "api/trash/t1", null],
   ]);
 });
 

@@ -71,6 +71,8 @@ export class Fake {
   noSockets = false;
   /** The reason why the document cannot be opened. */
   refusal: { code: number; message: string } | null = null;
+  /** Answers to other requests for JSON: `GET api/inbox`. */
+  answers: Record<string, unknown> = {};
   /** Answers requests. If it returns nothing, the usual `done` is sent. */
   answer: (op: Operation) => Reply | null | "silence" = () => null;
   event = 10;
@@ -82,7 +84,7 @@ export class Fake {
       const address = new URL(route.request().url());
       const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
       if (this.down) return route.abort("connectionrefused");
-      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks|edit|terminals)/.test(path) ? "index.html" : null;
+      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks|edit|terminals|library|history|inbox)/.test(path) ? "index.html" : null;
       if (file !== null) {
         const body = await readFile(new URL(file, DIST));
         const policy = file === "index.html" ? page : file === "frame.html" ? frame : "";
@@ -97,6 +99,8 @@ export class Fake {
       this.calls.push({ method, path, body });
       const entry = (one: FakeEntry) => ({ last_modified: "2026-01-02T03:04:05Z", size: 1234, type: "notebook", writable: true, ...one, path: one.name });
       if (path.startsWith("api/documents/")) return route.fulfill({ status: 426, json: { message: "this address is a WebSocket" } });
+      const said = this.answers[`${method} ${path}`] ?? (path.startsWith("api/comments/") ? { threads: [] } : undefined);
+      if (said !== undefined) return route.fulfill({ json: said });
       if (path === "logout") {
         this.xsrf = route.request().headers()["x-xsrftoken"] ?? null;
         return route.fulfill(this.noLogout ? { status: 403, json: { message: "the `_xsrf` value does not match" } } : { status: 303, headers: { location: `${PREFIX}logout` } });

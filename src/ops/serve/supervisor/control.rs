@@ -20,11 +20,14 @@ use crate::ops::control::{
     Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
 };
 use crate::ops::routes;
+use crate::ops::sections::task::{Order, Work};
 use crate::ops::serve::ipc::message::{WorkerReply, WorkerRequest};
 use crate::ops::serve::process::memory;
 
 /// How long a worker may take for an answer that needs no work.
 const SOON: Duration = Duration::from_secs(1);
+/// How long a command of a plugin may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Maximum number of requests in one list.
 const MOST: usize = 1000;
 
@@ -107,6 +110,7 @@ impl Supervisor {
             }
             Ask::Tasks => drop(reply.send(value(self.scheduler.infos()))),
             Ask::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
+            Ask::RunCommand { app, words } => self.run_command(app, words, reply),
         }
     }
 
@@ -202,6 +206,28 @@ impl Supervisor {
             }
             Err(errors) => Err(errors.into()),
         }
+    }
+
+    /// Runs a command of a plugin in a worker.
+    fn run_command(&self, app: String, words: Vec<String>, reply: oneshot::Sender<ControlOutcome>) {
+        let generation = self.serving();
+        let fit = |worker: &&Worker| worker.serving && worker.generation() == generation;
+        let worker = self.pool.iter().flat_map(WorkerPool::workers).find(fit);
+        let Some(worker) = worker.filter(|_| generation > 0 && self.stopping.is_none()) else {
+            let _ = reply.send(refusal(Error::new("no worker can run a command now"))); // the client may have gone
+            return;
+        };
+        let (name, work) = (format!("a command of {app}"), Work::PluginCommand { app, words });
+        let order = Order { name, work, timeout: COMMAND_TIMEOUT };
+        let answer = worker.child.handle().request(WorkerRequest::RunTask(Box::new(order)));
+        tokio::spawn(async move {
+            let outcome = match answer.await {
+                Some((WorkerReply::Ran(Ok(text)), _)) => value(text),
+                Some((WorkerReply::Ran(Err(message)), _)) => refusal(Error::new(message)),
+                _ => refusal(Error::new("the worker ended before the command did")),
+            };
+            reply.send(outcome)
+        });
     }
 
     /// Runs a task in a worker. Without `reply`, it runs because it is due.

@@ -28,6 +28,9 @@ const LONGEST: usize = 16 << 10;
 /// How long to read the output after the program has ended, because its children may hold it open.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The task that is a plugin's command line (`App::command` of paster-sdk).
+const COMMAND: &str = "command";
+
 /// What tasks can use.
 pub(super) struct TaskContext {
     pub(super) instances: Vec<Instance>,
@@ -87,6 +90,14 @@ async fn perform_work(work: Work, parts: Arc<TaskContext>) -> Result<String, Str
                 .await
                 .map(|text| end_of(text.into_bytes()))
                 .map_err(|why| end_of(why.into_bytes()))
+        }
+        Work::PluginCommand { app, words } => {
+            let instance = parts.instances.iter().find(|one| one.name() == app);
+            let instance = instance.ok_or_else(|| format!("the app `{app}` is not a plugin"))?;
+            if !instance.tasks().iter().any(|task| task.name == COMMAND) {
+                return Err(format!("the plugin of the app `{app}` has no commands"));
+            }
+            instance.run_task(COMMAND, &words.into()).await
         }
         Work::Request { app, method, target } => {
             let app = parts.apps.get(&app).ok_or_else(|| format!("there is no app `{app}`"))?;

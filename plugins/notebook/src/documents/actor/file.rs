@@ -39,6 +39,22 @@ impl Actor {
         }
     }
 
+    /// If the notebook is published again with each save, readers see it as it is now.
+    pub(super) async fn publish_again(&self) {
+        let store = &self.context.store;
+        let published = match store.publication_of(&self.path) {
+            Ok(Some(publication)) if publication.republish => {
+                let content = self.model.to_file().to_joined_json().to_string();
+                store.publish(&self.path, &publication.author, &publication.title, content).await
+            }
+            Ok(_) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = published {
+            tracing::error!(%error, document = %self.path, "cannot publish a notebook again");
+        }
+    }
+
     /// Records that the file contains the whole model.
     async fn keep_clean_record(&mut self) {
         self.engine.mark(&self.model, &self.disk.hash());
@@ -140,6 +156,7 @@ impl Actor {
         }
         self.model = model;
         self.operations.discard(self.disk.hash()).await.map_err(|error| error.to_string())?;
+        self.operations.keep_state(&self.model).await.map_err(|error| error.to_string())?;
         self.keep_clean_record().await;
         let document = document(&self.path, &self.model, &self.engine, &self.disk);
         self.change(vec![Change::Reloaded { document }], false);

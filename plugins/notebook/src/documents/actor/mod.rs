@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::command::{Command, Joined, Joining};
 use super::context::{DocumentContext, PREFIX};
 use super::disk::Disk;
-use super::engine::{Effect, Engine};
+use super::engine::{Effect, Engine, RunEvent};
 use super::error::{OpenError, Unreadable};
+use super::history::operations_to;
 use super::kernel::KernelConnection;
 use super::model::{Done, Model};
 use super::operations::{OperationLog, apply, logged};
@@ -22,7 +23,7 @@ use super::overflow::OverflowWriter;
 use super::pages::Pages;
 use crate::clock;
 use crate::files::RelativePath;
-use crate::format::new_cell_id;
+use crate::format::{NotebookFile, new_cell_id};
 use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
 use crate::protocol::{Change, Document, Operation, Reply, Request, ServerFrame};
@@ -121,6 +122,7 @@ impl Actor {
         let Closing { again, reason } = self.serve().await;
         self.commands.close();
         self.flush().await;
+        self.publish_again().await;
         self.save_conflicting_copy().await;
         self.pages.tell(&ServerFrame::Closing { again, message: reason });
         self.overflow.finish().await;
@@ -221,6 +223,10 @@ impl Actor {
                 self.moved(to).await;
                 let _ = reply.send(());
             }
+            Command::Restore { target, author, reply } => {
+                let _ = reply.send(self.restore(&target, &author).await);
+            }
+            Command::Tell { frame } => self.pages.tell(&frame),
             // Handled by `serve`.
             Command::Close { .. } => {}
         }
@@ -246,13 +252,20 @@ impl Actor {
                 self.pages.set_cursor(client, cursor);
                 Some(Ok(Reply::Done))
             }
-            Operation::Save => Some(self.save_now().await.map(|()| Reply::Done)),
+            Operation::Save => {
+                let saved = self.save_now().await;
+                self.publish_again().await;
+                Some(saved.map(|()| Reply::Done))
+            }
             Operation::ResolveConflict { keep } => Some(self.resolve(keep).await.map(|()| Reply::Done)),
             op => {
                 let op = with_cell_id(op);
                 let logged = logged(&mut self.model, &op);
                 match apply(&mut self.model, op) {
-                    Ok(done) => Some(self.keep_edit(client, &logged, done).await),
+                    Ok(done) => {
+                        let author = self.pages.name(client);
+                        Some(self.keep_edit(&author, &logged, done).await)
+                    }
                     Err(op) => self.operate_kernel(client, id, *op).await,
                 }
             }
@@ -262,7 +275,7 @@ impl Actor {
     /// Publishes what an operation changed. It may be acknowledged when this returns: it is on the disk then.
     async fn keep_edit(
         &mut self,
-        client: u64,
+        author: &str,
         logged: &LoggedOperation,
         done: Done,
     ) -> Result<Reply, String> {
@@ -271,13 +284,38 @@ impl Actor {
             return Ok(reply);
         }
         self.change(changes, true);
-        let author = self.pages.name(client);
-        if let Err(error) = self.operations.append(&author, logged).await {
+        if let Err(error) = self.operations.append(author, logged, &self.model).await {
             tracing::error!(%error, document = %self.path, "cannot keep an operation");
             // The file will do.
             self.save_now().await.map_err(|reason| format!("your change is not saved: {reason}; {error}"))?;
         }
         Ok(reply)
+    }
+
+    /// Becomes what it was, by operations of `author`.
+    async fn restore(&mut self, target: &NotebookFile, author: &str) -> Result<(), String> {
+        for operation in operations_to(&self.model, target) {
+            let logged = logged(&mut self.model, &operation);
+            if let Ok(done) = apply(&mut self.model, operation) {
+                self.keep_edit(author, &logged, done).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a record of who ran what.
+    fn record_run(&self, event: RunEvent) {
+        let store = &self.context.store;
+        let kept = match event {
+            RunEvent::Queued { msg_id, cell_id, source } => {
+                let author = self.pages.author.map(|(client, _)| self.pages.name(client)).unwrap_or_default();
+                store.run_queued(&msg_id, self.operations.document(), &cell_id, &author, &source)
+            }
+            RunEvent::Ended { msg_id, status } => store.run_ended(&msg_id, &status),
+        };
+        if let Err(error) = kept {
+            tracing::error!(%error, document = %self.path, "cannot keep the record of a run");
+        }
     }
 
     /// Sends changes to the pages. `content` tells whether the file must be written.
@@ -299,6 +337,7 @@ impl Actor {
                 Effect::Answer { client, id, result } => self.pages.answer(client, id, result),
                 Effect::Overflow(order) => orders.push(order),
                 Effect::KeepRecord => self.keep_record().await,
+                Effect::Run(event) => self.record_run(event),
             }
         }
         // Last, because it waits for a slow disk.

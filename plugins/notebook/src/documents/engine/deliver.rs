@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Effect, Engine};
+use super::{Effect, Engine, RunEvent};
 use crate::documents::model::Model;
 use crate::documents::overflow::OverflowOrder;
 use crate::format::read_output;
@@ -120,6 +120,9 @@ impl Engine {
         // An aborted run never started, and some kernels send no status for it.
         execution.idle |= matches!(content["status"].as_str(), Some("aborted" | "abort"));
         let cell_id = execution.cell_id.clone();
+        let status = content["status"].as_str().unwrap_or("ok");
+        let status = if status == "abort" { "aborted" } else { status }.to_owned();
+        self.effects.push(Effect::Run(RunEvent::Ended { msg_id: parent.msg_id.clone(), status }));
         for payload in content["payload"].as_array().into_iter().flatten() {
             self.take_payload(model, &cell_id, payload);
         }

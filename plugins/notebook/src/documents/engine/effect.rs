@@ -22,4 +22,15 @@ pub(in crate::documents) enum Effect {
     Overflow(OverflowOrder),
     /// Keep the engine's record for the next owner before carrying out what follows.
     KeepRecord,
+    /// Keep a record of a run.
+    Run(RunEvent),
+}
+
+/// What happened to a run of a cell.
+#[derive(Debug)]
+pub(in crate::documents) enum RunEvent {
+    /// It is about to be sent to the kernel.
+    Queued { msg_id: String, cell_id: String, source: String },
+    /// It ended: `ok`, `error`, `aborted`, or `lost` with its kernel.
+    Ended { msg_id: String, status: String },
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::comms::Comms;
-pub(super) use self::effect::Effect;
+pub(super) use self::effect::{Effect, RunEvent};
 use self::queries::{Queries, Query, QueryKind, code_points};
 use self::record::Checkpoint;
 pub(super) use self::record::{OwnershipRecord, is_running};
@@ -207,6 +207,8 @@ impl Engine {
         let is_empty = source.trim().is_empty();
         if !is_empty {
             self.runs.add(msg_id.clone(), cell_id);
+            let (msg_id, cell_id, source) = (msg_id.clone(), cell_id.to_owned(), source.clone());
+            self.effects.push(Effect::Run(RunEvent::Queued { msg_id, cell_id, source }));
         }
         changes.extend(model.set_state(cell_id, self.runs.state_of(cell_id), Some(None)));
         self.change(changes, true);
@@ -317,6 +319,10 @@ impl Engine {
 
     /// Marks all runs as ended.
     fn give_up_runs(&mut self, model: &mut Model) {
+        for run in self.runs.all().iter().filter(|run| !run.replied) {
+            let event = RunEvent::Ended { msg_id: run.msg_id.clone(), status: "lost".to_owned() };
+            self.effects.push(Effect::Run(event));
+        }
         for cell_id in self.runs.take_all() {
             self.change(model.set_state(&cell_id, CellState::Idle, None), false);
         }

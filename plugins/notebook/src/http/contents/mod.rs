@@ -141,6 +141,8 @@ pub(super) async fn post(
     if let Some(source) = &source {
         notebook.may(&principal, Level::View, source)?;
         notebook.documents.flush(source).await;
+        let bytes = notebook.files.facts(source)?.size;
+        notebook.admit_bytes(&path.join("copy")?, usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
     }
     let specs = notebook.kernel_specs.specs().await;
     let empty = format::empty(specs.default.as_ref().and_then(|name| specs.specs.get(name)));
@@ -170,6 +172,7 @@ pub(super) async fn put(
 ) -> Result<Response> {
     let path = writable(&path)?;
     notebook.may(&principal, Level::Edit, &path)?;
+    let body_bytes = body.as_ref().map_or(0, Bytes::len);
     let body = object(body)?;
     if body.get("copy_from").is_some_and(|source| !source.is_null()) {
         return Err(ApiError::bad("a PUT cannot copy: send `copy_from` in a POST to the folder"));
@@ -180,6 +183,7 @@ pub(super) async fn put(
     if path.is_root() {
         return Err(ApiError::bad("the served folder itself cannot be written"));
     }
+    notebook.admit_bytes(&path, body_bytes).await?;
     notebook.documents.flush(&path).await;
     let files = notebook.files.clone();
     let limit = notebook.settings.limits.body_bytes;

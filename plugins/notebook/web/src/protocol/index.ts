@@ -268,7 +268,7 @@ id: number | null,
 /**
  * What went wrong and what to do, for users.
  */
-message: string, } | { "type": "present", 
+message: string, } | { "type": "commented" } | { "type": "present", 
 /**
  * Identifies their page.
  */
@@ -355,7 +355,7 @@ kind: string | null, };
 /**
  * What someone may do with a file or folder. Each level includes the ones before it.
  */
-export type Level = "view" | "run" | "edit" | "manage";
+export type Level = "view" | "comment" | "run" | "edit" | "manage";
 
 /**
  * A notebook.

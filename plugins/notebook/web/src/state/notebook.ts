@@ -22,10 +22,11 @@ export type Event =
   | { type: "path" }
   | { type: "link" }
   | { type: "people" }
+  | { type: "comments" }
   | { type: "draft"; id: string };
 
 /** The levels, the lowest first. */
-const LEVELS: readonly Level[] = ["view", "run", "edit", "manage"];
+const LEVELS: readonly Level[] = ["view", "comment", "run", "edit", "manage"];
 
 /** The state of the file on disk. */
 export interface Saving {

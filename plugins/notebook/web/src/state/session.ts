@@ -181,6 +181,10 @@ export class Session implements Listener {
     this.people.absent(client);
   }
 
+  commented(): void {
+    this.notebook.emit({ type: "comments" });
+  }
+
   link(state: Link, message: string): void {
     this.connectionState = { state, message };
     this.notebook.emit({ type: "link" });

@@ -17,7 +17,12 @@ export function url(route: string, path?: string): URL {
 }
 
 /** Which page the address is for. */
-export type Place = { page: "list"; folder: string } | { page: "notebook"; path: string } | { page: "published"; slug: string } | { page: "file"; path: string } | { page: "terminal"; name: string };
+export type Place =
+  | { page: "list"; folder: string }
+  | { page: "notebook" | "file" | "history"; path: string }
+  | { page: "published"; slug: string }
+  | { page: "terminal"; name: string }
+  | { page: "library" | "inbox" };
 
 /** Parses a page's address. */
 export function place(location: URL, prefix: URL): Place {
@@ -28,6 +33,8 @@ export function place(location: URL, prefix: URL): Place {
   if (first === "notebooks" && names.length > 0) return { page: "notebook", path: names.join("/") };
   if (first === "edit" && names.length > 0) return { page: "file", path: names.join("/") };
   if (first === "terminals" && names[0] !== undefined) return { page: "terminal", name: names[0] };
+  if (first === "history" && names.length > 0) return { page: "history", path: names.join("/") };
+  if (first === "library" || first === "inbox") return { page: first };
   if (first === "pub" && names[0] !== undefined) return { page: "published", slug: names[0] };
   return { page: "list", folder: first === "tree" ? names.join("/") : "" };
 }

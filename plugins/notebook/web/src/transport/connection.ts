@@ -28,6 +28,8 @@ export interface Listener {
   present(client: number, name: string, cursor: Cursor | null): void;
   /** They left. */
   absent(client: number): void;
+  /** The comments have changed. */
+  commented(): void;
   /** The state of the connection, and the reason for users. */
   link(link: Link, message: string): void;
 }
@@ -180,6 +182,9 @@ export class Connection {
         break;
       case "absent":
         this.listener.absent(frame.client);
+        break;
+      case "commented":
+        this.listener.commented();
         break;
       case "error":
         this.#drop();

@@ -69,11 +69,6 @@ export function rename(from: string, to: string): Promise<Entry> {
   return call("PATCH", contents(from), { path: to });
 }
 
-/** Deletes a file, or an empty folder. */
-export async function remove(path: string): Promise<void> {
-  await call("DELETE", contents(path));
-}
-
 /** Stores a file from the user's machine. A notebook is sent as JSON, so that the server checks it. */
 export async function upload(folder: string, file: File): Promise<Entry> {
   const path = folder === "" ? file.name : `${folder}/${file.name}`;
@@ -121,7 +116,23 @@ export interface Published {
   title: string;
   author: string;
   published: string;
+  licence: { name: string; address: string } | null;
+  ratings: Rating[];
   content: { cells: PublishedCell[]; metadata: JsonObject };
+}
+
+/** What a reader thinks of a published notebook: 0 to 4 stars. */
+export interface Rating {
+  name: string;
+  stars: number;
+  text: string;
+  at: string;
+}
+
+/** Rates a published notebook, or takes the rating back. */
+export async function rate(slug: string, rating: { stars: number; text: string } | null): Promise<Rating[]> {
+  const target = url("api/ratings", slug);
+  return (await (rating === null ? call<{ ratings: Rating[] }>("DELETE", target) : call<{ ratings: Rating[] }>("PUT", target, rating))).ratings;
 }
 
 export function published(slug: string): Promise<Published> {

@@ -11,6 +11,7 @@ import type { CellList } from "./cells";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
 import { logout } from "./logout";
 import type { Action } from "./commands";
+import type { CommentPanel } from "./comments";
 import type { ContentsPanel } from "./contents";
 import { exportNotebook } from "./export";
 import type { FindPanel } from "./find";
@@ -29,6 +30,7 @@ export interface Panels {
   find: FindPanel;
   contents: ContentsPanel;
   variables: VariablesPanel;
+  comments: CommentPanel;
 }
 
 export class Actions {
@@ -240,6 +242,12 @@ export class Actions {
         break;
       case "share":
         location.assign(sharePage(notebook.path));
+        break;
+      case "comments":
+        this.panels.comments.toggle();
+        break;
+      case "history":
+        location.assign(url("history", notebook.path));
         break;
       case "logout":
         void this.logout();

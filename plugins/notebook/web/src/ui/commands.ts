@@ -82,6 +82,8 @@ export const COMMANDS = [
   command("terminal", "Open a terminal"),
   command("export", "Export"),
   command("print", "Print"),
+  command("comments", "Comments"),
+  command("history", "History"),
   command("rename", "Rename"),
   command("download", "Download"),
   command("share", "Share"),

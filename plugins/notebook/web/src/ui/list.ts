@@ -2,6 +2,7 @@
 
 import { base, fileName, join, url } from "../transport/base";
 import * as rest from "../transport/rest";
+import * as team from "../transport/team";
 import { account, accountLinks, sharePage } from "./account";
 import { ask, askText, menu, nameProblem, toast } from "./dialog";
 import { ago, button, bytes, fill, h, icon } from "../dom";
@@ -10,6 +11,8 @@ type Column = "name" | "last_modified" | "size";
 
 const SORT = "paster:sort";
 const REFRESH_MS = 10_000;
+/** Files that can be made notebooks, and archives of them. */
+const CONVERTED = /\.(sws|sagews|txt|html?|rst|py|zip)$/i;
 
 export class ListPage {
   #entries: rest.Entry[] = [];
@@ -187,9 +190,18 @@ export class ListPage {
       items.push({ label: "Duplicate", run: () => void this.#try(() => rest.duplicate(entry.path, this.folder), "It could not be duplicated") });
       items.push({ label: "Download", run: () => h("a", { href: rest.fileUrl(entry.path, true), download: entry.name }).click() });
     }
+    const download = (format: "py" | "md" | "zip"): void => h("a", { href: team.exportUrl(entry.path, format), download: "" }).click();
+    if (entry.type === "directory") items.push({ label: "Download as archive", run: () => download("zip") });
+    if (CONVERTED.test(entry.name)) items.push({ label: entry.name.endsWith(".zip") ? "Unpack" : "Convert to a notebook", run: () => void this.#import(entry.path) });
+    if (entry.type === "notebook") {
+      items.push({ label: "Download as script", run: () => download("py") });
+      items.push({ label: "Download as Markdown", run: () => download("md") });
+      items.push({ label: "Star", run: () => void this.#try(() => team.mark(entry.path, { starred: true }), "It could not be starred") });
+      items.push({ label: "History", run: () => location.assign(url("history", entry.path)) });
+    }
     if (account() !== null) items.push({ label: "Share …", run: () => location.assign(sharePage(entry.path)) });
     if (session !== undefined) items.push({ label: "Shut down its kernel", run: () => void this.#try(() => rest.shutdown(session.id), "The kernel could not be shut down") });
-    items.push("line", { label: "Delete …", danger: true, run: () => void this.#delete(entry) });
+    items.push("line", { label: "Move to the trash", danger: true, run: () => void this.#trash(entry) });
     menu(anchor, `Actions for ${entry.name}`, items);
   }
 
@@ -229,18 +241,18 @@ export class ListPage {
     await this.#try(() => rest.rename(entry.path, join(this.folder, whole(name))), "It could not be renamed");
   }
 
-  async #delete(entry: rest.Entry): Promise<void> {
-    const running = this.#sessions.has(entry.path);
-    const yes = await ask(`Delete ${entry.name}?`, [h("p", {}, `It will be deleted from the disk permanently.${running ? " Its kernel is running and will be shut down." : ""}`)], [
-      { label: "Cancel", value: false },
-      { label: "Delete", value: true, kind: "danger" },
-    ]);
-    if (yes !== true) return;
+  async #trash(entry: rest.Entry): Promise<void> {
     await this.#try(async () => {
-      const session = this.#sessions.get(entry.path);
-      if (session !== undefined) await rest.shutdown(session.id).catch(() => undefined);
-      await rest.remove(entry.path);
-    }, "It could not be deleted");
+      const { id } = await team.toTrash(entry.path);
+      toast(`${entry.name} is in the trash.`, { label: "Undo", run: () => void this.#try(() => team.restoreFromTrash(id), "It could not be restored") });
+    }, "It could not be moved to the trash");
+  }
+
+  async #import(path: string): Promise<void> {
+    await this.#try(async () => {
+      const [made] = await team.importFile(path);
+      if (made !== undefined) toast(`${fileName(made)} was made of it.`, { label: "Open", run: () => location.assign(url(made.endsWith(".ipynb") ? "notebooks" : "tree", made)) });
+    }, "It could not be converted");
   }
 
   async #upload(files: File[]): Promise<void> {
@@ -253,6 +265,8 @@ export class ListPage {
         if (yes !== true) continue;
       }
       await this.#try(() => rest.upload(this.folder, file), `${file.name} could not be uploaded`);
+      // Nobody wants these as files.
+      if (/\.(sws|sagews)$/i.test(file.name)) await this.#import(join(this.folder, file.name));
     }
   }
 

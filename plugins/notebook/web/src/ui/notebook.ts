@@ -20,6 +20,7 @@ import { listen } from "../state/settings";
 import { FindPanel } from "./find";
 import { followAnchor } from "./anchors";
 import { CellList } from "./cells";
+import { CommentPanel } from "./comments";
 import { ContentsPanel } from "./contents";
 import { announce, menu, toast } from "./dialog";
 import { Header } from "./header";
@@ -50,6 +51,14 @@ export class NotebookPage implements CellHost {
   readonly #loading = h("p", { class: "placeholder loading" }, "Opening the notebook …");
   readonly #kind = h("select", { "aria-label": "Cell type" }, h("option", { value: "code" }, "Code"), h("option", { value: "markdown" }, "Markdown"), h("option", { value: "raw" }, "Raw"));
   readonly #notices = new Notices();
+  readonly #comments = new CommentPanel({
+    path: () => this.#session.notebook.path,
+    may: (level) => this.#session.notebook.may(level),
+    quote: (id) => this.#session.notebook.cell(id)?.source ?? null,
+    select: (id) => this.#cells.select(id),
+    counted: (counts) => this.#showComments(counts),
+  });
+  #commentCounts: ReadonlyMap<string, number> = new Map();
   readonly #macros: Macros = {};
 
   constructor(path: string) {
@@ -67,7 +76,7 @@ export class NotebookPage implements CellHost {
     this.#find = new FindPanel(this.#session, this.#cells);
     this.#variables = new VariablesPanel(this.#session);
     this.#contents = new ContentsPanel(this.#session.notebook, (heading) => this.#goTo(heading));
-    this.#actions = new Actions(this.#session, this.#cells, this.#operations, { find: this.#find, contents: this.#contents, variables: this.#variables });
+    this.#actions = new Actions(this.#session, this.#cells, this.#operations, { find: this.#find, contents: this.#contents, variables: this.#variables, comments: this.#comments });
     this.#header = new Header(this.#session, {
       rename: () => void this.#actions.rename(),
       pickKernel: () => void this.#actions.pickKernel(),
@@ -93,6 +102,7 @@ export class NotebookPage implements CellHost {
       this.#contents.element,
       this.#variables.element,
       h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells.element, this.#end),
+      this.#comments.element,
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#operations.setType(this.#kind.value as CellType));
@@ -226,6 +236,7 @@ export class NotebookPage implements CellHost {
             { label: "Clear the output", keys: "Shift+X", run: () => this.#actions.act("clear_output") },
           ]
         : []),
+      ...(notebook.may("comment") ? [{ label: "Comment …", run: () => this.#comments.begin(id) }] : []),
       "line",
       { label: "Duplicate", run: () => this.#operations.duplicate([id]) },
       { label: "Delete", keys: "D, D", danger: true, run: () => this.#operations.remove([id]) },
@@ -254,6 +265,7 @@ export class NotebookPage implements CellHost {
         break;
       case "order":
         this.#cells.showOrder();
+        this.#showComments(this.#commentCounts);
         this.#showStatus();
         break;
       case "source":
@@ -298,6 +310,9 @@ export class NotebookPage implements CellHost {
         this.#header.showPeople();
         this.#showPeople();
         break;
+      case "comments":
+        void this.#comments.load();
+        break;
       case "kernel":
       case "save":
       case "conflict":
@@ -320,6 +335,17 @@ export class NotebookPage implements CellHost {
     for (const cell of this.#session.notebook.cells) this.#showClash(cell.id);
     this.#showPath();
     this.#showQuestion();
+    void this.#comments.load();
+  }
+
+  /** Shows at each cell how many comments it has. */
+  #showComments(counts: ReadonlyMap<string, number>): void {
+    this.#commentCounts = counts;
+    for (const view of this.#cells.views()) {
+      const count = counts.get(view.id);
+      if (count === undefined) delete view.element.dataset["comments"];
+      else view.element.dataset["comments"] = String(count);
+    }
   }
 
   /** Shows where other people type. */

@@ -1,6 +1,6 @@
 //! The page of a published notebook: frozen, and read without an account.
 
-import { button, fill, h, icon } from "../dom";
+import { ago, button, fill, h, icon } from "../dom";
 import { highlight } from "../editor/languages";
 import { type Context, renderMarkdown } from "../outputs/markdown";
 import type { Macros } from "../outputs/math";
@@ -15,6 +15,7 @@ import { toast } from "./dialog";
 export class PublishedPage {
   readonly #cells = h("div", { class: "cells published" });
   readonly #head = h("div", { class: "published-head" });
+  readonly #ratings = h("section", { class: "ratings", "aria-label": "Ratings" });
   readonly #macros: Macros = {};
 
   private readonly slug: string;
@@ -31,7 +32,7 @@ export class PublishedPage {
         { class: "top list-top" },
         h("div", { class: "bar" }, name !== null && h("a", { class: "home", href: base().href, title: "Notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "Notebooks")), h("span", { class: "spring" }), name === null ? h("a", { href: url("login").href }, "Log in") : h("a", { href: url("account").href }, name)),
       ),
-      h("main", { class: "page" }, this.#head, this.#cells),
+      h("main", { class: "page" }, this.#head, this.#cells, this.#ratings),
     );
     fill(this.#cells, h("p", { class: "placeholder loading" }, "Opening the notebook …"));
     this.#cells.addEventListener("click", (event) => followAnchor(event));
@@ -47,13 +48,15 @@ export class PublishedPage {
   }
 
   #show(published: rest.Published): void {
-    const { title, author, content } = published;
+    const { title, author, content, licence } = published;
+    this.#showRatings(published.ratings, author);
     document.title = title;
     const name = account();
     fill(
       this.#head,
       h("h1", {}, title),
       h("p", {}, `Published by ${author} on ${new Date(published.published).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`),
+      licence !== null && h("p", {}, "Licence: ", h("a", { href: licence.address, rel: "license noopener" }, licence.name)),
       h(
         "p",
         {},
@@ -65,6 +68,37 @@ export class PublishedPage {
     const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
     const language = typeof said === "string" ? said : "python";
     fill(this.#cells, ...content.cells.map((cell) => this.#cell(cell, language)));
+  }
+
+  #showRatings(ratings: rest.Rating[], author: string): void {
+    const name = account();
+    const own = ratings.find((rating) => rating.name === name);
+    const average = ratings.reduce((sum, { stars }) => sum + stars, 0) / ratings.length;
+    fill(
+      this.#ratings,
+      ratings.length > 0 && h("h2", {}, `${average.toFixed(1)} of 4 stars, from ${ratings.length === 1 ? "one reader" : `${ratings.length} readers`}`),
+      ...ratings.map(({ name: reader, stars, text, at }) => h("p", {}, h("strong", {}, reader), ` ${"★".repeat(stars)}${"☆".repeat(4 - stars)} `, text, h("span", { class: "faint" }, ` ${ago(at)}`))),
+      name !== null && name !== author && this.#rateForm(own, author),
+    );
+  }
+
+  #rateForm(own: rest.Rating | undefined, author: string): HTMLElement {
+    const stars = h("select", { "aria-label": "Stars" }, ...[4, 3, 2, 1, 0].map((count) => h("option", { value: count, selected: count === own?.stars }, `${count} of 4`)));
+    const text = h("input", { type: "text", "aria-label": "Comment", placeholder: "Comment", maxlength: 500, value: own?.text ?? "" });
+    const send = (rating: { stars: number; text: string } | null): void => {
+      rest
+        .rate(this.slug, rating)
+        .then((ratings) => this.#showRatings(ratings, author))
+        .catch((error: unknown) => toast(error instanceof Error ? error.message : String(error)));
+    };
+    return h(
+      "div",
+      { class: "list-tools" },
+      stars,
+      text,
+      button(own === undefined ? "Rate it" : "Change the rating", () => send({ stars: Number(stars.value), text: text.value }), { class: "button" }),
+      own !== undefined && button("Take it back", () => send(null), { class: "button" }),
+    );
   }
 
   #cell(cell: rest.PublishedCell, language: string): HTMLElement {

@@ -35,7 +35,7 @@ const MENU: readonly (Action | "line")[] = [
   "restart_run_all", "run_above", "run_below", "shutdown", "line",
   "undo", "redo", "merge", "split", "line",
   "contents", "variables", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
-  "rename", "download", "export", "share", "terminal", "line",
+  "comments", "history", "rename", "download", "export", "share", "terminal", "line",
   "logout",
 ];
 

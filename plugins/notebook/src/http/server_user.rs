@@ -1,0 +1,62 @@
+//! People whom the server has authenticated, before the notebook sees the request.
+
+use http::StatusCode;
+
+use super::error::{ApiError, Result};
+use super::location::RequestLocation;
+use crate::accounts::new_secret;
+use crate::files::{FileError, RelativePath};
+use crate::identity::{Authentication, Principal, Role};
+use crate::state::Notebook;
+use crate::store::Account;
+
+/// Who sends a request, as far as the server has authenticated them; `None`: it has not, or it is not trusted.
+/// # Errors
+/// 403 for a suspended account, and for a name that cannot be a login name. Two names never become one.
+pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> Result<Option<Principal>> {
+    let Some(name) = place.user.as_deref().filter(|_| notebook.settings.trust_server_user) else {
+        return Ok(None);
+    };
+    if notebook.accounts.is_none() {
+        return Ok(None);
+    }
+    let account = match notebook.store.account(name)? {
+        Some(account) if account.name == name => account,
+        Some(_) => return Err(refused("another account has this name with other letters")),
+        None => add(notebook, place, name).await?,
+    };
+    if !account.active {
+        return Err(refused("your account is suspended"));
+    }
+    let Account { id, name, role, .. } = account;
+    Ok(Some(Principal { user: Some(id), name, role, authentication: Authentication::Server }))
+}
+
+fn refused(message: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, message)
+}
+
+async fn add(notebook: &Notebook, place: &RequestLocation, name: &str) -> Result<Account> {
+    let accounts = notebook.accounts.as_ref().ok_or_else(|| refused("there are no accounts"))?;
+    // Nobody knows this password.
+    let hash =
+        accounts.prepare(name, new_secret()).await.map_err(|error| refused(&format!("`{name}`: {error}")))?;
+    let home = RelativePath::parse(name)?;
+    if notebook.files.facts(&home).is_ok() {
+        return Err(refused(&format!(
+            "the folder `{name}` exists and belongs to nobody: an administrator must rename it before you can have an account"
+        )));
+    }
+    if notebook.store.add_account(name, Role::User, hash).await?.is_some() {
+        match notebook.files.make_dir(&home) {
+            Ok(()) | Err(FileError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        notebook
+            .store
+            .audit(name, &place.client_text(), "create account", "authenticated by the server")
+            .await?;
+    }
+    let account = notebook.store.account(name)?;
+    account.ok_or_else(|| refused("your account was deleted in the meantime"))
+}

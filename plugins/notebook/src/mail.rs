@@ -1,0 +1,120 @@
+//! Mail that the notebook sends, over SMTP.
+//!
+//! # Source
+//! RFC 5321 (SMTP); RFC 3207 (STARTTLS); RFC 8314, section 3 (TLS from the start).
+
+use std::io;
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use crate::settings::{Mail, MailEncryption};
+
+/// How long the mail server may take for one command.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends mail. Cheap to clone.
+#[derive(Clone)]
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    /// The address of the notebook, which ends in `/`.
+    address: String,
+}
+
+impl Mailer {
+    /// With these settings.
+    /// # Errors
+    /// A setting that cannot be used, or a file that cannot be read.
+    pub fn new(mail: &Mail) -> io::Result<Mailer> {
+        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let from = mail
+            .from
+            .parse::<Mailbox>()
+            .map_err(|error| invalid(format!("the setting `mail.from`: {error}")))?;
+        let is_url = mail.address.starts_with("https://") || mail.address.starts_with("http://");
+        if !is_url {
+            return Err(invalid("the setting `mail.address` must begin with https:// or http://".to_owned()));
+        }
+        let tls = || tls(mail).map_err(|error| invalid(format!("the setting `mail`: {error}")));
+        let tls = match mail.encryption {
+            MailEncryption::Starttls => Tls::Required(tls()?),
+            MailEncryption::Tls => Tls::Wrapper(tls()?),
+            MailEncryption::None => Tls::None,
+        };
+        let port = mail.port.unwrap_or(match mail.encryption {
+            MailEncryption::Starttls => 587,
+            MailEncryption::Tls => 465,
+            MailEncryption::None => 25,
+        });
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&mail.host)
+            .port(port)
+            .tls(tls)
+            .timeout(Some(TIMEOUT));
+        if let (Some(user), Some(file)) = (&mail.user, &mail.password_file) {
+            let password = std::fs::read_to_string(file).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot read the setting `mail.password_file`, `{}`: {error}", file.display()),
+                )
+            })?;
+            transport = transport.credentials(Credentials::new(user.clone(), password.trim().to_owned()));
+        }
+        let address = format!("{}/", mail.address.trim_end_matches('/'));
+        Ok(Mailer { transport: transport.build(), from, address })
+    }
+
+    /// The address of a page of the notebook, for a mail.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// Sends a mail.
+    /// # Errors
+    /// Why not.
+    pub async fn send(&self, to: &str, subject: &str, text: String) -> Result<(), String> {
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(to.parse::<Mailbox>().map_err(|error| format!("`{to}` is not an address: {error}"))?)
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(|error| error.to_string())?;
+        // After a failed handshake, the library waits for the server without a limit.
+        match tokio::time::timeout(2 * TIMEOUT, self.transport.send(message)).await {
+            Ok(sent) => sent.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("the mail server takes too long".to_owned()),
+        }
+    }
+
+    /// Sends a mail later. A failure is logged.
+    pub fn send_later(&self, to: String, subject: &'static str, text: String) {
+        let mailer = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = mailer.send(&to, subject, text).await {
+                tracing::error!(error, subject, "cannot send a mail");
+            }
+        });
+    }
+}
+
+fn tls(mail: &Mail) -> Result<TlsParameters, String> {
+    let mut parameters = TlsParameters::builder(mail.host.clone());
+    if let Some(file) = &mail.ca_file {
+        let pem =
+            std::fs::read(file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+        let certificate =
+            Certificate::from_pem(&pem).map_err(|error| format!("`{}`: {error}", file.display()))?;
+        parameters = parameters.add_root_certificate(certificate);
+    }
+    parameters.build_rustls().map_err(|error| error.to_string())
+}
+
+/// Whether a text can be an address of mail.
+pub fn is_address(text: &str) -> bool {
+    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
+}

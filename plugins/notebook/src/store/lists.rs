@@ -1,0 +1,155 @@
+//! What each account notes about notebooks (stars, archive, tags), and the trash.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::documents::id_of;
+use super::{Store, StoreError, now};
+use crate::files::RelativePath;
+
+/// What an account notes about a notebook.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It is among the favourites.
+    pub starred: bool,
+    /// It is not wanted in the usual lists.
+    pub archived: bool,
+    /// In alphabetical order.
+    pub tags: Vec<String>,
+}
+
+/// A change of [`Marks`]; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MarksChange {
+    /// See [`Marks::starred`].
+    pub starred: Option<bool>,
+    /// See [`Marks::archived`].
+    pub archived: Option<bool>,
+    /// All tags.
+    pub tags: Option<Vec<String>>,
+}
+
+/// A file or folder in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trashed {
+    /// A UUID.
+    pub id: String,
+    /// Where it was.
+    pub path: String,
+    /// The login name of who deleted it.
+    pub author: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+impl Store {
+    /// What an account (0: the single user) notes, by path.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn marks(&self, account: i64) -> Result<HashMap<String, Marks>, StoreError> {
+        self.read(|db| {
+            let mut marks: HashMap<String, Marks> = HashMap::new();
+            let sql = "select path, starred, archived from marks join documents on id = document where account = ?1";
+            let mut statement = db.prepare_cached(sql)?;
+            let mut rows = statement.query([account])?;
+            while let Some(row) = rows.next()? {
+                let entry = marks.entry(row.get(0)?).or_default();
+                (entry.starred, entry.archived) = (row.get(1)?, row.get(2)?);
+            }
+            let sql = "select path, tag from tags join documents on id = document where account = ?1 order by tag";
+            let mut statement = db.prepare_cached(sql)?;
+            let mut rows = statement.query([account])?;
+            while let Some(row) = rows.next()? {
+                marks.entry(row.get(0)?).or_default().tags.push(row.get(1)?);
+            }
+            Ok(marks)
+        })
+    }
+
+    /// Changes what an account (0: the single user) notes about a notebook.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_marks(
+        &self,
+        account: i64,
+        path: &RelativePath,
+        change: MarksChange,
+    ) -> Result<(), StoreError> {
+        let path = path.to_string();
+        self.write(move |db| {
+            let document = id_of(db, &path)?;
+            db.execute(
+                "insert into marks (account, document, starred, archived) values (?1, ?2, coalesce(?3, 0), coalesce(?4, 0)) \
+                 on conflict (account, document) do update set starred = coalesce(?3, starred), archived = coalesce(?4, archived)",
+                params![account, document, change.starred, change.archived],
+            )?;
+            if let Some(tags) = change.tags {
+                db.execute("delete from tags where account = ?1 and document = ?2", params![account, document])?;
+                for tag in tags {
+                    db.execute(
+                        "insert into tags (account, document, tag) values (?1, ?2, ?3) on conflict do nothing",
+                        params![account, document, tag],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The published notebooks: path and the name of the page.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn published_paths(&self) -> Result<HashMap<String, String>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached(
+                "select path, slug from publications join documents on documents.id = document",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
+        })
+    }
+
+    /// What was at `path` is in the trash now.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn add_trash(&self, id: &str, path: &RelativePath, author: &str) -> Result<(), StoreError> {
+        let (id, path, author) = (id.to_owned(), path.to_string(), author.to_owned());
+        self.write(move |db| {
+            db.execute(
+                "insert into trash (id, path, author, at) values (?1, ?2, ?3, ?4)",
+                params![id, path, author, now()],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// What is in the trash, the newest first.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn trash(&self) -> Result<Vec<Trashed>, StoreError> {
+        self.read(|db| {
+            db.prepare("select id, path, author, at from trash order by at desc, id")?
+                .query_map([], |row| {
+                    Ok(Trashed { id: row.get(0)?, path: row.get(1)?, author: row.get(2)?, at: row.get(3)? })
+                })?
+                .collect()
+        })
+    }
+
+    /// Something is no longer in the trash. Returns what it was.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_trash(&self, id: &str) -> Result<Option<Trashed>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |db| {
+            db.query_row("delete from trash where id = ?1 returning id, path, author, at", [id], |row| {
+                Ok(Trashed { id: row.get(0)?, path: row.get(1)?, author: row.get(2)?, at: row.get(3)? })
+            })
+            .optional()
+        })
+        .await
+    }
+}

@@ -1,0 +1,46 @@
+//! Active accounts, and how accounts are deleted.
+
+use rusqlite::OptionalExtension;
+
+use super::accounts::{ACCOUNT, Account, account};
+use super::{Store, StoreError};
+
+impl Store {
+    /// The account with this number, if it may log in.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn active_account(&self, user: i64) -> Result<Option<Account>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached(&format!("{ACCOUNT} where active and id = ?1"))?
+                .query_row([user], account)
+                .optional()
+        })
+    }
+
+    /// Whether an account is the only active one of an administrator.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_last_administrator(&self, user: i64) -> Result<bool, StoreError> {
+        self.read(|db| {
+            let sql = "select role = 'admin' and active and not exists \
+                       (select 1 from users where role = 'admin' and active and id <> ?1) from users where id = ?1";
+            Ok(db.query_row(sql, [user], |row| row.get(0)).optional()?.unwrap_or(false))
+        })
+    }
+
+    /// Deletes an account with its sessions, tokens, rights and notes.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_account(&self, user: i64, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(move |db| {
+            // An account that gets the same name later must not get the rights of this one.
+            db.execute("delete from rights where kind = 'user' and subject = ?1", [name])?;
+            for table in ["marks", "tags"] {
+                db.execute(&format!("delete from {table} where account = ?1"), [user])?;
+            }
+            db.execute("delete from users where id = ?1", [user]).map(drop)
+        })
+        .await
+    }
+}

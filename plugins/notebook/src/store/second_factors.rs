@@ -1,0 +1,98 @@
+//! Second factors of logins: the secrets for codes that change with time, and recovery codes.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{SecretHash, Store, StoreError};
+
+/// The second factor of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondFactor {
+    /// What the codes are computed from.
+    pub secret: Vec<u8>,
+    /// Whether a login asks for a code. Before that, it is being set up.
+    pub confirmed: bool,
+    /// The time step of the newest code that was used.
+    pub step: i64,
+}
+
+impl Store {
+    /// The second factor of an account.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn second_factor(&self, account: i64) -> Result<Option<SecondFactor>, StoreError> {
+        self.read(|db| {
+            let sql = "select secret, confirmed, step from second_factors where account = ?1";
+            let read = |row: &rusqlite::Row<'_>| {
+                Ok(SecondFactor { secret: row.get(0)?, confirmed: row.get(1)?, step: row.get(2)? })
+            };
+            db.query_row(sql, [account], read).optional()
+        })
+    }
+
+    /// Begins to set up a second factor. One that is in use stays.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_second_factor(&self, account: i64, secret: Vec<u8>) -> Result<(), StoreError> {
+        self.write(move |db| {
+            let sql = "insert into second_factors (account, secret, confirmed, step) values (?1, ?2, 0, 0) \
+                       on conflict (account) do update set secret = excluded.secret where confirmed = 0";
+            db.execute(sql, params![account, secret]).map(drop)
+        })
+        .await
+    }
+
+    /// From now on, logins ask for a code. Replaces the recovery codes.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn confirm_second_factor(
+        &self,
+        account: i64,
+        codes: Vec<SecretHash>,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| {
+            db.execute("update second_factors set confirmed = 1 where account = ?1", [account])?;
+            db.execute("delete from recovery_codes where account = ?1", [account])?;
+            for code in codes {
+                db.execute(
+                    "insert into recovery_codes (hash, account) values (?1, ?2)",
+                    params![code, account],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Uses the code of a time step up. False: it or a later one was used before.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn use_step(&self, account: i64, step: i64) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            let sql = "update second_factors set step = ?2 where account = ?1 and step < ?2";
+            db.execute(sql, params![account, step]).map(|used| used > 0)
+        })
+        .await
+    }
+
+    /// Uses a recovery code up. False: there is none.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn use_recovery_code(&self, account: i64, code: SecretHash) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            let sql = "delete from recovery_codes where account = ?1 and hash = ?2";
+            db.execute(sql, params![account, code]).map(|used| used > 0)
+        })
+        .await
+    }
+
+    /// Logins of an account no longer ask for a code.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_second_factor(&self, account: i64) -> Result<(), StoreError> {
+        self.write(move |db| {
+            db.execute("delete from second_factors where account = ?1", [account])?;
+            db.execute("delete from recovery_codes where account = ?1", [account]).map(drop)
+        })
+        .await
+    }
+}
