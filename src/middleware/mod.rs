@@ -50,6 +50,7 @@ mod request_key;
 mod rewrite;
 mod secret;
 mod security_headers;
+mod session;
 mod static_overlay;
 mod template;
 mod timeout;
@@ -196,6 +197,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Sets the response fields that tell browsers to be strict",
             security_headers::build,
         ),
+        Entry::of("session", "Keeps values for each visitor, from one request to the next", session::build),
         Entry::linking(
             "static_overlay",
             "Serves files first, and passes all other requests on to the application",

@@ -2,6 +2,9 @@
 
 mod resources;
 mod servers;
+mod sessions;
+mod sites;
+pub(crate) mod visitor;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ const FLOORS: [&[&str]; 6] = [
         "spans",
         "health",
         "metrics",
+        "session",
     ],
     &["registry", "codec", "store", "context", "config"],
     &["server", "middleware", "app", "plugin", "resource", "scaffold"],
