@@ -7,6 +7,7 @@ mod access_log;
 mod api_key;
 mod auth_basic;
 mod auth_digest;
+mod auth_form;
 mod auth_forward;
 mod auth_jwt;
 mod ban;
@@ -85,6 +86,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "auth_digest",
             "Asks for a name and a password, which are not sent in the clear",
             auth_digest::build,
+        ),
+        Entry::of(
+            "auth_form",
+            "Lets users log in on a page, and keeps them in the session",
+            auth_form::build,
         ),
         Entry::linking(
             "auth_forward",

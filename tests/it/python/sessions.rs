@@ -151,3 +151,32 @@ fn applications_get_the_addresses_of_resources() {
         assert!(get(&serving, "/url").starts_with("own file://"));
     }
 }
+
+#[test]
+fn the_example_keeps_a_basket_through_a_login() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sessions");
+    let Some(site) = Site::new(&[]) else { return };
+    for name in ["basket.py", "server.toml", "users.htpasswd"] {
+        site.write(name, &std::fs::read_to_string(example.join(name)).unwrap());
+    }
+    let python = format!("app.main.python={:?}", site.python.display().to_string());
+    let listen = "server.main.listen=[\"127.0.0.1:0\"]";
+    let start = || Serving::spawn(site.paster(&["serve", "--json", "-D", listen, "-D", &python]));
+    let mut serving = start();
+    let mut ann = Visitor::default();
+    assert!(ann.get(&serving, "/").contains("Your basket: empty"), "{}", serving.stderr());
+    assert!(ann.post(&serving, "/", "add=apples&add=gold").starts_with("303 "));
+    ann.post(&serving, "/", "add=bread");
+    assert!(ann.get(&serving, "/").contains("Your basket: apples, bread"));
+    let before = ann.cookie.clone();
+    assert_eq!(ann.get(&serving, "/order"), "401 You are not logged in.\n");
+    assert!(ann.post(&serving, "/login", "user=demo&password=wrong").starts_with("403 "));
+    assert!(ann.post(&serving, "/login", "user=demo&password=demo&next=%2Forder").starts_with("303 "));
+    assert_ne!(ann.cookie, before, "the session has a new id");
+    // A restart keeps it.
+    assert_eq!(serving.stop(), Some(0));
+    let serving = start();
+    let page = ann.get(&serving, "/order");
+    assert!(page.contains("Thank you, demo") && page.contains("You ordered: apples, bread."), "{page}");
+    assert!(ann.get(&serving, "/order").contains("You ordered: nothing."));
+}
