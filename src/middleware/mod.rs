@@ -10,6 +10,7 @@ mod auth_digest;
 mod auth_form;
 mod auth_forward;
 mod auth_jwt;
+mod auth_ticket;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
@@ -103,6 +104,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Checks signed tokens of an identity provider",
             auth_jwt::build,
             auth_jwt::links,
+        ),
+        Entry::of(
+            "auth_ticket",
+            "Checks signed tickets in a cookie, as mod_auth_tkt and Paste write them",
+            auth_ticket::build,
         ),
         Entry::of(
             "ban",

@@ -5,6 +5,7 @@ mod resources;
 mod servers;
 mod sessions;
 mod sites;
+mod tickets;
 pub(crate) mod visitor;
 
 use std::path::Path;
