@@ -53,6 +53,7 @@ mod rewrite;
 mod secret;
 mod security_headers;
 mod session;
+mod shared_bans;
 mod static_overlay;
 mod template;
 mod timeout;

@@ -1,6 +1,7 @@
 //! Resources and what middleware keeps in them: sessions, logins, limits. With real Redis and PostgreSQL servers.
 
 mod logins;
+mod outage;
 mod resources;
 mod servers;
 mod sessions;
