@@ -13,6 +13,7 @@ use crate::body::BoxFuture;
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::{Counts, Parts};
+use crate::store::Stores;
 
 /// The context in which `build` functions create parts.
 #[derive(Clone)]
@@ -43,6 +44,10 @@ pub struct Context {
     pub parts: Arc<Parts>,
     /// The health of the apps.
     pub health: Arc<HealthProbes>,
+    /// The stores of the config's resources.
+    pub stores: Stores,
+    /// The addresses of the resources, as variables for programs: `PASTER_RESOURCE_DB_URL`.
+    pub variables: Arc<BTreeMap<String, String>>,
 }
 
 /// Where a process of an application listens.
@@ -79,6 +84,12 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// If there is no supervisor (`request`, `check`), or the process could not be started.
     fn side_process(&self, app: &str, name: &str, library: &Path) -> Result<PathBuf, Error>;
+
+    /// A directory for what all workers keep until the server stops; `None` without a supervisor, or if it could not
+    /// be made.
+    fn memory_dir(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Reports which plugin code runs next in the start of a worker, so that the supervisor can name it if
     /// the process crashes or hangs there. Blocks until the report is sent.
@@ -132,6 +143,8 @@ impl Context {
             reopen: Reopen::default(),
             parts: Arc::default(),
             health: Arc::default(),
+            stores: Stores::default(),
+            variables: Arc::default(),
         }
     }
 }

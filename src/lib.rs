@@ -2,10 +2,10 @@
 //!
 //! The modules in reading order; imports point to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`escape`], [`socket_path`], [`inflight`], [`body`], [`environ`]: what everything
-//!   passes around; [`spans`], [`health`], [`metrics`]: what is observed;
-//! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, what
-//!   surrounds one generation, the gateway protocols;
-//! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
+//!   passes around; [`spans`], [`health`], [`metrics`]: what is observed; [`session`]: the session of a request;
+//! - floor 1: [`registry`], [`config`], [`context`], [`codec`], [`store`]: kinds by name, the merged config, what
+//!   surrounds one generation, the gateway protocols, what keeps values for all workers;
+//! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`resource`], [`scaffold`]: the parts;
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.
 
@@ -27,7 +27,10 @@ pub mod middleware;
 pub mod ops;
 pub mod plugin;
 pub mod registry;
+pub mod resource;
 pub mod scaffold;
 pub mod server;
+pub mod session;
 pub mod socket_path;
 pub mod spans;
+pub mod store;

@@ -60,6 +60,7 @@ fn summary(checked: &Checked) -> String {
         count(checked.servers.len(), "server", "servers"),
         count(checked.apps.len(), "app", "apps"),
         count(checked.middleware.len(), "middleware table", "middleware tables"),
+        count(checked.resources.len(), "resource", "resources"),
     ];
     parts.retain(|part| !part.starts_with("0 "));
     format!("ok: {}", parts.join(", "))

@@ -8,7 +8,7 @@ use super::output::print;
 use crate::error::Result;
 use crate::ops::list::Section;
 
-/// Lists the kinds of server, middleware and application, and their options.
+/// Lists the kinds of server, middleware, application and resource, and their options.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster list                         list every kind, one per line
@@ -40,6 +40,8 @@ enum Word {
     Middleware,
     #[value(alias = "app")]
     Apps,
+    #[value(alias = "resource")]
+    Resources,
 }
 
 impl Args {
@@ -51,6 +53,7 @@ impl Args {
             Word::Servers => Section::Servers,
             Word::Middleware => Section::Middleware,
             Word::Apps => Section::Apps,
+            Word::Resources => Section::Resources,
         });
         match (section, self.kind) {
             (Some(section), Some(name)) => {

@@ -15,13 +15,14 @@ const fn top(name: &'static str, in_profile: bool) -> TopLevel {
 }
 
 /// Every key at the top level.
-pub const TOP_LEVEL: [TopLevel; 10] = [
+pub const TOP_LEVEL: [TopLevel; 11] = [
     top("include", false),
     top("vars", true),
     top("profile", false),
     top("server", true),
     top("app", true),
     top("middleware", true),
+    top("resource", true),
     top("program", true),
     top("task", true),
     top("process", true),
@@ -34,7 +35,7 @@ pub fn profile_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// The sections that have one table per part, each with a kind.
-pub const SECTIONS: [&str; 3] = ["server", "app", "middleware"];
+pub const SECTIONS: [&str; 4] = ["server", "app", "middleware", "resource"];
 
 /// The keys that every table of a section may have besides `use` and its kind's options, with their schemas.
 pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {

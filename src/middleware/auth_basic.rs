@@ -54,24 +54,24 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             .error("realm", "the realm has characters that are not allowed in a header")
             .help("use plain letters")
     });
-    let what = ("password file", "make one with `paster htpasswd FILE NAME`");
-    let users = Followed::open(&options.htpasswd, table, "htpasswd", what, read);
-    let (challenge, users) = match (challenge, users) {
-        (Ok(challenge), Ok(users)) => (challenge, users),
-        (challenge, users) => {
+    let passwords = Passwords::open(&options.htpasswd, table);
+    let (challenge, auth) = match (challenge, passwords) {
+        (Ok(challenge), Ok(passwords)) => (challenge, Arc::new(passwords)),
+        (challenge, passwords) => {
             let mut errors: Vec<Error> = challenge.err().into_iter().collect();
-            errors.extend(users.err().unwrap_or_default());
+            errors.extend(passwords.err().unwrap_or_default());
             Errors::check(errors)?;
             unreachable!("one of them is an error")
         }
     };
-    let auth = Arc::new(BasicAuth::new(users));
     Ok(App::from_call(move |mut request| {
         let (auth, next, challenge) = (auth.clone(), next.clone(), challenge.clone());
         Box::pin(async move {
-            let Some(user) = auth.user(request.headers()).await else {
-                return Ok(unauthorized(challenge));
+            let user = match credentials(request.headers()) {
+                Some((name, password)) => auth.check(name, password).await,
+                None => None,
             };
+            let Some(user) = user else { return Ok(unauthorized(challenge)) };
             request.extensions_mut().insert(RemoteUser::new(user.clone(), "Basic"));
             let mut response = next.handle(request).await?;
             response.extensions_mut().insert(RemoteUser::new(user, "Basic"));
@@ -94,7 +94,8 @@ struct Users {
     nobody: Option<Hash>,
 }
 
-struct BasicAuth {
+/// The passwords of a file.
+pub(super) struct Passwords {
     users: Followed<Users>,
     right: Mutex<RightPasswords>,
     slots: Arc<Semaphore>,
@@ -107,10 +108,18 @@ struct RightPasswords {
     digests: HashMap<Arc<str>, [u8; 32]>,
 }
 
-impl BasicAuth {
-    fn new(users: Followed<Users>) -> BasicAuth {
+impl Passwords {
+    /// Reads the file that the option `htpasswd` names.
+    /// # Errors
+    /// A file that cannot be read, and wrong lines in it.
+    pub(super) fn open(htpasswd: &Path, table: &Table) -> Result<Passwords, Vec<Error>> {
+        let what = ("password file", "make one with `paster htpasswd FILE NAME`");
+        Followed::open(htpasswd, table, "htpasswd", what, read).map(Passwords::new)
+    }
+
+    fn new(users: Followed<Users>) -> Passwords {
         let right = RightPasswords { users: users.get(), digests: HashMap::new() };
-        BasicAuth {
+        Passwords {
             users,
             right: Mutex::new(right),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
@@ -118,9 +127,13 @@ impl BasicAuth {
         }
     }
 
-    /// The user whose correct name and password the request carries.
-    async fn user(&self, headers: &HeaderMap) -> Option<Arc<str>> {
-        let (name, password) = credentials(headers)?;
+    /// The hash of a user, which changes with the password.
+    pub(super) fn hash_of(&self, name: &str) -> Option<String> {
+        self.users.get().hashes.get(name).map(|hash| hash.as_str().to_owned())
+    }
+
+    /// The user of this name, if the password is correct. It must not contain a NUL.
+    pub(super) async fn check(&self, name: String, password: Vec<u8>) -> Option<Arc<str>> {
         let digest = self.digest(&name, &password);
         let users = self.users.get();
         let known = {
@@ -206,10 +219,8 @@ mod tests {
     #[tokio::test]
     async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
         let nobody = Hash::parse(NOBODY).ok();
-        let auth = BasicAuth::new(Followed::fixed(Users { hashes: HashMap::new(), nobody }));
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic ZXZlOmd1ZXNz"));
-        let mut given_up = Box::pin(auth.user(&headers));
+        let auth = Passwords::new(Followed::fixed(Users { hashes: HashMap::new(), nobody }));
+        let mut given_up = Box::pin(auth.check("eve".to_owned(), b"guess".to_vec()));
         assert!(
             std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx))).await.is_pending()
         );

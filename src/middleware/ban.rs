@@ -14,7 +14,8 @@ use serde::Deserialize;
 use super::peers::Peers;
 use super::refusal::{at_once, refusal_for};
 use super::request_key::client;
-use crate::body::App;
+use super::shared_bans::SharedBans;
+use crate::body::{App, Response};
 use crate::config::Table;
 use crate::context::Context;
 use crate::environ::Environ;
@@ -23,7 +24,7 @@ use crate::error::{Errors, Result};
 /// Options of a `[middleware.NAME]` table with `use = "ban"`.
 ///
 /// Put it outside of the parts whose refusals count, such as `auth_basic` and `rate_limit`. A banned client
-/// gets 403 with `Retry-After`. Each worker counts for itself, and a reload ends all bans.
+/// gets 403 with `Retry-After`. Each worker counts for itself, and a reload ends all bans, unless `store` names a resource.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
@@ -39,6 +40,9 @@ pub(super) struct Options {
     exempt: Peers,
     /// Maximum number of clients to remember in each worker.
     max_clients: usize,
+    /// Name of a `[resource.NAME]` table: all workers, and all servers with this resource, count together, and bans survive
+    /// a reload. While it does not answer, each worker counts for itself.
+    store: Option<String>,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             statuses: BTreeSet::from([401, 403, 404, 429]),
             exempt: Peers::loopback(),
             max_clients: 100_000,
+            store: None,
         }
     }
 }
@@ -60,6 +65,7 @@ struct Bans {
     clients: Mutex<HashMap<IpAddr, Record>>,
     /// When the records that are over were last removed: that takes time.
     swept: Mutex<Option<Instant>>,
+    shared: Option<SharedBans>,
 }
 
 /// What is known about a client.
@@ -71,36 +77,67 @@ struct Record {
 }
 
 /// Wraps `next`.
-pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     for status in options.statuses.iter().filter(|status| !(400..600).contains(*status)) {
         let error = table.error("statuses", format!("`{status}` is not a status for errors"));
         errors.push(error.help("use numbers from 400 to 599"));
     }
+    let store = options.store.as_ref().map(|name| context.stores.find(name)).transpose();
+    let store = store.map_err(|error| errors.push(error.at(table.origin("store")))).ok().flatten().flatten();
     Errors::check(errors)?;
-    let bans = Arc::new(Bans { options, clients: Mutex::default(), swept: Mutex::default() });
+    let shared = store.map(|store| SharedBans::new(store, table.name()));
+    let bans = Arc::new(Bans { options, clients: Mutex::default(), swept: Mutex::default(), shared });
     Ok(App::from_call(move |request| {
         let exempt = bans.options.exempt.allow(request.extensions().get::<Environ>());
         let Some(client) = client(&request).filter(|_| !exempt) else { return next.handle(request) };
         if let Some(left) = bans.left(client) {
-            let text = "This address has caused too many errors. Try again later.\n";
-            return at_once(refusal_for(left.as_secs() + 1, StatusCode::FORBIDDEN, "a banned client", text));
+            return at_once(refused(left));
         }
-        let (bans, response) = (bans.clone(), next.handle(request));
+        let (bans, next) = (bans.clone(), next.clone());
         Box::pin(async move {
-            let response = response.await?;
+            if let Some(left) = bans.left_shared(client).await {
+                return Ok(refused(left));
+            }
+            let response = next.handle(request).await?;
             if bans.options.statuses.contains(&response.status().as_u16()) {
-                bans.strike(client);
+                bans.strike_anywhere(client).await;
             }
             Ok(response)
         })
     }))
 }
 
+fn refused(left: Duration) -> Response {
+    let text = "This address has caused too many errors. Try again later.\n";
+    refusal_for(left.as_secs() + 1, StatusCode::FORBIDDEN, "a banned client", text)
+}
+
 impl Bans {
     fn period(&self, banned: bool) -> Duration {
         let secs = if banned { self.options.ban_secs } else { self.options.within_secs };
         Duration::from_secs(secs.get().into())
+    }
+
+    /// How long the client is still banned by the store.
+    async fn left_shared(&self, client: IpAddr) -> Option<Duration> {
+        let shared = self.shared.as_ref()?;
+        shared.left(client).await.unwrap_or_default() // a failure is logged by the store
+    }
+
+    /// Counts an error in the store, or here.
+    async fn strike_anywhere(&self, client: IpAddr) {
+        let Some(shared) = &self.shared else { return self.strike(client) };
+        let limits = (self.options.after.get(), self.period(false), self.period(true));
+        match shared.strike(client, limits).await {
+            Ok(true) => self.tell(client),
+            Ok(false) => {}
+            Err(_) => self.strike(client),
+        }
+    }
+
+    fn tell(&self, client: IpAddr) {
+        tracing::warn!(%client, secs = self.options.ban_secs.get(), "the client is banned: too many errors");
     }
 
     /// How long the client is still banned.
@@ -130,7 +167,7 @@ impl Bans {
         record.strikes += 1;
         if !record.banned && record.strikes >= self.options.after.get() {
             (record.since, record.banned) = (now, true);
-            tracing::warn!(%client, secs = self.options.ban_secs.get(), "the client is banned: too many errors");
+            self.tell(client);
         }
     }
 }

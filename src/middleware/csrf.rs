@@ -66,8 +66,8 @@ fn is_handshake(request: &Request) -> bool {
     request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT
 }
 
-/// Whether the handshake comes from a page of this site, of a trusted one, or not from a browser.
-fn is_own(request: &Request, trusted: &[String]) -> bool {
+/// Whether the request comes from a page of this site, of a trusted one, or not from a browser.
+pub(super) fn is_own(request: &Request, trusted: &[String]) -> bool {
     let authority = request.extensions().get::<Environ>().map(Environ::authority);
     let field = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     let Some(origin) = field(ORIGIN) else { return true };

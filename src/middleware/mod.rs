@@ -7,8 +7,10 @@ mod access_log;
 mod api_key;
 mod auth_basic;
 mod auth_digest;
+mod auth_form;
 mod auth_forward;
 mod auth_jwt;
+mod auth_ticket;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
@@ -50,6 +52,8 @@ mod request_key;
 mod rewrite;
 mod secret;
 mod security_headers;
+mod session;
+mod shared_bans;
 mod static_overlay;
 mod template;
 mod timeout;
@@ -85,6 +89,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Asks for a name and a password, which are not sent in the clear",
             auth_digest::build,
         ),
+        Entry::of(
+            "auth_form",
+            "Lets users log in on a page, and keeps them in the session",
+            auth_form::build,
+        ),
         Entry::linking(
             "auth_forward",
             "Asks another app whether a request may pass",
@@ -96,6 +105,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Checks signed tokens of an identity provider",
             auth_jwt::build,
             auth_jwt::links,
+        ),
+        Entry::of(
+            "auth_ticket",
+            "Checks signed tickets in a cookie, as mod_auth_tkt and Paste write them",
+            auth_ticket::build,
         ),
         Entry::of(
             "ban",
@@ -196,6 +210,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Sets the response fields that tell browsers to be strict",
             security_headers::build,
         ),
+        Entry::of("session", "Keeps values for each visitor, from one request to the next", session::build),
         Entry::linking(
             "static_overlay",
             "Serves files first, and passes all other requests on to the application",

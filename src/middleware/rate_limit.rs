@@ -19,16 +19,17 @@ use super::options::value;
 use super::peers::Peers;
 use super::refusal::{at_once, refusal_for};
 use super::request_key::RequestKey;
-use crate::body::{App, Request};
+use crate::body::{App, BoxFuture, Request, Response};
 use crate::config::Table;
 use crate::context::Context;
 use crate::environ::Environ;
-use crate::error::{Errors, Result};
+use crate::error::{BoxError, Error, Errors, Result};
+use crate::store::{Counted, Rate, Store};
 
 /// Options of a `[middleware.NAME]` table with `use = "rate_limit"`.
 ///
 /// A client that has sent too many requests gets 429 with `Retry-After`. Every response says in `RateLimit` and
-/// `RateLimit-Policy` what is left. Each worker counts for itself.
+/// `RateLimit-Policy` what is left. Each worker counts for itself, unless `store` names a Redis server.
 ///
 /// ```toml
 /// [middleware.login_limit]
@@ -56,6 +57,25 @@ pub(super) struct Options {
     exempt: Option<Peers>,
     /// Send the fields `RateLimit` and `RateLimit-Policy`.
     headers: bool,
+    /// Name of a `[resource.NAME]` table with `use = "redis"`: all workers, and all servers with this resource, count
+    /// together.
+    store: Option<String>,
+    /// What happens while the store does not answer.
+    on_store_failure: OnStoreFailure,
+}
+
+/// What happens to requests that cannot be counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum OnStoreFailure {
+    /// Each worker counts for itself.
+    #[default]
+    Local,
+    /// They pass.
+    Allow,
+    /// They get 503.
+    Deny,
 }
 
 impl Default for Options {
@@ -69,6 +89,8 @@ impl Default for Options {
             max_keys: 100_000,
             exempt: None,
             headers: true,
+            store: None,
+            on_store_failure: OnStoreFailure::default(),
         }
     }
 }
@@ -96,12 +118,21 @@ struct RateLimit {
     /// The time for which one request counts.
     step: Duration,
     burst: u32,
+    shared: Option<SharedLimit>,
+}
+
+/// A limit that all workers count together.
+struct SharedLimit {
+    store: Arc<dyn Store>,
+    /// The beginning of its keys.
+    prefix: String,
+    on_failure: OnStoreFailure,
 }
 
 /// Wraps `next`.
 /// # Source
 /// RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-10.
-pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
+pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let key = value(table, "key", &options.key, &mut errors, RequestKey::parse);
     let burst = options.burst.unwrap_or(options.requests);
@@ -110,6 +141,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     if quota.is_none() {
         errors.push(table.error("requests", "more than one request per nanosecond cannot be counted"));
     }
+    let shared = shared(&options, table, context).map_err(|error| errors.push(error)).ok().flatten();
     Errors::check(errors)?;
     let (Some(key), Some(quota)) = (key, quota) else { unreachable!("checked above") };
     let policy = format!("\"default\";q={};w={}", options.requests, options.per_secs);
@@ -124,28 +156,71 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         policy: HeaderValue::try_from(policy).ok().filter(|_| options.headers),
         step,
         burst: burst.get(),
+        shared,
     });
     Ok(App::from_call(move |request| {
         let environ = request.extensions().get::<Environ>();
         if limit.exempt.as_ref().is_some_and(|exempt| exempt.allow(environ)) {
             return next.handle(request);
         }
-        match limit.count(&request) {
+        let counted = match &limit.shared {
+            None => limit.count(limit.key.of(&request, &limit.state)),
+            Some(shared) => {
+                let (limit, next) = (limit.clone(), next.clone());
+                let key = format!("{}{}", shared.prefix, limit.key.name(&request));
+                let own = limit.key.of(&request, &limit.state);
+                return Box::pin(async move {
+                    match limit.count_shared(&key, own).await {
+                        Some(counted) => limit.pass(counted, request, &next).await,
+                        None => Ok(uncounted()),
+                    }
+                });
+            }
+        };
+        limit.pass(counted, request, &next)
+    }))
+}
+
+/// The limit in a store, if the options name one.
+fn shared(options: &Options, table: &Table, context: &Context) -> Result<Option<SharedLimit>, Error> {
+    let Some(name) = &options.store else { return Ok(None) };
+    let store = context.stores.find(name).map_err(|error| error.at(table.origin("store")))?;
+    let Some(store) = store else { return Ok(None) }; // its table has faults
+    if !store.counts() {
+        let error = table.error("store", format!("the resource `{name}` cannot count requests"));
+        return Err(error.help("name one with `use = \"redis\"`"));
+    }
+    let (requests, secs) = (options.requests, options.per_secs);
+    let prefix = format!("rate/{}/{requests}-{secs}/", table.name());
+    Ok(Some(SharedLimit { store, prefix, on_failure: options.on_store_failure }))
+}
+
+/// The response to a request that cannot be counted.
+fn uncounted() -> Response {
+    let text = "The limit cannot be checked at the moment. Try again.\n";
+    refusal_for(1, StatusCode::SERVICE_UNAVAILABLE, "the store of the rate limit failed", text)
+}
+
+impl RateLimit {
+    /// Passes a counted request on, or refuses it.
+    fn pass(
+        self: &Arc<Self>,
+        counted: Result<u32, Duration>,
+        request: Request,
+        next: &App,
+    ) -> BoxFuture<Result<Response, BoxError>> {
+        match counted {
             Err(wait) => {
                 let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 let text = "Too many requests. Try again later.\n";
-                let mut response = refusal_for(
-                    secs,
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too many requests from this client",
-                    text,
-                );
-                limit.tell(response.headers_mut(), 0);
+                let reason = "too many requests from this client";
+                let mut response = refusal_for(secs, StatusCode::TOO_MANY_REQUESTS, reason, text);
+                self.tell(response.headers_mut(), 0);
                 at_once(response)
             }
-            Ok(_) if limit.policy.is_none() => next.handle(request),
+            Ok(_) if self.policy.is_none() => next.handle(request),
             Ok(left) => {
-                let (limit, response) = (limit.clone(), next.handle(request));
+                let (limit, response) = (self.clone(), next.handle(request));
                 Box::pin(async move {
                     let mut response = response.await?;
                     limit.tell(response.headers_mut(), left);
@@ -153,15 +228,26 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
                 })
             }
         }
-    }))
-}
+    }
 
-impl RateLimit {
+    /// Counts a request in the store; `None` if it cannot be counted and must not pass. `own` is the key for this worker.
+    async fn count_shared(&self, key: &str, own: u64) -> Option<Result<u32, Duration>> {
+        let shared = self.shared.as_ref()?;
+        match shared.store.count(key, Rate { step: self.step, burst: self.burst }).await {
+            Ok(Counted::Passes(left)) => Some(Ok(left)),
+            Ok(Counted::Early(wait)) => Some(Err(wait)),
+            Err(_) => match shared.on_failure {
+                OnStoreFailure::Local => Some(self.count(own)),
+                OnStoreFailure::Allow => Some(Ok(self.burst)),
+                OnStoreFailure::Deny => None,
+            },
+        }
+    }
+
     /// Counts a request: how many more may follow at once.
     /// # Errors
     /// How long the client must wait.
-    fn count(&self, request: &Request) -> Result<u32, Duration> {
-        let key = self.key.of(request, &self.state);
+    fn count(&self, key: u64) -> Result<u32, Duration> {
         let groups = self.max_keys.clamp(1, GROUPS) as u64;
         let key = if self.is_full() { u64::MAX - key % groups } else { key };
         match self.limiter.check_key(&key) {

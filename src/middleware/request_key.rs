@@ -5,7 +5,9 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderName;
+use sha2::{Digest, Sha256};
 
+use super::identity::hex;
 use super::options::{Wrong, header};
 use crate::body::Request;
 use crate::environ::{Environ, RemoteUser};
@@ -55,6 +57,24 @@ impl RequestKey {
                 None => state.hash_one(client(request)),
             },
         }
+    }
+
+    /// The group of the request as text, the same in every worker: for a store, which does not learn the values.
+    pub(super) fn name(&self, request: &Request) -> String {
+        let by_client = || format!("client {:?}", client(request));
+        let group = match self {
+            RequestKey::All => return "all".to_owned(),
+            RequestKey::Client => by_client(),
+            RequestKey::User => match request.extensions().get::<RemoteUser>() {
+                Some(user) => format!("user {}", user.name),
+                None => by_client(),
+            },
+            RequestKey::Header(name) => match request.headers().get(name) {
+                Some(value) => format!("field {}", hex(value.as_bytes())),
+                None => by_client(),
+            },
+        };
+        hex(&Sha256::digest(group)[..16])
     }
 }
 

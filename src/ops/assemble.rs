@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
+use super::resources;
 use super::stack::{self, Layer, stack};
 use crate::app::isolation::{build_isolated, is_isolated};
 use crate::app::{AppKind, Builder};
@@ -59,8 +60,8 @@ pub struct Part {
 /// # Errors
 /// Every fault of the config that building finds; a config without a server.
 pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
-    let context = &with_config(config, context);
-    let mut assembler = Assembler::new(config, context, None);
+    let (context, faults) = with_config(config, context);
+    let mut assembler = Assembler::new(config, &context, None, faults);
     assembler.build_apps();
     let servers = assembler.build_servers();
     assembler.finish(servers)
@@ -71,15 +72,18 @@ pub fn assemble(config: &Config, context: &Context) -> Result<Assembly> {
 /// # Errors
 /// Every fault of the config that building finds.
 pub fn assemble_apps(config: &Config, context: &Context, trace: Option<&Trace>) -> Result<Assembly> {
-    let context = &with_config(config, context);
-    let mut assembler = Assembler::new(config, context, trace);
+    let (context, faults) = with_config(config, context);
+    let mut assembler = Assembler::new(config, &context, trace, faults);
     assembler.build_apps();
     assembler.finish(Vec::new())
 }
 
-/// The context, with the merged config.
-fn with_config(config: &Config, context: &Context) -> Context {
-    Context { config: Arc::new(config.tree().clone()), ..context.clone() }
+/// The context, with the merged config and its resources, and the faults of their tables.
+fn with_config(config: &Config, context: &Context) -> (Context, Vec<Error>) {
+    let mut faults = Vec::new();
+    let stores = resources::stores(config, context, &mut faults);
+    let variables = Arc::new(resources::variables(config));
+    (Context { config: Arc::new(config.tree().clone()), stores, variables, ..context.clone() }, faults)
 }
 
 /// Creates every server of `config`, without its app. Faults of the tables go to `errors`, and a missing
@@ -139,7 +143,7 @@ struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    fn new(config: &'a Config, context: &'a Context, trace: Option<&'a Trace>) -> Self {
+    fn new(config: &'a Config, context: &'a Context, trace: Option<&'a Trace>, errors: Vec<Error>) -> Self {
         Assembler {
             config,
             context,
@@ -152,7 +156,7 @@ impl<'a> Assembler<'a> {
             logs: BTreeMap::new(),
             handing_on: BTreeSet::new(),
             timed: is_timed(config),
-            errors: Vec::new(),
+            errors,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Errors, Result};
 use crate::ops::assemble::assemble;
 use crate::ops::build;
+use crate::ops::resources;
 use crate::ops::schema::deprecations;
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
@@ -26,6 +27,8 @@ pub struct Checked {
     pub apps: Vec<String>,
     /// Names of the `[middleware.NAME]` tables.
     pub middleware: Vec<String>,
+    /// Names of the `[resource.NAME]` tables.
+    pub resources: Vec<String>,
     /// All files that were read.
     pub files: Vec<std::path::PathBuf>,
     /// What applications run on, and what could not be checked.
@@ -72,6 +75,9 @@ pub fn check(sources: &Sources) -> Result<Checked> {
     }
     let mut loaded = Vec::new();
     if errors.is_empty() {
+        let (facts, unreachable) = resources::probe(&config, &context);
+        loaded.extend(facts);
+        errors.extend(unreachable);
         for (name, library) in &libraries {
             match load(&config, name, library) {
                 Ok(fact) => loaded.extend(fact),
@@ -86,6 +92,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         servers: names("server"),
         apps: names("app"),
         middleware: names("middleware"),
+        resources: names("resource"),
         files: config.files().to_vec(),
         notes: built
             .missing
@@ -118,6 +125,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
 fn load(config: &Config, name: &str, library: &Path) -> Result<Option<String>> {
     let Some(table) = config.table("app", name) else { return Ok(None) };
     let Some(spec) = AppKind::of(&table)?.kind.processes(&table, library, false)? else { return Ok(None) };
+    let spec = spec.with_variables(&resources::variables(config));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Error::new("cannot start the runtime").because(cause))?;
     let loaded = runtime.block_on(process::probe(&spec));
@@ -149,7 +157,7 @@ fn same_place(one: &Error, other: &Error) -> bool {
 fn inherits(error: &Error) -> bool {
     let Some(origin) = &error.origin else { return false };
     let marked: String = origin.text.chars().skip(origin.mark as usize).take(origin.width as usize).collect();
-    ["server:", "app:", "middleware:"]
+    ["server:", "app:", "middleware:", "resource:"]
         .iter()
         .any(|section| marked.trim_matches(['"', '\'']).starts_with(section))
 }

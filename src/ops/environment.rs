@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::assemble::unknown_app;
+use super::resources;
 use crate::app::process::ProcessSpec;
 use crate::app::{AppKind, shell_args};
 use crate::config::{Config, Sources};
@@ -53,6 +54,7 @@ fn spec(sources: &Sources, app: &str) -> Result<ProcessSpec> {
     let config = Config::load(sources)?;
     let Some(table) = config.table("app", app) else { return Err(unknown_app(&config, app).into()) };
     let spec = AppKind::of(&table)?.kind.processes(&table, Path::new(""), false)?;
+    let spec = spec.map(|spec| spec.with_variables(&resources::variables(&config)));
     spec.ok_or_else(|| {
         let error = table.error("use", format!("the app `{app}` has no environment of its own"));
         error.help("Python applications have one").into()

@@ -9,6 +9,7 @@ use crate::app::APPS;
 use crate::error::Result;
 use crate::middleware::MIDDLEWARE;
 use crate::registry::{self, Entry};
+use crate::resource::RESOURCES;
 use crate::server::SERVERS;
 
 /// The sections of kinds.
@@ -20,6 +21,8 @@ pub enum Section {
     Middleware,
     /// Kinds of application.
     Apps,
+    /// Kinds of resource.
+    Resources,
 }
 
 /// One kind.
@@ -55,7 +58,7 @@ pub struct OptionRow {
 
 impl Section {
     /// All sections, in the order in which they are listed.
-    pub const ALL: [Section; 3] = [Section::Servers, Section::Middleware, Section::Apps];
+    pub const ALL: [Section; 4] = [Section::Servers, Section::Middleware, Section::Apps, Section::Resources];
 
     /// Its name on the command line and in JSON.
     pub fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Section {
             Section::Servers => "servers",
             Section::Middleware => "middleware",
             Section::Apps => "apps",
+            Section::Resources => "resources",
         }
     }
 
@@ -72,6 +76,7 @@ impl Section {
             Section::Servers => "server",
             Section::Middleware => "middleware",
             Section::Apps => "app",
+            Section::Resources => "resource",
         }
     }
 
@@ -84,6 +89,7 @@ impl Section {
             Section::Servers => kinds(&SERVERS),
             Section::Middleware => kinds(&MIDDLEWARE),
             Section::Apps => kinds(&APPS),
+            Section::Resources => kinds(&RESOURCES),
         }
     }
 
@@ -95,6 +101,7 @@ impl Section {
             Section::Servers => kind(registry::find(&SERVERS, "server", name)?),
             Section::Middleware => kind(registry::find(&MIDDLEWARE, "middleware", name)?),
             Section::Apps => kind(registry::find(&APPS, "kind of app", name)?),
+            Section::Resources => kind(registry::find(&RESOURCES, "kind of resource", name)?),
         })
     }
 

@@ -15,6 +15,7 @@ mod redirect;
 pub mod reference;
 pub mod replay;
 pub mod request;
+pub(crate) mod resources;
 pub mod routes;
 pub mod schema;
 mod sdk;

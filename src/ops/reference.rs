@@ -50,6 +50,9 @@ fn section_chapter(page: &mut String, section: Section) {
         Section::Servers => ("Servers", "accepts requests and passes them to one app"),
         Section::Middleware => ("Middleware", "wraps an app; an app's key `middleware` lists the names"),
         Section::Apps => ("Applications", "answers requests"),
+        Section::Resources => {
+            ("Resources", "is built once in each worker; middleware and applications use it by its name")
+        }
     };
     let table = section.table();
     put(page, format_args!("\n## {title}\n\nA table `[{table}.NAME]` {about}.\n"));

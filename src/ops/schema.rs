@@ -12,6 +12,7 @@ use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::TaskOptions;
 use crate::registry::Entry;
+use crate::resource::RESOURCES;
 use crate::server::SERVERS;
 
 /// The data of one kind that the schema needs.
@@ -35,6 +36,7 @@ fn kinds(section: &str) -> Vec<KindSchema> {
         "server" => listed(&SERVERS),
         "app" => listed(&APPS),
         "middleware" => listed(&MIDDLEWARE),
+        "resource" => listed(&RESOURCES),
         _ => Vec::new(),
     }
 }
@@ -110,6 +112,7 @@ fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
             let about = match section {
                 "server" => "Servers by name. A server accepts connections and calls one app.",
                 "app" => "Applications by name.",
+                "resource" => "Databases and stores by name, for middleware and applications.",
                 _ => "Middleware by name, for the `middleware` lists of apps.",
             };
             described(tables_of(section_schema(section, definitions)), about)

@@ -17,6 +17,7 @@ use super::{body, upgrade};
 use crate::body::{Body, Request, Response};
 use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
 use crate::error::BoxError;
+use crate::session::Session;
 
 /// Why a plugin made no response, or aborted one.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,8 @@ pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Answer {
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let raw = call(shared, &parts, body, on_upgrade.is_some(), connect);
     recycle(parts.headers);
-    Answer { exchange: Some(PluginExchange { raw, shared: shared.clone() }), on_upgrade, connect }
+    let session = parts.extensions.remove();
+    Answer { exchange: Some(PluginExchange { raw, shared: shared.clone() }), on_upgrade, connect, session }
 }
 
 thread_local! {
@@ -62,6 +64,7 @@ fn call(
     let text = |f: fn(&Environ) -> &str| environ.map_or(abi::Slice::EMPTY, |environ| slice(f(environ)));
     let user = parts.extensions.get::<RemoteUser>();
     let certificate = parts.extensions.get::<Arc<ClientCertificate>>().map(|known| Certificate::lend(known));
+    let session = parts.extensions.get::<Session>().map(Session::to_json);
     let request = abi::Request {
         size_bytes: size_of::<abi::Request>(),
         flags,
@@ -99,6 +102,7 @@ fn call(
         auth_type: user.map_or(abi::Slice::EMPTY, |user| slice(&user.auth_type)),
         request_id: parts.extensions.get::<RequestId>().map_or(abi::Slice::EMPTY, |id| slice(&id.0)),
         certificate: certificate.as_ref().map_or(std::ptr::null(), |certificate| &certificate.table),
+        session: session.as_deref().map_or(abi::Slice::EMPTY, slice),
     };
     let exchange = match shared.table.call {
         // SAFETY: the app is live; the request and everything that it borrows live for the call.
@@ -167,6 +171,7 @@ pub(super) struct Answer {
     exchange: Option<PluginExchange>,
     on_upgrade: Option<OnUpgrade>,
     connect: bool,
+    session: Option<Session>,
 }
 
 impl Future for Answer {
@@ -208,6 +213,12 @@ impl Answer {
         // SAFETY: guaranteed by the caller.
         let read = unsafe { read_head(&[head.body], head.headers, head.header_count, Trust::Nothing) };
         let (body, headers) = read.map_err(fault)?;
+        // SAFETY: the plugin wrote the buffer, or nobody did.
+        let changes = unsafe { head.session.take().into_text() };
+        if let Some(session) = &self.session {
+            let malformed = |error| fault(format!("the changes in the session: {error}"));
+            session.change_by(changes.as_bytes()).map_err(malformed)?;
+        }
         let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.ok_or_else(|| fault(format!("{} is not a status", head.status)))?;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {

@@ -67,6 +67,7 @@ mod skeletons;
 mod slow;
 mod stack;
 mod static_files;
+mod stores;
 mod support;
 mod systemd;
 mod tasks;

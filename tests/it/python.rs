@@ -11,6 +11,7 @@ mod processes;
 mod real;
 mod reload;
 mod rules;
+mod sessions;
 mod skeletons;
 
 pub(crate) use self::skeletons::SKELETONS;

@@ -25,6 +25,9 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["systemd-socket-activate"], &["systemd"], "passes sockets as systemd does, and reads the unit"),
     (&["puma"], &["puma"], "serves Ruby's Rack"),
     (&["go"], &["golang-go"], "builds a server in Go"),
+    (&["redis-server"], &["redis-server"], "keeps sessions and counts requests"),
+    // Debian's programs of PostgreSQL are not on the path.
+    (&["initdb", "pg_lsclusters"], &["postgresql"], "keeps sessions"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
     (&["bwrap"], &["bubblewrap"], "keeps the notebook's kernels apart"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),

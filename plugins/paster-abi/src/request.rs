@@ -59,6 +59,8 @@ pub struct Request {
     pub request_id: Slice,
     /// The client's TLS certificate, verified against the server's authorities, or null.
     pub certificate: *const ClientCertificate,
+    /// The data of the session as a JSON object, if the middleware `session` is in the stack; otherwise empty.
+    pub session: Slice,
 }
 
 /// What a client's TLS certificate states. Borrowed for the duration of `call`.
@@ -100,6 +102,10 @@ pub struct Head {
     /// A small body, complete, lent like `headers`, which saves a buffer. Then `first` is `FRAME_END`. Only
     /// used if `size_bytes` shows that the host knows this field.
     pub body: Slice,
+    /// What the plugin has changed in the session, as JSON: `{"set": {"KEY": VALUE}, "remove": ["KEY"], "renew": true,
+    /// "end": true}`, where every part may be missing. Empty if nothing has changed. Only used if `size_bytes` shows that
+    /// the host knows this field.
+    pub session: Buffer,
 }
 
 /// One request and its response. The host calls `poll_head` until it is not pending. Then it calls
@@ -157,6 +163,7 @@ impl Request {
         auth_type: Slice::EMPTY,
         request_id: Slice::EMPTY,
         certificate: core::ptr::null(),
+        session: Slice::EMPTY,
     };
 
     /// The request at `raw`. A shorter one, from an older host, is completed in `room`.
@@ -188,10 +195,16 @@ impl Head {
         first: Frame::NONE,
         error: Buffer::EMPTY,
         body: Slice::EMPTY,
+        session: Buffer::EMPTY,
     };
 
     /// Whether the host that made it reads `body`.
     pub const fn has_body(&self) -> bool {
         self.size_bytes >= core::mem::offset_of!(Head, body) + size_of::<Slice>()
+    }
+
+    /// Whether the host that made it reads `session`.
+    pub const fn has_session(&self) -> bool {
+        self.size_bytes >= core::mem::offset_of!(Head, session) + size_of::<Buffer>()
     }
 }

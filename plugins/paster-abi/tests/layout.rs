@@ -17,6 +17,8 @@ fn no_field_of_version_1_moves() {
         ("ClientCertificate", offset_of!(ClientCertificate, name_count), 80),
         ("Head", offset_of!(Head, error), 96),
         ("Head", offset_of!(Head, body), 128),
+        ("Head", offset_of!(Head, session), 144),
+        ("Request", offset_of!(Request, session), 288),
         ("ExchangeTable", offset_of!(ExchangeTable, drop), 32),
         ("BodyTable", offset_of!(BodyTable, drop), 16),
         ("IoTable", offset_of!(IoTable, drop), 40),

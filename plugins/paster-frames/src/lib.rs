@@ -41,6 +41,11 @@ pub const WINDOW: u32 = 64 << 10;
 /// A body part is split into frames of at most this many bytes.
 pub const LARGEST_DATA: usize = 64 << 10;
 
+/// The pair of a request's head with the data of its session, as a JSON object.
+pub const SESSION: &str = "PASTER_SESSION";
+/// The pair of a [`ResponseHead`] with the changes in the session, as JSON. No field can have this name.
+pub const SESSION_CHANGES: &str = ":session";
+
 /// The last body part of the sender in this stream.
 const END: u8 = 1;
 /// A descriptor comes with the frame.

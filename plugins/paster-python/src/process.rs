@@ -76,8 +76,12 @@ impl End {
 }
 
 /// Loads the application. One module, so that a traceback leaves out all of it.
-const LOADER: &str =
-    concat!(include_str!("loader.py"), include_str!("find.py"), include_str!("frameworks.py"));
+const LOADER: &str = concat!(
+    include_str!("loader.py"),
+    include_str!("find.py"),
+    include_str!("frameworks.py"),
+    include_str!("session.py")
+);
 
 /// Runs the process to its end.
 pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
@@ -173,7 +177,8 @@ impl Begun<'_> {
     fn run_loop(self, py: Python<'_>) -> PyResult<()> {
         let Begun { loader, application, settings, source, reporter, load } = self;
         let events = Arc::new(Events::new(load.clone())?);
-        let runner = module(py, c"<paster>", c"paster_asgi", include_str!("asgi/asgi.py"))?;
+        let runner = concat!(include_str!("asgi/asgi.py"), include_str!("session.py"));
+        let runner = module(py, c"<paster>", c"paster_asgi", runner)?;
         let start = Start {
             source: Mutex::new(Some(source)),
             reporter: reporter.clone(),

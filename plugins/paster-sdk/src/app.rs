@@ -79,7 +79,8 @@ where
     B::Error: Into<BoxError>,
 {
     fn call(&self, head: http::request::Parts, body: Body, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
-        Exchange::start(self.0.clone().oneshot(http::Request::from_parts(head, body)), upgrade)
+        let session = head.extensions.get().cloned();
+        Exchange::start(self.0.clone().oneshot(http::Request::from_parts(head, body)), upgrade, session)
     }
 }
 
@@ -263,9 +264,10 @@ impl Call for Router {
             true => axum::body::Body::empty(),
             false => axum::body::Body::new(body),
         };
+        let session = head.extensions.get().cloned();
         // A router is always ready.
         let answer = self.0.clone().call(http::Request::from_parts(head, body));
-        Exchange::start(answer, upgrade)
+        Exchange::start(answer, upgrade, session)
     }
 }
 

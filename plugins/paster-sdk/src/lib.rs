@@ -24,6 +24,7 @@
 //! - Handlers run on the host's threads, with this library's own tokio runtime entered: `tokio::spawn`,
 //!   timers and sockets work as usual. A handler must not block; use `spawn_blocking`.
 //! - A request's extensions contain an [`Environ`]: who sent it, who is logged in, at which mount.
+//! - With the middleware `session`, they also contain the visitor's [`Session`].
 //! - [`ws`] opens WebSockets. A request whose connection can be taken over has `hyper::upgrade::OnUpgrade`
 //!   and the [`Host`] in its extensions, so axum's `WebSocketUpgrade` also works unchanged.
 //! - After a panic in a handler the host responds with 500; a panic in the middle of a body leaves the
@@ -40,6 +41,7 @@ pub mod border;
 mod environ;
 mod host;
 mod log;
+mod session;
 pub mod test;
 #[cfg(feature = "axum")]
 pub mod ws;
@@ -50,6 +52,7 @@ pub use environ::{ClientCertificate, Environ};
 pub use host::Host;
 #[doc(hidden)]
 pub use paster_abi as abi;
+pub use session::Session;
 
 /// The guide for plugin authors. Its examples are compiled as tests.
 #[cfg(doctest)]

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
-use http::{Extensions, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
+use crate::error::BoxError;
 use crate::inflight::RequestHandle;
+use crate::session::Session;
 
 /// The field of a request with its facts. A client's field of this name is dropped.
 pub(in crate::app) const FACTS: &str = "paster-facts";
 /// The field of a response that stands for a failure of the app: the reason, percent-encoded.
 pub(in crate::app) const FAILURE: &str = "paster-failure";
+/// The field of a response with what the app has changed in the session, as JSON in base64.
+const SESSION: &str = "paster-session";
 
 /// The facts, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ struct Facts<'a> {
     user: Option<(Arc<str>, Cow<'a, str>)>,
     id: Option<Arc<str>>,
     certificate: Option<CertificateFacts>,
+    /// The data of the session, as JSON.
+    #[serde(default)]
+    session: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,6 +86,7 @@ pub(in crate::app) fn encode(parts: &Parts) -> Option<Vec<u8>> {
             names: one.names.clone(),
             der: one.der.as_ref().map(|der| STANDARD.encode(der)),
         }),
+        session: parts.extensions.get::<Session>().map(Session::to_json),
     };
     serde_json::to_vec(&facts).ok()
 }
@@ -112,11 +120,34 @@ pub(super) fn restore(field: &[u8], extensions: &mut Extensions) -> Result<Versi
         let CertificateFacts { subject, common_name, serial, sha256, names, .. } = one;
         extensions.insert(Arc::new(ClientCertificate { subject, common_name, serial, sha256, names, der }));
     }
+    if let Some(session) = facts.session {
+        extensions.insert(Session::new(serde_json::from_str(&session)?));
+    }
     Ok(match facts.version {
         10 => Version::HTTP_10,
         20 => Version::HTTP_2,
         _ => Version::HTTP_11,
     })
+}
+
+/// Adds what the app has changed in the session to the response.
+pub(super) fn put_changes(session: Option<&Session>, headers: &mut HeaderMap) {
+    let Some(changes) = session.map(Session::take_changes).filter(|changes| !changes.is_empty()) else {
+        return;
+    };
+    let changes = serde_json::to_vec(&changes).unwrap_or_default();
+    if let Ok(value) = HeaderValue::try_from(STANDARD.encode(changes)) {
+        headers.insert(SESSION, value);
+    }
+}
+
+/// Takes these changes into the session of the request.
+/// # Errors
+/// When they are malformed.
+pub(in crate::app) fn take_changes(extensions: &Extensions, headers: &mut HeaderMap) -> Result<(), BoxError> {
+    let Some(value) = headers.remove(SESSION) else { return Ok(()) };
+    let Some(session) = extensions.get::<Session>() else { return Ok(()) };
+    Ok(session.change_by(&STANDARD.decode(value)?)?)
 }
 
 #[cfg(test)]
@@ -146,6 +177,7 @@ mod tests {
         parts.extensions.insert(RemoteUser::new("Ada", "Basic"));
         parts.extensions.insert(RequestId("7".into()));
         parts.extensions.insert(Arc::new(certificate.clone()));
+        parts.extensions.insert(Session::new(serde_json::Map::from_iter([("a".to_owned(), 1.into())])));
         parts.version = Version::HTTP_2;
         let mut found = Extensions::new();
         assert_eq!(restore(&encode(&parts).unwrap(), &mut found).unwrap(), Version::HTTP_2);
@@ -153,6 +185,14 @@ mod tests {
         assert_eq!(found.get::<RemoteUser>(), parts.extensions.get::<RemoteUser>());
         assert_eq!(found.get::<RequestId>(), parts.extensions.get::<RequestId>());
         assert_eq!(**found.get::<Arc<ClientCertificate>>().unwrap(), certificate);
+        let (there, mut headers) = (found.get::<Session>().unwrap(), HeaderMap::new());
+        put_changes(Some(there), &mut headers);
+        assert!(headers.is_empty());
+        there.set("b", "ü".into());
+        put_changes(Some(there), &mut headers);
+        take_changes(&parts.extensions, &mut headers).unwrap();
+        assert_eq!(parts.extensions.get::<Session>().unwrap().to_json(), r#"{"a":1,"b":"ü"}"#);
+        assert!(headers.is_empty());
         assert!(restore(b"{}", &mut Extensions::new()).is_err());
     }
 }

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::UnixListener;
 
-use super::facts::{FACTS, FAILURE, restore};
+use super::facts::{FACTS, FAILURE, put_changes, restore};
 use crate::body::{App, Body, Response, text_response};
 use crate::error::chain;
+use crate::session::Session;
 
 /// The pause after a connection could not be accepted, because no descriptor is free.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -96,8 +97,10 @@ async fn answer(app: &App, counts: &Arc<IsolatedCounts>, request: http::Request<
         return text_response(StatusCode::BAD_REQUEST, "This socket is for paster's workers only.\n");
     };
     parts.version = version;
+    let session = parts.extensions.get::<Session>().cloned();
     match app.handle(http::Request::from_parts(parts, Body::new(body))).await {
         Ok(mut response) => {
+            put_changes(session.as_ref(), response.headers_mut());
             *response.version_mut() = http::Version::HTTP_11;
             response
         }

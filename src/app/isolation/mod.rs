@@ -127,8 +127,14 @@ pub fn isolated_spec(
         .collect();
     let tables = |section: &str| own.tree().get(section).cloned().unwrap_or(Value::Null);
     // What makes a difference. The places of values in their files do not.
-    let identity =
-        serde_json::json!([tables("app"), tables("middleware"), own.folder(), libraries, development]);
+    let identity = serde_json::json!([
+        tables("app"),
+        tables("middleware"),
+        tables("resource"),
+        own.folder(),
+        libraries,
+        development
+    ]);
     let watched = apps.iter().filter_map(|name| own.table("app", name)).flat_map(|table| files_of(&table));
     let (watched, folder) = (watched.collect(), own.folder().to_owned());
     let settings = IsolatedSettings { app: table.name().to_owned(), config: own, libraries, development };

@@ -9,17 +9,18 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use paster_frames::{Kind, LARGEST_DATA, WINDOW, push_pair};
+use paster_frames::{Kind, LARGEST_DATA, SESSION, WINDOW, push_pair};
 
 use super::failure::{Failure, unavailable};
 use super::link::{Part, Stream};
-use super::message::{Replayed, read_head, whole_body};
+use super::message::{ProcessSession, Replayed, read_head, whole_body};
 use super::pool::{Lease, Pool};
 use super::websocket;
 use crate::body::{Body, Request, Response};
 use crate::codec::variables::from_request;
 use crate::environ::{Environ, RequestId};
 use crate::error::BoxError;
+use crate::session::Session;
 
 /// Bytes of a response body that are taken before the process gets credit for them.
 const STEP: u32 = 32 << 10;
@@ -30,6 +31,15 @@ const MORE: u32 = 192 << 10;
 /// # Errors
 /// When the application fails before its response.
 pub(super) async fn call(pool: &Arc<Pool>, request: Request) -> Result<Response, BoxError> {
+    let session = request.extensions().get::<Session>().cloned();
+    let mut response = send(pool, request).await?;
+    if let (Some(session), Some(ProcessSession(changes))) = (session, response.extensions_mut().remove()) {
+        session.change_by(&changes).map_err(|error| format!("the changes in the session: {error}"))?;
+    }
+    Ok(response)
+}
+
+async fn send(pool: &Arc<Pool>, request: Request) -> Result<Response, BoxError> {
     let (mut parts, body) = request.into_parts();
     let mut head = encode(&parts, &body)?;
     if pool.limits.websockets && websocket::is_opening(&parts) {
@@ -71,6 +81,9 @@ fn encode(parts: &Parts, body: &Body) -> Result<Vec<u8>, BoxError> {
     let mut head = Vec::with_capacity(1024);
     for (name, value) in from_request(parts, environ, length).iter() {
         push_pair(&mut head, name, value);
+    }
+    if let Some(session) = parts.extensions.get::<Session>() {
+        push_pair(&mut head, SESSION.as_bytes(), session.to_json().as_bytes());
     }
     Ok(head)
 }

@@ -11,7 +11,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use hyper::ext::ReasonPhrase;
-use paster_frames::ResponseHead;
+use paster_frames::{ResponseHead, SESSION_CHANGES};
 
 use super::failure::Failure;
 use super::link::Part;
@@ -48,7 +48,10 @@ pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u6
     {
         response.extensions_mut().insert(reason);
     }
-    let fields = head.fields.map(|field| match field {
+    let changes = head.fields.get(SESSION_CHANGES).map(<[u8]>::to_vec);
+    let fields =
+        head.fields.filter(|field| !matches!(field, Ok((name, _)) if *name == SESSION_CHANGES.as_bytes()));
+    let fields = fields.map(|field| match field {
         Ok((name, value)) => match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             (Ok(name), Ok(value)) => ControlFlow::Continue((name, value)),
             _ => ControlFlow::Break("a field that is not valid"),
@@ -62,10 +65,17 @@ pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u6
             ControlFlow::Break(what) => return Err(Failure::Malformed(what)),
         }
     }
+    if let Some(changes) = changes {
+        response.extensions_mut().insert(ProcessSession(changes));
+    }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     *response.headers_mut() = headers;
     Ok((response, length))
 }
+
+/// What a process has changed in the session, as JSON: in the extensions of its response.
+#[derive(Debug, Clone)]
+pub(super) struct ProcessSession(pub(super) Vec<u8>);
 
 /// A request body of which some parts were taken before.
 pub(super) struct Replayed {

@@ -125,6 +125,15 @@ impl ResourceLimits {
 }
 
 impl ProcessSpec {
+    /// The same with more variables. Those of the application's own table take precedence.
+    #[must_use]
+    pub fn with_variables(mut self, variables: &BTreeMap<String, String>) -> ProcessSpec {
+        for (name, value) in variables {
+            self.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
     /// The command, without its standard streams.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

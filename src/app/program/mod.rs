@@ -155,7 +155,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         return Errors::join(checked, spec.err().into_iter().flatten().collect());
     }
     // `paster request` and the like: a program of its own, which the first request starts.
-    let spec = spec?;
+    let spec = spec?.with_variables(&builder.context.variables);
     let failed = |cause| table.error("use", "cannot make an address for the program").because(cause);
     let place = LocalPlace::bind(&spec).map_err(failed)?;
     let app = way.build(place.address().as_slice(), table, builder)?;

@@ -21,7 +21,7 @@ use self::http1::Http1;
 use self::http2::Connections;
 use self::tls::TlsOptions;
 use super::hand_off::{self, HandOff};
-use super::isolation::facts::FAILURE;
+use super::isolation::facts::{FAILURE, take_changes};
 use super::upstream::{
     Address, Group, Member, Probe, Secs, UpstreamOptions, addresses, duration, into_response, may_repeat,
     run, secs, send_probe, start_probes,
@@ -235,6 +235,9 @@ impl Proxy {
             let mut response = Response::default();
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
+            if self.rewrite.forwarding == Forwarding::Facts {
+                take_changes(&parts.extensions, response.headers_mut())?;
+            }
             if let Some((connection, lease)) = exchange.into_tunnel() {
                 tunnel::spawn(on_upgrade, connection, lease, self.websocket_idle);
             }
@@ -255,7 +258,7 @@ impl Proxy {
         if self.rewrite.forwarding == Forwarding::Facts {
             return match response.headers().get(FAILURE) {
                 Some(reason) => Err(percent_decode(reason.as_bytes()).decode_utf8_lossy().into()),
-                None => Ok(response),
+                None => take_changes(&parts.extensions, response.headers_mut()).map(|()| response),
             };
         }
         if response.headers().contains_key(LOCATION) {

@@ -104,10 +104,12 @@ pub(super) fn build<O: PythonKind>(options: O, table: &Table, builder: &mut Buil
     let limits = PoolLimits { in_flight: options.in_flight(), queue, websockets };
     // Without a supervisor, it runs in a process: what it prints must not get into the output of a command.
     let app = if options.common().mode == Mode::Embedded && context.processes.contains_key(table.name()) {
-        let spec = spec(&options, table, library, context.development)?;
+        let spec = spec(&options, table, library, context.development)?.with_variables(&context.variables);
         embedded::app(table, options.folder().0, limits, context, (&spec, library))?
     } else {
-        process::app(table, limits, builder, || spec(&options, table, library, context.development))?
+        process::app(table, limits, builder, || {
+            Ok(spec(&options, table, library, context.development)?.with_variables(&context.variables))
+        })?
     };
     options.wrap(app, table, &folder(&options, table), builder)
 }

@@ -229,3 +229,28 @@ fn clients_that_cause_errors_are_banned() {
     assert_eq!(status("192.0.2.2"), 404);
     assert_eq!([(); 4].map(|()| status("10.0.0.1")), [404; 4]);
 }
+
+#[test]
+fn bans_in_a_store_survive_a_restart_and_hold_everywhere() {
+    let tables = "[middleware.b]\nuse = \"ban\"\nafter = 3\nstatuses = [404]\nstore = \"db\"\n\
+                  [resource.db]\nuse = \"files\"\nfolder = \"bans\"\n[app.empty]\nuse = \"respond\"\nstatus = 404\n";
+    let config = hello("[\"b\"]", tables)
+        .replace("use = \"respond\"\nbody = \"hello\"", "use = \"mount\"\nroutes = { \"/a\" = \"empty\" }");
+    let one = Local::new(&config, &[]);
+    let bans = one.folder.path().join("bans");
+    let two = Local::new(&config.replace("\"bans\"", &format!("{bans:?}")), &[]);
+    let status =
+        |local: &Local, address: &str| send(local, Request::get("/x"), "", from(address)).status().as_u16();
+    assert_eq!([&one, &two, &one, &two].map(|local| status(local, "192.0.2.1")), [404, 404, 404, 403]);
+    assert_eq!(status(&one, "192.0.2.1"), 403);
+    assert_eq!(status(&one, "192.0.2.2"), 404);
+}
+
+#[test]
+fn a_limit_needs_a_store_that_counts() {
+    let app = "[app.main]\nuse = \"respond\"\nbody = \"\"\n";
+    let limit = format!(
+        "{app}middleware = [\"l\"]\n[middleware.l]\nuse = \"rate_limit\"\nstore = \"db\"\n[resource.db]\nuse = \"memory\"\n"
+    );
+    assert_snapshot!(faults(&limit), @r#"the resource `db` cannot count requests (name one with `use = "redis"`)"#);
+}

@@ -88,6 +88,10 @@ class Call:
     def __init__(self, loop, stream):
         self.loop, self.stream = loop, stream
         self.head = None
+        self.session = None
+
+    def session_changes(self):
+        return None if self.session is None else self.session._changes()
 
     async def changed(self):
         future = self.loop.create_future()
@@ -114,7 +118,7 @@ class Http(Call):
             if self.head is not None:
                 raise RuntimeError("`http.response.start` was sent twice")
             self.head = True
-            stream.start(message["status"], message.get("headers", ()))
+            stream.start(message["status"], message.get("headers", ()), self.session_changes())
         elif kind == "http.response.body":
             if self.head is None:
                 raise RuntimeError("`http.response.body` was sent before `http.response.start`")
@@ -142,7 +146,7 @@ class WebSocket(Call):
         kind = message["type"]
         stream = self.stream
         if kind == "websocket.accept":
-            stream.accept(message.get("subprotocol"), message.get("headers", ()))
+            stream.accept(message.get("subprotocol"), message.get("headers", ()), self.session_changes())
         elif kind == "websocket.close":
             stream.close(message.get("code", 1000), message.get("reason") or "")
         elif kind == "websocket.send":
@@ -154,7 +158,7 @@ class WebSocket(Call):
                 await self.changed()
                 rest = stream.send_message(rest)
         elif kind == "websocket.http.response.start":
-            stream.start(message["status"], message.get("headers", ()))
+            stream.start(message["status"], message.get("headers", ()), self.session_changes())
         elif kind == "websocket.http.response.body":
             stream.send(message.get("body", b""), not message.get("more_body", False))
         else:
@@ -164,6 +168,8 @@ class WebSocket(Call):
 async def call(application, loop, stream, scope, describe):
     kind = WebSocket if scope["type"] == "websocket" else Http
     one = kind(loop, stream)
+    if "session" in scope:
+        one.session = scope["session"] = Session(scope["session"])
     try:
         await application(scope, one.receive, one.send)
         stream.returned()

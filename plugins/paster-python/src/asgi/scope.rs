@@ -1,9 +1,9 @@
 //! The scope of a request.
 
-use paster_frames::Pairs;
+use paster_frames::{Pairs, SESSION};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::latin1;
 use crate::queue::Job;
@@ -38,6 +38,9 @@ pub(super) fn scope<'py>(py: Python<'py>, job: &Job) -> PyResult<Bound<'py, PyDi
             b"SERVER_PORT" => port = number(value),
             b"REMOTE_ADDR" => client = value,
             b"REMOTE_PORT" => client_port = number(value),
+            name if name == SESSION.as_bytes() => {
+                scope.set_item("session", PyString::new(py, &String::from_utf8_lossy(value)))?;
+            }
             b"PASTER_WEBSOCKET" => {
                 kind = "websocket";
                 protocols = value;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use paster_frames::{FilePart, Kind, Level, Outgoing, ResponseHead, push_pair};
+use paster_frames::{FilePart, Kind, Level, Outgoing, ResponseHead, SESSION_CHANGES, push_pair};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -72,8 +72,8 @@ impl Stream {
     }
 
     /// Keeps the head until the first part of the body.
-    fn start(&self, status: u16, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        let head = encode_head(status, headers)?;
+    fn start(&self, status: u16, headers: &Bound<'_, PyAny>, session: Option<&[u8]>) -> PyResult<()> {
+        let head = encode_head(status, headers, session)?;
         let mut state = self.state.lock();
         (state.head, state.started) = (Some(head), true);
         Ok(())
@@ -164,8 +164,13 @@ impl Stream {
     }
 
     /// Accepts the WebSocket.
-    fn accept(&self, protocol: Option<&str>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut head = encode_head(101, headers)?;
+    fn accept(
+        &self,
+        protocol: Option<&str>,
+        headers: &Bound<'_, PyAny>,
+        session: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let mut head = encode_head(101, headers, session)?;
         if let Some(protocol) = protocol {
             push_pair(&mut head, b"sec-websocket-protocol", protocol.as_bytes());
         }
@@ -312,8 +317,9 @@ impl Stream {
     }
 }
 
-/// A head from `status` and an iterable of pairs of bytes. Fields that concern the connection are the server's.
-fn encode_head(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+/// A head from `status`, an iterable of pairs of bytes, and the changes in the session. Fields that concern the connection
+/// are the server's.
+fn encode_head(status: u16, headers: &Bound<'_, PyAny>, session: Option<&[u8]>) -> PyResult<Vec<u8>> {
     if !(101..600).contains(&status) {
         return Err(PyValueError::new_err(format!("{status} is not a status")));
     }
@@ -329,6 +335,9 @@ fn encode_head(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         if !is_hop_by_hop(name.as_bytes()) {
             push_pair(&mut head, name.as_bytes(), value.as_bytes());
         }
+    }
+    if let Some(changes) = session {
+        push_pair(&mut head, SESSION_CHANGES.as_bytes(), changes);
     }
     if head.len() > LONGEST_HEAD {
         return Err(PyValueError::new_err("the headers are longer than 1 MiB"));

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use paster_frames::Pairs;
+use paster_frames::{Pairs, SESSION};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -37,24 +37,41 @@ pub(super) struct Environs<'a> {
     scheme: Py<PyString>,
     input: Py<PyString>,
     errors: Py<PyString>,
+    session: (Py<PyString>, &'a Py<PyAny>),
+}
+
+/// What is made for a request.
+pub(super) struct Made<'py> {
+    pub(super) environ: Bound<'py, PyDict>,
+    pub(super) is_head: bool,
+    /// Its session, if it has one.
+    pub(super) session: Option<Py<PyAny>>,
 }
 
 impl<'a> Environs<'a> {
-    pub(super) fn new(py: Python<'_>, base: &'a Py<PyDict>) -> Environs<'a> {
+    pub(super) fn new(py: Python<'_>, base: &'a Py<PyDict>, session: &'a Py<PyAny>) -> Environs<'a> {
         let name = |text| PyString::intern(py, text).unbind();
+        let session = (name("paster.session"), session);
         let (scheme, input, errors) = (name("wsgi.url_scheme"), name("wsgi.input"), name("wsgi.errors"));
-        Environs { base, names: RefCell::default(), scheme, input, errors }
+        Environs { base, names: RefCell::default(), scheme, input, errors, session }
     }
 
-    /// The dictionary of a request, and whether it is a HEAD request.
-    pub(super) fn make<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<(Bound<'py, PyDict>, bool)> {
+    /// The dictionary of a request.
+    pub(super) fn make<'py>(&self, py: Python<'py>, job: &Job) -> PyResult<Made<'py>> {
         let environ = self.base.bind(py).copy()?;
-        let (mut is_head, mut secure) = (false, false);
+        let (mut is_head, mut secure, mut session) = (false, false, None);
         for pair in Pairs::new(&job.head) {
             let (name, value) = pair.map_err(|error| PyValueError::new_err(error.to_string()))?;
             match name {
                 b"REQUEST_METHOD" => is_head = value == b"HEAD",
                 b"HTTPS" => secure = value == b"on",
+                name if name == SESSION.as_bytes() => {
+                    let (key, class) = &self.session;
+                    let made = class.bind(py).call1((String::from_utf8_lossy(value),))?;
+                    environ.set_item(key, &made)?;
+                    session = Some(made.unbind());
+                    continue;
+                }
                 _ => {}
             }
             environ.set_item(self.name(py, name), latin1(py, value))?;
@@ -62,7 +79,7 @@ impl<'a> Environs<'a> {
         environ.set_item(&self.scheme, if secure { "https" } else { "http" })?;
         environ.set_item(&self.input, Bound::new(py, Input::new(job.exchange.clone()))?)?;
         environ.set_item(&self.errors, Bound::new(py, ErrorStream::new(job.exchange.clone()))?)?;
-        Ok((environ, is_head))
+        Ok(Made { environ, is_head, session })
     }
 
     fn name<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {

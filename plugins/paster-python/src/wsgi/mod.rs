@@ -19,7 +19,7 @@ use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyModule, PyTuple};
 
-use self::environ::Environs;
+use self::environ::{Environs, Made};
 use self::file_wrapper::FileWrapper;
 use self::response::{Flow, Response, StartResponse};
 use crate::connection::Connection;
@@ -36,13 +36,15 @@ pub(crate) struct Handler {
     load: Arc<Load>,
     /// The keys of `environ` that are the same for all requests.
     base: Py<PyDict>,
+    /// The class of sessions.
+    session: Py<PyAny>,
 }
 
 #[pymethods]
 impl Handler {
     /// Serves until the queue is closed.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let environs = Environs::new(py, &self.base);
+        let environs = Environs::new(py, &self.base, &self.session);
         let mut last: Option<Arc<Connection>> = None;
         loop {
             let Some(job) = self.queue.try_next() else {
@@ -77,15 +79,16 @@ impl Handler {
         settings: &Settings,
     ) -> PyResult<Handler> {
         let base = environ::base(py, settings.number("threads") > 1, settings.number("processes") > 1)?;
-        Ok(Handler { application: application.unbind(), loader, queue, load, base: base.unbind() })
+        let session = loader.getattr(py, "Session")?;
+        Ok(Handler { application: application.unbind(), loader, queue, load, base: base.unbind(), session })
     }
 
     fn serve(&self, py: Python<'_>, environs: &Environs<'_>, job: &Job) {
-        let (environ, is_head) = match environs.make(py, job) {
+        let Made { environ, is_head, session } = match environs.make(py, job) {
             Ok(made) => made,
             Err(error) => return job.exchange.abort(&self.describe(py, &error)),
         };
-        let response = Arc::new(Response::new(job.exchange.clone(), is_head));
+        let response = Arc::new(Response::new(job.exchange.clone(), is_head, session));
         if let Err(error) = self.answer(py, environ, &response) {
             self.failed(py, &response, &error);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use paster_frames::{FilePart, Kind, LARGEST_DATA, Outgoing, ResponseHead, push_pair};
+use paster_frames::{FilePart, Kind, LARGEST_DATA, Outgoing, ResponseHead, SESSION_CHANGES, push_pair};
 use pyo3::exceptions::{PyAssertionError, PyConnectionAbortedError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -34,6 +34,8 @@ pub(super) enum Flow {
 pub(super) struct Response {
     pub(super) exchange: Arc<Exchange>,
     is_head: bool,
+    /// The session of the request.
+    session: Option<Py<PyAny>>,
     state: Mutex<State>,
 }
 
@@ -59,8 +61,17 @@ struct Head {
 }
 
 impl Response {
-    pub(super) fn new(exchange: Arc<Exchange>, is_head: bool) -> Response {
-        Response { exchange, is_head, state: Mutex::default() }
+    pub(super) fn new(exchange: Arc<Exchange>, is_head: bool, session: Option<Py<PyAny>>) -> Response {
+        Response { exchange, is_head, session, state: Mutex::default() }
+    }
+
+    /// What the application has changed in its session, if the head is not sent yet. Python code runs here, so the state
+    /// must not be locked.
+    fn session_changes(&self, py: Python<'_>) -> PyResult<Option<Vec<u8>>> {
+        match &self.session {
+            Some(session) if !self.is_sent() => session.call_method0(py, "_changes")?.extract(py),
+            _ => Ok(None),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -97,6 +108,7 @@ impl Response {
     /// Without a head; if the part is longer than the head allows.
     pub(super) fn part(&self, py: Python<'_>, part: Bound<'_, PyBytes>, last: bool) -> PyResult<Flow> {
         let length = part.as_bytes().len() as u64;
+        let changes = if length == 0 { None } else { self.session_changes(py)? };
         let mut state = self.state();
         let Some(head) = &state.head else { return Err(not_started()) };
         if length == 0 {
@@ -113,7 +125,7 @@ impl Response {
         state.written += used;
         let full = left == Some(used);
         let end = last || full;
-        let first = self.take_head(&mut state);
+        let first = self.take_head(&mut state, changes);
         state.ended |= end;
         drop(state);
         let used = usize::try_from(used).unwrap_or(usize::MAX);
@@ -125,12 +137,16 @@ impl Response {
         Ok(if full { Flow::Full } else { Flow::On })
     }
 
-    /// The head, if it is not sent yet.
-    fn take_head(&self, state: &mut State) -> Option<Vec<u8>> {
+    /// The head with the changes in the session, if it is not sent yet.
+    fn take_head(&self, state: &mut State, changes: Option<Vec<u8>>) -> Option<Vec<u8>> {
         if std::mem::replace(&mut state.sent, true) {
             return None;
         }
-        state.head.as_mut().map(|head| std::mem::take(&mut head.payload))
+        let mut payload = std::mem::take(&mut state.head.as_mut()?.payload);
+        if let Some(changes) = changes {
+            push_pair(&mut payload, SESSION_CHANGES.as_bytes(), &changes);
+        }
+        Some(payload)
     }
 
     /// Sends `bytes` as the worker gives credit.
@@ -169,6 +185,7 @@ impl Response {
     /// # Errors
     /// Without a head; if the body is shorter than the head has promised.
     pub(super) fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let changes = self.session_changes(py)?;
         let mut state = self.state();
         let Some(head) = &state.head else { return Err(not_started()) };
         if state.ended {
@@ -181,7 +198,7 @@ impl Response {
             return Err(PyAssertionError::new_err(message));
         }
         state.ended = true;
-        let head = self.take_head(&mut state);
+        let head = self.take_head(&mut state, changes);
         drop(state);
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
         exchange.connection.send_last(py, |out| match head {
@@ -196,6 +213,7 @@ impl Response {
     /// Without a head.
     pub(super) fn file(&self, py: Python<'_>, file: &Bound<'_, FileWrapper>) -> PyResult<bool> {
         let Some((opened, offset, available)) = file.get().part(py) else { return Ok(false) };
+        let changes = self.session_changes(py)?;
         let mut state = self.state();
         let sent = state.sent;
         let Some(head) = &mut state.head else { return Err(not_started()) };
@@ -212,7 +230,7 @@ impl Response {
             return self.finish(py).map(|()| true);
         }
         (state.written, state.ended) = (wanted, true);
-        let head = self.take_head(&mut state).unwrap_or_default();
+        let head = self.take_head(&mut state, changes).unwrap_or_default();
         drop(state);
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
         let part = FilePart { offset, length: wanted };

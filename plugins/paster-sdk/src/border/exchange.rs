@@ -16,7 +16,7 @@ use paster_abi::http::{Trailers, lend_headers, recycle, write_frame};
 
 use super::upgrade::Upgrade;
 use super::{panic_text, runtime};
-use crate::BoxError;
+use crate::{BoxError, Session};
 
 #[repr(C)]
 pub(crate) struct Exchange<F, B> {
@@ -26,6 +26,7 @@ pub(crate) struct Exchange<F, B> {
     headers: http::HeaderMap,
     trailers: Option<Box<Trailers>>,
     upgrade: Option<Upgrade>,
+    session: Option<Session>,
 }
 
 enum State<F, B> {
@@ -63,13 +64,14 @@ where
 
     /// Puts the future behind the table. The host owns the result.
     #[inline]
-    pub(crate) fn start(future: F, upgrade: Option<Upgrade>) -> *mut abi::Exchange {
+    pub(crate) fn start(future: F, upgrade: Option<Upgrade>, session: Option<Session>) -> *mut abi::Exchange {
         Box::into_raw(Box::new(Exchange::<F, B> {
             base: abi::Exchange { table: Self::TABLE },
             state: State::Head(future),
             headers: http::HeaderMap::new(),
             trailers: None,
             upgrade,
+            session,
         }))
         .cast()
     }
@@ -109,6 +111,11 @@ where
         };
         let (parts, body) = response.into_parts();
         self.headers = parts.headers;
+        if let Some(changes) = self.session.take().and_then(|session| session.take_changes())
+            && out.has_session()
+        {
+            out.session = abi::Buffer::of_vec(changes);
+        }
         out.body_length = body.size_hint().exact().unwrap_or(abi::LENGTH_UNKNOWN);
         if parts.status == StatusCode::SWITCHING_PROTOCOLS || body.is_end_stream() {
             self.state = State::Over;
@@ -242,12 +249,16 @@ where
 
 /// An exchange that fails.
 pub(super) fn failed(reason: String) -> *mut abi::Exchange {
-    Exchange::start(async { Err::<http::Response<crate::Body>, BoxError>(reason.into()) }, None)
+    Exchange::start(async { Err::<http::Response<crate::Body>, BoxError>(reason.into()) }, None, None)
 }
 
 /// An exchange for an application that panicked before it had one.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> *mut abi::Exchange {
-    Exchange::start(async { resume_unwind(panic) as Result<http::Response<crate::Body>, BoxError> }, None)
+    Exchange::start(
+        async { resume_unwind(panic) as Result<http::Response<crate::Body>, BoxError> },
+        None,
+        None,
+    )
 }
 
 /// An error and its causes, on one line.

@@ -22,7 +22,7 @@ use paster_abi::http::{Trust, read_head};
 use crate::app::{App, Call, Hooks};
 use crate::environ::Environ;
 use crate::host::{Host, Phase};
-use crate::{Body, BoxError, log};
+use crate::{Body, BoxError, Session, log};
 
 /// Name and main function of a side process.
 pub type Side = (&'static str, fn(UnixListener) -> i32);
@@ -204,6 +204,11 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
         parts.headers = headers;
         parts.uri = uri(raw, target).map_err(|error| format!("the request's target: {error}"))?;
         parts.extensions.insert(Environ::of(raw, text));
+        if raw.session.len > 0 {
+            let session =
+                Session::of(raw.session.bytes()).map_err(|error| format!("the session: {error}"))?;
+            parts.extensions.insert(session);
+        }
         #[cfg(feature = "http2")]
         if raw.protocol.len > 0 {
             let protocol: hyper::ext::Protocol = raw.protocol.text().as_str().into();

@@ -50,6 +50,7 @@ fn upload(data: Bytes) -> *mut abi::Body {
 pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) -> Result<Answer, String> {
     let (parts, body) = request.into_parts();
     let text = |text: &str| abi::Slice::new(text.as_bytes());
+    let session = facts.session.as_ref().map(ToString::to_string).unwrap_or_default();
     let maybe = |known: &Option<String>| known.as_deref().map_or(abi::Slice::EMPTY, text);
     let mut headers = Vec::new();
     lend_headers(&parts.headers, &mut headers);
@@ -69,6 +70,7 @@ pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) 
         server: text("main"),
         user: maybe(&facts.user),
         request_id: maybe(&facts.request_id),
+        session: text(&session),
         ..abi::Request::EMPTY
     };
     let app = std::ptr::from_ref(instance).cast_mut().cast();
@@ -123,6 +125,9 @@ impl Exchange {
             unsafe { read_head(&[head.body], head.headers, head.header_count, Trust::Nothing) }?;
         let status = u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.ok_or_else(|| format!("{} is not a status", head.status))?;
+        // SAFETY: the application's side has written the buffer, or nobody has.
+        let session = unsafe { head.session.take().into_text() };
+        let session = serde_json::from_str(&session).ok();
         let mut body = BytesMut::from(&lent[..]);
         let mut frame = std::mem::replace(&mut head.first, abi::Frame::NONE);
         loop {
@@ -137,7 +142,7 @@ impl Exchange {
                 body.extend_from_slice(&data);
             }
             if read.ended {
-                return Ok(Answer { status, headers, body: body.freeze() });
+                return Ok(Answer { status, headers, body: body.freeze(), session });
             }
             frame = abi::Frame::NONE;
         }

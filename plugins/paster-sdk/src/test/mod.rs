@@ -94,6 +94,8 @@ pub struct Facts {
     pub user: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,
+    /// The data of the visitor's session, as a JSON object; `None` without the middleware `session`.
+    pub session: Option<Value>,
 }
 
 impl Default for Facts {
@@ -105,6 +107,7 @@ impl Default for Facts {
             secure: false,
             user: None,
             request_id: None,
+            session: None,
         }
     }
 }
@@ -137,6 +140,8 @@ impl Facts {
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
+    /// What the application has changed in the session, as the host gets it: `{"set": {"KEY": VALUE}, "remove": ["KEY"]}`.
+    pub session: Option<Value>,
     /// Its header fields.
     pub headers: HeaderMap,
     /// Its whole body.

@@ -87,6 +87,8 @@ pub(crate) enum HostRequest {
         /// The purpose.
         purpose: Purpose,
     },
+    /// The directory for what all workers keep in memory.
+    MemoryDir,
     /// The metrics of all workers together.
     Metrics,
 }
@@ -98,6 +100,8 @@ pub(crate) enum HostReply {
     SideProcess(Result<PathBuf, Error>),
     /// Carries the file.
     Opened(Result<(), String>),
+    /// The directory.
+    MemoryDir(Result<PathBuf, Error>),
     /// The sum.
     Metrics(Counts),
 }

@@ -1,7 +1,7 @@
-//! The runtime directory of one supervisor: copies of libraries, sockets of side processes.
+//! The runtime directory of one supervisor: copies of libraries, sockets of side processes, what workers keep in memory.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -29,6 +29,8 @@ struct Made {
 const PREFIX: &str = "paster-";
 /// Name of the directory for copies of libraries.
 const LIBRARIES: &str = "libraries";
+/// Name of the directory for what workers keep in memory.
+const MEMORY: &str = "memory";
 
 impl Made {
     fn at(path: PathBuf, lock: File) -> Made {
@@ -80,6 +82,21 @@ impl RuntimeDir {
     /// As [`RuntimeDir::path`].
     pub(crate) fn copies(&self) -> Result<&Copies> {
         Ok(&self.make()?.copies)
+    }
+
+    /// The directory for what workers keep in memory, which belongs to the user and the group that they run as.
+    /// # Errors
+    /// As [`RuntimeDir::path`]; when it cannot be given to that user.
+    pub(crate) fn memory(&self, owner: Option<(u32, u32)>) -> Result<PathBuf> {
+        let folder = self.path()?.join(MEMORY);
+        let made =
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).and_then(|()| match owner {
+                Some((user, group)) => std::os::unix::fs::lchown(&folder, Some(user), Some(group)),
+                None => Ok(()),
+            });
+        let failed = |cause| Error::new(format!("cannot create `{}`", folder.display())).because(cause);
+        made.map_err(failed)?;
+        Ok(folder)
     }
 
     fn make(&self) -> Result<&Made> {

@@ -12,6 +12,7 @@ use super::log_buffer::LogChunk;
 use super::shared::Shared;
 use super::side_process::SideProcesses;
 use crate::config::Purpose;
+use crate::error::Error;
 use crate::ops::serve::ipc::message::{FromWorker, HostReply, HostRequest, Report};
 use crate::ops::serve::process::credentials::Credentials;
 
@@ -64,6 +65,14 @@ impl Services {
             }
             FromWorker::Request { id, body: HostRequest::Open { path, purpose } } => {
                 self.open(child.handle().clone(), id, path, purpose, credentials);
+            }
+            FromWorker::Request { id, body: HostRequest::MemoryDir } => {
+                let folder = self.shared.folder.memory(credentials.owner());
+                let folder = folder.map_err(|errors| {
+                    errors.into_iter().next().unwrap_or_else(|| Error::new("there is no runtime directory"))
+                });
+                self.open_to(credentials);
+                child.handle().reply(id, HostReply::MemoryDir(folder), Vec::new());
             }
             other => return Some((other, raw)),
         }

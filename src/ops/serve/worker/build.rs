@@ -19,6 +19,7 @@ use crate::ops::assemble::{self, Assembly, assemble};
 use crate::ops::serve::ipc::message::{Role, Start};
 use crate::plugin::Instance;
 use crate::server::Server;
+use crate::store::Stores;
 
 /// A server by its name, and the app that it serves.
 pub(super) type NamedServer = (String, Box<dyn Server>, App);
@@ -68,6 +69,9 @@ pub(super) async fn build(
         config: Arc::default(), // the assembler sets the merged one
         parts,
         health: health.clone(),
+        // The assembler sets those of the resources.
+        stores: Stores::default(),
+        variables: Arc::default(),
     };
     let (config, orders) = (start.config.clone(), start.tasks.clone());
     let host = context.host.clone();

@@ -86,6 +86,17 @@ impl Host for WorkerHost {
         Handle::current().block_on(async move { told.deliver(packet).await });
     }
 
+    fn memory_dir(&self) -> Option<PathBuf> {
+        match self.request_blocking(HostRequest::MemoryDir, OPENING) {
+            Some((HostReply::MemoryDir(Ok(folder)), _)) => Some(folder),
+            Some((HostReply::MemoryDir(Err(error)), _)) => {
+                tracing::warn!(%error, "values in memory are not shared among workers, and end with a reload");
+                None
+            }
+            _ => None,
+        }
+    }
+
     fn counts(&self) -> BoxFuture<Result<Counts, Error>> {
         let reply = self.request(HostRequest::Metrics, COUNTING);
         Box::pin(async move {

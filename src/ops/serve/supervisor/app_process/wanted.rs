@@ -10,6 +10,7 @@ use crate::app::process::ProcessSpec;
 use crate::config::{Config, Table};
 use crate::error::Error;
 use crate::middleware::MiddlewareKind;
+use crate::ops::resources;
 use crate::ops::sections::program::{self, ProcessTable};
 use crate::ops::serve::supervisor::plan::Plan;
 use crate::ops::stack::stack;
@@ -41,6 +42,10 @@ pub(super) fn wanted(plan: &Plan) -> Result<Vec<Vec<ProcessTable>>, Vec<Error>> 
             Ok(None) => {}
             Err(errors) => faults.extend(errors),
         }
+    }
+    let variables = resources::variables(&plan.config);
+    for table in &mut tables {
+        table.spec = std::mem::take(&mut table.spec).with_variables(&variables);
     }
     if faults.is_empty() { program::in_order(tables) } else { Err(faults) }
 }
