@@ -502,6 +502,10 @@ typedef struct PasterRequest {
      The client's TLS certificate, verified against the server's authorities, or null.
      */
     const struct PasterClientCertificate *certificate;
+    /*
+     The groups of `user`, separated by commas; otherwise empty. No name contains a comma.
+     */
+    struct PasterSlice groups;
 } PasterRequest;
 
 /*

@@ -59,6 +59,8 @@ pub struct Request {
     pub request_id: Slice,
     /// The client's TLS certificate, verified against the server's authorities, or null.
     pub certificate: *const ClientCertificate,
+    /// The groups of `user`, separated by commas; otherwise empty. No name contains a comma.
+    pub groups: Slice,
 }
 
 /// What a client's TLS certificate states. Borrowed for the duration of `call`.
@@ -157,6 +159,7 @@ impl Request {
         auth_type: Slice::EMPTY,
         request_id: Slice::EMPTY,
         certificate: core::ptr::null(),
+        groups: Slice::EMPTY,
     };
 
     /// The request at `raw`. A shorter one, from an older host, is completed in `room`.
