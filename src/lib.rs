@@ -3,8 +3,8 @@
 //! The modules in reading order; imports point to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`escape`], [`socket_path`], [`inflight`], [`body`], [`environ`]: what everything
 //!   passes around; [`spans`], [`health`], [`metrics`]: what is observed;
-//! - floor 1: [`registry`], [`config`], [`context`], [`codec`]: kinds by name, the merged config, what
-//!   surrounds one generation, the gateway protocols;
+//! - floor 1: [`registry`], [`config`], [`context`], [`codec`], [`tls_client`]: kinds by name, the merged
+//!   config, what surrounds one generation, the gateway protocols, requests over TLS;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`scaffold`]: the parts;
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.
@@ -31,3 +31,4 @@ pub mod scaffold;
 pub mod server;
 pub mod socket_path;
 pub mod spans;
+pub mod tls_client;

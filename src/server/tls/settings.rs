@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acme::AcmeSettings;
-use super::certificate::{self, Roots, ServerCertificate};
+use super::certificate::{self, ServerCertificate};
 use super::files::{CertificateFiles, TlsFault};
 use super::look::{self, Look};
 use super::options::{ClientCertificates, MinVersion};
 use crate::config::Files;
+use crate::tls_client::Roots;
 
 /// What a running server needs to read its files again.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ impl TlsSettings {
         }
         let mut roots = None;
         if let (Some(file), true) = (&self.client_ca, self.client_certificates != ClientCertificates::None) {
-            match certificate::roots(file, &self.opener) {
+            match Roots::read(file, &self.opener) {
                 Ok(found) => roots = Some(found),
                 Err(error) => faults.push(TlsFault { place: "tls.client_ca_file".into(), error }),
             }

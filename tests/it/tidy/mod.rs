@@ -13,7 +13,7 @@ use crate::support::root;
 /// may also import those before it in its line; on the others it may import none of its own floor.
 const FLOORS: [&[&str]; 6] = [
     &["error", "escape", "socket_path", "inflight", "body", "environ", "spans", "health", "metrics"],
-    &["registry", "codec", "context", "config"],
+    &["registry", "codec", "context", "config", "tls_client"],
     &["server", "middleware", "app", "plugin", "scaffold"],
     &["ops"],
     &["cli"],
