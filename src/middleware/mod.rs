@@ -9,6 +9,8 @@ mod auth_basic;
 mod auth_digest;
 mod auth_forward;
 mod auth_jwt;
+#[cfg(feature = "auth_ldap")]
+mod auth_ldap;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
@@ -22,6 +24,8 @@ mod cors;
 mod csrf;
 mod error_document;
 mod error_page;
+#[cfg(feature = "auth_ldap")]
+mod failed_logins;
 pub mod failure;
 mod followed;
 mod grant_ip;
@@ -97,6 +101,14 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             auth_jwt::build,
             auth_jwt::links,
         ),
+        #[cfg(feature = "auth_ldap")]
+        Entry::of(
+            "auth_ldap",
+            "Asks for a name and a password, and checks them with an LDAP directory",
+            auth_ldap::build,
+        ),
+        #[cfg(not(feature = "auth_ldap"))]
+        Entry::lacking("auth_ldap", "Not in this build: needs the feature `auth_ldap`"),
         Entry::of(
             "ban",
             "Refuses clients for a while that have caused many errors, such as failed logins",

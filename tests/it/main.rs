@@ -36,6 +36,8 @@ mod http2_frames;
 mod identity;
 mod inprocess;
 mod isolation;
+#[cfg(feature = "auth_ldap")]
+mod ldap;
 mod libraries;
 mod limits;
 mod list_routes;
