@@ -11,6 +11,8 @@ mod auth_forward;
 mod auth_jwt;
 #[cfg(feature = "auth_ldap")]
 mod auth_ldap;
+#[cfg(feature = "auth_oidc")]
+mod auth_oidc;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
@@ -52,6 +54,8 @@ mod refusal;
 mod request_id;
 mod request_key;
 mod rewrite;
+#[cfg(feature = "auth_oidc")]
+mod sealed;
 mod secret;
 mod security_headers;
 mod static_overlay;
@@ -109,6 +113,10 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         ),
         #[cfg(not(feature = "auth_ldap"))]
         Entry::lacking("auth_ldap", "Not in this build: needs the feature `auth_ldap`"),
+        #[cfg(feature = "auth_oidc")]
+        Entry::of("auth_oidc", "Logs users in at an OpenID Connect provider", auth_oidc::build),
+        #[cfg(not(feature = "auth_oidc"))]
+        Entry::lacking("auth_oidc", "Not in this build: needs the feature `auth_oidc`"),
         Entry::of(
             "ban",
             "Refuses clients for a while that have caused many errors, such as failed logins",

@@ -48,6 +48,8 @@ mod logs;
 mod metrics;
 mod middleware;
 mod mount;
+#[cfg(feature = "auth_oidc")]
+mod oidc;
 mod on_the_way;
 mod orphans;
 mod output;

@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     pub(crate) chromium: PathBuf,
     /// A directory with the wheel of a small package, which the tests install.
     pub(crate) wheels: PathBuf,
+    /// A directory with npm packages that the tests run.
+    pub(crate) modules: PathBuf,
 }
 
 /// Installs everything.
@@ -48,7 +50,8 @@ pub(crate) fn everything() -> Result<Ready> {
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
     let python = venv()?;
     let wheels = wheels(&python)?;
-    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels })
+    let chromium = chromium.context("no Chromium after its installation")?;
+    Ok(Ready { python, chromium, wheels, modules: modules()? })
 }
 
 /// Installs the packages of missing programs.
@@ -106,6 +109,25 @@ fn venv() -> Result<PathBuf> {
     checked(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// The npm packages of `tests/fixtures/oidc`, installed once for each version of their list.
+fn modules() -> Result<PathBuf> {
+    let folder = target().join("test-node");
+    let lists = ["package.json", "package-lock.json"];
+    let read = |folder: &Path| lists.map(|name| std::fs::read(folder.join(name)).ok());
+    let fixture = root().join("tests/fixtures/oidc");
+    let modules = folder.join("node_modules");
+    if read(&folder) == read(&fixture) && modules.join("oidc-provider").is_dir() {
+        return Ok(modules);
+    }
+    eprintln!("installing the tests' npm packages into {}", folder.display());
+    std::fs::create_dir_all(&folder)?;
+    for name in lists {
+        std::fs::copy(fixture.join(name), folder.join(name)).context("tests/fixtures/oidc")?;
+    }
+    checked(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    Ok(modules)
 }
 
 /// A directory with the wheel of Bottle, which needs no other package.

@@ -96,6 +96,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         cargo()
             .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
+            .env("PASTER_TEST_NODE_MODULES", &ready.modules)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
