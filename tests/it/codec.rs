@@ -103,7 +103,7 @@ fn admitted(secure: bool, fields: &[(&str, &str)]) -> (http::request::Parts, Env
         peer: Some("192.0.2.7:4711".parse().unwrap()),
         listen: "127.0.0.1:80".into(),
         secure,
-        certificate: None,
+        ..ConnInfo::default()
     };
     Gate::new("main".into()).admit(&mut request, &wire, &mut HostCache::default()).unwrap();
     let (mut parts, _) = request.into_parts();

@@ -68,6 +68,9 @@ impl ServerTls {
             min_version: options.min_version,
             client_certificates: options.client_certificates,
             client_ca: options.client_ca_file.as_ref().map(|file| file.to_path_buf()),
+            strict_sni_host: options
+                .strict_sni_host
+                .unwrap_or(options.client_certificates != ClientCertificates::None),
             handshake_time: Duration::from_secs(options.handshake_timeout_secs.get().into()),
             self_signed,
             acme,

@@ -27,6 +27,9 @@ pub(in crate::server) struct Options {
     pub client_certificates: ClientCertificates,
     /// PEM file with the certificate authorities for client certificates.
     pub client_ca_file: Option<ReadPath>,
+    /// Whether a request must be for the host that the client has named in the TLS handshake (SNI); others get
+    /// 421, and browsers then open another connection. By default only if clients are asked for a certificate.
+    pub strict_sni_host: Option<bool>,
     /// Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
     pub acme: Option<acme::Options>,
 }
@@ -40,6 +43,7 @@ impl Default for Options {
             handshake_timeout_secs: NonZeroU32::MIN.saturating_add(9),
             client_certificates: ClientCertificates::default(),
             client_ca_file: None,
+            strict_sni_host: None,
             acme: None,
         }
     }

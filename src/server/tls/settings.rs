@@ -18,6 +18,8 @@ pub(super) struct TlsSettings {
     pub(super) min_version: MinVersion,
     pub(super) client_certificates: ClientCertificates,
     pub(super) client_ca: Option<PathBuf>,
+    /// Whether requests must be for the host of the handshake.
+    pub(super) strict_sni_host: bool,
     pub(super) handshake_time: Duration,
     /// Names for the self-signed certificate, if there is one.
     pub(super) self_signed: Option<Vec<String>>,
