@@ -44,6 +44,7 @@ mod list_routes;
 mod live;
 mod load;
 mod local;
+mod local_authority;
 mod logs;
 mod metrics;
 mod middleware;

@@ -18,6 +18,9 @@ pub(in crate::server) struct Options {
     /// Generate a self-signed certificate for `localhost` and the server's `hosts`, for development. Clients
     /// do not trust it by default.
     pub self_signed: bool,
+    /// Use a certificate for `localhost` and the server's `hosts` from an authority of this user, for development. It is
+    /// made once and kept in the user's data directory. `paster tls trust` tells how to trust it.
+    pub local_authority: bool,
     /// Minimum TLS version.
     pub min_version: MinVersion,
     /// Close a connection if its handshake takes longer.
@@ -39,6 +42,7 @@ impl Default for Options {
         Options {
             certificates: Vec::new(),
             self_signed: false,
+            local_authority: false,
             min_version: MinVersion::default(),
             handshake_timeout_secs: NonZeroU32::MIN.saturating_add(9),
             client_certificates: ClientCertificates::default(),

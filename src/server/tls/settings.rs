@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::acme::AcmeSettings;
 use super::certificate::{self, ServerCertificate};
 use super::files::{CertificateFiles, TlsFault};
+use super::local_authority::LocalAuthority;
 use super::look::{self, Look};
 use super::options::{ClientCertificates, MinVersion};
 use crate::config::Files;
@@ -23,6 +24,8 @@ pub(super) struct TlsSettings {
     pub(super) handshake_time: Duration,
     /// Names for the self-signed certificate, if there is one.
     pub(super) self_signed: Option<Vec<String>>,
+    /// The local authority, and names for a certificate of it.
+    pub(super) local: Option<(LocalAuthority, Vec<String>)>,
     pub(super) acme: Option<AcmeSettings>,
     pub(super) opener: Files,
 }
