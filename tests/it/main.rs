@@ -57,6 +57,7 @@ mod output;
 mod pki;
 mod process;
 mod program;
+mod proxy_balance;
 mod proxy_protocol;
 mod python;
 mod refused;
