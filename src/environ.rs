@@ -75,6 +75,9 @@ pub struct RemoteUser {
     /// How the client authenticated (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or what a web server in front
     /// said; empty if unknown.
     pub auth_type: Cow<'static, str>,
+    /// The user's groups, joined by commas (`REMOTE_GROUPS`); empty if the authenticating part knows none. See
+    /// [`RemoteUser::with_groups`].
+    pub groups: Arc<str>,
 }
 
 /// The [`RemoteUser::auth_type`] of a client with a certificate, as in the Servlet specification.
@@ -83,7 +86,22 @@ pub const CLIENT_CERT: &str = "CLIENT_CERT";
 impl RemoteUser {
     /// The user `name`, authenticated by `auth_type`.
     pub fn new(name: impl Into<Arc<str>>, auth_type: &'static str) -> RemoteUser {
-        RemoteUser { name: name.into(), auth_type: Cow::Borrowed(auth_type) }
+        RemoteUser { name: name.into(), auth_type: Cow::Borrowed(auth_type), groups: Arc::default() }
+    }
+
+    /// The same user as a member of these groups. Names that could be mistaken for several names, because they
+    /// contain a comma or a control character, are left out, and so are empty and repeated ones.
+    pub fn with_groups<S: AsRef<str>>(self, groups: impl IntoIterator<Item = S>) -> RemoteUser {
+        let mut joined = String::new();
+        for group in groups {
+            let group = group.as_ref().trim();
+            let plain = !group.is_empty() && !group.contains(|c: char| c == ',' || c.is_control());
+            if plain && !joined.split(',').any(|known| known == group) {
+                let comma = if joined.is_empty() { "" } else { "," };
+                joined.extend([comma, group]);
+            }
+        }
+        RemoteUser { groups: joined.into(), ..self }
     }
 }
 
@@ -118,5 +136,18 @@ impl ClientCertificate {
     /// The name of the client: the common name, or the subject if there is none.
     pub fn name(&self) -> &str {
         self.common_name.as_deref().unwrap_or(&self.subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_group_never_counts_as_two() {
+        let groups = |names: &[&str]| RemoteUser::new("ann", "").with_groups(names).groups;
+        assert_eq!(&*groups(&[]), "");
+        assert_eq!(&*groups(&["staff", "with space", " staff ", ""]), "staff,with space");
+        assert_eq!(&*groups(&["a,admins", "b\nadmins", "staff"]), "staff");
     }
 }

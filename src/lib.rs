@@ -3,8 +3,8 @@
 //! The modules in reading order; imports point to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`escape`], [`socket_path`], [`inflight`], [`body`], [`environ`]: what everything
 //!   passes around; [`spans`], [`health`], [`metrics`]: what is observed; [`session`]: the session of a request;
-//! - floor 1: [`registry`], [`config`], [`context`], [`codec`], [`store`]: kinds by name, the merged config, what
-//!   surrounds one generation, the gateway protocols, what keeps values for all workers;
+//! - floor 1: [`registry`], [`config`], [`context`], [`codec`], [`store`], [`tls_client`]: kinds by name, the merged
+//!   config, what surrounds one generation, the gateway protocols, what keeps values for all workers, requests over TLS;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`resource`], [`scaffold`]: the parts;
 //! - floor 3: [`ops`]: what each command does, from plain values;
 //! - floor 4: [`cli`]: arguments in, exit code out.
@@ -34,3 +34,4 @@ pub mod session;
 pub mod socket_path;
 pub mod spans;
 pub mod store;
+pub mod tls_client;

@@ -58,7 +58,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     let mut errors = Vec::new();
     let addresses = addresses(table, &options.upstreams, Address::socket, &mut errors);
     check_variables(table, "params", &options.passing.params, &mut errors);
-    let hand_off = options.upstream.check(table, builder, &mut errors);
+    let hand_off = options.upstream.check(table, addresses.len(), builder, &mut errors);
     Errors::check(errors)?;
     let group = Group::new(table.name(), addresses, options.upstream, None, builder.context.development);
     let app = Arc::new(ScgiApp(Gateway {

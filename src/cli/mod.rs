@@ -32,6 +32,7 @@ mod source;
 mod stacks;
 mod stop;
 mod task;
+mod tls;
 #[cfg(feature = "top")]
 mod top;
 
@@ -90,6 +91,7 @@ enum Command {
     List(list::Args),
     Plugin(plugin::Args),
     Htpasswd(htpasswd::Args),
+    Tls(tls::Args),
     Completions(completions::Args),
     #[command(name = "__man", hide = true)]
     Man(man::Args),
@@ -167,6 +169,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::List(args) => args.run(),
         Command::Plugin(args) => args.run(),
         Command::Htpasswd(args) => args.run(),
+        Command::Tls(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
         Command::Worker(args) => args.run(),

@@ -21,7 +21,7 @@ const SOFTWARE: &str = concat!("paster/", env!("CARGO_PKG_VERSION"));
 /// `CONTENT_LENGTH` comes first if `content_length` is known, and is left out otherwise. `SCRIPT_NAME` and
 /// `PATH_INFO` are decoded, `REQUEST_URI` is not. A repeated field becomes one variable, joined by `, `
 /// (cookies by `; `). There is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` if
-/// its credentials have already been checked. A client's certificate gets the names of Apache's `mod_ssl`.
+/// its credentials have already been checked. A user's groups are in `REMOTE_GROUPS`, separated by commas. A client's certificate gets the names of Apache's `mod_ssl`.
 /// The caller adds `SCRIPT_FILENAME`, `DOCUMENT_ROOT` and the like.
 /// # Source
 /// RFC 3875 section 4.1; `mod_ssl`, "Environment Variables".
@@ -39,6 +39,9 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
             variables.push("AUTH_TYPE", user.auth_type.as_bytes());
         }
         variables.push("REMOTE_USER", user.name.as_bytes());
+        if !user.groups.is_empty() {
+            variables.push("REMOTE_GROUPS", user.groups.as_bytes());
+        }
     }
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
     let asked = if query.is_empty() { "" } else { "?" };
@@ -168,7 +171,7 @@ pub struct Passed {
     pub secure: bool,
     /// `SERVER_NAME`, with `SERVER_PORT` unless it is that of the scheme.
     pub server: Option<String>,
-    /// `REMOTE_USER` with `AUTH_TYPE`, if the web server sent them.
+    /// `REMOTE_USER` with `AUTH_TYPE` and `REMOTE_GROUPS`, if the web server sent them.
     pub user: Option<RemoteUser>,
     /// `SSL_CLIENT_…`, if the web server has verified the client's certificate.
     pub certificate: Option<ClientCertificate>,
@@ -222,9 +225,10 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
         remote: remote.map(|address| SocketAddr::new(address, remote_port)),
         secure,
         server,
-        user: told("REMOTE_USER").map(|name| RemoteUser {
-            name: name.into(),
-            auth_type: told("AUTH_TYPE").map(str::to_owned).unwrap_or_default().into(),
+        user: told("REMOTE_USER").map(|name| {
+            let auth_type = told("AUTH_TYPE").map(str::to_owned).unwrap_or_default().into();
+            let user = RemoteUser { auth_type, ..RemoteUser::new(name, "") };
+            user.with_groups(told("REMOTE_GROUPS").unwrap_or_default().split(','))
         }),
         certificate: certificate(variables),
     })

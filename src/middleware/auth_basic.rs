@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine;
-use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::HeaderValue;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,7 +13,8 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use super::followed::{Followed, lines};
-use crate::body::{App, Response, text_response};
+use super::identity::{basic_credentials, pass_as, quoted, unauthorized};
+use crate::body::App;
 use crate::config::{FollowedPath, Table};
 use crate::context::Context;
 use crate::environ::RemoteUser;
@@ -47,8 +46,8 @@ const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lk0YV3HB/d4QjMPZVJHsyCJIpOGh
 
 /// Wraps `next`: requests without a correct name and password get 401; the others carry a [`RemoteUser`].
 pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
-    let challenge = options.realm.replace(['\\', '"'], "'");
-    let challenge = HeaderValue::try_from(format!("Basic realm=\"{challenge}\", charset=\"UTF-8\""));
+    let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&options.realm));
+    let challenge = HeaderValue::try_from(challenge);
     let challenge = challenge.map_err(|_| {
         table
             .error("realm", "the realm has characters that are not allowed in a header")
@@ -64,26 +63,19 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             unreachable!("one of them is an error")
         }
     };
-    Ok(App::from_call(move |mut request| {
+    Ok(App::from_call(move |request| {
         let (auth, next, challenge) = (auth.clone(), next.clone(), challenge.clone());
         Box::pin(async move {
-            let user = match credentials(request.headers()) {
+            let user = match basic_credentials(request.headers()) {
                 Some((name, password)) => auth.check(name, password).await,
                 None => None,
             };
-            let Some(user) = user else { return Ok(unauthorized(challenge)) };
-            request.extensions_mut().insert(RemoteUser::new(user.clone(), "Basic"));
-            let mut response = next.handle(request).await?;
-            response.extensions_mut().insert(RemoteUser::new(user, "Basic"));
-            Ok(response)
+            match user {
+                Some(user) => pass_as(RemoteUser::new(user, "Basic"), request, &next).await,
+                None => Ok(unauthorized(challenge, "A name and a password are required.\n")),
+            }
         })
     }))
-}
-
-fn unauthorized(challenge: HeaderValue) -> Response {
-    let mut response = text_response(StatusCode::UNAUTHORIZED, "A name and a password are required.\n");
-    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    response
 }
 
 /// The content of the file: hashes by name.
@@ -182,22 +174,6 @@ impl Passwords {
     }
 }
 
-/// Name and password of an `Authorization: Basic` field.
-fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
-    let (scheme, rest) = field.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
-    let colon = decoded.iter().position(|byte| *byte == b':')?;
-    let name = String::from_utf8(decoded[..colon].to_vec()).ok()?;
-    // bcrypt does not accept NUL.
-    let password = decoded[colon + 1..].to_vec();
-    (!password.contains(&0)).then_some((name, password))
-}
-
 /// Parses an htpasswd file.
 fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
     let help = "write the entry with `paster htpasswd FILE NAME`";
@@ -213,6 +189,8 @@ fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+
 
     use super::*;
 

@@ -52,6 +52,8 @@ pub(super) struct Options {
     copy: Vec<String>,
     /// Field of its response with the name of the user (`REMOTE_USER`).
     user_header: Option<String>,
+    /// Field of its response with the groups of the user, separated by commas (`REMOTE_GROUPS`).
+    groups_header: Option<String>,
 }
 
 fn root() -> String {
@@ -63,6 +65,7 @@ struct ForwardAuth {
     path: PathAndQuery,
     copy: Vec<HeaderName>,
     user: Option<HeaderName>,
+    groups: Option<HeaderName>,
     next: App,
 }
 
@@ -83,9 +86,11 @@ pub(super) fn build(
     let copy = entries(table, "copy", &options.copy, &mut errors, header);
     let user = options.user_header.as_deref();
     let user = user.and_then(|name| value(table, "user_header", name, &mut errors, header));
+    let groups = options.groups_header.as_deref();
+    let groups = groups.and_then(|name| value(table, "groups_header", name, &mut errors, header));
     Errors::check(errors)?;
     let Some(path) = path else { unreachable!("checked above") };
-    let auth = Arc::new(ForwardAuth { app, path, copy, user, next });
+    let auth = Arc::new(ForwardAuth { app, path, copy, user, groups, next });
     Ok(App::from_call(move |request| {
         let auth = auth.clone();
         Box::pin(async move { auth.answer(request).await })
@@ -99,7 +104,7 @@ pub(super) fn links(options: &Options) -> Vec<Link> {
 
 impl ForwardAuth {
     async fn answer(&self, mut request: Request) -> Result<Response, BoxError> {
-        for name in self.copy.iter().chain(&self.user) {
+        for name in self.copy.iter().chain(&self.user).chain(&self.groups) {
             request.headers_mut().remove(name);
         }
         let (mut head, body) = request.into_parts();
@@ -121,6 +126,9 @@ impl ForwardAuth {
         }
         let user = self.user.as_ref().and_then(|name| decision.headers().get(name)?.to_str().ok());
         let user = user.filter(|user| !user.is_empty()).map(|user| RemoteUser::new(user, "Forward"));
+        let fields = self.groups.iter().flat_map(|name| decision.headers().get_all(name));
+        let groups = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));
+        let user = user.map(|user| user.with_groups(groups));
         let request = Request::from_parts(head, body);
         match user {
             Some(user) => pass_as(user, request, &self.next).await,

@@ -19,7 +19,7 @@ use super::MiddlewareBuilder;
 use super::api_key::bearer;
 use super::canary::cookie;
 use super::followed::Followed;
-use super::identity::{pass_as, unauthorized};
+use super::identity::{names, pass_as, plain, unauthorized};
 use super::options::{Wrong, entries, header, path, value};
 use crate::body::{App, Body, Request, Response};
 use crate::config::{FollowedPath, Link, Table, join};
@@ -67,6 +67,8 @@ pub(super) struct Options {
     leeway_secs: u32,
     /// Claim with the name of the user (`REMOTE_USER`).
     user_claim: String,
+    /// Claim with the groups of the user (`REMOTE_GROUPS`): a list, or a text with spaces or commas between them.
+    groups_claim: Option<String>,
     /// Claims to pass to the app, by field: `{ x-email = "email" }`. What clients send in these fields is
     /// removed.
     claims: BTreeMap<String, String>,
@@ -89,6 +91,7 @@ impl Default for Options {
             audience: Vec::new(),
             leeway_secs: 30,
             user_claim: "sub".into(),
+            groups_claim: None,
             claims: BTreeMap::new(),
             cookie: None,
             optional: false,
@@ -125,6 +128,7 @@ struct JwtAuth {
     /// For each accepted algorithm: the library accepts several only if they are of one family.
     validations: Vec<(Algorithm, Validation)>,
     user_claim: String,
+    groups_claim: Option<String>,
     claims: Vec<(HeaderName, String)>,
     cookie: Option<String>,
     optional: bool,
@@ -155,8 +159,9 @@ pub(super) fn build(
     }
     Errors::check(errors)?;
     let Some(keys) = keys else { unreachable!("checked above") };
-    let Options { user_claim, cookie, optional, .. } = options;
-    let auth = Arc::new(JwtAuth { keys, validations, user_claim, claims, cookie, optional, next });
+    let Options { user_claim, groups_claim, cookie, optional, .. } = options;
+    let auth =
+        Arc::new(JwtAuth { keys, validations, user_claim, groups_claim, claims, cookie, optional, next });
     Ok(App::from_call(move |request| {
         let auth = auth.clone();
         Box::pin(async move { auth.answer(request).await })
@@ -293,8 +298,12 @@ impl JwtAuth {
             }
         }
         let user = claims.get(&self.user_claim).map(plain).filter(|user| !user.is_empty());
+        let groups = self.groups_claim.as_ref().and_then(|claim| claims.get(claim)).map(names);
         match user {
-            Some(user) => pass_as(RemoteUser::new(user, "Bearer"), request, &self.next).await,
+            Some(user) => {
+                let user = RemoteUser::new(user, "Bearer").with_groups(groups.unwrap_or_default());
+                pass_as(user, request, &self.next).await
+            }
             None => self.next.handle(request).await,
         }
     }
@@ -336,15 +345,6 @@ impl JwtAuth {
             }
         }
         Err(reason)
-    }
-}
-
-/// A claim as the value of a field.
-fn plain(claim: &Value) -> String {
-    match claim {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
     }
 }
 

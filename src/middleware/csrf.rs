@@ -1,14 +1,14 @@
 //! `csrf`: refuses requests with effects that a page of another site makes a browser send.
 
 use http::header::{HeaderName, ORIGIN, UPGRADE};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::Layer;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::refusal::{at_once, refusal};
-use crate::body::{App, Request, Response};
+use crate::body::{App, Response};
 use crate::config::{Table, item};
 use crate::context::Context;
 use crate::environ::Environ;
@@ -49,10 +49,14 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let layer = layer.with_rejection_response(|_: ProtectionError| refused());
     let checked = App::new(layer.layer(next));
     let trusted = options.trusted_origins;
-    Ok(App::from_call(move |request| match is_handshake(&request) && !is_own(&request, &trusted) {
-        true => at_once(refused()),
-        // The layer compares `Origin` with `Host`: behind the gate, the effective host.
-        false => checked.handle(request),
+    Ok(App::from_call(move |request| {
+        match is_handshake(request.method(), request.headers())
+            && !is_own(request.headers(), request.extensions().get::<Environ>(), &trusted)
+        {
+            true => at_once(refused()),
+            // The layer compares `Origin` with `Host`: behind the gate, the effective host.
+            false => checked.handle(request),
+        }
     }))
 }
 
@@ -62,14 +66,14 @@ fn refused() -> Response {
 }
 
 /// A WebSocket handshake is a GET request, and browsers send it to any site with its cookies.
-fn is_handshake(request: &Request) -> bool {
-    request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT
+pub(super) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE) || method == Method::CONNECT
 }
 
-/// Whether the request comes from a page of this site, of a trusted one, or not from a browser.
-pub(super) fn is_own(request: &Request, trusted: &[String]) -> bool {
-    let authority = request.extensions().get::<Environ>().map(Environ::authority);
-    let field = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+/// Whether the handshake comes from a page of this site, of a trusted one, or not from a browser.
+pub(super) fn is_own(headers: &HeaderMap, environ: Option<&Environ>, trusted: &[String]) -> bool {
+    let authority = environ.map(Environ::authority);
+    let field = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let Some(origin) = field(ORIGIN) else { return true };
     let same = field(SEC_FETCH_SITE) == Some("same-origin");
     let host = origin.split_once("://").map(|(_, host)| host);

@@ -10,6 +10,10 @@ mod auth_digest;
 mod auth_form;
 mod auth_forward;
 mod auth_jwt;
+#[cfg(feature = "auth_ldap")]
+mod auth_ldap;
+#[cfg(feature = "auth_oidc")]
+mod auth_oidc;
 mod auth_ticket;
 mod ban;
 pub(crate) mod body_limit;
@@ -24,6 +28,8 @@ mod cors;
 mod csrf;
 mod error_document;
 mod error_page;
+#[cfg(feature = "auth_ldap")]
+mod failed_logins;
 pub mod failure;
 mod followed;
 mod grant_ip;
@@ -50,6 +56,8 @@ mod refusal;
 mod request_id;
 mod request_key;
 mod rewrite;
+#[cfg(feature = "auth_oidc")]
+mod sealed;
 mod secret;
 mod security_headers;
 mod session;
@@ -106,6 +114,18 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             auth_jwt::build,
             auth_jwt::links,
         ),
+        #[cfg(feature = "auth_ldap")]
+        Entry::of(
+            "auth_ldap",
+            "Asks for a name and a password, and checks them with an LDAP directory",
+            auth_ldap::build,
+        ),
+        #[cfg(not(feature = "auth_ldap"))]
+        Entry::lacking("auth_ldap", "Not in this build: needs the feature `auth_ldap`"),
+        #[cfg(feature = "auth_oidc")]
+        Entry::of("auth_oidc", "Logs users in at an OpenID Connect provider", auth_oidc::build),
+        #[cfg(not(feature = "auth_oidc"))]
+        Entry::lacking("auth_oidc", "Not in this build: needs the feature `auth_oidc`"),
         Entry::of(
             "auth_ticket",
             "Checks signed tickets in a cookie, as mod_auth_tkt and Paste write them",

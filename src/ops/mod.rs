@@ -23,3 +23,4 @@ pub mod sections;
 pub mod serve;
 pub(crate) mod stack;
 pub mod trace;
+pub mod trust;

@@ -103,6 +103,7 @@ fn call(
         request_id: parts.extensions.get::<RequestId>().map_or(abi::Slice::EMPTY, |id| slice(&id.0)),
         certificate: certificate.as_ref().map_or(std::ptr::null(), |certificate| &certificate.table),
         session: session.as_deref().map_or(abi::Slice::EMPTY, slice),
+        groups: user.map_or(abi::Slice::EMPTY, |user| slice(&user.groups)),
     };
     let exchange = match shared.table.call {
         // SAFETY: the app is live; the request and everything that it borrows live for the call.

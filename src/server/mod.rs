@@ -20,7 +20,7 @@ mod scgi;
 mod shortage;
 mod stream;
 mod throughput;
-mod tls;
+pub mod tls;
 
 pub use control::Server;
 pub use tls::tickets;

@@ -850,7 +850,7 @@ fn wrong_options_are_named() {
         "it is not a path",
         "`/a/../b` is not a prefix for `X-Accel-Redirect`",
         "unknown app `main2`",
-        "cannot read the certificates",
+        "cannot read the authorities' certificates",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }

@@ -103,7 +103,7 @@ fn admitted(secure: bool, fields: &[(&str, &str)]) -> (http::request::Parts, Env
         peer: Some("192.0.2.7:4711".parse().unwrap()),
         listen: "127.0.0.1:80".into(),
         secure,
-        certificate: None,
+        ..ConnInfo::default()
     };
     Gate::new("main".into()).admit(&mut request, &wire, &mut HostCache::default()).unwrap();
     let (mut parts, _) = request.into_parts();
@@ -155,10 +155,11 @@ fn variables_of_a_request() {
     HTTP_AUTHORIZATION=Basic eDp5
     ");
     // A middleware has authenticated the user: the password is not passed on.
-    parts.extensions.insert(RemoteUser::new("eve", "Basic"));
+    parts.extensions.insert(RemoteUser::new("eve", "Basic").with_groups(["staff", "admins"]));
     let variables = from_request(&parts, &environ, None);
     assert_eq!(variables.text("REMOTE_USER"), Some("eve"));
     assert_eq!(variables.text("AUTH_TYPE"), Some("Basic"));
+    assert_eq!(variables.text("REMOTE_GROUPS"), Some("staff,admins"));
     assert_eq!((variables.get("HTTP_AUTHORIZATION"), variables.get("CONTENT_LENGTH")), (None, None));
     // And over SCGI it comes back unchanged.
     let head = scgi::encode_head(5, &variables).unwrap();
@@ -168,7 +169,7 @@ fn variables_of_a_request() {
     assert_eq!((passed.request.uri().to_string(), &*passed.script_name), (parts.uri.to_string(), "/m"));
     assert_eq!((passed.secure, passed.remote), (true, Some("192.0.2.7:4711".parse().unwrap())));
     assert_eq!(passed.server.as_deref(), Some("a.example:8080"));
-    assert_eq!(passed.user, Some(RemoteUser::new("eve", "Basic")));
+    assert_eq!(passed.user, Some(RemoteUser::new("eve", "Basic").with_groups(["staff", "admins"])));
 }
 
 #[test]

@@ -104,6 +104,43 @@ async fn the_name_chooses_the_certificate() {
 }
 
 #[tokio::test]
+async fn a_request_must_be_for_the_host_of_the_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("test");
+    let pair = authority.pair(folder.path(), "hosts", &["a.example", "b.example", "127.0.0.1"]);
+    let table = |more: &str| format!("[server.main.tls]\ncertificates = [{}]\n{more}", pair.item());
+    let clients = authority.file(folder.path());
+    let certificates = format!("client_certificates = \"optional\"\nclient_ca_file = {clients:?}");
+    let client = authority.client(&[], None);
+    let status = async |running: &Running, named: &str, host: &str| {
+        let mut stream = connect(&client, running.address(), named).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await.split(' ').nth(1).unwrap().to_owned()
+    };
+    for (more, strict) in [
+        ("strict_sni_host = true", true),
+        (&*certificates, true),
+        (&*format!("{certificates}\nstrict_sni_host = false"), false),
+        ("", false),
+    ] {
+        let running = Running::start(&table(more), says("hello"));
+        for (named, host, fits) in [
+            ("a.example", "a.example", true),
+            ("a.example", "A.Example:8443", true),
+            ("a.example", "b.example", false),
+            ("a.example", "127.0.0.1", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "a.example", false),
+        ] {
+            let expected = if fits || !strict { "200" } else { "421" };
+            assert_eq!(status(&running, named, host).await, expected, "{more:?}: {named} {host}");
+        }
+        running.end().await;
+    }
+}
+
+#[tokio::test]
 async fn old_versions_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (authority, table) = table(folder.path(), "min_version = \"1.3\"");

@@ -29,6 +29,8 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     // Debian's programs of PostgreSQL are not on the path.
     (&["initdb", "pg_lsclusters"], &["postgresql"], "keeps sessions"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
+    // Debian's package starts a directory of its own, which the tests do not use.
+    (&["slapd"], &["slapd"], "is a directory of users"),
     (&["bwrap"], &["bubblewrap"], "keeps the notebook's kernels apart"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
@@ -43,6 +45,8 @@ pub(crate) struct Ready {
     pub(crate) wheels: PathBuf,
     /// A directory with Jupyter's programs.
     pub(crate) jupyter: PathBuf,
+    /// A directory with npm packages that the tests run.
+    pub(crate) modules: PathBuf,
 }
 
 /// Installs everything.
@@ -52,7 +56,8 @@ pub(crate) fn everything() -> Result<Ready> {
     let python = venv()?;
     let wheels = wheels(&python)?;
     let jupyter = jupyter::programs()?;
-    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels, jupyter })
+    let chromium = chromium.context("no Chromium after its installation")?;
+    Ok(Ready { python, chromium, wheels, jupyter, modules: modules()? })
 }
 
 /// Installs the packages of missing programs.
@@ -110,6 +115,25 @@ fn venv() -> Result<PathBuf> {
     checked(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// The npm packages of `tests/fixtures/oidc`, installed once for each version of their list.
+fn modules() -> Result<PathBuf> {
+    let folder = target().join("test-node");
+    let lists = ["package.json", "package-lock.json"];
+    let read = |folder: &Path| lists.map(|name| std::fs::read(folder.join(name)).ok());
+    let fixture = root().join("tests/fixtures/oidc");
+    let modules = folder.join("node_modules");
+    if read(&folder) == read(&fixture) && modules.join("oidc-provider").is_dir() {
+        return Ok(modules);
+    }
+    eprintln!("installing the tests' npm packages into {}", folder.display());
+    std::fs::create_dir_all(&folder)?;
+    for name in lists {
+        std::fs::copy(fixture.join(name), folder.join(name)).context("tests/fixtures/oidc")?;
+    }
+    checked(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    Ok(modules)
 }
 
 /// A directory with the wheel of Bottle, which needs no other package.

@@ -86,6 +86,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         cargo()
             .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
+            .env("PASTER_TEST_NODE_MODULES", &ready.modules)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
             .env("PASTER_TEST_JUPYTER", &ready.jupyter)
             .env(PATIENCE, &patience)

@@ -61,6 +61,8 @@ pub struct Request {
     pub certificate: *const ClientCertificate,
     /// The data of the session as a JSON object, if the middleware `session` is in the stack; otherwise empty.
     pub session: Slice,
+    /// The groups of `user`, separated by commas; otherwise empty. No name contains a comma.
+    pub groups: Slice,
 }
 
 /// What a client's TLS certificate states. Borrowed for the duration of `call`.
@@ -164,6 +166,7 @@ impl Request {
         request_id: Slice::EMPTY,
         certificate: core::ptr::null(),
         session: Slice::EMPTY,
+        groups: Slice::EMPTY,
     };
 
     /// The request at `raw`. A shorter one, from an older host, is completed in `room`.

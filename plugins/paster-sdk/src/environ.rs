@@ -36,7 +36,7 @@ pub struct Environ {
 }
 
 /// The number of texts of a request in an environ.
-const TEXTS: usize = 7;
+const TEXTS: usize = 8;
 
 /// What a client's TLS certificate states. One of the server's authorities has signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +84,9 @@ impl ClientCertificate {
 impl Environ {
     /// The texts of a request that an environ holds, in order.
     pub(crate) fn texts(request: &abi::Request) -> [abi::Slice; TEXTS] {
-        let abi::Request { host, listen, script_name, server, user, auth_type, request_id, .. } = *request;
-        [host, listen, script_name, server, user, auth_type, request_id]
+        let abi::Request { host, listen, script_name, server, user, auth_type, request_id, groups, .. } =
+            *request;
+        [host, listen, script_name, server, user, auth_type, request_id, groups]
     }
 
     /// A request's facts, with [`Environ::texts`] one after the other in `text`.
@@ -160,6 +161,12 @@ impl Environ {
     /// (`REMOTE_USER`). A header field that the client sent never sets it.
     pub fn user(&self) -> Option<&str> {
         self.known(4)
+    }
+
+    /// The groups of the user, if the part that authenticated it knows them, such as the middleware `auth_ldap`
+    /// and `auth_oidc` (`REMOTE_GROUPS`).
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.part(7).split(',').filter(|group| !group.is_empty())
     }
 
     /// How the client authenticated: `Basic`, `CLIENT_CERT`, or what a trusted web server in front reported

@@ -112,7 +112,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     if options.root.is_none() && options.fallback.is_some() {
         errors.push(table.error("fallback", "`fallback` has no effect without `root`"));
     }
-    let hand_off = options.upstream.check(table, builder, &mut errors);
+    let hand_off = options.upstream.check(table, addresses.len(), builder, &mut errors);
     let mut site = None;
     if let Some(root) = options.root {
         match static_files::build(static_files::Options::new(root.clone()), table, builder) {

@@ -37,7 +37,7 @@ struct Facts<'a> {
     server: Arc<str>,
     /// 10 for HTTP/1.0, 20 for HTTP/2.
     version: u8,
-    user: Option<(Arc<str>, Cow<'a, str>)>,
+    user: Option<(Arc<str>, Cow<'a, str>, Arc<str>)>,
     id: Option<Arc<str>>,
     certificate: Option<CertificateFacts>,
     /// The data of the session, as JSON.
@@ -76,7 +76,7 @@ pub(in crate::app) fn encode(parts: &Parts) -> Option<Vec<u8>> {
             Version::HTTP_2 => 20,
             _ => 11,
         },
-        user: user.map(|user| (user.name.clone(), Cow::Borrowed(&*user.auth_type))),
+        user: user.map(|user| (user.name.clone(), Cow::Borrowed(&*user.auth_type), user.groups.clone())),
         id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
         certificate: parts.extensions.get::<Arc<ClientCertificate>>().map(|one| CertificateFacts {
             subject: one.subject.clone(),
@@ -109,8 +109,8 @@ pub(super) fn restore(field: &[u8], extensions: &mut Extensions) -> Result<Versi
         server: facts.server,
         handle: RequestHandle::default(),
     });
-    if let Some((name, auth_type)) = facts.user {
-        extensions.insert(RemoteUser { name, auth_type: Cow::Owned(auth_type.into_owned()) });
+    if let Some((name, auth_type, groups)) = facts.user {
+        extensions.insert(RemoteUser { name, auth_type: Cow::Owned(auth_type.into_owned()), groups });
     }
     if let Some(id) = facts.id {
         extensions.insert(RequestId(id));
@@ -174,7 +174,7 @@ mod tests {
             handle: RequestHandle::default(),
         };
         parts.extensions.insert(environ.clone());
-        parts.extensions.insert(RemoteUser::new("Ada", "Basic"));
+        parts.extensions.insert(RemoteUser::new("Ada", "Basic").with_groups(["staff", "admins"]));
         parts.extensions.insert(RequestId("7".into()));
         parts.extensions.insert(Arc::new(certificate.clone()));
         parts.extensions.insert(Session::new(serde_json::Map::from_iter([("a".to_owned(), 1.into())])));

@@ -93,23 +93,25 @@ impl Connections {
     }
 }
 
-/// Sends one request.
+/// Sends one request, to the `preferred` upstream if it can be used. Also returns the index of the upstream that has
+/// responded.
 /// # Errors
 /// The failure of the last upstream that was tried, or of the request's body.
 pub(super) async fn run(
     connections: &Connections,
     group: &Arc<Group>,
+    preferred: Option<usize>,
     rewrite: &RewriteRules,
     parts: &Parts,
     body: Body,
     repeats: bool,
-) -> Result<Response, UpstreamFailure> {
+) -> Result<(Response, usize), UpstreamFailure> {
     let mut body = body;
     let mut tried = 0u64;
     let mut again = true;
     let began = Instant::now();
     loop {
-        let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
+        let lease = group.lease(tried, preferred).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
         let (mut sender, kept) = match connections.sender(group, lease.index, &member).await {
             Ok(found) => found,
@@ -147,7 +149,8 @@ pub(super) async fn run(
                     return Err(UpstreamFailure::Upstream(member.fault(reason)));
                 }
                 member.succeeded();
-                return Ok(response.map(|body| paced(body, group, lease)));
+                let index = lease.index;
+                return Ok((response.map(|body| paced(body, group, lease)), index));
             }
             Err(error) => error,
         };

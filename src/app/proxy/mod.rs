@@ -3,12 +3,14 @@
 mod fields;
 mod http1;
 mod http2;
+mod redirects;
+mod sticky;
 mod tls;
 mod tunnel;
 
 use std::sync::Arc;
 
-use http::header::LOCATION;
+use http::header::{LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use self::fields::{Forwarding, HostField, Prefix, RewriteRules};
 use self::http1::Http1;
 use self::http2::Connections;
+use self::redirects::relocated;
+use self::sticky::{Sticky, StickyOptions};
 use self::tls::TlsOptions;
 use super::hand_off::{self, HandOff};
 use super::isolation::facts::{FAILURE, take_changes};
@@ -46,6 +50,8 @@ pub(super) struct Options {
     passing: PassingOptions,
     #[serde(flatten)]
     upstream: UpstreamOptions,
+    /// Keep each client with one upstream as long as that one works, by a cookie: `{ cookie = "upstream" }`.
+    sticky: Option<StickyOptions>,
     /// TLS to `https` upstreams.
     tls: Option<TlsOptions>,
 }
@@ -94,7 +100,7 @@ impl Options {
         upstream: UpstreamOptions,
     ) -> Options {
         let protocol = if http2 { Version::Http2 } else { Version::Http1 };
-        Options { upstreams, protocol, passing, upstream, tls: None }
+        Options { upstreams, protocol, passing, upstream, sticky: None, tls: None }
     }
 }
 
@@ -129,6 +135,7 @@ struct Proxy {
     http2: Option<Connections>,
     websocket_idle: std::time::Duration,
     hand_off: Option<HandOff>,
+    sticky: Option<Sticky>,
 }
 
 /// Creates the app; connects to nothing yet.
@@ -155,7 +162,9 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
             HostField::Client
         }
     };
-    let hand_off = options.upstream.check(table, builder, &mut errors);
+    let count = options.upstreams.len();
+    let hand_off = options.upstream.check(table, count, builder, &mut errors);
+    let sticky = options.sticky.map(|sticky| Sticky::new(sticky, &found, table, &mut errors));
     Errors::check(errors)?;
     let group = Group::new(table.name(), found, options.upstream, tls, builder.context.development);
     let group = Arc::new(group);
@@ -169,6 +178,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         http2: http2.then(|| Connections::new(&group)),
         websocket_idle: duration(options.passing.websocket_idle_secs),
         hand_off,
+        sticky,
         group,
     });
     if !builder.context.checking {
@@ -201,6 +211,7 @@ pub(super) fn build_isolated(
         http2: None,
         websocket_idle: std::time::Duration::MAX,
         hand_off: None,
+        sticky: None,
         group,
     });
     Ok(App::from_call(move |request| {
@@ -215,16 +226,21 @@ impl Proxy {
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         // An isolated app gets each request once, as one in this process.
         let repeats = may_repeat(&parts.method) && self.rewrite.forwarding != Forwarding::Facts;
+        let preferred = self.sticky.as_ref().and_then(|sticky| sticky.find(&parts.headers));
         if let Some(connections) = &self.http2 {
-            let sent = http2::run(connections, &self.group, &self.rewrite, &parts, body, repeats).await;
+            let sent =
+                http2::run(connections, &self.group, preferred, &self.rewrite, &parts, body, repeats).await;
             return match sent {
-                Ok(response) => self.settle(&parts, None, response).await,
+                Ok((response, index)) => {
+                    let response = self.stick(&parts, preferred, index, response);
+                    self.settle(&parts, None, response).await
+                }
                 Err(failure) => failure.settle(self.group.development),
             };
         }
         let keep = self.group.pool.max_idle > 0;
         let upgrade = on_upgrade.is_some();
-        let sent = run(&self.group, body, repeats, |member, out, body| {
+        let sent = run(&self.group, preferred, body, repeats, |member, out, body| {
             http1::write(&self.rewrite, &parts, member, upgrade, keep, body, out)
         });
         let (exchange, head) = match sent.await {
@@ -244,8 +260,22 @@ impl Proxy {
             return Ok(response);
         }
         let member = exchange.member().clone();
-        let response = into_response(exchange, head);
+        let mut response = into_response(exchange, head);
+        if let Some(index) = self.group.members.iter().position(|one| Arc::ptr_eq(one, &member)) {
+            response = self.stick(&parts, preferred, index, response);
+        }
         self.settle(&parts, Some(&member), response).await
+    }
+
+    /// Sets the cookie for the upstream that has responded, unless the client has it.
+    fn stick(&self, parts: &Parts, before: Option<usize>, index: usize, mut response: Response) -> Response {
+        let environ = parts.extensions.get::<Environ>();
+        if let (Some(sticky), Some(environ)) = (&self.sticky, environ.filter(|_| before != Some(index)))
+            && let Some(cookie) = sticky.cookie(index, environ)
+        {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        response
     }
 
     /// Adapts a response for the client.
@@ -297,56 +327,6 @@ impl Proxy {
     }
 }
 
-/// Where a redirect of the upstream at `address` leads from outside; `None` for a place that is not the
-/// upstream's or needs no change. `host` is the client's, which the upstream may use as its own name.
-fn relocated(location: &str, address: &Address, mount: &str, host: Option<&str>) -> Option<String> {
-    let own = |rest: &str, authority: &str| {
-        let rest = rest.get(authority.len()..).filter(|_| {
-            rest.as_bytes()
-                .get(..authority.len())
-                .is_some_and(|own| own.eq_ignore_ascii_case(authority.as_bytes()))
-        })?;
-        (rest.is_empty() || rest.starts_with(['/', '?'])).then(|| rest.to_owned())
-    };
-    let (origin, path) = match location.split_once("://") {
-        Some((scheme, rest))
-            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
-        {
-            match own(rest, &address.authority) {
-                // The upstream's own address: outside that is this server, so a path is enough.
-                Some(path) => (String::new(), path),
-                None => {
-                    let host = host?;
-                    (format!("{scheme}://{host}"), own(rest, host)?)
-                }
-            }
-        }
-        _ if location.starts_with('/') && !location.starts_with("//") => (String::new(), location.to_owned()),
-        _ => return None,
-    };
-    let path = if path.starts_with('/') { path } else { format!("/{path}") };
-    let begins = |prefix: &str| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
-    };
-    let path = match &*address.base {
-        "" => &*path,
-        base if begins(base) => &path[base.len()..],
-        _ => &*path,
-    };
-    // An upstream that knows `X-Forwarded-Prefix` has already added it.
-    let known = !mount.is_empty()
-        && path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
-    let mount = if known { "" } else { mount };
-    let path = if path.is_empty() && mount.is_empty() { "/" } else { path };
-    let path = match origin.is_empty() && mount.is_empty() && path.starts_with(['/', '\\']) {
-        // Without a prefix, `//evil` would be another host.
-        true => format!("/{}", path.trim_start_matches(['/', '\\'])),
-        false => path.to_owned(),
-    };
-    let found = format!("{origin}{mount}{path}");
-    (found != location).then_some(found)
-}
-
 impl Probe for Proxy {
     fn group(&self) -> &Arc<Group> {
         &self.group
@@ -361,41 +341,5 @@ impl Probe for Proxy {
             http1::write(&self.rewrite, &parts, &self.group.members[index], false, false, body, out)
         })
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects() {
-        let check = |location: &str, upstream: &str, mount: &str, expected: Option<&str>| {
-            let address = Address::http(upstream).unwrap();
-            let found = relocated(location, &address, mount, Some("example.org"));
-            assert_eq!(found.as_deref(), expected, "{location} of {upstream} under {mount}");
-        };
-        let here = "http://127.0.0.1:9000";
-        check("/login", here, "", None);
-        check("/login?a=b", here, "/app", Some("/app/login?a=b"));
-        check("/app/login", here, "/app", None);
-        check("/application", here, "/app", Some("/app/application"));
-        check("http://127.0.0.1:9000/a", here, "", Some("/a"));
-        check("http://127.0.0.1:9000", here, "/app", Some("/app/"));
-        check("http://127.0.0.1:90001/a", here, "", None);
-        check("https://example.org/a", here, "", None);
-        check("https://example.org/a", here, "/app", Some("https://example.org/app/a"));
-        check("https://example.org/app/a", here, "/app", None);
-        check("https://elsewhere.org/a", here, "/app", None);
-        check("//elsewhere.org/a", here, "/app", None);
-        check("next", here, "/app", None);
-        check("/base/a", "http://10.0.0.1/base", "", Some("/a"));
-        check("/base", "http://10.0.0.1/base", "/app", Some("/app"));
-        check("/base", "http://10.0.0.1/base", "", Some("/"));
-        check("/base//evil.example/x/", "http://10.0.0.1/base", "", Some("/evil.example/x/"));
-        check("/base/\\evil.example/", "http://10.0.0.1/base", "", Some("/evil.example/"));
-        check("/base//evil.example/", "http://10.0.0.1/base", "/app", Some("/app//evil.example/"));
-        check("http://127.0.0.1:9000//evil.example/", here, "", Some("/evil.example/"));
-        check("https://example.org//evil.example/", here, "", None);
     }
 }

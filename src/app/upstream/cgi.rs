@@ -226,7 +226,7 @@ impl Gateway {
         body: Body,
         mut write: impl FnMut(&Member, &mut Outgoing) -> P + Send,
     ) -> Result<(Exchange<P>, ResponseHead), UpstreamFailure> {
-        run(&self.group, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
+        run(&self.group, None, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
     }
 }
 

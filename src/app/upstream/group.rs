@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,10 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
+use super::balance::{Balancer, Candidate};
 use super::clock::Clock;
 use super::failure::{Reason, UpstreamFailure, UpstreamFault};
 use super::health::Health;
-use super::options::{Balance, HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
+use super::options::{HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
 use super::outgoing::Outgoing;
 use super::stream::{Stream, Tls};
 
@@ -29,8 +29,7 @@ const KEPT_BUFFER: usize = 16 * 1024;
 /// The upstreams of one app.
 pub(in crate::app) struct Group {
     pub(in crate::app) members: Vec<Arc<Member>>,
-    pub(super) balance: Balance,
-    pub(super) next: AtomicUsize,
+    balancer: Balancer,
     pub(in crate::app) timeouts: Timeouts,
     pub(in crate::app) pool: PoolOptions,
     pub(in crate::app) health: HealthOptions,
@@ -100,7 +99,7 @@ impl Group {
         tls: Option<Tls>,
         development: bool,
     ) -> Group {
-        let UpstreamOptions { balance, timeouts, pool, health, patience, .. } = options;
+        let UpstreamOptions { balance, weights, timeouts, pool, health, patience, .. } = options;
         let several = addresses.len() > 1;
         let member = |(index, address): (usize, Address)| {
             Arc::new(Member {
@@ -111,9 +110,10 @@ impl Group {
                 idle: Mutex::default(),
             })
         };
-        let members = addresses.into_iter().take(MOST).enumerate().map(member).collect();
-        let next = AtomicUsize::new(0);
-        Group { members, balance, next, timeouts, pool, health, tls, development, patience }
+        let members: Vec<_> = addresses.into_iter().take(MOST).enumerate().map(member).collect();
+        let weights: Vec<u32> = weights.into_iter().map(u32::from).collect();
+        let balancer = Balancer::new(balance, &weights, members.len());
+        Group { members, balancer, timeouts, pool, health, tls, development, patience }
     }
 
     /// Whether there are upstreams other than `tried` that may be used.
@@ -124,11 +124,16 @@ impl Group {
         self.members.iter().enumerate().any(may)
     }
 
-    /// Chooses an upstream that is not among `tried`, and waits for a free connection.
+    /// Chooses an upstream that is not among `tried`, the `preferred` one if it can be used, and waits for a free
+    /// connection.
     /// # Errors
     /// If all upstreams are unhealthy, or the wait took too long.
-    pub(in crate::app) async fn lease(&self, tried: u64) -> Result<Lease, UpstreamFault> {
-        let Some(index) = self.choose(tried) else {
+    pub(in crate::app) async fn lease(
+        &self,
+        tried: u64,
+        preferred: Option<usize>,
+    ) -> Result<Lease, UpstreamFault> {
+        let Some(index) = self.choose(tried, preferred) else {
             return Err(self.members[0].fault(Reason::Out));
         };
         let member = &self.members[index];
@@ -152,28 +157,32 @@ impl Group {
 
     /// The upstream for a request: one of the healthy ones; if there are none, one of those that failed
     /// recently.
-    fn choose(&self, tried: u64) -> Option<usize> {
+    fn choose(&self, tried: u64, preferred: Option<usize>) -> Option<usize> {
         if let [only] = &self.members[..] {
             return (tried == 0 && !only.health.is_checked_out()).then_some(0);
         }
-        let turn = self.next.fetch_add(1, Relaxed);
-        let usable = |failed: bool| {
-            (0..self.members.len()).filter(move |index| {
-                let health = &self.members[*index].health;
-                tried & 1 << index == 0 && !health.is_checked_out() && (failed || !health.is_out())
-            })
+        let usable = |index: usize| {
+            let health = &self.members[index].health;
+            tried & 1 << index == 0 && !health.is_checked_out()
         };
-        let free = |index: &usize| self.members[*index].slots.available_permits();
-        let pick = |failed: bool| {
-            let count = usable(failed).count();
-            // Only usable upstreams take turns, so one that is skipped does not double its neighbour's load.
-            let mut order = usable(failed).cycle().skip(turn % count.max(1)).take(count);
-            match self.balance {
-                Balance::RoundRobin => order.clone().find(|index| free(index) > 0).or_else(|| order.next()),
-                Balance::LeastBusy => order.min_by_key(|index| std::cmp::Reverse(free(index))),
-            }
-        };
-        pick(false).or_else(|| pick(true))
+        let works = |index: usize| usable(index) && !self.members[index].health.is_out();
+        if let Some(index) = preferred.filter(|index| *index < self.members.len() && works(*index)) {
+            return Some(index);
+        }
+        let all = 0..self.members.len();
+        let mut candidates: Vec<_> =
+            all.clone().filter(|index| works(*index)).map(|index| self.candidate(index)).collect();
+        if candidates.is_empty() {
+            candidates.extend(all.filter(|index| usable(*index)).map(|index| self.candidate(index)));
+        }
+        self.balancer.choose(&candidates)
+    }
+
+    fn candidate(&self, index: usize) -> Candidate {
+        let (member, limit) = (&self.members[index], self.pool.max_connections.get() as usize);
+        let busy = limit.saturating_sub(member.slots.available_permits());
+        let slow_start = Duration::from_secs(self.health.slow_start_secs.into());
+        Candidate { index, busy, limit, ramp: member.health.ramp(slow_start) }
     }
 
     /// A new connection to `member`.

@@ -1,7 +1,7 @@
 //! The health of an upstream: its failures, and the result of its last probe.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ pub(super) struct Health {
     out_until: AtomicU64,
     /// Whether the last probe failed.
     checked_out: AtomicBool,
+    /// Since when it has been used again, in milliseconds after `begun`; 0 if it has never failed.
+    again_since: AtomicU64,
 }
 
 impl Health {
@@ -29,6 +31,7 @@ impl Health {
             failed: AtomicBool::new(false),
             out_until: AtomicU64::new(0),
             checked_out: AtomicBool::new(false),
+            again_since: AtomicU64::new(0),
         }
     }
 
@@ -47,10 +50,22 @@ impl Health {
         self.checked_out.load(Relaxed)
     }
 
+    /// How much of its share it gets, in percent: after a failure, that grows from 10 to 100 within `slow_start`.
+    pub(super) fn ramp(&self, slow_start: Duration) -> u32 {
+        let since = self.again_since.load(Relaxed).max(self.out_until.load(Relaxed));
+        if since == 0 || slow_start.is_zero() {
+            return 100;
+        }
+        let passed = self.since(Instant::now()).saturating_sub(since);
+        let whole = u64::try_from(slow_start.as_millis()).unwrap_or(u64::MAX).max(1);
+        (10 + passed.saturating_mul(90) / whole).min(100) as u32
+    }
+
     pub(super) fn succeeded(&self) {
         if self.failed.load(Relaxed) {
             self.failed.store(false, Relaxed);
-            self.out_until.store(0, Relaxed);
+            let out_until = self.out_until.swap(0, Relaxed);
+            self.again_since.fetch_max(out_until, Relaxed);
             self.fails.lock().0 = 0;
         }
     }
@@ -82,6 +97,7 @@ impl Health {
             Err(reason) if !was => tracing::warn!(upstream, address, "health check failed: {reason}"),
             Ok(()) if was => {
                 self.succeeded();
+                self.again_since.fetch_max(self.since(Instant::now()), Relaxed);
                 tracing::info!(upstream, address, "healthy again");
             }
             _ => {}

@@ -5,6 +5,7 @@
 //! has its own protocol and options. Nothing here depends on one of them.
 
 mod address;
+mod balance;
 mod cgi;
 mod clock;
 mod exchange;

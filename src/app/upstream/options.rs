@@ -32,6 +32,9 @@ pub(in crate::app) fn duration(secs: Secs) -> Duration {
 pub(in crate::app) struct UpstreamOptions {
     /// How to choose among several upstreams.
     pub(in crate::app) balance: Balance,
+    /// The shares of the upstreams, in their order: with `[3, 1]` the first one gets three times as many requests. By
+    /// default all are equal.
+    pub(in crate::app) weights: Vec<NonZeroU32>,
     /// App names by prefix for `X-Accel-Redirect`: if an upstream responds with `X-Accel-Redirect:
     /// /protected/a.pdf`, the app at `/protected` answers `/a.pdf` instead. Clients cannot reach these apps
     /// directly.
@@ -48,13 +51,18 @@ pub(in crate::app) struct UpstreamOptions {
 }
 
 impl UpstreamOptions {
-    /// Checks them; faults go to `errors`. Returns the apps of `hand_off`.
+    /// Checks them for `count` upstreams; faults go to `errors`. Returns the apps of `hand_off`.
     pub(in crate::app) fn check(
         &self,
         table: &Table,
+        count: usize,
         builder: &mut Builder<'_>,
         errors: &mut Vec<Error>,
     ) -> Option<HandOff> {
+        if !self.weights.is_empty() && self.weights.len() != count {
+            let error = table.error("weights", "there is not one weight for each upstream");
+            errors.push(error.help("write as many numbers as there are upstreams"));
+        }
         let is_path =
             |text: &str| text.starts_with('/') && !text.contains('#') && text.parse::<http::Uri>().is_ok();
         if self.health.path.as_deref().is_some_and(|path| !is_path(path)) {
@@ -92,8 +100,11 @@ pub(in crate::app) enum Balance {
     /// In turn.
     #[default]
     RoundRobin,
-    /// The one with the fewest requests in flight.
+    /// The one with the fewest requests in flight (least connections).
     LeastBusy,
+    /// The less busy one of two random ones. With many workers, of which each knows only its own requests, this
+    /// spreads them better than `least_busy`.
+    PowerOfTwo,
 }
 
 /// How long an upstream is waited for.
@@ -147,6 +158,9 @@ pub(in crate::app) struct HealthOptions {
     pub(in crate::app) window_secs: Secs,
     /// How long to skip an upstream that failed.
     pub(in crate::app) out_secs: Secs,
+    /// How long an upstream that is used again gets fewer requests than its share, which grows from a tenth to the whole; 0
+    /// gives it its share at once.
+    pub(in crate::app) slow_start_secs: u32,
     /// Path to request from each upstream every `interval_secs`. An upstream is skipped while the response is
     /// not 2xx or 3xx. By default there are no such checks.
     pub(in crate::app) path: Option<String>,
@@ -162,6 +176,7 @@ impl Default for HealthOptions {
             max_fails: secs(3),
             window_secs: secs(10),
             out_secs: secs(10),
+            slow_start_secs: 0,
             path: None,
             interval_secs: secs(5),
             timeout_secs: secs(2),

@@ -20,7 +20,8 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
     )
 }
 
-/// Sends a request; `write` puts its head into the buffer, for each upstream that is tried.
+/// Sends a request, to the `preferred` upstream if it can be used; `write` puts its head into the buffer, for each upstream
+/// that is tried.
 ///
 /// If no connection can be made, nothing was sent, and the next upstream is tried. A request that was sent is
 /// sent again only if it `repeats`, none of its body was taken and no byte of a response arrived. If the
@@ -31,6 +32,7 @@ pub(in crate::app) fn may_repeat(method: &Method) -> bool {
 /// The last failure.
 pub(in crate::app) async fn run<P: Protocol>(
     group: &Arc<Group>,
+    preferred: Option<usize>,
     body: Body,
     repeats: bool,
     mut write: impl FnMut(&Member, &mut Outgoing, &Body) -> P + Send,
@@ -40,7 +42,7 @@ pub(in crate::app) async fn run<P: Protocol>(
     let mut fresh = false;
     let began = Instant::now();
     loop {
-        let lease = group.lease(tried).await.map_err(UpstreamFailure::Upstream)?;
+        let lease = group.lease(tried, preferred).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
         let kept = if fresh { None } else { member.take() };
         let was_kept = kept.is_some();

@@ -231,7 +231,7 @@ impl FormAuth {
     }
 
     async fn log_in(&self, request: Request, session: &Session) -> Result<Response, BoxError> {
-        if !is_own(&request, &[]) {
+        if !is_own(request.headers(), request.extensions().get::<Environ>(), &[]) {
             return Ok(foreign());
         }
         let (parts, body) = request.into_parts();
@@ -284,7 +284,7 @@ impl FormAuth {
     }
 
     fn log_out(&self, request: &Request, session: &Session) -> Response {
-        if !is_own(request, &[]) {
+        if !is_own(request.headers(), request.extensions().get::<Environ>(), &[]) {
             return foreign();
         }
         session.end();

@@ -60,6 +60,9 @@ pub struct ConnInfo {
     pub secure: bool,
     /// The verified certificate of the client.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// The host that the client has named in the TLS handshake, if requests must be for it; empty if it has named
+    /// none, because it connects to an address.
+    pub host: Option<Arc<str>>,
 }
 
 /// The last host of a connection: the next request nearly always names it again.
@@ -78,6 +81,17 @@ pub struct Admitted {
 /// The response to a request for a host that is not in the list.
 const NOT_SERVED: Rejection =
     Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here").by("hosts");
+
+/// The response to a request for another host than that of the TLS handshake (RFC 9110 section 7.4).
+const OTHER_HOST: Rejection =
+    Rejection::new(StatusCode::MISDIRECTED_REQUEST, "the TLS handshake was for another host")
+        .by("tls.strict_sni_host");
+
+/// Whether a host is the one that the handshake has named. No handshake names an address (RFC 6066 section 3).
+fn agrees(named: &str, host: &str) -> bool {
+    let is_address = || host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    named == host || (named.is_empty() && is_address())
+}
 
 impl Gate {
     /// A gate with the default limits that serves any host and trusts nobody.
@@ -120,6 +134,9 @@ impl Gate {
             check_lengths(request.headers_mut(), seen.lengths)?;
         }
         let (host, port) = self.effective_host(request, &seen, info, memory)?;
+        if info.host.as_ref().is_some_and(|named| !agrees(named, &host)) {
+            return Err(OTHER_HOST);
+        }
         let upgrade = seen.hop && settle_hops(request, seen.connection);
         if seen.dropped {
             drop_names(request.headers_mut());

@@ -148,7 +148,7 @@ async fn secure(
     conn.pinned.set(true);
     Ok(Some(Arrived {
         speaks: if secured.http2 { Speaks::Http2 } else { Speaks::Http1 },
-        info: ConnInfo { secure: true, certificate: secured.client, ..info },
+        info: ConnInfo { secure: true, certificate: secured.client, host: secured.host, ..info },
         stream: HttpStream::Tls(Box::new(secured.stream)),
         read: Bytes::new(),
     }))

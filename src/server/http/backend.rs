@@ -26,7 +26,7 @@ impl Backend for HttpShared {
                 let open = OpenCount::new(ConnState::new(self.clone(), None));
                 // It was plain when it arrived. If the listener now uses TLS, it ends with the next response.
                 open.conn.close_next.set(self.preface.tls(&place).is_some());
-                let info = ConnInfo { peer, listen: place.listen.clone(), secure, certificate: None };
+                let info = ConnInfo { peer, listen: place.listen.clone(), secure, ..ConnInfo::default() };
                 tokio::spawn(connection::serve(stream.into(), read, open, place, info, Speaks::Either));
             }
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -172,32 +171,6 @@ fn no_pem(what: &str, file: &Path, error: &PemError) -> Error {
         "private key" => error.help("an encrypted key must be decrypted first: `openssl pkey -in … -out …`"),
         _ => error,
     }
-}
-
-/// Authorities whose clients are admitted.
-#[derive(Debug, Clone)]
-pub(super) struct Roots {
-    pub(super) store: Arc<RootCertStore>,
-    /// Digest of the file: a ticket issued under other authorities is not valid.
-    pub(super) digest: [u8; 32],
-}
-
-/// Reads the file of the authorities.
-pub(super) fn roots(file: &Path, opener: &config::Files) -> Result<Roots, Error> {
-    let text =
-        opener.read_text(file).map_err(|error| unreadable("authorities' certificates", file, error))?;
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| no_pem("certificate", file, &error))?;
-        store.add(certificate).map_err(|error| {
-            Error::config(format!("{} contains a certificate that cannot be used", shown(file)))
-                .because(error)
-        })?;
-    }
-    if store.is_empty() {
-        return Err(no_pem("certificate", file, &PemError::NoItemsFound));
-    }
-    Ok(Roots { store: Arc::new(store), digest: Sha256::digest(&text).into() })
 }
 
 /// What the client's verified certificate says about it.

@@ -4,13 +4,14 @@
 //! - `certificate`: PEM files, and the choice among certificates;
 //! - `terminator`: the handshake; `watch`: reloads changed files (`look` tells whether one has changed);
 //! - `tickets`: session tickets that every worker and generation accepts;
-//! - `self_signed`: a certificate for development; `acme`: certificates from an authority.
+//! - `self_signed`, `local_authority`: a certificate for development; `acme`: certificates from an authority.
 //!
 //! Keys are read here and never printed.
 
 mod acme;
 mod certificate;
 mod files;
+pub mod local_authority;
 mod look;
 mod options;
 mod self_signed;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 
 use self::acme::AcmeSettings;
 use self::files::CertificateFiles;
+use self::local_authority::LocalAuthority;
 pub(super) use self::options::Options;
 use self::options::{ClientCertificates, Pair};
 use self::settings::{LoadedFiles, TlsSettings};
@@ -62,14 +64,31 @@ impl ServerTls {
                 ),
             }
         }
+        let local = options.local_authority.then(LocalAuthority::of_user);
+        let local = local.and_then(|authority| match authority {
+            Some(authority) => Some((authority, self_signed::names(hosts))),
+            None => {
+                let error =
+                    table.error("tls.local_authority", "there is no directory to store the authority in");
+                errors.push(error.help("set HOME or XDG_DATA_HOME"));
+                None
+            }
+        });
+        files.extend(
+            local.iter().map(|(authority, names)| made(authority.leaf(names), "tls.local_authority")),
+        );
         check(table, options, &mut errors);
         let settings = TlsSettings {
             files,
             min_version: options.min_version,
             client_certificates: options.client_certificates,
             client_ca: options.client_ca_file.as_ref().map(|file| file.to_path_buf()),
+            strict_sni_host: options
+                .strict_sni_host
+                .unwrap_or(options.client_certificates != ClientCertificates::None),
             handshake_time: Duration::from_secs(options.handshake_timeout_secs.get().into()),
             self_signed,
+            local,
             acme,
             opener: table.files().clone(),
         };
@@ -88,17 +107,22 @@ impl ServerTls {
         self.loaded.certificates.iter().filter_map(|certificate| certificate.warning(now)).collect()
     }
 
-    /// Starts: makes a self-signed certificate if configured, watches the files, and orders certificates by
+    /// Starts: makes a certificate for development if configured, watches the files, and orders certificates by
     /// ACME. These tasks end when the last reference to the terminator is dropped.
     /// # Errors
-    /// If the self-signed certificate cannot be made or stored.
+    /// If the certificate for development cannot be made or stored.
     pub(super) fn start(self, server: &str, secret: &tickets::Secret) -> Result<Arc<Terminator>, Error> {
         let ServerTls { settings, mut loaded } = self;
         if let Some(names) = &settings.self_signed {
             self_signed::ensure(names)?;
+        }
+        if let Some((authority, names)) = &settings.local {
+            authority.ensure_leaf(names)?;
+        }
+        if settings.self_signed.is_some() || settings.local.is_some() {
             loaded = settings.load().map_err(|mut faults| match faults.pop() {
                 Some(fault) => fault.error,
-                None => Error::new("the self-signed certificate cannot be read"),
+                None => Error::new("the certificate for development cannot be read"),
             })?;
         }
         let looks = loaded.looks.clone();
@@ -129,10 +153,11 @@ fn made(file: PathBuf, place: &str) -> CertificateFiles {
 
 /// Checks that there is a certificate, and that the options for clients fit together.
 fn check(table: &Table, options: &Options, errors: &mut Vec<Error>) {
-    if options.certificates.is_empty() && options.acme.is_none() && !options.self_signed {
+    let made = options.self_signed || options.local_authority;
+    if options.certificates.is_empty() && options.acme.is_none() && !made {
         errors.push(table.error("tls", "`tls` has no certificate").help(
             "list some in `certificates`, have one ordered by `[server.NAME.tls.acme]`, or, for development, \
-             set `self_signed = true`",
+             set `local_authority = true`",
         ));
     }
     let wanted = options.client_certificates != ClientCertificates::None;

@@ -12,9 +12,9 @@ use super::files::shown;
 use crate::codec::host_name::to_ascii;
 use crate::error::Error;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Browsers refuse certificates with a longer validity.
-const LIFE: Duration = Duration::from_secs(396 * 24 * 60 * 60);
+pub(super) const LIFE: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
 /// Its names: those of this machine, and the server's hosts without their ports.
 pub(super) fn names(hosts: &[String]) -> Vec<String> {
@@ -32,21 +32,36 @@ pub(super) fn names(hosts: &[String]) -> Vec<String> {
 
 /// The file of the certificate for `names`.
 pub(super) fn file(names: &[String]) -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    let caches = user_directory("XDG_CACHE_HOME", ".cache")?;
     let digest = Sha256::digest(names.join("\n"));
     let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     Some(caches.join("paster/certificates").join(format!("{name}.pem")))
 }
 
+/// A directory of the user: the value of a variable, or `default` in the home directory.
+pub(super) fn user_directory(variable: &str, default: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| Some(set("HOME")?.join(default)))
+}
+
+/// Whether the certificate in `file` must be made: there is none, or it expires soon, and then it is removed.
+pub(super) fn is_due(file: &Path) -> bool {
+    let made = std::fs::metadata(file).and_then(|found| found.modified()).ok();
+    match made.map(|made| made.elapsed().unwrap_or_default()) {
+        Some(age) if age + 7 * DAY < LIFE => false,
+        Some(_) => {
+            drop(std::fs::remove_file(file));
+            true
+        }
+        None => true,
+    }
+}
+
 /// Makes the certificate for `names` unless it exists.
 pub(super) fn ensure(names: &[String]) -> Result<(), Error> {
     let Some(file) = file(names) else { return Ok(()) };
-    let made = std::fs::metadata(&file).and_then(|found| found.modified()).ok();
-    match made.map(|made| made.elapsed().unwrap_or_default()) {
-        Some(age) if age + 7 * DAY < LIFE => return Ok(()),
-        Some(_) => drop(std::fs::remove_file(&file)), // it expires soon
-        None => {}
+    if !is_due(&file) {
+        return Ok(());
     }
     let failed = |cause: io::Error| {
         Error::new(format!("cannot store the self-signed certificate {}", shown(&file))).because(cause)
@@ -70,7 +85,7 @@ fn make(names: &[String]) -> Result<String, rcgen::Error> {
 
 /// Writes a private file completely or not at all. If another process created it in the meantime, that file
 /// stays.
-fn keep(file: &Path, text: &str) -> io::Result<()> {
+pub(super) fn keep(file: &Path, text: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let draft = folder.join(format!(".{}.draft", uuid::Uuid::new_v4()));

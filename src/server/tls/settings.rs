@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acme::AcmeSettings;
-use super::certificate::{self, Roots, ServerCertificate};
+use super::certificate::{self, ServerCertificate};
 use super::files::{CertificateFiles, TlsFault};
+use super::local_authority::LocalAuthority;
 use super::look::{self, Look};
 use super::options::{ClientCertificates, MinVersion};
 use crate::config::Files;
+use crate::tls_client::Roots;
 
 /// What a running server needs to read its files again.
 #[derive(Debug, Clone)]
@@ -17,9 +19,13 @@ pub(super) struct TlsSettings {
     pub(super) min_version: MinVersion,
     pub(super) client_certificates: ClientCertificates,
     pub(super) client_ca: Option<PathBuf>,
+    /// Whether requests must be for the host of the handshake.
+    pub(super) strict_sni_host: bool,
     pub(super) handshake_time: Duration,
     /// Names for the self-signed certificate, if there is one.
     pub(super) self_signed: Option<Vec<String>>,
+    /// The local authority, and names for a certificate of it.
+    pub(super) local: Option<(LocalAuthority, Vec<String>)>,
     pub(super) acme: Option<AcmeSettings>,
     pub(super) opener: Files,
 }
@@ -48,7 +54,7 @@ impl TlsSettings {
         }
         let mut roots = None;
         if let (Some(file), true) = (&self.client_ca, self.client_certificates != ClientCertificates::None) {
-            match certificate::roots(file, &self.opener) {
+            match Roots::read(file, &self.opener) {
                 Ok(found) => roots = Some(found),
                 Err(error) => faults.push(TlsFault { place: "tls.client_ca_file".into(), error }),
             }

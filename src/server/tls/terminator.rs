@@ -37,6 +37,8 @@ pub(crate) struct Secured<S> {
     /// The client negotiated HTTP/2.
     pub(crate) http2: bool,
     pub(crate) client: Option<Arc<ClientCertificate>>,
+    /// The host that requests must be for, if there must be one; empty if the client has named none.
+    pub(crate) host: Option<Arc<str>>,
 }
 
 /// How a handshake ended.
@@ -111,7 +113,9 @@ impl Terminator {
             // without a certificate.
             Some(shown) => Some(Arc::new(client(shown).ok_or(io::ErrorKind::InvalidData)?)),
         };
-        Ok(Handshake::Secured(Box::new(Secured { stream, http2, client })))
+        let named = |name: &str| name.trim_end_matches('.').to_ascii_lowercase().into();
+        let host = self.settings.strict_sni_host.then(|| connection.server_name().map_or("".into(), named));
+        Ok(Handshake::Secured(Box::new(Secured { stream, http2, client, host })))
     }
 }
 

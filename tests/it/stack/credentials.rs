@@ -162,7 +162,7 @@ fn another_app_decides_who_may_pass() {
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path().join("program"), executable).unwrap();
     let tables = "[middleware.sso]\nuse = \"auth_forward\"\napp = \"door\"\npath = \"/verify\"\n\
-                  copy = [\"remote-groups\", \"x-asked\"]\nuser_header = \"remote-user\"\n\
+                  copy = [\"remote-groups\", \"x-asked\"]\nuser_header = \"remote-user\"\ngroups_header = \"remote-groups\"\n\
                   [app.door]\nuse = \"cgi\"\nprogram = \"program\"\n\
                   [middleware.show]\nuse = \"print_debug\"\npath = \"/debug\"\n";
     let local = Local::in_folder(folder, &hello("[\"sso\", \"show\"]", tables), false);
@@ -175,6 +175,7 @@ fn another_app_decides_who_may_pass() {
     for line in [
         "REMOTE_USER=ann",
         "AUTH_TYPE=Forward",
+        "REMOTE_GROUPS=staff",
         "HTTP_REMOTE_GROUPS=staff",
         "HTTP_X_ASKED=GET /verify PUT http://localhost/debug?a=b",
         "REQUEST_METHOD=PUT",

@@ -23,7 +23,7 @@ use crate::local::{Answer, Local, environ, load};
 use crate::support::folder;
 
 /// An app `main` that responds with `hello`, behind the `middleware` from the tables that follow.
-fn hello(middleware: &str, tables: &str) -> String {
+pub(crate) fn hello(middleware: &str, tables: &str) -> String {
     format!("[app.main]\nuse = \"respond\"\nbody = \"hello\"\nmiddleware = {middleware}\n{tables}\n")
 }
 

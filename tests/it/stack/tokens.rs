@@ -41,17 +41,17 @@ fn tokens_of_a_provider_are_checked() {
     let (key, set) = signing_key("one");
     let (other, _) = signing_key("one");
     let tables = "[middleware.j]\nuse = \"auth_jwt\"\njwks = \"keys.json\"\nissuer = \"https://id.example\"\naudience = [\"shop\"]\n\
-                  algorithms = [\"ES256\"]\nleeway_secs = 5\nuser_claim = \"name\"\nclaims = { x-email = \"email\" }\ncookie = \"jwt\"\n";
+                  algorithms = [\"ES256\"]\nleeway_secs = 5\nuser_claim = \"name\"\ngroups_claim = \"roles\"\nclaims = { x-email = \"email\" }\ncookie = \"jwt\"\n";
     let local = showing("\"j\"", tables, &[("keys.json", &set)]);
     let right = serde_json::json!({ "iss": "https://id.example", "aud": ["other", "shop"], "exp": now() + 60,
-                                    "name": "ann", "email": "ann@a.example" });
+                                    "name": "ann", "email": "ann@a.example", "roles": ["staff", "a,b"] });
     let call = |token: &str| {
         let request = Request::get("/debug").header("authorization", format!("Bearer {token}"));
         local.send(request.header("x-email", "root@a.example"), "")
     };
     let answer = call(&token(&key, "one", &right));
     let seen = text(&answer);
-    for line in ["REMOTE_USER=ann", "AUTH_TYPE=Bearer", "HTTP_X_EMAIL=ann@a.example"] {
+    for line in ["REMOTE_USER=ann", "REMOTE_GROUPS=staff", "AUTH_TYPE=Bearer", "HTTP_X_EMAIL=ann@a.example"] {
         assert!(seen.lines().any(|found| found == line), "{line}\n{seen}");
     }
     let in_cookie =

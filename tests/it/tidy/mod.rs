@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 6] = [
         "metrics",
         "session",
     ],
-    &["registry", "codec", "store", "context", "config"],
+    &["registry", "codec", "store", "context", "config", "tls_client"],
     &["server", "middleware", "app", "plugin", "resource", "scaffold"],
     &["ops"],
     &["cli"],

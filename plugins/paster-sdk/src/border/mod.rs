@@ -197,8 +197,8 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
             30 => http::Version::HTTP_3,
             _ => http::Version::HTTP_11,
         };
-        let [host, listen, script_name, server, user, auth_type, request_id] = Environ::texts(raw);
-        let texts = [host, listen, script_name, server, user, auth_type, request_id, raw.target];
+        let [host, listen, script_name, server, user, auth_type, request_id, groups] = Environ::texts(raw);
+        let texts = [host, listen, script_name, server, user, auth_type, request_id, groups, raw.target];
         let (mut text, headers) = read_head(&texts, raw.headers, raw.header_count, Trust::Values)?;
         let target = text.split_off(text.len() - raw.target.len);
         parts.headers = headers;

@@ -18,7 +18,7 @@ use super::{challenge, store};
 use crate::codec::host_name::{is_dns_name, to_ascii};
 use crate::config::{Files, OutputPath, ReadPath, Table, item};
 use crate::error::{Errors, Result};
-use crate::server::tls::certificate;
+use crate::tls_client::Roots;
 
 /// The default authority.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -125,7 +125,7 @@ impl AcmeSettings {
             errors.push(error);
         }
         if let Some(file) = &options.directory_ca_file
-            && let Err(error) = certificate::roots(file, table.files())
+            && let Err(error) = Roots::read(file, table.files())
         {
             errors.push(error.at(table.origin("tls.acme.directory_ca_file")));
         }
