@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::body::BoxFuture;
+use crate::caches::{Caches, Purge};
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::{Counts, Parts};
@@ -43,6 +44,8 @@ pub struct Context {
     pub parts: Arc<Parts>,
     /// The health of the apps.
     pub health: Arc<HealthProbes>,
+    /// The caches of all stacks.
+    pub caches: Arc<Caches>,
 }
 
 /// Where a process of an application listens.
@@ -98,6 +101,11 @@ pub trait Host: Send + Sync {
         let _ = (app, path); // nothing serves
     }
 
+    /// Deletes cached responses in the other workers.
+    fn invalidate(&self, purge: &Purge) {
+        let _ = purge; // there are no others
+    }
+
     /// The counts of all workers and the supervisor.
     /// # Errors
     /// If there is no supervisor, or it does not respond.
@@ -132,6 +140,7 @@ impl Context {
             reopen: Reopen::default(),
             parts: Arc::default(),
             health: Arc::default(),
+            caches: Arc::default(),
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct MiddlewareKind {
 pub struct MiddlewareBuilder<'a> {
     /// What surrounds the generation.
     pub context: &'a Context,
+    /// Name of the app whose stack it is in; empty if no app uses it.
+    pub app: &'a str,
     /// Builds an app of the config by name, with its middleware; the origin is where the name is written. The
     /// assembler reports faults of that app, and continues with a placeholder.
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
@@ -74,6 +76,19 @@ impl Entry<MiddlewareKind> {
         Entry::new::<O>(name, summary, MiddlewareKind::new(Box::new(build)))
     }
 
+    /// A kind whose `build` needs to know more than the context.
+    pub(super) fn with_builder<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
+    ) -> Self {
+        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, builder, next), wrong_entries)
+        };
+        Entry::new::<O>(name, summary, MiddlewareKind::new(Box::new(build)))
+    }
+
     /// A kind that passes requests to other apps too: those in `links`.
     pub(super) fn linking<O: DeserializeOwned + JsonSchema + 'static>(
         name: &'static str,
@@ -81,13 +96,10 @@ impl Entry<MiddlewareKind> {
         build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
         links: fn(&O) -> Vec<Link>,
     ) -> Self {
-        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
-            let ReadOptions { options, table, wrong_entries } = table.read()?;
-            Errors::join(build(options, &table, builder, next), wrong_entries)
-        };
-        let mut kind = MiddlewareKind::new(Box::new(build));
-        kind.links = Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
-        Entry::new::<O>(name, summary, kind)
+        let mut entry = Entry::with_builder(name, summary, build);
+        entry.kind.links =
+            Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
+        entry
     }
 
     /// A kind that this build lacks: it takes any options, and to build it is an error.

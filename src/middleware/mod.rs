@@ -12,6 +12,7 @@ mod auth_jwt;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
+mod cache;
 mod canary;
 mod chain;
 mod circuit_breaker;
@@ -108,6 +109,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "buffer",
             "Receives whole bodies before it passes them on, in memory or in temporary files",
             buffer::build,
+        ),
+        Entry::with_builder(
+            "cache",
+            "Stores responses in memory or on disk, and answers with them",
+            cache::build,
         ),
         Entry::linking("canary", "Sends a share of the clients to another app", canary::build, canary::links),
         Entry::of(

@@ -312,7 +312,7 @@ impl<'a> Assembler<'a> {
             hands_on = true;
             self.app(name, origin)
         };
-        let mut builder = MiddlewareBuilder { context, resolve: &mut resolve };
+        let mut builder = MiddlewareBuilder { context, app, resolve: &mut resolve };
         let built = entry.kind.build(&layer.table, &mut builder, next);
         if hands_on {
             self.handing_on.insert(app.to_owned());

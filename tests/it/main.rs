@@ -11,6 +11,7 @@ mod bridges_cgi;
 mod bridges_gateways;
 mod bridges_proxy;
 mod bundled;
+mod cache;
 mod cascade;
 mod cgi;
 mod codec;

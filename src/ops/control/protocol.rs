@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::caches::Purge;
 use crate::error::Error;
 use crate::inflight::RequestPhase;
 
@@ -85,6 +86,16 @@ pub enum Ask {
         name: String,
         /// Wait for its result.
         wait: bool,
+    },
+    /// Delete cached responses. Answer: [`Purged`].
+    PurgeCache {
+        /// Which ones.
+        purge: Purge,
+    },
+    /// List cached responses. Answer: a list of [`CachedResponse`](crate::caches::CachedResponse), by URL.
+    ListCache {
+        /// Maximum number.
+        most: usize,
     },
 }
 
@@ -257,6 +268,13 @@ pub struct InFlight {
 pub struct Cancelled {
     /// Ids of the cancelled requests.
     pub cancelled: Vec<String>,
+}
+
+/// The result of a purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// How many stored responses were deleted.
+    pub purged: u64,
 }
 
 /// The result of a reload or rollback.

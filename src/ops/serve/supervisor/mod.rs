@@ -20,6 +20,7 @@
 mod app_process;
 mod attempt;
 mod attempts;
+mod caches;
 mod child;
 mod control;
 mod control_socket;
