@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::upstream::Tls;
-use crate::config::{ReadPath, Table};
-use crate::error::{Error, Errors, Result};
+use crate::config::{ReadPath, Table, client_tls};
+use crate::error::{Errors, Result};
 
 /// TLS to `https` upstreams.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -28,32 +26,9 @@ impl TlsOptions {
     /// # Errors
     /// A file that cannot be read or contains no certificate; an invalid name.
     pub(super) fn load(&self, table: &Table, http2: bool) -> Result<Tls> {
-        let mut roots = RootCertStore::empty();
         let mut errors = Vec::new();
-        match &self.ca_file {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(file) => {
-                let fail =
-                    |error: Error| error.help("name a PEM file that contains `-----BEGIN CERTIFICATE-----`");
-                let message = format!("cannot read the certificates `{}`", file.display());
-                let read = |text: Vec<u8>| CertificateDer::pem_slice_iter(&text).collect();
-                match table.files().read_text(file).map(read) {
-                    Ok(Ok::<Vec<_>, _>(certificates)) if !certificates.is_empty() => {
-                        let (added, _) = roots.add_parsable_certificates(certificates);
-                        if added == 0 {
-                            errors.push(fail(table.error("tls.ca_file", message)));
-                        }
-                    }
-                    Ok(Ok(_)) => {
-                        errors.push(fail(table.error("tls.ca_file", message).because("it contains none")))
-                    }
-                    Ok(Err(error)) => {
-                        errors.push(fail(table.error("tls.ca_file", message).because(error)));
-                    }
-                    Err(error) => errors.push(fail(table.error("tls.ca_file", message).because(error))),
-                }
-            }
-        }
+        let config = client_tls(table, "tls.ca_file", self.ca_file.as_ref());
+        let config = config.map_err(|found| errors.extend(found)).ok();
         let name = match self.server_name.clone().map(ServerName::try_from).transpose() {
             Ok(name) => name,
             Err(error) => {
@@ -62,11 +37,7 @@ impl TlsOptions {
             }
         };
         Errors::check(errors)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::new("cannot set up TLS").because(error))?;
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let Some(mut config) = config else { return Err(table.error("tls", "no configuration").into()) };
         config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Ok(Tls { config: Arc::new(config), name })
     }
