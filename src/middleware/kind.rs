@@ -17,6 +17,8 @@ pub struct MiddlewareKind {
     /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
     /// timed only if a stack has such a middleware.
     pub needs_times: bool,
+    /// Whether it shows them to developers: in development, it needs them too.
+    pub shows_times: bool,
     /// Whether it limits the bodies of requests. A stack without such a middleware has the default limit.
     pub limits_bodies: bool,
 }
@@ -58,7 +60,13 @@ impl MiddlewareKind {
 
     fn new(build: Box<BuildMiddleware>) -> MiddlewareKind {
         let links = Box::new(|_: &Table| Vec::new());
-        MiddlewareKind { build, links, needs_times: false, limits_bodies: false }
+        MiddlewareKind {
+            build,
+            links,
+            needs_times: false,
+            shows_times: false,
+            limits_bodies: false,
+        }
     }
 }
 
@@ -115,6 +123,12 @@ impl Entry<MiddlewareKind> {
     /// See [`MiddlewareKind::needs_times`].
     pub(super) fn needs_times(mut self) -> Self {
         self.kind.needs_times = true;
+        self
+    }
+
+    /// See [`MiddlewareKind::shows_times`].
+    pub(super) fn shows_times(mut self) -> Self {
+        self.kind.shows_times = true;
         self
     }
 

@@ -141,7 +141,8 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "error_page",
             "Turns errors, panics and empty error responses into readable pages",
             error_page::build,
-        ),
+        )
+        .shows_times(),
         Entry::of("grant_ip", "Lets requests pass by the address of the client", grant_ip::build),
         Entry::of(
             "headers",

@@ -151,7 +151,7 @@ impl<'a> Assembler<'a> {
             built: BTreeSet::new(),
             logs: BTreeMap::new(),
             handing_on: BTreeSet::new(),
-            timed: is_timed(config),
+            timed: is_timed(config, context.development),
             errors: Vec::new(),
         }
     }
@@ -364,10 +364,11 @@ impl<'a> Assembler<'a> {
 }
 
 /// Whether a stack has a middleware that reports the times of parts: each timed call costs an allocation.
-fn is_timed(config: &Config) -> bool {
+fn is_timed(config: &Config, development: bool) -> bool {
+    let uses = |kind: &MiddlewareKind| kind.needs_times || (development && kind.shows_times);
     config.names("app").into_iter().filter_map(|name| config.table("app", name)).any(|table| {
         // Its faults are reported when it is built.
-        stack(config, &table, &mut Vec::new()).iter().any(|layer| layer.is(|kind| kind.needs_times))
+        stack(config, &table, &mut Vec::new()).iter().any(|layer| layer.is(uses))
     })
 }
 

@@ -58,6 +58,7 @@ mod python;
 mod refused;
 mod reload;
 mod request;
+mod request_log;
 mod scgi;
 mod sendfile;
 mod serve;

@@ -29,6 +29,7 @@ use crate::config::{ReadPath, Table, client_tls, join};
 use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
+use crate::inflight::TraceIds;
 use crate::spans::{Recorder, new_id};
 
 /// Options of a `[middleware.NAME]` table with `use = "trace"`.
@@ -115,8 +116,14 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         let parent = given.unwrap_or_else(|| Parent::begin(tracing.sample));
         let own = new_id();
         parent.write(request.headers_mut(), own);
+        let ids = TraceIds { trace: parent.trace, span: own };
+        if let Some(environ) = request.extensions().get::<Environ>() {
+            environ.handle.trace(ids);
+        }
+        request.extensions_mut().insert(ids);
         if !parent.sampled {
-            return next.handle(request);
+            let response = next.handle(request);
+            return Box::pin(async move { response.await.map(|response| with_ids(response, ids)) });
         }
         let began = Instant::now();
         let recorder = Recorder::new(began, own);
@@ -132,7 +139,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             match response.await {
                 Ok(response) => {
                     open.answered(&response);
-                    Ok(response.map(|body| body.watched(open)))
+                    Ok(with_ids(response, ids).map(|body| body.watched(open)))
                 }
                 Err(error) => {
                     open.failed(&*error);
@@ -141,6 +148,12 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             }
         })
     }))
+}
+
+/// The response, which tells an access log outside what its trace is.
+fn with_ids(mut response: Response, ids: TraceIds) -> Response {
+    response.extensions_mut().insert(ids);
+    response
 }
 
 /// What a request's span contains before there is a response. The query is left out because it may contain

@@ -59,6 +59,11 @@ pub enum Ask {
         /// Keep sending new lines until the command closes the connection.
         follow: bool,
     },
+    /// The lines of the logs about one request. Answer: a list of [`LogLine`], oldest first.
+    FindLogs {
+        /// Which request.
+        id: LoggedId,
+    },
     /// Start new processes of an app or a program, and then end the old ones. Answer: [`Switched`].
     Restart {
         /// Its name.
@@ -284,6 +289,16 @@ pub struct Switched {
     pub generation: u64,
     /// How long it took, in milliseconds; `None` without `wait`.
     pub ms: Option<u64>,
+}
+
+/// What identifies a request in the logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoggedId {
+    /// The id that `request_id` gave it.
+    Request(String),
+    /// Its trace: 32 hexadecimal digits.
+    Trace(String),
 }
 
 /// A line of the log.

@@ -11,6 +11,7 @@ use super::caches;
 use super::child::WorkerHandle;
 use super::control_socket::{hello, open};
 use super::event::{Event, Reason};
+use super::find_logs;
 use super::inbox::ControlOutcome;
 use super::pool::{Worker, WorkerPool};
 use super::scheduler::{RunningTask, Scheduler, StartedTask};
@@ -101,6 +102,12 @@ impl Supervisor {
                     (true, None) => self.stop("stop", FAST, 0),
                     (true, Some(_)) => self.force_stop(),
                 }
+            }
+            Ask::FindLogs { id } => {
+                let files = self.pool.as_ref().map(|pool| find_logs::files(&pool.plan.config));
+                tokio::task::spawn_blocking(move || {
+                    reply.send(value(find_logs::find(&shared.events.log, &files.unwrap_or_default(), &id)))
+                });
             }
             Ask::PurgeCache { purge } => {
                 let asked = self.asked();

@@ -26,6 +26,7 @@ mod control;
 mod control_socket;
 pub(super) mod event;
 mod events;
+mod find_logs;
 mod handoff_state;
 mod health_check;
 mod inbox;
