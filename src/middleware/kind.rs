@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::MIDDLEWARE;
+use super::{MIDDLEWARE, StackPlace};
 use crate::body::App;
 use crate::config::{Link, ReadOptions, Table};
 use crate::context::Context;
@@ -19,6 +19,8 @@ pub struct MiddlewareKind {
     pub needs_times: bool,
     /// Whether it shows them to developers: in development, it needs them too.
     pub shows_times: bool,
+    /// Where it usually is in a stack.
+    pub place: StackPlace,
     /// Whether it limits the bodies of requests. A stack without such a middleware has the default limit.
     pub limits_bodies: bool,
 }
@@ -63,6 +65,7 @@ impl MiddlewareKind {
         MiddlewareKind {
             build,
             links,
+            place: StackPlace::Inner,
             needs_times: false,
             shows_times: false,
             limits_bodies: false,
@@ -118,6 +121,12 @@ impl Entry<MiddlewareKind> {
         };
         let kind = MiddlewareKind::new(Box::new(build));
         Entry::new::<serde_json::Map<String, serde_json::Value>>(name, summary, kind)
+    }
+
+    /// See [`MiddlewareKind::place`]; [`StackPlace::Inner`] if it is not set.
+    pub(super) fn at(mut self, place: StackPlace) -> Self {
+        self.kind.place = place;
+        self
     }
 
     /// See [`MiddlewareKind::needs_times`].

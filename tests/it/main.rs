@@ -48,6 +48,7 @@ mod metrics;
 mod middleware;
 mod mount;
 mod on_the_way;
+mod order;
 mod orphans;
 mod output;
 mod pki;
