@@ -148,6 +148,8 @@ def format(error):
 _VARIABLES = "\n\0variables\0\n"
 # Names of variables whose values are hidden.
 _SECRET = ("password", "passwd", "secret", "token", "key", "auth", "cookie", "session", "credential")
+# Variables that contain the request's fields, with cookies and credentials. The page shows the request without them.
+_REQUEST = ("environ", "scope", "headers")
 _LONGEST_VALUE = 200
 _LONGEST_TEXT = 32768
 _development = False
@@ -174,7 +176,7 @@ def _shorten(shown, seen):
     seen.add(id(shown))
     for frame in shown.stack:
         for name, value in (frame.locals or {}).items():
-            secret = any(word in name.lower() for word in _SECRET)
+            secret = name in _REQUEST or any(word in name.lower() for word in _SECRET)
             frame.locals[name] = "***" if secret else value[:_LONGEST_VALUE]
     _shorten(shown.__cause__, seen)
     _shorten(shown.__context__, seen)

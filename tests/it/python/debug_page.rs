@@ -33,7 +33,7 @@ fn variables_are_shown_to_developers_and_never_logged() {
         let config = if asgi { config.replace("use = \"wsgi\"", "use = \"asgi\"") } else { config };
         site.write("server.toml", &config);
         let serving = crate::support::Serving::spawn(site.paster(&[&["serve", "--json"], args].concat()));
-        let head = "GET /pear HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n";
+        let head = "GET /pear HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nCookie: id=h1dden\r\n\r\n";
         let (head, page) = Connection::open(serving.address()).request(head);
         wait_until("it is logged", || serving.stderr().contains("KeyError"));
         let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned();
@@ -46,6 +46,7 @@ fn variables_are_shown_to_developers_and_never_logged() {
             assert!(html.contains(part), "{mode} {part}: {html}");
         }
         assert_eq!(html.contains("looking for /pear"), !asgi, "{mode}: {html}");
+        assert!(!html.contains("h1dden"), "{mode}: {html}");
         assert!(!html.contains("&#x27;s3cret") && !log.contains("apple & pear"), "{mode}: {log}");
         assert!(log.contains(&format!("request_id={id}")), "{mode}: {log}");
     }
