@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::body::BoxFuture;
+use crate::caches::{Caches, Purge};
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::{Counts, Parts};
@@ -48,6 +49,8 @@ pub struct Context {
     pub stores: Stores,
     /// The addresses of the resources, as variables for programs: `PASTER_RESOURCE_DB_URL`.
     pub variables: Arc<BTreeMap<String, String>>,
+    /// The caches of all stacks.
+    pub caches: Arc<Caches>,
 }
 
 /// Where a process of an application listens.
@@ -109,6 +112,11 @@ pub trait Host: Send + Sync {
         let _ = (app, path); // nothing serves
     }
 
+    /// Deletes cached responses in the other workers.
+    fn invalidate(&self, purge: &Purge) {
+        let _ = purge; // there are no others
+    }
+
     /// The counts of all workers and the supervisor.
     /// # Errors
     /// If there is no supervisor, or it does not respond.
@@ -145,6 +153,7 @@ impl Context {
             health: Arc::default(),
             stores: Stores::default(),
             variables: Arc::default(),
+            caches: Arc::default(),
         }
     }
 }

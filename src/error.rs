@@ -354,6 +354,16 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
+/// An exception of a language with tracebacks, as the source of an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Traceback {
+    /// The traceback.
+    pub text: String,
+    /// The same with the variables of each frame, which may be secret: only for a developer's page.
+    pub with_variables: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

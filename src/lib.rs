@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod body;
+pub mod caches;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -77,6 +77,11 @@ impl Recorder {
         }
     }
 
+    /// The spans that have finished so far.
+    pub fn seen(&self) -> Vec<Span> {
+        self.shared.spans().done.clone()
+    }
+
     /// The finished spans, in the order in which they ended.
     pub fn take(&self) -> Vec<Span> {
         std::mem::take(&mut self.shared.spans().done)

@@ -15,7 +15,8 @@ use crate::ops::list::Section;
   paster list middleware              list the kinds of one section
   paster list middleware compress     describe the options of one kind, with types and defaults
   paster list apps --json
-  paster list --markdown              the reference of all kinds and tables (docs/kinds.md)")]
+  paster list --markdown              the reference of all kinds and tables (docs/kinds.md)
+  paster list --order                 what happens to a request, step by step (docs/order.md)")]
 pub(super) struct Args {
     /// What to list [default: all]
     #[arg(value_enum)]
@@ -31,6 +32,10 @@ pub(super) struct Args {
     /// Print the reference of all kinds and of the other tables as Markdown
     #[arg(long, conflicts_with_all = ["json", "section"])]
     markdown: bool,
+
+    /// Print in which order what happens to a request, as Markdown
+    #[arg(long, conflicts_with_all = ["json", "section", "markdown"])]
+    order: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -48,6 +53,9 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         if self.markdown {
             return print(&crate::ops::reference::markdown());
+        }
+        if self.order {
+            return print(&crate::ops::order::markdown());
         }
         let section = self.section.map(|word| match word {
             Word::Servers => Section::Servers,

@@ -2,6 +2,7 @@
 //! calls `ops`.
 
 mod attach;
+mod cache;
 mod cancel;
 mod check;
 mod completions;
@@ -76,6 +77,7 @@ enum Command {
     Restart(reload::RestartArgs),
     Attach(attach::Args),
     Cancel(cancel::Args),
+    Cache(cache::Args),
     Task(task::Args),
     Stop(stop::Args),
     Request(request::Args),
@@ -155,6 +157,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Restart(args) => args.run(),
         Command::Attach(args) => args.run(),
         Command::Cancel(args) => args.run(),
+        Command::Cache(args) => args.run(),
         Command::Task(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Request(args) => args.run(),

@@ -11,6 +11,7 @@ use super::source::SourceArgs;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ops::control::Ask;
+use crate::ops::order;
 use crate::ops::routes::{Routes, routes};
 
 /// Shows which app serves which path, with its middleware.
@@ -18,6 +19,7 @@ use crate::ops::routes::{Routes, routes};
 #[command(after_help = "Examples:
   paster routes                            the routes of ./server.toml
   paster routes site/server.toml --json
+  paster routes --order                    what happens to a request, step by step
   paster routes --running                  the routes of the running server, with its addresses
 
 Middleware is listed outermost first. For a config, nothing is built. A running server shows what it
@@ -35,6 +37,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     control: Option<PathBuf>,
 
+    /// Print what happens to a request, step by step
+    #[arg(long, conflicts_with = "json")]
+    order: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -47,9 +53,10 @@ impl Args {
         } else {
             routes(&Config::load(&self.source.sources()?)?)?
         };
-        match self.json {
-            true => print(&format!("{:#}\n", json!(routes))),
-            false => print(&routes.text()),
+        match (self.json, self.order) {
+            (true, _) => print(&format!("{:#}\n", json!(routes))),
+            (_, true) => print(&order::text(&routes)),
+            _ => print(&routes.text()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Codecs of the gateway protocols: SCGI, FastCGI and CGI. Servers and bridges read and write with the same
+//! Codecs of the gateway protocols: SCGI, FastCGI and CGI; the `Range` field. Servers and bridges read and write with the same
 //! code.
 //!
 //! Bytes in, values out: no sockets, files or clocks. A gateway passes a request as [`Variables`], the
@@ -8,6 +8,7 @@ pub mod cgi;
 pub mod fastcgi;
 pub mod host_name;
 mod pairs;
+pub mod range;
 pub mod scgi;
 pub mod variables;
 

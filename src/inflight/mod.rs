@@ -5,21 +5,21 @@
 //! shard's lock only if a request ends on a different thread than it began, or when the table is listed.
 //! While a request is in progress, parts write into its own [`Progress`] without a lock.
 
+mod progress;
 mod shares;
 
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Instant;
 
-use futures_util::task::AtomicWaker;
 use http::Method;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-use self::shares::HoldingApp;
+pub use self::progress::{CapturedLines, LoggedIds, Progress, RequestHandle, TraceIds, current};
 pub use self::shares::Shares;
 
 /// If there are more threads than this, some share a shard.
@@ -37,55 +37,6 @@ pub enum RequestPhase {
     Sending,
 }
 
-/// The state of one request, written without a lock. It is reused for later requests.
-#[derive(Debug, Default)]
-pub struct Progress {
-    part: AtomicU32,
-    sending: AtomicU8,
-    cancelled: AtomicBool,
-    waker: AtomicWaker,
-    waits: AtomicBool,
-    named: AtomicBool,
-    id: Mutex<Option<Arc<str>>>,
-    shares: OnceLock<Arc<Shares>>,
-    holder: HoldingApp,
-}
-
-/// A request's handle to its [`Progress`], in its environ; empty if there is no table.
-#[derive(Debug, Clone, Default)]
-pub struct RequestHandle(Option<Arc<Progress>>);
-
-impl RequestHandle {
-    /// Records that the part with this number was called (the assembler numbers parts from 1).
-    #[inline]
-    pub fn enter(&self, part: u32) {
-        if let Some(progress) = &self.0 {
-            progress.part.store(part, Relaxed);
-        }
-    }
-
-    /// Counts the request for the app with this number only, or for none. `false`: that app already has its
-    /// share of all requests in flight.
-    pub fn pass(&self, app: Option<u32>) -> bool {
-        let Some(progress) = &self.0 else { return true };
-        progress.shares.get().is_none_or(|shares| progress.holder.pass(shares, app))
-    }
-
-    /// Records the id that `request_id` gave to the request.
-    pub fn name(&self, id: &Arc<str>) {
-        if let Some(progress) = &self.0 {
-            *progress.id() = Some(id.clone());
-            progress.named.store(true, Relaxed);
-        }
-    }
-}
-
-impl Progress {
-    fn id(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.id.lock()
-    }
-}
-
 /// A request's entry in the table: return it with [`Table::end`].
 #[derive(Debug)]
 pub struct RequestEntry {
@@ -97,7 +48,7 @@ pub struct RequestEntry {
 impl RequestEntry {
     /// The handle for the parts of the stack.
     pub fn handle(&self) -> RequestHandle {
-        RequestHandle(Some(self.progress.clone()))
+        RequestHandle::of(self.progress.clone())
     }
 
     /// Counts the request for the app that has it.
@@ -263,10 +214,7 @@ impl<T> Table<T> {
         }
         progress.part.store(0, Relaxed);
         progress.sending.store(0, Relaxed);
-        if progress.named.load(Relaxed) {
-            *progress.id() = None;
-            progress.named.store(false, Relaxed);
-        }
+        progress.forget();
         if progress.waits.load(Relaxed) {
             drop(progress.waker.take()); // it would keep the memory of a task that has ended
             progress.waits.store(false, Relaxed);
@@ -333,7 +281,7 @@ impl RequestSlot {
             method: self.method.clone(),
             path: self.path.text(),
             client: self.client,
-            id: self.progress.id().clone(),
+            id: self.progress.id(),
             part: self.progress.part.load(Relaxed),
             phase: match self.progress.sending.load(Relaxed) {
                 0 => RequestPhase::Answering,

@@ -78,6 +78,11 @@ families! {
     APP_INNER_DURATION_SECONDS: "paster_app_inner_duration_seconds", Summary, Nanoseconds, "The same of each app without its middleware.";
     MIDDLEWARE_ERRORS: "paster_middleware_errors_total", Counter, Plain, "Calls of a middleware that ended without a response or with 5xx.";
     MIDDLEWARE_DURATION_SECONDS: "paster_middleware_duration_seconds", Summary, Nanoseconds, "From the call of a middleware to the head of its response, with everything inside it.";
+    CACHE_REQUESTS: "paster_cache_requests_total", Counter, Plain, "Requests to each cache, by result: hit, stale (while the app is asked), collapsed (another request's response), validated, stale_if_error, miss, pass (not for a cache).";
+    CACHE_SERVED_BYTES: "paster_cache_served_bytes_total", Counter, Plain, "Bytes of bodies that each cache has answered with.";
+    CACHE_STORED_BYTES: "paster_cache_stored_bytes", Gauge, Plain, "Size of the stored responses.";
+    CACHE_ENTRIES: "paster_cache_entries", Gauge, Plain, "Stored responses.";
+    CACHE_EVICTIONS: "paster_cache_evictions_total", Counter, Plain, "Stored responses that were deleted because of the limits.";
     PLUGIN_COUNTER: "paster_plugin_counter_total", Counter, Plain, "What plugins count.";
     PROCESS_RESIDENT_BYTES: "paster_process_resident_bytes", Gauge, Plain, "Memory in use by the workers.";
     PROCESS_CPU_SECONDS: "paster_process_cpu_seconds_total", Counter, Nanoseconds, "Processor time of the workers.";

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::MIDDLEWARE;
+use super::{MIDDLEWARE, StackPlace};
 use crate::body::App;
 use crate::config::{Link, ReadOptions, Table};
 use crate::context::Context;
@@ -17,6 +17,10 @@ pub struct MiddlewareKind {
     /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
     /// timed only if a stack has such a middleware.
     pub needs_times: bool,
+    /// Whether it shows them to developers: in development, it needs them too.
+    pub shows_times: bool,
+    /// Where it usually is in a stack.
+    pub place: StackPlace,
     /// Whether it limits the bodies of requests. A stack without such a middleware has the default limit.
     pub limits_bodies: bool,
 }
@@ -25,6 +29,8 @@ pub struct MiddlewareKind {
 pub struct MiddlewareBuilder<'a> {
     /// What surrounds the generation.
     pub context: &'a Context,
+    /// Name of the app whose stack it is in; empty if no app uses it.
+    pub app: &'a str,
     /// Builds an app of the config by name, with its middleware; the origin is where the name is written. The
     /// assembler reports faults of that app, and continues with a placeholder.
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
@@ -56,7 +62,14 @@ impl MiddlewareKind {
 
     fn new(build: Box<BuildMiddleware>) -> MiddlewareKind {
         let links = Box::new(|_: &Table| Vec::new());
-        MiddlewareKind { build, links, needs_times: false, limits_bodies: false }
+        MiddlewareKind {
+            build,
+            links,
+            place: StackPlace::Inner,
+            needs_times: false,
+            shows_times: false,
+            limits_bodies: false,
+        }
     }
 }
 
@@ -74,6 +87,19 @@ impl Entry<MiddlewareKind> {
         Entry::new::<O>(name, summary, MiddlewareKind::new(Box::new(build)))
     }
 
+    /// A kind whose `build` needs to know more than the context.
+    pub(super) fn with_builder<O: DeserializeOwned + JsonSchema + 'static>(
+        name: &'static str,
+        summary: &'static str,
+        build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
+    ) -> Self {
+        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
+            let ReadOptions { options, table, wrong_entries } = table.read()?;
+            Errors::join(build(options, &table, builder, next), wrong_entries)
+        };
+        Entry::new::<O>(name, summary, MiddlewareKind::new(Box::new(build)))
+    }
+
     /// A kind that passes requests to other apps too: those in `links`.
     pub(super) fn linking<O: DeserializeOwned + JsonSchema + 'static>(
         name: &'static str,
@@ -81,13 +107,10 @@ impl Entry<MiddlewareKind> {
         build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
         links: fn(&O) -> Vec<Link>,
     ) -> Self {
-        let build = move |table: &Table, builder: &mut MiddlewareBuilder<'_>, next| {
-            let ReadOptions { options, table, wrong_entries } = table.read()?;
-            Errors::join(build(options, &table, builder, next), wrong_entries)
-        };
-        let mut kind = MiddlewareKind::new(Box::new(build));
-        kind.links = Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
-        Entry::new::<O>(name, summary, kind)
+        let mut entry = Entry::with_builder(name, summary, build);
+        entry.kind.links =
+            Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
+        entry
     }
 
     /// A kind that this build lacks: it takes any options, and to build it is an error.
@@ -100,9 +123,21 @@ impl Entry<MiddlewareKind> {
         Entry::new::<serde_json::Map<String, serde_json::Value>>(name, summary, kind)
     }
 
+    /// See [`MiddlewareKind::place`]; [`StackPlace::Inner`] if it is not set.
+    pub(super) fn at(mut self, place: StackPlace) -> Self {
+        self.kind.place = place;
+        self
+    }
+
     /// See [`MiddlewareKind::needs_times`].
     pub(super) fn needs_times(mut self) -> Self {
         self.kind.needs_times = true;
+        self
+    }
+
+    /// See [`MiddlewareKind::shows_times`].
+    pub(super) fn shows_times(mut self) -> Self {
+        self.kind.shows_times = true;
         self
     }
 

@@ -18,6 +18,7 @@ mod auth_ticket;
 mod ban;
 pub(crate) mod body_limit;
 mod buffer;
+mod cache;
 mod canary;
 mod chain;
 mod circuit_breaker;
@@ -44,6 +45,7 @@ pub mod only;
 mod options;
 pub mod password;
 mod peers;
+mod place;
 mod print_debug;
 #[cfg(feature = "profile")]
 mod profile;
@@ -73,6 +75,7 @@ use std::sync::LazyLock;
 
 use crate::registry::{Entries, Entry};
 pub use kind::{MiddlewareBuilder, MiddlewareKind};
+pub use place::StackPlace;
 
 /// Every kind of middleware.
 pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
@@ -81,68 +84,86 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "access_log",
             "Writes one line per request in the common, combined or JSON format",
             access_log::build,
-        ),
+        )
+        .at(StackPlace::Observing),
         Entry::of(
             "api_key",
             "Lets programs in that know a key, of which only a hash is stored",
             api_key::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::of(
             "auth_basic",
             "Asks for a name and a password, and checks them against an htpasswd file",
             auth_basic::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::of(
             "auth_digest",
             "Asks for a name and a password, which are not sent in the clear",
             auth_digest::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::of(
             "auth_form",
             "Lets users log in on a page, and keeps them in the session",
             auth_form::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::linking(
             "auth_forward",
             "Asks another app whether a request may pass",
             auth_forward::build,
             auth_forward::links,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::linking(
             "auth_jwt",
             "Checks signed tokens of an identity provider",
             auth_jwt::build,
             auth_jwt::links,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         #[cfg(feature = "auth_ldap")]
         Entry::of(
             "auth_ldap",
             "Asks for a name and a password, and checks them with an LDAP directory",
             auth_ldap::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         #[cfg(not(feature = "auth_ldap"))]
         Entry::lacking("auth_ldap", "Not in this build: needs the feature `auth_ldap`"),
         #[cfg(feature = "auth_oidc")]
-        Entry::of("auth_oidc", "Logs users in at an OpenID Connect provider", auth_oidc::build),
+        Entry::of("auth_oidc", "Logs users in at an OpenID Connect provider", auth_oidc::build)
+            .at(StackPlace::Authenticating),
         #[cfg(not(feature = "auth_oidc"))]
         Entry::lacking("auth_oidc", "Not in this build: needs the feature `auth_oidc`"),
         Entry::of(
             "auth_ticket",
             "Checks signed tickets in a cookie, as mod_auth_tkt and Paste write them",
             auth_ticket::build,
-        ),
+        )
+        .at(StackPlace::Authenticating),
         Entry::of(
             "ban",
             "Refuses clients for a while that have caused many errors, such as failed logins",
             ban::build,
-        ),
+        )
+        .at(StackPlace::Refusing),
         Entry::of("body_limit", "Answers 413 if the request body is too long", body_limit::build)
             .limits_bodies(),
         Entry::of(
             "buffer",
             "Receives whole bodies before it passes them on, in memory or in temporary files",
             buffer::build,
-        ),
+        )
+        .at(StackPlace::Encoding),
+        Entry::with_builder(
+            "cache",
+            "Stores responses in memory or on disk, and answers with them",
+            cache::build,
+        )
+        .at(StackPlace::Storing),
         Entry::linking("canary", "Sends a share of the clients to another app", canary::build, canary::links),
         Entry::of(
             "circuit_breaker",
@@ -150,37 +171,47 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             circuit_breaker::build,
         ),
         #[cfg(feature = "compress")]
-        Entry::of("compress", "Compresses responses with zstd, br or gzip", compress::build),
+        Entry::of("compress", "Compresses responses with zstd, br or gzip", compress::build)
+            .at(StackPlace::Encoding),
         #[cfg(not(feature = "compress"))]
-        Entry::lacking("compress", "Not in this build: needs the feature `compress`"),
+        Entry::lacking("compress", "Not in this build: needs the feature `compress`")
+            .at(StackPlace::Encoding),
         Entry::of(
             "concurrency_limit",
             "Limits how many requests are handled at once, with a queue",
             concurrency_limit::build,
         ),
-        Entry::of("cors", "Lets scripts of other origins use the application", cors::build),
-        Entry::of("csrf", "Refuses requests that a page of another site makes a browser send", csrf::build),
+        Entry::of("cors", "Lets scripts of other origins use the application", cors::build)
+            .at(StackPlace::Addressing),
+        Entry::of("csrf", "Refuses requests that a page of another site makes a browser send", csrf::build)
+            .at(StackPlace::Authenticating),
         Entry::of(
             "error_document",
             "Lets the application itself write the pages for errors",
             error_document::build,
-        ),
+        )
+        .at(StackPlace::ErrorPages),
         Entry::of(
             "error_page",
             "Turns errors, panics and empty error responses into readable pages",
             error_page::build,
-        ),
-        Entry::of("grant_ip", "Lets requests pass by the address of the client", grant_ip::build),
+        )
+        .at(StackPlace::ErrorPages)
+        .shows_times(),
+        Entry::of("grant_ip", "Lets requests pass by the address of the client", grant_ip::build)
+            .at(StackPlace::Refusing),
         Entry::of(
             "headers",
             "Sets, appends and removes header fields of requests and responses",
             headers::build,
-        ),
+        )
+        .at(StackPlace::Addressing),
         Entry::of(
             "health",
             "Answers health checks: whether the process is alive and the apps are ready",
             health::build,
-        ),
+        )
+        .at(StackPlace::Observing),
         Entry::of(
             "lint",
             "Checks that servers and applications keep the rules of the gateway interface",
@@ -190,8 +221,10 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "lowercase",
             "Converts text to lower case: the smallest example of a middleware",
             lowercase::build,
-        ),
+        )
+        .at(StackPlace::Encoding),
         Entry::of("metrics", "Answers with the metrics of all workers, for Prometheus", metrics::build)
+            .at(StackPlace::Observing)
             .needs_times(),
         Entry::of(
             "print_debug",
@@ -199,27 +232,34 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             print_debug::build,
         ),
         #[cfg(feature = "profile")]
-        Entry::of("profile", "Answers with a flame graph of the worker's native code", profile::build),
+        Entry::of("profile", "Answers with a flame graph of the worker's native code", profile::build)
+            .at(StackPlace::Observing),
         #[cfg(not(feature = "profile"))]
-        Entry::lacking("profile", "Not in this build: needs the feature `profile`"),
-        Entry::of("progress", "Tells a page how much of its upload has arrived", progress::build),
+        Entry::lacking("profile", "Not in this build: needs the feature `profile`").at(StackPlace::Observing),
+        Entry::of("progress", "Tells a page how much of its upload has arrived", progress::build)
+            .at(StackPlace::Observing),
         Entry::of(
             "proxy_headers",
             "Tells the application where clients reach it behind a proxy",
             proxy_headers::build,
-        ),
-        Entry::of("rate_limit", "Answers 429 to clients that send too many requests", rate_limit::build),
-        Entry::of("record", "Keeps requests and responses in a file, for `paster replay`", record::build),
+        )
+        .at(StackPlace::Addressing),
+        Entry::of("rate_limit", "Answers 429 to clients that send too many requests", rate_limit::build)
+            .at(StackPlace::Refusing),
+        Entry::of("record", "Keeps requests and responses in a file, for `paster replay`", record::build)
+            .at(StackPlace::Observing),
         Entry::of(
             "redirect",
             "Redirects clients to the one address of the site: HTTPS, one host, current paths",
             redirect::build,
-        ),
+        )
+        .at(StackPlace::Addressing),
         Entry::of(
             "request_id",
             "Gives each request an id that appears in the app, the log and the response",
             request_id::build,
-        ),
+        )
+        .at(StackPlace::Observing),
         Entry::of(
             "rewrite",
             "Changes the paths of requests before the application sees them",
@@ -229,8 +269,10 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "security_headers",
             "Sets the response fields that tell browsers to be strict",
             security_headers::build,
-        ),
-        Entry::of("session", "Keeps values for each visitor, from one request to the next", session::build),
+        )
+        .at(StackPlace::Addressing),
+        Entry::of("session", "Keeps values for each visitor, from one request to the next", session::build)
+            .at(StackPlace::Authenticating),
         Entry::linking(
             "static_overlay",
             "Serves files first, and passes all other requests on to the application",
@@ -243,14 +285,17 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Sends spans for each request and each middleware to an OpenTelemetry collector",
             trace::build,
         )
+        .at(StackPlace::Observing)
         .needs_times(),
         #[cfg(feature = "validate_html")]
         Entry::of(
             "validate_html",
             "Finds the errors in the HTML that the application writes",
             validate_html::build,
-        ),
+        )
+        .at(StackPlace::Encoding),
         #[cfg(not(feature = "validate_html"))]
-        Entry::lacking("validate_html", "Not in this build: needs the feature `validate_html`"),
+        Entry::lacking("validate_html", "Not in this build: needs the feature `validate_html`")
+            .at(StackPlace::Encoding),
     ]
 });

@@ -155,7 +155,7 @@ impl<'a> Assembler<'a> {
             built: BTreeSet::new(),
             logs: BTreeMap::new(),
             handing_on: BTreeSet::new(),
-            timed: is_timed(config),
+            timed: is_timed(config, context.development),
             errors,
         }
     }
@@ -316,7 +316,7 @@ impl<'a> Assembler<'a> {
             hands_on = true;
             self.app(name, origin)
         };
-        let mut builder = MiddlewareBuilder { context, resolve: &mut resolve };
+        let mut builder = MiddlewareBuilder { context, app, resolve: &mut resolve };
         let built = entry.kind.build(&layer.table, &mut builder, next);
         if hands_on {
             self.handing_on.insert(app.to_owned());
@@ -368,10 +368,11 @@ impl<'a> Assembler<'a> {
 }
 
 /// Whether a stack has a middleware that reports the times of parts: each timed call costs an allocation.
-fn is_timed(config: &Config) -> bool {
+fn is_timed(config: &Config, development: bool) -> bool {
+    let uses = |kind: &MiddlewareKind| kind.needs_times || (development && kind.shows_times);
     config.names("app").into_iter().filter_map(|name| config.table("app", name)).any(|table| {
         // Its faults are reported when it is built.
-        stack(config, &table, &mut Vec::new()).iter().any(|layer| layer.is(|kind| kind.needs_times))
+        stack(config, &table, &mut Vec::new()).iter().any(|layer| layer.is(uses))
     })
 }
 

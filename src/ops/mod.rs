@@ -10,6 +10,7 @@ pub mod detect;
 pub mod environment;
 pub mod htpasswd;
 pub mod list;
+pub mod order;
 pub mod python_environment;
 mod redirect;
 pub mod reference;

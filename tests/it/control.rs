@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// Waits until this many requests are in flight and returns them.
-    fn wait_in_flight(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn wait_in_flight(&self, count: usize) -> Vec<Value> {
         let mut requests = Vec::new();
         wait_until("the requests are in flight", || {
             requests = self.in_flight();

@@ -441,7 +441,8 @@ fn wrap(kind: &str, strict: bool, app: App) -> App {
     let folder = folder(&[("server.toml", &config)]);
     let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
     let context = &Context::alone(false);
-    let mut builder = MiddlewareBuilder { context, resolve: &mut |name, _| panic!("no app `{name}`") };
+    let mut builder =
+        MiddlewareBuilder { context, app: "main", resolve: &mut |name, _| panic!("no app `{name}`") };
     entry.kind.build(&table, &mut builder, app).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 mod asgi;
 mod conformance;
+mod debug_page;
 mod embedded;
 mod frameworks;
 mod http2;

@@ -232,3 +232,38 @@ fn a_collector_that_is_away_costs_no_request() {
     assert_eq!(serving.stop(), Some(0));
     wait_until("losses are told of", || serving.stderr().contains("spans were lost"));
 }
+
+#[test]
+fn a_collector_may_be_reached_over_tls() {
+    let collector = Collector::start();
+    let pki = tempfile::tempdir().unwrap();
+    let authority = crate::pki::Authority::new("Collectors");
+    let pair = authority.pair(pki.path(), "collector", &["localhost"]);
+    let ca = authority.file(pki.path());
+    // Another paster does TLS for the collector.
+    let front = folder(&[(
+        "server.toml",
+        &format!(
+            "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\ntls.certificates = [{}]\n\
+             [app.main]\nuse = \"proxy\"\nupstreams = [\"http://{}\"]\n",
+            pair.item(),
+            collector.address
+        ),
+    )]);
+    let front = Serving::start(front.path(), &[]);
+    let port = front.url().rsplit(':').next().unwrap();
+    let config = config("none", &format!("ca_file = {ca:?}\n"))
+        .replace("http://none/v1", &format!("https://localhost:{port}/v1"));
+    let folder = folder(&[("server.toml", &config)]);
+    let serving = Serving::start(folder.path(), &[]);
+    Connection::open(serving.address()).get("/");
+    let (spans, fields) = collector.spans(5);
+    assert_eq!((spans.len(), fields["target"].as_str()), (5, "/v1/traces"));
+    // Without the authority, nothing is sent.
+    let distrusted = config.replace(&format!("ca_file = {ca:?}\n"), "");
+    std::fs::write(folder.path().join("server.toml"), distrusted).unwrap();
+    let serving = Serving::start(folder.path(), &[]);
+    Connection::open(serving.address()).get("/");
+    wait_until("it is logged", || serving.stderr().contains("cannot send spans"));
+    assert!(serving.stderr().contains("UnknownIssuer"), "{}", serving.stderr());
+}

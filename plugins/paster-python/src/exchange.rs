@@ -232,6 +232,8 @@ impl Exchange {
 
     /// Writes lines to paster's log.
     pub(crate) fn log(&self, level: Level, text: &str) {
+        // Variables may be secret, so they are not logged (`describe` of loader.py).
+        let text = text.split("\n\0variables\0\n").next().unwrap_or_default();
         let payload = [&[level as u8], text.as_bytes()].concat();
         self.connection.send(|out| out.push(Kind::Log, self.stream, &payload));
     }

@@ -144,6 +144,44 @@ def format(error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
 
 
+# Between the traceback of a failed request and the same with variables.
+_VARIABLES = "\n\0variables\0\n"
+# Names of variables whose values are hidden.
+_SECRET = ("password", "passwd", "secret", "token", "key", "auth", "cookie", "session", "credential")
+# Variables that contain the request's fields, with cookies and credentials. The page shows the request without them.
+_REQUEST = ("environ", "scope", "headers")
+_LONGEST_VALUE = 200
+_LONGEST_TEXT = 32768
+_development = False
+
+
+def describe(error):
+    """`format`; in development followed by the same with the variables of each frame, for the developer's page."""
+    text = format(error)
+    if not _development or isinstance(error, LoadError):
+        return text
+    try:
+        shown = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+        _shorten(shown, set())
+        variables = "".join(shown.format()).rstrip()
+    except Exception:  # the application's own `__repr__` may fail
+        return text
+    return text + _VARIABLES + variables[-_LONGEST_TEXT:]
+
+
+def _shorten(shown, seen):
+    """Hides secrets and shortens long values."""
+    if shown is None or id(shown) in seen:
+        return
+    seen.add(id(shown))
+    for frame in shown.stack:
+        for name, value in (frame.locals or {}).items():
+            secret = name in _REQUEST or any(word in name.lower() for word in _SECRET)
+            frame.locals[name] = "***" if secret else value[:_LONGEST_VALUE]
+    _shorten(shown.__cause__, seen)
+    _shorten(shown.__context__, seen)
+
+
 def _is_import(entry):
     name = entry.tb_frame.f_code.co_filename
     return name.startswith("<frozen importlib") or name.endswith("/importlib/__init__.py")
@@ -202,6 +240,8 @@ def prepare(application, development, forked, stacks):
     import faulthandler
     import signal
 
+    global _development
+    _development = development
     sys.argv[:] = [application.partition(" ")[0]]
     # A cached file is told by its time in whole seconds and its length: too little for somebody who saves often.
     sys.dont_write_bytecode = development
@@ -225,6 +265,8 @@ def prepare_worker(application, development, folder, variables):
     """The same in a worker of paster, which has signals of its own."""
     import faulthandler
 
+    global _development
+    _development = development
     sys.argv[:] = [application.partition(" ")[0]]
     sys.dont_write_bytecode = development
     os.chdir(folder)

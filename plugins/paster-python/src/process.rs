@@ -196,7 +196,7 @@ impl Begun<'_> {
                 Inbox::new(events),
                 start.clone(),
                 settings.text("loop"),
-                loader.getattr("format")?,
+                loader.getattr("describe")?,
             ),
         );
         match served {

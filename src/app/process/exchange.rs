@@ -18,8 +18,9 @@ use super::pool::{Lease, Pool};
 use super::websocket;
 use crate::body::{Body, Request, Response};
 use crate::codec::variables::from_request;
-use crate::environ::{Environ, RequestId};
+use crate::environ::Environ;
 use crate::error::BoxError;
+use crate::inflight::RequestHandle;
 use crate::session::Session;
 
 /// Bytes of a response body that are taken before the process gets credit for them.
@@ -119,11 +120,15 @@ pub(super) struct Exchange {
     failing: bool,
 }
 
+fn handle(parts: &Parts) -> RequestHandle {
+    parts.extensions.get::<Environ>().map(|environ| environ.handle.clone()).unwrap_or_default()
+}
+
 impl Exchange {
     /// Sends the head of a WebSocket's handshake.
     fn open(lease: Lease, parts: &Parts, head: &[u8]) -> Exchange {
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-        let (id, stream) = lease.link.open(Stream { request_id, ..Stream::default() });
+        let request = handle(parts);
+        let (id, stream) = lease.link.open(Stream { request, ..Stream::default() });
         lease.link.send(|out| out.push(Kind::Request, id, head));
         Exchange {
             lease,
@@ -141,9 +146,9 @@ impl Exchange {
 
     /// Sends the head, and the body if it is small and at hand.
     fn start(lease: Lease, parts: &Parts, head: &[u8], mut body: Body) -> Exchange {
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        let request = handle(parts);
         let expects = parts.headers.contains_key(EXPECT);
-        let (id, stream) = lease.link.open(Stream { request_id, ..Stream::default() });
+        let (id, stream) = lease.link.open(Stream { request, ..Stream::default() });
         let (mut rest, mut ended) = (Bytes::new(), body.is_end_stream());
         if !ended && body.is_whole() {
             // It is in memory, so there is nothing to wait for.

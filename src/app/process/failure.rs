@@ -6,7 +6,10 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
 use crate::body::{Response, text_response};
-use crate::error::BoxError;
+use crate::error::{BoxError, Traceback};
+
+/// Between the traceback of a failed request and the same with variables (`describe` of paster-python's loader.py).
+const VARIABLES: &str = "\n\0variables\0\n";
 
 /// Why there is no response, or why it is incomplete.
 #[derive(Debug, Clone)]
@@ -36,9 +39,13 @@ impl Failure {
     pub(super) fn into_error(self) -> BoxError {
         match self {
             Failure::Application(text) => {
+                let (text, with_variables) = match text.split_once(VARIABLES) {
+                    Some((text, more)) => (text.to_owned(), Some(more.to_owned())),
+                    None => (text, None),
+                };
                 let summary = text.lines().next_back().unwrap_or("it gave no reason").to_owned();
-                let traceback = Some(text).filter(|text| *text != summary);
-                ApplicationError { summary, traceback: traceback.map(|text| Traceback(text).into()) }.into()
+                let traceback = (text != summary).then(|| Traceback { text, with_variables }.into());
+                ApplicationError { summary, traceback }.into()
             }
             other => other.to_string().into(),
         }
@@ -48,7 +55,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Application(text) => f.write_str(text),
+            Failure::Application(text) => f.write_str(text.split(VARIABLES).next().unwrap_or_default()),
             Failure::NotBegun | Failure::Ended => f.write_str("its process ended during the request"),
             Failure::Malformed(what) => write!(f, "its process sent {what}"),
         }
@@ -71,7 +78,3 @@ pub(super) struct ApplicationError {
     #[source]
     pub(super) traceback: Option<BoxError>,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Traceback(pub(super) String);

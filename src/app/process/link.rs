@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use super::failure::Failure;
+use crate::inflight::RequestHandle;
 
 /// How often in a row the connection reads before it writes and lets other tasks run.
 const READS: usize = 8;
@@ -45,8 +46,8 @@ struct Streams {
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) state: Mutex<StreamState>,
-    /// The request's id, for the log.
-    pub(super) request_id: Option<Arc<str>>,
+    /// The request, for the log.
+    pub(super) request: RequestHandle,
 }
 
 /// What has arrived and was not taken yet.
@@ -223,13 +224,12 @@ impl Link {
         let (level, text) = Level::split(&frame.payload)?;
         let text = String::from_utf8_lossy(text);
         let stream = self.streams.lock().open.get(&frame.stream).cloned();
-        let id = stream.as_ref().and_then(|stream| stream.request_id.as_deref());
         let app = &*self.app;
-        match level {
-            Level::Error => tracing::error!(app, request_id = id, "{text}"),
-            Level::Warn => tracing::warn!(app, request_id = id, "{text}"),
-            Level::Info => tracing::info!(app, request_id = id, "{text}"),
-        }
+        stream.map(|stream| stream.request.clone()).unwrap_or_default().scope(|| match level {
+            Level::Error => tracing::error!(app, "{text}"),
+            Level::Warn => tracing::warn!(app, "{text}"),
+            Level::Info => tracing::info!(app, "{text}"),
+        });
         Ok(())
     }
 }

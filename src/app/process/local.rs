@@ -11,9 +11,10 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::control::{Control, LoadFailure, Report};
-use super::failure::{ApplicationError, Traceback};
+use super::failure::ApplicationError;
 use super::{Endpoint, EndpointUsers, Pool, ProcessSpec};
 use crate::context::ProcessAddress;
+use crate::error::Traceback;
 
 /// An address for a process.
 pub(in crate::app) struct LocalPlace {
@@ -132,7 +133,7 @@ pub(super) fn start(pool: &Arc<Pool>, spec: ProcessSpec) {
             let traceback = Some(failure.traceback.clone()).filter(|text| !text.is_empty());
             let error = ApplicationError {
                 summary: format!("the application `{app}` cannot be loaded: {}", failure.summary),
-                traceback: traceback.map(|text| Traceback(text).into()),
+                traceback: traceback.map(|text| Traceback { text, with_variables: None }.into()),
             };
             error.into()
         });

@@ -8,7 +8,6 @@ mod cache;
 mod conditional;
 mod listing;
 mod page;
-mod range;
 mod tree;
 
 use std::os::unix::ffi::OsStringExt;

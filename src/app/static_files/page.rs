@@ -13,10 +13,10 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::conditional::{Verdict, judge, range_holds};
-use super::range::{Parts, parse};
 use super::tree::{Opened, Version, content_etag};
 use crate::body::file::{FileBody, Piece, read_at};
 use crate::body::{Body, Request, Response, text_response};
+use crate::codec::range::{Parts, parse};
 
 /// The largest file whose page is cached.
 pub(super) const CACHE_LIMIT_BYTES: u64 = 64 * 1024;

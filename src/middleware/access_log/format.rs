@@ -5,6 +5,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inflight::TraceIds;
+
 /// The format of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,7 @@ pub(super) struct Answered<'a> {
     /// As reported on the response by an inner middleware that authenticates the user.
     pub(super) user: Option<Arc<str>>,
     pub(super) id: Option<Arc<str>>,
+    pub(super) trace: Option<TraceIds>,
     pub(super) status: u16,
     pub(super) bytes: u64,
     /// Why the server itself answered.
@@ -34,6 +37,14 @@ pub(super) struct Answered<'a> {
 impl Default for Answered<'_> {
     fn default() -> Self {
         // nginx's 499 remains if the client leaves before there is a response.
-        Answered { user: None, id: None, status: 499, bytes: 0, reason: None, chosen: Vec::new() }
+        Answered {
+            user: None,
+            id: None,
+            trace: None,
+            status: 499,
+            bytes: 0,
+            reason: None,
+            chosen: Vec::new(),
+        }
     }
 }

@@ -15,9 +15,10 @@ use crate::body::{Refused, Request};
 use crate::config::is_secret_field;
 use crate::environ::{Environ, RemoteUser, RequestId};
 use crate::escape;
+use crate::inflight::TraceIds;
 
 /// The names of the fields, in their usual order.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "time",
     "client",
     "user",
@@ -31,6 +32,8 @@ const NAMES: [&str; 14] = [
     "referer",
     "user_agent",
     "request_id",
+    "trace_id",
+    "span_id",
     "reason",
 ];
 
@@ -61,7 +64,7 @@ impl LogField {
                 None => {
                     let help = "write `request:NAME` or `response:NAME`, or a name such as `time`, `client`, `user`, `host`, \
                                 `method`, `target`, `version`, `status`, `bytes`, `micros`, `referer`, `user_agent`, \
-                                `request_id` and `reason`";
+                                `request_id`, `trace_id`, `span_id` and `reason`";
                     Err((format!("`{text}` is not a field of the log"), help))
                 }
             },
@@ -95,6 +98,7 @@ pub(super) struct Facts {
     /// middleware.
     user: Option<Arc<str>>,
     id: Option<Arc<str>>,
+    trace: Option<TraceIds>,
     /// The values of the request's fields that the config chooses.
     chosen: Vec<Option<String>>,
 }
@@ -116,6 +120,7 @@ impl Facts {
             agent: agent.map(|value| lossy(value).into_owned()),
             user: extensions.get::<RemoteUser>().map(|user| user.name.clone()),
             id: extensions.get::<RequestId>().map(|id| id.0.clone()),
+            trace: extensions.get::<TraceIds>().copied(),
             chosen: LogField::values(fields, request.headers(), true),
         }
     }
@@ -134,6 +139,7 @@ impl Facts {
             agent: agent.map(|value| lossy(value).into_owned()),
             user: None,
             id: None,
+            trace: None,
             chosen: request
                 .head
                 .headers
@@ -159,6 +165,10 @@ impl Facts {
             "user_agent": self.agent,
             "request_id": answered.id.as_deref().or(self.id.as_deref()),
         });
+        if let Some((trace, span)) = answered.trace.or(self.trace).map(|ids| ids.hex()) {
+            line["trace_id"] = trace.into();
+            line["span_id"] = span.into();
+        }
         if let Some(reason) = answered.reason {
             line["reason"] = reason.into();
         }

@@ -17,6 +17,7 @@ use crate::config::{AppendPath, Purpose, Table, help_for_denied};
 use crate::context::Context;
 use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
+use crate::inflight::TraceIds;
 use format::{Answered, LineFormat};
 use json::{Facts, LogField};
 use line::Line;
@@ -143,6 +144,7 @@ impl ObservedCall for LogEntry {
         let Some(extensions) = response.map(Response::extensions) else { return };
         self.answered.user = extensions.get::<RemoteUser>().map(|user| user.name.clone());
         self.answered.id = extensions.get::<RequestId>().map(|id| id.0.clone());
+        self.answered.trace = extensions.get::<TraceIds>().copied();
         self.answered.reason = extensions.get::<RefusalReason>().map(|reason| reason.0);
     }
 }

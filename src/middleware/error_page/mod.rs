@@ -27,9 +27,11 @@ use super::failure::Panicked;
 use crate::body::{App, Body, Response};
 use crate::config::{ReadPath, Table, join};
 use crate::context::Context;
-use crate::environ::Environ;
+use crate::environ::{Environ, RequestId};
 use crate::error::{BoxError, Error, Errors, Result};
+use crate::inflight::{LoggedIds, TraceIds};
 use negotiate::{Form, form};
+use page::Texts;
 
 /// Options of a `[middleware.NAME]` table with `use = "error_page"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -75,7 +77,10 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     Errors::check(errors)?;
     let pages = Arc::new(Pages { files, development: context.development });
     Ok(App::from_call(move |request| {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if pages.development && is_local(&head) {
+            debug::observe(&mut head);
+        }
         // What a page may need from the request; cloning costs a few reference counts.
         let seen = Parts::clone(&head);
         let called = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -107,7 +112,9 @@ fn is_status(text: &str) -> bool {
 impl Pages {
     /// The response for an error: logged in full, but shown in full only to a developer on this machine.
     fn failed(&self, request: &Parts, error: &BoxError) -> Response {
-        let causes = causes(error);
+        let causes = causes(error, |error| error.to_string());
+        // Of the time before this line.
+        let debug = (self.development && is_local(request)).then(|| debug::Observed::of(request));
         tracing::error!(
             method = %request.method,
             path = request.uri.path(),
@@ -116,11 +123,16 @@ impl Pages {
         );
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         let form = form(&request.headers);
-        let debug = self.development && is_local(request);
-        let (media, body) = match (form, self.file(status)) {
-            (Form::Html, _) if debug => (Form::Html.media(), debug::html(request, &causes).into()),
-            (Form::Html, Some(file)) => (Form::Html.media(), file),
-            (form, _) => page::write(form, status, None, debug.then_some(&causes)),
+        let (media, body) = match (form, self.file(status), &debug) {
+            (Form::Html, _, Some(observed)) => {
+                let causes = self::causes(error, debug::described);
+                (Form::Html.media(), debug::html(request, &causes, observed).into())
+            }
+            (Form::Html, Some(file), None) => (Form::Html.media(), file),
+            (form, _, debug) => {
+                let causes = debug.as_ref().map(|_| &causes);
+                page::write(form, status, &Texts { detail: None, causes, ids: &ids(request) })
+            }
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
@@ -151,7 +163,7 @@ impl Pages {
         let detail = Some(detail.as_str()).filter(|detail| !detail.is_empty());
         let (media, body) = match self.file(head.status) {
             Some(file) if form == Form::Html => (form.media(), file),
-            _ => page::write(form, head.status, detail, None),
+            _ => page::write(form, head.status, &Texts { detail, causes: None, ids: &ids(request) }),
         };
         let mut response = Response::from_parts(head, Body::empty());
         fill(request, &mut response, media, body);
@@ -162,6 +174,17 @@ impl Pages {
     fn file(&self, status: StatusCode) -> Option<Bytes> {
         let class = if status.is_server_error() { "5xx" } else { "4xx" };
         self.files.get(status.as_str()).or_else(|| self.files.get(class)).cloned()
+    }
+}
+
+/// The ids of the request, by which its lines of the log are found.
+fn ids(request: &Parts) -> LoggedIds {
+    let handle =
+        request.extensions.get::<Environ>().map(|environ| environ.handle.logged()).unwrap_or_default();
+    // Those of the middleware around this one, if the request is in no table (`paster request`).
+    LoggedIds {
+        request: handle.request.or_else(|| request.extensions.get::<RequestId>().map(|id| id.0.clone())),
+        trace: handle.trace.or_else(|| request.extensions.get::<TraceIds>().copied()),
     }
 }
 
@@ -180,11 +203,11 @@ fn fill(request: &Parts, response: &mut Response, media: &'static str, body: Byt
 }
 
 /// The messages of an error and of its causes, outermost first.
-fn causes(error: &BoxError) -> Vec<String> {
+fn causes(error: &BoxError, message: impl Fn(&(dyn std::error::Error + 'static)) -> String) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = next {
-        causes.push(error.to_string());
+        causes.push(message(error));
         next = error.source();
     }
     causes

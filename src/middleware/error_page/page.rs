@@ -6,24 +6,34 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::negotiate::Form;
+use crate::inflight::LoggedIds;
 
-/// The media type and content of a page. `detail` is the app's own text; `causes` are shown only to
-/// developers.
+/// What a page says about its request.
+pub(super) struct Texts<'a> {
+    /// The app's own text.
+    pub(super) detail: Option<&'a str>,
+    /// Only for developers.
+    pub(super) causes: Option<&'a Vec<String>>,
+    /// For those who look for the request in the log.
+    pub(super) ids: &'a LoggedIds,
+}
+
+/// The media type and content of a page.
 /// # Source
 /// RFC 9457, section 3, for the JSON form.
-pub(super) fn write(
-    form: Form,
-    status: StatusCode,
-    detail: Option<&str>,
-    causes: Option<&Vec<String>>,
-) -> (&'static str, Bytes) {
+pub(super) fn write(form: Form, status: StatusCode, texts: &Texts<'_>) -> (&'static str, Bytes) {
+    let Texts { detail, causes, ids } = *texts;
     let title = title(status);
+    let shown = shown(ids);
     let content = match form {
-        Form::Html => html(status, title, detail.unwrap_or(advice(status))),
+        Form::Html => html(status, title, detail.unwrap_or(advice(status)), &shown),
         Form::Json => {
             let mut problem = json!({ "type": "about:blank", "title": title, "status": status.as_u16() });
             if let Some(detail) = detail {
                 problem["detail"] = detail.into();
+            }
+            for (_, key, id) in &shown {
+                problem[*key] = id.as_str().into();
             }
             if let Some(causes) = causes {
                 problem["causes"] = causes.clone().into();
@@ -38,10 +48,20 @@ pub(super) fn write(
             for cause in causes.into_iter().flatten() {
                 text += &format!("  {cause}\n");
             }
+            for (name, _, id) in &shown {
+                text += &format!("{name}: {id}\n");
+            }
             text
         }
     };
     (form.media(), content.into())
+}
+
+/// The names of the ids, in words and as members of JSON, and their values.
+pub(super) fn shown(ids: &LoggedIds) -> Vec<(&'static str, &'static str, String)> {
+    let request = ids.request.as_ref().map(|id| ("Request id", "request_id", id.to_string()));
+    let trace = ids.trace.map(|ids| ("Trace id", "trace_id", ids.hex().0));
+    request.into_iter().chain(trace).collect()
 }
 
 fn title(status: StatusCode) -> &'static str {
@@ -70,12 +90,16 @@ pre,code{font-family:ui-monospace,monospace;font-size:.9em}pre{overflow-x:auto;p
 border-radius:.4rem;white-space:pre-wrap}table{border-collapse:collapse;width:100%}th,td{text-align:left;\
 vertical-align:top;padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}th{font-weight:600;white-space:nowrap}";
 
-fn html(status: StatusCode, title: &str, text: &str) -> String {
+fn html(status: StatusCode, title: &str, text: &str, ids: &[(&str, &str, String)]) -> String {
     let (number, text) = (status.as_u16(), html_escape(text));
+    let id = |(name, _, id): &(&str, &str, String)| {
+        format!("<p class=\"status\">{name}: <code>{}</code></p>\n", html_escape(id))
+    };
+    let ids: String = ids.iter().map(id).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         </head>\n<body>\n<main>\n<p class=\"status\">{number}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n</main>\n</body>\n\
+         </head>\n<body>\n<main>\n<p class=\"status\">{number}</p>\n<h1>{title}</h1>\n<p>{text}</p>\n{ids}</main>\n</body>\n\
          </html>\n"
     )
 }

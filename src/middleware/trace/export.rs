@@ -7,8 +7,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use super::encode::{self, Request};
 
@@ -28,6 +35,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Where spans go, and attributes of all of them.
 pub(super) struct Target {
     pub(super) uri: Uri,
+    /// For `https`.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) service: String,
     pub(super) generation: u64,
@@ -166,16 +175,30 @@ impl ExporterShared {
     }
 }
 
+/// An HTTP/1 connection over the stream, and the task that runs it.
+async fn connect(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>)> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    Ok((sender, tokio::spawn(connection)))
+}
+
 /// Sends one batch on a new connection.
 async fn post(target: &Target, batch: &[Request]) -> Result<(), String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
     let authority = target.uri.authority().ok_or("the URL has no host")?;
     let host = authority.host().trim_matches(['[', ']']);
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let driver = tokio::spawn(connection);
+    let port = authority.port_u16().unwrap_or(if target.tls.is_some() { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
+    let (mut sender, driver) = match &target.tls {
+        None => connect(stream).await,
+        Some(tls) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
+            let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
+            connect(stream.map_err(|error| failed(&error))?).await
+        }
+    }
+    .map_err(|error| failed(&error))?;
     let body = encode::encode(&target.service, target.generation, batch);
     let mut request = http::Request::post(target.uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(HOST, authority.as_str())

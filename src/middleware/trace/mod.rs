@@ -25,18 +25,21 @@ use self::encode::Request as Ended;
 use self::export::{Exporter, Target};
 use self::parent::Parent;
 use crate::body::{App, Request, Response, Watch};
-use crate::config::{Table, join};
+use crate::config::{ReadPath, Table, client_tls, join};
 use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
+use crate::inflight::TraceIds;
 use crate::spans::{Recorder, new_id};
 
 /// Options of a `[middleware.NAME]` table with `use = "trace"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to send spans (OTLP over HTTP, as JSON). If the collector is not reachable, spans are dropped.
+    /// Where to send spans (OTLP over HTTP or HTTPS, as JSON). If the collector is not reachable, spans are dropped.
     endpoint: String,
+    /// PEM file with the certificate authorities to trust for `https`, instead of the public ones (Mozilla's list).
+    ca_file: Option<ReadPath>,
     /// Additional header fields, such as `authorization`.
     headers: BTreeMap<String, String>,
     /// Name of the service (`service.name`).
@@ -55,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             endpoint: "http://127.0.0.1:4318/v1/traces".into(),
+            ca_file: None,
             headers: BTreeMap::new(),
             service: "paster".into(),
             sample: 1.0,
@@ -74,12 +78,21 @@ struct Tracing {
 pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let uri = options.endpoint.parse::<Uri>().ok();
-    let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
+    let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
+    let uri = uri.filter(known);
     if uri.is_none() {
         let message = format!("`{}` is not an address to send spans to", options.endpoint);
-        let help = "write `http://HOST:4318/v1/traces`; for a collector over TLS, run a local one that forwards to it";
-        errors.push(table.error("endpoint", message).help(help));
+        errors.push(
+            table.error("endpoint", message).help("write `http://HOST:4318/v1/traces`, or `https://…`"),
+        );
     }
+    let secure = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("https"));
+    let tls = (secure || options.ca_file.is_some())
+        .then(|| {
+            client_tls(table, "ca_file", options.ca_file.as_ref()).map_err(|found| errors.extend(found)).ok()
+        })
+        .flatten();
+    let tls = tls.filter(|_| secure).map(Arc::new);
     let mut headers = Vec::new();
     for (name, value) in &options.headers {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -92,7 +105,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     }
     Errors::check(errors)?;
     let Some(uri) = uri else { return Err(table.error("endpoint", "no endpoint").into()) };
-    let target = Target { uri, headers, service: options.service, generation: context.generation };
+    let target = Target { uri, tls, headers, service: options.service, generation: context.generation };
     let exporter = Exporter::new(target, options.queue_spans.get());
     let tracing = Arc::new(Tracing { sample: options.sample, trust_parent: options.trust_parent, exporter });
     Ok(App::from_call(move |mut request| {
@@ -103,8 +116,14 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         let parent = given.unwrap_or_else(|| Parent::begin(tracing.sample));
         let own = new_id();
         parent.write(request.headers_mut(), own);
+        let ids = TraceIds { trace: parent.trace, span: own };
+        if let Some(environ) = request.extensions().get::<Environ>() {
+            environ.handle.trace(ids);
+        }
+        request.extensions_mut().insert(ids);
         if !parent.sampled {
-            return next.handle(request);
+            let response = next.handle(request);
+            return Box::pin(async move { response.await.map(|response| with_ids(response, ids)) });
         }
         let began = Instant::now();
         let recorder = Recorder::new(began, own);
@@ -120,7 +139,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             match response.await {
                 Ok(response) => {
                     open.answered(&response);
-                    Ok(response.map(|body| body.watched(open)))
+                    Ok(with_ids(response, ids).map(|body| body.watched(open)))
                 }
                 Err(error) => {
                     open.failed(&*error);
@@ -129,6 +148,12 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             }
         })
     }))
+}
+
+/// The response, which tells an access log outside what its trace is.
+fn with_ids(mut response: Response, ids: TraceIds) -> Response {
+    response.extensions_mut().insert(ids);
+    response
 }
 
 /// What a request's span contains before there is a response. The query is left out because it may contain

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::caches::Purge;
 use crate::error::Error;
 use crate::inflight::RequestPhase;
 
@@ -58,6 +59,11 @@ pub enum Ask {
         /// Keep sending new lines until the command closes the connection.
         follow: bool,
     },
+    /// The lines of the logs about one request. Answer: a list of [`LogLine`], oldest first.
+    FindLogs {
+        /// Which request.
+        id: LoggedId,
+    },
     /// Start new processes of an app or a program, and then end the old ones. Answer: [`Switched`].
     Restart {
         /// Its name.
@@ -97,6 +103,16 @@ pub enum Ask {
         app: String,
         /// The words of the command line.
         words: Vec<String>,
+    },
+    /// Delete cached responses. Answer: [`Purged`].
+    PurgeCache {
+        /// Which ones.
+        purge: Purge,
+    },
+    /// List cached responses. Answer: a list of [`CachedResponse`](crate::caches::CachedResponse), by URL.
+    ListCache {
+        /// Maximum number.
+        most: usize,
     },
 }
 
@@ -282,6 +298,13 @@ pub struct Cancelled {
     pub cancelled: Vec<String>,
 }
 
+/// The result of a purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// How many stored responses were deleted.
+    pub purged: u64,
+}
+
 /// The result of a reload or rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
@@ -289,6 +312,16 @@ pub struct Switched {
     pub generation: u64,
     /// How long it took, in milliseconds; `None` without `wait`.
     pub ms: Option<u64>,
+}
+
+/// What identifies a request in the logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoggedId {
+    /// The id that `request_id` gave it.
+    Request(String),
+    /// Its trace: 32 hexadecimal digits.
+    Trace(String),
 }
 
 /// A line of the log.

@@ -12,6 +12,7 @@ use super::{RequestGuard, panic_text};
 use crate::body::Body;
 use crate::body::file::Part;
 use crate::error::{BoxError, chain};
+use crate::inflight::RequestEntry;
 
 /// A response's body that is being sent, with its request's guard.
 pub(in crate::server) struct CountedBody {
@@ -54,7 +55,9 @@ impl http_body::Body for CountedBody {
         if this.guard.is_cancelled(None) {
             return cut();
         }
-        let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))) {
+        let mut handle = this.guard.entry.as_ref().map(RequestEntry::handle).unwrap_or_default();
+        let body = Pin::new(&mut this.body);
+        let frame = match catch_unwind(AssertUnwindSafe(|| handle.scope(|| body.poll_frame(cx)))) {
             Ok(Poll::Pending) if this.guard.is_cancelled(Some(cx)) => return cut(),
             Ok(frame) => frame,
             // A panic in the middle of a body must not look like its end.
@@ -65,7 +68,8 @@ impl http_body::Body for CountedBody {
         }
         if let Poll::Ready(Some(Err(error))) = &frame {
             this.guard.requests.load.failed.fetch_add(1, Relaxed);
-            tracing::error!(error = chain(&**error), "the application failed in the middle of a body");
+            let error = chain(&**error);
+            handle.scope(|| tracing::error!(error, "the application failed in the middle of a body"));
         }
         frame
     }

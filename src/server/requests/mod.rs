@@ -28,7 +28,7 @@ use crate::body::{
 };
 use crate::environ::{Environ, RefusalReason};
 use crate::error::{BoxError, chain};
-use crate::inflight::{RequestEntry, Shares};
+use crate::inflight::{RequestEntry, RequestHandle, Shares};
 use crate::metrics::class_of;
 
 /// The requests of one server.
@@ -161,8 +161,9 @@ impl RequestGuard {
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = body.watched(Received(self.requests.clone()));
         }
-        AppCall(match &self.requests.turn {
-            None => app.handle(request),
+        let mut handle = self.entry.as_ref().map(RequestEntry::handle).unwrap_or_default();
+        let call = match &self.requests.turn {
+            None => handle.scope(|| app.handle(request)),
             Some(turn) => {
                 let (turn, requests, came) = (turn.clone(), self.requests.clone(), Instant::now());
                 Box::pin(async move {
@@ -172,7 +173,8 @@ impl RequestGuard {
                     Ok(requests.app.handle(request).await?.map(|body| body.watched(turn)))
                 })
             }
-        })
+        };
+        AppCall { call, handle }
     }
 
     /// Whether `paster cancel` cancelled the request. If not, the task of `waiting` is woken when that
@@ -252,7 +254,10 @@ impl Drop for RequestGuard {
 }
 
 /// The app's call for one request; dropping it ends the call.
-pub(super) struct AppCall(BoxFuture<Result<Response, BoxError>>);
+pub(super) struct AppCall {
+    call: BoxFuture<Result<Response, BoxError>>,
+    handle: RequestHandle,
+}
 
 impl AppCall {
     /// Polls the app and turns a failure or panic into a response. `fault` returns the state of the request's
@@ -263,34 +268,44 @@ impl AppCall {
         guard: &mut RequestGuard,
         fault: impl FnOnce() -> BodyError,
     ) -> Poll<Response> {
-        let polled = match guard.is_cancelled(None) {
-            true => Ok(Poll::Pending),
-            false => catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))),
-        };
-        let answered = match polled {
-            Ok(Poll::Ready(answered)) => Some(answered),
-            Ok(Poll::Pending) if guard.is_cancelled(Some(cx)) => None,
-            Ok(Poll::Pending) => return Poll::Pending,
-            Err(panic) => Some(Err(panic_text(&*panic).into())),
-        };
-        if let Some(answered) = &answered {
-            guard.answered(answered);
-        }
-        let fault = fault();
-        let response = match answered {
-            None => guard.cancelled(),
-            Some(Ok(response)) if fault != BodyError::Slow || response.status().as_u16() < 400 => response,
-            Some(Err(error)) if fault == BodyError::None => guard.failed(&error),
-            // The app failed because of the request's body.
-            Some(_) => {
-                let slow = fault == BodyError::Slow;
-                let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
-                let reason = if slow { "the body arrived too slowly" } else { "the body is incomplete" };
-                with_reason(status, reason)
-            }
-        };
-        Poll::Ready(response)
+        let AppCall { call, handle } = self;
+        handle.scope(|| poll_call(call, cx, guard, fault))
     }
+}
+
+fn poll_call(
+    call: &mut BoxFuture<Result<Response, BoxError>>,
+    cx: &mut Context<'_>,
+    guard: &mut RequestGuard,
+    fault: impl FnOnce() -> BodyError,
+) -> Poll<Response> {
+    let polled = match guard.is_cancelled(None) {
+        true => Ok(Poll::Pending),
+        false => catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))),
+    };
+    let answered = match polled {
+        Ok(Poll::Ready(answered)) => Some(answered),
+        Ok(Poll::Pending) if guard.is_cancelled(Some(cx)) => None,
+        Ok(Poll::Pending) => return Poll::Pending,
+        Err(panic) => Some(Err(panic_text(&*panic).into())),
+    };
+    if let Some(answered) = &answered {
+        guard.answered(answered);
+    }
+    let fault = fault();
+    let response = match answered {
+        None => guard.cancelled(),
+        Some(Ok(response)) if fault != BodyError::Slow || response.status().as_u16() < 400 => response,
+        Some(Err(error)) if fault == BodyError::None => guard.failed(&error),
+        // The app failed because of the request's body.
+        Some(_) => {
+            let slow = fault == BodyError::Slow;
+            let status = if slow { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+            let reason = if slow { "the body arrived too slowly" } else { "the body is incomplete" };
+            with_reason(status, reason)
+        }
+    };
+    Poll::Ready(response)
 }
 
 /// A short response with a reason, for the client and the access log.

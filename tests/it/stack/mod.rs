@@ -1,5 +1,6 @@
 //! The catalogue of middleware: what each kind does to requests and responses.
 
+mod caching;
 mod credentials;
 mod devtools;
 mod errors;
@@ -58,6 +59,7 @@ fn wrap(options: &str, kind: &str, app: App) -> App {
     let folder = folder(&[("server.toml", &format!("[middleware.m]\nuse = \"{kind}\"\n{options}"))]);
     let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
     let context = &Context::alone(false);
-    let mut builder = MiddlewareBuilder { context, resolve: &mut |name, _| panic!("no app `{name}`") };
+    let mut builder =
+        MiddlewareBuilder { context, app: "main", resolve: &mut |name, _| panic!("no app `{name}`") };
     entry.kind.build(&table, &mut builder, app).unwrap()
 }

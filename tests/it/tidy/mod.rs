@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 6] = [
         "health",
         "metrics",
         "session",
+        "caches",
     ],
     &["registry", "codec", "store", "context", "config", "tls_client"],
     &["server", "middleware", "app", "plugin", "resource", "scaffold"],

@@ -127,9 +127,9 @@ impl Handler {
         response.exchange.abort(&text);
     }
 
-    /// The traceback.
+    /// The traceback, in development with the variables too.
     fn describe(&self, py: Python<'_>, error: &PyErr) -> String {
-        let text = self.loader.bind(py).call_method1("format", (exception(py, error),));
+        let text = self.loader.bind(py).call_method1("describe", (exception(py, error),));
         text.and_then(|text| text.extract()).unwrap_or_else(|_| error.to_string())
     }
 }

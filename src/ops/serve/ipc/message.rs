@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::caches::{CachedResponse, Purge};
 use crate::config::{Config, Purpose};
 use crate::context::ProcessAddress;
 use crate::error::Error;
@@ -49,6 +50,10 @@ pub(crate) enum WorkerRequest {
     Cancel(String),
     /// Run a task; the answer comes when it ends.
     RunTask(Box<Order>),
+    /// Delete cached responses.
+    PurgeCache(Purge),
+    /// Up to this many cached responses.
+    ListCache(usize),
 }
 
 /// The answer to a [`WorkerRequest`].
@@ -66,6 +71,10 @@ pub(crate) enum WorkerReply {
     Cancelled(Vec<String>),
     /// The result of the task.
     Ran(Result<String, String>),
+    /// How many cached responses were deleted.
+    Purged(u64),
+    /// Cached responses.
+    Cached(Vec<CachedResponse>),
 }
 
 /// A request of a worker to the supervisor.
@@ -152,6 +161,8 @@ pub(crate) enum Report {
         /// When the application began to load them.
         began: SystemTime,
     },
+    /// Cached responses have changed: the other workers delete them.
+    Invalidated(Purge),
     /// Its counts so far. What a killed worker has counted since the last report is lost.
     Metrics(Counts),
     /// The raw bytes are lines of the log, which standard error already has.

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
+use super::caches;
 use super::child::WorkerHandle;
 use super::control_socket::{hello, open};
 use super::event::{Event, Reason};
+use super::find_logs;
 use super::inbox::ControlOutcome;
 use super::pool::{Worker, WorkerPool};
 use super::scheduler::{RunningTask, Scheduler, StartedTask};
@@ -32,17 +34,17 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST: usize = 1000;
 
 /// A worker to query.
-struct Asked {
+pub(super) struct Asked {
     info: WorkerInfo,
     worker: WorkerHandle,
 }
 
-fn value(answer: impl Serialize) -> ControlOutcome {
+pub(super) fn value(answer: impl Serialize) -> ControlOutcome {
     serde_json::to_value(answer)
         .map_err(|cause| vec![Error::new("the server could not encode its reply").because(cause)])
 }
 
-fn refusal(error: Error) -> ControlOutcome {
+pub(super) fn refusal(error: Error) -> ControlOutcome {
     Err(vec![error])
 }
 
@@ -107,6 +109,20 @@ impl Supervisor {
                     (true, None) => self.stop("stop", FAST, 0),
                     (true, Some(_)) => self.force_stop(),
                 }
+            }
+            Ask::FindLogs { id } => {
+                let files = self.pool.as_ref().map(|pool| find_logs::files(&pool.plan.config));
+                tokio::task::spawn_blocking(move || {
+                    reply.send(value(find_logs::find(&shared.events.log, &files.unwrap_or_default(), &id)))
+                });
+            }
+            Ask::PurgeCache { purge } => {
+                let asked = self.asked();
+                tokio::spawn(async move { reply.send(caches::purge(asked, purge).await) });
+            }
+            Ask::ListCache { most } => {
+                let asked = self.asked();
+                tokio::spawn(async move { reply.send(value(caches::list(asked, most).await)) });
             }
             Ask::Tasks => drop(reply.send(value(self.scheduler.infos()))),
             Ask::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
@@ -319,7 +335,7 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> ControlOutcome {
 }
 
 /// Sends all workers the same query; `None` for those that do not answer in time.
-async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) -> Vec<Option<WorkerReply>> {
+pub(super) async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) -> Vec<Option<WorkerReply>> {
     let inspect = asked.iter().map(|one| {
         let reply = one.worker.request(request());
         async move { tokio::time::timeout(SOON, reply).await.ok()?.map(|(body, _)| body) }

@@ -132,6 +132,13 @@ impl Supervisor {
             FromWorker::Notice(Report::Retired) => self.retired(id),
             FromWorker::Notice(Report::Done(code)) => self.stop("done", FAST, code),
             FromWorker::Notice(Report::Metrics(counts)) => self.totals.counted(id, counts),
+            FromWorker::Notice(Report::Invalidated(purge)) => {
+                for other in self.workers().filter(|other| other.id() != id) {
+                    // Nobody waits for the reply.
+                    let request = WorkerRequest::PurgeCache(purge.clone());
+                    other.child.handle().send_request(self.shared.requests.new_id(), request);
+                }
+            }
             FromWorker::Request { .. } | FromWorker::Notice(_) => {} // of its start, or handled already
         }
     }

@@ -20,11 +20,13 @@
 mod app_process;
 mod attempt;
 mod attempts;
+mod caches;
 mod child;
 mod control;
 mod control_socket;
 pub(super) mod event;
 mod events;
+mod find_logs;
 mod handoff_state;
 mod health_check;
 mod inbox;

@@ -10,6 +10,7 @@ use super::inspect::Inspector;
 use super::live_page::Live;
 use super::tasks::{self, TaskContext};
 use crate::body::{App, BoxFuture};
+use crate::caches::Caches;
 use crate::config::Config;
 use crate::context::{Context, Host, Reopen};
 use crate::error::{Error, Errors, Result};
@@ -49,7 +50,7 @@ pub(super) async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
     host: Arc<dyn Host>,
-    (parts, health): (Arc<Parts>, Arc<HealthProbes>),
+    (parts, health, caches): (Arc<Parts>, Arc<HealthProbes>, Arc<Caches>),
     live: &Live,
     threads: &Handle,
     reopen: Reopen,
@@ -72,6 +73,7 @@ pub(super) async fn build(
         // The assembler sets those of the resources.
         stores: Stores::default(),
         variables: Arc::default(),
+        caches,
     };
     let (config, orders) = (start.config.clone(), start.tasks.clone());
     let host = context.host.clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::caches::Caches;
 use crate::metrics::{Counts, Parts, Value, families};
 use crate::plugin::Instance;
 use crate::server::control::Load;
@@ -22,6 +23,7 @@ pub(super) struct Counting(Arc<Inner>);
 struct Inner {
     generation: u64,
     parts: Arc<Parts>,
+    caches: Arc<Caches>,
     sources: Mutex<Sources>,
 }
 
@@ -32,9 +34,9 @@ struct Sources {
 }
 
 impl Counting {
-    /// `parts` belongs to the context.
-    pub(super) fn new(generation: u64, parts: Arc<Parts>) -> Counting {
-        Counting(Arc::new(Inner { generation, parts, sources: Mutex::default() }))
+    /// `parts` and `caches` belong to the context.
+    pub(super) fn new(generation: u64, parts: Arc<Parts>, caches: Arc<Caches>) -> Counting {
+        Counting(Arc::new(Inner { generation, parts, caches, sources: Mutex::default() }))
     }
 
     /// Adds the counters of the server `name`.
@@ -51,6 +53,7 @@ impl Counting {
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         self.0.parts.count(&mut counts);
+        self.0.caches.count(&mut counts);
         self.sources(|sources| {
             for (name, load) in &sources.loads {
                 load.count(name, self.0.generation, &mut counts);

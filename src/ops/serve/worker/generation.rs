@@ -19,6 +19,7 @@ use super::handover::{self, Receivers};
 use super::inspect::Inspector;
 use super::live_page::Live;
 use super::tasks::{self, TaskContext};
+use crate::caches::Caches;
 use crate::health::HealthProbes;
 use crate::ops::sections::process::WebSockets;
 use crate::ops::serve::ipc::message::{self, FromWorker, Report, Start, WorkerReply, WorkerRequest};
@@ -51,6 +52,7 @@ pub(super) struct Generation {
     live: Live,
     counting: Counting,
     health: Arc<HealthProbes>,
+    caches: Arc<Caches>,
     outbox: Outbox,
     threads: Handle,
     phase: watch::Sender<Phase>,
@@ -74,7 +76,7 @@ impl Generation {
         instances: Vec<Instance>,
         (known, work): (Inspector, TaskContext),
         live: Live,
-        (counting, health): (Counting, Arc<HealthProbes>),
+        (counting, health, caches): (Counting, Arc<HealthProbes>, Arc<Caches>),
         outbox: Outbox,
         threads: Handle,
     ) -> Self {
@@ -92,6 +94,7 @@ impl Generation {
             live,
             counting,
             health,
+            caches,
             outbox,
             threads,
             phase: watch::channel(Phase::Serving).0,
@@ -211,6 +214,14 @@ impl Generation {
             WorkerRequest::Cancel(request) => WorkerReply::Cancelled(self.known.cancel(&request)),
             WorkerRequest::Metrics => WorkerReply::Metrics(self.counting.counts()),
             WorkerRequest::SaveState => return self.save_state(id),
+            WorkerRequest::PurgeCache(purge) => {
+                let caches = self.caches.clone();
+                return self.answer_later(id, async move { WorkerReply::Purged(caches.purge(&purge).await) });
+            }
+            WorkerRequest::ListCache(most) => {
+                let caches = self.caches.clone();
+                return self.answer_later(id, async move { WorkerReply::Cached(caches.list(most).await) });
+            }
             WorkerRequest::RunTask(order) => {
                 let (work, outbox) = (self.work.clone(), self.outbox.clone());
                 let run = async move {
@@ -222,6 +233,15 @@ impl Generation {
             }
         };
         self.outbox.send(Packet::new(&FromWorker::Reply { id, body }));
+    }
+
+    /// Answers a request when the reply is known.
+    fn answer_later(&self, id: u64, reply: impl Future<Output = WorkerReply> + Send + 'static) {
+        let outbox = self.outbox.clone();
+        self.threads.spawn(async move {
+            let body = reply.await;
+            outbox.send(Packet::new(&FromWorker::Reply { id, body }));
+        });
     }
 
     /// Sends the states that the plugins save. A plugin that blocks loses only its own state.

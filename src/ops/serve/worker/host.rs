@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 use crate::body::BoxFuture;
+use crate::caches::Purge;
 use crate::config::{Opener, Purpose};
 use crate::context::Host;
 use crate::error::Error;
@@ -105,6 +106,10 @@ impl Host for WorkerHost {
                 _ => Err(Error::new("the supervisor did not send the counts of the workers")),
             }
         })
+    }
+
+    fn invalidate(&self, purge: &Purge) {
+        self.outbox.send(Packet::new(&FromWorker::Notice(Report::Invalidated(purge.clone()))));
     }
 
     fn sources(&self, app: &str, sources: Vec<PathBuf>, began: SystemTime) {

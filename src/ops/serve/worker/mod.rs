@@ -39,6 +39,7 @@ use super::ipc::message::{self, Command, FromWorker, Report, Start, ToWorker, Wo
 use super::ipc::wire::{self, Outbox, Packet};
 use super::process::log::Whose;
 use super::process::{descriptors, log, orphans};
+use crate::caches::Caches;
 use crate::config::Files;
 use crate::context::Reopen;
 use crate::error::Error;
@@ -140,7 +141,8 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
     let (parts, health) = (Arc::<Parts>::default(), Arc::<HealthProbes>::default());
-    let counting = Counting::new(start.generation, parts.clone());
+    let caches = Arc::<Caches>::default();
+    let counting = Counting::new(start.generation, parts.clone(), caches.clone());
     let (orders, mut inbox) = mpsc::unbounded_channel();
     tokio::spawn(read(stream, host.clone(), live.clone(), counting.clone(), orders));
 
@@ -152,19 +154,28 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
             return 1;
         }
     };
-    let Built { servers, instances, known, work } =
-        match build(&start, states, host, (parts, health.clone()), &live, &threads, reopen.clone()).await {
-            Ok(built) => built,
-            Err(faults) => {
-                outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(faults)))).await;
-                return 1;
-            }
-        };
+    let Built { servers, instances, known, work } = match build(
+        &start,
+        states,
+        host,
+        (parts, health.clone(), caches.clone()),
+        &live,
+        &threads,
+        reopen.clone(),
+    )
+    .await
+    {
+        Ok(built) => built,
+        Err(faults) => {
+            outbox.deliver(Packet::new(&FromWorker::Notice(Report::Failed(faults)))).await;
+            return 1;
+        }
+    };
     let mut pulse = HeartbeatMonitor::new(threads.clone());
     let mut beats = tokio::time::interval(start.process.heartbeat_interval());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     counting.plugins(&instances);
-    let sight = (counting.clone(), health);
+    let sight = (counting.clone(), health, caches);
     let mut generation =
         Generation::new(start, instances, (known, work), live, sight, outbox.clone(), threads);
     let mut waiting = Some((servers, sockets));

@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::is_secret_field;
 use crate::escape;
+use crate::inflight::{self, LoggedIds};
 use crate::ops::sections::log::Format;
 
 /// The process that each line names.
@@ -48,6 +49,19 @@ where
                 *value = "***".into();
             }
         }
+        let current = inflight::current();
+        let LoggedIds { request, trace } = current.logged();
+        let mut name = |name: &str, id: String| {
+            fields.values.entry(name).or_insert_with(|| id.into());
+        };
+        if let Some(id) = request {
+            name("request_id", id.to_string());
+        }
+        if let Some((trace, span)) = trace.map(|ids| ids.hex()) {
+            name("trace_id", trace);
+            name("span_id", span);
+        }
+        current.log(|| format!("{level:5} {target}: {}", fields.message));
         if let Some(Whose { generation, worker }) = self.whose {
             fields.values.insert("generation".into(), generation.into());
             fields.values.insert("worker".into(), worker.into());

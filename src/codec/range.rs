@@ -7,7 +7,7 @@ const MOST: usize = 16;
 
 /// How to answer a `Range` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Parts {
+pub enum Parts {
     /// The whole content: the field is not useful, and a server may ignore it.
     Whole,
     /// One or more parts, as byte offsets, in the requested order. None is empty.
@@ -22,7 +22,7 @@ pub(super) enum Parts {
 /// ranges add up to more than the content (they overlap), because it would cost more than the whole.
 /// # Source
 /// RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
-pub(super) fn parse(value: &str, size: u64) -> Parts {
+pub fn parse(value: &str, size: u64) -> Parts {
     let Some((unit, set)) = value.split_once('=') else { return Parts::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Parts::Whole;

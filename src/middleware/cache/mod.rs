@@ -1,0 +1,221 @@
+//! `cache`: stores responses and answers with them (RFC 9111).
+//!
+//! - `directives`, `policy`: what the fields say, and what follows from it;
+//! - `entry`, `growing`: stored responses, and bodies that are being received;
+//! - `store`, `memory`, `disk` and `head`: where they are;
+//! - `flights`: one request to the app for many clients;
+//! - `lookup`, `fetch`: requests to the cache and to the app; `answer`: responses from the cache.
+
+mod answer;
+mod counters;
+mod directives;
+mod disk;
+mod entry;
+mod fetch;
+mod flights;
+mod growing;
+mod head;
+mod lookup;
+mod memory;
+mod policy;
+mod store;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderName;
+use lru::LruCache;
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::counters::Counters;
+use self::disk::DiskStore;
+use self::entry::CacheKey;
+use self::flights::{Flights, Purges};
+use self::memory::MemoryStore;
+use self::policy::Policy;
+use self::store::{Limits, Store};
+use super::MiddlewareBuilder;
+use super::options::{entries, header};
+use crate::body::{App, BoxFuture};
+use crate::caches::{CachedResponse, ManagedCache, Purge};
+use crate::config::{OutputPath, Table};
+use crate::context::Host;
+use crate::error::{Errors, Result};
+use crate::metrics::Counts;
+
+/// Options of a `[middleware.NAME]` table with `use = "cache"`.
+///
+/// Stores the responses that `Cache-Control` or `Expires` allow a shared cache to store, and answers with them
+/// (RFC 9111). Responses with `Set-Cookie` are not stored. `Cache-Status` tells what happened, and `paster cache`
+/// lists and deletes what is stored. Put it inside of authentication, so that only those who may see a response
+/// get it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Options {
+    /// Directory for responses. All workers share it, and they outlive a restart. By default each worker keeps its
+    /// responses in memory, until the next reload.
+    dir: Option<OutputPath>,
+    /// Maximum size of all responses in bytes, in each worker's memory or in the directory. Those that were not used
+    /// for the longest time are deleted; on disk, the limit may be exceeded by a sixteenth.
+    max_bytes: u64,
+    /// Maximum number of responses.
+    max_entries: u64,
+    /// Maximum length of the body of one response in bytes; longer ones are not stored.
+    max_entry_bytes: u64,
+    /// How long a request waits in milliseconds while another one asks the app for the same URL. After that it asks
+    /// too. With 0 no request waits.
+    collapse_millis: u64,
+    /// How long a response may be used after it became stale, while the app is asked for a new one, in seconds. For
+    /// responses whose `Cache-Control` has no `stale-while-revalidate`.
+    stale_while_revalidate_secs: u64,
+    /// How long a stale response may be used if the app fails or answers with 500, 502, 503 or 504, in seconds. For
+    /// responses whose `Cache-Control` has no `stale-if-error`.
+    stale_if_error_secs: u64,
+    /// For responses with `Last-Modified` that do not say how long they are fresh: the percentage of the time since
+    /// that date for which they are, up to a day. With 0 they are not stored.
+    #[schemars(range(max = 100))]
+    heuristic_percent: u64,
+    /// Obey `Cache-Control` in requests: `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached`. It lets
+    /// every client make the app work.
+    client_directives: bool,
+    /// Response fields that replace `Cache-Control` for this cache (RFC 9213), the first one that is there.
+    targeted_fields: Vec<String>,
+    /// Add `Cache-Status` to responses (RFC 9211).
+    status_field: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            dir: None,
+            max_bytes: 64 << 20,
+            max_entries: 10_000,
+            max_entry_bytes: 8 << 20,
+            collapse_millis: 5000,
+            stale_while_revalidate_secs: 0,
+            stale_if_error_secs: 0,
+            heuristic_percent: 0,
+            client_directives: false,
+            targeted_fields: vec!["cdn-cache-control".into()],
+            status_field: true,
+        }
+    }
+}
+
+/// How many URLs are remembered whose responses were not stored.
+const UNCACHEABLE_URLS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(4096).expect("it is not zero");
+/// How long requests for such a URL do not wait for one another.
+const UNCACHEABLE: Duration = Duration::from_secs(120);
+
+struct Cache {
+    name: String,
+    app: Arc<str>,
+    next: App,
+    store: Store,
+    policy: Policy,
+    flights: Arc<Flights>,
+    purges: Purges,
+    uncacheable: Mutex<LruCache<CacheKey, SystemTime>>,
+    max_entry_bytes: u64,
+    collapse: Duration,
+    status_field: bool,
+    host: Arc<dyn Host>,
+    counters: Counters,
+}
+
+/// Wraps `next`.
+pub(super) fn build(
+    options: Options,
+    table: &Table,
+    builder: &mut MiddlewareBuilder<'_>,
+    next: App,
+) -> Result<App> {
+    let context = builder.context;
+    let mut errors = Vec::new();
+    let targets: Vec<HeaderName> =
+        entries(table, "targeted_fields", &options.targeted_fields, &mut errors, header);
+    if options.max_entry_bytes > options.max_bytes {
+        let message = format!("`max_entry_bytes` is larger than `max_bytes` ({})", options.max_bytes);
+        errors.push(table.error("max_entry_bytes", message).help("make it smaller, or `max_bytes` larger"));
+    }
+    let limits = Limits { bytes: options.max_bytes, entries: options.max_entries };
+    let opened = match &options.dir {
+        None => Ok(Store::Memory(MemoryStore::new(limits))),
+        Some(dir) if context.checking => {
+            std::fs::metadata(&**dir).map(|_| Store::Memory(MemoryStore::new(limits)))
+        }
+        Some(dir) => DiskStore::open(dir, limits).map(|disk| Store::Disk(Arc::new(disk))),
+    };
+    let opened = opened.map_err(|cause| {
+        let dir = options.dir.as_deref().unwrap_or(std::path::Path::new(""));
+        let error = table.error("dir", format!("cannot create files in `{}`", dir.display()));
+        error.because(cause).help("create the directory, and let the server's user write to it").into()
+    });
+    let store = Errors::join(opened, errors)?;
+    let cache = Arc::new(Cache {
+        name: table.name().to_owned(),
+        app: builder.app.into(),
+        next,
+        store,
+        policy: Policy {
+            targets,
+            heuristic_percent: options.heuristic_percent,
+            client_directives: options.client_directives,
+            while_revalidate: options.stale_while_revalidate_secs,
+            if_error: options.stale_if_error_secs,
+        },
+        flights: Arc::default(),
+        purges: Purges::default(),
+        uncacheable: Mutex::new(LruCache::new(UNCACHEABLE_URLS)),
+        max_entry_bytes: options.max_entry_bytes,
+        collapse: Duration::from_millis(options.collapse_millis),
+        status_field: options.status_field,
+        host: context.host.clone(),
+        counters: Counters::default(),
+    });
+    context.caches.add(cache.clone());
+    Ok(App::from_call(move |request| cache.clone().call(request)))
+}
+
+impl Cache {
+    /// Deletes stored responses here, and keeps those from being stored that were requested before.
+    async fn delete(&self, purge: Purge) -> u64 {
+        self.purges.add(&purge, &self.flights);
+        self.store.purge(purge).await
+    }
+}
+
+impl ManagedCache for Cache {
+    fn purge(self: Arc<Self>, purge: Purge) -> BoxFuture<u64> {
+        Box::pin(async move { self.delete(purge).await })
+    }
+
+    fn list(self: Arc<Self>, most: usize) -> BoxFuture<Vec<CachedResponse>> {
+        let cache = self;
+        Box::pin(async move {
+            let now = SystemTime::now();
+            let worker = (!cache.store.is_shared()).then(std::process::id);
+            let entries = cache.store.list(most).await;
+            let own = entries.iter().filter(|entry| entry.key.app == cache.app);
+            let shown = |entry: &Arc<entry::Entry>| CachedResponse {
+                cache: cache.name.clone(),
+                app: entry.key.app.to_string(),
+                url: entry.key.url.to_string(),
+                vary: entry.selecting.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+                status: entry.status.as_u16(),
+                bytes: entry.length().unwrap_or(0),
+                age_secs: entry.age(now),
+                ttl_secs: entry.ttl(now),
+                tags: entry.tags.clone(),
+                worker,
+            };
+            own.map(shown).collect()
+        })
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        self.counters.count(&self.name, self.store.usage(), counts);
+    }
+}

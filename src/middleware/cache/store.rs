@@ -1,0 +1,139 @@
+//! Where responses are stored: in memory or on disk.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::disk::DiskStore;
+use super::entry::{CacheKey, Entry};
+use super::memory::MemoryStore;
+use crate::caches::Purge;
+
+/// Maximum number of variants of one URL (by `Vary`); the oldest are deleted.
+pub(super) const MOST_VARIANTS: usize = 32;
+
+/// Limits of a store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    /// How many responses were deleted so far because of the limits.
+    pub(super) evicted: u64,
+}
+
+impl Usage {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.bytes += entry.size();
+        self.entries += 1;
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.bytes -= entry.size().min(self.bytes);
+        self.entries -= self.entries.min(1);
+    }
+
+    pub(super) fn evict(&mut self, entry: &Entry) {
+        self.remove(entry);
+        self.evicted += 1;
+    }
+
+    pub(super) fn is_above(&self, limits: &Limits) -> bool {
+        self.bytes > limits.bytes || self.entries > limits.entries
+    }
+}
+
+/// A store of responses.
+pub(super) enum Store {
+    Memory(MemoryStore),
+    Disk(Arc<DiskStore>),
+}
+
+impl Store {
+    /// Whether all workers share it.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Store::Disk(_))
+    }
+
+    /// The latest response that the request selects.
+    pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Entry>> {
+        match self {
+            Store::Memory(memory) => memory.find(key, request),
+            Store::Disk(disk) => {
+                let (key, request) = (key.clone(), request.clone());
+                let found = blocking(disk, move |disk| disk.find(&key, &request)).await;
+                logged("read", found).flatten().map(Arc::new)
+            }
+        }
+    }
+
+    /// A file for the body of a new response; `None` if bodies are kept in memory.
+    /// # Errors
+    /// If it cannot be created.
+    pub(super) async fn file(&self) -> io::Result<Option<File>> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Disk(disk) => blocking(disk, |disk| disk.file()).await.map(Some),
+        }
+    }
+
+    /// Stores a complete response in place of one for the same requests.
+    pub(super) async fn put(&self, entry: Arc<Entry>) {
+        match self {
+            Store::Memory(memory) => memory.put(entry),
+            Store::Disk(disk) => {
+                logged("store", blocking(disk, move |disk| disk.put(&entry)).await);
+            }
+        }
+    }
+
+    /// Deletes responses; returns how many.
+    pub(super) async fn purge(&self, purge: Purge) -> u64 {
+        match self {
+            Store::Memory(memory) => memory.purge(&purge),
+            Store::Disk(disk) => {
+                logged("delete", blocking(disk, move |disk| disk.purge(&purge)).await).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Up to `most` responses.
+    pub(super) async fn list(&self, most: usize) -> Vec<Arc<Entry>> {
+        match self {
+            Store::Memory(memory) => memory.list(most),
+            Store::Disk(disk) => {
+                let list = blocking(disk, move |disk| disk.list(most)).await;
+                logged("list", list).unwrap_or_default().into_iter().map(Arc::new).collect()
+            }
+        }
+    }
+
+    /// What it holds; `None` if another worker reports it.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Store::Memory(memory) => Some(memory.usage()),
+            Store::Disk(disk) => disk.usage(),
+        }
+    }
+}
+
+/// Runs a function that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    disk: &Arc<DiskStore>,
+    run: impl FnOnce(&DiskStore) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || run(&disk)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn logged<T>(what: &str, result: io::Result<T>) -> Option<T> {
+    result.inspect_err(|error| tracing::error!("cannot {what} cached responses: {error}")).ok()
+}
