@@ -52,7 +52,7 @@ pub use paths::{
 };
 pub use procfile::{Procfile, ProcfileEntry, ProcfileRole, SkippedLine, simple_words};
 use provenance::Provenance;
-pub use schema::old_names;
+pub use schema::{allow_units, old_names};
 pub use secret::is_secret_field;
 pub use sections::{SECTIONS, TOP_LEVEL, TopLevel, common_keys, profile_keys};
 pub use table::{ReadOptions, Table};

@@ -77,6 +77,7 @@ mod tls_files;
 mod trace;
 mod traffic;
 mod transcripts;
+mod units;
 mod upgrade;
 mod users;
 mod websocket;

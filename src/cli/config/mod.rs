@@ -1,4 +1,5 @@
-//! `paster config`: the values in force, where they come from, and what can be set.
+//! `paster config`: the values in force, where they come from, what can be set, and other files.
+
 
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ops::detect::PathStyle;
 use crate::ops::schema;
 
-/// Shows the merged config, where its values come from, and its schema.
+/// Shows the merged config, where its values come from, and its schema; formats and imports config files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
@@ -106,9 +107,10 @@ fn explain(config: &Config, key: &str, json: bool) -> Result<String> {
         // No source sets it: show the default.
         Err(errors) => {
             let key = KeyPath::parse(key)?;
-            match schema::default_of(config, &key) {
-                Some(value) => vec![Explained { key, value, places: Vec::new() }],
-                None => return Err(errors),
+            match (schema::written_name(config, &key), schema::default_of(config, &key)) {
+                (Some(written), _) => config.explain(&written.to_string())?,
+                (None, Some(value)) => vec![Explained { key, value, places: Vec::new() }],
+                (None, None) => return Err(errors),
             }
         }
     };
