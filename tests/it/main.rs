@@ -15,6 +15,7 @@ mod cascade;
 mod cgi;
 mod codec;
 mod config;
+mod config_fmt;
 mod console;
 mod control;
 mod crash;

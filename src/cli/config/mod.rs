@@ -1,5 +1,6 @@
 //! `paster config`: the values in force, where they come from, what can be set, and other files.
 
+mod fmt;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ use crate::ops::schema;
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json
+  paster config fmt --check
 
 An editor uses the schema if a config's first line is `#:schema ./server.schema.json`.")]
 pub(super) struct Args {
@@ -56,6 +58,8 @@ enum Command {
     },
     /// Print a JSON Schema of the config file, for editors
     Schema,
+    /// Lay config files out in the standard way
+    Fmt(fmt::Args),
 }
 
 impl Args {
@@ -77,6 +81,7 @@ impl Args {
                 let config = Config::load(&source.sources()?)?;
                 print(&explain(&config, &key, json)?)
             }
+            Command::Fmt(args) => args.run(),
             Command::Schema => print(&format!("{:#}\n", schema::schema())),
         }
     }
