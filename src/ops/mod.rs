@@ -10,6 +10,7 @@ pub mod detect;
 pub mod environment;
 pub mod format;
 pub mod htpasswd;
+pub mod import;
 pub mod list;
 pub mod python_environment;
 mod redirect;

@@ -35,6 +35,7 @@ mod http;
 mod http2;
 mod http2_frames;
 mod identity;
+mod import;
 mod inprocess;
 mod isolation;
 mod libraries;

@@ -1,6 +1,7 @@
 //! `paster config`: the values in force, where they come from, what can be set, and other files.
 
 mod fmt;
+mod import;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ use crate::ops::schema;
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json
   paster config fmt --check
+  paster config import nginx.conf > server.toml
 
 An editor uses the schema if a config's first line is `#:schema ./server.schema.json`.")]
 pub(super) struct Args {
@@ -60,6 +62,8 @@ enum Command {
     Schema,
     /// Lay config files out in the standard way
     Fmt(fmt::Args),
+    /// Print the config of another server (nginx, gunicorn, …) as a config for paster
+    Import(import::Args),
 }
 
 impl Args {
@@ -82,6 +86,7 @@ impl Args {
                 print(&explain(&config, &key, json)?)
             }
             Command::Fmt(args) => args.run(),
+            Command::Import(args) => args.run(),
             Command::Schema => print(&format!("{:#}\n", schema::schema())),
         }
     }

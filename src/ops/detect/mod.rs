@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use self::contents::Contents;
 pub use self::contents::PathStyle;
+pub use self::programs::tables as procfile_tables;
 use self::rules::{RULES, Rule};
 use crate::app::config_of;
 use crate::error::{Error, Result};
