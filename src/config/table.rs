@@ -153,6 +153,16 @@ impl Table {
             .map(move |name| (whole(&name.old), whole(&name.new)))
     }
 
+    /// The options that a [current](Table::current) table gives under old names: the place of the name, the old name and the
+    /// current one.
+    pub fn old_keys(&self) -> Vec<(Origin, String, String)> {
+        let last = |key: &KeyPath| key.names().last().unwrap_or_default().to_owned();
+        let deprecated = self.old_names.iter().filter(|name| !name.short && !name.doubled);
+        deprecated
+            .filter_map(|name| Some((self.key_origin(&name.new)?, last(&name.old), last(&name.new))))
+            .collect()
+    }
+
     /// Warnings about the options that a [current](Table::current) table gives under old names.
     pub fn deprecations(&self) -> Vec<String> {
         let warning = |name: &OldName| {

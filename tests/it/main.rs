@@ -13,6 +13,7 @@ mod bridges_proxy;
 mod bundled;
 mod cascade;
 mod cgi;
+mod check_more;
 mod codec;
 mod config;
 mod config_fmt;
