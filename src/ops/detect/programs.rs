@@ -229,6 +229,64 @@ pub(super) fn rack(contents: &Contents, _: &'static str) -> Result<Found> {
     Ok(found(app("program", options), "`config.ru` is a Rack application".to_owned()))
 }
 
+/// Rails serves by Rack, with the tasks of `config/puma.rb`.
+pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<Found> {
+    if !contents.has_file("bin/rails") {
+        return incomplete(
+            "there is no `bin/rails`".to_owned(),
+            "name the command: `paster serve --app program:'bundle exec puma --bind tcp://{host}:{port}'`"
+                .to_owned(),
+        );
+    }
+    let found = rack(contents, name)?;
+    Ok(Found { why: "`bin/rails` is a Rails application".to_owned(), ..found })
+}
+
+/// Files of Deno programs with usual names.
+const DENO_FILES: [&str; 6] = ["main.ts", "server.ts", "mod.ts", "main.tsx", "main.js", "server.js"];
+
+/// The words that start a server of Deno, and what tells so.
+pub(super) fn deno_command(contents: &Contents) -> Option<(Vec<String>, String)> {
+    let text = contents.text("deno.json").or_else(|| contents.text("deno.jsonc"))?;
+    let plain: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let manifest: Value = serde_json::from_str(&plain).unwrap_or(Value::Null);
+    if manifest["tasks"]["start"].is_string() || manifest["tasks"]["start"].is_object() {
+        let words = ["deno", "task", "start"].map(str::to_owned).to_vec();
+        return Some((words, "`deno.json` has a task `start`".to_owned()));
+    }
+    let exports = |file: &&&str| {
+        let text = contents.text(file).unwrap_or_default();
+        text.contains("export default") && text.contains("fetch")
+    };
+    let file = DENO_FILES.iter().find(exports)?;
+    let words = [
+        "deno",
+        "serve",
+        "--allow-net",
+        "--allow-read",
+        "--allow-env",
+        "--host",
+        "{host}",
+        "--port",
+        "{port}",
+        file,
+    ];
+    Some((words.map(str::to_owned).to_vec(), format!("`{file}` exports a `fetch` handler")))
+}
+
+pub(super) fn deno(contents: &Contents, _: &'static str) -> Result<Found> {
+    let Some((words, why)) = deno_command(contents) else {
+        return incomplete(
+            "there is no `deno.json` with a task `start`, and no file that exports a `fetch` handler"
+                .to_owned(),
+            "name the command: `paster serve --app program:'deno run --allow-net FILE'`".to_owned(),
+        );
+    };
+    let options = json!({ "command": words, "working_dir": contents.path(".") });
+    Ok(found(app("program", options), why))
+}
+
 /// For the error: why a file of a program tells nothing.
 pub(super) fn hints(contents: &Contents) -> Vec<&'static str> {
     let mut hints = Vec::new();
