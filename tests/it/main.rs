@@ -25,6 +25,7 @@ mod crowd;
 mod detect;
 mod dist;
 mod docs;
+mod editor;
 mod examples;
 mod fastcgi;
 mod faults;

@@ -38,6 +38,8 @@ pub(crate) struct Ready {
     pub(crate) chromium: PathBuf,
     /// A directory with the wheel of a small package, which the tests install.
     pub(crate) wheels: PathBuf,
+    /// A language server of TOML, which reads the schema of configs.
+    pub(crate) taplo: PathBuf,
 }
 
 /// Installs everything.
@@ -46,7 +48,8 @@ pub(crate) fn everything() -> Result<Ready> {
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
     let python = venv()?;
     let wheels = wheels(&python)?;
-    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels })
+    let taplo = taplo()?;
+    Ok(Ready { python, chromium: chromium.context("no Chromium after its installation")?, wheels, taplo })
 }
 
 /// Installs the packages of missing programs.
@@ -126,6 +129,21 @@ fn wheels(python: &Path) -> Result<PathBuf> {
         checked(pip.arg(&folder))?;
     }
     Ok(folder)
+}
+
+/// Taplo, from npm.
+fn taplo() -> Result<PathBuf> {
+    let folder = target().join("test-taplo");
+    let program = folder.join("node_modules/.bin/taplo");
+    if !program.exists() {
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg("@taplo/cli@0.7.0");
+        checked(npm.current_dir(&folder))?;
+    }
+    Ok(program)
 }
 
 /// The first program with this name on `PATH`.

@@ -97,6 +97,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
             .env("PASTER_TEST_PYTHON", &ready.python)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
+            .env("PASTER_TEST_TAPLO", &ready.taplo)
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
         cargo_line,
