@@ -27,6 +27,7 @@ pub use builder::{Builder, Link};
 pub use kind::AppKind;
 pub use plugin::{PluginLibrary, PluginSource};
 pub use python::{find_interpreter, shell_args};
+pub use upstream::reach;
 
 use std::sync::LazyLock;
 

@@ -4,23 +4,33 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::output::print;
+use super::output::{note, print};
 use super::report;
 use super::source::SourceArgs;
 use crate::error::{Errors, Result};
-use crate::ops::check::{Checked, check};
+use crate::ops::check::{Checked, check, fix};
 
 /// Finds every fault of a config, without listening.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster check                             check ./server.toml
   paster check site/server.toml --profile production
+  paster check --online                    connect to upstreams and stores too
+  paster check --fix                       mend what needs no decision, then check
   paster check --json | jq '.errors[].file'
 
-Exit codes: 0 no faults, 78 config error.")]
+Exit codes: 0 no faults, 1 an address cannot be reached (--online), 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
+
+    /// Also connect to every upstream and store
+    #[arg(long)]
+    online: bool,
+
+    /// First mend the files: old names of options, the layout, and secrets that every user may read
+    #[arg(long)]
+    fix: bool,
 
     /// Print the result as JSON on standard output
     #[arg(long)]
@@ -29,7 +39,15 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let result = self.source.sources().and_then(|sources| check(&sources));
+        let sources = self.source.sources();
+        let fixed = match &sources {
+            Ok(sources) if self.fix => fix(sources),
+            _ => Ok(Vec::new()),
+        };
+        let (fixed, result) = match (fixed, sources) {
+            (Ok(fixed), Ok(sources)) => (fixed, check(&sources, self.online)),
+            (Err(errors), _) | (_, Err(errors)) => (Vec::new(), Err(errors)),
+        };
         if self.json {
             let (value, code) = match &result {
                 Ok(checked) => {
@@ -42,11 +60,16 @@ impl Args {
                     ExitCode::from(Errors::exit_code(errors)),
                 ),
             };
+            let mut value = value;
+            if self.fix {
+                value["fixed"] = fixed.into();
+            }
             print(&format!("{value:#}\n"))?;
             return Ok(code);
         }
+        note(&fixed.iter().map(|done| format!("fixed: {done}\n")).collect::<String>());
         let checked = result?;
-        let notes: String = checked.notes.iter().map(|note| format!("note: {note}\n")).collect();
+        let notes: String = checked.notes.iter().map(|text| format!("note: {text}\n")).collect();
         print(&format!("{}\n{notes}", summary(&checked)))
     }
 }

@@ -110,7 +110,8 @@ pub(super) fn workers(ps: &Ps) -> Columns {
     table
 }
 
-fn side_processes(ps: &Ps) -> Columns {
+/// The side processes of plugins, the processes of apps, and programs.
+pub(super) fn side_processes(ps: &Ps) -> Columns {
     let mut table = Columns::new(&["SIDE PROCESS", "NAME", "APP", "AGE", "MEMORY", "RESTARTS"]);
     for side in &ps.side_processes {
         table.row([

@@ -5,10 +5,10 @@ mod screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::output::note;
+use super::output::{note, print};
 use super::source::SourceArgs;
-use crate::error::Result;
-use crate::ops::detect::PathStyle;
+use crate::error::{Error, Result};
+use crate::ops::detect::{self, PathStyle};
 use crate::ops::list::Section;
 use crate::ops::serve::{self, Options};
 use screen::Screen;
@@ -26,6 +26,7 @@ Without a config file:
   paster serve ./blog                        serve the application in a directory: Django, Flask, FastAPI,
                                              Pyramid, Node.js, a Procfile, pages, notebooks, …;
                                              says what it has found
+  paster serve ./blog --explain              show every rule that it tried
   paster serve --app static:./public         serve the files of a directory
   paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
   paster serve --app fastcgi:unix:/run/php/php-fpm.sock -D app.main.root=./public
@@ -67,6 +68,10 @@ pub(super) struct Args {
     /// Open the address in a browser
     #[arg(long)]
     open: bool,
+
+    /// Serve nothing, and show which rules tell what a directory contains
+    #[arg(long, conflicts_with = "app")]
+    explain: bool,
 
     /// Print events as JSON lines; with `--list-…`, print the list as JSON
     #[arg(long)]
@@ -172,6 +177,9 @@ impl Args {
                 return super::list::print_section(section, self.json);
             }
         }
+        if self.explain {
+            return self.explain();
+        }
         let (found, app) = self.source.with_app(self.app.as_deref(), PathStyle::Absolute)?;
         if let Some(text) = &found.note {
             note(&format!("{text}\n"));
@@ -196,6 +204,21 @@ impl Args {
             Box::new(move |event| screen.show(event))
         };
         serve::serve(options, listener).map(ExitCode::from)
+    }
+
+    fn explain(self) -> Result<ExitCode> {
+        let folder = self.source.config.unwrap_or_else(|| ".".into());
+        if !folder.is_dir() {
+            let error =
+                Error::usage(format!("`--explain` is for a directory, and `{}` is none", folder.display()));
+            return Err(error.help("`paster config explain KEY` tells where a value comes from").into());
+        }
+        let tried = detect::explain(&folder)?;
+        if self.json {
+            let text = serde_json::to_string_pretty(&tried).unwrap_or_default();
+            return print(&format!("{text}\n"));
+        }
+        print(&detect::explanation(&folder, &tried))
     }
 }
 

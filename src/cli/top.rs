@@ -22,7 +22,7 @@ use crate::ops::control::{Ask, Connection, Counts, InFlight, ProcessStacks, Ps};
 /// How many samples the graph of rates shows.
 const HISTORY: usize = 240;
 
-/// Shows what a running server is doing: rates, workers, the requests in flight.
+/// Shows what a running server is doing: rates, workers, processes of apps and programs, the requests in flight.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster top               a live view; q quits
@@ -90,6 +90,10 @@ impl Args {
         if self.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             let look = Look::take(&mut server)?;
             let mut text = format!("{}\n\n{}", ps::headline(&look.ps), ps::workers(&look.ps).text());
+            let processes = ps::side_processes(&look.ps);
+            if !processes.is_empty() {
+                text += &format!("\n{}", processes.text());
+            }
             if !look.requests.is_empty() {
                 text += &format!("\n{}", requests(&look.requests).text());
             }
@@ -176,16 +180,21 @@ impl View {
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
-        let workers = ps::workers(&self.look.ps);
-        let height = u16::try_from(self.look.ps.workers.len() + 2).unwrap_or(u16::MAX);
+        let (workers, processes) = (ps::workers(&self.look.ps), ps::side_processes(&self.look.ps));
+        // The head of a table, its rows, and an empty line.
+        let height = |table: &Columns, rows: usize| match table.is_empty() {
+            true => 0,
+            false => u16::try_from(rows + 2).unwrap_or(u16::MAX).min(frame.area().height / 3),
+        };
         let parts = [
             Constraint::Length(2),
             Constraint::Length(3),
-            Constraint::Length(height.min(frame.area().height / 2)),
+            Constraint::Length(height(&workers, self.look.ps.workers.len())),
+            Constraint::Length(height(&processes, self.look.ps.side_processes.len())),
             Constraint::Min(2),
             Constraint::Length(1),
         ];
-        let [head, graph, middle, rest, foot] = Layout::vertical(parts).areas(frame.area());
+        let [head, graph, middle, beside, rest, foot] = Layout::vertical(parts).areas(frame.area());
         let mut total = Counts::default();
         counts(&self.look.ps).into_values().for_each(|one| total += one);
         let numbers = format!(
@@ -198,6 +207,7 @@ impl View {
         let bars: Vec<u64> = self.rates.iter().skip(newest).copied().collect();
         frame.render_widget(Sparkline::default().data(&bars).style(Style::new().cyan()), graph);
         show(frame, middle, &workers, 0);
+        show(frame, beside, &processes, 0);
         show(frame, rest, &requests(&self.look.requests), self.scroll);
         frame.render_widget(
             Line::from("q quits, ↑ ↓ scroll; `paster cancel REQUEST` cancels one").dim(),
@@ -243,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::inflight::RequestPhase;
-    use crate::ops::control::WorkerInfo;
+    use crate::ops::control::{SideInfo, WorkerInfo};
 
     fn look(at: Instant, requests: u64) -> Look {
         let load = Counts { connections: 3, in_flight: 1, requests, ..Counts::default() };
@@ -262,7 +272,17 @@ mod tests {
             generation: 2,
             phase: RequestPhase::Answering,
         };
-        Look { at, ps: Ps { workers: vec![worker], ..Ps::default() }, requests: vec![one] }
+        let side = SideInfo {
+            app: "shop".into(),
+            name: "server".into(),
+            pid: Some(4712),
+            age_secs: 5.0,
+            memory_bytes: Some(1 << 20),
+            restarts: 1,
+            socket: "/run/shop".into(),
+        };
+        let ps = Ps { workers: vec![worker], side_processes: vec![side], ..Ps::default() };
+        Look { at, ps, requests: vec![one] }
     }
 
     #[test]
@@ -270,11 +290,22 @@ mod tests {
         let began = Instant::now();
         let mut view = View::new(look(began, 100));
         view.add(look(began + Duration::from_secs(2), 300));
-        let mut terminal = Terminal::new(TestBackend::new(120, 16)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(120, 18)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
         let screen = terminal.backend().to_string();
         assert!(screen.contains("100 requests/s, 0 failed/s, 1 in flight, 3 connections"), "{screen}");
-        for word in ["4711 ", "4711.96", "1.5 s", "/slow", "shop", "compress", "192.0.2.1", "q quits"] {
+        for word in [
+            "4711 ",
+            "4712 ",
+            "server ",
+            "4711.96",
+            "1.5 s",
+            "/slow",
+            "shop",
+            "compress",
+            "192.0.2.1",
+            "q quits",
+        ] {
             assert!(screen.contains(word), "{word}: {screen}");
         }
     }

@@ -51,6 +51,12 @@ impl KeyPath {
         self.0.is_empty()
     }
 
+    /// This path, then the steps of `other`.
+    pub(super) fn followed_by(mut self, other: &KeyPath) -> KeyPath {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
     /// Calls `visit` with this path extended by `key`.
     pub(super) fn within<T>(&mut self, key: Key, visit: impl FnOnce(&mut KeyPath) -> T) -> T {
         self.0.push(key);

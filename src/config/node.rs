@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Origin;
+use crate::error::{Origin, Source};
 
 /// One value, table or list.
 #[derive(Debug, Clone)]
@@ -38,6 +38,20 @@ pub struct Occurrence {
     pub via: Option<String>,
     /// The value as written there, before `${…}` was replaced; null for a table.
     pub written: Value,
+}
+
+impl Occurrence {
+    /// Compares the sources of two values that are not merged because they have different keys: what is inherited, a file,
+    /// a profile, a variable, `-D`.
+    pub(super) fn strength(&self) -> u8 {
+        match (&self.origin.source, self.via.as_deref()) {
+            (Source::Argument(text), _) if text.starts_with("-D") => 4,
+            (Source::Environment(_), _) => 3,
+            (_, Some(via)) if via.starts_with("profile") => 2,
+            (_, None) => 1,
+            _ => 0,
+        }
+    }
 }
 
 impl Node {

@@ -130,11 +130,37 @@ impl Table {
     /// The table with the current names of all options, by the schema of its kind.
     pub fn current(&self, schema: &Value) -> Table {
         let mut table = self.clone();
-        table.old_names = schema::rename(schema, &mut table.value);
+        let compare = |old: &KeyPath, new: &KeyPath| self.strength(old).cmp(&self.strength(new));
+        table.old_names = schema::rename(schema, &mut table.value, &KeyPath::default(), &compare);
         for OldName { old, new, .. } in table.old_names.iter().filter(|name| !name.doubled) {
             table.provenance.rename(old, new);
         }
         table
+    }
+
+    /// How strong the source of a value is, as far as it can differ from that of the same option under another name.
+    fn strength(&self, key: &KeyPath) -> u8 {
+        self.provenance.get(key).and_then(|entry| entry.places.first()).map_or(0, super::Occurrence::strength)
+    }
+
+    /// The other names under which a [current](Table::current) table was given its options, and the current ones, as paths
+    /// in the config.
+    pub fn other_names(&self) -> impl Iterator<Item = (KeyPath, KeyPath)> {
+        let whole = |key: &KeyPath| self.path().followed_by(key);
+        self.old_names
+            .iter()
+            .filter(|name| !name.doubled)
+            .map(move |name| (whole(&name.old), whole(&name.new)))
+    }
+
+    /// The options that a [current](Table::current) table gives under old names: the place of the name, the old name and the
+    /// current one.
+    pub fn old_keys(&self) -> Vec<(Origin, String, String)> {
+        let last = |key: &KeyPath| key.names().last().unwrap_or_default().to_owned();
+        let deprecated = self.old_names.iter().filter(|name| !name.short && !name.doubled);
+        deprecated
+            .filter_map(|name| Some((self.key_origin(&name.new)?, last(&name.old), last(&name.new))))
+            .collect()
     }
 
     /// Warnings about the options that a [current](Table::current) table gives under old names.
@@ -148,7 +174,7 @@ impl Table {
                 name.new
             )
         };
-        self.old_names.iter().map(warning).collect()
+        self.old_names.iter().filter(|name| !name.short).map(warning).collect()
     }
 
     /// Checks the same keys against a kind's schema, and resolves its paths.
@@ -173,10 +199,13 @@ impl Table {
         }
     }
 
-    fn doubled(&self, OldName { old, new, .. }: &OldName) -> Error {
+    fn doubled(&self, OldName { old, new, short, .. }: &OldName) -> Error {
         Error::config(format!("`{old}` and `{new}` are two names of the same option"))
             .at(self.key_origin(old))
-            .help(format!("remove `{old}`, which is its old name"))
+            .help(match short {
+                true => "remove one of them".to_owned(),
+                false => format!("remove `{old}`, which is its old name"),
+            })
     }
 
     /// The paths in this table by the schema of its kind, absolute. If the table has errors, those that can
@@ -194,8 +223,18 @@ impl Table {
             "" => Some(&self.value),
             key => self.value.get(key),
         };
-        let value = value.cloned().unwrap_or_else(|| Value::Object(Default::default()));
-        let (value, wrong_entries) = schema::check(self, &key.into(), schema, value)?;
+        let mut value = value.cloned().unwrap_or_else(|| Value::Object(Default::default()));
+        let base = key.into();
+        let compare = |old: &KeyPath, new: &KeyPath| self.strength(old).cmp(&self.strength(new));
+        let mut table = self.clone();
+        table.old_names = schema::rename(schema, &mut value, &base, &compare);
+        Errors::check(
+            table.old_names.iter().filter(|name| name.doubled).map(|name| self.doubled(name)).collect(),
+        )?;
+        for OldName { old, new, .. } in &table.old_names {
+            table.provenance.rename(old, new);
+        }
+        let (value, wrong_entries) = schema::check(&table, &base, schema, value)?;
         Errors::check(wrong_entries).map(|()| value)
     }
 

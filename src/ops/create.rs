@@ -127,7 +127,7 @@ impl Prepared {
                 PostAction::Check => {
                     let sources =
                         Sources { file: Some(self.target.join("server.toml")), ..Sources::default() };
-                    super::check::check(&sources)?;
+                    super::check::check(&sources, false)?;
                     created.done.push(*post);
                 }
                 PostAction::Chmod => {}             // done when the files are written

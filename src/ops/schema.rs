@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::app::APPS;
 use crate::app::program::BackgroundOptions;
 use crate::config::{
-    Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, common_keys, old_names, profile_keys,
+    Config, KeyPath, SECTIONS, TOP_LEVEL, Table, TopLevel, allow_units, common_keys, old_names, profile_keys,
 };
 use crate::middleware::MIDDLEWARE;
 use crate::ops::sections::log::Log;
@@ -64,6 +64,18 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
 /// Warnings about the options that `config` gives under old names.
 pub fn deprecations(config: &Config) -> Vec<String> {
     tables(config).iter().flat_map(|(table, _)| table.deprecations()).collect()
+}
+
+/// The key under which `config` sets an option that also has another name: `process.drain` for `process.drain_secs`.
+pub fn written_name(config: &Config, key: &KeyPath) -> Option<KeyPath> {
+    let mut names = tables(config).into_iter().flat_map(|(table, _)| table.other_names().collect::<Vec<_>>());
+    names.find(|(_, current)| current == key).map(|(written, _)| written)
+}
+
+/// The current name of an option that `config` sets under another one.
+fn current_name(config: &Config, key: &KeyPath) -> Option<KeyPath> {
+    let mut names = tables(config).into_iter().flat_map(|(table, _)| table.other_names().collect::<Vec<_>>());
+    names.find(|(written, _)| written == key).map(|(_, current)| current)
 }
 
 /// The schema of `server.toml` for editors: `use` selects the kind's options.
@@ -176,6 +188,18 @@ fn described(mut schema: Value, about: &str) -> Value {
 
 /// Also allows a string with `${…}` in place of a number or boolean.
 fn allow_references(schema: &mut Value) {
+    let reference = json!({ "type": "string", "pattern": "\\$\\{" });
+    // A number with a unit is a choice already.
+    let is_number = |branch: &Value| branch["type"] == "integer" || branch["type"] == "number";
+    if let Some(branches) = schema.get_mut("anyOf").and_then(Value::as_array_mut)
+        && branches.iter().any(|branch| {
+            is_number(branch)
+                || branch["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "integer"))
+        })
+    {
+        branches.push(reference);
+        return;
+    }
     let plain = |kind: &Value| ["integer", "number", "boolean"].iter().any(|name| kind == name);
     let kinds = match &schema["type"] {
         Value::Array(kinds) => kinds.iter().any(plain),
@@ -192,7 +216,6 @@ fn allow_references(schema: &mut Value) {
             }
         }
     }
-    let reference = json!({ "type": "string", "pattern": "\\$\\{" });
     outer.insert("anyOf".into(), json!([schema.take(), reference]));
     *schema = outer.into();
 }
@@ -248,6 +271,7 @@ fn allow_single(schema: &mut Value, definitions: &Map<String, Value>) {
 
 /// Moves the definitions of one kind's schema into those of the whole schema, each under a unique name.
 fn hoisted(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) -> Value {
+    allow_units(&mut schema);
     allow_old_names(&mut schema);
     let own = schema.as_object_mut().and_then(|table| table.remove("$defs"));
     let prefix = format!("{name}.");
@@ -283,6 +307,7 @@ fn pointer(name: &str) -> String {
 
 /// The default of a key in a table with a known kind, such as `server.main.threads` of the kind `http`.
 pub fn default_of(config: &Config, key: &KeyPath) -> Option<Value> {
+    let key = &current_name(config, key).unwrap_or_else(|| key.clone());
     let mut keys = key.names();
     let section = keys.next()?;
     let schema = match section {

@@ -1,5 +1,6 @@
 //! `paster serve DIRECTORY`: what a directory is taken for.
 
+mod explain;
 mod programs;
 
 use std::path::Path;

@@ -26,10 +26,7 @@ impl Installation {
         plugin("notebook");
         plugin("paster-python");
         let built = Path::new(env!("CARGO_BIN_EXE_paster")).parent().unwrap();
-        let mut dist = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--from"]).arg(built);
-        dist.arg("--out").arg(place.path().join("packages")).current_dir(root());
-        succeeds(dist.env("SOURCE_DATE_EPOCH", "1700000000"));
+        pack(built, &place.path().join("packages"));
         let mut tar = Command::new("tar");
         tar.arg("-xzf").arg(package(&place, ".tar.gz")).arg("-C").arg(place.path().join("opt"));
         succeeds(&mut tar);
@@ -70,6 +67,13 @@ impl Installation {
     }
 }
 
+/// Makes the packages of the files in `built`.
+fn pack(built: &Path, out: &Path) {
+    let mut dist = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--from"]).arg(built);
+    succeeds(dist.arg("--out").arg(out).current_dir(root()).env("SOURCE_DATE_EPOCH", "1700000000"));
+}
+
 fn package(place: &tempfile::TempDir, ending: &str) -> PathBuf {
     let files = std::fs::read_dir(place.path().join("packages")).unwrap();
     let mut files = files.map(|file| file.unwrap().path());
@@ -103,6 +107,7 @@ fn a_user_unpacks_the_archive_and_serves() {
         assert!(licences.contains(name), "{name}");
     }
     entries_are_the_same_everywhere(&package(&installation.place, ".tar.gz"));
+    bill_and_checksums(&installation.place);
     debian_package(&installation.place);
     wheel(&installation.place);
     notebook(&installation);
@@ -199,6 +204,39 @@ fn another_sdk(installation: &Installation, project: &Path) {
     let (code, said) = check(line);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(installation.serve(project, &["--reload"]).stop(), Some(0));
+}
+
+/// The checksums are right, the bill names what is linked, and packing again gives the same bytes.
+fn bill_and_checksums(place: &tempfile::TempDir) {
+    let packages = place.path().join("packages");
+    succeeds(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&packages));
+    let bill: Value = serde_json::from_slice(&std::fs::read(package(place, ".cdx.json")).unwrap()).unwrap();
+    assert_eq!((bill["bomFormat"].as_str(), bill["specVersion"].as_str()), (Some("CycloneDX"), Some("1.5")));
+    assert_eq!(bill["metadata"]["timestamp"], "2023-11-14T22:13:20Z");
+    let components = bill["components"].as_array().unwrap();
+    for (start, algorithm, digits) in
+        [("pkg:cargo/hyper@1.", "SHA-256", 64), ("pkg:npm/katex@0.", "SHA-512", 128)]
+    {
+        let found = components.iter().find(|one| one["purl"].as_str().unwrap().starts_with(start)).unwrap();
+        assert_eq!(found["hashes"][0]["alg"], algorithm, "{found:#}");
+        assert_eq!(found["hashes"][0]["content"].as_str().unwrap().len(), digits, "{found:#}");
+        assert_eq!(found["licenses"][0]["expression"], "MIT", "{found:#}");
+        let needed = bill["dependencies"].as_array().unwrap().iter().any(|one| one["ref"] == found["purl"]);
+        assert!(needed, "{found:#}");
+    }
+    // Test dependencies are not in it.
+    assert!(
+        !components
+            .iter()
+            .any(|one| ["proptest", "trycmd", "vitest"].iter().any(|name| one["name"] == *name))
+    );
+    let again = place.path().join("again");
+    pack(Path::new(env!("CARGO_BIN_EXE_paster")).parent().unwrap(), &again);
+    for file in std::fs::read_dir(&packages).unwrap().map(|file| file.unwrap().path()) {
+        let other = again.join(file.file_name().unwrap());
+        assert!(std::fs::read(&file).unwrap() == std::fs::read(other).unwrap(), "{} differs", file.display());
+    }
+    std::fs::remove_dir_all(again).unwrap();
 }
 
 /// The Debian package has the same files, where Debian has them.

@@ -159,12 +159,17 @@ fn options_beside_those_of_other_servers_exist() {
                 "server" => section("<a id=\"server-http\">").contains(&format!("\n| `{option}")),
                 "process" => section("## `[process]`").contains(&format!("\n| `{option}` |")),
                 "log" => section("## `[log]`").contains(&format!("\n| `{option}` |")),
-                "access_log" | "body_limit" => {
-                    section(&format!("<a id=\"middleware-{place}\">")).contains(&format!("\n| `{option}` |"))
-                }
                 "serve" => help(&["serve"]).contains(option),
                 "command" => help(&[]).contains(&format!("\n  {} ", option.trim_start_matches("paster "))),
-                other => panic!("{}: `{other}` is not a place", page.display()),
+                // A kind; `middleware-redirect` where an app has the same name.
+                kind => {
+                    let anchors =
+                        ["", "app-", "middleware-"].map(|start| format!("<a id=\"{start}{kind}\">"));
+                    let anchor = anchors.iter().find(|anchor| kinds.contains(*anchor));
+                    let anchor =
+                        anchor.unwrap_or_else(|| panic!("{}: `{kind}` is not a place", page.display()));
+                    section(anchor).contains(&format!("\n| `{option}` |"))
+                }
             };
             assert!(known, "{}: there is no `{option}` ({place})", page.display());
             seen += 1;

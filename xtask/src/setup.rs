@@ -47,6 +47,8 @@ pub(crate) struct Ready {
     pub(crate) jupyter: PathBuf,
     /// A directory with npm packages that the tests run.
     pub(crate) modules: PathBuf,
+    /// A language server of TOML, which reads the schema of configs.
+    pub(crate) taplo: PathBuf,
 }
 
 /// Installs everything.
@@ -56,8 +58,9 @@ pub(crate) fn everything() -> Result<Ready> {
     let python = venv()?;
     let wheels = wheels(&python)?;
     let jupyter = jupyter::programs()?;
+    let taplo = taplo()?;
     let chromium = chromium.context("no Chromium after its installation")?;
-    Ok(Ready { python, chromium, wheels, jupyter, modules: modules()? })
+    Ok(Ready { python, chromium, wheels, jupyter, modules: modules()?, taplo })
 }
 
 /// Installs the packages of missing programs.
@@ -156,6 +159,21 @@ fn wheels(python: &Path) -> Result<PathBuf> {
         checked(pip.arg(&folder))?;
     }
     Ok(folder)
+}
+
+/// Taplo, from npm.
+fn taplo() -> Result<PathBuf> {
+    let folder = target().join("test-taplo");
+    let program = folder.join("node_modules/.bin/taplo");
+    if !program.exists() {
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg("@taplo/cli@0.7.0");
+        checked(npm.current_dir(&folder))?;
+    }
+    Ok(program)
 }
 
 /// The first program with this name on `PATH`.

@@ -89,6 +89,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             .env("PASTER_TEST_NODE_MODULES", &ready.modules)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
             .env("PASTER_TEST_JUPYTER", &ready.jupyter)
+            .env("PASTER_TEST_TAPLO", &ready.taplo)
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
         cargo_line,

@@ -88,7 +88,9 @@ pub(crate) struct IsolatedSettings {
 /// Another value.
 fn read(table: &Table) -> Result<Option<IsolationOptions>, Error> {
     let Some(value) = table.value().get("isolation") else { return Ok(None) };
-    match serde_json::from_value(value.clone()) {
+    let schema = schemars::schema_for!(IsolationOptions).to_value();
+    let options = value.is_object().then(|| table.resolve(&schema, "isolation").ok()).flatten();
+    match serde_json::from_value(options.unwrap_or_else(|| value.clone())) {
         Ok(Isolation::Name(IsolationName::Process)) => Ok(Some(IsolationOptions::default())),
         Ok(Isolation::Options(options)) => Ok(Some(options)),
         Err(_) => {

@@ -1,7 +1,10 @@
 //! An upstream's address, as written in a config.
 
 use std::borrow::Cow;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::codec::host_name::to_ascii;
 
@@ -100,6 +103,27 @@ impl Address {
             authority: "localhost".to_owned(),
             base: String::new(),
         })
+    }
+}
+
+/// Connects to an address as written in a config, `http://host:port/base`, `host:port` or `unix:PATH`, and closes the
+/// connection.
+/// # Errors
+/// Why there is no connection.
+pub fn reach(text: &str, patience: Duration) -> Result<(), String> {
+    match Address::http(text)?.target {
+        UpstreamTarget::Unix(path) => UnixStream::connect(path).map(drop).map_err(|error| error.to_string()),
+        UpstreamTarget::Tcp(host, port) => {
+            let addresses = (&*host, port).to_socket_addrs().map_err(|error| error.to_string())?;
+            let mut failure = "the name has no address".to_owned();
+            for address in addresses {
+                match TcpStream::connect_timeout(&address, patience) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => failure = format!("{address}: {error}"),
+                }
+            }
+            Err(failure)
+        }
     }
 }
 

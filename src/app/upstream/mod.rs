@@ -24,6 +24,7 @@ mod run;
 mod spool;
 mod stream;
 
+pub use address::reach;
 pub(super) use address::{Address, UpstreamTarget};
 pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol};
 pub(super) use exchange::{Exchange, Stop};

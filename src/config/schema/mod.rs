@@ -1,6 +1,7 @@
 //! Checks a table against a JSON Schema, reports errors in the user's terms, and makes paths absolute.
 
 mod renamed;
+mod unit;
 mod words;
 
 use std::path::{Component, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Component, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::key_path::Key;
 use crate::config::networks;
 use crate::config::table::Table;
 use crate::config::{KeyPath, NamedPath, item, join};
@@ -15,6 +17,8 @@ use crate::error::{Error, Errors, Result};
 
 pub use renamed::old_names;
 pub(super) use renamed::{OldName, rename};
+use unit::Unit;
+pub use unit::allow_units;
 
 /// How deep the alternatives of one value may be nested, so that a recursive schema ends.
 const DEPTH_LIMIT: usize = 8;
@@ -102,6 +106,9 @@ impl<'a> Check<'a> {
         let Some(schema) = self.follow(schema).filter(|_| depth < DEPTH_LIMIT) else { return };
         if value.is_string() && self.wants_strings(schema) {
             *value = Value::Array(vec![value.take()]);
+        }
+        if let Some(number) = with_unit(schema, value, path) {
+            *value = number.into();
         }
         for key in ["allOf", "anyOf", "oneOf"] {
             for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
@@ -212,6 +219,20 @@ impl<'a> Check<'a> {
         fits && constants
             .filter_map(|(key, schema)| Some((schema.get("const")?, value.get(key)?)))
             .all(|(constant, found)| constant == found)
+    }
+}
+
+/// The number that a string with a unit means, if it is the value of an option with a unit.
+fn with_unit(schema: &Value, value: &Value, path: &KeyPath) -> Option<u64> {
+    let text = value.as_str().filter(|_| unit::is_number(schema))?;
+    unit_of(path)?.read(text).ok()
+}
+
+/// The unit in the name of the option at `path`.
+fn unit_of(path: &KeyPath) -> Option<&'static Unit> {
+    match path.keys().last()? {
+        Key::Name(name) => Unit::of(name),
+        Key::Index(_) => None,
     }
 }
 

@@ -5,7 +5,8 @@ use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-use super::{Check, accepted};
+use super::unit::Unit;
+use super::{Check, accepted, unit_of};
 use crate::config::{KeyPath, item, join};
 use crate::error::Error;
 use crate::registry::nearest;
@@ -98,6 +99,11 @@ impl<'a> Check<'a> {
     fn unknown_key(&mut self, path: &KeyPath, key: &str, known: &[&str], value: &Value) {
         let error = Error::config(format!("unknown key `{key}` in `[{}]`", self.shown_table(path)))
             .at(self.table.key_origin(join(path, key)));
+        if let Some((unit, whole)) = Unit::named(key, known).filter(|(_, whole)| value.get(whole).is_none()) {
+            let help = format!("write `{whole}`, or a value with a unit: `{key} = \"{}\"`", unit.example());
+            self.errors.push(error.help(help));
+            return;
+        }
         let unset = known.iter().copied().filter(|known| value.get(known).is_none());
         self.errors.push(match nearest(key, unset) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -131,8 +137,11 @@ impl<'a> Check<'a> {
     }
 
     fn wrong_type(&self, path: &KeyPath, value: &Value, wanted: &[&str]) -> Error {
-        let words: Vec<_> =
+        let mut words: Vec<_> =
             wanted.iter().filter(|kind| **kind != "null").map(|kind| type_words(kind)).collect();
+        let plain = value.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok());
+        let unit = unit_of(path).filter(|_| value.is_string() && !plain && !wanted.contains(&"string"));
+        words.extend(unit.map(Unit::noun));
         let error =
             self.fault(path, format!("must be {}, not {}", words.join(" or "), self.found(path, value)));
         if self.table.is_secret(path) {
@@ -146,7 +155,9 @@ impl<'a> Check<'a> {
                     text if wanted.contains(&"boolean") => text.parse::<bool>().is_ok(),
                     _ => false,
                 };
-                if parsed {
+                if let Some(Err(help)) = unit.map(|unit| unit.read(text)) {
+                    error.help(help)
+                } else if parsed {
                     error.help(format!("write it without quotes: `{}`", text.trim()))
                 } else if wanted.contains(&"array") {
                     error.help(format!("write a list: `[{}]`", cut(&value.to_string())))

@@ -5,6 +5,7 @@
 
 mod contents;
 mod entries;
+mod explain;
 mod programs;
 mod requirements;
 mod rules;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 use self::contents::Contents;
 pub use self::contents::PathStyle;
+pub use self::explain::{explain, explanation};
+pub use self::programs::tables as procfile_tables;
 use self::rules::{RULES, Rule};
 use crate::app::config_of;
 use crate::error::{Error, Result};

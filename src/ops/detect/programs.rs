@@ -41,39 +41,65 @@ pub(super) fn procfile_of(contents: &Contents) -> Procfile {
 /// `web` is the app, and the others are programs beside it.
 pub(super) fn procfile(contents: &Contents, _: &'static str) -> Result<Found> {
     let procfile = procfile_of(contents);
-    let Some(web) = procfile.entry("web") else {
+    let folder = contents.path(".").as_str().unwrap_or(".").to_owned();
+    let env_file = contents.path(".env").as_str().filter(|_| contents.has_file(".env")).map(str::to_owned);
+    let (Some(web), programs) = tables(&procfile, &folder, env_file.as_deref()) else {
         return incomplete(
             "there is no `Procfile` with a line `web`".to_owned(),
             "add one: `web: COMMAND`, or name the command: `paster serve --app program:'COMMAND'`".to_owned(),
         );
     };
-    let is_released = procfile.entry("release").is_some();
-    let options = |entry: &ProcfileEntry| {
-        let words: Vec<String> = entry.words().iter().map(|word| word.replace("${", "$${")).collect();
-        let mut options = json!({ "command": words, "working_dir": contents.path(".") });
-        if contents.has_file(".env") {
-            options["env_files"] = json!([contents.path(".env")]);
+    let mut why = "`Procfile` has a line `web`".to_owned();
+    for line in &procfile.skipped {
+        why += &format!(", and line {} is skipped: {}", line.line, line.reason);
+    }
+    let more = if programs.is_empty() { Value::Null } else { json!({ "program": programs }) };
+    Ok(Found { app: app("program", Value::Object(web)), why, more })
+}
+
+/// The options of the program of one line. An empty `folder` is the config's.
+fn options(
+    procfile: &Procfile,
+    entry: &ProcfileEntry,
+    folder: &str,
+    env_file: Option<&str>,
+) -> Map<String, Value> {
+    let words: Vec<String> = entry.words().iter().map(|word| word.replace("${", "$${")).collect();
+    let mut options = Map::from_iter([("command".to_owned(), json!(words))]);
+    if !folder.is_empty() {
+        options.insert("working_dir".to_owned(), folder.into());
+    }
+    if let Some(file) = env_file {
+        options.insert("env_files".to_owned(), json!([file]));
+    }
+    match entry.role() {
+        ProcfileRole::Release => {
+            options.insert("once".to_owned(), true.into());
         }
-        match entry.role() {
-            ProcfileRole::Release => options["once"] = true.into(),
-            _ if is_released => options["after"] = json!(["release"]),
-            _ => {}
+        _ if procfile.entry("release").is_some() => {
+            options.insert("after".to_owned(), json!(["release"]));
         }
-        options
-    };
+        _ => {}
+    }
+    options
+}
+
+/// The options of `web`, and the tables of the other programs by name.
+pub fn tables(
+    procfile: &Procfile,
+    folder: &str,
+    env_file: Option<&str>,
+) -> (Option<Map<String, Value>>, Map<String, Value>) {
+    let web = procfile.entry("web").map(|web| options(procfile, web, folder, env_file));
     let others = procfile.entries.iter().filter(|entry| entry.role() != ProcfileRole::Web);
     // The app is called `main`.
     let name = |entry: &ProcfileEntry| match &*entry.name {
         "main" => "main_program".to_owned(),
         name => name.to_owned(),
     };
-    let programs: Map<String, Value> = others.map(|entry| (name(entry), options(entry))).collect();
-    let mut why = "`Procfile` has a line `web`".to_owned();
-    for line in &procfile.skipped {
-        why += &format!(", and line {} is skipped: {}", line.line, line.reason);
-    }
-    let more = if programs.is_empty() { Value::Null } else { json!({ "program": programs }) };
-    Ok(Found { app: app("program", options(web)), why, more })
+    let programs =
+        others.map(|entry| (name(entry), Value::Object(options(procfile, entry, folder, env_file))));
+    (web, programs.collect())
 }
 
 /// A script of `package.json`.
@@ -201,6 +227,64 @@ pub(super) fn rack(contents: &Contents, _: &'static str) -> Result<Found> {
     };
     let options = json!({ "command": words, "working_dir": contents.path(".") });
     Ok(found(app("program", options), "`config.ru` is a Rack application".to_owned()))
+}
+
+/// Rails serves by Rack, with the tasks of `config/puma.rb`.
+pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<Found> {
+    if !contents.has_file("bin/rails") {
+        return incomplete(
+            "there is no `bin/rails`".to_owned(),
+            "name the command: `paster serve --app program:'bundle exec puma --bind tcp://{host}:{port}'`"
+                .to_owned(),
+        );
+    }
+    let found = rack(contents, name)?;
+    Ok(Found { why: "`bin/rails` is a Rails application".to_owned(), ..found })
+}
+
+/// Files of Deno programs with usual names.
+const DENO_FILES: [&str; 6] = ["main.ts", "server.ts", "mod.ts", "main.tsx", "main.js", "server.js"];
+
+/// The words that start a server of Deno, and what tells so.
+pub(super) fn deno_command(contents: &Contents) -> Option<(Vec<String>, String)> {
+    let text = contents.text("deno.json").or_else(|| contents.text("deno.jsonc"))?;
+    let plain: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let manifest: Value = serde_json::from_str(&plain).unwrap_or(Value::Null);
+    if manifest["tasks"]["start"].is_string() || manifest["tasks"]["start"].is_object() {
+        let words = ["deno", "task", "start"].map(str::to_owned).to_vec();
+        return Some((words, "`deno.json` has a task `start`".to_owned()));
+    }
+    let exports = |file: &&&str| {
+        let text = contents.text(file).unwrap_or_default();
+        text.contains("export default") && text.contains("fetch")
+    };
+    let file = DENO_FILES.iter().find(exports)?;
+    let words = [
+        "deno",
+        "serve",
+        "--allow-net",
+        "--allow-read",
+        "--allow-env",
+        "--host",
+        "{host}",
+        "--port",
+        "{port}",
+        file,
+    ];
+    Some((words.map(str::to_owned).to_vec(), format!("`{file}` exports a `fetch` handler")))
+}
+
+pub(super) fn deno(contents: &Contents, _: &'static str) -> Result<Found> {
+    let Some((words, why)) = deno_command(contents) else {
+        return incomplete(
+            "there is no `deno.json` with a task `start`, and no file that exports a `fetch` handler"
+                .to_owned(),
+            "name the command: `paster serve --app program:'deno run --allow-net FILE'`".to_owned(),
+        );
+    };
+    let options = json!({ "command": words, "working_dir": contents.path(".") });
+    Ok(found(app("program", options), why))
 }
 
 /// For the error: why a file of a program tells nothing.

@@ -9,7 +9,9 @@ use super::entries::{
     Found, applications, django, notebook, object_in, pages, paste, php, plugin, plugins, projects, pyramid,
     python_framework, python_object, web_line,
 };
-use super::programs::{go, is_go_server, node, node_command, procfile, procfile_of, rack, script};
+use super::programs::{
+    deno, deno_command, go, is_go_server, node, node_command, procfile, procfile_of, rack, rails, script,
+};
 use super::requirements::depends_on;
 use crate::error::Result;
 
@@ -55,6 +57,8 @@ pub(super) enum Sign {
     GoServer,
     /// A start script of `package.json` that runs a server, or what starts without one.
     NodeServer,
+    /// A program of Deno that serves requests.
+    DenoServer,
     /// A script of `package.json`.
     Script(&'static str),
     /// A crate that is a plugin of paster.
@@ -153,6 +157,15 @@ pub(super) static RULES: &[Rule] = &[
         find: python_object,
     },
     Rule {
+        name: "rails",
+        about: "a Rails application (`bin/rails`)",
+        rank: 4,
+        all: &[Sign::File("bin/rails"), Sign::File("config.ru")],
+        any: &[],
+        none: &[],
+        find: rails,
+    },
+    Rule {
         name: "rack",
         about: "a Rack application (`config.ru`)",
         rank: 5,
@@ -169,6 +182,15 @@ pub(super) static RULES: &[Rule] = &[
         any: &[],
         none: &[],
         find: go,
+    },
+    Rule {
+        name: "deno",
+        about: "a server of Deno (`deno.json`)",
+        rank: 5,
+        all: &[Sign::DenoServer],
+        any: &[Sign::File("deno.json"), Sign::File("deno.jsonc")],
+        none: &[],
+        find: deno,
     },
     // A `package.json` beside another application builds its front end.
     Rule {
@@ -229,7 +251,7 @@ impl Rule {
 }
 
 impl Sign {
-    fn is_in(&self, contents: &Contents) -> bool {
+    pub(super) fn is_in(&self, contents: &Contents) -> bool {
         match *self {
             Sign::File(name) => contents.has_file(name),
             Sign::Ending(ending) => contents.names().iter().any(|name| name.ends_with(ending)),
@@ -246,6 +268,7 @@ impl Sign {
             Sign::Web => procfile_of(contents).entry("web").is_some(),
             Sign::GoServer => is_go_server(contents),
             Sign::NodeServer => node_command(contents).is_some(),
+            Sign::DenoServer => deno_command(contents).is_some(),
             Sign::Script(name) => script(contents, name).is_some(),
             Sign::Plugin => !plugins(contents).is_empty(),
         }

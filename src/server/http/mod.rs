@@ -64,7 +64,7 @@ use shared::{HttpShared, Preface};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock` (with access: `unix:/run/app.sock,mode=660,
+    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every address of this machine, `unix:/run/app.sock` (with access: `unix:/run/app.sock,mode=660,
     /// user=app,group=www-data`), `fd:3`, `systemd` or `systemd:NAME` for the sockets of a systemd unit; port 0 lets the
     /// system choose. `[::]:8080` takes IPv4 connections too, unless any server lists an IPv4 address with the same port.
     /// A link-local address names its interface: `[fe80::1%eth0]:8080`.

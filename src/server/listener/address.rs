@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::error::Error;
 
-/// One entry of `listen = [...]`: `host:port`, `unix:PATH`, `fd:N`, `systemd`.
+/// One entry of `listen = [...]`: `host:port`, `:port` (every address), `unix:PATH`, `fd:N`, `systemd`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Listen {
     /// A TCP address; port 0 lets the system choose.
@@ -70,7 +72,7 @@ impl fmt::Display for SocketAccess {
 
 impl Listen {
     /// Parses one entry. A host name is resolved, IPv4 first. An IPv6 address may have a zone (RFC 4007,
-    /// section 11), by name or number: `[fe80::1%eth0]:8080`.
+    /// section 11), by name or number: `[fe80::1%eth0]:8080`. Without a host it is every address of this machine.
     /// # Errors
     /// Shows what the entry should look like.
     pub fn parse(text: &str) -> Result<Listen, Error> {
@@ -102,12 +104,10 @@ impl Listen {
         }
         let error = |message: String| Error::config(message).help(form);
         match text.rsplit_once(':') {
-            Some(("", port)) => Err(error(format!("`{text}` has no host")).help(format!(
-                "`0.0.0.0:{port}` listens on every IPv4 address, `127.0.0.1:{port}` on this machine only"
-            ))),
             Some((_, port)) if port.parse::<u16>().is_err() => {
                 Err(error(format!("`{text}` has no port from 0 to 65535")))
             }
+            Some(("", port)) => Ok(Listen::Tcp(every_address(port.parse().unwrap_or(0)))),
             None => Err(error(format!("`{text}` has no port"))),
             Some(_) => {
                 let found: Vec<_> = host_and_port(text)
@@ -118,6 +118,14 @@ impl Listen {
                 first.copied().map(Listen::Tcp).ok_or_else(|| error(format!("`{text}` has no address")))
             }
         }
+    }
+}
+
+/// Every address of this machine: of IPv6, which takes IPv4 connections too, unless the kernel has none.
+fn every_address(port: u16) -> SocketAddr {
+    match Socket::new(Domain::IPV6, Type::STREAM, None) {
+        Ok(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
+        Err(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
     }
 }
 
@@ -217,7 +225,8 @@ mod tests {
         check("systemd:", "`systemd:` names no socket");
         check("fd:3", "fd:3");
         check("fd:-1", "`-1` is not a descriptor");
-        check(":80", "`:80` has no host");
+        check(":99999", "`:99999` has no port from 0 to 65535");
+        assert!(["[::]:80", "0.0.0.0:80"].contains(&&*Listen::parse(":80").unwrap().to_string()));
         check("8080", "`8080` has no port");
         check("localhost:99999", "`localhost:99999` has no port from 0 to 65535");
         check("localhost:81", "127.0.0.1:81");

@@ -48,7 +48,8 @@ impl ServerCertificate {
         }
     }
 
-    fn covers(&self, name: &str) -> bool {
+    /// Whether it is for the host `name`, in lower case.
+    pub(super) fn covers(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix('*') {
             // RFC 6125 section 6.4.3: the star stands for the whole leftmost label.
             Some(rest) => name.find('.').is_some_and(|dot| dot > 0 && name[dot..] == *rest),

@@ -40,6 +40,8 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct ServerTls {
     settings: TlsSettings,
     loaded: LoadedFiles,
+    /// The hosts of the server, as its config names them.
+    hosts: Vec<String>,
 }
 
 impl ServerTls {
@@ -97,14 +99,31 @@ impl ServerTls {
             LoadedFiles { certificates: Vec::new(), roots: None, looks: Vec::new() }
         });
         Errors::check(errors)?;
-        Ok(ServerTls { settings, loaded })
+        Ok(ServerTls { settings, loaded, hosts: hosts.to_vec() })
     }
 
     /// Problems that stop clients but not the server: certificates that have expired, are not valid yet, or
-    /// expire soon.
+    /// expire soon, and hosts without a certificate.
     pub(super) fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now();
-        self.loaded.certificates.iter().filter_map(|certificate| certificate.warning(now)).collect()
+        let dates = self.loaded.certificates.iter().filter_map(|certificate| certificate.warning(now));
+        dates.chain(self.hosts_without_certificate()).collect()
+    }
+
+    /// The hosts that no certificate is for. Those of `acme` and `self_signed` may be made later.
+    fn hosts_without_certificate(&self) -> Vec<String> {
+        if self.settings.acme.is_some() || self.settings.self_signed.is_some() {
+            return Vec::new();
+        }
+        let names = self.hosts.iter().map(|host| host.rsplit_once(':').map_or(&**host, |(name, _)| name));
+        // A wildcard among the hosts is more than a certificate's wildcard.
+        let names =
+            names.filter(|name| !name.starts_with(['*', '[']) && name.parse::<std::net::IpAddr>().is_err());
+        let missing = names.filter(|name| {
+            let name = name.to_ascii_lowercase();
+            !self.loaded.certificates.iter().any(|certificate| certificate.covers(&name))
+        });
+        missing.map(|name| format!("no certificate is for the host `{name}`")).collect()
     }
 
     /// Starts: makes a certificate for development if configured, watches the files, and orders certificates by
@@ -112,7 +131,7 @@ impl ServerTls {
     /// # Errors
     /// If the certificate for development cannot be made or stored.
     pub(super) fn start(self, server: &str, secret: &tickets::Secret) -> Result<Arc<Terminator>, Error> {
-        let ServerTls { settings, mut loaded } = self;
+        let ServerTls { settings, mut loaded, .. } = self;
         if let Some(names) = &settings.self_signed {
             self_signed::ensure(names)?;
         }

@@ -1,11 +1,13 @@
 //! `cargo xtask dist`: builds paster and the plugins that come with it, and packs them as an archive, as a Debian
-//! package and as a Python wheel.
+//! package and as a Python wheel, with a bill of materials and checksums.
 //!
 //! All come from one tree: `bin/paster`, `lib/paster/lib*.so`, manual pages, completions, a systemd unit, docs and
 //! licences. The same sources give the same packages: entries are sorted, belong to root, and have the time of the commit.
 
+mod contents;
 mod deb;
 mod notices;
+mod sbom;
 mod wheel;
 
 use std::fs::{self, File, Permissions};
@@ -15,6 +17,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::setup::{checked, which};
 use crate::{root, target};
@@ -27,6 +30,8 @@ const COMPLETIONS: &[(&str, &str)] = &[
     ("zsh", "share/zsh/site-functions/_paster"),
     ("fish", "share/fish/vendor_completions.d/paster.fish"),
 ];
+/// The bill of materials among the docs.
+const SBOM: &str = "sbom.cdx.json";
 /// What else is copied from the repository: from, to.
 const COPIED: &[(&str, &str)] = &[
     ("README.md", "share/doc/paster/README.md"),
@@ -122,7 +127,26 @@ fn stage_and_pack(options: &Options, release: &Release, from: &Path, stage: &Pat
     )?;
     let package = deb::pack(&tree, stage, release, &options.out, level)?;
     let wheel = wheel::pack(&tree, release, &options.out, level)?;
-    Ok([archive].into_iter().chain(package).chain(wheel).collect())
+    let bill = options.out.join(format!("{name}.cdx.json"));
+    fs::copy(tree.join("share/doc/paster").join(SBOM), &bill).with_context(|| bill.display().to_string())?;
+    let mut packages: Vec<PathBuf> =
+        [archive].into_iter().chain(package).chain(wheel).chain([bill]).collect();
+    packages.push(checksums(&packages, &options.out)?);
+    Ok(packages)
+}
+
+/// Writes the SHA-256 of each package, as `sha256sum --check` reads them.
+fn checksums(packages: &[PathBuf], out: &Path) -> Result<PathBuf> {
+    let mut lines = Vec::new();
+    for package in packages {
+        let hash = Sha256::digest(fs::read(package)?);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = package.file_name().context("a package without a name")?.to_string_lossy();
+        lines.push(format!("{hash}  {name}\n"));
+    }
+    let file = out.join("SHA256SUMS");
+    fs::write(&file, lines.concat()).with_context(|| file.display().to_string())?;
+    Ok(file)
 }
 
 /// Builds the pages, the program and the plugins. Returns the directory of the built files.
@@ -168,7 +192,10 @@ fn fill(tree: &Path, from: &Path, release: &Release) -> Result<()> {
     let pages = tree.join("share/man/man1");
     fs::create_dir_all(&pages)?;
     checked(Command::new(&program).arg("__man").arg(&pages))?;
-    write(&tree.join("share/doc/paster/THIRD-PARTY-LICENSES"), notices::text(&release.target)?.as_bytes())
+    let doc = tree.join("share/doc/paster");
+    let components = contents::components(&release.target)?;
+    write(&doc.join("THIRD-PARTY-LICENSES"), notices::text(&components)?.as_bytes())?;
+    write(&doc.join(SBOM), sbom::text(&components, release)?.as_bytes())
 }
 
 /// Copies a file, or a directory with everything in it. Removes symbols from programs and libraries, which a profile

@@ -1,15 +1,12 @@
-//! The licences of everything that the programs contain: crates, and the npm packages of the notebook's pages.
+//! The licences of everything that the packages contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-use super::{PLUGINS, output};
-use crate::root;
+use super::contents::Component;
 
 /// How the names of licence files begin, in upper case.
 const NAMES: &[&str] = &["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
@@ -27,8 +24,7 @@ impl Notices {
         let label = format!("{name} ({expression})");
         let mut texts = files(folder).with_context(|| format!("the licence files of {name}"))?;
         if texts.is_empty() {
-            // Old manifests use `MIT/Apache-2.0`.
-            let parsed = spdx::Expression::parse(&expression.replace('/', " OR "));
+            let parsed = spdx::Expression::parse(expression);
             let parsed = parsed.with_context(|| format!("the licence of {name}"))?;
             let ids = parsed.requirements().filter_map(|one| one.req.license.id());
             texts.extend(ids.map(|id| id.text().to_owned()));
@@ -56,73 +52,13 @@ impl Notices {
 }
 
 /// The text of all licences.
-pub(super) fn text(target: &str) -> Result<String> {
+pub(super) fn text(components: &[Component]) -> Result<String> {
     let mut notices = Notices::default();
-    crates(&mut notices, target)?;
-    pages(&mut notices)?;
+    for Component { name, version, licence, folder, purl, .. } in components {
+        let kind = if purl.starts_with("pkg:npm/") { "npm: " } else { "" };
+        notices.add(&format!("{kind}{name} {version}"), licence, folder)?;
+    }
     Ok(notices.print())
-}
-
-/// Adds the crates that the program and the plugins are linked with.
-fn crates(notices: &mut Notices, target: &str) -> Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args([
-        "metadata",
-        "--format-version=1",
-        "--locked",
-        "--features=paster/full",
-        "--filter-platform",
-        target,
-    ]);
-    let metadata: Value = serde_json::from_str(&output(cargo.current_dir(root()))?)?;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let by_id = |values: Vec<Value>| -> BTreeMap<String, Value> {
-        values.into_iter().filter_map(|one| Some((one["id"].as_str()?.to_owned(), one))).collect()
-    };
-    let packages = by_id(list(&metadata["packages"]));
-    let nodes = by_id(list(&metadata["resolve"]["nodes"]));
-    let ours = |package: &&Value| {
-        let name = package["name"].as_str().unwrap_or_default();
-        package["source"].is_null() && (name == "paster" || PLUGINS.contains(&name))
-    };
-    let mut left: Vec<&str> =
-        packages.values().filter(ours).filter_map(|package| package["id"].as_str()).collect();
-    let mut seen = BTreeSet::new();
-    while let Some(id) = left.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        let linked = |link: &&Value| list(&link["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
-        let links = nodes[id]["deps"].as_array().into_iter().flatten().filter(linked);
-        left.extend(links.filter_map(|link| link["pkg"].as_str()));
-        let package = &packages[id];
-        if package["source"].is_null() {
-            continue;
-        }
-        let word = |key: &str| package[key].as_str().unwrap_or_default();
-        let folder = Path::new(word("manifest_path")).parent().context("a manifest without a directory")?;
-        notices.add(&format!("{} {}", word("name"), word("version")), word("license"), folder)?;
-    }
-    Ok(())
-}
-
-/// Adds the npm packages in the notebook's pages.
-fn pages(notices: &mut Notices) -> Result<()> {
-    let web = root().join("plugins/notebook/web");
-    let lock: Value = serde_json::from_str(&fs::read_to_string(web.join("package-lock.json"))?)?;
-    for (path, package) in lock["packages"].as_object().into_iter().flatten() {
-        if path.is_empty() || package["dev"] == true {
-            continue;
-        }
-        let name = path.rsplit_once("node_modules/").map_or(path.as_str(), |(_, name)| name);
-        let word = |key: &str| package[key].as_str().unwrap_or_default();
-        let folder = web.join(path);
-        if !folder.is_dir() {
-            bail!("`{name}` is not installed: run `npm ci` in plugins/notebook/web");
-        }
-        notices.add(&format!("npm: {name} {}", word("version")), word("license"), &folder)?;
-    }
-    Ok(())
 }
 
 /// The content of the licence files in a package's directory.

@@ -1,4 +1,7 @@
-//! `paster config`: the values in force, where they come from, and what can be set.
+//! `paster config`: the values in force, where they come from, what can be set, and other files.
+
+mod fmt;
+mod import;
 
 use std::process::ExitCode;
 
@@ -12,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ops::detect::PathStyle;
 use crate::ops::schema;
 
-/// Shows the merged config, where its values come from, and its schema.
+/// Shows the merged config, where its values come from, and its schema; formats and imports config files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
@@ -20,6 +23,8 @@ use crate::ops::schema;
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
   paster config schema > server.schema.json
+  paster config fmt --check
+  paster config import nginx.conf > server.toml
 
 An editor uses the schema if a config's first line is `#:schema ./server.schema.json`.")]
 pub(super) struct Args {
@@ -55,6 +60,10 @@ enum Command {
     },
     /// Print a JSON Schema of the config file, for editors
     Schema,
+    /// Lay config files out in the standard way
+    Fmt(fmt::Args),
+    /// Print the config of another server (nginx, gunicorn, …) as a config for paster
+    Import(import::Args),
 }
 
 impl Args {
@@ -76,6 +85,8 @@ impl Args {
                 let config = Config::load(&source.sources()?)?;
                 print(&explain(&config, &key, json)?)
             }
+            Command::Fmt(args) => args.run(),
+            Command::Import(args) => args.run(),
             Command::Schema => print(&format!("{:#}\n", schema::schema())),
         }
     }
@@ -106,9 +117,10 @@ fn explain(config: &Config, key: &str, json: bool) -> Result<String> {
         // No source sets it: show the default.
         Err(errors) => {
             let key = KeyPath::parse(key)?;
-            match schema::default_of(config, &key) {
-                Some(value) => vec![Explained { key, value, places: Vec::new() }],
-                None => return Err(errors),
+            match (schema::written_name(config, &key), schema::default_of(config, &key)) {
+                (Some(written), _) => config.explain(&written.to_string())?,
+                (None, Some(value)) => vec![Explained { key, value, places: Vec::new() }],
+                (None, None) => return Err(errors),
             }
         }
     };

@@ -1,6 +1,12 @@
 //! `paster check`: finds every fault of a config without binding a socket.
 
-use std::path::Path;
+mod fix;
+mod online;
+mod ports;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -17,6 +23,9 @@ use crate::ops::sections::process::Process;
 use crate::ops::sections::program;
 use crate::ops::sections::task;
 use crate::ops::serve::check_user;
+use crate::plugin::Library;
+pub use fix::fix;
+pub use ports::TakenAddress;
 
 /// What was checked, without a fault.
 #[derive(Debug, Serialize)]
@@ -30,15 +39,30 @@ pub struct Checked {
     /// Names of the `[resource.NAME]` tables.
     pub resources: Vec<String>,
     /// All files that were read.
-    pub files: Vec<std::path::PathBuf>,
+    pub files: Vec<PathBuf>,
+    /// The plugins that were loaded, by app.
+    pub plugins: BTreeMap<String, CheckedPlugin>,
+    /// Addresses at which other processes listen.
+    pub taken: Vec<TakenAddress>,
     /// What applications run on, and what could not be checked.
     pub notes: Vec<String>,
 }
 
-/// Reads the config and builds everything, without binding.
+/// A plugin that was loaded.
+#[derive(Debug, Serialize)]
+pub struct CheckedPlugin {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of the ABI that it was built with.
+    pub abi_version: u32,
+}
+
+/// Reads the config and builds everything, without binding. `online`: also connects to upstreams and stores.
 /// # Errors
 /// All faults of all files and tables.
-pub fn check(sources: &Sources) -> Result<Checked> {
+pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
     let (config, mut errors) = Config::read(sources);
     let Some(config) = config else {
         Errors::check(errors)?;
@@ -66,6 +90,9 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         server.warnings().into_iter().map(move |warning| format!("`[server.{name}]`: {warning}"))
     });
     let warnings: Vec<String> = warnings.collect();
+    let file = sources.named().and_then(|file| file.canonicalize().ok());
+    let servers = assembly.iter().flat_map(|assembly| &assembly.servers);
+    let taken = ports::taken(servers.map(|(name, server, _)| (name.as_str(), &**server)), file);
     for error in found.into_iter().flatten() {
         let told = errors[..known].iter().any(|other| same_place(other, &error));
         let follows = known > 0 && inherits(&error);
@@ -85,6 +112,9 @@ pub fn check(sources: &Sources) -> Result<Checked> {
             }
         }
     }
+    if online && errors.is_empty() {
+        errors.extend(online::unreachable(&config));
+    }
     config.sort(&mut errors);
     Errors::check(errors)?;
     let names = |section| config.names(section).into_iter().map(str::to_owned).collect();
@@ -94,6 +124,7 @@ pub fn check(sources: &Sources) -> Result<Checked> {
         middleware: names("middleware"),
         resources: names("resource"),
         files: config.files().to_vec(),
+        plugins: plugins(&config, &libraries),
         notes: built
             .missing
             .iter()
@@ -115,8 +146,27 @@ pub fn check(sources: &Sources) -> Result<Checked> {
             .chain(loaded)
             .chain(warnings)
             .chain(about_user)
+            .chain(secrets::open_secrets(&config).iter().map(secrets::OpenSecret::note))
+            .chain(taken.iter().map(TakenAddress::note))
             .collect(),
+        taken,
     })
+}
+
+/// What the libraries of plugins say about themselves.
+fn plugins(config: &Config, libraries: &BTreeMap<String, PathBuf>) -> BTreeMap<String, CheckedPlugin> {
+    let is_plugin = |name: &str| {
+        let table = config.table("app", name);
+        table.is_some_and(|table| AppKind::of(&table).is_ok_and(|entry| !entry.kind.has_processes()))
+    };
+    let own = libraries.iter().filter(|(name, _)| is_plugin(name));
+    let loaded = own.filter_map(|(name, path)| {
+        let library = Library::load(path).ok()?; // its faults have been reported
+        let info = library.info();
+        let (version, abi_version) = (info.version.clone(), info.abi_version);
+        Some((name.clone(), CheckedPlugin { name: info.name.clone(), version, abi_version }))
+    });
+    loaded.collect()
 }
 
 /// Loads the application of the app `name` in a process that then ends, if it runs in one. Returns what it runs on.
