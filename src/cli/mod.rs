@@ -1,6 +1,7 @@
 //! Parses the arguments and returns the exit code. One file per subcommand: its `Args`, and a `run` that
 //! calls `ops`.
 
+mod add;
 mod attach;
 mod cancel;
 mod check;
@@ -27,11 +28,14 @@ mod routes;
 mod run;
 mod serve;
 mod shell;
+mod skeleton;
 mod source;
 mod stop;
 mod task;
 #[cfg(feature = "top")]
 mod top;
+mod undo;
+mod update;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -59,6 +63,10 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Create(create::Args),
+    Add(add::Args),
+    Update(update::Args),
+    Undo(undo::Args),
+    Skeleton(skeleton::Args),
     Check(check::Args),
     Config(config::Args),
     Ps(ps::Args),
@@ -138,6 +146,10 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => args.run(),
         Command::Create(args) => args.run(),
+        Command::Add(args) => args.run(),
+        Command::Update(args) => args.run(),
+        Command::Undo(args) => args.run(),
+        Command::Skeleton(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Config(args) => args.run(),
         Command::Ps(args) => args.run(),
