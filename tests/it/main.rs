@@ -57,6 +57,7 @@ mod python;
 mod refused;
 mod reload;
 mod request;
+mod scaffold;
 mod scgi;
 mod sendfile;
 mod serve;
