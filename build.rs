@@ -38,21 +38,33 @@ fn skeletons(root: &Path) -> String {
     println!("cargo::rerun-if-changed={}", skeletons.display());
     let mut text = String::from("&[\n");
     for folder in sorted(&skeletons) {
-        let name = folder.file_name().expect("it is in a folder").to_str().expect("names are UTF-8");
-        writeln!(text, "    ({name:?}, &[").expect("memory takes it");
-        let mut files = Vec::new();
-        gather(&folder, &mut files);
-        for file in files {
-            let path =
-                file.strip_prefix(&folder).expect("it lies in there").to_str().expect("names are UTF-8");
-            let file_name = file.to_str().expect("names are UTF-8");
-            let executable = executable(&file);
-            writeln!(text, "        ({path:?}, {executable}, include_bytes!({file_name:?})),")
-                .expect("memory takes it");
+        // Skeletons for `paster add` are one level deeper.
+        let folders = if folder.ends_with("add") { sorted(&folder) } else { vec![folder] };
+        for folder in folders {
+            text += &skeleton(&skeletons, &folder);
         }
-        text += "    ]),\n";
     }
     text + "]\n"
+}
+
+/// One skeleton: its name, and the parts that make the result.
+fn skeleton(skeletons: &Path, folder: &Path) -> String {
+    let name = folder.strip_prefix(skeletons).expect("it lies in there").to_str().expect("names are UTF-8");
+    let mut text = format!("    ({name:?}, &[\n");
+    let mut files = vec![folder.join("skeleton.toml")];
+    for part in ["files", "partials"].map(|part| folder.join(part)) {
+        if part.exists() {
+            gather(&part, &mut files);
+        }
+    }
+    for file in files {
+        let path = file.strip_prefix(folder).expect("it lies in there").to_str().expect("names are UTF-8");
+        let file_name = file.to_str().expect("names are UTF-8");
+        let executable = executable(&file);
+        writeln!(text, "        ({path:?}, {executable}, include_bytes!({file_name:?})),")
+            .expect("memory takes it");
+    }
+    text + "    ]),\n"
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -1,6 +1,7 @@
 //! Parses the arguments and returns the exit code. One file per subcommand: its `Args`, and a `run` that
 //! calls `ops`.
 
+mod add;
 mod attach;
 mod cache;
 mod cancel;
@@ -28,6 +29,7 @@ mod routes;
 mod run;
 mod serve;
 mod shell;
+mod skeleton;
 mod source;
 #[cfg(feature = "top")]
 mod stacks;
@@ -36,6 +38,8 @@ mod task;
 mod tls;
 #[cfg(feature = "top")]
 mod top;
+mod undo;
+mod update;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -63,6 +67,10 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Create(create::Args),
+    Add(add::Args),
+    Update(update::Args),
+    Undo(undo::Args),
+    Skeleton(skeleton::Args),
     Check(check::Args),
     Config(config::Args),
     Ps(ps::Args),
@@ -144,6 +152,10 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => args.run(),
         Command::Create(args) => args.run(),
+        Command::Add(args) => args.run(),
+        Command::Update(args) => args.run(),
+        Command::Undo(args) => args.run(),
+        Command::Skeleton(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Config(args) => args.run(),
         Command::Ps(args) => args.run(),

@@ -21,6 +21,8 @@ pub struct ProvidedAnswers {
     pub file: Map<String, Value>,
     /// The file's name, for errors.
     pub file_name: String,
+    /// The answers that the project keeps from the last time. Everything else overrides them.
+    pub kept: Map<String, Value>,
 }
 
 /// Where an answer came from.
@@ -31,6 +33,8 @@ pub enum AnswerSource {
     Argument,
     /// The answers file.
     File,
+    /// Kept from the last time.
+    Kept,
     /// A question on the terminal.
     Asked,
     /// The default.
@@ -52,6 +56,8 @@ pub struct Answer {
     pub how: AnswerSource,
     /// Whether it must not be shown.
     pub secret: bool,
+    /// Whether it belongs to this machine.
+    pub local: bool,
 }
 
 /// All answers, as templates see them.
@@ -67,6 +73,27 @@ impl Answers {
     /// The value of the variable `name`.
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
+    }
+
+    /// The same with other values in place of secrets; `None` if there are none.
+    pub(super) fn without_secrets(&self) -> Option<Answers> {
+        let mut other = self.clone();
+        let mut found = false;
+        for answer in other.vars.iter_mut().filter(|answer| answer.secret && answer.value != "") {
+            found = true;
+            answer.value = format!("{}…", text(&answer.value)).into();
+            other.values[&answer.name] = answer.value.clone();
+        }
+        found.then_some(other)
+    }
+
+    /// What a project keeps for the next time: no secrets, nothing of this machine, and nothing that is derived.
+    pub fn kept(&self) -> Map<String, Value> {
+        let used = |answer: &&Answer| !matches!(answer.how, AnswerSource::Derived | AnswerSource::Unused);
+        let kept = self.vars.iter().filter(used).filter(|answer| !answer.secret && !answer.local);
+        kept.filter(|answer| !answer.value.is_null())
+            .map(|answer| (answer.name.clone(), answer.value.clone()))
+            .collect()
     }
 }
 
@@ -220,7 +247,8 @@ pub fn resolve(
             }
         };
         values.insert(var.name.clone(), value.clone());
-        vars.push(Answer { name: var.name.clone(), value, how, secret: var.kind == Kind::Secret });
+        let secret = var.kind == Kind::Secret;
+        vars.push(Answer { name: var.name.clone(), value, how, secret, local: var.local });
     }
     if !missing.is_empty() {
         faults.push(missing_values(&missing));
@@ -257,6 +285,9 @@ fn answer(
     if let Some(value) = given.file.get(&var.name) {
         var.accepts(value).map_err(|why| fault(format!("{why} (in `{}`)", given.file_name)))?;
         return Ok(Some((value.clone(), AnswerSource::File)));
+    }
+    if let Some(value) = given.kept.get(&var.name).filter(|value| var.accepts(value).is_ok()) {
+        return Ok(Some((value.clone(), AnswerSource::Kept)));
     }
     let place = "skeleton.toml";
     let written = var.value.as_ref().or(var.default.as_ref());

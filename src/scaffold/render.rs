@@ -4,14 +4,24 @@ use std::collections::BTreeMap;
 
 use super::answers::Answers;
 use super::manifest::{FileRule, PostAction, condition, permissions};
+use super::merge::MergeKind;
 use super::names::plain_component;
 use super::source::Skeleton;
 use super::template::Engine;
 use crate::error::{Error, Errors, Result};
 
+/// The most bytes that all files of a skeleton may become.
+const BYTES: usize = 256 << 20;
+
+/// The folder in which a project remembers its skeletons.
+pub(super) const STATE_FOLDER: &str = ".paster";
+
 /// A file ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
+    /// The skeleton's name and the file's path in it. A file that was `files/a` and is rendered to another path was
+    /// renamed.
+    pub source: String,
     /// The path below the target, with `/` between components. Each component was checked to be plain.
     pub path: String,
     /// Its content.
@@ -22,6 +32,12 @@ pub struct Rendered {
     pub exact_mode: bool,
     /// Whether an existing file stays as it is.
     pub once: bool,
+    /// How it is merged with an existing file.
+    pub merge: MergeKind,
+    /// Patterns of keys that it may overwrite in a merge.
+    pub replaced: Vec<String>,
+    /// Whether a secret answer is in it: then no copy of it is kept.
+    pub secret: bool,
 }
 
 /// Renders all files of `skeleton`, in order of path.
@@ -29,8 +45,10 @@ pub struct Rendered {
 /// All errors together: in templates with file and line, names that are not plain components, two files with
 /// the same name, rules for files that do not exist.
 pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
-    let engine = Engine::new();
+    let engine = Engine::with_partials(&skeleton.partials, &skeleton.place("partials"))?;
+    let hidden = answers.without_secrets();
     let mut faults = Vec::new();
+    let mut bytes = 0;
     let mut files = BTreeMap::<String, Rendered>::new();
     for rule in &skeleton.manifest.files {
         if !skeleton.files.iter().any(|file| file.source_path() == rule.path) {
@@ -45,10 +63,18 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
     let mut seen = BTreeMap::<String, (bool, String)>::new();
     for file in &skeleton.files {
         let rule = skeleton.manifest.files.iter().find(|rule| rule.path == file.source_path());
-        match render_one(&engine, skeleton, file, rule, answers) {
+        match render_one(&engine, skeleton, file, rule, answers, hidden.as_ref()) {
             Ok(None) => {}
             Ok(Some(rendered)) => match claim(&mut seen, &rendered.path) {
                 Ok(()) => {
+                    bytes += rendered.bytes.len();
+                    if bytes > BYTES {
+                        return Err(Error::new(format!(
+                            "the files of the skeleton `{}` become larger than 256 MiB",
+                            skeleton.manifest.about.name
+                        ))
+                        .into());
+                    }
                     files.insert(rendered.path.clone(), rendered);
                 }
                 Err(other) => faults.push(Error::new(format!(
@@ -65,7 +91,7 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
 }
 
 /// Records a path and its folders. Fails with the path that is in the way.
-fn claim(seen: &mut BTreeMap<String, (bool, String)>, path: &str) -> Result<(), String> {
+pub(super) fn claim(seen: &mut BTreeMap<String, (bool, String)>, path: &str) -> Result<(), String> {
     let folders = path.match_indices('/').map(|(at, _)| (&path[..at], false));
     for (part, is_file) in folders.chain([(path, true)]) {
         match seen.get(&part.to_lowercase()) {
@@ -85,6 +111,7 @@ fn render_one(
     file: &super::SkeletonFile,
     rule: Option<&FileRule>,
     answers: &Answers,
+    hidden: Option<&Answers>,
 ) -> Result<Option<Rendered>> {
     let source = file.source_path();
     let place = skeleton.place(&source);
@@ -96,15 +123,30 @@ fn render_one(
         None => (file.path.as_str(), false),
     };
     let Some(path) = render_path(engine, &place, path, answers)? else { return Ok(None) };
+    let mut secret = false;
     let bytes = if is_template {
         let text = std::str::from_utf8(&file.bytes)
             .map_err(|error| Error::new(format!("the template `{place}` is not UTF-8")).because(error))?;
-        engine.render(&place, text, &answers.values)?.into_bytes()
+        let rendered = engine.render(&place, text, &answers.values)?;
+        secret = match hidden {
+            Some(hidden) => engine.render(&place, text, &hidden.values).ok().as_ref() != Some(&rendered),
+            None => false,
+        };
+        rendered.into_bytes()
     } else {
         file.bytes.to_vec()
     };
-    let mode = if file.executable { 0o777 } else { 0o666 };
-    Ok(Some(Rendered { path, bytes, mode, exact_mode: false, once: rule.is_some_and(|rule| rule.once) }))
+    Ok(Some(Rendered {
+        source: format!("{}:{source}", skeleton.manifest.about.name),
+        path,
+        bytes,
+        mode: if file.executable { 0o777 } else { 0o666 },
+        exact_mode: false,
+        once: rule.is_some_and(|rule| rule.once),
+        merge: rule.map(|rule| rule.merge).unwrap_or_default(),
+        replaced: rule.map(|rule| rule.replace.clone()).unwrap_or_default(),
+        secret,
+    }))
 }
 
 /// Renders a path component by component; `None` if one is empty.
@@ -123,6 +165,12 @@ fn render_path(engine: &Engine, place: &str, path: &str, answers: &Answers) -> R
             ))
         })?;
         names.push(name);
+    }
+    if names.first().is_some_and(|name| name.eq_ignore_ascii_case(STATE_FOLDER)) {
+        return Err(Error::new(format!(
+            "`{place}` in the skeleton would be in `.paster`, which belongs to paster"
+        ))
+        .into());
     }
     Ok(Some(names.join("/")))
 }
@@ -200,9 +248,27 @@ impl Skeleton {
     /// A condition that cannot be evaluated.
     pub fn posts(&self, answers: &Answers) -> Result<Vec<PostAction>> {
         let mut found = Vec::new();
-        for post in self.manifest.posts.iter().filter(|post| post.action != PostAction::Chmod) {
+        let data = |action| !matches!(action, PostAction::Chmod | PostAction::Run);
+        for post in self.manifest.posts.iter().filter(|post| data(post.action)) {
             if holds(post.when.as_deref(), answers, "the condition of a `[[post]]`")? {
                 found.push(post.action);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The programs to run after the files are written, each with its arguments. They run only if the user trusts the
+    /// skeleton.
+    /// # Errors
+    /// A condition that cannot be evaluated; an error in the template of an argument.
+    pub fn programs(&self, answers: &Answers) -> Result<Vec<Vec<String>>> {
+        let engine = Engine::new();
+        let place = self.place("skeleton.toml");
+        let mut found = Vec::new();
+        for post in self.manifest.posts.iter().filter(|post| post.action == PostAction::Run) {
+            if holds(post.when.as_deref(), answers, "the condition of a `[[post]]`")? {
+                let words = post.argv.iter().map(|word| engine.render(&place, word, &answers.values));
+                found.push(words.collect::<Result<Vec<_>, _>>()?);
             }
         }
         Ok(found)

@@ -71,6 +71,7 @@ mod refused;
 mod reload;
 mod request;
 mod request_log;
+mod scaffold;
 mod scgi;
 mod sendfile;
 mod serve;

@@ -120,7 +120,19 @@ fn succeeds(command: &mut Command) {
 
 #[test]
 fn each_has_a_test_here() {
-    let here = ["axum", "hello-c", "mount", "notebook", "program-node", "static"];
+    let here = [
+        "axum",
+        "cgi",
+        "hello-c",
+        "mount",
+        "notebook",
+        "production",
+        "program-node",
+        "proxy",
+        "skeleton",
+        "static",
+        "tower",
+    ];
     let mut all: Vec<_> = here.into_iter().chain(crate::python::SKELETONS).collect();
     all.sort_unstable();
     assert_eq!(built_in_names().collect::<Vec<_>>(), all);
@@ -129,6 +141,33 @@ fn each_has_a_test_here() {
 #[test]
 fn a_static_site() {
     check("static");
+}
+
+#[test]
+fn a_cgi_program() {
+    check("cgi");
+}
+
+#[test]
+fn a_site_before_another_server() {
+    check("proxy");
+}
+
+#[test]
+fn a_tower_service() {
+    check("tower");
+}
+
+#[test]
+fn a_skeleton_of_skeletons() {
+    // Its test runs `paster`.
+    let bin = Path::new(env!("CARGO_BIN_EXE_paster")).parent().unwrap().display();
+    let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
+    check_with("skeleton", &|| {
+        let mut program = paster();
+        program.env("PATH", &path);
+        program
+    });
 }
 
 #[test]

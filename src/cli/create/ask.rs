@@ -20,7 +20,7 @@ pub(super) fn ask_for_skeleton() -> Result<String> {
 }
 
 /// Asks one question, and asks again until the answer is valid.
-pub(super) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
+pub(in crate::cli) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
     let var = question.var;
     let message = var.ask.as_deref().unwrap_or(&var.name);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -1,17 +1,21 @@
 //! `paster create`.
 
 mod ask;
-mod report;
+pub(super) mod report;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Map;
 
-use self::ask::{ask, ask_for_skeleton, ask_to_install};
+pub(super) use self::ask::ask;
+use self::ask::{ask_for_skeleton, ask_to_install};
+use self::report::Doing;
+use super::output::note;
 use crate::error::{Error, Result};
-use crate::ops::create::{CreateRequest, prepare, read_answers};
+use crate::ops::scaffold::create::{CreateRequest, prepare, read_answers};
+use crate::ops::scaffold::shown;
 use crate::scaffold::{PostAction, ProvidedAnswers, Skeleton, built_in_names};
 
 /// Creates an application from a skeleton.
@@ -23,14 +27,24 @@ use crate::scaffold::{PostAction, ProvidedAnswers, Skeleton, built_in_names};
   paster create --template notebook             a notebook server in ./notebook
   paster create site -t static port=9000        answer a question in advance
   paster create site -t static --list-variables show what it would ask
-  paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton")]
+  paster create blog -t axum --with production  with files for its operation: systemd, containers, CI
+  paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton
+  paster create site -t https://example.org/skeletons.git#site@v2
+                                                from the folder `site` of a git repository, at the tag v2
+  paster create site -t crate:web-skeletons#site   from the folder `skeletons/site` of a Rust package
+
+`paster add` adds to a project, `paster update` merges a newer skeleton into it, `paster undo` takes the last of these back.")]
 pub(super) struct Args {
     /// The directory to create [default: the skeleton's name], and answers
     #[arg(value_name = "NAME] [KEY=VALUE")]
     words: Vec<String>,
-    /// The skeleton: the name of a built-in one, or the path of a directory
+    /// The skeleton: the name of a built-in one, the path of a directory or archive, the URL of a git repository, or
+    /// crate:NAME; then #FOLDER and @REVISION
     #[arg(short, long, value_name = "SKELETON")]
     template: Option<String>,
+    /// Add this skeleton too (see `paster add --list-templates`)
+    #[arg(long, value_name = "SKELETON")]
+    with: Vec<String>,
     /// List the built-in skeletons
     #[arg(long)]
     list_templates: bool,
@@ -52,6 +66,9 @@ pub(super) struct Args {
     /// Write into a directory that is not empty; replaced files are kept as *.bak
     #[arg(long)]
     force: bool,
+    /// Let the skeleton run programs after the files are written; without it, such a skeleton is refused
+    #[arg(long)]
+    trust: bool,
     /// For a Python application: make its virtual environment and install its packages, without asking
     #[arg(long, overrides_with = "no_install")]
     install: bool,
@@ -66,7 +83,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         if self.list_templates {
-            return report::templates(self.json);
+            return report::templates(Doing::Create, self.json);
         }
         let interactive = !self.defaults && !self.dry_run && !self.diff && !self.json && on_terminal();
         let skeleton = match &self.template {
@@ -86,20 +103,17 @@ impl Args {
             return report::variables(&Skeleton::open(&skeleton)?, self.json);
         }
         let (target, arguments) = split_words(&self.words)?;
-        let (file, file_name) = match &self.answers {
-            Some(path) => (read_answers(path)?, path.display().to_string()),
-            None => (Map::new(), String::new()),
-        };
-        let request =
-            CreateRequest { target, skeleton, given: ProvidedAnswers { arguments, file, file_name } };
+        let given = given(arguments, self.answers.as_deref())?;
+        let request = CreateRequest { target, skeleton, with: self.with, given, trust: self.trust };
         let prepared = prepare(&request, &mut |question| if interactive { ask(question) } else { Ok(None) })?;
         if self.diff {
             return report::diffs(&prepared, self.json);
         }
         if self.dry_run {
-            return report::plan(&prepared, self.json);
+            return report::plan(&prepared, Doing::Create, self.json);
         }
         prepared.refuse_used(self.force)?;
+        show_programs(&prepared.programs);
         let mut created = prepared.write()?;
         let environment = prepared.python_environment();
         if let Some(environment) = environment.as_ref().filter(|environment| !environment.folder.exists()) {
@@ -110,7 +124,23 @@ impl Args {
                 created.first = Some(environment.command());
             }
         }
-        report::created(&prepared, &created, self.json)
+        report::created(&prepared, &created, Doing::Create, self.json)
+    }
+}
+
+/// The answers that the user gave before any question.
+pub(super) fn given(arguments: Vec<(String, String)>, answers: Option<&Path>) -> Result<ProvidedAnswers> {
+    let (file, file_name) = match answers {
+        Some(path) => (read_answers(path)?, path.display().to_string()),
+        None => (Map::new(), String::new()),
+    };
+    Ok(ProvidedAnswers { arguments, file, file_name, kept: Map::new() })
+}
+
+/// Shows the programs that will run.
+pub(super) fn show_programs(programs: &[Vec<String>]) {
+    for argv in programs {
+        note(&format!("will run: {}\n", shown(argv)));
     }
 }
 
@@ -119,7 +149,7 @@ type Words = (Option<PathBuf>, Vec<(String, String)>);
 
 /// Splits `NAME` and `KEY=VALUE` arguments, in any order. What starts like `key=` is an answer; the rest is a
 /// name.
-fn split_words(words: &[String]) -> Result<Words> {
+pub(super) fn split_words(words: &[String]) -> Result<Words> {
     let mut target = None;
     let mut arguments = Vec::new();
     for word in words {
@@ -143,6 +173,6 @@ fn split_words(words: &[String]) -> Result<Words> {
     Ok((target, arguments))
 }
 
-fn on_terminal() -> bool {
+pub(super) fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! What `paster create` prints.
+//! What `paster create`, `add` and `update` print.
 
 use std::process::ExitCode;
 
@@ -6,12 +6,27 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::output::print;
 use crate::error::Result;
-use crate::ops::create::{Created, Prepared};
-use crate::scaffold::{Action, AnswerSource, Kind, Skeleton, Step, Var, built_in_names};
+use crate::ops::scaffold::create::{Created, Prepared};
+use crate::ops::scaffold::{Layer, shown};
+use crate::scaffold::{
+    Action, Answer, AnswerSource, Kind, Skeleton, Step, Var, addition_names, built_in_names,
+};
+
+/// What is done to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Doing {
+    /// It is created.
+    Create,
+    /// Something is added to it.
+    Add,
+}
 
 /// Lists the built-in skeletons.
-pub(super) fn templates(json: bool) -> Result<ExitCode> {
-    let skeletons = built_in_names().map(Skeleton::open).collect::<Result<Vec<_>>>()?;
+pub(in crate::cli) fn templates(doing: Doing, json: bool) -> Result<ExitCode> {
+    let skeletons = match doing {
+        Doing::Create => built_in_names().map(Skeleton::open).collect::<Result<Vec<_>>>()?,
+        Doing::Add => additions()?,
+    };
     let about = skeletons.iter().map(|skeleton| &skeleton.manifest.about);
     if json {
         let list: Vec<_> = about
@@ -23,8 +38,17 @@ pub(super) fn templates(json: bool) -> Result<ExitCode> {
     print(&about.map(|about| format!("{:width$}  {}\n", about.name, about.summary)).collect::<String>())
 }
 
+/// The built-in skeletons that can be added to a project.
+fn additions() -> Result<Vec<Skeleton>> {
+    let mut found = addition_names().map(Skeleton::open_addition).collect::<Result<Vec<_>>>()?;
+    let all = built_in_names().map(Skeleton::open).collect::<Result<Vec<_>>>()?;
+    found.extend(all.into_iter().filter(|skeleton| skeleton.manifest.about.adds));
+    found.sort_by(|left, right| left.manifest.about.name.cmp(&right.manifest.about.name));
+    Ok(found)
+}
+
 /// Lists the variables of a skeleton.
-pub(super) fn variables(skeleton: &Skeleton, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn variables(skeleton: &Skeleton, json: bool) -> Result<ExitCode> {
     let vars = &skeleton.manifest.vars;
     if json {
         return print_json(&vars.iter().map(variable_json).collect::<Vec<_>>().into());
@@ -45,18 +69,18 @@ pub(super) fn variables(skeleton: &Skeleton, json: bool) -> Result<ExitCode> {
 }
 
 /// Prints what would be asked and written.
-pub(super) fn plan(prepared: &Prepared, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn plan(prepared: &Prepared, doing: Doing, json: bool) -> Result<ExitCode> {
     if json {
         return print_json(&result_json(prepared, None));
     }
-    let mut text = format!(
-        "would create `{}` from the skeleton `{}`; nothing was written\n",
-        prepared.target.display(),
-        prepared.skeleton.manifest.about.name
-    );
-    let answers = prepared.answers.vars.iter();
-    let questions: Vec<_> = answers
-        .filter_map(|answer| Some((answer, prepared.skeleton.manifest.var(&answer.name)?)))
+    let (target, names) = (prepared.target.display(), prepared.skeleton_names());
+    let mut text = match doing {
+        Doing::Create => {
+            format!("would create `{target}` from the skeleton `{names}`; nothing was written\n")
+        }
+        Doing::Add => format!("would add the skeleton `{names}` to `{target}`; nothing was written\n"),
+    };
+    let questions: Vec<_> = answers(prepared)
         .filter(|(answer, var)| answer.how == AnswerSource::Default && var.ask.is_some())
         .collect();
     if !questions.is_empty() {
@@ -71,16 +95,23 @@ pub(super) fn plan(prepared: &Prepared, json: bool) -> Result<ExitCode> {
         text +=
             &format!("  {:9} {:>7}  {}\n", action_name(step.action), step.file.bytes.len(), step.file.path);
     }
-    if prepared.plan.needs_force() {
+    for argv in &prepared.programs {
+        text += &format!("would run: {}\n", shown(argv));
+    }
+    if doing == Doing::Create && prepared.plan.needs_force() {
         text += &format!("`{}` is not empty: writing into it needs `--force`\n", prepared.target.display());
     }
     print(&text)
 }
 
 /// Prints what would change.
-pub(super) fn diffs(prepared: &Prepared, json: bool) -> Result<ExitCode> {
-    let changed =
-        || prepared.plan.steps.iter().filter(|step| !matches!(step.action, Action::Same | Action::Keep));
+pub(in crate::cli) fn diffs(prepared: &Prepared, json: bool) -> Result<ExitCode> {
+    diffs_of(&prepared.plan.steps, json)
+}
+
+/// Prints what these steps would change.
+pub(in crate::cli) fn diffs_of(steps: &[Step], json: bool) -> Result<ExitCode> {
+    let changed = || steps.iter().filter(|step| step.action.changes());
     if json {
         let list: Vec<_> =
             changed().map(|step| json!({"path": step.file.path, "diff": diff(step)})).collect();
@@ -89,8 +120,22 @@ pub(super) fn diffs(prepared: &Prepared, json: bool) -> Result<ExitCode> {
     print(&changed().map(diff).collect::<String>())
 }
 
+/// All answers with their variables.
+fn answers(prepared: &Prepared) -> impl Iterator<Item = (&Answer, &Var)> {
+    fn of_layer(layer: &Layer) -> Vec<(&Answer, &Var)> {
+        let vars = layer.answers.vars.iter();
+        vars.filter_map(|answer| Some((answer, layer.skeleton.manifest.var(&answer.name)?))).collect()
+    }
+    prepared.layers.iter().flat_map(of_layer)
+}
+
 /// Prints what was written.
-pub(super) fn created(prepared: &Prepared, created: &Created, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn created(
+    prepared: &Prepared,
+    created: &Created,
+    doing: Doing,
+    json: bool,
+) -> Result<ExitCode> {
     if json {
         return print_json(&result_json(prepared, Some(created)));
     }
@@ -98,13 +143,16 @@ pub(super) fn created(prepared: &Prepared, created: &Created, json: bool) -> Res
     let (same, kept) = (count(Action::Same), count(Action::Keep));
     let written = prepared.plan.steps.len() - same - kept;
     let files = |count| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
-    let name = &prepared.skeleton.manifest.about.name;
+    let name = prepared.skeleton_names();
     let target = prepared.target.display();
     if written == 0 {
         let all = files(same + kept);
         return print(&format!("`{target}` is up to date with the skeleton `{name}`: {all}\n"));
     }
-    let mut text = format!("created `{target}` from the skeleton `{name}`: {}", files(written));
+    let mut text = match doing {
+        Doing::Create => format!("created `{target}` from the skeleton `{name}`: {}", files(written)),
+        Doing::Add => format!("added the skeleton `{name}` to `{target}`: {}", files(written)),
+    };
     if same > 0 {
         text += &format!(", {same} unchanged");
     }
@@ -112,6 +160,11 @@ pub(super) fn created(prepared: &Prepared, created: &Created, json: bool) -> Res
         text += &format!(", {kept} kept");
     }
     text += "\n";
+    if doing == Doing::Add {
+        for step in prepared.plan.steps.iter().filter(|step| step.action.changes()) {
+            text += &format!("  {:9} {}\n", action_name(step.action), step.file.path);
+        }
+    }
     for (path, kept) in &created.written.backups {
         text += &format!("  the old `{path}` is now `{kept}`\n");
     }
@@ -163,24 +216,32 @@ fn variable_json(var: &Var) -> Value {
     })
 }
 
-fn action_name(action: Action) -> &'static str {
+pub(in crate::cli) fn action_name(action: Action) -> &'static str {
     match action {
         Action::Create => "create",
         Action::Same => "same",
         Action::Overwrite => "overwrite",
         Action::Keep => "keep",
+        Action::Update => "update",
+        Action::Merge => "merge",
+        Action::Conflict => "conflict",
+        Action::Delete => "delete",
+        Action::StayDeleted => "deleted",
     }
 }
 
 /// One file's change as a unified diff.
 fn diff(step: &Step) -> String {
     let path = &step.file.path;
-    let new_name = format!("b/{path}");
+    let (new, new_name) = match step.action {
+        Action::Delete => (&[][..], "/dev/null".to_owned()),
+        _ => (step.file.bytes.as_slice(), format!("b/{path}")),
+    };
     let (old, old_name) = match &step.existing {
-        Some((bytes, _)) => (bytes.as_slice(), format!("a/{path}")),
+        Some((bytes, _)) => (bytes.as_slice(), format!("a/{}", step.renamed_from.as_ref().unwrap_or(path))),
         None => (&[][..], "/dev/null".to_owned()),
     };
-    match (std::str::from_utf8(old), std::str::from_utf8(&step.file.bytes)) {
+    match (std::str::from_utf8(old), std::str::from_utf8(new)) {
         (Ok(old), Ok(new)) if !old.contains('\0') && !new.contains('\0') => {
             similar::TextDiff::from_lines(old, new).unified_diff().header(&old_name, &new_name).to_string()
         }
@@ -196,11 +257,8 @@ fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
         .iter()
         .map(|step| json!({"path": step.file.path, "action": step.action, "bytes": step.file.bytes.len()}))
         .collect();
-    let answers: Map<_, _> = prepared
-        .answers
-        .vars
-        .iter()
-        .map(|answer| {
+    let answers: Map<_, _> = answers(prepared)
+        .map(|(answer, _)| {
             let value = if answer.secret { Value::Null } else { answer.value.clone() };
             (answer.name.clone(), json!({"value": value, "from": answer.how}))
         })
@@ -208,12 +266,14 @@ fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
     let mut result = json!({
         "target": prepared.target.display().to_string(),
         "project": prepared.project,
-        "skeleton": prepared.skeleton.manifest.about.name,
+        "skeleton": prepared.skeleton().manifest.about.name,
+        "with": prepared.layers.iter().skip(1).map(|layer| &layer.skeleton.manifest.about.name).collect::<Vec<_>>(),
         "dry_run": created.is_none(),
         "needs_force": prepared.plan.needs_force(),
         "answers": answers,
         "files": files,
         "post": prepared.posts,
+        "programs": prepared.programs,
         "next": prepared.next,
     });
     if let Some(created) = created {
@@ -228,6 +288,6 @@ fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
     result
 }
 
-fn print_json(value: &Value) -> Result<ExitCode> {
+pub(in crate::cli) fn print_json(value: &Value) -> Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }

@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::{BUILT_IN, Kind, Manifest, PostAction, Var};
 use crate::scaffold::condition::Condition;
+use crate::scaffold::merge::MergeKind;
 use crate::scaffold::template::HELPERS;
 
 /// Receives an error: the keys that lead to it, its index in a list of tables, and the message.
@@ -33,6 +34,16 @@ impl Manifest {
             check_condition(rule.when.as_deref(), &known, &mut |why| {
                 fault(&["file", "when"], Some(index), why);
             });
+            if !rule.replace.is_empty() && !matches!(rule.merge, MergeKind::Toml | MergeKind::Json) {
+                let why = "`replace` names keys: it needs `merge = \"toml\"` or `merge = \"json\"`";
+                fault(&["file", "replace"], Some(index), why.into());
+            }
+        }
+        if !self.migrations.is_empty() {
+            let version = self.about.version.as_deref().map(semver::Version::parse);
+            if !matches!(version, Some(Ok(_))) {
+                fault(&["migrate"], None, "`[[migrate]]` needs a `version` in `[skeleton]`: 1.2.0".into());
+            }
         }
         for (index, post) in self.posts.iter().enumerate() {
             check_condition(post.when.as_deref(), &known, &mut |why| {
@@ -48,6 +59,10 @@ impl Manifest {
                 }
                 (_, None, None) => {}
                 _ => fault(&["post", "do"], Some(index), "only `chmod` takes `path` and `mode`".into()),
+            }
+            if post.argv.is_empty() == (post.action == PostAction::Run) {
+                let why = "`run` needs the program and its arguments in `argv`, and only `run` takes it";
+                fault(&["post", "do"], Some(index), why.into());
             }
         }
         for (index, case) in self.tests.iter().enumerate() {

@@ -9,6 +9,8 @@ mod read;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::merge::MergeKind;
+
 pub(super) use check::{condition, permissions};
 
 /// A `skeleton.toml`, parsed and checked.
@@ -22,6 +24,8 @@ pub struct Manifest {
     pub files: Vec<FileRule>,
     /// What to do after the files are written, in order.
     pub posts: Vec<PostStep>,
+    /// What was renamed since older versions.
+    pub migrations: Vec<Migration>,
     /// How it is tested.
     pub tests: Vec<Case>,
 }
@@ -40,6 +44,9 @@ pub struct About {
     /// The versions of paster that it needs: `>=0.3`.
     #[serde(default)]
     pub paster: Option<String>,
+    /// Whether it can be added to an existing project, with `paster add`.
+    #[serde(default)]
+    pub adds: bool,
     /// Templates of the lines shown at the end: the next steps.
     #[serde(default)]
     pub next: Vec<String>,
@@ -76,6 +83,9 @@ pub struct Var {
     /// Condition on the variables above. If it is false, the variable is empty and not asked.
     #[serde(default)]
     pub when: Option<String>,
+    /// Whether the value belongs to this machine: it is not kept for `paster update`, which finds it again.
+    #[serde(default)]
+    pub local: bool,
 }
 
 /// The kind of a variable's value.
@@ -109,6 +119,22 @@ pub struct FileRule {
     /// Whether the file is created only: an existing one stays as it is.
     #[serde(default)]
     pub once: bool,
+    /// How it is merged with an existing file.
+    #[serde(default)]
+    pub merge: MergeKind,
+    /// For `toml` and `json`: keys whose existing values it may overwrite; `*` stands for one part (`server.*.app`).
+    #[serde(default)]
+    pub replace: Vec<String>,
+}
+
+/// One `[[migrate]]`: what was renamed since older versions of the skeleton, so that `paster update` renames it too.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migration {
+    /// The versions to which it applies: `<1.2`.
+    pub from: semver::VersionReq,
+    /// New paths in the skeleton by old paths: `"files/app.ini" = "files/server.toml"`.
+    pub rename: std::collections::BTreeMap<String, String>,
 }
 
 /// One `[[post]]`.
@@ -124,6 +150,9 @@ pub struct PostStep {
     /// For `chmod`: the permission bits, in octal.
     #[serde(default)]
     pub mode: Option<String>,
+    /// For `run`: the program and its arguments, each a template.
+    #[serde(default)]
+    pub argv: Vec<String>,
     /// Condition on the variables.
     #[serde(default)]
     pub when: Option<String>,
@@ -141,15 +170,20 @@ pub enum PostAction {
     Check,
     /// Makes the virtual environment `.venv` and installs the packages of `requirements.txt`, if the user wants that.
     PythonEnvironment,
+    /// Runs a program in the folder, if the user trusts the skeleton (`--trust`).
+    Run,
 }
 
 /// One `[[test]]`: paster creates the skeleton, checks and serves it, and sends requests.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// Answers; `project` names the folder.
     #[serde(default)]
     pub vars: Map<String, Value>,
+    /// The skeleton of the project to which this one is added.
+    #[serde(default)]
+    pub on: Option<String>,
     /// Paths that must exist.
     #[serde(default)]
     pub exists: Vec<String>,
@@ -206,8 +240,8 @@ fn ok() -> u16 {
 }
 
 /// What every skeleton may use in addition to its own variables.
-pub(super) const BUILT_IN: [&str; 7] =
-    ["project", "target", "year", "user", "checkout", "paster", "paster_sdk"];
+pub(super) const BUILT_IN: [&str; 8] =
+    ["project", "target", "year", "user", "checkout", "paster", "paster_sdk", "existing"];
 
 impl Manifest {
     /// The variable `name`.

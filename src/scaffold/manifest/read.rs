@@ -5,19 +5,16 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml_edit::{Document, Item};
 
-use super::{About, Case, FileRule, Manifest, PostStep, Var};
+use super::{About, Case, FileRule, Manifest, Migration, PostStep, Var};
 use crate::error::{Error, Errors, Result};
 use crate::registry::nearest;
 use crate::scaffold::location;
 
 /// Keys that the format reserves and this version does not support, each with its meaning.
-const LATER: [(&str, &str, &str); 6] = [
+const LATER: [(&str, &str, &str); 3] = [
     ("skeleton", "extends", "skeletons based on others"),
-    ("skeleton", "adds", "adding to an existing project"),
-    ("file", "merge", "merging files"),
     ("test", "golden", "comparing the whole tree"),
     ("test", "matrix", "tests of all combinations"),
-    ("post", "argv", "running commands"),
 ];
 
 #[derive(Deserialize)]
@@ -30,6 +27,8 @@ struct Raw {
     file: Vec<FileRule>,
     #[serde(default)]
     post: Vec<PostStep>,
+    #[serde(default)]
+    migrate: Vec<Migration>,
     #[serde(default)]
     test: Vec<Case>,
 }
@@ -51,6 +50,7 @@ impl Manifest {
             vars: raw.vars,
             files: raw.file,
             posts: raw.post,
+            migrations: raw.migrate,
             tests: raw.test,
         };
         let mut faults = Vec::new();
@@ -136,9 +136,6 @@ impl Reader<'_> {
                 }
                 None => {}
             }
-        }
-        if let Some(item) = document.get("migrate") {
-            refuse(item, "migrate", "moving files between versions of a skeleton");
         }
         Errors::check(faults)
     }

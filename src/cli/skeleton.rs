@@ -1,0 +1,133 @@
+//! `paster skeleton`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::create::report::{self, Doing};
+use super::create::split_words;
+use super::output::{note, print};
+use crate::error::Result;
+use crate::ops::scaffold::create::{CreateRequest, prepare};
+use crate::ops::scaffold::skeleton;
+use crate::scaffold::{ProvidedAnswers, addition_names};
+
+/// Makes, checks and tests skeletons.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  paster skeleton new my-skeleton      a small skeleton to start from, in ./my-skeleton
+  paster skeleton check my-skeleton    find its faults, and what no test covers
+  paster skeleton test my-skeleton     create, build, check and serve a project for each of its tests
+  paster create site -t ./my-skeleton  use it")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Creates a small skeleton to start from
+    New(New),
+    /// Finds the faults of a skeleton
+    Check(Check),
+    /// Runs the tests of a skeleton
+    Test(Test),
+}
+
+#[derive(Debug, clap::Args)]
+struct New {
+    /// The directory to create, and answers
+    #[arg(value_name = "DIR] [KEY=VALUE", required = true)]
+    words: Vec<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 no fault, 1 faults, or findings with --strict.")]
+struct Check {
+    /// The skeleton, as for `paster create --template`
+    #[arg(default_value = ".")]
+    skeleton: String,
+    /// Fail if something is found that is not a fault: unused variables, values without quotes, missing tests
+    #[arg(long)]
+    strict: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Test {
+    /// The skeleton, as for `paster create --template`
+    #[arg(default_value = ".")]
+    skeleton: String,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::New(new) => new.run(),
+            Command::Check(check) => check.run(),
+            Command::Test(test) => test.run(),
+        }
+    }
+}
+
+impl New {
+    fn run(self) -> Result<ExitCode> {
+        let (target, arguments) = split_words(&self.words)?;
+        let request = CreateRequest {
+            target: target.or_else(|| Some(PathBuf::from("my-skeleton"))),
+            skeleton: "skeleton".into(),
+            given: ProvidedAnswers { arguments, ..ProvidedAnswers::default() },
+            ..CreateRequest::default()
+        };
+        let prepared = prepare(&request, &mut |_| Ok(None))?;
+        prepared.refuse_used(false)?;
+        let created = prepared.write()?;
+        report::created(&prepared, &created, Doing::Create, self.json)
+    }
+}
+
+impl Check {
+    fn run(self) -> Result<ExitCode> {
+        // A name may be that of a built-in skeleton for `paster add`.
+        let address = match addition_names().any(|name| name == self.skeleton) {
+            true => format!("add/{}", self.skeleton),
+            false => self.skeleton,
+        };
+        let checked = skeleton::check(&address)?;
+        let about = &checked.skeleton.manifest.about;
+        if self.json {
+            let result = json!({"name": about.name, "version": about.version, "findings": checked.findings});
+            print(&format!("{result:#}\n"))?;
+        } else {
+            for finding in &checked.findings {
+                note(&format!("warning: {}: {}\n", finding.place, finding.message));
+            }
+            let files = checked.skeleton.files.len();
+            let tests = checked.skeleton.manifest.tests.len();
+            let findings = match checked.findings.len() {
+                0 => "no findings".to_owned(),
+                1 => "1 finding".to_owned(),
+                many => format!("{many} findings"),
+            };
+            print(&format!("`{}` is a skeleton: {files} files, {tests} tests; {findings}\n", about.name))?;
+        }
+        Ok(ExitCode::from(u8::from(self.strict && !checked.findings.is_empty())))
+    }
+}
+
+impl Test {
+    fn run(self) -> Result<ExitCode> {
+        let count = skeleton::test::run(&self.skeleton, &mut |number, project| {
+            note(&format!("test {number} ({project}): ok\n"));
+        })?;
+        let tests = if count == 1 { "1 test".to_owned() } else { format!("{count} tests") };
+        print(&format!("`{}`: {tests} passed\n", self.skeleton))
+    }
+}

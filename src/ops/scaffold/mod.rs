@@ -1,0 +1,13 @@
+//! Skeletons and the projects that come from them: `paster create`, `add`, `update`, `undo` and `skeleton`.
+
+pub mod add;
+pub mod create;
+mod existing;
+mod layer;
+mod programs;
+pub mod skeleton;
+pub mod undo;
+pub mod update;
+
+pub use layer::{Ask, Layer};
+pub use programs::shown;

@@ -1,0 +1,283 @@
+//! Where skeletons come from: built into the program, a folder, an archive, a git repository, a Rust package.
+
+mod address;
+mod archive;
+mod git;
+mod package;
+mod tree;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use self::address::Address;
+use self::archive::is_archive;
+use self::tree::Tree;
+use super::manifest::Manifest;
+use super::rooted_dir::Dir;
+use crate::error::{Error, Result};
+use crate::registry::nearest;
+
+/// One embedded file: its path in the skeleton, whether it is executable, its bytes.
+type Embedded = (&'static str, bool, &'static [u8]);
+
+/// The folders of `skeletons/`, listed by the build script. Those of `skeletons/add` are named `add/NAME`.
+static BUILT_IN: &[(&str, &[Embedded])] = include!(concat!(env!("OUT_DIR"), "/skeletons.rs"));
+
+/// What the names of built-in skeletons for `paster add` start with.
+const ADD: &str = "add/";
+
+/// A skeleton, read completely.
+#[derive(Debug, Clone)]
+pub struct Skeleton {
+    /// `skeleton.toml`.
+    pub manifest: Manifest,
+    /// The content of `files/`.
+    pub files: Vec<SkeletonFile>,
+    /// Where it came from.
+    pub source: SkeletonSource,
+    /// The content of `partials/`: what templates include, by name.
+    pub(super) partials: BTreeMap<String, String>,
+    /// The folder, which errors name.
+    folder: String,
+}
+
+/// Where a skeleton came from, as the lock of a project records it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SkeletonSource {
+    /// What finds it again, without a password.
+    pub address: String,
+    /// The commit of a git repository, or the version of a package.
+    pub revision: Option<String>,
+    /// SHA-256 of all its files.
+    pub digest: String,
+}
+
+/// One file of a skeleton.
+#[derive(Debug, Clone)]
+pub struct SkeletonFile {
+    /// Path below `files/`, with `/`, before rendering.
+    pub path: String,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+    /// Its bytes.
+    pub bytes: Cow<'static, [u8]>,
+}
+
+impl SkeletonFile {
+    /// Path in the skeleton, as `[[file]] path` names it.
+    pub fn source_path(&self) -> String {
+        format!("files/{}", self.path)
+    }
+}
+
+/// Names of the built-in skeletons, in alphabetical order.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name).filter(|name| !name.starts_with(ADD))
+}
+
+/// Names of the built-in skeletons that only `paster add` uses, in alphabetical order.
+pub fn addition_names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().filter_map(|(name, _)| name.strip_prefix(ADD))
+}
+
+impl Skeleton {
+    /// Finds the skeleton that `source` names: a built-in one by its name, a folder or an archive by its path, a git
+    /// repository by its URL, a Rust package as `crate:NAME`.
+    /// # Errors
+    /// An unknown skeleton, with the nearest name (a command-line error); errors in the skeleton, and from git and
+    /// cargo.
+    pub fn open(source: &str) -> Result<Skeleton> {
+        if let Some((name, files)) = BUILT_IN.iter().find(|(name, _)| *name == source) {
+            return Skeleton::embedded(name, files);
+        }
+        match Address::parse(source)? {
+            Address::Local { path, folder } => Skeleton::local(source, &path, &folder),
+            Address::Git { url, folder, revision } => {
+                Skeleton::git(source, &url, &folder, revision.as_deref())
+            }
+            Address::Package { name, folder, version } => {
+                let package = package::find(&name, version.as_deref())?;
+                let found = Skeleton::in_folder(&package.folder, &folder, source)?;
+                Ok(found.from(source.to_owned(), Some(package.version)))
+            }
+        }
+    }
+
+    /// Finds the skeleton for `paster add`: first one that is built in for that.
+    /// # Errors
+    /// As [`Skeleton::open`]; a skeleton that cannot be added to a project.
+    pub fn open_addition(source: &str) -> Result<Skeleton> {
+        let own = format!("{ADD}{source}");
+        let skeleton = match BUILT_IN.iter().find(|(name, _)| *name == own) {
+            Some((name, files)) => return Skeleton::embedded(name, files),
+            None => Skeleton::open(source)?,
+        };
+        if skeleton.manifest.about.adds {
+            return Ok(skeleton);
+        }
+        let name = &skeleton.manifest.about.name;
+        let names: Vec<_> = addition_names().map(|name| format!("`{name}`")).collect();
+        Err(Error::usage(format!("the skeleton `{name}` creates projects: it cannot be added to one"))
+            .help(format!("create one with `paster create NAME --template {source}`"))
+            .help(format!("built-in ones to add are {}", names.join(", ")))
+            .into())
+    }
+
+    fn local(source: &str, path: &str, folder: &str) -> Result<Skeleton> {
+        let place = Path::new(path);
+        if place.is_dir() {
+            let found = Skeleton::in_folder(place, folder, path)?;
+            return Ok(found.from(address_of(place, folder), None));
+        }
+        if place.is_file() && is_archive(path) {
+            let tree = archive::read(place).map_err(|error| {
+                Error::new(format!("cannot read the skeleton in the archive `{path}`")).because(error)
+            })?;
+            let found = Skeleton::from_tree(source.to_owned(), &tree.below(folder))?;
+            return Ok(found.from(address_of(place, folder), None));
+        }
+        if place.exists() {
+            return Err(Error::usage(format!(
+                "`{source}` is a file; a skeleton is a folder with `skeleton.toml`, or an archive (.tar.gz, .zip)"
+            ))
+            .into());
+        }
+        if source.contains(std::path::MAIN_SEPARATOR) || source.starts_with('.') {
+            return Err(Error::usage(format!("there is no folder `{source}`")).into());
+        }
+        let error = Error::usage(format!("unknown skeleton `{source}`"));
+        Err(match nearest(source, built_in_names().chain(addition_names())) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error,
+        }
+        .help("`paster create --list-templates` lists them; a folder is named by its path: `./FOLDER`")
+        .into())
+    }
+
+    fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<Skeleton> {
+        // git runs in another folder.
+        let local = Path::new(url).exists().then(|| std::path::absolute(url).ok()).flatten();
+        let local = local.map(|path| path.display().to_string());
+        let found = git::fetch(local.as_deref().unwrap_or(url), revision, folder)?;
+        let skeleton = Skeleton::from_tree(without_password(source), &found.tree)?;
+        let address = match local {
+            Some(path) => source.replacen(url, &path, 1),
+            None => without_password(source),
+        };
+        Ok(skeleton.from(address, Some(found.commit)))
+    }
+
+    fn in_folder(path: &Path, folder: &str, named: &str) -> Result<Skeleton> {
+        let fault = |what: &str, error: std::io::Error| {
+            Error::new(format!("cannot read `{what}` of the skeleton `{named}`")).because(error)
+        };
+        let mut root = Dir::open(path).map_err(|error| fault(".", error))?;
+        for name in folder.split('/').filter(|name| !name.is_empty()) {
+            root = root.child(name).map_err(|error| fault(folder, error))?;
+        }
+        let shown = if folder.is_empty() { named.to_owned() } else { format!("{named}/{folder}") };
+        let tree = Tree::folder(&root).map_err(|(path, error)| fault(&path, error))?;
+        Skeleton::from_tree(shown, &tree)
+    }
+
+    fn embedded(name: &str, files: &'static [Embedded]) -> Result<Skeleton> {
+        let mut tree = Tree::default();
+        for (path, executable, bytes) in files {
+            tree.add(path, *executable, Cow::Borrowed(*bytes))
+                .map_err(|error| Error::new(format!("the built-in skeleton `{name}`")).because(error))?;
+        }
+        Ok(Skeleton::from_tree(format!("skeletons/{name}"), &tree)?.from(name.to_owned(), None))
+    }
+
+    fn from_tree(folder: String, tree: &Tree) -> Result<Skeleton> {
+        let place = format!("{folder}/skeleton.toml");
+        let Some(manifest) = tree.file("skeleton.toml") else {
+            return Err(
+                Error::usage(format!("`{folder}` is not a skeleton: it has no `skeleton.toml`")).into()
+            );
+        };
+        let utf8 = |place: &str, bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec())
+                .map_err(|error| Error::new(format!("`{place}` is not UTF-8")).because(error))
+        };
+        let manifest = Manifest::parse(&place, &utf8(&place, &manifest.bytes)?)?;
+        let mut partials = BTreeMap::new();
+        for (path, file) in tree.files("partials") {
+            let name = path.strip_suffix(".hbs").unwrap_or(path).to_owned();
+            partials.insert(name, utf8(&format!("{folder}/partials/{path}"), &file.bytes)?);
+        }
+        let files: Vec<_> = tree
+            .files("files")
+            .map(|(path, file)| SkeletonFile {
+                path: path.to_owned(),
+                executable: file.executable,
+                bytes: file.bytes.clone(),
+            })
+            .collect();
+        if files.is_empty() {
+            return Err(
+                Error::new(format!("cannot read `files` of the skeleton `{folder}`: it has none")).into()
+            );
+        }
+        let source = SkeletonSource { digest: digest(tree), ..SkeletonSource::default() };
+        Ok(Skeleton { manifest, files, source, partials, folder })
+    }
+
+    fn from(mut self, address: String, revision: Option<String>) -> Skeleton {
+        self.source.address = address;
+        self.source.revision = revision;
+        self
+    }
+
+    /// Whether a template, of a file or a variable, contains `text`.
+    pub fn mentions(&self, text: &str) -> bool {
+        let in_vars = self.manifest.vars.iter().any(|var| {
+            [&var.default, &var.value]
+                .into_iter()
+                .flatten()
+                .any(|value| value.as_str().is_some_and(|v| v.contains(text)))
+        });
+        let in_bytes = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        in_vars
+            || self.partials.values().any(|partial| partial.contains(text))
+            || self.files.iter().any(|file| file.path.ends_with(".hbs") && in_bytes(&file.bytes))
+    }
+
+    /// The name of the skeleton's file `path` in errors.
+    pub(super) fn place(&self, path: &str) -> String {
+        format!("{}/{path}", self.folder)
+    }
+}
+
+/// The absolute address of something on this machine.
+fn address_of(path: &Path, folder: &str) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    if folder.is_empty() { path } else { format!("{path}#{folder}") }
+}
+
+/// `address` without `user:password@`.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let host = rest.split('/').next().unwrap_or_default();
+    match host.rsplit_once('@') {
+        Some((user, host_alone)) if user.contains(':') => {
+            format!("{scheme}://{host_alone}{}", &rest[host.len()..])
+        }
+        _ => address.to_owned(),
+    }
+}
+
+/// SHA-256 of everything that makes the result, in hexadecimal.
+fn digest(tree: &Tree) -> String {
+    let mut digest = Sha256::new();
+    for (path, file) in tree.all() {
+        digest.update(path);
+        digest.update([0, u8::from(file.executable)]);
+        digest.update((file.bytes.len() as u64).to_le_bytes());
+        digest.update(&file.bytes);
+    }
+    super::hex(&digest.finalize())
+}
