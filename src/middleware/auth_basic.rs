@@ -190,8 +190,6 @@ fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
 mod tests {
     use std::time::Duration;
 
-
-
     use super::*;
 
     #[tokio::test]

@@ -40,12 +40,13 @@ pub(crate) fn programs() -> Result<PathBuf> {
     // The wheel has no tests.
     checked(pip().args(["download", "--no-deps", "--no-binary", "jupyter_server", SERVER]))?;
     let archive = format!("{}.tar.gz", SERVER.replace("==", "-"));
-    checked(Command::new("tar").arg("xzf").arg(folder.join(archive)).args([
-        "--strip-components=1",
-        "-C",
-        "jupyter_server",
-    ])
-    .current_dir(&folder))?;
+    checked(
+        Command::new("tar")
+            .arg("xzf")
+            .arg(folder.join(archive))
+            .args(["--strip-components=1", "-C", "jupyter_server"])
+            .current_dir(&folder),
+    )?;
     for file in ["package.json", "package-lock.json"] {
         std::fs::copy(packages.join(file), folder.join(file))?;
     }

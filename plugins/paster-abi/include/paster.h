@@ -506,6 +506,7 @@ typedef struct PasterRequest {
      The data of the session as a JSON object, if the middleware `session` is in the stack; otherwise empty.
      */
     struct PasterSlice session;
+    /*
      The groups of `user`, separated by commas; otherwise empty. No name contains a comma.
      */
     struct PasterSlice groups;

@@ -187,8 +187,16 @@ fn is_public(path: &str) -> bool {
 }
 
 /// Below these, all are pages.
-const PAGES_BELOW: [&str; 8] =
-    ["/tree/", "/notebooks/", "/history/", "/edit/", "/terminals/", "/lab/tree/", "/lab/workspaces/", "/doc/tree/"];
+const PAGES_BELOW: [&str; 8] = [
+    "/tree/",
+    "/notebooks/",
+    "/history/",
+    "/edit/",
+    "/terminals/",
+    "/lab/tree/",
+    "/lab/workspaces/",
+    "/doc/tree/",
+];
 
 /// Whether a browser shows the response to a user.
 fn is_page(parts: &Parts) -> bool {

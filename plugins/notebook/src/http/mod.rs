@@ -3,13 +3,13 @@
 mod admin;
 mod admin_delete;
 mod channels;
-mod config_sections;
 mod comments;
+mod config_sections;
 mod contents;
 mod convert;
 mod documents;
-mod environments;
 mod email;
+mod environments;
 mod error;
 mod events;
 mod forms;
@@ -40,8 +40,8 @@ mod signup;
 mod spec;
 mod status;
 mod terminals;
-mod view;
 mod trash;
+mod view;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

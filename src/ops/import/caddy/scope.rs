@@ -199,7 +199,7 @@ impl CaddyReader {
                 },
                 Some('+') => response["append"][&field] = value.into(),
                 Some('?') => response["set_missing"][&field] = value.into(),
-                Some(_) if name.to_ascii_lowercase() != "defer" => response["set"][&field] = value.into(),
+                Some(_) if !name.eq_ignore_ascii_case("defer") => response["set"][&field] = value.into(),
                 _ => {}
             }
         }

@@ -253,10 +253,11 @@ impl NginxReader {
                 health[key] = value.into();
             };
             match arg.split_once('=') {
-                Some(("max_fails", number)) => match number.parse::<u64>() {
-                    Ok(number @ 1..) => health(upstream, "max_fails", number),
-                    _ => {}
-                },
+                Some(("max_fails", number)) => {
+                    if let Ok(number @ 1..) = number.parse::<u64>() {
+                        health(upstream, "max_fails", number);
+                    }
+                }
                 Some(("fail_timeout", time)) => {
                     if let Some(seconds) = seconds(time).filter(|seconds| *seconds > 0) {
                         health(upstream, "window_secs", seconds);

@@ -4,8 +4,8 @@
 //! # Source
 //! Jupyter, "Making kernels for Jupyter", section "Kernel specs".
 
-mod gateway;
 mod environments;
+mod gateway;
 mod search;
 
 use std::collections::BTreeMap;

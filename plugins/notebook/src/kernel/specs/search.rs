@@ -74,7 +74,14 @@ impl KernelSpecs {
         default: Option<String>,
         environments: Option<Environments>,
     ) -> KernelSpecs {
-        KernelSpecs { python, default, environments, gateway: None, gateway_specs: Mutex::default(), found: Mutex::default() }
+        KernelSpecs {
+            python,
+            default,
+            environments,
+            gateway: None,
+            gateway_specs: Mutex::default(),
+            found: Mutex::default(),
+        }
     }
 
     /// The Python environments, also those without ipykernel.
