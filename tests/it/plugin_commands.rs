@@ -5,7 +5,9 @@ use crate::control::Site;
 #[test]
 fn a_command_of_a_plugin_gets_its_words_and_prints_its_result() {
     let site = Site::faulty("[app.other]\nuse = \"respond\"\n");
-    let run = |words: &[&str]| [&["run", "main", "server.toml", "--"], words].concat();
+    fn run<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        [&["run", "main", "server.toml", "--"], words].concat()
+    }
     let (code, error) = site.failure(&run(&["a"]));
     assert!(code == 1 && error.contains("no server"), "{code}: {error}");
     let _serving = site.serve(&[]);

@@ -246,8 +246,7 @@ impl App {
     {
         self.task("command", summary, move |words| {
             // Words that cannot be read are none: then the application tells how it is used.
-            let work = run(serde_json::from_value(words).unwrap_or_default());
-            async move { work.await }
+            run(serde_json::from_value(words).unwrap_or_default())
         })
     }
 }
