@@ -17,7 +17,7 @@ pub enum Notebooks {
 impl Notebook {
     /// Deletes an account for `author`, a login name. Returns where its folder is now, if it is not in the trash.
     /// # Errors
-    /// Why not, for users. Nothing is deleted then.
+    /// Why not, for users. Nothing is deleted then, but the account may be suspended.
     pub async fn remove_account(
         &self,
         account: &Account,
@@ -47,7 +47,10 @@ impl Notebook {
             }
             Notebooks::Trash => None,
         };
-        // Nothing may be changed from here on.
+        // No account can have this name.
+        let folder =
+            target.as_ref().map_or_else(|| format!("{} (deleted)", account.name), ToString::to_string);
+        // Its kernels and edits end before its files move.
         self.store.set_account(account.id, account.role, false).await.map_err(|error| error.to_string())?;
         if has_home {
             match &target {
@@ -55,7 +58,10 @@ impl Notebook {
                 None => drop(self.move_to_trash(&home, author).await?),
             }
         }
-        self.store.remove_account(account.id, &account.name).await.map_err(|error| error.to_string())?;
+        self.store
+            .remove_account(account.id, &account.name, &folder)
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(target.filter(|_| has_home).map(|target| target.to_string()))
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::{Form, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
@@ -16,7 +15,7 @@ use super::plain;
 use crate::accounts::{hash_of, in_future, new_secret};
 use crate::mail::{Mailer, is_address};
 use crate::state::{Notebook, Shared};
-use crate::store::NewNotice;
+use crate::store::{NewNotice, StoreError};
 
 /// How long a confirmation can be used.
 const CONFIRMATION: Duration = Duration::from_secs(2 * 24 * 3600);
@@ -115,23 +114,34 @@ pub(super) async fn send_link(
     place: RequestLocation,
     Form(form): Form<ForgotForm>,
 ) -> Result<Response> {
-    let mailer = mailer(&notebook)?;
-    let accounts = notebook.accounts.as_ref().ok_or_else(|| ApiError::missing("there are no accounts"))?;
-    if let Some((account, address)) = notebook.store.account_of_email(form.name.trim())?
-        && notebook.store.take_mail(account).await?
-        && let Some(account) = notebook.store.active_account(account)?
-    {
-        let code = accounts.invite(account.role, Some(account.id)).await?;
-        let text = format!(
-            "Hello {},\n\nsomebody asked for a new password for your account of the notebook. To set one, open\n\n{}\n\nIf it was not you, ignore this mail.\n",
-            account.name,
-            mailer.link(&format!("signup?code={code}"))
-        );
-        mailer.send_later(address, "A new password", text);
-        notebook.store.audit("", &place.client_text(), "send password link", &account.name).await?;
-    }
+    mailer(&notebook)?;
     let body = "<p>If there is such an account with an address, a mail is on its way.</p>";
-    Ok((StatusCode::OK, plain::page(&place, "New password", body)).into_response())
+    let page = plain::page(&place, "New password", body).into_response();
+    // Later, so that the response takes the same time for every name.
+    let (notebook, name) = (notebook.clone(), form.name.trim().to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = mail_link(&notebook, &place.client_text(), &name).await {
+            tracing::error!(%error, "cannot send a link for a new password");
+        }
+    });
+    Ok(page)
+}
+
+async fn mail_link(notebook: &Notebook, client: &str, name: &str) -> Result<(), StoreError> {
+    let (Some(mailer), Some(accounts)) = (&notebook.mailer, &notebook.accounts) else { return Ok(()) };
+    let Some((account, address)) = notebook.store.account_of_email(name)? else { return Ok(()) };
+    let Some(account) = notebook.store.active_account(account)? else { return Ok(()) };
+    if !notebook.store.take_mail(account.id).await? {
+        return Ok(());
+    }
+    let code = accounts.invite(account.role, Some(account.id)).await?;
+    let text = format!(
+        "Hello {},\n\nsomebody asked for a new password for your account of the notebook. To set one, open\n\n{}\n\nIf it was not you, ignore this mail.\n",
+        account.name,
+        mailer.link(&format!("signup?code={code}"))
+    );
+    mailer.send_later(address, "A new password", text);
+    notebook.store.audit("", client, "send password link", &account.name).await
 }
 
 /// Tells people by mail what is in their inbox, if they have an address.

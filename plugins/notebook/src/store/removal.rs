@@ -28,16 +28,22 @@ impl Store {
         })
     }
 
-    /// Deletes an account with its sessions, tokens, rights and notes.
+    /// Deletes an account with its sessions, tokens, rights and notes. What of it is in the trash gets paths below
+    /// `folder` instead of its own. A later account with the same name has nothing of it.
     /// # Errors
     /// [`StoreError`].
-    pub async fn remove_account(&self, user: i64, name: &str) -> Result<(), StoreError> {
-        let name = name.to_owned();
+    pub async fn remove_account(&self, user: i64, name: &str, folder: &str) -> Result<(), StoreError> {
+        let (name, folder) = (name.to_owned(), folder.to_owned());
         self.write(move |db| {
-            // An account that gets the same name later must not get the rights of this one.
-            db.execute("delete from rights where kind = 'user' and subject = ?1", [name])?;
+            db.execute("delete from rights where kind = 'user' and subject = ?1", [&name])?;
             for table in ["marks", "tags"] {
                 db.execute(&format!("delete from {table} where account = ?1"), [user])?;
+            }
+            let sql = "update trash set path = ?2 || substr(path, length(?1) + 1) where substr(path, 1, length(?1) + 1) = ?1 || '/'";
+            db.execute(sql, [&name, &folder])?;
+            db.execute("update trash set author = '' where author = ?1", [&name])?;
+            for table in ["comments", "publications"] {
+                db.execute(&format!("update {table} set author = author || ' (deleted)' where author = ?1"), [&name])?;
             }
             db.execute("delete from users where id = ?1", [user]).map(drop)
         })

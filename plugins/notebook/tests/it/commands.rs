@@ -88,12 +88,17 @@ async fn the_command_line_does_what_the_administration_page_does() {
 
     backup(&server, &ann).await;
 
-    // A deleted account's notebooks go to another, with what is shared.
+    // A deleted account's notebooks go to another, with what is shared. Nobody gets anything by the name alone.
+    server.write_notebook("ann/old.ipynb", "paster-python", &["1"]);
+    assert_eq!(ann.call("POST", "/api/trash", Some(json!({"path": "ann/old.ipynb"}))).await.0, 201);
     Browser::new(&server, "bob", Role::User).await;
     ann.share("ann/n.ipynb", "bob", "view").await;
     let deleted = json_of(&server, "users delete ann --to root").await;
     assert_eq!(deleted["moved_to"], "root/ann");
     assert_eq!(ann.call("GET", "/api/me", None).await.0, 403);
+    let again = Browser::new(&server, "ann", Role::User).await;
+    assert_eq!(again.call("GET", "/api/trash", None).await.1["entries"], json!([]));
+    assert_eq!(root.call("GET", "/api/trash", None).await.1["entries"][0]["path"], "root/ann/old.ipynb");
     let bob = Browser::log_in(&server, "bob").await;
     assert_eq!(bob.call("GET", "/api/contents/root/ann/n.ipynb", None).await.0, 200);
     let (_, page) = root
