@@ -23,9 +23,12 @@ impl CaddyMatcher {
         line: &'l CaddyLine,
         named: &[(String, CaddyMatcher)],
     ) -> (CaddyMatcher, &'l [String]) {
-        match line.args() {
-            // `root DIRECTORY` has no matcher.
-            args @ [_] if line.name() == "root" => (CaddyMatcher::default(), args),
+        let args = line.args();
+        // `root DIRECTORY` has no matcher.
+        if line.name() == "root" && args.len() == 1 {
+            return (CaddyMatcher::default(), args);
+        }
+        match args {
             [first, rest @ ..] if first == "*" => (CaddyMatcher::default(), rest),
             [first, rest @ ..] if first.starts_with('/') => {
                 (CaddyMatcher { paths: vec![first.clone()], ..CaddyMatcher::default() }, rest)

@@ -169,10 +169,7 @@ impl NginxReader {
         if at.path != "/" && uri.is_empty() {
             options.insert("prefix".to_owned(), "keep".into());
         }
-        // nginx sends the upstream's name by default.
-        let host =
-            scope.host.clone().filter(|_| scheme == "https" || scope.host.as_deref() != Some("upstream"));
-        if let Some(host) = host {
+        if let Some(host) = scope.host.clone() {
             options.insert("host".to_owned(), host.into());
         }
         options.extend(scope.bridge());

@@ -279,12 +279,14 @@ impl NginxScope {
         if mixed {
             draft.lose(line, "the order of `allow` and `deny`: in `grant_ip`, `deny` comes before `allow`");
         }
-        let table = match last {
-            Some((false, "all")) => Some(json!({ "use": "grant_ip", "allow": allowed, "deny": denied })),
-            _ if !denied.is_empty() => Some(json!({ "use": "grant_ip", "deny": denied })),
-            _ => None,
-        };
-        if let Some(table) = table {
+        let mut table = json!({ "use": "grant_ip" });
+        if last == Some((false, "all")) {
+            table["allow"] = json!(allowed);
+        }
+        if !denied.is_empty() {
+            table["deny"] = json!(denied);
+        }
+        if table.as_object().is_some_and(|table| table.len() > 1) {
             stack.push(draft.add("middleware", "access", table));
         }
         if let Some((realm, file)) = self.auth.as_ref().filter(|(_, file)| !file.is_empty()) {
