@@ -377,7 +377,9 @@ fn a_session_follows_the_provider() {
     wait_until("there are new claims", || {
         let names = ["copy0", "copy1", "copy2", "copy3", "copy4", "copy5"];
         let copies = names.map(|name| place.client(name));
-        copies.iter().for_each(|copy| drop(std::fs::copy(ann.jar(), copy.jar()).unwrap()));
+        for copy in &copies {
+            std::fs::copy(ann.jar(), copy.jar()).unwrap();
+        }
         let many: Vec<Got> = std::thread::scope(|scope| {
             let threads = copies.each_ref().map(|copy| scope.spawn(move || copy.fetch("/staff/debug")));
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()

@@ -177,14 +177,10 @@ fn files_for_operation_are_valid() {
         Err(_) => println!("skipped: no systemd-analyze"),
         Ok(_) => {
             write(here, "shop.service", &read(&shop, "deploy/shop.service"));
-            for program in ["usr/bin/paster"] {
-                write(here, program, "");
-                std::fs::set_permissions(
-                    here.join(program),
-                    std::os::unix::fs::PermissionsExt::from_mode(0o755),
-                )
-                .unwrap();
-            }
+            let program = "usr/bin/paster";
+            write(here, program, "");
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(here.join(program), executable).unwrap();
             let output = std::process::Command::new("systemd-analyze")
                 .args(["verify", "--man=no", "--recursive-errors=no"])
                 .arg(here.join("shop.service"))

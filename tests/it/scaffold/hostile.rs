@@ -6,7 +6,9 @@ use std::process::Command;
 use super::{read, refused, skeleton, succeeds, write};
 
 /// Manifest, files, what the error says.
-const REFUSED: [(&str, &[(&str, &str)], &str); 15] = [
+type Refused = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const REFUSED: [Refused; 15] = [
     // Programs run only with trust.
     ("[[post]]\ndo = \"run\"\nargv = [\"touch\", \"{{project}} ran\"]\n", &[], "it runs: touch 'new ran'"),
     (

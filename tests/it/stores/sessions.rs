@@ -66,7 +66,9 @@ fn gated(gate: Arc<Gate>) -> App {
             let session = request.extensions().get::<Session>().unwrap().clone();
             change(&session, request.uri().query().unwrap_or(""));
             match request.uri().path() {
-                "/together" => drop(gate.together.wait().await),
+                "/together" => {
+                    gate.together.wait().await;
+                }
                 "/slow" => {
                     gate.entered.notify_one();
                     gate.release.notified().await;

@@ -163,7 +163,8 @@ fn visible(notebook: &Notebook, principal: &Principal, words: &str) -> Result<Ve
     let store = &notebook.store;
     let mut marks = store.marks(account(principal))?;
     let slugs = store.published_paths()?;
-    let mut found: Option<HashMap<String, (usize, Vec<(String, bool)>)>> = None;
+    // By path: its rank, and where it was found.
+    let mut found: Option<HashMap<_, _>> = None;
     if !words.trim().is_empty() {
         let ranked = store.search(words, FOUND)?.into_iter().enumerate();
         found = Some(ranked.map(|(rank, found)| (found.path, (rank, found.snippet))).collect());

@@ -17,12 +17,11 @@ fn sent(effects: &[Effect]) -> Vec<(&str, CommKind)> {
         Effect::Change { changes, content: false } => Some(changes),
         _ => None,
     });
-    let message = |change: &Change| matches!(change, Change::CommSent { .. });
-    let of = |change| match change {
-        &Change::CommSent { ref message } => (message.comm_id.as_str(), message.kind),
-        _ => unreachable!(),
-    };
-    changes.flatten().filter(|change| message(change)).map(of).collect()
+    let sent = changes.flatten().filter_map(|change| match change {
+        Change::CommSent { message } => Some((message.comm_id.as_str(), message.kind)),
+        _ => None,
+    });
+    sent.collect()
 }
 
 fn open(fixture: &mut Fixture, run: &Message, id: &str, state: Value) -> Vec<Effect> {
