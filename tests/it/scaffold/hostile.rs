@@ -37,7 +37,7 @@ const REFUSED: [(&str, &[(&str, &str)], &str); 15] = [
     (
         "",
         &[("files/a.hbs", "{{lookup user 'constructor'}}{{constructor.name}}")],
-        "unknown variable `constructor.name`",
+        "a key or variable does not exist",
     ),
 ];
 
