@@ -217,6 +217,10 @@ fn damage_is_told() {
     check(&lock.replace("path = \"always.txt\"", "path = \"../always.txt\""), &["leads out of its folder"]);
     check(&lock.replace("path = \"always.txt\"", "path = \".paster/x\""), &["belongs to paster"]);
     write(&app, ".paster/skeleton.lock", &lock);
+    // Version control brought another state.
+    let base = std::fs::read(app.join(".paster/skeleton.base")).unwrap();
+    std::fs::write(app.join(".paster/skeleton.base"), [&base[..], b"x"].concat()).unwrap();
+    refused(here, &["undo", "app"], 1, &["`app/.paster/skeleton.base` was changed since `paster create`"]);
     std::fs::remove_file(app.join(".paster/skeleton.base")).unwrap();
     refused(here, &["update", "app"], 1, &["does not fit", "version control"]);
 }
