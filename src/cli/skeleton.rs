@@ -109,14 +109,10 @@ impl Check {
             for finding in &checked.findings {
                 note(&format!("warning: {}: {}\n", finding.place, finding.message));
             }
-            let files = checked.skeleton.files.len();
-            let tests = checked.skeleton.manifest.tests.len();
-            let findings = match checked.findings.len() {
-                0 => "no findings".to_owned(),
-                1 => "1 finding".to_owned(),
-                many => format!("{many} findings"),
-            };
-            print(&format!("`{}` is a skeleton: {files} files, {tests} tests; {findings}\n", about.name))?;
+            let files = counted(checked.skeleton.files.len(), "file");
+            let tests = counted(checked.skeleton.manifest.tests.len(), "test");
+            let findings = counted(checked.findings.len(), "finding");
+            print(&format!("`{}` is a skeleton: {files}, {tests}; {findings}\n", about.name))?;
         }
         Ok(ExitCode::from(u8::from(self.strict && !checked.findings.is_empty())))
     }
@@ -127,7 +123,16 @@ impl Test {
         let count = skeleton::test::run(&self.skeleton, &mut |number, project| {
             note(&format!("test {number} ({project}): ok\n"));
         })?;
-        let tests = if count == 1 { "1 test".to_owned() } else { format!("{count} tests") };
+        let tests = counted(count, "test");
         print(&format!("`{}`: {tests} passed\n", self.skeleton))
+    }
+}
+
+/// `no files`, `1 file`, `2 files`.
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
     }
 }

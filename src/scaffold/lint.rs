@@ -1,6 +1,7 @@
 //! Finds what is wrong with a skeleton, for its author.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::condition::Condition;
 use super::manifest::{Kind, Manifest, Var};
@@ -124,12 +125,12 @@ fn untested(manifest: &Manifest, say: &mut dyn FnMut(String)) {
     }
     for var in manifest.vars.iter().filter(|var| !var.choices.is_empty()) {
         for (choice, _) in &var.choices {
-            let default = var.default.as_ref().is_some_and(|default| default == choice);
-            let tested = |value: &serde_json::Value| {
+            let has = |value: &Value| {
                 value == choice
                     || value.as_array().is_some_and(|items| items.contains(&choice.as_str().into()))
             };
-            if !default && !manifest.tests.iter().any(|case| case.vars.get(&var.name).is_some_and(tested)) {
+            let default = var.default.as_ref().is_some_and(has);
+            if !default && !manifest.tests.iter().any(|case| case.vars.get(&var.name).is_some_and(has)) {
                 say(format!("no `[[test]]` has `{} = \"{choice}\"`", var.name));
             }
         }

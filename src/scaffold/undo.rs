@@ -132,6 +132,19 @@ impl Undo {
         if !record.state.iter().all(known) {
             return Err(fault("it names an unknown file".into()).into());
         }
+        for changed in &record.state {
+            let now = read_state(target, &changed.path).map_err(|error| fault(error.to_string()))?;
+            if now.map(|bytes| sha256(&bytes)) != changed.after {
+                let path = target.join(STATE_FOLDER).join(&changed.path);
+                return Err(Error::new(format!(
+                    "`{}` was changed since `paster {}`",
+                    path.display(),
+                    record.command
+                ))
+                .help("go back with version control")
+                .into());
+            }
+        }
         let root = Dir::open(target).map_err(|error| fault(error.to_string()))?;
         let mut files = Vec::new();
         for changed in &record.files {

@@ -128,7 +128,8 @@ struct Fault {
 fn fault(error: &RenderError, values: &Value) -> Fault {
     let mut position = error.line_no.zip(error.column_no);
     let error = match error.reason() {
-        RenderErrorReason::MissingVariable(path) => unknown_variable(path.as_deref().unwrap_or("?"), values),
+        RenderErrorReason::MissingVariable(Some(path)) => unknown_variable(path, values),
+        RenderErrorReason::MissingVariable(None) => Error::new("a key or variable does not exist"),
         RenderErrorReason::HelperNotFound(name) => {
             // A misspelt variable with arguments looks the same as a misspelt helper.
             let known = HELPERS.into_iter().chain(names(values));

@@ -31,21 +31,21 @@ fn a_new_skeleton_is_complete() {
 
 #[test]
 fn findings_tell_authors_what_users_would_meet() {
-    let manifest = "[vars.unused]\ndefault = \"x\"\n[vars.title]\ndefault = \"x\"\n[vars.port]\ntype = \"int\"\ndefault = 1\n\
+    let manifest = "[vars.unused]\ndefault = \"x\"\n[vars.heading]\ndefault = \"x\"\n[vars.port]\ntype = \"int\"\ndefault = 1\n\
                     [vars.db]\nchoices = [\"none\", \"sqlite\"]\ndefault = \"none\"\n[[test]]\nvars = { project = \"a\" }\n";
     let files = [
         (
             "files/server.toml.hbs",
-            "title = \"{{title}}\"\nport = {{port}}\nok = {{toml_str title}}\ndb = \"{{db}}\"\n",
+            "heading = \"{{heading}}\"\nport = {{port}}\nok = {{toml_str heading}}\ndb = \"{{db}}\"\n",
         ),
         ("partials/lonely.hbs", "x"),
     ];
     let place = skeleton(manifest, &files);
     let here = place.path();
     let (code, out, err) = run(here, &["skeleton", "check", "s"]);
-    assert_eq!((code, out.as_str()), (0, "`made` is a skeleton: 2 files, 1 tests; 5 findings\n"), "{err}");
+    assert_eq!((code, out.as_str()), (0, "`made` is a skeleton: 2 files, 1 test; 5 findings\n"), "{err}");
     insta::assert_snapshot!(err, @r#"
-    warning: s/files/server.toml.hbs: `title` can be any text here: write `{{toml_str title}}`
+    warning: s/files/server.toml.hbs: `heading` can be any text here: write `{{toml_str heading}}`
     warning: s/skeleton.toml: the variable `unused` is not used
     warning: s/skeleton.toml: the partial `lonely` is not used
     warning: s/skeleton.toml: the project gets no README

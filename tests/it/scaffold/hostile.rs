@@ -39,7 +39,7 @@ const REFUSED: [Refused; 15] = [
     (
         "",
         &[("files/a.hbs", "{{lookup user 'constructor'}}{{constructor.name}}")],
-        "unknown variable `constructor.name`",
+        "a key or variable does not exist",
     ),
 ];
 

@@ -8,7 +8,7 @@ const LINES: &str = "one\ntwo\nthree\nfour\nfive\nsix\nseven\n";
 
 #[test]
 fn both_changes_are_merged_and_taken_back() {
-    let vars = "[vars.title]\nask = \"Title\"\ndefault = \"{{title project}}\"\n";
+    let vars = "[vars.heading]\nask = \"Title\"\ndefault = \"{{title project}}\"\n";
     let place = skeleton(
         vars,
         &[
@@ -17,14 +17,14 @@ fn both_changes_are_merged_and_taken_back() {
             ("files/gone.txt", "gone\n"),
             ("files/kept.txt", "kept\n"),
             ("files/mine.txt", "first\n"),
-            ("files/title.txt.hbs", "{{title}}\n"),
+            ("files/title.txt.hbs", "{{heading}}\n"),
         ],
     );
     let here = place.path();
-    succeeds(here, &["create", "app", "-t", "./s", "title=Mine"]);
+    succeeds(here, &["create", "app", "-t", "./s", "heading=Mine"]);
     let app = here.join("app");
     let lock = read(&app, ".paster/skeleton.lock");
-    assert!(lock.contains("version = \"1.0.0\"") && lock.contains("title = \"Mine\""), "{lock}");
+    assert!(lock.contains("version = \"1.0.0\"") && lock.contains("heading = \"Mine\""), "{lock}");
     assert_eq!(succeeds(here, &["update", "app", "--check"]), "`app` is up to date: made 1.0.0\n");
 
     write(&app, "text.txt", &LINES.replace("one", "ONE"));
@@ -39,7 +39,7 @@ fn both_changes_are_merged_and_taken_back() {
             ("files/text.txt", &LINES.replace("seven", "SEVEN")),
             ("files/same.txt", "new\n"),
             ("files/mine.txt", "second\n"),
-            ("files/title.txt.hbs", "<{{title}} {{more}}>\n"),
+            ("files/title.txt.hbs", "<{{heading}} {{more}}>\n"),
             ("files/deep/new.txt", "new\n"),
         ],
     );
@@ -217,6 +217,10 @@ fn damage_is_told() {
     check(&lock.replace("path = \"always.txt\"", "path = \"../always.txt\""), &["leads out of its folder"]);
     check(&lock.replace("path = \"always.txt\"", "path = \".paster/x\""), &["belongs to paster"]);
     write(&app, ".paster/skeleton.lock", &lock);
+    // Version control brought another state.
+    let base = std::fs::read(app.join(".paster/skeleton.base")).unwrap();
+    std::fs::write(app.join(".paster/skeleton.base"), [&base[..], b"x"].concat()).unwrap();
+    refused(here, &["undo", "app"], 1, &["`app/.paster/skeleton.base` was changed since `paster create`"]);
     std::fs::remove_file(app.join(".paster/skeleton.base")).unwrap();
     refused(here, &["update", "app"], 1, &["does not fit", "version control"]);
 }

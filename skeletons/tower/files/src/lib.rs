@@ -41,7 +41,7 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
             response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
             response
         })
-        .service(service_fn(move |request| {
+        .service(service_fn(move |request: Request<Body>| {
             let counter = counter.clone();
             async move { Ok::<_, Infallible>(counter.respond(&request)) }
         }));
