@@ -105,7 +105,7 @@ async fn jupyter_servers_own_tests() {
         std::fs::copy(own("jupyter_server").join(file), tests.join(file)).unwrap();
     }
     let mut pytest = server.program(&python);
-    pytest.current_dir(&checkout).args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"]);
+    pytest.current_dir(&checkout).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]);
     pytest.args(["tests/services/api/test_api.py", "tests/services/config/test_api.py"]);
     pytest.args(["tests/services/contents/test_api.py", "tests/services/events/test_api.py"]);
     pytest.args(["tests/services/kernels/test_api.py", "tests/services/kernelspecs/test_api.py"]);

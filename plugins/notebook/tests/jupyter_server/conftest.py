@@ -82,7 +82,21 @@ def not_applicable():
             yield pattern, reason.strip()
 
 
+def without_repetitions(items):
+    """Tests run once for each of several configurations of the server's process. There is one here."""
+    seen = set()
+    for item in items:
+        parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        parameters.pop("jp_server_config", None)
+        parameters.pop("jp_argv", None)
+        key = (item.nodeid.split("[")[0], repr(sorted(parameters.items())))
+        if key not in seen:
+            seen.add(key)
+            yield item
+
+
 def pytest_collection_modifyitems(items):
+    items[:] = without_repetitions(items)
     listed = list(not_applicable())
     unused = {pattern for pattern, _ in listed}
     for item in items:

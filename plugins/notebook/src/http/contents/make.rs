@@ -20,6 +20,13 @@ pub(super) fn make(
     empty_notebook: &[u8],
     limit: usize,
 ) -> Result<Map<String, Value>> {
+    // As in Jupyter Server, a folder is copied also into one that does not exist.
+    if let Some(source) = source
+        && files.facts(source)?.is_dir
+        && matches!(files.facts(folder), Err(FileError::NotFound(_)))
+    {
+        files.make_dir(folder)?;
+    }
     if !files.facts(folder)?.is_dir {
         return Err(ApiError::bad(format!("`{folder}` is not a folder")));
     }

@@ -241,11 +241,10 @@ fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value,
             terminals::open(host, TerminalLaunch::clone(launch)).map(|terminal| json!(terminal.model()))
         }
         Call::Terminals => Ok(json!(host.terminals.models())),
-        Call::CloseTerminal { name } => host.terminals.find(name).map(|terminal| {
-            terminal.hang_up();
-            Value::Null
-        }),
-        Call::Lock { wait: true, .. } | Call::Restart { .. } | Call::Shutdown { .. } => return None,
+        Call::Lock { wait: true, .. }
+        | Call::Restart { .. }
+        | Call::Shutdown { .. }
+        | Call::CloseTerminal { .. } => return None,
     })
 }
 
@@ -258,6 +257,10 @@ async fn slow(host: &Arc<Host>, connection: u64, call: Call) -> Result<Value, Pr
         }
         Call::Shutdown { id } => {
             host.kernel(&id)?.shutdown().await;
+            Ok(Value::Null)
+        }
+        Call::CloseTerminal { name } => {
+            host.terminals.find(&name)?.close().await;
             Ok(Value::Null)
         }
         Call::Lock { key, wait: true } => match host.lock(&key, connection, true) {

@@ -249,6 +249,18 @@ impl Terminal {
         let _ = rustix::process::kill_process_group(self.pid, Signal::CONT);
     }
 
+    /// Ends its programs, and waits until the host has forgotten it.
+    pub(super) async fn close(&self) {
+        let mut written = self.written.subscribe();
+        self.hang_up();
+        loop {
+            let ended = self.screen.lock().ended;
+            if ended || written.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn record(&self, text: Bytes) {
         let mut screen = self.screen.lock();
         let start = *self.written.borrow();
