@@ -1,6 +1,6 @@
 //! `Range`, which keeps its items to its parent.
 
-#[path = "../../src/app/static_files/range.rs"]
+#[path = "../../src/codec/range.rs"]
 mod range;
 
 /// The parts that a `Range` field asks for: `None` for the whole, empty for 416.

@@ -1,6 +1,6 @@
 //! `paster config import`: the config of another server as a `server.toml`.
 //!
-//! Each source is one file and one line in [`SOURCES`]. It reads an [`ImportInput`] into a [`Draft`]: the tables of the config, and
+//! Each source is one file and one line in [`SOURCES`]. It reads an [`ImportInput`] into a `Draft`: the tables of the config, and
 //! what could not be carried over. Nothing of the other config is run.
 
 mod caddy;
