@@ -15,7 +15,7 @@ use crate::support::{Serving, patience, wait_until};
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n";
 
 /// Not due for renewal for a long time.
-const LONG: Duration = Duration::from_secs(80 * 24 * 3600);
+pub(crate) const LONG: Duration = Duration::from_secs(80 * 24 * 3600);
 
 /// Starts the program with two workers in `folder`.
 fn serve(folder: &Path, authority: &Authority) -> Serving {
@@ -51,14 +51,14 @@ body = "hello"
 }
 
 /// The addresses for HTTPS and for plain HTTP.
-fn addresses(serving: &mut Serving) -> (String, String) {
+pub(crate) fn addresses(serving: &mut Serving) -> (String, String) {
     let mut next = || serving.wait_for("listening")["url"].as_str().unwrap().to_owned();
     let (secure, plain) = (next(), next());
     (secure.strip_prefix("https://").unwrap().into(), plain.strip_prefix("http://").unwrap().into())
 }
 
 /// Waits until every name gets the ordered certificate.
-async fn wait_for(authority: &Authority, serving: &Serving, address: &str) {
+pub(crate) async fn wait_for(authority: &Authority, serving: &Serving, address: &str) {
     let client = authority.pki.client(&["http/1.1"], None);
     let shown = async {
         for name in ["site.test", "www.site.test"] {

@@ -283,6 +283,7 @@ impl State {
                         state.target.clone().wait_for(Option::is_some).await.unwrap().clone().unwrap();
                     let result = match kind {
                         "http-01" => look_http(&target, &name, &token, &answer).await,
+                        "dns-01" => look_dns(&target, &name, &answer).await,
                         _ => look_tls(&target, &name, &answer).await,
                     };
                     state.seen.lock().unwrap().orders_of[number].verified[index] = Some(result);
@@ -349,8 +350,12 @@ impl State {
             challenge
         };
         let challenges: Vec<_> = self.kind.split(' ').enumerate().map(challenge).collect();
-        let identifier = json!({ "type": "dns", "value": order.names[index] });
-        json!({ "status": status, "identifier": identifier, "challenges": challenges })
+        let name = &order.names[index];
+        let bare = name.strip_prefix("*.");
+        let identifier = json!({ "type": "dns", "value": bare.unwrap_or(name) });
+        json!({
+            "status": status, "identifier": identifier, "challenges": challenges, "wildcard": bare.is_some(),
+        })
     }
 
     fn sign(&self, csr: &CertificateSigningRequestDer<'_>, names: &[String], life: Duration) -> String {
@@ -389,6 +394,25 @@ async fn look_http(target: &str, name: &str, token: &str, answer: &str) -> Resul
         true => Ok(()),
         false => Err(format!("wrong answer over HTTP: {body}")),
     }
+}
+
+/// Section 8.4; asks the DNS server `target`.
+async fn look_dns(target: &str, name: &str, answer: &str) -> Result<(), String> {
+    let name = format!("_acme-challenge.{}", name.trim_start_matches("*."));
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(target).await.unwrap();
+    let mut question = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0".to_vec();
+    for label in name.split('.') {
+        question.push(label.len() as u8);
+        question.extend(label.as_bytes());
+    }
+    question.extend(b"\0\0\x10\0\x01");
+    socket.send(&question).await.unwrap();
+    let mut reply = [0; 4096];
+    let length = within(socket.recv(&mut reply)).await.unwrap();
+    let value = BASE64.encode(Sha256::digest(answer));
+    let found = reply[..length].windows(value.len()).any(|part| part == value.as_bytes());
+    if found { Ok(()) } else { Err(format!("no record of `{name}` has this value")) }
 }
 
 /// RFC 8737 section 3.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod acme;
+mod acme_dns;
 mod addresses;
 mod authority;
 mod border;

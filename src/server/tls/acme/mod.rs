@@ -7,6 +7,8 @@
 
 mod challenge;
 mod client;
+mod dns;
+mod lookup;
 mod order;
 mod settings;
 mod store;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::challenge::{self, PreparedChallenge};
 use super::client::AcmeClient;
+use super::dns::Record;
 use super::settings::AcmeSettings;
 use super::store::keep;
 use crate::error::{BoxError, Error};
@@ -29,20 +30,27 @@ pub(super) async fn order(settings: &AcmeSettings) -> Result<String, Error> {
     let order = account.new_order(&NewOrder::new(&names)).await;
     let mut order = order.map_err(failed("the authority refused the order"))?;
     // Kept until the authority has verified the challenges.
-    let prepared = prepare(settings, &mut order).await?;
+    let mut prepared = Prepared::default();
     let retries = RetryPolicy::new().timeout(PATIENCE);
-    let ready = order.poll_ready(&retries).await;
+    let ready = match prepare(settings, &mut order, &mut prepared).await {
+        Ok(()) => Ok(order.poll_ready(&retries).await),
+        Err(error) => Err(error),
+    };
+    prepared.clean_up(settings).await;
+    let ready = ready?;
     if !matches!(ready, Ok(OrderStatus::Ready)) {
         let why = rejection(&mut order).await;
         let error = Error::new("the authority could not verify that the names point to this server");
-        let error = error.help("the names must reach this server on port 443, or 80 with `redirect_http`");
+        let error = error.help(match settings.dns {
+            Some(_) => "the command of `dns` must set the records where the authority sees them",
+            None => "the names must reach this server on port 443, or 80 with `redirect_http`",
+        });
         return Err(match (why, ready) {
             (Some(why), _) => error.because(why),
             (None, Err(cause)) => error.because(BoxError::from(cause)),
             (None, Ok(_)) => error,
         });
     }
-    drop(prepared);
     let key = order.finalize().await.map_err(failed("the authority refused the certificate request"))?;
     let chain =
         order.poll_certificate(&retries).await.map_err(failed("the authority issued no certificate"))?;
@@ -78,19 +86,40 @@ async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
     Ok(account)
 }
 
+/// The responses to the challenges of an order.
+#[derive(Default)]
+struct Prepared {
+    files: Vec<PreparedChallenge>,
+    records: Vec<Record>,
+}
+
+impl Prepared {
+    /// Removes them.
+    async fn clean_up(self, settings: &AcmeSettings) {
+        if let Some(dns) = &settings.dns {
+            for record in &self.records {
+                dns.clean_up(record).await;
+            }
+        }
+        drop(self.files);
+    }
+}
+
 /// Prepares the responses to every open challenge and tells the authority to verify them.
 ///
-/// Uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
+/// With `dns`, uses dns-01. Otherwise uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
 /// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
 /// ports can be reached from outside.
-async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<PreparedChallenge>, Error> {
+async fn prepare(settings: &AcmeSettings, order: &mut Order, prepared: &mut Prepared) -> Result<(), Error> {
     let folder = &settings.folder;
-    let mut kinds = [ChallengeType::TlsAlpn01, ChallengeType::Http01];
+    let mut kinds = match &settings.dns {
+        Some(_) => vec![ChallengeType::Dns01],
+        None => vec![ChallengeType::TlsAlpn01, ChallengeType::Http01],
+    };
     if settings.plain && settings.failures().count % 2 == 1 {
         kinds.reverse();
     }
     let failed = |cause: BoxError| Error::new("cannot answer a challenge").because(cause);
-    let mut prepared = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|cause| failed(cause.into()))?;
@@ -99,7 +128,10 @@ async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<Prepa
         }
         let offers = |kind: &ChallengeType| authorization.challenges.iter().any(|one| one.r#type == *kind);
         let Some(kind) = kinds.iter().find(|kind| offers(kind)).cloned() else {
-            return Err(Error::new("the authority offers neither tls-alpn-01 nor http-01"));
+            return Err(Error::new(match settings.dns {
+                Some(_) => "the authority does not offer dns-01",
+                None => "the authority offers neither tls-alpn-01 nor http-01",
+            }));
         };
         let name = match authorization.identifier().identifier {
             Identifier::Dns(name) => name.to_ascii_lowercase(),
@@ -107,16 +139,22 @@ async fn prepare(settings: &AcmeSettings, order: &mut Order) -> Result<Vec<Prepa
         };
         let Some(mut challenge) = authorization.challenge(kind.clone()) else { continue };
         let answer = challenge.key_authorization();
-        prepared.push(match kind {
-            ChallengeType::TlsAlpn01 => {
-                challenge::prepare_tls(folder, &name, answer.digest().as_ref()).map_err(failed)?
+        match (kind, &settings.dns) {
+            (ChallengeType::Dns01, Some(dns)) => {
+                prepared.records.push(dns.present(&name, answer.dns_value()).await?);
             }
-            _ => challenge::prepare_http(folder, &challenge.token, answer.as_str())
-                .map_err(|cause| failed(cause.into()))?,
-        });
+            (ChallengeType::TlsAlpn01, _) => {
+                let made = challenge::prepare_tls(folder, &name, answer.digest().as_ref());
+                prepared.files.push(made.map_err(failed)?);
+            }
+            _ => {
+                let made = challenge::prepare_http(folder, &challenge.token, answer.as_str());
+                prepared.files.push(made.map_err(|cause| failed(cause.into()))?);
+            }
+        }
         challenge.set_ready().await.map_err(|cause| failed(cause.into()))?;
     }
-    Ok(prepared)
+    Ok(())
 }
 
 /// What the authority found, in its own words.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::dns::{DnsOptions, DnsSettings};
 use super::{challenge, store};
 use crate::codec::host_name::{is_dns_name, to_ascii};
 use crate::config::{Files, OutputPath, ReadPath, Table, item};
@@ -33,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 pub(in crate::server) struct Options {
     /// Names of the certificate: `["example.org", "www.example.org"]`. They must resolve to this server: the
     /// authority connects to port 443 (`tls-alpn-01`) and, if that fails, to port 80 if `redirect_http`
-    /// listens there (`http-01`).
+    /// listens there (`http-01`). With `dns`, the authority reads a DNS record instead, and `*.example.org` is allowed.
     pub domains: Vec<String>,
     /// Directory for the account, keys and certificates, accessible to the server's user only. Keep it:
     /// authorities limit how many certificates they issue.
@@ -51,6 +52,9 @@ pub(in crate::server) struct Options {
     /// authority.
     #[serde(default)]
     pub directory_ca_file: Option<ReadPath>,
+    /// Prove with DNS records that the names are yours (`dns-01`), set by a command.
+    #[serde(default)]
+    pub dns: Option<DnsOptions>,
 }
 
 fn lets_encrypt() -> String {
@@ -66,11 +70,18 @@ pub(in crate::server::tls) struct AcmeSettings {
     pub(super) directory: String,
     pub(super) directory_ca: Option<PathBuf>,
     pub(super) opener: Files,
+    /// How DNS records are set, if they are the proof.
+    pub(super) dns: Option<DnsSettings>,
     /// Whether `redirect_http` also answers challenges.
     pub(super) plain: bool,
     /// Name of the certificate's files: the first domain, and a digest that tells it from others in the same
     /// directory.
     name: String,
+}
+
+/// A name without the star of a wildcard.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("*.").unwrap_or(name)
 }
 
 /// How many orders have failed since the last success; kept across generations and restarts.
@@ -92,16 +103,18 @@ impl AcmeSettings {
         }
         for (index, domain) in options.domains.iter().enumerate() {
             let place = item("tls.acme.domains", index);
-            if domain.starts_with("*.") {
+            if domain.starts_with("*.") && options.dns.is_none() {
                 errors.push(
                     table
                         .error(
                             &place,
                             format!("`{domain}` cannot be ordered: authorities require a DNS record for it"),
                         )
-                        .help("name each host; or get the certificate by another program and list its files"),
+                        .help(
+                            "name each host, or let a command set DNS records: `[server.NAME.tls.acme.dns]`",
+                        ),
                 );
-            } else if !to_ascii(domain).is_some_and(|name| is_dns_name(&name)) {
+            } else if !to_ascii(bare(domain)).is_some_and(|name| is_dns_name(&name)) {
                 errors.push(table.error(&place, format!("`{domain}` is not a DNS name")));
             }
         }
@@ -129,13 +142,18 @@ impl AcmeSettings {
         {
             errors.push(error.at(table.origin("tls.acme.directory_ca_file")));
         }
+        let dns = options.dns.as_ref().map(|dns| DnsSettings::build(table, dns, &mut errors));
         Errors::check(errors)?;
-        let ascii = |name: &String| to_ascii(name).unwrap_or(name.into()).to_ascii_lowercase();
+        let ascii = |name: &String| {
+            let star = if name.starts_with("*.") { "*." } else { "" };
+            format!("{star}{}", to_ascii(bare(name)).unwrap_or(name.into()).to_ascii_lowercase())
+        };
         let domains: Vec<String> = options.domains.iter().map(ascii).collect();
         let digest = Sha256::digest(format!("{}\n{}", options.directory, domains.join("\n")));
         let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(AcmeSettings {
-            name: format!("{}-{digest}", domains.first().map_or("", String::as_str)),
+            name: format!("{}-{digest}", domains.first().map_or("", |name| bare(name))),
+            dns,
             domains,
             contact: options.contact.clone(),
             folder: options.cache.to_path_buf(),
@@ -213,6 +231,7 @@ mod tests {
             directory: LETS_ENCRYPT.into(),
             directory_ca: None,
             opener: Files::default(),
+            dns: None,
             plain: false,
             name: "example.org-1".into(),
         }
