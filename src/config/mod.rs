@@ -7,7 +7,6 @@
 //! `use = "app:main"`, and `shape` checks the outline. `table` is what parts read, and `schema` checks it.
 //! This module knows nothing of clap, of parts or of sockets.
 
-mod authorities;
 mod document;
 mod env_file;
 mod expand;
@@ -41,7 +40,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Errors, Result, Source};
-pub use authorities::client_tls;
 pub use env_file::read_env_file;
 pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};

@@ -25,12 +25,13 @@ use self::encode::Request as Ended;
 use self::export::{Exporter, Target};
 use self::parent::Parent;
 use crate::body::{App, Request, Response, Watch};
-use crate::config::{ReadPath, Table, client_tls, join};
+use crate::config::{ReadPath, Table, join};
 use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
 use crate::inflight::TraceIds;
 use crate::spans::{Recorder, new_id};
+use crate::tls_client::client_config;
 
 /// Options of a `[middleware.NAME]` table with `use = "trace"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -89,7 +90,8 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     let secure = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("https"));
     let tls = (secure || options.ca_file.is_some())
         .then(|| {
-            client_tls(table, "ca_file", options.ca_file.as_ref()).map_err(|found| errors.extend(found)).ok()
+            let config = client_config(options.ca_file.as_deref(), table.files());
+            config.map_err(|error| errors.push(error.at(table.origin("ca_file")))).ok()
         })
         .flatten();
     let tls = tls.filter(|_| secure).map(Arc::new);
