@@ -70,7 +70,11 @@ pub(super) async fn open(
     let body = object(body)?;
     let folder = folder(&notebook, &principal, &home, optional_text(&body, "cwd")?).await?;
     let env = [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    // The page speaks UTF-8.
+    if ["LC_ALL", "LC_CTYPE", "LANG"].iter().all(|name| std::env::var_os(name).is_none()) {
+        env.push(("LC_CTYPE".to_owned(), "C.UTF-8".to_owned()));
+    }
     let launch = TerminalLaunch {
         owner: principal.name.clone(),
         argv: vec![shell(), "-l".to_owned()],

@@ -80,7 +80,9 @@ async fn a_terminal_keeps_its_output_for_the_next_client() {
     let mut socket = server.socket("/terminals/websocket/1", None).await;
     assert_eq!(socket.next_json().await, json!(["setup", {}]));
     socket.send_json(&json!(["set_size", 33, 111, 0, 0])).await;
-    socket.send_json(&json!(["stdin", "stty size; basename $PWD; echo $((6 * 7))é\r"])).await;
+    socket
+        .send_json(&json!(["stdin", "stty size; basename $PWD; echo $((6 * 7))$(printf '\\303\\251')\r"]))
+        .await;
     let mut text = String::new();
     while !text.contains("42é") {
         text.push_str(socket.next_json().await[1].as_str().unwrap());

@@ -98,7 +98,7 @@ async fn jupyter_servers_own_tests() {
     let server = Mounted::start(&python).await;
     // Their files, with our fixtures in place of theirs.
     let checkout = server.host.folder.path().join("checkout");
-    run(Command::new("cp").arg("-r").arg(folder.join("jupyter_server")).arg(&checkout)).await;
+    run(Command::new("cp").arg("-rL").arg(folder.join("jupyter_server")).arg(&checkout)).await;
     let tests = checkout.join("tests");
     std::fs::rename(tests.join("conftest.py"), tests.join("original_conftest.py")).unwrap();
     for file in ["conftest.py", "not_applicable.txt"] {

@@ -4,6 +4,7 @@
 //! locks for the plugin, because they must live as long as the kernels.
 
 mod incoming;
+mod pty;
 mod queue;
 mod running;
 mod session;
