@@ -1,5 +1,6 @@
 //! One kernel of a gateway: starts, watches, interrupts and ends it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -48,7 +49,8 @@ impl RemoteKernel {
         let (asked, name) = (gateway.clone(), launch.name.clone());
         // What gateways accept: they ignore the folder if they do not see this machine's files.
         let mut env = launch.env.clone();
-        env.push(("KERNEL_WORKING_DIR".to_owned(), launch.folder.clone()));
+        let folder = Path::new(&launch.folder).components().as_path();
+        env.push(("KERNEL_WORKING_DIR".to_owned(), folder.to_string_lossy().into_owned()));
         // It goes on if nobody waits any more: a kernel that nobody knows would never end.
         tokio::spawn(async move {
             let started = asked.start(&name, &env).await.map_err(|error| error.to_string());
