@@ -107,7 +107,7 @@ pub trait ManagedCache: Send + Sync {
     /// were deleted.
     fn purge(self: Arc<Self>, purge: Purge) -> BoxFuture<u64>;
 
-    /// Up to `most` stored responses.
+    /// The first `most` stored responses, by URL.
     fn list(self: Arc<Self>, most: usize) -> BoxFuture<Vec<CachedResponse>>;
 
     /// Adds its counts.
@@ -139,13 +139,15 @@ impl Caches {
         sum
     }
 
-    /// Up to `most` stored responses.
+    /// The first `most` stored responses, by URL.
     pub async fn list(&self, most: usize) -> Vec<CachedResponse> {
         let caches = self.0.lock().clone();
         let mut all = Vec::new();
         for cache in caches {
-            all.extend(cache.list(most - all.len().min(most)).await);
+            all.extend(cache.list(most).await);
         }
+        all.sort_by(|a, b| a.url.cmp(&b.url));
+        all.truncate(most);
         all
     }
 }

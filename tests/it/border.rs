@@ -379,7 +379,7 @@ async fn an_app_is_told_of_its_request_and_host() {
     assert_eq!(
         serde_json::from_slice::<Value>(&answer).unwrap(),
         json!({
-            "user": "ann", "auth_type": "Basic", "request_id": "id-1",
+            "user": "ann", "auth_type": "Basic", "groups": [], "request_id": "id-1",
             "certificate": {
                 "subject": "CN=ann,O=Example", "common_name": "ann", "serial": null, "sha256": null,
                 "names": ["email:ann@a.example", "DNS:a.example"],

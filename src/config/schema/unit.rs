@@ -196,7 +196,7 @@ fn allow_string(property: &mut Value, unit: &Unit) {
     }
     let mut outer = Map::new();
     if let Some(table) = property.as_object_mut() {
-        for key in ["description", "default", "deprecated"] {
+        for key in ["description", "default", "deprecated", "x-renamed-from"] {
             outer.extend(table.remove(key).map(|value| (key.to_owned(), value)));
         }
     }

@@ -167,15 +167,18 @@ impl DiskStore {
     }
 
     /// See [`Store::list`](super::store::Store::list).
-    pub(super) fn list(&self, most: usize) -> io::Result<Vec<Entry>> {
-        let mut all = Vec::new();
+    pub(super) fn list(&self, app: &str, most: usize) -> io::Result<Vec<Entry>> {
+        let mut own = Vec::new();
         for path in self.all_heads()? {
-            if all.len() >= most {
-                break;
-            }
-            all.extend(read(&path)?);
+            let Some(head) = read_head(&path)?.filter(|head| *head.app == *app) else { continue };
+            own.push((head.url, path));
         }
-        Ok(all)
+        own.sort();
+        let mut entries = Vec::new();
+        for (_, path) in own.into_iter().take(most) {
+            entries.extend(read(&path)?);
+        }
+        Ok(entries)
     }
 
     /// What the store holds, if this worker sweeps it.

@@ -87,8 +87,15 @@ impl MemoryStore {
         count
     }
 
-    pub(super) fn list(&self, most: usize) -> Vec<Arc<Entry>> {
-        self.state.lock().urls.iter().flat_map(|(_, variants)| variants).take(most).cloned().collect()
+    /// See [`Store::list`](super::store::Store::list).
+    pub(super) fn list(&self, app: &str, most: usize) -> Vec<Arc<Entry>> {
+        let state = self.state.lock();
+        let all = state.urls.iter().flat_map(|(_, variants)| variants);
+        let mut own: Vec<_> = all.filter(|entry| *entry.key.app == *app).cloned().collect();
+        drop(state);
+        own.sort_by(|a, b| a.key.url.cmp(&b.key.url));
+        own.truncate(most);
+        own
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -197,8 +197,7 @@ impl ManagedCache for Cache {
         Box::pin(async move {
             let now = SystemTime::now();
             let worker = (!cache.store.is_shared()).then(std::process::id);
-            let entries = cache.store.list(most).await;
-            let own = entries.iter().filter(|entry| entry.key.app == cache.app);
+            let entries = cache.store.list(&cache.app, most).await;
             let shown = |entry: &Arc<entry::Entry>| CachedResponse {
                 cache: cache.name.clone(),
                 app: entry.key.app.to_string(),
@@ -211,7 +210,7 @@ impl ManagedCache for Cache {
                 tags: entry.tags.clone(),
                 worker,
             };
-            own.map(shown).collect()
+            entries.iter().map(shown).collect()
         })
     }
 

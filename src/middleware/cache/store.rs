@@ -105,12 +105,13 @@ impl Store {
         }
     }
 
-    /// Up to `most` responses.
-    pub(super) async fn list(&self, most: usize) -> Vec<Arc<Entry>> {
+    /// The first `most` responses of an app, by URL.
+    pub(super) async fn list(&self, app: &Arc<str>, most: usize) -> Vec<Arc<Entry>> {
         match self {
-            Store::Memory(memory) => memory.list(most),
+            Store::Memory(memory) => memory.list(app, most),
             Store::Disk(disk) => {
-                let list = blocking(disk, move |disk| disk.list(most)).await;
+                let app = app.clone();
+                let list = blocking(disk, move |disk| disk.list(&app, most)).await;
                 logged("list", list).unwrap_or_default().into_iter().map(Arc::new).collect()
             }
         }
