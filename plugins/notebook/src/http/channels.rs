@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::error::Result;
 use crate::identity::Principal;
+use crate::kernel::HOST_SESSION;
 use crate::kernel::link::{Attachment, Delivery};
 use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
 use crate::protocol::KernelState;
@@ -88,6 +89,18 @@ async fn until_started(notebook: &Shared, id: &str) -> Result<()> {
         let _ = tokio::time::timeout(LOOK, messages.recv()).await;
     }
     Ok(())
+}
+
+/// Whether the kernel host tells that somebody restarts a kernel. Jupyter's clients take that for a kernel that died: they
+/// learn of a restart from the kernel's `shutdown_reply`.
+fn is_restart(message: &Message) -> bool {
+    if message.channel != Channel::Iopub {
+        return false;
+    }
+    let header = message.header();
+    header.session == HOST_SESSION
+        && header.msg_type == "status"
+        && message.content()["execution_state"] == "restarting"
 }
 
 struct Client {
@@ -200,6 +213,9 @@ impl Client {
     /// The frame for a message; `None` if it is for another client.
     fn frame(&self, bytes: Bytes) -> Option<ws::Message> {
         let message = Message::parse_v1(&bytes).ok()?;
+        if is_restart(&message) {
+            return None;
+        }
         if message.channel != Channel::Iopub {
             let parent = message.parent();
             if !self.sessions.contains(&parent.session) && !self.requests.contains(&parent.msg_id) {

@@ -23,7 +23,7 @@ use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSoc
 use super::message::{Channel, DefaultFrame, Message};
 
 /// The session of the host's own messages. Replies to them stay in the host.
-pub(super) const HOST_SESSION: &str = "paster-kernel-host";
+pub(crate) const HOST_SESSION: &str = "paster-kernel-host";
 /// The longest line from the built-in kernel, in bytes.
 const MAX_LINE: u64 = 256 << 20;
 
