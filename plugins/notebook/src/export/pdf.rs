@@ -49,7 +49,8 @@ pub(super) fn print(page: &str) -> Result<Vec<u8>, PdfError> {
     std::fs::write(&source, page.replacen("<head>", &format!("<head>{POLICY}"), 1))?;
     let mut command = Command::new(browser);
     command.args(["--headless", "--disable-gpu", "--no-pdf-header-footer", "--disable-extensions"]);
-    command.args(["--blink-settings=scriptEnabled=false", "--host-resolver-rules=MAP * ~NOTFOUND"]);
+    // The policy of the page forbids scripts. The browser itself needs them to print.
+    command.arg("--host-resolver-rules=MAP * ~NOTFOUND");
     // The browser's own sandbox does not work for root, whom distributions' containers run everything as.
     if rustix::process::geteuid().is_root() {
         command.arg("--no-sandbox");

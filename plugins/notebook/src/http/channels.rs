@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -12,11 +13,15 @@ use serde_json::json;
 
 use super::error::Result;
 use crate::identity::Principal;
+use crate::kernel::HOST_SESSION;
 use crate::kernel::link::{Attachment, Delivery};
 use crate::kernel::message::{Channel, DefaultFrame, Message, MessageError};
+use crate::protocol::KernelState;
 use crate::state::Shared;
 
 const V1: &str = "v1.kernel.websocket.jupyter.org";
+/// How often a kernel that starts is looked at, at the latest.
+const LOOK: Duration = Duration::from_secs(1);
 /// How many sessions of one client are remembered.
 const MAX_SESSIONS: usize = 64;
 
@@ -40,6 +45,7 @@ pub(super) async fn open(
     upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
     notebook.may_use_kernel(&principal, &id).await?;
+    until_started(&notebook, &id).await?;
     let session = query.session_id.filter(|session| !session.is_empty() && session.len() <= 200);
     let key = session.as_ref().map(|session| format!("cursor/{id}/{session}"));
     let kept = match &key {
@@ -73,6 +79,28 @@ pub(super) async fn open(
             }
         }
     }))
+}
+
+/// Waits while the kernel starts. Clients expect that one that they are connected to answers within a second: Jupyter
+/// Server asks it for its info first.
+async fn until_started(notebook: &Shared, id: &str) -> Result<()> {
+    let mut messages = notebook.link.host_messages();
+    while notebook.link.kernel(id).await?.state == KernelState::Starting {
+        let _ = tokio::time::timeout(LOOK, messages.recv()).await;
+    }
+    Ok(())
+}
+
+/// Whether the kernel host tells that somebody restarts a kernel. Jupyter's clients take that for a kernel that died: they
+/// learn of a restart from the kernel's `shutdown_reply`.
+fn is_restart(message: &Message) -> bool {
+    if message.channel != Channel::Iopub {
+        return false;
+    }
+    let header = message.header();
+    header.session == HOST_SESSION
+        && header.msg_type == "status"
+        && message.content()["execution_state"] == "restarting"
 }
 
 struct Client {
@@ -185,6 +213,9 @@ impl Client {
     /// The frame for a message; `None` if it is for another client.
     fn frame(&self, bytes: Bytes) -> Option<ws::Message> {
         let message = Message::parse_v1(&bytes).ok()?;
+        if is_restart(&message) {
+            return None;
+        }
         if message.channel != Channel::Iopub {
             let parent = message.parent();
             if !self.sessions.contains(&parent.session) && !self.requests.contains(&parent.msg_id) {

@@ -38,7 +38,9 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let place = RequestLocation::of(&parts);
-    let page = is_page(&parts);
+    // A WebSocket below the address of a page is not a page: its token must not become a redirect.
+    let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+    let page = !upgrade && is_page(&parts);
     let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
     let admitted = match server_user::principal(&notebook, &place).await {

@@ -43,9 +43,8 @@ pub(super) struct MeQuery {
 pub(super) async fn me(principal: Principal, Query(query): Query<MeQuery>) -> Result<Json<Value>> {
     let asked: Map<String, Value> = match query.permissions.as_deref() {
         None | Some("") => Map::new(),
-        Some(text) => serde_json::from_str(text).map_err(|error| {
-            ApiError::bad(format!("`permissions` must be an object of lists as JSON: {error}"))
-        })?,
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| ApiError::bad(format!("permissions should be a JSON dict of lists: {error}")))?,
     };
     let most = match principal.authentication {
         Authentication::ApiToken { level, .. } => level,

@@ -15,3 +15,5 @@ pub mod sandbox;
 pub mod specs;
 mod transport;
 pub mod wire;
+
+pub(crate) use self::transport::HOST_SESSION;

@@ -24,7 +24,7 @@ use super::gateway::{self, Gateway, RemoteId};
 use super::message::{Channel, DefaultFrame, Message};
 
 /// The session of the host's own messages. Replies to them stay in the host.
-pub(super) const HOST_SESSION: &str = "paster-kernel-host";
+pub(crate) const HOST_SESSION: &str = "paster-kernel-host";
 /// The longest line from the built-in kernel, in bytes.
 const MAX_LINE: u64 = 256 << 20;
 

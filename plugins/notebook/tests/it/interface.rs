@@ -77,7 +77,9 @@ async fn a_terminal_keeps_its_output_for_the_next_client() {
     let (status, made) = server.call("POST", "/api/terminals", Some(json!({"cwd": "sub"}))).await;
     assert_eq!((status, &made["name"]), (200, &json!("1")));
     assert_eq!(server.call("GET", "/api/terminals", None).await.1.as_array().unwrap().len(), 1);
-    let mut socket = server.socket("/terminals/websocket/1", None).await;
+    // JupyterLab sends the token in the address.
+    let address = format!("/terminals/websocket/1?token={}", TOKEN.replace(' ', "%20"));
+    let mut socket = server.socket_with(&address, None, &[]).await;
     assert_eq!(socket.next_json().await, json!(["setup", {}]));
     socket.send_json(&json!(["set_size", 33, 111, 0, 0])).await;
     socket

@@ -24,7 +24,8 @@ test("JupyterLab opens a notebook and runs a cell", { skip: jupyter === undefine
     await page.goto(`${server.url}lab/tree/n.ipynb?token=${TOKEN}`);
     await page.locator(".jp-Notebook .jp-Cell").first().waitFor();
     assert.ok(!page.url().includes(TOKEN), "the token leaves the address");
-    await page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').waitFor();
+    // The indicator above the notebook says so before the kernel is connected.
+    await page.locator("#jp-main-statusbar", { hasText: "| Idle" }).waitFor();
     await page.locator(".jp-Cell .cm-content").first().click();
     await page.keyboard.press("Shift+Enter");
     await page.locator(".jp-OutputArea-output", { hasText: "sum 42" }).waitFor();

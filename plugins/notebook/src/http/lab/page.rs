@@ -113,13 +113,14 @@ async fn page(
     Ok(response)
 }
 
-/// What would only fail here: the extension manager and its news, which ask other servers, and licences.
+/// What would only fail here: the extension manager and its news, which ask other servers, licences, and language servers.
 fn switched_off(mut by_extensions: Vec<String>) -> Vec<String> {
     by_extensions.extend(
         [
             "@jupyterlab/extensionmanager-extension",
             "@jupyterlab/apputils-extension:announcements",
             "@jupyterlab/help-extension:licenses",
+            "@jupyterlab/lsp-extension",
         ]
         .map(str::to_owned),
     );
