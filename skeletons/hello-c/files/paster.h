@@ -502,6 +502,14 @@ typedef struct PasterRequest {
      The client's TLS certificate, verified against the server's authorities, or null.
      */
     const struct PasterClientCertificate *certificate;
+    /*
+     The data of the session as a JSON object, if the middleware `session` is in the stack; otherwise empty.
+     */
+    struct PasterSlice session;
+    /*
+     The groups of `user`, separated by commas; otherwise empty. No name contains a comma.
+     */
+    struct PasterSlice groups;
 } PasterRequest;
 
 /*
@@ -541,6 +549,12 @@ typedef struct PasterHead {
      used if `size_bytes` shows that the host knows this field.
      */
     struct PasterSlice body;
+    /*
+     What the plugin has changed in the session, as JSON: `{"set": {"KEY": VALUE}, "remove": ["KEY"], "renew": true,
+     "end": true}`, where every part may be missing. Empty if nothing has changed. Only used if `size_bytes` shows that
+     the host knows this field.
+     */
+    struct PasterBuffer session;
 } PasterHead;
 
 /*

@@ -2,6 +2,7 @@
 
 mod renamed;
 mod unit;
+mod walk;
 mod words;
 
 use std::path::{Component, PathBuf};
@@ -19,9 +20,7 @@ pub use renamed::old_names;
 pub(super) use renamed::{OldName, rename};
 use unit::Unit;
 pub use unit::allow_units;
-
-/// How deep the alternatives of one value may be nested, so that a recursive schema ends.
-const DEPTH_LIMIT: usize = 8;
+use walk::{DEPTH_LIMIT, accepted, follow};
 
 /// Checks `value`, found at `base` in `table`, and returns it with absolute paths, and without wrong entries of
 /// lists, with their errors.
@@ -236,18 +235,6 @@ fn unit_of(path: &KeyPath) -> Option<&'static Unit> {
     }
 }
 
-/// Resolves `$ref`s within the document `root`.
-fn follow<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
-    let mut schema = schema;
-    for _ in 0..DEPTH_LIMIT {
-        match schema.get("$ref").and_then(Value::as_str) {
-            Some(reference) => schema = root.pointer(reference.strip_prefix('#')?)?,
-            None => return Some(schema),
-        }
-    }
-    None
-}
-
 /// Whether a value that fits `schema` can have something below these keys.
 pub(super) fn has_key(root: &Value, schema: &Value, keys: &[&str]) -> bool {
     let Some((key, rest)) = keys.split_first() else { return true };
@@ -260,15 +247,6 @@ pub(super) fn has_key(root: &Value, schema: &Value, keys: &[&str]) -> bool {
     let below = property.or_else(|| schema.get("additionalProperties"));
     inner.any(|inner| has_key(root, inner, keys))
         || below.is_some_and(|below| *below != Value::Bool(false) && has_key(root, below, rest))
-}
-
-/// The types that a schema names, in order.
-fn accepted(schema: &Value) -> Vec<&str> {
-    match schema.get("type") {
-        Some(Value::String(kind)) => vec![kind],
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn type_name(value: &Value) -> &'static str {

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use super::DEPTH_LIMIT;
 use super::unit::short_name;
+use super::walk::{DEPTH_LIMIT, follow};
 use crate::config::{KeyPath, item, join};
 
 /// A value that is given under another name of its key.
@@ -48,7 +48,7 @@ struct Renaming<'a> {
 
 impl Renaming<'_> {
     fn walk(&mut self, schema: &Value, value: &mut Value, path: &KeyPath, depth: usize) {
-        let Some(schema) = super::follow(self.root, schema).filter(|_| depth < DEPTH_LIMIT) else { return };
+        let Some(schema) = follow(self.root, schema).filter(|_| depth < DEPTH_LIMIT) else { return };
         for key in ["allOf", "anyOf", "oneOf"] {
             for branch in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
                 self.walk(branch, value, path, depth + 1);

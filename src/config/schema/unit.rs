@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{accepted, follow};
+use super::walk::{accepted, follow};
 
 /// A unit that ends the names of options.
 #[derive(Debug, PartialEq, Eq)]

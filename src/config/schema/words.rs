@@ -6,7 +6,8 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::unit::Unit;
-use super::{Check, accepted, unit_of};
+use super::walk::accepted;
+use super::{Check, unit_of};
 use crate::config::{KeyPath, item, join};
 use crate::error::Error;
 use crate::registry::nearest;

@@ -137,7 +137,7 @@ fn a_log_has_the_fields_of_ones_choice() {
     );
     let wrong = "[middleware.log]\nuse = \"access_log\"\nfields = [\"stauts\", \"request:cookie\", \"response:a b\"]\n";
     assert_snapshot!(faults(&hello("[\"log\"]", wrong)), @r#"
-    `stauts` is not a field of the log (write `request:NAME` or `response:NAME`, or a name such as `time`, `client`, `user`, `host`, `method`, `target`, `version`, `status`, `bytes`, `micros`, `referer`, `user_agent`, `request_id` and `reason`)
+    `stauts` is not a field of the log (write `request:NAME` or `response:NAME`, or a name such as `time`, `client`, `user`, `host`, `method`, `target`, `version`, `status`, `bytes`, `micros`, `referer`, `user_agent`, `request_id`, `trace_id`, `span_id` and `reason`)
     the field `cookie` is a secret (a log must not contain secrets: remove it)
     `a b` is not a header name (use letters, digits and `-`)
     only the format `json` has fields of one's choice (set `format = "json"`)

@@ -1,4 +1,6 @@
 //! Archives of many files: `.zip`.
+//!
+//! The crate `flate2` decompresses for `zip`, which has no decompressor of its own.
 
 use std::io::{Cursor, Read, Write};
 
