@@ -71,8 +71,8 @@ page("the history: a slider over steps, compares cells and lines, restores", asy
   const history = await fake.open(context, "history/a.ipynb");
   await history.locator(".change-added").waitFor();
   assert.match(await history.locator(".moment").innerText(), /bob changed a cell.*3 of 3/s);
-  assert.equal(await history.locator(".diff-removed").innerText(), "- y");
-  assert.equal(await history.locator(".diff-added").innerText(), "+ z");
+  assert.equal((await history.locator(".diff-removed").innerText()).trimEnd(), "- y");
+  assert.equal((await history.locator(".diff-added").innerText()).trimEnd(), "+ z");
   assert.equal(await history.locator(".change-removed pre").innerText(), "old");
   assert.equal(await history.locator(".change-added pre").innerText(), "<b>new</b>");
   assert.equal(await history.getByRole("button", { name: "Restore this state" }).isDisabled(), true);
