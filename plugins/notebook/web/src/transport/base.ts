@@ -19,10 +19,13 @@ export function url(route: string, path?: string): URL {
 /** Which page the address is for. */
 export type Place =
   | { page: "list"; folder: string }
-  | { page: "notebook" | "file" | "history"; path: string }
+  | { page: "notebook"; path: string }
+  | { page: "file"; path: string }
+  | { page: "history"; path: string }
   | { page: "published"; slug: string }
   | { page: "terminal"; name: string }
-  | { page: "library" | "inbox" };
+  | { page: "library" }
+  | { page: "inbox" };
 
 /** Parses a page's address. */
 export function place(location: URL, prefix: URL): Place {
