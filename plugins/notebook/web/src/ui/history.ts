@@ -214,7 +214,7 @@ function compared({ kind, before, after }: CellChange<team.PastCell>): HTMLEleme
 
 function rendered(cell: team.PastCell): HTMLElement {
   if (cell.cell_type !== "markdown") return h("pre", { class: "static", tabindex: 0 }, highlight(cell.source, cell.cell_type === "code" ? "python" : ""));
-  const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, macros: {}, highlight: (code, name) => highlight(code, name) };
+  const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros: {}, highlight: (code, name) => highlight(code, name) };
   const box = h("div", { class: "markdown" });
   box.append(renderMarkdown(cell.source, context));
   return box;
