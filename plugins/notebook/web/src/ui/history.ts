@@ -54,7 +54,7 @@ export class HistoryPage {
       h(
         "main",
         { class: "page" },
-        h("div", { class: "timeline" }, button("Step before", () => this.#go(this.#at - 1), { text: "‹" }), this.#slider, button("Step after", () => this.#go(this.#at + 1), { text: "›" })),
+        h("div", { class: "timeline" }, arrow("Step before", "‹", () => this.#go(this.#at - 1)), this.#slider, arrow("Step after", "›", () => this.#go(this.#at + 1))),
         this.#moment,
         h(
           "div",
@@ -222,4 +222,11 @@ function rendered(cell: team.PastCell): HTMLElement {
 
 function message(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** A button with a sign, which has a name for those who do not see it. */
+function arrow(label: string, sign: string, onclick: () => void): HTMLButtonElement {
+  const made = button(label, onclick, { text: sign });
+  made.setAttribute("aria-label", label);
+  return made;
 }
