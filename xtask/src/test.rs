@@ -85,6 +85,8 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         "cargo test",
         cargo()
             .args(["test", "--workspace", "--features=paster/full", "--locked", "--no-fail-fast"])
+            // Tests mostly wait for programs that they have started.
+            .env("RUST_TEST_THREADS", threads())
             .env("PASTER_TEST_PYTHON", &ready.python)
             .env("PASTER_TEST_NODE_MODULES", &ready.modules)
             .env("PASTER_TEST_WHEELS", &ready.wheels)
@@ -110,6 +112,12 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     eprintln!("took {} s", begun.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+/// How many tests run at a time: twice as many as there are processors, unless `RUST_TEST_THREADS` says otherwise.
+fn threads() -> String {
+    let usual = || (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string();
+    std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| usual())
 }
 
 /// Runs the checks that need only cargo. Returns whether all passed.
