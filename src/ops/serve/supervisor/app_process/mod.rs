@@ -5,6 +5,7 @@
 //! application that is not affected keeps its processes in the next generation.
 //!
 //! - `group`: the processes of a generation; `registry`: starts them, and knows all
+//! - `inspect`: what commands ask about them
 //! - `keeper`: starts one process, and starts it again; `care`: when it must be replaced; `ended`: how it has ended
 //! - `member`: the address of a process that is not started yet
 //! - `wanted`: which processes a plan asks for, and in which order they start
@@ -12,6 +13,7 @@
 mod care;
 mod ended;
 mod group;
+mod inspect;
 mod keeper;
 mod member;
 mod registry;
