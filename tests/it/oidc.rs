@@ -67,10 +67,9 @@ impl Place {
         let [port, site] = self.ports;
         let paths = ["/staff", "/mail", "/short", "/browser", ""];
         let urls = |ending: &str| -> Vec<String> {
-            let schemes = ["http", "https"].into_iter();
-            schemes
-                .flat_map(|scheme| paths.map(|path| format!("{scheme}://localhost:{site}{path}{ending}")))
-                .collect()
+            // Another host than the provider's, whose cookies the site must not get.
+            let sites = ["http://127.0.0.1", "https://localhost"].into_iter();
+            sites.flat_map(|host| paths.map(|path| format!("{host}:{site}{path}{ending}"))).collect()
         };
         let settings = json!({
             "port": port,
@@ -164,7 +163,7 @@ impl Client<'_> {
     /// Requests a path of the site, or a URL.
     fn get(&self, target: &str, arguments: &[&str]) -> Got {
         let url = match target.starts_with('/') {
-            true => format!("http://localhost:{}{target}", self.place.ports[1]),
+            true => format!("http://127.0.0.1:{}{target}", self.place.ports[1]),
             false => target.to_owned(),
         };
         let head = self.place.folder.path().join(format!("{}-{}.head", self.name, uuid::Uuid::new_v4()));
@@ -275,7 +274,7 @@ fn users_log_in_at_a_provider() {
         let arguments: Vec<&str> = fields.iter().flat_map(|field| ["--header", field]).collect();
         client.get("/staff/debug", &arguments).status
     };
-    let own = format!("Origin: http://localhost:{}", place.ports[1]);
+    let own = format!("Origin: http://127.0.0.1:{}", place.ports[1]);
     assert_eq!(
         (handshake(&ann, &own), handshake(&ann, "Origin: https://evil.example"), handshake(&bob, &own)),
         (200, 403, 401)
@@ -303,7 +302,7 @@ fn users_log_in_at_a_provider() {
     for next in ["https://evil.example/", "//evil.example/", "/%5Cevil.example/", "/staff/debug?c=d"] {
         let url = ann.open(&format!("/staff/oidc/login?next={next}")).url;
         let expected = if next.starts_with("/staff") { next } else { "/" };
-        assert_eq!(url, format!("http://localhost:{}{expected}", place.ports[1]), "{next}");
+        assert_eq!(url, format!("http://127.0.0.1:{}{expected}", place.ports[1]), "{next}");
     }
 
     // A callback that nobody asked for, or for another browser.
@@ -333,7 +332,7 @@ fn users_log_in_at_a_provider() {
     let secret = asks.split("name=\"xsrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let confirm = format!("https://localhost:{}/session/end/confirm", place.ports[0]);
     let confirmed = ann.get(&confirm, &["--data", &format!("xsrf={secret}&logout=yes")]);
-    assert_eq!(confirmed.target, format!("http://localhost:{}/staff/bye", place.ports[1]));
+    assert_eq!(confirmed.target, format!("http://127.0.0.1:{}/staff/bye", place.ports[1]));
     assert!(
         ann.get("/staff/debug", &["--location", "--header", "Accept: text/html"]).status == 403,
         "nobody is logged in"
