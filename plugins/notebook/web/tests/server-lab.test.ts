@@ -24,6 +24,8 @@ test("JupyterLab opens a notebook and runs a cell", { skip: jupyter === undefine
     await page.goto(`${server.url}lab/tree/n.ipynb?token=${TOKEN}`);
     await page.locator(".jp-Notebook .jp-Cell").first().waitFor();
     assert.ok(!page.url().includes(TOKEN), "the token leaves the address");
+    // The notebook names no kernel, so JupyterLab asks for one.
+    await page.getByRole("dialog").getByRole("button", { name: "Select" }).click();
     // The indicator above the notebook says so before the kernel is connected.
     await page.locator("#jp-main-statusbar", { hasText: "| Idle" }).waitFor();
     await page.locator(".jp-Cell .cm-content").first().click();
