@@ -131,8 +131,7 @@ on("create, run sys.version, rename, see it in the list, duplicate, delete", asy
   await page.getByRole("menuitem", { name: "Duplicate" }).click();
   await page.locator("tr", { hasText: "First steps-Copy1" }).waitFor();
   await page.locator("tr", { hasText: "First steps-Copy1" }).getByRole("button").click();
-  await page.getByRole("menuitem", { name: "Delete" }).click();
-  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("menuitem", { name: "Move to the trash" }).click();
   await page.locator("tr", { hasText: "First steps-Copy1" }).waitFor({ state: "detached" });
   assert.deepEqual((await readdir(server.data)).filter((name) => name.includes("Copy")), []);
 });
