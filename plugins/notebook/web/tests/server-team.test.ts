@@ -51,7 +51,7 @@ test("two people: one invites the other, shares a notebook, and both type in one
   const missing = await theirs.goto(`${server.url}notebooks/ann/n.ipynb`);
   assert.equal(missing?.status(), 404);
   await admin.goto(`${server.url}share/ann/n.ipynb`);
-  await admin.getByLabel("Name").fill("bob");
+  await admin.getByLabel("Name", { exact: true }).fill("bob");
   await admin.getByLabel("They may").selectOption("edit");
   await admin.getByRole("button", { name: "Share", exact: true }).click();
   await admin.locator("td", { hasText: "bob" }).waitFor();
@@ -100,7 +100,7 @@ test("two people: one invites the other, shares a notebook, and both type in one
 
   // A right that becomes smaller, and one that ends.
   await admin.goto(`${server.url}share/ann/n.ipynb`);
-  await admin.getByLabel("Name").fill("bob");
+  await admin.getByLabel("Name", { exact: true }).fill("bob");
   await admin.getByLabel("They may").selectOption("view");
   await admin.getByRole("button", { name: "Share", exact: true }).click();
   await admin.locator("td", { hasText: /^view$/ }).waitFor();
