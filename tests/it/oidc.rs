@@ -30,6 +30,7 @@ struct Place {
     authority: PathBuf,
     /// The port of the provider, and that of the site.
     ports: [u16; 2],
+    access_token_secs: u32,
     running: Option<Child>,
     /// What the provider writes: a closed pipe would end it.
     output: Option<BufReader<ChildStdout>>,
@@ -38,6 +39,12 @@ struct Place {
 impl Place {
     /// Starts the provider. `None` without its npm package.
     fn start() -> Option<Place> {
+        Place::start_with_access_tokens_of(600)
+    }
+
+    /// Starts the provider. Its access tokens expire after so many seconds: the site then asks for new claims, with a
+    /// refresh token that is valid once.
+    fn start_with_access_tokens_of(access_token_secs: u32) -> Option<Place> {
         let modules = std::env::var_os("PASTER_TEST_NODE_MODULES").map(PathBuf::from);
         let Some(modules) = modules.filter(|modules| modules.join("oidc-provider").is_dir()) else {
             eprintln!("skipped: PASTER_TEST_NODE_MODULES does not name a directory with `oidc-provider`");
@@ -55,6 +62,7 @@ impl Place {
             modules,
             authority,
             ports: [free_port(), free_port()],
+            access_token_secs,
             running: None,
             output: None,
         };
@@ -76,6 +84,7 @@ impl Place {
             "certificate": self.folder.path().join("provider.pem"),
             "key": self.folder.path().join("provider.key"),
             "users": self.folder.path().join("users.json"),
+            "accessTokenSecs": self.access_token_secs,
             "client": {
                 "client_id": "site", "client_secret": SECRET,
                 "redirect_uris": urls("/oidc/callback"), "post_logout_redirect_uris": urls("/bye"),
@@ -364,7 +373,7 @@ fn the_example_lets_the_staff_in() {
 
 #[test]
 fn a_session_follows_the_provider() {
-    let Some(mut place) = Place::start() else { return };
+    let Some(mut place) = Place::start_with_access_tokens_of(2) else { return };
     let serving = place.serve(&[("staff", STAFF)], "");
     let ann = place.client("ann");
     assert_eq!(ann.open("/staff/debug").status, 200);

@@ -1,5 +1,6 @@
 //! Real servers of databases, each in a folder of its own, on a Unix socket.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -22,11 +23,31 @@ fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Redis refuses commands while it reads its file.
+fn redis_is_ready(folder: &Path) -> bool {
+    let mut reply = [0; 5];
+    let answer = UnixStream::connect(folder.join("redis.sock")).and_then(|mut socket| {
+        socket.write_all(b"PING\r\n")?;
+        socket.read_exact(&mut reply)
+    });
+    answer.is_ok() && reply == *b"+PONG"
+}
+
+/// PostgreSQL refuses clients while it recovers. The last line of the file with its process id tells.
+fn postgres_is_ready(folder: &Path) -> bool {
+    // The process that listens has replaced its predecessor's file.
+    UnixStream::connect(folder.join(".s.PGSQL.5432")).is_ok_and(|_| {
+        let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
+        file.lines().nth(7).is_some_and(|status| status.trim_end() == "ready")
+    })
+}
+
 /// A running server, which ends with the value.
 pub(super) struct Database {
     folder: tempfile::TempDir,
     command: Box<dyn Fn(&Path) -> Command>,
-    socket: &'static str,
+    /// Whether the server in this folder answers requests. It accepts connections earlier.
+    ready: fn(&Path) -> bool,
     child: Option<Child>,
     /// The lines of its `[resource.NAME]` table.
     pub(super) table: String,
@@ -48,7 +69,7 @@ impl Database {
         let mut database = Database {
             folder,
             command: Box::new(command),
-            socket: "redis.sock",
+            ready: redis_is_ready,
             child: None,
             table,
             kind: "redis",
@@ -83,16 +104,15 @@ impl Database {
         };
         let path = folder.path().display();
         let table = format!("url = \"postgres:///postgres?host={path}&user=paster\"\n");
-        let socket = ".s.PGSQL.5432";
+        let ready = postgres_is_ready;
         let mut database =
-            Database { folder, command: Box::new(start), socket, child: None, table, kind: "postgres" };
+            Database { folder, command: Box::new(start), ready, child: None, table, kind: "postgres" };
         database.start();
         Some(database)
     }
 
-    /// Starts it, and waits until it accepts connections.
+    /// Starts it, and waits until it answers requests.
     pub(super) fn start(&mut self) {
-        let socket = self.folder.path().join(self.socket);
         wait_until("the database runs", || {
             // PostgreSQL does not start while a process of its predecessor is still ending.
             let runs = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
@@ -101,7 +121,7 @@ impl Database {
                 let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 self.child = Some(silent.spawn().unwrap());
             }
-            UnixStream::connect(&socket).is_ok()
+            (self.ready)(self.folder.path())
         });
     }
 
