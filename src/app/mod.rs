@@ -95,6 +95,7 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
             .shorthand("publish_dir", &["DIRECTORY"]),
         python::entry::<python::AsgiFramework>("starlette", "Runs the Starlette application of a directory")
             .shorthand("publish_dir", &["DIRECTORY"]),
+        python::tornado().shorthand("publish_dir", &["DIRECTORY"]),
         Entry::of(
             "program",
             "Runs a program that serves requests, in any language, and forwards requests to it",

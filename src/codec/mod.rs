@@ -5,6 +5,7 @@
 //! meta-variables of RFC 3875; [`variables`] converts between them and requests.
 
 pub mod cgi;
+mod client_certificate;
 pub mod fastcgi;
 pub mod host_name;
 mod pairs;

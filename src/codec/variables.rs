@@ -10,7 +10,7 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, request};
 
-use super::{Fault, Variables, malformed, parse_length};
+use super::{Fault, Variables, client_certificate, malformed, parse_length};
 use crate::environ::{ClientCertificate, Environ, RemoteUser};
 
 /// The value of `SERVER_SOFTWARE`.
@@ -71,7 +71,7 @@ pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: O
         variables.push("HTTPS", "on");
     }
     if let Some(certificate) = parts.extensions.get::<Arc<ClientCertificate>>() {
-        push_certificate(&mut variables, certificate);
+        client_certificate::push(&mut variables, certificate);
     }
     let checked = user.is_some_and(|user| consumes(user, &parts.headers));
     for name in parts.headers.keys() {
@@ -92,45 +92,6 @@ fn consumes(user: &RemoteUser, headers: &HeaderMap) -> bool {
     let credentials = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let scheme = credentials.split(|byte| *byte == b' ').next().unwrap_or_default();
     user.auth_type.is_empty() || scheme.eq_ignore_ascii_case(user.auth_type.as_bytes())
-}
-
-fn push_certificate(variables: &mut Variables, certificate: &ClientCertificate) {
-    variables.push("SSL_CLIENT_VERIFY", "SUCCESS");
-    variables.push("SSL_CLIENT_S_DN", certificate.subject.as_bytes());
-    if let Some(name) = &certificate.common_name {
-        variables.push("SSL_CLIENT_S_DN_CN", name.as_bytes());
-    }
-    if let Some(serial) = &certificate.serial {
-        variables.push("SSL_CLIENT_M_SERIAL", serial.as_bytes());
-    }
-    for (kind, variable) in SAN_VARIABLES {
-        let names = certificate.names.iter().filter_map(|name| name.strip_prefix(kind));
-        for (index, name) in names.enumerate() {
-            variables.push(format!("{variable}{index}"), name.as_bytes());
-        }
-    }
-}
-
-/// The prefixes of subject alternative names, and the variables for their kinds, without the number.
-const SAN_VARIABLES: [(&str, &str); 2] =
-    [("email:", "SSL_CLIENT_SAN_Email_"), ("DNS:", "SSL_CLIENT_SAN_DNS_")];
-
-/// The certificate that a web server has verified.
-fn certificate(variables: &Variables) -> Option<ClientCertificate> {
-    let told = |name: &str| variables.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
-    let checked = variables.text("SSL_CLIENT_VERIFY") == Some("SUCCESS");
-    let subject = told("SSL_CLIENT_S_DN").filter(|_| checked)?;
-    let names = SAN_VARIABLES.iter().flat_map(|(kind, variable)| {
-        let names = (0..).map_while(move |index: usize| told(&format!("{variable}{index}")));
-        names.map(move |name| format!("{kind}{name}"))
-    });
-    Some(ClientCertificate {
-        subject,
-        common_name: told("SSL_CLIENT_S_DN_CN"),
-        serial: told("SSL_CLIENT_M_SERIAL"),
-        names: names.collect(),
-        ..ClientCertificate::default()
-    })
 }
 
 fn push_field(variables: &mut Variables, name: &HeaderName, headers: &HeaderMap) {
@@ -230,7 +191,7 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
             let user = RemoteUser { auth_type, ..RemoteUser::new(name, "") };
             user.with_groups(told("REMOTE_GROUPS").unwrap_or_default().split(','))
         }),
-        certificate: certificate(variables),
+        certificate: client_certificate::read(variables),
     })
 }
 

@@ -4,9 +4,11 @@
 //! In reading order: `include` reads the files, and `document` parses each into a tree of `node`s; `origin` finds
 //! file and line. `sources` adds the environment, `-D` and other arguments. Each source is a figment `provider`;
 //! `merge` lets figment merge them, and finds the places of the merged values. `expand` replaces `${…}`, `inherit` resolves
-//! `use = "app:main"`, and `shape` checks the outline. `table` is what parts read, and `schema` checks it.
+//! `use = "app:main"`, and `shape` checks the outline. `table` is what parts read, and `schema` checks it. `defaults` is the
+//! weakest provider.
 //! This module knows nothing of clap, of parts or of sockets.
 
+mod defaults;
 mod document;
 mod env_file;
 mod expand;

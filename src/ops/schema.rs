@@ -305,6 +305,55 @@ fn pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// The defaults of all options that no source sets, in the tables that `config` has.
+pub fn defaults(config: &Config) -> Value {
+    let mut tree = json!({});
+    for (table, schema) in tables(config) {
+        let root = schema.as_value();
+        let mut found = unset_options(root, root, table.value());
+        let path = table.path();
+        let names: Vec<&str> = path.names().collect();
+        for (key, common) in names.first().into_iter().flat_map(|section| common_keys(section)) {
+            if let Some(default) = common.get("default").filter(|_| names.len() > 1) {
+                found.insert(key.into(), default.clone());
+            }
+        }
+        let place = names.iter().fold(&mut tree, |table, name| &mut table[*name]);
+        *place = found.into();
+    }
+    tree
+}
+
+/// The defaults in `schema` of the options that `table` does not set.
+fn unset_options(root: &Value, schema: &Value, table: &Value) -> Map<String, Value> {
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let missing = properties.filter_map(|(key, property)| {
+        let set = table.get(key);
+        let reference = property.get("$ref").and_then(Value::as_str);
+        let inner = reference.and_then(|reference| root.pointer(reference.strip_prefix('#')?));
+        let value = match (set, inner) {
+            (Some(set @ Value::Object(_)), Some(inner)) => unset_options(root, inner, set).into(),
+            (Some(_), _) => return None,
+            (None, _) => property.get("default").or_else(|| inner?.get("default"))?.clone(),
+        };
+        Some((key.clone(), without_nulls(value)?))
+    });
+    missing.collect()
+}
+
+/// `value` without the options in it that have no default, which TOML cannot say. `None` if nothing is left.
+fn without_nulls(value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Object(table) => {
+            let left = table.into_iter().filter_map(|(key, value)| Some((key, without_nulls(value)?)));
+            let left: Map<_, _> = left.collect();
+            (!left.is_empty()).then(|| left.into())
+        }
+        other => Some(other),
+    }
+}
+
 /// The default of a key in a table with a known kind, such as `server.main.threads` of the kind `http`.
 pub fn default_of(config: &Config, key: &KeyPath) -> Option<Value> {
     let key = &current_name(config, key).unwrap_or_else(|| key.clone());

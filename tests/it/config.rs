@@ -109,6 +109,51 @@ fn sources_in_order_of_strength() {
 }
 
 #[test]
+fn show_with_defaults_prints_a_config() {
+    let config = r#"[server.main]
+use = "http"
+listen = ["127.0.0.1:0"]
+app = "main"
+max_in_flight = 7
+[process]
+drain = "5m"
+[app.base]
+use = "static"
+publish_dir = "."
+[app.main]
+use = "app:base"
+middleware = ["log", "slow"]
+[middleware.log]
+use = "access_log"
+[middleware.slow]
+use = "timeout"
+"#;
+    let folder = folder(&[("server.toml", config)]);
+    let run = |arguments: &[&str]| {
+        let output = paster().current_dir(folder.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = run(&["config", "show", "--defaults"]);
+    let tree: toml::Table = toml::from_str(&shown).unwrap();
+    let server = &tree["server"]["main"];
+    let explained: serde_json::Value =
+        serde_json::from_str(&run(&["config", "explain", "server.main.max_header_bytes", "--json"])).unwrap();
+    assert_eq!(server["max_header_bytes"].as_integer(), explained[0]["default"].as_i64());
+    assert_eq!(server["max_in_flight"].as_integer(), Some(7), "{shown}");
+    // A value under another name counts.
+    let process = tree["process"].as_table().unwrap();
+    assert!(process["drain"].as_str() == Some("5m") && !process.contains_key("drain_secs"), "{shown}");
+    // A table that inherits has the values of the other one, and its own defaults.
+    let app = tree["app"]["main"].as_table().unwrap();
+    assert!(app.contains_key("publish_dir") && app.contains_key("index"), "{shown}");
+    // What it prints is a config that means the same.
+    std::fs::write(folder.path().join("all.toml"), &shown).unwrap();
+    run(&["check", "all.toml"]);
+    assert_eq!(run(&["config", "show", "--defaults", "all.toml"]), shown);
+}
+
+#[test]
 fn explain_names_every_source() {
     let args = ["config", "explain", "server.main", "--profile", "production", "-D", "server.main.threads=6"];
     insta::assert_snapshot!(output(LAYERS, &[VARIABLE], &args), @r#"

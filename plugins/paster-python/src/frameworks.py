@@ -40,7 +40,7 @@ def _found(framework, folder, options, kind=None):
 
 _TITLES = {
     "flask": "Flask", "pyramid": "Pyramid", "bottle": "Bottle", "cherrypy": "CherryPy", "quixote": "Quixote", "fastapi": "FastAPI",
-    "starlette": "Starlette", "django": "Django",
+    "starlette": "Starlette", "tornado": "Tornado", "django": "Django",
 }
 
 

@@ -136,6 +136,18 @@ pub(super) fn process_spec(
 
 /// Creates the app.
 pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
+    let development = builder.context.development;
+    let spec = || process_spec(table.options()?, table, Path::new(""), development);
+    build_with(options, spec, table, builder)
+}
+
+/// Creates the app of a program that is started as `spec` says, if it does not run already.
+pub(super) fn build_with(
+    options: Options,
+    spec: impl FnOnce() -> Result<ProcessSpec>,
+    table: &Table,
+    builder: &mut Builder<'_>,
+) -> Result<App> {
     let way = Way {
         protocol: options.protocol,
         passing: options.passing,
@@ -148,8 +160,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     if let Some(addresses) = builder.context.processes.get(table.name()) {
         return way.build(addresses, table, builder);
     }
-    let options: Options = table.options()?;
-    let spec = process_spec(options, table, Path::new(""), builder.context.development);
+    let spec = spec();
     if builder.context.checking {
         let checked = way.build(&[ProcessAddress::Tcp(1)], table, builder);
         return Errors::join(checked, spec.err().into_iter().flatten().collect());

@@ -26,18 +26,18 @@ pub(super) struct FoundApplication {
 }
 
 impl FoundApplication {
-    fn folder(&self) -> (&'static str, Option<&Path>) {
+    pub(super) fn folder(&self) -> (&'static str, Option<&Path>) {
         ("publish_dir", self.publish_dir.as_deref())
     }
 
-    fn check(&self, table: &Table, errors: &mut Vec<Error>) {
+    pub(super) fn check(&self, table: &Table, errors: &mut Vec<Error>) {
         if self.application.as_ref().is_some_and(|name| name.trim().is_empty()) {
             let error = table.error("application", "`application` is empty");
             errors.push(error.help("remove it, or name the application: `application = \"module:object\"`"));
         }
     }
 
-    fn name(&self, table: &Table, development: bool) -> String {
+    pub(super) fn name(&self, table: &Table, development: bool) -> String {
         let mut options = Map::new();
         if let Some(name) = &self.application {
             options.insert("application".to_owned(), name.trim().into());

@@ -5,6 +5,7 @@
 //!
 //! - here: how processes are started; `embedded`: an application in the worker
 //! - `kind`: what the kinds have in common, and their options; then a file for each group of kinds
+//! - `tornado`: a framework with a server of its own, which runs as a program
 //! - `interpreter`: the interpreter of an application's environment, and its libpython
 //!
 //! # Source
@@ -16,6 +17,7 @@ mod embedded;
 mod framework;
 mod interpreter;
 mod kind;
+mod tornado;
 mod wsgi;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ pub(super) use self::django::DjangoOptions;
 pub(super) use self::framework::{AsgiFramework, QuixoteOptions, WsgiFramework};
 pub use self::interpreter::find_in as find_interpreter;
 use self::kind::{Interface, Mode, PythonKind};
+pub(super) use self::tornado::entry as tornado;
 pub(super) use self::wsgi::WsgiOptions;
 use super::process::{self, PoolLimits, ProcessLimits, ProcessSpec};
 use super::upstream::{check_variables, duration};

@@ -19,6 +19,7 @@ use crate::ops::schema;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
+  paster config show --defaults                             every option that is in force
   paster config show blog > blog/server.toml                start a config file for the application in a directory
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
@@ -41,6 +42,9 @@ enum Command {
         /// Show the config that `paster serve --app KIND:…` uses, instead of a file
         #[arg(long, value_name = "KIND:…", conflicts_with = "config")]
         app: Option<String>,
+        /// Also show the defaults of all options that nothing sets
+        #[arg(long)]
+        defaults: bool,
         /// Print it as JSON
         #[arg(long, conflicts_with = "toml")]
         json: bool,
@@ -69,7 +73,7 @@ enum Command {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Show { source, app, json, .. } => {
+            Command::Show { source, app, defaults, json, .. } => {
                 let (found, named) = source.with_app(app.as_deref(), PathStyle::Relative)?;
                 if let Some(name) = named {
                     let error = Error::usage(format!("`--app {name}` does not name a kind"));
@@ -79,7 +83,7 @@ impl Args {
                 if let Some(text) = found.note {
                     note(&format!("{text}\n"));
                 }
-                print(&show(&config, json)?)
+                print(&show(&config, defaults, json)?)
             }
             Command::Explain { key, source, json } => {
                 let config = Config::load(&source.sources()?)?;
@@ -92,8 +96,11 @@ impl Args {
     }
 }
 
-fn show(config: &Config, json: bool) -> Result<String> {
-    let masked = config.masked();
+fn show(config: &Config, defaults: bool, json: bool) -> Result<String> {
+    let masked = match defaults {
+        true => config.masked_with(&schema::defaults(config))?,
+        false => config.masked(),
+    };
     if json {
         return Ok(format!("{masked:#}\n"));
     }

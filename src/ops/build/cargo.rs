@@ -6,9 +6,9 @@ use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use super::child::{ProcessGroup, lines};
 use super::tracked::{Records, Tracked};
 use super::types::{Inputs, Progress, Speed, Step};
 use crate::error::Error;
@@ -231,29 +231,6 @@ const QUICK: &[(&str, &str)] = &[
     ("CARGO_PROFILE_DEV_INCREMENTAL", "true"),
 ];
 
-/// Kills a whole process group when the future that waits for it is dropped: cargo starts compilers, npm
-/// starts node.
-pub(super) struct Group(Option<rustix::process::Pid>);
-
-impl Group {
-    pub(super) fn of(child: &Child) -> Group {
-        Group(child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())))
-    }
-
-    pub(super) fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // An error means that all processes have ended.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-    }
-}
-
 /// Builds the crate's library. Returns its path, and what it depends on besides files, if this is known.
 /// # Errors
 /// With the compiler's output.
@@ -281,7 +258,7 @@ pub(super) async fn build(
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|cause| vec![no_cargo(cause)])?;
-    let group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let mut messages = lines(child.stdout.take());
     let mut words = lines(child.stderr.take());
     let mut heard = Heard::default();
@@ -375,31 +352,4 @@ fn library(message: &Value, package: &Package) -> Option<PathBuf> {
         message["filenames"].as_array().filter(|_| ours && kinds.iter().any(|kind| kind == "cdylib"))?;
     let mut files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
     files.rfind(|file| file.extension().is_some_and(|ending| ending == std::env::consts::DLL_EXTENSION))
-}
-
-/// Reads lines in the background.
-pub(super) fn lines(
-    pipe: Option<impl AsyncRead + Send + Unpin + 'static>,
-) -> tokio::sync::mpsc::UnboundedReceiver<String> {
-    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
-    if let Some(pipe) = pipe {
-        tokio::spawn(async move {
-            let mut pipe = BufReader::new(pipe);
-            let mut line = Vec::new();
-            while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
-                let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
-                if sender.send(text).is_err() {
-                    break;
-                }
-                line.clear();
-            }
-        });
-    }
-    lines
-}
-
-/// Finds a program in the search path.
-pub(super) fn find_program(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

@@ -4,6 +4,7 @@
 
 mod bundled;
 mod cargo;
+mod child;
 mod sdk_version;
 mod stamp;
 mod steps;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cargo::{self, Package};
+use super::child::find_program;
 use super::tracked::Tracked;
 use super::types::{Inputs, Speed};
 
@@ -85,7 +86,7 @@ impl Stamp {
                 hash.update(format!("{text}={};", value.to_string_lossy()));
             }
         }
-        hash.update(format!("{:?} {:?}", cargo::find_program("cargo"), cargo::find_program("rustc")));
+        hash.update(format!("{:?} {:?}", find_program("cargo"), find_program("rustc")));
         let name = hex(&hash.finalize()[..16]);
         Stamp {
             file: caches.map(|caches| caches.join("paster/builds").join(format!("{name}.json"))),

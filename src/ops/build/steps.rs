@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::cargo::{Group, Package, find_program, lines};
+use super::cargo::Package;
+use super::child::{ProcessGroup, find_program, lines};
 use super::stamp;
 use super::types::{Progress, Step};
 use crate::error::Error;
@@ -93,7 +94,7 @@ async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
-    let group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let (mut out, mut err) = (lines(child.stdout.take()), lines(child.stderr.take()));
     let mut output = String::new();
     loop {

@@ -124,6 +124,7 @@ pub(super) static RULES: &[Rule] = &[
     framework("quixote", "a Quixote application", &[Sign::Application("quixote")]),
     framework("fastapi", "a FastAPI application", &[Sign::Application("fastapi")]),
     framework("starlette", "a Starlette application", &[Sign::Application("starlette")]),
+    framework("tornado", "a Tornado application", &[Sign::Application("tornado")]),
     Rule {
         name: "procfile",
         about: "the programs of a `Procfile`",

@@ -1,9 +1,11 @@
 //! The kinds of frameworks: only the directory is named.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use super::Site;
-use crate::support::{Connection, Serving, get, text, wait_until};
+use crate::support::{Connection, Serving, get, patience, text, wait_until};
 
 /// A site with these files, if the interpreter of the tests has `package`.
 pub(super) fn site(package: &str, files: &[(&str, &str)]) -> Option<Site> {
@@ -53,6 +55,66 @@ const FASTAPI: &str = "from fastapi import FastAPI\nfrom app.words import WORD\n
 const STARLETTE: &str = "from starlette.applications import Starlette\nfrom starlette.responses import PlainTextResponse\n\
                          from starlette.routing import Route\nasync def page(request):\n    return PlainTextResponse('starlette')\n\
                          def create_app():\n    return Starlette(routes=[Route('/', page)])\n";
+
+const TORNADO: &str = "import asyncio, os\nfrom tornado import web, websocket\nWORD = 'one'\n\
+    class Page(web.RequestHandler):\n    async def get(self):\n        \
+    if self.get_argument('slow', ''):\n            await self.flush()\n            await asyncio.sleep(0.5)\n        \
+    self.write(f'{WORD} {self.request.remote_ip} {self.request.protocol} {os.getpid()}')\n\
+    class Echo(websocket.WebSocketHandler):\n    def on_message(self, message):\n        self.write_message(message)\n\
+    async def make_app():\n    return web.Application([('/', Page), ('/echo', Echo)])\n\
+    if __name__ == '__main__':\n    asyncio.run(make_app()).listen(8888)\n";
+
+/// Tornado's own loop and server, in programs.
+#[test]
+fn tornado() {
+    let Some(site) = site("tornado", &[("chat.py", TORNADO)]) else { return };
+    let mut serving = site.serve_kind(
+        "tornado",
+        "workers = 2\nstart_secs = 60\nstop_secs = 20\nmax_growth_mib = 500",
+        &["--reload"],
+    );
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let seen = words(&get(&serving, "/"));
+    assert_eq!(seen[..3], ["one", "127.0.0.1", "http"], "{}", serving.stderr());
+    wait_until("both processes answer", || words(&get(&serving, "/"))[3] != seen[3]);
+    // A WebSocket.
+    let connect = |request: &str| {
+        let mut stream = BufReader::new(TcpStream::connect(serving.address()).unwrap());
+        stream.get_ref().set_read_timeout(Some(patience())).unwrap();
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head:?}");
+        }
+        (head, stream)
+    };
+    let (head, mut socket) = connect(
+        "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    socket.get_mut().write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+    let mut echo = [0; 4];
+    socket.read_exact(&mut echo).unwrap();
+    assert_eq!(echo, *b"\x81\x02hi");
+    drop(socket);
+    // A request in progress ends as it began, and the next one meets the changed module.
+    let (head, mut slow) = connect("GET /?slow=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    site.write("chat.py", &TORNADO.replace("'one'", "'two'"));
+    serving.wait_for("reloaded");
+    assert_eq!(words(&get(&serving, "/"))[0], "two");
+    let mut rest = String::new();
+    slow.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("one 127.0.0.1 http"), "{rest}");
+    assert_eq!(serving.stop(), Some(0));
+    // What is wrong is told.
+    std::fs::remove_file(site.folder().join("chat.py")).unwrap();
+    site.write("server.toml", &site.kind_config("tornado", ""));
+    let mut serving = Serving::launch(site.paster(&["serve"]));
+    assert_ne!(serving.end(), Some(0));
+    assert!(serving.stderr().contains("there is no Tornado application in"), "{}", serving.stderr());
+}
 
 #[test]
 fn the_application_is_found() {

@@ -1,8 +1,12 @@
 //! The checks of PEP 3333 on other servers: `cargo xtask bench pep3333` prints the table of docs/python.md.
 
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::conformance::broken_rules;
 use super::rules::table;
@@ -47,6 +51,23 @@ const OWN: [&str; 3] = [
     "Error Handling: SystemExit is an error like others",
 ];
 
+/// A running server. It leads a process group, so that it can signal its own group only, and nothing of it remains.
+struct Peer(Program);
+
+impl Peer {
+    fn start(command: &mut Command) -> Peer {
+        Peer(Program::start(command.process_group(0)))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.0.end();
+        // There may be none left.
+        let _ = killpg(Pid::from_raw(self.0.pid().cast_signed()), Signal::SIGKILL);
+    }
+}
+
 #[test]
 #[ignore = "compares other servers; see the head of this file"]
 fn pep_3333_on_other_servers() {
@@ -71,8 +92,8 @@ fn pep_3333_on_other_servers() {
                 let port = free_port();
                 let arguments = arguments.iter().map(|argument| argument.replace("PORT", &port.to_string()));
                 let mut command = Command::new(&program);
-                let mut server = Program::start(command.args(arguments).current_dir(site.folder()));
-                server.wait_for_port(port).then_some((server, format!("127.0.0.1:{port}")))
+                let mut server = Peer::start(command.args(arguments).current_dir(site.folder()));
+                server.0.wait_for_port(port).then_some((server, format!("127.0.0.1:{port}")))
             })
         };
         let Some(mut running) = start() else {
