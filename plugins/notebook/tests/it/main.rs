@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod built_in;
 mod commands;
 mod comments;
 mod documents;
