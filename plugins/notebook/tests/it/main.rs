@@ -17,6 +17,7 @@ mod host;
 mod imports;
 mod interface;
 mod kernels;
+mod languages;
 mod lists;
 mod login;
 mod mail;
