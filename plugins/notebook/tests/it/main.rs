@@ -21,6 +21,7 @@ mod languages;
 mod lists;
 mod login;
 mod mail;
+mod other_kernels;
 mod programs;
 mod rest;
 mod runs;
