@@ -172,4 +172,5 @@ def main():
         print(f"| {name} |", " | ".join(f"{figures[name]:.3g}" if name in figures else "" for _, figures in results), "|")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,14 +12,15 @@ import time
 import urllib.request
 
 TOKEN = "token-of-the-benchmark"
-# What a user of Jupyter Server cannot set: TCP_NODELAY on its connections.
+# What a user of Jupyter Server cannot set: TCP_NODELAY on its connections. Tornado takes it back after each response.
 NODELAY = """
-import tornado.httpserver as server
-handle = server.HTTPServer.handle_stream
+import tornado.httpserver as server, tornado.iostream as iostream
+handle, set_nodelay = server.HTTPServer.handle_stream, iostream.IOStream.set_nodelay
 def without_delay(self, stream, address):
     stream.set_nodelay(True)
     return handle(self, stream, address)
 server.HTTPServer.handle_stream = without_delay
+iostream.IOStream.set_nodelay = lambda self, value: set_nodelay(self, True)
 """
 JUPYTER = "%s\nfrom jupyter_server.serverapp import main\nmain()"
 
