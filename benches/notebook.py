@@ -1,33 +1,38 @@
 """Measures servers of notebooks with the same kernel, in turn, over their common interface.
 
+    python benches/notebook.py --paster target/release/paster --jupyter VENV/bin/python [--rounds 5]
     python benches/notebook.py NAME=URL,TOKEN,PID ...
 
-For each server: the round trip of `1+1` on the kernel's WebSocket, the time from the start of a kernel to its first result, a
-restart of an idle and of a busy kernel, 50,000 printed lines, 100 MB of output, and the memory of the server's processes (PID and
-its children, without kernels, before and after the output). Needs `websockets`. Each figure is the median of the rounds.
+The first form starts paster, Jupyter Server, and Jupyter Server with TCP_NODELAY set, each with the ipykernel of that Python. For
+each server: the round trip of `1+1` on the kernel's WebSocket, the time from the start of a kernel to its first result, a restart of
+an idle and of a busy kernel, 50,000 printed lines, 100 MB of output, the memory of the server's processes (PID and its children,
+without kernels, before and after the output), and, with Chromium and Node.js, the time until the first cell of a notebook of 500 and
+of 2,000 cells is visible. Needs `websockets`. Each figure is the median of the rounds; those of the browser are of one round.
 """
 
+import argparse
 import asyncio
 import json
 import pathlib
+import shutil
 import statistics
 import sys
 import time
 import urllib.request
 import uuid
 
+import notebook_servers
 import websockets
 
-ROUNDS = 5
+PAGES = pathlib.Path(__file__).parent.parent / "plugins/notebook/web/tests/bench-pages.mjs"
 ROUND_TRIPS = 200
 LINES = "for n in range(50_000): print(n)"
 OUTPUT = "block = 'x' * 99 + '\\n'\nfor _ in range(1000): print(block * 1000, end='')"
 
 
 class Server:
-    def __init__(self, argument):
-        self.name, rest = argument.split("=", 1)
-        self.url, self.token, self.pid = rest.rsplit(",", 2)
+    def __init__(self, name, url, token, pid):
+        self.name, self.url, self.token, self.pid = name, url, token, str(pid)
 
     def call(self, method, path, body=None):
         request = urllib.request.Request(
@@ -53,7 +58,7 @@ class Server:
             folder = pathlib.Path("/proc", todo.pop())
             try:
                 words = folder.joinpath("cmdline").read_bytes()
-                if b"ipykernel" in words:
+                if b"ipykernel" in words or b"ipykernel_launcher" in words:
                     continue
                 for line in folder.joinpath("smaps_rollup").read_text().splitlines():
                     if line.startswith("Pss:"):
@@ -85,7 +90,7 @@ async def run(socket, code):
     return printed
 
 
-async def measure(server):
+async def measure(server, rounds):
     figures = {}
 
     async def timed(name, work):
@@ -100,7 +105,7 @@ async def measure(server):
         await run(socket, "1+1")
         return kernel, socket
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         kernel, socket = await timed("start to first result, s", first())
         begin = time.perf_counter()
         for _ in range(ROUND_TRIPS):
@@ -127,15 +132,45 @@ async def measure(server):
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
+def measure_all(options):
+    """Starts each server in turn and measures it."""
+    node, chromium = shutil.which("node"), shutil.which("chromium")
+    kinds = [
+        ("paster", "notebook", lambda: notebook_servers.paster(options.paster, options.jupyter)),
+        ("Jupyter Server", "lab", lambda: notebook_servers.jupyter(options.jupyter, False)),
+        ("Jupyter Server with TCP_NODELAY", "", lambda: notebook_servers.jupyter(options.jupyter, True)),
+    ]
+    for name, page, start in kinds:
+        with start() as (url, token, pid, data):
+            figures = asyncio.run(measure(Server(name, url, token, pid), options.rounds))
+            if node and chromium and page:
+                notebook_servers.write_notebooks(data)
+                figures.update(notebook_servers.first_cells(node, PAGES, url, page))
+        yield name, figures
+
+
 def main():
-    servers = [Server(argument) for argument in sys.argv[1:]]
-    if not servers:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--paster")
+    parser.add_argument("--jupyter")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("servers", nargs="*")
+    options = parser.parse_args()
+    if options.paster and options.jupyter:
+        results = list(measure_all(options))
+    elif options.servers:
+        results = []
+        for argument in options.servers:
+            name, rest = argument.split("=", 1)
+            server = Server(name, *rest.rsplit(",", 2))
+            results.append((name, asyncio.run(measure(server, options.rounds))))
+    else:
         sys.exit(__doc__)
-    results = [asyncio.run(measure(server)) for server in servers]
-    print("| |", " | ".join(server.name for server in servers), "|")
-    print("|---" * (len(servers) + 1) + "|")
-    for name in results[0]:
-        print(f"| {name} |", " | ".join(f"{result[name]:.3g}" for result in results), "|")
+    print("| |", " | ".join(name for name, _ in results), "|")
+    print("|---" * (len(results) + 1) + "|")
+    for name in results[0][1]:
+        print(f"| {name} |", " | ".join(f"{figures[name]:.3g}" if name in figures else "" for _, figures in results), "|")
 
 
-main()
+if __name__ == "__main__":
+    main()

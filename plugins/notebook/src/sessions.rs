@@ -18,6 +18,10 @@ use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 use crate::quota::Quota;
 
 const PREFIX: &str = "session/";
+/// What tells Bokeh where its library is.
+const BOKEH: &str = "BOKEH_RESOURCES";
+/// The type of a session for another language of a notebook.
+const LANGUAGE: &str = "language";
 /// Who started a kernel that has no session.
 const STARTED: &str = "started/";
 
@@ -115,7 +119,11 @@ impl Sessions {
     /// # Errors
     /// [`ProblemKind::Lost`].
     pub async fn of_path(&self, path: &str) -> Result<Option<(Session, KernelModel)>, Problem> {
-        Ok(self.list().await?.into_iter().find(|(session, _)| session.path == path))
+        Ok(self
+            .list()
+            .await?
+            .into_iter()
+            .find(|(session, _)| session.path == path && session.r#type != LANGUAGE))
     }
 
     /// Starts the kernel with this spec name (or the default one) in the folder of `path`.
@@ -175,11 +183,18 @@ impl Sessions {
             self.files.facts(&folder).ok().filter(|facts| facts.is_dir).map(|_| self.files.absolute(&folder))
         });
         let folder = folder.unwrap_or_else(|| self.files.path().to_owned());
-        let name = path.map(|path| {
-            ("JPY_SESSION_NAME".to_owned(), self.files.path().join(path).to_string_lossy().into_owned())
-        });
+        let mut env: Vec<(String, String)> = Vec::new();
+        if let Some(path) = path {
+            let path = self.files.path().join(path).to_string_lossy().into_owned();
+            env.push(("JPY_SESSION_NAME".to_owned(), path));
+        }
+        // Frames of outputs load nothing from the network: Bokeh's library comes with its outputs.
+        let is_set = std::env::var_os(BOKEH).is_some() || spec.env.iter().any(|(name, _)| name == BOKEH);
+        if !is_set {
+            env.push((BOKEH.to_owned(), "inline".to_owned()));
+        }
         let sandbox = self.sandbox(&folder)?;
-        self.link.start(spec.launch(&folder, name.as_slice(), self.limits.clone(), sandbox), id).await
+        self.link.start(spec.launch(&folder, &env, self.limits.clone(), sandbox), id).await
     }
 
     /// How a program in `folder` is kept apart; `None`: not at all.
@@ -260,6 +275,45 @@ impl Sessions {
         };
         self.keep(&session).await?;
         Ok((session, kernel))
+    }
+
+    /// The kernel with this spec name that cells in another language of the notebook at `path` use; starts one if there is none.
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn open_language(&self, path: &str, spec: &str) -> Result<KernelModel, SessionError> {
+        let _changing = self.changing.lock().await;
+        for (session, kernel) in self.list().await? {
+            if session.path == path && session.r#type == LANGUAGE && kernel.name == spec {
+                if kernel.state != crate::protocol::KernelState::Dead {
+                    return Ok(kernel);
+                }
+                self.link.put(format!("{PREFIX}{}", session.id), None).await?;
+                self.link.shutdown(&kernel.id).await?;
+            }
+        }
+        let kernel = self.start_kernel(Some(spec), Some(path), None).await?;
+        let session = Session {
+            id: uuid::Uuid::new_v4().to_string(),
+            path: path.to_owned(),
+            name: spec.to_owned(),
+            r#type: LANGUAGE.to_owned(),
+            kernel_id: kernel.id.clone(),
+        };
+        self.keep(&session).await?;
+        Ok(kernel)
+    }
+
+    /// Ends the kernels that cells in other languages of a notebook use.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn close_languages(&self, path: &str) -> Result<(), Problem> {
+        let list = self.list().await?;
+        for (session, _) in
+            list.iter().filter(|(session, _)| session.path == path && session.r#type == LANGUAGE)
+        {
+            self.close(&session.id).await?;
+        }
+        Ok(())
     }
 
     async fn keep(&self, session: &Session) -> Result<(), Problem> {

@@ -41,6 +41,11 @@ impl KernelConnection {
         self.reader = None;
     }
 
+    /// Lets another task read.
+    pub(super) fn take_reader(&mut self) -> Option<AttachmentReader> {
+        self.reader.take()
+    }
+
     /// Whether messages can still come.
     pub(super) fn is_reading(&self) -> bool {
         self.reader.is_some()

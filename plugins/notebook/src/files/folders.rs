@@ -1,17 +1,11 @@
-//! Whole folders: copies them, and moves deleted ones to the trash.
+//! Copies of files and of whole folders.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{FileError, Files, RelativePath};
 
-/// The hidden folder that deleted folders are moved to. It is on the same file system, so that moving works.
-const TRASH: &str = ".trash";
-/// How long they are kept.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The deepest folder that is copied.
 const MAX_DEPTH: usize = 64;
 
@@ -76,52 +70,6 @@ impl Files {
         }
         Ok(())
     }
-
-    /// Whether a folder has entries that clients can see.
-    /// # Errors
-    /// [`FileError::NotFound`]; [`FileError::Unfit`] if it is not a folder.
-    pub fn has_entries(&self, path: &RelativePath) -> Result<bool, FileError> {
-        Ok(!self.list(path)?.is_empty())
-    }
-
-    /// Moves a file or folder to the trash, the hidden folder `.trash`, which keeps it for 30 days.
-    /// # Errors
-    /// [`FileError::NotFound`]; errors of the system.
-    pub fn move_to_trash(&self, path: &RelativePath) -> Result<(), FileError> {
-        let folder = self.open_parent(path)?;
-        let trash = RelativePath::default().join_hidden(TRASH)?;
-        match self.make_dir(&trash) {
-            Ok(()) | Err(FileError::Exists(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let failed = |errno| FileError::from_errno("move to the trash", path, errno);
-        // A link in its place would lead elsewhere.
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW;
-        let opened = self.open_beneath(&trash, flags, Mode::empty()).map_err(failed)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name: String = path.name().chars().take(60).collect();
-        let name = format!("{}-{}-{name}", now.as_secs(), uuid::Uuid::new_v4().simple());
-        rustix::fs::renameat(&folder, path.name(), opened.as_fd(), name.as_str()).map_err(failed)?;
-        self.empty_trash(&trash, now);
-        Ok(())
-    }
-
-    /// Removes what is older than 30 days. The names begin with the time in seconds.
-    fn empty_trash(&self, trash: &RelativePath, now: Duration) {
-        let path = self.absolute(trash);
-        for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let moved = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
-            let is_old = moved.is_some_and(|moved| now.saturating_sub(Duration::from_secs(moved)) > KEPT);
-            if is_old && let Err(error) = remove(&entry.path()) {
-                tracing::warn!(path = %entry.path().display(), %error, "cannot empty the trash");
-            }
-        }
-    }
-}
-
-fn remove(path: &std::path::Path) -> io::Result<()> {
-    if path.symlink_metadata()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }
 
 #[cfg(test)]
@@ -150,21 +98,5 @@ mod tests {
         assert!(files.copy_folder(&path("a"), &path("a/d"), 100).is_err());
         assert!(files.copy_folder(&path("a"), &path("e"), 5).is_err());
         assert!(!root.join("e").exists() && !root.join("a/d").exists(), "nothing is left behind");
-    }
-
-    #[test]
-    fn the_trash_keeps_what_is_new() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path()).unwrap();
-        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        std::fs::create_dir_all(folder.path().join(".trash/1000-x-old/y")).unwrap();
-        std::fs::write(folder.path().join(".trash/notes"), "not ours").unwrap();
-        files.move_to_trash(&path("a")).unwrap();
-        assert!(!folder.path().join("a").exists());
-        let mut kept: Vec<_> =
-            std::fs::read_dir(folder.path().join(".trash")).unwrap().map(|entry| entry.unwrap()).collect();
-        kept.sort_by_key(|entry| entry.file_name());
-        assert_eq!(kept.len(), 2, "{kept:?}");
-        assert!(kept[0].path().join("b").is_dir() && kept[0].file_name().to_str().unwrap().ends_with("-a"));
     }
 }

@@ -58,10 +58,53 @@ impl Transport {
     }
 }
 
+/// Where a kernel listens.
+pub(super) struct Endpoints {
+    transport: &'static str,
+    ip: String,
+    /// Shell, iopub, stdin, control and heartbeat.
+    ports: [u16; 5],
+}
+
+impl Endpoints {
+    /// Unix sockets in a private folder.
+    fn ipc(folder: &Path) -> Endpoints {
+        let ip = folder.join("ipc").to_string_lossy().into_owned();
+        Endpoints { transport: "ipc", ip, ports: [1, 2, 3, 4, 5] }
+    }
+
+    /// Ports on the loopback interface that are free now.
+    fn tcp() -> io::Result<Endpoints> {
+        let mut listeners = Vec::new();
+        let mut ports = [0; 5];
+        for port in &mut ports {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+            *port = listener.local_addr()?.port();
+            // All are kept until the last is chosen, so that they differ.
+            listeners.push(listener);
+        }
+        Ok(Endpoints { transport: "tcp", ip: "127.0.0.1".to_owned(), ports })
+    }
+
+    /// The address of a channel's socket.
+    fn of(&self, at: usize) -> String {
+        let separator = if self.transport == "tcp" { ':' } else { '-' };
+        format!("{}://{}{separator}{}", self.transport, self.ip, self.ports[at])
+    }
+}
+
+/// Whether a kernel needs TCP. Those in Python know Unix sockets, which are quicker and private. Some others (Deno, IRkernel) do not,
+/// and xeus-python refuses paths of more than some 60 bytes.
+pub(super) fn needs_tcp(argv: &[String]) -> bool {
+    let name = argv.first().and_then(|program| Path::new(program).file_name()?.to_str());
+    let is_xeus = argv.iter().any(|argument| argument.starts_with("xpython"));
+    is_xeus || name.is_some_and(|name| !name.starts_with("python"))
+}
+
 /// How to connect to a kernel's process that is starting.
 pub(super) enum PendingTransport {
     /// Jupyter's wire protocol.
-    Zmq { base: PathBuf, key: String, connection_file: PathBuf },
+    Zmq { endpoints: Endpoints, key: String, connection_file: PathBuf },
     /// The built-in kernel connects to us.
     Lines(UnixListener, PathBuf),
     /// A gateway's WebSocket.
@@ -70,16 +113,18 @@ pub(super) enum PendingTransport {
 
 impl PendingTransport {
     /// Writes a connection file to `folder`, which is private and empty.
-    pub(super) fn zmq(folder: &Path, kernel_name: &str) -> io::Result<PendingTransport> {
+    pub(super) fn zmq(folder: &Path, kernel_name: &str, tcp: bool) -> io::Result<PendingTransport> {
         let key = uuid::Uuid::new_v4().simple().to_string();
-        let base = folder.join("ipc");
+        let endpoints = if tcp { Endpoints::tcp()? } else { Endpoints::ipc(folder) };
+        let [shell, iopub, stdin, control, heartbeat] = endpoints.ports;
         let content = json!({
-            "transport": "ipc", "ip": base, "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4,
-            "hb_port": 5, "key": key, "signature_scheme": "hmac-sha256", "kernel_name": kernel_name,
+            "transport": endpoints.transport, "ip": endpoints.ip, "shell_port": shell, "iopub_port": iopub,
+            "stdin_port": stdin, "control_port": control, "hb_port": heartbeat, "key": key,
+            "signature_scheme": "hmac-sha256", "kernel_name": kernel_name,
         });
         let connection_file = folder.join("connection.json");
         write_private(&connection_file, content.to_string().as_bytes())?;
-        Ok(PendingTransport::Zmq { base, key, connection_file })
+        Ok(PendingTransport::Zmq { endpoints, key, connection_file })
     }
 
     /// Listens in `folder`, which is private and empty.
@@ -101,7 +146,7 @@ impl PendingTransport {
     /// process and the clock.
     pub(super) async fn connect(self, sink: Sink) -> io::Result<Transport> {
         match self {
-            PendingTransport::Zmq { base, key, .. } => connect_zmq(&base, &key, sink).await,
+            PendingTransport::Zmq { endpoints, key, .. } => connect_zmq(&endpoints, &key, sink).await,
             PendingTransport::Lines(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(connect_lines(stream, sink))
@@ -153,10 +198,9 @@ fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
     Transport::over_one(sender, tasks)
 }
 
-async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport> {
+async fn connect_zmq(endpoints: &Endpoints, key: &str, sink: Sink) -> io::Result<Transport> {
     let signer = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(io::Error::other)?;
     let signer = Arc::new(signer);
-    let endpoint = |port: u8| format!("ipc://{}-{port}", base.display());
     let identity = PeerIdentity::try_from(Bytes::from(uuid::Uuid::new_v4().simple().to_string()))
         .map_err(io::Error::other)?;
     // A kernel sends its questions to the identity that sent the shell request, so both sockets have the same
@@ -169,11 +213,11 @@ async fn connect_zmq(base: &Path, key: &str, sink: Sink) -> io::Result<Transport
     let mut tasks = JoinSet::new();
     let mut iopub = SubSocket::new();
     iopub.subscribe("").await.map_err(io::Error::other)?;
-    connect_when_there(&mut iopub, &endpoint(2)).await;
+    connect_when_there(&mut iopub, &endpoints.of(1)).await;
     let mut queues = Vec::new();
-    for (channel, port) in [(Channel::Shell, 1), (Channel::Stdin, 3), (Channel::Control, 4)] {
+    for (channel, at) in [(Channel::Shell, 0), (Channel::Stdin, 2), (Channel::Control, 3)] {
         let mut socket = dealer();
-        connect_when_there(&mut socket, &endpoint(port)).await;
+        connect_when_there(&mut socket, &endpoints.of(at)).await;
         let (mut send, mut receive) = socket.split();
         let (sender, mut queue) = mpsc::unbounded_channel::<Message>();
         queues.push(sender);

@@ -227,6 +227,18 @@ impl Store {
         })
     }
 
+    /// Who ran the cell of a run, and whether it has ended. Waits for what was posted before.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn run_author(&self, id: &str) -> Result<Option<(String, bool)>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |db| {
+            let sql = "select author, run_ends.run is not null from runs left join run_ends on run = id where id = ?1";
+            db.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .await
+    }
+
     /// The newest runs of a document, the newest first.
     /// # Errors
     /// [`StoreError`].

@@ -21,7 +21,7 @@ async fn folders_are_copied_and_moved_to_the_trash() {
     while page.step().await.is_some() {}
     assert!(!server.data("a").exists());
     let kept = std::fs::read_dir(server.data(".trash")).unwrap().next().unwrap().unwrap();
-    assert!(kept.path().join("b/n.ipynb").exists());
+    assert!(kept.path().join("a/b/n.ipynb").exists());
     assert_eq!(server.call("GET", "/api/contents/.trash", None).await.0, 404);
 }
 

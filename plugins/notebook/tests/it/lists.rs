@@ -117,6 +117,35 @@ async fn notebooks_are_listed_searched_marked_and_trashed() {
 }
 
 #[tokio::test]
+async fn what_jupyters_interface_deletes_is_in_the_same_trash() {
+    let server = crate::server::Server::start().await;
+    std::fs::create_dir_all(server.data("folder")).unwrap();
+    server.write_notebook("folder/n.ipynb", "paster-python", &["needle"]);
+    std::fs::write(server.data("empty.txt"), "").unwrap();
+    // An edit, whose history must come back too.
+    let mut page = crate::server::Page::open(&server, "folder/n.ipynb", None).await;
+    let edit = json!({"type": "set_source", "cell_id": "c0", "source": "needle 2", "base_revision": page.cell(0)["revision"]});
+    page.ask(edit).await.unwrap();
+    drop(page);
+    for path in ["folder/n.ipynb", "empty.txt"] {
+        assert_eq!(server.call("DELETE", &format!("/api/contents/{path}"), None).await.0, 204);
+        assert_eq!(server.call("GET", &format!("/api/contents/{path}"), None).await.0, 404);
+    }
+    assert_eq!(server.call("DELETE", "/api/contents/empty.txt", None).await.0, 404);
+    let (_, trash) = server.call("GET", "/api/trash", None).await;
+    let entries = trash["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{trash}");
+    let id = entries.iter().find(|entry| entry["path"] == "folder/n.ipynb").unwrap()["id"].as_str().unwrap();
+    let (status, restored) = server.call("POST", &format!("/api/trash/{id}"), None).await;
+    assert_eq!((status, &restored["path"]), (200, &json!("folder/n.ipynb")));
+    let (_, back) = server.call("GET", "/api/contents/folder/n.ipynb", None).await;
+    assert_eq!(back["content"]["cells"][0]["source"], "needle 2", "{back}");
+    let (_, history) = server.call("GET", "/api/history/folder/n.ipynb", None).await;
+    let edits = history["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "edit");
+    assert_eq!(edits.count(), 1, "{history}");
+}
+
+#[tokio::test]
 async fn the_single_user_has_lists_and_a_trash_which_is_emptied_by_age() {
     let settings = json!({"python": crate::support::plain_python(), "limits": {"trash_days": 1}});
     let server =

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod built_in;
 mod commands;
 mod comments;
 mod documents;
@@ -16,9 +17,11 @@ mod host;
 mod imports;
 mod interface;
 mod kernels;
+mod languages;
 mod lists;
 mod login;
 mod mail;
+mod other_kernels;
 mod programs;
 mod rest;
 mod runs;

@@ -46,6 +46,30 @@ async fn a_kernel_sets_the_next_input() {
 }
 
 #[tokio::test]
+async fn the_next_input_is_an_edit_of_who_ran_the_cell() {
+    let server = Server::start().await;
+    std::fs::write(server.data("part.py"), "1").unwrap();
+    server.write_notebook("a.ipynb", "paster-python", &["%load part.py", ""]);
+    let mut page = Page::open(&server, "a.ipynb", None).await;
+    page.ask(json!({"type": "set_source", "cell_id": "c1", "source": "2", "base_revision": page.cell(1)["revision"]}))
+        .await
+        .unwrap();
+    run(&mut page, "c0").await;
+    page.until(|document| document["cells"][0]["source"].as_str().unwrap().starts_with("# %load")).await;
+    let (_, history) = server.call("GET", "/api/history/a.ipynb", None).await;
+    let edits: Vec<&Value> =
+        history["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "edit").collect();
+    assert_eq!(edits.len(), 2, "{history}");
+    assert_eq!(edits[0]["author"], edits[1]["author"], "{history}");
+    // It survives a crash before the file is written.
+    let host = server.host.clone();
+    server.abandon().await;
+    let next = Server::start_with(host, json!({"python": plain_python()})).await;
+    let page = Page::open(&next, "a.ipynb", None).await;
+    assert_eq!(sources(&page), ["# %load part.py\n1", "2"]);
+}
+
+#[tokio::test]
 async fn the_next_input_is_set_with_no_page_open() {
     let server = Server::start_with(Arc::new(Host::start()), json!({"python": test_python()})).await;
     let waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nget_ipython().set_next_input('y = 2')";

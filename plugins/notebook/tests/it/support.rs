@@ -61,6 +61,25 @@ pub(crate) fn test_python() -> String {
         .expect("PASTER_TEST_PYTHON must name the python of a virtual environment with ipykernel: `cargo xtask test` makes one")
 }
 
+/// A virtual environment in `folder` with the packages of [`test_python`], for further kernels. Returns its Python and the folder
+/// of its kernelspecs.
+pub(crate) fn own_environment(folder: &Path) -> (PathBuf, PathBuf) {
+    let run = |arguments: &[&str]| {
+        let done = Command::new(test_python()).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    let place = folder.join("venv");
+    run(&["-m", "venv", "--without-pip", place.to_str().unwrap()]);
+    let packages = run(&["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]);
+    let version = run(&["-c", "import sys; print('python%d.%d' % sys.version_info[:2])"]);
+    let own = place.join("lib").join(version).join("site-packages");
+    std::fs::write(own.join("packages.pth"), packages).unwrap();
+    let kernels = place.join("share/jupyter/kernels");
+    std::fs::create_dir_all(&kernels).unwrap();
+    (place.join("bin/python"), kernels)
+}
+
 /// A Python without ipykernel.
 pub(crate) fn plain_python() -> String {
     "python3".to_owned()

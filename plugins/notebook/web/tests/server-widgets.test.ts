@@ -107,3 +107,30 @@ test("a deleted cell that runs is brought back with what it printed meanwhile; a
     await page.close();
   }
 });
+
+test("interact of the built-in kernel, without ipywidgets", async () => {
+  const cell = { id: "cell0", metadata: {}, outputs: [], execution_count: null, cell_type: "code", source: "@interact(n=(0, 10), color=['red', 'green'], loud=False)\ndef show(n, color, loud):\n    print(color, n * n, '!' if loud else '.')" };
+  const metadata = { kernelspec: { name: "paster-python", display_name: "Python 3 (built in)", language: "python" } };
+  await writeFile(`${server.data}/built-in.ipynb`, JSON.stringify({ cells: [cell], metadata, nbformat: 4, nbformat_minor: 5 }));
+  const page = await open("built-in.ipynb");
+  try {
+    await page.keyboard.press("Control+Enter");
+    await frame(page, 0).getByText("red 25 .", { exact: true }).waitFor({ timeout: SLOW });
+    await frame(page, 0).locator(".noUi-handle").focus();
+    await page.keyboard.press("ArrowRight");
+    await frame(page, 0).getByText("red 36 .", { exact: true }).waitFor();
+    await frame(page, 0).locator("select").selectOption("green");
+    await frame(page, 0).getByText("green 36 .", { exact: true }).waitFor();
+    await frame(page, 0).getByRole("checkbox").check();
+    await frame(page, 0).getByText("green 36 !", { exact: true }).waitFor();
+    assert.equal(await frame(page, 0).locator(".widget-readout").innerText(), "6");
+    // The next generation learns the state from the kernel.
+    server.reload();
+    await waitFor("the plugin is loaded again", () => (server.log.match(/"event":"reloaded"/g) ?? []).length >= 2);
+    const late = await open("built-in.ipynb");
+    await frame(late, 0).locator(".widget-readout", { hasText: "6" }).waitFor();
+    await late.close();
+  } finally {
+    await page.close();
+  }
+});

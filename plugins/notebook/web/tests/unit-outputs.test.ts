@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, plain, Terminal } from "../src/outputs/ansi";
+import { bokehLibrary, bokehOutput } from "../src/outputs/bokeh";
 import { formulaAt } from "../src/outputs/math";
 import { bestType, joined } from "../src/outputs/mime";
+import type { Output } from "../src/protocol";
 
 /** Lines as text with marks: `[1]red` for color 1, `*` for bold. */
 function marked(text: string): string {
@@ -89,4 +91,23 @@ test("outputs: the best type wins, and lists of lines are joined", () => {
   assert.equal(bestType({ "text/plain": "x", "text/html": "<b>x</b>" }), "text/html");
   assert.equal(bestType({ "application/x-unknown": 1 }), null);
   assert.equal(joined(["a\n", "b"]), "a\nb");
+});
+
+test("the outputs of Bokeh are put together with its library", () => {
+  const output = (data: { [type: string]: unknown }): Output => ({ output_type: "display_data", data, metadata: {} });
+  const library = `/*${"x".repeat(200_000)}*/`;
+  const cells = [{ outputs: [output({ "application/javascript": "other", "application/vnd.bokehjs_load.v0+json": library })] }, {}];
+  assert.equal(bokehLibrary(cells), library);
+  assert.equal(bokehLibrary([{ outputs: [output({ "application/vnd.bokehjs_load.v0+json": "only an address" })] }]), null);
+  const place = output({ "text/html": '\n  <div id="a1" data-root-id="p1001" style="display: contents;"></div>\n' });
+  const script = output({ "application/javascript": 'draw("</script>")', "application/vnd.bokehjs_exec.v0+json": "" });
+  assert.deepEqual(bokehOutput(place, undefined, () => library), { nothing: true });
+  const shown = bokehOutput(script, place, () => "LIBRARY");
+  assert.ok(shown !== null && "html" in shown);
+  assert.match(shown.html, /^\s*<div id="a1"[^>]*><\/div>\s*<script>LIBRARY<\/script><script>draw\("<\\\/script>"\)<\/script>$/);
+  const without = bokehOutput(script, place, () => null);
+  assert.ok(without !== null && "html" in without);
+  assert.match(without.html, /output_notebook\(\)/);
+  assert.equal(bokehOutput(output({ "text/html": "<b>x</b>" }), undefined, () => null), null);
+  assert.equal(bokehOutput({ output_type: "stream", name: "stdout", text: "x" }, undefined, () => null), null);
 });

@@ -125,7 +125,8 @@ impl Actor {
         Ok(())
     }
 
-    async fn interrupt(&self) -> Result<(), String> {
+    async fn interrupt(&mut self) -> Result<(), String> {
+        self.interrupt_others().await;
         match &self.engine.kernel().id {
             Some(kernel_id) => {
                 self.context.link.interrupt(kernel_id).await.map_err(|problem| problem.message)
@@ -134,8 +135,9 @@ impl Actor {
         }
     }
 
-    async fn cancel(&self, cell_ids: &[String]) -> Result<(), String> {
+    async fn cancel(&mut self, cell_ids: &[String]) -> Result<(), String> {
         let waiting = self.engine.waiting(cell_ids);
+        self.cancel_others(cell_ids, &waiting).await;
         match &self.engine.kernel().id {
             Some(kernel_id) if !waiting.is_empty() => {
                 self.context.link.cancel(kernel_id, waiting).await.map_err(|problem| problem.message)
@@ -159,7 +161,9 @@ impl Actor {
         run_all: bool,
     ) -> Result<(), String> {
         self.catch_up().await;
+        self.close_others().await;
         result?;
+        self.engine.kernel_is_new();
         if run_all { self.run_cells(&self.model.cell_ids()).await } else { Ok(()) }
     }
 
@@ -241,6 +245,7 @@ impl Actor {
             .await;
         let (_, kernel) = opened.map_err(|error: SessionError| error.to_string())?;
         self.attach(&kernel, Some(kernel.next_entry)).await;
+        self.engine.kernel_is_new();
         let mut metadata = self.model.metadata.clone();
         if metadata.get("kernelspec").is_none_or(|present| present["name"] != kernel.name) {
             if let Some(spec) = specs.specs.get(&kernel.name) {
@@ -294,6 +299,7 @@ impl Actor {
 
     async fn forget_kernel(&mut self) {
         self.kernel.close();
+        self.close_others().await;
         let effects = self.engine.kernel_gone(&mut self.model);
         self.carry_out(effects).await;
         self.describe_kernel(None).await;

@@ -3,13 +3,16 @@
 
 mod file;
 mod kernel;
+mod others;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
+use self::others::OtherKernels;
 use super::command::{Command, Joined, Joining};
 use super::context::{DocumentContext, PREFIX};
 use super::disk::Disk;
@@ -33,6 +36,8 @@ use crate::store::LoggedOperation;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long an unused document stays open.
 const LINGER: Duration = Duration::from_secs(30);
+/// The author of an edit for the run of a cell if it is not known who ran it.
+const KERNEL_AUTHOR: &str = "the kernel";
 
 pub(super) struct Actor {
     context: Arc<DocumentContext>,
@@ -43,6 +48,7 @@ pub(super) struct Actor {
     operations: OperationLog,
     engine: Engine,
     kernel: KernelConnection,
+    others: OtherKernels,
     pages: Pages,
     disk: Disk,
     overflow: OverflowWriter,
@@ -102,6 +108,7 @@ impl Actor {
             model,
             operations,
             kernel: KernelConnection::default(),
+            others: OtherKernels::new(),
             pages: Pages::new(),
             disk,
             overflow: OverflowWriter::new(move |cell_id, message| {
@@ -162,6 +169,7 @@ impl Actor {
                 },
                 // Last, because a kernel that prints without end always has more.
                 delivery = self.kernel.next() => self.deliver(delivery).await,
+                delivery = self.others.next() => self.deliver_other(delivery).await,
             }
         }
     }
@@ -303,6 +311,22 @@ impl Actor {
         Ok(())
     }
 
+    /// Changes the content for the run of a cell. A run that has ended, whose messages are applied again, changes nothing.
+    async fn edit_for_run(&mut self, msg_id: &str, operation: Operation) -> Result<(), String> {
+        let run = self.context.store.run_author(msg_id).await.map_err(|error| error.to_string())?;
+        let author = match run {
+            Some((_, true)) => return Ok(()),
+            Some((author, false)) if !author.is_empty() => author,
+            _ => KERNEL_AUTHOR.to_owned(),
+        };
+        let operation = with_cell_id(operation);
+        let logged = logged(&mut self.model, &operation);
+        match apply(&mut self.model, operation) {
+            Ok(done) => self.keep_edit(&author, &logged, done).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Keeps a record of who ran what.
     fn record_run(&self, event: RunEvent) {
         let store = &self.context.store;
@@ -330,14 +354,25 @@ impl Actor {
     /// Does what the engine decided.
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut orders = Vec::new();
-        for effect in effects {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Change { changes, content } => self.change(changes, content),
                 Effect::Send(message) => self.kernel.send(message),
+                Effect::SendToOther { language, message } => {
+                    if let Err(why) = self.send_to_other(&language, message).await {
+                        effects.extend(self.engine.other_failed(&mut self.model, &language, &why));
+                    }
+                }
                 Effect::Answer { client, id, result } => self.pages.answer(client, id, result),
                 Effect::Overflow(order) => orders.push(order),
                 Effect::KeepRecord => self.keep_record().await,
                 Effect::Run(event) => self.record_run(event),
+                Effect::Edit { msg_id, cell_id, operation } => {
+                    if let Err(why) = self.edit_for_run(&msg_id, operation).await {
+                        effects.extend(self.engine.edit_refused(&mut self.model, &cell_id, &why));
+                    }
+                }
             }
         }
         // Last, because it waits for a slow disk.

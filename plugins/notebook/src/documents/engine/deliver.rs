@@ -11,7 +11,7 @@ use crate::documents::model::Model;
 use crate::documents::overflow::OverflowOrder;
 use crate::format::read_output;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
-use crate::protocol::{CellState, CellType, CommKind, InputRequest, KernelState, Output};
+use crate::protocol::{CellState, CellType, CommKind, InputRequest, KernelState, Object, Output};
 
 impl Engine {
     /// Handles message `number` of the kernel.
@@ -122,21 +122,32 @@ impl Engine {
         let cell_id = execution.cell_id.clone();
         let status = content["status"].as_str().unwrap_or("ok");
         let status = if status == "abort" { "aborted" } else { status }.to_owned();
-        self.effects.push(Effect::Run(RunEvent::Ended { msg_id: parent.msg_id.clone(), status }));
-        for payload in content["payload"].as_array().into_iter().flatten() {
-            self.take_payload(model, &cell_id, payload);
+        if let Some(shown) = execution.shown.take().filter(|_| status == "ok") {
+            let output = Output::DisplayData { data: shown.data(), metadata: Object::new() };
+            self.add_output(model, &cell_id, output, None);
         }
+        for payload in content["payload"].as_array().into_iter().flatten() {
+            self.take_payload(model, &parent.msg_id, &cell_id, payload);
+        }
+        // After the edits: those of a run that has ended are in the log already, and are not made again.
+        let failed = status == "error";
+        self.effects.push(Effect::Run(RunEvent::Ended { msg_id: parent.msg_id.clone(), status }));
         self.end_run(model, &parent.msg_id);
+        if failed {
+            let effects = self.abort_held(model, None);
+            self.effects.extend(effects);
+        }
     }
 
     fn end_run(&mut self, model: &mut Model, msg_id: &str) {
         let Some(cell_id) = self.runs.end(msg_id) else { return };
         self.change(model.set_state(&cell_id, self.runs.state_of(&cell_id), None), false);
         self.end_input_of(model, &cell_id);
+        self.release();
     }
 
     /// Ends an unanswered question of a cell that has ended.
-    fn end_input_of(&mut self, model: &mut Model, cell_id: &str) {
+    pub(super) fn end_input_of(&mut self, model: &mut Model, cell_id: &str) {
         if self.input.as_ref().is_some_and(|input| input.cell_id.as_deref() == Some(cell_id)) {
             self.end_input(model, None);
         }
@@ -167,6 +178,8 @@ impl Engine {
             return;
         }
         match kind {
+            // What the document shows itself has no number.
+            "execute_input" if self.runs.find(&parent.msg_id).is_some_and(|run| run.shown.is_some()) => {}
             "execute_input" => {
                 let count = content["execution_count"].as_u64().and_then(|count| count.try_into().ok());
                 self.change(model.set_state(cell_id, CellState::Running, Some(count)), true);

@@ -2,9 +2,10 @@
 
 use crate::documents::overflow::OverflowOrder;
 use crate::kernel::message::Message;
-use crate::protocol::{Change, Reply};
+use crate::protocol::{Change, Operation, Reply};
 
-/// What the actor must do, in this order. Long output may be written last, in its own order. The model is already changed.
+/// What the actor must do, in this order. Long output may be written last, in its own order. The model is already changed,
+/// except by an edit.
 #[derive(Debug)]
 pub(in crate::documents) enum Effect {
     /// Send changes of the model to the pages.
@@ -16,6 +17,8 @@ pub(in crate::documents) enum Effect {
     },
     /// Send a message to the kernel.
     Send(Message),
+    /// Send a run to the kernel for another language, which is started if there is none.
+    SendToOther { language: String, message: Message },
     /// Reply to a page's request.
     Answer { client: u64, id: u32, result: Result<Reply, String> },
     /// Write output beyond a cell's limit to its file.
@@ -24,6 +27,8 @@ pub(in crate::documents) enum Effect {
     KeepRecord,
     /// Keep a record of a run.
     Run(RunEvent),
+    /// Change the content for the run of a cell, in the name of who ran it.
+    Edit { msg_id: String, cell_id: String, operation: Operation },
 }
 
 /// What happened to a run of a cell.

@@ -4,16 +4,19 @@
 
 mod comms;
 mod deliver;
+mod directives;
 mod effect;
+mod others;
 mod payload;
 mod queries;
 mod record;
 mod runs;
+mod start;
 #[cfg(test)]
 mod tests;
 mod variables;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -26,10 +29,10 @@ use self::record::Checkpoint;
 pub(super) use self::record::{OwnershipRecord, is_running};
 use self::runs::Runs;
 use super::model::Model;
-use super::overflow::{OverflowOrder, overflow_path};
+use super::overflow::overflow_path;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::kernel::wire::KernelModel;
-use crate::protocol::{CellState, CellType, Change, InputRequest, Kernel, KernelState, Output, Reply};
+use crate::protocol::{CellState, Change, InputRequest, Kernel, KernelState, Output, Reply};
 
 /// The kernel's side of a document.
 pub(super) struct Engine {
@@ -41,9 +44,15 @@ pub(super) struct Engine {
     /// Whether messages can be sent to the kernel.
     attached: bool,
     input: Option<InputRequest>,
+    /// The language of the other kernel that asked; `None`: the document's kernel.
+    asking: Option<String>,
     /// The number of the newest message that is in the model.
     entry: u64,
     runs: Runs,
+    /// The runs that are not sent yet: message id, language of another kernel, and request.
+    held: VecDeque<(String, Option<String>, Message)>,
+    /// Whether the kernel is new, so that the cells with `%auto` run first.
+    is_new: bool,
     queries: Queries,
     comms: Comms,
     /// Requests to reply to when the kernel is ready.
@@ -74,8 +83,11 @@ impl Engine {
             kernel,
             attached: false,
             input: None,
+            asking: None,
             entry: 0,
             runs: Runs::default(),
+            held: VecDeque::new(),
+            is_new: false,
             queries: Queries::default(),
             comms: Comms::default(),
             starting: Vec::new(),
@@ -186,35 +198,6 @@ impl Engine {
         self.take_effects()
     }
 
-    /// Queues code cells, in this order; skips other cells.
-    pub(super) fn run(&mut self, model: &mut Model, cell_ids: &[String]) -> Vec<Effect> {
-        let messages: Vec<Message> =
-            cell_ids.iter().filter_map(|cell_id| self.queue_run(model, cell_id)).collect();
-        // Kept first, so that the next owner of the document knows that these cells run.
-        self.effects.push(Effect::KeepRecord);
-        self.effects.extend(messages.into_iter().map(Effect::Send));
-        self.take_effects()
-    }
-
-    fn queue_run(&mut self, model: &mut Model, cell_id: &str) -> Option<Message> {
-        let cell = model.cell(cell_id).filter(|cell| cell.shown.cell_type == CellType::Code)?;
-        let source = cell.shown.source.clone();
-        let msg_id = new_msg_id(cell_id);
-        cell.run = Some(msg_id.clone());
-        let mut changes = model.clear(cell_id);
-        self.overflowing.remove(cell_id);
-        self.effects.push(Effect::Overflow(OverflowOrder::remove(self.overflow_path(cell_id), cell_id)));
-        let is_empty = source.trim().is_empty();
-        if !is_empty {
-            self.runs.add(msg_id.clone(), cell_id);
-            let (msg_id, cell_id, source) = (msg_id.clone(), cell_id.to_owned(), source.clone());
-            self.effects.push(Effect::Run(RunEvent::Queued { msg_id, cell_id, source }));
-        }
-        changes.extend(model.set_state(cell_id, self.runs.state_of(cell_id), Some(None)));
-        self.change(changes, true);
-        (!is_empty).then(|| execute_request(&msg_id, cell_id, &source))
-    }
-
     /// The kernel's requests of those of these cells that wait for the running one.
     pub(super) fn waiting(&self, cell_ids: &[String]) -> Vec<String> {
         self.runs.waiting(cell_ids)
@@ -269,7 +252,10 @@ impl Engine {
         let content = json!({"status": "ok", "value": value});
         let msg_id = new_msg_id("input");
         let message = Message::new(Channel::Stdin, "input_reply", &msg_id, DOCUMENT_SESSION, &content);
-        self.effects.push(Effect::Send(message));
+        self.effects.push(match self.asking.take() {
+            None => Effect::Send(message),
+            Some(language) => Effect::SendToOther { language, message },
+        });
         self.end_input(model, Some(value));
         Ok(self.take_effects())
     }
@@ -323,6 +309,7 @@ impl Engine {
             let event = RunEvent::Ended { msg_id: run.msg_id.clone(), status: "lost".to_owned() };
             self.effects.push(Effect::Run(event));
         }
+        self.held.clear();
         for cell_id in self.runs.take_all() {
             self.change(model.set_state(&cell_id, CellState::Idle, None), false);
         }
@@ -331,6 +318,7 @@ impl Engine {
     }
 
     fn set_input(&mut self, input: Option<InputRequest>) {
+        self.asking = None;
         if self.input != input {
             self.input = input.clone();
             self.change(vec![Change::InputRequested { input }], false);
@@ -351,17 +339,6 @@ impl Engine {
     fn overflow_path(&self, cell_id: &str) -> PathBuf {
         overflow_path(&self.outputs, &self.path, cell_id)
     }
-}
-
-fn execute_request(msg_id: &str, cell_id: &str, source: &str) -> Message {
-    let content = json!({
-        "code": source, "silent": false, "store_history": true, "user_expressions": {}, "allow_stdin": true, "stop_on_error": true,
-    });
-    let mut message = Message::new(Channel::Shell, "execute_request", msg_id, DOCUMENT_SESSION, &content);
-    // Some kernels and tools (debuggers, ipywidgets) read these.
-    message.metadata =
-        json!({"cellId": cell_id, "deletedCells": [], "recordTiming": false}).to_string().into();
-    message
 }
 
 fn new_msg_id(prefix: &str) -> String {

@@ -5,13 +5,13 @@
 
 use serde_json::Value;
 
-use super::Engine;
-use crate::documents::model::{Model, NewCell};
-use crate::protocol::{CellType, Object, Output};
+use super::{Effect, Engine};
+use crate::documents::model::Model;
+use crate::protocol::{CellType, Object, Operation, Output};
 
 impl Engine {
     /// Performs what `payload` asks for. Unknown payloads are ignored, as Jupyter's front ends do.
-    pub(super) fn take_payload(&mut self, model: &mut Model, cell_id: &str, payload: &Value) {
+    pub(super) fn take_payload(&mut self, model: &mut Model, msg_id: &str, cell_id: &str, payload: &Value) {
         match payload["source"].as_str() {
             // Help of `name?` and `%pinfo`.
             Some("page") => {
@@ -23,12 +23,8 @@ impl Engine {
             // `%load` and `get_ipython().set_next_input()`.
             Some("set_next_input") => {
                 if let Some(text) = payload["text"].as_str() {
-                    self.set_next_input(
-                        model,
-                        cell_id,
-                        text,
-                        payload["replace"].as_bool().unwrap_or_default(),
-                    );
+                    let replace = payload["replace"].as_bool().unwrap_or_default();
+                    self.set_next_input(model, msg_id, cell_id, text, replace);
                 }
             }
             Some("edit_magic") => {
@@ -44,28 +40,37 @@ impl Engine {
     }
 
     /// Replaces the source of the cell, or inserts a new cell below it.
-    fn set_next_input(&mut self, model: &mut Model, cell_id: &str, text: &str, replace: bool) {
-        let done = match model.cell(cell_id).map(|cell| cell.shown.revision) {
-            Some(revision) if replace => model.set_source(cell_id, text.to_owned(), revision, None),
-            _ => {
-                let below = model.index(cell_id).map_or(usize::MAX, |index| index + 1);
-                let cell = NewCell {
-                    cell_type: CellType::Code,
-                    source: text.to_owned(),
-                    metadata: Object::new(),
-                    attachments: None,
-                    outputs: Vec::new(),
-                    execution_count: None,
-                };
-                model.insert_cell(below, None, cell)
-            }
+    fn set_next_input(&mut self, model: &mut Model, msg_id: &str, cell_id: &str, text: &str, replace: bool) {
+        let operation = match model.cell(cell_id).map(|cell| cell.shown.revision) {
+            Some(revision) if replace => Operation::SetSource {
+                cell_id: cell_id.to_owned(),
+                source: text.to_owned(),
+                base_revision: revision,
+                changes: None,
+            },
+            _ => Operation::InsertCell {
+                index: model.index(cell_id).map_or(usize::MAX, |index| index + 1),
+                cell_type: CellType::Code,
+                source: text.to_owned(),
+                cell_id: None,
+                metadata: None,
+                attachments: None,
+                outputs: None,
+                execution_count: None,
+            },
         };
-        match done {
-            Ok((_, changes)) => self.change(changes, true),
-            Err(why) => {
-                let text = format!("[ignored the kernel's text for the next cell: {why}]\n");
-                self.add_output(model, cell_id, Output::Stream { name: "stderr".into(), text }, None);
-            }
-        }
+        let (msg_id, cell_id) = (msg_id.to_owned(), cell_id.to_owned());
+        self.effects.push(Effect::Edit { msg_id, cell_id, operation });
+    }
+
+    /// An edit for the run of a cell was not possible.
+    pub(in crate::documents) fn edit_refused(
+        &mut self,
+        model: &mut Model,
+        cell_id: &str,
+        why: &str,
+    ) -> Vec<Effect> {
+        self.add_note(model, cell_id, format!("[ignored the kernel's text for the next cell: {why}]\n"));
+        self.take_effects()
     }
 }

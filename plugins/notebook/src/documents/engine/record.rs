@@ -80,14 +80,16 @@ impl Engine {
         let mark = written.unwrap_or(record.saved);
         self.entry = mark.entry;
         self.runs = Runs::new(mark.pending.clone());
+        self.held.clear();
         self.input.clone_from(&mark.input);
         model.restore_displays(&mark.displays);
         let is_known = |run: &Execution| mark.pending.iter().any(|known| known.msg_id == run.msg_id);
         for run in record.later.into_iter().filter(|run| !is_known(run)) {
             self.change(model.clear(&run.cell_id), true);
-            self.runs.add(run.msg_id, &run.cell_id);
+            self.runs.add(run);
         }
         self.saved = mark;
+        self.lose_other_runs(model);
         self.restore_overflow(model);
         for (cell_id, state) in self.runs.states() {
             model.set_state(&cell_id, state, None);

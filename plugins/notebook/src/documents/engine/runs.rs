@@ -2,22 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::directives::ShownText;
 use crate::protocol::CellState;
 
-/// A cell that was sent to the kernel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A cell that was sent to the kernel, or waits for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Execution {
     pub(super) msg_id: String,
     pub(super) cell_id: String,
     pub(super) replied: bool,
     pub(super) idle: bool,
     pub(super) started: bool,
+    /// The language of the other kernel that runs it; `None`: the document's kernel does.
+    #[serde(default)]
+    pub(super) language: Option<String>,
+    /// What the document shows; the kernel then runs nothing.
+    #[serde(default)]
+    pub(super) shown: Option<ShownText>,
+    /// Whether it waits until another kernel has finished.
+    #[serde(default)]
+    pub(super) held: bool,
 }
 
 impl Execution {
     /// One of which nothing has come back yet.
     pub(super) fn new(msg_id: String, cell_id: &str) -> Execution {
-        Execution { msg_id, cell_id: cell_id.to_owned(), replied: false, idle: false, started: false }
+        Execution { msg_id, cell_id: cell_id.to_owned(), ..Execution::default() }
     }
 }
 
@@ -30,8 +40,8 @@ impl Runs {
         Runs(executions)
     }
 
-    pub(super) fn add(&mut self, msg_id: String, cell_id: &str) {
-        self.0.push(Execution::new(msg_id, cell_id));
+    pub(super) fn add(&mut self, execution: Execution) {
+        self.0.push(execution);
     }
 
     pub(super) fn all(&self) -> &[Execution] {
@@ -53,6 +63,11 @@ impl Runs {
         Some(self.0.remove(at).cell_id)
     }
 
+    /// Removes those that `which` accepts.
+    pub(super) fn remove(&mut self, which: impl Fn(&Execution) -> bool) -> Vec<Execution> {
+        self.0.extract_if(.., |execution| which(execution)).collect()
+    }
+
     /// Removes all. Returns their cells.
     pub(super) fn take_all(&mut self) -> Vec<String> {
         std::mem::take(&mut self.0).into_iter().map(|execution| execution.cell_id).collect()
@@ -66,7 +81,7 @@ impl Runs {
 
     /// The requests of these cells that have not started.
     pub(super) fn waiting(&self, cell_ids: &[String]) -> Vec<String> {
-        let waits = |run: &&Execution| !run.started && cell_ids.contains(&run.cell_id);
+        let waits = |run: &&Execution| !run.started && !run.held && cell_ids.contains(&run.cell_id);
         self.0.iter().filter(waits).map(|run| run.msg_id.clone()).collect()
     }
 

@@ -244,25 +244,14 @@ pub(super) async fn delete(
         }
         Some(_) => return Err(ApiError::missing("there is no such checkpoint")),
         None => {
-            notebook.documents.close(&path, "the notebook was deleted").await;
+            if path.is_root() {
+                return Err(ApiError::bad("the served folder itself cannot be deleted"));
+            }
             let removed = path.clone();
-            blocking(move || {
-                // A folder with content is more than a click should destroy.
-                match files.facts(&removed)?.is_dir && files.has_entries(&removed)? {
-                    true => files.move_to_trash(&removed),
-                    false => files.remove(&removed),
-                }
-            })
-            .await?;
+            blocking(move || files.facts(&removed)).await?;
+            notebook.move_to_trash(&path, &principal.name).await.map_err(ApiError::bad)?;
             let gone = Map::from_iter([("path".to_owned(), path.as_str().into())]);
             notebook.happened("delete", &gone, None).await;
-            notebook.store.removed(&path).await?;
-            for (session, _) in notebook.sessions.list().await? {
-                let inside = RelativePath::parse(&session.path).is_ok_and(|inner| inner.is_below(&path));
-                if session.path == path.as_str() || inside {
-                    notebook.sessions.close(&session.id).await?;
-                }
-            }
         }
     }
     Ok(StatusCode::NO_CONTENT)

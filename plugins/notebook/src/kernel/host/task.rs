@@ -143,7 +143,11 @@ impl KernelTask {
                 launch.argv.push(file.to_string_lossy().into_owned());
                 PendingTransport::lines(folder)
             }
-            None => PendingTransport::zmq(folder, &launch.name),
+            None => {
+                // A sandbox without network has no ports.
+                let tcp = launch.sandbox.is_none() && transport::needs_tcp(&launch.argv);
+                PendingTransport::zmq(folder, &launch.name, tcp)
+            }
         };
         let pending = pending.map_err(|error| failed("create its connection file", error))?;
         let process = Process::start(&launch, pending.path()).map_err(|error| {

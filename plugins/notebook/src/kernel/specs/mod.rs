@@ -21,8 +21,18 @@ use super::wire::{KernelLimits, Launch};
 
 /// The name of the built-in kernel.
 pub const BUILT_IN: &str = "paster-python";
-/// The built-in kernel: one file, which only uses Python's standard library.
-const BUILT_IN_SOURCE: &str = include_str!("../../../kernel/paster_kernel.py");
+/// The built-in kernel, which only uses Python's standard library. Its files are joined to one.
+const BUILT_IN_SOURCE: &str = concat!(
+    include_str!("../../../kernel/wire.py"),
+    include_str!("../../../kernel/display.py"),
+    include_str!("../../../kernel/errors.py"),
+    include_str!("../../../kernel/completion.py"),
+    include_str!("../../../kernel/shell.py"),
+    include_str!("../../../kernel/magics.py"),
+    include_str!("../../../kernel/widgets.py"),
+    include_str!("../../../kernel/kernel.py"),
+    include_str!("../../../kernel/main.py"),
+);
 /// The files of a kernelspec's folder that front ends know, and their keys in `resources`.
 const RESOURCES: [(&str, &str); 5] = [
     ("logo-64x64.png", "logo-64x64"),

@@ -269,7 +269,7 @@ fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<
     // A spec inside a virtual environment may name just `python`, meaning that environment's Python.
     if let (Some(python), Some(program)) = (python, argv.first_mut())
         && folder.starts_with(&python.prefix)
-        && ["python", "python3"].contains(&program.as_str())
+        && is_python_name(program, &python.version)
     {
         *program = python.executable.clone();
     }
@@ -285,6 +285,15 @@ fn installed_spec(name: String, folder: PathBuf, file: SpecFile, python: Option<
         built_in: false,
         gateway: None,
     }
+}
+
+/// `python`, `python3` or `python3.11`, if that is the version, as Jupyter takes them.
+fn is_python_name(program: &str, version: &str) -> bool {
+    program.strip_prefix("python").is_some_and(|end| {
+        end.is_empty()
+            || end == version.split('.').next().unwrap_or_default()
+            || version.rsplit_once('.').is_some_and(|(minor, _)| end == minor)
+    })
 }
 
 fn python_spec(python: &Python, name: &str, display_name: &str, arguments: &[&str]) -> Spec {
@@ -349,6 +358,19 @@ mod tests {
             user_data: None,
         };
         (name.to_owned(), Spec { language: language.to_owned(), ..python_spec(&python, name, name, &[]) })
+    }
+
+    #[test]
+    fn a_spec_may_name_the_python_of_its_environment() {
+        for (program, expected) in [
+            ("python", true),
+            ("python3", true),
+            ("python3.11", true),
+            ("python3.12", false),
+            ("/usr/bin/python3", false),
+        ] {
+            assert_eq!(is_python_name(program, "3.11.7"), expected, "{program}");
+        }
     }
 
     #[test]

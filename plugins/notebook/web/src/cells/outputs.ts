@@ -102,7 +102,7 @@ export class OutputBox {
   }
 
   #shape(cell: Cell, output: Output): Shape {
-    return renderOutput(output, this.host.fresh(cell.id), this.host.context(cell));
+    return renderOutput(output, this.host.fresh(cell.id), this.host.context(cell), cell.outputs[cell.outputs.indexOf(output) - 1]);
   }
 
   /** Whether the outputs scroll in a box: as the metadata says, or by default if they are long. */

@@ -21,6 +21,8 @@ export interface Context {
   macros: Macros;
   /** The kernel's widgets; null where there is no kernel. */
   widgets: Widgets | null;
+  /** Bokeh's library in the notebook's outputs, if it is there. */
+  bokeh?(): string | null;
   /** Highlights a code block. */
   highlight(code: string, language: string): Node | null;
 }

@@ -3,6 +3,7 @@
 import type { JsonObject, Output } from "../protocol";
 import { h } from "../dom";
 import { plain } from "./ansi";
+import { bokehOutput } from "./bokeh";
 import { htmlFrame, renderedFrame } from "./frame";
 import { jsonTree } from "./json";
 import { type Context, renderMarkdown, svgAddress } from "./markdown";
@@ -17,8 +18,10 @@ export interface Shape {
   append?: (text: string) => void;
 }
 
-/** Shows an output. `fresh`: a run in this page made it, so its scripts may run (in a sandboxed frame). */
-export function renderOutput(output: Output, fresh: boolean, context: Context): Shape {
+/** Shows an output. `fresh`: a run in this page made it, so its scripts may run (in a sandboxed frame). `before`: the output before it. */
+export function renderOutput(output: Output, fresh: boolean, context: Context, before?: Output): Shape {
+  const bokeh = bokehOutput(output, before, () => context.bokeh?.() ?? null);
+  if (bokeh !== null) return "nothing" in bokeh ? { element: h("div", { hidden: true }) } : { element: wrap(htmlFrame(bokeh.html, fresh, context.file), output.output_type) };
   switch (output.output_type) {
     case "stream": {
       const view = new TextView(output.text, output.name === "stderr" ? "stderr" : "stdout");

@@ -4,6 +4,7 @@ import type { CellHost } from "../cells/cell";
 import { button, fill, h } from "../dom";
 import type { EditorHost } from "../editor/editor";
 import { highlight } from "../editor/languages";
+import { bokehLibrary } from "../outputs/bokeh";
 import type { Context } from "../outputs/markdown";
 import type { Macros } from "../outputs/math";
 import { renderOutput } from "../outputs/output";
@@ -144,6 +145,7 @@ export class NotebookPage implements CellHost {
       attachments: cell.attachments,
       widgets: { comms: this.#session.comms, saved: () => savedWidgets(this.#session.notebook.metadata) },
       macros: this.#macros,
+      bokeh: () => bokehLibrary(this.#session.notebook.cells),
       highlight: (code, language) => highlight(code, language),
     };
   }

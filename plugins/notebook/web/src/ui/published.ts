@@ -2,6 +2,7 @@
 
 import { ago, button, fill, h, icon } from "../dom";
 import { highlight } from "../editor/languages";
+import { bokehLibrary } from "../outputs/bokeh";
 import { type Context, renderMarkdown } from "../outputs/markdown";
 import type { Macros } from "../outputs/math";
 import { renderOutput } from "../outputs/output";
@@ -67,7 +68,7 @@ export class PublishedPage {
     const info = content.metadata["language_info"];
     const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
     const language = typeof said === "string" ? said : "python";
-    fill(this.#cells, ...content.cells.map((cell) => this.#cell(cell, language)));
+    fill(this.#cells, ...content.cells.map((cell) => this.#cell(cell, language, () => bokehLibrary(content.cells))));
   }
 
   #showRatings(ratings: rest.Rating[], author: string): void {
@@ -101,8 +102,8 @@ export class PublishedPage {
     );
   }
 
-  #cell(cell: rest.PublishedCell, language: string): HTMLElement {
-    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros: this.#macros, highlight: (code, name) => highlight(code, name) };
+  #cell(cell: rest.PublishedCell, language: string, bokeh: () => string | null): HTMLElement {
+    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros: this.#macros, bokeh, highlight: (code, name) => highlight(code, name) };
     const body = h("div", { class: "body" });
     if (cell.cell_type === "markdown") {
       const box = h("div", { class: "markdown" });
@@ -111,7 +112,7 @@ export class PublishedPage {
     } else {
       body.append(h("div", { class: "input" }, h("pre", { class: "static", tabindex: 0 }, highlight(cell.source, cell.cell_type === "code" ? language : ""))));
       const outputs = (cell.outputs ?? []).filter((output) => KNOWN.has(output.output_type));
-      body.append(h("div", { class: "outputs" }, ...outputs.map((output) => renderOutput(output, false, context).element)));
+      body.append(h("div", { class: "outputs" }, ...outputs.map((output, at) => renderOutput(output, false, context, outputs[at - 1]).element)));
     }
     return h("section", { class: `cell ${cell.cell_type}` }, h("div", { class: "gutter" }), body);
   }

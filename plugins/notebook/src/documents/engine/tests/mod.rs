@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Effect, Engine, OwnershipRecord};
 use crate::documents::model::Model;
+use crate::documents::operations::apply;
 use crate::kernel::message::{Channel, Message};
 use crate::kernel::wire::KernelModel;
 use crate::protocol::{CellState, Change, Kernel, KernelState, Output, Reply};
@@ -89,6 +90,11 @@ impl Fixture {
             _ => None,
         });
         self.sent.extend(sent);
+        for effect in &effects {
+            if let Effect::Edit { operation, .. } = effect {
+                apply(&mut self.model, operation.clone()).expect("an edit").expect("a possible one");
+            }
+        }
         effects
     }
 

@@ -117,3 +117,49 @@ fn a_busy_kernel_stays_busy_until_its_own_message() {
     fixture.status(&control, "idle");
     assert_eq!(fixture.engine.kernel().state, KernelState::Busy);
 }
+
+/// A message of the kernel for R about `request`.
+fn say_r(
+    fixture: &mut Fixture,
+    channel: Channel,
+    request: &Message,
+    kind: &str,
+    content: Value,
+) -> Vec<Effect> {
+    let mut message = Message::new(channel, kind, "r1", "kernel", &content);
+    message.parent_header = request.header.clone();
+    let effects = fixture.engine.message_of_other(&mut fixture.model, "r", &message);
+    fixture.take(effects)
+}
+
+#[test]
+fn runs_in_several_kernels_keep_their_order() {
+    let sources = ["a", "%r\nb", "c", "%html\n<b>"];
+    let mut fixture = Fixture::new(&sources);
+    let sent = fixture.run(&["c0", "c1", "c2", "c3"]);
+    assert_eq!(sent.len(), 1, "the others wait");
+    fixture.reply(&sent[0], "ok");
+    let effects = fixture.status(&sent[0], "idle");
+    let [.., Effect::KeepRecord, Effect::SendToOther { language, message }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((language.as_str(), &message.content()["code"]), ("r", &json!("b")));
+    // Another owner cannot continue them.
+    let mut next = fixture.successor(model(&sources), b"");
+    assert!(!next.engine.is_running());
+    assert_eq!(next.state("c2"), CellState::Idle);
+    let entry = fixture.engine.entry();
+    say_r(&mut fixture, Channel::Iopub, message, "stream", json!({"name": "stdout", "text": "of R\n"}));
+    say_r(&mut fixture, Channel::Shell, message, "execute_reply", json!({"status": "ok"}));
+    say_r(&mut fixture, Channel::Iopub, message, "status", json!({"execution_state": "idle"}));
+    assert_eq!(fixture.engine.entry(), entry, "its messages have their own numbers");
+    assert_eq!(fixture.outputs("c1"), [stream("stdout", "of R\n")]);
+    let sent = fixture.sent.split_off(1);
+    let code: Vec<_> = sent.iter().map(|message| message.content()["code"].clone()).collect();
+    assert_eq!(code, ["c", ""]);
+    for request in &sent {
+        fixture.end(request);
+    }
+    assert!(matches!(&fixture.outputs("c3")[..], [Output::DisplayData { .. }]));
+    assert!(!fixture.engine.is_running());
+}
