@@ -21,6 +21,7 @@ mod login;
 mod mail;
 mod programs;
 mod rest;
+mod running;
 mod runs;
 mod server;
 mod support;
