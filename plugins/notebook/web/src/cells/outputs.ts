@@ -47,6 +47,14 @@ export class OutputBox {
     });
   }
 
+  /** Takes the outputs out of the page. */
+  clear(): void {
+    this.#shapes = [];
+    this.#lines = 0;
+    this.element.replaceChildren();
+    this.row.replaceChildren();
+  }
+
   /** Shows all outputs of a cell. */
   show(cell: Cell): void {
     const { cell_type, outputs } = cell;
