@@ -32,6 +32,7 @@ const ICONS = {
   restart: "M5 12a7 7 0 1 0 2.2-5.1M7 3v4h4",
   add: "M12 5v14M5 12h14",
   right: "M9 5l7 7-7 7",
+  left: "M15 5l-7 7 7 7",
   below: "M5 9l7 7 7-7",
   list: "M4 6h.01M4 12h.01M4 18h.01M8.5 6H20M8.5 12H20M8.5 18H20",
   up: "M12 19V5M6 11l6-6 6 6",

@@ -63,7 +63,7 @@ page("ipykernel is installed into an environment from the list of kernels", asyn
   await book.locator(".kernel").click();
   const dialog = book.getByRole("dialog");
   await dialog.getByText("This environment has no kernel. Install ipykernel here?").waitFor();
-  assert.equal(await dialog.getByText("Other").count(), 0);
+  assert.equal(await dialog.getByText("Other", { exact: true }).count(), 0);
   assert.deepEqual(await violations(book), []);
   await dialog.getByRole("button", { name: /Install/ }).click();
   await dialog.getByText("no such thing").waitFor();

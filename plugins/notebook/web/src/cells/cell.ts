@@ -14,13 +14,14 @@ import { settings } from "../state/settings";
 import { button, fill, h } from "../dom";
 import { showClash, showQuestion } from "./asks";
 import { flag, withJupyter } from "./flags";
-import { showFold } from "./fold";
+import { type Folding, showFold } from "./fold";
 import { breakpointLine, splitLines } from "./lines";
-import { Prompt, type PromptHost } from "./prompt";
+import { CellParts } from "./parts";
+import type { PromptHost } from "./prompt";
 import { editorRange, renderedRange, shownRange } from "./ranges";
 import { listenToMouse } from "./mouse";
 import { slideTypeChoice } from "./slide-type";
-import { OutputBox, outputsHidden, type OutputsHost } from "./outputs";
+import { outputsHidden, type OutputsHost } from "./outputs";
 
 /** What a cell needs from the notebook around it. */
 export interface CellHost extends OutputsHost, PromptHost {
@@ -50,19 +51,14 @@ const KIND_NAMES = { code: "Code", markdown: "Markdown", raw: "Raw" } as const;
 
 export class CellView {
   readonly element: HTMLElement;
-  readonly #prompt: Prompt;
-  readonly #input = h("div", { class: "input" });
-  readonly #clash = h("div", { class: "clash", role: "alert", hidden: true });
-  readonly #fold = h("div", { class: "fold" });
-  readonly #slide = h("div", {});
-  readonly #people = h("div", { class: "cell-people" });
-  readonly #question = h("div", { class: "question" });
-  readonly #outputs: OutputBox;
+  #made: CellParts | null = null;
   #editor: EditorView | null = null;
   #state: EditorState | null = null;
   #editing = false;
   /** Why the results may be old. */
   #doubt: Doubt | null = null;
+  /** What it hides as a heading. */
+  #folding: Folding | null = null;
   /** Whether the content is in the page. In a long notebook, cells out of view get it later. */
   #filled = false;
 
@@ -72,8 +68,6 @@ export class CellView {
   constructor(cell: Cell, host: CellHost) {
     this.cell = cell;
     this.host = host;
-    this.#prompt = new Prompt(host);
-    this.#outputs = new OutputBox(host, () => this.toggleOutputs());
     const { id } = cell;
     this.element = h("section", { class: "cell", "data-id": id, tabindex: -1, role: "group" });
     this.element.addEventListener("focusin", (event) => {
@@ -84,31 +78,31 @@ export class CellView {
       this.host.select(id, false, extend);
       this.element.focus({ preventScroll: true });
     });
-    this.#input.addEventListener("dblclick", () => {
+    this.showKind();
+  }
+
+  get #parts(): CellParts {
+    this.#made ??= new CellParts(this.host, () => this.toggleOutputs(), () => {
       if (this.cell.cell_type === "markdown" && !this.#editing) this.edit();
     });
-    this.showKind();
+    return this.#made;
   }
 
   /** Puts the content into the page, if it is not there yet. */
   fillIn(): void {
     if (this.#filled) return;
     this.#filled = true;
-    this.element.append(
-      h("div", { class: "gutter", draggable: "true" }, this.#prompt.element, this.#fold, this.#people),
-      h("div", { class: "body" }, this.#slide, this.#clash, this.#input, this.#prompt.footer, this.#question, this.#outputs.element, this.#outputs.row),
-      this.#tools(),
-    );
+    this.element.append(...this.#parts.elements(this.#tools()));
+    if (this.#folding !== null) this.showFold(this.#folding);
     this.showKind();
   }
 
   /** Takes the content out of the page, which keeps its height; `fillIn` brings it back. Not if something in it would be lost. */
   emptyOut(): void {
-    const used = this.#editor !== null || this.#editing || this.cell.state !== "idle" || this.element.tabIndex === 0 || this.#question.hasChildNodes() || !this.#clash.hidden;
+    const used = this.#editor !== null || this.#editing || this.cell.state !== "idle" || this.element.tabIndex === 0 || this.#made?.isNeeded === true;
     if (!this.#filled || used || this.element.contains(document.activeElement) || this.element.querySelector("iframe, audio, video") !== null) return;
     this.#filled = false;
-    this.#outputs.clear();
-    this.#input.replaceChildren();
+    this.#made = null;
     this.element.replaceChildren();
   }
 
@@ -156,7 +150,7 @@ export class CellView {
   /** Shows what the cell is in a presentation, if that is to be seen. */
   showSlideType(): void {
     if (!this.#filled) return;
-    fill(this.#slide, this.host.slideTypes() && slideTypeChoice(this.cell, this.host.writable(), (metadata) => this.host.setMetadata(this.cell.id, metadata)));
+    fill(this.#parts.slide, this.host.slideTypes() && slideTypeChoice(this.cell, this.host.writable(), (metadata) => this.host.setMetadata(this.cell.id, metadata)));
   }
 
   /** The number that screen readers read. */
@@ -182,12 +176,12 @@ export class CellView {
     }
     const hidden = flag(this.cell.metadata, "source_hidden");
     if (hidden) {
-      fill(this.#input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
+      fill(this.#parts.input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
     } else if (cell_type === "markdown" && !this.#editing) {
       const box = h("div", { class: "markdown" });
       if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to edit"));
       else box.append(renderMarkdown(source, this.host.context(this.cell)));
-      fill(this.#input, box);
+      fill(this.#parts.input, box);
     } else {
       const code = cell_type === "code";
       const pre = h("pre", { class: "static" }, highlight(source, code ? this.host.language() : cell_type));
@@ -201,7 +195,7 @@ export class CellView {
         if (line !== null) this.host.toggleBreakpoint(this.cell.id, line);
         else this.edit(undefined, event);
       });
-      fill(this.#input, pre);
+      fill(this.#parts.input, pre);
     }
   }
 
@@ -212,9 +206,9 @@ export class CellView {
     if (this.#editor === null) {
       this.#editing = true;
       const { cell_type, source, id } = this.cell;
-      this.#input.replaceChildren();
+      this.#parts.input.replaceChildren();
       this.#editor = makeEditor(
-        this.#input,
+        this.#parts.input,
         source,
         {
           kind: cell_type,
@@ -245,7 +239,7 @@ export class CellView {
   /** Shows who else types in this cell, and where. */
   showPeople(others: OtherCursor[]): void {
     const names = [...new Set(others.map(({ name }) => name))];
-    fill(this.#people, ...names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is in this cell` }, name)));
+    if (names.length > 0 || this.#made !== null) fill(this.#parts.people, ...names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is in this cell` }, name)));
     if (this.#editor !== null) showOthers(this.#editor, others);
   }
 
@@ -301,8 +295,8 @@ export class CellView {
   rangeOf(from: number, to: number): Range | null {
     this.fillIn();
     if (this.#editor !== null) return editorRange(this.#editor, from, to);
-    const pre = this.#input.querySelector(".static");
-    if (pre === null) return renderedRange(this.#input, this.cell.source, from, to);
+    const pre = this.#parts.input.querySelector(".static");
+    if (pre === null) return renderedRange(this.#parts.input, this.cell.source, from, to);
     return shownRange(pre, from, to);
   }
 
@@ -311,37 +305,38 @@ export class CellView {
     this.element.classList.toggle("running", state === "running");
     this.element.classList.toggle("queued", state === "queued");
     if (!this.#filled) return;
-    this.#prompt.show(this.cell);
-    this.#prompt.showDoubt(this.cell, this.#doubt);
+    this.#parts.prompt.show(this.cell);
+    this.#parts.prompt.showDoubt(this.cell, this.#doubt);
   }
 
   /** Shows why the results may be old. */
   showDoubt(doubt: Doubt | null): void {
     this.#doubt = doubt;
-    this.#prompt.showDoubt(this.cell, doubt);
+    this.#made?.prompt.showDoubt(this.cell, doubt);
   }
 
   /** Shows the cell as a heading whose section can be hidden; null: it is none. `hidden`: how many cells it hides. */
-  showFold(fold: { collapsed: boolean; cells: number } | null): void {
-    showFold(this.#fold, fold, () => this.host.fold(this.cell.id));
+  showFold(fold: Folding | null): void {
+    this.#folding = fold;
+    if (this.#made !== null) showFold(this.#made.fold, fold, () => this.host.fold(this.cell.id));
   }
 
   showOutputs(): void {
     const { cell_type, outputs } = this.cell;
     if (!this.#filled) return;
     this.element.classList.toggle("has-outputs", cell_type === "code" && outputs.length > 0);
-    this.#outputs.show(this.cell);
+    this.#parts.outputs.show(this.cell);
   }
 
   showOutput(index: number): void {
     if (!this.#filled) return;
     this.element.classList.toggle("has-outputs", this.cell.cell_type === "code" && this.cell.outputs.length > 0);
-    this.#outputs.showOne(this.cell, index);
+    this.#parts.outputs.showOne(this.cell, index);
   }
 
   appendText(index: number, text: string): void {
     if (!this.#filled) return;
-    this.#outputs.appendText(this.cell, index, text);
+    this.#parts.outputs.appendText(this.cell, index, text);
   }
 
   toggleOutputs(): void {
@@ -355,7 +350,7 @@ export class CellView {
   }
 
   toggleScroll(): void {
-    this.host.setMetadata(this.cell.id, this.#outputs.toggled(this.cell));
+    this.host.setMetadata(this.cell.id, this.#parts.outputs.toggled(this.cell));
   }
 
   showMetadata(): void {
@@ -363,21 +358,25 @@ export class CellView {
     this.showSource();
     this.showOutputs();
     this.showSlideType();
-    this.#prompt.showFooter(this.cell);
+    this.#parts.prompt.showFooter(this.cell);
   }
 
   /** Shows another user's text beside what was typed here. */
   showClash(theirs: string | null): void {
-    showClash(this.#clash, theirs, (keep) => this.host.decide(this.cell.id, keep));
+    if (theirs === null && this.#made === null) return;
+    this.fillIn();
+    showClash(this.#parts.clash, theirs, (keep) => this.host.decide(this.cell.id, keep));
   }
 
   /** A kernel's question, or none. */
   showQuestion(question: { prompt: string; password: boolean } | null, answer: (value: string) => void): void {
-    showQuestion(this.#question, question, answer, () => this.element.focus());
+    if (question === null && this.#made === null) return;
+    this.fillIn();
+    showQuestion(this.#parts.question, question, answer, () => this.element.focus());
   }
 
   destroy(): void {
-    this.#prompt.stop();
+    this.#made?.prompt.stop();
     this.#editor?.destroy();
     this.#editor = null;
     this.element.remove();

@@ -2,8 +2,14 @@
 
 import { button, fill, h } from "../dom";
 
+/** Whether a heading hides its section, and how many cells that has. */
+export interface Folding {
+  collapsed: boolean;
+  cells: number;
+}
+
 /** Shows the arrow; null: the cell is no heading. */
-export function showFold(box: HTMLElement, fold: { collapsed: boolean; cells: number } | null, turn: () => void): void {
+export function showFold(box: HTMLElement, fold: Folding | null, turn: () => void): void {
   const key = fold === null ? "" : `${fold.collapsed} ${fold.cells}`;
   if (box.dataset["key"] === key) return;
   box.dataset["key"] = key;

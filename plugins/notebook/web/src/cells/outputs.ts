@@ -47,12 +47,9 @@ export class OutputBox {
     });
   }
 
-  /** Takes the outputs out of the page. */
-  clear(): void {
-    this.#shapes = [];
-    this.#lines = 0;
-    this.element.replaceChildren();
-    this.row.replaceChildren();
+  /** Whether the user has opened a long output. */
+  get isOpened(): boolean {
+    return this.#opened;
   }
 
   /** Shows all outputs of a cell. */

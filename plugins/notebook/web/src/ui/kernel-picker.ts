@@ -41,6 +41,7 @@ export async function kernelPicker(present: Kernel): Promise<string | null> {
 function installer({ name, display_name }: rest.Environment, installed: (name: string) => Promise<void>): HTMLElement {
   const said = h("p", { class: "faint installer-note", role: "status" }, "This environment has no kernel. Install ipykernel here?");
   const install = button(`Install ipykernel into ${display_name}`, () => void run(), { text: "Install", class: "button" });
+  install.setAttribute("aria-label", `Install ipykernel into ${display_name}`);
   const row = h("div", { class: "installer" }, h("div", {}, h("p", {}, display_name), said), install);
   const run = async (): Promise<void> => {
     install.disabled = true;
